@@ -305,7 +305,7 @@ def test_errors(problem, tmp_path):
     classifier, images, _ = problem
     with pytest.raises(UnknownNameError, match="unknown check 'adverserial'; did you mean 'adversarial'"):
         audit(classifier, images, checks=["adverserial"])
-    with pytest.raises(InputError, match="asked for twice"):
+    with pytest.raises(InputError, match="requested twice"):
         resolve_checks(["clean", Clean()])
     with pytest.raises(InputError, match="no check is named"):
         audit(classifier, images, checks=[])

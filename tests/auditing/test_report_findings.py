@@ -39,7 +39,7 @@ def test_findings_say_how_harmful_how_sure_what_treats_them_and_where_the_eviden
     one, all_of_it = page.all("code", "command")
     assert one.text == "snellen treat . --finding corruption:fog --out treated"
     assert all_of_it.text == "snellen treat . --out treated"
-    assert "Next: look at the first finding, then treat it." in page.one("main").text
+    assert "Next: read the first finding, then treat it." in page.one("main").text
     plan = next(table for table in page.all("table") if "tried in this order" in table.text)
     assert "corruption30.0%batchnorm reestimation, corruption tuning" in plan.text.replace("\n", "")
     assert "7 hypotheses were tested together, 1 became findings" in page.one("main").text

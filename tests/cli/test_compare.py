@@ -35,7 +35,7 @@ def test_equal_runs(run, audits, tmp_path):
     assert {figure["verdict"] for figure in record["figures"]} == {"same"}
     page = (tmp_path / "compared" / "comparison.html").read_text()
     assert "eye-chart" in page
-    assert "No figure got better or worse for certain." in page
+    assert "No figure got significantly better or worse." in page
     assert run("compare", audits / "a", audits / "b", "--json")[1] == (
         tmp_path / "compared" / "comparison.json"
     ).read_text(encoding="utf-8")

@@ -77,7 +77,7 @@ def test_ctrl_c_says_how_it_goes_on(run, where, monkeypatch, tmp_path):
     monkeypatch.setattr("snellen.cli.train.TerminalProgress", Stopping)
     code, _, err = run("train", "supervised", where, "--out", "made", "--no-onnx", *OPTIONS)
     assert code == 130
-    assert "the same command goes on from made after the last whole epoch" in err
+    assert "the same command resumes from made after the last whole epoch" in err
     assert {entry.name for entry in (tmp_path / "made").iterdir()} == {"training.safetensors", "training.json"}
     code, _, err = run("train", "supervised", where, "--out", "made", "--no-onnx", *OPTIONS)
     assert code == 0, err

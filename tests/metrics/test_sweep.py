@@ -94,7 +94,7 @@ def test_errors():
         measure([model, model], images, labels, transformation=lambda x, s, rng: x, **arguments)
     with pytest.raises(InputError, match=r"turned images \(4, 3, 2, 2\) into \(4, 3, 1, 2\)"):
         measure([model], images, labels, transformation=lambda x, s, rng: x[:, :, :1], **arguments)
-    with pytest.raises(InputError, match="too close to be told apart"):
+    with pytest.raises(InputError, match="too close to be distinguished"):
         measure([model], images, labels, **{**arguments, "strengths": [1, 1.0000001]}, transformation=lambda x, s, r: x)
 
 

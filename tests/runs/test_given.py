@@ -97,7 +97,7 @@ def test_arrays_with_labels_and_names(photos):
     assert report.metrics["clean.accuracy"].n == 8
     attacked = snellen.attack(module(), pixels, "fgsm", labels=np.array([0, 1] * 4), class_names=["cat", "dog"])
     assert attacked.clean_accuracy.n == 8
-    with pytest.raises(InputError, match="folders and files tell their own"):
+    with pytest.raises(InputError, match="folders and files have their own"):
         given_images(photos, labels=[0, 1])
 
 
@@ -106,13 +106,13 @@ def test_other_class_names_than_outputs_say_whose_they_were(photos):
         InputError, match=r"has 3 outputs, but 2 class names came.*those of the images; give class_names"
     ):
         snellen.audit(module(classes=3), photos)
-    with pytest.raises(InputError, match="does not tell the names of its outputs"):
+    with pytest.raises(InputError, match="does not name its outputs"):
         given_classifier(module())
 
 
 def test_images_of_several_sizes_need_a_size(photos):
     Image.new("RGB", (30, 18)).save(photos / "cat" / "0.png")
-    with pytest.raises(InputError, match=r"have several sizes \(.*24x24.*\), and nobody said which one Small takes"):
+    with pytest.raises(InputError, match=r"several sizes \(.*24x24.*\), and it is not known which one Small takes"):
         snellen.audit(module(), photos)
     sized = snellen.load_classifier(module(), ["cat", "dog"], preparation=Preparation(size=(24, 24)))
     assert snellen.audit(sized, photos, checks=["clean"]).metrics["clean.accuracy"].n == 12

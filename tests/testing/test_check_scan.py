@@ -58,8 +58,8 @@ def test_an_honest_scan_passes(images):
         ({"pictures": [Shown("a", "", {"it": torch.zeros(1, 3, 2, 2)})]}, "a picture is"),
         ({"pictures": [Shown("a", "", {"it": torch.zeros(3, 2, 2)}), Shown("b", "", {})]}, "different things"),
         ({"value": lambda: [float(len(Honest.calls)), None]}, "finds something else"),
-        ({"statistic": lambda: float(len(Honest.calls))}, "tells something else"),
-        ({"verdict": lambda: f"seen {len(Honest.calls)} times"}, "tells something else"),
+        ({"statistic": lambda: float(len(Honest.calls))}, "gives another verdict"),
+        ({"verdict": lambda: f"seen {len(Honest.calls)} times"}, "gives another verdict"),
     ],
 )
 def test_a_broken_promise_is_told(images, monkeypatch, told, message):

@@ -154,7 +154,7 @@ def test_a_model_that_cannot_be_told_from_another_takes_up_nothing(tmp_path):
         lambda images: images.mean((2, 3))[:, :2], class_names=NAMES, preparation=brightness().preparation, name="plain"
     )
     snellen.explain(plain, grey_images(), LeftHalf(), out=tmp_path / "out")
-    with pytest.raises(InputError, match="nobody can tell whether it is the model of that set of explanations"):
+    with pytest.raises(InputError, match="it cannot be compared with the model of that set of explanations"):
         snellen.explain(plain, grey_images(), LeftHalf(), out=tmp_path / "out")
 
 

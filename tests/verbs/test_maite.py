@@ -155,7 +155,7 @@ def test_the_metric_counts_units(labels):
     ("scale", "floats", "metadata", "said"),
     [
         (255, False, {}, "bytes from 0 to 255, as the images hold them"),
-        (1, False, {}, "values in [0, 1], as nothing else is said: with these it is right on 40 of 48"),
+        (1, False, {}, "values in [0, 1], as nothing else is given: with these it is right on 40 of 48"),
         (1, False, {"value_range": (0, 1)}, "values in [0, 1], as its metadata say"),
         (255, True, {"value_range": [0, 255]}, "bytes from 0 to 255, as its metadata say"),
         (255, True, {}, "bytes from 0 to 255, as the images hold them: with these it is right on 40 of 48"),

@@ -153,7 +153,7 @@ def test_what_was_stopped_after_the_training_is_not_trained_again(
         ({"recipe": {**once, "alpha": 0.5}}, r"recipe\.alpha"),
     ):  # fmt: skip
         call = {"recipe": once, "images": images(), "test": audited, **changes}
-        with pytest.raises(RunConflictError, match=rf"differs from what is asked for in: {differing};"):
+        with pytest.raises(RunConflictError, match=rf"differs from this call in: {differing};"):
             train(**call, out=out)  # type: ignore[arg-type]
     monkeypatch.setattr(Mixup, "fit", None)
     monkeypatch.setattr(delivery, "audit", short_audit)

@@ -78,7 +78,7 @@ def audit(
     Args:
         classifier: a classifier, or what :func:`snellen.load_classifier` takes: a reference or path, a model of any
             library (a torch module stays as it is), a callable, (model, transform). Also a file ``audit.toml``
-            (:class:`~snellen.auditing.job.AuditJob`), which says all of the following; arguments that are not their
+            (:class:`~snellen.auditing.job.AuditJob`), which holds all arguments below; arguments that are not their
             default win over it. Of ``columns``, each meaning wins by itself. Images by a reference are read with the
             masks, table and columns of the file; other images are taken as they are.
         images: an image set, or what :func:`snellen.load_images` takes: a folder, file, arrays, a table, a data set.
@@ -94,8 +94,8 @@ def audit(
             instead of an effort. Names that all begin with + or - change the effort's: ``"+backdoor,-slices"``. None:
             those of the effort. ``clean`` always runs.
         threats: what the model must withstand ("linf:8/255", "l2:0.5"): only under these is adversarial fragility harm.
-        train: images that the model was trained on, for leakage and drift. At most 20,000 are looked at, drawn at
-            random; their units are compared with those of the audited images all the same.
+        train: images that the model was trained on, for leakage and drift. At most 20,000 are read, drawn at random;
+            their units are compared with those of the audited images all the same.
         tune: images that something may be fitted to, such as a temperature.
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.
@@ -106,7 +106,7 @@ def audit(
         save_images: keep pictures of images. Without, none is anywhere in the run directory, no thumbnail and no heat
             map; for near duplicates the images are read twice.
         pseudonyms: file with a key, made if it is not there: names of images, units, groups, bags, of the data and of
-            files of models are replaced before anything is written, and can be looked up in it. It may not lie in
+            files of models are replaced before anything is written, and can be resolved with it. It may not lie in
             ``out``. What is random depends on ids, and is another draw than under the names.
         engine: ``in_process``, ``local`` (processes of this machine), ``ray``, or an engine object; changes no result.
             Processes load model and images again, by the references that they were loaded by. None: ``local`` where
@@ -126,7 +126,7 @@ def audit(
         columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx",
             "unit": "patient"}``.
         allow_rejected: report also where more than 5 % of the images cannot be used.
-        progress: who hears of progress.
+        progress: callback that receives progress updates.
 
     Returns:
         The report; ``report.folder`` is the run directory. That of a part has no figures.
@@ -134,7 +134,7 @@ def audit(
     Raises:
         InputError: the data is empty, more than 5 % of the images are unusable, or the labels do not fit the classes.
         ModelError: the model gives scores that cannot be used.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         RunConflictError: ``out`` holds a run of another plan.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
@@ -192,7 +192,7 @@ def audit(
             )
         stack.enter_context(crew.threads_set())
         choice = None
-        # A plan asks no server, and resolves no budget there.
+        # A plan contacts no server, and resolves no budget there.
         if seconds_allowed is not None and not (rehearsing() and asked.classifier.sent_to is not None):
             asked, choice = asked.within_budget(
                 seconds_allowed,
@@ -273,9 +273,9 @@ def _whole(given: Mapping[Companion, ImageSet | None]) -> dict[Companion, ImageS
 
 
 def _check_comparable(folder: Path, classifier: Classifier) -> None:
-    """Refuse to go on with a run of which nobody can tell whether it is of the same model."""
+    """Refuse to resume a run whose model cannot be identified."""
     if (folder / "manifest.json").exists() and classifier.fingerprint() is None:
         raise InputError(
             f"{folder} holds a run, and {classifier.name} cannot be hashed (a plain callable, or an edited model): "
-            f"nobody can tell whether it is the model of that run; choose another out"
+            f"it cannot be compared with the model of that run; choose another out"
         )

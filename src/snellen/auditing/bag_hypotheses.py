@@ -19,13 +19,13 @@ from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import clopper_pearson
 from snellen.metrics.stratified import stratified_interval
 
-#: Share of the way from guessing to a perfect balanced accuracy below which bags are said to be guessed.
+#: Share of the way from guessing to a perfect balanced accuracy below which bags count as guessed.
 SIGHT = 0.1
 
 #: Half the width of a normal 95 % interval, in standard errors.
 TWO_SIDED = NormalDist().inv_cdf(0.975)
 
-#: Share of found positive bags up to which their strongest image may be a negative one and nothing is told.
+#: Share of found positive bags up to which their strongest image may be a negative one without a finding.
 TOLERATED = 0.05
 
 #: Area from which on scores order the bags well enough that another threshold may mend a gap between classes.
@@ -80,7 +80,7 @@ def worst_bags(
 
 
 def _guessing(bags: BagTable, known: PerImage, names: tuple[str, ...], examples: int) -> Hypothesis:
-    """That bags are told apart: of what balanced accuracy can be above guessing, there is at least a tenth."""
+    """That bags are separated: of what balanced accuracy can be above guessing, there is at least a tenth."""
     kept, bar = bags.labelled, 0.5 + SIGHT / 2
     right, truth, units = bags.correct[kept], bags.truth[kept], bags.units_of(kept)
     balanced, _, high = stratified_interval(right.astype(np.float64), truth.astype(np.int64), units)
@@ -92,7 +92,7 @@ def _guessing(bags: BagTable, known: PerImage, names: tuple[str, ...], examples:
             kind="bag_accuracy",
             harm=harm,
             p_value=p_value,
-            title=f"Bags are told apart hardly better than by guessing: balanced accuracy {balanced:.1%}",
+            title=f"Bags are decided hardly better than by guessing: balanced accuracy {balanced:.1%}",
             facts={
                 "bags": len(right),
                 "balanced_accuracy": balanced,

@@ -33,7 +33,7 @@ class BagTable:
         ids: of the b bags.
         labels: int64 (b,), class of each bag, −1 where unknown.
         scores: float64 (b,), pooled probability of the positive class.
-        units: name of the patient, or whatever a bag is of; None where unknown.
+        units: name of the patient, or other unit of a bag; None where unknown.
         groups: name of the group that all grouped images of a bag have; None where there is none, or several.
         members: rows of the images of each bag, int64, ascending.
         probabilities: float64 (n,), of the positive class, for each image of the audit, in a bag or not.
@@ -182,9 +182,9 @@ def instance_figures(bags: BagTable, known: PerImage) -> dict[str, Measured]:
     =========================  ========================================================================================
     ``instance_auroc``         area of the probability of the positive class over images with labels of their own
     ``positives_found``        share of the positive images that are called positive
-    ``false_in_negative_bags``  share of the images of negative bags that are called positive: none of them is, whatever
-                               is known of single images
-    =========================  ========================================================================================
+    ``false_in_negative_bags`` share of the images of negative bags that are called positive: none of them is, with any
+    labels of single images =========================
+    ========================================================================================
     """
     placed = bags.of_image >= 0
     units = np.where(placed, bags.unit_codes[bags.of_image], -1)
@@ -251,7 +251,7 @@ def bag_rows(
 ) -> list[dict[str, object]]:
     """What becomes ``lists/bags.json``: a row for each bag, worst first, then the right ones, then those without score.
 
-    A bag of which no image could be used has no score, no decision, and 0 images used.
+    A bag without a usable image has no score, no decision, and 0 images used.
     """
     place_of = {bag: place for place, bag in enumerate(bags.ids)}
     rows = []
@@ -276,7 +276,7 @@ def bag_rows(
 def contradictions(
     bags: BagTable, known: PerImage, whole: dict[str, WholeBag], names: tuple[str, ...], examples: int
 ) -> Finding | None:
-    """Negative bags with images labelled positive, and positive bags of which every image is labelled negative.
+    """Negative bags with images labelled positive, and positive bags with every image labelled negative.
 
     Counted, not inferred: harm is the share of the labelled bags. A positive bag counts only where all of its images
     could be used and have labels: the positive one may be among the others.
@@ -289,7 +289,7 @@ def contradictions(
             found.append((place, int(positive[0]), f"labelled {name}, in bag {bags.ids[place]}, which is not"))
         complete = len(rows) == whole[bags.ids[place]].images and bool(known.labelled[rows].all())
         if bags.truth[place] and complete and not len(positive):
-            found.append((place, int(bags.strongest[place]), f"in {name} bag {bags.ids[place]}, none of which is"))
+            found.append((place, int(bags.strongest[place]), f"in {name} bag {bags.ids[place]}, with no such image"))
     if not found:
         return None
     healthy = sum(not bags.truth[place] for place, _, _ in found)

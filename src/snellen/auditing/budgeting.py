@@ -1,9 +1,9 @@
 """A budget of time, resolved once while an audit is planned: how many images, and which checks.
 
-A few batches are read and scored with a clock beside them; each check says how many passes through the model it asks
-for (:meth:`~snellen.checks.check.Check.cost`). Fewer images are taken first, down to :data:`FLOOR`; below it figures
-mean little, so the dearest checks leave one by one; and only when none is left that costs anything, fewer images again,
-down to :data:`LEAST`. What was chosen is part of the plan and is never chosen again: clocks differ, a run does not.
+A few batches are read and scored with a clock beside them; each check says how many passes through the model it needs
+(:meth:`~snellen.checks.check.Check.cost`). Fewer images are taken first, down to :data:`FLOOR`; below it figures mean
+little, so the dearest checks leave one by one; and only when none is left that costs anything, fewer images again, down
+to :data:`LEAST`. What was chosen is part of the plan and is never chosen again: clocks differ, a run does not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FLOOR = 1_000
 #: Images below which nothing is audited for the sake of a budget.
 LEAST = 100
 
-#: Share of the budget that training and tuning images may take before fewer of them are looked at.
+#: Share of the budget that training and tuning images may take before fewer of them are read.
 COMPANION_SHARE = 1 / 3
 
 #: Share of the budget after which measuring stops; one batch is measured in any case.
@@ -55,7 +55,7 @@ class Choice(BaseModel):
     seconds: float = Field(description="the budget")
     images: int = Field(ge=1, description="images to audit at most; whole bags")
     of: int = Field(description="images that there were")
-    companions: dict[Companion, int] = Field(default_factory=dict, description="other images to look at, at most")
+    companions: dict[Companion, int] = Field(default_factory=dict, description="other images to read, at most")
     left_out: dict[str, str] = Field(default_factory=dict, description="checks that do not fit, with the reason")
     estimated: float = Field(description="seconds that all of it was estimated to take")
 
@@ -149,7 +149,7 @@ def measure_rates(
     seed: int,
     seconds: float,
 ) -> Rates:
-    """Read and score a few batches, drawn at random, and look at the clock.
+    """Read and score a few batches, drawn at random, and read the clock.
 
     Raises:
         InputError: not one of these images can be used.
@@ -206,7 +206,7 @@ def choose(
         rates: measured.
         seconds: the budget.
         spent: seconds of it that are gone.
-        companions: other images that are looked at, by set.
+        companions: other images that are read, by set.
         smallest: images of the smallest bag, where bags are audited whole.
         processes: that work side by side.
 
@@ -249,7 +249,7 @@ def choose(
 
 
 def _companions(given: Mapping[Companion, int], each: float, room: float) -> dict[Companion, int]:
-    """How many of each other set are looked at: all, or what fits into its share of the time, but not too few."""
+    """How many of each other set are read: all, or what fits into its share of the time, but not too few."""
     if not given or each * sum(given.values()) <= COMPANION_SHARE * room:
         return dict(given)
     fitting = max(math.floor(COMPANION_SHARE * room / each / len(given)), FLOOR)

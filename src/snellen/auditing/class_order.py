@@ -19,7 +19,7 @@ FEWEST = 4
 #: By how much more of the images of moved classes the other order must explain.
 FAR_BETTER = 0.25
 
-#: p value, on the other half of the images, up to which the other order is taken for certain.
+#: p value, on the other half of the images, up to which the other order counts as shown.
 CERTAIN = 1e-3
 
 #: Classes that a title names.
@@ -117,7 +117,7 @@ def constant_answer(known: PerImage) -> int | None:
 
 
 def _moved(known: PerImage, classes: int) -> dict[int, int]:
-    """Classes of which most images are given one other class, where that is a permutation; else nothing."""
+    """Classes with most images given one other class, where that is a permutation; else nothing."""
     found: dict[int, int] = {}
     present = known.classes_present()
     for label in present:

@@ -1,4 +1,4 @@
-"""What is measured of every image whatever the checks: decision and confidence, and what the checks ask to keep."""
+"""What is measured of every image under any checks: decision and confidence, and what the checks ask to keep."""
 
 from __future__ import annotations
 

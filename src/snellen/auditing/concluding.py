@@ -38,7 +38,7 @@ from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint
 def with_fingerprints(
     known: PerImage, images: ImageSet, classifier: Classifier, *, batch_size: int, workers: int
 ) -> PerImage:
-    """What is known of the usable images, with their fingerprints; as it is where no check asked for any.
+    """What is known of the usable images, with their fingerprints; as it is where no check needs any.
 
     Batches are those of the audit, so that the same images are usable again, and come in the same order.
 
@@ -118,7 +118,7 @@ NOTES = (
     "Findings with a p value were chosen among all hypotheses that this audit tested (Benjamini and Hochberg): on "
     "average at most 5 % of them are false. Findings without one were counted, not inferred.",
     "Harm is the lower bound of the error under the condition minus that of its control, times the share of the images "
-    "concerned. The bound holds for 95 % of the findings that are told (Benjamini and Yekutieli). For calibration it "
+    "concerned. The bound holds for 95 % of the reported findings (Benjamini and Yekutieli). For calibration it "
     "is the share of the decisions by which right ones and stated confidences differ. For a classifier that hardly "
     "does more than guess it is the lower bound of the error rate.",
 )

@@ -22,11 +22,11 @@ SHARDS_EACH = 4
 
 
 class WorkersFailedError(WorkerError):
-    """Workers that nobody asked for failed; this process can still do the work."""
+    """Workers that Snellen chose by itself failed; this process can still do the work."""
 
 
 class Volunteers:
-    """An engine that nobody named. Whatever its workers fail with is told apart from what the work itself raises.
+    """An engine that Snellen chose by itself. Failures of its workers are separated from errors of the work itself.
 
     Args:
         engine: that does the work.
@@ -39,7 +39,7 @@ class Volunteers:
         """See :class:`~snellen.runs.engines.engine.Engine`.
 
         Raises:
-            WorkersFailedError: a worker could not begin, found other things than this process, or died twice.
+            WorkersFailedError: a worker could not begin, found other files than this process, or died twice.
         """
         with closing(self._engine.run(work, setup, jobs)) as results:
             while True:

@@ -41,7 +41,7 @@ def checks_at(effort: Effort) -> list[str]:
 def chosen_checks(
     checks: Named | None, effort: Effort | None, able: Sequence[str] | None = None
 ) -> Sequence[str | Mapping[str, Any] | Check]:
-    """The checks that a call asks for, by name where it names them.
+    """The checks that a call requests, by name where it names them.
 
     >>> chosen_checks("+backdoor,-slices", "quick")[-2:]
     ['data_quality', 'backdoor']
@@ -52,7 +52,7 @@ def chosen_checks(
         checks: names, with commas between them or as a list, which may hold records and check objects too. Names that
             all begin with ``+`` or ``-`` change what the effort chooses. None: what it chooses.
         effort: the level; None is ``standard``.
-        able: checks that can run at all, where the model cannot be asked; None: all.
+        able: checks that can run at all, where no model can run; None: all.
 
     Raises:
         InputError: nothing is named, names with a sign beside names without one, a name that is added or taken away to

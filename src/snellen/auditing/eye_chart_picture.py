@@ -135,7 +135,7 @@ def acuity_words(acuity: Acuity) -> tuple[str, str]:
     >>> acuity_words(Acuity(value=5, low=4.2, high=5, censored=True))
     ('≥ 5', '4.2–5+')
 
-    Ends that one digit cannot tell apart have two, so that no interval looks like a point:
+    Ends that one digit cannot distinguish have two, so that no interval looks like a point:
 
     >>> acuity_words(Acuity(value=0.41, low=0.38, high=0.44, censored=False))
     ('0.41', '0.38–0.44')

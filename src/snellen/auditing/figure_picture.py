@@ -76,7 +76,7 @@ def evidence_of(metric: str) -> tuple[str, str]:
 
 
 def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, Figure | None]:
-    """Where the rows behind a finding are, in words, and the figure to look at first."""
+    """Where the rows behind a finding are, in words, and the figure to read first."""
     check = next((one.name for one in index.checks().values() if finding.kind in one.finds), finding.kind)
     if check in index.checks() and index.checks()[check].listed:
         return f"lists/{check}.json", next((one for one in figures if one.name.startswith(f"{check}.")), None)

@@ -67,14 +67,13 @@ def finish(
 
     Args:
         run: that was measured.
-        asked: what was asked.
-        sets: what was measured, by set.
+        asked: the resolved audit. sets: what was measured, by set.
         privacy: what may be kept.
         choice: what a budget chose.
         rng: of the run.
         workers: threads that read ahead.
         allow_rejected: report however many images were rejected.
-        effort: that was asked for; a note says what it leaves out.
+        effort: the requested one; a note says what it leaves out.
 
     Returns:
         The report, and seconds by what was done.
@@ -121,7 +120,7 @@ def finish(
 
 
 def _left_out(effort: Effort | None, asked: ResolvedAudit) -> list[str]:
-    """What an effort that was asked for leaves out; nothing of the usual one, whose report says no more than ever."""
+    """What a requested effort leaves out; nothing of the usual one, whose report says no more than ever."""
     line = None if effort in (None, "standard") else left_out(effort, [check.name for check in asked.checks])
     return [] if line is None else [line]
 

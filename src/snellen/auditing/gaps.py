@@ -44,7 +44,7 @@ def error_gap(
     """Compare the errors of the members with those of the others; None when either are missing.
 
     Where every image is a unit of its own, Fisher's exact test decides, since it holds its level for small groups, and
-    Newcombe's interval tells how much. Where units have several images, both come from the difference of means with a
+    Newcombe's interval shows how much. Where units have several images, both come from the difference of means with a
     variance over units (:func:`snellen.metrics.clustered.clustered_difference`).
 
     >>> wrong = np.array([True] * 30 + [False] * 70 + [True] * 10 + [False] * 90)
@@ -54,7 +54,7 @@ def error_gap(
 
     Args:
         wrong: (n,), whether each decision is wrong.
-        member: (n,), whether each image is one of those asked about.
+        member: (n,), whether each image is a member.
         units: (n,), code of each image's unit; None when each is its own.
     """
     inside_n = int(member.sum())

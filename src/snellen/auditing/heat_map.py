@@ -80,7 +80,7 @@ def outlined_picture(
 
 
 def grid_boxes(rows: ArrayLike, columns: ArrayLike) -> NDArray[np.float64]:
-    """Boxes of tiles of which only row and column are known, from the first of each that occurs: (m,), (m,) → (m, 4).
+    """Boxes of tiles with known row and column alone, from the first of each that occurs: (m,), (m,) → (m, 4).
 
     Raises:
         OverflowError: a row or column beyond 32 bits.
@@ -96,7 +96,7 @@ def grid_boxes(rows: ArrayLike, columns: ArrayLike) -> NDArray[np.float64]:
 
 
 def _extent(boxes: NDArray[np.float64], below: Image.Image | None, side: int) -> tuple[int, int]:
-    """Width and height with the longest side as asked: those of the picture, or of as many square tiles."""
+    """Width and height with the requested longest side: those of the picture, or of as many square tiles."""
     if below is not None:
         wide, high = below.size
         scale = side / max(wide, high)
@@ -154,8 +154,8 @@ def heat_panel(
 ) -> tuple[list[Panel], dict[str, bytes]]:
     """One panel, and its pictures by name; none where the places of images in their bags are not known.
 
-    Pictures are made again from the image set: the evidence holds numbers. A bag whose picture cannot be read, or of
-    which only the rows and columns of images are known (in their attributes), is drawn as plain squares.
+    Pictures are made again from the image set: the evidence holds numbers. A bag whose picture cannot be read, or one
+    with known rows and columns of images alone (in their attributes), is drawn as plain squares.
 
     Args:
         bags: of the audit.

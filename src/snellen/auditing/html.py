@@ -100,7 +100,7 @@ def content_hash(text: str) -> str:
 
 
 def verdict(report: AuditReport) -> str:
-    """What a reader in a hurry needs: how many findings of which level, the first one, and the weakest disturbance."""
+    """What a reader in a hurry needs: how many findings of each level, the first one, and the weakest disturbance."""
     levels = Counter(finding.level for finding in report.findings)
     counts = [f"{levels[level]} {level}" for level in LEVELS if levels[level] and level != "note"]
     if counts:

@@ -129,7 +129,7 @@ class AuditJob(BaseModel):
 
     def under(self, folder: Path) -> AuditJob:
         """The same job with paths that hold where ``folder`` does."""
-        if folder == Path():  # whatever is written holds here as it stands
+        if folder == Path():  # all paths hold here as they stand
             return self
         paths = ("model", "data", "classes", "masks", "table", "train", "val", "out", "pseudonyms")
         moved: dict[str, Any] = {

@@ -3,7 +3,7 @@
 Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security", ICML 2018, arXiv 1802.00420, section
 3.1, and Carlini et al., "On evaluating adversarial robustness", 2019, arXiv 1902.06705, section 5, list the signs: one
 step or a black-box attack does better than many white-box steps, unbounded attacks do not succeed, larger changes break
-less. Each is tested here on paired images, so that the rule was written before any model was looked at.
+less. Each is tested here on paired images, so that the rule was written before any model was measured.
 """
 
 from __future__ import annotations
@@ -152,8 +152,7 @@ def share_above(
         name: of the sign.
         words: ``{share}`` stands for the share.
         seen: bool (n,), n > 0.
-        tolerance: share in (0, 1) that is not told.
-        units: (n,), codes; of each unit the first image is tested.
+        tolerance: share in (0, 1) that is not reported. units: (n,), codes; of each unit the first image is tested.
     """
     tested = seen[_one_of_each(units, len(seen))]
     p_value = binomial_tail(int(tested.sum()), len(tested), tolerance)
@@ -173,7 +172,7 @@ def breaks_more(
 
     Two exact tests have to refuse (an intersection–union test, so that the larger p value counts): McNemar's of "either
     breaks alone equally often", and the binomial one of "the share that only the other one breaks is within the
-    tolerance". The first alone would tell of every attack that is a little stronger.
+    tolerance". The first alone would report every attack that is a little stronger.
 
     Two objectives differ in strength also where gradients are sound: on adversarially trained models the margin beats
     cross-entropy by far. For such a comparison ``useless`` names the images on which the plain gradient is known to be
@@ -189,9 +188,8 @@ def breaks_more(
         words: ``{again}`` and ``{plain}`` stand for the shares.
         again: images that the other attack breaks, bool (n,), n > 0.
         plain: images that the plain one breaks, bool (n,).
-        tolerance: share in (0, 1) that is not told.
-        units: (n,), codes; of each unit the first image is tested.
-        useless: bool (n,), where a break by the other attack alone counts; None: everywhere.
+        tolerance: share in (0, 1) that is not reported. units: (n,), codes; of each unit the first image is tested.
+            useless: bool (n,), where a break by the other attack alone counts; None: everywhere.
     """
     chosen = _one_of_each(units, len(again))
     for_it = again & ~plain if useless is None else again & ~plain & useless

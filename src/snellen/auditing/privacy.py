@@ -62,7 +62,7 @@ class Privacy:
         return check.model_copy(update={"reference": nameless})
 
     def records(self, checks: Sequence[Check]) -> list[dict[str, Any]]:
-        """What the plan says of checks: their parameters. Names of files are in the owner's file instead."""
+        """The plan's record of checks: their parameters. Names of files are in the owner's file instead."""
         if self.names is None:
             return [check.record() for check in checks]
         found = [nameless_record(check.record(), self.names) for check in checks]

@@ -1,4 +1,4 @@
-"""What an audit of a model on images would find to work with: looked up before anything is measured."""
+"""What an audit of a model on images would find to work with, before anything is measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Probe:
 
     Attributes:
         model: lines on the model: classes, preprocessing, what is assumed.
-        data: lines on the images: how many, of which sizes, with which labels.
+        data: lines on the images: their number, sizes and labels.
         known: for each meaning of a column whether the images have it, in words.
         further: other columns, which could be given a meaning.
         skipped: why a check of the full effort will not run, by name; None: it will.
@@ -44,7 +44,7 @@ class Probe:
 
 
 def probe(classifier: Classifier, images: ImageSet) -> Probe:
-    """Look at a model and at a few images, and say what an audit will do with them.
+    """Inspect a model and a few images, and say what an audit will do with them.
 
     Raises:
         InputError: there are no images.

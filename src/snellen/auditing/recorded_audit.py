@@ -22,7 +22,7 @@ from snellen.runs.given import Images, given_images
 #: Passes through a model, for each image, below which a check runs none of its own.
 _NO_PASS = 1.0
 
-#: What checks read that only pixels tell.
+#: What checks read from pixels alone.
 _OF_PIXELS = frozenset({"fingerprints", "pixel_hashes", "properties"})
 
 
@@ -33,7 +33,7 @@ def recorded_audit(
     class_names: Sequence[str] | None,
     columns: Mapping[str, str] | None,
 ) -> tuple[Classifier, ImageSet]:
-    """Predictions as a classifier, and the images that they are of; without any, a set of which labels are known.
+    """Predictions as a classifier, and the images that they are of; without any, a set with known labels.
 
     Raises:
         InputError: predictions or labels that cannot be, or labels of nothing.

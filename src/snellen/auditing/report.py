@@ -86,7 +86,7 @@ class AuditReport(BaseModel):
         for row, finding in zip(record["findings"], self.findings, strict=True):
             row |= {"level": finding.level, "key": finding.key}
         for panel in record["panels"]:
-            if not panel["heat"]:  # said only where there are such pictures
+            if not panel["heat"]:  # stated only where there are such pictures
                 del panel["heat"]
         return REPORT.stamped(record)
 

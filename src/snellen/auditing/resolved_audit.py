@@ -1,4 +1,4 @@
-"""What an audit was asked, resolved: which model, which images, which checks run, and why others do not."""
+"""A resolved audit: which model, which images, which checks run, and why others do not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from snellen.core.images import ImageSet
 from snellen.data.files.labels import align_labels
 from snellen.runs.estimate import TRIAL_SECONDS, Estimate, peak_memory
 
-#: At most so many training or tuning images are looked at, drawn at random.
+#: At most so many training or tuning images are read, drawn at random.
 COMPANION_LIMIT = 20_000
 
 
@@ -33,9 +33,9 @@ class ResolvedAudit:
         classifier: the model.
         images: that are audited; labels in the classifier's classes.
         drawn_from: all images that were given; a budget draws anew among them.
-        companions: training and tuning images, as many as are looked at.
+        companions: training and tuning images, as many as are read.
         wholes: what is known of all of these.
-        checks: that were asked for.
+        checks: that were requested.
         skipped: why a check does not run, by name; None: it runs.
         seed: of what is drawn.
     """

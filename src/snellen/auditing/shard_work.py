@@ -31,7 +31,7 @@ from snellen.runs.shard import Shard
 #: Why an image was set aside whose clean scores cannot be used.
 NOT_FINITE = "the model's scores are not finite (NaN or infinity)"
 
-#: Name of the evidence that every run has, whatever its checks.
+#: Name of the evidence that every run has, with any checks.
 CLEAN = "clean"
 
 #: Name of the set that is audited, among those that are measured.
@@ -40,7 +40,7 @@ AUDITED = "audit"
 
 @dataclass(eq=False)
 class Provisional:
-    """Decisions on unchanged images so far, for whoever waits; no figure of a report."""
+    """Decisions on unchanged images so far, for progress displays; no figure of a report."""
 
     right: int = 0
     seen: int = 0

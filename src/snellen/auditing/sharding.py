@@ -9,7 +9,7 @@ BATCHES_PER_SHARD = 8
 
 
 def shard_count(images: int, batch_size: int, asked: int | None = None, least: int = 1) -> int:
-    """How many shards a set of images has: as many as asked for, but never more than batches.
+    """How many shards a set of images has: as many as requested, but never more than batches.
 
     >>> shard_count(1000, 64), shard_count(1000, 64, 7), shard_count(10, 64, 7)
     (2, 7, 1)
@@ -21,7 +21,7 @@ def shard_count(images: int, batch_size: int, asked: int | None = None, least: i
         least: in that case, so that several processes have something to do.
 
     Raises:
-        InputError: fewer than 1 is asked for.
+        InputError: fewer than 1 is requested.
     """
     if asked is not None and asked < 1:
         raise InputError(f"a run has at least 1 shard, got {asked}")

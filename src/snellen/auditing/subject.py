@@ -60,7 +60,7 @@ class Subject:
         classifier: the model.
         images: that were audited, with labels in the classifier's classes.
         companions: training and tuning images, whole as they were given.
-        checks: that were asked for.
+        checks: that were requested.
         seed: of the audit.
         save_images: whether pictures of the images may be kept.
         pseudonyms: whether names were replaced in what the audit wrote.
@@ -156,7 +156,7 @@ def _classifier(recorded: Inputs | None, folder: Path) -> Classifier:
             f"{folder} does not say how its classifier was loaded: it was handed in as an object; give it with "
             f"classifier=... (--model REFERENCE)"
         )
-    # Whoever wrote the folder cannot allow other machines: they are allowed by whoever opens it.
+    # The writer of a folder cannot allow other machines: its reader allows them.
     try:
         return load_classifier_again({**recorded.classifier, "allow_remote": []})
     except (KeyError, TypeError, ValueError) as error:
@@ -174,7 +174,7 @@ def _opened(described: DescribedImages, name: str, folder: Path) -> ImageSet:
 
 
 def _from_anywhere(reference: Mapping[str, Any]) -> dict[str, Any]:
-    """The reference with paths that hold from every folder: an image set reads its files when it is asked for them."""
+    """The reference with paths that hold from every folder: an image set reads its files on demand."""
     folder = reference["folder"]
 
     def absolute(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Objects before other backgrounds: which are lent to which image, and what the model says of the composites."""
+"""Objects before other backgrounds: which are lent to which image, and the model's decisions on the composites."""
 
 from __future__ import annotations
 

@@ -32,6 +32,6 @@ def text_summary(report: AuditReport) -> str:
     if not report.findings:
         lines.append("No significant problems found.")
     if report.sight:
-        lines += ["", "Nothing was found of the following, which nine of ten audits would find:"]
+        lines += ["", "No finding of these kinds, which nine of ten audits would find:"]
         lines += [f"  {each}" for each in report.sight]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from snellen.checks.panels import Line, Panel, Point
 
 LEFT, BOTTOM, TOP, RIGHT = 44, 40, 10, 12
 
-#: Most points of a line that are drawn: more cannot be told apart, and cost bytes.
+#: Most points of a line that are drawn: more cannot be distinguished, and cost bytes.
 DRAWN = 200
 
 #: Lines with more points than this have no marks.

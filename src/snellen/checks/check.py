@@ -81,7 +81,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class WholeSet:
-    """What is known of all training or tuning images, also of those that were not looked at.
+    """What is known of all training or tuning images, also of those that were not measured.
 
     Attributes:
         images: how many there are.
@@ -105,7 +105,7 @@ class Reading:
         evidence: what the check itself measured; empty when it measures nothing of its own.
         images: what is known of every usable image.
         classifier: the model.
-        companions: the same of the training and tuning images that were looked at, where they were given.
+        companions: the same of the measured training and tuning images, where they were given.
         wholes: of these sets before they were limited in size; may be empty.
         rng: of the run.
         data: fingerprint of the image set.
@@ -136,7 +136,7 @@ class Conclusion:
     Attributes:
         metrics: figures by dotted name.
         hypotheses: what was tested; the audit decides over all checks together which of them become findings.
-        findings: what is certain and was not tested: exact duplicates, or what only needs telling.
+        findings: what is certain and was not tested: exact duplicates, or facts without a test.
         columns: of the eye chart.
         panels: curves and tables for the report.
         lists: images by name, in full: suspects, copies. They become ``lists/NAME.json`` in the run directory.
@@ -146,7 +146,7 @@ class Conclusion:
         notes: what a reader must know.
         pictures: WebP files that panels show, by the sha256 of their bytes.
         sight: level of a test → what the check would have found at it in nine of ten cases, in words, or None where
-            that cannot be said. It is said where the check found nothing.
+            that is unknown. Reported where the check found nothing.
     """
 
     metrics: dict[str, Measured] = field(default_factory=dict)

@@ -94,7 +94,7 @@ def retained(
     """(accuracy after − chance) / (accuracy before − chance) on the same images; None when before is no better.
 
     The interval of the ratio is that of its linearisation, (after_i − R before_i − (1 − R) chance) / (accuracy before −
-    chance) with the ratio R, over independent units, with two images more of which one is lost and one gained.
+    chance) with the ratio R, over independent units, with two more images, one lost and one gained.
 
     Args:
         before: (n,), whether each image is right when clean.

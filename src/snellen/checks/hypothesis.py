@@ -32,7 +32,7 @@ def confirmed(hypotheses: Sequence[Hypothesis], rate: float = FALSE_DISCOVERY_RA
 
     Benjamini and Hochberg (1995) choose among all hypotheses of the run together. The bounds of harm of those chosen
     are then taken at the confidence 1 − rate · chosen / tested, so that also the share of bounds that are too high,
-    among those that are told, is at most the rate (Benjamini and Yekutieli 2005).
+    among those that are reported, is at most the rate (Benjamini and Yekutieli 2005).
     """
     if not hypotheses:
         return []

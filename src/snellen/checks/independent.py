@@ -34,7 +34,7 @@ def one_of_each_unit(known: PerImage) -> NDArray[np.bool_]:
 
 
 def one_of_each(ids: Sequence[str], units: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of n things stand for their unit, (n,): of each unit one.
+    """Which of n rows stand for their unit, (n,): one of each unit.
 
     The one whose id has the smallest hash: ids often hold the class or the day, and the first by name is no fair draw.
 

@@ -38,7 +38,7 @@ class HeatPicture(BaseModel):
 
     Attributes:
         title: what it is of.
-        caption: what is said of it.
+        caption: the text below it.
         plain: name of the picture as it is (sha256 of the file), where there is one.
         heat: name of the one with colours.
     """
@@ -61,7 +61,7 @@ class Panel(BaseModel):
         x_label, y_label: what the axes are, with units.
         lines: the curves; none for a table alone.
         head, rows: a table; none for a figure alone.
-        heat: pictures with values in [0, 1] as colours, of which ``x_label`` says what they are.
+        heat: pictures with values in [0, 1] as colours; ``x_label`` says what they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,7 +80,7 @@ class Panel(BaseModel):
 #: Longest side of a picture in the report, pixels. Smaller images stay as they are: the page enlarges them, sharply.
 SIDE = 160
 
-#: Up to this side, no pixel may change: compression would blur the very thing that is shown.
+#: Up to this side, no pixel may change: compression would blur exactly what is shown.
 EXACT = 64
 
 

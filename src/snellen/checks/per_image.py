@@ -75,7 +75,7 @@ GROUP, BAG, BAG_LABEL = "group", "bag_id", "bag_label"
 #: Columns of an image set that the clean evidence carries along, and what makes their values.
 CARRIED: dict[str, Callable[[Any], object]] = {GROUP: str, BAG: str, BAG_LABEL: int}
 
-#: What :meth:`PerImage.outcomes` says of an image in a setting.
+#: The outcome of an image in a setting, from :meth:`PerImage.outcomes`.
 RIGHT, WRONG, ABSENT = 1, 0, -1
 
 

@@ -92,7 +92,7 @@ def chart_column(
     return column(name, check, cells)
 
 
-#: A class is broken when more than this share of its images that are right when clean is lost, for certain.
+#: A class is broken when more than this share of its images that are right when clean is lost, at 95 % confidence.
 BROKEN = 0.5
 
 
@@ -116,8 +116,8 @@ def error_metrics(
     """Errors averaged over severities, by kind and over all kinds; with a reference, also normalised by its errors.
 
     ``corruption.KIND.error``, ``corruption.error``, ``corruption.clean_error``; ``corruption.mce`` (CE averaged over
-    the kinds) and ``corruption.relative_mce`` (over the kinds of which the reference loses anything). Balanced errors
-    weigh every class alike. Intervals take the reference's errors as known.
+    the kinds) and ``corruption.relative_mce`` (over the kinds that cost the reference anything). Balanced errors weigh
+    every class alike. Intervals take the reference's errors as known.
     """
     usable = images.labelled & np.all([(rows != ABSENT).all(0) for rows in outcomes.values()], axis=0)
     if not usable.any():
@@ -174,9 +174,9 @@ def class_breaks(
 ) -> dict[str, float]:
     """Classes that a kind breaks, and the smallest severity at which it does.
 
-    A class is broken when, of its images that are right when clean, more than half are wrong for certain: the lower end
-    of the exact interval (Clopper and Pearson 1934), at 95 % over all classes, severities and the number of ``kinds``
-    tested together (Bonferroni). Images count as independent.
+    A class is broken when, of its images that are right when clean, more than half are significantly wrong: the lower
+    end of the exact interval (Clopper and Pearson 1934), at 95 % over all classes, severities and the number of
+    ``kinds`` tested together (Bonferroni). Images count as independent.
     """
     present = images.classes_present()
     confidence = 1 - 0.05 / max(len(present) * len(severities) * kinds, 1)

@@ -20,9 +20,9 @@ UNTREATED: dict[str, str] = {
     "multi_label": "an image of several classes needs several labels: snellen train label-maps",
     "coverage": "images that are missing must be collected or generated",
     "data_quality": "files must be repaired or left out: lists/data_quality.json names them",
-    "unsafe_content": "a person must look at the images",
-    "generated_content": "a person must look at the images",
-    "manipulated_region": "a person must look at the images",
+    "unsafe_content": "a person must review the images",
+    "generated_content": "a person must review the images",
+    "manipulated_region": "a person must review the images",
     "generator_failure": "it is one of a generator and not of the classifier",
     "memorisation": "it is one of a generator and not of the classifier",
     "unforgotten": "train again without the examples that should be forgotten",
@@ -34,7 +34,7 @@ UNTREATED: dict[str, str] = {
     "missed_bags": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
     "bag_false_alarms": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
     "bag_group_gap": "choose the threshold on tuning bags of every group: --set bags.threshold=VALUE",
-    "bag_evidence": "look at the images that lists/bags.json names: labels of images or bags contradict the model",
+    "bag_evidence": "check the images that lists/bags.json names: labels of images or bags contradict the model",
     "bag_contradiction": "correct the labels that lists/bags.json names",
 }
 
@@ -97,8 +97,8 @@ def ladder(kind: str) -> tuple[Rung, ...]:
 def set_aside(kind: str) -> frozenset[str]:
     """Treatments of a kind that were no better than plain fine-tuning where both were measured, and are no cheaper.
 
-    Those that were worse for certain, and of those of which nothing is certain the ones that cost as much. One that was
-    not measured is not set aside.
+    Those that were significantly worse, and those without a significant change that cost as much. One that was not
+    measured is not set aside.
     """
     plain = next(rung.passes for rung, _ in _treatments() if rung.name == PLAIN)
     found = set()

@@ -23,7 +23,7 @@ Colours = Literal["grey", "colour"]
 #: Images of a side up to so many times larger or smaller are like images.
 LIKE = 1.5
 
-#: Images that are looked at for colours, and the distance of their channels, grey levels, that is none.
+#: Images that are examined for colours, and the distance of their channels, grey levels, that is none.
 LOOKED_AT, EQUAL = 16, 4
 
 
@@ -47,7 +47,7 @@ def usual_losses(side: int, images: ImageSet) -> Mapping[str, UsualLoss]:
 
     Args:
         side: shorter side of the prepared images, pixels.
-        images: of which a few are looked at, where images of this size were measured at all.
+        images: a few of them are examined, where images of this size were measured at all.
     """
     near = [row for row in _table() if 1 / LIKE <= row["side"] / side <= LIKE]
     if not near:

@@ -107,8 +107,8 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
     except Exception as error:
         if isinstance(error, OSError) and refused(error):  # by any command, also where what it prints is sent
-            told = unwritable(error, Path("the output"))
-            typer.secho(f"error: {harmless(str(told))}", err=True, fg="red")
+            message = unwritable(error, Path("the output"))
+            typer.secho(f"error: {harmless(str(message))}", err=True, fg="red")
             sys.exit(EXIT_ERROR)
         sys.excepthook(*sys.exc_info())
         typer.secho("this is a fault in Snellen; please report it with the lines above", err=True, fg="red")

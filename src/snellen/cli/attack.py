@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.engine_options import DryRunOption
-from snellen.cli.on_images import Asking, carry_out_on_images
+from snellen.cli.on_images import ModelChoice, carry_out_on_images
 from snellen.cli.run_options import PRIVACY_PANEL, RUN_PANEL, JsonOption, Reading, WorkersOption
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def attack(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-attack-N"),
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-attack-N"),
     ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images in one pass, and what a stopped run loses.", rich_help_panel=RUN_PANEL)
@@ -58,7 +58,7 @@ def attack(
     ] = True,
     *,
     reading: Reading,
-    asking: Asking,
+    model_choice: ModelChoice,
     running: Running,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -73,7 +73,7 @@ def attack(
         data,
         out=out,
         reading=reading,
-        asking=asking,
+        model_choice=model_choice,
         as_json=as_json,
         dry_run=dry_run,
         target=target,

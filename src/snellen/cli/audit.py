@@ -53,7 +53,7 @@ from snellen.cli.run_options import (
     read_columns,
     read_images,
 )
-from snellen.cli.stopping import stopped_told
+from snellen.cli.stopping import show_how_to_resume
 from snellen.core import index
 from snellen.core.errors import InputError
 
@@ -103,7 +103,7 @@ def audit(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run directory; the same plan goes on where it stopped.", show_default="snellen-audit-N"),
+        typer.Option(help="Run directory; the same plan resumes where it stopped.", show_default="snellen-audit-N"),
     ] = None,
     effort: Annotated[
         EffortName | None,
@@ -210,10 +210,10 @@ def audit(
     level = None if effort is None else effort.level
     choice = under_options(context, Choice(checks, level, _parameters(settings or []), read_columns(column)))
     threats = tuple(threat or ())
-    asked = read_gate_options(require, fail_on, baseline, junit)
-    if part is not None and asked.asked and not any(written(context, name) for name in _GATE):
-        asked = GateOptions()  # the file's are for the command that makes the report
-    if part is not None and (out is None or asked.asked):
+    gate_options = read_gate_options(require, fail_on, baseline, junit)
+    if part is not None and gate_options.given and not any(written(context, name) for name in _GATE):
+        gate_options = GateOptions()  # the file's are for the command that makes the report
+    if part is not None and (out is None or gate_options.given):
         raise InputError(
             "--part needs --out, the run directory that all parts share; and --require, --fail-on, --baseline and "
             "--junit go with the command without --part, which makes the report"
@@ -235,7 +235,7 @@ def audit(
             seconds_of(budget)
         level = choice.effort
         chosen = with_settings(choice.checks, level, choice.settings)
-        earlier = check_gate_options(asked, resolve_checks(chosen_checks(chosen, level), threats), folder)
+        earlier = check_gate_options(gate_options, resolve_checks(chosen_checks(chosen, level), threats), folder)
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         training = None if train is None else load_images(train, progress=spinner)
         tuning = None if tune is None else load_images(tune, progress=spinner)
@@ -267,7 +267,7 @@ def audit(
         estimate = plan(run_audit, classifier, images, **options)
         typer.echo(canonical_json(estimate.model_dump(mode="json")) if as_json else str(estimate), nl=not as_json)
         return
-    with ended_like_ctrl_c(), stopped_told(folder, out), TerminalProgress() as progress:
+    with ended_like_ctrl_c(), show_how_to_resume(folder, out), TerminalProgress() as progress:
         report = run_audit(classifier, images, progress=progress, **options)
     if as_json:
         typer.echo(canonical_json(report.to_json()), nl=False)
@@ -275,7 +275,7 @@ def audit(
         typer.echo("\n".join(report.notes))
     else:
         show_report(report, folder, level or (None if named_outright(chosen) else "standard"))
-    gate = judge_audit(asked, report, earlier, folder)
+    gate = judge_audit(gate_options, report, earlier, folder)
     show_gate(gate, on_error_stream=as_json)
     if not gate.passes:
         raise typer.Exit(EXIT_GATE)

@@ -56,11 +56,11 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     if report.findings:
         console.print(findings)
     elif report.metrics:
-        console.print("\nNothing was found that is certain at 95 %.")
+        console.print("\nNo significant problems found.")
     else:
         console.print("Nothing could be measured: no usable image has a label.")
     if report.sight:
-        console.print("\n[dim]Nothing was found of the following, which nine of ten audits would find:[/]")
+        console.print("\n[dim]No finding of these kinds, which nine of ten audits would find:[/]")
         for words in report.sight:
             console.print(f"[dim]  {markup(words)}[/]", soft_wrap=True)
     idle = [check for check in report.checks if check.status != "done"]

@@ -10,7 +10,7 @@ import typer
 
 from snellen.cli.engine_options import ended_like_ctrl_c
 from snellen.cli.progress import TerminalProgress
-from snellen.cli.stopping import stopped_told
+from snellen.cli.stopping import show_how_to_resume
 from snellen.cli.summary import show_summary
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def carry_out(
         estimate = plan(verb, *arguments, out=folder, **options)
         typer.echo(canonical_json(estimate.model_dump(mode="json")) if as_json else str(estimate), nl=not as_json)
         return
-    with ended_like_ctrl_c(), stopped_told(folder, given), TerminalProgress() as progress:
+    with ended_like_ctrl_c(), show_how_to_resume(folder, given), TerminalProgress() as progress:
         made = verb(*arguments, out=folder, progress=progress, **options)
     if as_json:
         typer.echo(canonical_json(made.to_json()), nl=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.engine_options import DryRunOption
-from snellen.cli.on_images import Asking, carry_out_on_images
+from snellen.cli.on_images import ModelChoice, carry_out_on_images
 from snellen.cli.run_options import RUN_PANEL, JsonOption, Reading, WorkersOption
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def certify(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-certify-N"),
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-certify-N"),
     ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images in one shard: what a stopped run loses.", rich_help_panel=RUN_PANEL)
@@ -47,7 +47,7 @@ def certify(
     workers: WorkersOption = 0,
     *,
     reading: Reading,
-    asking: Asking,
+    model_choice: ModelChoice,
     running: Running,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -70,7 +70,7 @@ def certify(
         data,
         out=out,
         reading=reading,
-        asking=asking,
+        model_choice=model_choice,
         as_json=as_json,
         dry_run=dry_run,
         announce=announce,

@@ -1,4 +1,4 @@
-"""A command whose reader stops reading (``snellen audit … | head``) goes on, and ends with its own exit code."""
+"""A command whose reader stops reading (``snellen audit … | head``) continues, and ends with its own exit code."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ def compare(
     ] = 0.02,
     every: Annotated[bool, typer.Option("--every", help="Show every figure, and not only those that changed.")] = False,
     fail_on_loss: Annotated[
-        bool, typer.Option("--fail-on-loss", help="Exit with 3 when a figure got worse for certain.")
+        bool, typer.Option("--fail-on-loss", help="Exit with 3 when a figure got significantly worse.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of the tables.")] = False,
 ) -> None:
-    """Tell what got better and what got worse between two audits, image by image where both saw the same."""
+    """Show what got better and what got worse between two audits, image by image where both saw the same."""
     with loading("comparing"):
         from snellen.auditing.compare.compare import compare_records
         from snellen.auditing.compare.page import render_comparison

@@ -128,7 +128,7 @@ def running(
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Inside a ``with`` block, being asked to end (SIGTERM, as schedulers do) is answered as Ctrl-C is."""
+    """Inside a ``with`` block, treat SIGTERM, which schedulers send, like Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from snellen.cli.engine_options import ended_like_ctrl_c
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import AllowRejectedOption, ClassesOption, DeviceOption, read_images
-from snellen.cli.stopping import stopped_told
+from snellen.cli.stopping import show_how_to_resume
 from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 
@@ -38,7 +38,7 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for tables and evidence; the same command goes on where it stopped.",
+            help="Folder for tables and evidence; the same command resumes where it stopped.",
             show_default="nothing is kept",
         ),
     ] = None,
@@ -56,7 +56,7 @@ def evaluate(
 ) -> None:
     """Compare models under attacks: robust accuracies on the same images, and differences with tests.
 
-    What is said about models and classes holds for all models.
+    Options about models and classes hold for all models.
     """
     if as_json and format != "text":
         raise InputError(f"--json and --format {format} both say what is printed; give one of them")
@@ -69,7 +69,7 @@ def evaluate(
         images = read_images(data, reading, spinner)
         classifiers = [load_classifier(model, classes, device=device, **built) for model in models]
     folder = out or Path("snellen-evaluation")
-    with ended_like_ctrl_c(), stopped_told(folder, out), TerminalProgress() as progress:
+    with ended_like_ctrl_c(), show_how_to_resume(folder, out), TerminalProgress() as progress:
         found = run_evaluation(
             classifiers,
             methods,

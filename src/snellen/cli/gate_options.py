@@ -37,7 +37,7 @@ class LevelOption(StrEnum):
 
 @dataclass(frozen=True)
 class GateOptions:
-    """What is asked of an audit.
+    """Requirements of an audit.
 
     Attributes:
         requirements: those of --require and --fail-on.
@@ -52,7 +52,7 @@ class GateOptions:
     level: LevelOption = LevelOption.moderate
 
     @property
-    def asked(self) -> bool:
+    def given(self) -> bool:
         """Whether there is anything to judge or to write."""
         return bool(self.requirements) or self.baseline is not None or self.junit is not None
 
@@ -123,10 +123,10 @@ def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: I
 
 
 def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord | None, folder: Path) -> Gate:
-    """Judge a finished audit and write the JUnit file, if one is asked for."""
+    """Judge a finished audit and write the JUnit file, if ``--junit`` is given."""
     from snellen.auditing.compare.gate import Gate, gate
 
-    if not options.asked:
+    if not options.given:
         return Gate()
     from snellen.auditing.compare.compare import compare_records
     from snellen.auditing.compare.gate import junit_xml
@@ -144,7 +144,7 @@ def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord |
 
 
 def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
-    """Tell what was required and what came out, one line each; on standard error beside JSON."""
+    """Print what was required and what came out, one line each; on standard error beside JSON."""
     if not gate.judgements and gate.comparison is None:
         return
     from snellen.auditing.compare.figures import direction

@@ -25,14 +25,14 @@ def generate(
     requests: Annotated[
         str,
         typer.Argument(
-            help="What is asked for: images by reference (a folder, a manifest, bundled:fashion-mnist, "
+            help="What to generate from: images by reference (a folder, a manifest, bundled:fashion-mnist, "
             "optotypes:scenes), a FILE.txt with a prompt a line, a FILE.json with a list of objects, or a number of "
             "images of each class: 'classes:star,heart?count=50', 'classes:?count=50' for all classes."
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-generate-N"),
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-generate-N"),
     ] = None,
     column: ColumnOption = None,
     allow_remote: AllowRemoteOption = None,
@@ -64,11 +64,11 @@ def generate(
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
         check_free(folder, RECORD, WHAT)
-        asked = load_requests(requests, getattr(methods[0], "known_classes", tuple)(), read_columns(column))
+        wanted = load_requests(requests, getattr(methods[0], "known_classes", tuple)(), read_columns(column))
     carry_out(
         write_generated,
         methods[0],
-        asked,
+        wanted,
         folder=folder,
         given=out,
         as_json=as_json,

@@ -31,7 +31,7 @@ def init(
     built: ModelOptions,
     allow_remote: AllowRemoteOption = None,
 ) -> None:
-    """Look at a model and images, say what an audit will find to work with, and write audit.toml."""
+    """Inspect a model and images, list which checks can run, and write audit.toml."""
     if out.suffix.lower() != ".toml":
         raise InputError(f"--out {out}: the file of an audit ends in .toml, such as {out.with_suffix('.toml')}")
     if out.exists() and not force:
@@ -89,8 +89,8 @@ def _show(found: Probe, out: Path) -> None:
         console.print(f"[bold]{title}[/]")
         for line in lines:
             console.print(f"  {markup(line)}")
-    for meant, said in found.known.items():
-        console.print(f"  {meant}: {markup(said)}")
+    for meant, text in found.known.items():
+        console.print(f"  {meant}: {markup(text)}")
     if found.further:
         console.print(f"  columns without a meaning: {markup(', '.join(found.further))}")
     runs = [name for name, why in found.skipped.items() if why is None]

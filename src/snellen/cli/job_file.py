@@ -34,17 +34,17 @@ def read_job_file(context: typer.Context, model: str | None) -> str | None:
 
 def _options_of(job: AuditJob) -> dict[str, Any]:
     """Values of options by parameter, for the keys that the file has."""
-    said = {_RENAMED.get(key, key): getattr(job, key) for key in job.model_fields_set - _ELSEWHERE}
-    said |= {key: getattr(job.gate, key) for key in job.gate.model_fields_set}
+    options = {_RENAMED.get(key, key): getattr(job, key) for key in job.model_fields_set - _ELSEWHERE}
+    options |= {key: getattr(job.gate, key) for key in job.gate.model_fields_set}
     if job.model_args:
-        said["model_args"] = [json.dumps(job.model_args)]
+        options["model_args"] = [json.dumps(job.model_args)]
     # As they are written on the command line.
     for key, between in (("size", "x"), ("mean", ","), ("std", ",")):
         if (value := getattr(job, key)) is not None:
-            said[key] = between.join(map(str, value)) if isinstance(value, tuple) else str(value)
+            options[key] = between.join(map(str, value)) if isinstance(value, tuple) else str(value)
     if isinstance(job.checks, tuple):
-        said["checks"] = ",".join(job.checks)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        options["checks"] = ",".join(job.checks)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
 
 
 @dataclass(frozen=True)

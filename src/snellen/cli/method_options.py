@@ -117,14 +117,14 @@ def field_options(method_class: type[BaseModel], taken: Sequence[str] = (), name
         flag = f"--{word}" if not {f"--{word}", f"--no-{word}"} & set(taken) else f"--{name}.{word}"
         annotation: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
         form, expected, choices = _form(annotation)
-        told = [info.description or "", f"one of {', '.join(choices)}" if len(choices) > _FEW else ""]
+        help_texts = [info.description or "", f"one of {', '.join(choices)}" if len(choices) > _FEW else ""]
         options.append(
             FieldOption(
                 field=field,
                 flag=flag,
                 form=form,
                 expected=expected,
-                help="; ".join(text for text in told if text),
+                help="; ".join(text for text in help_texts if text),
                 default=_default(info, word),
                 required=info.is_required(),
                 adapter=TypeAdapter(annotation),
@@ -151,8 +151,8 @@ def methods_of(entry: index.MethodEntry, options: Sequence[FieldOption], given: 
             try:
                 made.append(method_class(**parameters))
             except ValidationError as error:
-                told = ", ".join(f"{by_field[field].flag} {value}" for field, value in written.items())
-                raise InputError(f"{entry.name}{f' with {told}' if told else ''}: {_reasons(error)}") from error
+                values = ", ".join(f"{by_field[field].flag} {value}" for field, value in written.items())
+                raise InputError(f"{entry.name}{f' with {values}' if values else ''}: {_reasons(error)}") from error
     return made
 
 
@@ -216,7 +216,7 @@ def _word(annotation: object) -> str | None:
 
 
 def _core(annotation: object) -> object:
-    """An annotation without what is said about it, and without None."""
+    """An annotation without its metadata, and without None."""
     if get_origin(annotation) is Annotated:
         return _core(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -264,8 +264,8 @@ def _from_fraction(text: str) -> object:
 
 def _reasons(error: ValidationError) -> str:
     """What pydantic says, in one line."""
-    told = [str(one["msg"]).removeprefix("Value error, ") for one in error.errors()]
+    messages = [str(one["msg"]).removeprefix("Value error, ") for one in error.errors()]
     where = [".".join(map(str, one["loc"])) for one in error.errors()]
-    said = [f"{place}: {text}" if place else text for place, text in zip(where, told, strict=True)]
-    one_line = " ".join("; ".join(dict.fromkeys(said)).split())
+    lines = [f"{place}: {text}" if place else text for place, text in zip(where, messages, strict=True)]
+    one_line = " ".join("; ".join(dict.fromkeys(lines)).split())
     return one_line[:1].lower() + one_line[1:]

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from snellen.runs.settings import Setting
 
 
-class Asking(TypedDict):
-    """Which model is asked with how many of the images, and under which names."""
+class ModelChoice(TypedDict):
+    """Which model runs on how many of the images, and under which names."""
 
     limit: int | None
     classes: Path | None
@@ -45,7 +45,7 @@ class Asking(TypedDict):
     pseudonyms: Path | None
 
 
-def asking(
+def model_choice(
     limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many images, drawn at random.")] = None,
     classes: ClassesOption = None,
     device: DeviceOption = "cpu",
@@ -56,8 +56,8 @@ def asking(
     seed: SeedOption = 0,
     allow_remote: AllowRemoteOption = None,  # allowed by its callback, in all that the command does
     pseudonyms: PseudonymsOption = None,
-) -> Asking:
-    """The options of a command that asks a model, as values by name."""
+) -> ModelChoice:
+    """The options of a command that runs a model, as values by name."""
     built = model_options(model_args, size, mean, std)
     return {
         "limit": limit, "classes": classes, "device": device, "built": built, "seed": seed, "pseudonyms": pseudonyms
@@ -74,7 +74,7 @@ def carry_out_on_images(
     *,
     out: Path | None,
     reading: Reading,
-    asking: Asking,
+    model_choice: ModelChoice,
     as_json: bool,
     dry_run: bool,
     refuse: Callable[[Setting], None] = lambda setting: None,
@@ -92,7 +92,7 @@ def carry_out_on_images(
         data: reference of the images.
         out: folder that was named; None: a free one is chosen.
         reading: how the images are read.
-        asking: which model, how many images.
+        model_choice: which model, how many images.
         as_json: print the record.
         dry_run: print what it would cost, and do nothing.
         refuse: raises an error for a method that cannot be used, before anything is read.
@@ -115,7 +115,9 @@ def carry_out_on_images(
         images = read_images(data, reading, spinner)
         classifier = None
         if model is not None:
-            classifier = load_classifier(model, asking["classes"], device=asking["device"], **asking["built"])
+            classifier = load_classifier(
+                model, model_choice["classes"], device=model_choice["device"], **model_choice["built"]
+            )
     if announce is not None and classifier is not None:
         announce(classifier, images, settings)
     carry_out(
@@ -127,8 +129,8 @@ def carry_out_on_images(
         given=out,
         as_json=as_json,
         dry_run=dry_run,
-        limit=asking["limit"],
-        seed=asking["seed"],
-        pseudonyms=asking["pseudonyms"],
+        limit=model_choice["limit"],
+        seed=model_choice["seed"],
+        pseudonyms=model_choice["pseudonyms"],
         **options,
     )

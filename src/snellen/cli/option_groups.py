@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from snellen.cli.engine_options import running
-from snellen.cli.on_images import asking
+from snellen.cli.on_images import model_choice
 from snellen.cli.run_options import model_options, reading
 
 #: Parameters that stand for a group of options, by name: the function whose parameters these are.
 GROUPS: dict[str, Callable[..., Any]] = {
     "reading": reading,
-    "asking": asking,
+    "model_choice": model_choice,
     "built": model_options,
     "running": running,
 }
 
 #: What annotations of a command name without importing it.
 NAMES: dict[str, Any] = {
-    "Running": dict, "Reading": dict, "Asking": dict, "ModelOptions": dict, "Setting": object, "Method": object
+    "Running": dict, "Reading": dict, "ModelChoice": dict, "ModelOptions": dict, "Setting": object, "Method": object
 }  # fmt: skip
 
 

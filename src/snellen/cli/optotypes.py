@@ -1,4 +1,4 @@
-"""``snellen optotypes``: worlds in which everything is known, to look at and to write."""
+"""``snellen optotypes``: show and write worlds in which everything is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from snellen.cli.free_folder import free_folder
 from snellen.cli.method_commands import method_commands
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.stopping import stopped_told
+from snellen.cli.stopping import show_how_to_resume
 from snellen.cli.text import markup
 from snellen.core.errors import InputError
 
@@ -64,7 +64,7 @@ def write(
     methods: list[Method],
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-optotypes-N"),
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-optotypes-N"),
     ] = None,
     split: Annotated[
         list[SplitOption] | None, typer.Option(help="Which images, repeatable.", show_default="all")
@@ -86,7 +86,7 @@ def write(
             for one in splits
         ]
         images = parts[0] if len(parts) == 1 else join(parts, name=parts[0].name)
-    with stopped_told(folder, out), TerminalProgress() as progress:
+    with show_how_to_resume(folder, out), TerminalProgress() as progress:
         written = write_images(images, folder, progress=progress)
     masks = f" and {written.masks} masks" if written.masks else ""
     for example_id, reason in list(written.rejected.items())[:_NAMED]:
@@ -108,7 +108,9 @@ def _seed(world: World) -> int:
 
 
 def _planted(images: ImageSet, defects: list[str], seed: int, *, beside_others: bool = False) -> ImageSet:
-    """The images with defects planted, in this order; test images beside others stay as they are unless told."""
+    """The images with defects planted, in this order; test images beside others stay as they are unless the defect says
+    otherwise.
+    """
     from snellen.core.method import build
     from snellen.core.randomness import Randomness
 

@@ -48,7 +48,7 @@ def reproduce(
         typer.Option(
             "--queue",
             help="Record the systems one seed after the other, at the lowest priority. Safe to stop: the same command "
-            "goes on.",
+            "resumes.",
         ),
     ] = False,
     stamp: Annotated[

@@ -139,7 +139,7 @@ StdOption = Annotated[
 
 
 class ModelOptions(TypedDict, total=False):
-    """What is said about a model beside its reference: keyword arguments of ``snellen.load_classifier``."""
+    """Options of a model beside its reference: keyword arguments of ``snellen.load_classifier``."""
 
     model_args: dict[str, object] | None
     size: tuple[int, int] | None

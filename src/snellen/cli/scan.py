@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.engine_options import DryRunOption
-from snellen.cli.on_images import Asking, carry_out_on_images
+from snellen.cli.on_images import ModelChoice, carry_out_on_images
 from snellen.cli.run_options import JsonOption, Reading
 from snellen.core.errors import InputError
 
@@ -24,7 +24,7 @@ def scan(
         list[str],
         typer.Argument(
             metavar="[MODEL] DATA",
-            help="MODEL: reference of a classifier, where the method looks at one: bundled:NAME, "
+            help="MODEL: reference of a classifier, where the method needs one: bundled:NAME, "
             "timm:NAME@FILE, torchvision:NAME@FILE, hf:FOLDER, artifact:FOLDER. DATA: images, with or without "
             "labels: one image file, a folder, a manifest (.csv, .parquet), a MedMNIST-style .npz, "
             "bundled:fashion-mnist.",
@@ -32,11 +32,11 @@ def scan(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-scan-N"),
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-scan-N"),
     ] = None,
     *,
     reading: Reading,
-    asking: Asking,
+    model_choice: ModelChoice,
     running: Running,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -60,7 +60,7 @@ def scan(
         data,
         out=out,
         reading=reading,
-        asking=asking,
+        model_choice=model_choice,
         as_json=as_json,
         dry_run=dry_run,
         refuse=refuse,

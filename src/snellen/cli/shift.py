@@ -45,7 +45,7 @@ def shift(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder; the same command goes on where it stopped.", show_default="snellen-shift-N"),
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-shift-N"),
     ] = None,
     severity: Annotated[
         list[float] | None,

@@ -13,8 +13,8 @@ from snellen.core.errors import UnreachableError, UnwritableError, WorkerError
 
 
 @contextmanager
-def stopped_told(folder: Path, given: Path | None) -> Iterator[None]:
-    """Tell how to go on, on standard error, when the block inside stops: Ctrl-C, a full disk, a server that is away.
+def show_how_to_resume(folder: Path, given: Path | None) -> Iterator[None]:
+    """Print how to resume, on standard error, when the block inside stops: Ctrl-C, a full disk, a server that is away.
 
     Args:
         folder: what is filled.
@@ -25,5 +25,5 @@ def stopped_told(folder: Path, given: Path | None) -> Iterator[None]:
     except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
         if os.path.exists(folder) or isinstance(stopped, KeyboardInterrupt):
             again = "the same command" if given else f"the same command with --out {folder}"
-            typer.echo(f"stopped; {folder} is incomplete, and {again} goes on where this stopped", err=True)
+            typer.echo(f"stopped; {folder} is incomplete, and {again} resumes where this stopped", err=True)
         raise

@@ -59,7 +59,7 @@ def _names() -> dict[str, Any]:
 
 
 def _shared(stem: str) -> list[inspect.Parameter]:
-    folder = typer.Option(help="New folder; the same command goes on where it stopped.", show_default=f"{stem}-N")
+    folder = typer.Option(help="New folder; the same command resumes where it stopped.", show_default=f"{stem}-N")
     shown = typer.Option("--json", help="Print the record as JSON instead of the summary.")
     rows: tuple[tuple[str, object, object], ...] = (
         ("out", None, Annotated[Path | None, folder]),

@@ -30,11 +30,11 @@ def train(
     ],
     out: Annotated[
         Path,
-        typer.Option(help="New folder for weights, card and model.onnx; the same command goes on where it stopped."),
+        typer.Option(help="New folder for weights, card and model.onnx; the same command resumes where it stopped."),
     ],
     tune: Annotated[str | None, typer.Option(help="Images that choose the epoch, if they are elsewhere.")] = None,
     test: Annotated[str | None, typer.Option(help="Images to audit the result on, into OUT/audit.")] = None,
-    base: Annotated[Path | None, typer.Option(help="Artifact whose weights are gone on from.")] = None,
+    base: Annotated[Path | None, typer.Option(help="Model to continue training from (an artifact).")] = None,
     allow_remote: AllowRemoteOption = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write model.onnx.")] = True,
     seed: SeedOption = 0,
@@ -73,8 +73,8 @@ def train(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        told = f"stopped; the same command goes on from {out} after the last whole epoch, or after the training"
-        typer.echo(told, err=True)
+        message = f"stopped; the same command resumes from {out} after the last whole epoch, or after the training"
+        typer.echo(message, err=True)
         raise
     _show(made)
 
@@ -84,9 +84,9 @@ def _show(made: Delivered) -> None:
         typer.echo(f"{name}: {figure:.4f}")
     if made.report is not None:
         accuracy = made.report.metrics.get("clean.accuracy")
-        told = "" if accuracy is None else f"accuracy {accuracy.value:.4f}, "
+        shown = "" if accuracy is None else f"accuracy {accuracy.value:.4f}, "
         typer.echo(
-            f"audit: {told}{len(made.report.findings)} findings, {markup(str(made.folder / 'audit'))}/report.html"
+            f"audit: {shown}{len(made.report.findings)} findings, {markup(str(made.folder / 'audit'))}/report.html"
         )
     if lost := made.artifact.card.lineage.recipe.get("rejected", 0):
         typer.echo(

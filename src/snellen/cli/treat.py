@@ -29,7 +29,7 @@ def treat(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder for the treated classifier; the same command goes on where it stopped."),
+        typer.Option(help="New folder for the treated classifier; the same command resumes where it stopped."),
     ] = None,
     val: Annotated[
         str | None,
@@ -119,7 +119,7 @@ def treat(
         with permitting(allow_remote or ()), TerminalProgress() as progress:
             made = run_treatment(run, **common, out=out, max_loss=max_loss, budget=budget, progress=progress)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the same command goes on from {out}", err=True)
+        typer.echo(f"stopped; the same command resumes from {out}", err=True)
         raise
     if as_json:
         typer.echo(canonical_json(made.to_json()), nl=False)

@@ -54,7 +54,7 @@ class Card(BaseModel):
         default_factory=dict,
         description="how a bag is decided from its images: pooling, threshold; else empty",
     )
-    licence: str = Field("", description="under which whoever made it publishes it; empty: not said")
+    licence: str = Field("", description="under which its author publishes it; empty: not stated")
     lineage: Lineage
     sha256: str = Field("", description="hash of weights.safetensors; filled by save()")
 

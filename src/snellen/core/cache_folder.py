@@ -11,7 +11,7 @@ from snellen.core.errors import InputError
 def cache_folder() -> Path:
     """``$SNELLEN_CACHE``, else ``$XDG_CACHE_HOME/snellen``, else ``~/.cache/snellen``; it need not exist.
 
-    A relative ``$XDG_CACHE_HOME`` is ignored, as the XDG Base Directory Specification asks.
+    A relative ``$XDG_CACHE_HOME`` is ignored, as the XDG Base Directory Specification requires.
     """
     if own := os.environ.get("SNELLEN_CACHE"):
         return Path(own).expanduser()

@@ -30,11 +30,11 @@ class _Counter:
 
 
 class Classifier:
-    """A model, its preprocessing, its classes, and what may be asked of it.
+    """A model, its preprocessing, its classes, and its capabilities.
 
     ``prepare`` does the model's own resize and crop and gives float (3, h, w) in [0, 1]; calling the classifier
     normalises a batch of prepared images and runs the model. Attacks, corruptions and certificates work on prepared
-    images, so ``epsilon`` and distances are in [0, 1] pixel units whatever the normalisation.
+    images, so ``epsilon`` and distances are in [0, 1] pixel units for every normalisation.
 
     A ``torch.nn.Module`` given here is put into evaluation mode and its parameters stop requiring gradients, in place.
 
@@ -51,7 +51,7 @@ class Classifier:
         preparation: the model's own resize and crop.
         normalization: per-channel mean and std, applied to prepared images inside :meth:`__call__`.
         task: single (one class of k), multilabel, ordinal, segment or score.
-        output: what the scores are. ``labels``: the model only tells classes; scores are then one-hot (n, k).
+        output: what the scores are. ``labels``: the model only gives classes; scores are then one-hot (n, k).
         differentiable: whether gradients with respect to the images exist; by default true for modules only.
         name: shown in reports.
         identity: hash of the weights; computed from the parameters when not given, None for plain callables.
@@ -249,7 +249,7 @@ class Classifier:
 
     @contextmanager
     def counting(self) -> Iterator[Callable[[], Spent]]:
-        """Count what a ``with`` block spends: the yielded function tells it at any time."""
+        """Count what a ``with`` block spends: the yielded function returns it at any time."""
         queries, gradients = self._counter.queries, self._counter.gradients
         yield lambda: Spent(queries=self._counter.queries - queries, gradients=self._counter.gradients - gradients)
 
@@ -267,8 +267,8 @@ class Classifier:
     def fingerprint(self) -> str | None:
         """Hash of everything that can change a score, as it is now: weights, architecture, preparation, normalisation.
 
-        None when that cannot be told: a plain callable without an identity, or inside :meth:`edit`. The code of a
-        module's ``forward`` and its plain attributes are not seen.
+        None when that is unknown: a plain callable without an identity, or inside :meth:`edit`. The code of a module's
+        ``forward`` and its plain attributes are not seen.
         """
         if is_edited(self.module) if self.module is not None else self._identity is None:
             return None

@@ -1,4 +1,4 @@
-"""What a system says of its command, so that the command line offers it without importing it.
+"""A system's description of its command, so that the command line offers it without importing it.
 
 A command is a function. Its first parameter takes methods; every parameter with an :class:`Option` in its annotation is
 an option. The command line adds what all such commands have, and hands over ``out``, ``device``, ``seed`` and

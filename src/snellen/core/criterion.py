@@ -1,8 +1,8 @@
 """What counts as success: an argument of an attack, never a subclass of it.
 
 A criterion is stateless. It sees scores (n, k) and reference labels, and answers per image. For :class:`Targeted` the
-labels are the *target* classes; everywhere else they are the classes to move away from. ``direction`` tells an
-objective whether to climb (+1, away from the labels) or to descend (−1, towards them).
+labels are the *target* classes; everywhere else they are the classes to move away from. ``direction`` says whether an
+objective is to climb (+1, away from the labels) or to descend (−1, towards them).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Criterion(Protocol):
         ...
 
     def success(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Tell for each image whether it succeeded: bool (n,)."""
+        """Decide for each image whether it succeeded: bool (n,)."""
         ...
 
 

@@ -29,7 +29,7 @@ class ModelError(SnellenError):
 
 
 class UnreachableError(ModelError):
-    """A server that cannot be reached, or does not recover; a run that it stops can be gone on with."""
+    """A server that cannot be reached, or does not recover; a run that it stops can be resumed."""
 
 
 class UnsentError(SnellenError):
@@ -41,7 +41,7 @@ class NotFiniteError(ModelError):
 
 
 class UnsupportedError(SnellenError):
-    """A method asked for something that the classifier does not have (gradients, scores, labels)."""
+    """A method needs something that the classifier does not have (gradients, scores, labels)."""
 
 
 class LabelsHiddenError(SnellenError):
@@ -61,7 +61,7 @@ class RunConflictError(InputError):
 
 
 class WorkerError(SnellenError):
-    """A worker of an engine that died, or that cannot do the work; the run can be gone on with."""
+    """A worker of an engine that died, or that cannot do the work; the run can be resumed."""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], other: Iterable[str] = ()) -> UnknownNameError:

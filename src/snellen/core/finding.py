@@ -38,12 +38,12 @@ KINDS: dict[str, str] = {
     "unsafe_content": "images are unsafe",
     "generated_content": "images look generated",
     "manipulated_region": "part of an image was edited",
-    "generator_failure": "a generator does not do what it was asked",
+    "generator_failure": "a generator does not follow its prompt",
     "memorisation": "a generator repeats its training images",
     "unforgotten": "what should be forgotten is still there",
     "temporal": "frames of a video contradict each other",
     "texture_seam": "a texture does not tile",
-    "bag_accuracy": "bags, such as slides, are told apart hardly better than by guessing",
+    "bag_accuracy": "bags, such as slides, are decided hardly better than by guessing",
     "missed_bags": "positive bags are called negative more often than the others are called wrongly",
     "bag_false_alarms": "bags that are not positive are called so more often than positive ones are missed",
     "bag_group_gap": "the bags of a known group are served worse than those of another",
@@ -52,7 +52,7 @@ KINDS: dict[str, str] = {
     "aliasing": "decisions or outputs change with sub-pixel position",
 }
 
-#: Kinds that come first whatever their harm: they make every other figure doubtful.
+#: Kinds that come first for any harm: they make every other figure doubtful.
 FIRST = frozenset({"class_order", "in_sample"})
 
 #: Kinds of stress: what breaks every classifier to some degree. They come after the defects of this one.
@@ -69,10 +69,10 @@ STRESS = frozenset(
     }
 )
 
-#: Kinds that make other figures doubtful without a loss of their own: among the defects whatever their harm.
+#: Kinds that make other figures doubtful without a loss of their own: among the defects for any harm.
 UNDERMINING = frozenset({"gradient_masking"})
 
-#: Kinds of which harm is a share of the bags; of all others it is one of the images.
+#: Kinds whose harm is a share of the bags; for all others it is a share of the images.
 OF_BAGS = frozenset(
     {"bag_accuracy", "missed_bags", "bag_false_alarms", "bag_group_gap", "bag_evidence", "bag_contradiction"}
 )
@@ -98,7 +98,7 @@ class FindingExample(BaseModel):
 
 
 class Finding(BaseModel):
-    """One thing that is wrong.
+    """One problem of a classifier or its data.
 
     ``harm`` = lower 95 % bound of (error under the condition − error of its control) × share of the data concerned,
     and never below 0. Its level is that of the harm beyond what healthy classifiers lose under the same stress.
@@ -113,7 +113,7 @@ class Finding(BaseModel):
 
     kind: str
     subject: str = Field("", description="what it is about: a corruption, a class, a threat; the same in every run")
-    harm: float = Field(ge=0, le=1, description="share of the data lost for certain")
+    harm: float = Field(ge=0, le=1, description="share of the data lost, a lower bound at 95 %")
     usual: float = Field(
         0.0, ge=0, le=1, description="harm of the same stress that one in ten healthy classifiers exceeds; 0: not known"
     )

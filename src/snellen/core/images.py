@@ -273,7 +273,7 @@ class ImageSet:
     def fingerprint(self, progress: Progress | None = None) -> str:
         """Hash of everything that can change a result: ids, labels, class names and contents (sha256, hex).
 
-        Reads every image's bytes once; ``progress`` hears of it.
+        Reads every image's bytes once; ``progress`` receives updates.
         """
         listener = progress or Silent()
         listener.begin("hashing images", len(self))
@@ -294,11 +294,11 @@ class ImageSet:
 
     @cached_property
     def content_hashes(self) -> list[str]:
-        """Hash of each image's stored bytes, as :meth:`fingerprint` found them; read now if it was not asked yet."""
+        """Hash of each image's stored bytes, as :meth:`fingerprint` found them; read now if it was not read yet."""
         return [self.content_hash(index) for index in range(len(self))]
 
     def contents_fingerprint(self) -> str:
-        """Hash of ids and contents alone, whatever their order, labels and classes (sha256, hex)."""
+        """Hash of ids and contents alone, independent of order, labels and classes (sha256, hex)."""
         digest = hashlib.sha256()
         for example_id, content in sorted(zip(self.ids, self.content_hashes, strict=True)):
             digest.update(f"{len(example_id)}:{example_id}\0{content}\n".encode())

@@ -76,7 +76,7 @@ class Target:
 
     target: str
 
-    def load(self) -> Any:  # noqa: ANN401 - whatever the attribute is
+    def load(self) -> Any:  # noqa: ANN401 - an attribute of any type
         """Import the module and return the attribute."""
         module, _, attribute = self.target.partition(":")
         return getattr(importlib.import_module(module), attribute)
@@ -116,7 +116,7 @@ class CheckEntry(Target):
             comparison has a test of its own, or none.
         of_images: whether its figures ``KIND.STRENGTH.accuracy`` are means over the audited images, which its evidence
             pairs.
-        listed: whether it asks the model at the end, and its rows lie in a list instead of the evidence.
+        listed: whether it runs the model at the end, and its rows lie in a list instead of the evidence.
         effort: the least effort of an audit that runs it: ``quick``, or ``standard``; a check whose class says that it
             does not run by default is one of ``full``.
     """

@@ -1,4 +1,4 @@
-"""Layers of a network by name, and hooks that tell that a network is not as its weights say."""
+"""Layers of a network by name, and hooks that show that a network is not as its weights say."""
 
 from __future__ import annotations
 

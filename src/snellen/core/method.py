@@ -73,7 +73,7 @@ class Method(BaseModel):
         return missing_needs(self.needs, classifier, images)
 
     def load(self) -> None:
-        """Load what its references name, so that what cannot be used is told before a long run and not in it."""
+        """Load what its references name, so that an unusable one raises before a long run and not in it."""
 
 
 def missing_needs(
@@ -200,7 +200,7 @@ class Shift(Protocol):
 
 @runtime_checkable
 class Editing(Protocol):
-    """The same images with one thing about their object changed: a shift of images whose objects are known."""
+    """The same images with one attribute of their object changed: a shift of images whose objects are known."""
 
     def edit(
         self,
@@ -231,7 +231,7 @@ class Explainer(Protocol):
 
 @runtime_checkable
 class Describer(Protocol):
-    """Say what a model is made of, looked at over a set of images: an explanation that belongs to no single image."""
+    """Describe the parts of a model over a set of images: an explanation that belongs to no single image."""
 
     def describe(
         self, classifier: Classifier, images: ImageSet, *, rng: Randomness, progress: Progress | None = None
@@ -284,7 +284,7 @@ class Recipe(Protocol):
     ) -> Artifact:
         """Fit to data, starting from ``base`` if given.
 
-        ``checkpoint`` is a file to save to, and to go on from if it exists; ``progress`` hears of every step.
+        ``checkpoint`` is a file to save to, and to go on from if it exists; ``progress`` receives updates.
         """
         ...
 
@@ -342,7 +342,7 @@ class Searcher(Protocol):
 
 @runtime_checkable
 class World(Protocol):
-    """Make images of which everything is known."""
+    """Make images with everything known."""
 
     def images(self, *, split: Split = "test") -> ImageSet:
         """One split of the world; an image does not depend on how many there are, and splits share no individual."""
@@ -354,7 +354,7 @@ class Defect(Protocol):
     """Spoil an image set on purpose, and keep the truth."""
 
     def plant(self, images: ImageSet, *, rng: Randomness) -> ImageSet:
-        """The same set with the defect; the column ``planted`` says of each image what was done to it."""
+        """The same set with the defect; the column ``planted`` holds for each image what was done to it."""
         ...
 
 

@@ -35,13 +35,13 @@ class Attacked:
         scores: (n, k) of the returned image; NaN where none were finite.
         status: per image ``found``; ``already`` (the clean image meets the criterion and is returned); ``not found``;
             or ``not finite``: without a success, the search of this image met scores, an objective or a gradient that
-            are NaN or infinite and ended there, so it tells nothing about robustness.
+            are NaN or infinite and ended there, so it says nothing about robustness.
         zero_gradient: bool (n,), at least one step was taken and the gradient was exactly zero at every one, in all
             restarts: the search was blind. A failure there is a sign of masked gradients, not of robustness.
         found_by: of an attack that is made of others, which of them broke each image; "clean" where the image met the
             criterion already, empty where it stands. An empty tuple for any other attack.
-        place: what was changed: ``pixels``, or a layer, in words. At a layer ``images`` are the clean ones, whatever
-            happened: success, scores and distance are those of the classifier with ``changes`` added there.
+        place: what was changed: ``pixels``, or a layer, in words. At a layer ``images`` are always the clean ones:
+            success, scores and distance are those of the classifier with ``changes`` added there.
         changes: (n, ...) what was added at a layer, zero where the attack did not succeed; None for images.
 
     A search that keeps the last iterates (``keep="last"`` of :func:`snellen.methods.attacks.perturbation.perturb`) is
@@ -69,7 +69,7 @@ class Attacked:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The status of each image in the words of evidence, which tell two of them apart further."""
+        """The status of each image in the words of evidence, which divide two of them further."""
         return tuple(
             NOT_FINITE if status == "not finite" else ZERO_GRADIENT if status == "not found" and blind else status
             for status, blind in zip(self.status, self.zero_gradient.tolist(), strict=True)
@@ -91,7 +91,7 @@ class Attacked:
     ) -> Evidence:
         """One row per image: prediction after the attack, distance as value, the attack's status as reason.
 
-        Two statuses are told apart further. ``not found`` becomes the reason "not found, zero gradient" where every
+        Two statuses are divided further. ``not found`` becomes the reason "not found, zero gradient" where every
         gradient was zero. ``not finite`` becomes a row of status ``failed`` with the reason "scores are not finite
         inside the attack", without prediction and value: such an image counts neither as right nor as broken.
         """
@@ -139,7 +139,7 @@ class AttackedViews:
         viewpoints: drawn of the mixtures after the search, float64 (n, s, 6): degrees, radii of the object.
         success: bool (n, s), the criterion is met there; never where the object is not seen.
         blank: bool (n, s), views in which the object is not seen: they count neither way.
-        scores: of these views, (n, s, c); NaN where they were not asked for or were not finite.
+        scores: of these views, (n, s, c); NaN where they were not measured or were not finite.
         entropy: of the mixtures of viewpoints, nats, (n,); NaN without one.
         iterations: int (n,), steps of each search.
         renders: int (n,), views that were rendered for each object, the fresh ones included; each that shows the
@@ -147,7 +147,7 @@ class AttackedViews:
         blanks: int (n,), how many of them did not show the object.
         status: per object ``found`` (at least half of the fresh views that show it meet the criterion), ``not found``,
             ``blank`` (no view shows it), or ``not finite`` (the search met scores that are NaN or infinite and ended
-            there: it tells nothing).
+            there: it shows nothing).
     """
 
     objects: tuple[str, ...]
@@ -294,10 +294,10 @@ class Certified:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Pictures of one thing that was scanned, to be seen side by side.
+    """Pictures of one scanned item, to be seen side by side.
 
     Attributes:
-        name: of the thing: id of an image, name of a class.
+        name: of the item: id of an image, name of a class.
         text: the line below them.
         pictures: (3, h, w) in [0, 1] of one size, by what each is, in order. All rows of a scan show the same.
     """
@@ -312,13 +312,13 @@ class Scanned:
     """Result of a scan.
 
     Attributes:
-        evidence: one row per thing looked at (class, image, region), the score as value; what could not be used is a
-            row of status ``rejected`` with the reason. Its assumptions say what the verdict rests on.
+        evidence: one row per scanned item (class, image, region), the score as value; what could not be used is a row
+            of status ``rejected`` with the reason. Its assumptions say what the verdict rests on.
         statistic: the figure that the verdict rests on; None where nothing could be measured.
         verdict: guarded words: "no outlier within budget", never "clean".
         figures: further figures, by name in words or dotted; an interval is two of them, ``NAME.low`` and
             ``NAME.high``.
-        pictures: what was recovered (trigger, clean estimate, mask), a row for each thing shown.
+        pictures: what was recovered (trigger, clean estimate, mask), a row for each item shown.
     """
 
     evidence: Evidence

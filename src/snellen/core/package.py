@@ -1,7 +1,7 @@
-"""Where the package keeps what is found by path: the one function that everything else asks.
+"""Where the package keeps what is found by path: the one function for all such paths.
 
 Code, indexes, descriptions of systems, recorded results, embedded models, templates and schemas lie below
-:func:`root`. Whoever looks beside its own file finds nothing, without a word, once that file moves.
+:func:`root`. Code that searches beside its own file finds nothing, without an error, once that file moves.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def code_hash() -> str:
 
 @lru_cache(maxsize=1)
 def _hash_of_files(top: Path, files: tuple[tuple[str, int, int], ...]) -> str:
-    """Every run asks for the hash, and reads a thousand files only after one of them has changed."""
+    """Every run needs the hash, and reads a thousand files only after one of them has changed."""
     digest = hashlib.sha256()
     for path, _, _ in files:
         digest.update(f"{Path(path).relative_to(top).as_posix()}\0".encode() + Path(path).read_bytes())

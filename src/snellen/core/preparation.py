@@ -182,13 +182,13 @@ class Preparation(BaseModel):
 
 
 class Stated(NamedTuple):
-    """What whoever made a model or a set of images says about the way from the one to the other.
+    """What the author of a model or of an image set declares about preprocessing.
 
     Attributes:
         source: who says it, for notes: "the transform of the images".
-        preparation: resize and crop; None where nothing is said of them.
-        normalization: mean and std; None where nothing is said of them.
-        class_names: in the order of the outputs; None where nothing is said of them.
+        preparation: resize and crop; None where not declared.
+        normalization: mean and std; None where not declared.
+        class_names: in the order of the outputs; None where not declared.
         whole_bytes: the model takes values from 0 to 255.
     """
 

@@ -1,4 +1,4 @@
-"""How long-running work tells how far it is, without knowing who listens."""
+"""How long-running work reports its progress, without knowing who listens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Anything that wants to hear of progress: a terminal bar, a web page, a test."""
+    """A receiver of progress updates: a terminal bar, a web page, a test."""
 
     def begin(self, task: str, total: float) -> None:
         """Start a task of ``total`` units of work."""

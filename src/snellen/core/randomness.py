@@ -68,7 +68,7 @@ class Randomness:
         return replace(self, path=(*self.path, *(str(name) for name in names)))
 
     def remembering(self) -> Randomness:
-        """Return the same randomness that keeps its draws: who asks twice for a draw gets the same tensor at once.
+        """Return the same randomness that keeps its draws: a second request for a draw gets the same tensor at once.
 
         For one batch under several strengths. Draws must not be changed in place; the memory lives as long as this
         object and its children.

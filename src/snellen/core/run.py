@@ -1,9 +1,9 @@
 """A run is a directory that is the record: manifest, shards written atomically, results.
 
 The manifest holds the resolved plan and is written before the first shard; it is never changed afterwards. A run that
-is opened again with the same plan goes on where it stopped; with another plan it raises. Clock readings live in
-``timing.json`` alone, so that everything else is byte-identical however often a run was interrupted. What is written
-is flushed to the disk, names included, before it counts.
+is opened again with the same plan resumes where it stopped; with another plan it raises. Clock readings live in
+``timing.json`` alone, so that everything else is byte-identical however often a run was interrupted. What is written is
+flushed to the disk, names included, before it counts.
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ class Run:
     ) -> None:
         """Write all evidence of a shard, pictures and some JSON beside it; it appears whole or not at all.
 
-        ``extra.json`` holds the hash of each file beside it, by which :meth:`done` tells a damaged shard. ``timing`` is
-        a clock reading: it goes to a ``timing.json`` of its own, which nothing is compared with.
+        ``extra.json`` holds the hash of each file beside it, by which :meth:`done` recognises a damaged shard.
+        ``timing`` is a clock reading: it goes to a ``timing.json`` of its own, which nothing is compared with.
         """
         final = self._shard(shard)
         _make_folder(final.parent)

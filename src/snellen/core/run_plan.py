@@ -1,4 +1,4 @@
-"""What every plan of a run says that a model is asked in: the model, the images, the machine and the code."""
+"""What every plan of a run with a model holds: the model, the images, the machine and the code."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
 
 
 def describe_model(classifier: Classifier) -> dict[str, Any]:
-    """The same, with what tells this model from another."""
+    """The same, with the identity of this model."""
     return {
         **describe(classifier),
         "fingerprint": classifier.fingerprint(),

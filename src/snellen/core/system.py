@@ -190,7 +190,7 @@ def _short_hash(value: object) -> str:
 
 
 class Judged(BaseModel):
-    """What a recorded result says of one claim."""
+    """The verdict of a recorded result on one claim."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 

@@ -20,7 +20,7 @@ _UNFINISHED = re.compile(r"(?<![^/\\])\.([^/\\]+)\.(?:[0-9a-f]{12}|partial)$")
 
 #: What it says when nothing may be written. Reading says the last two as well, of other files.
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-#: What it says of a name that no file can have.
+#: The system's error for a name that no file can have.
 _NO_NAME = errno.ENAMETOOLONG
 
 
@@ -69,7 +69,7 @@ def unwritable(error: OSError, folder: Path) -> UnwritableError:
     """The error in words: what could not be written, how much room there is, and how to go on.
 
     Args:
-        error: what the system said.
+        error: of the system.
         folder: where it was to be written; the name in the error is preferred.
     """
     place = _UNFINISHED.sub(r"\1", os.fsdecode(error.filename)) if error.filename else str(folder)
@@ -92,12 +92,12 @@ def refused(error: Exception) -> bool:
 def _is_ours(error: OSError, folder: Path) -> bool:
     if refused(error):
         return True
-    # Parquet files are written by a library that tells the name in its message alone.
+    # Parquet files are written by a library that gives the name in its message alone.
     return error.errno in {*FORBIDDEN, _NO_NAME} and str(folder) in f"{error.filename} {error.filename2} {error}"
 
 
 def _room(folder: Path) -> str:
-    """How much room is left on the disk of a folder, or nothing where that cannot be told."""
+    """How much room is left on the disk of a folder, or nothing where that is unknown."""
     with suppress(OSError):
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         return f" ({shutil.disk_usage(there).free / 1e6:.1f} MB are free)"

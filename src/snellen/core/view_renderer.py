@@ -1,4 +1,4 @@
-"""Objects that can be looked at from anywhere: what an attack on the camera is given in place of images."""
+"""Objects that can be drawn from anywhere: what an attack on the camera gets in place of images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from torch import Tensor
 
 
 class ViewRenderer(Protocol):
-    """Objects that can be looked at from anywhere; a viewpoint is six numbers
-    (:mod:`snellen.data.worlds.viewpoints`).
-    """
+    """Objects that can be drawn from anywhere; a viewpoint is six numbers (:mod:`snellen.data.worlds.viewpoints`)."""
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -22,7 +20,7 @@ class ViewRenderer(Protocol):
         ...
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6).
+        """Render one object from viewpoints (n, 6).
 
         Returns:
             Images, float32 (n, 3, h, w) in [0, 1], and coverage by the object, float32 (n, h, w) in [0, 1].

@@ -1,4 +1,4 @@
-"""Batches of prepared images, read ahead by threads, the same whatever the number of threads."""
+"""Batches of prepared images, read ahead by threads, the same for any number of threads."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def prepared_batches(
         images: the set.
         preparation: of the model; see :attr:`snellen.core.classifier.Classifier.preparation`.
         batch_size: images in each batch, rejected ones included.
-        workers: threads that read ahead, at most a batch or twice their own number of images; 0 reads when asked.
+        workers: threads that read ahead, at most a batch or twice their own number of images; 0: load in the calling
+            thread.
 
     Raises:
         InputError: batch_size below 1, or workers below 0.

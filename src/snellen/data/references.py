@@ -108,7 +108,7 @@ def load_images(
             (:func:`~snellen.data.files.beside.with_table`); for images by a reference.
         value_range: values of black and white, where pixels are floating-point numbers; they are rounded to bytes.
         name: shown in reports.
-        progress: hears of every slide of ``slides:``; everything else is looked at in a moment, or when it is read.
+        progress: is called for every slide of ``slides:``; everything else is indexed in a moment, or when it is read.
 
     Raises:
         InputError: nothing there, or not usable; the message says what was expected.
@@ -125,14 +125,14 @@ def load_images(
     if isinstance(ref, ImageSet | str | os.PathLike):
         if labels is not None or class_names is not None or values is not None:
             raise InputError(
-                "labels, class_names and value_range go with images in memory; folders and files tell their own"
+                "labels, class_names and value_range go with images in memory; folders and files have their own"
             )
         if isinstance(ref, ImageSet):
             if columns is not None:
                 raise InputError("columns go with a table or a data set; this is an image set already")
             return ref if name is None else replace(ref, name=name)
         images, split = _from_text(os.fspath(ref), name, progress, columns if table is None else None)
-        # A table that tells the split is joined before one is chosen; else it needs no rows of the others.
+        # A table that holds the split is joined before one is chosen; else it needs no rows of the others.
         by_table = table is not None and ("split" in (columns or {}) or not any(images.column("split")))
         if not by_table:
             images = _only(images, split, name)
@@ -162,7 +162,7 @@ def load_images(
 def load_images_again(reference: Mapping[str, Any]) -> ImageSet:
     """Load what :func:`load_images` recorded; from now on this process works in the folder where that was.
 
-    Sources may read their files when asked, by paths from there.
+    Sources may read their files later, by paths from there.
 
     Raises:
         InputError: the folder is not there, or as :func:`load_images`.

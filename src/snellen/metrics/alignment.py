@@ -1,7 +1,7 @@
 """How alike two representations of the same examples are, and linear maps from one to the other.
 
 Two kinds of measure must not be mixed up. :func:`linear_cka` and :func:`neighbour_overlap` do not change when one side
-is rotated: they say that two representations hold the same, in whatever basis. :func:`identity_residual` and
+is rotated: they say that two representations hold the same, in any basis. :func:`identity_residual` and
 :func:`channel_correlation` compare channel with channel: only they say whether a direction means the same on both
 sides, which is what a vector needs that is carried over as it is. Fitted maps say what could be undone.
 """

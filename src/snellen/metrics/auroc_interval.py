@@ -33,10 +33,11 @@ def macro_auroc_interval(
     The score interval of Newcombe (Statistics in Medicine 25, 2006, 559–573, method 5): the areas A that are no further
     from the estimate than z √V(A), with V(A) = A (1 − A) (1 + k (1 − A)/(2 − A) + k A/(1 + A)) / (m n) for m positives,
     n negatives and k = (m + n)/2 − 1; over classes, the mean of V over the number of classes. It has a width where the
-    estimate is 1. V is multiplied by what the data say of it beyond that, or by 1: the variance of DeLong, DeLong and
-    Clarke-Pearson (Biometrics 44, 1988, 837–845) with placements summed over classes and over the images of each unit
-    (Obuchowski, Biometrics 53, 1997, 567–578), divided by V at the estimate, with a belief worth one image that images
-    of a unit are alike. With units z is Student's quantile with one degree less than the effective number of units.
+    estimate is 1. V is multiplied by the variance that the data show beyond that, or by 1: the variance of DeLong,
+    DeLong and Clarke-Pearson (Biometrics 44, 1988, 837–845) with placements summed over classes and over the images of
+    each unit (Obuchowski, Biometrics 53, 1997, 567–578), divided by V at the estimate, with a belief worth one image
+    that images of a unit are alike. With units z is Student's quantile with one degree less than the effective number
+    of units.
 
     Coverage at 95 %, by simulation of normal scores: 94 % to 99 % for areas 0.64, 0.92 and 0.99 in 20 to 400 images,
     with prevalences from 0.05 on, in 10 to 60 units of 8 (correlation 0.3 and 0.9), and over 5 classes. The lower
@@ -66,7 +67,7 @@ def macro_auroc_interval(
         return Interval(0.0, 1.0)
     present = [one for one in range(columns.shape[1]) if 0 < np.count_nonzero(truth == one) < len(truth)]
     classes = [_class(truth == one, columns[:, one], codes) for one in present]
-    # The two columns of two classes tell the same area twice.
+    # The two columns of two classes give the same area twice.
     if columns.shape[1] == 2:
         classes = classes[-1:]
     moves = np.bincount(codes, np.sum([one.influence for one in classes], axis=0)) / len(classes)

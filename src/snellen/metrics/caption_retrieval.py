@@ -1,4 +1,4 @@
-"""What a text–image model says of captions: CLIPScore, with and without references, and images found by captions.
+"""Captions judged by a text–image model: CLIPScore, with and without references, and images found by captions.
 
 Hessel, Holtzman, Forbes, Le Bras and Choi, "CLIPScore: a reference-free evaluation metric for image captioning", EMNLP
 2021. Functions of unit vectors, so that any model of two towers can judge; the one that judges is to be another than

@@ -1,4 +1,4 @@
-"""The median of distances of which some are only known to be larger than what was searched."""
+"""The median of distances when some are only known to be larger than what was searched."""
 
 from __future__ import annotations
 

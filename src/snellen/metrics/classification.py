@@ -170,7 +170,7 @@ def confusion_pairs(counts: ConfusionCounts, most: int = 10) -> list[ConfusionPa
         InputError: most below 1.
     """
     if most < 1:
-        raise InputError(f"at least one pair must be asked for, got most={most}")
+        raise InputError(f"at least one pair must be requested, got most={most}")
     wrong = counts.table - np.diag(counts.correct)
     labels, predictions = np.nonzero(wrong)
     times = wrong[labels, predictions]

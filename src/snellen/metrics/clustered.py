@@ -90,12 +90,12 @@ def clustered_mean(
     Both choices are for units of unequal size, where the textbook pair (Cochran, Sampling Techniques, 3rd ed., 1977,
     equation 6.13, and G − 1) covers too little: 91 % in place of 94 % for 60 units of lognormal size, σ = 1.2.
 
-    Coverage at 95 %: 94 % to 96.5 % for losses in {−1, 0, 1} of which a tenth or more is not 0, from 60 units of 8 or
-    150 of one image on, with pseudo-units or without. In 60 units of one image pseudo-units make that 96 % to 99 %.
-    Rarer losses (3 %) in 60 units have 94 % (83 % in units of one image) without pseudo-units and 99 % to 100 % with
-    them; in 400 units 95 % to 97 %. One-sided tests at 5 % of losses that cancel err in at most 5.5 % (from 20 units).
-    Means of 0/1 values near 0.95 in units of 8 have 91 % (60 units), 93 % (150) and 94 % (400): use
-    :func:`clustered_share` there.
+    Coverage at 95 %: 94 % to 96.5 % for losses in {−1, 0, 1}, a tenth or more of them not 0, from 60 units of 8 or 150
+    of one image on, with pseudo-units or without. In 60 units of one image pseudo-units make that 96 % to 99 %. Rarer
+    losses (3 %) in 60 units have 94 % (83 % in units of one image) without pseudo-units and 99 % to 100 % with them; in
+    400 units 95 % to 97 %. One-sided tests at 5 % of losses that cancel err in at most 5.5 % (from 20 units). Means of
+    0/1 values near 0.95 in units of 8 have 91 % (60 units), 93 % (150) and 94 % (400): use :func:`clustered_share`
+    there.
 
     >>> loss = clustered_mean([1, 1, 0, 0, 0, 1], np.array([0, 0, 1, 1, 2, 2]))
     >>> loss.value, round(loss.standard_error, 4), loss.degrees_of_freedom

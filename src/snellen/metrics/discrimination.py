@@ -1,4 +1,4 @@
-"""How well a score tells two classes apart: counts that merge, areas under curves, and thresholds chosen from them."""
+"""How well a score separates two classes: counts that merge, areas under curves, and thresholds chosen from them."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class ScoreCounts:
 
     An image is called positive when its score reaches the threshold: score ≥ threshold. All figures are made of these
     counts, which hold the scores in rising order, so that neither the order of the images nor that of merging can
-    change a bit. Memory: 24 bytes for each distinct score. Where all images have one class there is nothing to tell
-    apart: areas, chosen thresholds and what they reach are NaN.
+    change a bit. Memory: 24 bytes for each distinct score. Where all images have one class there is nothing to
+    separate: areas, chosen thresholds and what they reach are NaN.
 
     >>> counts = ScoreCounts.of([0, 0, 1], [0.1, 0.4, 0.4]) + ScoreCounts.of([1], [0.8])
     >>> counts.scores.tolist(), counts.positives.tolist(), counts.negatives.tolist()
@@ -169,7 +169,7 @@ class ScoreCounts:
         )
 
     def threshold_at_specificity(self, specificity: float) -> float:
-        """The threshold of the best sensitivity among those whose specificity is at least the one asked for.
+        """The threshold of the best sensitivity among those whose specificity is at least the requested one.
 
         Thresholds are the distinct scores and infinity, which calls nothing positive and always qualifies. Among equal
         sensitivities the one with the highest specificity is taken. Chosen and judged on the same images, both figures
@@ -194,7 +194,7 @@ class ScoreCounts:
         return self.operating_point(threshold).sensitivity if self._both else float("nan")
 
     def threshold_at_sensitivity(self, sensitivity: float) -> float:
-        """The threshold of the best specificity among those whose sensitivity is at least the one asked for.
+        """The threshold of the best specificity among those whose sensitivity is at least the requested one.
 
         The lowest score always qualifies. Among equal specificities the one with the highest sensitivity is taken. The
         warning at :meth:`threshold_at_specificity` holds here too.

@@ -16,7 +16,7 @@ class FollowedGrounds:
     """Decisions about objects before the grounds of other images.
 
     That other grounds cost right decisions is no shortcut: any cut edge does. A shortcut is grounds that have a class
-    of their own, whatever stands before them. The class of a ground is the decision most frequent among the *other*
+    of their own, for any object before them. The class of a ground is the decision most frequent among the *other*
     objects before it; a decision follows the ground where it is that class, and the object is of another one. It is
     compared with what a ground does that is merely as hard: as many wrong decisions, spread over the classes as the
     wrong decisions about objects of the same label are before any ground.
@@ -29,8 +29,9 @@ class FollowedGrounds:
         informative: bool (m,), whether that class is known and is not the object's own.
         follows: bool (m,), whether the decision is that class; False for a pair that is not informative.
         expected: float64 (m,), chance that it would be before a ground that is merely as hard; 0 for other pairs.
-        p_value: one-sided, of no following beyond that, without the class that is followed most; Student's t with the
-            variance of pairs that share images or grounds (Cameron, Gelbach and Miller 2011, equation 2.11).
+        p_value: one-sided, under the null that decisions follow no more than that, without the class that is followed
+            most; Student's t with the variance of pairs that share images or grounds (Cameron, Gelbach and Miller 2011,
+            equation 2.11).
     """
 
     ground_class: NDArray[np.int64]

@@ -9,8 +9,8 @@ of a real image is the ball around its features that reaches its k-th nearest re
 
 Diversity is the mean distance of pairs within a class (with LPIPS as the distance: Ojha et al., *Few-shot Image
 Generation via Cross-domain Correspondence*, CVPR 2021, section 4.2). Unlike an effective number of images (the Vendi
-score, Friedman and Dieng 2023) or a recall, it does not depend on how many images there are, so that sets of which a
-judge accepts different numbers can be compared.
+score, Friedman and Dieng 2023) or a recall, it does not depend on how many images there are, so that sets can be
+compared even if a judge accepts different numbers of images.
 
 For the Fréchet distance both sets are taken for Gaussians (Dowson and Landau 1982; for images Heusel et al. 2017, eq.
 6): |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). It depends on the features and, for small sets, on their number: distances

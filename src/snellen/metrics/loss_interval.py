@@ -29,8 +29,8 @@ def loss_interval(
     :func:`snellen.metrics.clustered.clustered_mean`. One more image of a large loss is added to the variance, and for
     the upper end to the mean; it weighs the design effect of the units.
 
-    A mean of unbounded losses has no upper bound that holds whatever they are: where a loss much larger than ``large``
-    is met once in many more images than there are, the truth lies above.
+    A mean of unbounded losses has no upper bound that holds for all losses: where a loss much larger than ``large`` is
+    met once in many more images than there are, the truth lies above.
 
     >>> [round(end, 3) for end in loss_interval([0.0] * 50, large=2.0, most=2.0)]
     [0.0, 0.207]

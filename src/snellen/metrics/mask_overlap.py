@@ -93,8 +93,8 @@ def pointing_game(points: ArrayLike, masks: ArrayLike, *, tolerance: float = 0.0
         tolerance: largest distance to the object, pixels, from centre to centre.
 
     Returns:
-        float64 (n,): 1, 0, or NaN where there is no point or no object. Whoever counts hits should count a point that
-        is missing as a miss, and say how many there were.
+        float64 (n,): 1, 0, or NaN where there is no point or no object. A count of hits should count a missing point as
+            a miss, and say how many there were.
 
     Raises:
         InputError: other shapes or values, points outside the image, a negative tolerance.

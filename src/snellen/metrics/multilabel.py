@@ -2,7 +2,7 @@
 
 Beyer, Hénaff, Kolesnikov, Zhai and van den Oord, "Are we done with ImageNet?", 2020, arXiv 2006.07159 (ReaL), and
 Shankar et al., "Evaluating machine accuracy on ImageNet", ICML 2020: a decision is right if it is one of the classes
-that the image shows; images of which none is known are left out.
+that the image shows; images without a known class are left out.
 """
 
 from __future__ import annotations

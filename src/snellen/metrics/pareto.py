@@ -13,7 +13,7 @@ Pair = tuple[float, float]
 def pareto_front(points: Sequence[Pair]) -> list[int]:
     """Positions of the points that no other point beats: none is at least as high in both and higher in one.
 
-    Sorted by the first figure, both of which are better when higher.
+    Sorted by the first figure. Both figures are better when higher.
 
     >>> pareto_front([(0, 3), (1, 1), (2, 2), (3, 0)])
     [0, 2, 3]

@@ -12,8 +12,8 @@ POWER = 0.9
 def detectable_drop(count: int, others: int, share: float, alpha: float, power: float = POWER) -> float | None:
     """Smallest drop of a share that a one-sided test of two groups finds, by Cohen's arcsine approximation.
 
-    Shares of p and q differ by h = 2 asin √p − 2 asin √q, whose error has variance 1/n + 1/m whatever p and q
-    (Cohen 1988, chapter 6).
+    Shares of p and q differ by h = 2 asin √p − 2 asin √q, whose error has variance 1/n + 1/m for all p and q (Cohen
+    1988, chapter 6).
 
     >>> round(detectable_drop(100, 900, 0.93, 0.001), 3)
     0.158

@@ -34,7 +34,7 @@ def area_interval(
     and weigh unequally, so that neither resamples nor the normal distribution hold.
 
     Coverage at 95 %, by simulation: 94 % to 99 % for 30, 100 and 1000 images and for 20 and 60 units of 8, with errors
-    from 0.7 % to 36 % and confidence that tells much, little or nothing; 94 % for 20 units of 30 that are half alike.
+    from 0.7 % to 36 % and confidence with much, little or no information; 94 % for 20 units of 30 that are half alike.
 
     >>> [round(end, 3) for end in area_interval([0.9, 0.8, 0.7, 0.6] * 10, [True] * 40)]
     [0.0, 0.189]

@@ -19,8 +19,8 @@ def stratified_interval(
 
     The variance is that of Σ_i w_i (value_i − mean of its stratum) with w_i = n / (strata · size of its stratum), and
     with one unit more of value 1 and one of −1, so that twelve right images do not prove that all are. A stratum of
-    one image tells nothing of its spread: it takes the variance within the others; if all are of one image, the
-    interval is (−∞, ∞).
+    one image has no spread of its own: it takes the variance within the others; if all are of one image, the interval
+    is (−∞, ∞).
 
     >>> mean, low, high = stratified_interval(np.array([1.0, 1, 1, 0, 0, 1]), np.array([0, 0, 0, 0, 1, 1]))
     >>> mean, round(low, 3), round(high, 3)

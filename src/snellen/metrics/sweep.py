@@ -88,7 +88,7 @@ def measure(
         raise InputError(f"models of a sweep need different names, got {[model.name for model in models]}")
     chosen = list(dict.fromkeys([float(neutral), *map(float, strengths)]))
     if len({setting_name(name, strength) for strength in chosen}) != len(chosen):
-        raise InputError(f"strengths of {name} are too close to be told apart by name: {sorted(chosen)}")
+        raise InputError(f"strengths of {name} are too close to be distinguished by name: {sorted(chosen)}")
     bound = rng.for_examples(ids).remembering()  # the same draws serve every strength
     parts = []
     for strength in chosen:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from snellen.core.errors import InputError
 from snellen.metrics.intervals import Interval
 
-#: Images that both models must get right for a τ to be told.
+#: Images that both models must get right for a τ to be reported.
 LEAST_COMMON = 50
 
 #: What the success on the source must be above chance.
@@ -79,7 +79,7 @@ def transfer_rates(pair: TransferPair, *, least_common: int = LEAST_COMMON) -> T
     """The shares of a pair.
 
     Raises:
-        InputError: fewer common images than ``least_common``: too few to tell a τ.
+        InputError: fewer common images than ``least_common``: too few for a τ.
     """
     _refuse_few([pair], least_common)
     table, weights = _table([pair]), np.ones((1, len(pair.common)))
@@ -114,8 +114,8 @@ def mean_tau(
     defined = np.isfinite(value)
     if not defined.any():
         raise InputError(
-            f"none of {count} pairs has a source success {LEAST_MARGIN:g} above chance, so that there is no transfer "
-            f"to tell; make the attack stronger"
+            f"none of {count} pairs has a source success {LEAST_MARGIN:g} above chance, so there is no transfer "
+            f"to measure; make the attack stronger"
         )
     drawn = generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
     taus = _taus(table, drawn)[:, defined]
@@ -162,5 +162,5 @@ def _refuse_few(pairs: Sequence[TransferPair], least: int) -> None:
         if pair.count < least:
             raise InputError(
                 f"{pair.source} and {pair.target} classify {pair.count} images correctly without an attack, both of "
-                f"them; at least {least} are needed to tell how an attack transfers. Use more images or better models"
+                f"them; at least {least} are needed to measure transfer. Use more images or better models"
             )

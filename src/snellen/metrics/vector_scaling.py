@@ -37,7 +37,7 @@ class VectorScaling:
 
 
 def enough_for_vector_scaling(images: int, classes: int) -> bool:
-    """Whether so many images tell 2 k numbers."""
+    """Whether so many images can fit 2 k numbers."""
     return images >= IMAGES_PER_NUMBER * 2 * classes
 
 

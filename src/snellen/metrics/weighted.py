@@ -1,6 +1,6 @@
 """Figures as functions of the images' weights: all that does not depend on the weights is done once.
 
-A bootstrap asks for the same figure a thousand times, of the same images with other weights. Sorting scores or sorting
+A bootstrap computes the same figure a thousand times, on the same images with other weights. Sorting scores or sorting
 confidences into bins is then needed once and not a thousand times.
 """
 

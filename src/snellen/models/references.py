@@ -30,7 +30,7 @@ class Kind:
         loaders: scheme → "module:function"; a loader takes what follows the colon, the device and the name to show.
             Modules are imported when they are used.
         bare: schemes that stand alone.
-        configurations: of a bundled folder: the file that tells a scheme, for others than ``hf``.
+        configurations: of a bundled folder: the file that names a scheme, for others than ``hf``.
     """
 
     noun: str

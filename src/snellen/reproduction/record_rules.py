@@ -13,7 +13,7 @@ from snellen.reproduction.seed_file import SeedFile
 def check_recordable(
     system: System, scale: Scale, target: Path, seeds: Sequence[SeedFile] = (), code_hash: str = ""
 ) -> tuple[int, ...]:
-    """Refuse what may not be recorded in ``target``; returns the seeds that earlier records looked at.
+    """Refuse what may not be recorded in ``target``; returns the seeds that earlier records used.
 
     Args:
         system: with its claims and budget.
@@ -25,7 +25,7 @@ def check_recordable(
     Raises:
         InputError: the scale is smoke; ``target`` is not a recorded result; its claims were changed without a reason;
             it holds a result at full scale that one at small scale would replace; or claims, budget or code changed and
-            the seeds of the budget were looked at before.
+            the seeds of the budget were used before.
     """
     if scale == "smoke":
         raise InputError(

@@ -46,8 +46,8 @@ def reproduce(
     """Measure the claims of one system.
 
     Without ``record_in`` this is a pilot: seeds 0, 1, …, and nothing is kept. With it, the seeds are those of the
-    system's budget; each finished one becomes ``NAME/seed-N.json`` there, a run that was stopped goes on from these
-    files, and ``NAME.json`` is written last.
+    system's budget; each finished one becomes ``NAME/seed-N.json`` there, a stopped run resumes from these files, and
+    ``NAME.json`` is written last.
 
     Args:
         system: a system, or its name, number or acronym as :func:`snellen.core.system.find_system` takes them.
@@ -123,8 +123,8 @@ def run_queue(
 ) -> list[Result]:
     """Record several systems, one seed after the other: a seed of each in turn, at the lowest priority.
 
-    It may be stopped at any time; the same call goes on with the seeds that are not there yet. What may not be recorded
-    is refused before anything is run. When an experiment fails, the others go on, and its error comes last.
+    It may be stopped at any time; the same call continues with the seeds that are not there yet. What may not be
+    recorded is refused before anything is run. When an experiment fails, the others go on, and its error comes last.
 
     Args:
         systems: as :func:`reproduce` takes one.

@@ -1,4 +1,4 @@
-"""One finished seed of a record: results/NAME/seed-N.json. A run that was stopped goes on from these files."""
+"""One finished seed of a record: results/NAME/seed-N.json. A stopped run resumes from these files."""
 
 from __future__ import annotations
 

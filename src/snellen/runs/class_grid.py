@@ -1,4 +1,4 @@
-"""Generated images by class: a row for each, so that one look tells classes that fail or that all look alike."""
+"""Generated images by class: a row for each, so that classes that fail, or whose images all look alike, stand out."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Estimate(BaseModel):
         items: images, requests or objects.
         shards: pieces of work, and how many of them are there already.
         done: of these.
-        queries: images through the model, in all; None where no model is asked, or nothing was measured.
+        queries: images through the model, in all; None without a model, or where nothing was measured.
         gradients: the same for gradients.
         seconds: for what is left; None where nothing was measured.
         memory: largest memory of this process so far, the measuring included, bytes.
@@ -121,7 +121,7 @@ def plan(verb: Callable[Arguments, object], *arguments: Arguments.args, **option
         options: the same.
 
     Raises:
-        SnellenError: whatever the call itself refuses.
+        SnellenError: as the call itself.
     """
     with rehearsal():
         try:
@@ -267,7 +267,7 @@ def recorded_plan(folder: Path, *names: str) -> dict[str, Any]:
 
 
 def peak_memory() -> int | None:
-    """Largest memory of this process so far, bytes; None where the system does not tell."""
+    """Largest memory of this process so far, bytes; None where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -11,7 +11,7 @@ from snellen.core.errors import RunConflictError
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where two calls at once are not told
+except ImportError:  # not on Windows, where two calls at once are not detected
     fcntl = None  # type: ignore[assignment]
 
 

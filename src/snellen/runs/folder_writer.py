@@ -27,7 +27,7 @@ MANIFEST = "manifest.csv"
 #: Folder of the masks of edited objects: ``masks/SETTING/SEVERITY/CLASS/NAME.png``, outside of the class folders.
 MASKS = "masks"
 
-#: Columns of the source that hold for its shifted images too. Masks and boxes do not: a shift may move things.
+#: Columns of the source that hold for its shifted images too. Masks and boxes do not: a shift may move objects.
 KEPT = ("split", "unit_id", "caption", "attributes", "bag_id")
 
 

@@ -25,7 +25,7 @@ def merged_evidence(run: Run, shards: Iterable[int], name: str, without: Sequenc
 
 
 def rejected_images(extras: Iterable[Mapping[str, Any]], images: ImageSet) -> tuple[RejectedImage, ...]:
-    """Images that shards could not use, each reason once, in the order of the set, whatever was measured together."""
+    """Images that shards could not use, each reason once, in the order of the set, for any shards."""
     place = {key: position for position, key in enumerate(images.ids)}
     found = dict.fromkeys((row["id"], row["reason"]) for extra in extras for row in extra["rejected"])
     ordered = sorted(found, key=lambda row: place.get(row[0], len(place)))

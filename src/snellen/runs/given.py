@@ -35,14 +35,16 @@ def given_images(
     columns: Mapping[str, str] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> ImageSet:
-    """An image set from whatever names or holds images; arguments and errors as :func:`snellen.load_images`."""
+    """An image set from a reference or from objects that hold images; arguments and errors as
+    :func:`snellen.load_images`.
+    """
     return load_images(images, labels, columns=columns, class_names=class_names)
 
 
 def given_classifier(
     model: Model, images: ImageSet | None = None, class_names: Sequence[str] | None = None
 ) -> Classifier:
-    """A classifier from whatever is one; the caller's own module stays as it is.
+    """A classifier from a reference or a model; the caller's own module stays as it is.
 
     What a model in memory does not say is taken from the images, and stands in its notes: the class names, in their
     order, and the size. That it wants no normalisation is assumed, and noted as well.
@@ -101,7 +103,7 @@ def _one_size(name: str, images: ImageSet) -> tuple[int, int]:
     if len(sizes) > 1:
         shown = ", ".join(f"{height}x{width}" for height, width in list(sizes)[:3])
         raise InputError(
-            f"the images of {images.name} have several sizes ({shown}, …), and nobody said which one {name} "
+            f"the images of {images.name} have several sizes ({shown}, …), and it is not known which one {name} "
             f"takes: give (model, transform) with the transform that it was evaluated with, or "
             f"snellen.load_classifier(model, class_names, preparation=snellen.Preparation(size=(224, 224)), "
             f"normalization=snellen.Normalization(mean, std)) with the model's own numbers"

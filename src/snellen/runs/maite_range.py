@@ -20,7 +20,7 @@ PROBED, SURE = 64, 0.01
 
 
 def in_likelier_range(classifier: Classifier, images: ImageSet, other: Callable[[], Classifier]) -> Classifier:
-    """The classifier, or the one that gets values in the other range if that is right on more images for certain.
+    """The classifier, or the one that gets values in the other range if that is right on significantly more images.
 
     What was tried stands in the notes of the result.
 

@@ -43,9 +43,9 @@ class Work(Protocol):
 
         Args:
             of: name of the set, where there are several.
-            items: numbers of images, objects, methods: whatever the shards of this work consist of.
+            items: numbers of images, objects, methods: the items of this work's shards.
             put: writes a file.
-            progress: hears of every step, in the units in which the pieces state their amounts.
+            progress: receives every step, in the units in which the pieces state their amounts.
         """
         ...
 
@@ -62,7 +62,7 @@ class Piece:
         amount: of progress.
         of: name of the set, where there are several.
         images: the set; a worker must find the same bytes.
-        seen: positions of its images that the items look at.
+        seen: positions of its images that the items read.
         words: what a worker measured of it → what progress shows; None: its number.
     """
 
@@ -103,7 +103,7 @@ class Job:
     Attributes:
         of: name of the set.
         items: that are measured.
-        seen: positions of the images that these look at.
+        seen: positions of the images that these read.
         contents: hash of the hashes of their stored bytes; None where it need not be compared.
     """
 
@@ -161,7 +161,7 @@ def measure(
         pieces: all shards, in their order.
         work: loads what is measured here; called only where something is left to do and no engine does it.
         folder: of the call, for files and the record of what was sent.
-        progress: hears of every step that is done here, of every shard that is done elsewhere.
+        progress: receives every step that is done here, every shard that is done elsewhere.
         engine: who measures; None: this process.
         setup: of the work in a worker.
         part: which of how many parts of the shards to measure.
@@ -194,7 +194,7 @@ def measure(
 def measure_items(work: Work, of: str, items: range, put: Put, progress: Progress) -> Shard:
     """Measure items; one half after the other where memory is short, and smaller halves where it still is.
 
-    Whatever a method draws at random depends on the ids of the images, not on the batch, so that the same is measured.
+    A method's random draws depend on the ids of the images, not on the batch, so that the same is measured.
 
     Raises:
         RuntimeError: as the work, or memory is short for a single item.

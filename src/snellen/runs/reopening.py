@@ -56,7 +56,7 @@ class Reopening:
 
     Attributes:
         maker: ``module:function`` that takes classifiers, image sets by name, and the arguments, and returns the work.
-        classifiers: that are asked.
+        classifiers: that run.
         sets: images by name.
         methods: by area, which are written as records among the arguments.
         arguments: JSON values.
@@ -72,7 +72,7 @@ class Reopening:
         """See that a worker can make everything again.
 
         Raises:
-            InputError: model, images or a method were handed in as objects, or the model cannot be told from another.
+            InputError: model, images or a method were handed in as objects, or the model cannot be identified.
         """
         found = self.obstacle()
         if found is not None:
@@ -158,7 +158,7 @@ def _obstacle_of(classifier: Classifier) -> Obstacle | None:
         )
     if classifier.fingerprint() is None:
         return Obstacle(
-            f"workers load the model themselves, and nobody can tell whether theirs is {classifier.name}, which "
+            f"workers load the model themselves, and theirs cannot be compared with {classifier.name}, which "
             f"cannot be hashed",
             "it is a plain callable, or edited; undo the edit",
         )

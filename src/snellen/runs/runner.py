@@ -2,7 +2,7 @@
 
 A verb says what it measures and what follows from it (:class:`Call`). :func:`carried_out` does what all of them have in
 common: a folder of one's own or a temporary one, a lock, resuming, errors of the disk, the record of what was sent. A
-call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on where it stopped and ends
+call that was interrupted leaves a folder ``unfinished`` and no record; the same call resumes where it stopped and ends
 with the same bytes; when everything is there, it writes nothing.
 """
 
@@ -70,7 +70,7 @@ class Running(TypedDict, total=False):
         budget: seconds, or a time such as "90s", "5m", "2h", that the call is to take about. Fewer images are drawn
             then, as many as a few measured ones let expect; chosen once.
         allow_rejected: give the result also where more than 5 % of the images cannot be used. A call that was refused
-            for that keeps what it measured in ``out``: the same call with ``allow_rejected`` goes on.
+            for that keeps what it measured in ``out``: the same call with ``allow_rejected`` continues.
     """
 
     engine: str | Engine
@@ -96,7 +96,7 @@ class Rejections(NamedTuple):
 
     Attributes:
         reasons: by id, the first one each.
-        of: how many were looked at.
+        of: how many were read.
     """
 
     reasons: Mapping[str, str]
@@ -116,13 +116,13 @@ class Call(Generic[Result]):
         conclude: writes what needs all shards, and makes the record; the folder is its second argument.
         task: what progress calls the measuring.
         amount: of progress, for some items.
-        images: that are looked at, which a worker must find with the same bytes.
-        seen: positions of those that some items look at; None: the items are these positions.
+        images: that are read, which a worker must find with the same bytes.
+        seen: positions of those that some items read; None: the items are these positions.
         classifiers: models, which must be recognisable where a folder holds something already.
         again: from what a worker makes the work; None where none can.
         fits: whether something is fitted, and perhaps kept, before the first item.
         rejected: what its shards could not use; None: what they list under ``rejected``, of all items.
-        name: of what is looked at, in messages.
+        name: of the images, in messages.
     """
 
     what: str
@@ -201,14 +201,14 @@ def carried_out(
         call: what is done with so many items at most: images, requests, objects.
         count: items that there are.
         out: a new or empty folder, or one in which the same call was interrupted or finished; None keeps nothing.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
         running: where, and how long.
 
     Raises:
         InputError: ``out`` holds something else, what workers would need cannot be handed to them, or more than 5 % of
             the images could not be used.
         RunConflictError: ``out`` holds the same of another plan, or another call is writing there.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
     started, where = time.perf_counter(), _Where(**running)
@@ -234,7 +234,7 @@ def carried_out(
             try:
                 choice = where.choice(call, count, made.classifiers, earlier, started, crew.processes)
             finally:
-                if choice is None and sent.lines:  # what was sent is recorded, whatever comes of it
+                if choice is None and sent.lines:  # what was sent is always recorded
                     folder.mkdir(parents=True, exist_ok=True)
                     sent.into(folder)
             made = call(choice.items)

@@ -72,7 +72,7 @@ class Setting:
 
     @property
     def edits(self) -> bool:
-        """Whether the method is of the form of ``shifts`` that edits objects, and must be told where they are."""
+        """Whether the method is of the form of ``shifts`` that edits objects, and needs their places."""
         return isinstance(self.method, Editing)
 
     @property

@@ -43,7 +43,7 @@ def check_free(folder: Path, record: str, what: str) -> None:
 
 
 def check_recognisable(folder: Path, record: str, classifier: Classifier, what: str) -> None:
-    """Refuse to go on, or to take a finished folder for done, with a model that cannot be told from another.
+    """Refuse to go on, or to take a finished folder for done, with a model that cannot be identified.
 
     Raises:
         InputError: the folder holds something, and the classifier has no fingerprint.
@@ -51,7 +51,7 @@ def check_recognisable(folder: Path, record: str, classifier: Classifier, what: 
     if any((folder / name).exists() for name in (record, UNFINISHED)) and classifier.fingerprint() is None:
         raise InputError(
             f"{folder} holds {_article(what)} {what}, and {classifier.name} cannot be hashed (a plain callable, or an "
-            f"edited model): nobody can tell whether it is the model of that {what}; choose another --out"
+            f"edited model): it cannot be compared with the model of that {what}; choose another --out"
         )
 
 
@@ -69,7 +69,7 @@ def forget_fruitless(folder: Path) -> None:
 
 @contextmanager
 def opened(folder: Path, plan: Mapping[str, Any], *, shared: bool = False) -> Iterator[Run]:
-    """The run inside a folder, new or gone on with; a new one that fails before its first shard leaves nothing.
+    """The run inside a folder, new or resumed; a new one that fails before its first shard leaves nothing.
 
     Args:
         folder: of the call.
@@ -127,7 +127,7 @@ def complete(folder: Path, record: str, kind: type[Record], plan: Mapping[str, A
 
 
 def _contents(folder: Path) -> list[Path]:
-    """What is in a folder beside the record of what was sent, which is there whatever came of it."""
+    """What is in a folder beside the record of what was sent, which is always there."""
     return [path for path in folder.iterdir() if path.name != SENT]
 
 

@@ -21,7 +21,7 @@ class Row(BaseModel):
     Attributes:
         index: position in the image set.
         hashes: of what was written at each severity (sha256, hex).
-        published: for each severity, whether it is exactly a published setting; None where the method does not tell.
+        published: for each severity, whether it is exactly a published setting; None where the method does not say.
         grey: whether it is grey at all severities.
         masks: hashes of the masks that were written with it, at each severity; empty where nobody knows the object.
     """

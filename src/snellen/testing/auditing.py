@@ -85,7 +85,7 @@ def _check_declared(check: Check) -> None:
         assert field.description, f"{cls.__qualname__}: field {name!r} has no description"
         assert not field.is_required(), f"{cls.__qualname__}: field {name!r} has no default"
     record = json.loads(json.dumps(check.record()))
-    assert record.pop("check") == check.name, "the record tells another check"
+    assert record.pop("check") == check.name, "the record names another check"
     assert build_check(check.name, record) == check, f"{check.name}: record does not rebuild it"
     try:
         cls.model_validate({"no_such_parameter": 1})

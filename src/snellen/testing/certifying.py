@@ -56,5 +56,5 @@ def _check_ranges(found: Certified, count: int, classes: int) -> None:
     assert found.votes.shape == (count, classes), f"votes are (images, classes), got {tuple(found.votes.shape)}"
     assert bool((found.votes >= 0).all()), "votes are counts"
     assert 0 < found.confidence < 1, "a confidence lies between 0 and 1"
-    assert found.assumptions, "nothing is said of what the proof rests on"
+    assert found.assumptions, "the proof names no assumptions"
     assert all(one.strip() for one in found.assumptions), "an assumption is empty"

@@ -189,13 +189,12 @@ def check_shift(shift: Shift, severities: tuple[float, ...] = (1.0, 2.5, 5.0)) -
 def check_scan(scanner: Scanner, images: ImageSet, classifier: Classifier | None = None) -> None:
     """What every scan promises.
 
-    The set and the classifier stay as they are; rows name what was looked at once each, rejected images with their
-    reason; the same seed finds the same again; a figure and guarded words; pictures in [0, 1], of the same things in
-    every row.
+    The set and the classifier stay as they are; rows name each scanned item once, rejected images with their reason;
+    the same seed finds the same again; a figure and guarded words; pictures in [0, 1], of the same kinds in every row.
 
     Args:
         scanner: with parameters under which it takes a moment.
-        images: of which at least one can be used.
+        images: at least one can be used.
         classifier: where it needs one.
     """
     before = images.fingerprint(), None if classifier is None else classifier.fingerprint()
@@ -207,19 +206,19 @@ def check_scan(scanner: Scanner, images: ImageSet, classifier: Classifier | None
     rows = found.evidence.table.to_pylist()
     assert any(row["status"] != "rejected" for row in rows), "no row that counts"
     named = [(row["setting"], row["example_id"]) for row in rows]
-    assert len(set(named)) == len(named), "a thing has two rows of one setting"
+    assert len(set(named)) == len(named), "an item has two rows of one setting"
     assert all(row["reason"] for row in rows if row["status"] == "rejected"), "rejected without a reason"
     assert found.statistic is None or found.statistic == found.statistic, "a statistic that is unknown is None"
     assert found.verdict.strip(), "no verdict"
-    assert found.evidence.assumptions, "nothing is said of what the verdict rests on"
+    assert found.evidence.assumptions, "the verdict names no assumptions"
     for row in found.pictures:
-        assert list(row.pictures) == list(found.pictures[0].pictures), "rows of pictures that show different things"
+        assert list(row.pictures) == list(found.pictures[0].pictures), "rows of pictures that show different kinds"
         for picture in row.pictures.values():
             assert picture.ndim == 3, "a picture is (3, h, w)"
             assert _in_unit_range(picture), "a picture leaves [0, 1]"
     again = scanner.scan(images, classifier=classifier, rng=rng)
     assert again.evidence.table.equals(found.evidence.table), "the same seed finds something else"
-    assert (again.statistic, again.verdict) == (found.statistic, found.verdict), "the same seed tells something else"
+    assert (again.statistic, again.verdict) == (found.statistic, found.verdict), "the same seed gives another verdict"
 
 
 def check_world(world: World, count: int = 12) -> None:
@@ -231,7 +230,7 @@ def check_world(world: World, count: int = 12) -> None:
 
     Args:
         world: small, so that its splits are made in a moment.
-        count: images of a split that are looked at.
+        count: images of a split that are checked.
     """
     first = {split: world.images(split=split) for split in ("train", "tune", "test")}
     again = world.images(split="train")
@@ -268,8 +267,8 @@ def check_world(world: World, count: int = 12) -> None:
 def check_defect(defect: Defect, images: ImageSet) -> None:
     """What every planted defect promises.
 
-    The set it is given stays as it is; the same seed plants the same again; the truth is told in the column
-    ``planted``, and ``true_label`` where labels changed; test images are left alone unless the defect is told.
+    The set it is given stays as it is; the same seed plants the same again; the truth stands in the column ``planted``,
+    and ``true_label`` where labels changed; test images are left alone unless the defect says otherwise.
 
     Args:
         defect: with its defaults.

@@ -40,7 +40,7 @@ def check_explanation(
         found = explainer.explain(classifier, images, targets, rng=rng)
     assert torch.equal(images, kept), "the explanation changed its input in place"
     assert found.spent.counts() == spent().counts(), "query or gradient counts differ from the classifier's"
-    assert torch.equal(found.targets.cpu(), targets), "another class was explained than was asked for"
+    assert torch.equal(found.targets.cpu(), targets), "another class was explained than was requested"
     _check_shapes(found, len(images), tuple(images.shape[2:]))
     for chosen in ([4], [5, 1]):
         part = explainer.explain(classifier, images[chosen], targets[chosen], rng=rng[chosen])
@@ -100,7 +100,7 @@ def check_description(describer: Describer, classifier: Classifier, images: Imag
     Args:
         describer: with parameters under which it takes a moment.
         classifier: what is described.
-        images: it is looked at over these.
+        images: it is described over these.
     """
     before = images.fingerprint(), classifier.fingerprint()
     found = describer.describe(classifier, images, rng=Randomness(0))

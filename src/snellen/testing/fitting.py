@@ -23,8 +23,8 @@ def check_recipe(recipe: Recipe, data: ImageSet, *, base: Artifact | None = None
     """What every recipe promises.
 
     Finite tensors and a card that names the recipe, its parameters and the seed; images and base stay as they are; the
-    same weights again, whatever the global random state, and with a checkpoint; the artifact survives being saved, and
-    a classifier scores the images that it was trained on; test images are refused.
+    same weights again, under any global random state, and with a checkpoint; the artifact survives being saved, and a
+    classifier scores the images that it was trained on; test images are refused.
 
     >>> from snellen.recipes import Supervised
     >>> from snellen.data.files.arrays import load_arrays
@@ -70,14 +70,14 @@ def _check_card(recipe: Recipe, made: Artifact) -> None:
         assert bool(tensor.isfinite().all()), f"tensor {name!r} is not finite"
     card = made.card
     assert card.name.strip(), "the card has no name"
-    assert card.lineage.seed == 0, "the lineage tells another seed"
-    assert card.lineage.data, "the lineage does not tell the data"
+    assert card.lineage.seed == 0, "the lineage holds another seed"
+    assert card.lineage.data, "the lineage does not name the data"
     assert isinstance(recipe, Method)
     told = card.lineage.recipe
     for name, value in recipe.record().items():
-        assert name in told, f"the lineage does not tell the parameter {name!r}"
+        assert name in told, f"the lineage does not hold the parameter {name!r}"
         # None stands for what the data decide, or for a place on disk, which does not matter to what was learnt.
-        assert value is None or told[name] in (value, None), f"the lineage tells another {name!r}"
+        assert value is None or told[name] in (value, None), f"the lineage holds another {name!r}"
     assert all(value == value for value in card.metrics.values()), "a metric that is unknown is left out"
 
 

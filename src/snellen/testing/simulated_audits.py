@@ -1,4 +1,4 @@
-"""Audits of models that exist only as numbers: how often healthy ones are accused, and how often faults are found.
+"""Audits of models that exist only as numbers: how often healthy ones get findings, and how often faults are found.
 
 A simulated model is calibrated, errs alike on all classes and groups, loses nothing under corruptions, and sees images
 like those it was trained on, with right labels. A fault changes one of these by a stated size. What is simulated goes
@@ -34,7 +34,7 @@ from snellen.metrics.sweep import setting_name
 
 Fault = Literal["none", "class", "group", "slice", "calibration", "label_noise", "corruption", "drift"]
 
-#: Kind of finding that tells each fault.
+#: Kind of finding that reports each fault.
 TELLS: dict[Fault, str] = {
     "class": "worst_class",
     "group": "group_gap",

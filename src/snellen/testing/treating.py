@@ -29,7 +29,7 @@ def check_treatment(treatment: Treatment, patient: Patient | None = None) -> Non
     """What every treatment promises.
 
     The audited classifier, the images and the findings stay as they are; the treated network gives as many scores, all
-    finite, and not those that it gave; the same weights again, whatever the global random state, and with a checkpoint;
+    finite, and not those that it gave; the same weights again, under any global random state, and with a checkpoint;
     only what its stage says is changed: no weight by a treatment of statistics, none but the last layer's by one of the
     last layer or of scores; what says that it does not train does without training images.
 

@@ -32,7 +32,7 @@ def start_accelerator(mixed_precision: MixedPrecision) -> Accelerator:
         shared._reset_state()
     accelerator: Accelerator = accelerate.Accelerator(
         mixed_precision=mixed_precision,
-        # Said outright, because accelerate would otherwise divide the loss by a figure of the environment.
+        # Set explicitly, because accelerate would otherwise divide the loss by a figure of the environment.
         gradient_accumulation_plugin=utilities.GradientAccumulationPlugin(num_steps=1),
     )
     if mixed_precision == "fp16" and accelerator.device.type == "cpu":

@@ -55,10 +55,10 @@ class Batch:
 
     Args:
         images: float32 (n, 3, h, w) in [0, 1], on the training device, after the transform.
-        targets: class indices (n,), probabilities (n, k), or whatever the examples hold.
+        targets: class indices (n,), probabilities (n, k), or any other targets of the examples.
         weights: float32 (n,); the loop applies them, an objective need not.
-        positions: int64 (n,), on the CPU: where the examples stand in the training set, to look up anything else that
-            is known of them (a teacher's scores, a group, a caption).
+        positions: int64 (n,), on the CPU: where the examples stand in the training set, to find anything else that is
+            known of them (a teacher's scores, a group, a caption).
         rng: randomness of this step, bound to the examples' ids.
         epoch: pass over the training set, from 1.
     """
@@ -146,7 +146,7 @@ class ImageStore:
             preparation: gives all images the same size.
             targets: (n, ...), instead of the set's labels. Without both (also in a label-free view) targets are −1.
             weights: (n,); 1 by default.
-            progress: hears of each image.
+            progress: callback that receives progress updates.
 
         Images that cannot be decoded, or that alone have no label, are left out and named in ``rejected``.
 

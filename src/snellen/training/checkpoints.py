@@ -1,4 +1,4 @@
-"""A training that can stop anywhere: one safetensors file, written atomically, from which it goes on bit by bit.
+"""A training that can stop anywhere: one safetensors file, written atomically, from which it resumes to the bit.
 
 Tensors (model, average, best weights, optimizer) are the file's content; everything else is JSON in its header, so the
 two cannot disagree. No generator state is kept, because all randomness follows from (seed, epoch, batch).
@@ -85,7 +85,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path, identity: Mapping[str, Any]) -> Checkpoint:
-        """Read a file, and make sure that it belongs to the training that asks for it.
+        """Read a file, and make sure that it belongs to the training that reads it.
 
         Raises:
             InputError: not a checkpoint, or damaged.

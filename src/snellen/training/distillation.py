@@ -56,7 +56,7 @@ def distil(
         teacher_is_trained: take the teacher as it is.
         tune: chooses the epoch of each training.
         checkpoint: file to save the student's training to, and to go on from; the teacher's is STEM-teacher.SUFFIX.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: a temperature or share out of range; test images.
@@ -90,7 +90,7 @@ def distil(
 def soft_labels(teacher: nn.Module, examples: Examples, *, temperature: float) -> Tensor:
     """Probabilities of a teacher at a temperature, in evaluation mode: float32 (n, k), in the order of the examples.
 
-    Looked up by position in training; softmax is taken in float32 whatever the scores are.
+    Found by position in training; softmax is taken in float32 for scores of any type.
     """
     _check_temperature(temperature)
     teacher.eval()

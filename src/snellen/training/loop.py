@@ -85,7 +85,7 @@ def train(
         evaluate: figures on the tune split.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training, as JSON values; a checkpoint of another recipe is refused.
-        progress: hears of every optimizer step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: test images; a model without trainable parameters; losses that are not one for each example.
@@ -174,7 +174,7 @@ class _Training:
         return cut_steps(order, batch_size=plan.batch_size, accumulate=plan.accumulate, drop_last=plan.drop_last)
 
     def step(self, epoch: int, number: int, batches: list[Tensor]) -> None:
-        """One optimizer step on the weighted mean loss of all its batches, the first of which has this number."""
+        """One optimizer step on the weighted mean loss of all its batches, from the one with this number on."""
         plan, step = self.plan, self.state.step
         factor = learning_rate_factor(plan.schedule, step, total_steps=self.total_steps, warmup_steps=plan.warmup_steps)
         for group in self.optimizer.param_groups:
@@ -278,5 +278,5 @@ class _Training:
 
 
 def _finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite; extremes carry both, and are found ten times as fast as by asking each."""
+    """Whether no value is NaN or infinite; extremes carry both, and are found ten times as fast as by testing each."""
     return not tensor.numel() or all(math.isfinite(float(extreme)) for extreme in torch.aminmax(tensor))

@@ -4,8 +4,8 @@ Mixup: Zhang, Cissé, Dauphin and Lopez-Paz, ICLR 2018, arXiv 1710.09412, equati
 and Yoo, ICCV 2019, arXiv 1905.04899, section 3.1. Each image draws its own share; the published codes draw one for a
 whole batch. Partners are a random permutation of the batch.
 
-Shares are those of the label, not the area of a mask: the published method weighs labels by what was drawn, whatever
-the masks then do. :func:`share_gap` tells how far the two are apart.
+Shares are those of the label, not the area of a mask: the published method weighs labels by what was drawn, not by what
+the masks then do. :func:`share_gap` measures how far the two are apart.
 
 Saliency: the spectral residual of Hou and Zhang, "Saliency detection: A spectral residual approach", CVPR 2007: what
 the logarithm of the amplitude spectrum has beyond its own local mean, back in the image. Mixing: Uddin, Monira, Shin,
@@ -99,7 +99,7 @@ def boxes_around(centres: Tensor, kept: Tensor, images: Tensor) -> Tensor:
     Args:
         centres: row and column of each box, whole numbers (n, 2).
         kept: share of each image that a box of full size leaves, (n,), in [0, 1]; its sides are √(1 − kept) of theirs.
-        images: (n, c, h, w); they tell size and type.
+        images: (n, c, h, w); they give size and type.
     """
     sides = (1 - kept).clamp(0, 1).sqrt()
 
@@ -178,7 +178,7 @@ def draw_blend(rng: Randomness, count: int, *, parts: int, alpha: float, like: T
         count: examples in the batch (n).
         parts: images in a blend (p), 2 to n.
         alpha: above 0.
-        like: tells device and type.
+        like: gives device and type.
         one_share: one draw for all blends of the batch, as published; otherwise each blend draws its own.
 
     Raises:
@@ -288,7 +288,7 @@ def spectral_residual(images: Tensor) -> Tensor:
 
 
 def _smoothed(planes: Tensor, deviation: float) -> Tensor:
-    """Gaussian smoothing of (n, 1, h, w); outside, the border goes on."""
+    """Gaussian smoothing of (n, 1, h, w); outside, the border continues."""
     radius = max(1, round(3 * deviation))
     offsets = torch.arange(-radius, radius + 1, device=planes.device, dtype=planes.dtype)
     kernel = torch.exp(-0.5 * (offsets / max(deviation, 1e-3)) ** 2)

@@ -99,5 +99,5 @@ def check_losses(losses: Tensor, batch: Batch, *, where: str) -> None:
         ids = [batch.rng.ids[position] for position in (~finite).nonzero().flatten().tolist()]
         raise ModelError(
             f"{where}: the loss is not finite for {len(ids)} of {count} examples ({', '.join(ids[:3])}"
-            f"{', …' if len(ids) > 3 else ''}); lower learning_rate, set clip_norm, or look at these examples"
+            f"{', …' if len(ids) > 3 else ''}); lower learning_rate, set clip_norm, or check these examples"
         )

@@ -62,9 +62,9 @@ def attack(
     ``out`` gets ``evidence.parquet`` (a row for each image and setting, "clean" among them), the adversarial images as
     :func:`snellen.verbs.attack_pictures.write_adversarial_images` writes them, ``robustbench-SETTING.json`` for the
     standard ensemble, and ``attack.json``, the record, last. A call that was interrupted leaves a folder ``unfinished``
-    and no record; the same call goes on where it stopped and ends with the same bytes, and when everything is there, it
-    writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is
-    recorded in ``sent.jsonl``, whatever came of it.
+    and no record; the same call resumes where it stopped and ends with the same bytes. When everything is there, it
+    writes nothing. One that failed before anything was finished leaves nothing; but what was sent to a server is always
+    recorded in ``sent.jsonl``.
 
     Attacks on the camera (``viewpoint_attack``) take a set of views, whose objects are attacked whether they are right
     or not: an object is one shard, ``limit`` is of objects, ``batch_size`` and ``workers`` mean nothing. ``out`` gets
@@ -94,7 +94,7 @@ def attack(
         seed: of everything random.
         save_images: write pictures: files of the adversarial images, archives, contact sheets.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
-            of the data and of files of models are replaced before anything is written, and can be looked up in it.
+            of the data and of files of models are replaced before anything is written, and can be resolved with it.
         labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
         columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
@@ -108,7 +108,7 @@ def attack(
         InputError: nothing to do, ``out`` holds something else, no image is usable, or labels that do not fit.
         UnsupportedError: the method cannot attack this classifier.
         ModelError: the classifier gives no finite scores.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         RunConflictError: ``out`` holds the attack of another plan.
     """
     check_batches(batch_size, workers)
@@ -117,7 +117,7 @@ def attack(
     named = named_settings(method, "attacks")
     if any(isinstance(setting.method, ViewAttack) for setting in named):
         if pseudonyms is not None:
-            raise InputError("objects under pseudonyms cannot be looked at again; leave --pseudonyms out")
+            raise InputError("objects under pseudonyms cannot be drawn again; leave --pseudonyms out")
         of_views: RunResult = index.form("attack", "views").load()(
             classifier,
             images,

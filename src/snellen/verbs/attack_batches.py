@@ -91,7 +91,7 @@ def usable_batch(
     labels: Tensor,
     rng: Randomness,
 ) -> tuple[AttackBatch | None, list[dict[str, str]]]:
-    """Look at clean images once; those whose scores are not finite are set aside by name, None when none is left."""
+    """Score clean images once; those whose scores are not finite are set aside by name, None when none is left."""
     with torch.no_grad():
         scores = classifier(images)
     finite = scores.isfinite().flatten(1).all(1)

@@ -26,7 +26,7 @@ from snellen.verbs.attack_batches import CLEAN, IMAGE, attacked_rows, clean_rows
 #: What progress calls it.
 TASK = "attacking"
 
-#: Images that are asked whether the gradients can be relied on, at most; they are those of the first batch.
+#: Images that test whether the gradients can be relied on, at most; they are those of the first batch.
 DOUBTED = 32
 
 
@@ -65,7 +65,7 @@ class Work(MethodWork):
 
     @cached_property
     def starts(self) -> list[Tensor | None]:
-        """For each setting, the image that a targeted search by decisions alone begins with; asks the model."""
+        """For each setting, the image that a targeted search by decisions alone begins with; runs the model."""
         return [start_of(setting.method, self.classifier, self.images, self.goal) for setting in self.settings]
 
     @property

@@ -42,7 +42,7 @@ class CertifiedFigures(BaseModel):
         sigma: of the noise.
         largest_radius: what no image can exceed with so many samples.
         certified: share of the images with a class and a radius, right or wrong.
-        certified_accuracy: among the labelled images, share of which the right class is certified at any radius.
+        certified_accuracy: among the labelled images, share whose right class is certified at any radius.
         average_radius: mean over the labelled images, 0 where it is wrong or abstains (ACR).
         curve: certified accuracy against the radius; at the goal alone where sampling stopped early for one.
         samples_per_image: of each network, without those that chose the class.

@@ -106,8 +106,8 @@ def certify(
     nowhere and are named. What is random depends on ``seed`` and the id of the image.
 
     ``out`` gets ``evidence.parquet``, with a row for each image and setting that holds all votes, and ``certify.json``,
-    the record, last. A call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on
-    where it stopped and ends with the same bytes, and when everything is there, it writes nothing.
+    the record, last. A call that was interrupted leaves a folder ``unfinished`` and no record; the same call resumes
+    where it stopped and ends with the same bytes. When everything is there, it writes nothing.
 
     >>> import snellen
     >>> from snellen.methods.smoothing.smoothing import Smoothing
@@ -129,7 +129,7 @@ def certify(
         limit: certify at most so many images, drawn at random by the seed.
         seed: of everything random.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
-            of the data and of files of models are replaced before anything is written, and can be looked up in it.
+            of the data and of files of models are replaced before anything is written, and can be resolved with it.
         labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
         columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
@@ -143,7 +143,7 @@ def certify(
         InputError: nothing to do, ``out`` holds something else, no image is usable, or labels that do not fit.
         UnsupportedError: the method cannot certify this classifier.
         RunConflictError: ``out`` holds the certificates of another plan.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
     """
     check_batches(batch_size, workers)
     images = given_images(images, labels, columns)

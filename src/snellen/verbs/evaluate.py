@@ -56,7 +56,7 @@ def evaluate(
         class_names: in the order of the outputs, where a model does not name them and the images name others.
         seeds: of everything random; each attack is run once under each.
         out: a folder: ``MODEL/seed-N`` holds what :func:`snellen.attack` writes, ``accuracies.csv`` and
-            ``differences.csv`` the tables. The same call goes on where it was interrupted. None: nothing is kept.
+            ``differences.csv`` the tables. The same call resumes where it was interrupted. None: nothing is kept.
         limit: at most so many images, drawn at random, the same for every model and seed.
         batch_size: images in one pass.
         progress: callback that receives progress updates.

@@ -67,7 +67,7 @@ class Work(MethodWork):
 
     @cached_property
     def of_model(self) -> list[Setting]:
-        """Methods that describe the model, and look at all images."""
+        """Methods that describe the model, over all images."""
         return [setting for setting in self.settings if not isinstance(setting.method, Explainer)]
 
     def shards(self, batch_size: int) -> list[range]:
@@ -105,7 +105,7 @@ class Work(MethodWork):
         return Shard({setting.name: rows}, {"rejected": rejected})
 
     def _usable(self, loaded: PreparedBatch) -> tuple[ExplainBatch | None, list[dict[str, str]]]:
-        """Look at images once; those whose scores are not finite are set aside by name, None when none is left."""
+        """Score images once; those whose scores are not finite are set aside by name, None when none is left."""
         if not loaded.ids:
             return None, []
         images = to_unit(loaded.pixels).to(self.classifier.device)
@@ -162,8 +162,8 @@ def explain(
     ``out`` gets ``evidence.parquet``, with a row for each image and setting, or for each part of the model;
     ``explain.html``, a page to read; ``SETTING/NAME.png``, a sheet of pictures for each; regions as masks of the
     originals, ``SETTING/masks/REGION/NAME.png``; and ``explain.json``, the record, last. A call that was interrupted
-    leaves a folder ``unfinished`` and no record; the same call goes on where it stopped and ends with the same bytes,
-    and when everything is there, it writes nothing.
+    leaves a folder ``unfinished`` and no record; the same call resumes where it stopped and ends with the same bytes.
+    When everything is there, it writes nothing.
 
     >>> import snellen
     >>> from snellen.methods.explanations.grad_cam import GradCAM
@@ -187,7 +187,7 @@ def explain(
         seed: of everything random.
         save_images: write pictures: sheets, masks, and those in the page.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, of the data
-            and of files of models are replaced before anything is written, and can be looked up in it.
+            and of files of models are replaced before anything is written, and can be resolved with it.
         labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
         columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
@@ -201,7 +201,7 @@ def explain(
         InputError: nothing to do, ``out`` holds something else, no image is usable, or labels that do not fit.
         UnsupportedError: the method cannot explain this classifier.
         RunConflictError: ``out`` holds the explanations of another plan.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
     """
     check_batches(batch_size, workers)
     images = given_images(images, labels, columns)
@@ -212,7 +212,7 @@ def explain(
         classifier, images, method, "explanations", out=out, pseudonyms=pseudonyms, limit=limit, seed=seed
     )
     model, keep = inputs.classifier, save_images and out is not None
-    # Images that a model is only looked at with may be of any classes.
+    # Images that only probe a model may be of any classes.
     fitted = not all(isinstance(setting.method, Describer) for setting in inputs.settings)
 
     def call(count: int) -> Call[ExplainedSet]:
@@ -261,7 +261,7 @@ def _conclude(work: Work, batch_size: int, run: Run, folder: Path) -> ExplainedS
             shutil.rmtree(run.folder)
             if setting in work.of_model:
                 raise InputError(
-                    f"{setting.name} tells of no part of {work.classifier.name}: its options leave none; widen them"
+                    f"{setting.name} describes no part of {work.classifier.name}: its options leave none; widen them"
                 )
             first = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""
             raise InputError(
@@ -289,5 +289,5 @@ def _conclude(work: Work, batch_size: int, run: Run, folder: Path) -> ExplainedS
 
 
 def _with_pictures(run: Run, shards: Sequence[int], name: str) -> Iterator[Evidence]:
-    """The evidence of one method with pictures, shard by shard, read when they are asked for."""
+    """The evidence of one method with pictures, shard by shard, read on demand."""
     return (run.shard_evidence(shard, name) for shard in shards)

@@ -73,7 +73,7 @@ def _shown(pieces: Iterable[Evidence], class_names: Sequence[str], budget: int) 
 
 
 def _words(row: Mapping[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
-    """What the page says of one image or part."""
+    """The text of the page about one image or part."""
     figures = [(name, name.removeprefix(FIGURE)) for name in row if name.startswith(FIGURE)]
     facts = []
     for column, name in figures:

@@ -63,13 +63,13 @@ class Prepares(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What is asked of which method; an item is a request.
+    """Requests to methods; an item is a request.
 
     Attributes:
         method: of the area ``generation`` or ``synthesis``.
         requests: that it is to fulfil.
         seed: of everything random.
-        hidden: what the images are not to say of the models that made them; see
+        hidden: what the images must not reveal about the models that made them; see
             :func:`~snellen.data.privacy.nameless.hidden_references`.
     """
 
@@ -134,9 +134,8 @@ def generate(
 
     The manifest is what :func:`snellen.load_images` reads; its columns ``caption`` and ``provenance`` say what each
     image shows and where it came from. ``sheet.png`` shows examples with their captions; ``grid.png`` a row for each
-    class, where several images of several classes were asked for. A call that was interrupted
-    leaves a folder ``unfinished`` and no record; the same call goes on where it stopped, and when everything is there,
-    it writes nothing.
+    class, where several images of several classes were requested. A call that was interrupted leaves a folder
+    ``unfinished`` and no record; the same call resumes where it stopped. When everything is there, it writes nothing.
 
     >>> import tempfile, snellen
     >>> from snellen.generation import Sample
@@ -154,7 +153,7 @@ def generate(
         seed: of everything random.
         sheet: also draw examples, and the grid.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, of the
-            list and of files are replaced before anything is written, and can be looked up in it. Prompts stay.
+            list and of files are replaced before anything is written, and can be resolved with it. Prompts stay.
         columns: what the columns of a manifest mean, where the requests are one: ``{"image": "file"}``.
         progress: callback that receives progress updates.
         running: engine, part, budget, allow_rejected: see :class:`~snellen.runs.runner.Running`. A budget takes the
@@ -163,7 +162,7 @@ def generate(
     Raises:
         InputError: another kind of method, ``out`` holds something else, no request can be read, or the method gives
             ids that occur twice.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         RunConflictError: ``out`` holds a data set of another plan.
     """
     check_batches(batch_size)
@@ -223,7 +222,7 @@ def _plan(
     names: Pseudonyms | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Everything that can change a byte; of models that the method names, their weights too, where it tells them."""
+    """Everything that can change a byte; of models that the method names, their weights too, where it lists them."""
     identities = getattr(method, "identities", None)
     return {
         "kind": "generate",

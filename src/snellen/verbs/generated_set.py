@@ -23,7 +23,7 @@ class GeneratedSet(RunResult):
         written: images that were written.
         rejected: requests that could not be read.
         files: manifest, sheet and grid, relative to the folder.
-        notes: what the method says of itself.
+        notes: remarks of the method.
     """
 
     file: ClassVar[str] = RECORD
@@ -38,7 +38,7 @@ class GeneratedSet(RunResult):
         return (self.folder or Path()) / "manifest.csv"
 
     def summary(self) -> Summary:
-        """How many images, and what the method says of them."""
+        """How many images, and the method's remarks about them."""
         return Summary(
             self.plan["requests"]["name"],
             (f"{self.written} images",),

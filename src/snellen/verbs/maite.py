@@ -2,7 +2,7 @@
 
 MAITE (MIT Lincoln Laboratory) fixes protocols, not values. What these objects hold, for image classification:
 
-- an image is an array (3, h, w), RGB: bytes from 0 to 255, or floating-point numbers in [0, 1]; the type tells which;
+- an image is an array (3, h, w), RGB: bytes from 0 to 255, or floating-point numbers in [0, 1]; the type shows which;
 - a target is a float array (k,): one for the label, zero elsewhere; predictions are probabilities that add up to one,
   or one-hot where a classifier gives labels only, or one probability for each class where it gives several labels;
 - an id of a model or data set ends in a hash of its content, so that a cache cannot answer for another one.
@@ -57,7 +57,7 @@ class MaiteClassifier:
         }
 
     def __call__(self, batch: Sequence[Any], /) -> list[NDArray[np.float64]]:
-        """Images (c, h, w), of whatever sizes → probabilities (k,) of each.
+        """Images (c, h, w), of any sizes → probabilities (k,) of each.
 
         The classifier's own resize, crop and normalisation are done here. Floats are rounded to bytes, unless they
         have the size that the classifier takes.

@@ -16,7 +16,7 @@ from snellen.core.artifact import Card
 
 #: Findings and classes that are named; all findings are in the report.
 _FINDINGS, _CLASSES = 10, 30
-#: Figures that are told, by pattern; all are in the report.
+#: Figures that are listed, by pattern; all are in the report.
 _FIGURES = (
     "clean.accuracy",
     "clean.balanced_accuracy",
@@ -55,7 +55,7 @@ def model_card(card: Card, report: AuditReport | None = None, *, onnx: str | Non
 
 _NO_AUDIT = (
     "## Where it fails\n\nNot audited: nothing is known of it beyond the figures above. "
-    "`snellen audit artifact:FOLDER IMAGES` tells."
+    "`snellen audit artifact:FOLDER IMAGES` finds out."
 )
 
 
@@ -133,7 +133,7 @@ def _use(onnx: str | None) -> str:
         lines += [
             "",
             f"`{onnx}` is the same classifier for any ONNX runtime: float32 (n, 3, height, width) in [0, 1] → scores "
-            f"(n, k); its normalisation is inside. `{onnx}.json` tells classes, resize and crop.",
+            f"(n, k); its normalisation is inside. `{onnx}.json` holds classes, resize and crop.",
         ]
     return "\n".join(lines)
 

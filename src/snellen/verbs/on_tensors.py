@@ -23,7 +23,7 @@ from snellen.models.classifiers.own_models import device_of, own_model
 from snellen.models.classifiers.references import load_classifier
 from snellen.runs.given import Model
 
-#: Floating-point images, or whatever belongs to them.
+#: Floating-point images, or values that belong to them.
 Values = TypeVar("Values", Tensor, NDArray[Any])
 
 MethodGiven = str | Mapping[str, Any] | Method

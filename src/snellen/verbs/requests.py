@@ -1,4 +1,4 @@
-"""What a generating method is asked for, one mapping for each image: images, prompts from a file, or classes."""
+"""Requests to a generating method, one mapping for each image: images, prompts from a file, or classes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Requests(Protocol):
         """One request. Raises RejectedImageError with the reason when its image cannot be read."""
 
     def fingerprint(self, progress: Progress | None = None) -> str:
-        """Hash of everything that is asked for (sha256, hex)."""
+        """Hash of all requests (sha256, hex)."""
 
     def first(self, count: int) -> Self:
         """At most so many of them."""
@@ -155,7 +155,7 @@ def given_requests(
     classes: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
 ) -> Requests:
-    """Requests from whatever names or holds them.
+    """Requests from a reference or an object that holds them.
 
     >>> given_requests(["a red star", {"prompt": "a ring", "seed": 3}]).ids
     ['000001', '000002']
@@ -187,8 +187,8 @@ def load_requests(reference: str, classes: Sequence[str] = (), columns: Mapping[
     """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; classes; else images.
 
     Prompts become ``{"id": "000001", "prompt": …}``, empty lines left out. Objects without an id get one in the same
-    way. ``classes:star,heart?count=50`` asks for 50 images of each of these classes, in turns, so that a
-    call that was stopped has as many of each; ``classes:?count=50`` for 50 of every class that is known.
+    way. ``classes:star,heart?count=50`` requests 50 images of each of these classes, in turns, so that a call that was
+    stopped has as many of each; ``classes:?count=50`` for 50 of every class that is known.
 
     Args:
         reference: as above.

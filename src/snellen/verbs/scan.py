@@ -47,7 +47,7 @@ OF_A_CLASSIFIER = frozenset({"scores", "gradients", "logits", "layers"})
 
 @dataclass(frozen=True, eq=False)
 class Work(MethodWork):
-    """What is scanned with what. An item is a method, which looks at all images.
+    """What is scanned with what. An item is a method, which scans all images.
 
     Attributes:
         seed: of everything random.
@@ -97,18 +97,18 @@ def scan(
 
     ``out`` gets ``evidence.parquet`` with the rows of all methods, ``sheet-SETTING.png`` and ``SETTING/`` with the
     pictures of each, and ``scan.json``, the record, last. A method is done whole or again: a call that was interrupted
-    leaves a folder ``unfinished`` and no record, and the same call goes on with the method in which it stopped. When
+    leaves a folder ``unfinished`` and no record, and the same call resumes with the method in which it stopped. When
     everything is there, it writes nothing.
 
     Args:
-        classifier: see :func:`snellen.load_classifier`; None for methods that look at images alone.
+        classifier: see :func:`snellen.load_classifier`; None for methods that need images alone.
         images: see :func:`snellen.load_images`. With a classifier, labels are matched to its classes by name.
         method: one or more methods of the area ``scans``, as objects, names or records.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         limit: scan at most so many images, drawn at random by the seed.
         seed: of everything random.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags,
-            of the data and of files of models are replaced before anything is written, and can be looked up in it.
+            of the data and of files of models are replaced before anything is written, and can be resolved with it.
         labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
         columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
@@ -119,10 +119,10 @@ def scan(
         What each method found, with the evidence.
 
     Raises:
-        InputError: nothing to do, ``out`` holds something else, or a scan of a classifier that cannot be told from
-            another, no image is usable, a method that needs a classifier without one, or labels that do not fit.
+        InputError: nothing to do, ``out`` holds something else, or a scan of a classifier that cannot be identified, no
+            image is usable, a method that needs a classifier without one, or labels that do not fit.
         RunConflictError: ``out`` holds the scan of another plan.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
     """
     listener, held = progress or Silent(), given_images(images, labels, columns)
     inputs = inputs_of(
@@ -188,7 +188,7 @@ def needs_classifier(setting: Setting, given: bool) -> None:
 
 
 def _rejections(work: Work, run: Run) -> Iterator[Rejections]:
-    """What each method could not use, of the images that it looked at; one that looks at fewer has a field for it."""
+    """What each method could not use, of the images that it scanned; one that scans fewer has a field for it."""
     for number, setting in enumerate(work.settings):
         lost = run.shard_evidence(number, setting.name).where(status="rejected").table
         reasons = dict(zip(lost["example_id"].to_pylist(), lost["reason"].to_pylist(), strict=True))

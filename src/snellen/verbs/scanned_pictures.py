@@ -23,7 +23,7 @@ def write_pictures(shown: Sequence[Shown], setting: str, title: str, put: Put) -
     """Write ``SETTING/NAME-WHAT.png`` for every picture, and ``sheet-SETTING.png``.
 
     Args:
-        shown: rows; all hold pictures of the same things.
+        shown: rows; all hold pictures of the same kinds.
         setting: name of the setting, which is that of a folder.
         title: of the sheet.
         put: writes a file.

@@ -185,8 +185,8 @@ def shift(
     edited objects are written too, and named in the manifest. An image that one edit fails, or that has no object, is
     left out of all edits, by name and reason: they are of the same images.
 
-    A call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on where it stopped,
-    and when everything is there, it writes nothing. One that failed before anything was finished leaves nothing.
+    A call that was interrupted leaves a folder ``unfinished`` and no record; the same call resumes where it stopped.
+    When everything is there, it writes nothing. One that failed before anything was finished leaves nothing.
 
     >>> import tempfile, snellen
     >>> from snellen.methods.corruptions.corruption import Corruption
@@ -208,7 +208,7 @@ def shift(
         seed: of everything random.
         contact_sheet: also draw a few examples for each setting, ``contact-sheet-SETTING.png``.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, bags
-            and of the data are replaced before anything is written, and can be looked up in it.
+            and of the data are replaced before anything is written, and can be resolved with it.
         segmenter: reference of what finds the objects that a method edits, in place of masks; see
             :func:`snellen.models.references.load_segmenter`.
         labels: of images in memory that bring none: numbers or names, one for each.
@@ -220,7 +220,7 @@ def shift(
     Raises:
         InputError: nothing to do, ``out`` holds something else, no image is usable, or the images do not fit the
             format.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         RunConflictError: ``out`` holds a data set of another plan.
     """
     check_batches(batch_size, workers)

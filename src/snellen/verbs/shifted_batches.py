@@ -32,7 +32,7 @@ class ShiftedBatch:
         indices: positions in the set.
         clean: uint8 (n, 3, h, w).
         shifted: uint8 (severities, n, 3, h, w).
-        published: for each severity, whether this is exactly a published setting; None where the method does not tell.
+        published: for each severity, whether this is exactly a published setting; None where the method does not say.
         rejected: id and reason of images that are not here.
         masks: where the objects are afterwards, bool (severities, n, h, w); None under a shift that knows no objects.
     """
@@ -104,7 +104,7 @@ def _by_size(
     for group in sizes.values():
         indices, pixels = [index for index, _ in group], torch.stack([p for _, p in group])
         if setting.edits:
-            assert objects is not None, "whoever edits objects says where they are"
+            assert objects is not None, "an edit of objects must say where they are"
             yield _edit(indices, pixels, ids, setting, severities, rng, objects)
         else:
             yield from _shift(indices, pixels, ids, setting, severities, rng)

@@ -79,8 +79,8 @@ def train(
 ) -> Delivered:
     """Train a classifier, or a denoiser, and write it with all that a user of it must know.
 
-    What was stopped goes on where it was when the same is asked for once more: within the training, or after it, with
-    the ONNX file and the audit. README.md is written last: a folder without it is unfinished.
+    The same call resumes a stopped one where it was: within the training, or after it, with the ONNX file and the
+    audit. README.md is written last: a folder without it is unfinished.
 
     Args:
         recipe: a method of the area ``recipes``: its name, its record, or itself.
@@ -88,13 +88,12 @@ def train(
         out: a new folder, or one that holds an unfinished training.
         tune: images that choose the epoch, where the others have no such split of their own.
         test: images to audit the result on; None: no audit. A denoiser gets neither that nor an ONNX file.
-        base: a classifier whose weights are gone on from.
-        onnx: also write model.onnx; what cannot be written is told in ``notes``.
+        base: model to continue training from. onnx: also write model.onnx; ``notes`` say what cannot be written.
         seed: of everything random.
         labels: of images to train on in memory that bring none: numbers or names, one for each.
         class_names: of images to train on in memory whose labels are numbers.
         columns: what the columns of a table to train on mean: ``{"image": "file", "label": "dx"}``.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: the folder is not free; what the recipe refuses.
@@ -152,7 +151,7 @@ def check_free(folder: Path) -> None:
     """Refuse a folder that holds anything but an unfinished training, or one whose ONNX file and audit are unfinished.
 
     Raises:
-        InputError: as said.
+        InputError: as above.
     """
     if not folder.exists():
         return
@@ -182,7 +181,7 @@ def _trained(folder: Path, asked: Mapping[str, Any]) -> Artifact | None:
     differing = differences(recorded, json.loads(canonical_json(asked)))
     if differing:
         raise RunConflictError(
-            f"{folder} holds a trained classifier whose delivery was stopped, and differs from what is asked for in: "
+            f"{folder} holds a trained classifier whose delivery was stopped, and differs from this call in: "
             f"{', '.join(differing)}; name a new folder with --out, or delete it to start anew"
         )
     return artifact

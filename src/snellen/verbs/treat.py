@@ -34,10 +34,10 @@ from snellen.verbs.treatment_trials import Bench, Trial, climbed, next_treatment
 #: Most candidates; a plan of few kinds has fewer.
 MOST = 8
 
-#: Share of what the findings measure that must be gone on the validation images where anything is delivered.
+#: Share of the findings' quantity that must have fallen on the validation images where anything is delivered.
 LEAST_GAIN = 0.05
 
-#: What was asked for, while it is being done.
+#: The request, while it is carried out.
 UNFINISHED = "treating.json"
 
 
@@ -72,7 +72,7 @@ def treat(
             ``train``; without any, only scores can be treated.
         val: images that choose between treatments and that scores are fitted to. None: those that the audit was given
             as ``tune``, else a fifth of the training images is held out.
-        test: images that prove, which took no part in anything. None: the audited images, as said.
+        test: images that prove, which took no part in anything. None: the audited images, as above.
         findings: kinds ("corruption") or keys ("corruption:fog") of the findings to treat; none: all that are more
             than a note and more than healthy classifiers lose.
         treatments: methods of the area ``treatments`` that are tried, in this order, instead of all.
@@ -81,7 +81,7 @@ def treat(
         out: a new folder, or one that holds an unfinished treatment of the same. None: nothing is kept.
         max_loss: largest loss of clean accuracy on the validation images.
         train_limit: at most so many training images are trained on, drawn at random; more cost more, and mend more.
-        budget: seconds, or a time such as "90s", "5m", after half of which no new candidate is begun.
+        budget: seconds, or a time such as "90s", "5m"; after half of it no new candidate is begun.
         seed: of everything random.
         progress: who is shown every step, and what each candidate did.
 
@@ -155,7 +155,7 @@ def treatment_plan(
 
 
 class _Note(NamedTuple):
-    """What stands in a folder while it is treated: what was asked for, and how many candidates were all."""
+    """What stands in a folder while it is treated: the request, and how many candidates were all."""
 
     file: Path
     asked: Mapping[str, Any]
@@ -171,7 +171,7 @@ def _trials(
 ) -> tuple[Trial, ...]:
     """Try candidates until the findings are mended, nothing else is left to try, or time is over.
 
-    Their number is written down at the end: a call that goes on from there tries no other, however much time it has.
+    Their number is written down at the end: a resumed call tries no other, however much time it has.
     """
     plan, most = case.plan, case.patient.max_loss
     if not plan.treated:

@@ -29,7 +29,7 @@ SHOWN, PICTURE_BYTES = 8, 3_000_000
 
 @dataclass(frozen=True)
 class Picture:
-    """One image that showed a finding, and what both classifiers say of it.
+    """One image that showed a finding, and the decisions of both classifiers.
 
     Attributes:
         source: the picture as the classifier saw it, as a data address.

@@ -127,7 +127,7 @@ class Case:
         )
         notes += left_out
         network = None
-        with suppress(UnsupportedError):  # the plan says of each treatment that it needs weights
+        with suppress(UnsupportedError):  # the plan says for each treatment that it needs weights
             network = trainable(model)
         obstacles = obstacles_of(subject.checks, model, place)
         plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))
@@ -220,7 +220,7 @@ def _two_parts(validation: ImageSet) -> tuple[ImageSet, ImageSet]:
     """
     if len(validation) < FEWEST:
         raise InputError(
-            f"a treatment needs {FEWEST} validation images at least, half of which judge what the others fit; got "
+            f"a treatment needs {FEWEST} validation images at least: half of them judge what the others fit; got "
             f"{len(validation)}: give more with val=... (--val DATA), or more training images"
         )
     first = halves(validation.units)

@@ -200,7 +200,7 @@ def _processor_of(classifier: Classifier) -> dict[str, Any]:
 
 
 def _description(classifier: Classifier, treated: Classifier, ref: str) -> ModelRecord | None:
-    """What stands beside a file of weights: architecture, arguments, and everything that the reference said."""
+    """What stands beside a file of weights: architecture, arguments, and all settings of the reference."""
     scheme, _, rest = ref.partition(":")
     given = dict((classifier.reference or {}).get("model_args") or {})
     if scheme in ("timm", "torchvision"):

@@ -43,7 +43,7 @@ def audit_again(
     save_images: bool,
     progress: Progress | None,
 ) -> RunRecord:
-    """Audit with the checks that found what is treated; a run that lies in the folder is gone on with.
+    """Audit with the checks that found what is treated; a run that lies in the folder is resumed.
 
     Args:
         classifier: as it was, or treated.

@@ -186,8 +186,8 @@ def _verdicts(
 ) -> dict[str, tuple[Difference | None, FindingVerdict]]:
     """Difference and verdict of each finding that was treated.
 
-    They are corrected for the number of findings that were treated, which were named before these images were looked
-    at; the comparison of everything else stands beside it.
+    They are corrected for the number of findings that were treated, which were named before these images were measured;
+    the comparison of everything else stands beside it.
     """
     changes, by_key = measured(before, after, findings, resamples=RESAMPLES), {one.key: one for one in findings}
     lost, gained = believed([one.rise for one in changes.values()], [one.fall for one in changes.values()])

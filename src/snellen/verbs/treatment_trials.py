@@ -41,7 +41,7 @@ LEAST_WEIGHT = 0.005
 #: Findings that the words about a trial name.
 NAMED = 3
 
-#: Resamples of the bootstraps, of which only the estimates are used here.
+#: Resamples of the bootstraps; only their estimates are used here.
 RESAMPLES = 50
 
 
@@ -95,7 +95,7 @@ class Bench:
         val: validation images, for audits.
         companions: training and tuning images, for checks that need them.
         checks: that measure the findings.
-        folder: of audits and weights; the same call goes on from what lies in it.
+        folder: of audits and weights; the same call continues from what lies in it.
         seed: of everything random.
         progress: who is shown how far it is.
     """
@@ -149,7 +149,7 @@ class Bench:
 def judged(
     findings: Sequence[Finding], before: RunRecord, after: RunRecord
 ) -> tuple[dict[str, tuple[float, float]], frozenset[str]]:
-    """What each finding measures before and after, and which are mended as far as validation images can tell.
+    """What each finding measures before and after, and which are mended as far as validation images show.
 
     A finding that these images neither measure nor show before counts as it was: that it is not shown after says
     nothing.
@@ -191,8 +191,8 @@ def climbed(
 ) -> dict[str, int] | None:
     """The rungs of the next trial; None where nothing else is left to try.
 
-    A kind goes on to its next treatment where one of its findings is not mended. Where all are, and the accuracy lost
-    is too much, the kind with the costliest treatment goes on.
+    A kind takes its next treatment where one of its findings is not mended. Where all are, and the accuracy lost is too
+    much, the kind with the costliest treatment takes its next one.
     """
     higher = dict(rungs)
     open_kinds = [one for one in prescriptions if one.ladder and rungs[one.kind] + 1 < len(one.ladder)]

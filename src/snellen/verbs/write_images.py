@@ -51,7 +51,7 @@ def write_images(images: ImageSet, out: Path | str, *, progress: Progress | None
     """Write a set as PNG files ``images/CLASS/NAME.png``, masks ``masks/NAME.png``, and ``manifest.csv``, last.
 
     The manifest keeps ids, labels and everything else that is known, further columns included. A call that was
-    interrupted leaves no manifest; the same call goes on where it stopped.
+    interrupted leaves no manifest; the same call resumes where it stopped.
 
     >>> import tempfile
     >>> from snellen.data.references import load_images
@@ -63,7 +63,7 @@ def write_images(images: ImageSet, out: Path | str, *, progress: Progress | None
     Args:
         images: any image set.
         out: a new or empty folder, or one in which the same call was interrupted.
-        progress: hears of each image.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: ``out`` holds something else, or no image can be read.

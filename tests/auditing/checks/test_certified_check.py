@@ -107,6 +107,6 @@ def test_images_that_cannot_be_asked_under_grey_noise_are_told_and_count_nowhere
     for some, asked in ((pixels, 4), (pixels[:2], None)):
         found = load_arrays(some, [1] * len(some), class_names=NAMES)
         report = snellen.audit(grey, found, checks=[CHECK], batch_size=2)
-        assert any("2 drawn images were not asked and count in no figure: noise" in note for note in report.notes)
+        assert any("2 drawn images were not certified and count in no figure: noise" in note for note in report.notes)
         figure = report.metrics.get("certified.accuracy")
         assert (None if figure is None else figure.n) == asked

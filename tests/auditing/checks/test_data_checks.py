@@ -129,7 +129,7 @@ def test_leaks_between_training_tuning_and_audited_images(classifier, thumbnails
     between = leaks["exact, training in tuning"]
     assert (between.facts["images"], between.harm, between.examples) == (20, 0, ())
     assert between.title == "20 of 120 tuning images are, pixel for pixel, among those of training"
-    assert any("told without harm" in note for note in report.notes)
+    assert any("reported without harm" in note for note in report.notes)
     assert leaks["exact, tuning"].title == "1 of 201 images is, pixel for pixel, among those of tuning"
     assert leaks["exact, tuning"].harm == pytest.approx(1 / 201)
 
@@ -143,9 +143,9 @@ def test_leaks_from_training_images_that_were_not_looked_at(classifier, thumbnai
     leaks = found(report, "leakage")
     assert leaks["exact, training"].title.startswith("At least 100 of 400 images are, pixel for pixel,")
     assert leaks["unit, training"].title == "400 of 400 images are of units that occur among those of training"
-    assert any(note.startswith("training: 100 of 400 images were looked at") for note in report.notes)
+    assert any(note.startswith("training: 100 of 400 images were compared") for note in report.notes)
     whole = audit(classifier, test.select(range(100)), checks=["leakage"], train=train.select(range(100)))
-    assert not any("were looked at" in note for note in whole.notes)
+    assert not any("were compared" in note for note in whole.notes)
     assert found(whole, "leakage")["exact, training"].title.startswith("100 of 100 images")
 
 

@@ -88,7 +88,7 @@ def test_a_generator_that_takes_nothing_has_one_condition(smoke):
     asked = Asked(smoke("unconditional-unet"), (1, 2), NAMES, torch.tensor([0, 1]))
     assert asked.own is asked.nothing
     assert len(asked.own) == 2
-    with pytest.raises(InputError, match="takes nothing, so it cannot be told a class"):
+    with pytest.raises(InputError, match="takes nothing, so it cannot take a class"):
         asked.condition(torch.tensor([0, 1]))
 
 

@@ -64,7 +64,7 @@ def test_the_tolerance_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="no torch module"):
         export_onnx(Classifier(lambda images: images.mean((2, 3)), class_names=NAMES), tmp_path / "model.onnx")
-    with pytest.raises(InputError, match="does not tell how large"):
+    with pytest.raises(InputError, match="does not state the size"):
         export_onnx(classifier(preparation=Preparation()), tmp_path / "model.onnx")
     with pytest.raises(InputError, match=r"named \.onnx"):
         export_onnx(classifier(), tmp_path / "model.pt")

@@ -239,7 +239,7 @@ def test_who_runs_it_can_be_said(tmp_path: Path, write_graph: Write) -> None:
     path = write_graph(tmp_path / "net.onnx")
     classifier = load_classifier(f"onnx:{path}", NAMES, model_args={"run_by": "onnxruntime"})
     assert (classifier.differentiable, classifier.module) == (False, None)
-    assert "as was asked for" in classifier.notes[0]
+    assert "as requested" in classifier.notes[0]
     assert load_classifier(f"onnx:{path}", NAMES, model_args={"run_by": "torch"}).differentiable
     with pytest.raises(InputError, match="run_by=torch or run_by=onnxruntime; got"):
         load_classifier(f"onnx:{path}", NAMES, model_args={"run_by": "tensorrt"})

@@ -242,5 +242,5 @@ def test_a_module_of_timm_with_one_channel():
 
 
 def test_class_names_that_occur_twice_are_refused():
-    with pytest.raises(InputError, match="'cat' occurs twice; classes of one name cannot be told apart"):
+    with pytest.raises(InputError, match="'cat' occurs twice; classes of one name cannot be distinguished"):
         load_classifier(network(), ["cat", "dog", "cat"], preparation=SIZE)

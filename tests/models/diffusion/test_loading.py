@@ -291,7 +291,7 @@ def unknown_pair_of_towers(folder):
     change(folder / "model_index.json", text_encoder_2=["transformers", "CLIPTextModel"])
 
 
-@broken("stable-diffusion-xl", "a refiner, which is told an aesthetic score, is not supported")
+@broken("stable-diffusion-xl", "a refiner, which takes an aesthetic score, is not supported")
 def refiner(folder):
     change(folder / "model_index.json", requires_aesthetics_score=True)
 

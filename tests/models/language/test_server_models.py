@@ -336,7 +336,7 @@ def test_servers_that_count_no_tokens(server: ChatServer) -> None:
     reply = model.complete("?")
     assert (reply.prompt_tokens, reply.completion_tokens) == (0, 0)
     assert (model.usage.calls, model.usage.uncounted) == (1, 1)
-    with pytest.raises(ModelError, match="does not tell how many tokens it used, so that a budget of tokens cannot"):
+    with pytest.raises(ModelError, match="does not count the tokens it used, so that a budget of tokens cannot"):
         load(server, cache=False, budget=Budget(tokens=10)).complete("?")
 
 

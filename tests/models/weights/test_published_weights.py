@@ -35,7 +35,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_without_permission_nobody_is_asked(reference: str, host: str) -> None:
     with asked_hosts() as asked:
         with pytest.raises(
-            InputError, match=rf"{host} is not asked for them without permission; allow it with --allow-"
+            InputError, match=rf"{host} is not contacted for them without permission; allow it with --allow-"
         ) as e:
             load_classifier(reference)
         assert f"--allow-remote {host} (in Python: allow_remote=['{host}']), or give a file: {reference}@FILE" in str(

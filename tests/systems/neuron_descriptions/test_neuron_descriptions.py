@@ -194,7 +194,7 @@ def test_under_pseudonyms_neither_images_nor_the_describer_are_named(classifier,
 
 def test_that_no_unit_has_a_word_is_told_and_not_laid_on_the_images(classifier, images, reference, tmp_path):
     method = NeuronDescriptions(layer=("0",), describer=reference, exemplars=6, beams=4, words=("nowhere",))
-    with pytest.raises(InputError, match=r"neuron_descriptions tells of no part of channels: .*option"):
+    with pytest.raises(InputError, match=r"neuron_descriptions describes no part of channels: .*option"):
         snellen.explain(classifier, images, method, out=tmp_path / "out")
 
 

@@ -169,9 +169,9 @@ def test_what_is_missing_is_said(tmp_path):
     assert "needs the classifier that guides" in str(PlugAndPlayGuidance(experts="x").missing())
     assert "needs the folder of the experts" in str(PlugAndPlayGuidance(classifier="bundled:scene-cnn").missing())
     own = ClassifierGuidance(**SCENES)
-    with pytest.raises(InputError, match="2 of 3 requests ask for none"):
+    with pytest.raises(InputError, match="2 of 3 requests name none"):
         own.generate([{"id": "a", "class": "star"}, {"prompt": "a"}, {"prompt": "b"}], rng=Randomness(0))
-    with pytest.raises(InputError, match="asks for class 'dog'"):
+    with pytest.raises(InputError, match="names class 'dog'"):
         own.generate([{"id": "a", "class": "dog"}], rng=Randomness(0))
     with pytest.raises(ValidationError, match="sees"):
         ClassifierGuidance(sees="everything")
@@ -183,7 +183,7 @@ def test_what_is_missing_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "settings", "message"),
     [
-        ([*REQUESTS, {"id": "d", "class": "moon"}], {}, "asks for class 'moon'"),
+        ([*REQUESTS, {"id": "d", "class": "moon"}], {}, "names class 'moon'"),
         (REQUESTS, {"solver": "euler", "eta": 0.5}, "eta"),
     ],
 )

@@ -255,7 +255,7 @@ def test_a_figure_to_choose_by_that_is_none() -> None:
 def test_one_class_is_refused() -> None:
     pixels = np.zeros((4, 28, 28), np.uint8)
     alone = load_arrays(pixels, np.zeros(4, np.int64), class_names=["alone"], name="one class")
-    with pytest.raises(InputError, match="one class has one class, 'alone': there is nothing to tell apart"):
+    with pytest.raises(InputError, match="one class has one class, 'alone': there is nothing to classify"):
         fit(alone)
 
 

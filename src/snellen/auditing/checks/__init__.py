@@ -16,7 +16,7 @@ from snellen.core.errors import InputError, unknown_name
 
 
 class _Checks(Mapping[str, type[Check]]):
-    """Checks by name; the module of one is imported when it is looked up."""
+    """Checks by name; the module of one is imported when it is used."""
 
     def __getitem__(self, name: str) -> type[Check]:
         check: type[Check] = index.checks()[name].load()
@@ -82,7 +82,7 @@ def resolve_checks(
         else:
             check = build_check(named, {}) if isinstance(named, str) else named
         if check.name in chosen:
-            raise InputError(f"check {check.name!r} is asked for twice")
+            raise InputError(f"check {check.name!r} is requested twice")
         chosen[check.name] = check
     chosen.setdefault("clean", Clean())
     if threats:

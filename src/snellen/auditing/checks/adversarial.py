@@ -26,7 +26,7 @@ from snellen.methods.attacks.fgsm import FGSM
 from snellen.methods.attacks.pgd import PGD
 from snellen.metrics.clustered import clustered_mean, clustered_share
 
-#: Share of images with an exactly zero gradient from which on it is told.
+#: Share of images with an exactly zero gradient from which on it is reported.
 MASKED_SHARE = 0.01
 
 #: Line of the eye chart at which a threat stands: it has one size, and no scale of severities.
@@ -78,7 +78,7 @@ class Adversarial(Check):
     def cost(self) -> float:
         """Share 0.6 of what every step for every image would be: broken images leave, wrong ones never come.
 
-        Measured 0.57 for the bundled fashion CNN, 0.06 for EfficientNet-Lite0, of which every image breaks at once.
+        Measured 0.57 for the bundled fashion CNN, 0.06 for EfficientNet-Lite0, where every image breaks at once.
         """
         return 0.6 * len(self.tried) * (4 + self.restarts * 3 * self.steps)
 

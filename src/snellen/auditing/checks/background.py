@@ -47,7 +47,7 @@ class Background(Check):
     summary: ClassVar[str] = "does the decision rest on the background (where masks or a segmenter are given)"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
-    share: float = Field(0.25, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    share: float = Field(0.25, gt=0, le=1, description="share of the images that are composited, drawn by their ids")
     swaps: int = Field(4, ge=1, description="other images' backgrounds behind each object")
     evaluations: int = Field(
         64, ge=0, description="passes for each image that ask where the evidence lies; 0 leaves that out"
@@ -74,7 +74,7 @@ class Background(Check):
         return self
 
     def cost(self) -> float:
-        """Composites of three kinds, and the evaluations, for the share that is looked at."""
+        """Composites of three kinds, and the evaluations, for the share that is drawn."""
         return self.share * (3 * self.swaps + self.evaluations)
 
     def conclude(self, reading: Reading) -> Conclusion:
@@ -207,7 +207,7 @@ class Background(Check):
         pictures: dict[str, bytes],
         pairs: FollowedGrounds | None,
     ) -> tuple[FindingExample, ...]:
-        """Images that are right before their own background, whatever its place, and wrong before another.
+        """Images that are right before their own background, in any place, and wrong before another.
 
         Args:
             found: what came out.

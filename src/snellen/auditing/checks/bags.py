@@ -57,13 +57,13 @@ class BagDecisions(Check):
     )
     positive: str | None = Field(None, description="the positive class, against all others; by default the last of two")
     examples: int = Field(5, ge=0, description="pictures for each finding")
-    shown: int = Field(8, ge=0, description="bags of which a heat map is drawn, wrong ones first")
+    shown: int = Field(8, ge=0, description="bags whose heat maps are drawn, wrong ones first")
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why the check cannot run, or None when it can.
 
         Raises:
-            InputError: the positive class is none of the classifier's; told before anything is computed.
+            InputError: the positive class is none of the classifier's; raised before anything is computed.
         """
         if self.positive is not None and self.positive not in classifier.class_names:
             raise unknown_name("class", self.positive, classifier.class_names)
@@ -169,7 +169,7 @@ def _notes(
 
 
 def _unseen(bags: BagTable, whole: Mapping[str, WholeBag]) -> list[str]:
-    """Bags of which no image, or not every one, could be used."""
+    """Bags with images that could not be used, some or all."""
     used = dict(zip(bags.ids, map(len, bags.members), strict=True))
     lost = [bag for bag in whole if bag not in used]
     partly = [bag for bag, about in whole.items() if 0 < used.get(bag, 0) < about.images]

@@ -31,7 +31,7 @@ class Certified(Check):
     summary: ClassVar[str] = "l2 radius within which the vote under noise is proven, where the model was trained for it"
     needs: ClassVar = frozenset({"labels", "layers"})
 
-    share: float = Field(0.1, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    share: float = Field(0.1, gt=0, le=1, description="share of the images that are certified, drawn by their ids")
     samples: int = Field(1000, ge=1, description="noisy samples of each network that bound the vote")
     selection: int = Field(100, ge=1, description="noisy samples of each network that choose the class")
     alpha: float = Field(0.001, gt=0, lt=1, description="probability that the certificate of an image is wrong")
@@ -47,7 +47,7 @@ class Certified(Check):
         return self._names("accuracy", "abstentions", "average_radius")
 
     def cost(self) -> float:
-        """Noisy samples of two networks, for the share that is looked at."""
+        """Noisy samples of two networks, for the share that is drawn."""
         return 2 * self.share * (self.samples + self.selection)
 
     def method(self, classifier: Classifier) -> VoteCertificate:
@@ -58,7 +58,7 @@ class Certified(Check):
         return kind(samples=self.samples, selection=self.selection, alpha=self.alpha)
 
     def measure(self, batch: Batch) -> Evidence | None:
-        """Certificates of a share of the labelled images; those that cannot be asked in this way are skipped."""
+        """Certificates of a share of the labelled images; those that cannot be certified in this way are skipped."""
         drawn = batch.rng.child(self.name).uniform("share", ())
         chosen = ((batch.labels >= 0) & (drawn.to(batch.labels.device) < self.share)).nonzero().flatten()
         if not len(chosen):
@@ -130,10 +130,10 @@ class Certified(Check):
 
 
 def _left_out(evidence: Evidence) -> list[str]:
-    """How many drawn images could not be asked, and why; they count in no figure."""
+    """How many drawn images could not be certified, and why; they count in no figure."""
     reasons = evidence.where(status="skipped").table["reason"].to_pylist()
     return [
-        f"Certificates: {reasons.count(reason)} drawn images were not asked and count in no figure: {reason}."
+        f"Certificates: {reasons.count(reason)} drawn images were not certified and count in no figure: {reason}."
         for reason in dict.fromkeys(reasons)
     ]
 

@@ -23,7 +23,7 @@ from snellen.metrics.stratified import stratified_interval
 
 
 def training_curves(history: Sequence[Mapping[str, float]], *, check: str) -> list[Panel]:
-    """Panels of losses, of shares such as accuracies and areas, and of what else was told; none without two epochs.
+    """Panels of losses, of shares such as accuracies and areas, and of other figures; none without two epochs.
 
     They are apart because they have scales of their own: a share lies between 0 and 1 in every epoch.
 
@@ -69,7 +69,7 @@ def _points(history: Sequence[Mapping[str, float]], name: str) -> tuple[Point, .
 #: Rows of the table of confusions.
 PAIRS = 12
 
-#: Share of the way from guessing to a perfect balanced accuracy below which a classifier is said to guess.
+#: Share of the way from guessing to a perfect balanced accuracy below which a classifier counts as guessing.
 SIGHT = 0.1
 
 #: Half the width of a normal 95 % interval, in standard errors.
@@ -103,7 +103,7 @@ class Clean(Check):
         return Conclusion(
             metrics=_metrics(known, len(reading.names)),
             hypotheses=(
-                # In another order no class is what its name says, so that nothing is said of single ones.
+                # In another order no class is what its name says, so that single ones get no finding.
                 [self._guessing(known, reading.names), *self._classes(known, reading.names)]
                 if order is None
                 else [order.hypothesis(reading.names)]

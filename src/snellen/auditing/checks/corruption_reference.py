@@ -58,7 +58,7 @@ def check_conditions(reference: Reference, check: Mapping[str, object]) -> None:
     """Refuse a reference whose errors were measured under other conditions.
 
     Args:
-        reference: where a condition is not known, nothing is asked of it.
+        reference: an unknown condition is not compared.
         check: the parameters of the check, as JSON values.
 
     Raises:

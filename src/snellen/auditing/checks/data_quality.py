@@ -35,7 +35,7 @@ class DataQuality(Check):
         return 0.1
 
     def conclude(self, reading: Reading) -> Conclusion:
-        """What was flagged is told without harm; a hypothesis for each trouble: the model errs no more on it."""
+        """Flagged images are reported without harm; a hypothesis for each trouble: the model errs no more on it."""
         images = reading.images
         flagged = flagged_images(images, seed=reading.rng.seed)
         if not flagged:

@@ -1,4 +1,4 @@
-"""How well the scores tell the classes apart, whatever the threshold; of two classes, also at a chosen one."""
+"""How well the scores separate the classes, over all thresholds; of two classes, also at a chosen one."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Discrimination(Check):
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 
     positive: str | None = Field(None, description="which of two classes is the positive one; by default the last")
-    specificity: float = Field(0.95, gt=0, lt=1, description="at which the sensitivity is told")
+    specificity: float = Field(0.95, gt=0, lt=1, description="at which the sensitivity is reported")
     prevalence: float | None = Field(
-        None, gt=0, lt=1, description="at which predictive values are told; by default that of the images"
+        None, gt=0, lt=1, description="at which predictive values are reported; by default that of the images"
     )
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why the check cannot run, or None when it can.
 
         Raises:
-            InputError: the positive class is none of the classifier's; told before anything is computed.
+            InputError: the positive class is none of the classifier's; raised before anything is computed.
         """
         if self.positive is not None and self.positive not in classifier.class_names:
             raise unknown_name("class", self.positive, classifier.class_names)

@@ -16,10 +16,10 @@ from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.inspection.column_drift import LabelDrift, PropertyDrift, label_drift, property_drift
 from snellen.metrics.inspection.drift import FEWEST_UNITS, FeatureDrift, feature_drift
 
-#: Drift has no error scale of its own. Area under the ROC curve of telling the sets apart, lower bound → harm.
+#: Drift has no error scale of its own. Area under the ROC curve of separating the sets, lower bound → harm.
 DRIFT_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
 
-#: Means that differ by less, in standard deviations, are not what tells two sets apart.
+#: Means that differ by less, in standard deviations, do not separate two sets.
 TELLING_DIFFERENCE = 0.1
 
 
@@ -87,9 +87,9 @@ class Drift(Check):
             hypotheses=hypotheses,
             panels=panels,
             notes=[
-                "Harm of drift is read from a table, by the lower end of the area with which a simple classifier tells "
-                "training and audited images apart: 0.005 from 0.7 on, 0.05 from 0.9 on. Drift is no loss of accuracy. "
-                "A model that has memorised its training images may take them otherwise than new ones."
+                "Harm of drift is read from a table, by the lower end of the area with which a simple classifier "
+                "separates training and audited images: 0.005 from 0.7 on, 0.05 from 0.9 on. Drift is no loss of "
+                "accuracy. A model that has memorised its training images may take them otherwise than new ones."
             ],
         )
 
@@ -100,7 +100,7 @@ class Drift(Check):
             harm=0.0,
             p_value=found.p_value,
             title=(
-                f"Audited images differ from training images: a simple classifier tells them apart with an area of "
+                f"Audited images differ from training images: a simple classifier separates them with an area of "
                 f"{found.auroc:.2f} (0.5 is chance)"
             ),
             facts={"auroc": found.auroc, "auroc_low": found.interval.low, "auroc_high": found.interval.high},

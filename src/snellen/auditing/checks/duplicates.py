@@ -38,7 +38,7 @@ class Duplicates(Check):
             return Conclusion(notes=["Images of fewer than 8 pixels a side are not searched for duplicates."])
         exact = exact_groups(images.pixel_hashes)
         first = {row: group[0] for group in exact for row in group}
-        # Equal images count once here: their copies are told as exact ones.
+        # Equal images count once here: their copies are reported as exact ones.
         near = [
             tuple(dict.fromkeys(first.get(row, row) for row in group.members))
             for group in near_groups(images.fingerprints, images.features, mirrored=self.mirrored)

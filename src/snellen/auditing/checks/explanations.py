@@ -48,7 +48,7 @@ class Explanations(Check):
     evaluations: int = Field(200, ge=2, description="passes for each of them")
 
     def cost(self) -> float:
-        """A few are looked at, however many there are: shared by :data:`SHARED_BY` images, as if no more came."""
+        """A few are explained, however many there are: shared by :data:`SHARED_BY` images, as if no more came."""
         return self.examples * self.evaluations / SHARED_BY
 
     def conclude(self, reading: Reading) -> Conclusion:

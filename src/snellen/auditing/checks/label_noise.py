@@ -32,7 +32,7 @@ TABLE, POWER = "corrected_labels", 0.9
 class LabelNoise(Check):
     """Which labels are suspect, and are there more than mistakes of the model and of held-out heads explain.
 
-    The share is that among images of which the judges are sure; where wrong labels are concentrated there, it is more
+    The share is that among images that the judges are sure of; where wrong labels are concentrated there, it is more
     than the share of all images.
     """
 

@@ -1,4 +1,4 @@
-"""Images, or units, that are in two sets of which one should not know the other."""
+"""Images, or units, that are in two sets that should share none."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TABLE = "unleaked_images"
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """Two sets, of which the later should share nothing with the earlier.
+    """Two sets; the later should share nothing with the earlier.
 
     Attributes:
         name: of the pair, in the subject of its findings.
         source: what the earlier set is called.
         kind: of images of the later set: "", or "tuning ".
-        earlier: images of the first set that were looked at.
-        units: names of all its units, also of images that were not looked at.
+        earlier: images of the first set that were compared.
+        units: names of all its units, also of images that were not compared.
         cut: whether there are such images.
         later: images of the second set.
         audited: whether these are among the audited ones.
@@ -99,14 +99,14 @@ class Leakage(Check):
             if pair.audited:
                 audited |= {later.ids[row] for row in np.flatnonzero(exact | near | shared)}
         notes = [
-            f"{NAMES[name]}: {len(seen):,} of {reading.wholes[name].images:,} images were looked at (a sample drawn at "
+            f"{NAMES[name]}: {len(seen):,} of {reading.wholes[name].images:,} images were compared (a sample drawn at "
             f"random, less what could not be used): leakage of images is a lower bound, that of units is complete."
             for name, seen in reading.companions.items()
             if _is_cut(reading, name)
         ]
         if any(not finding.harm for finding in findings):
             notes.append(
-                "Leakage between training and tuning images is told without harm: it does not touch the audited "
+                "Leakage between training and tuning images is reported without harm: it does not touch the audited "
                 "images, but flatters what was chosen or fitted on the tuning images."
             )
         known = np.array([one in audited for one in reading.images.ids], dtype=bool)
@@ -154,7 +154,7 @@ class Leakage(Check):
 
 
 def _is_cut(reading: Reading, name: Companion) -> bool:
-    """Whether images of a set were not looked at."""
+    """Whether images of a set were not compared."""
     return name in reading.wholes and reading.wholes[name].images > len(reading.companions[name])
 
 

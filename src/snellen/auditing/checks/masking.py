@@ -36,10 +36,10 @@ from snellen.metrics.clustered import clustered_share
 #: Setting of the sizes of the gradients, and the reasons that it gives.
 GRADIENT, ZERO, SATURATED = "gradient", "zero", "saturated"
 
-#: Name of the sign that the first figure of a title tells.
+#: Name of the sign that the first figure of a title shows.
 ZERO_SIGN = "zero gradient"
 
-#: What each attack is compared with, and how the sign is told. A plain attack follows cross-entropy at temperature 1.
+#: What each attack is compared with, and the words of the sign. A plain attack follows cross-entropy at temperature 1.
 COMPARISONS: Mapping[str, tuple[str, str]] = {
     "fgsm_rescaled": ("fgsm", "FGSM on divided logits breaks {again}, on cross-entropy {plain}"),
     "fgsm_margin": ("fgsm", "FGSM on the margin breaks {again}, on cross-entropy {plain}"),
@@ -56,7 +56,7 @@ OBJECTIVES = frozenset({"fgsm_rescaled", "fgsm_margin", "pgd_margin"})
 class Masking(Check):
     """Evidence that resistance to gradient attacks comes from useless gradients.
 
-    A sign is told when it holds beyond ``tolerance`` of the images that the model gets right, by exact tests, see
+    A sign is reported when it holds beyond ``tolerance`` of the images that the model gets right, by exact tests, see
     :mod:`snellen.auditing.masking`. No sign means that these attacks found none, not that the model is robust.
     """
 
@@ -68,14 +68,14 @@ class Masking(Check):
     declared: tuple[AnyThreat, ...] = Field(
         (), description="threats that the classifier must withstand (--threat), instead of these: only there is harm"
     )
-    share: float = Field(0.25, gt=0, le=1, description="share of the images that are looked at, drawn by their ids")
+    share: float = Field(0.25, gt=0, le=1, description="share of the images that are attacked, drawn by their ids")
     steps: int = Field(20, ge=1, description="PGD steps")
     queries: int = Field(200, ge=1, description="queries of Square for each image")
     temperature: float | None = Field(
         None, gt=0, description="what logits are divided by; by default the spread of each image's own logits"
     )
     surrogate: str | None = Field(None, description="reference of a model of the same classes, for transferred images")
-    tolerance: float = Field(0.1, gt=0, lt=1, description="share of the images up to which nothing is told")
+    tolerance: float = Field(0.1, gt=0, lt=1, description="share of the images up to which nothing is reported")
     examples: int = Field(5, ge=0, description="images named for each finding")
 
     @model_validator(mode="after")
@@ -99,7 +99,7 @@ class Masking(Check):
     def cost(self) -> float:
         """Over all images, 0.7 of what it would be if none that is broken left early.
 
-        Measured 0.66 for the bundled fashion CNN, 0.04 for EfficientNet-Lite0, of which every image breaks at once.
+        Measured 0.66 for the bundled fashion CNN, 0.04 for EfficientNet-Lite0, where every image breaks at once.
         """
         searches = 4 + (self.surrogate is not None)
         return 0.7 * self.share * (5 + len(self.tried) * (12 + searches * 3 * (self.steps + 1) + self.queries))
@@ -178,8 +178,8 @@ class Masking(Check):
                 share = float((zero[looked] == 1).mean())
                 hypotheses.append(self._hypothesis(threat, seen.signs, seen.only, share, reading))
         note = (
-            f"Masked gradients: {int(looked.sum())} images were looked at. Where no sign is told, these attacks found "
-            f"none within their budget; that does not make the model robust."
+            f"Masked gradients: {int(looked.sum())} images were attacked. No sign reported means that these attacks "
+            f"found none within their budget, not that the model is robust."
         )
         return Conclusion(metrics=metrics, hypotheses=hypotheses, notes=[note])
 

@@ -28,14 +28,14 @@ WINNERS, STRENGTHS = "window_classes", "window_scores"
 
 
 class MultiLabel(Check):
-    """Look at windows of each image, and tell images in which another class than the label is seen as clearly.
+    """Score windows of each image, and report images in which another class than the label is seen as clearly.
 
     Harm is the share of all images whose decision counts as wrong, though it names a class that is seen beside the
-    label. It is run when asked for by name: it costs a pass for each window.
+    label. It runs only when named: it costs a pass for each window.
     """
 
     name: ClassVar[str] = "multi_label"
-    summary: ClassVar[str] = "images that show several classes but have one label (when asked for)"
+    summary: ClassVar[str] = "images that show several classes but have one label (on request)"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     by_default: ClassVar[bool] = False
 
@@ -43,7 +43,7 @@ class MultiLabel(Check):
     typical: float = Field(
         0.5, gt=0, lt=1, description="share of a class's own images that must see it no more strongly than a window"
     )
-    tolerated: float = Field(0.05, gt=0, lt=1, description="share of images up to which nothing is told")
+    tolerated: float = Field(0.05, gt=0, lt=1, description="share of images up to which nothing is reported")
     examples: int = Field(12, ge=0, description="pictures")
 
     def cost(self) -> float:
@@ -119,8 +119,8 @@ class MultiLabel(Check):
             },
             notes=[
                 *left_out,
-                "Several classes in an image are told by the model's own scores for windows: a class that it sees in "
-                "backgrounds or in parts of other objects is told too, and one that it does not know is not.",
+                "Several classes in an image are found by the model's own scores for windows: a class that it sees in "
+                "backgrounds or in parts of other objects is reported too, and one that it does not know is not.",
             ],
         )
 

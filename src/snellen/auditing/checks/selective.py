@@ -72,7 +72,7 @@ class Selective(Check):
         return Panel(
             check=self.name,
             title="Risk against coverage",
-            about="Error among the images that the model is surest of. Dashed: confidence that tells nothing.",
+            about="Error among the images that the model is surest of. Dashed: confidence without information.",
             x_label="share of images answered",
             y_label="error among them",
             lines=(

@@ -19,7 +19,7 @@ from snellen.metrics.inspection.slices import FEWEST, ErrorSlice, SliceSearch, f
 #: A slice is named for its class, and for a property, from these on.
 MOSTLY, STANDS_OUT = 0.6, 0.5
 
-#: What is said of a property that is less, and more, than that of the rest.
+#: Words for a property that is less, and more, than that of the rest.
 WORDS: dict[str, tuple[str, str]] = {
     "brightness": ("darker", "brighter"),
     "contrast": ("of less contrast", "of more contrast"),
@@ -51,7 +51,7 @@ class Slices(Check):
         known = reading.images.select(reading.images.labelled)
         units = len(set(known.unit_ids))
         if known.features is None or min(len(known), units) < FEWEST:
-            return Conclusion(notes=[f"Slices are sought from {FEWEST} labelled images and units on."])
+            return Conclusion(notes=[f"Slices are searched from {FEWEST} labelled images and units on."])
         found = find_slices(
             known.features,
             ~known.correct,

@@ -113,7 +113,7 @@ class BagPair:
 
     @cached_property
     def healthy(self) -> tuple[Judged, Judged]:
-        """The images of negative bags of both: none is positive, whatever is known of it."""
+        """The images of negative bags of both: none is positive, with any labels of its own."""
         return self._images(
             lambda table, images: (table.of_image >= 0) & (table.labelled & ~table.truth)[table.of_image]
         )

@@ -57,7 +57,7 @@ class ComparedFinding(BaseModel):
 
     key: str
     title: str
-    first_harm: float | None = Field(description="null when the first run did not tell it")
+    first_harm: float | None = Field(description="null when the first run did not report it")
     second_harm: float | None
     first_level: Level | None
     second_level: Level | None
@@ -119,12 +119,12 @@ class Comparison(BaseModel):
 
     @property
     def losses(self) -> tuple[ComparedFigure, ...]:
-        """Figures that got worse for certain: what a gate fails on."""
+        """Figures that got significantly worse: what a gate fails on."""
         return tuple(figure for figure in self.figures if figure.verdict == "worse")
 
     @property
     def gains(self) -> tuple[ComparedFigure, ...]:
-        """Figures that got better for certain."""
+        """Figures that got significantly better."""
         return tuple(figure for figure in self.figures if figure.verdict == "better")
 
     def to_json(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def shown(figure: ComparedFigure) -> list[str]:
 
 
 def percent(harm: float | None) -> str:
-    """Harm in words; a dash where the finding was not told.
+    """Harm in words; a dash where the finding was not reported.
 
     >>> percent(0.123), percent(None)
     ('12.3%', '–')
@@ -172,7 +172,7 @@ def percent(harm: float | None) -> str:
     return "–" if harm is None else f"{harm:.1%}"
 
 
-#: False discovery rate among the losses that are told, and among the gains: 5 % together.
+#: False discovery rate among the reported losses, and among the gains: 5 % together.
 RATE = 0.025
 
 #: "Same": the whole 95 % interval lies within plus or minus this; two points of accuracy.
@@ -184,7 +184,7 @@ def believed(losses: Sequence[float], gains: Sequence[float]) -> tuple[list[bool
 
     Losses are judged among all possible losses and gains among all possible gains (Benjamini and Hochberg 1995,
     one-sided p values, at 2.5 % each). So gains, however many, make no false loss more likely: where nothing was lost,
-    any loss is told in at most 2.5 % of comparisons, which is what a gate needs.
+    any loss is reported in at most 2.5 % of comparisons, which is what a gate needs.
 
     >>> believed([0.001, 0.6], [0.999, 0.4])
     ([True, False], [False, False])
@@ -213,15 +213,14 @@ def finding_verdict(
 ) -> FindingVerdict:
     """The word for a finding.
 
-    What counts is the quantity behind it. A finding that is no longer told, though its quantity cannot be shown to have
-    fallen, is unclear: the second run may just have seen too few images.
+    What counts is the quantity behind it. A finding that is no longer reported, though its quantity cannot be shown to
+    have fallen, is unclear: the second run may just have seen too few images.
 
     Args:
         difference: of the quantity; None where it could not be measured in both.
-        before: whether the first run told it.
+        before: whether the first run reported it.
         after: whether the second did.
-        lost: the quantity rose for certain.
-        gained: it fell for certain.
+        lost: the quantity rose significantly. gained: it fell significantly.
         margin: of "same".
     """
     if difference is None:

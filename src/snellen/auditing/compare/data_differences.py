@@ -1,4 +1,4 @@
-"""What runs say of their images and labels: copies, contradictions, wrong labels, drift from the training images."""
+"""Runs' findings on their images and labels: copies, contradictions, wrong labels, drift from the training images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONSTANT = "data_quality:constant images"
 #: Why a model that was trained on the audited images is compared no further.
 SEEN_BEFORE = (
     "whether a model was trained on these images is a fact of its training and no quantity that could fall: a model "
-    "that goes on from such weights has seen them too"
+    "that continues from such weights has seen them too"
 )
 
 

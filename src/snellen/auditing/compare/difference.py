@@ -93,7 +93,7 @@ class Stratified:
         _, codes, sizes = np.unique(self.strata, return_inverse=True, return_counts=True)
         means = np.bincount(codes, self.values) / sizes
         weights = len(self.values) / (len(sizes) * sizes)
-        # A stratum of one image tells nothing of its spread: it takes that of the others.
+        # A stratum of one image has no spread of its own: it takes that of the others.
         factors = np.sqrt(sizes / np.maximum(sizes - 1, 1)) * math.sqrt(len(sizes) / max((sizes > 1).sum(), 1))
         influence = (weights * factors)[codes] * (self.values - means[codes])
         return _scaled(clustered_mean(influence, units, pseudo_units=1.0), self.value)
@@ -159,7 +159,7 @@ class OfWeights:
 
 @dataclass(frozen=True)
 class FromInterval:
-    """A figure of which nothing but its 95 % interval is known."""
+    """A figure with a known 95 % interval and nothing else."""
 
     measured: Measured
 
@@ -180,12 +180,12 @@ class FromInterval:
 #: Half of a 95 % interval, in standard errors.
 Z = NormalDist().inv_cdf(0.975)
 
-#: What both runs are asked for.
+#: What both runs must hold.
 Estimate = Mean | Gap | Stratified | OfWeights | FromInterval
 
 
 def _scaled(found: ClusteredMean, value: float, factor: float = 1.0) -> ClusteredMean:
-    """The same certainty about the plain estimate: pseudo-units widen, but do not move what is told."""
+    """The same certainty about the plain estimate: pseudo-units widen, but do not move the reported figure."""
     return ClusteredMean(value, found.standard_error * factor, found.degrees_of_freedom, found.n, found.units)
 
 
@@ -195,7 +195,7 @@ class Difference:
 
     Attributes:
         first, second: the figure in each, on the images that are compared.
-        low, high: 95 % interval of second − first; infinite ends when nothing can be said.
+        low, high: 95 % interval of second − first; infinite ends when nothing is known.
         rise: one-sided p value of "it did not rise".
         fall: one-sided p value of "it did not fall".
         paired: whether both were taken on the same images.
@@ -272,7 +272,7 @@ def paired_difference(first: Estimate, second: Estimate, units: Units) -> Differ
 
 
 def unpaired_difference(first: Estimate, second: Estimate, first_units: Units, second_units: Units) -> Difference:
-    """Difference between different images, or of figures of which only intervals are known.
+    """Difference between different images, or of figures with known intervals alone.
 
     Variances add. Where only intervals are known, the ends combine as their distances to the estimates do (Zou and
     Donner, Statistics in Medicine 27, 2008, 1693–1702). Of two figures on the same images this is cautious, as long as

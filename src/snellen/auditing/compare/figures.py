@@ -63,7 +63,7 @@ def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float
     return sure
 
 
-#: Last parts of names of figures of which more, or less, is better; of no other is a loss told.
+#: Last parts of names of figures with a better side, more or less; no other figure can be worse.
 MORE = (
     "accuracy",
     "balanced_accuracy",
@@ -109,9 +109,9 @@ class FigureDifference:
 
     Attributes:
         name: dotted.
-        first, second: as the reports tell it, on all images of each run; None where it was not measured.
-        difference: on the images that are compared; None where nothing can be said.
-        reason: why nothing can be said, or not more.
+        first, second: as in the reports, on all images of each run; None where it was not measured.
+        difference: on the images that are compared; None where it is unknown. reason: why it is unknown, or not known
+            better.
     """
 
     name: str

@@ -46,7 +46,7 @@ LACKS = {
     "bag_group_gap": "both runs have no such group of bags with bags inside and outside of it",
     "backdoor": "the other run tried no change towards this class; audit it with --set backdoor.earlier=RUN, the "
     "directory of the run that found one, and the same change is tried on both models",
-    "gradient_masking": "not one image that both models get right was looked at in both runs under this threat",
+    "gradient_masking": "not one image that both models get right was attacked in both runs under this threat",
     "multi_label": "not one image was judged in both runs",
     "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
     "data_quality": "not both runs have such images beside others",
@@ -54,7 +54,7 @@ LACKS = {
 
 
 def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
-    """Difference of the quantity behind each finding that either run could have told, by key; a rise is worse.
+    """Difference of the quantity behind each finding that either run could have reported, by key; a rise is worse.
 
     ========================  =========================================================================================
     ``accuracy``              error
@@ -73,15 +73,15 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``gradient_masking``      share of the images on which a sign of masking is seen
     ``multi_label``           share of the images that show a second class
     ``backdoor:NAME``         share of the images that a recovered change sends to the class
-    ``drift:features``        area that tells training and audited images apart, by the intervals of the reports
-    ``drift:PROPERTY``        distance of the distributions; ``drift:labels`` that of the shares of classes
-    ``label_noise``           share of wrong labels where labels differ, by the intervals of the reports
-    of any other check        the figure that its row of the index names (``compared``), image by image where its list
+    ``drift:features`` area that separates training and audited images, by the intervals of the reports
+    ``drift:PROPERTY`` distance of the distributions; ``drift:labels`` that of the shares of classes ``label_noise``
+    share of wrong labels where labels differ, by the intervals of the reports of any other check the figure that its
+    row of the index names (``compared``), image by image where its list
                               has them, else by the intervals of the reports
     ========================  =========================================================================================
 
-    All of them are returned, so that all count in the correction for their number: a finding is looked at because it
-    was told, and it was told because its quantity was large.
+    All of them are returned, so that all count in the correction for their number: a finding is compared because it was
+    reported, and it was reported because its quantity was large.
     """
     unlike = differing_parameters(pair.first.record, pair.second.record)
     found = {}
@@ -107,7 +107,7 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     if "drift" not in unlike:
         found |= _by_intervals("drift:features", "drift.auroc", pair)
         found |= compare_columns(pair, resamples=resamples)
-    # The same labels are as wrong as they were, whatever two models make of them.
+    # The same labels are as wrong as they were, for any two models.
     if "label_noise" not in unlike and (pair.relabelled or not pair.paired):
         found |= _label_noise(pair)
     if "masking" not in unlike:
@@ -166,7 +166,7 @@ def _reported_kinds(side: Side) -> set[str]:
 
 
 def unmeasurable(finding: Finding, pair: Pair) -> str:
-    """Why nothing can be said about a finding that has no difference."""
+    """Why a finding has no difference."""
     checks = [check.name for check in index.checks().values() if finding.kind in check.finds]
     # Two checks report useless gradients; that one of them is missing is no reason where the other ran in both.
     check = next((one for one in checks if all(one in side.record.parameters for side in _sides(pair))), None)
@@ -233,7 +233,7 @@ def _threats(pair: Pair) -> dict[str, Difference]:
 
 
 def _by_intervals(key: str, metric: str, pair: Pair) -> dict[str, Difference]:
-    """Of a figure that both reports bound from both sides; a share of which only the lower end is known has none."""
+    """Of a figure that both reports bound from both sides; a share with a known lower end alone has none."""
     ours, theirs = (side.record.report.metrics.get(metric) for side in _sides(pair))
     if ours is None or theirs is None or (metric == ONE_SIDED and max(ours.high, theirs.high) >= 1):
         return {}

@@ -34,8 +34,8 @@ def compare_groups(pair: Pair) -> dict[str, Difference]:
 def compare_flagged_images(pair: Pair) -> dict[str, Difference]:
     """Error of the images that each rule of the check flags less that of the rest, by key.
 
-    The rules look at the prepared pixels and at the features of each model, which are in the evidence. On the same
-    images those count that are flagged in either run: models may prepare images otherwise, and see them otherwise.
+    The rules use the prepared pixels and at the features of each model, which are in the evidence. On the same images
+    those count that are flagged in either run: models may prepare images otherwise, and see them otherwise.
     """
     sides = pair.first, pair.second
     if not all("data_quality" in side.record.parameters for side in sides):

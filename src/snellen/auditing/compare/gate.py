@@ -14,7 +14,7 @@ from snellen.core.finding import Level
 
 @dataclass(frozen=True)
 class Gate:
-    """What was asked of an audit, and what came out.
+    """Requirements of an audit, and what came out.
 
     Attributes:
         judgements: one for each requirement.
@@ -68,12 +68,12 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
 
     Requirements that are not met and figures that are worse than in the baseline are failures, so that the suite fails
     just when the command does. A check that failed is an error where a requirement rests on it, which is then not met.
-    Checks and figures that could not run are skipped. Findings are told in passing cases:
-    what a project lives with is no failure; ``findings.LEVEL<=0`` makes it one.
+    Checks and figures that could not run are skipped. Findings are listed in passing cases: what a project lives with
+    is no failure; ``findings.LEVEL<=0`` makes it one.
 
     Args:
         report: of the audit.
-        gate: what was asked of it.
+        gate: the requirements.
         level: findings of this level or worse get a case.
 
     Returns:

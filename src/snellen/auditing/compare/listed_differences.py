@@ -21,13 +21,13 @@ from snellen.metrics.units import unit_codes
 #: Name of the check for recovered triggers, and of its list.
 BACKDOOR = "backdoor"
 
-#: What is said of a change that both runs tried.
+#: The reason for a change that both runs tried.
 SAME_CHANGE = (
     "one recovered change, tried on the same images with both models; whether another change does the same is what "
     "each run's own search says"
 )
 
-#: What is said of changes that only one run tried each.
+#: The reason for changes that only one run tried each.
 OWN_CHANGES = (
     "not paired: each run's own change, which sends {first:.1%} of {n} images, then {second:.1%} of {m}. The second "
     "search may have missed one; audit with --set backdoor.earlier=RUN, the directory of the first run, and the same "
@@ -41,7 +41,7 @@ Changes = dict[str, dict[str, float]]
 def listed_difference(pair: Pair, check: str, column: str) -> Difference | None:
     """Difference of a figure that is the mean of a column of ``lists/CHECK.json``, on the rows of both runs.
 
-    Images that are not compared at all are left out; rows of other things, such as objects that are seen from several
+    Images that are not compared at all are left out; rows of other items, such as objects that are seen from several
     sides, are each their own unit.
 
     Args:

@@ -20,7 +20,7 @@ from snellen.core.evidence import Evidence
 #: How a bag is decided from its images: it belongs to the model, as its weights do.
 BAG_DECISION = frozenset({"pooling", "threshold"})
 
-#: Parameters of a check that change no figure, or of which only what both runs have is compared.
+#: Parameters of a check that change no figure, or that are compared only where both runs have them.
 HARMLESS = BAG_DECISION | {
     "examples",
     "resamples",
@@ -99,8 +99,8 @@ class Pair:
 def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
     """Match the images of two runs by id when they are the same to the byte; else compare unpaired.
 
-    Labels and decisions are compared by the names of the classes, whatever their order in each model. An image whose
-    label differs is left out, so that a difference is one of the models.
+    Labels and decisions are compared by the names of the classes, in any order in each model. An image whose label
+    differs is left out, so that a difference is one of the models.
 
     Raises:
         InputError: other classes, another task, or neither labelled images nor labelled bags in a run, or no image
@@ -150,7 +150,7 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
 
 
 def same_set(first: RunRecord, second: RunRecord, name: str = AUDITED) -> bool:
-    """Whether a set of both runs holds the same images by id and content, whatever their labels; also if none has it.
+    """Whether a set of both runs holds the same images by id and content, with any labels; also if none has it.
 
     Args:
         first: the earlier run.
@@ -229,8 +229,8 @@ def check_alike(
     earlier = first.report.model["task"]
     if earlier != task:
         raise InputError(
-            f"the {names[0]} and the {names[1]} have other tasks ({earlier} and {task}): their figures mean other "
-            f"things"
+            f"the {names[0]} and the {names[1]} have other tasks ({earlier} and {task}): their figures cannot be "
+            f"compared"
         )
 
 

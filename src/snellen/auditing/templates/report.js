@@ -96,7 +96,7 @@
       place = (next + row.length) % row.length;
       const picture = row[place].cloneNode(true);
       stage.replaceChildren(picture);
-      const first = row[place].closest(".example, .sheet").querySelector(".caption, .said").firstChild;
+      const first = row[place].closest(".example, .sheet").querySelector(".caption, .caption-text").firstChild;
       const caption = first.nodeType === Node.TEXT_NODE ? first.textContent.trim() : "";
       const name = picture.getAttribute("alt") || picture.getAttribute("aria-label");
       words.textContent = [name, caption, place + 1 + " of " + row.length].filter(Boolean).join(" · ");

@@ -21,7 +21,7 @@ class Bags:
     Args:
         ids: of each bag, b of them.
         labels: label of each bag, an index into the class names of the set, int64 (b,); −1 where unknown.
-        units: patient, lot or whatever else a bag is of; None where unknown.
+        units: patient, lot or other unit of a bag; None where unknown.
         members: rows of the set that belong to each bag, int64, ascending; none is empty.
     """
 
@@ -43,7 +43,7 @@ class Bags:
 
     @classmethod
     def of(cls, images: ImageSet, *, labelled: bool = True) -> Bags:
-        """Read the columns ``bag_id``, ``bag_label`` and ``unit_id``; labels of images are not looked at.
+        """Read the columns ``bag_id``, ``bag_label`` and ``unit_id``; labels of images are not read.
 
         >>> import pyarrow as pa
         >>> table = pa.table({"id": ["a", "b", "c"], "bag_id": ["s", "t", "s"], "bag_label": [1, 0, 1]})
@@ -99,7 +99,7 @@ def _one_each(images: ImageSet, rows: dict[str, list[int]], column: str) -> dict
 
 @runtime_checkable
 class TiledSource(Protocol):
-    """A source of which each row is a tile of a larger picture, its bag."""
+    """A source whose rows are tiles of a larger picture, the bag."""
 
     def bag_thumbnail(self, bag_id: str, longest: int) -> Image.Image:
         """The whole bag as one picture (RGB) of at most ``longest`` pixels along each side.

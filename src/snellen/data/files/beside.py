@@ -61,11 +61,11 @@ def with_masks(images: ImageSet, folder: Path) -> ImageSet:
 
 
 def with_table(images: ImageSet, path: Path, columns: Mapping[str, str] | None = None) -> ImageSet:
-    """The same images with what a table says of them, row by row.
+    """The same images with the columns of a table, row by row.
 
     A row names the path of its image, as in its id, or its bare file name, with or without ending, where only one image
     has that. The column of names is the one that ``columns`` calls ``image``, or the first of :data:`NAMING`. Other
-    columns mean what they do in a manifest, and further ones are kept. What the images tell by themselves stays, unless
+    columns mean what they do in a manifest, and further ones are kept. What the images already hold stays, unless
     ``columns`` names a column for it.
 
     Args:

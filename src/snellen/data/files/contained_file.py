@@ -54,7 +54,7 @@ def locate(root: Path, relative: str) -> Path:
         found = (base / relative).resolve(strict=True)
         kind = found.stat().st_mode
     except FileNotFoundError as error:
-        # A missing file outside is told as outside: whether it exists there is none of the manifest's business.
+        # A missing file outside is reported as outside: a manifest must not reveal whether it exists there.
         if not is_within(Path(os.path.normpath(root / relative)), Path(os.path.normpath(root))):
             raise RejectedImageError(_OUTSIDE) from error
         raise RejectedImageError("there is no such file") from error
@@ -97,8 +97,8 @@ def open_file(root: Path, relative: str) -> BinaryIO:
         RejectedImageError: as :func:`locate`, or the file cannot be opened.
     """
     path = locate(root, relative)
-    # The file may have been exchanged since it was looked at: opening must not wait for a writer of a pipe, and what
-    # has been opened is looked at again.
+    # The file may have been exchanged since it was checked: opening must not wait for a writer of a pipe, and the
+    # opened file is checked again.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)

@@ -1,10 +1,10 @@
-"""Image files whose structure, not whose size, would cost hours or gigabytes: told from their bytes before decoding.
+"""Image files whose structure, not whose size, would cost hours or gigabytes: found from their bytes before decoding.
 
-A JPEG of 8,000 × 8,000 pixels takes a fifth of a second for each of its scans, of which a progressive one has about
-ten; a scan of nothing but zeros takes a hundred bytes. Pillow keeps each segment of a JPEG, each block of a comment in
-a GIF and each place of a strip in a TIFF as an object, copies all that was said before with each further part of EXIF,
-looks at each text in a PNG, and reads the header of a PPM byte by byte. The limits are far beyond what cameras and
-programs write; what lies behind a picture, as the film that telephones put there, is not looked at.
+A JPEG of 8,000 × 8,000 pixels takes a fifth of a second for each of its scans, and a progressive one has about ten; a
+scan of nothing but zeros takes a hundred bytes. Pillow keeps each segment of a JPEG, each block of a comment in a GIF
+and each place of a strip in a TIFF as an object, copies all earlier parts of EXIF with each further one, reads each
+text in a PNG, and reads the header of a PPM byte by byte. The limits are far beyond what cameras and programs write;
+what lies behind a picture, as the film that telephones put there, is not checked.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _check_png(content: bytes) -> None:
     place, pixels, others = 8, 0, 0
     while place + 8 <= len(content):
         kind = content[place + 4 : place + 8]
-        if kind == b"IEND":  # what follows, such as zeros to a round length, is not looked at
+        if kind == b"IEND":  # what follows, such as zeros to a round length, is not checked
             return
         if kind in (b"IDAT", b"fdAT"):
             pixels += 1
@@ -148,7 +148,7 @@ def _check_tiff(content: bytes) -> None:
     start = number(8 if big else 4, wide)
     for place in range(start + counted, min(start + counted + entry * number(start, counted), len(content)), entry):
         tag, kind, count = number(place, 2), number(place + 2, 2), number(place + 4, wide)
-        # Where more is said than the file holds, Pillow leaves the tag out.
+        # Where a tag claims more than the file holds, Pillow leaves it out.
         if (tag in _PLACES or kind not in _BYTES) and MAX_NUMBERS < count <= len(content):
             raise RejectedImageError(f"a TIFF with {count} numbers in one tag, more than {MAX_NUMBERS}")
 

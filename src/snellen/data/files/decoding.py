@@ -123,7 +123,7 @@ _filters = _Filters()
 #: Where files of DICOM say what they are, and why they are refused.
 _DICOM_AT, NO_DICOM = 128, "DICOM files are not read; export the images as PNG or TIFF"
 
-#: Formats that are tried, whatever the file is called (Pillow's names; PPM covers PGM and PBM).
+#: Formats that are tried, for any file name (Pillow's names; PPM covers PGM and PBM).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 _GREY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -160,10 +160,10 @@ def decode(
     """Decode the bytes of one image file to RGB, at its own size.
 
     As the loaders of torchvision and timm do, everything of 8 bits goes through ``convert("RGB")``: alpha is dropped
-    (not blended), palettes are looked up, CMYK is converted without colour profiles; colour of 16 bits per channel
-    keeps its upper byte; the rotation that EXIF asks for is *not* applied, but that of a TIFF is, by Pillow. Unlike
-    them, grey of more than 8 bits is scaled from ``grey_range`` to 0 … 255 and rounded, where they cut it off at 255.
-    A JPEG with further pictures behind the first (MPO, as cameras write) is read as the JPEG that it begins with.
+    (not blended), palettes are resolved, CMYK is converted without colour profiles; colour of 16 bits per channel keeps
+    its upper byte; the rotation in EXIF is *not* applied, but that of a TIFF is, by Pillow. Unlike them, grey of more
+    than 8 bits is scaled from ``grey_range`` to 0 … 255 and rounded, where they cut it off at 255. A JPEG with further
+    pictures behind the first (MPO, as cameras write) is read as the JPEG that it begins with.
 
     >>> stream = io.BytesIO()
     >>> Image.new("L", (3, 2), 200).save(stream, "PNG")
@@ -177,7 +177,7 @@ def decode(
 
     Raises:
         RejectedImageError: the file breaks a limit, is damaged, or is not an image of :data:`FORMATS`. Truncated files
-            are refused, unless the program has told Pillow to load them.
+            are refused, unless the program has set Pillow to load them.
     """
     checked_range(grey_range)
     if not content:
@@ -200,7 +200,7 @@ def decode(
         raise RejectedImageError(f"not a readable image of a known format ({', '.join(FORMATS)})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RejectedImageError("far more pixels than its file size is plausible for (decompression bomb)") from error
-    except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
+    except Exception as error:  # Pillow's plugins raise many kinds of errors on damaged files
         text = " ".join(str(error).split())[:120]
         raise RejectedImageError(f"damaged: {text or type(error).__name__}") from error
 

@@ -15,11 +15,11 @@ from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLim
 
 
 class EncodedSource(ABC):
-    """Images of which each row has the bytes of one file; subclasses say where these are.
+    """Images with the bytes of one file in each row; subclasses say where these are.
 
     Args:
-        refused: row → reason, for rows that must not even be looked at.
-        limits: see :class:`~snellen.data.files.decoding.DecodingLimits`.
+        refused: row → reason, for rows that must not be read. limits: see
+            :class:`~snellen.data.files.decoding.DecodingLimits`.
         grey_range: values of black and white in grey images of more than 8 bits.
     """
 
@@ -50,7 +50,7 @@ class FileSource(EncodedSource):
     Args:
         root: the folder that no file may lie outside of.
         paths: relative to ``root``, one for each row.
-        refused: row → reason, for rows that must not even be looked at.
+        refused: row → reason, for rows that must not be read.
         skipped: how many other files the folder holds.
         limits: see :class:`~snellen.data.files.decoding.DecodingLimits`.
         grey_range: values of black and white in grey images of more than 8 bits.

@@ -46,8 +46,8 @@ def load_folder(
     """Read a folder of images.
 
     - Class subfolders: their sorted names are the class names; files nested deeper belong to the topmost subfolder.
-    - Subfolders that are all called like splits (``train``, ``val``, ``valid``, ``tune``, ``test``), of which at least
-      one holds class subfolders: the split of each image is known, classes are the inner subfolders. A split without
+    - Subfolders that are all called like splits (``train``, ``val``, ``valid``, ``tune``, ``test``), at least one of
+      them with class subfolders: the split of each image is known, classes are the inner subfolders. A split without
       class subfolders has no labels.
     - No subfolders: no labels.
 
@@ -182,7 +182,7 @@ def places_of(paths: Sequence[str], listing: Listing) -> tuple[list[Place | None
         places = [(None, parts[path][0]) if len(parts[path]) > 1 else None for path in paths]
     else:
         places = [(None, None)] * len(paths)
-    # A class of which only refused files remain has no images.
+    # A class with refused files alone has no images.
     kept = [place for path, place in zip(paths, places, strict=True) if place and path not in listing.refused]
     class_names = sorted({class_name for _, class_name in kept if class_name is not None})
     known = set(class_names)
@@ -205,7 +205,7 @@ def is_image_file(path: Path) -> bool:
 
 
 def load_single_image(path: Path, *, name: str | None = None) -> ImageSet:
-    """One image without a label, called after its file. A link is followed: whoever names a file means it.
+    """One image without a label, called after its file. A link is followed: a file that is named is meant.
 
     Raises:
         InputError: there is no such file.

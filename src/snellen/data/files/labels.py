@@ -99,7 +99,7 @@ def align_labels(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
     """Re-index labels, of images and of bags, to a classifier's class names.
 
     Equal lists change nothing, and a set whose classes are only numbered is taken by position if it has as many
-    classes as the classifier. Otherwise each class that occurs is looked up by the first of these that finds anything:
+    classes as the classifier. Otherwise each class that occurs is matched by the first of these that finds anything:
     the exact name; the name without regard to case, spaces, underscores and hyphens; a name that either side lists
     after a comma ("tabby" is "tabby, tabby cat"); and, for WordNet ids such as ``n02124075``, the names that ImageNet
     gives to the id (needs timm).
@@ -167,7 +167,7 @@ def _moved_multilabel(
     unsaid = [name for position, name in enumerate(target) if position not in set(places)]
     if unsaid:
         raise InputError(
-            f"{images.name} does not say whether its images show {_listed(unsaid)}, which the classifier tells; "
+            f"{images.name} does not say whether its images show {_listed(unsaid)}, which the classifier predicts; "
             f"0 would claim that they do not"
         )
     moved: list[list[int] | None] = []
@@ -242,7 +242,7 @@ class _Names:
 
     @cached_property
     def _in_imagenet_order(self) -> bool:
-        """Whether these are the thousand classes of ImageNet: then places tell its two cranes apart, names cannot.
+        """Whether these are the thousand classes of ImageNet: then places distinguish its two cranes, names cannot.
 
         One name in ten may be spelled in some other way.
         """
@@ -264,7 +264,7 @@ class _Names:
         return f"nearest: {self.target[position]!r}"
 
     def hint(self, names: Sequence[str]) -> str:
-        """What to install, if WordNet ids could not be looked up."""
+        """What to install, if WordNet ids could not be resolved."""
         looked_up = any(_WORDNET_ID.fullmatch(name) for name in names) and _imagenet() is None
         return "; matching WordNet ids needs timm: pip install 'snellen[models]'" if looked_up else ""
 
@@ -280,7 +280,7 @@ def _imagenet() -> _ImageNet | None:
     """Names of WordNet ids, and places in ImageNet-1k, from timm; None without timm."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of whatever timm imports
+            warnings.simplefilter("ignore")  # of packages that timm imports
             module = import_extra("timm.data.imagenet_info", "models", "matching WordNet ids")
     except MissingExtraError:
         return None

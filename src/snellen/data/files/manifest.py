@@ -33,7 +33,7 @@ def meaning(
     """The table of an image set from what was written about its images, their class names, and their one split.
 
     Args:
-        told: how errors name the table.
+        told: the name of the table in errors.
         written: columns of :data:`snellen.core.images.COLUMNS`, and ``path``.
         class_names: names of classes that are numbered; None: named "0" … "k−1".
         quoting: whether errors quote the value that cannot be; it may be the name of a person.

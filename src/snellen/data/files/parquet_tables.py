@@ -1,8 +1,8 @@
 """Parquet that is not trusted: a file of some kilobytes may hold columns that unpack to more than a machine has.
 
 Texts that repeat are stored once, so that a row may cost a few bits and a megabyte. They are read as they are stored,
-and unpacked when it is known how large they become. Nothing is asked of the metadata of single columns: pyarrow ends
-the process where those are damaged.
+and unpacked when it is known how large they become. The metadata of single columns is not read: pyarrow ends the
+process where those are damaged.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Values:
 
 
 def picture_of(value: object, values: Values | None = None) -> Image.Image:
-    """Make an RGB picture of whatever holds one image.
+    """Make an RGB picture of any object that holds one image.
 
     >>> picture_of(np.full((1, 2, 3), 7, dtype=np.uint8)).getpixel((0, 0))
     (7, 7, 7)

@@ -21,12 +21,12 @@ _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 
 @dataclass(frozen=True)
 class ShardFile:
-    """One file below a folder, and what it was when it was looked at.
+    """One file below a folder, and its identity when it was indexed.
 
     Attributes:
         root: the folder that it may not lie outside of, with all links followed.
         name: its path below the folder.
-        identity: device, number, length and time of change; None before it was looked at.
+        identity: device, number, length and time of change; None before it was indexed.
     """
 
     root: Path
@@ -52,7 +52,7 @@ class ShardFile:
 
 
 def identity_of(stream: BinaryIO) -> tuple[int, int, int, int]:
-    """Device, number, length and time of change of an open file: what tells that it is another one now."""
+    """Device, number, length and time of change of an open file: to notice that it is another one now."""
     status = os.fstat(stream.fileno())
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -60,11 +60,11 @@ def identity_of(stream: BinaryIO) -> tuple[int, int, int, int]:
 def find_shards(place: str, suffix: str) -> list[ShardFile]:
     """The shards that a text names: one file, all with an ending in a folder, or a range of numbers.
 
-    Files are in the order of their names. ``FOLDER/train-{0000..0146}.tar`` names 147 files, all of which must be
-    there; numbers have as many digits as the first. Links below a folder must stay inside.
+    Files are in the order of their names. ``FOLDER/train-{0000..0146}.tar`` names 147 files, which must all be there;
+    numbers have as many digits as the first. Links below a folder must stay inside.
 
     Args:
-        place: path of a file or folder, or a path of which the file name holds one range in braces.
+        place: path of a file or folder, or a path whose file name holds one range in braces.
         suffix: ending of shards in a folder, such as ".tar".
 
     Raises:

@@ -1,4 +1,6 @@
-"""Data sets of torch, torchvision, Hugging Face and MAITE, and plain lists: whatever gives an image by its number."""
+"""Data sets of torch, torchvision, Hugging Face and MAITE, and plain lists: objects that give an image by its
+number.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ _NEUTRAL = frozenset({"Resize", "CenterCrop", "Grayscale", "ToImage", "PILToTens
 
 
 def steps_of(transform: object) -> Iterator[object]:
-    """The steps of a transform, in order, whatever they are nested in."""
+    """The steps of a transform, in order, at any depth of nesting."""
     inner = getattr(transform, "transforms", None)
     if inner is None and type(transform).__name__ == "Sequential" and isinstance(transform, Iterable):
         inner = list(transform)
@@ -40,7 +42,7 @@ def steps_of(transform: object) -> Iterator[object]:
 
 
 def values_of(transform: object) -> Values | None:
-    """What the tensors mean that a transform gives; None where that cannot be told from its steps.
+    """What the tensors mean that a transform gives; None where its steps do not show it.
 
     Presets of torchvision's weights, and compositions that end in ``ToTensor`` or in ``Normalize``, can be read.
     """
@@ -304,7 +306,7 @@ class _Items:
             raise InputError(f"{self.told}: its first image cannot be used: {error}") from error
         if once.tobytes() != again.tobytes():
             raise InputError(
-                f"{self.told} gives another image each time it is asked for the same one; leave random transforms out"
+                f"{self.told} gives another image each time the same one is read; leave random transforms out"
             )
         held = np.asarray(self.image(0)) if hasattr(self.image(0), "__array__") else None
         if held is None or held.dtype.kind != "f":

@@ -19,7 +19,7 @@ class ItemSource:
     """Images by number.
 
     Args:
-        picture: number → RGB picture; whatever it raises makes that image rejected, by name.
+        picture: number → RGB picture; any error that it raises makes that image rejected, by name.
     """
 
     def __init__(self, picture: Callable[[int], Image.Image]) -> None:
@@ -64,7 +64,7 @@ def item_set(
         columns: of :data:`snellen.core.images.COLUMNS`, as Python values; without ``id``, images are numbered.
         count: how many images there are.
         name: shown in reports.
-        told: how errors name the whole.
+        told: the name of the set in errors.
         class_names: names of classes that are numbered.
         further: other columns, as they are kept.
         stated: what the images say about preprocessing.

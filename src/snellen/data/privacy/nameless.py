@@ -30,7 +30,7 @@ NAMES = ("id", "unit_id", "group", "bag_id")
 #: Columns that stay. Names of files of masks are needed to read them; no command writes them.
 KEPT = ("label", "labels", "split", "mask", "boxes", "bag_label", "tile_row", "tile_column")
 
-#: Parameters that name a model or images, and a folder; whatever begins as a path does is one as well.
+#: Parameters that name a model or images, and a folder; a value that begins as a path is one as well.
 _FOLDERS = frozenset({"textures", "sliders", "earlier"})
 _REFERENCES = frozenset(
     {
@@ -160,7 +160,7 @@ def nameless_source(images: ImageSet, names: Mapping[str, str] | None = None) ->
 
     Args:
         images: the set with its names.
-        names: name by pseudonym, by which a bag may be asked for; none are known where there is no key.
+        names: name by pseudonym, by which a bag may be requested; none are known where there is no key.
     """
     kind = NamelessTiles if isinstance(images.source, TiledSource) else NamelessSource
     if isinstance(images.source, NamelessSource):
@@ -169,7 +169,7 @@ def nameless_source(images: ImageSet, names: Mapping[str, str] | None = None) ->
 
 
 class NamelessSource:
-    """A source of which no reason holds a name."""
+    """A source whose reasons hold no name."""
 
     def __init__(self, images: ImageSet, names: Mapping[str, str]) -> None:
         self.images, self.names = images, names
@@ -259,7 +259,7 @@ def hidden(reason: str, names: Iterable[str], spared: Iterable[str] = ()) -> str
 
     Args:
         reason: in words.
-        names: of whatever the reason is about.
+        names: of what the reason is about.
         spared: words that are no names where they stand for a part of a path, such as classes.
     """
     whole = {name for name in names if name}

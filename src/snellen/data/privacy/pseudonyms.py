@@ -35,7 +35,7 @@ MARK = "p-"
 
 @dataclass(frozen=True, eq=False)
 class Pseudonyms:
-    """A key, and the names that it has been asked about.
+    """A key, and the names that it has replaced.
 
     >>> pseudonyms = Pseudonyms(bytes(KEY_BYTES))
     >>> pseudonyms.of("Jane Doe/1.png"), pseudonyms.of("Jane Doe/1.png") == pseudonyms.of("jane doe/1.png")
@@ -66,7 +66,7 @@ class Pseudonyms:
             UnwritableError: it cannot be written.
         """
         path = Path(path)
-        # Neither the file nor a link to it: whoever packs the folder may follow links.
+        # Neither the file nor a link to it: programs that pack the folder may follow links.
         places = (os.path.realpath(path), os.path.join(os.path.realpath(path.parent), path.name))
         if outside is not None and any(Path(place).is_relative_to(os.path.realpath(outside)) for place in places):
             raise InputError(
@@ -97,7 +97,7 @@ class Pseudonyms:
 
     @property
     def key_id(self) -> str:
-        """What tells this key from another and gives nothing of it away."""
+        """Identifies this key, and reveals nothing of it."""
         return hmac.digest(self.key, b"snellen: which key is this", hashlib.sha256).hex()[:16]
 
     def of(self, name: str) -> str:

@@ -28,7 +28,7 @@ def load_world(reference: str, *, split: Split | None = None, name: str | None =
 
     Args:
         reference: without the ``optotypes:`` before it.
-        split: which images; the test split unless said otherwise.
+        split: which images; default: the test split.
         name: shown in reports.
 
     Raises:

@@ -16,7 +16,7 @@ from snellen.core.errors import RejectedImageError
 #: uint8 (m, h, w, 3) pixels, or uint8 (m, h, w) masks, of m rows.
 Renderer = Callable[[Sequence[int]], NDArray[np.uint8]]
 
-#: Rows apart up to which two reads count as one after the other. Wider apart, most of a batch would not be asked for.
+#: Rows apart up to which two reads count as one after the other. Wider apart, most of a batch would not be needed.
 _NEAR = 8
 
 

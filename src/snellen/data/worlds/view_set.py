@@ -72,8 +72,7 @@ def view_set(
     object), unit_id (object), mask (coverage), attributes (object, class and the six numbers of the viewpoint),
     provenance, and group, split and boxes where they are given.
 
-    Args:
-        renderer: looks at the objects; its background is white where ``backdrop`` is given and it has no layers.
+    Args: renderer: draws the objects; its background is white where ``backdrop`` is given and it has no layers.
         viewpoints_by_object: object → viewpoints (m, 6), m may differ.
         class_names: what labels index; None means the classes of these objects in alphabetical order.
         attributes_by_object: object → more that is known about it, put among the attributes.
@@ -127,10 +126,7 @@ def view_set(
 class ViewSource(RenderedSource):
     """Pictures and masks of views, rendered when they are read.
 
-    Args:
-        renderer: looks at the objects.
-        owners: object of each row (n).
-        viewpoints: of each row (n, 6).
+    Args: renderer: draws the objects. owners: object of each row (n). viewpoints: of each row (n, 6).
         backdrop: what is put behind the objects; None keeps the renderer's background.
     """
 
@@ -174,7 +170,7 @@ class ViewSource(RenderedSource):
 def rendered_before(
     renderer: ViewRenderer, object_id: str, viewpoints: Tensor, pictures: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Look at an object before pictures.
+    """Render an object before pictures.
 
     Args:
         renderer: of the object.
@@ -253,14 +249,14 @@ _CREDITS = ("creator", "source", "licence")
 
 @dataclass(frozen=True, eq=False)
 class ViewedObject:
-    """One object, and from where the set looks at it.
+    """One object, and the viewpoints of the set.
 
     Attributes:
         object_id: its id in the renderer.
         label: its class in the set; −1 where unknown.
         viewpoints: of its views in the set, float64 (m, 6).
         positions: of these views in the set.
-        credit: maker, collection and licence, where the set tells them.
+        credit: maker, collection and licence, where the set states them.
     """
 
     object_id: str
@@ -275,7 +271,7 @@ class ViewedObjects:
     """A set of views as objects.
 
     Attributes:
-        renderer: looks at them from anywhere; before its own background, whatever the set puts behind objects.
+        renderer: draws them from anywhere, before its own background and not the set's backdrop.
         objects: in the order of the set.
     """
 
@@ -297,7 +293,7 @@ def viewed_objects(images: ImageSet) -> ViewedObjects:
     source = images.source
     if not isinstance(source, ViewSource):
         raise InputError(
-            f"{images.name} are images, and not views whose renderer is known: nobody can look at their objects from "
+            f"{images.name} are images, and not views whose renderer is known: their objects cannot be drawn from "
             f"elsewhere. Give a set of views: optotypes:solids, meshes:FOLDER, meshes:FILE.sh3f"
         )
     assert images.rows is not None

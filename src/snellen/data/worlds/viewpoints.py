@@ -70,7 +70,7 @@ def _turned(angle: Tensor, first: int, second: int) -> Tensor:
 
 
 class RecordedRenderer(ViewRenderer, Protocol):
-    """A renderer whose views can be told apart without rendering them."""
+    """A renderer whose views can be distinguished without rendering them."""
 
     @property
     def size(self) -> int:

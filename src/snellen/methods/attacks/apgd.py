@@ -49,8 +49,8 @@ class APGD(BallAttack):
     """Projected gradient ascent without a step size to choose: each image halves its own at fixed checkpoints.
 
     The targeted losses attack one other class after another, nearest first, each with its own random start; only images
-    that stand go on to the next. With ``criterion=Targeted()`` they play the target against whichever other class is
-    best. The clean images are looked at first, so that those that meet the criterion already are returned unchanged.
+    that stand reach the next. With ``criterion=Targeted()`` they play the target against the best of the other classes.
+    The clean images are scored first, so that those that meet the criterion already are returned unchanged.
 
     An image costs at most ``restarts · (steps + 1) + 1`` queries, with a targeted loss that many for each target class.
 
@@ -87,7 +87,7 @@ class APGD(BallAttack):
     def _patience_knows_its_goal(self) -> Self:
         if self.patience is not None and self.loss == "cross_entropy":
             raise ValueError(
-                "patience needs a loss that tells by its sign whether an image is broken, and cross_entropy does not; "
+                "patience needs a loss whose sign shows whether an image is broken, and cross_entropy does not; "
                 "leave patience out, or climb margin, dlr or a targeted loss"
             )
         return self

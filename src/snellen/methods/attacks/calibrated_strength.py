@@ -15,8 +15,8 @@ class Calibrated(NamedTuple):
         epsilon: the size.
         success: share of the images broken at it.
         evaluations: sizes that were tried.
-        reached: whether the success lies within the tolerance of the wanted one, or is the least one above it that
-            could be told apart (neighbouring sizes jump over it).
+        reached: whether the success lies within the tolerance of the wanted one, or is the least distinct one above it
+            (neighbouring sizes jump over it).
     """
 
     epsilon: float

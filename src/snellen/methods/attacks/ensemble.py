@@ -87,8 +87,8 @@ class StandardEnsemble(BallAttack):
         changed = changed_scores(search)
         if bool(changed.any()):
             raise InputError(
-                f"{classifier.name} gave {int(changed.sum())} of {len(changed)} images other scores when asked a "
-                f"second time: it draws at random, and {self.name} is for deterministic models. Attack the expectation "
+                f"{classifier.name} gave {int(changed.sum())} of {len(changed)} images other scores in a "
+                f"second pass: it draws at random, and {self.name} is for deterministic models. Attack the expectation "
                 f"over its draws (EOT, Athalye et al. 2018) with apgd, or fix its draws"
             )
         found_by = ["clean" if already else "" for already in search.already.tolist()]

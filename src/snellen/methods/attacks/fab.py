@@ -80,7 +80,7 @@ class FAB(SearchAttack):
         refuse_levels(self.norm, self.epsilon)
         if self.patience is not None and self.epsilon is None:
             raise ValueError(
-                "patience asks whether a search will still come within epsilon, and without epsilon the nearest "
+                "patience predicts whether a search will still come within epsilon, and without epsilon the nearest "
                 "success is searched for; set epsilon, or leave patience out"
             )
         return self

@@ -58,7 +58,7 @@ def goal_of(classifier: Classifier, target: str | int | None) -> Goal:
     1
 
     Args:
-        classifier: tells the task and the classes.
+        classifier: gives the task and the classes.
         target: name of the class to be taken for, or its position; None: any mistake.
 
     Raises:

@@ -26,14 +26,14 @@ from snellen.methods.attacks.perturbation.boundary import bisect
 from snellen.methods.attacks.perturbation.projections import l2_norm
 from snellen.methods.attacks.perturbation.search import Search, start_search
 
-#: Directions that are drawn and asked about at once; a constant, so that no draw depends on the batch.
+#: Directions that are drawn and queried at once; a constant, so that no draw depends on the batch.
 _CHUNK = 64
 _STARTS = 100
 _LARGEST_ESTIMATE = 10_000
 
 
 class HopSkipJump(Method):
-    """A near image that fools a classifier of which only the decisions are known.
+    """A near image that fools a classifier whose decisions alone are known.
 
     The first adversarial image is uniform noise, up to 100 draws, or one of ``starts``; where none of them meets the
     criterion, the image ends as a failure. Targeted attacks need ``starts``: images of the target classes.
@@ -77,7 +77,7 @@ class HopSkipJump(Method):
         """Attack prepared images (n, 3, h, w) in [0, 1]; distances are in the norm of the attack.
 
         Args:
-            classifier: its scores are asked for decisions only; one-hot scores do.
+            classifier: only the decisions of its scores are used; one-hot scores do.
             images: float32 or float64.
             labels: (n,), targets for a targeted criterion.
             criterion: judged on the scores as they are.
@@ -123,7 +123,7 @@ class _Walk:
         self.reach = torch.zeros(len(search.images), dtype=torch.float64, device=search.images.device)
 
     def decided(self, candidates: Tensor, positions: Tensor) -> Tensor:
-        """Ask, judge and keep candidates: which meet the criterion, bool (m,). Nothing is asked beyond the budget."""
+        """Query, judge and keep candidates: which meet the criterion, bool (m,). No query exceeds the budget."""
         met = torch.zeros_like(positions, dtype=torch.bool)
         rows = (self.search.queries[positions] < self.method.budget).nonzero().flatten()
         # One by one: next to the boundary the last bits decide, and they depend on the size of a batch.
@@ -199,7 +199,7 @@ class _Walk:
     def _normal(self, position: Tensor, image: Tensor, iteration: int, asked: int) -> Tensor:
         """Estimate of the boundary's normal at one image (3, h, w), towards the adversarial side (paper, eq. 16).
 
-        The image alone is asked about, however many others there are: a batch gives the bits that one image gives.
+        Each image is queried alone, however many others there are: a batch gives the bits that one image gives.
         """
         search, norm = self.search, self.method.norm
         # The radius follows how far the last bisection came from (section IV-B); the first one is a tenth of the box.

@@ -24,7 +24,7 @@ class PGD(BallAttack):
 
     Targeted attacks pass ``criterion=Targeted()`` and the target classes as labels.
 
-    An image costs at most ``restarts · (steps + 1) + 1`` queries. With a random start the clean images are looked at
+    An image costs at most ``restarts · (steps + 1) + 1`` queries. With a random start the clean images are scored
     first, so that those that meet the criterion already are returned unchanged: one query of these, also for a caller
     who knows the clean scores.
 

@@ -41,10 +41,10 @@ class RandomizedEnsemble(BallAttack):
     """Two kinds of Auto-PGD in a row on the mean over a classifier's draws, each on what the other left.
 
     Scores that judge, and gradients that are followed, are means over ``draws`` passes. A candidate counts only when
-    the mean over new passes confirms it; else its search goes on: of many looks at a random model one is wrong by luck.
-    AutoAttack judges by one pass each. The classifier's draws are its own, so that a run is not repeated to the bit.
-    One that answers twice alike is deterministic and is asked once each; ``standard_ensemble`` is the stronger attack
-    on it.
+    the mean over new passes confirms it; else its search continues: one of many passes of a random model is wrong by
+    luck. AutoAttack judges by one pass each. The classifier's draws are its own, so that a run is not repeated to the
+    bit. One that answers twice alike is deterministic and gets one pass each; ``standard_ensemble`` is the stronger
+    attack on it.
 
     An image costs at most ``(steps + 1) · (draws + confirming_draws)`` queries and ``steps · draws`` gradients a stage.
     Confirming passes are spent on clean images, on candidates that look like a success, and once more on each success

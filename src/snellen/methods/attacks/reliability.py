@@ -1,8 +1,8 @@
 """Signs that an evaluation by gradient attacks is not to be relied on.
 
-The questions that AutoAttack asks of a classifier (Croce and Hein, ICML 2020, arXiv 2003.01690; its authors' warnings
-to users): does it draw at random, does it give probabilities for logits, are its gradients zero, do they differ from
-pass to pass, and does a search without gradients break what the gradient attacks left.
+AutoAttack's questions about a classifier (Croce and Hein, ICML 2020, arXiv 2003.01690; its authors' warnings to users):
+does it draw at random, does it give probabilities for logits, are its gradients zero, do they differ from pass to pass,
+and does a search without gradients break what the gradient attacks left.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class SaliencyMap(SearchAttack):
 
     A pair counts only where both sums, over the wanted score and over all others, have the right sign; an image with no
     such pair left ends as a failure. A value that has reached 0 or 1 is not touched again. The best pair is found
-    exactly, without looking at all pairs. Distances are numbers of changed values, of 3·h·w. An image costs at most
+    exactly, without visiting all pairs. Distances are numbers of changed values, of 3·h·w. An image costs at most
     ``largest_share · 3·h·w / 2 · ceil(1 / |step|)`` steps, each of one query and two gradients.
 
     >>> from torch import nn

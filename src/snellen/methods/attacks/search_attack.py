@@ -93,7 +93,7 @@ class SearchAttack(Method):
 
     @abstractmethod
     def _search(self, search: Search, rng: Randomness) -> Attacked:
-        """Search for all images. Runs without gradients; nothing was looked at yet.
+        """Search for all images. Runs without gradients; no image was scored yet.
 
         Args:
             search: the account to keep, on checked images and labels; by default its evaluation gives scores alone.

@@ -1,4 +1,4 @@
-"""Square attack: random search that asks for scores only.
+"""Square attack: random search on scores only.
 
 Andriushchenko, Croce, Flammarion and Hein, "Square attack: a query-efficient black-box adversarial attack via random
 search", ECCV 2020, arXiv 1912.00049: algorithm 1, with the squares of algorithm 2 (L-infinity) and algorithm 3 (L2).
@@ -35,7 +35,7 @@ _BLOCK = 100
 
 
 class Square(BallAttack):
-    """Random squares of shrinking size, each kept where it lowers the margin: no gradients are asked for.
+    """Random squares of shrinking size, each kept where it lowers the margin: no gradients are needed.
 
     An image costs at most ``restarts · queries + 1`` queries.
 
@@ -53,7 +53,7 @@ class Square(BallAttack):
     name: ClassVar[str] = "square"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
 
-    queries: int = Field(5000, ge=1, description="candidates of each restart, beside one look at the clean image")
+    queries: int = Field(5000, ge=1, description="candidates of each restart, beside one query of the clean image")
     first_share: float = Field(0.8, gt=0, le=1, description="share of the pixels that the first squares cover (p)")
     rescale: bool = Field(
         True, description="fit the schedule of shrinking squares, made for 10,000 queries, to the number of queries"

@@ -127,8 +127,7 @@ class Benchmark:
             strict: see :func:`snellen.methods.corruptions.operators.strength`.
             parity: whether faults of the published code are repeated.
             textures: folder of the user's textures. They are the published ones when its files are, by their sha256
-                (:mod:`snellen.methods.corruptions.textures`). True: textures that nobody can look at, which
-                are not.
+                (:mod:`snellen.methods.corruptions.textures`). True: textures that cannot be read, which are not.
 
         >>> found = benchmark("imagenet-c").strength("gaussian_noise", 3, 224, 224)
         >>> dict(found.values), found.published

@@ -1,6 +1,6 @@
 """Edges of byte images, the distance to them, and equalisation, as OpenCV computes them, for batches of planes.
 
-All functions take and give planes (n, h, w) that hold whole numbers from 0 to 255, whatever the type, unless they say
+All functions take and give planes (n, h, w) that hold whole numbers from 0 to 255, of any type, unless they say
 otherwise. Agreement with OpenCV 5.0 on sixteen 224-pixel planes (thresholded Gaussian-filtered noise): edges,
 distances, equalisation and filters equal in every pixel. Where OpenCV is built with Intel's routines, its distances are
 other by up to 1e-4 pixels; cut to bytes, 5 in 100 000 pixels then differ by 1.
@@ -111,7 +111,7 @@ def distance_to_edge(edges: Tensor, limit: float) -> Tensor:
 
 
 def _hops(steps: int) -> list[int]:
-    """Hops of which some add up to any number from 0 to ``steps``, and all to ``steps``."""
+    """Hops whose sums reach any number from 0 to ``steps``, and all to ``steps``."""
     hops, hop = [], 1
     while steps > 0:
         hops.append(min(hop, steps))

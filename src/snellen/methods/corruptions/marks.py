@@ -44,7 +44,7 @@ def place(share: float, first: float, last: float) -> int:
 def mark_draws(rng: Randomness, stream: str, most: int, width: int) -> list[list[list[float]]]:
     """Uniform draws in [0, 1): ``width`` numbers for each of at least ``most`` marks of each example.
 
-    Those of the k-th mark are the same whatever ``most`` is.
+    Those of the k-th mark do not depend on ``most``.
     """
     blocks = [rng.uniform(f"{stream} {block}", (_BLOCK, width)) for block in range(max(1, math.ceil(most / _BLOCK)))]
     return [[mark for block in blocks for mark in block[row].tolist()] for row in range(len(blocks[0]))]

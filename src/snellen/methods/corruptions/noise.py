@@ -1,12 +1,12 @@
 """Noise of sensors and transmission: ImageNet-C's four kinds (arXiv 1903.12261, appendix B), which MedMNIST-C shares.
 
-Each kind has one draw for each value of an image, whatever the strength: a stronger setting makes the same noise
-stronger. Strengths are numbers, or tensors (n, 1, 1, 1) with one for each image. Images are (n, 3, h, w) in [0, 1], or
-their first channel alone (n, 1, h, w), which gets the draws that it has among three.
+Each kind has one draw for each value of an image, at any strength: a stronger setting makes the same noise stronger.
+Strengths are numbers, or tensors (n, 1, 1, 1) with one for each image. Images are (n, 3, h, w) in [0, 1], or their
+first channel alone (n, 1, h, w), which gets the draws that it has among three.
 
 Poisson counts come by inversion: one draw serves every rate, and a higher rate never counts less. Photographs have 256
 grey levels, so the 256 distributions are tabulated, with a guide table (Chen and Asau, 1974; Devroye 1986, III.2.4): it
-divides [0, 1) into buckets and tells the count wherever no step of the distribution lies inside the bucket. Only draws
+divides [0, 1) into buckets and gives the count wherever no step of the distribution lies inside the bucket. Only draws
 in the other buckets are searched for.
 """
 
@@ -44,7 +44,7 @@ class PoissonTable:
 
     @classmethod
     def of(cls, photons: float, draws: int, device: torch.device) -> PoissonTable:
-        """Tabulate counts up to ⌈photons⌉, which stands for all above; ``draws`` is how many will be looked up.
+        """Tabulate counts up to ⌈photons⌉, which stands for all above; ``draws`` is how many will be read.
 
         What lies beyond six standard deviations, less likely than a step of the draws, is left out. The last tables are
         kept: batches of one setting share theirs.
@@ -113,7 +113,7 @@ _ROUNDING = 1e-4
 #: From here on counts are drawn as normal variables; the quantiles that a draw can reach differ by < 0.2/255.
 _MANY_PHOTONS = 10_000
 
-#: Values that are looked up together on a CPU, so that they stay in its cache.
+#: Values that are read together on a CPU, so that they stay in its cache.
 _BLOCK = 2**17
 
 _FAR = 1e30

@@ -170,7 +170,8 @@ class Table:
         side: height and width of the images that it was published for, pixels.
         columns: five values for each parameter of the operator.
         strict: the severities 1 to 5 in the order of their mean change, where that is not the published order.
-        jumps: severities after which, up to the next, the nearest anchor is taken: what lies between is another thing.
+        jumps: severities after which, up to the next, the nearest anchor is taken: what lies between is another kind of
+            image.
         augmentation_start: the start of a parameter's range in training, where it is not the value of severity 1.
         augmentation_end: its end, where it is not the value of severity 5.
     """

@@ -34,7 +34,7 @@ def fog(images: Tensor, rng: Randomness, *, amount: float, decay: float) -> Tens
     density = plasma_fractal(rng.uniform("plasma", (side * side - 1,), -1, 1, like=images), decay)
     brightest = images.flatten(1).amax(1).view(-1, 1, 1, 1)
     foggy = torch.add(images, density[:, None, :height, :width], alpha=amount)
-    # A black image stays black, whatever the amount.
+    # A black image stays black at any amount.
     return foggy.mul_(brightest / (brightest + amount).clamp(min=1e-12)).clamp_(0, 1)
 
 

@@ -212,7 +212,7 @@ def pasted_onto(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
     return torch.where(masks[:, None], images, backgrounds)
 
 
-#: Images that are asked for their background before nobody lends one.
+#: Images that are tried for their background before an edit is refused.
 ASKED = 20
 
 
@@ -220,7 +220,7 @@ class EditedObjects:
     """Objects and backgrounds of a set at its own sizes.
 
     Args:
-        images: the whole set, of which parts are edited.
+        images: the whole set; parts of it are edited.
         rng: of the run.
         segmenter: in place of the set's masks.
     """
@@ -253,7 +253,7 @@ class EditedObjects:
             ring: width of what is taken out around it, of the longer side; at least a pixel.
 
         Raises:
-            RejectedImageError: none of those that were asked has one.
+            RejectedImageError: none of those that were tried has one.
         """
         own = self._places[example_id]
         others = np.arange(len(self._images)) != own

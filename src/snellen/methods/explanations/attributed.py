@@ -60,8 +60,8 @@ class Attributed:
     ) -> Attributed:
         """Put together what was computed; a map or a value that is not finite spoils its whole image.
 
-        Whether differences are more than :data:`ROUNDING` is decided here and nowhere else: a map alone does not tell,
-        without the scores that it was made of. Where they are not, the map is 0 throughout.
+        Whether differences are more than :data:`ROUNDING` is decided here and nowhere else: a map alone does not show
+        it, without the scores that it was made of. Where they are not, the map is 0 throughout.
 
         Args:
             maps: (n, h, w) or (n, 3, h, w).

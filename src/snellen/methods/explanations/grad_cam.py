@@ -25,7 +25,7 @@ from snellen.methods.explanations.by_map import MapExplanation
 from snellen.methods.explanations.score import CHUNK, Explained, TargetScore
 
 #: Up to so many images in one pass, the layer is found in the pass that explains them, whose graph then reaches back
-#: to the pixels. Above, one look at one image costs less memory.
+#: to the pixels. Above, one pass of one image costs less memory.
 FOUND_ON_THE_WAY = 16
 
 
@@ -90,7 +90,7 @@ class _LastMap:
 
 
 def last_map_layer(classifier: Classifier, image: Tensor) -> str:
-    """Name of the last layer whose output is a map with more than one place, found by one look at one image.
+    """Name of the last layer whose output is a map with more than one place, found by one pass of one image.
 
     Args:
         classifier: a torch module.

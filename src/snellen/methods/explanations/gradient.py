@@ -44,7 +44,7 @@ def gradients_at(score: TargetScore, candidates: Tensor, rows: Tensor) -> tuple[
 def gradient(score: TargetScore, images: Tensor) -> Attributed:
     """The gradient at each image: maps (n, 3, h, w), signed, in score units per unit of brightness.
 
-    It tells how the score changes for a small change, and promises no completeness.
+    It shows how the score changes for a small change, and promises no completeness.
 
     Raises:
         UnsupportedError: the classifier gives no gradients.
@@ -60,7 +60,7 @@ def gradient(score: TargetScore, images: Tensor) -> Attributed:
 
 
 def magnitude(maps: Tensor) -> Tensor:
-    """How steep at each pixel, whatever the sign: the largest |gradient| of its channels, (n, 3, h, w) → (n, h, w)."""
+    """How steep at each pixel, without sign: the largest |gradient| of its channels, (n, 3, h, w) → (n, h, w)."""
     return maps.abs().amax(1)
 
 

@@ -2,7 +2,7 @@
 
 Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017, arXiv 1703.01365, equation 1:
 (x − x') · ∫ ∂f(x' + α (x − x'))/∂x dα over α from 0 to 1. The integral is a sum of few points, so that completeness,
-Σ = f(x) − f(x'), holds up to an error; it is measured and told.
+Σ = f(x) − f(x'), holds up to an error; it is measured and reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from snellen.methods.explanations.filling import FillName, filling
 from snellen.methods.explanations.gradient import gradients_at
 from snellen.methods.explanations.score import Explained, TargetScore
 
-#: Where the path is looked at. ``gauss-legendre``: exact for polynomials of degree 2 · steps − 1; ``midpoint``: evenly.
+#: Where the path is evaluated. ``gauss-legendre``: exact for polynomials of degree 2 · steps − 1; ``midpoint``: evenly.
 Rule = Literal["gauss-legendre", "midpoint"]
 
 

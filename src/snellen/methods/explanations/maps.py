@@ -32,7 +32,7 @@ def pixel_map(maps: Tensor) -> Tensor:
 def has_evidence(maps: Tensor) -> Tensor:
     """Which maps say anything: finite, and not the same at every pixel. (n, …) → bool (n,).
 
-    Differences count however small: of what size rounding is only the scores tell, and
+    Differences count however small: only the scores show the size of rounding, and
     :meth:`~snellen.methods.explanations.attributed.Attributed.of` makes a map of rounding 0 throughout.
 
     >>> has_evidence(torch.tensor([[[0.0, 1.0]], [[2.0, 2.0]], [[0.0, float("nan")]]]))

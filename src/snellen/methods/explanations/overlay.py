@@ -39,7 +39,7 @@ def scale_colours(values: ArrayLike) -> NDArray[np.uint8]:
 
 
 #: Colours of evidence for and against, RGB in [0, 1]: orange and blue of Okabe and Ito (2008), which all kinds of
-#: colour vision tell apart.
+#: colour vision distinguish.
 FOR, AGAINST = (0.90, 0.38, 0.0), (0.0, 0.35, 0.70)
 
 #: How much of the image's own light is left where there is no evidence; outside of a region that is cut out.
@@ -49,7 +49,7 @@ FADED, OUTSIDE = 0.75, 0.2
 def overlay(image: Tensor, evidence: Tensor) -> Tensor:
     """Evidence over a faded grey copy of the image: orange speaks for the class, blue against it.
 
-    The strongest evidence, whatever its sign, is full colour; a map without any leaves the grey copy.
+    The strongest evidence, of either sign, is full colour; a map without any leaves the grey copy.
 
     >>> picture = overlay(torch.ones(3, 1, 2), torch.tensor([[0.0, 2.0]]))
     >>> picture[:, 0, 1].tolist() == [torch.tensor(part).item() for part in FOR]

@@ -9,9 +9,9 @@ spreads its share evenly over its pixels. The shares add up to f(image) − f(ev
 
 ``shap`` divides several blocks at a time, those that lead the queue at that moment, and the number depends on the size
 of its batches: another batch, another map. Here blocks are divided one after the other (or ``together``, to compare),
-always in the same order, whatever the batch. A batch is filled beforehand: with the blocks of other images, and with
-those that lead the queue already, whose turn will come unless others overtake them. What was asked and not needed in
-the end does not count against the budget and does not change the map; it does count as queries.
+always in the same order, for any batch. A batch is filled beforehand: with the blocks of other images, and with those
+that lead the queue already, whose turn will come unless others overtake them. Queries that were not needed in the end
+do not count against the budget and do not change the map; they do count as queries.
 
 Blocks are the partition tree of the Image masker of ``shap``; a tree of rectangles needs no table, because the halves
 of a rectangle follow from it.
@@ -82,7 +82,7 @@ class Block(NamedTuple):
 
 
 class Union(NamedTuple):
-    """Pixels of a block and of another union: a chain, of which many unions may share the end."""
+    """Pixels of a block and of another union: a chain whose end many unions may share."""
 
     block: Block
     rest: Union | None = None
@@ -105,7 +105,7 @@ def painted(unions: list[Union | None], height: int, width: int, channels: int) 
     return masks[:, 0] if channels == 1 else masks
 
 
-#: A block is asked in advance when its share is at least this part of the leading block's.
+#: A block is queried in advance when its share is at least this part of the leading block's.
 WORTH_ASKING = 1 / 16
 
 
@@ -248,8 +248,8 @@ class _Division:
     def wanted(self, count: int) -> list[_Node]:
         """The blocks that lead the queue, as far as their halves are not known yet: ``count`` at most.
 
-        Who leads is divided next. Of the others only those are asked in advance whose turn will most likely come: of at
-        least :data:`WORTH_ASKING` of the leader's share, and no more than half of what the budget has left.
+        Who leads is divided next. Of the others, only those whose turn will most likely come are queried in advance: of
+        at least :data:`WORTH_ASKING` of the leader's share, and no more than half of what the budget has left.
         """
         leaders = min(self._together, self._left)
         leading = heapq.nsmallest(max(leaders, min(count, self._left // 2)), self._queue)

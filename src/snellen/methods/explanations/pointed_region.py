@@ -11,8 +11,8 @@ from torch import Tensor
 from snellen.core.errors import InputError
 from snellen.models.segmenters.protocol import Segmenter
 
-#: Which of a segmenter's candidates is the region: that of which it predicts the best overlap, or its last one, which
-#: is mostly the largest.
+#: Which of a segmenter's candidates is the region: the one with the best predicted overlap, or its last one, which is
+#: mostly the largest.
 Candidate = Literal["best", "last"]
 
 
@@ -21,11 +21,11 @@ class PointedRegion:
     """What a segmenter made of n images.
 
     Attributes:
-        candidates: bool (n, c, h, w), on the CPU; false throughout for images that were not asked.
+        candidates: bool (n, c, h, w), on the CPU; false throughout for images without a prompt.
         predicted: float (n, c), the overlap with the true object that the segmenter predicts; NaN where it does not.
         chosen: int64 (n,), which candidate is the region.
         rule: how it was chosen, in words.
-        asked: bool (n,), of which images the segmenter was asked.
+        asked: bool (n,), the images that the segmenter was run on.
     """
 
     candidates: Tensor
@@ -48,7 +48,7 @@ class PointedRegion:
     def record(self, row: int) -> dict[str, Any]:
         """What is to be kept of one image, as JSON values; candidates are counted from 1.
 
-        Nothing of an image that was not asked: how many candidates there would be, only its neighbours tell.
+        Nothing of an image without a prompt: only its neighbours show how many candidates there would be.
         """
         if not bool(self.asked[row]):
             return {}
@@ -70,7 +70,7 @@ def pointed_region(
         segmenter: prompted by points, or by nothing at all: then it finds what stands out, wherever it is.
         images: (n, 3, h, w) in [0, 1], of any model's preparation but not normalised.
         places: int64 (n, 2), row and column; None where there are none.
-        rows: int64 (m,), the images that are asked.
+        rows: int64 (m,), the images to segment.
         candidate: see :data:`Candidate`.
 
     Raises:

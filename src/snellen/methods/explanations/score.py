@@ -15,7 +15,7 @@ from snellen.core.errors import InputError
 #: ``score``: as the classifier gives it (a logit, mostly); ``probability``: after softmax, or sigmoid of multilabel.
 Explained = Literal["score", "probability"]
 
-#: Images in one pass through the classifier, unless asked for otherwise.
+#: Images in one pass through the classifier, by default.
 CHUNK = 64
 
 

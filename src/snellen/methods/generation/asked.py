@@ -1,7 +1,7 @@
-"""What one call asks of a generator: seeds, and a class for each image; and the condition of any other class.
+"""One call of a generator: seeds, and a class for each image; and the condition of any other class.
 
-A generator that takes classes is told a class by its id, one that takes prompts by words in a template. Guidance away
-from another class needs the condition of that class in every step; here each different prompt is encoded once.
+A generator of classes gets a class by its id, one of prompts by words in a template. Guidance away from another class
+needs the condition of that class in every step; here each different prompt is encoded once.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from snellen.models.diffusion.generator import Generator
 #: What stands for the words of a class in a template.
 BLANK = "{}"
 
-#: The class of an image for which none is asked.
+#: The class of an image without a requested one.
 NO_CLASS = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What one call asks of a generator.
+    """One call of a generator.
 
     Args:
         generator: makes the images.
         seeds: one for each image.
         class_names: of the classifier that guides, or of the generator.
-        classes: index into ``class_names`` of each image, int64 (n,) on the CPU; :data:`NO_CLASS` where none is asked.
-        templates: one prompt for each image, with ``{}`` for the words of its class; a prompt without it says one
-            thing, whatever the class. None for a generator that takes no prompts.
+        classes: index into ``class_names`` of each image, int64 (n,) on the CPU; :data:`NO_CLASS` where none is
+            requested.
+        templates: one prompt for each image, with ``{}`` for the words of its class; a prompt without it is the same
+            for every class. None for a generator that takes no prompts.
 
     Raises:
         InputError: different numbers of seeds, classes and templates; a class that has no name; templates where the
@@ -74,7 +75,7 @@ class Asked:
             m rows. Equal calls give equal values in different objects: keep it where it is used twice.
 
         Raises:
-            InputError: a class that the generator cannot be told, or a prompt that does not say where its class is.
+            InputError: a class that the generator does not know, or a prompt that does not say where its class is.
         """
         where = list(range(len(self))) if rows is None else torch.as_tensor(rows).tolist()
         wanted = classes.tolist()
@@ -86,7 +87,7 @@ class Asked:
         if self.generator.takes == "classes":
             return self.generator.encode_classes([self._ids[index] for index in wanted])
         if self.templates is None:
-            raise InputError(f"{self.generator.name} takes nothing, so it cannot be told a class")
+            raise InputError(f"{self.generator.name} takes nothing, so it cannot take a class")
         own = self.classes.tolist()
         for row, index in zip(where, wanted, strict=True):
             if BLANK not in self.templates[row] and index != own[row]:
@@ -98,7 +99,7 @@ class Asked:
 
     @cached_property
     def own(self) -> Condition:
-        """The condition of the images as they are asked for, (n); that of nothing where the generator takes nothing.
+        """The condition of the requested images, (n); that of nothing where the generator takes nothing.
 
         Raises:
             InputError: an image without a class that a generator of classes, or a template, would need.
@@ -120,7 +121,7 @@ class Asked:
 
     @cached_property
     def captions(self) -> tuple[str, ...]:
-        """What each image is asked to show: its prompt, or the name of its class; empty where nothing is asked.
+        """What each image should show: its prompt, or the name of its class; empty without either.
 
         Raises:
             InputError: a template with a blank for an image without a class.
@@ -164,7 +165,7 @@ class Asked:
 
 
 def names_of(generator: Generator) -> tuple[str, ...]:
-    """Names of the classes that a generator can be told; those of its ids where it has none; empty for prompts."""
+    """Names of the classes that a generator takes; those of its ids where it has none; empty for prompts."""
     return generator.class_names or tuple(f"class {index}" for index in range(generator.classes))
 
 

@@ -1,9 +1,9 @@
 """Images of a class, steered by an ordinary classifier: the gradient of its log-probability in each step.
 
 Dhariwal and Nichol, *Diffusion Models Beat GANs on Image Synthesis*, 2021, arXiv 2105.05233, algorithms 1 and 2. The
-generator is told nothing, the classifier alone says the class. It was fitted to clean images, so it is shown the noisy
-latents as they are, or the denoised estimate; :mod:`snellen.systems.plug_and_play_guidance.method` makes it know the
-noise.
+generator has no condition, the classifier alone gives the class. It was fitted to clean images, so it is shown the
+noisy latents as they are, or the denoised estimate; :mod:`snellen.systems.plug_and_play_guidance.method` makes it know
+the noise.
 """
 
 from __future__ import annotations

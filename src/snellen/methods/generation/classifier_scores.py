@@ -22,7 +22,7 @@ from snellen.models.diffusion.step_view import StepView
 #: (latents (n, c, h, w), view) → scores (n,).
 Score = Callable[[Tensor, StepView], Tensor]
 
-#: What a network says of the latents of a step: (latents, view) → scores (n, k) or maps (n, ...).
+#: A network's output for the latents of a step: (latents, view) → scores (n, k) or maps (n, ...).
 Reading = Callable[[Tensor, StepView], Tensor]
 
 #: What of a prediction is taken as a constant where a gradient stops at the denoiser.
@@ -75,7 +75,7 @@ def by_experts(teacher: Teacher, experts: Experts) -> Reading:
 
 
 def log_probability(reading: Reading, classes: Tensor) -> Score:
-    """Log-probability of the class that is wanted of each sample; the softmax is taken in float32, whatever the type.
+    """Log-probability of the class that is wanted of each sample; the softmax is taken in float32, for every type.
 
     Of a segmentation, it is the mean over the places.
 

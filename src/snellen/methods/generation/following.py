@@ -1,4 +1,4 @@
-"""What a method that follows a score does to each batch, and what it tells of it afterwards.
+"""What a method that follows a score does to each batch, and what it records about it.
 
 Dhariwal and Nichol 2021, algorithm 1, after Sohl-Dickstein et al. 2015: of x_{t−1} ~ N(μ, Σ_t) the mean becomes
 μ + Σ_t s g, with g = ∇ log p(c | x_t) and s = w − 1. Σ_t is the variance of the noise that the step adds: that of the
@@ -57,7 +57,7 @@ def step_posterior(alpha: float, before: float) -> tuple[float, float, float]:
 class MeanShiftGuidance(LatentHook):
     """Push the mean of each step to where a score is higher. Give it as a term *and* as a hook of the sampler (DDPM).
 
-    As a term it looks at the latents before the step, as a hook it moves what the step gave; it belongs to one batch.
+    As a term it reads the latents before the step, as a hook it moves what the step gave; it belongs to one batch.
 
     Args:
         score: (latents, view) → (n,); see :mod:`snellen.methods.generation.classifier_scores`.
@@ -81,7 +81,7 @@ class MeanShiftGuidance(LatentHook):
         check_interval(self.interval)
 
     def branches(self, view: StepView) -> Sequence[Branch]:
-        """None: what the score needs, it asks for itself."""
+        """None: the score requests what it needs."""
         return []
 
     def direction(self, view: StepView) -> None:
@@ -125,7 +125,7 @@ class Following:
         solver: of the sampler.
 
     Raises:
-        InputError: an image for which no class is asked.
+        InputError: an image without a requested class.
     """
 
     asked: Asked
@@ -138,7 +138,7 @@ class Following:
         without = (self.asked.classes == NO_CLASS).nonzero().flatten().tolist()
         if without:
             raise InputError(
-                f"a classifier guides towards a class, and {len(without)} of {len(self.asked)} requests ask for none "
+                f"a classifier guides towards a class, and {len(without)} of {len(self.asked)} requests name none "
                 f"(number {without[0] + 1} first): give each a 'class', one of {', '.join(self.asked.class_names)}"
             )
 
@@ -158,7 +158,7 @@ class Following:
 
 @dataclass(eq=False)
 class _OfImages(DroppedGradients):
-    """Counts by the place of an image among those asked for, since several images may have one seed."""
+    """Counts by the place of an image among the requests, since several images may have one seed."""
 
     places: Sequence[str] = ()
 

@@ -1,8 +1,8 @@
 """The frame of methods that sample from a generator and steer it; each says by what, and nothing else.
 
-A request asks for a class, by name or number, and may bring a prompt and a seed. Where it brings no prompt, the
-template of the method makes one of the class. The seed of a request belongs to its id and not to the method: methods
-that are given the same requests begin with the same noise.
+A request names a class, by name or number, and may bring a prompt and a seed. Where it brings no prompt, the template
+of the method makes one of the class. The seed of a request belongs to its id and not to the method: methods that are
+given the same requests begin with the same noise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TOGETHER = 32
 
 @runtime_checkable
 class TellingSteer(Protocol):
-    """A :data:`~snellen.models.diffusion.generate.Steer` that can tell afterwards what it did to each image."""
+    """A :data:`~snellen.models.diffusion.generate.Steer` that records what it did to each image."""
 
     def __call__(self, rows: range, rng: Randomness) -> Steering:
         """What acts on one batch."""
@@ -58,18 +58,18 @@ class GuidedSampling(Method):
         """What acts on each batch; a :class:`TellingSteer` also fills the column ``attributes``."""
 
     def base(self, asked: Asked) -> Condition:
-        """What the denoiser is told, a row for each image: by default, what is asked for."""
+        """The condition of the denoiser, a row for each image: by default, the request."""
         return asked.own
 
     def known_classes(self) -> tuple[str, ...]:
-        """Names of the classes that may be asked for: of the classifier that guides; empty for any words.
+        """Names of the classes that may be requested: of the classifier that guides; empty for any words.
 
         By default those of the generator, and any words where it takes prompts.
         """
         return names_of(generator_of(self.generator))
 
     def recorded_scale(self) -> float | None:
-        """The scale of guidance that the provenance of each image tells; None where it is not one number."""
+        """The scale of guidance in the provenance of each image; None where it is not one number."""
         return None
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
@@ -77,10 +77,10 @@ class GuidedSampling(Method):
         return None
 
     def asked(self, requests: Sequence[Mapping[str, Any]], rng: Randomness) -> Asked:
-        """Requests as what is asked of the generator.
+        """Requests as one call of the generator.
 
         Raises:
-            InputError: a class that is not known, or a request that asks for nothing.
+            InputError: a class that is not known, or an empty request.
         """
         generator = generator_of(self.generator)
         names = self.known_classes() or _named_in(requests)
@@ -90,10 +90,10 @@ class GuidedSampling(Method):
             lacking = requests[classes.index(NO_CLASS)].get("id")
             raise InputError(f"request {lacking!r} names no class, and the generator takes nothing else")
         if generator.takes != "prompts":
-            said = next((request.get("id") for request in requests if request.get("prompt") is not None), None)
-            if said is not None:
+            prompted = next((request.get("id") for request in requests if request.get("prompt") is not None), None)
+            if prompted is not None:
                 raise InputError(
-                    f"request {said!r} has a prompt, and {self.generator} takes {generator.takes}: leave the prompt out"
+                    f"request {prompted!r} has a prompt, and {self.generator} takes {generator.takes}: leave it out"
                 )
         if generator.takes == "prompts":
             templates = tuple(
@@ -128,7 +128,7 @@ class GuidedSampling(Method):
         occur once, are that place. A request without a class is its prompt alone.
 
         Raises:
-            InputError: a class that is not known, a request that asks for nothing, a prompt that is too long.
+            InputError: a class that is not known, an empty request, a prompt that is too long.
         """
         asked = self.asked(requests, rng)
         steer = self.steering(asked)
@@ -158,7 +158,7 @@ class GuidedSampling(Method):
 
 
 def _named_in(requests: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The classes that requests name, for a generator that can be told any words.
+    """The classes that requests name, for a generator that takes any words.
 
     Raises:
         InputError: a class that is not named by words; a number would mean another class in each batch.
@@ -168,7 +168,7 @@ def _named_in(requests: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         given = request.get("class")
         if given is not None and not isinstance(given, str):
             raise InputError(
-                f"request {request.get('id')!r} asks for class {given!r}; the generator takes any words and numbers no "
+                f"request {request.get('id')!r} names class {given!r}; the generator takes any words and numbers no "
                 f"classes, so name it"
             )
         named |= set() if given is None else {given}
@@ -182,16 +182,16 @@ def _class_of(request: Mapping[str, Any], names: Sequence[str]) -> int:
     if isinstance(given, int) and not isinstance(given, bool):
         if 0 <= given < len(names):
             return given
-        raise InputError(f"request {request.get('id')!r} asks for class {given}; there are 0 to {len(names) - 1}")
+        raise InputError(f"request {request.get('id')!r} names class {given}; there are 0 to {len(names) - 1}")
     if given not in names:
-        raise InputError(f"request {request.get('id')!r} asks for class {given!r}; there are {', '.join(names)}")
+        raise InputError(f"request {request.get('id')!r} names class {given!r}; there are {', '.join(names)}")
     if names.count(given) > 1:
         raise InputError(f"request {request.get('id')!r}: several classes are called {given!r}; ask by number")
     return list(names).index(given)
 
 
 def _template_of(request: Mapping[str, Any], index: int, names: Sequence[str], template: str) -> str:
-    """The prompt of a request with a blank where its class is told."""
+    """The prompt of a request with a blank in place of its class."""
     prompt = request.get("prompt", request.get("caption"))
     if prompt is None and index != NO_CLASS:
         prompt = template

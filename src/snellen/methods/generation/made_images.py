@@ -33,7 +33,7 @@ def weights_of(classifier: Classifier) -> str | None:
 
 
 def hash_of(network: nn.Module) -> str:
-    """Hash of the tensors of a network, whatever they are called: a network within another one has the same.
+    """Hash of the tensors of a network, independent of their names: a network within another one has the same.
 
     >>> one = nn.Linear(2, 3)
     >>> hash_of(one) == hash_of(nn.Sequential(nn.Identity(), one)) != hash_of(nn.Linear(2, 3))
@@ -84,10 +84,10 @@ def made_set(
     Args:
         made: the images.
         requests: one for each image.
-        captions: what each was asked to show.
+        captions: what each should show.
         name: of the set.
         told: what else is known of each, as JSON in the column ``attributes``.
-        classes: index of the class that each was asked to be, −1 for none; empty where there are no classes.
+        classes: index of the class that each should show, −1 for none; empty where there are no classes.
         class_names: that ``classes`` index.
         provenance: instead of that of ``made``.
     """

@@ -56,11 +56,11 @@ class Sample(GuidedSampling):
         """One term, away from the reference.
 
         Raises:
-            InputError: nothing to guide away from, or a class that nobody could tell the generator.
+            InputError: nothing to guide away from, or a class for a generator without a condition.
         """
         if asked.generator.takes == "nothing" and bool((asked.classes != NO_CLASS).any()):
             raise InputError(
-                f"{asked.generator.name} takes no condition, so it cannot be told a class: leave 'class' away, or "
+                f"{asked.generator.name} takes no condition, so it cannot take a class: leave 'class' away, or "
                 f"let a classifier guide, with classifier-guidance"
             )
         # Away from its own prompt there is no guidance, and no second prediction to pay for.

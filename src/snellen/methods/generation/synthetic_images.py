@@ -1,4 +1,4 @@
-"""Images that a generator makes when nothing is asked of it: all the data that experts are fitted to.
+"""Images that a generator makes without a condition: all the data that experts are fitted to.
 
 H. Go et al. 2023, section 4.3: clean images of the unconditional model that will be guided, kept as 8 bits.
 """
@@ -65,7 +65,7 @@ def synthetic_images(
         count: number of images.
         steps: of the sampler.
         rng: the seeds follow from it.
-        progress: hears of each batch.
+        progress: is called for each batch.
 
     Raises:
         InputError: a generator of classes that was trained without "none".

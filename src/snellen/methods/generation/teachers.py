@@ -1,4 +1,4 @@
-"""What may steer a generator: an ordinary network of clean images, and what it sees and says of a step."""
+"""What may steer a generator: an ordinary network of clean images, its view of a step and its output."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from snellen.models.diffusion.step_view import StepView
 
 
 def read_estimates(classifier: Classifier, view: StepView) -> Tensor:
-    """What a classifier says of the estimates of a step: logits or log-probabilities (n, k), without gradients.
+    """A classifier's output for the estimates of a step: logits or log-probabilities (n, k), without gradients.
 
-    The estimate is that of the batch's own condition; it is decoded once a step, whoever asks.
+    The estimate is that of the batch's own condition; it is decoded once a step, for all callers.
     """
     with torch.no_grad():
         images = view.decoded  # kept in the view, where another term may want gradients of what follows from it
@@ -37,7 +37,7 @@ def check_guide(classifier: Classifier) -> None:
     """
     if classifier.task not in ("single", "ordinal"):
         raise UnsupportedError(
-            f"guidance needs a classifier that tells one class of several; {classifier.name} is {classifier.task}"
+            f"guidance needs a classifier that predicts one class of several; {classifier.name} is {classifier.task}"
         )
     if classifier.output == "labels":
         raise UnsupportedError(f"guidance needs a classifier that says how sure it is; {classifier.name} gives labels")
@@ -112,7 +112,7 @@ class Teacher:
         self.network.eval().requires_grad_(False)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """What it says of images (n, 3, h, w): scores (n, k) or maps (n, ...)."""
+        """Its output for images (n, 3, h, w): scores (n, k) or maps (n, ...)."""
         found: Tensor = self.network(self.prepare(images))
         return found
 
@@ -130,7 +130,7 @@ def classifier_teacher(classifier: Classifier) -> Teacher:
     """A classifier as a teacher, with its own preparation and normalisation.
 
     Raises:
-        UnsupportedError: a classifier without gradients, or that does not tell one class of several.
+        UnsupportedError: a classifier without gradients, or that does not predict one class of several.
     """
     check_guide(classifier)
     if classifier.module is None or not classifier.differentiable:
@@ -161,8 +161,8 @@ def map_teacher(
 def pictures(generator: Generator, latents: Tensor) -> Tensor:
     """Latents, noisy ones too, as the images (n, 3, h, w) that a teacher is shown: 0 to 1 where they are clean.
 
-    Noise is not clipped away. Of a generator with an autoencoder the *noisy latents* are decoded. How the published
-    method goes about latent generators is not told; this is our reconstruction.
+    Noise is not clipped away. Of a generator with an autoencoder the *noisy latents* are decoded. The paper does not
+    say how its method treats latent generators; this is our reconstruction.
     """
     images = generator.decode(latents, clamp=False)
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

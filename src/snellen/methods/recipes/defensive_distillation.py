@@ -39,8 +39,8 @@ TRAINED = "artifact:"
 class DefensiveDistillation(FittedMethod):
     """Train a teacher and a student at one temperature; the student is the result, to be used at temperature 1.
 
-    The teacher looks at each training image once, in evaluation mode and as it is stored, and these probabilities stay
-    the student's targets: neither training augments. An audit with the check ``masking`` tells what the apparent
+    The teacher scores each training image once, in evaluation mode and as it is stored, and these probabilities stay
+    the student's targets: neither training augments. An audit with the check ``masking`` shows what the apparent
     resistance of the student is worth.
 
     >>> DefensiveDistillation(temperature=40).hard_share

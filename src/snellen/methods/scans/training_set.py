@@ -33,12 +33,12 @@ from snellen.models.classifiers.pooled_features import pooled_features
 #: What progress calls it.
 TASK = "reading features"
 
-#: Classes of which the figures are shown, those that stand out most.
+#: Classes whose figures are shown, those that stand out most.
 SHOWN_CLASSES = 10
 
 ASSUMPTIONS = (
     "the classifier was trained on these images: poison that it did not learn leaves no trace in its features",
-    "natural kinds within one class look like poison; look at the images before you remove any",
+    "natural kinds within one class look like poison; view the images before you remove any",
     "poison that is spread over all classes, or that keeps its labels, may not stand out",
 )
 
@@ -90,7 +90,7 @@ class TrainingSet(Method):
     whiten: bool = Field(
         True, description="divide features by their spread within all other classes; the published detectors do not"
     )
-    axes: int = Field(3, ge=1, description="dimensions in which two clusters are sought")
+    axes: int = Field(3, ge=1, description="dimensions in which two clusters are searched")
     batch_size: int = Field(64, ge=1, description="images in one pass")
     pictures: int = Field(24, ge=0, description="suspicious images that are kept as pictures, at most")
 

@@ -13,11 +13,11 @@ counts as it is.
 
 **Why stopping early keeps the confidence.** Let look j come after nⱼ samples and have the level αⱼ, all fixed in
 advance, with α₁ + … + α_m = α. At look j every branch's probability has a Clopper–Pearson bound of level αⱼ / branches,
-computed from its first nⱼ samples; it is wrong with probability αⱼ / branches at most, whatever happens at other looks.
-By the union bound *all* bounds of all looks and branches hold together with probability 1 − α at least, and then the
-bound at which one stops holds too, by whatever rule, and by looking at whatever, that look was chosen. No independence
-between the looks is needed. Giving up early has a budget of its own, of the same kind: it decides what is called
-"not proven", and can never make a radius too large.
+computed from its first nⱼ samples; it is wrong with probability αⱼ / branches at most, independent of other looks. By
+the union bound *all* bounds of all looks and branches hold together with probability 1 − α at least, and then the bound
+at which one stops holds too, for any rule that chose that look. No independence between the looks is needed. Giving up
+early has a budget of its own, of the same kind: it decides what is called "not proven", and can never make a radius too
+large.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ FIRST, GROWTH, LAST_SHARE = 100, 2.5, 0.5
 
 @dataclass(frozen=True)
 class Look:
-    """A look at the votes.
+    """One evaluation of the votes.
 
     Args:
         samples: of each branch, drawn so far.
@@ -129,7 +129,7 @@ class Look:
 
 
 def single_look(samples: int, alpha: float) -> tuple[Look, ...]:
-    """One look at the end, at the whole level: no early stopping.
+    """One look after all samples, with the whole level: no early stopping.
 
     Raises:
         InputError: no samples, or a level outside (0, 1).
@@ -141,7 +141,7 @@ def single_look(samples: int, alpha: float) -> tuple[Look, ...]:
 
 
 def early_looks(samples: int, alpha: float, *, step: int = FIRST) -> tuple[Look, ...]:
-    """Looks at growing numbers of samples; the last has half of the level, the others share the rest.
+    """One look after each of growing numbers of samples; the last has half of the level, the others share the rest.
 
     >>> [look.samples for look in early_looks(10_000, 0.001)]
     [100, 250, 600, 1550, 3900, 10000]

@@ -36,7 +36,7 @@ def half_masks(height: int, width: int) -> tuple[Tensor, Tensor]:
     [[1, 0, 1, 0], [0, 1, 0, 1]]
 
     Raises:
-        InputError: an odd height or width, of which there are no halves of equal size in every 2 x 2 block.
+        InputError: an odd height or width, which has no halves of equal size in every 2 x 2 block.
     """
     check_even(height, width)
     even = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
@@ -119,7 +119,7 @@ def check_even(height: int, width: int) -> None:
 #: Largest difference between the channels of an image that is called grey.
 _GREY = 1e-6
 
-#: Why an image cannot be asked under grey noise.
+#: Why an image cannot be classified under grey noise.
 COLOURED = "noise that is the same in all channels is for grey images, and this one has colours; leave grey out"
 
 
@@ -229,7 +229,7 @@ def branches_of(
 
 @dataclass(frozen=True)
 class NoiseRecord:
-    """Under which noise networks were trained, and are to be asked.
+    """The noise that networks were trained under and are run under.
 
     Args:
         sigma: standard deviation of the noise, in [0, 1] pixel units.
@@ -246,7 +246,7 @@ class SmoothedNetwork(nn.Module):
     """One network of whole images, or two of one half each.
 
     Called like any classifier it decides without noise: with one network by its scores, with two by the logarithm of
-    their mean probabilities. That is not the smoothed classifier, for which a certificate asks :meth:`branch`.
+    their mean probabilities. That is not the smoothed classifier, for which a certificate uses :meth:`branch`.
 
     Args:
         network: record of the architecture that each network has.
@@ -289,5 +289,5 @@ def architecture(network: Mapping[str, Any], noise: NoiseRecord) -> dict[str, An
 
 
 def noise_of(module: object) -> NoiseRecord | None:
-    """What a network says of the noise it was trained on; None for one that says nothing."""
+    """The recorded noise that a network was trained on; None without a record."""
     return module.record if isinstance(module, SmoothedNetwork) else None

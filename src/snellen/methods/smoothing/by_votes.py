@@ -1,4 +1,4 @@
-"""What plain and dual smoothing have in common: noise, votes, bounds, and the words in which they are told."""
+"""What plain and dual smoothing have in common: noise, votes, bounds, and the words that report them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class VoteCertificate(Method):
         )
 
     def decide(self, classifier: Classifier, images: Tensor, *, rng: Randomness | None = None) -> Tensor:
-        """The majority decision alone: int64 (n,), −1 where ``samples`` votes of each network do not tell it.
+        """The majority decision alone: int64 (n,), −1 where ``samples`` votes of each network do not decide it.
 
         A class that is not the majority's is returned with probability ``alpha`` at most. It needs fewer votes than a
         certificate, since a majority may be less than half of them; errors as those of :meth:`certify`.
@@ -144,7 +144,7 @@ class VoteCertificate(Method):
         return [COLOURED if colours else reason for colours in coloured]
 
     def looks(self, branches: int) -> tuple[Look, ...]:
-        """When the votes are looked at, decided before the first sample."""
+        """When the votes are tested, decided before the first sample."""
         alpha = self._level(branches)
         return single_look(self.samples, alpha) if self.radius is None else early_looks(self.samples, alpha)
 

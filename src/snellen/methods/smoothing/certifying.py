@@ -91,7 +91,7 @@ class CertifiedByVotes(Certified):
 
 
 def certified_correct(radii: NDArray[np.floating], right: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Of which images the right class is certified at a radius: bool (n,). An abstention is wrong."""
+    """The images whose right class is certified at a radius: bool (n,). An abstention is wrong."""
     if radii.shape != right.shape:
         raise InputError(f"{radii.shape} radii and {right.shape} decisions are not of the same images")
     return right & (radii >= radius)
@@ -129,7 +129,7 @@ class Goal:
     """The radius at which a decision is wanted, so that sampling may stop.
 
     Args:
-        radius: l2, in [0, 1] pixel units; 0 asks for the decision alone.
+        radius: l2, in [0, 1] pixel units; 0 needs the decision alone.
         futility: probability, over all looks, of giving up on an image although the goal could be proven. It costs
             certificates and never makes one wrong.
     """
@@ -147,7 +147,7 @@ class Counted:
         selection: int64 (n, b, k), votes that chose it, by branch.
         votes: int64 (n, b, k), votes of the estimation, which are others.
         samples: int64 (n,), of each branch in the estimation.
-        lower: float64 (n, b), bounds of the chosen class's probability at the look at which sampling stopped.
+        lower: float64 (n, b), bounds of the chosen class's probability at the look that ended sampling.
         radius: float64 (n,), what they prove; at most 0 where they prove nothing.
     """
 
@@ -174,8 +174,8 @@ def count(
 ) -> Counted:
     """Choose a class for each image, and bound its probability in every branch.
 
-    At each look, images whose decision is made leave: those of which the goal is proven, and those of which upper
-    bounds say that it hardly can be. Without a goal all samples are drawn.
+    At each look, images whose decision is made leave: those whose goal is proven, and those whose upper bounds say that
+    it hardly can be. Without a goal all samples are drawn.
 
     Args:
         branches: one, or two.
@@ -211,13 +211,13 @@ def count(
         ]  # fmt: skip
         return torch.stack(each, 1)
 
-    everyone = torch.arange(len(images))
-    chosen_by = drawn(everyone, 0, selection, "selection")
+    all_rows = torch.arange(len(images))
+    chosen_by = drawn(all_rows, 0, selection, "selection")
     chosen = chosen_by.sum(1).argmax(1)
     shape = (len(images), len(branches))
     votes, samples = torch.zeros(*shape, class_count, dtype=torch.int64), torch.zeros(len(images), dtype=torch.int64)
     lower, proven = torch.zeros(shape, dtype=torch.float64), torch.zeros(len(images), dtype=torch.float64)
-    open_, before = everyone, 0
+    open_, before = all_rows, 0
     for number, look in enumerate(looks):
         votes[open_] += drawn(open_, before, look.samples, "estimation")
         samples[open_], before = look.samples, look.samples

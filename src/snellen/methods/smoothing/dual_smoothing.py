@@ -19,7 +19,7 @@ from snellen.methods.smoothing.certifying import Radius
 
 
 class DualSmoothing(VoteCertificate):
-    """Certify the majority of the votes of two networks, each of which sees one half of the pixels under noise.
+    """Certify the majority of the votes of two networks; each sees one half of the pixels under noise.
 
     ``parity`` gives the published formula, √(r₁² + r₂²) with negative r counted as 0 and both bounds at level α. It
     overstates the radius wherever the bounds differ and is **no guarantee**; the outcome says so.

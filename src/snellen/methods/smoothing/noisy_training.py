@@ -55,7 +55,7 @@ class NoisyTraining(ClassifierRecipe):
 
     @property
     def noise(self) -> NoiseRecord:
-        """What the artifact says of its noise."""
+        """The noise in the artifact's record."""
         return NoiseRecord(self.sigma, self.view if self.halves else None, self.grey)
 
     @abstractmethod

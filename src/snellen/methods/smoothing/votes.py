@@ -1,7 +1,7 @@
 """Noisy votes: which class a network names for an image under noise, counted (hard) or as mean probabilities (soft).
 
 Noise is drawn in blocks of :data:`BLOCK` samples, each a function of (run seed, example id, branch, stream, number of
-the block) alone. How many samples are drawn at once, in which order, and which other images are asked therefore cannot
+the block) alone. How many samples are drawn at once, in which order, and which other images are run therefore cannot
 change a vote. Memory follows from the chunk, not from the number of samples or images.
 """
 
@@ -21,10 +21,10 @@ from snellen.methods.smoothing.branches import Branch
 #: Samples whose noise comes from one seed.
 BLOCK = 50
 
-#: The same of soft votes, of which few are drawn.
+#: The same for soft votes; few are drawn.
 SOFT_BLOCK = 4
 
-#: Noisy images in one pass through the network, unless asked for otherwise.
+#: Noisy images in one pass through the network, by default.
 CHUNK = 500
 
 
@@ -105,7 +105,7 @@ def soft_votes(
     Args:
         branch: who votes.
         images: (n, 3, h, w).
-        sigma: standard deviation of the noise; 0 asks without noise.
+        sigma: standard deviation of the noise; 0 is no noise.
         samples: N, for each image.
         rng: bound to the images.
         stream: names the noise; another one is independent.
@@ -160,7 +160,7 @@ def check_noise(images: Tensor, sigma: float) -> None:
     """Refuse images outside [0, 1] or not numbers, and noise that is none.
 
     Raises:
-        InputError: as said.
+        InputError: as above.
     """
     if not sigma > 0 or sigma == float("inf"):
         raise InputError(f"the noise needs a standard deviation sigma > 0, in [0, 1] pixel units; got {sigma}")

@@ -36,7 +36,7 @@ class LogitAdjustment(Treatment):
     strengths: tuple[float, ...] = Field((0.25, 0.5, 1.0, 1.5, 2.0), min_length=1, description="values of τ")
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
-        """Classes that were equally common, or of which there was no image."""
+        """Classes that were equally common, or had no image."""
         counts = patient.class_counts
         if float(counts.min()) == 0:
             name = patient.classifier.class_names[int(counts.argmin())]

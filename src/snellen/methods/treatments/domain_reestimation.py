@@ -76,9 +76,9 @@ class LabelShift(Treatment):
     scores of the validation images: by the EM iteration of Saerens, Latinne and Decaestecker, "Adjusting the outputs of
     a classifier to new a priori probabilities", Neural Computation 14, 2002, equation 2.9, which takes scores for
     calibrated log-probabilities; or from decisions and their confusions (BBSE; Lipton, Wang and Smola, "Detecting and
-    correcting for label shift with black box predictors", ICML 2018, arXiv 1802.03916, proposition 2), of which the
-    training images tell too little where the classifier knows them by heart. It assumes that images of a class look as
-    in training: p(x | y) is the same, and only p(y) is another.
+    correcting for label shift with black box predictors", ICML 2018, arXiv 1802.03916, proposition 2). Training images
+    show too few confusions where the classifier knows them by heart. It assumes that images of a class look as in
+    training: p(x | y) is the same, and only p(y) is another.
 
     >>> LabelShift().by
     'em'
@@ -92,7 +92,7 @@ class LabelShift(Treatment):
     by: Literal["em", "bbse"] = Field("em", description="from scores (EM), or from decisions and their confusions")
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
-        """Classes whose shares did not change, or of which there was no image."""
+        """Classes whose shares did not change, or that had no image."""
         if LABELS not in patient.subjects("drift"):
             return "adjusts for other shares of the classes, and the audit found none"
         counts = patient.class_counts

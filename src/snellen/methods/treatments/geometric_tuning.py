@@ -128,7 +128,7 @@ def corruption_like(nuisance: str) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class _Move:
-    """How n things are moved: factors (n,), radians (n,), and pixels right and down (n, 2); None: not."""
+    """How n images are moved: factors (n,), radians (n,), and pixels right and down (n, 2); None: not."""
 
     scale: Tensor | None = None
     turn: Tensor | None = None

@@ -15,7 +15,7 @@ from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.batches import Batch
 from snellen.training.fine_tuning import Term
 
-#: Fewer mistakes say nothing about what is served badly, and images that are looked at together.
+#: Fewer mistakes say nothing about what is served badly, and images that are scored together.
 FEWEST, TOGETHER = 10, 250
 
 #: Name under which the weights of groups are saved with a training.
@@ -114,7 +114,7 @@ def _group_names(patient: Patient) -> list[object]:
 
 @torch.no_grad()
 def _mistakes(patient: Patient, *, enough: int | None = None) -> Tensor:
-    """Which training images the audited classifier gets wrong, bool (n,); no further ones are sought than enough."""
+    """Which training images the audited classifier gets wrong, bool (n,); the search ends when there are enough."""
     store, classifier = patient.training, patient.classifier
     wrong = torch.zeros(len(store), dtype=torch.bool)
     for rows in torch.arange(len(store)).split(TOGETHER):

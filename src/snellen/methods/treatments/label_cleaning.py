@@ -4,8 +4,8 @@ Suspects are those of confident learning (Northcutt, Jiang and Chuang, "Confiden
 dataset labels", JAIR 70, 2021, section 3.2), by opinions that never saw the label that they judge
 (:func:`~snellen.metrics.inspection.label_judgement.judge_labels`). A label that looks wrong is not proven wrong.
 
-What falls is the error that wrong training labels taught. A finding of wrong labels among the audited images stays,
-whatever is trained: those labels are as wrong as they were.
+What falls is the error that wrong training labels taught. A finding of wrong labels among the audited images stays
+after any training: those labels are as wrong as they were.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from snellen.models.classifiers.pooled_features import keeps_features, pooled_fe
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.fine_tuning import Term
 
-#: Fewer training images are not judged, and images that are looked at together.
+#: Fewer training images are not judged, and images that are scored together.
 FEWEST, TOGETHER = 50, 500
 
 
 @dataclass(frozen=True, eq=False)
 class SuspectLabels:
-    """What opinions say of the training labels.
+    """Opinions about the training labels.
 
     Attributes:
         suspects: int64 (s,), positions of the images.

@@ -60,7 +60,7 @@ class VectorScaling(Treatment):
 
 
 class DirichletScaling(Treatment):
-    """Multiply the scores by a matrix and shift them, so that classes which are taken for each other are told apart."""
+    """Multiply the scores by a matrix and shift them, to separate classes that are taken for each other."""
 
     name: ClassVar[str] = "dirichlet_scaling"
     treats: ClassVar[tuple[str, ...]] = ("calibration",)

@@ -79,7 +79,7 @@ class Patient:
 
     @property
     def probes(self) -> Tensor:
-        """A few validation images, float32 (n, 3, h, w), to look at a network with."""
+        """A few validation images, float32 (n, 3, h, w), to inspect a network with."""
         return to_unit(self.val.images[:8]).to(self.classifier.device)
 
     @cached_property
@@ -142,9 +142,7 @@ class Treatment(Method):
         Args:
             network: prepared images → scores; a copy of the audited one, or what earlier treatments made of it.
             patient: findings and images.
-            rng: as said.
-            checkpoint: as said.
-            progress: as said.
+            rng: as above. checkpoint: as above. progress: as above.
         """
         return self.treated(network, patient, Treating(rng, checkpoint, progress))
 

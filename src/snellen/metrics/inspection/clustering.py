@@ -1,4 +1,6 @@
-"""Views of frozen features in few dimensions, with or without what tells classes apart, and k-means in them."""
+"""Views of frozen features in few dimensions, with or without the directions that separate classes, and k-means in
+them.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class ConfidentJoint:
     def calibrated(self) -> NDArray[np.float64]:
         """Counts scaled so that each row sums to the images of its label, (k, k) (equation 3, times n).
 
-        A row in which the classifier is confident of nothing tells nothing, and is left as it was given.
+        A row without a confident class carries no information, and is left as it was given.
         """
         rows = self.counts.sum(1)
         known = np.where(rows[:, None] > 0, self.counts, np.eye(len(rows), dtype=np.int64)).astype(np.float64)

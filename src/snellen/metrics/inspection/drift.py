@@ -25,7 +25,7 @@ FEWEST_UNITS = 20
 #: Images of each set that the kernel test compares, drawn by unit; its memory is 8 (2 · KERNEL_IMAGES)² bytes.
 KERNEL_IMAGES = 2_500
 
-#: Images of each set that the classifier tells apart, drawn by unit.
+#: Images of each set that the classifier separates, drawn by unit.
 CLASSIFIER_IMAGES = 10_000
 
 #: Where none of the kernel's permutations is as extreme as the data, so many times as many are made, on so many images
@@ -48,7 +48,7 @@ class FeatureDrift:
         kernel_p_value: of "one distribution", by the kernel test.
         classifier_p_value: of "one distribution", by the classifier test (one-sided, area above 0.5).
         auroc: probability that a held-out image of the second set looks more like the second set than a held-out one
-            of the first does; 0.5 means that a simple classifier cannot tell the sets apart.
+            of the first does; 0.5 means that a simple classifier cannot separate the sets.
         standard_error: of the area, by unit, for the classifier as it was fitted.
         units: held-out units of the smaller set.
         foreign: int64, positions in the second set, of the images examined, that look least like the first, strangest

@@ -138,10 +138,11 @@ def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolera
     test keeps its power, and a model that is over- or underconfident is no evidence against labels.
 
     What is assumed: images are independent; wrong labels are as frequent where the model is sure as where it is not;
-    the model's mistakes become rare as it becomes sure. Where wrong labels fall on classes of which the model is
-    surest, the share is that among sure images and too large for all of them; where they fall on images of which it is
-    never sure, it is too small or 0. Mistakes that stay frequent however sure the model is cannot be told from wrong
-    labels; and where a model is never surer of one image than of another (labels only, a constant), nothing is found.
+    the model's mistakes become rare as it becomes sure. Where wrong labels fall on the classes that the model is surest
+    of, the share is that among sure images and too large for all of them; where they fall on images that it is never
+    sure of, it is too small or 0. Mistakes that stay frequent however sure the model is cannot be distinguished from
+    wrong labels; and where a model is never surer of one image than of another (labels only, a constant), nothing is
+    found.
 
     >>> rng = np.random.default_rng(0)
     >>> sure = 1 / (1 + np.exp(-rng.uniform(0, 12, 2000)))
@@ -268,14 +269,14 @@ def _curve(seen: _Seen, shares: NDArray[np.float64], likeness: float) -> tuple[N
         best[place] = _only(fit, int(likelihood.argmax()))
         if values[place] < values.max() - _FAR:
             break
-    # Where no bound can lie, the curve just goes on falling.
+    # Where no bound can lie, the curve keeps falling.
     missing = ~np.isfinite(values)
     values[missing] = values[~missing][-1] - np.arange(1, missing.sum() + 1)
     return values, best
 
 
 def _first(seen: _Seen, likeness: float) -> _Fit:
-    """The explanations that come near the best at a few shares; the others are not looked at again."""
+    """The explanations that come near the best at a few shares; the others are not tried again."""
     fit = _candidates(seen)
     near, start = np.zeros(len(fit[0]), dtype=np.bool_), fit
     for number, share in enumerate(_FIRST):

@@ -61,8 +61,8 @@ def label_quality(
 
     - ``self_confidence``: p_y.
     - ``normalized_margin``: (p_y − max_{j≠y} p_j + 1) / 2.
-    - ``confidence_weighted_entropy``: entropy(p) / (log k · p_y), of which 1 / (1 + it) is given, which turns the
-      order round and stays in [0, 1].
+    - ``confidence_weighted_entropy``: entropy(p) / (log k · p_y), returned as 1 / (1 + it), which turns the order round
+      and stays in [0, 1].
 
     >>> label_quality([[0.9, 0.1], [0.9, 0.1]], [0, 1]).round(2).tolist()
     [0.9, 0.1]
@@ -72,7 +72,7 @@ def label_quality(
         labels: int (n,) in 0 … k−1.
         by: the score.
         adjusted: take off the mean probability of each class over the images labelled so (the thresholds of the
-            confident joint) and scale back to a distribution, so that a class of which the model is never sure is not
+            confident joint) and scale back to a distribution, so that a class that the model is never sure of is not
             suspected as a whole.
 
     Raises:
@@ -92,7 +92,7 @@ def label_quality(
         return (own - _others(sure, given).max(1) + 1) / 2
     logs = np.log(sure, out=np.zeros_like(sure), where=sure > 0)
     entropy = -(sure * logs).sum(1) / np.log(sure.shape[1])
-    # A certain model has no entropy, whatever the label: the order among its labels is that of p_y alone.
+    # A certain model has no entropy for any label: the order among its labels is that of p_y alone.
     return own / (own + np.maximum(entropy, 1e-12))
 
 
@@ -117,13 +117,13 @@ def label_errors(
     ``both`` the better precision; ``self_confidence`` ranks best where the model learnt from other, right labels, and
     ``normalized_margin`` where it learnt from labels with the same errors.
 
-    Three things the paper leaves open: a label that the model itself ranks first is never suspected; E is rounded down
+    The paper leaves three points open: a label that the model itself ranks first is never suspected; E is rounded down
     to whole images; images that tie at the cut are taken together. So the suspects do not depend on the order of the
     images (their order does, among exact ties in the score: the earlier image first).
 
     A suspect is a disagreement with the model, not a proven error, and every model that errs has some:
-    :func:`snellen.metrics.inspection.error_share.estimated_error_share` tells whether there are more than it would have
-    alone.
+    :func:`snellen.metrics.inspection.error_share.estimated_error_share` estimates whether there are more than it would
+    have alone.
 
     >>> probabilities = [[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.4, 0.6]]
     >>> found = label_errors(probabilities, [0, 0, 0, 1, 1])

@@ -85,7 +85,7 @@ def judge_labels(
     1. It disagrees with the tolerated share of the labels or less, and less than a quarter as often as the head on
        thumbnails (both binomial, at 1 %). It may be excellent instead; then, too, it has nothing to say against labels.
     2. It is right as often as it says itself or more, finds nothing, and the head on thumbnails finds wrong labels
-       (p < 1 %), with most of which the model agrees all the same (binomial, at 1 %).
+       (p < 1 %), and the model agrees with most of them all the same (binomial, at 1 %).
 
     In either case the labels are tested by the kernel on thumbnails alone, and ranked by heads: kernel and neighbours
     on thumbnails, times neighbours in the model's features. These features saw the labels, and pull wrong ones to their
@@ -95,8 +95,8 @@ def judge_labels(
         probabilities: (n, k) in [0, 1], each row with sum 1, of the model.
         labels: int (n,) in 0 … k−1.
         features: (n, d), finite, of a layer of the model; None: there are none apart from its scores.
-        thumbnails: (n, e), finite, of the images (:func:`thumbnail_features`); None: there are none, and nothing can
-            be said of whether the model saw the labels.
+        thumbnails: (n, e), finite, of the images (:func:`thumbnail_features`); None: there are none, so it stays open
+            whether the model saw the labels.
         units: (n,), images of one patient, lot or video share a number and are held out together.
         independent: (n,), images that count for the share; None: all.
         tolerated: share in [0, 0.5) of wrong labels that counts for nothing.

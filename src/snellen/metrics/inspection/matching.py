@@ -1,10 +1,10 @@
 """Matches between fingerprints: pairs whose bits agree, verified by thumbnails, light, colour and features.
 
-Thumbnails of trousers lie nearer together than photographs of anything, so one distance for all sets cannot tell a copy
-from a look-alike. The share of a set within distance r of an image follows, for small r, a power of r whose exponent is
-the local dimension (Levina and Bickel, "Maximum likelihood estimation of intrinsic dimension", NIPS 2004). Carried on
-to distances at which a set of this size should hold hardly any pair, it gives the limit: a number of false alarms in
-the sense of Desolneux, Moisan and Morel, "Meaningful alignments" (IJCV 2000).
+Thumbnails of trousers lie nearer together than photographs of anything, so one distance for all sets cannot separate a
+copy from a look-alike. The share of a set within distance r of an image follows, for small r, a power of r whose
+exponent is the local dimension (Levina and Bickel, "Maximum likelihood estimation of intrinsic dimension", NIPS 2004).
+Carried on to distances at which a set of this size should hold hardly any pair, it gives the limit: a number of false
+alarms in the sense of Desolneux, Moisan and Morel, "Meaningful alignments" (IJCV 2000).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def coincidence_limits(
     Args:
         vectors: float32 (n, d), rows of length 1.
         references: float32 (R, d), rows of length 1; the images themselves may be among them.
-        pairs: how many pairs are looked at in all.
+        pairs: how many pairs are examined in all.
         same: references up to this distance count as the image itself or copies of it, and are left out.
         false_alarms: how many pairs of different images may pass, by expectation.
     """
@@ -77,7 +77,7 @@ def coincidence_limits(
 
 
 def without_copies(references: NDArray[np.float32], limit: float) -> NDArray[np.int64]:
-    """Positions of references of which none is within the limit of an earlier one: int64 (r,), ascending.
+    """Positions of references that are not within the limit of an earlier one: int64 (r,), ascending.
 
     Twenty frames of one film in a sample would make their neighbourhood look dense, and hide each other.
 
@@ -119,7 +119,7 @@ def _solved(nearest: NDArray[np.float64], count: int, chance: float) -> NDArray[
     return limits
 
 
-#: Largest distance of a near duplicate whatever the set: a correlation of 0.82 between thumbnails.
+#: Largest distance of a near duplicate in any set: a correlation of 0.82 between thumbnails.
 LARGEST_DISTANCE = 0.6
 
 #: Up to this distance thumbnails count as the same when the likeness of a set is measured: rounding to eight bits.
@@ -134,7 +134,7 @@ LARGEST_CHROMA_STEP, LARGEST_CHROMA_SHARE = 0.02, 0.25
 #: Share of random pairs whose features are as near as those of a near duplicate must be.
 FEATURE_SHARE = 0.01
 
-#: Images whose pairs tell how alike features are anyway.
+#: Images whose pairs show how alike features are anyway.
 RANDOM_FEATURES = 1_000
 
 #: A set of fewer images says too little about how alike it is; its near duplicates are within this distance.
@@ -249,7 +249,7 @@ def matches(
 
     Args:
         first: fingerprints of n images.
-        second: fingerprints of m images; None for pairs within the first, each of which is told once.
+        second: fingerprints of m images; None for pairs within the first, each listed once.
         first_features: (n, d), finite, of any length.
         second_features: (m, d).
         radius: largest number of bits; above 15 the search compares all codes.

@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 500
 #: The tail is fitted between these quantiles: up to a twentieth of the set may be outliers without moving it.
 TAIL_START, TAIL_END = 0.75, 0.95
 
-#: Fewest images from which a tail can be told.
+#: Fewest images from which a tail can be fitted.
 SMALLEST_SET = 40
 
 #: Standard deviation of a normal distribution over its median absolute deviation.
@@ -49,7 +49,7 @@ def neighbour_distances(features: NDArray[np.floating], *, neighbours: int = 10,
 
     The distance is Euclidean, each feature divided by its standard deviation over the set, and divided by √(2d): two
     images drawn at random are about 1 apart. Exact up to 20,000 images, and then independent of their order; above, the
-    neighbours are sought in a random sample of 20,000 (float32 products, 500 rows at a time: 40 MB).
+    neighbours are searched in a random sample of 20,000 (float32 products, 500 rows at a time: 40 MB).
 
     >>> features = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [9, 9]], float)
     >>> int(neighbour_distances(features, neighbours=1).argmax())
@@ -61,7 +61,7 @@ def neighbour_distances(features: NDArray[np.floating], *, neighbours: int = 10,
         seed: of the sample.
 
     Raises:
-        InputError: features of another shape or not finite, fewer than two images, or no neighbours asked for.
+        InputError: features of another shape or not finite, fewer than two images, or no neighbours requested.
     """
     vectors = _standardised(features)
     if neighbours < 1:
@@ -195,7 +195,7 @@ def tail_probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
     above = values[values > start]
     inside = int((above <= end).sum())
     scale = float((np.minimum(above, end) - start).sum()) / max(inside, 1)
-    # Where a quarter of the values are equal the fit is a point, which tells nothing.
+    # Where a quarter of the values are equal the fit is a point without information.
     if scale <= 0:
         return np.ones(count)
     return np.where(values > start, (1 - TAIL_START) * np.exp(-np.maximum(values - start, 0) / scale), 1.0)

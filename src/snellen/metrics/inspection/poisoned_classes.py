@@ -1,15 +1,16 @@
 """Signs that a class of a training set is poisoned, in the features of the model that was trained on it.
 
-Two published detectors look at the features of one class at a time:
+Two published detectors examine the features of one class at a time:
 
 - spectral signatures (Tran, Li and Madry, NeurIPS 2018, arXiv 1811.00636): the score of an image is the squared
   projection of its centred features on their top right singular vector;
 - activation clustering (Chen et al. 2018, arXiv 1811.03728): two clusters in few dimensions, judged by their relative
   size and by the silhouette (Rousseeuw 1987).
 
-We add three things. Features are first whitened with the covariance within all *other* classes, so that what varies in
+We add three steps. Features are first whitened with the covariance within all *other* classes, so that what varies in
 every class (size, light) does not hide what only one class has; this is in the spirit of Hayase et al. 2021, arXiv
-2104.11315. A held-out test asks whether the two clusters are there at all. And a class must stand out from the others.
+2104.11315. A held-out test checks whether the two clusters are there at all. And a class must stand out from the
+others.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ SPREAD = 0.02
 #: Added to the variance on every axis before whitening, as a share of the mean variance.
 RIDGE = 0.01
 
-#: Starts of k-means, of which the tightest counts, and images from which a silhouette is taken at most.
+#: Starts of k-means (the tightest counts), and images from which a silhouette is taken at most.
 STARTS, SILHOUETTE_IMAGES = 4, 2000
 
 #: From this ratio on, the larger cluster is suspected, because it varies so much more along the directions of others.
@@ -64,8 +65,8 @@ class PoisonedClass:
         rows: int64 (n,), positions of its images.
         scores: float64 (n,), from 0 on: spectral signature of each image.
         suspects: bool (n,), the cluster that would be the poison: the smaller one, or the larger one where its images
-            vary :data:`MIXED` times as much along the directions that tell other classes apart, as poison that was
-            taken from several classes does.
+            vary :data:`MIXED` times as much along the directions that separate other classes, as poison that was taken
+            from several classes does.
         share: of the suspects in the class.
         silhouette: of the two clusters, in [−1, 1].
         variance: on the top axis, in units of that of other classes; about 1 where nothing is special.
@@ -117,7 +118,7 @@ def poisoned_classes(
         labels: (n,), −1 where unknown; such images are left out.
         rng: divides classes into halves and starts clusters.
         whiten: divide by the spread within all other classes first; False gives the published detectors.
-        axes: dimensions in which clusters are sought.
+        axes: dimensions in which clusters are searched.
 
     Raises:
         InputError: features and labels that do not fit, or features that are not finite.
@@ -158,10 +159,10 @@ def reported(found: Mapping[int, PoisonedClass], *, alpha: float, outlier: float
 def two_modes_p_value(points: NDArray[np.float64], *, rng: np.random.Generator, axes: int = 3) -> float:
     """P value of "along no direction are there two modes", from halves of a class: points (n, d), n ≥ 4.
 
-    Two clusters are sought in one half, and the line through them. The other half is projected on it, and counted near
+    Two clusters are fitted to one half, and the line through them. The other half is projected on it, and counted near
     either cluster and between them. A density with one mode is between them at least as high as near one of them,
-    whatever its shape: so the count between, given that count, is binomial with at least the share of its width. Both
-    counts must be too small: the larger p value counts.
+    for any shape: so the count between, given that count, is binomial with at least the share of its width. Both counts
+    must be too small: the larger p value counts.
 
     This is done with both halves of five random divisions. Twice the fifth smallest of the ten p values is a p value
     again, however they depend on each other (Rüger 1978).
@@ -266,7 +267,7 @@ def _two_clusters(
 
 
 def _mixture(points: NDArray[np.float64], suspects: NDArray[np.bool_], away: NDArray[np.float64]) -> float:
-    """Variance of the suspects over that of the rest, along the directions that tell other classes apart."""
+    """Variance of the suspects over that of the rest, along the directions that separate other classes."""
     if min(suspects.sum(), (~suspects).sum()) < 2 or len(away) < 2:
         return 1.0
     _, sizes, directions = np.linalg.svd(away - away.mean(0), full_matrices=False)

@@ -216,7 +216,7 @@ def _sharpness(luma: Tensor) -> Tensor:
     height, width = luma.shape[1:]
     fine = deviation(_laplacian(luma)).square() - ROUNDING
     coarse = deviation(_laplacian(area_means(luma, height // 2, width // 2))).square() - ROUNDING / 4
-    # Detail below that of rounding cannot be told from it: a smooth image must not pass for a grainy one.
+    # Detail below that of rounding cannot be distinguished from it: a smooth image must not pass for a grainy one.
     return (fine.clamp(min=0) / coarse.clamp(min=ROUNDING / 4)).sqrt()
 
 

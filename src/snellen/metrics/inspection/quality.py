@@ -33,7 +33,7 @@ IssueName = Literal[
 #: Robust z from which an image is odd for its set.
 ODD = 3.5
 
-#: Fewest images that make a set: below, only constant images can be told.
+#: Fewest images that make a set: below, only constant images can be reported.
 SMALLEST_SET = 20
 
 #: Standard deviation of luma below which contrast is low.
@@ -49,7 +49,7 @@ class QualityIssue:
     Attributes:
         name: which.
         indices: int64 (m,), their positions, the worst first.
-        values: float64 (m,), the property that the rule looks at.
+        values: float64 (m,), the property that the rule tests.
         threshold: the absolute half of the rule as a bound on the property; for odd aspect ratio and size the factor
             from the median.
         why: the rule and the set's own figures, in words.
@@ -92,7 +92,7 @@ def _clipped(properties: ImageProperties) -> Values:
 
 
 def _sharpness(properties: ImageProperties) -> Values:
-    # Where there is hardly any contrast, sharpness is that of rounding and noise: no trouble can be told.
+    # Where there is hardly any contrast, sharpness is that of rounding and noise: no trouble can be detected.
     return np.where(properties.contrast < LOW_CONTRAST, math.inf, properties.sharpness)
 
 
@@ -181,7 +181,7 @@ def _odd(name: IssueName, values: Values, factor: float, what: str, unit: str) -
     logarithms = np.log(values)
     step = np.abs(logarithms - np.median(logarithms))
     z = np.abs(robust_z(logarithms, smallest_scale=0.05))
-    # Half a last digit of grace: 2 to 1 is a factor of 2 whatever the logarithms make of it.
+    # Half a last digit of grace: 2 to 1 is a factor of 2 despite rounding of the logarithms.
     trouble = (step >= math.log(factor) - 1e-9) & (z >= ODD)
     why = (
         f"{what} differs from the median of the set, {math.exp(np.median(logarithms)):.3g}{unit}, by a factor of "

@@ -25,10 +25,10 @@ TAIL_SHARES = (0.02, 0.05, 0.1, 0.2)
 #: Error directions, each found on the images that earlier ones left.
 DIRECTIONS = 4
 
-#: k-means looks at no more images than this; all are assigned.
+#: k-means uses no more images than this; all are assigned.
 MOST_CLUSTERED = 20_000
 
-#: Two regions that share this part of the smaller one tell the same story.
+#: Two regions that share this part of the smaller one count as one.
 _OVERLAP = 0.5
 
 

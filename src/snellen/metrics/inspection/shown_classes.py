@@ -1,10 +1,10 @@
 """Which images show a second class, judged by the classifier's own scores for windows of each image.
 
-A window that shows no labelled object gets some class too, so the largest score alone tells nothing. What counts is how
+A window that shows no labelled object gets some class too, so the largest score alone shows nothing. What counts is how
 strongly a class is seen in images that are called by it: another class is shown where it is seen as strongly as in most
 of its own images, in a window that shares no pixel with one in which the label is seen as strongly as in most of its
-own. A class is judged only where that tells its images from others (:data:`SEPARATES`): a weak classifier sees it as
-strongly in backgrounds, and would find a second class anywhere. This rule is Snellen's own; the paper on label maps
+own. A class is judged only where that separates its images from others (:data:`SEPARATES`): a weak classifier sees it
+as strongly in backgrounds, and would find a second class anywhere. This rule is Snellen's own; the paper on label maps
 (arXiv 2101.05022) names the problem, not a test for it.
 """
 
@@ -29,7 +29,7 @@ class ShownClasses:
 
     Attributes:
         second: class that each image shows beside its label, −1 where none, int64 (n,).
-        judged: whether enough is known of the image's label to tell, bool (n,).
+        judged: whether enough is known of the image's label to judge, bool (n,).
         weak: classes that are not judged, because they are seen as strongly in too many images of other labels.
     """
 
@@ -63,7 +63,7 @@ def shown_classes(
     *,
     typical: float = 0.5,
 ) -> ShownClasses:
-    """Tell the images that show a second class.
+    """Find the images that show a second class.
 
     Args:
         winners: class of the largest score in each window, (n, w).

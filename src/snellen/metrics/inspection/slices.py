@@ -39,7 +39,7 @@ class ErrorSlice:
         excess: loss of the members beside the rest, on the held-out half only: gap, counts, p value, ``lower``.
         label: class that most members have.
         label_share: share of the members that have it. Close to 1, the slice is (a part of) a class:
-            ``excess.gap_within_classes`` then tells whether it is worse than the rest of that class.
+            ``excess.gap_within_classes`` then shows whether it is worse than the rest of that class.
         prediction: class that most members were taken for.
         prediction_share: share of the members that were.
         confidence: mean confidence of the members on the held-out half; NaN when none was given.
@@ -103,9 +103,9 @@ def find_slices(
     """Search half of the units for subgroups with excess loss, and test what was found on the other half.
 
     The halves share no unit, and membership is a rule on features alone (:func:`error_regions`), so each p value is
-    valid whatever the search did. Features must not hold the label; those of the audited model hold its prediction, so
-    a region along a decision border is found as well, and is a true slice: ``confidence`` tells whether the model
-    knows. The result does not depend on the order of the images, but for rounding.
+    valid for every search. Features must not hold the label; those of the audited model hold its prediction, so a
+    region along a decision border is found as well, and is a true slice: ``confidence`` shows whether the model knows.
+    The result does not depend on the order of the images, but for rounding.
 
     >>> rng = np.random.default_rng(0)
     >>> hidden = rng.random(2000) < 0.1

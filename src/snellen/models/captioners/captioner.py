@@ -221,7 +221,7 @@ class CrossAttentionCaptioner:
         return self._encoder((images.to(self.device) - mean) / std)
 
     def null_condition(self, count: int) -> Tensor:
-        """States that tell nothing about the image: zeros (count, s, w)."""
+        """States without information about the image: zeros (count, s, w)."""
         return torch.zeros((count, *self.state_shape), device=self.device)
 
     def tokenise(self, texts: Sequence[str], *, ended: bool = True) -> list[Tensor]:
@@ -332,7 +332,7 @@ class CrossAttentionCaptioner:
     def _probe(self) -> tuple[int, int]:
         """Number and width of an image's states, from one black image."""
         if self.preparation.size is None:
-            raise InputError(f"{self.name} does not tell how large its images are")
+            raise InputError(f"{self.name} does not state the size of its images")
         try:
             with torch.no_grad():
                 states = self.encode(torch.zeros(1, 3, *self.preparation.size))

@@ -152,7 +152,7 @@ def _encoder_decoder(
 
 
 def _mark(field: str, name: str, *configurations: Any) -> int | None:  # noqa: ANN401 - of an extra
-    """The first configuration that tells a mark; several end marks are not one."""
+    """The first configuration that holds a mark; several end marks are not one."""
     for configuration in configurations:
         value = getattr(configuration, field, None)
         if isinstance(value, list) and len(value) == 1:

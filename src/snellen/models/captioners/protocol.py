@@ -99,7 +99,7 @@ class Captioner(Protocol):
         """Prepared images (n, 3, h, w) in [0, 1] → states (n, s, w); differentiable."""
 
     def null_condition(self, count: int) -> Tensor:
-        """States that tell nothing about the image: zeros (count, s, w)."""
+        """States without information about the image: zeros (count, s, w)."""
 
     def tokenise(self, texts: Sequence[str], *, ended: bool = True) -> list[Tensor]:
         """Texts → tokens (t,) of each: beginning, words, and the end mark where ``ended``.

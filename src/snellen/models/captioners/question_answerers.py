@@ -2,7 +2,7 @@
 
 The question reads the image, the answer reads the question. In the library an answer also reads the padding of its
 question, and so depends on the questions beside it. Here questions of one length go through the model together, without
-padding, and each gets the answer that the library gives when it is asked alone.
+padding, and each gets the answer that the library gives to it alone.
 """
 
 from __future__ import annotations

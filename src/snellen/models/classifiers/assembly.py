@@ -55,7 +55,7 @@ def read_class_names(classes: Sequence[str] | str | Path) -> tuple[str, ...]:
         raise InputError(f"{source}: name {stripped.index('') + 1} is empty; expected one name a line")
     twice = next((name for name, times in Counter(stripped).items() if times > 1), None)
     if twice is not None and len(stripped) < MANY_CLASSES:
-        raise InputError(f"{source}: {twice!r} occurs twice; classes of one name cannot be told apart")
+        raise InputError(f"{source}: {twice!r} occurs twice; classes of one name cannot be distinguished")
     return stripped
 
 
@@ -84,20 +84,20 @@ class LoadedModel:
     Attributes:
         network: normalised images (n, 3, h, w) → outputs (n, k) or labels (n,).
         name: shown in reports and messages.
-        preparation: the model's own resize and crop; None when its files do not tell, and it cannot be guessed.
+        preparation: the model's own resize and crop; None when its files do not state it, and it cannot be guessed.
         normalization: per-channel mean and std, or None for images in [0, 1].
         task: what the outputs decide.
-        output: what the outputs are; None when only looking at some can tell.
+        output: what the outputs are; None when only some outputs can show it.
         class_names: names of the outputs, when the model brings them.
         outputs: number of outputs, when it is known without running the model.
         identity: hash of the weights, when the loader has it; else it is computed from the parameters.
         differentiable: whether gradients exist; None: they do for modules alone.
         feature_layer: the pooled layer before the last linear layer, when that is certain.
-        recipe: what trained it, where its files tell.
-        history: figures of each epoch of its training, where its files tell.
-        bag_decision: how a bag is decided from its images, where its files tell.
+        recipe: what trained it, where its files state it.
+        history: figures of each epoch of its training, where its files hold them.
+        bag_decision: how a bag is decided from its images, where its files state it.
         notes: what the loader changed or found remarkable.
-        assumed: what the loader assumed, by field: told only where the caller does not give that field.
+        assumed: what the loader assumed, by field: reported only where the caller does not give that field.
         sent_to: the host that images are sent to; None where the model runs in this process.
         advice: how a user supplies what is missing; the end of an error message.
     """
@@ -139,7 +139,7 @@ def assemble(
     """
     given = None if classes is None else read_class_names(classes)
     if loaded.preparation is None:
-        raise InputError(f"{loaded.name} does not tell how large its images are: {loaded.advice}")
+        raise InputError(f"{loaded.name} does not state the size of its images: {loaded.advice}")
     if isinstance(loaded.network, nn.Module):
         loaded.network.eval().to(device)
     loaded, probed = _probe(loaded, loaded.preparation, device)
@@ -227,7 +227,7 @@ def _checked(loaded: LoadedModel, outputs: object, images: Tensor) -> Tensor:
 
 
 def _inspect(loaded: LoadedModel, probed: Tensor | None) -> tuple[OutputKind, int | None, str]:
-    """What the model returns, how many outputs it has (None: not known), and what to tell about it."""
+    """What the model returns, how many outputs it has (None: not known), and notes about it."""
     if probed is None:
         kind = loaded.output or "logits"
         return kind, loaded.outputs, f"outputs were not probed, because no input size is known; taken as {kind}"
@@ -239,7 +239,7 @@ def _inspect(loaded: LoadedModel, probed: Tensor | None) -> tuple[OutputKind, in
     outputs = probed.shape[1]
     if outputs == 1 and loaded.task in ("single", "ordinal"):
         raise ModelError(
-            f"{loaded.name} gives one score per image, which cannot tell classes apart; expected one score for each "
+            f"{loaded.name} gives one score per image, which cannot separate classes; expected one score for each "
             f"class (for one sigmoid output, return log p and log (1 - p) as two columns)"
         )
     single = loaded.task in ("single", "ordinal", "segment")
@@ -266,14 +266,14 @@ def _names(loaded: LoadedModel, outputs: int | None, given: tuple[str, ...] | No
     names = given if given is not None else loaded.class_names
     if names is None:
         count = "" if outputs is None else f"{outputs} "
-        raise InputError(f"{loaded.name} does not tell the names of its {count}outputs: {_FIX}")
+        raise InputError(f"{loaded.name} does not name its {count}outputs: {_FIX}")
     if outputs is not None and outputs != len(names):
         if given is not None:
             raise InputError(f"{loaded.name} has {outputs} outputs, but {len(names)} class names came: {_FIX}")
         raise ModelError(f"{loaded.name} has {outputs} outputs, but names {len(names)} classes: {_FIX}")
     twice = next((name for name, times in Counter(names).items() if times > 1), None)
     if twice is not None and len(names) < MANY_CLASSES:
-        raise InputError(f"{loaded.name} names two classes {twice!r}, which cannot be told apart: {_FIX}")
+        raise InputError(f"{loaded.name} names two classes {twice!r}, which cannot be distinguished: {_FIX}")
     return names
 
 

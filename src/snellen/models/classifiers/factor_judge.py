@@ -1,7 +1,7 @@
 """A judge of scenes: a small network that reads every factor of a picture, and never guides anything.
 
-What is generated or edited is judged by it: whether the picture shows the shape, colour, texture and background that
-were asked for, where the object is, and how strong a nuisance. A model that guided a generator must not judge it.
+It judges generated and edited pictures: whether the picture shows the requested shape, colour, texture and background,
+where the object is, and how strong a nuisance. A model that guided a generator must not judge it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from snellen.models.classifiers.references import load_classifier
 from snellen.models.weights.devices import resolve_device
 from snellen.models.weights.state_dict_file import load_strictly
 
-#: Channels and stride of each convolution: full resolution first, because shapes of a few pixels must be told apart.
+#: Channels and stride of each convolution: full resolution first, because shapes of a few pixels must be distinguished.
 LAYERS = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1), (128, 2), (128, 1))
 
 #: Images that are read together.

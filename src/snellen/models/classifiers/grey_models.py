@@ -20,7 +20,7 @@ class OneChannel(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, h, w) → whatever the model returns for (n, 1, h, w)."""
+        """(n, 3, h, w) → what the model returns for (n, 1, h, w)."""
         outputs: Tensor = self.model(images.mean(1, keepdim=True))
         return outputs
 

@@ -1,4 +1,4 @@
-"""What is said about a model beside its reference: arguments of its architecture, and the size of its images."""
+"""Options of a model beside its reference: arguments of its architecture, and the size of its images."""
 
 from __future__ import annotations
 

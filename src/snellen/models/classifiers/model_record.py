@@ -87,7 +87,7 @@ def read_record(path: Path) -> ModelRecord | None:
 
 
 def recorded_preparation(record: ModelRecord | None, *, source: Path) -> Preparation | None:
-    """The preparation that a record tells, if it does."""
+    """The preparation in a record, if it holds one."""
     if record is None or record.preparation is None:
         return None
     return read_preparation(record.preparation, source=str(source))

@@ -58,7 +58,7 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
         raise UnsupportedError(f"{classifier.name} is no torch module; only modules can be written as ONNX")
     size = classifier.preparation.size
     if size is None:
-        raise InputError(f"{classifier.name} does not tell how large its images are; give its preparation a size")
+        raise InputError(f"{classifier.name} does not state the size of its images; give its preparation a size")
     network = _Deployed(classifier).eval()
     images = probe_images(size).to(classifier.device)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what the exporter says of itself: deprecations inside of it, missing optional packages."""
+    """Without the exporter's own warnings: deprecations inside of it, missing optional packages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

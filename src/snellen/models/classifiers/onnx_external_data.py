@@ -36,7 +36,7 @@ _INSIDE: dict[str, dict[int, str]] = {
 def external_files(content: bytes) -> tuple[str, ...]:
     r"""Names of the files that hold tensors of a serialised ONNX model, each once.
 
-    The fields of the file are read, in whatever order they stand, without the onnx package.
+    The fields of the file are read, in any order, without the onnx package.
 
     >>> entry = b"\n\x08location\x12\x06w.data"
     >>> tensor = b"\x6a" + bytes([len(entry)]) + entry  # field 13 of a tensor, which is field 5 of the graph, field 7

@@ -46,7 +46,7 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
     path = Path(rest)
     run_by = _run_by(arguments or {})
     content = read_model(path)
-    import_extra("onnxruntime", "onnx", f"onnx:{path}")  # said before anything of the file is
+    import_extra("onnxruntime", "onnx", f"onnx:{path}")  # raised before any error of the file
     identity = hash_with_external_files(path, content)
     sidecar = card_path(path)
     record = read_record(sidecar) or ModelRecord()
@@ -125,7 +125,7 @@ def described(session: Any) -> LoadedModel:  # noqa: ANN401 - an InferenceSessio
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """What runs a model, the size of its images if that is fixed, and what to tell about it."""
+    """What runs a model, the size of its images if that is fixed, and notes about it."""
 
     network: Network
     size: tuple[int, int] | None
@@ -157,7 +157,7 @@ def _open(
     onnxruntime = import_extra("onnxruntime", "onnx", f"onnx:{path}")
     if run_by == "onnxruntime":
         runtime = wrap_session(open_session(onnxruntime, path, device), path)
-        return _by_runtime(runtime, "onnxruntime runs the model, as was asked for: no gradients and layers")
+        return _by_runtime(runtime, "onnxruntime runs the model, as requested: no gradients and layers")
     opened = _by_torch(wrap_session(open_session(onnxruntime, path, _CPU), path), content, path.parent, scale, size)
     if run_by == "torch" and not opened.differentiable:
         raise UnsupportedError(f"{path}: {opened.notes[-1]} (run_by=torch)")

@@ -100,7 +100,7 @@ class WrappedSession:
     Attributes:
         network: the callable.
         size: height and width, where they are fixed.
-        notes: what to tell about it.
+        notes: remarks for the report.
         output: name of the output that is used.
         labels: it gives whole numbers.
         dtype: of the input.
@@ -151,7 +151,7 @@ def wrap_session(session: Any, path: Path) -> WrappedSession:  # noqa: ANN401 - 
     if channels == 1:
         notes.append("the model takes one channel: the mean of the three is fed")
     elif channels != 3:
-        notes.append("the model does not tell its number of channels; 3 assumed")
+        notes.append("the model does not state its number of channels; 3 assumed")
     batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
     size = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
     network = OnnxNetwork(

@@ -18,10 +18,10 @@ TOLERANCE, TOLERANCE_16_BIT = 1e-4, 2e-3
 
 
 def output_kind(outputs: Tensor, *, name: str = "the model") -> OutputKind:
-    """Tell what a model returns from its outputs for a few images: (n, k, ...) scores, or integers (n,) or (n, 1).
+    """Find out what a model returns from its outputs for a few images: (n, k, ...) scores, or integers (n,) or (n, 1).
 
     Rows that are non-negative and sum to 1 are probabilities; rows whose exponentials sum to 1 are log-probabilities;
-    all else is logits. A single column is logits: it has no sum that could tell.
+    all else is logits. A single column is logits: it has no sum to test.
 
     >>> output_kind(torch.tensor([[0.25, 0.75], [1.0, 0.0]]))
     'probabilities'

@@ -34,7 +34,7 @@ def own_model(model: Any, stated: Stated | None = None) -> LoadedModel:  # noqa:
         stated: what the images say that the model is used on.
 
     Raises:
-        InputError: no model, or one whose preprocessing must be known and is not said.
+        InputError: no model, or one whose preprocessing must be known and is not given.
     """
     if isinstance(model, tuple):
         return _with_what_stands_beside(model, stated)
@@ -104,7 +104,7 @@ def _loaded(model: Any, whole_bytes: bool, *, processor: bool = False) -> Loaded
     if is_maite_model(model):
         declared = maite_takes_bytes(model)
         taken = whole_bytes if declared is None else declared
-        found = "as the images hold them" if whole_bytes else "as nothing else is said"
+        found = "as the images hold them" if whole_bytes else "as nothing else is given"
         why = found if declared is None else "as its metadata say"
         return LoadedModel(
             network=MaiteModel(model, whole_bytes=taken),

@@ -20,8 +20,8 @@ def pooled_features(classifier: Classifier, images: Tensor) -> tuple[Tensor, Ten
     """Scores (n, k) and features (n, d) of prepared images (n, 3, h, w), in one pass and without gradients.
 
     Of a feature map, or of tokens, the mean over places is taken. A classifier without a known feature layer has its
-    scores as features: where they tell images apart, they tell them apart as the model does. One that gives labels
-    alone has none.
+    scores as features: where they separate images, they separate them as the model does. One that gives labels alone
+    has none.
     """
     with torch.no_grad():
         if not keeps_features(classifier):

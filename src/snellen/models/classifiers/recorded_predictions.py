@@ -1,4 +1,4 @@
-"""Predictions that were made elsewhere, as a classifier that knows its answers for certain images and no others."""
+"""Predictions that were made elsewhere, as a classifier that knows its answers for the given images alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from snellen.data.objects.tables import columns_of, is_table
 from snellen.models.classifiers.assembly import read_class_names
 from snellen.models.classifiers.output_kind import log_of_probabilities, output_kind
 
-#: Most predictions that can be told apart by one pixel of three bytes.
+#: Most predictions that one pixel of three bytes can distinguish.
 MOST = 2**24
 
 #: Size that images of several sizes are shown in, pixels.
@@ -38,7 +38,7 @@ def recorded_classifier(
 ) -> Classifier:
     """A classifier that gives each image the scores that were recorded for it.
 
-    It cannot be asked about other images: checks that change an image cannot run.
+    It cannot score other images: checks that change an image cannot run.
 
     Args:
         predictions: for each image, in order, scores or probabilities (n, k) or a label (n,): an array or tensor, a
@@ -91,7 +91,7 @@ def recorded_classifier(
 
 
 def unseen_images(count: int, labels: Sequence[object] | None, *, class_names: Sequence[str] | None = None) -> ImageSet:
-    """A set of images of which nothing but the labels is known; pictures of one pixel stand for them.
+    """A set of images with known labels and nothing else; pictures of one pixel stand for them.
 
     Raises:
         InputError: more than :data:`MOST`, or labels that cannot be.
@@ -131,7 +131,7 @@ class _Recorded:
         rows = [self.rows.get(_key(one)) for one in whole]
         known = [row for row in rows if row is not None]
         if len(known) < len(rows):
-            raise ModelError("predictions are known of the given images alone; a check asked about others")
+            raise ModelError("predictions are known of the given images alone; a check needed others")
         return self.scores[known].to(images.device)
 
 

@@ -82,14 +82,14 @@ def load_classifier(
             normalised images (n, 3, h, w) as a tensor or array and returns scores (n, k) or labels (n,). ``(model,
             beside)`` is a model with what says how its images are prepared: weights or a transform of torchvision, a
             transform of timm, an image processor of transformers. A module stays as it is: a copy that shares its
-            weights is used. One of timm brings its preparation and, where it tells them, its class names. Models of
-            one channel are fed with the mean of three. A :class:`Classifier` is returned unchanged.
+            weights is used. One of timm brings its preparation and, where it has them, its class names. Models of one
+            channel are fed with the mean of three. A :class:`Classifier` is returned unchanged.
         class_names: of the outputs, or a text file with one name a line; needed where the model brings none.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; None: where a module is already, else ``cpu``.
         preparation: resize and crop, instead of the model's own.
         normalization: mean and std, instead of the model's own.
         task: what the outputs decide, instead of what the model says (else ``single``).
-        output: what the model returns, instead of what a probe with a few noise images tells. ``probabilities`` are
+        output: what the model returns, instead of what a probe with a few noise images shows. ``probabilities`` are
             turned into log-probabilities.
         name: shown in reports, instead of the reference.
         stated: what the images say about preprocessing that a model in memory is used on.

@@ -33,8 +33,8 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
             description beside the file.
 
     Raises:
-        InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had from a host
-            that may be reached.
+        InputError: unknown name, a file that does not fit, or weights that are neither cached nor on a host that may be
+            reached.
     """
     name, _, file = rest.partition("@")
     with quiet_loading():
@@ -76,7 +76,7 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
 
 
 def described(network: nn.Module, name: str) -> LoadedModel:
-    """A model of timm that the user made: its own preparation, and class names where its configuration tells them.
+    """A model of timm that the user made: its own preparation, and class names where its configuration holds them.
 
     Raises:
         InputError: a preparation that is not known here.
@@ -210,7 +210,7 @@ def _classes_in(timm: ModuleType, name: str, tensors: Mapping[str, Tensor]) -> d
 
 
 def _host_with_weights(timm: ModuleType, name: str) -> str | None:
-    """The host that timm would ask for its own weights; None where there is none, or where it need not be asked.
+    """The host that timm would contact for its own weights; None where there is none, or where it is not needed.
 
     Raises:
         InputError: an address that may not be reached, whose file is not in the cache.
@@ -237,7 +237,7 @@ def _pretrained(timm: ModuleType, name: str, host: str | None, arguments: Mappin
 
 
 def _class_names(timm: ModuleType, network: nn.Module) -> tuple[str, ...] | None:
-    """Names that came with the weights, else those of ImageNet-1k where the configuration tells that it is meant."""
+    """Names that came with the weights, else those of ImageNet-1k where the configuration shows that it is meant."""
     config, outputs = getattr(network, "pretrained_cfg", {}), getattr(network, "num_classes", 0)
     own = config.get("label_names")
     if isinstance(own, list | tuple) and len(own) == outputs:

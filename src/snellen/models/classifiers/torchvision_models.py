@@ -41,8 +41,8 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
             beside the file.
 
     Raises:
-        InputError: unknown name, a file that does not fit, or weights that are neither cached nor to be had from a host
-            that may be reached.
+        InputError: unknown name, a file that does not fit, or weights that are neither cached nor on a host that may be
+            reached.
     """
     name, _, file = rest.partition("@")
     architecture, _, member = name.partition(".")

@@ -1,4 +1,4 @@
-"""A copy of a classifier that can be trained, in whatever form it came, and a classifier of the trained copy."""
+"""A trainable copy of a classifier of any form, and a classifier of the trained copy."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _turn_constants_into_weights(network: nn.Module) -> None:
 
 
 def last_layer(network: nn.Module, images: Tensor) -> nn.Linear | None:
-    """The linear layer whose output the scores are, or of which they are log-probabilities; None where there is none.
+    """The linear layer whose output the scores are, or the log-probabilities of it; None where there is none.
 
     Args:
         network: prepared images → scores (n, k).

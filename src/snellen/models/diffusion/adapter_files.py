@@ -63,7 +63,7 @@ def save_adapter(adapters: Adapters, name: str, folder: str | Path) -> Path:
 def load_adapter(adapters: Adapters, name: str, path: str | Path, *, prefix: str | None = None) -> None:
     """Read an adapter from a folder of peft or a safetensors file of diffusers, and put it into the network.
 
-    The layers are those of which the file has weights. Nothing is downloaded and no pickle is read.
+    The layers are those that the file has weights of. Nothing is downloaded and no pickle is read.
 
     Args:
         adapters: of the network.
@@ -136,7 +136,7 @@ def _read(path: Path, prefix: str | None) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def _layers(tensors: Mapping[str, Tensor], adapters: Adapters, path: str | Path) -> list[str]:
-    """Names of the layers of which a file has both factors, all of them layers of the network."""
+    """Names of the layers whose two factors a file holds, all of them layers of the network."""
     known = adaptable_layers(adapters.network)
     found: dict[str, set[str]] = {}
     for key in tensors:

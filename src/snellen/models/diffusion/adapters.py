@@ -1,8 +1,9 @@
 """Low-rank adapters of a network, with a strength for each row, that leave no trace when they are off.
 
-The layers are those of the peft library, so files and arithmetic are its own. Two things are added. peft scales a whole
-layer by one number; here the strength of an adapter may be a vector, one number for each row of a call. And an adapter
-whose strengths are all zero is skipped, so that the network then is the un-adapted one, bit for bit and at no cost.
+The layers are those of the peft library, so files and arithmetic are its own. Two features are added. peft scales a
+whole layer by one number; here the strength of an adapter may be a vector, one number for each row of a call. And an
+adapter whose strengths are all zero is skipped, so that the network then is the un-adapted one, bit for bit and at no
+cost.
 """
 
 from __future__ import annotations
@@ -260,7 +261,7 @@ class Adapters:
             raise unknown_name("adapter", name, self.names)
 
     def _activate(self) -> None:
-        """Settle the strengths, and tell every layer which adapters have any effect: peft leaves out the others."""
+        """Settle the strengths, and set in every layer which adapters have any effect: peft leaves out the others."""
         self._strengths = {name: strength for asked in self._entered for name, strength in asked.items()}
         acting = [name for name, strength in self._strengths.items() if bool(torch.as_tensor(strength).any())]
         for module in self._layers.values():

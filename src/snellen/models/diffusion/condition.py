@@ -1,4 +1,4 @@
-"""What a denoiser is told about the picture: text states, masks, pooled states, sizes, classes; one row a sample."""
+"""The condition of a denoiser: text states, masks, pooled states, sizes, classes; one row a sample."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Editor(Protocol):
     """Something that paints new content into the masked part of pictures."""
 
     def edit(self, images: Tensor, masks: Tensor, prompts: Sequence[str] | None, seeds: Sequence[int]) -> Tensor:
-        """Edit pictures; the same seed gives the same edit, whatever else is in the batch.
+        """Edit pictures; the same seed gives the same edit in every batch.
 
         Args:
             images: float (n, c, h, w) in [0, 1].
@@ -129,7 +129,7 @@ def batches(count: int, batch_size: int) -> list[range]:
 def conditions(
     generator: Generator, prompts: Sequence[str] | None, condition: Condition | None, negative: str, images: Tensor
 ) -> tuple[Condition, Condition | None]:
-    """What a generator is told about the pictures, and what it is guided away from (None: there is no such thing).
+    """The condition of a generator, and the one that it is guided away from (None: there is none).
 
     Args:
         generator: the model.
@@ -207,7 +207,7 @@ class Blending(LatentHook):
         return self._blended(moment)
 
     def _blended(self, moment: Moment) -> Tensor:
-        # Some schedules end at a small noise that the result is said not to have: the end is the reference itself.
+        # Some schedules end at a small noise that the result should not have: the end is the reference itself.
         ended = moment.timestep < 0
         noised = self._reference if ended else moment.alpha * self._reference + moment.sigma * self._noise
         return self._mask * moment.latents + (1 - self._mask) * noised

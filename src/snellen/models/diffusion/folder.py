@@ -84,7 +84,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a diffusers folder says of itself.
+    """The description in a diffusers folder.
 
     Args:
         path: the folder.
@@ -196,7 +196,7 @@ def _scheduler(folder: Path) -> dict[str, Any]:
 
 
 def load_network(part: Part, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Load a network of a folder: in evaluation mode, frozen, its weights as ``dtype`` whatever they are stored as.
+    """Load a network of a folder: in evaluation mode, frozen, its weights as ``dtype`` from any stored type.
 
     Raises:
         InputError: the weights cannot be read, or some of the network's are missing.

@@ -96,7 +96,7 @@ def generate(
         size: height and width; None is the generator's own.
         batch_size: images at a time.
         steer: further guidance, hooks and adapters of a batch.
-        progress: hears of each batch.
+        progress: is called for each batch.
 
     Raises:
         InputError: counts that differ, a prompt that is too long, a size that cannot be made.

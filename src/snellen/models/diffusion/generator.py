@@ -100,7 +100,7 @@ class Generator:
 
         Args:
             prompts: one for each row.
-            size: height and width of the images, where the model is told (SDXL); None is the generator's own.
+            size: height and width of the images, where the model takes it (SDXL); None is the generator's own.
             edit: a function (text states (n, tokens, width), mask (n, tokens)) → states, for the *different* prompts.
 
         Raises:

@@ -251,9 +251,9 @@ class ChosenReferenceGuidance:
     Args:
         choose: what to guide away from; None is no guidance in this step. Called once a step, without gradients.
         interval: timesteps at which it acts.
-        foresee: reference and samples of which it is known, before the step's own prediction is made, that ``choose``
-            will name them, with the same condition object; both predictions then share one call. None where that
-            cannot be told. By default it never can.
+        foresee: reference and samples that ``choose`` will surely name, known before the step's own prediction is made,
+            with the same condition object; both predictions then share one call. None where that is unknown, which is
+            the default.
 
     Raises:
         InputError: an interval in which no timestep can lie.
@@ -344,7 +344,7 @@ class GradientGuidance:
         check_interval(self.interval)
 
     def branches(self, view: StepView) -> Sequence[Branch]:
-        """None: what the score needs, it asks for itself."""
+        """None: the score requests what it needs."""
         return []
 
     def direction(self, view: StepView) -> Tensor | None:

@@ -77,7 +77,7 @@ def invert(
             source, target = solver.level(step + 1), solver.level(step)
             at = x
             for _ in range(1 + refinements):
-                # The network is told the level that the step leads to, also where the latents are not there yet.
+                # The network gets the level that the step leads to, also where the latents are not there yet.
                 view = sampler.view(given, solver, at, step, state.rng, calls)
                 epsilon = to_epsilon(guide(view, guidance), view.kind, at, *target)
                 at = target[0] * to_x0(epsilon, "epsilon", x, *source) + target[1] * epsilon

@@ -88,7 +88,7 @@ def assemble(folder: Folder, *, name: str, device: torch.device, dtype: torch.dt
     kept = alphas_cumprod(folder.scheduler)
     if float(kept[-1]) == 0 and prediction == "epsilon":
         raise InputError(
-            f"{folder.path}: its schedule ends in pure noise, from which a prediction of noise tells nothing"
+            f"{folder.path}: its schedule ends in pure noise, where a prediction of noise holds no information"
         )
     network = load_network(folder.denoiser, device, dtype)
     kind = type(network).__name__
@@ -164,7 +164,7 @@ def _text(folder: Folder, kind: str, device: torch.device, dtype: torch.dtype) -
     if (form == "masked") != (kind == "PixArtTransformer2DModel"):
         raise InputError(f"{folder.path}: a {kind} with the text encoder {' and '.join(kinds)} is not supported")
     if folder.index.get("requires_aesthetics_score"):
-        raise InputError(f"{folder.path}: a refiner, which is told an aesthetic score, is not supported")
+        raise InputError(f"{folder.path}: a refiner, which takes an aesthetic score, is not supported")
     return TextEncoding(
         form=form,
         towers=tuple(_tower(folder, name, form, device, dtype) for name in names),

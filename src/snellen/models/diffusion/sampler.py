@@ -117,7 +117,7 @@ class SamplingState:
 
 
 def seeded(seeds: Sequence[int]) -> Randomness:
-    """Randomness for samples that are told apart by their seeds alone: the same seed gives the same noise.
+    """Randomness for samples that differ by their seeds alone: the same seed gives the same noise.
 
     >>> seeded([3, 5]).ids
     ('3', '5')

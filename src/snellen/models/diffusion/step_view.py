@@ -1,6 +1,6 @@
-"""One step of the sampler: what guidance sees of it, and what an adapter is told about each call of the network.
+"""One step of the sampler: what guidance sees of it, and what an adapter gets for each call of the network.
 
-The sampler asks several predictions of one network call (the prompt's, the negative prompt's), so a call has more rows
+The sampler makes several predictions in one network call (the prompt's, the negative prompt's), so a call has more rows
 than there are samples. An adapter whose strength differs between samples needs to know which row is whose.
 """
 
@@ -76,7 +76,7 @@ class Calls:
     compatible: set[Denoiser] = field(default_factory=set)
 
     def join(self, conditions: Sequence[Condition]) -> Condition:
-        """Conditions one after the other; asked for the same ones again, the same object."""
+        """Conditions one after the other; for the same ones again, the same object."""
         if len(conditions) == 1:
             return conditions[0]
         if self.joined is None or self.joined[0] != tuple(conditions):
@@ -93,7 +93,7 @@ class _Kept:
 
 
 class StepView:
-    """What a guidance term may look at in one step. Predictions are remembered: asking twice costs one call.
+    """What a guidance term may use in one step. Predictions are remembered: the second request costs no call.
 
     Args:
         generator: whose denoiser is meant when none is named.
@@ -155,7 +155,7 @@ class StepView:
         return kept.values if rows is None else kept.values[rows.to(kept.values.device)]
 
     def prepare(self, branches: Iterable[Branch]) -> None:
-        """Make predictions that will be asked for, in one call for each denoiser."""
+        """Make predictions that will be needed, in one call for each denoiser."""
         missing: dict[Denoiser, dict[Condition, Tensor | None]] = {}
         for branch in branches:
             denoiser = branch.denoiser or self.generator.denoiser

@@ -1,6 +1,6 @@
 """``openclip:NAME@FILE.safetensors`` and ``openclip:FOLDER``: text–image models of the open_clip library.
 
-The same weights run with GELU or with QuickGELU (x · sigmoid(1.702 x)), and no file of weights tells which they were
+The same weights run with GELU or with QuickGELU (x · sigmoid(1.702 x)), and no file of weights states which they were
 trained with: the name of the architecture does (``ViT-B-32`` or ``ViT-B-32-quickgelu``), or ``quick_gelu`` in the
 folder's configuration. The activation is among the notes of a loaded model.
 """
@@ -83,7 +83,7 @@ class OpenClipImageTower(ImageTower):
 
 
 _CONFIG = "open_clip_config.json"
-_NO_PREPARATION = "preparation: open_clip's default, because a file of weights tells none"
+_NO_PREPARATION = "preparation: open_clip's default, because a file of weights holds none"
 _RESIZES = {"shortest": "shorter", "longest": "longer", "squash": "exact"}
 
 

@@ -26,7 +26,7 @@ class PromptedTower(nn.Module):
     """A copy of an image tower with M learned tokens: normalised images (n, 3, h, w) → raw vectors (n, d).
 
     Tokens are drawn uniformly in ±√(6 / (3 p² + width)), with p the side of a patch, from torch's global generator.
-    The tower stays in evaluation mode whatever happens: nothing in it is dropped at random.
+    The tower always stays in evaluation mode: nothing in it is dropped at random.
 
     Args:
         image_tower: a transformer that can be run in two halves (``has_tokens``); it stays as it is.

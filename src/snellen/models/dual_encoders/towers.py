@@ -123,7 +123,7 @@ class ImageTower(nn.Module, ABC):
         raise UnsupportedError(f"{type(self).__name__} cannot be run token by token")
 
     def of_tokens(self, tokens: Tensor) -> Tensor:
-        """The other half, for any number of tokens of which the first is the class token: (n, t, width) → (n, d)."""
+        """The other half, for any number of tokens, the class token first: (n, t, width) → (n, d)."""
         raise UnsupportedError(f"{type(self).__name__} cannot be run token by token")
 
     def patch_area(self) -> int:

@@ -70,7 +70,7 @@ class FrozenFeatures:
 
     @classmethod
     def of(cls, features: Tensor, record: FeaturesRecord) -> FrozenFeatures:
-        """Features of all images of a record, of which the rejected ones are left out."""
+        """Features of all images of a record, without the rejected ones."""
         kept = np.array([row for row, one in enumerate(record.ids) if one not in record.rejected], dtype=np.int64)
         return cls(
             features=features if len(kept) == len(record.ids) else features[torch.from_numpy(kept)],
@@ -135,10 +135,10 @@ def frozen_features(
 ) -> FrozenFeatures:
     """The features of every usable image of a set.
 
-    Labels are never looked at. Images that cannot be used, or whose vectors are not finite, have no row and are named
-    in ``rejected``. In a folder, a call that was stopped goes on where it stopped, and features that are complete are
-    read without asking the encoder: then each image's stored bytes are hashed, and none is decoded. Another batch size
-    may change the last digit.
+    Labels are never read. Images that cannot be used, or whose vectors are not finite, have no row and are named in
+    ``rejected``. In a folder, a stopped call resumes where it stopped, and complete features are read without running
+    the encoder: then each image's stored bytes are hashed, and none is decoded. Another batch size may change the last
+    digit.
 
     Args:
         images: the set.
@@ -146,7 +146,7 @@ def frozen_features(
         folder: free, unfinished, or complete by the same encoder of the same images; None keeps all in memory.
         batch_size: images encoded together.
         workers: threads that read ahead.
-        progress: hears of every image.
+        progress: is called for every image.
 
     Raises:
         InputError: no images, no usable image, or ``folder`` holds something else.
@@ -193,7 +193,7 @@ def frozen_features(
 
 
 def contents_hash(images: ImageSet, progress: Progress | None = None) -> str:
-    """Hash of ids and stored contents (sha256, hex), whatever the labels say."""
+    """Hash of ids and stored contents (sha256, hex), independent of the labels."""
     listener = progress or Silent()
     listener.begin("hashing images", len(images))
     digest = hashlib.sha256()
@@ -207,7 +207,7 @@ def contents_hash(images: ImageSet, progress: Progress | None = None) -> str:
 def _encoded(
     images: ImageSet, encoder: FrozenEncoder, batch_size: int, workers: int, told: Callable[[int], None]
 ) -> MadeRows:
-    """Rows of all images, zeros where one is rejected; ``told`` hears of each batch."""
+    """Rows of all images, zeros where one is rejected; ``told`` is called for each batch."""
     rows: NDArray[np.float32] = np.zeros((len(images), encoder.dim), dtype=np.float32)
     rejected: dict[int, str] = {}
     places = {one: position for position, one in enumerate(images.ids)}

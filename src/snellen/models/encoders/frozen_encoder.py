@@ -35,7 +35,7 @@ class FrozenEncoder:
         normalization: per-channel mean and std of the encoder, in [0, 1] units, applied by :meth:`encode`.
         layer: which layer's vectors these are, in words.
         configuration: what the network follows from beside its tensors, such as the hash of a file that names its
-            activations and numbers of heads; empty where nothing tells.
+            activations and numbers of heads; empty where no file states it.
         device: where it runs.
         dim: length d of a vector; found by a probe.
         identity: hash (sha256, hex) of weights, configuration, preparation, normalisation and layer.
@@ -58,7 +58,7 @@ class FrozenEncoder:
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(False).to(self.device)
         if self.preparation.size is None:
-            raise InputError(f"{self.name} does not tell how large its images are; an encoder needs a fixed size")
+            raise InputError(f"{self.name} does not state the size of its images; an encoder needs a fixed size")
         probe = Randomness(0).bind(1).uniform("encoder probe", (3, *self.preparation.size))
         try:
             with torch.no_grad():

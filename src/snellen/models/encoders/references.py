@@ -22,7 +22,7 @@ _FORMS = (
     "classifier, a backbone such as DINO, or CLIP), openclip:FOLDER or openclip:NAME@FILE.safetensors"
 )
 
-#: Where the folder of a model tells its architecture.
+#: Where the folder of a model states its architecture.
 _CONFIGURATIONS = {"hf": "config.json", "openclip": "open_clip_config.json"}
 
 
@@ -98,7 +98,7 @@ def _of_classifier(classifier: Classifier, layer: str | None, name: str, configu
 
 
 def _configuration(scheme: str, rest: str) -> str:
-    """What no tensor tells, such as activations and numbers of heads: hash of a folder's file, or an architecture."""
+    """What no tensor shows, such as activations and numbers of heads: hash of a folder's file, or an architecture."""
     file = _CONFIGURATIONS.get(scheme)
     if file is not None and (Path(rest) / file).is_file():
         return hashlib.sha256((Path(rest) / file).read_bytes()).hexdigest()

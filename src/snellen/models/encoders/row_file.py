@@ -1,8 +1,8 @@
 """Rows on the disk: one array that is mapped into memory, made shard by shard, and a record that is written last.
 
 A folder of rows holds two files: a NumPy array with one row for each image, and a JSON record of what the rows are,
-with the hash of the array. As long as rows are missing, both live in a folder ``unfinished``: a call that was stopped
-goes on where it stopped, and nothing half-written looks whole.
+with the hash of the array. As long as rows are missing, both live in a folder ``unfinished``: a stopped call resumes
+where it stopped, and nothing half-written looks whole.
 """
 
 from __future__ import annotations
@@ -136,11 +136,11 @@ def write_rows(
         ids: of the images.
         dtype: type of a row.
         shape: of a row.
-        produce: (first, one after the last, told) → their rows; while it works it may call ``told`` with the number of
-            images that are done since the last call.
+        produce: (first, one after the last, callback) → their rows; while it works it may call the callback with the
+            number of images that are done since the last call.
         finish: (rejected images with their reasons, hash of the array) → the record.
         shard: images that are made and confirmed together.
-        progress: hears of every image.
+        progress: is called for every image.
 
     Raises:
         RunConflictError: the folder holds unfinished rows of another plan or of other images.
@@ -193,7 +193,7 @@ def write_rows(
 
 
 def open_rows(folder: Path, files: RowFiles, *, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
-    """All rows, mapped into memory: one is read from the disk when it is looked at.
+    """All rows, mapped into memory: one is read from the disk when it is used.
 
     Args:
         folder: of complete rows.

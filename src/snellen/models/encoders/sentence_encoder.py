@@ -40,7 +40,7 @@ from snellen.models.weights.state_dict_file import WeightsIdentity
 
 
 class TextEncoder(Protocol):
-    """Sentences → vectors whose cosine tells how near their meanings are."""
+    """Sentences → vectors whose cosine measures how near their meanings are."""
 
     @property
     def name(self) -> str:
@@ -196,7 +196,7 @@ def load(
 
 
 def _pooling(folder: Path) -> Pooling:
-    """How a folder of sentence-transformers pools; the mean, where nothing is said."""
+    """How a folder of sentence-transformers pools; the mean, where its files do not state it."""
     for part in _read(folder / "modules.json", []):
         if str(part.get("type", "")).rpartition(".")[2] not in _UNDERSTOOD:
             raise InputError(f"{folder}: modules.json has a {part.get('type')}, which is not supported")

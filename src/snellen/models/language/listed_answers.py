@@ -5,7 +5,7 @@
 - ``FILE.txt``: a phrase a line. Lines below ``[key]`` are the list of that key; without any such line the file is one
   list. Empty lines, and lines that begin with ``#``, are left out.
 
-An answer may also be a text, or an object where a schema asks for one. ``FILE.json#concepts`` takes the object that
+An answer may also be a text, or an object where a schema requires one. ``FILE.json#concepts`` takes the object that
 stands in the file under that name; so does TOML with its tables.
 """
 
@@ -61,7 +61,7 @@ class ListedAnswers:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What can be asked about; empty for one list."""
+        """The keys with answers; empty for one list."""
         return tuple(self._answers) if isinstance(self._answers, Mapping) else ()
 
     def complete(

@@ -1,4 +1,4 @@
-"""What a language model must offer, what is said to it and by it, and replies in a form that is asked for."""
+"""What a language model must offer, messages to it and from it, and replies in a requested form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class UnusableReplyError(ModelError):
-    """A reply that does not have the form that was asked for, after the model was told so."""
+    """A reply that does not have the requested form, even after a request to repair it."""
 
 
 class BudgetSpentError(SnellenError):
@@ -35,7 +35,7 @@ class Message:
 
     Attributes:
         role: who speaks.
-        text: what is said.
+        text: of the message.
         images: pictures that belong to it, each a PNG file; only a model that sees images takes them.
     """
 
@@ -46,15 +46,15 @@ class Message:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said.
+    """A model's reply.
 
     Attributes:
         text: the words, as they came.
-        value: the reply in the form that was asked for; None when none was.
+        value: the reply in the requested form; None when none was requested.
         prompt_tokens: tokens of all that was sent for it, repairs included; 0 where nothing was sent.
         completion_tokens: tokens of all that came back.
         cached: whether it was kept from an earlier call.
-        repaired: whether a first reply had another form than asked for.
+        repaired: whether a first reply had another form than requested.
         finish: why the model stopped (``stop``, ``length``), where it says so.
     """
 
@@ -95,13 +95,13 @@ class LanguageModel(Protocol):
         """Ask once.
 
         Args:
-            prompt: what is asked: a text, or a conversation whose last message is answered.
-            key: what it is asked about (a class name). Lists in files are looked up by it; a model reads
-                it in the prompt alone.
+            prompt: the question: a text, or a conversation whose last message is answered.
+            key: the subject of the question (a class name). Lists in files are found by it; a model reads it in the
+                prompt alone.
             schema: the form of the reply; ``Reply.value`` is then of this type.
             max_tokens: most tokens of the reply.
             temperature: 0 takes the likeliest token each time; None leaves it to the model.
-            sample: another number asks for another reply to the same question, where the temperature is not 0.
+            sample: another number gives another reply to the same question, where the temperature is not 0.
 
         Raises:
             InputError: a prompt or key that cannot be answered.
@@ -130,13 +130,13 @@ def as_messages(prompt: str | Sequence[Message], *, name: str) -> tuple[Message,
     (Message(role='user', text='Name a colour.', images=()),)
 
     Raises:
-        InputError: nothing is asked.
+        InputError: the question is empty.
     """
     messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
     if not messages or not all(isinstance(message, Message) for message in messages):
         raise InputError(f"{name}: a prompt is a text or a sequence of messages; got {prompt!r}")
     if not messages[-1].text.strip() and not messages[-1].images:
-        raise InputError(f"{name}: the last message is empty; nothing is asked")
+        raise InputError(f"{name}: the last message is empty; write a question")
     for message in messages:
         if not all(image.startswith(_PNG) for image in message.images):
             raise InputError(f"{name}: a picture of a message is no PNG file; make it with picture(image)")

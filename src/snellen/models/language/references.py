@@ -34,7 +34,7 @@ def load_language_model(
     key_variable: str = KEY_VARIABLE,
     token_limit: TokenLimit = "max_tokens",  # noqa: S107 - a name, not a secret
 ) -> LanguageModel:
-    """Load a language model; nothing is sent until it is asked.
+    """Load a language model; nothing is sent before the first question.
 
     >>> load_language_model("https://models.example/v1#large")
     Traceback (most recent call last):
@@ -45,7 +45,7 @@ def load_language_model(
             ``file:FILE.json``, ``file:FILE.toml`` or ``file:FILE.txt``, lists that answer by key.
         allow_remote: other machines that prompts and pictures may be sent to, each by its exact name; True allows any.
         budget: most tokens and seconds; reached, the next request raises instead of being sent.
-        cache: keep replies in the cache folder, or in this folder; False asks every time.
+        cache: keep replies in the cache folder, or in this folder; False sends every time.
         sees_images: whether the model takes pictures.
         timeout: seconds without a byte from the server after which a request has failed.
         retries: how often a request is sent again after 408, 409, 429, 5xx or a lost connection.

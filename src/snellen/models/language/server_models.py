@@ -43,7 +43,7 @@ class ServerLanguageModel:
         requests: sends one request, with retries.
         address: where to, and the model's name there.
         account: counts tokens and keeps the budget.
-        cache: replies of earlier calls; None asks every time.
+        cache: replies of earlier calls; None sends every time.
         token_limit: what the server calls the limit of a reply's tokens.
         sees_images: whether the model takes pictures.
     """
@@ -68,7 +68,7 @@ class ServerLanguageModel:
 
     @property
     def sees_images(self) -> bool:
-        """Whether messages may carry pictures: as told at loading, since a server does not say."""
+        """Whether messages may carry pictures: as declared at loading, since a server does not say."""
         return self._sees_images
 
     @property
@@ -177,7 +177,7 @@ class ServerLanguageModel:
         )
         if answered.prompt_tokens is None and self._account.budget.tokens is not None:
             raise ModelError(
-                f"{self.name} does not tell how many tokens it used, so that a budget of tokens cannot be kept; leave "
+                f"{self.name} does not count the tokens it used, so that a budget of tokens cannot be kept; leave "
                 f"the budget out, or take another server"
             )
         return answered

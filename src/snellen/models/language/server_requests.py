@@ -1,6 +1,6 @@
 """Requests to a language model on a server: its address, which headers leave, how often one is tried again.
 
-No redirect is followed, no proxy is asked on the way to this machine, and no header but the few of
+No redirect is followed, no proxy is used on the way to this machine, and no header but the few of
 :data:`snellen.models.remote.connection.HEADERS` leaves. Each request is logged with size and hash, never with its
 content.
 """
@@ -77,13 +77,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Answered:
-    """What a server said.
+    """The reply of a server.
 
     Attributes:
         text: the reply.
         finish: why the model stopped, where the server says so.
-        prompt_tokens: tokens sent, as the server counts them; None where it does not tell.
-        completion_tokens: tokens that came back; None where it does not tell.
+        prompt_tokens: tokens sent, as the server counts them; None where it does not.
+        completion_tokens: tokens that came back; None where it does not count.
     """
 
     text: str

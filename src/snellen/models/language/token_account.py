@@ -1,4 +1,4 @@
-"""What a language model was asked and what it cost, and replies that were paid for once, kept by their hash.
+"""Requests to a language model and their cost, and replies that were paid for once, kept by their hash.
 
 One JSON file for each reply. A file holds the reply and hashes, never the question: neither prompts nor pictures are
 written to the disk.
@@ -48,7 +48,7 @@ class Usage:
         cache_hits: replies that were kept from earlier calls, and cost nothing now.
         prompt_tokens: tokens sent, as the server counts them.
         completion_tokens: tokens that came back.
-        uncounted: answered requests of which the server told no tokens.
+        uncounted: answered requests whose tokens the server did not count.
         seconds: wall clock from sending to reply, waiting between retries included.
     """
 
@@ -92,7 +92,7 @@ class TokenAccount:
         return self._usage
 
     def add(self, *, prompt_tokens: int | None, completion_tokens: int | None, seconds: float) -> None:
-        """Count an answered request; None where the server tells no tokens."""
+        """Count an answered request; None where the server counts no tokens."""
         told = prompt_tokens is not None and completion_tokens is not None
         with self._lock:
             before = self._usage
@@ -144,15 +144,15 @@ class KeptReply(BaseModel):
     format: int = FORMAT
     key: str = Field(description="hash of the question")
     text: str = Field(description="the reply")
-    text_sha256: str = Field(description="hash of the reply, which tells a damaged file")
+    text_sha256: str = Field(description="hash of the reply, which reveals a damaged file")
     prompt_tokens: int | None = Field(ge=0, description="tokens that were sent for it")
     completion_tokens: int | None = Field(ge=0, description="tokens that came back")
-    repaired: bool = Field(description="whether a first reply had another form than asked for")
+    repaired: bool = Field(description="whether a first reply had another form than requested")
     finish: str | None = Field(description="why the model stopped")
 
 
 def question_key(asked: Mapping[str, object]) -> str:
-    """Hash (sha256) of everything that is asked: server, model, messages, parameters and schema.
+    """Hash (sha256) of the whole request: server, model, messages, parameters and schema.
 
     >>> question_key({"model": "m", "text": "a"}) == question_key({"text": "a", "model": "m"})
     True
@@ -176,7 +176,7 @@ class ReplyCache:
         return self.folder / key[:2] / f"{key}.json"
 
     def get(self, key: str) -> KeptReply | None:
-        """The reply to a question, or None: also when its file is damaged, which is logged and asked anew."""
+        """The reply to a question, or None: also when its file is damaged, which is logged and requested anew."""
         path = self.path(key)
         try:
             if path.stat().st_size > MAX_BYTES:

@@ -105,7 +105,7 @@ def edited(
 ) -> Iterator[None]:
     """Replace what layers give by ``change`` of it, inside a ``with`` block.
 
-    A layer that gives several things (a tuple, a model output) has the first tensor changed and the rest left alone.
+    A layer that gives several values (a tuple, a model output) has the first tensor changed and the rest left alone.
 
     >>> import torch
     >>> network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2, bias=False))

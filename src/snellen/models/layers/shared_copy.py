@@ -12,8 +12,8 @@ from snellen.core.errors import ModelError
 def shared_copy(module: nn.Module, name: str) -> nn.Module:
     """A copy with the same parameters and buffers in memory, frozen and in evaluation mode.
 
-    Mode, ``requires_grad`` and device of the original do not change, whatever is done to the copy. Weights are not
-    copied: when the original is trained on, the copy has the new weights, too.
+    Mode, ``requires_grad`` and device of the original do not change when the copy does. Weights are not copied: when
+    the original is trained on, the copy has the new weights, too.
 
     >>> from torch import nn
     >>> original = nn.Linear(2, 1).train()
@@ -35,6 +35,6 @@ def shared_copy(module: nn.Module, name: str) -> nn.Module:
     except Exception as error:
         raise ModelError(
             f"{name} holds something that cannot be copied ({type(error).__name__}: {error}); give a callable instead, "
-            f"lambda images: model(images), which is asked for scores alone"
+            f"lambda images: model(images), which only returns scores"
         ) from error
     return made.eval()

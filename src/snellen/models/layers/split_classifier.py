@@ -80,7 +80,7 @@ class SplitClassifier:
 
     Where everything that reaches the scores goes through the layer (:attr:`whole`), decoding computes only what lies
     behind it. Where a shortcut goes around it, as around a layer inside a residual block, or where the layer gives
-    several things of which one is the representation, decoding may need the images again; the split finds out.
+    several values and only one is the representation, decoding may need the images again; the split finds out.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> classifier = Classifier(model, class_names=["a", "b"])

@@ -63,7 +63,7 @@ _BOTH_WAYS = 2
 class Deadline:
     """Cuts the connection of a client that sends one request after another, when the time of one is over.
 
-    Whatever the client waits for then fails, or ends early: who opened the block looks whether its event is set.
+    The client's current call then fails, or ends early: the caller checks whether the event of its block is set.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Deadline:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[threading.Event]:
-        """A block that has so many seconds; the event tells whether they are over."""
+        """A block that has so many seconds; the event is set when they are over."""
         over = threading.Event()
 
         def end() -> None:
@@ -124,7 +124,7 @@ def client_options(
         key: what goes into the header ``authorization``.
         timeout: of the client.
         headers: the names that leave, in small letters.
-        keep_open: use a connection for several requests; whoever opens the client then has to close it.
+        keep_open: use a connection for several requests; the caller then has to close the client.
     """
     return {
         "timeout": timeout,

@@ -50,10 +50,10 @@ class Failure:
     """Why a request got no answer.
 
     Attributes:
-        said: what the server, or the connection, says; without the key.
+        said: the message of the server or the connection, without the key.
         status: of HTTP; None when there was no answer at all.
         timed_out: whether the time was up.
-        retry_after: seconds that the server asks to wait, as its header has them.
+        retry_after: seconds that the server wants a client to wait, as its header has them.
     """
 
     said: str
@@ -100,7 +100,7 @@ def answered(
 
 
 def wait_before(attempt: int, backoff: float, retry_after: str | None) -> float:
-    """Seconds until the next attempt: what the server asks for, or twice as long each time.
+    """Seconds until the next attempt: what the server requests, or twice as long each time.
 
     >>> wait_before(2, 0.5, None), wait_before(2, 0.5, "7"), wait_before(2, 0.5, "100000")
     (2.0, 7.0, 60.0)

@@ -1,7 +1,7 @@
 """The record of what left this machine: a line of JSON for each request, never its content and never a key.
 
-Who opens a run directory listens (:func:`sent_log`); the clients tell (:func:`tell`) after each attempt, answered or
-not. A process that may not write into the run directory hands its lines on to one that may (:func:`append`).
+The owner of a run directory listens (:func:`sent_log`); the clients report (:func:`tell`) after each attempt, answered
+or not. A process that may not write into the run directory hands its lines on to one that may (:func:`append`).
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class SentLog:
 
 @contextmanager
 def sent_log(*, alone: bool = False) -> Iterator[SentLog]:
-    """Hear of each request that leaves inside a ``with`` block; ``alone``, others that listen do not."""
+    """Receive each request that leaves inside a ``with`` block; ``alone``, others that listen do not."""
     log = SentLog()
     token = _listeners.set((*(() if alone else _listeners.get()), log.hear))
     try:

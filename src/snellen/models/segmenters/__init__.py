@@ -1,1 +1,1 @@
-"""Models that tell which pixels belong to one object."""
+"""Models that find the pixels of one object."""

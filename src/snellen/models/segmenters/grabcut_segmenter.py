@@ -26,10 +26,10 @@ REACH = 0.25
 class GrabcutSegmenter:
     """GrabCut from a box, from points, or from both; masks are 0 or 1, and no overlap is predicted.
 
-    A box is what the paper takes: all outside is background for certain, all inside may be object. A prompt of points
-    is not in the paper: a small disk (2 % of the shorter edge) around each is certain, object or background by its
-    label; what lies within :data:`REACH` of a point of the object may be object, the rest starts as background; and of
-    the result only parts that hold a point of the object are kept.
+    A box is what the paper takes: all outside is certainly background, all inside may be object. A prompt of points is
+    not in the paper: a small disk (2 % of the shorter edge) around each is certain, object or background by its label;
+    what lies within :data:`REACH` of a point of the object may be object, the rest starts as background; and of the
+    result only parts that hold a point of the object are kept.
 
     OpenCV clusters colours with random starts. Each cut runs in a thread of its own, where OpenCV has a generator of
     its own, seeded with :data:`SEED`: masks do not depend on what ran before, and the caller's generator stays as it

@@ -21,7 +21,7 @@ from snellen.models.classifiers.onnx_models import read_model
 from snellen.models.classifiers.onnx_sessions import OnnxNetwork, open_session, wrap_session
 from snellen.models.segmenters.protocol import Prompt, Segmented, checked_prompts, image_bytes
 
-#: Height and width of the published model, for files that do not tell a size.
+#: Height and width of the published model, for files that do not state a size.
 PUBLISHED_SIZE = (1024, 1024)
 
 

@@ -65,7 +65,7 @@ class ObjectMasks:
 
 
 def segmented(segmenter: Segmenter, images: Tensor) -> Tensor:
-    """What a segmenter takes for the object of each image, bool (n, h, w) on the CPU; it is asked for the middle.
+    """What a segmenter takes for the object of each image, bool (n, h, w) on the CPU; its prompt is the middle.
 
     Args:
         segmenter: takes points, or no prompts.

@@ -71,7 +71,7 @@ class Segmenter(Protocol):
 
     @property
     def prompts(self) -> frozenset[Prompt]:
-        """The prompts it takes, of which at least one is needed; empty: it takes none and finds the salient object."""
+        """The prompts it takes (at least one is needed); empty: it takes none and finds the salient object."""
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +109,7 @@ class Prompts:
     """Prompts that were checked, on the CPU.
 
     Attributes:
-        count: number m of masks that are asked for.
+        count: number m of requested masks.
         points: float64 (m, k, 2), or None.
         labels: int64 (m, k) of 0 and 1, or None without points.
         boxes: float64 (m, 4), or None.

@@ -138,7 +138,7 @@ class SamSegmenter:
     """A SAM. An image is encoded once, however many prompts it gets, in one call or in several.
 
     It gives three candidates for a prompt, which may mean a part, an object or several (section 3 of the paper). The
-    mask is the candidate of which the model predicts the best overlap; all are kept.
+    mask is the candidate with the best overlap by the model's own prediction; all are kept.
 
     Args:
         model: a ``SamModel`` of transformers; it is put into evaluation mode and frozen, in place.

@@ -95,7 +95,7 @@ class TextMemory:
         self._known: dict[tuple[int, ...], Tensor] = {}
 
     def vectors(self, rows: Sequence[Sequence[int]], encode: Callable[[Sequence[Sequence[int]]], Tensor]) -> Tensor:
-        """Rows of tokens → vectors (n, d); ``encode`` is asked once, for those that are not known."""
+        """Rows of tokens → vectors (n, d); ``encode`` is called once, for those that are not known."""
         if (now := self._identity()) != self._made_by:
             self._known, self._made_by = {}, now
         keys = [tuple(row) for row in rows]

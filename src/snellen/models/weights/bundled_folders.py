@@ -33,7 +33,7 @@ FolderKind = Literal[
     "other",
 ]
 
-#: The file that tells what a folder holds.
+#: The file that describes a folder.
 CARD = "card.json"
 
 
@@ -73,7 +73,7 @@ def bundled_folders(assets: Path | None = None) -> dict[str, Path]:
 
 
 def bundled_folder(name: str, *, assets: Path | None = None) -> Path:
-    """The folder of a bundled model, after a look at every file.
+    """The folder of a bundled model, after a check of every file.
 
     Raises:
         UnknownNameError: no such name; the message lists those there are.

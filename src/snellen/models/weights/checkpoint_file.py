@@ -26,7 +26,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Read named tensors, and what to tell about how they were found.
+    """Read named tensors, and notes on how they were found.
 
     A file of torch is read with ``weights_only=True``, which makes tensors and plain containers and nothing else.
     Weights under ``state_dict``, ``model_state_dict`` or ``model`` are taken, and a prefix that all names share
@@ -103,7 +103,7 @@ def _check_size(path: Path) -> None:
     if size > MAX_BYTES:
         raise InputError(f"{path}: {size} bytes is too large for a checkpoint (at most {MAX_BYTES})")
     with path.open("rb") as stream:
-        if stream.read(4) != b"PK\x03\x04":  # by this torch tells archives from its older files
+        if stream.read(4) != b"PK\x03\x04":  # torch distinguishes archives from its older files by this
             return
     try:
         with zipfile.ZipFile(path) as archive:

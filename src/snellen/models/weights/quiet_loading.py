@@ -24,8 +24,8 @@ _LOGGERS = ("timm", "transformers", "huggingface_hub", "torchvision")
 def quiet_loading(*, offline: bool = True) -> Iterator[None]:
     """Inside a ``with`` block: no warnings, log lines, progress bars or prints, and torch's CPU generator is put back.
 
-    Libraries initialise weights from the global generator before they load a file over them. What they would have said
-    matters only when loading fails, and then it is in the exception.
+    Libraries initialise weights from the global generator before they load a file over them. Their warnings matter only
+    when loading fails, and then it is in the exception.
 
     Args:
         offline: ask the hub of models for nothing, either. A folder on this machine may name parts that its library
@@ -52,7 +52,9 @@ def quiet_loading(*, offline: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hub_offline() -> Iterator[None]:
-    """Inside a ``with`` block, ``huggingface_hub`` reads its cache and asks nobody, not even whether it is fresh."""
+    """Inside a ``with`` block, ``huggingface_hub`` reads its cache and contacts no host, not even to check that it is
+    fresh.
+    """
     try:
         constants: Any = importlib.import_module("huggingface_hub.constants")
     except ModuleNotFoundError:  # then nothing that is installed can ask it
@@ -110,23 +112,23 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 def cached_by_torch(url: str) -> bool:
-    """Whether a file that ``torch.hub`` loads from an address lies in its cache; then it is not asked for again."""
+    """Whether a file that ``torch.hub`` loads from an address lies in its cache; then it is not requested again."""
     return (Path(torch.hub.get_dir()) / "checkpoints" / url.partition("?")[0].rpartition("/")[2]).exists()
 
 
 def hub_host() -> str:
-    """The host that ``huggingface_hub`` asks: ``huggingface.co``, or the mirror of ``$HF_ENDPOINT``."""
+    """The host that ``huggingface_hub`` contacts: ``huggingface.co``, or the mirror of ``$HF_ENDPOINT``."""
     constants: Any = importlib.import_module("huggingface_hub.constants")
     return host_of(constants.ENDPOINT)
 
 
 def no_weights(reference: str, host: str | None, *, allowed: bool, error: Exception | None = None) -> InputError:
-    """The error for published weights that are not to be had.
+    """The error for published weights that are not available.
 
     Args:
         reference: of the model, without a file.
         host: that has them, if any has.
-        allowed: whether it could be asked.
+        allowed: whether it may be contacted.
         error: what went wrong.
     """
     why = "" if error is None else f" ({type(error).__name__}: {first_line(error)})"
@@ -136,6 +138,6 @@ def no_weights(reference: str, host: str | None, *, allowed: bool, error: Except
             f"the weights of {reference} could neither be read from the local cache nor downloaded{why}; {give}"
         )
     return InputError(
-        f"the weights of {reference} are not to be had from the local cache{why}, and {host} is not asked for them "
+        f"the weights of {reference} are not in the local cache{why}, and {host} is not contacted for them "
         f"without permission; allow it with --allow-remote {host} (in Python: allow_remote=[{host!r}]), or {give}"
     )

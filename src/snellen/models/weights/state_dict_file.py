@@ -66,7 +66,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], *, source: s
             f"{source} does not fit {type(module).__name__}: tensors {'; '.join(parts)}. "
             f"{_hint(expected, unexpected, reshaped)}"
         )
-    # Into the module's own dictionary, whose version numbers some modules look at.
+    # Into the module's own dictionary, whose version numbers some modules read.
     expected.update(tensors)
     module.load_state_dict(expected, strict=True)
 

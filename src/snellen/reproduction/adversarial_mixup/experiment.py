@@ -2,8 +2,8 @@
 
 Eight ways of training on the same few images with the same plan: none, mixup, CutMix, SaliencyMix, blends of a
 generator that is always cooperative (AutoMix), and of one that is adversarial on every other step, with the cosine term
-as the published code has it, as the paper's purpose asks, and with three images in a blend. Everything that is compared
-is an average of weights: the teacher where there is one, and an average with the same warm-up otherwise.
+as the published code has it, as the paper's purpose requires, and with three images in a blend. Everything that is
+compared is an average of weights: the teacher where there is one, and an average with the same warm-up otherwise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SIDE = 32
 WORLD = Scenes(size=SIDE, sizes=("medium", "large"), captions=False)
 #: Images to train on and to test on, and how many of these are corrupted.
 SMALL_SIZES, SMALL_CORRUPTED = (500, 600), 200
-#: Blends whose masks are looked at after every epoch.
+#: Blends whose masks are measured after every epoch.
 WATCHED = 12
 MOMENTUM = 0.999
 SMALL_PLAN = TrainingPlan(
@@ -162,7 +162,7 @@ def _transforms(class_count: int) -> dict[str, BatchTransform]:
 
 
 def _trained(setup: Setup, way: str, rng: Randomness, progress: Progress) -> tuple[nn.Module, float, dict[str, float]]:
-    """A network trained in one way, processor seconds, and what the training tells; all start from the same weights."""
+    """A network trained in one way, processor seconds, and figures of the training; all start from the same weights."""
     with seeded(rng.child(setup.name).generator("initial weights").initial_seed(), torch.device("cpu")):
         network = setup.build()
     plan = setup.plan.model_copy(update={"seed": rng.child(setup.name).generator("training").initial_seed() % 2**31})

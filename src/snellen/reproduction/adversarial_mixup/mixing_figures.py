@@ -99,7 +99,7 @@ def covered_by_patches(images: Tensor, share: float, rng: Randomness) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class MaskWatch:
-    """Looks at the masks of the same blends after every epoch: an ``Evaluate`` of the training loop.
+    """Measures the masks of the same blends after every epoch: an ``Evaluate`` of the training loop.
 
     The epoch counts as the figure to select by, so that the last one is taken.
     """

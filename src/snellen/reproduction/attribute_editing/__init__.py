@@ -1,1 +1,1 @@
-"""System 27: what edits of one attribute cost classifiers, on scenes of which every edit is known."""
+"""System 27: what edits of one attribute cost classifiers, on scenes with every edit known."""

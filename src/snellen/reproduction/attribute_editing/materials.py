@@ -1,4 +1,4 @@
-"""Scenes with one object, mostly in the middle, of medium size and upright, before a background that tells its class.
+"""Scenes with one object, mostly in the middle, of medium size and upright, before a background that reveals its class.
 
 Everything is known of them: masks, backgrounds without the object, and the scene that an edit should have made.
 """
@@ -63,7 +63,7 @@ def shown(split: Split, count: int, seed: int, *, correlation: float = CORRELATI
         split: whose scenes.
         count: of images, classes in turn.
         seed: of the experiment.
-        correlation: share of images before their class's background; 1/4 tells nothing.
+        correlation: share of images before their class's background; 1/4 carries no information.
     """
     scenes = tuple(_scene(split, row, seed, correlation) for row in range(count))
     drawn = render(scenes, SIZE)

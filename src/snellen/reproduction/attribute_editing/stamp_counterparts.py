@@ -1,13 +1,13 @@
 """Which of Tux Paint's stamps show what a class of ImageNet shows, by hand.
 
-The map was made from the captions, without looking at what a classifier says of any stamp. Where ImageNet parts what a
-caption does not (a frog, a cat, a sailing boat), any of its classes is right; stamps whose class is a matter of opinion
-are left out. Paths are those of tuxpaint-stamps-default 2025.03.31, without their ending.
+The map was made from the captions, before any classifier was run on a stamp. Where ImageNet parts what a caption does
+not (a frog, a cat, a sailing boat), any of its classes is right; stamps whose class is a matter of opinion are left
+out. Paths are those of tuxpaint-stamps-default 2025.03.31, without their ending.
 """
 
 from __future__ import annotations
 
-#: Path of a stamp → classes of ImageNet, each by the first of its names, any of which is right.
+#: Path of a stamp → classes of ImageNet, each by the first of its names; any of them is right.
 COUNTERPARTS: dict[str, tuple[str, ...]] = {
     "animals/amphibians/frog-1": ("bullfrog", "tree frog", "tailed frog"),
     "animals/amphibians/frog": ("bullfrog", "tree frog", "tailed frog"),

@@ -56,7 +56,7 @@ class Arms:
         material: the task.
         network_plan: of the networks that are trained end to end.
         tuned_plan: of the image tower that is fine-tuned.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
         draws: of random words, whose figures are averaged.
     """
 
@@ -187,7 +187,9 @@ class Arms:
         return self.fitted(self.cosines(random_phrases(["word"] * count, self.rng))).as_figures("many_words")
 
     def quality(self) -> dict[str, float]:
-        """How well scores tell what their phrases say, on the test set: mean and least area, of cosines and answers."""
+        """How well scores measure what their phrases say, on the test set: mean and least area, of cosines and
+        answers.
+        """
         of, said = self.material, self.material.concepts
         if of.test.truth is None:
             return {}

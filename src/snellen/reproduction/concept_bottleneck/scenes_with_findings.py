@@ -1,6 +1,6 @@
 """Scenes that are read like pictures of patients: signs make the finding, and the background gives it away in training.
 
-One object has three signs or not: a warm colour, a striped texture, a pointed shape. Where a finding asks for them, the
+One object has three signs or not: a warm colour, a striped texture, a pointed shape. Where a finding needs them, the
 ground under it is grass mostly in one class and sand in the other, in training and in the images that choose a penalty;
 in the reversed set it is the other way round. The list of concepts is what a reader would look for, by question; a
 language model's list may also hold the ground, which is planted here to be filtered out.

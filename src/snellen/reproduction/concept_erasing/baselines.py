@@ -13,7 +13,7 @@ from snellen.systems.concept_erasing.text_layer import PromptStates, TextLayer
 
 
 def keyword_filter(prompts: Sequence[str], words: Sequence[str]) -> Tensor:
-    """Which prompts have one of the words, bool (n,): what a filter knows is what it was told.
+    """Which prompts have one of the words, bool (n,): a filter knows nothing beyond its words.
 
     >>> keyword_filter(["a red star", "a scarlet star"], ["red"]).tolist()
     [True, False]

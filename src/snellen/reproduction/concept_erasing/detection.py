@@ -1,4 +1,6 @@
-"""How well prompts with a concept are told from others: the eraser's score, a keyword filter and a linear probe."""
+"""How well prompts with a concept are separated from others: the eraser's score, a keyword filter and a linear
+probe.
+"""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class Sizes:
         targets: target prompts of each concept.
         tested: test prompts of each concept in known words, and as many with synonyms.
         kept: test prompts without a concept.
-        drawn: test prompts of each concept of each kind of which images are made.
-        drawn_kept: test prompts without a concept of which images are made.
+        drawn: test prompts of each concept of each kind that images are made of.
+        drawn_kept: test prompts without a concept that images are made of.
         attacked: prompts of each concept from which an attack starts.
         budget: of each attack.
         steps: of the sampler.

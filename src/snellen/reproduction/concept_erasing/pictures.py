@@ -1,4 +1,4 @@
-"""What is on the images: whether an erased concept shows, and whether what was asked for besides still does."""
+"""What is on the images: whether an erased concept shows, and whether the rest of the prompt still does."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def image_figures(
 
     Returns:
         ``erased`` (of the prompts whose image shows the concept without any edit, the share whose image does not show
-        it), ``kept_accuracy`` (factors asked for that show, on prompts without a concept), ``kept_loss`` against
-        no edit, and ``other_accuracy`` (the other factors of prompts with a concept), for ``plain``, ``ours``,
-        ``always``, ``keywords``, ``negative`` and ``projection``; and ``pass_through.identical``. ``erased`` has a
-        value for each prompt, ``kept_loss`` for each factor that a prompt asks for.
+        it), ``kept_accuracy`` (requested factors that show, on prompts without a concept), ``kept_loss`` against no
+        edit, and ``other_accuracy`` (the other factors of prompts with a concept), for ``plain``, ``ours``, ``always``,
+        ``keywords``, ``negative`` and ``projection``; and ``pass_through.identical``. ``erased`` has a value for each
+        prompt, ``kept_loss`` for each factor of a prompt.
     """
     prompts = [*shows, *kept]
     texts = [prompt.text for prompt in prompts]
@@ -210,7 +210,7 @@ def _directions(eraser: ConceptEraser, keep: Sequence[str]) -> tuple[Tensor, Ten
 
 
 def _right(judge: FactorJudge, images: Tensor, prompts: Sequence[Prompt]) -> list[dict[str, bool]]:
-    """Of each image, whether each factor that its prompt tells shows."""
+    """For each image, whether each factor of its prompt shows."""
     answers = judge.answers(images)
     return [
         {factor: answers[factor][row] == value for factor, value in prompt.factors().items()}

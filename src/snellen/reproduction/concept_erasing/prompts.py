@@ -30,7 +30,7 @@ _SIZES, _PLACES = ("medium", "large"), ("left", "centre", "right", "top", "botto
 #: Values that may be erased: those that have a picture of their own. Grey and plain are what is left without one.
 ERASABLE = {factor: [value for value in values if value not in ("plain", "grey")] for factor, values in VALUES.items()}
 
-#: How often a factor is not told, as in the captions that the generator was trained on.
+#: How often a factor is left out, as in the captions that the generator was trained on.
 _UNTOLD = {"colour": 0.1, "texture": 0.1, "size": 0.4, "place": 0.5, "background": 0.1}
 
 

@@ -51,7 +51,7 @@ from snellen.systems.continuous_nuisance.slider_folder import sliders_in
 from snellen.systems.continuous_nuisance.trajectories import Trajectories, sample_trajectories
 from snellen.systems.continuous_nuisance.words import class_prompt
 
-#: Trajectories under a shift below which nothing is told of classifiers under it.
+#: Fewest trajectories under a shift for figures of classifiers under it.
 FEWEST = 5
 
 #: Images that are sampled together.
@@ -145,7 +145,7 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
         for row, name in enumerate(budget.shifts)
     )
     enough = [name for name in budget.shifts if not budget.filtered or kept[name].trajectories.sum() >= FEWEST]
-    # A shift of which too few are left has no loss to tell: 0, which the number of those that are kept explains.
+    # A shift with too few left has no measured loss: 0, which the number of those that are kept explains.
     figures |= {f"{name}.{model}.drop": 0.0 for name in budget.shifts for model in ARMS}
     figures |= of_classifiers(evidence, enough, budget)
     figures |= switched(
@@ -178,7 +178,7 @@ class _Seen:
 
 
 def of_classifiers(evidence: Evidence, shifts: list[str], budget: Budget) -> dict[str, float]:
-    """Figures of every classifier under the shifts of which enough trajectories are left."""
+    """Figures of every classifier under the shifts with enough trajectories left."""
     models, figures = list(ARMS), dict[str, float]()
     neutral: dict[str, list[float]] = {model: [] for model in models}
     changes, distances = 0, []
@@ -197,7 +197,7 @@ def of_classifiers(evidence: Evidence, shifts: list[str], budget: Budget) -> dic
         figures[f"accuracy.{model}"] = fmean(neutral[model]) if shifts else 0.0
         for group, names in (("", shifts), ("weather.", [name for name in shifts if name in WEATHER])):
             relative = mean_relative_error(evidence, names, model, REFERENCE)
-            # Where the reference loses nothing there is no unit, and no difference to tell.
+            # Where the reference loses nothing there is no unit, and no difference to report.
             figures[f"{group}rce.{model}"] = 1.0 if relative is None else relative
     return figures | {"rank.changes": float(changes), "rank.distance": fmean(distances) if distances else 0.0}
 

@@ -20,7 +20,7 @@ class Reading:
 
     Attributes:
         nuisance: how much of the shift: a measured strength, or log-odds of a value.
-        right: whether the class is the one that was asked for.
+        right: whether the class is the requested one.
         places: centre of the object in half sides, (n, strengths, 2).
     """
 

@@ -22,7 +22,7 @@ class ReadShift:
     Args:
         words: in prompts.
         measure: name of a strength that the judge measures; empty where it names a value.
-        factor: factor and value of which the judge gives the log-odds.
+        factor: factor and value whose log-odds the judge gives.
         learning_rate: of its slider; weather hides the object, and is trained more gently.
     """
 
@@ -51,12 +51,12 @@ class Budget:
         guidance_scale: of classifier-free guidance.
         strengths: of trajectories.
         things: trajectories of each class under each shift.
-        calibrated: further ones, of which the judge's answers set the thresholds.
+        calibrated: further ones; the judge's answers on them set the thresholds.
         labelled: strengths of these: up to twice the largest, so that enough images have lost their class.
-        alone: things that are also made each alone.
+        alone: objects that are also made each alone.
         scenes: that classifiers are trained on.
         epochs: of their training.
-        filtered: whether rejected trajectories are left out of what is told of classifiers.
+        filtered: whether rejected trajectories are left out of figures of classifiers.
     """
 
     shifts: tuple[str, ...]

@@ -20,7 +20,7 @@ from snellen.methods.attacks.steepest_ascent import many_steps, one_step
 from snellen.methods.attacks.transfer import transferred
 from snellen.reproduction.sample import Figure, Sample
 
-#: Euclidean distances, in [0, 1] pixel units, at which accuracy under CW is told.
+#: Euclidean distances, in [0, 1] pixel units, at which accuracy under CW is reported.
 DISTANCES = (0.1, 0.25, 0.5, 1.0, 2.0)
 
 

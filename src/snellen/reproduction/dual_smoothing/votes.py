@@ -17,7 +17,7 @@ from snellen.methods.smoothing.branches import branches_of
 from snellen.methods.smoothing.certifying import Radius, average_radius, certified_curve
 from snellen.methods.smoothing.votes import hard_votes
 
-#: Radii at which certified accuracies are told, in [0, 1] pixel units of one channel.
+#: Radii at which certified accuracies are reported, in [0, 1] pixel units of one channel.
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 
 ALPHA, SELECTION = 0.001, 200

@@ -69,7 +69,8 @@ class Sizes:
 
 
 SMALL = Sizes()
-#: Settings of the searches; ``published`` asks after each move, draws from the responses and ends at the best severity.
+#: Settings of the searches; ``published`` queries after each move, draws from the responses and ends at the best
+#: severity.
 SEARCHES: dict[str, dict[str, object]] = {
     "guided": {},
     "uniform": {"choice": "uniform"},
@@ -295,7 +296,7 @@ def _of_right(classifier: Classifier, images: Tensor, labels: Tensor, count: int
 
 
 def _random_problem(seed: int) -> Problem:
-    """Two images of random pixels and what the network says of them: for running every stage, not for any figure."""
+    """Two images of random pixels and the network's decisions on them: for running every stage, not for any figure."""
     models = import_extra("torchvision.models", "models", "the smoke run of system 15")
     with seeded(seed, torch.device("cpu")):
         network = models.get_model("vgg16", weights=None, num_classes=10)

@@ -172,7 +172,7 @@ def scene_figures(setup: Setup, sizes: Sizes, seed: int, progress: Progress) -> 
 
 
 def gradient_steer(setup: Setup, asked: Asked) -> Steer:
-    """The gradient of log p(c | estimate) through the denoiser, which is told the class as in all arms."""
+    """The gradient of log p(c | estimate) through the denoiser, which gets the class as in all arms."""
     return Following(asked, on_the_estimate(classifier_teacher(setup.guide), through=True), GRADIENT)
 
 

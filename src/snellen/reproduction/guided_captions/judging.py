@@ -27,7 +27,7 @@ class Judge:
         towers: judges images and texts; another model than the captioner.
         images: vectors of all test images, of length one (n, d).
         vague: references of each image, as in training.
-        full: references of each image that tell all.
+        full: references of each image with all facts.
         facts: true facts of each image.
     """
 
@@ -86,7 +86,7 @@ def _lengths(captions: Sequence[str]) -> dict[str, float]:
 
 
 def self_recall(captioner: CrossAttentionCaptioner, states: Tensor, captions: Sequence[str]) -> float:
-    """R@1 by the captioner's own log p(caption | image), told apart from that of the towers.
+    """R@1 by the captioner's own log p(caption | image), beside that of the towers.
 
     Args:
         captioner: that made the captions.

@@ -31,12 +31,12 @@ WORLD = Scenes(
     captions=False,
 )
 
-#: Factors that a full caption tells.
+#: Factors that a full caption names.
 TOLD: tuple[Factor, ...] = ("shape", "colour", "texture", "size", "place", "background")
 
 #: How often a reference leaves each out: under-specific references are the paper's premise. What is coarse (background,
-#: size, place) is told mostly, what tells one object from another (shape, colour, texture) seldom; an object without a
-#: shape is "an object". The likeliest caption then is about as long as the references, and generic.
+#: size, place) is mostly stated, what distinguishes one object from another (shape, colour, texture) seldom; an object
+#: without a shape is "an object". The likeliest caption then is about as long as the references, and generic.
 LEFT_OUT = {"shape": 0.75, "colour": 0.75, "texture": 0.75, "size": 0.2, "place": 0.25, "background": 0.15}
 
 #: References of an image, as in MS-COCO.
@@ -53,7 +53,7 @@ class Captioned:
         scenes: n records.
         images: float (n, 3, h, w) in [0, 1].
         vague: references of each, most factors left out.
-        full: references of each that tell all factors.
+        full: references of each that name all factors.
     """
 
     scenes: Sequence[Scene]

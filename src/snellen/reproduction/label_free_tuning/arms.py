@@ -39,7 +39,7 @@ class Setting:
     Attributes:
         tower: text–image model.
         texts: of each class.
-        images: of the collection, plain views; its targets are not looked at.
+        images: of the collection, plain views; its targets are not read.
         features: of the collection by the teacher's encoder, (n, d).
         tested: bytes (m, 3, h, w).
         tested_features: of the tested images, (m, d).
@@ -149,7 +149,7 @@ class Study:
         return self._tested(network)
 
     def followed(self, labels: Tensor) -> dict[str, float]:
-        """The method's student, looked at after each epoch, which changes nothing.
+        """The method's student, measured after each epoch, which changes nothing.
 
         Returns:
             ``accuracy`` of the last epoch, ``agreeing`` of the epoch that agrees most with the teacher, and ``oracle``

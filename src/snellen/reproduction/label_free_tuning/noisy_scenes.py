@@ -1,7 +1,7 @@
 """Scenes under noise, which the embedded text–image model has never seen: what is to be classified without labels.
 
 ``bundled:scene-clip`` was fitted to scenes that are clear, in fog or blurred. Under the noise of a sensor, which occurs
-in nothing that it was fitted to, it still tells about two thirds of the shapes by their names.
+in nothing that it was fitted to, it still recognises about two thirds of the shapes by their names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def noisy_scenes(count: int, seed: int) -> Scenes:
 def shape_sentences(shape: Shape, seed: int, count: int = SENTENCES) -> tuple[str, ...]:
     """Sentences that a describer of the class would say: other words for the shape, with attributes that it may have.
 
-    Nothing is said of noise.
+    Captions do not mention noise.
 
     >>> len(shape_sentences("star", 0, 3))
     3

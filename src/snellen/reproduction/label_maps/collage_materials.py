@@ -23,7 +23,7 @@ SINGLE, TRAINED, TESTED = 3000, 1000, 1000
 #: make a harder task: in pilots, students of 500 plain labels were right in 94 to 95 %, which leaves little to gain.
 LABELLED, FEW, MORE_TESTED = 3000, 150, 2000
 
-#: Of Fashion-MNIST, classes that are not told apart by details that a collage is too small for.
+#: Of Fashion-MNIST, classes that do not differ by details that a collage is too small for.
 THUMBNAILS = ("T-shirt/top", "Trouser", "Dress", "Sandal", "Bag", "Ankle boot")
 
 
@@ -60,7 +60,7 @@ def labelled_scenes(seed: int) -> Material:
 
 
 def thumbnails(seed: int) -> Material:
-    """Collages of Fashion-MNIST thumbnails, from no image of which two parts are made.
+    """Collages of Fashion-MNIST thumbnails, with no image in two parts.
 
     Raises:
         InputError: Fashion-MNIST is not installed.

@@ -1,6 +1,6 @@
 """System 9, ReLabel: do soft labels of exactly what a crop shows make better classifiers than one label an image.
 
-An annotator learns from canvases with a single object, looks at the training collages once, and then a student learns
+An annotator learns from canvases with a single object, scores the training collages once, and then a student learns
 from random crops of them in five ways: the official label; that label smoothed; the soft label of the whole image; the
 crop's likeliest class; and the crop's soft label, which is ReLabel. Students differ in nothing else: they begin with
 the same weights and see the same crops in the same order. What crops really show is known, so the targets themselves
@@ -76,7 +76,7 @@ def label_maps(scale: Scale, seed: int, progress: Progress) -> Mapping[str, floa
         ``scenes.ARM.target_kl`` (nats, from the true shares of the classes a crop shows to its target),
         ``scenes.ARM.target_visible`` (share of crops whose likeliest target class is really seen); the same of
         labelled_scenes, and of thumbnails for the arms single_label and relabel; ratios of the divergences; how often
-        the annotator was right, and how often it was asked.
+        the annotator was right, and how often it ran.
     """
     if scale == "smoke":
         return smoke(seed, progress)

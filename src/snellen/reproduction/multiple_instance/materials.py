@@ -71,7 +71,7 @@ class Material:
     def at(self, rate: float) -> tuple[BagInstances, NDArray[np.int64]]:
         """Bags with this share of positive instances in the positive ones, and the truth of each instance.
 
-        Where an instance stands in its bag tells nothing of its truth: a head may know of places.
+        Where an instance stands in its bag says nothing about its truth: a head may know of places.
         """
         truth, bags = self.images.labels, np.asarray(self.images.column("bag_id"))
         wanted = positives_at(rate, self.shown)

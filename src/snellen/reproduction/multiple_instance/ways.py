@@ -78,7 +78,7 @@ class Way(NamedTuple):
         of_instances: what speaks for each test instance being positive, (n,).
         history: rows of the epochs that the tune bags chose among.
         best_epoch: the chosen one.
-        told: what else is told.
+        told: further figures.
     """
 
     of_bags: NDArray[Any]
@@ -109,8 +109,8 @@ def measured(
         task: bags.
         budget: numbers.
         rng: seeds weights, order and views, the same for every way.
-        progress: hears of every step.
-        rates: learning rates, of which the tune bags choose one, see :func:`by_tune_bags`; None: those of the budget.
+        progress: callback that receives progress updates.
+        rates: learning rates; the tune bags choose one, see :func:`by_tune_bags`; None: those of the budget.
 
     Returns:
         ``instance_auroc`` over all test instances, ``bag_auroc``, ``learning_rate``; of instance-level learning also

@@ -1,1 +1,1 @@
-"""System 17: what is said of units of other networks, of planted ones, and what zeroing them changes."""
+"""System 17: descriptions of units of other networks and of planted ones, and what zeroing them changes."""

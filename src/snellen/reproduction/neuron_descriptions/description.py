@@ -45,7 +45,7 @@ def held_out_units(
 
     Returns:
         For each way of :data:`WAYS`, ``units.WAY.f1``, ``precision`` and ``recall`` of attributes, ``distinct``
-        sentences for each unit described, and ``attributes`` said in each; the same ``f1`` of ``constant``, the
+        sentences for each unit described, and ``attributes`` named in each; the same ``f1`` of ``constant``, the
         sentence that is most frequent in training, of ``best_constant``, the one value that would do best here, and of
         ``single``, the one value that the unit's masks agree with most.
     """

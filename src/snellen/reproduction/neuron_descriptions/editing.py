@@ -1,6 +1,6 @@
 """What zeroing the units that are described with letters changes in a network that reads letters instead of shapes.
 
-Hernandez et al., ICLR 2022, section 6: the class in letters on half of the training images, another's in the test.
+Hernandez et al., ICLR 2022, section 6: the class in letters on half of the training images, another class in the test.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _written(scenes: Sequence[Scene], correlation: Correlation, split: Split, se
 
 
 def _lettered(count: int, split: Split, seed: int) -> list[Scene]:
-    """Scenes of which every second one has the letters of its class."""
+    """Scenes; every second one has the letters of its class."""
     plain = _scenes(count, split, seed)
     written = _written(plain, "planted", split, seed)
     return [two if row % 2 else one for row, (one, two) in enumerate(zip(plain, written, strict=True))]

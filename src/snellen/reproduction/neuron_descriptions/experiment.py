@@ -1,4 +1,4 @@
-"""System 17: a describer learnt from drawn units, and what it says of units that it never saw."""
+"""System 17: a describer learnt from drawn units, and its descriptions of units that it never saw."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _JUDGED = {"shape": "shape", "colour": "colour", "texture": "texture", "ground":
 def factor_network(
     images: Tensor, scenes: Sequence[Scene], *, epochs: int, rng: Randomness, progress: Progress
 ) -> Classifier:
-    """A network that tells every factor of a scene with one object, and whether there are letters: varied units."""
+    """A network that predicts every factor of a scene with one object, and whether there are letters: varied units."""
     kinds = [kind for kind in KINDS if kind != "letters"]
     wanted = torch.tensor(
         [[KINDS[kind].index(value) for kind, value in zip(kinds, _factors(one), strict=True)] for one in scenes]
@@ -63,11 +63,11 @@ def detector_network(
     """A network whose layer :data:`PLANTED` has one unit for each value: which fires on what is known by its number.
 
     Args:
-        images: (n, 3, h, w), from which is learnt where objects and letters are; a judge tells what they are.
+        images: (n, 3, h, w), to learn where objects and letters are; a judge says what they are.
         maps: of the same scenes.
         epochs: of that.
         rng: seeds it.
-        progress: hears of it.
+        progress: callback that receives progress updates.
     """
     with seeded(rng.generator("initial weights").initial_seed(), torch.device("cpu")):
         detectors = Detectors()
@@ -88,7 +88,7 @@ def detector_network(
 class Detectors(nn.Module):
     """Images (n, 3, 32, 32) → maps of half the side, (n, values, 16, 16) in [0, 1].
 
-    The judge of scenes tells how likely each value of shape, colour, texture and ground is, and a small network where
+    The judge of scenes gives how likely each value of shape, colour, texture and ground is, and a small network where
     the object is and where letters are: units of objects fire on the one, that of letters on the other, and units of
     grounds on neither.
     """
@@ -107,7 +107,7 @@ class Detectors(nn.Module):
         )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tell where each value is."""
+        """Find where each value is."""
         told = self.judge(images)
         objects, letters = torch.sigmoid(self.places(images)).split(1, 1)
         parts = []
@@ -120,7 +120,7 @@ class Detectors(nn.Module):
 def shape_network(
     images: Tensor, labels: Tensor, names: Sequence[str], *, epochs: int, rng: Randomness, progress: Progress
 ) -> Classifier:
-    """A network that tells the shape, and has learnt whatever else tells it in its training images."""
+    """A network that predicts the shape, and has learnt every other sign of it in its training images."""
     with seeded(rng.generator("initial weights").initial_seed(), torch.device("cpu")):
         network = narrow_network(len(names))
     fitted(network, images, labels, classify, epochs=epochs, rng=rng, progress=progress)

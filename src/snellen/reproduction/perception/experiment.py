@@ -40,7 +40,7 @@ from snellen.training.plan import TrainingPlan
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is learnt and looked at.
+    """How much is learnt and measured.
 
     Args:
         data: name of the known set.
@@ -115,7 +115,7 @@ def perception(scale: Scale, seed: int, progress: Progress) -> Mapping[str, floa
         For each reduced set, ``rN.WAY`` with WAY ``raw``, ``augmented``, ``vanilla`` and ``stochastic``: accuracy on
         the test images after all epochs; ``rN.reconstruction_error``, ``rN.attractors`` and ``rN.spectral_radius`` of
         the autoencoder; ``rN.settled``, the share of test images that reach a fixed point or a cycle;
-        ``rN.wrong_memory``, the share of test images of which the stochastic layer sees another class, by the training
+        ``rN.wrong_memory``, the share of test images in which the stochastic layer sees another class, by the training
         image nearest to what is seen.
     """
     budget = {"smoke": SMOKE, "small": SMALL, "full": FULL}[scale]
@@ -206,6 +206,6 @@ def _settled(autoencoder: PerceptualAutoencoder, images: Tensor, budget: Budget)
 
 
 def _wrong_memory(seen: Tensor, drawn: Digits) -> float:
-    """Share of test images of which an image of another class is seen, by the nearest training image."""
+    """Share of test images that are seen as an image of another class, by the nearest training image."""
     nearest = torch.cdist(seen.flatten(1), drawn.train.images.flatten(1), compute_mode=EXACT).argmin(1)
     return float((drawn.train.targets[nearest] != drawn.test_labels).double().mean())

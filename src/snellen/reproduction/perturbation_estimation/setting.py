@@ -36,7 +36,9 @@ SIDE = 28
 
 
 class _Grey(nn.Module):
-    """The mean of the channels in all three, so that a perturbation of a grey image is grey and no colour tells it."""
+    """The mean of the channels in all three, so that a perturbation of a grey image is grey and no colour reveals
+    it.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         return images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
@@ -60,8 +62,7 @@ class Budget:
 
     Args:
         trained_on: images of the classifiers.
-        attacked: other training images, of which pairs are made.
-        tested: test images of which pairs are made.
+        attacked: other training images, for pairs. tested: test images, for pairs.
         hard: the first of them, under the attacks that are dear.
         plan: of the classifiers.
         epochs: of each denoiser.

@@ -1,4 +1,4 @@
-"""System 12: a classifier of clean images steers a generator that is told nothing; ten ways, in two small worlds.
+"""System 12: a classifier of clean images steers a generator without a condition; ten ways, in two small worlds.
 
 Without labels: off the shelf on noisy latents, on the denoised estimate (its gradient stopped at the denoiser, with
 velocity or noise held there, or led through it), four experts, one expert, four of a teacher that is not sharpened.
@@ -151,7 +151,7 @@ def world_figures(setup: Setup, sizes: Sizes, seed: int, progress: Progress) -> 
 
 
 def _arm(setup: Setup, reading: Reading, scale: float) -> Arm:
-    """Guidance along a reading; the denoiser is told nothing."""
+    """Guidance along a reading; the denoiser has no condition."""
     return Arm(
         f"scale {scale:g}",
         lambda asked: Following(asked, reading, scale),

@@ -27,7 +27,7 @@ HEADLINE: dict[str, tuple[bool, MapKind]] = {
 
 
 def study_figures(study: ImageStudy, progress: Progress) -> dict[str, float]:
-    """Attack at every depth, and tell what carried over.
+    """Attack at every depth, and measure what carried over.
 
     Returns:
         By depth: ``DEPTH.MAP.tau`` with ``low`` and ``high`` of its bootstrap interval over images and pairs,
@@ -98,8 +98,8 @@ def alignment_figures(
 ) -> tuple[dict[str, float], list[tuple[float, float]]]:
     """Mean alignment over the pairs, and (identity residual, τ) of each two models that have a τ.
 
-    Residuals are of representations at a root mean square of 1: otherwise they tell the scale of the activations. The
-    two directions of a pair then share one, and count once, with their mean τ.
+    Residuals are of representations at a root mean square of 1: otherwise they measure the scale of the activations.
+    The two directions of a pair then share one, and count once, with their mean τ.
     """
     measured: dict[str, list[float]] = {}
     taus: dict[frozenset[str], tuple[float, list[float]]] = {}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class KnownOutcomes:
-    """Size → share of images broken; what calibrates a size asks for it many times.
+    """Size → share of images broken; the calibration of a size needs it many times.
 
     An image that was broken at a smaller size counts as broken, and one that stood at a larger size as standing; only
     the others are attacked. A search is not exactly monotone in its size, so that the share at the size that is chosen

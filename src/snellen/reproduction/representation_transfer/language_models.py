@@ -25,7 +25,7 @@ from snellen.training.plan import TrainingPlan
 
 #: Marks the end of a caption, and fills short rows.
 END = "."
-#: The benign sentence that attacks try to have said.
+#: The benign sentence that attacks try to produce.
 TARGET = ("-", "pointed", "star")
 PLAN = TrainingPlan(epochs=8, batch_size=64, learning_rate=6e-3, schedule="one-cycle", warmup_steps=30)
 
@@ -102,7 +102,7 @@ class LanguageSplit:
         model: a causal transformer of transformers' GPT-2 class.
         layer: full name of a layer whose output is the residual stream; ``transformer.drop`` for the embeddings, whose
             change makes soft tokens.
-        target: int64 (t,), what is to be said.
+        target: int64 (t,), the tokens to produce.
     """
 
     def __init__(self, name: str, model: nn.Module, layer: str, target: Tensor) -> None:

@@ -75,7 +75,7 @@ def permuted_stage(
     """The same function in weights of another order and scale: an exact symmetry of networks with ReLU.
 
     The channels that a stage gives are permuted and multiplied by positive factors from 1/2 to 2; the first
-    convolution of the following stage takes that back.
+    convolution of the next stage takes that back.
 
     Args:
         network: of :func:`staged_network`.

@@ -106,7 +106,7 @@ class ImageStudy(Study):
     """Image classifiers.
 
     Attributes:
-        models: by name; each trained on its own from its own initial weights, so that none is another's parent.
+        models: by name; each trained on its own from its own initial weights, so that none descends from another.
         layers: hidden layers from the front, of equal shapes in all models.
     """
 

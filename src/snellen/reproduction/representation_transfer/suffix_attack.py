@@ -16,7 +16,9 @@ from snellen.reproduction.representation_transfer.token_targets import target_sc
 
 
 def target_losses(model: nn.Module, prompts: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy (n,) of the target behind prompts int64 (n, p), and the scores (n, 2) of its being said."""
+    """Mean cross-entropy (n,) of the target behind prompts int64 (n, p), and the scores (n, 2) of its being
+    produced.
+    """
     logits = model(input_ids=teacher_forced(prompts, target)).logits[:, prompts.shape[1] - 1 :]
     losses = F.cross_entropy(logits.transpose(1, 2), target.expand(len(prompts), -1), reduction="none").mean(1)
     return losses, target_scores(logits, target)
@@ -52,7 +54,7 @@ def greedy_suffixes(
     rows = torch.arange(count).repeat_interleave(exchanges)
     for _ in range(steps):
         slopes = _slopes(model, prompts, suffixes, target)
-        # The end mark ends a caption: nothing may be said behind it.
+        # The end mark ends a caption: nothing may stand behind it.
         slopes[..., 0] = torch.inf
         candidates = slopes.topk(nearest, dim=2, largest=False).indices
         places = torch.randint(0, length, (len(rows),), generator=generator)

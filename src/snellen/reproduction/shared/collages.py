@@ -1,4 +1,4 @@
-"""Canvases with several objects, of which is known which classes any crop shows: what ReLabel is measured on.
+"""Canvases with several objects, with known classes of any crop: what ReLabel is measured on.
 
 The largest object gives the one official label. Which class is seen in which pixel is known, so that the label noise of
 a random crop can be measured instead of guessed.
@@ -22,7 +22,7 @@ from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.systems.label_maps.sparse import whole_boxes
 
-#: Colours of the objects of a scene, whatever their shape: the classes.
+#: Colours of the objects of a scene, of any shape: the classes.
 COLOURS: tuple[Colour, ...] = ("red", "yellow", "green", "cyan", "blue", "purple")
 
 #: Scenes that are drawn together.

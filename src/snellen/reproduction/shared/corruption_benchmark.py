@@ -53,7 +53,7 @@ class CorruptionErrors:
         errors: kind → error at each severity.
         clean_auroc: area under the ROC curve without corruption; NaN for a classifier that gives labels only.
         aurocs: kind → area at each severity.
-        published: whether every setting is exactly a published one, for this size; stored images cannot be told.
+        published: whether every setting is exactly a published one, for this size; unknown for stored images.
         seen_in_training: kinds that augmented the training of the classifier, as the lineage of its artifact says.
     """
 
@@ -120,7 +120,7 @@ def corruption_benchmark(
         batch_size: images in one pass.
         workers: threads that read images ahead.
         seed: of the corruptions' randomness.
-        progress: hears of each pass.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: unlabelled images, a task that the benchmark does not have, or stored images that do not fit.

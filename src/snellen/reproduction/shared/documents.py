@@ -15,7 +15,7 @@ from typing import Any
 #: Page below the root of the working copy → name of the markers in it → function of the root that returns Markdown.
 Tables = Mapping[str, Mapping[str, Callable[[Path], str]]]
 
-#: Name of a picture → function of the root and of the file to write. It may return lines for whoever writes the page.
+#: Name of a picture → function of the root and of the file to write. It may return lines for the author of the page.
 Pictures = Mapping[str, Callable[[Path, Path], str | None]]
 
 #: Part of a measurement → function of the root and a progress; its settings are keyword parameters with defaults.

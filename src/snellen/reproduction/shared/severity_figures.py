@@ -16,7 +16,7 @@ def changed_pixels(attacked: Attacked, images: Tensor) -> Tensor:
 
 
 def search_figures(attacked: Attacked, changed: Tensor) -> dict[str, Figure]:
-    """Success, median and mean number of changed pixels, queries an image, and mean batch where it is told."""
+    """Success, median and mean number of changed pixels, queries an image, and mean batch where it is known."""
     figures: dict[str, Figure] = {
         "success": Sample.of(attacked.success.numpy()),
         "median_l0": float(changed.quantile(0.5)),

@@ -3,8 +3,8 @@
 Thirty small networks. Ten have a planted trigger (patch, blend, warp, and two whose training works against the search):
 five of garments (Fashion-MNIST, grey, 28 pixels) and five of scenes (colour, 32 pixels). Five clean ones of each world
 are the null, and five more of each are tested. Settings were chosen on networks of other seeds. Each network's figures
-are a file in a work folder, and a measurement that was stopped goes on from there. A picture shows what was recovered.
-Takes about twenty minutes of one core.
+are a file in a work folder, and a stopped measurement resumes from there. A picture shows what was recovered. Takes
+about twenty minutes of one core.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """System 11: cameras that fool a classifier of natural views, and five ways to train on other cameras.
 
-One classifier is trained on natural views of solids. Every way goes on from it, for as many epochs, on the same images
-and on as many added renderings of the same objects in every batch; what differs is where their cameras stand. Each
-result is attacked anew, on objects that nobody trained on.
+One classifier is trained on natural views of solids. Every way continues from it, for as many epochs, on the same
+images and on as many added renderings of the same objects in every batch; what differs is where their cameras stand.
+Each result is attacked anew, on objects that nobody trained on.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def recipe_of(way: str, budget: Budget) -> ViewTraining:
 
 
 def _standard(data: ImageSet, budget: Budget, seed: int, rng: Randomness, progress: Progress) -> Artifact:
-    """The classifier of natural views that everything goes on from."""
+    """The classifier of natural views that every way continues from."""
     assert data.class_names is not None
     record = {"name": "fashion_cnn", "widths": list(WIDTHS), "class_count": len(data.class_names)}
     card = Card(

@@ -22,7 +22,7 @@ class Held:
     """Objects that no one trained on, with views of them that are the same for every classifier.
 
     Attributes:
-        renderer: looks at them.
+        renderer: draws them.
         labels: of the objects, int64 (o,).
         natural: images (n, 3, h, w) and labels (n,).
         random: the same from anywhere.
@@ -35,7 +35,7 @@ class Held:
 
 
 def held_out(renderer: Remembering, views: int, seed: int) -> Held:
-    """Look at test objects, ``views`` times from natural and from random cameras."""
+    """Draw test objects, ``views`` times from natural and from random cameras."""
     classes = sorted({renderer.class_of(name) for name in renderer.objects})
     labels = torch.tensor([classes.index(renderer.class_of(name)) for name in renderer.objects])
     natural, anywhere = (all_images(views_of(renderer, "test", way, views, seed)) for way in ("natural", "any"))

@@ -1,4 +1,4 @@
-"""Solids seen as people photograph things, and the same and other solids seen from anywhere.
+"""Solids seen as people photograph objects, and the same and other solids seen from anywhere.
 
 Objects are split: those that are trained on are never judged. A renderer that remembers makes the first search of two
 recipes that start alike cost its renderings once.
@@ -28,7 +28,7 @@ _REMEMBERED = 4_000
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many objects there are, and how often each is looked at.
+    """How many objects there are, and how often each is drawn.
 
     Args:
         classes: how many kinds of objects.
@@ -49,7 +49,7 @@ class Remembering:
     """A renderer that keeps its latest calls, as bytes; what it returns is the same whether it was there.
 
     Args:
-        renderer: looks at what is not there.
+        renderer: draws what is not there.
     """
 
     def __init__(self, renderer: RecordedRenderer) -> None:
@@ -80,7 +80,7 @@ class Remembering:
         return self.renderer.content_hash(object_id)
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6)."""
+        """Render one object from viewpoints (n, 6)."""
         key = (object_id, viewpoints.double().numpy().tobytes())
         if key not in self._kept:
             images, coverage = (part.mul(255).round().byte() for part in self.renderer.render(object_id, viewpoints))

@@ -64,7 +64,7 @@ def measure_views(root: Path, progress: Progress, *, catalogues: str = CATALOGUE
 def measure_attack(
     root: Path, progress: Progress, *, catalogues: str = CATALOGUES, work: str = "furniture-attacked"
 ) -> None:
-    """Attack the camera and draw; the attack goes on from the folder ``work`` when it was stopped."""
+    """Attack the camera and draw; a stopped attack resumes from the folder ``work``."""
     classifier = load_classifier("bundled:efficientnet-lite0")
     found = _keep(root, attacked(classifier, catalogues, Path(work), progress))
     if "map" in found:

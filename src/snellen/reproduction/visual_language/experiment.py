@@ -1,7 +1,7 @@
 """System 3: the pointing game by budget, regions against the truth, what they are worth, and what sentences state.
 
-Each scene has two or three objects, and the decision names one of them. The rival is any of the objects: who points at
-one of them at random, without a look at the classifier, is right once in two or three times.
+Each scene has two or three objects, and the decision names one of them. The rival is any of the objects: pointing at
+one of them at random, without the classifier, is right once in two or three times.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from snellen.systems.visual_language.method import VisualLanguage
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many images, and evaluations of Partition SHAP for each: few, and as many as the paper asks for."""
+    """How many images, and evaluations of Partition SHAP for each: few, and as many as the paper requires."""
 
     scenes: int = 48
     few: int = 50
@@ -65,7 +65,7 @@ def visual_language(scale: Scale, seed: int, progress: Progress) -> Mapping[str,
         and of the baselines; a scene without a place counts as a miss; ``hit.absent`` where a class that is not in the
         scene is explained. ``hit_near``: the same within a pixel of the object. ``iou``, ``drop`` and ``kept``: of the
         region at the place of many, and of its controls; ``iou.pointed`` of the region at a place on the named object.
-        Sentences as :func:`snellen.reproduction.visual_language.sentences.sentence_figures` tells. All have a value for
+        Sentences as in :func:`snellen.reproduction.visual_language.sentences.sentence_figures`. All have a value for
         each image.
 
     Raises:

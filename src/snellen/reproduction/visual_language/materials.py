@@ -103,13 +103,13 @@ def garments(classifier: Classifier, count: int, seed: int) -> Pictures:
 
 
 def stated(said: Described, place: int = 0) -> dict[str, str]:
-    """What a description says of one of its objects, the first if not said otherwise."""
+    """The description of one of its objects, by default the first."""
     known = {name: getattr(said.objects[place], name) for name in ATTRIBUTES} if said.objects else {}
     return {name: value for name, value in known.items() if value is not None}
 
 
 def read(sentence: str) -> dict[str, str]:
-    """What a sentence says of its object; nothing where it cannot be read."""
+    """The description in a sentence of its object; nothing where it cannot be read."""
     try:
         return stated(parse(sentence))
     except InputError:

@@ -1,6 +1,6 @@
 """Sentences about regions, judged by what they state of the object that the decision names.
 
-No class is in the prompt: a captioner that continues a sentence would repeat it, and whoever reads that sentence would
+No class is in the prompt: a captioner that continues a sentence would repeat it, and a reader of that sentence would
 find the class there again.
 """
 
@@ -29,8 +29,9 @@ def sentence_figures(captioner: Captioner, pictures: Pictures, regions: Mapping[
         regions: bool (n, h, w), by name.
 
     Returns:
-        ``shape``, ``colour`` and ``true`` (mean over the attributes), shares of true statements of each image, nothing
-        said counting as untrue; for each region, the ``whole_image``, and ``constant``, one sentence for all images.
+        ``shape``, ``colour`` and ``true`` (mean over the attributes), shares of true statements of each image, no
+        statement counting as untrue; for each region, the ``whole_image``, and ``constant``, one sentence for all
+        images.
     """
     shown = {name: on_black(pictures.images, region) for name, region in regions.items()}
     figures: dict[str, Figure] = {}

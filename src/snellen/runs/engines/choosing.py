@@ -25,7 +25,7 @@ MOST_PROCESSES = 8
 #: Seconds of one core until a worker has imported everything and loaded model and images (docs/benchmarks.md).
 START_SECONDS = 3.0
 
-#: Workers that nobody asked for must save at least so many times what it takes to start them: torch's threads in this
+#: Workers that nobody requested must save at least so many times what it takes to start them: torch's threads in this
 #: process gain something as well, and a short call must not become slower.
 WORTH = 5.0
 

@@ -28,8 +28,7 @@ class Engine(Protocol):
         Args:
             work: ``module:function``.
             setup: JSON values for the function.
-            jobs: each with a number of its own; asked for one by one, as workers become free, perhaps from another
-                thread.
+            jobs: each with a number of its own; taken one by one, as workers become free, perhaps from another thread.
 
         Raises:
             SnellenError: what the work raised, or a worker died (:class:`~snellen.core.errors.WorkerError`).
@@ -43,7 +42,7 @@ def open_work(work: str, setup: Mapping[str, Any]) -> Work:
     return opened
 
 
-def attribute_of(name: str) -> Any:  # noqa: ANN401 - whatever the attribute is
+def attribute_of(name: str) -> Any:  # noqa: ANN401 - an attribute of any type
     """Import what ``module:attribute`` names, such as ``snellen.verbs.attack_shards:Work.again``."""
     module, _, path = name.partition(":")
     return operator.attrgetter(path)(importlib.import_module(module))

@@ -1,4 +1,4 @@
-"""How this process and its workers talk: framed bytes, and errors told in words.
+"""How this process and its workers talk: framed bytes, and errors as words.
 
 A frame is one letter for its kind, the length of what follows as eight bytes, and so many bytes.
 """
@@ -62,7 +62,7 @@ def error_frame(error: Exception) -> Frame:
 
 
 def error_of(content: bytes, worker: str) -> SnellenError:
-    """The error that a worker told, to be raised here.
+    """The error of a worker, to be raised here.
 
     >>> error_of(error_frame(errors.ModelError("scores are wrong")).content, "worker 1")
     ModelError('scores are wrong')

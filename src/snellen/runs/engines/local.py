@@ -24,12 +24,12 @@ _COMMAND = ("-P", "-X", "faulthandler", "-m", "snellen.runs.engines.worker")
 #: Results that may wait for each worker until somebody takes them.
 _WAITING = 3
 
-#: Characters of what a worker said last that a message repeats.
+#: Last characters of a worker's output that a message repeats.
 _TAIL = 600
 
 
 class Local:
-    """Worker processes on this machine. They are started once, and end with this process whatever becomes of it.
+    """Worker processes on this machine. They are started once, and always end with this process.
 
     Args:
         processes: how many.
@@ -63,7 +63,7 @@ class _Crew:
         self._threads = [threading.Thread(target=self._serve, args=(n + 1,), daemon=True) for n in range(size)]
 
     def results(self) -> Iterator[Numbered]:
-        """Start, and give results as they come. Raises what a worker told, or that it died."""
+        """Start, and give results as they come. Raises a worker's error, or that it died."""
         for thread in self._threads:
             thread.start()
         serving = self._size
@@ -78,7 +78,7 @@ class _Crew:
                 self._room.release()
 
     def end(self) -> None:
-        """End all workers, whatever they are doing, and wait until they are gone."""
+        """End all workers at once, and wait until they are gone."""
         self._ending = True
         self._room.release(self._size)
         for worker in list(self._alive):
@@ -189,7 +189,7 @@ class _Worker:
         return reply.content
 
     def _how(self) -> str:
-        """How the process ended, and what it said last."""
+        """How the process ended, and its last output."""
         try:
             code = self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -201,4 +201,4 @@ class _Worker:
                 how += ", which the system sends when memory is short"
         self._said.seek(0)
         said = self._said.read().decode(errors="replace").strip()
-        return f"{how}{'; it said: …' if said else ''}{said[-_TAIL:]}"
+        return f"{how}{'; its last output: …' if said else ''}{said[-_TAIL:]}"

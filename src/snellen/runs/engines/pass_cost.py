@@ -49,7 +49,7 @@ class _Operations(TorchFunctionMode):
         types: Sequence[type],
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 - whatever the function gives
+    ) -> Any:  # noqa: ANN401 - the function's own result
         given = kwargs or {}
         out = func(*args, **given)
         operands = [one for one in (*args, *given.values()) if isinstance(one, Tensor)]
@@ -107,6 +107,6 @@ def pass_cost(classifier: Classifier) -> PassCost:
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
         ):
             module(classifier.normalise(image))
-    except Exception:  # whatever a network raises that is not meant for this image
+    except Exception:  # networks raise many kinds of errors on other images
         return PassCost()
     return PassCost(counted.total, sum(kept.values()))

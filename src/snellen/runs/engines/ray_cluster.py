@@ -50,7 +50,7 @@ _ADDRESS = re.compile(r"auto|[^\s/:]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 #: Shared memory of a cluster that is started here, bytes; jobs and results are small, and more of them spill to disk.
 _OBJECT_STORE = 256 * 2**20
 
-#: Characters of what Ray says of a worker that died that a message repeats.
+#: Characters of Ray's text about a dead worker that a message repeats.
 _TOLD = 600
 
 
@@ -166,7 +166,7 @@ class Actor:
             setup = json.loads(self._described)
             try:
                 self._work = open_work(setup["work"], setup["setup"])
-            except Exception as error:  # whatever it is, the other side is to hear of it
+            except Exception as error:  # any error goes to the other side
                 frame = error_frame(error)
                 return frame.kind.name, frame.content
         frame = answer(self._work, job)
@@ -211,7 +211,7 @@ def _dealt(
 
 
 def _guarded(ray: ModuleType) -> bool:
-    """Whether the cluster that was started listens on this machine only, and asks for the token."""
+    """Whether the cluster that was started listens on this machine only, and requires the token."""
     raylet = importlib.import_module("ray._raylet")
     token = raylet.get_authentication_mode() == raylet.AuthenticationMode.TOKEN
     return bool(token and ray.util.get_node_ip_address() == _LOOPBACK)

@@ -22,7 +22,7 @@ def main() -> None:
     """Answer frames until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # Whatever a library prints or reads must not come between the frames.
+    # Output and input of libraries must not come between the frames.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     frames: SimpleQueue[Frame] = SimpleQueue()
@@ -46,7 +46,7 @@ def _opened(setup: Frame, outgoing: BinaryIO) -> Work | None:
     described = json.loads(setup.content)
     try:
         work = open_work(described["work"], described["setup"])
-    except Exception as error:  # whatever it is, the other side is to hear of it
+    except Exception as error:  # any error goes to the other side
         write_frame(outgoing, error_frame(error))
         return None
     write_frame(outgoing, Frame(Kind.READY))

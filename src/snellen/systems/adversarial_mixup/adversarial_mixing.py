@@ -71,8 +71,8 @@ class AdversarialMixing(nn.Module):
 
     ``module(images)`` are the scores of what is deployed: the teacher with its head for clean images.
     ``module(images, targets, rng)`` are the losses of one iteration, see :func:`mixing_objective`. The teacher follows
-    the online classifier after every iteration; that is done at the start of the next call, or when scores are asked
-    for, so that it comes after the optimizer's step, and a checkpoint in between holds that it is still to come.
+    the online classifier after every iteration; that is done at the start of the next call, or when scores are
+    requested, so that it comes after the optimizer's step, and a checkpoint in between holds that it is still to come.
 
     Statistics of the teacher's BatchNorm come from its own passes in training mode and are not averaged.
 
@@ -187,7 +187,7 @@ class AdversarialMixing(nn.Module):
 
     @torch.no_grad()
     def blend(self, images: Tensor, draw: Draw) -> Blend:
-        """Blends as the classifier would see them: to look at, or to measure. Takes the mode that the module is in."""
+        """Blends as the classifier would see them, to show or to measure. Takes the mode that the module is in."""
         size = (images.shape[2], images.shape[3])
         masks = self.generator(self.teacher(images).maps, draw.parts, draw.shares, size)
         return Blend(blend_images(images, draw.parts, masks), masks, draw)
@@ -232,7 +232,7 @@ def adversarial_loss(hardness: Tensor, likeness: Tensor, *, beta: float, sign: C
         likeness: C, the cosine of the teacher's scores of a blend and of its parts, (n,).
         beta: β, in [0, 1].
         sign: "official": s = +1 as the published code has it, which drives blends away from their parts; "intent":
-            s = −1, which keeps them close, as the purpose that the abstract states asks for.
+            s = −1, which keeps them close, as the purpose that the abstract states requires.
     """
     return -beta * hardness + (1 - beta) * (1.0 if sign == "official" else -1.0) * likeness
 

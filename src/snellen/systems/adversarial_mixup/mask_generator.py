@@ -1,8 +1,8 @@
 """A small attention generator that says, pixel by pixel, how several images are blended.
 
 Qin, Jin, Jiang, El-Yacoubi and Gao, "Adversarial AutoMixup", ICLR 2024, arXiv 2312.11954, after the mix block of Liu et
-al., "AutoMix", ECCV 2022, arXiv 2103.13027. Every image i of a blend asks at each place of its feature map what the
-other images have there and elsewhere; the answer becomes its mask.
+al., "AutoMix", ECCV 2022, arXiv 2103.13027. Every image i of a blend attends, from each place of its feature map, to
+what the other images have there and elsewhere; the result becomes its mask.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def middle_layer(network: nn.Module) -> str:
     'stage2'
 
     Raises:
-        InputError: a network that does not tell its stages.
+        InputError: a network that does not name its stages.
     """
     if isinstance(network, FashionCNN):
         return "stage2"

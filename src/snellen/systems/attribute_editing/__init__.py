@@ -1,1 +1,1 @@
-"""One thing about a known object is changed, its pixels are not: its background, size, place or direction."""
+"""One attribute of a known object is changed, its pixels are not: its background, size, place or direction."""

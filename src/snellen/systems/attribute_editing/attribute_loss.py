@@ -79,7 +79,7 @@ def paired_drop(before: ArrayLike, after: ArrayLike, units: NDArray[np.int64] | 
 def mean_drop(drops: Mapping[str, PairedDrop], *, adversarial: bool = True) -> float | None:
     """Mean of the drops of the edits, the control left out; None where there is none.
 
-    The published mean is of ten edits, one of which misleads a particular classifier; without it the mean is neutral
+    The published mean is of ten edits; one of them misleads a particular classifier; without it the mean is neutral
     between models.
 
     Args:
@@ -138,7 +138,7 @@ def worst_attributes(confidences: Mapping[str, ArrayLike], before: ArrayLike) ->
 
 
 def lost_by(correct: Mapping[str, ArrayLike], before: ArrayLike) -> list[Sequence[Attribute]]:
-    """For each image that is right unedited, the attributes of which any edit makes it wrong; none for wrong ones.
+    """For each image that is right unedited, the attributes with an edit that makes it wrong; none for wrong ones.
 
     Args:
         correct: which images are right under each setting, bool (n,) by kind.
@@ -238,7 +238,7 @@ class AttributeLosses:
         return worst_attributes(signed, before)
 
     def lost_by(self) -> list[Sequence[Attribute]]:
-        """For each image that is right unedited, the attributes of which an edit makes it wrong."""
+        """For each image that is right unedited, the attributes with an edit that makes it wrong."""
         return lost_by({kind: self.right[kind][-1] for kind in self.kinds}, self.known.correct)
 
     def _beyond(self, kinds: Sequence[str]) -> NDArray[np.float64]:
@@ -257,7 +257,7 @@ def edits_panel(check: str, losses: AttributeLosses, severity: float) -> Panel:
     Args:
         check: its name.
         losses: of the images.
-        severity: the largest one, at which accuracy and drop are told.
+        severity: the largest one, at which accuracy and drop are reported.
     """
     rows = []
     for kind in losses.right:
@@ -290,7 +290,7 @@ def worst_panel(
         check: its name.
         losses: of the n images.
         worst: the attribute of each image whose edits make its class least likely, (n,).
-        lost_by: the attributes of which an edit makes its decision wrong, (n,).
+        lost_by: the attributes with an edit that makes its decision wrong, (n,).
     """
     lost = Counter(attribute for by in lost_by for attribute in by)
     alone = Counter(by[0] for by in lost_by if len(by) == 1)

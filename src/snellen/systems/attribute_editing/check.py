@@ -31,7 +31,7 @@ from snellen.systems.attribute_editing.edited_batch import EditedBatch
 from snellen.systems.attribute_editing.method import AttributeEditing
 from snellen.systems.attribute_editing.published import SETTINGS, Kind
 
-#: Setting of the rows that say of which images nobody knows the object.
+#: Setting of the rows of images without a known object.
 OBJECT = "object"
 
 #: Words of an attribute in titles.
@@ -136,7 +136,7 @@ class Attributes(Check):
         return super().missing(classifier, images, companions)
 
     def resolved(self, classifier: Classifier) -> Attributes:
-        """As it is; a segmenter or a generator that cannot be used is told now, and not in the first batch."""
+        """As it is; a segmenter or a generator that cannot be used raises now, and not in the first batch."""
         if self.segmenter is not None:
             fitting_segmenter(self.segmenter, classifier.device)
         if self.generator is not None:
@@ -152,11 +152,11 @@ class Attributes(Check):
         )
 
     def cost(self) -> float:
-        """A pass for the control and each edit at each severity, of the share that is looked at, and as much again.
+        """A pass for the control and each edit at each severity, of the share that is drawn, and as much again.
 
-        With copy and paste 13 passes in all with EfficientNet-Lite0 at 224 pixels, of which making the seven edits
-        takes 6; 60 with a network as small as ``bundled:scene-cnn`` at 32. Each step of a generator counts as a pass,
-        and as three where it is guided.
+        With copy and paste 13 passes in all with EfficientNet-Lite0 at 224 pixels, 6 of them for making the seven
+        edits; 60 with a network as small as ``bundled:scene-cnn`` at 32. Each step of a generator counts as a pass, and
+        as three where it is guided.
         """
         kinds = (CONTROL, *self.chosen)
         painted = sum(self.made * (3 if SETTINGS[kind].guided else 1) for kind in kinds) if self.generator else 0

@@ -103,7 +103,7 @@ class EditedBatch:
 
 
 class Edits:
-    """An edit as a transformation of a sweep, and as the filter that tells which images it could not be made of."""
+    """An edit as a transformation of a sweep, and as the filter of images that it could not be made of."""
 
     def __init__(self, batch: EditedBatch, editing: AttributeEditing) -> None:
         self._batch, self._editing = batch, editing

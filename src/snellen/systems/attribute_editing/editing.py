@@ -22,7 +22,7 @@ from snellen.systems.attribute_editing.editor import BackgroundEditor, Guides, s
 from snellen.systems.attribute_editing.object_layer import ObjectLayer, resampled, resampled_share, shifted
 from snellen.systems.attribute_editing.published import WEIGHT, EditSetting
 
-#: Published: how far the share of the image may be from what was asked for, and how often it is tried.
+#: Published: how far the share of the image may be from the requested one, and how often it is tried.
 TOLERANCE, ROUNDS = 0.015, 50
 
 #: Parts of a pixel by which an object may move while its size is looked for: where straight edges lie along the pixels

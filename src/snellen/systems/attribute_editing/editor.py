@@ -270,7 +270,7 @@ class BackgroundEditor:
 
 
 def scores_of(classifier: Classifier, images: Tensor) -> Tensor:
-    """What a classifier says of pictures of any size, (n, k): they are resampled to the size that it takes.
+    """A classifier's scores of pictures of any size, (n, k): they are resampled to the size that it takes.
 
     Args:
         classifier: may take another size.

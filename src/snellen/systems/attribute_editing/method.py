@@ -147,8 +147,8 @@ class AttributeEditing(Method):
             rng: bound to the images' ids, or by position.
             backgrounds: (n, 3, h, w), what lies behind the objects: for ``random_background`` those of other images
                 without their objects, for every other kind the images' own. None: the own ones are made by ``fill``.
-            labels: int64 (n,), the classes from which ``adversarial_background`` leads away; None: what the classifier
-                says of the unedited images.
+            labels: int64 (n,), the classes from which ``adversarial_background`` leads away; None: the classifier's
+                decisions on the unedited images.
 
         Raises:
             InputError: shapes that do not fit, a severity outside of [0, 5], a random background without backgrounds,

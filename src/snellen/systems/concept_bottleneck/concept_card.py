@@ -1,4 +1,5 @@
-"""What a concept bottleneck goes by, concept by concept: its weight in each class, its images, and whether it tells.
+"""What a concept bottleneck goes by, concept by concept: its weight in each class, its images, and whether its score
+works.
 
 The global side of :mod:`snellen.systems.concept_bottleneck.concept_contributions`.
 """
@@ -34,8 +35,8 @@ _BATCH = 64
 class ConceptCard(Method):
     """What each concept speaks for and against, with the images that show it most.
 
-    Where the column ``attributes`` says of images whether they show a concept, under its phrase (``{"striped": 1}``),
-    the area under the ROC curve says whether the score tells.
+    Where the column ``attributes`` records whether images show a concept, under its phrase (``{"striped": 1}``), the
+    area under the ROC curve says whether the score detects it.
 
     >>> ConceptCard().shown
     4
@@ -132,7 +133,7 @@ def _scored(
 
 
 def _truth(images: ImageSet, rows: list[int], phrases: tuple[str, ...]) -> NDArray[np.int64]:
-    """What attributes say of the concepts: 1, 0, or −1 where they say nothing, int64 (n, N)."""
+    """The concepts in the attributes: 1, 0, or −1 where they say nothing, int64 (n, N)."""
     attributes = images.column("attributes")
     truth = np.full((len(rows), len(phrases)), -1, dtype=np.int64)
     for place, row in enumerate(rows):
@@ -161,7 +162,7 @@ def _pictures(classifier: Classifier, images: ImageSet, wanted: list[list[int]])
 
 
 def _sentence(weights: list[float], class_names: tuple[str, ...], area: float) -> str:
-    """Classes that a concept speaks for and against, and whether its score tells."""
+    """Classes that a concept speaks for and against, and whether its score detects it."""
     order = sorted(range(len(weights)), key=lambda place: -weights[place])
     most, least = order[0], order[-1]
     if weights[most] <= 0 and weights[least] >= 0:

@@ -1,4 +1,5 @@
-"""Whether a score tells what its phrase says: the area under the ROC curve of each concept on images where it is known.
+"""Whether a score measures what its phrase says: the area under the ROC curve of each concept on images where it is
+known.
 
 The scores of a general text–image model on images it knows nothing of are close to noise, and a bottleneck of them is a
 random projection. A small set with known attributes shows it.

@@ -178,7 +178,7 @@ def check_names(scoring: str, pooling: str) -> None:
     """Refuse a scoring or pooling of a card that is not known.
 
     Raises:
-        UnknownNameError: as said.
+        UnknownNameError: as above.
     """
     if scoring not in ("cosine", "answer"):
         raise unknown_name("scoring", scoring, ("cosine", "answer"))

@@ -1,4 +1,4 @@
-"""Where concepts come from: lists in a file, or a language model that is asked for the signs of each class.
+"""Where concepts come from: lists in a file, or a language model that lists the signs of each class.
 
 Yan et al., MedCBM (arXiv 2310.03182): a language model names, for each class, what an expert would look for in an image
 of this kind; lists are merged over classes, and what would give the answer away is left out.
@@ -15,7 +15,7 @@ from snellen.models.language.listed_answers import ListedAnswers
 from snellen.models.language.protocol import LanguageModel, ask_for_phrases
 from snellen.systems.concept_bottleneck.filtering import Dropped, keep_usable
 
-#: What a language model is asked for each class; a file is not asked in words.
+#: The question to a language model about each class; a file needs none.
 QUESTION = (
     "You help an expert to read {modality}s. List visual features by which the expert tells {name!r} from {others}. "
     "Each is a short phrase of what can be seen, in plain words, without the name of any class. At most {count}."
@@ -59,13 +59,13 @@ def read_concepts(
     "names the confounder 'grass'"
 
     Args:
-        source: lists in a file, by question, by class, or one for all; or a language model, which is asked for each
+        source: lists in a file, by question, by class, or one for all; or a language model, which is queried for each
             class.
         class_names: k of them.
         confounders: words for what must not decide, such as a hospital or a background.
-        modality: what the images are, in words ("chest X-ray"); told to a language model.
-        count: most phrases that a language model is asked for, of each class.
-        progress: hears of every list.
+        modality: what the images are, in words ("chest X-ray"); for a language model.
+        count: most phrases requested from a language model, of each class.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: nothing is left, with what was dropped and why.

@@ -1,7 +1,7 @@
 """Phrases that say nothing of the images: what concepts must be better than.
 
 LM4CV (arXiv 2308.03685) found that random words do nearly as well as concepts when there are many: as many directions
-as the vectors have numbers hold all that these say, whatever they are called.
+as the vectors have numbers hold all that these say, under any names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from snellen.core.randomness import Randomness
 from snellen.systems.concept_bottleneck.filtering import stems
 
-#: Everyday words for things that no sign of a class is called by.
+#: Everyday words that name no sign of a class.
 _WORDS = """
 ladder engine pepper window violin carpet salmon button hammer island candle rocket pillow turtle ticket garden
 mirror bottle camera forest blanket needle puzzle anchor basket bridge bucket cactus castle cement cheese cherry
@@ -38,7 +38,7 @@ def random_phrases(phrases: Sequence[str], rng: Randomness, *, avoid: Sequence[s
         phrases: that are stood in for.
         rng: of the words.
         avoid: texts that share no word with these phrases, such as the names of the classes: "a tiger" is no random
-            word where tigers are to be told.
+            word where tigers are a class.
     """
     avoided = {word for text in avoid for word in stems(text)}
     words = [word for word in WORDS if not avoided.intersection(stems(word))] or WORDS

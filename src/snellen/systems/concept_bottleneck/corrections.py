@@ -1,7 +1,7 @@
 """Correcting concepts at test time: a person says what is there, and the head decides again.
 
-A concept that is said to be there gets the score of training images that show it most (95th percentile), one that is
-said not to be there that of those that show it least (5th): Koh et al., "Concept Bottleneck Models" (ICML 2020, arXiv
+A concept that a person marks as present gets the score of training images that show it most (95th percentile), one
+marked as absent that of those that show it least (5th): Koh et al., "Concept Bottleneck Models" (ICML 2020, arXiv
 2007.04612), section 5. Only the last layer is computed anew.
 """
 
@@ -33,7 +33,7 @@ def corrected(scores: Tensor, said: Tensor, absent: Tensor, present: Tensor) -> 
 
     Args:
         scores: (n, N); they stay as they are.
-        said: integers (n, N) or (N,): 1 where a concept is there, 0 where it is not, −1 where nothing is said.
+        said: integers (n, N) or (N,): 1 where a concept is there, 0 where it is not, −1 where it is open.
         absent: (N,).
         present: (N,).
     """
@@ -41,7 +41,7 @@ def corrected(scores: Tensor, said: Tensor, absent: Tensor, present: Tensor) -> 
 
 
 def read_corrections(written: Sequence[str], phrases: Sequence[str]) -> dict[str, bool]:
-    """What is said of concepts, as ``PHRASE=present`` or ``PHRASE=absent``.
+    """Corrections of concepts, as ``PHRASE=present`` or ``PHRASE=absent``.
 
     >>> read_corrections(["a red object=present"], ["a red object", "striped"])
     {'a red object': True}
@@ -65,5 +65,5 @@ def read_corrections(written: Sequence[str], phrases: Sequence[str]) -> dict[str
 
 
 def as_row(said: Mapping[str, bool], phrases: Sequence[str]) -> Tensor:
-    """What is said, for :func:`corrected`: int64 (N,)."""
+    """Corrections, for :func:`corrected`: int64 (N,)."""
     return torch.tensor([int(said[phrase]) if phrase in said else -1 for phrase in phrases])

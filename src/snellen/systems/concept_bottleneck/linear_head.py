@@ -157,7 +157,7 @@ def check_examples(numbers: Tensor, labels: Tensor, class_count: int) -> None:
     """Refuse what no head can be fitted to.
 
     Raises:
-        InputError: as said; of numbers that are not finite, the first column is named.
+        InputError: as above; of numbers that are not finite, the first column is named.
     """
     if numbers.ndim != 2 or labels.shape != numbers.shape[:1] or not len(labels) or not numbers.shape[1]:
         raise InputError(

@@ -65,7 +65,7 @@ class ConceptBottleneckRecipe(FittedMethod):
 
     The text–image model stays as it is. Of two splits, "train" is fitted to and "tune" chooses how strongly weights are
     held down. Beside the concepts, as many random words and the concepts with shuffled letters are fitted the same way,
-    and told in the card.
+    and reported in the card.
 
     >>> ConceptBottleneckRecipe().scoring
     'cosine'
@@ -179,7 +179,7 @@ class ConceptBottleneckRecipe(FittedMethod):
             preparation=tower.preparation.model_dump(mode="json"),
             normalization={"mean": [0.0] * 3, "std": [1.0] * 3},
             metrics={f"tune.{name}": value for name, value in told.items()} if held else {},
-            # Where things are kept does not matter to what is fitted.
+            # Where scores are kept does not matter to what is fitted.
             lineage=fitting.lineage({**self.record(), "keep": None, **facts}, images.fingerprint(progress)),
         )
         return Artifact(dict(network.state_dict()), card)

@@ -84,7 +84,7 @@ def score_images(
 ) -> ScoredImages:
     """Score every usable image of a set by several lists of phrases, in one pass of the image tower.
 
-    Labels are never looked at.
+    Labels are never read.
 
     Args:
         images: the set.
@@ -94,7 +94,7 @@ def score_images(
         pooling: over patches, or global.
         folder: in which scores are kept, under a name made of the images' contents, the tower and the phrases; what is
             there already is read, and no image is encoded again. None keeps nothing.
-        progress: hears of every image.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: no usable image, no phrases, or a phrase that cannot be encoded.

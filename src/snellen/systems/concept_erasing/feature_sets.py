@@ -63,7 +63,7 @@ def own_features(targets: Mapping[str, Tensor], kept: Tensor) -> dict[str, Tenso
     [False, True, False]
 
     Raises:
-        InputError: a concept of which nothing is left: erasing it would silently do nothing.
+        InputError: a concept without a feature left: erasing it would silently do nothing.
     """
     left = {name: mask & ~kept for name, mask in targets.items()}
     empty = [name for name, mask in left.items() if not bool(mask.any())]
@@ -83,8 +83,7 @@ def top_prompts(
     Args:
         autoencoder: fitted.
         layer: where its states come from.
-        prompts: among which to look.
-        features: how many features to tell of.
+        prompts: to search. features: how many features to describe.
         count: prompts for each.
     """
     parts = [

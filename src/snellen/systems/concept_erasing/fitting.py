@@ -31,7 +31,7 @@ from snellen.version import __version__
 #: States from which the centre and the scale of the loss are taken: of up to so many prompts, up to so many.
 _FIRST_PROMPTS, _FIRST_STATES = 500, 32_768
 
-#: Features of which the card tells prompts, prompts for each, and prompts among which they are looked for.
+#: Features whose prompts the card lists, prompts for each, and prompts that are searched.
 _TOLD, _EXAMPLES, _LOOKED_AT = 256, 3, 2000
 
 
@@ -70,7 +70,7 @@ def fit_autoencoder(
         rng: seeds initial directions and order.
         generator: reference of the generator, for the lineage.
         checkpoint: file to save to, and to go on from if it exists.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: no prompts, one that is too long, or states that are all the same.

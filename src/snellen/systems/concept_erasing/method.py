@@ -1,10 +1,10 @@
 """Images from prompts, without the concepts that an operator blocks: Interpret-then-Deactivate.
 
-Z. Tian et al. 2025, arXiv 2503.09446. A sparse autoencoder on a middle layer of the frozen text encoder tells which
-features only prompts with a blocked concept have. A prompt in which suppressing them changes much is flagged, and its
-text states are edited; any other prompt passes bit for bit. What is computed is in
-:mod:`snellen.systems.concept_erasing`. The
-default mends two slips of the published code: calibration and use share one score, and padding never counts.
+Z. Tian et al. 2025, arXiv 2503.09446. A sparse autoencoder on a middle layer of the frozen text encoder finds the
+features that only prompts with a blocked concept have. A prompt in which suppressing them changes much is flagged, and
+its text states are edited; any other prompt passes bit for bit. What is computed is in
+:mod:`snellen.systems.concept_erasing`. The default mends two slips of the published code: calibration and use share one
+score, and padding never counts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Erase(Method):
 
     Each entry of ``erase`` is a concept; put into the templates it gives the target prompts. The autoencoder is read
     from its folder, or is fitted and written there when the folder is not there and ``fit_on`` says to what. It is
-    fitted with seed 0, whatever the seed of the images is, so that images of other seeds can use it.
+    always fitted with seed 0, so that images of any seed can use it.
     """
 
     name: ClassVar[str] = "erase"
@@ -93,7 +93,7 @@ class Erase(Method):
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
         """One image for each request: ``id``, ``prompt`` (or ``caption``), and a ``seed`` if it matters.
 
-        The column ``attributes`` says of each whether its text was edited, and its score for each text encoder.
+        The column ``attributes`` says for each whether its text was edited, and its score for each text encoder.
 
         Raises:
             InputError: a request without a prompt, one that is too long, or what :func:`prepared` raises.
@@ -121,9 +121,9 @@ class Erase(Method):
         return made_set(made, requests, prompts, name="erased", told=told)
 
     def notes(self) -> tuple[str, ...]:
-        """How well target prompts are told from those to keep, and how many of these the threshold flags.
+        """How well target prompts are separated from those to keep, and how many of these the threshold flags.
 
-        Where every prompt is edited there is no threshold, and the second is not told.
+        Where every prompt is edited there is no threshold, and the second is not reported.
         """
         ready = prepared(self)
         area = (

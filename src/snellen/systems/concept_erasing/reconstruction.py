@@ -46,7 +46,7 @@ class Reconstruction:
         rest = (states - again).detach()
         left = rest.var(unbiased=False)
         if float(left) == 0:
-            # Asked before the division: a gradient through 0 / 0 is NaN, whatever the loss is set to afterwards.
+            # Tested before the division: a gradient through 0 / 0 is NaN, even if the loss is replaced afterwards.
             return states.new_zeros(len(states))
         explained = autoencoder.explain_rest(states, dead, self.dead_active)
         return (explained - rest).square().mean(1) / left

@@ -1,7 +1,7 @@
 """Concept erasers in force: while a ``with`` block lasts, or for the prompts of one call. Networks stay as they are.
 
-Whatever happens, the hooks go with the block. Nothing is kept outside it: pipelines at work at the same time, also in
-several threads on one network, do not hear of each other's prompts.
+The hooks always go with the block. Nothing is kept outside it: pipelines at work at the same time, also in several
+threads on one network, do not see each other's prompts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
 @contextmanager
 def erasing(eraser: ConceptEraser, network: nn.Module | None = None) -> Iterator[None]:
-    """Edit whatever a text encoder encodes: for pipelines of other libraries too.
+    """Edit all that a text encoder encodes: for pipelines of other libraries too.
 
     A negative prompt that is encoded inside is judged like any other. What is cut off a prompt before it reaches the
     encoder is not seen.

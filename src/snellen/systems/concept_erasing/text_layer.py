@@ -123,7 +123,7 @@ def distinct_states(
         prompts: texts to fit to.
         most: states to keep; more are thinned at random, those of padding first.
         seed: of the thinning.
-        progress: hears of the prompts.
+        progress: callback that receives progress updates.
     """
     listener, different = progress or Silent(), list(dict.fromkeys(prompts))
     listener.begin("reading states", len(different))

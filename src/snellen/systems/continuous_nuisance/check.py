@@ -47,9 +47,9 @@ class NuisanceCheck(Check):
     Only images whose record draws the very picture are used, so that what was planted in them or done to them since is
     never taken away unnoticed. A scene that has some of a nuisance already has at least that much of it.
 
-    With a ``generator``, things of the model's classes are generated under shifts of any words at rising strength, and
+    With a ``generator``, objects of the model's classes are generated under shifts of any words at rising strength, and
     filtered (CNS-Bench, :class:`snellen.systems.continuous_nuisance.method.ContinuousNuisance`): once, at the end of an
-    audit, in one process. What they tell is of generated images and not of the audited ones.
+    audit, in one process. The results hold for generated images and not for the audited ones.
     """
 
     name: ClassVar[str] = "nuisance"
@@ -98,7 +98,7 @@ class NuisanceCheck(Check):
         return super().missing(classifier, images, companions)
 
     def cost(self) -> float:
-        """One pass for each nuisance and strength, of the share that is looked at; drawing costs a quarter of one.
+        """One pass for each nuisance and strength, of the share that is drawn; drawing costs a quarter of one.
 
         Generated images are of the model and not of each audited image, and are not counted here.
         """
@@ -163,7 +163,7 @@ class NuisanceCheck(Check):
         )
 
     def _read_scenes(self, reading: Reading) -> bool:
-        """Whether scenes are to be told of: not of photographs, whose user asked for generated images alone."""
+        """Whether scenes are to be reported: not for photographs, whose user requested generated images alone."""
         return self.generator is None or reading.audited is None or has_scenes(reading.audited)
 
     def _asked(self, classifier: Classifier) -> Asked:
@@ -222,7 +222,7 @@ class NuisanceCheck(Check):
         return _redrawing(scenes, finding.subject, batch.classifier)(batch.images, strength, batch.rng)
 
     def _draws(self, batch: Batch) -> Tensor:
-        """Which images of a batch are looked at, bool (n,)."""
+        """Which images of a batch are used, bool (n,)."""
         return batch.rng.child(self.name).uniform("share", ()) < self.share
 
     def _metrics(self, losses: Mapping[str, NuisanceLoss]) -> dict[str, Measured]:

@@ -26,7 +26,7 @@ from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.systems.continuous_nuisance.filtering import SCORES, threshold_removing
 from snellen.systems.continuous_nuisance.words import class_prompt, shifted_prompt
 
-#: What the text–image model is asked, as published: of a class, and how the words of a shift follow ("in heavy snow").
+#: The text–image model's prompts, as published: of a class, and how the words of a shift follow ("in heavy snow").
 CLASS_TEXT = "a photo of a {}"
 SHIFT_TEXT = "{} {}"
 
@@ -90,7 +90,7 @@ def filter_scores(
         images: float32 (n, strengths, 3, h, w) in [0, 1]; the first strength is the reference.
         class_names: words of the class of each trajectory.
         words: of the shift.
-        class_text: what the text–image model is asked of a class.
+        class_text: the text–image model's prompt of a class.
         shift_text: how the words of the shift follow.
 
     Raises:
@@ -158,7 +158,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 def _weights(tensors: dict[str, Tensor]) -> frozenset[str]:
-    """Hashes of the matrices of a network, whatever their names."""
+    """Hashes of the matrices of a network, under any names."""
     return frozenset(hash_tensors({"weight": tensor}) for tensor in tensors.values() if tensor.ndim > 1)
 
 

@@ -1,4 +1,4 @@
-"""Train a slider: what it learns is to say of a prompt what the frozen network says of it under a shift.
+"""Train a slider: it learns to predict for a prompt what the frozen network predicts for it under a shift.
 
 Dünkel, Jesslen, Xie, Theobalt, Rupprecht and Kortylewski, *CNS-Bench*, ICCV 2025, arXiv 2507.17651, after *Concept
 Sliders* (Gandikota et al. 2023). With ε the frozen network and ε* the one with the adapter at strength 1, prompts c and
@@ -6,9 +6,9 @@ c⁺ (c under the shift), and latents x_t that ε* itself has denoised from nois
 
     y = ε(x_t, c) + η (ε(x_t, c⁺) − ε(x_t, c))          loss = ‖ε*(x_t, c) − y‖² / size
 
-ε is the raw output of the network, whatever it predicts. In the published training the neutral and the unconditional
-prompt are c as well: guidance is away from the same prediction and changes nothing, so no branch is run for it, and two
-calls of the frozen network give y, not three.
+ε is the raw output of the network, for every kind of prediction. In the published training the neutral and the
+unconditional prompt are c as well: guidance is away from the same prediction and changes nothing, so no branch is run
+for it, and two calls of the frozen network give y, not three.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def slider_target(neutral: Tensor, shifted: Tensor, eta: float) -> Tensor:
 
 
 def training_timestep(solver: Solver, step: int, *, total: int, parity: bool = False) -> float:
-    """The timestep that the network is told of latents before a step of the sampler.
+    """The timestep that the network gets with latents before a step of the sampler.
 
     By default the one that the latents are of. The published code takes entry int(k · 1000 / steps) of the schedule of
     all timesteps, which is a little noisier than the latents are: up to one step of the sampler.
@@ -149,7 +149,7 @@ def fit_slider(
         fit: numbers of the training; the published ones by default.
         template: how the words are put to a prompt.
         rng: of the start, prompts, steps and noise.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: a generator without prompts, or without layers for a slider; no prompt; a word that a generator of

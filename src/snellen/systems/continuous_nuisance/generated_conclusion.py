@@ -1,4 +1,4 @@
-"""What an audit says of generated trajectories: figures, hypotheses, curves, and the list of all of them."""
+"""An audit's conclusions from generated trajectories: figures, hypotheses, curves, and the list of all of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GENERATED = "generated"
 def concluded(
     made: GeneratedTrajectories, check: str, generator: str, classifier: Classifier, *, pictured: bool
 ) -> Conclusion:
-    """Conclude from trajectories; what none was left of is told in a note.
+    """Conclude from trajectories; a note lists shifts without one.
 
     Args:
         made: the trajectories.

@@ -1,4 +1,4 @@
-"""A model's classes under nuisances, generated at the end of an audit, and what the model says of them."""
+"""A model's classes under nuisances, generated at the end of an audit, and the model's decisions on them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def failures_of(
     return found
 
 
-#: Things that are made together: what is in memory at once.
+#: Objects that are made together: what is in memory at once.
 TOGETHER = 8
 
 
@@ -154,7 +154,7 @@ class Asked:
 
     Args:
         method: with everything filled in.
-        seeds: things of each class.
+        seeds: objects of each class.
         examples: of trajectories that fail, under each shift.
         calibrated: whether thresholds of the filter come from images of other classes.
     """
@@ -235,7 +235,7 @@ class Asked:
                     unit_ids=[thing.id for thing in part],
                 )
                 parts.append(measured)
-                # All images of a large audit do not fit into memory; the first few that fail are enough to look at.
+                # All images of a large audit do not fit into memory; the first few that fail are enough to show.
                 shown = failures[concept]
                 if len(shown) < self.examples:
                     shown += failures_of(measured, concept, method.strengths, ids, pixels[own])

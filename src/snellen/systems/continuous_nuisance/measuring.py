@@ -36,7 +36,7 @@ def measure_trajectories(
         name: of the shift, prefix of the settings.
         strengths: ascending from 0.
         ids: of the trajectories; they are the examples of the evidence.
-        reasons: why a trajectory was rejected, else None; rejected ones are asked of no model.
+        reasons: why a trajectory was rejected, else None; no model sees rejected ones.
         unit_ids: independent units of the trajectories: those of one seed under several shifts are one.
 
     Returns:

@@ -44,8 +44,8 @@ from snellen.systems.continuous_nuisance.words import SHIFTED, check_words, clas
 class ContinuousNuisance(Method):
     """Generate trajectories: each request's class under its shift, at every strength.
 
-    Sliders are read from their folder, or are trained and written there where they are missing; they are trained with
-    seed 0, whatever the seed of the images is. A slider serves all ``classes``, or each class has its own.
+    Sliders are read from their folder, or are trained and written there where they are missing; they are always trained
+    with seed 0. A slider serves all ``classes``, or each class has its own.
     """
 
     name: ClassVar[str] = "continuous_nuisance"
@@ -163,7 +163,7 @@ class ContinuousNuisance(Method):
         return self._made(requests, asked, seeds, pixels, reasons if encoders is not None else None)
 
     def notes(self) -> tuple[str, ...]:
-        """What generated shifts do not tell."""
+        """The limits of generated shifts."""
         return (
             "strengths are multipliers of a slider: they are not calibrated between classes or shifts, and a generated "
             "shift may change more than its words say",
@@ -257,7 +257,7 @@ def _scaled(images: torch.Tensor, side: int | None) -> torch.Tensor:
 def _grouped(
     asked: Sequence[tuple[str, str]], seeds: Sequence[int], *, apart: bool
 ) -> list[tuple[tuple[str, ...], list[list[int]]]]:
-    """Requests that can be sampled together: shifts, and for each thing (class and seed) its row under every shift.
+    """Requests that can be sampled together: shifts, and for each object (class and seed) its row under every shift.
 
     Args:
         asked: class and shift of each request.
@@ -268,7 +268,7 @@ def _grouped(
     alone: list[tuple[tuple[str, ...], list[list[int]]]] = []
     for row, ((class_name, concept), seed) in enumerate(zip(asked, seeds, strict=True)):
         members = things.setdefault((class_name, seed), {})
-        if concept in members:  # asked for twice
+        if concept in members:  # requested twice
             alone.append(((concept,), [[row]]))
         else:
             members[concept] = row

@@ -42,7 +42,7 @@ from snellen.systems.continuous_nuisance.things import check_calibration, thresh
 
 ThresholdsFrom = Literal["others", "given"]
 
-#: Things that are done before they are recorded: what a killed call does again at most.
+#: Objects that are done before they are recorded: what a killed call does again at most.
 THINGS_PER_SHARD = 8
 
 
@@ -62,22 +62,22 @@ def shift_nuisance(
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> NuisanceSet:
-    """Generate things of each class under every shift at every strength, and ask classifiers where they break.
+    """Generate objects of each class under every shift at every strength, and find where classifiers break.
 
     Sliders are read from the folder that the method names, or from ``OUT-sliders``; those that are missing are trained
     first, and stay. Images lie in ``SHIFT/STRENGTH/CLASS/NUMBER.png``; ``manifest.csv``, which
     :func:`snellen.load_images` reads, lists the trajectories that the filter keeps, ``rejected.csv`` the others, each
     with its reason. ``evidence.parquet`` has a row for each trajectory, strength and classifier, ``nuisance.json``, the
-    record, comes last. A call that was interrupted leaves a folder ``unfinished`` and no record; the same call goes on
-    where it stopped, and when everything is there, it writes nothing.
+    record, comes last. A call that was interrupted leaves a folder ``unfinished`` and no record; the same call resumes
+    where it stopped. When everything is there, it writes nothing.
 
     Where the method names no classes, they are those of the first classifier.
 
     Args:
         method: shifts, classes, generator, strengths, filter.
-        classifiers: that are asked; each knows all classes by name, and none is an encoder of the filter.
+        classifiers: that are measured; each knows all classes by name, and none is an encoder of the filter.
         out: a new or empty folder, or one in which the same call was interrupted.
-        seeds: things of each class.
+        seeds: objects of each class.
         preset: whose values stand for what the method leaves out: ``imagenet`` are the published ones, ``scenes`` those
             for the generator that comes with the package, which are taken for it where none is named.
         filter: whether trajectories are filtered.
@@ -88,14 +88,14 @@ def shift_nuisance(
         seed: of everything random.
         contact_sheet: also draw a few trajectories of each shift, ``contact-sheet-SHIFT.png``.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of files of models are replaced
-            before anything is written, and can be looked up in it. Words and classes stay.
+            before anything is written, and can be resolved with it. Words and classes stay.
         progress: callback that receives progress updates, on sliders and trajectories.
-        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`. A budget makes fewer things.
+        running: engine, part, budget: see :class:`~snellen.runs.runner.Running`. A budget makes fewer objects.
 
     Raises:
         InputError: no shift or class; a word that the generator does not know; a class that a classifier does not
             know; a filter without encoders; a slider of another generator; ``out`` holds something else.
-        UnwritableError: the disk is full, or ``out`` may not be written; the same call goes on once that is mended.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         RunConflictError: ``out`` holds the result of another call.
     """
     folder, listener = Path(out), progress or Silent()

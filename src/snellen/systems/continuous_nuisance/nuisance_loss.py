@@ -143,7 +143,7 @@ def loss_measured(loss: NuisanceLoss) -> Measured:
 def loss_panels(
     losses: Mapping[str, NuisanceLoss], strengths: Sequence[float], *, check: str, title: str, about: str
 ) -> list[Panel]:
-    """Curves and a table for each few nuisances: as many as lines of one chart can be told apart.
+    """Curves and a table for each few nuisances: as many as lines of one chart can be distinguished.
 
     Args:
         losses: by the name of the nuisance.

@@ -21,7 +21,7 @@ class _Part(BaseModel):
 
 
 class CurvePoint(_Part):
-    """Accuracy at one strength and what is lost since strength 0, with 95 % intervals over things.
+    """Accuracy at one strength and what is lost since strength 0, with 95 % intervals over objects.
 
     ``neutral`` is the accuracy of the same trajectories at strength 0: a weak classifier has little to lose.
     """

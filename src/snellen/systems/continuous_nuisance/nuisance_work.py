@@ -1,4 +1,4 @@
-"""What is done for some things of a call: trajectories under every shift, files of them, answers of classifiers."""
+"""What is done for some objects of a call: trajectories under every shift, files of them, answers of classifiers."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ TASK = "trajectories"
 class NuisanceWork:
     """A call's method and classifiers.
 
-    Items are things.
+    Items are objects.
 
     Args:
         method: with the words of the classes and the folder of the sliders.
         classifiers: that know all classes.
-        seeds: things of each class.
+        seeds: objects of each class.
         seed: of everything random.
-        hidden: what files are not to say of the models that made them; see
+        hidden: what files must not reveal about the models that made them; see
             :func:`~snellen.data.privacy.nameless.hidden_references`.
     """
 
@@ -67,11 +67,11 @@ class NuisanceWork:
 
     @property
     def things(self) -> list[Thing]:
-        """All things, one of each class in turn: a call that was stopped has as many of each."""
+        """All objects, one of each class in turn: a call that was stopped has as many of each."""
         return things_of(self.method.classes, self.seeds)
 
     def requests(self, things: Sequence[Thing]) -> list[dict[str, Any]]:
-        """What the method is asked for: each thing under every shift."""
+        """The requests to the method: each object under every shift."""
         return requests_for(self.concepts, things, self.seed)
 
     def path(self, concept: str, strength: float, thing: Thing) -> str:
@@ -161,8 +161,8 @@ SHOWN, SHOWN_REJECTED = 6, 2
 def write_manifests(work: NuisanceWork, rows: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
     """Write the list of kept images, and that of rejected ones where there are any; returns their names.
 
-    Ids are ``SHIFT/STRENGTH/CLASS/NUMBER``, the group is the shift, and the unit the thing: its images under all shifts
-    and at all strengths have one noise.
+    Ids are ``SHIFT/STRENGTH/CLASS/NUMBER``, the group is the shift, and the unit the object: its images under all
+    shifts and at all strengths have one noise.
     """
     written = []
     for name, kept in ((MANIFEST, True), (REJECTED, False)):

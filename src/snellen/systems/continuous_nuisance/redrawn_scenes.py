@@ -99,7 +99,7 @@ def _drawn(scenes: Sequence[Redrawn]) -> list[NDArray[np.uint8]]:
 
 
 def _scene(text: object) -> Scene | None:
-    # Most records of other sets are told by this, and parsing is dear.
+    # This recognises most records of other sets, and parsing is dear.
     if not isinstance(text, str) or '"objects"' not in text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What trajectories say of classifiers: curves, drops, failure points, relative errors, and orders that change.
+"""What trajectories show of classifiers: curves, drops, failure points, relative errors, and orders that change.
 
 All are views of the evidence that :func:`snellen.systems.continuous_nuisance.measuring.measure_trajectories` gives.
 Intervals come from resampling whole units: a trajectory, or all trajectories of one seed where the evidence says so.
@@ -283,7 +283,7 @@ def mean_over_shifts(evidence: Evidence, concepts: Sequence[str], model: str, re
 
 
 def orders_of(evidence: Evidence, concept: str, models: Sequence[str]) -> Orders | None:
-    """Orders under one shift; None for fewer than two classifiers, or of which some answered other trajectories."""
+    """Orders under one shift; None for fewer than two classifiers, or if some answered other trajectories."""
     if len(models) < 2:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A slider in a folder: an adapter in the form of the peft library, and a card that says of what and for what it is."""
+"""A slider in a folder: an adapter in the form of the peft library, and a card that says what it is made of and for."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SMALL_FIT = SliderFit(iterations=40, learning_rate=1e-3, batch_size=8, steps=12)
 #: The card beside the files of peft.
 CARD = "slider.json"
 
-#: Large weights take seconds to hash, and every call that samples asks for them.
+#: Large weights take seconds to hash, and every call that samples needs the hash.
 _IDENTITIES: WeakKeyDictionary[Generator, WeightsIdentity] = WeakKeyDictionary()
 
 
@@ -147,7 +147,7 @@ def generator_identity(generator: Generator) -> str:
 
 @contextmanager
 def sliders_on(generator: Generator, sliders: Mapping[str, Slider]) -> Iterator[tuple[Adapters, dict[str, str]]]:
-    """Put sliders into a generator's denoiser inside a ``with`` block; they act where a strength is asked for.
+    """Put sliders into a generator's denoiser inside a ``with`` block; they act where a strength is requested.
 
     Yields:
         The adapters, and the name in them of each slider.

@@ -50,10 +50,10 @@ def sliders_in(
         concepts: name of each shift → its words in prompts, such as "fog" → "in fog".
         prompts: c, those to train on; a slider that is there may have been trained on others (see its card).
         fit: numbers of a training; a slider that is there must have been trained with them. None: the published ones,
-            or whatever those that are there were trained with.
+            or those of the sliders that are there.
         template: how words are put to a prompt.
         seed: of a training.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: a name that cannot be that of a folder; a slider of another generator, with other words, or that
@@ -103,7 +103,7 @@ def sliders_of_class(
         prompt: c, that of the class.
         fit: numbers of a training.
         template: how words are put to the prompt.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: what :func:`sliders_in` refuses; a slider that was trained on another prompt.

@@ -1,4 +1,4 @@
-"""Things of classes under nuisances: what a method is asked for, what comes back, thresholds without labels."""
+"""Objects of classes under nuisances: requests to a method, its images, thresholds without labels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.slider_folder import filter_of
 from snellen.systems.continuous_nuisance.words import named_phrases
 
-#: Things of each class, and in all at most, from which thresholds of the filter are taken.
+#: Objects of each class, and in all at most, for the thresholds of the filter.
 CALIBRATING, MOST_CALIBRATING = 3, 48
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing of a class, whose noise is the same under every shift and at every strength.
+    """One object of a class, whose noise is the same under every shift and at every strength.
 
     >>> Thing("star", 2).id
     'star/0002'
@@ -40,14 +40,14 @@ class Thing:
 
 
 def things_of(classes: Sequence[str], each: int) -> list[Thing]:
-    """So many things of each class, one of each in turn: of any number of them, as many are of each."""
+    """So many objects of each class, one of each in turn: of any number of them, as many are of each."""
     return [Thing(name, number) for number in range(1, each + 1) for name in classes]
 
 
 def requests_for(
     concepts: Sequence[str], things: Sequence[Thing], seed: int, stream: str = "thing"
 ) -> list[dict[str, Any]]:
-    """Each thing under every shift, with one seed: the shifts one after the other."""
+    """Each object under every shift, with one seed: the shifts one after the other."""
     return [
         {
             "id": f"{concept}/{thing.id}",

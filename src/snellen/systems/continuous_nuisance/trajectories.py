@@ -1,4 +1,4 @@
-"""Trajectories: one thing under a shift of rising strength, from the same noise and with the same layout.
+"""Trajectories: one object under a shift of rising strength, from the same noise and with the same layout.
 
 The first steps of the sampler decide the layout, so sliders act at timesteps up to a gate alone (published: 750 of
 1000). Above it nothing differs between strengths and shifts: those steps are made once for each seed, and forked.
@@ -29,13 +29,13 @@ GATE = 750.0
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:
-    """Images of every shift, thing and strength.
+    """Images of every shift, object and strength.
 
     Args:
         images: float32 (shifts, n, strengths, 3, h, w) in [0, 1], on the CPU; those of strength 0 are the same for all
             shifts.
         concepts: names of the shifts.
-        prompts: of each of the n things.
+        prompts: of each of the n objects.
         seeds: of their noise.
         strengths: ascending from 0.
         calls: calls of the denoiser.
@@ -68,7 +68,7 @@ class _Run:
     def go(
         self, state: SamplingState, rows: Sequence[int], context: StepAdapters | None = None, until: int | None = None
     ) -> SamplingState:
-        """Make steps of some of the n things."""
+        """Make steps of some of the n objects."""
         guidance: list[ReferenceGuidance] = []
         if self.reference is not None:
             guidance = [classifier_free(self.scale, self.reference.select(rows))]
@@ -97,23 +97,23 @@ def sample_trajectories(
     hooks: Sequence[LatentHook] = (),
     progress: Progress | None = None,
 ) -> Trajectories:
-    """Images of n things, each under every shift at every strength.
+    """Images of n objects, each under every shift at every strength.
 
     Args:
         sampler: of the generator that the sliders belong to.
         sliders: by the name of their shift.
-        prompts: of the n things.
+        prompts: of the n objects.
         seeds: one for each; the same seed gives the same noise at all strengths.
         strengths: ascending from 0.
         gate: highest timestep at which sliders act.
         negative: prompt to guide away from, instead of from no prompt.
         guidance_scale: of classifier-free guidance; 1 means none.
         size: height and width; None is the generator's own.
-        batch_size: things, or images of a strength above 0, at a time. Strength 0 gives bit for bit what
+        batch_size: objects, or images of a strength above 0, at a time. Strength 0 gives bit for bit what
             :func:`snellen.models.diffusion.generate.generate` gives of the same prompts and seeds in batches of this
             size.
         hooks: see the latents of all runs: first those of the shared steps.
-        progress: hears of each image.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: strengths that are no grid, other numbers of prompts and seeds, no shift, a gate that lets no
@@ -135,7 +135,7 @@ def sample_trajectories(
             neutral = run.go(prefix, things)
             calls, rows = calls + neutral.calls, rows + neutral.rows
             listener.advance("trajectories", len(things))
-            # The position of a thing in the prefix, its shift and its strength; one shift after the other, because a
+            # The position of an object in the prefix, its shift and its strength; one shift after the other, because a
             # layer runs every adapter of a batch for all its rows.
             forks = [(place, key, s) for key in sliders for place in range(len(things)) for s in rising]
             parts: list[Tensor] = []
@@ -231,7 +231,7 @@ def _prepared(
 def _acting(
     adapters: Adapters, names: Mapping[str, str], batch: Sequence[tuple[int, str, float]], gate: float
 ) -> StepAdapters:
-    """The sliders of a batch, each with its strength for every row: 0 where the row is another's."""
+    """The sliders of a batch, each with its strength for every row: 0 in rows of other sliders."""
     strengths = {
         names[key]: torch.tensor([strength if shift == key else 0.0 for _, shift, strength in batch])
         for key in dict.fromkeys(shift for _, shift, _ in batch)

@@ -61,7 +61,7 @@ def named_phrases(shifts: Sequence[str]) -> dict[str, str]:
 
 
 def shifted_prompt(prompt: str, words: str, template: str = SHIFTED) -> str:
-    """The prompt of the same thing under a shift.
+    """The prompt of the same object under a shift.
 
     >>> shifted_prompt("a star", "in fog")
     'a star, in fog'
@@ -75,7 +75,7 @@ def shifted_prompt(prompt: str, words: str, template: str = SHIFTED) -> str:
 
 
 def check_words(generator: Generator, prompts: Sequence[str]) -> None:
-    """Refuse prompts with words that the generator was never told.
+    """Refuse prompts with words that the generator does not know.
 
     Tokenizers cover every text, so a small generator that does not know a word makes a picture of something else. Only
     of the generators that come with the package it is known which words they know.

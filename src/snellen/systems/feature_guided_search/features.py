@@ -65,7 +65,7 @@ def detect(image: Tensor, *, detector: Detector = "auto", most: int = 64, inflat
             back.
 
     Raises:
-        MissingExtraError: OpenCV was asked for and is not installed.
+        MissingExtraError: OpenCV was requested and is not installed.
     """
     red, green, blue = image.detach().cpu().float()
     grey = 0.299 * red + 0.587 * green + 0.114 * blue

@@ -37,11 +37,11 @@ class GridVerdict:
     Attributes:
         norm: of the neighbourhood and of the Lipschitz bounds.
         epsilon: its radius, in [0, 1] pixel units of the norm.
-        looked_at: grid images that the classifier was asked about.
+        looked_at: grid images that the classifier scored.
         exhausted: whether these are all.
         found: the nearest adversarial grid image within epsilon, (3, h, w), or None.
         severity: its distance; infinite where there is none.
-        slack: least lead over what the bound asks for, over all grid images; negative where the bound does not suffice,
+        slack: least lead over what the bound requires, over all grid images; negative where the bound does not suffice,
             −infinity where no bound was given.
         proven: exhausted, nothing found, and slack positive.
         statement: all of that in words, with norm and assumption.
@@ -91,7 +91,7 @@ def lipschitz_verdict(
     lipschitz: float | Sequence[float] | None,
     most: int = 100_000,
 ) -> GridVerdict:
-    """Look at every grid image around one image, and judge whether that proves anything. For tiny images only.
+    """Score every grid image around one image, and judge whether that proves anything. For tiny images only.
 
     Args:
         classifier: its scores (as they are) are what the bounds are about.

@@ -31,8 +31,7 @@ class ImageGame:
     Args:
         row: position of the image in the batch of the oracle.
         play: how it is played.
-        salience: where pixels are looked for.
-        instructions: what a pixel may be told.
+        salience: where pixels are searched. instructions: the changes of a pixel.
         farthest: severity of the image in which every pixel is manipulated.
         confidence: probability of the label on the clean image.
         rng: of this image alone.
@@ -106,7 +105,7 @@ class ImageGame:
             self.ending = "exhausted"
 
     def _go_on(self, visit: Visit, answer: Answer | None, oracle: Oracle) -> None:
-        """Let a visit run until it wants to know what no query has told yet, or ends."""
+        """Let a visit run until it needs a new query, or ends."""
         try:
             told = next(visit) if answer is None else visit.send(answer)
             while (known := self._known(told, oracle)) is not None:
@@ -133,7 +132,7 @@ class ImageGame:
     # -- one visit -----------------------------------------------------------------------------------------------
 
     def _visit(self) -> Visit | None:
-        """Selection and expansion, then a visit that asks; None where nobody can enter now."""
+        """Selection and expansion, then a visit that queries; None where no visit can enter now."""
         descended = None
         for _ in range(_DESCENTS):
             # A way that ends nowhere is marked as exhausted, and the next one avoids it.
@@ -173,7 +172,7 @@ class ImageGame:
     def _ended(self, told: Instructions) -> Generator[Instructions, Answer, float]:
         """Reward of an adversarial image, 1 / severity; what can be put back counts where both players want the same.
 
-        Both images were asked about already, so that asking again costs nothing.
+        Both images were scored already, so that another request costs nothing.
         """
         answer = yield told
         if self.cooperative or answer.severity <= self.severity:

@@ -1,7 +1,7 @@
 """What is done to a pixel: a step up or down, white, black, or the opposite extreme.
 
 A changed image is a row of instructions, int8 (h·w,): 0 leaves a pixel alone, 1 and −1 manipulate it. Each pixel has at
-most one, so that an image is reached in whatever order its pixels were manipulated.
+most one, so that an image is reached by any order of its manipulations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Manipulated:
 
     @property
     def instructions(self) -> tuple[int, ...]:
-        """What a pixel may be told."""
+        """The changes that a pixel may have."""
         return (1,) if self.down is None else (1, -1)
 
     def candidates(self, rows: Tensor, instructions: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class FeatureGuidedSearch(SearchAttack):
     The first player picks a feature, the second pixels inside its Gaussian; the reward is 1 / severity. The second
     player helps (``cooperative``: the smallest change), opposes (``adversarial``: what the first can force), or is
     chance (``random``). Visits of the tree run side by side, and those of all images share their batches. The image
-    that is returned is looked at once more at the end, within the budget.
+    that is returned is scored once more at the end, within the budget.
 
     Decisions are enough, and no gradient is taken; the shaped reward needs probabilities of one class. Distances are
     severities in the norm of the game, and what comes back is a :class:`GameAttacked`. The detector of OpenCV needs its
@@ -228,7 +228,7 @@ class FeatureGuidedSearch(SearchAttack):
         return games
 
     def _verify(self, search: Search, positions: Tensor, games: list[ImageGame], oracle: Oracle) -> None:
-        """Look at the best images once more, in one batch; only what meets the criterion again is kept."""
+        """Score the best images once more, in one batch; only what meets the criterion again is kept."""
         rows, told = [], []
         for game in games:
             if game.best is not None:
@@ -242,7 +242,7 @@ class FeatureGuidedSearch(SearchAttack):
 
 
 def _result(search: Search, positions: Tensor, games: list[ImageGame], log: list[int]) -> GameAttacked:
-    """Pack up, with what the games tell."""
+    """Pack up, with the results of the games."""
     packed = search.result()
     endings = ["already misclassified" if status == "already" else status for status in packed.status]
     fallback = torch.zeros(len(endings), dtype=torch.bool)
@@ -254,7 +254,7 @@ def _result(search: Search, positions: Tensor, games: list[ImageGame], log: list
         result = "found" if packed.status[position] == "found" else "not found"
         said = [result, str(game.ending), *(["no keypoints"] if fallback[position] else [])]
         endings[position] = ", ".join(said)
-        # One look at the clean image came before.
+        # One query of the clean image came before.
         curves[position] = tuple((queries + 1, severity) for queries, severity in game.curve)
         value[position] = game.value
     fields = {field.name: getattr(packed, field.name) for field in dataclasses.fields(packed)}

@@ -1,4 +1,4 @@
-"""The only way to the classifier: images in, answers out, counted, batched and never asked twice.
+"""The only way to the classifier: images in, answers out, counted, batched and never repeated.
 
 It sees scores, takes no gradient, and knows the classifier by its call alone.
 """
@@ -44,7 +44,7 @@ class Oracle:
         severity: of the changed images.
         budget: queries of each image.
         batch_size: images sent through the classifier at once, at most.
-        confidence: whether the probability of the label is told.
+        confidence: whether the probability of the label is given.
 
     Attributes:
         queries: images of each row sent through the classifier: (n,).

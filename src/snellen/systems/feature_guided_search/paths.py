@@ -19,9 +19,9 @@ class Answer(NamedTuple):
 
     Attributes:
         met: the criterion is met, and the image is within reach.
-        outside: too far from the clean image; the classifier was not asked.
+        outside: too far from the clean image; the classifier was not queried.
         severity: distance from the clean image.
-        confidence: probability of the label; NaN where it was not asked for.
+        confidence: probability of the label; NaN where it was not requested.
     """
 
     met: bool
@@ -41,16 +41,16 @@ def play_on(
 ) -> Asking:
     """Play by chance from an image that is not adversarial; returns the first adversarial image found, or None.
 
-    With ``every_move`` the image is asked after each move, as in the published search. Otherwise after 1, 2, 4, …
+    With ``every_move`` the image is scored after each move, as in the published search. Otherwise after 1, 2, 4, …
     further moves, and between the last two looks by halving: a path of k moves costs about 2 log2 k queries, and a
     class change that later moves undo may be missed.
 
     Args:
         start: where to go on.
         moves: draws moves.
-        every_move: whether each move is asked.
+        every_move: whether each move is scored.
         most_moves: where a path ends at the latest.
-        heard: gets the answers about images that were asked, before a path of them is halved.
+        heard: gets the answers about images that were scored, before a path of them is halved.
     """
     current, ahead, made = start, 1, 0
     while made < most_moves:

@@ -21,7 +21,7 @@ class Play:
         visits: of the tree, at most.
         depth: of the tree, in moves; 0 only plays by chance.
         most_moves: played by chance in a visit, at most.
-        every_move: whether play by chance asks after each move.
+        every_move: whether play by chance queries after each move.
         adapting: share of the draws by chance that follow the features of the best image so far.
         shaped: reward the fall of the label's probability where no adversarial image was reached.
     """

@@ -11,7 +11,7 @@ from snellen.systems.feature_guided_search.oracle import Oracle
 def play_all(games: Sequence[ImageGame], oracle: Oracle) -> None:
     """Play until every game has ended.
 
-    A game takes part in a round with as many requests as it has visits under way, whatever the others do.
+    A game takes part in a round with as many requests as it has visits under way, independent of the others.
     """
     playing = list(games)
     while playing:

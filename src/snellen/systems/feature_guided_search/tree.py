@@ -31,7 +31,7 @@ class State:
         visits: ended visits.
         under_way: visits that have not ended.
         total: sum of the rewards of ended visits.
-        asked: the classifier was asked; until then nobody passes.
+        asked: the classifier was queried; until then no visit passes.
         terminal: the game ends here: the class changed, the distance was left, or every pixel was manipulated.
         reward: of a terminal state.
         exhausted: everything below was tried.
@@ -174,7 +174,7 @@ def game_value(state: State, second_player: SecondPlayer) -> float:
     """Reward of the game as the tree knows it: each player makes the move that the search came to visit most.
 
     For a random second player, the mean over the moves that were drawn. Where nothing was tried, that of the visits.
-    Where both players want the same, the best image so far tells more: the tree leaves out what is no better.
+    Where both players want the same, the best image so far is more informative: the tree leaves out what is no better.
     """
     if state.terminal or not state.children:
         return state.total / state.visits if state.visits else 0.0

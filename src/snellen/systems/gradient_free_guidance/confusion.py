@@ -50,8 +50,7 @@ class ReferencePolicy:
 
         Args:
             probabilities: of each class, float64 (n, k) with k > 1.
-            classes: that are asked for, int64 (n,).
-            rng: bound to the samples and to the step, for the rules that draw.
+            classes: requested, int64 (n,). rng: bound to the samples and to the step, for the rules that draw.
 
         Raises:
             InputError: a single class, a fixed class that is not one of them.
@@ -77,7 +76,7 @@ class ReferencePolicy:
 class ScalePolicy:
     """How far to push away: w for each sample, 1 where there is nothing to do.
 
-    With ``linear`` and ``lowest`` = ``highest`` the scale is fixed, whatever the classifier says: a baseline.
+    With ``linear`` and ``lowest`` = ``highest`` the scale does not depend on the classifier: a baseline.
 
     Args:
         gamma: w grows by this from a certain classifier to a wholly confused one, rule ``proportional``.
@@ -147,7 +146,7 @@ def decide(
     *,
     temperature: float = 1.0,
 ) -> Decision:
-    """Reference and scale of each sample, from what a classifier says of its denoised estimate.
+    """Reference and scale of each sample, from a classifier's scores of its denoised estimate.
 
     >>> sure, torn = [9.0, -9.0, -9.0], [0.0, -9.0, 0.0]
     >>> scores, asked = torch.tensor([sure, torn]), torch.tensor([0, 0])
@@ -157,8 +156,7 @@ def decide(
 
     Args:
         logits: (n, k), k > 1; log-probabilities do as well.
-        classes: that are asked for, int64 (n,).
-        reference: which class to guide away from.
+        classes: requested, int64 (n,). reference: which class to guide away from.
         scale: how far.
         rng: bound to the samples and to the step.
         temperature: of the softmax; above 1 for a classifier that is surer of blurred estimates than it ought to be.

@@ -1,4 +1,4 @@
-"""Guidance by what a classifier says of the denoised estimate, without its gradients: away from what it confuses.
+"""Guidance by a classifier's scores of the denoised estimate, without its gradients: away from what it confuses.
 
 R. Shenoy et al. 2024, arXiv 2411.15393; the formulas are a reconstruction, see
 :mod:`snellen.systems.gradient_free_guidance.confusion`. In each step the estimate of the image is decoded and
@@ -23,7 +23,7 @@ from snellen.models.diffusion.guidance import Choice, ChosenReferenceGuidance
 from snellen.models.diffusion.step_view import StepView
 from snellen.systems.gradient_free_guidance.confusion import Decision, ReferencePolicy, ScalePolicy, decide
 
-#: What a classifier says of the estimate of the image in a step: logits (n, k).
+#: A classifier's scores of the estimate of the image in a step: logits (n, k).
 Read = Callable[[StepView], Tensor]
 
 #: Classes, int64 (n,) → a condition with a row for each sample of the batch.
@@ -39,7 +39,7 @@ class GradientFreeRule:
         scale: how far.
         temperature: of the classifier's softmax.
         sigmas: lowest and highest level of noise at which it acts, as sigma / alpha (the sigma of EDM).
-        every: the classifier looks at each m-th step; reference and scale stay in between, where both predictions share
+        every: the classifier scores each m-th step; reference and scale stay in between, where both predictions share
             one call.
         lagged: reference and scale of a step are those that the step before led to, so that both predictions share one
             call in every step. The first step is not guided.
@@ -69,7 +69,7 @@ class Deciding:
     Args:
         rule: how decisions are made.
         read: what the classifier says.
-        classes: that are asked for, int64 (n,).
+        classes: requested, int64 (n,).
         rng: bound to the samples.
     """
 
@@ -83,7 +83,7 @@ class Deciding:
     classified: int = 0
     _last: Decision | None = None
     _looked: int | None = None
-    #: Number of the step that was asked for last, and what was answered: a second term gets the same.
+    #: Number of the last requested step, and its result: a second term gets the same.
     _answered: tuple[int, Decision | None] | None = None
 
     def foreseen(self, view: StepView) -> Decision | None:
@@ -166,7 +166,7 @@ def mixing_policy(policy: ScalePolicy, scale: float) -> ScalePolicy:
 def confused_autoguidance(
     deciding: Deciding, told: Told, weak: Denoiser, scale: float, threshold: float
 ) -> ChosenReferenceGuidance:
-    """Autoguidance that asks the weak network for the competitor where the classifier is confused.
+    """Autoguidance that conditions the weak network on the competitor where the classifier is confused.
 
     D* = D_c + (w − 1)(D_c − D_weak(r)) for u > threshold, otherwise D_weak(c): one call of each network, as without a
     classifier. w is autoguidance's scale, and more where the decision's own scale is larger.
@@ -239,7 +239,8 @@ def _answers(deciding: Deciding) -> list[Decision]:
 
 @dataclass
 class Tally:
-    """What a method made since it was built. Two methods are equal whatever they made: nothing here is compared.
+    """What a method made since it was built. Two methods are equal even if they made other images: nothing here is
+    compared.
 
     Attributes:
         images: number of images.

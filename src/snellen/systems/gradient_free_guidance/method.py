@@ -1,9 +1,9 @@
 """Images that really show their class: gradient-free classifier guidance.
 
-R. Shenoy et al. 2024, arXiv 2411.15393. A classifier looks at the denoised estimate of each step; where it is confused,
-the next step goes away from the class that it confuses the image with. What is certain of the published method and
-what is a reconstruction, :mod:`snellen.systems.gradient_free_guidance.confusion` tells; each reconstructed choice is an
-option here.
+R. Shenoy et al. 2024, arXiv 2411.15393. A classifier scores the denoised estimate of each step; where it is confused,
+the next step goes away from the class that it confuses the image with.
+:mod:`snellen.systems.gradient_free_guidance.confusion` says what is certain about the published method and what is a
+reconstruction; each reconstructed choice is an option here.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class GradientFreeGuidance(GuidedSampling):
         return self
 
     def rule(self, class_names: Sequence[str]) -> GradientFreeRule:
-        """What the fields say of decisions.
+        """The policies of decisions in the fields.
 
         Raises:
             InputError: numbers that make no sense together.
@@ -162,7 +162,7 @@ class GradientFreeGuidance(GuidedSampling):
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
         """One image for each request: ``id``, ``class`` (name or number), and ``prompt`` and ``seed`` if they matter.
 
-        The column ``attributes`` tells of each the steps that were guided, away from which class, and how far.
+        The column ``attributes`` lists for each the steps that were guided, away from which class, and how far.
 
         Raises:
             InputError: a class that is not known, classes that generator and classifier do not share, a judge that is

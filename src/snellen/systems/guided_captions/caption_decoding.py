@@ -23,7 +23,7 @@ class StepScores(NamedTuple):
     Attributes:
         scores: by which it is chosen, (n, v).
         conditional: log p with the image, (n, v).
-        unconditional: log p under the null condition, (n, v); None where it was not asked.
+        unconditional: log p under the null condition, (n, v); None where it was not needed.
     """
 
     scores: Tensor
@@ -164,7 +164,7 @@ Choose = Callable[[Tensor, Tensor, int], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Sequences with what both sides said of their tokens.
+    """Sequences with the log-probabilities of both sides.
 
     Attributes:
         tokens: what was given, then what was decoded, int64 (n, t); padded on the right.
@@ -188,7 +188,7 @@ def sampling(rng: Randomness, *, temperature: float = 1.0) -> Choose:
     """Draw from softmax(scores / temperature): an extra; the paper decodes greedily.
 
     Args:
-        rng: bound to the rows of the batch; a draw belongs to a row and a step, whatever else is in the batch.
+        rng: bound to the rows of the batch; a draw belongs to a row and a step, in any batch.
         temperature: above 0.
     """
 

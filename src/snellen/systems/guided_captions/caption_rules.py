@@ -119,11 +119,11 @@ class Rule(Protocol):
 
     @property
     def needs_null(self) -> bool:
-        """Whether the captioner is asked under the null condition too."""
+        """Whether the captioner runs under the null condition too."""
 
     @property
     def needs_language(self) -> bool:
-        """Whether a language model is asked."""
+        """Whether a language model runs."""
 
     def select(self, rows: Tensor) -> Rule:
         """The rule for the rows with these indices (m,), in this order."""
@@ -139,7 +139,7 @@ class ClassifierFree:
     Args:
         scale: γ ≥ 0, (n,); 1 is no guidance, 0 leaves the image out.
         unconditional: who says p(x). "language_model" is for captioners that were never fine-tuned with dropped
-            conditions; it is not in the paper, which always asks the captioner.
+            conditions; it is not in the paper, which always uses the captioner.
 
     Raises:
         InputError: a scale that is negative or not finite.
@@ -187,7 +187,7 @@ class LanguageGuided:
         newlines: tokens whose mass goes to the end mark (k,).
 
     Raises:
-        InputError: numbers that are negative or not finite, α < β, or α = β = 0, which would not look at the image.
+        InputError: numbers that are negative or not finite, α < β, or α = β = 0, which would not use the image.
     """
 
     alpha: Tensor

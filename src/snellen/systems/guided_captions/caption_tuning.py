@@ -65,7 +65,7 @@ def next_token_losses(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class CaptionRows:
-    """Captions as tokens, several for an image, one of which is drawn at each step.
+    """Captions as tokens, several for an image; one is drawn at each step.
 
     Attributes:
         tokens: int64 (n, k, t).
@@ -157,8 +157,8 @@ def tune_captioner(
         states: of the training images, see :func:`encoded`, (n, s, w).
         captions: k of each image.
         plan: of the training; :func:`published_plan` is the paper's.
-        dropped: ρ; 0 trains on images alone, and leaves the unconditional side a guess.
-        progress: hears of every step.
+        dropped: ρ; 0 trains on images alone, and leaves the unconditional side a guess. progress: callback that
+            receives progress updates.
 
     Raises:
         InputError: other numbers of states than of captions, or a share outside of [0, 1].
@@ -197,9 +197,7 @@ def train_language_model(
 
     Args:
         network: an ``AutoModelForCausalLM``.
-        rows: captions as tokens.
-        plan: of the training.
-        progress: hears of every step.
+        rows: captions as tokens. plan: of the training. progress: callback that receives progress updates.
     """
     model = _NextTokens(network)
 

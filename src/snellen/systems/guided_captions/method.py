@@ -114,11 +114,11 @@ class GuidedCaptions(Method):
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness | None = None) -> ImageSet:
         """Caption the ``image`` (PIL) of each request; returns these images with captions and provenance.
 
-        An image keeps what its request says of it: split, unit, labels, and from its ``provenance`` the origin. There
-        ``generator``, ``guidance_scale`` and ``seed`` tell how the caption was made, ``source_id`` which image it is.
+        An image keeps the columns of its request: split, unit, labels, and from its ``provenance`` the origin. There
+        ``generator``, ``guidance_scale`` and ``seed`` say how the caption was made, ``source_id`` which image it is.
 
         Further columns: ``log_probability`` of the caption with the image, and ``gain``, by how much that is more than
-        without it (pointwise mutual information, in nats; empty where the captioner was not asked without the image).
+        without it (pointwise mutual information, in nats; empty where the captioner was not run without the image).
 
         Raises:
             InputError: no requests, one without an image or an id or with a bad provenance, or models that do not fit
@@ -156,7 +156,9 @@ class GuidedCaptions(Method):
         )
 
     def caption(self, captioner: Captioner, images: Tensor, rng: Randomness) -> tuple[tuple[str, ...], Decoded | None]:
-        """Prepared images (n, 3, h, w) in [0, 1] → captions, and what both sides said of them (None after beams)."""
+        """Prepared images (n, 3, h, w) in [0, 1] → captions, and their log-probabilities on both sides (None after
+        beams).
+        """
         with torch.no_grad():
             states = captioner.encode(images)
         begin = captioner.tokenise([""], ended=False)[0].to(states.device)
@@ -206,7 +208,7 @@ def _pictures(requests: Sequence[Mapping[str, Any]]) -> tuple[list[Image.Image],
 
 
 def _origin(request: Mapping[str, Any]) -> Provenance:
-    """Where the image of a request came from; real where nothing is said of it, as in any set of images."""
+    """Where the image of a request came from; real where it does not say, as in any set of images."""
     known = request.get("provenance")
     try:
         return Provenance() if known is None else Provenance.model_validate_json(known)
@@ -215,7 +217,7 @@ def _origin(request: Mapping[str, Any]) -> Provenance:
 
 
 def _carried(requests: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[object]]:
-    """Columns of the images that requests tell, without those of which none says anything."""
+    """Columns of the images in the requests, without empty ones."""
     found = {column: [request.get(column) for request in requests] for column in CARRIED}
     return {column: values for column, values in found.items() if any(value is not None for value in values)}
 

@@ -1,8 +1,8 @@
 """Sentences that describe classes, from a file, a language model or templates, and the class vectors of them.
 
 Imam et al., NoLA (arXiv 2411.19346), section on class description embeddings, after Pratt et al. (CuPL, ICCV 2023,
-arXiv 2209.03320): a language model is asked several questions about each class, several times each, and its sentences
-stand beside the templates. Replies of a server are kept by the hash of model and question.
+arXiv 2209.03320): a language model gets several questions about each class, several times each, and its sentences stand
+beside the templates. Replies of a server are kept by the hash of model and question.
 
 W = [w_1 … w_k], w_c = norm(mean of norm(t(s)) over the texts s of class c): NoLA (arXiv 2411.19346), step 1, which is
 :func:`snellen.models.dual_encoders.zero_shot.class_vectors`. A file named after a data set alone would serve one
@@ -28,7 +28,7 @@ from snellen.models.dual_encoders.zero_shot import TEMPLATE, class_vectors, fill
 from snellen.models.language.listed_answers import ListedAnswers
 from snellen.models.language.protocol import LanguageModel, ask_for_phrases
 
-#: Six questions for each class, as the paper asks; the words are ours.
+#: Six questions for each class, as in the paper; the words are ours.
 QUESTIONS = (
     "Describe in one sentence what {} looks like in a photo.",
     "In one sentence: how can {} be recognised by eye?",
@@ -38,7 +38,7 @@ QUESTIONS = (
     "Where is {} usually seen, and what is around it? Answer in one sentence.",
 )
 
-#: Of each question, and how the published script asks.
+#: Samples of each question and sampling settings, as in the published script.
 SAMPLES, TEMPERATURE, MAX_TOKENS = 10, 0.99, 50
 
 
@@ -67,9 +67,9 @@ def class_texts(
         source: who describes: lists in a file, or a language model; None for templates alone.
         templates: sentences with ``{}`` for the class name.
         beside_templates: whether templates stand beside sentences; a class without sentences has them anyway.
-        questions: with ``{}`` for the class name; a file is asked once for all sentences of a class.
-        samples: how often a language model is asked each question.
-        progress: hears of every class.
+        questions: with ``{}`` for the class name; a file gives all sentences of a class at once.
+        samples: how often a language model gets each question.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: no classes, a name twice, templates or questions without exactly one ``{}``, or a file of one list

@@ -48,8 +48,9 @@ from snellen.training.plan import TrainingPlan
 class LabelFreePromptTuning(FittedMethod):
     """Tune a zero-shot classifier to unlabelled images, given only the names of classes.
 
-    No label is read: the images are taken as :meth:`~snellen.core.images.ImageSet.unlabelled` gives them, whatever they
-    have, and the epoch is chosen without any. The text–image model and the encoder of the teacher stay as they are.
+    No label is read: the images are taken as :meth:`~snellen.core.images.ImageSet.unlabelled` gives them, even if they
+    have some, and the epoch is chosen without any. The text–image model and the encoder of the teacher stay as they
+    are.
 
     >>> LabelFreePromptTuning().prompts
     16
@@ -143,7 +144,7 @@ class LabelFreePromptTuning(FittedMethod):
             "tower_identity": tower.identity(),
             "features_identity": encoder.identity,
         }
-        # Where things are kept does not matter to what is trained.
+        # Where features are kept does not matter to what is trained.
         recipe = {**self.record(), "keep": None, "classes": list(names), **facts}
         examples = replace(store, targets=teaching.labels)
         trained = tune(
@@ -210,7 +211,7 @@ def _source_reference(descriptions: str) -> str:
 def _facts(
     teaching: Teaching, texts: Mapping[str, tuple[str, ...]], templates: tuple[str, ...], names: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What the lineage tells of the first two steps; warns of classes that the teacher gives no image."""
+    """The lineage's record of the first two steps; warns of classes that the teacher gives no image."""
     given = torch.bincount(teaching.labels, minlength=len(names)).tolist()
     lost = [name for name, count in zip(names, given, strict=True) if not count]
     if lost:

@@ -70,8 +70,7 @@ def fit_label_head(
         class_count: number of classes k.
         hidden: width of the hidden layer.
         plan: numbers of the training; its seed is replaced by one of ``rng``.
-        rng: seeds initial weights and order.
-        progress: hears of every step.
+        rng: seeds initial weights and order. progress: callback that receives progress updates.
 
     Raises:
         InputError: features and labels of different numbers, or a label out of range.
@@ -161,8 +160,7 @@ def teach(
         most: of each class, at most.
         fallback_depth: see :func:`~snellen.systems.label_free_tuning.selection.select_topk`.
         hidden: width of the head.
-        plan: numbers of the head's training.
-        progress: hears of every step.
+        plan: numbers of the head's training. progress: callback that receives progress updates.
 
     Raises:
         InputError: probabilities, features and names of different numbers, or fewer than two classes.

@@ -113,7 +113,7 @@ def tune(
         selection: how the epoch is chosen.
         checkpoint: file to save to, and to go on from.
         recipe: what else defines this training, for the checkpoint.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: nothing to train.

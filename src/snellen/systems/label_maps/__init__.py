@@ -1,1 +1,1 @@
-"""Soft label maps: what a strong classifier says of each place of an image, kept sparsely, pooled for any crop."""
+"""Soft label maps: a strong classifier's scores at each place of an image, kept sparsely, pooled for any crop."""

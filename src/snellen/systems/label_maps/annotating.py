@@ -33,8 +33,8 @@ def annotate(
 ) -> LabelMaps:
     """Write the label maps of an image set.
 
-    Labels are not used. Images that cannot be decoded have no map and are named in the record. A call that was stopped
-    goes on where it stopped; maps that are complete are returned without asking the annotator.
+    Labels are not used. Images that cannot be decoded have no map and are named in the record. A stopped call resumes
+    where it stopped; complete maps are returned without running the annotator.
 
     Args:
         images: their ids name the maps. Where they have class names, the maps are of these classes, found by name among
@@ -44,8 +44,8 @@ def annotate(
         out: folder for the maps: free, unfinished, or complete by the same annotator.
         kept: largest scores kept at each place (k in the paper, 5); at most all classes.
         size: height and width that images are squeezed to, pixels; by default those of the annotator's preparation.
-        batch_size: images that are looked at together; sums of another batch size may differ in the last digit.
-        progress: hears of every image.
+        batch_size: images that are scored together; sums of another batch size may differ in the last digit.
+        progress: callback that receives progress updates.
 
     Raises:
         UnsupportedError: an annotator that gives no maps.

@@ -1,4 +1,4 @@
-"""Training on random crops whose targets are what the label maps say of exactly these crops.
+"""Training on random crops whose targets are the label maps at exactly these crops.
 
 Yun et al., CVPR 2021, arXiv 2101.05022, sections 3.2 and 3.3.
 """

@@ -35,10 +35,10 @@ class LocalizedHead:
     """A classifier whose linear layer can be applied to each place of its last feature map.
 
     Attributes:
-        classifier: the model, which counts what is asked of it.
+        classifier: the model, which counts its queries.
         layer: name of the layer that gives, or takes, the feature map.
         where: ``output`` or ``input`` of that layer.
-        grid: rows and columns of the map at the size that was asked for.
+        grid: rows and columns of the map at the requested size.
         weight: (k, d) of the linear layer; None where the map holds scores already.
         bias: (k,).
     """

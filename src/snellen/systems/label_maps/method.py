@@ -1,4 +1,4 @@
-"""Label maps: every random crop has the soft label of what it shows, from a classifier that was asked once.
+"""Label maps: every random crop has the soft label of what it shows, from a classifier that ran once.
 
 Yun, Oh, Heo, Han, Choe and Chun, "Re-labeling ImageNet: from single to multi-labels, from global to localized labels"
 (ReLabel), CVPR 2021, arXiv 2101.05022.
@@ -43,7 +43,7 @@ class LabelMapsRecipe(ClassifierRecipe):
     """Train on random crops with the soft labels that label maps give exactly these crops.
 
     The maps come from ``maps``, or are made there first by ``annotator``; the annotator does not run during training.
-    The labels of the images count on the tune split alone, in the agreement that is told, and where there is no map.
+    The labels of the images count on the tune split alone, in the reported agreement, and where there is no map.
 
     >>> LabelMapsRecipe(maps=Path("maps")).smallest_crop
     0.08
@@ -141,7 +141,7 @@ class LabelMapsRecipe(ClassifierRecipe):
             asked["kept"] = min(self.kept, len(found.record.class_names))
         if self.annotator is not None:
             asked["annotator_fingerprint"] = load_classifier(self.annotator).fingerprint()
-        # Published maps do not tell all of it.
+        # Published maps do not hold all of it.
         recorded = {"kept": found.record.kept, **found.record.plan}
         differing = [name for name, value in asked.items() if recorded.get(name) != value]
         if differing:

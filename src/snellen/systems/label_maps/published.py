@@ -2,8 +2,8 @@
 
 The archive of the paper (github.com/naver-ai/relabel_imagenet) holds a PyTorch file for each training image: a tensor
 (2, 5, h, w), values first, classes second. Such a file is a pickle in a ZIP archive. It is read by PyTorch's restricted
-unpickler, which makes tensors and nothing else, after the archive was looked at: members that are stored as they are,
-and few bytes in all, so that a small file cannot become a large one.
+unpickler, which makes tensors and nothing else, after the archive was checked: members that are stored as they are, and
+few bytes in all, so that a small file cannot become a large one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def import_published(
         axes: ``wh``: the first axis of a file is the width, under which the published training code is right; ``hw``:
             it is the height.
         batch_size: images that are confirmed together.
-        progress: hears of every image.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: images without class names; a file that is no published map, with its name; maps of other classes;
@@ -149,7 +149,7 @@ def _tensor(content: bytes, name: str) -> Tensor:
         raise InputError(f"{name}: more than {_MOST_BYTES} bytes are no label map")
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds: whatever is wrong with a file, it is this file
+    except Exception as error:  # of many kinds: every fault is one of this file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{name}: cannot be read as a tensor alone: {reason}") from error
     if not isinstance(loaded, Tensor) or loaded.layout != torch.strided or loaded.is_quantized:

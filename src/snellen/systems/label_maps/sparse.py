@@ -1,4 +1,4 @@
-"""Maps of scores of which each place keeps its largest, and the soft label of any crop, pooled over its box.
+"""Maps that keep the largest scores at each place, and the soft label of any crop, pooled over its box.
 
 Yun et al., CVPR 2021, arXiv 2101.05022, section 3.2 (LabelPooling): RoIAlign with one output cell over the map, then
 softmax. RoIAlign averages bilinear samples on a grid, so its weights are a product of one factor for each row and one
@@ -44,7 +44,7 @@ class SparseMaps:
         return len(self.values)
 
     def dense(self, class_count: int, missing: Missing = "zero") -> Tensor:
-        """All classes at each place: float (n, k, h, w). For looking at; pooling does not need it."""
+        """All classes at each place: float (n, k, h, w). To be shown; pooling does not need it."""
         count, _, height, width = self.values.shape
         if missing == "min":
             filled = self.values.amin(1, keepdim=True).expand(count, class_count, height, width).clone()

@@ -1,4 +1,4 @@
-"""Label maps on the disk: one file of rows that is mapped into memory, and written so that a stopped call goes on.
+"""Label maps on the disk: one file of rows that is mapped into memory, and written so that a stopped call resumes.
 
 ``label-maps.npy`` is a NumPy array with one row for each image: values (float16) and classes (int16, or int32 for more
 than 32,767 classes) of the scores that each place kept, width and height of the image as it was decoded, and the hash
@@ -110,7 +110,7 @@ class LabelMaps:
 
     @cached_property
     def rows(self) -> NDArray[np.void]:
-        """All rows, mapped into memory: one is read from the disk when it is looked at."""
+        """All rows, mapped into memory: one is read from the disk when it is used."""
         return open_rows(self.folder, FILES)
 
     @cached_property
@@ -189,7 +189,7 @@ def write_maps(
         record: without ``rejected`` and ``sha256``.
         produce: (first, one after the last) → their maps.
         batch_size: images that are made and confirmed together.
-        progress: hears of every image.
+        progress: callback that receives progress updates.
 
     Raises:
         RunConflictError: the folder holds unfinished maps of another plan or of other images.

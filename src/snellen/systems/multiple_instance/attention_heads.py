@@ -61,7 +61,7 @@ class AttentionHead(BagHead):
 
 
 class ClusteringAttentionHead(AttentionHead):
-    """After CLAM with one attention branch: the most and the least attended instances are also told apart.
+    """After CLAM with one attention branch: the most and the least attended instances are also separated.
 
     For the class of the bag, its ``clustered`` most attended instances are evidence and its least attended are none;
     of the other class, the most attended are none. Here by cross-entropy, where the paper has a smooth hinge loss.

@@ -88,7 +88,7 @@ class InstanceFigures:
     Args:
         tune: bags that choose; None where there are none, and then the last epoch is chosen.
         trained: bags that are trained on, for what is watched.
-        choosing: whether the tune bags choose in this phase; otherwise its last epoch is gone on from.
+        choosing: whether the tune bags choose in this phase; otherwise the next phase continues from its last epoch.
     """
 
     tune: BagInstances | None

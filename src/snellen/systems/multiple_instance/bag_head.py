@@ -13,7 +13,7 @@ from snellen.models.encoders.head_on_encoder import Standardise
 
 
 class BagScores(NamedTuple):
-    """What a head says of bags.
+    """A head's output for bags.
 
     Args:
         logits: of each bag, negative and positive, (b, 2).
@@ -27,7 +27,7 @@ class BagScores(NamedTuple):
 class BagHead(nn.Module, ABC):
     """Bags of vectors → scores of bags and of their instances.
 
-    Bags are padded to one length: ``vectors`` (b, m, d), and ``present`` (b, m) tells which rows are instances.
+    Bags are padded to one length: ``vectors`` (b, m, d), and ``present`` (b, m) marks the rows that are instances.
 
     Args:
         dim: length d of a vector.

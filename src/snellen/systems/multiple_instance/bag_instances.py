@@ -1,4 +1,4 @@
-"""What is trained on: the instances of bags, of which bag each is, and the labels of the bags."""
+"""What is trained on: the instances of bags, the bag of each, and the labels of the bags."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class BagInstances:
 
     @classmethod
     def of(cls, images: ImageSet, features: FrozenFeatures, *, labelled: bool = True) -> BagInstances:
-        """The usable images of a set by their features; labels of images are not looked at.
+        """The usable images of a set by their features; labels of images are not read.
 
         Raises:
-            InputError: what :meth:`snellen.data.files.bags.Bags.of` refuses; a bag of which no image can be used.
+            InputError: what :meth:`snellen.data.files.bags.Bags.of` refuses; a bag without a usable image.
         """
         bags = Bags.of(images.unlabelled(), labelled=labelled)
         of_bag = bags.of_image[features.positions]
@@ -118,7 +118,7 @@ def check_both_classes(instances: BagInstances, tune: BagInstances | None) -> No
     """Refuse bags of a training, or of its tune split, that are not of the classes 0 and 1, both among them.
 
     Raises:
-        InputError: as said.
+        InputError: as above.
     """
     names = {0: "negative", 1: "positive", -1: "without label"}
     for bags, split in ((instances, "train"), (tune, "tune")):

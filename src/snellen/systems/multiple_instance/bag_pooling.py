@@ -46,7 +46,7 @@ class BagPooling(BagRecipe):
 
     The classifier that comes out decides about a single image as about a bag of its own. With copied labels, mean and
     maximum, bags are pooled from that, as the card says; the other heads weigh the images of a bag in ways that single
-    images do not tell, so that their card names no pooling: what an audit pools of them is not their own bag score.
+    images do not show, so that their card names no pooling: what an audit pools of them is not their own bag score.
 
     >>> BagPooling(aggregator="attention").plan.batch_size
     1
@@ -105,5 +105,5 @@ class BagPooling(BagRecipe):
         )
 
     def _own_pooling(self) -> Pooling | None:
-        """The pooling that a head is, where single images tell all that it needs."""
+        """The pooling that a head is, where single images hold all that it needs."""
         return self.aggregator if self.aggregator in ("mean", "max") else None

@@ -139,7 +139,7 @@ def learn_bags(
         plan: numbers of the training; a batch is of bags.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training, as JSON values.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: bags of one class, of several positive ones, or without labels; test images.
@@ -179,7 +179,7 @@ def learn_labels(
         plan: numbers of the training; a batch is of instances.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training, as JSON values.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: bags of one class, of several positive ones, or without labels; test images.

@@ -38,5 +38,5 @@ def masked_scores(logits: Tensor, candidates: Tensor) -> Tensor:
 
 
 def pseudo_classes(scores: Tensor) -> Tensor:
-    """The likeliest candidate of each instance, int64 (n,); 0 in a negative bag whatever the classifier says."""
+    """The likeliest candidate of each instance, int64 (n,); 0 in a negative bag for any scores."""
     return scores.argmax(1)

@@ -1,4 +1,4 @@
-"""Two views of an instance of which only a vector is left: noise, and entries that are hidden.
+"""Two views of an instance that is only a vector: noise, and entries that are hidden.
 
 Crops, colours and flips need the image; the paper makes its views of images. Where vectors were made once and kept, a
 view is the standardised vector with noise added and some entries set to their mean. This is our choice.

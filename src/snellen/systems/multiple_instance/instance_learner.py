@@ -80,7 +80,7 @@ class InstanceLearner(nn.Module):
             weak: one view of the instances, (n, …).
             strong: another view of the same, (n, …).
             instances: their numbers, int64 (n,).
-            warm_up: instances are told from each other, and targets stay.
+            warm_up: instances are separated from each other, and targets stay.
             inertia: φ, the share of a target that is kept.
         """
         settings, candidates = self.settings, self.candidates[instances]

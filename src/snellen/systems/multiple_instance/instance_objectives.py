@@ -95,7 +95,7 @@ class InstanceObjective:
 
 
 def _opened(model: nn.Module, epoch: int, enforced_in: BagInstances | None = None) -> InstanceLearner:
-    """The learner, in this epoch: at its first step sums begin anew, and positives are enforced if that is asked."""
+    """The learner, in this epoch: at its first step sums begin anew, and positives are enforced if requested."""
     assert isinstance(model, InstanceLearner)
     if int(model.epoch) != epoch:
         model.epoch.fill_(epoch)

@@ -103,7 +103,7 @@ def learn_instances(
         plan: numbers of the training; its epochs are those of all phases.
         checkpoint: file to save to, and to go on from if it exists; earlier phases have files of their own beside it.
         recipe: what else defines this training, as JSON values.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: bags of one class, of several positive ones, or without labels; too few epochs; test images.
@@ -179,7 +179,7 @@ def _beside(checkpoint: Path | None, phase: Phase, *, last: bool) -> Path | None
 
 
 def _row(row: Mapping[str, float], phase: Phase, before: int) -> dict[str, float]:
-    """A row of the history, counted over all phases; what is told of the training is called so."""
+    """A row of the history, counted over all phases; figures of the training bags have names of their own."""
     named = {name.replace("tune.train_", "train."): value for name, value in row.items() if name != "tune.selection"}
     number = {"pretraining": 0.0, "warmup": 1.0, "main": 2.0}[phase.name]
     return {**named, "epoch": row["epoch"] + before, "phase": number}

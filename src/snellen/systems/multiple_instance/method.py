@@ -26,10 +26,10 @@ from snellen.training.plan import TrainingPlan
 
 
 class MultipleInstanceLearning(BagRecipe, InstanceSettings):
-    """Train a classifier of single images of which only the bags have labels; bags are pooled from it.
+    """Train a classifier of single images when only bags have labels; bags are pooled from it.
 
-    After a pretraining with copied labels and a warm-up in which instances are told from each other, instances of
-    positive bags get pseudo labels: prototypes of both classes move them, while the classifier says which instances a
+    After a pretraining with copied labels and a warm-up that separates instances from each other, instances of positive
+    bags get pseudo labels: prototypes of both classes move them, while the classifier says which instances a
     contrastive loss draws together. Instances of negative bags are negative throughout. The encoder is not trained;
     what is trained behind its vectors is one hidden layer, the classifier and the projection, and the two views of an
     instance are made of its vector.

@@ -1,4 +1,4 @@
-"""The numbers of instance-level learning, as they are published where nothing else is said."""
+"""The numbers of instance-level learning, as published by default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LabelledBy = Literal["prototypes", "classifier"]
 
 
 class InstanceSettings(BaseModel):
-    """What instance-level learning is told besides how long and how fast."""
+    """Settings of instance-level learning besides how long and how fast."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,1 +1,1 @@
-"""Units of networks in words: what excites them most, what is said of it, and what changes when they are zeroed."""
+"""Units of networks in words: what excites them most, its description, and what changes when they are zeroed."""

@@ -1,4 +1,4 @@
-"""What a layer gives, as one map for each unit, whatever kind of layer it is."""
+"""What a layer gives, as one map for each unit, for any kind of layer."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snellen.systems.neuron_descriptions.vocabulary import Vocabulary
 
-#: Tokens (n · b,) of the last step, and for each row the row that it goes on from (None at first) → scores (n · b, w).
+#: Tokens (n · b,) of the last step, and for each row the row that it continues (None at first) → scores (n · b, w).
 Step = Callable[[Tensor, Tensor | None], Tensor]
 
 
@@ -36,7 +36,7 @@ def beam_search(step: Step, count: int, *, width: int, length: int, vocabulary: 
         count: units n.
         width: sentences that are kept of each, b; 1 is greedy.
         length: most words of a sentence, stop included.
-        vocabulary: which tokens are marks; only stop is ever said of them.
+        vocabulary: which tokens are marks; a sentence holds only stop of them.
     """
     device_rows = torch.arange(count)[:, None] * width
     sums = torch.full((count, width), -torch.inf)

@@ -1,4 +1,4 @@
-"""What is said of units: the sentences of a beam, weighed by how much likelier the unit makes them than they are.
+"""Descriptions of units: the sentences of a beam, weighed by how much likelier the unit makes them than they are.
 
 Hernandez et al., ICLR 2022 (arXiv 2201.11114), equation 3: ``argmax_d log p(d | E) − λ log p(d)``, with λ = 0.2.
 """
@@ -25,7 +25,7 @@ _TOGETHER = 64
 
 
 class Sentence(NamedTuple):
-    """What is said of one unit.
+    """The description of one unit.
 
     Attributes:
         text: the sentence.
@@ -120,7 +120,7 @@ class _Steps:
     ) -> None:
         self.captioner, self.language, self.weight = captioner, language, weight
         prompt = captioner.prompt(regions)
-        # All beams of a unit see the same regions: the rows of a unit never change places with another's.
+        # All beams of a unit see the same regions: rows of different units never change places.
         self.prompt = Prompt(*(part.repeat_interleave(width, 0) for part in prompt))
         self.state = CaptionState(*(part.repeat_interleave(width, 0) for part in captioner.begin(prompt)))
         self.prior_state: tuple[Tensor, Tensor] | None = None

@@ -1,7 +1,7 @@
 """Units that never were in a network: activations that follow a known concept, coarse and noisy as those of real ones.
 
 A describer is trained on them. They go through the same choice of exemplars and thresholds as units of networks, and
-what their regions show is looked up afterwards: a caption is true of what is seen, whatever was meant.
+what their regions show is read from the scene afterwards: a caption is true of what is seen, not of what was meant.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def drawn_units(
         exemplars: images for each unit, k.
         share: of places below the threshold.
         seed: of everything.
-        progress: hears of every unit.
+        progress: callback that receives progress updates.
 
     Returns:
         Parts of up to 64 units each, whose maps are of one size.

@@ -42,7 +42,7 @@ class Exemplars:
         active: whether a unit is ever anything else than its floor, bool (u,).
         masses: mean absolute activation over all places, float64 (u,).
         size: height and width of the prepared images, pixels.
-        images: number of images looked at.
+        images: number of images.
     """
 
     layer: str
@@ -75,7 +75,7 @@ class Exemplars:
         """Where units are above their thresholds: bool (m, h, w), at the size of the prepared images or another.
 
         The map is enlarged first and cut then, as published. A place at the unit's floor is never in a mask: the
-        threshold of a unit that is silent at more places than the threshold asks for *is* its floor.
+        threshold of a unit that is silent at more places than the threshold allows *is* its floor.
 
         Args:
             units: int64 (m,).
@@ -100,9 +100,9 @@ def find_exemplars(
     capacity: int = 2048,
     progress: Progress | None = None,
 ) -> tuple[dict[str, Exemplars], list[tuple[str, str]]]:
-    """Look at every image once, and keep what excites each unit of some layers most.
+    """Run every image once, and keep what excites each unit of some layers most.
 
-    Memory holds, for each unit, ``count`` maps and a sketch of its activations, whatever the number of images.
+    Memory holds, for each unit, ``count`` maps and a sketch of its activations, for any number of images.
 
     Args:
         classifier: a torch module.
@@ -113,7 +113,7 @@ def find_exemplars(
         batch_size: images in one pass; changes no result, but for the last digits of the activations.
         workers: threads that read ahead.
         capacity: of the sketch, see :class:`RunningQuantile`.
-        progress: hears of every image.
+        progress: callback that receives progress updates.
 
     Returns:
         What was found, by layer; and id and reason of each image that could not be used. An image whose activations

@@ -100,7 +100,7 @@ def fit_describer(
         attention_weight: of the doubly stochastic attention.
         rng: seeds initial weights, order and dropout.
         checkpoint: file to save the captioner's training to, and to go on from; the other is STEM-language.SUFFIX.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
     """
     vocabulary = Vocabulary.of(sentence for told in units.sentences for sentence in told)
     rows, held_rows = (_rows(part, vocabulary, length) for part in (units, held_out))
@@ -189,7 +189,7 @@ def _fit(
 
 
 def said_by(sentences: Sequence[Sequence[str]]) -> str:
-    """The sentence that is most frequent, the first of several: what a describer that looks at nothing would say."""
+    """The sentence that is most frequent, the first of several: what a describer without any image would say."""
     counts: dict[str, int] = {}
     for told in sentences:
         for sentence in told:

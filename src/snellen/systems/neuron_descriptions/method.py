@@ -81,9 +81,9 @@ class NeuronDescriptions(Method):
 
         Args:
             classifier: a torch module.
-            images: the probing set; labels are not read. The more varied, the more there is to tell.
+            images: the probing set; labels are not read. The more varied, the more units can be described.
             rng: draws the other unit that each sentence is held against.
-            progress: hears of every image and unit.
+            progress: callback that receives progress updates.
 
         Raises:
             InputError: no image is usable, or not a describer.
@@ -175,7 +175,7 @@ class NeuronDescriptions(Method):
 
 
 def _last_layer(classifier: Classifier, images: ImageSet) -> str:
-    """The last layer that gives a map, found by a look at the first image that can be read."""
+    """The last layer that gives a map, found by a pass of the first image that can be read."""
     for batch in prepared_batches(images, classifier.preparation, 1):
         if batch.ids:
             return last_map_layer(classifier, to_unit(batch.pixels).to(classifier.device))
@@ -239,7 +239,7 @@ def _elsewhere(
     found = [float("nan")] * len(sentences)
     if len(told) > 1:
         order = torch.randperm(len(told), generator=rng.generator("other unit")).tolist()
-        # Of a cycle through all of them, everyone's next is someone else.
+        # Each item's successor in a random cycle is never itself.
         other = {told[place]: told[order[(at + 1) % len(order)]] for at, place in enumerate(order)}
         texts = [one.text for one in sentences if one is not None]
         values = describer.likelihoods(regions.of([other[row] for row in told]), texts)

@@ -51,7 +51,7 @@ class RegionEncoder:
     def maps(self, images: Tensor) -> list[Tensor]:
         """Feature maps of each level for images (n, 3, h, w) in [0, 1] of any size, which are scaled to the encoder's.
 
-        Images are squeezed to its size, whatever their shape, as the masks are.
+        Images of any shape are squeezed to its size, as the masks are.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise InputError(f"expected images (n, 3, h, w) in [0, 1], got {tuple(images.shape)}")

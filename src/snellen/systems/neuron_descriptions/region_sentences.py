@@ -22,7 +22,7 @@ _LETTERS = ("letters", "text", "words in capital letters", "written letters", "l
 _GROUNDS = ("the background", "empty background", "areas around objects")
 _ANY_OBJECT = ("objects of many kinds", "various things", "shapes of all colours")
 
-#: What each word tells; other words tell nothing.
+#: What each word means; other words mean nothing here.
 _MEANINGS: dict[str, str] = (
     {value: value for value in VALUES}
     | {_PLURALS.get(shape, f"{shape}s"): shape for shape in KINDS["shape"]}

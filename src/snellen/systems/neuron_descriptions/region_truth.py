@@ -35,7 +35,7 @@ VALUES: tuple[str, ...] = tuple(value for values in KINDS.values() for value in 
 OF_OBJECTS = ("shape", "colour", "texture")
 
 #: From this share of a region on it is one of letters, whose lines are thin; of objects; and from this share of the
-#: objects (the ground) in it on, a value is said of it.
+#: objects (the ground) in it on, a value is stated of it.
 LETTERS_FROM, OBJECTS_FROM, SAID_FROM = 0.4, 0.5, 0.6
 
 #: Scenes that are drawn together.
@@ -131,7 +131,7 @@ def attributes_of_units(exemplars: Exemplars, maps: FactorMaps) -> list[frozense
 def region_attributes(shares: Tensor) -> frozenset[str]:
     """What the regions of one unit have in common, of :data:`VALUES`; "object" or "ground" where that is all.
 
-    Every region counts the same. A region of letters is nothing else; on objects, a value is told that most of their
+    Every region counts the same. A region of letters is nothing else; on objects, a value is stated that most of their
     area has, and on grounds likewise.
 
     >>> shares = torch.zeros(2, len(VALUES))

@@ -1,4 +1,4 @@
-"""p(d): how usual a sentence is, whatever the unit. Hernandez et al., ICLR 2022 (arXiv 2201.11114), section 3.3."""
+"""p(d): how usual a sentence is, for any unit. Hernandez et al., ICLR 2022 (arXiv 2201.11114), section 3.3."""
 
 from __future__ import annotations
 

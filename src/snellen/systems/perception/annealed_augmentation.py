@@ -94,6 +94,6 @@ _OPERATIONS: tuple[_Operation, ...] = (_crop, _blur, _contrast, _noise, _multipl
 
 
 def _sampled(copies: Tensor, matrix: Tensor) -> Tensor:
-    """Look up every pixel where the matrix (j, 2, 3) leads, in coordinates from −1 to 1."""
+    """Read every pixel where the matrix (j, 2, 3) leads, in coordinates from −1 to 1."""
     grid = F.affine_grid(matrix, list(copies.shape), align_corners=False)
     return F.grid_sample(copies, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

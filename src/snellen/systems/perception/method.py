@@ -52,7 +52,7 @@ class Perception(Method):
         """Explain prepared images (n, 3, s, s); nothing is drawn but what the classifier itself draws.
 
         Raises:
-            InputError: a classifier that perceives nothing, or remembered images of which none can be used.
+            InputError: a classifier that perceives nothing, or remembered images without a usable one.
         """
         reason = self.missing(classifier)
         if reason is not None:

@@ -48,7 +48,7 @@ AUTOENCODER_PLAN = TrainingPlan(epochs=4000, batch_size=512, learning_rate=1e-3,
 #: Of the paper's classifier.
 CLASSIFIER_PLAN = TrainingPlan(epochs=200, batch_size=4, learning_rate=1e-3, weight_decay=0.0, schedule="constant")
 
-#: Share of the first stage's epochs that the second one takes, and images whose Jacobian is looked at.
+#: Share of the first stage's epochs that the second one takes, and images whose Jacobian is measured.
 _SECOND_STAGE, _LOOKED_AT = 0.1, 3
 
 

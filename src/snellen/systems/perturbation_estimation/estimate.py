@@ -127,7 +127,7 @@ def check_unit(images: Tensor, what: str) -> None:
 
 @dataclass(frozen=True)
 class Decided:
-    """One image x' and its estimate x_RED; what a classifier says is None where none was asked.
+    """One image x' and its estimate x_RED; decisions are None without a classifier.
 
     Args:
         delta_l2: ‖x' − x_RED‖₂.
@@ -155,7 +155,7 @@ class Decided:
         return None if self.prediction is None else self.prediction != self.estimate_prediction
 
 
-#: What evidence says of an estimate beside the columns that all evidence has.
+#: Columns of an estimate in evidence beside the columns that all evidence has.
 COLUMNS = {
     "delta_linf": pa.float64(),
     "estimate_prediction": pa.int64(),
@@ -167,7 +167,7 @@ COLUMNS = {
 
 
 def decided(seen: Tensor, estimate: Tensor, classifier: Classifier | None = None) -> list[Decided]:
-    """Look at images and estimates, n of each.
+    """Compare images and estimates, n of each.
 
     Args:
         seen: x', prepared, (n, 3, h, w) in [0, 1].

@@ -22,7 +22,7 @@ from snellen.training.loop import Trained, train
 from snellen.training.objectives import Objective
 from snellen.training.plan import TrainingPlan
 
-#: Pairs that are asked how often a view leaves the surrogate's decisions as they are.
+#: Pairs that measure how often a view leaves the surrogate's decisions as they are.
 ASKED = 256
 
 
@@ -55,7 +55,7 @@ def fit_denoiser(
         victims: scores of each victim by name; needed with ``tune``.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: no pairs.
@@ -122,8 +122,8 @@ def kept_shares(
 ) -> dict[str, float]:
     """How often a view leaves the surrogate's decision as it is: ``VIEW.benign`` and ``VIEW.adversarial``.
 
-    They depend on view and surrogate alone, not on the denoiser. Near 0 the view destroys what the surrogate looks at,
-    and the alignments never see it.
+    They depend on view and surrogate alone, not on the denoiser. Near 0 the view destroys what the surrogate uses, and
+    the alignments never see it.
     """
     clean, adversarial = pairs.clean[:count], pairs.adversarial[:count]
     views = drawn(names, clean, rng.for_examples(pairs.ids[:count]))

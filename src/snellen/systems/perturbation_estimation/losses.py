@@ -30,7 +30,7 @@ from snellen.core.randomness import Randomness
 from snellen.systems.perturbation_estimation.estimate import Scores, check_unit
 from snellen.training.mixing import partners, paste, pasted_boxes
 
-#: (n, 3, h, w) → (n, 3, h, w), the same change whatever the images are.
+#: (n, 3, h, w) → (n, 3, h, w), the same change for all images.
 View = Callable[[Tensor], Tensor]
 
 #: Draws a view for images like these.
@@ -60,7 +60,7 @@ def draw_view(name: str, images: Tensor, rng: Randomness) -> View:
 
     Args:
         name: one of :data:`VIEWS`.
-        images: (n, 3, h, w); they tell size, type and device.
+        images: (n, 3, h, w); they give size, type and device.
         rng: bound to them.
 
     Raises:
@@ -91,7 +91,7 @@ def cutout(images: Tensor, rng: Randomness) -> View:
 
 
 def cutmix(images: Tensor, rng: Randomness) -> View:
-    """Paste a box of another image of the batch, the same box of the same partner whatever the images are."""
+    """Paste a box of another image of the batch, the same box of the same partner for all images."""
     partner = partners(rng).to(images.device)
     boxes = pasted_boxes(rng, images, 1.0, 1.0)
     return lambda seen: paste(seen, seen[partner], boxes)
@@ -177,7 +177,7 @@ class EstimationLoss:
 
     Args:
         total: (n,); their mean is the loss of the batch.
-        parts: means of the terms before weighting, by name; those that were not asked for are missing.
+        parts: means of the terms before weighting, by name; those that were not requested are missing.
         kept_benign: bool (v, n), what the second term counts.
         kept_adversarial: bool (v, n), what the third term counts.
     """
@@ -213,7 +213,7 @@ def estimation_loss(
         adversarial: x', of the same shape.
         views: v of them, each taken of both partners; :func:`~snellen.systems.perturbation_estimation.losses.untouched`
             is one.
-        weights: of the terms; where γ = λ = 0 the surrogate is not asked.
+        weights: of the terms; where γ = λ = 0 the surrogate does not run.
         whole: count every view in both alignments (as the published code does).
 
     Raises:

@@ -68,7 +68,7 @@ class _Found:
 class Perturbation(Method):
     """Split images into an estimate of the clean image and an estimate of the perturbation.
 
-    With a classifier, it is told how that decides about the image and about the estimate. An estimate that is decided
+    With a classifier, its decisions about the image and about the estimate are reported. An estimate that is decided
     otherwise is a sign of an attack and no proof: denoisers change decisions about benign images too, and how often is
     measured on images that nobody attacked (``benign``).
 
@@ -100,7 +100,7 @@ class Perturbation(Method):
         return super().missing(classifier, images)
 
     def reference_hashes(self) -> dict[str, str]:
-        """Hashes of the denoiser and of the benign images, by which another scan is told from this one."""
+        """Hashes of the denoiser and of the benign images, which distinguish another scan from this one."""
         found = {} if self.denoiser is None else {"denoiser": load_denoiser(self.denoiser).card.sha256}
         return found if self.benign is None else {**found, "benign": load_images(self.benign).fingerprint()}
 
@@ -121,7 +121,7 @@ class Perturbation(Method):
 
         Raises:
             InputError: no denoiser, one that cannot be read, or benign images that cannot be used, or without a
-                classifier whose false alarms they could tell.
+                classifier whose false alarms they could show.
         """
         reason = self.missing(classifier, images)
         if reason is not None:
@@ -246,7 +246,7 @@ def _share(name: str, found: _Found) -> dict[str, float | None]:
 
 
 def _alone(row: Decided) -> dict[str, float | None]:
-    """What is told of a single image, of which a share says nothing."""
+    """The verdict on a single image, for which a share says nothing."""
     return {
         "confidence": row.confidence,
         "estimate_confidence": row.estimate_confidence,

@@ -1,7 +1,7 @@
 """Pairs of a clean image and what an attack made of it, from several victims and attacks.
 
 As Gong et al. (ICLR 2022) make them: only images that the victim gets right, only attacks that succeed. Their pairs are
-read back from image files, so that perturbations are multiples of 1/255; here that is said, and a success that does
+read back from image files, so that perturbations are multiples of 1/255; here that is recorded, and a success that does
 not survive it is none.
 """
 
@@ -126,7 +126,7 @@ def make_cells(
 
 
 def joined(cells: Sequence[Cell]) -> Cell:
-    """All pairs in one, with ids that tell victim and attack.
+    """All pairs in one, with ids that name victim and attack.
 
     Raises:
         InputError: there is no pair.

@@ -42,7 +42,7 @@ else:
 #: and weight decay is decoupled from the gradient.
 PLAN = TrainingPlan(epochs=300, batch_size=4, learning_rate=1e-4, weight_decay=1e-4, drop_last=True, select="pa_benign")
 
-#: Share of the images that is held out to choose the epoch and to tell figures, where there is no tune split.
+#: Share of the images that is held out to choose the epoch and to report figures, where there is no tune split.
 HELD_OUT = 0.1
 
 

@@ -1,4 +1,4 @@
-"""Which parameters of a classifier an expert may change: by the types of its modules, whatever it calls its layers.
+"""Which parameters of a classifier an expert may change: by the types of its modules, not by names of layers.
 
 Published (H. Go et al. 2023, section 4.2 and the supplement): ResNet: the stem, and the first two convolutions of each
 bottleneck; vision transformers: qkv and proj of each attention; dense predictors: the convolutions of encoder and

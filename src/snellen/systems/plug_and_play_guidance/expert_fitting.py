@@ -112,8 +112,8 @@ def fit_experts(
         rng: of factors, order, timesteps and noise.
         loss: of an expert's answers; by default the divergence for a classifier, the squared error for maps. For a
             segmentation give :func:`~snellen.systems.plug_and_play_guidance.knowledge_transfer.sharpened_divergence`.
-        checkpoint: file to save to, and to go on from; each expert has its own beside it.
-        progress: hears of every step.
+        checkpoint: file to save to, and to go on from; each expert has its own beside it. progress: callback that
+            receives progress updates.
 
     Raises:
         InputError: images of another generator; more experts than timesteps; a teacher that cannot be adapted.
@@ -251,9 +251,9 @@ def experts_in(
         folder: of the artifact. Beside it, ``NAME.unfinished`` holds what a fit needs to go on, until all is done.
         teacher: that they are experts of.
         generator: that they guide.
-        fit: numbers of a new fit; experts that are there must have been fitted with them. None: the defaults, or
-            whatever those that are there were fitted with.
-        progress: hears of images and of every step.
+        fit: numbers of a new fit; experts that are there must have been fitted with them. None: the defaults, or those
+            of the experts that are there.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: a folder with something else, with other experts than these, or that were fitted otherwise.

@@ -1,9 +1,10 @@
-"""Knowledge transfer without data: experts learn to say of noisy images what their teacher says of the clean ones.
+"""Knowledge transfer without data: experts learn to predict for noisy images what their teacher predicts for the clean
+ones.
 
 H. Go et al., *Towards Practical Plug-and-Play Diffusion Models*, CVPR 2023, arXiv 2212.05973, section 4.3. The clean
 images are the generator's own, no label occurs. For a classifier the loss is KL(softmax(y / T) ‖ softmax(y')), with y
 of the teacher, y' of the expert and a temperature T on the teacher's side alone, which sharpens it; for maps it is the
-mean squared error. The teacher is asked once, of each image and its mirror image.
+mean squared error. The teacher runs once, on each image and its mirror image.
 """
 
 from __future__ import annotations
@@ -126,7 +127,9 @@ class NoisyImages:
             return self.teacher.prepare(pictures(self.generator, noisy)).to(batch.images.device)
 
     def clean(self, images: Tensor, mirrored: Tensor) -> Tensor:
-        """Clean latents, mirrored where asked: of images (n, 3, h, w) in [0, 1], or chosen from latents (n, 2, ...)."""
+        """Clean latents, mirrored where requested: of images (n, 3, h, w) in [0, 1], or chosen from latents (n, 2,
+        ...).
+        """
         if images.ndim == 5:
             return images[torch.arange(len(images), device=images.device), mirrored.long()]
         return latents_of(self.generator, torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images))
@@ -134,7 +137,7 @@ class NoisyImages:
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """The objective of one expert: be told what the teacher says of the clean image, shown the noisy one.
+    """The objective of one expert: predict what the teacher predicts for the clean image, from the noisy one.
 
     Args:
         noisy: how the expert sees.

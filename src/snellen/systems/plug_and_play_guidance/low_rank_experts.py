@@ -3,7 +3,7 @@
 H. Go et al., *Towards Practical Plug-and-Play Diffusion Models*, CVPR 2023, arXiv 2212.05973, section 4.2, with the
 low-rank changes of Hu et al. 2022. A weight W becomes W + (alpha / r) B A. A Linear layer has A (r, in) and B (out, r),
 a k × k convolution A (r k, in k) and B (out k, r k), whose product (out k, in k) is read as (out, in, k, k). B begins
-at zero, so that an untrained expert is its teacher. The network is held once, whatever the number of experts.
+at zero, so that an untrained expert is its teacher. The network is held once, for any number of experts.
 
 Section 4.1: the T timesteps are split into N ranges of equal length, each with an expert of its own. Ranges are half
 open, so that every timestep belongs to one expert: expert n covers ⌊nT/N⌋ to ⌊(n + 1)T/N⌋, the upper end left out.
@@ -223,7 +223,7 @@ class LowRankExperts:
         return self.ranges.routed(self.answer, images, timesteps)
 
     def answer(self, expert: int, images: Tensor) -> Tensor:
-        """What one expert says of images (n, 3, h, w)."""
+        """One expert's scores of images (n, 3, h, w)."""
         if expert not in self._held:
             # Consecutive steps of a sampler ask the same expert: one merged set is held, never N.
             self._held.clear()

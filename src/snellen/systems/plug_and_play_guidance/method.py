@@ -1,8 +1,8 @@
 """Images of a class, steered by an ordinary classifier that small adapters have taught the noise: PPAP.
 
 H. Go et al., *Towards Practical Plug-and-Play Diffusion Models*, CVPR 2023, arXiv 2212.05973. The adapters are fitted
-once for a pair of classifier and generator, without labels, to images that the generator makes. The generator is told
-nothing in sampling, the classifier alone says the class.
+once for a pair of classifier and generator, without labels, to images that the generator makes. The generator has no
+condition in sampling, the classifier alone gives the class.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from snellen.systems.plug_and_play_guidance.low_rank_experts import LowRankExper
 class PlugAndPlayGuidance(GuidedSampling):
     """Steer by an ordinary classifier through experts for ranges of noise.
 
-    Experts are read from their folder, or are fitted and written there when it is not there. They are fitted with seed
-    0, whatever the seed of the images is, so that images of other seeds can use them.
+    Experts are read from their folder, or are fitted and written there when it is not there. They are always fitted
+    with seed 0, so that images of any seed can use them.
     """
 
     name: ClassVar[str] = "plug_and_play_guidance"

@@ -62,7 +62,7 @@ def fit_supervised(
         fit: experts, iterations, batch size, learning rate and weight decay, and warm start; the rest is not used.
         rng: of order, timesteps and noise.
         transform: of the clean images, crops for instance (published: random crops).
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: test images, or class indices that the teacher does not have.

@@ -2,7 +2,7 @@
 
 "Understanding adversarial transfer: why representation-space attacks fail where data-space attacks succeed", 2025,
 arXiv 2510.01494. Of the paper the abstract and the public reviews were read; formulas follow from its setting, and
-numbers (steps, sizes, how a size is told) are choices made here. See docs/systems/representation_transfer.md.
+numbers (steps, sizes, units of a size) are choices made here. See docs/systems/representation_transfer.md.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class RepresentationTransfer(SearchAttack):
     """Tensors found in the representation of a surrogate, added to that of the classifier, which gives no gradients.
 
     At the layer ``pixels`` this is the data-space attack: PGD on the surrogate, judged on the classifier. Without a
-    ``surrogate`` the classifier attacks itself. A size of a representation is told in units of the root mean square of
+    ``surrogate`` the classifier attacks itself. A size of a representation is given in units of the root mean square of
     the surrogate's activations there (``l2``: of the length of such a vector); compare transfer at equal success on the
     surrogate, not at equal size (:func:`snellen.methods.attacks.calibrated_strength.calibrate`).
 
-    With a surrogate, all steps are taken and the tensors are added to the classifier once; its gradient is never asked
-    for. Where the classifier attacks itself, an image leaves with its first success. What comes back is a
+    With a surrogate, all steps are taken and the tensors are added to the classifier once; its gradient is never
+    computed. Where the classifier attacks itself, an image leaves with its first success. What comes back is a
     :class:`RepresentationAttacked`.
 
     >>> from torch import nn

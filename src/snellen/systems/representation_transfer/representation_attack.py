@@ -108,7 +108,7 @@ def craft(
         labels: (n,), targets for a targeted criterion.
         norm: of the change.
         epsilon: its largest size, in the units of the representation (of pixels: [0, 1]).
-        steps: gradient steps, all of which are taken unless ``keep`` says otherwise.
+        steps: gradient steps; all are taken unless ``keep`` says otherwise.
         step_size: by default 2.5 · epsilon / steps.
         random_start: start from a random point of the ball instead of the clean representation.
         scope: one tensor for each image, or one for all of them.

@@ -23,7 +23,7 @@ class ChannelMap:
         kind: how it was fitted.
         matrix: (c, k), for rows of channels: new = old · matrix.
         residual: of the images that it was fitted on, relative to the target's spread.
-        held_out_residual: the same of images that were kept back: a map that was fitted on too few is told by it.
+        held_out_residual: the same of images that were kept back: it reveals a map that was fitted on too few.
         rows: rows that it was fitted on.
     """
 

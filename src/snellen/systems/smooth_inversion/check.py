@@ -39,7 +39,7 @@ class BackdoorCheck(Check):
     A class is reported when it stands out, further images confirm it, and its change sends more of the images that
     neither found nor chose it than ``tolerated``, by an exact test. With clean models a class is compared with the same
     class of these, else with the other classes. How rare such an outlier is among clean models is a matter of their
-    number, and stated as a fact: ten can show 1/11 at best. It is run when asked for by name, after everything else was
+    number, and stated as a fact: ten can show 1/11 at best. It runs only when named, after everything else was
     measured.
 
     Where training images are given, those of a class that stands out are searched for a second cluster: the images that
@@ -99,7 +99,7 @@ class BackdoorCheck(Check):
         )
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
-        """Why it cannot run: no module of torch that can be asked under noise, above all."""
+        """Why it cannot run: no module of torch that can run under noise, above all."""
         if not self.search:
             return None if classifier.task in self.tasks else f"handles one class an image, and not {classifier.task}"
         return super().missing(classifier, images, companions) or self.scan().missing(classifier)
@@ -279,7 +279,7 @@ class BackdoorCheck(Check):
         ids: tuple[str, ...],
     ) -> Hypothesis:
         found, effect, name = report.found, one.effect, report.classifier.class_names[one.target]
-        # A class that does not stand out is not reported, whatever its change does; that costs power alone.
+        # A class that does not stand out is not reported for any effect of its change; that costs power alone.
         p_value = effect.p_value(self.tolerated) if stands_out else 1.0
         self._found[name] = one.change
         share = effect.counted / max(len(found.measured_on), 1)

@@ -33,7 +33,7 @@ def contrast(values: Sequence[float] | NDArray[np.floating], floor: float) -> ND
     """Log odds of the rate of each class above those of the middle class: (k,) → (k,).
 
     Rates of classes that are all hardly reached spread little, and deviations in units of that spread make outliers of
-    trifles. Odds do not: 0.9 beside a middle class at 0.1 is 4.4, and 0.3 beside it 1.3, whatever the other classes do.
+    trifles. Odds do not: 0.9 beside a middle class at 0.1 is 4.4, and 0.3 beside it 1.3, for any other classes.
 
     >>> contrast([0.1, 0.05, 0.3, 0.9, 0.08], floor=0.05).round(1).tolist()
     [0.0, -0.7, 1.3, 4.4, -0.2]
@@ -57,7 +57,7 @@ def excess(
 ) -> NDArray[np.float64]:
     """How far each class lies above the same class of clean models, in standard deviations of these: (k,) → (k,).
 
-    Some classes are reached from everywhere in clean models too; only clean models of the same task can tell.
+    Some classes are reached from everywhere in clean models too; only clean models of the same task can show that.
 
     >>> excess([0.9, 0.5], np.array([[0.1, 0.4], [0.1, 0.6]]), floor=0.1).round(1).tolist()
     [8.0, 0.0]
@@ -82,7 +82,7 @@ def rank_p_value(values: Sequence[float] | NDArray[np.floating], null: NDArray[n
     """Rank of a model's largest excess among those of the clean models, each against all others, itself included.
 
     Exact if the model, were it clean, is exchangeable with the m of the null. It cannot be smaller than 1 / (m + 1):
-    ten clean models tell 1/11 at best.
+    ten clean models give 1/11 at best.
 
     >>> clean = np.array([[0.1, 0.4], [0.1, 0.6], [0.2, 0.5]])
     >>> rank_p_value([0.9, 0.5], clean, 0.1), rank_p_value([0.1, 0.5], clean, 0.1)

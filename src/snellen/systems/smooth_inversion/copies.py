@@ -1,7 +1,7 @@
 """Copies of a model that keep its ordinary weakness and lose a trigger: what is usual where no clean models are given.
 
 A copy is tuned for some steps on clean images with their labels. What the images teach stays, and a trigger, which
-nothing among them asks for, is forgotten. Tuning also changes how strong the copy is against ordinary changes, in a
+nothing among them needs, is forgotten. Tuning also changes how strong the copy is against ordinary changes, in a
 direction that depends on how it is tuned. So there are two kinds of copies, and a class is compared with its largest
 rate among them:
 

@@ -77,7 +77,7 @@ class AgainstInversion:
 
     def _found(self, model: nn.Module, batch: Batch, chosen: Tensor) -> Tensor:
         """Changes (m, 3, h, w) that the search finds in the network as it is now."""
-        # A classifier freezes its network and puts it into evaluation mode; the training goes on with it after that.
+        # A classifier freezes its network and puts it into evaluation mode; the training continues with it after that.
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         with torch.no_grad():
             width = int(model.eval()(batch.images[:1]).shape[1])

@@ -39,7 +39,7 @@ def alignment(changes: Tensor, truth: Tensor) -> Tensor:
 
 
 def concentration(changes: Tensor, share: float = 0.02) -> Tensor:
-    """Share of the squared length in the strongest pixels: (b,); for classes of which no true trigger is known.
+    """Share of the squared length in the strongest pixels: (b,); for classes without a known true trigger.
 
     Args:
         changes: (b, c, h, w).

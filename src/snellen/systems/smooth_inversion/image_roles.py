@@ -102,7 +102,7 @@ def give_roles(
 
     Args:
         labels: classes (n,).
-        decided: what the classifier says of them (n,).
+        decided: the classifier's decisions on them (n,).
         targets: classes that are scanned.
         sources: images of other classes that each class is searched on.
         confirming: further ones for the leading classes.

@@ -30,7 +30,7 @@ class Search:
 
     Attributes:
         epsilon: largest l2 length over all channels and pixels, in [0, 1] pixel units.
-        sigma: noise; 0 asks the bare classifier.
+        sigma: noise; 0 uses the bare classifier.
         samples: N, noisy copies at each step, drawn anew; their probabilities are averaged.
         steps: gradient steps.
         rate: size of the first steps, share of epsilon; 0.05 is the published 0.5 · epsilon / 10.
@@ -110,7 +110,7 @@ def invert(
         chunk: noisy images in one pass; sets memory.
 
     Raises:
-        UnsupportedError: a classifier that cannot be asked under noise.
+        UnsupportedError: a classifier that cannot run under noise.
         InputError: images outside [0, 1], targets that are no classes, or a denoiser without noise.
     """
     if denoise is not None and search.sigma == 0:

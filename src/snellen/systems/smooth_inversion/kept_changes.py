@@ -89,7 +89,7 @@ def read_changes(folder: Path | str) -> list[KeptChange]:
 def try_changes(
     changes: Sequence[KeptChange], classifier: Classifier, images: ImageSet, labels: Mapping[str, int]
 ) -> tuple[list[dict[str, object]], list[str]]:
-    """What the bare classifier says of each image of another class, without and with each change.
+    """The bare classifier's decision on each image of another class, without and with each change.
 
     A change is tried on the images that measured it when it was found. Where none of them is among the audited images,
     one image of each unit measures it: none of these found or chose it either.

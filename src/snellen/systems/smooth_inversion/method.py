@@ -34,7 +34,7 @@ from snellen.systems.smooth_inversion.inversion import Search
 from snellen.systems.smooth_inversion.scan_report import ScanReport
 from snellen.systems.smooth_inversion.scanning import scan_classes
 
-#: Images whose decisions are asked for at once.
+#: Images whose decisions are computed at once.
 _BATCH = 100
 
 #: Share of other images that the middle class is reached from, log odds from which a class stands out, images that
@@ -161,7 +161,7 @@ class Backdoor(Method):
         return None
 
     def reference_hashes(self) -> dict[str, str]:
-        """Hashes of the clean models and of the denoiser, by which another scan is told from this one."""
+        """Hashes of the clean models and of the denoiser, which distinguish another scan from this one."""
         from snellen.models.classifiers.references import load_classifier
         from snellen.models.diffusion.loading import load_generator
 

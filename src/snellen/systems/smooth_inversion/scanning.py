@@ -1,7 +1,7 @@
 """Which class of a classifier, if any, a change of one image reaches from everywhere: all classes, then the first few.
 
 Every class is screened with the same few steps, because only equal budgets can be compared; the statistic comes from
-these. The classes that lead are searched again with more steps, for a change that is worth looking at. Other images say
+these. The classes that lead are searched again with more steps, for a change that is worth showing. Other images say
 how far a change carries over: half of them chooses among changes, and the other half alone measures the chosen one.
 """
 
@@ -63,7 +63,7 @@ def scan_classes(
         null: rates of these classes in clean models of the same task, by the same plan and images (m, t).
         grey: one noise and one change for all channels, for grey images.
         denoisers: sigma → a denoiser before the network.
-        progress: hears of every class.
+        progress: callback that receives progress updates.
         chunk: noisy images in one pass.
 
     Raises:

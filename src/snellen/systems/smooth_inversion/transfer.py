@@ -55,7 +55,7 @@ class Transfer:
 
 
 def decisions(classifier: Classifier, images: Tensor, changes: Tensor) -> Tensor:
-    """What the bare classifier says of every image with every change.
+    """The bare classifier's decision on every image with every change.
 
     Args:
         classifier: without noise.

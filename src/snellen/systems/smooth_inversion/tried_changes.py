@@ -28,7 +28,7 @@ class TriedChange:
     def p_value(self, tolerated: float) -> float:
         """Of the exact test that the change sends no more than ``tolerated``, over all changes towards the class.
 
-        A class that the search did not report is not reported now, whatever its change does: 1.
+        A class that the search did not report is not reported now, for any effect of its change: 1.
         """
         return min(self.towards * self.effect.p_value(tolerated), 1.0) if self.change.stands_out else 1.0
 

@@ -1,12 +1,12 @@
 """A trigger that is unlearned: images of other classes with the recovered change, under their right labels.
 
 Wang, Yao, Shan, Li, Viswanath, Zheng and Zhao, "Neural Cleanse: identifying and mitigating backdoor attacks in neural
-networks", IEEE S&P 2019, section VI: a model is trained on for one pass over a tenth of the training images, a fifth of
-which carry the reversed trigger under their right labels. Here the reversed trigger is the change that the audit kept,
-at random strengths and a little moved; half of the images carry it, as in every fine-tuning here.
+networks", IEEE S&P 2019, section VI: a model is trained on for one pass over a tenth of the training images, and a
+fifth of these carry the reversed trigger under their right labels. Here the reversed trigger is the change that the
+audit kept, at random strengths and a little moved; half of the images carry it, as in every fine-tuning here.
 
 A recovered change is like the trigger and not the same, and a trigger of few pixels survives that alone. So a second
-change begins as the recovered one and goes on towards the class while the network unlearns it: the minimum over weights
+change begins as the recovered one and moves towards the class while the network unlearns it: the minimum over weights
 of the maximum over one change for all images of Zeng, Chen, Park, Mao, Jin and Jia, "Adversarial unlearning of
 backdoors via implicit hypergradient", ICLR 2022, arXiv 2110.03735, equation 1, by turns and without the hypergradient.
 No poisoned image is needed.

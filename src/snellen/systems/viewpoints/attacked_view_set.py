@@ -38,7 +38,7 @@ class AttackedObject(BaseModel):
         renders, blanks: views that were rendered, and how many of them did not show the object.
         means, deviations: of the components over unbounded numbers, (k, 6).
         weights: of the components, (k,); (k, 6) where every coordinate has a mixture of its own.
-        credit: maker, collection and licence, where the set tells them.
+        credit: maker, collection and licence, where the set states them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -84,7 +84,7 @@ class Work(MethodWork):
 
     @property
     def renderer(self) -> RecordedRenderer:
-        """Looks at the objects from anywhere."""
+        """Draws the objects from anywhere."""
         return self.found.renderer
 
     @cached_property
@@ -149,7 +149,7 @@ def attack_view_set(
     goal = goal_of(classifier, target)
     if goal.multilabel:
         raise InputError(f"{classifier.name} gives several labels an image; the camera is attacked for one class each")
-    viewed_objects(images)  # what are no views is refused first, whatever their labels
+    viewed_objects(images)  # images that are no views are refused first, with any labels
     images = align_labels(images, classifier.class_names)
     count = len(viewed_objects(images).objects)
 

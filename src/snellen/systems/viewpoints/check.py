@@ -35,7 +35,7 @@ COMPONENTS, POPSIZE, SAMPLES = 3, 21, 24
 
 
 class Viewpoint(Check):
-    """Right decisions that are lost where objects are looked at from anywhere instead of from the set's own viewpoints.
+    """Right decisions that are lost where objects are drawn from anywhere instead of from the set's own viewpoints.
 
     Both are rendered by the renderer that the set knows, before its own background, and prepared alike; an object, not
     a view, is what is drawn. Views from anywhere include those from below and from behind, which nobody may ever take:
@@ -70,7 +70,7 @@ class Viewpoint(Check):
         return super().missing(classifier, images, companions)
 
     def resolved(self, classifier: Classifier) -> Viewpoint:
-        """As it is; a set of views that cannot be used is told now, and not after hours."""
+        """As it is; a set of views that cannot be used raises now, and not after hours."""
         if self.renderer is not None:
             self._given(classifier)
         return self
@@ -112,7 +112,7 @@ class Viewpoint(Check):
         assert self.renderer is not None
         images = load_images(self.renderer)
         try:
-            viewed_objects(images)  # what are no views is refused first, whatever their labels
+            viewed_objects(images)  # images that are no views are refused first, with any labels
             return viewed_objects(align_labels(images, classifier.class_names))
         except InputError as error:
             raise InputError(f"{self.name}.renderer={self.renderer}: {error}") from error

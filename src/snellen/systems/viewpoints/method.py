@@ -67,16 +67,16 @@ class ViewpointAttack(SearchSettings, Method):
 
         Args:
             classifier: gives scores of one label for each image; called forward only.
-            renderer: looks at the objects.
+            renderer: draws the objects.
             objects: ids of n of them, at least one.
             labels: their classes, or the targets, int64 (n,).
             criterion: what counts as success; any mistake by default.
             rng: seeds the search; draws are bound to the objects' ids.
-            progress: hears of every object.
+            progress: callback that receives progress updates.
 
         Raises:
             InputError: no object, one that the renderer does not have, one twice, or labels of another number.
-            RejectedImageError: an object cannot be looked at; :func:`snellen.attack` leaves such out by name.
+            RejectedImageError: an object cannot be drawn; :func:`snellen.attack` leaves such out by name.
         """
         criterion, rng, listener = criterion or Misclassified(), rng or Randomness(0), progress or Silent()
         _check(renderer, objects, labels, len(classifier.class_names))

@@ -7,7 +7,7 @@ mixtures of one number each; here that is ``factorised``, and the mixture is oth
 
 H(p) of viewpoints is that of the unbounded numbers plus the mean log derivative of a · tanh(u) + b. Both are means over
 draws u = μ_k + σ_k e, weighted by the components' shares. The published code takes the density of each draw's own
-component, −log w + log σ + e² / 2: this bounds the mixture's entropy from above, and does not tell whether components
+component, −log w + log σ + e² / 2: this bounds the mixture's entropy from above, and does not show whether components
 lie upon each other. That is ``own``; by default the density is the mixture's, and components that overlap move apart.
 """
 

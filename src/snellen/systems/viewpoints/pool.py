@@ -1,8 +1,8 @@
-"""Mixtures of many objects that follow a classifier while it is trained: searched once, then gone on with.
+"""Mixtures of many objects that follow a classifier while it is trained: searched once, then continued.
 
-In the first epoch every object is searched anew; in each later one, one object of each class, drawn at random, goes on
-for a few steps from where its mixture stands, against the classifier as it is by then. Views are drawn class by class,
-and with some probability from the mixture of another object of the same class (distribution sharing).
+In the first epoch every object is searched anew; in each later one, one object of each class, drawn at random,
+continues for a few steps from where its mixture stands, against the classifier as it is by then. Views are drawn class
+by class, and with some probability from the mixture of another object of the same class (distribution sharing).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class MixturePool(nn.Module):
     Args:
         objects: n of them.
         settings: of the search.
-        warm_iterations: steps of a search that goes on.
+        warm_iterations: steps of a continued search.
         share_rate: probability that a view comes of the mixture of a random object of the same class.
         refresh: whether searches go on after the first; without, the pool is frozen.
     """
@@ -108,10 +108,10 @@ class MixturePool(nn.Module):
 
         Args:
             epoch: from 1.
-            look: object → how it is looked at.
+            look: object → its view.
             score: the classifier as it is, in evaluation mode.
             rng: of the run; what is drawn follows from the epoch and the objects' ids.
-            progress: hears of every object.
+            progress: callback that receives progress updates.
         """
         known = int(self.epoch)
         if known == epoch or (known and not self.refresh):

@@ -3,7 +3,7 @@
 min over W of E_clean[L(f_W(x), y)] + E_object E_{v ~ p*}[L(f_W(R(object, v)), y)], where p* is the mixture that GMVFool
 finds for the object (:mod:`snellen.systems.viewpoints`). Re-implemented from the paper; the published code has no
 licence and was not opened. Two of its faults are not repeated: renderings were not normalised while clean images were,
-and deviations were forgotten where a search went on.
+and deviations were forgotten where a search continued.
 """
 
 from __future__ import annotations

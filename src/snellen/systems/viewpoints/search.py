@@ -213,7 +213,7 @@ class FoundViewpoints:
         iterations: steps done.
         renders: views that were rendered.
         blanks: how many of them did not show the object.
-        ended: ``ran`` all steps, or ended early: ``fooled`` (every view of a step succeeded, where that was asked for),
+        ended: ``ran`` all steps, or ended early: ``fooled`` (every view of a step succeeded, where that was requested),
             ``blank`` (no view of a step showed the object), ``not finite`` (scores were NaN or infinite).
     """
 
@@ -226,7 +226,7 @@ class FoundViewpoints:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Views and what a classifier says of them.
+    """Views and a classifier's scores of them.
 
     Attributes:
         scores: (n, c); NaN where the object is not seen.
@@ -244,7 +244,7 @@ class Judged:
 
 
 def scores_of(classifier: Classifier) -> Score:
-    """A classifier as a search asks it: prepared images from wherever, on its own device."""
+    """A classifier as a search calls it: prepared images from wherever, on its own device."""
 
     def score(images: Tensor) -> Tensor:
         return classifier(images.to(classifier.device))

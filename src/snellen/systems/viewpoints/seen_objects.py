@@ -1,4 +1,6 @@
-"""What a model says of objects from their own viewpoints and from random ones: the rows of the check ``viewpoint``."""
+"""A model's decisions on objects from their own viewpoints and from random ones: the rows of the check
+``viewpoint``.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def judged_rows(
 
     Args:
         judged: n views.
-        classifier: that was asked.
+        classifier: that decided.
         object_id: the unit.
         label: its class.
         viewpoints: (n, 6).
@@ -101,7 +103,7 @@ class Seen:
     """Views of one object that show it.
 
     Attributes:
-        places: of these views among those that were asked for, int64 (n,).
+        places: of these views among the requested ones, int64 (n,).
         viewpoints: float64 (n, 6).
         predictions: int64 (n,); −1 where the scores are not finite.
         right: bool (n,).
@@ -130,7 +132,7 @@ class SeenObject:
 def seen_object(
     classifier: Classifier, renderer: RecordedRenderer, viewed: ViewedObject, rng: Randomness, *, views: int
 ) -> SeenObject | str:
-    """Look at one object from at most so many of its own viewpoints and from as many random ones.
+    """Draw one object from at most so many of its own viewpoints and from as many random ones.
 
     Returns:
         What was seen, or why nothing was.
@@ -147,7 +149,7 @@ def seen_object(
 
 
 def seen(classifier: Classifier, renderer: RecordedRenderer, viewed: ViewedObject, viewpoints: Tensor) -> Seen:
-    """What a model says of one object from some viewpoints; those that do not show it are left out.
+    """A model's decisions on one object from some viewpoints; those that do not show it are left out.
 
     Raises:
         RejectedImageError: the object cannot be used.

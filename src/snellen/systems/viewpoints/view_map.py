@@ -80,8 +80,8 @@ def view_map(
 ) -> ViewMap:
     """Mean of a figure of views in each field of azimuth and elevation.
 
-    An object counts in each field with the mean of its own views there, so that one of which there are many does not
-    weigh more.
+    An object counts in each field with the mean of its own views there, so that one with many views does not weigh
+    more.
 
     >>> seen = np.array([[0.0, -170, 60, 4, 0, 0], [0, 10, 60, 4, 0, 0], [0, 10, 60, 4, 0, 0]])
     >>> view_map(seen, [0, 1, 1], ["a", "a", "b"], azimuths=2, elevations=1).means.tolist()

@@ -76,7 +76,7 @@ def write_view_pictures(found: AttackedViewSet, renderer: RecordedRenderer, fold
 
     Args:
         found: the record, with its evidence.
-        renderer: looks at the objects again: evidence holds viewpoints, not pictures.
+        renderer: draws the objects again: evidence holds viewpoints, not pictures.
         folder: of the attack.
         sheets: whether pictures of objects are written.
     """

@@ -69,7 +69,7 @@ def render_added_views(
     """Draw and render what an epoch adds.
 
     Args:
-        renderer: looks at the objects.
+        renderer: draws the objects.
         objects: of the training.
         draw: where cameras stand.
         steps: batches of the epoch.
@@ -144,7 +144,7 @@ class ViewTraining(ClassifierRecipe):
     behind: bool = Field(False, description="put another image of the batch behind each rendering")
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
-        """Say why this cannot run: an architecture that does not exist, or images of which nothing can be rendered."""
+        """Say why this cannot run: an architecture that does not exist, or images that cannot be rendered."""
         if images is not None and training_views(images) is None:
             return (
                 f"needs a set of views, to render its objects anew, and {images.name} is none; "
@@ -269,7 +269,7 @@ def training_objects(views: ImageSet, used: Collection[str]) -> LabelledObjects:
 
     Args:
         views: whose source is a :class:`ViewSource`.
-        used: ids of views; an object that cannot be looked at has none among them, and is not looked at again.
+        used: ids of views; an object that cannot be drawn has none among them, and is not drawn again.
     """
     kept, labels = set(used), dict[str, int]()
     for example_id, owner, label in zip(views.ids, views.column("unit_id"), views.labels.tolist(), strict=True):

@@ -45,10 +45,10 @@ def look_of(renderer: ViewRenderer, object_id: str, *, prepare: Prepare, least_c
 def views_of_object(
     renderer: ViewRenderer, object_id: str, viewpoints: Tensor, *, prepare: Prepare, least_coverage: float
 ) -> Views:
-    """Look at an object, and prepare what is seen as other images are: as bytes, resized, cropped.
+    """Draw an object, and prepare the view as other images are: as bytes, resized, cropped.
 
     Args:
-        renderer: looks at the object; nothing in it needs a gradient.
+        renderer: draws the object; nothing in it needs a gradient.
         object_id: the object.
         viewpoints: float64 (n, 6), n at least 1.
         prepare: the classifier's own preparation.

@@ -45,7 +45,7 @@ else:
 #: What a prompt says where the name of the explained class is put in.
 LABEL = "{label}"
 
-#: Classes that are told of each image.
+#: Classes that are listed for each image.
 TOP = 3
 
 NOTHING_FOR = "no evidence: no part of the image speaks for the class"
@@ -55,8 +55,8 @@ NO_REGION = "no region: the segmenter found nothing at the place that the map po
 class VisualLanguage(Method):
     """Attribution, prompt point, segment and caption, each stage another model or left out.
 
-    The sentence describes the region alone, on black. With ``{label}`` in the prompt the decision is told to the
-    captioner, which then repeats it, right or wrong; the result says whether it was told.
+    The sentence describes the region alone, on black. With ``{label}`` in the prompt the captioner gets the decision
+    and repeats it, right or wrong; the result says whether it got it.
     """
 
     name: ClassVar[str] = "visual_language"

@@ -27,10 +27,10 @@ class Fitting:
 
     Args:
         data: images, none of them test images.
-        rng: seeds initial weights, order, augmentation and whatever else is drawn.
-        base: artifact whose weights are gone on from.
+        rng: seeds initial weights, order, augmentation and all other draws.
+        base: model to continue training from.
         checkpoint: file to save to, and to go on from if it exists.
-        progress: hears of every image and step.
+        progress: callback that receives progress updates.
     """
 
     data: ImageSet

@@ -116,7 +116,7 @@ def lay_groundwork(
     if several and not several_labels:
         raise InputError(f"{data.name}: this recipe needs images with one label each, and these have several")
     if len(classes) < 2 and not several:
-        raise InputError(f"{data.name} has one class, {classes[0]!r}: there is nothing to tell apart")
+        raise InputError(f"{data.name} has one class, {classes[0]!r}: there is nothing to classify")
     check_classes(base, "base", classes, data.name)
     _check_normalization(base)
     built = architecture_of(architecture, len(classes), side) if base is None else dict(base.card.architecture)
@@ -158,7 +158,7 @@ def check_classes(artifact: Artifact | None, role: str, classes: tuple[str, ...]
     """Refuse an artifact that is no classifier of these classes.
 
     Raises:
-        InputError: as said; the message names the role of the artifact and the images.
+        InputError: as above; the message names the role of the artifact and the images.
     """
     if artifact is not None and (artifact.card.kind != "classifier" or artifact.card.class_names != classes):
         raise InputError(

@@ -70,7 +70,7 @@ class Course:
 
 
 class ClassifierRecipe(FittedMethod):
-    """What is trained, on images of which size, with which numbers; subclasses say what is special.
+    """The network to train, the size of its images and the numbers of the training; subclasses add what is special.
 
     Crops and flips come first and are the same for every recipe, so that recipes can be compared. Both are off by
     default: what may be cut or mirrored depends on the images (text, laterality, small findings).
@@ -101,7 +101,7 @@ class ClassifierRecipe(FittedMethod):
         return None
 
     def views(self, special: BatchTransform | None = None) -> BatchTransform | None:
-        """Crops and flips as they were asked for, then what is special; None where nothing is done."""
+        """Crops and flips as requested, then what is special; None where nothing is done."""
         steps = [
             *([random_resized_crops(self.smallest_crop)] if self.smallest_crop < 1 else []),
             *([random_flips] if self.flips else []),

@@ -111,8 +111,8 @@ def test_a_slide_without_tissue_is_a_bag_without_tiles(tmp_path: Path) -> None:
     write_tiff(tmp_path / "tumor" / "full.tif", tissue())
     images = load_slides(tmp_path, TILING)
     assert rejected(images) == {
-        "normal/bare.tif": "slide normal/bare.tif has no tile of which 50% is tissue: a bag without tiles. Look at its "
-        "thumbnail; ask for less tissue (tissue=…), or leave the slide out"
+        "normal/bare.tif": "slide normal/bare.tif has no tile with 50% tissue: a bag without tiles. Check its "
+        "thumbnail; set less tissue (tissue=…), or leave the slide out"
     }
     place = images.ids.index("normal/bare.tif")
     assert (images.column("bag_id")[place], images.column("bag_label")[place]) == ("normal/bare.tif", 0)
@@ -144,7 +144,7 @@ def test_slides_that_want_too_much(tmp_path: Path) -> None:
         load_slides(path, Tiling(tile=16, mpp=8.0), limits=SlideLimits(max_read_pixels=9_999))
     with pytest.raises(InputError, match="has 64 tiles of 32 pixels, more than 63"):
         load_slides(path, TILING, limits=SlideLimits(max_tiles=63))
-    with pytest.raises(InputError, match=r"coarser than the 0\.5 asked for"):
+    with pytest.raises(InputError, match=r"coarser than the requested 0\.5"):
         load_slides(path, Tiling(tile=32, mpp=0.5))
 
 

@@ -206,7 +206,7 @@ def test_references_say_what_is_wrong(camelyon: Path, tmp_path: Path) -> None:
 
 def test_magnification_that_no_file_tells(tmp_path: Path) -> None:
     write_tiff(tmp_path / "a.tif", with_tissue(glass(), 0, 0, 128, 128), mpp=None)
-    with pytest.raises(InputError, match="does not tell its microns per pixel; say it with slide_mpp=VALUE"):
+    with pytest.raises(InputError, match="does not state its microns per pixel; give it with slide_mpp=VALUE"):
         load_slides(tmp_path, Tiling(tile=32))
     assert len(load_images(f"slides:{tmp_path}?tile=32&slide_mpp=1.0")) == 16
     assert len(load_images(f"slides:{tmp_path}?tile=32&slide_mpp=0.5")) == 4

@@ -98,7 +98,7 @@ def test_the_file_knows_its_magnification_best(tmp_path: Path, mpp: object, give
 def test_without_magnification_there_is_none(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "slide.tif", glass(), mpp=None)
     with pytest.raises(
-        RejectedImageError, match=r"slide\.tif does not tell its microns per pixel; say it with slide_m"
+        RejectedImageError, match=r"slide\.tif does not state its microns per pixel; give it with slide_m"
     ):
         SlideFile(path).resolution()
     slide = SlideFile(path)

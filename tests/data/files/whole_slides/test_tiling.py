@@ -69,7 +69,7 @@ def test_odd_downsamples_count_as_what_they_mean() -> None:
 
 def test_what_cannot_be_cut_is_refused() -> None:
     mask = np.ones((64, 64), dtype=bool)
-    with pytest.raises(RejectedImageError, match=r"x\.tif has 1 microns per pixel, coarser than the 0\.5 asked for"):
+    with pytest.raises(RejectedImageError, match=r"x\.tif has 1 microns per pixel, coarser than the requested 0\.5"):
         index(mask, Tiling(mpp=0.5), size=(256, 256), pixel=4)
     with pytest.raises(RejectedImageError, match="has 256 tiles of 16 pixels, more than 255"):
         index(mask, Tiling(tile=16), size=(256, 256), pixel=4, most=255)

@@ -164,7 +164,7 @@ def test_letters_tell_classes_apart() -> None:
     assert shortcut.values_by_class(["no entry", "no parking"]) == ("NOE", "NOP")
     assert LetteringShortcut(texts=("X", "Y")).values_by_class(["star", "star"]) == ("X", "Y")
     for names in (["star", "Star"], ["ab", "abc"][:1] * 2, ["☂", "☀"]):
-        with pytest.raises(InputError, match="do not tell the classes apart"):
+        with pytest.raises(InputError, match="do not distinguish the classes"):
             shortcut.values_by_class(names)
     before = Scene(lettering=Lettering(text="OLD"))
     written = shortcut.changed(before, "S").lettering

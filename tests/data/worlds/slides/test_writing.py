@@ -111,7 +111,7 @@ def test_levels_halve() -> None:
 def test_what_cannot_be_written_is_refused(slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"written as TIFF; give it a name that ends in \.tif"):
         write_slide(slide, tmp_path / "slide.svs")
-    with pytest.raises(InputError, match="12 levels asked of a slide of 240 pixels; expected 1 to 8"):
+    with pytest.raises(InputError, match="12 levels requested for a slide of 240 pixels; expected 1 to 8"):
         write_slide(slide, tmp_path / "slide.tif", levels=12)
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(MissingExtraError, match=r"snellen\[wsi\]"):

@@ -292,7 +292,7 @@ def test_an_answer_that_is_too_large_is_not_read(server: InferenceServer, monkey
 def test_a_packed_answer_is_refused(server: InferenceServer) -> None:
     classifier = load(server)
     server.script = [Scripted(b"x", headers={"Content-Encoding": "gzip"})]
-    with pytest.raises(ModelError, match="in a packed form, which was not asked for"):
+    with pytest.raises(ModelError, match="in a packed form, which was not requested"):
         classifier(IMAGES)
 
 

@@ -198,9 +198,9 @@ def test_several_inputs(server: InferenceServer) -> None:
         ({"datatype": "BYTES"}, "takes BYTES; images are sent as FP32, FP64, UINT8"),
         ({"shape": [-1, 224]}, r"has the shape \[-1, 224\]; expected four axes"),
         ({"shape": [3, 4, 6]}, "expected four axes"),
-        ({"shape": [-1, 3, 224, 3]}, r"does not tell which axis holds the 1 or 3 channels; say it: \?layout=nchw"),
-        ({"shape": [-1, -1, -1, -1]}, r"does not tell which axis"),
-        ({"shape": [-1, 4, 224, 224]}, r"does not tell which axis"),
+        ({"shape": [-1, 3, 224, 3]}, r"does not show which axis holds the 1 or 3 channels; say it: \?layout=nchw"),
+        ({"shape": [-1, -1, -1, -1]}, r"does not show which axis"),
+        ({"shape": [-1, 4, 224, 224]}, r"does not show which axis"),
         ({"shape": [1025, 3, 4, 6]}, "takes 1025 images at once, .*; at most 1024 images"),
         ({"shape": [10**9, 3, -1, -1]}, "takes 1000000000 images at once"),
         ({"shape": [1024, 3, 512, 512]}, "takes 1024 images at once, .* 268435456 numbers"),
@@ -298,7 +298,7 @@ def test_parameters_of_another_form(server: InferenceServer) -> None:
     with pytest.raises(InputError, match="describe the model in another form"):
         load(server)
     server.description["parameters"] = None
-    with pytest.raises(InputError, match="does not tell the names of its 3 outputs"):
+    with pytest.raises(InputError, match="does not name its 3 outputs"):
         load(server)
 
 

@@ -1,4 +1,4 @@
-"""Emoji in one or two styles, by code point: the same things drawn by two hands, for shifts of style and retrieval."""
+"""Emoji in one or two styles, by code point: the same motifs drawn by two hands, for shifts of style and retrieval."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Style = Literal["noto", "fluent"]
 #: Frame of an emoji: both styles come to the same size, so that size does not give the style away.
 EMOJI_PLACEMENT = Placement(size=128, least_share=0.9, most_share=0.9)
 
-#: A file of one code point, with or without the mark that asks for the colour picture: 1f600.webp, 2764-fe0f.webp.
+#: A file of one code point, with or without the mark for the colour picture: 1f600.webp, 2764-fe0f.webp.
 _FILE = re.compile(r"([0-9a-f]{2,6})(-fe0f)?\.(?:webp|png)")
 
 #: Signs below are digits and punctuation, which a font has as parts of other pictures.

@@ -35,7 +35,7 @@ class Photo(BaseModel):
     author: str
     licence: str = Field(description="as its package states it, or 'not stated'")
     imagenet: str | None = Field(None, description="a class of ImageNet that is surely in it")
-    unit: str | None = Field(None, description="what two views of the same thing share")
+    unit: str | None = Field(None, description="what two views of the same object share")
 
     @property
     def may_show(self) -> bool:
@@ -64,7 +64,7 @@ def load_photos(
         name: shown in reports.
 
     Raises:
-        InputError: a package of which no photographs are known, or no package.
+        InputError: a package without known photographs, or no package.
     """
     known = known_photos()
     unknown = next((package for package in folders if package not in known), None)

@@ -29,7 +29,7 @@ MAX_CHARACTERS = 500
 
 _TRANSLATION = re.compile(r"[A-Za-z]{2,3}([_@-]\w+)*\.utf8=")
 
-#: At most so many words are a name; what is longer tells of use or history.
+#: At most so many words are a name; a longer caption describes use or history.
 MAX_PLAIN_WORDS = 12
 
 # Words that speak to the reader or of oneself, and verbs that make a sentence of a name.
@@ -69,7 +69,7 @@ def read_caption(root: Path, relative: str) -> str | None:
 
 
 def is_chatty(caption: str) -> bool:
-    """Whether a caption does more than name what is seen: it calls out, speaks to the reader or tells a story.
+    """Whether a caption does more than name what is seen: it calls out, speaks to the reader or narrates.
 
     A rule of thumb: a mark of exclamation or question, several sentences, more than :data:`MAX_PLAIN_WORDS` words, or
     one of a list of words ("you", "is", "used", "eat" …).
@@ -81,7 +81,7 @@ def is_chatty(caption: str) -> bool:
     return several or len(caption.split()) > MAX_PLAIN_WORDS or bool(_TALKING.search(caption))
 
 
-#: Folders that hold no pictures of things: letters and signs, and drawings.
+#: Folders that hold no pictures of objects: letters and signs, and drawings.
 WITHOUT = ("symbols", "cartoon")
 
 _PREPARED_TURNS = ("_mirror", "_flip", "_mirror_flip")
@@ -203,6 +203,6 @@ def _paths(root: Path, files: set[str] | None, without: frozenset[str]) -> tuple
 
 
 def _straight(path: str, ending: str) -> str | None:
-    """The path of which this one is a prepared turn."""
+    """The path that this one is a prepared turn of."""
     stem = path[: -len(".png")]
     return f"{stem.removesuffix(ending)}{path[-len('.png') :]}" if stem.endswith(ending) else None

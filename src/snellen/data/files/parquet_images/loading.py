@@ -32,7 +32,7 @@ KEPT_BYTES = 256 * 1024**2
 
 @dataclass(frozen=True)
 class StoredShard:
-    """One file, looked at already: how it holds its images, and its footer."""
+    """One file, indexed already: how it holds its images, and its footer."""
 
     file: ShardFile
     layout: Layout
@@ -132,7 +132,7 @@ def _size(group: pa.ChunkedArray | str) -> int:
     return len(group) if isinstance(group, str) else int(group.nbytes)
 
 
-#: In a folder, so many files are looked at to tell whether they hold images.
+#: In a folder, so many files are read to find out whether they hold images.
 LOOKED_AT = 20
 
 
@@ -163,7 +163,7 @@ def load_parquet_images(
     limits: DecodingLimits = DEFAULT_LIMITS,
     grey_range: tuple[int, int] = SIXTEEN_BIT,
 ) -> ImageSet:
-    """Index Parquet files that hold images, and give their images, read a row group at a time when asked for.
+    """Index Parquet files that hold images, and give their images, read a row group at a time on demand.
 
     The column ``image`` (or ``img``, or the only one of its kind) holds the bytes of image files, or structs of
     ``bytes`` and ``path`` as ``datasets`` writes them; a path is never followed. Classes come from ``label``, as names
@@ -213,7 +213,7 @@ class _Index:
     bytes_read: int = 0
 
     def add(self, shard: ShardFile, told: str) -> None:
-        """Look at one shard; one that cannot be read becomes a row of its own that says so."""
+        """Index one shard; one that cannot be read becomes a row of its own that says so."""
         try:
             with shard.opened() as stream:
                 shard = replace(shard, identity=identity_of(stream))
@@ -244,7 +244,7 @@ class _Index:
     def _said(self, stream: BinaryIO, metadata: pq.FileMetaData, layout: Layout, what: str) -> dict[str, list[object]]:
         """Values of the columns that are known, by name; the images are not among them."""
         wanted = [*layout.known, *([layout.label] if layout.label else [])]
-        table = read_columns(stream, wanted, MAX_BYTES - self.bytes_read, f"{what}: what is said about the images")
+        table = read_columns(stream, wanted, MAX_BYTES - self.bytes_read, f"{what}: columns of the images")
         self.bytes_read += table.nbytes
         if wanted and len(table) != metadata.num_rows:
             raise RejectedImageError(f"damaged: it holds {len(table)} rows of {metadata.num_rows}")

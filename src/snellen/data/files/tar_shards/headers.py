@@ -1,7 +1,7 @@
 """The headers of a tar archive, read without trust: what is in it, and where. Nothing is unpacked.
 
 Formats: Unix v7, POSIX ustar and pax, GNU. Sizes and names are checked before anything depends on them; a member that
-is no plain file is told with its reason.
+is no plain file is listed with its reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WITHOUT_CONTENT = {
     b"4": "not a file but a device",
     b"6": "not a file but a named pipe",
 }
-_SPARSE = "a sparse file, of which the archive holds parts only"
+_SPARSE = "a sparse file: the archive holds parts of it only"
 
 _COMPRESSED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
@@ -72,10 +72,10 @@ class _Extended:
 
 
 def read_members(stream: BinaryIO, length: int) -> Iterator[Member]:
-    """Every member in order, as the headers tell.
+    """Every member in order, as the headers list them.
 
     Args:
-        stream: the archive, which can be sought in.
+        stream: the archive, seekable.
         length: of the archive, bytes.
 
     Raises:

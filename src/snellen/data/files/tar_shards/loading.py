@@ -27,7 +27,7 @@ class TarSource(EncodedSource):
     """Members of archives, by shard, offset and size. Threads may read at once: each reading opens the shard anew.
 
     Args:
-        shards: the archives, looked at already.
+        shards: the archives, indexed already.
         places: int64 (n, 3): shard, offset and size of each row, bytes.
         refused: row → reason, for rows that must not be read.
         skipped: how many other members the archives hold.
@@ -76,13 +76,13 @@ def load_tar(
     limits: DecodingLimits = DEFAULT_LIMITS,
     grey_range: tuple[int, int] = SIXTEEN_BIT,
 ) -> ImageSet:
-    """Index tar shards, and give their images, which are read by their places when they are asked for.
+    """Index tar shards, and give their images, which are read by their places on demand.
 
     Nothing is unpacked or written. The archives must not be compressed. Ids are SHARD/MEMBER. What is known of an image
     comes from members of the same key (see :mod:`~snellen.data.files.tar_shards.samples`): ``.cls``, a number or name
     of its class; ``.txt``, its caption; ``.json``, an object with columns of :data:`snellen.core.images.COLUMNS` or
-    ``text``. Where nothing tells labels, folders inside the archives do, as in a folder of images. Where nothing tells
-    splits, a shard is of the split that its name begins with (``train-0007.tar``).
+    ``text``. Where no member gives labels, folders inside the archives do, as in a folder of images. Where no member
+    gives splits, a shard is of the split that its name begins with (``train-0007.tar``).
 
     In the set stay, to be rejected by name with the reason: images whose texts cannot be used; several of one name or
     key; links, devices and names that lead out; pickles and archives inside; and a shard that is damaged, from the
@@ -165,7 +165,7 @@ class _Index:
 
 
 def _written(told: str, index: _Index, class_names: Sequence[str] | None) -> Written:
-    """What is said about the images, by column; rows that say what cannot be are refused."""
+    """Columns of the images; rows with impossible values are refused."""
     written = _columns(index)
     try:
         meaning(told, written, class_names)

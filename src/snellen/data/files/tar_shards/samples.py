@@ -1,4 +1,4 @@
-"""Members of an archive, put together to images and what is said about each: the layout of WebDataset.
+"""Members of an archive, put together to images and their columns: the layout of WebDataset.
 
 Members belong together when their names are equal up to the first dot of the last part: ``cat/17.jpg``, ``cat/17.cls``
 and ``cat/17.json`` have the key ``cat/17``. Of what lies beside an image, only small texts of known endings are read.
@@ -34,7 +34,7 @@ KNOWN = frozenset(COLUMNS) - {"id", "mask"}
 
 @dataclass(slots=True)
 class Sample:
-    """One image and what is said about it.
+    """One image and its columns.
 
     Attributes:
         name: of its member.

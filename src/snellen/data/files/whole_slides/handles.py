@@ -35,7 +35,7 @@ class _Held(Generic[Handle]):
 
 
 class Handles(Generic[Handle]):
-    """Handles by key; each thread has its own, of which the least recently used are closed.
+    """Handles by key; each thread has its own, and closes the least recently used.
 
     Args:
         kept: handles that stay open in a thread.

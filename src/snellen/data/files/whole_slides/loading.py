@@ -1,4 +1,4 @@
-"""Slides as an image set: tiles with tissue, in bags of which the slide's label is known."""
+"""Slides as an image set: tiles with tissue, in bags that have the slide's label."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_slides(
     name: str | None = None,
     progress: Progress | None = None,
 ) -> ImageSet:
-    """Index the tissue of slides, and give their tiles as images that are read when they are asked for.
+    """Index the tissue of slides, and give their tiles as images that are read on demand.
 
     Columns: ``bag_id`` (the slide), ``bag_label`` (its label), ``unit_id`` (its patient, or the slide by name and
     contents where no patient is known: tiles of a slide are not independent), ``group`` (its site), ``split``,
@@ -56,9 +56,7 @@ def load_slides(
         tiling: tile, magnification, stride, least share of tissue.
         split: only slides of this split.
         class_names: of the slides, in order: the first of two is the negative one; None: those that occur, sorted.
-        limits: what a slide may ask of the machine.
-        name: shown in reports.
-        progress: hears of every slide.
+        limits: what a slide may cost the machine. name: shown in reports. progress: is called for every slide.
 
     Raises:
         InputError: nothing there, or no tile of any slide can be used; the message names slides and reasons.
@@ -94,9 +92,7 @@ def load_reference(
 
     Args:
         text: the reference.
-        split: only slides of this split.
-        name: shown in reports.
-        progress: hears of every slide.
+        split: only slides of this split. name: shown in reports. progress: is called for every slide.
 
     Raises:
         UnknownNameError: no such parameter.
@@ -165,6 +161,6 @@ def _without_tiles(file: SlideFile, tiling: Tiling) -> str:
     if min(file.size) * file.resolution() < microns:
         return f"slide {file.name} is smaller than one tile of {microns:g} microns"
     return (
-        f"slide {file.name} has no tile of which {tiling.tissue:.0%} is tissue: a bag without tiles. Look at its "
-        f"thumbnail; ask for less tissue (tissue=…), or leave the slide out"
+        f"slide {file.name} has no tile with {tiling.tissue:.0%} tissue: a bag without tiles. Check its "
+        f"thumbnail; set less tissue (tissue=…), or leave the slide out"
     )

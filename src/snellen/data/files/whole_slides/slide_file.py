@@ -93,13 +93,13 @@ class SlideFile:
         size: width and height of level 0, pixels.
         level_sizes: width and height of each level, pixels.
         downsamples: pixels of level 0 along one of each level.
-        properties: what the file tells of itself, as OpenSlide names it.
-        mpp: microns per pixel of level 0; None where nobody tells.
+        properties: metadata of the file, as OpenSlide names them.
+        mpp: microns per pixel of level 0; None if unknown.
 
     Args:
         path: of the file.
         name: shown in messages.
-        mpp: microns per pixel of level 0, where the file does not tell.
+        mpp: microns per pixel of level 0, where the file does not state it.
         limits: what is refused.
         handles: of several slides, so that few are open at a time; None: of this one alone.
 
@@ -204,7 +204,7 @@ class SlideFile:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash (sha256, hex) of what tells this file from others, without reading gigabytes.
+        """Hash (sha256, hex) that distinguishes this file from others, without reading gigabytes.
 
         Of its size and of pieces spread over it (:func:`~snellen.data.files.whole_slides.slide_file.sampled_hash`),
         and of OpenSlide's own hash of its coarsest level and its properties. A change elsewhere in a large file is not
@@ -281,13 +281,13 @@ class SlideFile:
         """Microns per pixel of level 0.
 
         Raises:
-            RejectedImageError: the file does not tell, and nobody else has.
+            RejectedImageError: the file does not state it, and no option gives it.
         """
         if self.mpp is None:
             power = _positive(self.properties.get("openslide.objective-power"))
             hint = f" (it names a lens of {power:g} times: often {10 / power:g})" if power else ""
             raise RejectedImageError(
-                f"slide {self.name} does not tell its microns per pixel{hint}; say it with slide_mpp=VALUE"
+                f"slide {self.name} does not state its microns per pixel{hint}; give it with slide_mpp=VALUE"
             )
         return self.mpp
 

@@ -91,7 +91,7 @@ def list_slides(path: Path, class_names: Sequence[str] | None = None) -> SlideLi
     Classes are sorted by name, but one of :data:`NEGATIVES` comes first, so that class 1 of two is what was looked for.
 
     Args:
-        path: what to look at.
+        path: a folder, a table or one slide.
         class_names: of the slides, in order; None: those that occur.
 
     Raises:

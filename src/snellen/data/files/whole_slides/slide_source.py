@@ -1,4 +1,4 @@
-"""Tiles of whole slides: read when they are asked for, what is known about them, and their truth for testing."""
+"""Tiles of whole slides: their pixels on demand, their columns, and their truth for testing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class IndexedSlide:
 
     @property
     def row_count(self) -> int:
-        """Rows of an image set: a slide without tiles has one, which tells why when it is read."""
+        """Rows of an image set: a slide without tiles has one, whose reading raises the reason."""
         return 1 if self.tiles is None else len(self.tiles)
 
 

@@ -1,7 +1,7 @@
-"""Which tiles of a slide are looked at: a grid at a wanted magnification, and the tissue under each tile.
+"""Which tiles of a slide are used: a grid at a wanted magnification, and the tissue under each tile.
 
-Glass is grey, stained tissue is coloured. What this does *not* tell apart: ink of pens is coloured, so that marks on
-the glass count as tissue; tissue without stain, fat and what has faded look like glass.
+Glass is grey, stained tissue is coloured. What this does *not* separate: ink of pens is coloured, so that marks on the
+glass count as tissue; tissue without stain, fat and what has faded look like glass.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def tissue_mask(overview: Image.Image, *, smallest: float = 0.0) -> NDArray[np.b
     return ~without_small_parts(~mask, smallest)
 
 
-#: A level this much coarser, or a slide this much coarser than asked, still counts as fine enough: scanners write
+#: A level this much coarser, or a slide this much coarser than requested, still counts as fine enough: scanners write
 #: 0.2527 µm where 0.25 is meant, and downsamples such as 4.0006.
 _TOLERANCE = 1.05
 
@@ -134,7 +134,7 @@ class Tiling(BaseModel):
     stride: int | None = Field(None, ge=1, le=65_536, description="from tile to tile, pixels; None: the side of a tile")
     tissue: float = Field(0.5, ge=0, le=1, description="least share of tissue of a tile; 0 takes glass too")
     slide_mpp: float | None = Field(
-        None, gt=0, le=1000, description="microns per pixel of slides whose files do not tell; never instead of a file"
+        None, gt=0, le=1000, description="microns per pixel of slides whose files lack it; never overrides a file"
     )
 
     @property
@@ -206,7 +206,7 @@ def index_tiles(
         mask: where tissue is, bool (h, w), from the upper left corner on.
         mask_pixel: pixels of level 0 along one side of a pixel of the mask.
         tiling: tile, magnification, stride, least share of tissue.
-        most: tiles of the grid that are looked at.
+        most: tiles of the grid that are examined.
         name: of the slide, for messages.
 
     Raises:
@@ -215,7 +215,7 @@ def index_tiles(
     wanted = tiling.mpp / mpp
     if wanted * _TOLERANCE < 1:
         raise RejectedImageError(
-            f"slide {name} has {mpp:g} microns per pixel, coarser than the {tiling.mpp:g} asked for; ask for mpp="
+            f"slide {name} has {mpp:g} microns per pixel, coarser than the requested {tiling.mpp:g}; set mpp="
             f"{mpp:g} or more"
         )
     extent, step = tiling.tile * wanted, tiling.step * wanted

@@ -1,1 +1,1 @@
-"""Objects of mesh files, looked at from anywhere: reading, placing, two renderers, catalogues and a cache of views."""
+"""Objects of mesh files, drawn from anywhere: reading, placing, two renderers, catalogues and a cache of views."""

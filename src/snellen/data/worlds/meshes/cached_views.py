@@ -1,4 +1,4 @@
-"""Keeps rendered views on disk, so that what has been looked at once is not rendered again."""
+"""Keeps rendered views on disk, so that no view is rendered twice."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CachedViews:
     is rendered anew.
 
     Args:
-        renderer: looks at what is not there.
+        renderer: draws what is not there.
         folder: holds the views; may be emptied at any time.
         max_bytes: when the folder holds more, the views used longest ago go, until it holds nine tenths of that;
             None: no bound. Each process counts what it writes itself, so several may together exceed it for a while.
@@ -79,13 +79,14 @@ class CachedViews:
         return self.renderer.content_hash(object_id)
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6); what is not there is rendered in one call.
+        """Render one object from viewpoints (n, 6); what is not there is rendered in one call.
 
         Returns:
             Images, float32 (n, 3, size, size) in [0, 1], and coverage, float32 (n, size, size); multiples of 1/255.
 
         Raises:
-            InputError: viewpoints of another shape, or not finite; or the renderer returned other shapes than it said.
+            InputError: viewpoints of another shape, or not finite; or the renderer returned other shapes than it
+                declared.
         """
         steps = _steps(viewpoints)
         keys = self._keys(object_id, steps)
@@ -129,7 +130,7 @@ class CachedViews:
             if not content.endswith(_END):
                 return None
             with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-                # Size and mode come first: a wrong file must not be unpacked, whatever it claims to be.
+                # Size and mode come first: a wrong file must not be unpacked.
                 if image.size != (self.size, self.size) or image.mode != "RGBA":
                     return None
                 image.load()

@@ -62,7 +62,7 @@ def opened_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> zipfil
 
 
 def read_member(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> bytes:
-    """Read a member, at most ``max_bytes`` whatever the archive says of its size.
+    """Read a member, at most ``max_bytes``, without trust in the size that the archive declares.
 
     Raises:
         RejectedImageError: no such member, encrypted, damaged or too large.

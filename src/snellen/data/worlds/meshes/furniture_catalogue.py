@@ -29,7 +29,7 @@ def read_properties(content: bytes) -> dict[str, str]:
     r"""Keys and values, the later of equal keys.
 
     Bytes are UTF-8, or Latin-1 where they are not (as Java has it since version 9). A line that begins with # or ! is a
-    comment, one that ends with an odd number of backslashes goes on in the next, and \\uXXXX is a character.
+    comment, one that ends with an odd number of backslashes continues in the next, and \\uXXXX is a character.
 
     Source: documentation of java.util.Properties.load and java.util.PropertyResourceBundle.
 
@@ -109,7 +109,7 @@ class FurnitureModel:
 
 @dataclass(frozen=True, kw_only=True)
 class FurnitureCatalogue:
-    """A catalogue and what it says of itself.
+    """A catalogue and its own description.
 
     Args:
         path: the archive.

@@ -44,8 +44,8 @@ def read_texture(folder: Path, named: str) -> NDArray[np.uint8]:
 def texture_file(folder: Path, named: str) -> bytes:
     """Bytes of a texture.
 
-    Where a material names a path of the artist's own machine, the file of that name beside the mesh is taken, whatever
-    the case of its letters.
+    Where a material names a path of the artist's own machine, the file of that name beside the mesh is taken, in upper
+    or lower case.
 
     Raises:
         RejectedImageError: no such file below ``folder``, or too large.
@@ -62,7 +62,7 @@ def texture_file(folder: Path, named: str) -> bytes:
 
 
 def _alpha(content: bytes, size: tuple[int, int]) -> Image.Image:
-    # The decoder has accepted these bytes; alone the channel that it drops is asked for.
+    # The decoder has accepted these bytes; only the channel that it drops is read.
     with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         if "A" in image.getbands() or "transparency" in image.info:
             return image.convert("RGBA").getchannel("A")

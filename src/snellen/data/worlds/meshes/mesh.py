@@ -179,7 +179,7 @@ Y_UP_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 def placed(mesh: Mesh, *, up: UpAxis = "y", rotation: NDArray[np.float64] | None = None) -> Mesh:
     """The mesh about the origin, in a sphere of radius 1, z up.
 
-    The centre of the box around it goes to the origin, and the farthest vertex to distance 1, whatever its unit was.
+    The centre of the box around it goes to the origin, and the farthest vertex to distance 1, for every unit of length.
     The box's centre, unlike the mean of vertices, does not follow the density of the mesh.
 
     >>> from snellen.data.worlds.meshes.mesh import part_of_corners

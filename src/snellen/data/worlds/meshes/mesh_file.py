@@ -98,7 +98,7 @@ def credit(file: MeshFile) -> str | None:
 def attribution_by_object(files: Iterable[MeshFile]) -> dict[str, dict[str, object]]:
     """Creator, licence and source of each object, where known: attributes of its views.
 
-    Views of models under a licence that asks for attribution must carry it wherever they go, so it is kept with every
+    Views of models under a licence that requires attribution must carry it wherever they go, so it is kept with every
     image and not only with the set (see ``attributes_by_object`` of :func:`snellen.data.worlds.view_set.view_set`).
 
     >>> from pathlib import Path

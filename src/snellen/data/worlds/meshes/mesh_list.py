@@ -21,12 +21,12 @@ CATALOGUE = ".sh3f"
 
 @dataclass(frozen=True, kw_only=True)
 class MeshList:
-    """Objects before they are looked at.
+    """Objects before they are drawn.
 
     Attributes:
         files: of those that can be had.
         refused: object → its class and why it cannot be had.
-        splits: object → split, where the place tells it.
+        splits: object → split, where the path gives it.
         skipped: entries of catalogues that are no objects, with the reason.
     """
 

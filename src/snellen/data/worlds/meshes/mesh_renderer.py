@@ -1,4 +1,4 @@
-"""What renderers of meshes share: files that are read when first looked at, camera, light, and averaged pictures."""
+"""What renderers of meshes share: files that are read on first use, camera, light, and averaged pictures."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def vtk_messages_kept() -> Iterator[list[str]]:
     VTK has one output window and one logger for the whole process, so one thread at a time is inside. Both are put
     back.
     """
-    core = import_extra("vtkmodules.vtkCommonCore", "meshes", "looking at meshes")
+    core = import_extra("vtkmodules.vtkCommonCore", "meshes", "drawing meshes")
     messages: list[str] = []
     with _lock:
         before, verbosity = core.vtkOutputWindow.GetInstance(), core.vtkLogger.GetCurrentVerbosityCutoff()
@@ -147,8 +147,8 @@ def check_off_screen() -> None:
     VTK tries X, EGL and OSMesa in turn. What it makes when none of them is there looks like a window of OSMesa, and
     crashes at the first drawing; the only sign is a warning.
     """
-    core = import_extra("vtkmodules.vtkRenderingCore", "meshes", "looking at meshes")
-    import_extra("vtkmodules.vtkRenderingOpenGL2", "meshes", "looking at meshes")
+    core = import_extra("vtkmodules.vtkRenderingCore", "meshes", "drawing meshes")
+    import_extra("vtkmodules.vtkRenderingOpenGL2", "meshes", "drawing meshes")
     with vtk_messages_kept() as messages:
         window = core.vtkRenderWindow()
         made = type(window).__name__
@@ -236,7 +236,7 @@ def _read_by_pyvista(file: MeshFile) -> Mesh:
             if isinstance(surface, pyvista.MultiBlock):
                 surface = surface.combine(merge_points=False)
             surface = surface.extract_surface(algorithm="dataset_surface").triangulate()
-        except Exception as error:  # VTK's readers raise whatever a damaged file makes them stumble over
+        except Exception as error:  # VTK's readers raise many kinds of errors on damaged files
             raise RejectedImageError(f"damaged: {str(error)[:120] or type(error).__name__}") from error
     part = _part_of_surface(
         np.asarray(surface.points, dtype=np.float64), np.asarray(surface.faces).reshape(-1, 4)[:, 1:].astype(np.int64)

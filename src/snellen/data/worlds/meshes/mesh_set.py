@@ -36,7 +36,7 @@ _MOST_VIEWS = 4 * 2**30
 
 
 class MeshViews(BaseModel):
-    """How meshes are looked at.
+    """How meshes are drawn.
 
     >>> MeshViews(views=4).viewpoints
     'natural'

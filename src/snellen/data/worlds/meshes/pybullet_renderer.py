@@ -1,4 +1,4 @@
-"""Looks at meshes with the software renderer of pybullet (TinyRenderer): no OpenGL, fast, plain."""
+"""Draws meshes with the software renderer of pybullet (TinyRenderer): no OpenGL, fast, plain."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 class PyBulletRenderer(MeshRenderer):
     """Meshes before a white background, lit from behind the camera, by the CPU alone.
 
-    The same build gives the same bytes, whatever views are rendered with a view. Glass is drawn as opaque, and holes of
-    textures are filled: :class:`snellen.data.worlds.meshes.pyvista_renderer.PyVistaRenderer` draws both.
+    The same build gives the same bytes, alone or with other views. Glass is drawn as opaque, and holes of textures are
+    filled: :class:`snellen.data.worlds.meshes.pyvista_renderer.PyVistaRenderer` draws both.
 
     Arguments are those of :class:`~snellen.data.worlds.meshes.mesh_renderer.MeshRenderer`.
 
@@ -43,7 +43,7 @@ class PyBulletRenderer(MeshRenderer):
     def __init__(
         self, files: Path | Sequence[MeshFile], *, size: int = 224, supersampling: int = 2, meshes_kept: int = 8
     ) -> None:
-        self._bullet = import_extra("pybullet", "bullet", "looking at meshes with TinyRenderer")
+        self._bullet = import_extra("pybullet", "bullet", "drawing meshes with TinyRenderer")
         super().__init__(files, size=size, supersampling=supersampling, meshes_kept=meshes_kept)
         self._lock = threading.Lock()
         self._client, self._shown = -1, ""
@@ -65,7 +65,7 @@ class PyBulletRenderer(MeshRenderer):
         )
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6).
+        """Render one object from viewpoints (n, 6).
 
         Returns:
             Images, float32 (n, 3, size, size) in [0, 1], and coverage, float32 (n, size, size); multiples of 1/255.
@@ -126,7 +126,7 @@ class PyBulletRenderer(MeshRenderer):
         """Pixels uint8 (edge, edge, 3) and where the object is, bool (edge, edge)."""
         edge, bullet = self.size * self.supersampling, self._bullet
         projection = list(bullet.computeProjectionMatrixFOV(math.degrees(ANGLE_OF_VIEW), 1.0, stand.near, stand.far))
-        # TinyRenderer looks at the upper left corner of each pixel, not at its middle: half a pixel makes up for it.
+        # TinyRenderer samples the upper left corner of each pixel, not at its middle: half a pixel makes up for it.
         projection[8] += 1.0 / edge
         projection[9] += 1.0 / edge
         _, _, pixels, _, bodies = bullet.getCameraImage(

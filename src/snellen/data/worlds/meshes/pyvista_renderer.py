@@ -1,4 +1,4 @@
-"""Looks at meshes with VTK, through pyvista: textured, smooth, glass included; off screen."""
+"""Draws meshes with VTK, through pyvista: textured, smooth, glass included; off screen."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from snellen.data.worlds.viewpoints import ANGLE_OF_VIEW
 class PyVistaRenderer(MeshRenderer):
     """Meshes before a white background, lit from behind the camera.
 
-    The same build of VTK and of OpenGL gives the same bytes, whatever views are rendered with a view. Glass lets
-    through what its opacity says and counts as covered; holes of textures count as not covered. Any thread
-    may ask; make a renderer in each process, for a window does not survive a fork.
+    The same build of VTK and of OpenGL gives the same bytes, alone or with other views. Glass lets through what its
+    opacity says and counts as covered; holes of textures count as not covered. Any thread may call it; make a renderer
+    in each process, for a window does not survive a fork.
 
     Arguments are those of :class:`~snellen.data.worlds.meshes.mesh_renderer.MeshRenderer`.
 
@@ -44,9 +44,9 @@ class PyVistaRenderer(MeshRenderer):
     def __init__(
         self, files: Path | Sequence[MeshFile], *, size: int = 224, supersampling: int = 2, meshes_kept: int = 8
     ) -> None:
-        self._pyvista = import_extra("pyvista", "meshes", "looking at meshes")
+        self._pyvista = import_extra("pyvista", "meshes", "drawing meshes")
         super().__init__(files, size=size, supersampling=supersampling, meshes_kept=meshes_kept)
-        # A context of OpenGL belongs to the thread that made it: whoever asks, one thread draws.
+        # A context of OpenGL belongs to the thread that made it: one thread draws for all callers.
         self._drawing = ThreadPoolExecutor(1, "snellen-drawing")
         self._stage: _Stage | None = None
 
@@ -54,14 +54,14 @@ class PyVistaRenderer(MeshRenderer):
     def recipe(self) -> str:
         """Everything that a picture follows from besides object and viewpoint, the driver of OpenGL included."""
         driver = self._drawing.submit(lambda: self._opened().driver).result()
-        vtk = import_extra("vtkmodules.vtkCommonCore", "meshes", "looking at meshes").vtkVersion().GetVTKVersion()
+        vtk = import_extra("vtkmodules.vtkCommonCore", "meshes", "drawing meshes").vtkVersion().GetVTKVersion()
         return (
             f"PyVistaRenderer 1; pyvista {self._pyvista.__version__}; vtk {vtk}; {driver}; size {self.size}; "
             f"supersampling {self.supersampling}; angle {ANGLE_OF_VIEW}; light {AMBIENT} {DIFFUSE}"
         )
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6).
+        """Render one object from viewpoints (n, 6).
 
         Returns:
             Images, float32 (n, 3, size, size) in [0, 1], and coverage, float32 (n, size, size); multiples of 1/255.
@@ -107,7 +107,7 @@ class _Stage:
 
     def __init__(self, pyvista: ModuleType, edge: int) -> None:
         self.pyvista, self.edge, self.shown = pyvista, edge, ""
-        self.core = import_extra("vtkmodules.vtkRenderingCore", "meshes", "looking at meshes")
+        self.core = import_extra("vtkmodules.vtkRenderingCore", "meshes", "drawing meshes")
         self.plotter = pyvista.Plotter(off_screen=True, window_size=(edge, edge), lighting="none")
         self.plotter.set_background("white")
         self.renderer, self.window = self.plotter.renderer, self.plotter.render_window
@@ -154,16 +154,16 @@ class _Stage:
         return pixels, depth < 1.0
 
     def _drawn(self) -> NDArray[np.uint8]:
-        common = import_extra("vtkmodules.vtkCommonCore", "meshes", "looking at meshes")
-        support = import_extra("vtkmodules.util.numpy_support", "meshes", "looking at meshes")
+        common = import_extra("vtkmodules.vtkCommonCore", "meshes", "drawing meshes")
+        support = import_extra("vtkmodules.util.numpy_support", "meshes", "drawing meshes")
         self.window.Render()
         values = common.vtkUnsignedCharArray()
         self.window.GetPixelData(0, 0, self.edge - 1, self.edge - 1, 0, values, 0)
         return np.asarray(support.vtk_to_numpy(values)).reshape(self.edge, self.edge, 3)[::-1].copy()
 
     def _depth(self) -> NDArray[np.float32]:
-        common = import_extra("vtkmodules.vtkCommonCore", "meshes", "looking at meshes")
-        support = import_extra("vtkmodules.util.numpy_support", "meshes", "looking at meshes")
+        common = import_extra("vtkmodules.vtkCommonCore", "meshes", "drawing meshes")
+        support = import_extra("vtkmodules.util.numpy_support", "meshes", "drawing meshes")
         values = common.vtkFloatArray()
         self.window.GetZbufferData(0, 0, self.edge - 1, self.edge - 1, values)
         return np.asarray(support.vtk_to_numpy(values)).reshape(self.edge, self.edge)[::-1].copy()
@@ -175,7 +175,7 @@ class _Stage:
         material = part.material
         actor, mapper = (
             self.core.vtkActor(),
-            import_extra("vtkmodules.vtkRenderingOpenGL2", "meshes", "looking at meshes").vtkOpenGLPolyDataMapper(),
+            import_extra("vtkmodules.vtkRenderingOpenGL2", "meshes", "drawing meshes").vtkOpenGLPolyDataMapper(),
         )
         if material.texture is not None and part.texture_coordinates is not None:
             surface.active_texture_coordinates = part.texture_coordinates.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Looks at every object once and rejects, by name, those of which nothing is to be seen."""
+"""Draws every object once and rejects, by name, those that are invisible."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def screened(
     most_blank: float = 0.0,
     least_contrast: float = 0.02,
 ) -> Screening:
-    """Look at each object from some viewpoints and say which can be used.
+    """Draw each object from some viewpoints and find those that can be used.
 
     A view is blank when the object covers too little of it, or when what it covers is as white as the background.
 
@@ -82,8 +82,8 @@ def screened(
         if shares[object_id] > most_blank:
             rejected[object_id] = (
                 f"blank in {int(blank.sum())} of {len(looks)} views: it covers {float(covered.min()):.2%} to "
-                f"{float(covered.max()):.2%} of them (at least {least_coverage:.2%} is asked for), and differs from "
-                f"the white background by {float(contrast.min()):.3f} at least (asked for: {least_contrast:g})"
+                f"{float(covered.max()):.2%} of them (at least {least_coverage:.2%} is required), and differs from "
+                f"the white background by {float(contrast.min()):.3f} at least (required: {least_contrast:g})"
             )
         else:
             accepted.append(object_id)
@@ -127,7 +127,7 @@ class AcceptedObjects:
         return self.renderer.class_of(self._known(object_id))
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6), as the renderer does."""
+        """Render one object from viewpoints (n, 6), as the renderer does."""
         return self.renderer.render(self._known(object_id), viewpoints)
 
     def _known(self, object_id: str) -> str:
@@ -144,11 +144,11 @@ class RefusingRenderer:
     """The objects of another renderer, and those that are known to be unusable.
 
     An object is screened (:func:`screened`) before its first view: one that is blank in more than :data:`MOST_BLANK` of
-    the looks is refused, whatever view is asked for. So every view of it is rejected by name, and none counts.
+    these views is refused, for every requested view. So every view of it is rejected by name, and none counts.
 
     Args:
-        renderer: looks at the objects.
-        refused: object → its class and why it cannot be used, for objects that the renderer does not have.
+        renderer: draws the objects. refused: object → its class and why it cannot be used, for objects that the
+            renderer does not have.
     """
 
     def __init__(self, renderer: RecordedRenderer, refused: Mapping[str, tuple[str, str]] | None = None) -> None:
@@ -185,7 +185,7 @@ class RefusingRenderer:
             return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6), as the renderer does.
+        """Render one object from viewpoints (n, 6), as the renderer does.
 
         Raises:
             RejectedImageError: the object is unreadable or blank; the message begins with its id.

@@ -101,7 +101,7 @@ def read_wavefront(path: Path) -> Mesh:
     """Read an OBJ file, with the material libraries and textures that lie below its folder.
 
     Polygons become triangles (concave ones by their ears); lines and points are left out; normals that are missing are
-    made. Smoothing groups, bump maps and reflections are not read. What is missing is told in ``notes``.
+    made. Smoothing groups, bump maps and reflections are not read. ``notes`` lists what is missing.
 
     Raises:
         RejectedImageError: no such file, too large, a number that is none, an index out of range, a concave face of

@@ -1,1 +1,1 @@
-"""Scenes in two dimensions of which every factor is known."""
+"""Scenes in two dimensions with all factors known."""

@@ -41,7 +41,7 @@ class CaptionTokens:
 def caption_words(caption: str) -> list[str]:
     """Split a caption for a tokenizer into words of :func:`snellen.data.worlds.optotypes.vocabulary.vocabulary`.
 
-    Words are in small letters, a quoted text is told letter by letter in capitals, between quotation marks.
+    Words are in small letters, a quoted text is spelled letter by letter in capitals, between quotation marks.
 
     >>> caption_words('A medium-sized star, with the word "GO"')
     ['a', 'medium', 'sized', 'star', ',', 'with', 'the', 'word', '"', 'G', 'O', '"']
@@ -92,7 +92,7 @@ class Phrase:
     """One phrase of a caption.
 
     Attributes:
-        slot: what kind of thing it says ("colour"); "stop" ends a sentence.
+        slot: the kind of fact ("colour"); "stop" ends a sentence.
         value: what it says ("red").
         degree: of a nuisance.
         article: before it: "", "a" or "the".

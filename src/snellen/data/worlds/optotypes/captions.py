@@ -68,7 +68,7 @@ def kinds(words: Words) -> tuple[str, ...]:
 
 
 def noun_phrase(one: DescribedObject, choices: PhraseChoices, words: Words) -> str:
-    """An object that is told of for the first time, without its place.
+    """An object that is mentioned for the first time, without its place.
 
     >>> noun_phrase(DescribedObject(shape="star", colour="red", tilt="upright"), PhraseChoices(None), "fitting")
     'a upright red star'
@@ -87,7 +87,7 @@ def noun_phrase(one: DescribedObject, choices: PhraseChoices, words: Words) -> s
 
 
 def reference(number: int, objects: Sequence[DescribedObject], choices: PhraseChoices, words: Words) -> str:
-    """An object that has been told of: by what distinguishes it from the others, else by its number.
+    """An object that was mentioned before: by what distinguishes it from the others, else by its number.
 
     >>> two = [DescribedObject(shape="star", colour="red"), DescribedObject(shape="star", colour="blue")]
     >>> first = PhraseChoices(None)
@@ -145,7 +145,7 @@ def caption(
     Args:
         described: what is known.
         seed: decides words and sentences; None gives the canonical caption.
-        detail: how much is said: the name of a detail, or the factors to tell of.
+        detail: how much is described: the name of a detail, or the factors to mention.
         words: words and sentence patterns for fitting, those that are held out from it (a slot that has none borrows
             from fitting), or both.
 
@@ -234,7 +234,7 @@ def _picture(slot: str, said: Described, choices: PhraseChoices, words: Words) -
 
 
 def _together(said: Described, layout: str, told: set[tuple[int, int]], choices: PhraseChoices, words: Words) -> str:
-    """All objects in one phrase; notes which relations it tells."""
+    """All objects in one phrase; notes which relations it states."""
     if not said.objects:
         return choices.one(forms("content", "unsaid" if said.objects is None else "empty", words))
     parts = [_with_place(one, choices, words) for one in said.objects]

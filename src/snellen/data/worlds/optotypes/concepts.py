@@ -1,4 +1,4 @@
-"""Concepts for bottlenecks: short phrases that tell classes apart, and phrases that are true of no scene."""
+"""Concepts for bottlenecks: short phrases that distinguish classes, and phrases that are true of no scene."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Concept:
 
     Attributes:
         phrase: names no class.
-        factor: the factor that it tells of; "" for a distractor.
-        values: values of the factor of which it is true; none for a distractor.
+        factor: the factor that it describes; "" for a distractor.
+        values: values of the factor for which it is true; none for a distractor.
     """
 
     phrase: str
@@ -25,7 +25,7 @@ class Concept:
     values: frozenset[str] = frozenset()
 
 
-#: Phrase → values of which it is true, by factor.
+#: Phrase → values for which it is true, by factor.
 _TRUE_OF: dict[str, dict[str, str]] = {
     "shape": {
         "a smooth curved edge all around": "circle ring",
@@ -108,7 +108,7 @@ _DISTRACTORS = (
 
 @cache
 def concepts(factor: str) -> tuple[Concept, ...]:
-    """All concepts that tell values of a factor apart.
+    """All concepts that distinguish values of a factor.
 
     >>> concepts("texture")[1].phrase
     'parallel lines'
@@ -153,7 +153,7 @@ def distractors() -> tuple[Concept, ...]:
 
 
 def is_true(concept: Concept, described: Described) -> bool | None:
-    """Whether a concept is true by what is said: of any object, or of the scene; None where nothing is said of it.
+    """Whether a description makes a concept true of any object, or of the scene; None where it is not described.
 
     >>> from snellen.data.worlds.optotypes.described import DescribedObject
     >>> star = Described(objects=(DescribedObject(shape="star"),))

@@ -1,4 +1,4 @@
-"""What can be said of a scene in words: the names of its factors without its numbers, and how much of it is told."""
+"""Descriptions of a scene in words: the names of its factors without its numbers, and their level of detail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ INVERSE: dict[Relation, Relation] = {"left of": "right of", "right of": "left of
 
 
 def relation_of(first: tuple[float, float], second: tuple[float, float]) -> Relation | None:
-    """Relation of a first place (x, y) to a second one; None where it lies too near a diagonal to be told.
+    """Relation of a first place (x, y) to a second one; None where it lies too near a diagonal to be clear.
 
     Args:
         first: x to the right and y downwards.
@@ -60,8 +60,9 @@ Degree = Literal["absent", "slight", "some", "heavy"]
 PLACES: tuple[Place, ...] = get_args(Place)
 DEGREES: tuple[Degree, ...] = get_args(Degree)
 
-#: A nuisance below the first strength is too faint to be told, up to the second slight, and from the third on heavy.
-#: Between those it is "some", which is true of slight and heavy ones too: nothing is called by two opposed words.
+#: A nuisance below the first strength is too faint to be described, up to the second slight, and from the third on
+#: heavy. Between those it is "some", which is true of slight and heavy ones too: nothing is called by two opposed
+#: words.
 FAINT, SLIGHT, HEAVY = 0.5, 1.5, 3.0
 
 #: Lettering is legible from this opacity and height (in half sides of the image) on.
@@ -77,7 +78,7 @@ class _Record(BaseModel):
 
 
 class DescribedObject(_Record):
-    """What is said of one object; None where nothing is said.
+    """Description of one object; None where a fact is left open.
 
     >>> DescribedObject(shape="star", colour="red").texture is None
     True
@@ -98,7 +99,7 @@ class DescribedObject(_Record):
 
 
 class DescribedRelation(_Record):
-    """Relation of an object to one that is told of later; both are numbered from 0 in the order of their telling."""
+    """Relation of an object to a later one; both are numbered from 0 in the order of their description."""
 
     first: int = Field(ge=0)
     relation: Relation
@@ -106,7 +107,7 @@ class DescribedRelation(_Record):
 
 
 class DescribedNuisances(_Record):
-    """What is said of nuisances; None where nothing is said, or where it is too faint to be told."""
+    """Description of nuisances; None where one is left open, or is too faint to be described."""
 
     fog: Degree | None = None
     snow: Degree | None = None
@@ -116,16 +117,16 @@ class DescribedNuisances(_Record):
     stroke: Degree | None = None
 
     def degree(self, nuisance: Nuisance) -> Degree | None:
-        """What is said of one nuisance by name."""
+        """The degree of one nuisance by name."""
         found: Degree | None = getattr(self, nuisance)
         return found
 
 
 class Described(_Record):
-    """What is said of a scene. None means that nothing is said; a scene of which all is said is described in full.
+    """Description of a scene. None leaves a fact open; a full description has no None.
 
-    ``objects`` that are said to be there need not be all: only an empty tuple says that there is none. An empty text
-    says that there is no lettering. A partial description has fewer facts, and is true of more scenes.
+    ``objects`` need not list all: only an empty tuple says that there is none. An empty text says that there is no
+    lettering. A partial description has fewer facts, and is true of more scenes.
 
     >>> said = Described(objects=(DescribedObject(shape="star"),), background="grass")
     >>> Described.from_json(said.to_json()) == said
@@ -152,7 +153,7 @@ class Described(_Record):
         return self
 
     def to_json(self) -> str:
-        """The record as JSON text, without what is not said; equal descriptions give equal text."""
+        """The record as JSON text, without open facts; equal descriptions give equal text."""
         return self.model_dump_json(exclude_none=True)
 
     @classmethod
@@ -173,7 +174,7 @@ def described(scene: Scene) -> Described:
     """Say all that has a name.
 
     Objects that lie beyond the edge of the image are left out; that one object hides another is not noticed. Relations
-    are told where they are clear. Of lettering that is faint, tiny, cut off, or pale on a pale ground nothing is said.
+    are described where they are clear. Lettering that is faint, tiny, cut off, or pale on a pale ground is left open.
 
     >>> described(Scene(objects=(SceneObject(shape="star", colour="red", x=-0.4),))).objects[0].place
     'left'
@@ -196,7 +197,7 @@ def described(scene: Scene) -> Described:
 
 
 def degree_of(strength: float) -> Degree | None:
-    """Name of the strength of a nuisance; None where it is too faint to be told.
+    """Name of the strength of a nuisance; None where it is too faint to be described.
 
     >>> [degree_of(strength) for strength in (0, 0.2, 1, 2, 4)]
     ['absent', None, 'slight', 'some', 'heavy']
@@ -280,7 +281,7 @@ USUAL: dict[str, str] = {
     "style": "photo",
 }
 
-#: What each detail tells of. "natural" leaves out what goes without saying besides, and tells relations of neighbours.
+#: What each detail describes. "natural" also leaves out the obvious, and describes relations of neighbours.
 DETAILS: dict[Detail, frozenset[Factor]] = {
     "brief": frozenset({"shape", "colour", "background"}),
     "natural": frozenset(FACTORS) - {"absences"},
@@ -290,7 +291,7 @@ DETAILS: dict[Detail, frozenset[Factor]] = {
 
 
 def select(described: Described, detail: Detail | Collection[Factor]) -> Described:
-    """Keep some facts. That a scene is empty is kept whenever objects are told of.
+    """Keep some facts. That a scene is empty is kept whenever objects are described.
 
     >>> star = DescribedObject(shape="star", colour="red", texture="plain", size="small")
     >>> select(Described(objects=(star,), style="photo"), ["shape", "size"]).to_json()

@@ -60,7 +60,7 @@ ROTATIONS: dict[Tilt, tuple[float, float]] = {
     "tilted right": (0.26, 0.42),
 }
 
-#: Shapes whose outline is the same however it is turned: of their tilt nothing is said.
+#: Shapes whose outline is the same however it is turned: their tilt is not described.
 ROUND: frozenset[Shape] = frozenset({"circle", "ring"})
 
 #: An object is in the centre (the middle) up to the first distance, and beside it from the second on.

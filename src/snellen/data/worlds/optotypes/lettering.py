@@ -84,5 +84,5 @@ def _joined_dots(lettering: Lettering, size: int) -> Tensor:
 
 def _cut(height: Tensor, level: float, lettering: Lettering, size: int) -> Tensor:
     pixels_in_a_dot = lettering.height / HEIGHT * size / 2
-    # Steep enough to be nothing where there is no dot, whatever the size: a low cut would shade the whole image.
+    # Steep enough to be nothing where there is no dot, at any size: a low cut would shade the whole image.
     return (height - level).mul_(max(pixels_in_a_dot, 0.5 / level)).add_(0.5).clamp_(0, 1)

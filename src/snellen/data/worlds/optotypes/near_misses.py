@@ -1,4 +1,4 @@
-"""Descriptions that are wrong in one thing only: captions that are hard to tell from the true one."""
+"""Descriptions that are wrong in one fact only: captions that are hard to distinguish from the true one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Change = Literal["replaced", "swapped"]
 
 @dataclass(frozen=True, kw_only=True)
 class NearMiss:
-    """A description that is false in one thing.
+    """A description that is false in one fact.
 
     Attributes:
-        described: what is said.
-        factor: what is wrong: a factor of :data:`snellen.data.worlds.optotypes.described.FACTORS`.
+        described: the false description. factor: what is wrong: a factor of
+            :data:`snellen.data.worlds.optotypes.described.FACTORS`.
         change: "replaced" by another value, or "swapped" between two objects (of a relation: turned round).
         distance: rank of the wrong value among the other ones, the nearest first, over their number, in (0, 1]; 0 for a
             swap, after which the caption may have the same words.
@@ -39,7 +39,7 @@ class NearMiss:
 
 
 def near_misses(described: Described, *, count: int, seed: int, truth: Described | None = None) -> list[NearMiss]:
-    """Say what is described with one thing wrong, the hardest first.
+    """Change one fact of a description to a false one, the hardest first.
 
     Each is surely false of the scene, also by another object of it: where a red and a blue star are, "a blue star" is
     no near-miss of "a red star".
@@ -50,13 +50,13 @@ def near_misses(described: Described, *, count: int, seed: int, truth: Described
     [('colour', 'orange'), ('colour', 'purple')]
 
     Args:
-        described: what is said truly, partial or full.
+        described: a true description, partial or full.
         count: at most so many; fewer where there are no more.
         seed: decides the order of equally hard ones.
-        truth: all that is known of the scene; None takes what is said for all there is.
+        truth: all that is known of the scene; None takes the description for all there is.
 
     Raises:
-        InputError: the count is negative, or what is said is itself false.
+        InputError: the count is negative, or the description is itself false.
     """
     if count < 0:
         raise InputError(f"the count of near-misses must be at least 0; got {count}")

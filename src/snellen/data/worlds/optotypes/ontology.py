@@ -134,18 +134,18 @@ def nearest(factor: str, value: str) -> tuple[str, ...]:
 
 
 def attributes(described: Described, *, bound: bool = False) -> frozenset[str]:
-    """All that is true by what is said, kinds included, as "factor: value".
+    """All that a description makes true, kinds included, as "factor: value".
 
     >>> star = DescribedObject(shape="star", colour="red")
     >>> sorted(attributes(Described(objects=(star,), background="grass")))[:4]
     ['background: grass', 'background: natural', 'background: rough', 'colour: coloured']
 
-    What is absent is no attribute. Relations are told both ways.
+    What is absent is no attribute. Relations are listed both ways.
 
     Args:
         described: a description, partial or full.
-        bound: also tell of which shape each attribute of an object is ("star with colour: red"); without it, a red star
-            and a blue ring have the attributes of a blue star and a red ring.
+        bound: also name the shape that has each attribute of an object ("star with colour: red"); without it, a red
+            star and a blue ring have the attributes of a blue star and a red ring.
     """
     found: set[str] = set()
     objects = described.objects or ()

@@ -1,4 +1,4 @@
-"""Read captions of scenes: what is said, whichever way it is said."""
+"""Read captions of scenes in any of their wordings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parse(caption: str) -> Described:
     """Read a caption.
 
     Case, articles, hyphens, commas and American spelling do not matter. A place belongs to the object before it, or, at
-    the beginning of a sentence, to the next one; "the red star" is the one that has been told of, if there is one.
+    the beginning of a sentence, to the next one; "the red star" is the one mentioned before, if there is one.
 
     >>> said = parse("On a LAWN, in the upper left corner, there is a small crimson star with stripes.")
     >>> said.background, said.objects[0].place, said.objects[0].texture
@@ -43,7 +43,7 @@ def parse(caption: str) -> Described:
         caption: in the words of :func:`snellen.data.worlds.optotypes.vocabulary.vocabulary`.
 
     Returns:
-        What is said; None for what is not.
+        The description; None for open facts.
 
     Raises:
         InputError: a word or phrase is not known, two contradict each other, or something is missing or left over.
@@ -78,7 +78,7 @@ class _Reader:
             self._step(self.phrases[self.position])
         self._end_sentence()
         if self.empty and self.objects:
-            raise InputError("the caption says that there is nothing, and tells of an object; expected one of both")
+            raise InputError("the caption says that there is nothing, and describes an object; expected one of both")
         objects = tuple(DescribedObject.model_validate(one) for one in self.objects)
         try:
             return Described.model_validate(
@@ -133,7 +133,7 @@ class _Reader:
             _say(self.scene, slot.removeprefix("no "), value)
 
     def _noun_phrase(self) -> int:
-        """Read one object, new or told of before, and give its number."""
+        """Read one object, new or mentioned before, and return its number."""
         start = self.position
         one: dict[str, str] = {}
         while self.position < len(self.phrases) and self.phrases[self.position].slot in _ADJECTIVES:
@@ -146,7 +146,7 @@ class _Reader:
         self.position += 1
         if noun.slot == "ordinal":
             if int(noun.value) >= len(self.objects):
-                raise InputError(f"{noun.words!r} is not told of before; there are {len(self.objects)} objects so far")
+                raise InputError(f"{noun.words!r} was not mentioned before; there are {len(self.objects)} objects yet")
             return int(noun.value)
         if noun.slot == "shape":
             one["shape"] = noun.value
@@ -165,7 +165,7 @@ class _Reader:
             if alike:
                 return alike[0]
         if len(self.objects) == _MOST_OBJECTS:
-            raise InputError(f"the caption tells of more than {_MOST_OBJECTS} objects, the most that a scene can have")
+            raise InputError(f"the caption describes more than {_MOST_OBJECTS} objects, the most that a scene can have")
         self.objects.append(one)
         return len(self.objects) - 1
 
@@ -192,7 +192,7 @@ class _Reader:
             first, second, relation = second, first, INVERSE[relation]
         known = self.relations.setdefault((first, second), relation)
         if known != relation:
-            raise InputError(f"one object is said to be {known} and {relation} another; expected one of both")
+            raise InputError(f"one object is both {known} and {relation} another; expected one of both")
 
     def _some_object(self, phrase: Phrase) -> int:
         if self.current is None:
@@ -208,7 +208,7 @@ class _Reader:
 
 def _say(known: dict[str, str], slot: str, value: str) -> None:
     if known.setdefault(slot, value) != value:
-        raise InputError(f"{slot} is said twice and differently: {known[slot]!r} and {value!r}; expected one of both")
+        raise InputError(f"{slot} is given twice and differently: {known[slot]!r} and {value!r}; expected one of both")
 
 
 def _check_tilt(one: dict[str, str]) -> None:

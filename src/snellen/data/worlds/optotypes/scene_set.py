@@ -30,7 +30,7 @@ from snellen.data.worlds.optotypes.rendering import VERSION, render, visible
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.rendered_source import RenderedSource
 
-#: Factors that may be the label: their values, and how a scene says its own. Those of objects are told of the first.
+#: Factors that may be the label: their values, and how a scene says its own. Those of objects describe the first.
 LABELS: dict[str, tuple[Sequence[str], Callable[[Scene], str]]] = {
     "shape": (SHAPES, lambda scene: scene.objects[0].shape),
     "colour": (COLOURS, lambda scene: scene.objects[0].colour),
@@ -44,7 +44,7 @@ LABELS: dict[str, tuple[Sequence[str], Callable[[Scene], str]]] = {
     "style": (STYLES, lambda scene: scene.style),
 }
 
-#: Pixels that are drawn together, whatever the size of the pictures: what bounds the memory.
+#: Pixels that are drawn together, for every size of pictures, to bound the memory.
 _PIXELS_AT_ONCE = 2**17
 
 
@@ -101,8 +101,8 @@ def scene_images(
     >>> images.class_names[images.labels[0]], images[0].image.size
     ('star', (16, 16))
 
-    The table says of every image its label, its caption, the boxes of its objects in pixels (an object that is seen in
-    no pixel by half has none), and the record of its scene in ``attributes``. Masks show all objects.
+    The table holds for every image its label, its caption, the boxes of its objects in pixels (an object that is seen
+    in no pixel by half has none), and the record of its scene in ``attributes``. Masks show all objects.
 
     Args:
         scenes: n records.

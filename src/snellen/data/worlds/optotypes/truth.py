@@ -1,4 +1,4 @@
-"""Whether what is said of a scene is true, false, or cannot be told, and the attributes found and invented."""
+"""Whether a description of a scene is true, false or undecided, and the attributes found and invented."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _INCLUDED: dict[Degree, frozenset[Degree]] = {
 
 
 def holds(said: Described, truth: Described) -> bool:
-    """Whether what is said is surely true.
+    """Whether the description is surely true.
 
-    Objects that are said to be there must be found among those of the scene, each a different one; more may be there.
+    Described objects must be found among those of the scene, each a different one; more may be there.
 
     >>> truth = Described(objects=(DescribedObject(shape="star", colour="red"), DescribedObject(shape="ring")))
     >>> holds(Described(objects=(DescribedObject(colour="red"),)), truth)
@@ -45,7 +45,7 @@ def holds(said: Described, truth: Described) -> bool:
 
 
 def contradicts(said: Described, truth: Described) -> bool:
-    """Whether what is said is surely false.
+    """Whether the description is surely false.
 
     >>> ring = Described(objects=(DescribedObject(shape="ring", colour="red"),))
     >>> contradicts(ring, Described(objects=(DescribedObject(shape="star"), DescribedObject(colour="red"))))
@@ -55,8 +55,8 @@ def contradicts(said: Described, truth: Described) -> bool:
 
     Args:
         said: a description.
-        truth: what is known of the scene; its objects, where told at all, are taken for all that there are. What it
-            says None of may be anything; the tilt of a round shape is neither right nor wrong.
+        truth: what is known of the scene; its objects, where described at all, are taken for all that there are. What
+            it says None of may be anything; the tilt of a round shape is neither right nor wrong.
     """
     if not _scene_agrees(said, truth, unknown=True):
         return True
@@ -82,7 +82,7 @@ def _scene_agrees(said: Described, truth: Described, *, unknown: bool) -> bool:
 
 
 def _found(said: Described, truth: Described, *, unknown: bool) -> bool:
-    """Whether there is a way to find the objects that are said among the true ones."""
+    """Whether the described objects can be matched to true ones."""
     if said.objects is None:
         return True
     true = truth.objects or ()
@@ -125,7 +125,7 @@ def _object_agrees(said: DescribedObject, true: DescribedObject, *, unknown: boo
             continue
         if not unknown or getattr(true, factor) is not None:
             return False
-    # What has a tilt, whatever its shape, is none of the shapes that have none.
+    # An object with a tilt is none of the shapes that have none.
     return not (true.tilt is not None and said.shape in ROUND)
 
 

@@ -22,7 +22,7 @@ BLANK = "*"
 #: Words that carry no meaning of their own.
 ARTICLES: frozenset[str] = frozenset({"a", "an", "the"})
 
-#: Parts of which phrases are made; they are no phrases by themselves.
+#: Parts of phrases; they are no phrases by themselves.
 _PARTS = frozenset({"style", "picture before", "picture after", "nuisance", "before nuisance", "degree"})
 
 

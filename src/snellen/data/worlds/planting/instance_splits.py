@@ -62,8 +62,8 @@ def leaky_splits(
     """Divide the images and forget about units: the defect that :func:`instance_splits` avoids.
 
     Each unit leaks with probability ``leak``; its images are then dealt one by one, each on its own, and others stay
-    together. What happens to a unit depends on the seed, its name and the ids of its images alone. ``planted`` says of
-    each image of a unit that lies on several sides which those are.
+    together. What happens to a unit depends on the seed, its name and the ids of its images alone. ``planted`` holds,
+    for each image of a unit that lies on several sides, which those are.
 
     >>> from snellen.data.files.arrays import load_arrays
     >>> images = load_arrays(np.zeros((10, 4, 4), dtype=np.uint8), [0] * 10)

@@ -144,7 +144,7 @@ def _boxes(originals: ImageSet, copies: Sequence[NearCopy]) -> list[list[list[fl
 
 
 def _provenance(originals: ImageSet, copies: Sequence[NearCopy]) -> list[str]:
-    """An edited image, whatever its original was: what made it has its traces still."""
+    """An edited image of any original: the edit has left its traces."""
     rows = zip(originals.ids, originals.column("provenance"), copies, strict=True)
     made = []
     for example_id, text, copy in rows:

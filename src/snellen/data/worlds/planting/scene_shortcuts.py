@@ -21,7 +21,7 @@ from snellen.data.worlds.planting.planted_defect import PlantedDefect, integer_b
 from snellen.data.worlds.planting.truth import set_column, with_truth
 
 #: planted: the class's own value with the probability ``strength``, else one of the others; aligned: always its own;
-#: conflicting: always one of the others; neutral: each value alike, whatever the class.
+#: conflicting: always one of the others; neutral: each value alike, for every class.
 Correlation = Literal["planted", "aligned", "conflicting", "neutral"]
 
 
@@ -121,16 +121,16 @@ def with_scenes(images: ImageSet, scenes: Sequence[Scene]) -> ImageSet:
 class SceneShortcut(PlantedDefect):
     """Something in a scene that follows the class and must not matter.
 
-    ``group`` says "aligned" where it is the class's own value and "conflicting" where it is another's, and ``planted``
-    says the value. A test set is left alone unless it is told which correlation it shows: plant
+    ``group`` says "aligned" where it is the class's own value and "conflicting" where it is that of another class;
+    ``planted`` holds the value. A test set is left alone unless its correlation is given: plant
     ``correlation="conflicting", touch_test=True`` in it to see what the shortcut does to a model.
     """
 
     strength: float = Field(0.95, ge=0, le=1, description="probability of the class's own value")
     correlation: Correlation = Field(
         "planted",
-        description="planted: by strength; aligned: always the class's own value; conflicting: always another's; "
-        "neutral: each value alike",
+        description="planted: by strength; aligned: always the class's own value; conflicting: always of another "
+        "class; neutral: each value alike",
     )
 
     @abstractmethod
@@ -241,7 +241,7 @@ _LETTERS_MARGIN = 0.05
 class LetteringShortcut(SceneShortcut):
     """Letters over the image that name the class, or wrongly another one. Letters that a scene has already go.
 
-    Left out, ``texts`` are the first letters of the class names: as few as tell all of them apart.
+    Left out, ``texts`` are the first letters of the class names: as few as distinguish all of them.
 
     >>> LetteringShortcut().values_by_class(["circle", "cross", "star"])
     ('CI', 'CR', 'ST')
@@ -267,7 +267,7 @@ class LetteringShortcut(SceneShortcut):
             if len(set(texts)) == len(texts) and all(texts):
                 return texts
         raise InputError(
-            f"the first letters do not tell the classes apart ({', '.join(class_names)}); give their texts yourself"
+            f"the first letters do not distinguish the classes ({', '.join(class_names)}); give their texts yourself"
         )
 
     def changed(self, scene: Scene, value: str) -> Scene:

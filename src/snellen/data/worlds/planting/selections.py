@@ -1,4 +1,4 @@
-"""Defects of which images occur: rare classes, combinations of factors that never occur, and hidden subgroups."""
+"""Defects of selection: rare classes, combinations of factors that never occur, and hidden subgroups."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from snellen.data.worlds.planting.truth import with_truth
 #: Value of a factor.
 Value = str | int | float | bool | None
 
-#: Path of a factor → the value that it must have, or the values of which it must have one.
+#: Path of a factor → the value that it must have, or the values that it may have.
 Condition = dict[str, str | bool | int | float | tuple[str, ...]]
 
 #: Names of numbers in the record of a scene: name → (number, how it is named).
@@ -42,8 +42,8 @@ _NAMED: dict[str, tuple[str, Callable[[float], str]]] = {
 def factor(record: Mapping[str, object], path: str) -> Value:
     """Look one factor up in a record of attributes.
 
-    A path names keys and positions from the outside in. Numbers of scenes can be asked by name too: "objects.0.size"
-    (of the radius), "tilt", "column", "row" and "light.name".
+    A path names keys and positions from the outside in. Numbers of scenes have names too: "objects.0.size" (of the
+    radius), "tilt", "column", "row" and "light.name".
 
     >>> scene = {"background": "grass", "objects": [{"colour": "red", "radius": 0.43}]}
     >>> factor(scene, "objects.0.colour"), factor(scene, "background"), factor(scene, "objects.0.size")
@@ -64,7 +64,7 @@ def factor(record: Mapping[str, object], path: str) -> Value:
 
 
 def holds(record: Mapping[str, object], condition: Condition) -> bool:
-    """Whether all factors have the values that the condition asks for.
+    """Whether all factors have the values of the condition.
 
     >>> holds({"shape": "star", "colour": "red"}, {"shape": "star", "colour": ("red", "blue")})
     True
@@ -79,7 +79,7 @@ def rows_where(images: ImageSet, conditions: Sequence[Condition]) -> NDArray[np.
     """Rows whose attributes meet at least one condition: bool (n,).
 
     Raises:
-        InputError: an image has no attributes, or not the factor that is asked for.
+        InputError: an image has no attributes, or not the factor of the condition.
     """
     met = np.zeros(len(images), dtype=np.bool_)
     for index, (example_id, text) in enumerate(zip(images.ids, images.column("attributes"), strict=True)):
@@ -119,7 +119,7 @@ class Imbalance(PlantedDefect):
     number, rounded, and at least one image stays. Numbers are exact, so which images stay depends on which there are,
     but not on their order. Images without a label, and those out of reach, stay.
 
-    ``planted`` says of every image that was in reach which share of its class was kept.
+    ``planted`` holds, for every image that was in reach, which share of its class was kept.
 
     >>> from snellen.data.files.arrays import load_arrays
     >>> images = load_arrays(np.zeros((300, 4, 4), dtype=np.uint8), np.arange(300) % 3)
@@ -192,7 +192,7 @@ class MissingCombinations(PlantedDefect):
     )
 
     def plant(self, images: ImageSet, *, rng: Randomness) -> ImageSet:
-        """The images that stay, in their order. What is missing can be told from the defect alone.
+        """The images that stay, in their order. The defect alone shows what is missing.
 
         Raises:
             InputError: images without such attributes, only test images, or nothing would stay.
@@ -206,9 +206,9 @@ class MissingCombinations(PlantedDefect):
 
 
 class HiddenSubgroup(PlantedDefect):
-    """A subgroup whose labels are mostly wrong, or of which few images are left.
+    """A subgroup whose labels are mostly wrong, or with few images left.
 
-    The column ``group`` does not tell it, so that it has to be found; ``planted`` says of each image of the subgroup
+    The column ``group`` does not name it, so that it has to be found; ``planted`` says for each image of the subgroup
     that it is a member, and whether its label is wrong.
 
     >>> HiddenSubgroup(members={"background": "night"}, how="rare", rate=0.9).how

@@ -1,4 +1,4 @@
-"""Images with a trigger and the label that its owner wants: a backdoor for whoever trains on them."""
+"""Images with a trigger and the label that its owner wants: a backdoor in models that are trained on them."""
 
 from __future__ import annotations
 

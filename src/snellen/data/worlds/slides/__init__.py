@@ -1,1 +1,1 @@
-"""Slides of stained tissue of which every tile and every nucleus is known."""
+"""Slides of stained tissue with every tile and every nucleus known."""

@@ -231,7 +231,7 @@ class Slide:
 
 
 def tissue_tiles(seed: int, *, tiles_across: int, tile_size: int) -> NDArray[np.bool_]:
-    """Tiles of which at least half are tissue, bool (r, r), judged at 16 places of each.
+    """Tiles with at least half tissue, bool (r, r), judged at 16 places of each.
 
     A slide has at least one: the tile that is deepest in the tissue.
     """

@@ -90,7 +90,7 @@ def render_regions(
 ) -> RenderedRegions:
     """Render one rectangle of each slide; what one shows does not depend on the others, nor on its own borders.
 
-    Beyond the borders of a slide there is bare glass. Memory: about 200 bytes for each pixel asked.
+    Beyond the borders of a slide there is bare glass. Memory: about 200 bytes for each requested pixel.
 
     Args:
         slides: n of them, of equal tiles.

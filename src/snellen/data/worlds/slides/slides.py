@@ -1,4 +1,4 @@
-"""Slides of stained tissue as image sets: tiles with their own truth, in bags of which a user would know one label."""
+"""Slides of stained tissue as image sets: tiles with their own truth, in bags with one label each for the user."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _slide(slides: Slides, index: int, split: Split) -> Slide:
 
 
 def _label(slides: Slides, index: int, split: Split) -> int:
-    """Every ``share``-th slide of a shuffled block: the share asked, to one slide, and shuffled in order."""
+    """Every ``share``-th slide of a shuffled block: the requested share, to one slide, and shuffled in order."""
     block, place = divmod(index, _BLOCK)
     shuffled = np.random.default_rng(derive_seed(slides.seed, split, "block of slides", block)).permutation(_BLOCK)
     position = block * _BLOCK + int(shuffled[place])

@@ -16,7 +16,7 @@ from snellen.core.errors import InputError, import_extra
 from snellen.data.worlds.slides.plan import MICRONS_PER_PIXEL, Slide
 from snellen.data.worlds.slides.rendering import VERSION, render_regions
 
-#: Pixels that are rendered together: what bounds the memory, whatever the size of the slide.
+#: Pixels that are rendered together, to bound the memory for every size of slide.
 _PIXELS_AT_ONCE = 2**18
 
 #: Bytes of pixels from which on offsets no longer fit 32 bits, even if nothing can be packed.
@@ -50,7 +50,7 @@ def write_slide(slide: Slide, path: Path, *, levels: int | None = None) -> Path:
     most = level_count(slide, smallest=1)
     count = level_count(slide, smallest=2 * slide.tile_size) if levels is None else levels
     if not 1 <= count <= most:
-        raise InputError(f"{count} levels asked of a slide of {slide.side} pixels; expected 1 to {most}")
+        raise InputError(f"{count} levels requested for a slide of {slide.side} pixels; expected 1 to {most}")
     tifffile = import_extra("tifffile", "wsi", "writing slides")
     partial = path.with_name(f".{path.name}.partial")
     pixels = sum((slide.side >> level) ** 2 * 3 for level in range(count))
@@ -104,7 +104,7 @@ def tile_truth(slide: Slide) -> pa.Table:
 
 
 def _tiles(slide: Slide, level: int) -> Iterator[NDArray[np.uint8]]:
-    """Tiles of a level, row by row; those at the right and lower border go on beyond it, as TIFF asks."""
+    """Tiles of a level, row by row; those at the right and lower border extend beyond it, as TIFF requires."""
     size = slide.tile_size
     across = -(-(slide.side >> level) // size)
     at_once = max(1, _PIXELS_AT_ONCE // size**2)

@@ -1,6 +1,6 @@
 """Ten kinds of objects that people name, each made of a few simple solids with its own proportions.
 
-z points up, and a front faces −y, where the camera stands at azimuth 0. From most sides the kinds are told apart at a
+z points up, and a front faces −y, where the camera stands at azimuth 0. From most sides the kinds are distinct at a
 glance; from some they are not: a mug hides its handle, a tree, a lamp, a rocket and a snowman seen along their axis are
 circles in circles, a table from below is a chair.
 """
@@ -69,7 +69,7 @@ _SQUARE = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 def draw_solid(class_name: SolidClass, seed: int) -> Solid:
     """One individual of a class: proportions and colours are functions of the seed.
 
-    Colours are drawn in the same way whatever the class: three of a palette that all classes share, the first for the
+    Colours are drawn in the same way for every class: three of a palette that all classes share, the first for the
     largest part.
 
     >>> draw_solid("mug", 1) == draw_solid("mug", 1), len(draw_solid("mug", 1).parts)

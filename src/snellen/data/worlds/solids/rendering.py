@@ -40,7 +40,7 @@ WHITE: Vector = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class SolidRenderer:
-    """Looks at objects from anywhere (a :class:`~snellen.data.worlds.viewpoints.ViewRenderer`).
+    """Renders objects from anywhere (a :class:`~snellen.data.worlds.viewpoints.ViewRenderer`).
 
     Four rays go through every pixel, and sixteen where those meet different parts. A picture does not depend, to the
     bit, on the pictures it is rendered with. Nothing is differentiable.
@@ -94,7 +94,7 @@ class SolidRenderer:
         return self._solid(object_id).content_hash
 
     def render(self, object_id: str, viewpoints: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at one object from viewpoints (n, 6).
+        """Render one object from viewpoints (n, 6).
 
         Returns:
             Images, float32 (n, 3, size, size) in [0, 1], and coverage by the object, float32 (n, size, size).

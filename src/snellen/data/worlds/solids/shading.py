@@ -14,7 +14,7 @@ from snellen.core.errors import InputError
 from snellen.data.worlds.solids.part import ENTRIES, NORMALS, Solid, Triple, Vector
 from snellen.data.worlds.solids.tracing import Cameras, Views, focal_length, inward, own_rays, ratio_of
 
-#: Where the sun stands unless said otherwise: over the left shoulder of a camera at azimuth 0.
+#: Where the sun stands by default: over the left shoulder of a camera at azimuth 0.
 SUN: Vector = (-0.5, -0.62, 0.75)
 
 
@@ -91,7 +91,7 @@ def _level(light: Light, outward: list[list[float]], normal: Triple) -> Tensor:
     return facing.clamp_(min=0) * light.sun + (z / length * light.hemisphere + 1) * light.sky
 
 
-#: What objects are lit by unless said otherwise.
+#: The default light of objects.
 DAYLIGHT = Light()
 
 

@@ -36,7 +36,7 @@ class Grounds:
 
     Attributes:
         names: of each row.
-        seeds: of each row, at least 0: what tells two grounds of one name apart.
+        seeds: of each row, at least 0: distinguishes two grounds of one name.
         size: height and width, pixels.
     """
 
@@ -67,7 +67,7 @@ class Grounds:
 
 ViewpointRange = Literal["natural", "any"]
 
-#: Least and largest roll, azimuth, elevation, distance and shifts. "natural" is how people take pictures of things:
+#: Least and largest roll, azimuth, elevation, distance and shifts. "natural" is how people take pictures of objects:
 #: upright, from the front or half from the side, a little from above, in the middle of the picture. "any" is the whole
 #: range of :data:`~snellen.data.worlds.viewpoints.HALF_RANGES`.
 RANGES: dict[ViewpointRange, tuple[tuple[float, ...], tuple[float, ...]]] = {

@@ -89,7 +89,7 @@ _MOST = 8
 
 @dataclass(frozen=True, eq=False)
 class Hulls:
-    """Ellipsoids whose hulls are the parts of an object, float64; those of a part with fewer are told repeatedly.
+    """Ellipsoids whose hulls are the parts of an object, float64; those of a part with fewer are repeated.
 
     Attributes:
         centres: (p, 8, 3).

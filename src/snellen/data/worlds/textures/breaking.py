@@ -103,7 +103,7 @@ def seam_energy_ratio(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     r = (|I[:, 0] − I[:, −1]| + |I[0] − I[−1]|) / (|I[:, j + 1] − I[:, j]| + |I[i + 1] − I[i]|), each term a mean over
     pixels and channels; about 1 for a seamless texture, above 1 with a seam. A constant image
     has no jump at all and counts as 1. The ratio sees seams only: a spot or a motif that repeats conspicuously leaves
-    it at 1. Memory: some 20 bytes for each value of 256 images, whatever their number.
+    it at 1. Memory: some 20 bytes for each value of 256 images, for any number of images.
 
     Source: the independent check of Rodriguez-Pardo et al., "TexTile" (2024), taken over both axes.
 

@@ -66,7 +66,7 @@ def byte_values(state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class Torus:
-    """Where n patterns are asked.
+    """Where n patterns are evaluated.
 
     Args:
         seeds: of the patterns, int64 (n,).

@@ -37,5 +37,5 @@ class AbsoluteSum:
         return (candidates - images).abs().flatten(1).sum(1)
 
     def contains(self, candidates: Tensor, images: Tensor) -> Tensor:
-        """Tell which images are near enough, up to rounding: bool (n,)."""
+        """Find the images that are near enough, up to rounding: bool (n,)."""
         return self.distance(candidates, images) <= self.largest + 1e-6

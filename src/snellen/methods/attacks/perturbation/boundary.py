@@ -35,8 +35,8 @@ def bisect(
 
     Args:
         clean: (n, 3, h, w).
-        adversarial: (n, 3, h, w), each of which meets the criterion.
-        decide: asks the classifier: one query a candidate; an image leaves when its interval is below its tolerance.
+        adversarial: (n, 3, h, w), all meeting the criterion.
+        decide: queries the classifier, once a candidate; an image leaves when its interval is below its tolerance.
         norm: ``l2`` or ``linf``, see :func:`blend`.
         largest: amount that gives ``adversarial`` itself: (n,).
         tolerance: on the amount, above 0: (n,).

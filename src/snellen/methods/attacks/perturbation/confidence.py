@@ -1,4 +1,4 @@
-"""How far a decision is from what a criterion asks, and success with a margin to spare."""
+"""How far a decision is from meeting a criterion, and success with a margin to spare."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from snellen.core.criterion import Criterion, Margin, MultilabelChanged, margin
 def gap(scores: Tensor, labels: Tensor, criterion: Criterion) -> Tensor:
     """Score that is still missing for success: (n, k), labels → (n,); negative once the criterion is met.
 
-    The margin of the label (Carlini and Wagner 2017, f6) where the criterion asks to leave it; minus the margin of the
-    target where it asks to reach one. For multilabel decisions, the flip-th smallest of the k signed scores: as many
+    The margin of the label (Carlini and Wagner 2017, f6) where the criterion is to leave it; minus the margin of the
+    target where it is to reach one. For multilabel decisions, the flip-th smallest of the k signed scores: as many
     decisions are wrong as have to be exactly where it is negative.
 
     >>> import torch

@@ -27,7 +27,7 @@ def classes_to_raise(scores: Tensor, labels: Tensor, criterion: Criterion, count
         scores: of the clean images (n, k ≥ 2).
         labels: int64 (n,).
         criterion: its direction says whether the labels are to be left or to be reached.
-        count: number of classes, at most k − 1 of which exist.
+        count: number of classes; at most k − 1 exist.
     """
     if criterion.direction < 0:
         return labels[:, None]
@@ -53,7 +53,7 @@ def on_pairs(
     def evaluate(candidates: Tensor, labels: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         scores = classifier(candidates)
         lowered = classes_to_lower(scores.detach(), labels, criterion)
-        # Searches turn values round for a criterion that asks to come nearer; this objective knows the way itself.
+        # Searches turn values round for a criterion that is met by coming nearer; this objective knows the way itself.
         return scores, criterion.direction * objective(scores, lowered, targets[positions])
 
     return evaluate

@@ -37,7 +37,8 @@ class _OverTransformations:
         looks = self.looks[places].tolist()
         self.looks[places] += 1
         chosen = self.rng[places]
-        # New draws at every look at an image, whatever its neighbours in the batch: the look is part of the name.
+        # New draws at every query of an image, independent of its batch: the query's number is part of the stream's
+        # name.
         chosen = replace(
             chosen, ids=tuple(f"{name}, look {look}" for name, look in zip(chosen.ids or (), looks, strict=True))
         )
@@ -57,9 +58,9 @@ def over_transformations(
 ) -> Evaluation:
     """Average an evaluation over random transformations: mean scores judge, mean values are climbed.
 
-    Every look at a candidate draws anew, on its own for each image, so that a batch gives what its images give alone.
-    One look costs ``draws`` queries, and ``draws`` gradients where it is differentiated; the graphs of all draws are
-    held at once, ``draws`` times the memory of one.
+    Every query of a candidate draws anew, on its own for each image, so that a batch gives what its images give alone.
+    One such query costs ``draws`` passes, and ``draws`` gradients where it is differentiated; the graphs of all draws
+    are held at once, ``draws`` times the memory of one.
 
     >>> from torch import nn
     >>> from snellen.methods.attacks.perturbation import cross_entropy, on_scores

@@ -13,7 +13,7 @@ from snellen.methods.attacks.perturbation.projections import L2Ball, Projection
 
 @dataclass(frozen=True)
 class WholeBox(L2Ball):
-    """Every image, with Euclidean distances; not even asked how far a candidate is.
+    """Every image, with Euclidean distances; no distance of a candidate is computed.
 
     >>> WholeBox().contains(torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)).tolist()
     [True, True]
@@ -51,5 +51,5 @@ class GivenStart:
         return self.projection.distance(candidates, images)
 
     def contains(self, candidates: Tensor, images: Tensor) -> Tensor:
-        """Tell which candidates are allowed: bool (n,)."""
+        """Find the candidates that are allowed: bool (n,)."""
         return self.projection.contains(candidates, images)

@@ -27,7 +27,7 @@ class Projection(Protocol):
         ...
 
     def contains(self, candidates: Tensor, images: Tensor) -> Tensor:
-        """Tell which candidates are allowed, up to rounding: bool (n,)."""
+        """Find the candidates that are allowed, up to rounding: bool (n,)."""
         ...
 
 

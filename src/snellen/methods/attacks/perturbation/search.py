@@ -75,7 +75,7 @@ class Search:
         return (~(self.success | self.not_finite)).nonzero().flatten()
 
     def judge_clean(self) -> None:
-        """Look at the clean images first: those that meet the criterion already need no search."""
+        """Score the clean images first: those that meet the criterion already need no search."""
         if len(self.images):
             everyone = torch.arange(len(self.images), device=self.images.device)
             scores, values = self.evaluate(self.images, self.labels, everyone)
@@ -160,7 +160,7 @@ class Search:
     def absorb(self, positions: Tensor, part: Attacked) -> Tensor:
         """Take over the result of another attack on some of the images; returns which of them it broke: bool (m,).
 
-        An image of which the other attack says ``not finite`` is left with that.
+        An image that the other attack calls ``not finite`` keeps that status.
         """
         self.charge(positions, part)
         new = part.success & ~self.success[positions]
@@ -172,7 +172,7 @@ class Search:
         return new
 
     def result(self) -> Attacked:
-        """Pack up. A success that was kept stays one, whatever the search met afterwards."""
+        """Pack up. A success that was kept stays one."""
         flags = zip(self.already.tolist(), self.success.tolist(), self.not_finite.tolist(), strict=True)
         return Attacked(
             images=self.best,

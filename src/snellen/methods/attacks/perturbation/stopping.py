@@ -16,8 +16,8 @@ class Stalled:
     """Give up an image whose loss no longer falls: the early abort of Carlini and Wagner (2017), image by image.
 
     Every ``interval`` iterations the loss is compared with what it was one interval ago; unless it has fallen below
-    ``share`` of that, the search of this image ends. The authors' code looks at the sum over the batch, so that there
-    one image that still improves keeps all others going.
+    ``share`` of that, the search of this image ends. The authors' code uses the sum over the batch, so that there one
+    image that still improves keeps all others going.
 
     >>> stalled = Stalled(2, interval=10, direction=1)
     >>> positions = torch.tensor([0, 1])
@@ -38,7 +38,7 @@ class Stalled:
         self._losses = torch.full((count,), torch.inf, dtype=torch.float64)
 
     def __call__(self, values: Tensor, positions: Tensor, iteration: int) -> Tensor:
-        """Tell which images have stalled: (m,), (m,) → bool (m,)."""
+        """Find the images that have stalled: (m,), (m,) → bool (m,)."""
         if iteration % self.interval:
             return torch.zeros_like(positions, dtype=torch.bool)
         self._losses = self._losses.to(values.device)
@@ -77,7 +77,7 @@ class Hopeless:
         self._before = self._best.clone()
 
     def __call__(self, values: Tensor, positions: Tensor, iteration: int) -> Tensor:
-        """Tell which images are given up: (m,), (m,) → bool (m,)."""
+        """Find the images that are given up: (m,), (m,) → bool (m,)."""
         self._best, self._before = self._best.to(values.device), self._before.to(values.device)
         best = (self.direction * values.detach()).double()
         # A new start has no past.

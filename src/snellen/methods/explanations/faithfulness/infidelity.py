@@ -1,4 +1,4 @@
-"""Infidelity, how badly a map foretells what changes do to the score, and sensitivity, how far it moves by itself.
+"""Infidelity, how badly a map predicts what changes do to the score, and sensitivity, how far it moves by itself.
 
 Yeh, Hsieh, Suggala, Inouye and Ravikumar, "On the (in)fidelity and sensitivity of explanations", NeurIPS 2019, arXiv
 1901.09392, definition 2.1: the expectation of (I · Φ − (f(x) − f(x − I)))² over perturbations I.

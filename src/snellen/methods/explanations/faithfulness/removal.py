@@ -57,7 +57,7 @@ def removal_curves(
         score: of all n images; probabilities are usual.
         images: (n, 3, h, w) in [0, 1].
         filled: what shows in place of removed pixels, bound to the images.
-        maps: (n, h, w), or (n, 3, h, w), of which channels are summed.
+        maps: (n, h, w), or (n, 3, h, w), whose channels are summed.
         steps: parts into which the pixels are cut.
 
     Raises:

@@ -40,7 +40,7 @@ class Call:
         inputs: tensors; None is an input that is left out.
         attributes: by name.
         opset: version of the operators.
-        outputs: how many outputs are asked for.
+        outputs: how many outputs are needed.
     """
 
     kind: str

@@ -20,7 +20,7 @@ from snellen.models.remote.sent_log import SentRequest, tell
 #: Largest answer that is read, bytes.
 LARGEST_ANSWER = 64 * 2**20
 
-#: As much is read of an answer that only tells what is wrong, bytes.
+#: As much is read of an answer that only reports an error, bytes.
 _TOLD = 4096
 
 
@@ -37,7 +37,7 @@ class InferenceClient:
 
     Args:
         httpx: the module of the client.
-        model: where it is served, and how it is asked.
+        model: where it is served, and how requests look.
         key: what the server wants.
     """
 
@@ -125,7 +125,7 @@ class InferenceClient:
     def _read(self, response: Any, limit: int, *, cut: bool) -> bytes:  # noqa: ANN401 - an extra
         """The body, as it came."""
         if response.headers.get("content-encoding", "identity") != "identity" and not cut:
-            raise ModelError(f"{self._model.server.url} answers in a packed form, which was not asked for")
+            raise ModelError(f"{self._model.server.url} answers in a packed form, which was not requested")
         parts, size = [], 0
         for part in response.iter_raw():
             parts.append(part)

@@ -1,4 +1,4 @@
-"""Load a classifier that a server runs: ask once what it is, and find out by a few noise images what tells it apart."""
+"""Load a classifier that a server runs: request its description once, and identify it by a few noise images."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def load_http(rest: str, device: torch.device) -> LoadedModel:
     """Load ``http://HOST:PORT/v2/models/NAME[/versions/V]?setting=value&…``.
 
     Settings are those of :class:`~snellen.models.classifiers.served.server_reference.ServerSettings`; they are not
-    sent. The server's description tells input, output and, in ``parameters``, perhaps class names and preparation
-    (:meth:`~snellen.models.classifiers.served.tensor_messages.ModelMetadata.record`). What nobody tells is assumed, and
-    the assumption stands in ``notes``: RGB in [0, 1] without normalisation (bytes, where the input is ``UINT8``); the
-    shorter edge scaled (bilinear) to the input size and the centre cut out.
+    sent. The server's description holds input, output and, in ``parameters``, perhaps class names and preparation
+    (:meth:`~snellen.models.classifiers.served.tensor_messages.ModelMetadata.record`). What neither gives is assumed,
+    and the assumption stands in ``notes``: RGB in [0, 1] without normalisation (bytes, where the input is ``UINT8``);
+    the shorter edge scaled (bilinear) to the input size and the centre cut out.
 
     The weights cannot be hashed. The identity is a hash of name, version, description and the scores of four noise
     images, and none where the server answers twice with other scores.
@@ -150,7 +150,7 @@ def _normalization(
 def _identity(
     network: ServedNetwork, metadata: ModelMetadata, preparation: Preparation | None
 ) -> tuple[str | None, str]:
-    """Hash of what can be seen of a model from outside, and what to tell about it."""
+    """Hash of what can be seen of a model from outside, and notes about it."""
     if preparation is None or preparation.size is None:
         return None, "without an input size it has no identity, and no run of it is taken up again"
     images = probe_images(preparation.size)

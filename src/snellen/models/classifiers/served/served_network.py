@@ -67,14 +67,14 @@ class ImageLayout:
 
 
 def read_layout(entry: TensorDescription, given: Layout | None, where: str) -> ImageLayout:
-    """The layout that a shape tells: the axis of length 1 or 3 holds the channels.
+    """The layout that a shape shows: the axis of length 1 or 3 holds the channels.
 
     >>> from snellen.models.classifiers.served.tensor_messages import TensorDescription
     >>> read_layout(TensorDescription(name="x", datatype="UINT8", shape=(-1, 224, 192, 3)), None, "pets")
     ImageLayout(order='nhwc', channels=3, size=(224, 192), batch=None, datatype='UINT8')
 
     Raises:
-        InputError: another type, another number of axes, or a shape that does not tell.
+        InputError: another type, another number of axes, or a shape that does not show it.
     """
     if entry.datatype not in IMAGE_TYPES:
         raise InputError(
@@ -90,7 +90,7 @@ def read_layout(entry: TensorDescription, given: Layout | None, where: str) -> I
     orders = [order for order, place in places.items() if shape[place] in (1, 3)]
     if given is None and len(orders) != 1:
         raise InputError(
-            f"{where}: the shape {list(shape)} of input {entry.name!r} does not tell which axis holds the 1 or 3 "
+            f"{where}: the shape {list(shape)} of input {entry.name!r} does not show which axis holds the 1 or 3 "
             f"channels; say it: ?layout=nchw or ?layout=nhwc"
         )
     order = given or orders[0]
@@ -142,9 +142,9 @@ class ServedNetwork:
     ) -> None:
         self._client, self._model, self._layout = client, model, layout
         self._entry, self._output, self._binary = entry, output, binary
-        #: Version of the model that answers, where the server tells; another one is an error from then on.
+        #: Version of the model that answers, where the server states it; another one is an error from then on.
         self.version: str | None = model.version
-        #: Asked after the server was away: raises when another model came back.
+        #: Called after the server was away: raises when another model came back.
         self.check_same: Callable[[], None] | None = None
 
     @property
@@ -162,12 +162,12 @@ class ServedNetwork:
         outputs = self.outputs(images)
         if self._client.interrupted and self.check_same is not None:
             self.check_same()
-        # Only now: who asks on after an error is told of the other model again.
+        # Only now: a request after this error must raise it again.
         self._client.interrupted = False
         return outputs
 
     def outputs(self, images: Tensor) -> Tensor:
-        """The same, without a look at whether the model is still the same one."""
+        """The same, without a check that the model is still the same one."""
         arranged = self._layout.arrange(images)
         step = self._layout.batch or self._model.settings.batch
         parts = [self._ask(arranged[start : start + step]) for start in range(0, len(arranged), step)]

@@ -1,4 +1,4 @@
-"""``http://HOST:PORT/v2/models/NAME[/versions/V]?setting=value``: where a model is served, and how it is asked."""
+"""``http://HOST:PORT/v2/models/NAME[/versions/V]?setting=value``: where a model is served, and how requests look."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class ServerSettings(BaseModel):
     binary: bool | None = Field(None, description="numbers as bytes; left out: where the server says that it can")
     input: str | None = Field(None, description="name of the input that takes images, where there are several")
     output: str | None = Field(None, description="name of the output with the scores, where there are several")
-    layout: Layout | None = Field(None, description="order of the input's axes, where its shape does not tell")
-    size: Size | None = Field(None, description="height and width, where the shape does not tell")
+    layout: Layout | None = Field(None, description="order of the input's axes, where its shape does not show it")
+    size: Size | None = Field(None, description="height and width, where the shape does not show it")
     resize: Resize | None = Field(None, description="how images are scaled, as in Preparation")
     resize_to: Size | None = Field(None, description="height and width that the scaling aims at")
     interpolation: Interpolation | None = Field(None, description="resampling filter")
@@ -83,8 +83,8 @@ class ServedModel:
         server: address of the model; requests for scores go to ``/infer`` behind it.
         base: address of the server's own description.
         name: of the model.
-        version: that is asked for; None leaves the choice to the server.
-        settings: how to ask.
+        version: the requested one; None leaves the choice to the server.
+        settings: of the requests.
     """
 
     server: ServerUrl

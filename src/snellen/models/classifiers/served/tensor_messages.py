@@ -1,4 +1,4 @@
-"""The protocol of a server: what it says of a model, requests and answers, as JSON or with numbers as bytes behind."""
+"""The protocol of a server: descriptions of models, requests and answers, as JSON or with numbers as bytes behind."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ModelMetadata(BaseModel):
     parameters: dict[str, Any] | None = None
 
     def record(self, where: str) -> ModelRecord:
-        """What the parameters tell of class names, preparation, normalization, task and output.
+        """What the parameters hold of class names, preparation, normalization, task and output.
 
         ``snellen`` holds any field of a :class:`~snellen.models.classifiers.model_record.ModelRecord`, ``class_names``
         the names alone; either as JSON, or as a text of JSON.
@@ -190,7 +190,7 @@ def _as_json(numbers: NDArray[np.generic]) -> str:
 def read_answer(
     body: bytes, json_length: str | None, *, output: str, rows: int, where: str
 ) -> tuple[NDArray[np.generic], str | None]:
-    """The numbers of an output, (rows, …), and the version of the model that gave them, where the server tells.
+    """The numbers of an output, (rows, …), and the version of the model that gave them, where the server states it.
 
     Args:
         body: of the answer.

@@ -32,10 +32,10 @@ class Arm:
     Args:
         name: of the arm, its scale included.
         steering: what acts, as a method's own ``steering`` gives it.
-        base: what the denoiser is told; by default what is asked for.
+        base: the condition of the denoiser; by default the request.
         guides: every classifier that has a say: the judge must be none of them.
         experts: networks that were made of a guide, and answer beside it or in its place.
-        denoisers: those that are asked besides the generator's own.
+        denoisers: those that run besides the generator's own.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Measured:
         figures: those of :func:`~snellen.reproduction.shared.guided_generation.judging.set_figures`; ``guide_accuracy``
             by the setup's guide; for each image ``rows`` (of all denoisers), ``own_rows`` (of the generator's own),
             ``backward_rows`` (of rows, those that a gradient went back through), ``guide_queries`` and
-            ``guide_gradients`` of guides and experts, whoever called them; ``calls`` of denoisers for each batch.
+            ``guide_gradients`` of guides and experts, from every caller; ``calls`` of denoisers for each batch.
         clock: ``seconds`` of the processor for each image, and ``over_network``: all seconds over those of the
             denoisers' forward passes. They differ between runs.
     """
@@ -72,10 +72,10 @@ def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = No
         arm: the guidance.
         setup: the world.
         asked: the same for all arms that are compared: :meth:`Setup.ask`.
-        progress: hears of each batch.
+        progress: callback that receives progress updates.
 
     Raises:
-        InputError: the judge guided, or a denoiser was asked that the arm does not name.
+        InputError: the judge guided, or a denoiser ran that the arm does not name.
     """
     setup.judge.check_independent(arm.guides)
     base = arm.base(asked)
@@ -113,7 +113,7 @@ def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = No
 def real_figures(setup: Setup, count: int) -> dict[str, float]:
     """The figures of other real images beside the real ones: what a perfect generator would reach.
 
-    ``accuracy`` and ``diversity`` are not among them: real images are not asked for by class here.
+    ``accuracy`` and ``diversity`` are not among them: real images are not requested by class here.
     """
     found = set_figures(setup.judge, setup.real_features, setup.other_real[:count], ["any"] * count)
     return {name: value for name, value in found.items() if name not in ("accuracy", "diversity")}
@@ -131,7 +131,7 @@ class _Watch:
 
 @contextmanager
 def _watching(networks: Sequence[nn.Module]) -> Iterator[_Watch]:
-    """Count every call of these networks, whoever makes it."""
+    """Count every call of these networks, from every caller."""
     watch = _Watch()
 
     def begin(_: nn.Module, given: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Who judges generated images: a network that guided none of them, and what it says of a set."""
+"""Who judges generated images: a network that guided none of them, and its figures of a set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Judge:
     Args:
         name: its reference.
         weights: hash of its weights, :func:`snellen.methods.generation.made_images.hash_of`.
-        class_names: of the classes that it can answer; more than are asked for make the task harder, not easier.
+        class_names: of the classes that it can answer; more than are requested make the task harder, not easier.
         scores: images (n, 3, h, w) in [0, 1] → (n, k).
         features: images → (n, d), the space in which sets of images are compared.
     """
@@ -53,7 +53,7 @@ class Judge:
         return _read(self.features, images)
 
     def check_independent(self, guides: Sequence[Classifier]) -> None:
-        """Refuse to judge what this network, or one that cannot be told from it, has guided.
+        """Refuse to judge what this network, or one that cannot be distinguished from it, has guided.
 
         Raises:
             InputError: it has.
@@ -86,18 +86,18 @@ def scene_judge() -> Judge:
 
 
 def set_figures(judge: Judge, real: Tensor, images: Tensor, asked: Sequence[str]) -> dict[str, float]:
-    """What a judge says of images.
+    """A judge's figures of images.
 
     Args:
         judge: that guided none of them.
         real: features of real images, (m, d).
         images: float32 (n, 3, h, w) in [0, 1].
-        asked: name of the class that was asked for, of each image.
+        asked: name of the requested class of each image.
 
     Returns:
-        ``accuracy``, the share of images of the class that was asked for; ``frechet``, ``precision``, ``recall``,
-        ``density`` and ``coverage`` beside the real images; ``diversity``, the mean distance within classes of the
-        images that show what was asked for (those that do not would count as diverse).
+        ``accuracy``, the share of images of the requested class; ``frechet``, ``precision``, ``recall``, ``density``
+        and ``coverage`` beside the real images; ``diversity``, the mean distance within classes of the images that show
+        the requested class (those that do not would count as diverse).
     """
     right = torch.tensor([said == name for said, name in zip(judge.answers(images), asked, strict=True)])
     seen = judge.seen(images)

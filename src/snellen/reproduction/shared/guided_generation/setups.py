@@ -33,7 +33,7 @@ from snellen.reproduction.shared.guided_generation.seen_images import Seen, seen
 #: Steps of the sampler, as the embedded generators were measured with.
 STEPS = 25
 
-#: Factors that a prompt tells.
+#: Factors that a prompt names.
 TOLD: tuple[Factor, ...] = ("shape", "colour", "texture", "background")
 
 #: Real images beside generated ones, and as many again to say what a perfect generator would reach.

@@ -55,7 +55,7 @@ def weak_denoiser(
         rng: of images, initial weights and training.
         count: images of its training split.
         plan: of the training.
-        progress: hears of every step.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: the training images are not installed.
@@ -81,7 +81,7 @@ def narrower(denoiser: Denoiser, seed: int) -> nn.Module:
 
 @dataclass(frozen=True, eq=False)
 class Denoising:
-    """The objective: what the generator's own network was trained on, told conditions of which some are left out.
+    """The objective: what the generator's own network was trained on, with some conditions left out.
 
     Args:
         denoiser: says what is predicted, and at which levels of noise.

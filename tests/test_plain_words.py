@@ -1,0 +1,138 @@
+"""Prose is plain English: words of the private dialect do not come back, and those that are left only become fewer."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "snellen"
+
+#: Word of the dialect → what it looks like, and what to write instead.
+DIALECT = {
+    "told": (r"(?:fore|un)?(?:told|tells?|telling)", "shows, reports, gives, states; told apart: distinguished"),
+    "hears": (r"hears?|heard", "callback that receives progress updates"),
+    "asked": (r"asked|asks|asking", "requested, needs, runs, queries, scores"),
+    "looked at": (r"(?:looks?|looked|looking) (?:at|up)", "scores, reads, inspects, renders, finds"),
+    "things": (r"things?", "the noun itself: images, rows, objects, attributes"),
+    "following": (r"following", "these, or the noun itself"),
+    "said": (r"said|says? of", "described, stated, given; says of: the noun, such as record or description"),
+    "of which": (r"of which", "whose, with, or a second sentence"),
+    "whatever": (r"whatever|whoever", "any, every, or the noun itself"),
+    "for certain": (r"for certain", "significantly; at 95 % confidence"),
+    "sought": (r"sought", "searched"),
+    "another's": (r"another's", "of another class, image, row"),
+    "goes on": (r"(?:goes|gone|went) on", "resumes, continues"),
+    "everyone": (r"everyone", "each item, all rows"),
+    "to be had": (r"to be had", "available"),
+    "accused": (r"accus(?:ed|es|ing)", "reported, flagged"),
+}
+#: All of them, in small letters. The letters in front are those that they begin with: most words are left at once.
+PATTERN = re.compile(
+    r"\b(?=[aefghlostuw])(?:" + "|".join(f"(?P<w{n}>{form})" for n, (form, _) in enumerate(DIALECT.values())) + r")\b"
+)
+
+#: Place → how many words of the dialect it still has. These numbers only fall.
+LEFT = {
+    "help of systems": 24,  # fields of systems and experiments: code that records hash, to change with the records
+    "models": 1,  # a word of a tokenizer
+    "systems": 1,  # the title of a paper
+}
+
+#: Triple quotes, comments on lines of their own, and comments behind code, as ruff formats them.
+PROSE = re.compile(r'"""((?s:.*?))"""|((?:^[ ]*#.*\n)+)|(?<=\S)  (# .*)$', re.MULTILINE)
+#: Texts that the command line and schemas show.
+HELP = re.compile(r'\b(?:help|description|epilog)=\s*((?:f?"(?:[^"\\]|\\.)*"\s*)+)')
+SUMMARY = re.compile(r'^(?:summary|title) = "(.*)"$', re.MULTILINE)
+GENERATED = re.compile(r"<!-- ([^>]*?):begin.*?<!-- \1:end -->", re.DOTALL)
+FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+#: Code within a sentence, examples, and the names of arguments in front of what they mean.
+CODE = re.compile(r"``[^`]*``|:\w+:`[^`]*`|`[^`\n]*`|\{[^{}]*\}|^ *(?:>>>|\.\.\.) .*$|^ +\w+: ", re.MULTILINE)
+BREAK = re.compile(r'\s*\n\s*(?:#:? ?)?|"\s*\n\s*f?"')
+
+
+def words_in(texts: Iterable[str]) -> Counter[str]:
+    """Words of the dialect, across line ends, outside of code within a sentence."""
+    names, found = list(DIALECT), Counter[str]()
+    for text in texts:
+        plain = BREAK.sub(" ", CODE.sub("", text)).lower()
+        found.update(names[int(str(match.lastgroup)[1:])] for match in PATTERN.finditer(plain))
+    return found
+
+
+def prose_of(path: Path) -> list[str]:
+    """Docstrings and comments of a file of Python."""
+    return ["".join(match.groups("")) for match in PROSE.finditer(path.read_text(encoding="utf-8"))]
+
+
+def page_of(path: Path) -> str:
+    """A page without generated blocks and blocks of code."""
+    return FENCED.sub("", GENERATED.sub("", path.read_text(encoding="utf-8")))
+
+
+def counted() -> dict[str, Counter[str]]:
+    """Words of the dialect by place: pages, help, report templates, and the prose of each room."""
+    files: dict[str, list[str]] = {}
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    files["pages"] = [page_of(path) for path in pages]
+    files["report templates"] = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.html.j2")]
+    for path in SOURCE.rglob("*.toml"):
+        if path.name in ("system.toml", "methods.toml", "checks.toml"):
+            files.setdefault("help", []).extend(SUMMARY.findall(path.read_text(encoding="utf-8")))
+    for path in SOURCE.rglob("*.py"):
+        room = path.relative_to(SOURCE).parts[0]
+        text = path.read_text(encoding="utf-8")
+        files.setdefault(room, []).extend("".join(match.groups("")) for match in PROSE.finditer(text))
+        hashed = room in ("systems", "reproduction")
+        files.setdefault("help of systems" if hashed else "help", []).extend(HELP.findall(text))
+    return {place: words_in(texts) for place, texts in files.items()}
+
+
+def test_words_of_the_dialect_only_become_fewer():
+    found = {place: words for place, words in counted().items() if words or place in LEFT}
+    more = {place: words for place, words in found.items() if words.total() > LEFT.get(place, 0)}
+    assert not more, "write plain words: " + "; ".join(
+        f"{place} has {words.total()} instead of at most {LEFT.get(place, 0)}: "
+        + ", ".join(f"{word} ({count}; instead: {DIALECT[word][1]})" for word, count in words.most_common())
+        for place, words in more.items()
+    )
+    fewer = {place: words.total() for place, words in found.items() if words.total() < LEFT.get(place, 0)}
+    assert not fewer, f"well done: lower these numbers in LEFT of tests/test_plain_words.py (0: drop the line): {fewer}"
+
+
+def test_the_places_that_people_read_first_have_none():
+    assert not {"pages", "help", "report templates", "cli"} & set(LEFT)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("What is missing is told.", "told"),
+        ("the images\n    # that were looked\n    # at", "looked at"),
+        ("a class, of which\n    nothing is left", "of which"),
+        ("*Whatever* comes", "whatever"),
+    ],
+)
+def test_a_word_is_found_at_the_end_of_a_line_and_within_marks(text, word):
+    assert words_in([text]) == {word: 1}
+
+
+def test_names_in_code_are_no_prose():
+    assert not words_in(["see ``told`` and `asked`", ":func:`said`", "{told}", "untoldable, things_of, something"])
+
+
+def test_docstrings_and_comments_are_read_and_strings_are_not(tmp_path):
+    (tmp_path / "one.py").write_text(
+        '"""Told here."""\n\n# and asked\nx = "told"  # said\n\n\ndef told():\n    """Of\n    which."""\n',
+        encoding="utf-8",
+    )
+    assert words_in(prose_of(tmp_path / "one.py")) == {"told": 1, "asked": 1, "said": 1, "of which": 1}
+
+
+def test_generated_blocks_and_code_of_a_page_are_not_read(tmp_path):
+    (tmp_path / "page.md").write_text(
+        "<!-- a b:begin -->\ntold\n<!-- a b:end -->\n```\nasked\n```\nIt is said.\n", encoding="utf-8"
+    )
+    assert words_in([page_of(tmp_path / "page.md")]) == {"said": 1}
