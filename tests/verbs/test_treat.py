@@ -239,6 +239,13 @@ def test_the_plan_names_treatments_and_why_others_are_left_out(blind):
     names = [treatment.name for treatment in one.ladder]
     assert names.index("last_layer_retraining") < names.index("balanced_tuning"), "the cheaper first"
     assert "held out" in plan.notes[0]
+    few = snellen.treatment_plan(blind, garments()["train"], val=garments()["val"].limit(120), findings="worst_class")
+    assert few.notes[1] == (
+        "One of these 60 images is 1.7% of accuracy, more than a treatment may cost (1.0%): give more with --val, or "
+        "allow more with --max-loss."
+    )
+    many = snellen.treatment_plan(blind, garments()["train"], val=garments()["val"], findings="worst_class")
+    assert not any("One of these" in note for note in many.notes), "150 images"
     # What did not do is tried at last for longer, and of one treatment in two plans the longer is carried out.
     tuning, longer = one.ladder[names.index("balanced_tuning")], one.ladder[-1]
     assert longer.plan.epochs == 3 * tuning.plan.passes(480)

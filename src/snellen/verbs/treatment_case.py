@@ -103,6 +103,11 @@ class Case:
             _check_classes(part, subject.images, model)
         fitting, judging = _two_parts(validation)
         notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit scores and last layers."]
+        if 1 / len(judging) > max_loss:
+            notes.append(
+                f"One of these {len(judging)} images is {1 / len(judging):.1%} of accuracy, more than a treatment may "
+                f"cost ({max_loss:.1%}): give more with --val, or allow more with --max-loss."
+            )
         if copies and (val is not None or "tune" in subject.companions):
             notes.append(f"{copies} training images are also validation images, and were not trained on.")
         proving = ProvingImages.of(
