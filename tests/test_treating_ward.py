@@ -135,11 +135,15 @@ def test_cases_are_pooled_and_what_is_worse_or_undecided_and_as_dear_is_set_asid
     shown = script("treating_tables").pooled_table({"pooled": rows})
     assert "| worst class | `balanced_tuning` | 2 | -0.200 | -0.339 to -0.061 | better |" in shown
     assert "| worst class | `last_layer_retraining` | 1 | +0.200 | +0.100 to +0.300 | worse |" in shown
-    measured = {(row["kind"], row["treatment"]): treatments.BesidePlain(1, row["difference"], row["low"], row["high"])
+    measured = {(row["kind"], row["treatment"]): treatments.BesidePlain(3, row["difference"], row["low"], row["high"])
                 for row in rows}  # fmt: skip
     monkeypatch.setattr(treatments, "beside_plain", lambda: measured)
     assert treatments.set_aside("worst_class") == {"last_layer_retraining", "group_dro"}
     assert treatments.set_aside("slice") == {"balanced_tuning"}
+    few = {key: one._replace(cases=2) for key, one in measured.items()}
+    monkeypatch.setattr(treatments, "beside_plain", lambda: few)
+    assert not treatments.set_aside("slice"), "two cases are too few"
+    monkeypatch.setattr(treatments, "beside_plain", lambda: measured)
     names = [rung.name for rung in treatments.ladder("worst_class")]
     assert {"logit_adjustment", "plain_tuning", "balanced_tuning"} <= set(names)
     assert not {"last_layer_retraining", "group_dro"} & set(names)

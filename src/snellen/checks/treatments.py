@@ -46,6 +46,9 @@ IN_FOLDER, INTO = "snellen treat .", "--out treated"
 TRAINING_IMAGES = "TRAINING_IMAGES"
 
 
+#: Cases below which nothing is said of a treatment.
+ENOUGH = 3
+
 #: The treatment that every other fine-tuning must beat.
 PLAIN = "plain_tuning"
 
@@ -104,7 +107,7 @@ def set_aside(kind: str) -> frozenset[str]:
     found = set()
     for rung in _known(kind):
         measured = beside_plain().get((kind, rung.name))
-        if measured is None or measured.high < 0 or rung.name == PLAIN:
+        if measured is None or measured.cases < ENOUGH or measured.high < 0 or rung.name == PLAIN:
             continue
         if measured.low > 0 or rung.passes >= plain:
             found.add(rung.name)
