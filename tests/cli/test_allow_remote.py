@@ -116,6 +116,6 @@ def test_a_server_that_goes_away_says_how_to_go_on(run, photos, verb):
         code, _, err = run(*call)
         assert code == 2
         assert "does not recover" in flat(err)
-        assert "--out out" in flat(err) or "the same command goes on where this stopped" in flat(err)
+        assert "--out out" in flat(err) or "the same command resumes where this stopped" in flat(err)
         server.post = real
         assert run(*call)[0] == 0
