@@ -50,7 +50,7 @@ def test_ctrl_c_and_sigterm_end_the_workers_and_say_how_to_go_on(whole, tmp_path
     process.send_signal(number)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert f"stopped; {out} is incomplete, and the same command goes on where this stopped" in said
+    assert f"stopped; {out} is incomplete, and the same command resumes where this stopped" in said
     assert "Traceback" not in said
     assert len(workers) == 1
     assert not still_there(workers, 0)

@@ -2,7 +2,7 @@
 
 import inspect
 
-from snellen.cli.on_images import asking
+from snellen.cli.on_images import model_choice
 from snellen.cli.run_options import reading
 
 #: Loading is the business of load_classifier and load_images; how a result is shown that of the terminal.
@@ -16,7 +16,7 @@ _SPELLED = {"data": "images", "methods": "method", "model": "classifier", "colum
 def check_options(command, function, own=()):
     """Each option has the default of its parameter, and every parameter has an option."""
     options = dict(inspect.signature(command).parameters)
-    for name, group in (("asking", asking), ("reading", reading)):
+    for name, group in (("model_choice", model_choice), ("reading", reading)):
         if options.pop(name, None) is not None:
             options |= inspect.signature(group).parameters
     parameters = inspect.signature(function).parameters

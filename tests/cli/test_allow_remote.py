@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import snellen.cli
-from snellen.cli.on_images import asking
+from snellen.cli.on_images import model_choice
 from snellen.models.remote.permission import permitted
 from snellen.models.remote.sent_log import SENT
 from tests.models.classifiers.served.inference_server import inference_server, refusal
@@ -38,10 +38,10 @@ def flat(text: str) -> str:
 def test_every_command_that_loads_a_model_has_the_option():
     loading = [path.stem for path in FOLDER.glob("*.py") if "load_classifier(" in path.read_text(encoding="utf-8")]
     assert {"audit", "evaluate", "init", "on_images"} <= set(loading)
-    assert inspect.signature(asking).parameters["allow_remote"].default is None
+    assert inspect.signature(model_choice).parameters["allow_remote"].default is None
     for name in {*loading, "attack", "certify", "explain", "generate", "scan", "train"} - {"on_images"}:
         parameters = inspect.signature(getattr(importlib.import_module(f"snellen.cli.{name}"), name)).parameters
-        assert "asking" in parameters or parameters["allow_remote"].default is None, name
+        assert "model_choice" in parameters or parameters["allow_remote"].default is None, name
 
 
 @pytest.mark.parametrize("verb", [("audit",), ("attack", "square")])
@@ -116,6 +116,6 @@ def test_a_server_that_goes_away_says_how_to_go_on(run, photos, verb):
         code, _, err = run(*call)
         assert code == 2
         assert "does not recover" in flat(err)
-        assert "--out out" in flat(err) or "the same command goes on where this stopped" in flat(err)
+        assert "--out out" in flat(err) or "the same command resumes where this stopped" in flat(err)
         server.post = real
         assert run(*call)[0] == 0

@@ -155,7 +155,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch):
     monkeypatch.setattr(sys.modules["snellen.auditing.audit"], "audit", interrupted)
     code, _, err = run("audit", "bundled:fashion-cnn", photos, "--out", "here")
     assert code == 130
-    assert "here is incomplete, and the same command goes on where this stopped" in flat(err)
+    assert "here is incomplete, and the same command resumes where this stopped" in flat(err)
 
 
 def test_a_fault_of_ours_exits_with_70_and_a_traceback(run, photos, monkeypatch):
@@ -268,6 +268,6 @@ def test_images_without_labels_are_said_to_measure_nothing(run, photos, tmp_path
     code, out, _ = run("audit", "bundled:fashion-cnn", "flat")
     assert code == 0
     assert "Nothing could be measured: no usable image has a label." in flat(out)
-    assert "Nothing was found" not in out
+    assert "No significant problems found" not in out
     page = (tmp_path / "snellen-audit-1" / "report.html").read_text()
     assert "Nothing could be measured: no usable image has a label." in page

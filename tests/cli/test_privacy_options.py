@@ -73,7 +73,7 @@ def test_what_cannot_be_is_one_clear_message_and_writes_nothing(run, clinic, tmp
     assert code == 2
     assert message in flat(err)
     assert "Traceback" not in err
-    assert "goes on where this stopped" not in err, "nothing has begun"
+    assert "resumes where this stopped" not in err, "nothing has begun"
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -126,7 +126,7 @@ def test_a_full_disk_is_told_with_the_way_to_go_on(run, clinic, tmp_path, monkey
     folder = f"snellen-{command[0]}-1"
     begun = (tmp_path / folder).exists()  # an audit; a first shard that fails leaves nothing of the others
     assert begun == (command[0] == "audit")
-    assert (f"the same command with --out {folder} goes on where this stopped" in flat(err)) == begun
+    assert (f"the same command with --out {folder} resumes where this stopped" in flat(err)) == begun
     monkeypatch.setattr(Run, "write_shard", real)
     assert run(*command, "--out", folder)[0] == 0
     assert (tmp_path / folder / {"audit": "report.json"}.get(command[0], f"{command[0]}.json")).is_file()
@@ -172,4 +172,4 @@ def test_a_place_that_can_be_no_folder_is_told(run, clinic, place, message):
     assert code == 2
     assert message in flat(err)
     assert "Traceback" not in err
-    assert "goes on where this stopped" not in err
+    assert "resumes where this stopped" not in err

@@ -80,7 +80,7 @@ def test_ctrl_c_tells_how_to_go_on(run, denoiser, monkeypatch):
     monkeypatch.setattr(Perturbation, "scan", stopped)
     code, _, err = run("scan", "perturbation", DATA, "--limit", "3", "--denoiser", denoiser)
     assert code == 130
-    assert "the same command with --out snellen-scan-1 goes on where this stopped" in " ".join(err.split())
+    assert "the same command with --out snellen-scan-1 resumes where this stopped" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

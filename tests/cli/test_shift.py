@@ -193,7 +193,7 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, photos, monkeypatch, t
         patched.setattr(FolderPart, "add", interrupted)
         code, _, err = run("shift", "corruption", photos, LOST, "--kind", "contrast", "--out", "here")
     assert code == 130
-    assert "here is incomplete, and the same command goes on where this stopped" in flat(err)
+    assert "here is incomplete, and the same command resumes where this stopped" in flat(err)
     assert {path.name for path in (tmp_path / "here").iterdir()} == {"contrast", "unfinished"}
     assert run("shift", "corruption", photos, LOST, "--kind", "contrast", "--out", "here")[0] == 0
     assert not (tmp_path / "here" / "unfinished").exists()

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from snellen.cli.stopping import stopped_told
+from snellen.cli.stopping import show_how_to_resume
 from snellen.core.errors import InputError, UnreachableError, UnwritableError
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, UnreachableError, UnwritableError])
 @pytest.mark.parametrize("given", [True, False])
 def test_how_to_go_on(tmp_path, capsys, error, given):
-    with pytest.raises(error), stopped_told(tmp_path, tmp_path if given else None):
+    with pytest.raises(error), show_how_to_resume(tmp_path, tmp_path if given else None):
         raise error("why")
-    again = "the same command goes on" if given else f"the same command with --out {tmp_path} goes on"
+    again = "the same command resumes" if given else f"the same command with --out {tmp_path} resumes"
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == f"stopped; {tmp_path} is incomplete, and {again} where this stopped\n"
@@ -22,15 +22,15 @@ def test_how_to_go_on(tmp_path, capsys, error, given):
 def test_where_nothing_was_begun_there_is_nothing_to_go_on_with(tmp_path, capsys):
     folder = Path(tmp_path, "none")
     for error in (UnwritableError("full"), UnreachableError("away")):
-        with pytest.raises(type(error)), stopped_told(folder, None):
+        with pytest.raises(type(error)), show_how_to_resume(folder, None):
             raise error
     assert capsys.readouterr().err == ""
-    with pytest.raises(KeyboardInterrupt), stopped_told(folder, None):
+    with pytest.raises(KeyboardInterrupt), show_how_to_resume(folder, None):
         raise KeyboardInterrupt
     assert "stopped;" in capsys.readouterr().err
 
 
 def test_other_errors_pass_untold(tmp_path, capsys):
-    with pytest.raises(InputError), stopped_told(tmp_path, None):
+    with pytest.raises(InputError), show_how_to_resume(tmp_path, None):
         raise InputError("wrong")
     assert capsys.readouterr().err == ""

@@ -91,7 +91,7 @@ def test_figures_are_accuracies_under_each_attack() -> None:
         assert (figure.n, figure.low <= figure.value <= figure.high) == (60, True)
     plain, margin = (report.metrics[f"masking.linf.4.{name}.accuracy"].value for name in ("pgd", "pgd_margin"))
     assert margin < plain
-    assert any("does not make the model robust" in note for note in report.notes)
+    assert any("not that the model is robust" in note for note in report.notes)
 
 
 def test_a_share_is_drawn_by_ids() -> None:

@@ -87,7 +87,7 @@ def test_a_name_under_bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"kind": "denoiser"}, "holds a denoiser, not a classifier"),
         ({"architecture": {"name": "tiny", "depth": 3}}, "tiny cannot be built from"),
         ({"architecture": {"name": "tiny", "outputs": 5}}, r"head\.weight \(3, 3\) instead of \(5, 3\)"),
-        ({"class_names": ()}, "names of its 3 outputs"),
+        ({"class_names": ()}, "does not name its 3 outputs"),
         ({"preparation": {"sise": 3}}, "not a preparation"),
         ({"normalization": {"mean": [0.5, 0.5]}}, "not a normalization"),
         ({"normalization": {"sigma": 1}}, "not a normalization"),

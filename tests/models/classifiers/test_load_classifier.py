@@ -135,7 +135,7 @@ def test_another_number_of_class_names_is_refused_with_both_numbers(count: int) 
 
 
 def test_a_model_without_class_names_says_how_to_give_them() -> None:
-    with pytest.raises(InputError, match=r"names of its 4 outputs: pass .*--classes FILE"):
+    with pytest.raises(InputError, match=r"does not name its 4 outputs: pass .*--classes FILE"):
         load_classifier(linear(4), preparation=SIZE)
 
 

@@ -99,7 +99,7 @@ def test_the_number_of_classes_is_read_from_the_file(saved: dict[str, Path]) -> 
     classifier = load_classifier(f"timm:test_resnet@{saved['three']}", ["a", "b", "c"])
     assert classifier.class_names == ("a", "b", "c")
     assert classifier(torch.rand(1, 3, 160, 160)).shape == (1, 3)
-    with pytest.raises(InputError, match=r"names of its 3 outputs.*--classes"):
+    with pytest.raises(InputError, match=r"does not name its 3 outputs.*--classes"):
         load_classifier(f"timm:test_resnet@{saved['three']}")
     with pytest.raises(InputError, match=r"3 outputs, but 2 class names came"):
         load_classifier(f"timm:test_resnet@{saved['three']}", ["a", "b"])
@@ -118,7 +118,7 @@ def test_a_thousand_classes_alone_do_not_make_imagenet(monkeypatch: pytest.Monke
     network = timm.create_model("test_resnet")
     network.pretrained_cfg["tag"] = "untrained"
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained: network)
-    with pytest.raises(InputError, match="names of its 1000 outputs"):
+    with pytest.raises(InputError, match="does not name its 1000 outputs"):
         load_classifier("timm:test_resnet")
 
 

@@ -81,7 +81,7 @@ def test_what_a_file_for_imagenet_brings(mobilenet: Path, photos: dict[str, Imag
 def test_the_number_of_classes_is_read_from_the_file(shufflenet: Path) -> None:
     reference = f"torchvision:shufflenet_v2_x0_5@{shufflenet}"
     assert load_classifier(reference, ["a", "b", "c"])(torch.rand(1, 3, 224, 224)).shape == (1, 3)
-    with pytest.raises(InputError, match=r"names of its 3 outputs.*--classes"):
+    with pytest.raises(InputError, match=r"does not name its 3 outputs.*--classes"):
         load_classifier(reference)
 
 

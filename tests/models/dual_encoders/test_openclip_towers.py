@@ -211,7 +211,7 @@ def test_an_architecture_by_name_and_its_weights(tmp_path: Path, texts: list[str
     assert torch.allclose(tower.encode_texts(texts), expected, atol=1e-5)
     assert tower.notes == (
         "activation: quick_gelu",
-        "preparation: open_clip's default, because a file of weights tells none",
+        "preparation: open_clip's default, because a file of weights holds none",
     )
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     with pytest.raises(InputError, match=r"read from \.safetensors files only"):

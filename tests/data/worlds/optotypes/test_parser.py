@@ -105,7 +105,7 @@ def test_definite_objects_are_those_told_of():
         ("nothing and a star", "says that there is nothing, and describes an object"),
         ("a star and a star. The star is above the star.", "'the star' may be any of 2 objects"),
         ("a star. The star is above the star.", "cannot be above itself"),
-        ("a star above a ring. The star is left of the ring.", "said to be above and left of"),
+        ("a star above a ring. The star is left of the ring.", "both above and left of"),
         ("a star. The third object is above the star", "'third object' was not mentioned before; there are 1"),
         ('with the word "NO!"', "lettering"),
         ('with the word ""', "quoted text is empty"),
