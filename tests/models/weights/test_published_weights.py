@@ -64,7 +64,7 @@ def test_an_address_beside_the_hub_needs_permission_of_its_own(monkeypatch: pyte
         config = timm.get_pretrained_cfg("test_resnet")
         elsewhere = type(config)(**{**config.__dict__, "hf_hub_id": None, "url": "https://weights.example/a/net.pth"})
         monkeypatch.setattr(timm, "get_pretrained_cfg", lambda _name: elsewhere)
-        with pytest.raises(InputError, match=r"weights\.example is not asked"):
+        with pytest.raises(InputError, match=r"weights\.example is not contacted"):
             load_classifier("timm:test_resnet", allow_remote=[HUB])
         assert not asked
 
@@ -73,7 +73,7 @@ def test_a_mirror_is_the_host_that_needs_permission(monkeypatch: pytest.MonkeyPa
     with asked_hosts() as asked:
         monkeypatch.setattr(constants, "ENDPOINT", "https://Mirror.example/hf")
         assert hub_host() == "mirror.example"
-        with pytest.raises(InputError, match=r"mirror\.example is not asked"):
+        with pytest.raises(InputError, match=r"mirror\.example is not contacted"):
             load_classifier("timm:test_resnet", allow_remote=[HUB])
         assert not asked
 
