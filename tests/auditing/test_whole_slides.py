@@ -79,7 +79,7 @@ def test_from_files_to_a_report(folder: Path, tmp_path: Path) -> None:
     rejected = json.loads((tmp_path / "run" / "rejected.json").read_text())
     told = json.dumps(rejected)
     assert len(rejected) == 2
-    assert "test/normal/bare.tif has no tile of which 50% is tissue" in told
+    assert "test/normal/bare.tif has no tile with 50% tissue" in told
     assert "test/tumor/cut.tif is no slide that OpenSlide reads" in told
     assert report.metrics["bags.accuracy"].n == WORLD.count
     assert report.metrics["clean.accuracy"].n == len(test) - 2

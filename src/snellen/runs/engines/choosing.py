@@ -130,7 +130,7 @@ def choose_engine(
     """Make an engine from its name.
 
     >>> choose_engine("in_process", threads=1)
-    Chosen(engine=None, threads=1, processes=1)
+    Chosen(engine=None, threads=1, processes=1, why='')
 
     Args:
         engine: one of :data:`ENGINES`, or an engine.

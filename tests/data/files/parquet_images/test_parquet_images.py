@@ -329,7 +329,7 @@ def test_rows_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_said_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "MAX_BYTES", 100)
     path = write_parquet(tmp_path / "a.parquet", [png()] * 50, caption=[f"caption {number}" for number in range(50)])
-    with pytest.raises(InputError, match="what is said about the images unpacks to more than 100 bytes"):
+    with pytest.raises(InputError, match="what stands beside the images unpacks to more than 100 bytes"):
         load_images(path)
 
 

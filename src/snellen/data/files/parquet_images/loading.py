@@ -244,7 +244,7 @@ class _Index:
     def _said(self, stream: BinaryIO, metadata: pq.FileMetaData, layout: Layout, what: str) -> dict[str, list[object]]:
         """Values of the columns that are known, by name; the images are not among them."""
         wanted = [*layout.known, *([layout.label] if layout.label else [])]
-        table = read_columns(stream, wanted, MAX_BYTES - self.bytes_read, f"{what}: columns of the images")
+        table = read_columns(stream, wanted, MAX_BYTES - self.bytes_read, f"{what}: what stands beside the images")
         self.bytes_read += table.nbytes
         if wanted and len(table) != metadata.num_rows:
             raise RejectedImageError(f"damaged: it holds {len(table)} rows of {metadata.num_rows}")
