@@ -46,7 +46,7 @@ IN_FOLDER, INTO = "snellen treat .", "--out treated"
 TRAINING_IMAGES = "TRAINING_IMAGES"
 
 
-#: Cases below which nothing is said of a treatment.
+#: Fewer cases set no treatment aside.
 ENOUGH = 3
 
 #: The treatment that every other fine-tuning must beat.
