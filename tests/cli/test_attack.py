@@ -188,7 +188,10 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(run, clothes, monkeypatch, 
         patched.setattr(attack_shards, "attacked_rows", interrupted)
         code, _, err = run(*asked)
     assert code == 130
-    assert "snellen-attack-1 is incomplete, and the same command with --out snellen-attack-1 resumes where this stopped" in flat(err)
+    assert (
+        "snellen-attack-1 is incomplete, and the same command with --out snellen-attack-1 resumes where this stopped"
+        in flat(err)
+    )
     assert {path.name for path in (tmp_path / "snellen-attack-1").iterdir()} == {"unfinished"}
     assert run(*asked, "--out", "snellen-attack-1")[0] == 0
     assert run(*asked, "--out", "whole")[0] == 0
