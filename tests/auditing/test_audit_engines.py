@@ -269,7 +269,7 @@ def test_two_cores_are_used_without_being_asked_for_and_change_nothing(given, wh
     assert content(tmp_path / "run") == content(whole)
     assert engine_of(tmp_path / "run").startswith("2 processes of this machine: they divide about")
     plan = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert (plan["threads"], plan["shards"]) == (1, {"audit": 8, "train": 5})
+    assert (plan["threads"], plan["shards"]) == (1, {"audit": 13, "train": 5})
     assert torch.get_num_threads() == 2
 
 

@@ -17,8 +17,9 @@ from snellen.runs.engines.engine import Engine, Numbered
 from snellen.runs.engines.machine import used_memory
 from snellen.runs.engines.pass_cost import pass_cost
 
-#: Shards for each process: the last to end then keeps the others waiting for a small part of the time.
-SHARDS_EACH = 4
+#: Shards for each process: the last to end then keeps the others waiting for a small part of the time, and the first
+#: ones soon show an accuracy.
+SHARDS_EACH = 8
 
 
 class WorkersFailedError(WorkerError):
