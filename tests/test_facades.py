@@ -29,7 +29,9 @@ def test_a_facade_offers_every_method_of_its_area_by_its_class(area):
 def test_a_facade_tells_type_checkers_the_same_names(area):
     text = package.text(f"{area}.py")
     assert len(text.splitlines()) <= MOST_LINES
-    for entry in index.methods(area).values():
+    written = [entry for entry in index.methods(area).values() if entry.registered is None]
+    assert written
+    for entry in written:  # what examples register in this process stands in no file
         module, _, name = entry.target.partition(":")
         assert f"    from {module} import {name} as {name}\n" in text
 
