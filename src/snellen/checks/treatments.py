@@ -100,8 +100,8 @@ def ladder(kind: str) -> tuple[Rung, ...]:
 def set_aside(kind: str) -> frozenset[str]:
     """Treatments of a kind that were no better than plain fine-tuning where both were measured, and are no cheaper.
 
-    Those that were significantly worse, and those without a significant change that cost as much. One that was not
-    measured is not set aside.
+    Those that were significantly worse, and those without a significant difference that cost as much. Fewer than
+    :data:`ENOUGH` cases set none aside.
     """
     plain = next(rung.passes for rung, _ in _treatments() if rung.name == PLAIN)
     found = set()
