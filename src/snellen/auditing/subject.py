@@ -146,6 +146,8 @@ def _recorded(folder: Path) -> Inputs | None:
         return Inputs.model_validate(INPUTS.read(json.loads(file.read_bytes()), file))
     except FileNotFoundError:
         return None
+    except SnellenError:  # of a newer version
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error}); name classifier and images") from error
 
@@ -159,6 +161,8 @@ def _classifier(recorded: Inputs | None, folder: Path) -> Classifier:
     # The writer of a folder cannot allow other machines: its reader allows them.
     try:
         return load_classifier_again({**recorded.classifier, "allow_remote": []})
+    except SnellenError:  # which says itself what is missing, or not allowed
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the classifier of {folder / INPUTS.file} is not described as one: {error!r}") from error
 
