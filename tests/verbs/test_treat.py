@@ -104,7 +104,10 @@ def test_what_was_opened_by_references_is_opened_again_from_the_folder(tmp_path,
         (lambda value: value["images"].update(rows=3), "valid string"),
         (lambda value: value["images"].update(table="AAAA"), "audited images of .* cannot be opened again"),
         (lambda value: value["classifier"].pop("ref"), "is not described as one"),
-        (lambda value: value["classifier"].update(folder="/nowhere"), "^/nowhere, the folder from which .* is not there"),
+        (
+            lambda value: value["classifier"].update(folder="/nowhere"),
+            "^/nowhere, the folder from which .* is not there",
+        ),
         (lambda value: value.update(classifier=[]), "name classifier and images"),
     ],
 )
