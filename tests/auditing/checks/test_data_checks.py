@@ -117,12 +117,17 @@ def test_a_table_without_copies_or_leaks_is_audited_in_place_of_the_folder(
     assert abs(number - left) <= 4, "near ones beside those that were planted"
 
 
-def test_leaks_between_training_tuning_and_audited_images(classifier, thumbnails) -> None:
+def test_leaks_between_training_tuning_and_audited_images(classifier, thumbnails, tmp_path) -> None:
     pixels, labels = thumbnails
     train = image_set(pixels[:100], labels[:100])
     tune = image_set(pixels[80:200], labels[80:200])
     test = image_set(pixels[199:400], labels[199:400], split=["tune"] * 50 + ["test"] * 151)
-    report = audit(classifier, test, checks=["leakage"], train=train, tune=tune)
+    report = audit(classifier, test, checks=["leakage"], train=train, tune=tune, out=tmp_path / "run")
+    listed = json.loads((tmp_path / "run" / "lists" / "leakage.json").read_text())
+    ours = {row["id"] for row in listed if row["sets"] != "training in tuning"}
+    left = (tmp_path / "run" / "lists" / "unleaked_images.csv").read_text().splitlines()
+    assert {line.split(",")[0] for line in left[1:]} == {*test.ids} - ours, "ids of tuning images are no ids of ours"
+    assert {row["id"] for row in listed} > ours
     leaks = found(report, "leakage")
     exact = {subject for subject in leaks if subject.startswith("exact")}
     assert exact == {"exact, training in tuning", "exact, tuning"}
