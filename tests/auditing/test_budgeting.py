@@ -26,6 +26,11 @@ RATES = Rates(each=0.01, forward=0.005)
 COSTS = {"clean": 0.0, "corruption": 100.0, "adversarial": 20.0, "duplicates": 0.1}
 
 
+def chosen(images, costs, *others, **options):
+    """``choose`` with checks that take the same passes for each image, however many there are."""
+    return choose(images, {name: lambda _, cost=cost: cost for name, cost in costs.items()}, *others, **options)
+
+
 # -- what fits --------------------------------------------------------------------------------------------------------
 
 
@@ -34,7 +39,7 @@ def seconds_for(images, costs, rates=RATES):
 
 
 def test_all_of_it_when_there_is_time():
-    choice = choose(3000, COSTS, RATES, seconds=seconds_for(3000, COSTS) + 0.01)
+    choice = chosen(3000, COSTS, RATES, seconds=seconds_for(3000, COSTS) + 0.01)
     assert (choice.images, choice.left_out) == (3000, {})
     assert choice.estimated == pytest.approx(seconds_for(3000, COSTS), abs=0.06)
     assert choice.notes() == ["Budget of 30.7 min: all 3,000 images."]
@@ -42,13 +47,13 @@ def test_all_of_it_when_there_is_time():
 
 def test_fewer_images_come_first_down_to_the_floor():
     for images in (2999, 1500, FLOOR):
-        choice = choose(3000, COSTS, RATES, seconds=seconds_for(images, COSTS) + 0.01)
+        choice = chosen(3000, COSTS, RATES, seconds=seconds_for(images, COSTS) + 0.01)
         assert (choice.images, choice.left_out) == (images, {})
 
 
 def test_then_the_dearest_check_leaves_and_images_come_back():
     seconds = seconds_for(FLOOR, COSTS) - 0.1
-    choice = choose(30_000, COSTS, RATES, seconds=seconds)
+    choice = chosen(30_000, COSTS, RATES, seconds=seconds)
     assert list(choice.left_out) == ["corruption"]
     rest = {name: cost for name, cost in COSTS.items() if name != "corruption"}
     assert seconds_for(choice.images, rest) <= seconds < seconds_for(choice.images + 1, rest)
@@ -62,51 +67,60 @@ def test_then_the_dearest_check_leaves_and_images_come_back():
 
 
 def test_below_the_floor_only_when_nothing_is_left_that_costs_anything():
-    choice = choose(3000, COSTS, RATES, seconds=seconds_for(FLOOR, {}) - 1)
+    choice = chosen(3000, COSTS, RATES, seconds=seconds_for(FLOOR, {}) - 1)
     assert list(choice.left_out) == ["corruption", "adversarial", "duplicates"], "dearest first; clean never"
     assert LEAST < choice.images < FLOOR
 
 
 def test_too_little_for_clean_scores_is_an_error_that_says_how_much_is_needed():
     needed = seconds_for(LEAST, {})
-    assert choose(3000, COSTS, RATES, seconds=needed + 0.001).images == LEAST
+    assert chosen(3000, COSTS, RATES, seconds=needed + 0.001).images == LEAST
     with pytest.raises(InputError, match=r"the budget of 2.6 s is too small: .* 100 images alone .* about 2.7 s"):
-        choose(3000, COSTS, RATES, seconds=needed - 0.06)
+        chosen(3000, COSTS, RATES, seconds=needed - 0.06)
     with pytest.raises(InputError, match="too small"):
-        choose(3000, COSTS, RATES, seconds=100, spent=99)
+        chosen(3000, COSTS, RATES, seconds=100, spent=99)
 
 
 def test_sets_below_the_floor_stay_whole_until_checks_have_left():
-    choice = choose(300, COSTS, RATES, seconds=seconds_for(300, {"adversarial": 20, "duplicates": 0.1}))
+    choice = chosen(300, COSTS, RATES, seconds=seconds_for(300, {"adversarial": 20, "duplicates": 0.1}))
     assert (choice.images, list(choice.left_out)) == (300, ["corruption"])
-    tiny = choose(20, {"clean": 0}, RATES, seconds=seconds_for(20, {}) + 0.001)
+    tiny = chosen(20, {"clean": 0}, RATES, seconds=seconds_for(20, {}) + 0.001)
     assert tiny.images == 20
 
 
 def test_a_bag_that_is_larger_than_the_floor_is_the_floor():
     seconds = seconds_for(1200, {"adversarial": 20}) + 0.01
-    assert choose(5000, {"adversarial": 20}, RATES, seconds=seconds, smallest=1200).images == 1200
-    assert choose(5000, {"adversarial": 20}, RATES, seconds=seconds, smallest=1201).left_out
+    assert chosen(5000, {"adversarial": 20}, RATES, seconds=seconds, smallest=1200).images == 1200
+    assert chosen(5000, {"adversarial": 20}, RATES, seconds=seconds, smallest=1201).left_out
     with pytest.raises(InputError, match="1,500 images alone"):
-        choose(5000, {"adversarial": 20}, RATES, seconds=seconds_for(1400, {}), smallest=1500)
+        chosen(5000, {"adversarial": 20}, RATES, seconds=seconds_for(1400, {}), smallest=1500)
+
+
+def test_a_check_that_measures_a_sample_leaves_room_for_more_images():
+    sampled = {"corruption": lambda count: 100 * min(1.0, 1000 / count)}
+    needed = OVERHEAD + 20_000 * (OVERHEAD_EACH + RATES.each) + RATES.forward * 100 * 1000
+    found = choose(50_000, sampled, RATES, seconds=needed + 0.001)
+    assert (found.images, found.left_out) == (20_000, {})
+    assert found.estimated == pytest.approx(needed, abs=0.06)
+    assert chosen(50_000, {"corruption": 100}, RATES, seconds=needed).images < 2_000
 
 
 def test_processes_share_the_work():
-    one, two = (choose(9000, COSTS, RATES, seconds=1200, processes=processes).images for processes in (1, 2))
+    one, two = (chosen(9000, COSTS, RATES, seconds=1200, processes=processes).images for processes in (1, 2))
     assert 1.9 < two / one < 2.0
 
 
 def test_training_images_take_their_share_and_no_more():
-    all_of_them = choose(5000, {}, RATES, seconds=1000, companions={"train": 20_000, "tune": 500})
+    all_of_them = chosen(5000, {}, RATES, seconds=1000, companions={"train": 20_000, "tune": 500})
     assert all_of_them.companions == {}
-    choice = choose(5000, {}, RATES, seconds=200, companions={"train": 20_000, "tune": 500})
+    choice = chosen(5000, {}, RATES, seconds=200, companions={"train": 20_000, "tune": 500})
     beside = choice.companions["train"] + 500
     assert choice.companions.keys() == {"train"}
     assert 0.15 < beside * (RATES.each + OVERHEAD_EACH) / 200 < 0.34
     assert choice.images == 5000
     assert "at most 2,756 train images" in choice.notes()[0]
-    assert choose(5000, {}, RATES, seconds=60, companions={"train": 20_000}).companions == {"train": 1625}
-    assert choose(5000, {}, RATES, seconds=30, companions={"train": 20_000}).companions == {"train": FLOOR}
+    assert chosen(5000, {}, RATES, seconds=60, companions={"train": 20_000}).companions == {"train": 1625}
+    assert chosen(5000, {}, RATES, seconds=30, companions={"train": 20_000}).companions == {"train": FLOOR}
 
 
 @given(
@@ -120,7 +134,7 @@ def test_training_images_take_their_share_and_no_more():
 def test_what_is_chosen_fits_and_nothing_more_would(images, costs, each, forward, seconds, companions):
     named, rates = {f"check {place}": cost for place, cost in enumerate(costs)}, Rates(each=each, forward=forward)
     try:
-        choice = choose(images, named, rates, seconds=seconds, companions=companions)
+        choice = chosen(images, named, rates, seconds=seconds, companions=companions)
     except InputError:
         assume(False)
     beside = sum({**companions, **choice.companions}.values()) * (OVERHEAD_EACH + each)
@@ -290,7 +304,7 @@ def test_a_run_that_goes_on_keeps_its_choice_whatever_the_clock_says(low_floor, 
 
 
 def test_a_choice_that_was_read_back_says_the_same():
-    choice = choose(3000, COSTS, RATES, seconds=60, companions={"tune": 5000, "train": 5000})
+    choice = chosen(3000, COSTS, RATES, seconds=60, companions={"tune": 5000, "train": 5000})
     assert len(choice.left_out) > 1
     assert len(choice.companions) > 1
     again = Choice.model_validate_json(canonical_json(choice.model_dump(mode="json")))

@@ -89,7 +89,8 @@ def audit(
         out: run directory. An unfinished or finished run of the same plan in it is taken up, another plan is an error.
             A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
         effort: which checks run: ``quick``, those that ask the model nothing beyond the clean images; ``standard``, all
-            that run by default; ``full``, all that exist, the scan for a backdoor among them. None is ``standard``.
+            that run by default; ``full``, all that exist, the scan for a backdoor among them, each on all images (of
+            many, the others measure corruptions and attacks on a sample). None is ``standard``.
         checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects,
             instead of an effort. Names that all begin with + or - change the effort's: ``"+backdoor,-slices"``. None:
             those of the effort. ``clean`` always runs.
@@ -166,7 +167,17 @@ def audit(
         audited = given_images(images, labels, columns)
         model = given_classifier(classifier, audited, class_names)
     chosen = chosen_checks(checks, effort, able)
-    asked = ResolvedAudit.of(model, audited, given, chosen, threats, privacy=privacy, limit=limit, seed=seed)
+    asked = ResolvedAudit.of(
+        model,
+        audited,
+        given,
+        chosen,
+        threats,
+        privacy=privacy,
+        limit=limit,
+        seed=seed,
+        bounded=effort != "full",
+    )
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"

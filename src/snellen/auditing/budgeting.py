@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -129,7 +130,7 @@ def fitted(
     rates = measure_rates(classifier, images, keep, batch_size=batch_size, workers=workers, seed=seed, seconds=seconds)
     return choose(
         len(images),
-        {check.name: check.cost() for check in checks},
+        {check.name: _passes(check) for check in checks},
         rates,
         seconds=seconds,
         spent=time.perf_counter() - started,
@@ -184,7 +185,7 @@ def measure_rates(
 
 def choose(
     images: int,
-    costs: Mapping[str, float],
+    costs: Mapping[str, Callable[[int], float]],
     rates: Rates,
     *,
     seconds: float,
@@ -196,13 +197,14 @@ def choose(
     """Images and checks that fit.
 
     >>> rates = Rates(each=0.01, forward=0.005)
-    >>> chosen = choose(5000, {"clean": 0, "corruption": 100, "adversarial": 20}, rates, seconds=300)
+    >>> costs = {"clean": lambda n: 0, "corruption": lambda n: 100, "adversarial": lambda n: 20}
+    >>> chosen = choose(5000, costs, rates, seconds=300)
     >>> chosen.images, list(chosen.left_out)
     (2665, ['corruption'])
 
     Args:
         images: how many there are.
-        costs: passes for each image, by check.
+        costs: passes for each image where so many are audited, by check; more images never take less in all.
         rates: measured.
         seconds: the budget.
         spent: seconds of it that are gone.
@@ -217,17 +219,21 @@ def choose(
     room = seconds - spent - OVERHEAD
     beside = _companions(companions or {}, each, room)
     room -= each * sum(beside.values())
-    kept = {name: cost for name, cost in costs.items() if cost > 0}
+    kept = {name: cost for name, cost in costs.items() if cost(images) > 0}
     floor, least = min(max(FLOOR, smallest), images), min(max(LEAST, smallest), images)
 
+    def needed_by(count: int) -> float:
+        return count * (each + forward * sum(cost(count) for cost in kept.values()))
+
     def fitting() -> int:
-        return max(math.floor(room / (each + forward * sum(kept.values()))), 0)
+        """The most images, of those there are, that fit."""
+        return bisect_right(range(1, images + 1), room, key=needed_by)
 
     left: dict[str, float] = {}
     while kept and fitting() < floor:
-        dearest = max(kept, key=lambda name: kept[name])
-        left[dearest] = kept.pop(dearest)
-    count = min(fitting(), images)
+        dearest = max(kept, key=lambda name: kept[name](floor))
+        left[dearest] = kept.pop(dearest)(floor)
+    count = fitting()
     if count < least:
         needed = seconds - room + each * least
         raise InputError(
@@ -244,7 +250,7 @@ def choose(
             f"{time_words(cost * forward * floor)} for {floor:,} images"
             for name, cost in left.items()
         },
-        estimated=round(seconds - room + count * (each + forward * sum(kept.values())), 1),
+        estimated=round(seconds - room + needed_by(count), 1),
     )
 
 
@@ -254,6 +260,10 @@ def _companions(given: Mapping[Companion, int], each: float, room: float) -> dic
         return dict(given)
     fitting = max(math.floor(COMPANION_SHARE * room / each / len(given)), FLOOR)
     return {name: min(count, fitting) for name, count in given.items()}
+
+
+def _passes(check: Check) -> Callable[[int], float]:
+    return lambda images: check.sized(images).cost()
 
 
 def _mean(values: list[float]) -> float:

@@ -61,8 +61,11 @@ class ResolvedAudit:
         privacy: Privacy,
         limit: int | None,
         seed: int,
+        bounded: bool = True,
     ) -> ResolvedAudit:
         """Resolve the arguments of :func:`~snellen.auditing.audit.audit`.
+
+        ``bounded`` says whether checks may measure a sample of many images.
 
         Raises:
             InputError: there are no images, labels do not fit, a check is unknown, or ``clean`` cannot run.
@@ -74,7 +77,10 @@ class ResolvedAudit:
         drawn = _aligned(drawn, classifier)
         companions = _companions(given, classifier, seed)
         wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
-        chosen = [privacy.check(check.resolved(classifier)) for check in resolve_checks(checks, threats)]
+        chosen = [
+            privacy.check((check if bounded else check.unbounded()).resolved(classifier))
+            for check in resolve_checks(checks, threats)
+        ]
         skipped = {check.name: check.missing(classifier, drawn, frozenset(companions)) for check in chosen}
         if skipped["clean"] is not None:
             raise InputError(
@@ -178,8 +184,9 @@ class ResolvedAudit:
 
     @property
     def checks_by_set(self) -> dict[str, Sequence[Check]]:
-        """Checks that measure something of their own, by set."""
-        return {"audit": [check for check in self.running if check.measures], **dict.fromkeys(self.companions, ())}
+        """Checks that measure something of their own, by set, with the share of the images that they measure."""
+        own = [check.sized(len(self.images)) for check in self.running if check.measures]
+        return {"audit": own, **dict.fromkeys(self.companions, ())}
 
 
 def _companions(

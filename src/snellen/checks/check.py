@@ -196,6 +196,14 @@ class Check(BaseModel, ABC):
         """The same check with everything filled in that the classifier decides, as the plan of the run holds it."""
         return self
 
+    def sized(self, images: int) -> Check:
+        """The same check as it measures so many images; see :class:`~snellen.checks.sampled.Sampled`."""
+        return self
+
+    def unbounded(self) -> Check:
+        """The same check without a bound on the images that it measures."""
+        return self
+
     def figure_names(self) -> frozenset[str] | None:
         """Every dotted name of a figure that the check may give; None where only their first part is known."""
         return None

@@ -11,10 +11,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from snellen.auditing.threat import Threat, check_distinct, parse_threat
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading
 from snellen.checks.eye_chart import Column, chance_level, column, retained
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
+from snellen.checks.sampled import Sampled
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified
 from snellen.core.errors import ModelError
@@ -36,8 +37,11 @@ LAST_LINE = 5.0
 AnyThreat = Annotated[Threat, BeforeValidator(parse_threat)]
 
 
-class Adversarial(Check):
-    """FGSM, then PGD on the images that are still right; each image counts as broken if either breaks it."""
+class Adversarial(Sampled):
+    """FGSM, then PGD on the images that are still right; each image counts as broken if either breaks it.
+
+    Undeclared threats carry no harm, so that of many images a sample says enough; under declared ones all are attacked.
+    """
 
     name: ClassVar[str] = "adversarial"
     summary: ClassVar[str] = "accuracy under FGSM and PGD, L-infinity and L2"
@@ -52,6 +56,9 @@ class Adversarial(Check):
     steps: int = Field(20, ge=1, description="PGD steps")
     restarts: int = Field(1, ge=1, description="PGD restarts")
     examples: int = Field(5, ge=0, description="pictures for each finding")
+    most: int | None = Field(
+        500, ge=1, description="images that are attacked at most, on average; none, or with declared threats: no bound"
+    )
 
     @model_validator(mode="after")
     def _once_each(self) -> Adversarial:
@@ -80,7 +87,11 @@ class Adversarial(Check):
 
         Measured 0.57 for the bundled fashion CNN, 0.06 for EfficientNet-Lite0, where every image breaks at once.
         """
-        return 0.6 * len(self.tried) * (4 + self.restarts * 3 * self.steps)
+        return 0.6 * self.share * len(self.tried) * (4 + self.restarts * 3 * self.steps)
+
+    def sized(self, images: int) -> Adversarial:
+        """See :meth:`Sampled.sized`; with declared threats as it is."""
+        return self if self.declared else super().sized(images)
 
     def attacks(self, threat: Threat) -> dict[Literal["fgsm", "pgd"], FGSM | PGD]:
         """The attacks under one threat, cheap first."""
@@ -89,11 +100,13 @@ class Adversarial(Check):
             "pgd": PGD(norm=threat.norm, epsilon=threat.epsilon, steps=self.steps, restarts=self.restarts),
         }
 
-    def measure(self, batch: Batch) -> Evidence:
+    def measure(self, batch: Batch) -> Evidence | None:
         """For each threat, rows for each attack and for the worst of them."""
-        parts: list[Evidence] = []
+        drawn, parts = self.sample(batch), list[Evidence]()
+        if drawn is None:
+            return None
         for threat in self.tried:
-            parts += self._under(threat, batch)
+            parts += self._under(threat, drawn)
         return Evidence.merge(parts)
 
     def _under(self, threat: Threat, batch: Batch) -> list[Evidence]:
@@ -176,7 +189,8 @@ class Adversarial(Check):
             elif (images.correct[known] & ~right).any():
                 findings.append(self._fragility(threat, reading, known, right, None, None))
         findings += self._useless_gradients(reading.evidence)
-        return Conclusion(metrics=metrics, hypotheses=hypotheses, findings=findings, columns=columns)
+        notes = self.sampling_notes(reading)
+        return Conclusion(metrics=metrics, hypotheses=hypotheses, findings=findings, columns=columns, notes=notes)
 
     def _hypothesis(self, threat: Threat, reading: Reading, known: np.ndarray, right: np.ndarray) -> Hypothesis:
         """That a declared threat costs no accuracy."""

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.swapped_backgrounds import Lenders, Swapped, swapped
-from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Companion, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel, keep_picture
 from snellen.checks.per_image import PerImage
+from snellen.checks.sampled import Sampled
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
@@ -28,7 +29,7 @@ from snellen.models.segmenters.object_masks import ObjectMasks, fitting_segmente
 PICTURED, NAMED = 40, 5
 
 
-class Background(Check):
+class Background(Sampled):
     """Right decisions that are lost before backgrounds of images of other classes, beside those lost before their own.
 
     Both are put together in the same way, so that seams and filled holes cost the same. Images that are wrong as they
@@ -48,6 +49,7 @@ class Background(Check):
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
     share: float = Field(0.25, gt=0, le=1, description="share of the images that are composited, drawn by their ids")
+    most: int | None = Field(500, ge=1, description="images that are composited at most, on average; none: no bound")
     swaps: int = Field(4, ge=1, description="other images' backgrounds behind each object")
     evaluations: int = Field(
         64, ge=0, description="passes for each image that ask where the evidence lies; 0 leaves that out"
@@ -81,7 +83,7 @@ class Background(Check):
         """Two hypotheses: other backgrounds cost no right decisions, and decisions follow none of them."""
         known, rng = reading.images, reading.rng.child(self.name)
         drawn = rng.for_examples(known.ids).uniform("share", ()).numpy()
-        rows = np.flatnonzero(known.labelled & (drawn < self.share))
+        rows = np.flatnonzero(known.labelled & (drawn < self.sized(len(known)).share))
         if reading.audited is None or not len(rows):
             return Conclusion(notes=["Background: of so few images none was drawn; raise background.share."])
         device, asked = reading.classifier.device, self.segmenter

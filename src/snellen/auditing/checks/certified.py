@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading
 from snellen.checks.panels import Line, Panel, Point
+from snellen.checks.sampled import Sampled
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
@@ -24,7 +25,7 @@ from snellen.metrics.clustered import clustered_mean, clustered_share
 POINTS = 8
 
 
-class Certified(Check):
+class Certified(Sampled):
     """Certified accuracy of the vote under noise, on a share of the images; the noise is that of the training."""
 
     name: ClassVar[str] = "certified"
@@ -32,6 +33,7 @@ class Certified(Check):
     needs: ClassVar = frozenset({"labels", "layers"})
 
     share: float = Field(0.1, gt=0, le=1, description="share of the images that are certified, drawn by their ids")
+    most: int | None = Field(500, ge=1, description="images that are certified at most, on average; none: no bound")
     samples: int = Field(1000, ge=1, description="noisy samples of each network that bound the vote")
     selection: int = Field(100, ge=1, description="noisy samples of each network that choose the class")
     alpha: float = Field(0.001, gt=0, lt=1, description="probability that the certificate of an image is wrong")
@@ -59,11 +61,9 @@ class Certified(Check):
 
     def measure(self, batch: Batch) -> Evidence | None:
         """Certificates of a share of the labelled images; those that cannot be certified in this way are skipped."""
-        drawn = batch.rng.child(self.name).uniform("share", ())
-        chosen = ((batch.labels >= 0) & (drawn.to(batch.labels.device) < self.share)).nonzero().flatten()
-        if not len(chosen):
+        part, method = self.sample(batch, labelled=True), self.method(batch.classifier)
+        if part is None:
             return None
-        part, method = batch.take(chosen), self.method(batch.classifier)
         reasons = method.unusable(part.classifier, part.images)
         refused = [row for row, reason in enumerate(reasons) if reason is not None]
         usable = torch.tensor([row for row, reason in enumerate(reasons) if reason is None], dtype=torch.int64)

@@ -11,10 +11,11 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
 from snellen.auditing.checks.corruption_reference import check_conditions, find_reference
-from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Conclusion, Measured, Reading
 from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, PerImage, confident_mistakes
+from snellen.checks.sampled import Sampled
 from snellen.checks.strengths import (
     Lost,
     accuracy_at,
@@ -41,7 +42,7 @@ from snellen.metrics.sweep import Transformation, measure, setting_name
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
 
 
-class CommonCorruptions(Check):
+class CommonCorruptions(Sampled):
     """All kinds of corruption of a benchmark at severities 1 to 5: noise, blur, weather, compression and more."""
 
     name: ClassVar[str] = "corruption"
@@ -62,6 +63,9 @@ class CommonCorruptions(Check):
         "directory of another model's audit on the same images",
     )
     examples: int = Field(5, ge=0, description="pictures for each finding")
+    most: int | None = Field(
+        2_000, ge=1, description="images that are corrupted at most, on average, drawn by their ids; none: no bound"
+    )
 
     @field_validator("kinds", "severities")
     @classmethod
@@ -140,22 +144,25 @@ class CommonCorruptions(Check):
 
         1.21 passes in all with the bundled fashion CNN at 28 pixels, 1.25 with EfficientNet-Lite0 at 224.
         """
-        return 1.25 * len(self.chosen) * len(self.severities)
+        return 1.25 * self.share * len(self.chosen) * len(self.severities)
 
-    def measure(self, batch: Batch) -> Evidence:
+    def measure(self, batch: Batch) -> Evidence | None:
         """Prediction and confidence of each image under each kind and severity."""
+        drawn = self.sample(batch)
+        if drawn is None:
+            return None
         return Evidence.merge(
             measure(
-                [batch.classifier],
-                batch.images,
-                batch.labels,
+                [drawn.classifier],
+                drawn.images,
+                drawn.labels,
                 name=kind,
                 transformation=self._transformation(kind),
                 strengths=self.severities,
-                ids=batch.ids,
-                unit_ids=batch.unit_ids,
-                rng=batch.rng.child(kind),
-                neutral_scores={batch.classifier.name: batch.scores},
+                ids=drawn.ids,
+                unit_ids=drawn.unit_ids,
+                rng=drawn.rng.child(kind),
+                neutral_scores={drawn.classifier.name: drawn.scores},
             )
             for kind in self.chosen
         )
@@ -179,7 +186,11 @@ class CommonCorruptions(Check):
             hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
             columns=self._columns(reading, outcomes),
             sight=[lambda alpha: _unseen(reading.images, outcomes, alpha)],
-            notes=(*self._notes(reading.classifier), *self._notes_on_reference(errors, reading.data)),
+            notes=(
+                *self._notes(reading.classifier),
+                *self._notes_on_reference(errors, reading.data),
+                *self.sampling_notes(reading),
+            ),
         )
 
     def _columns(self, reading: Reading, outcomes: Mapping[str, NDArray[np.int8]]) -> list[Column]:
