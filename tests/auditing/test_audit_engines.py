@@ -296,6 +296,33 @@ def test_a_run_of_one_process_and_a_part_are_measured_by_one(given, two_cores):
     assert default_crew(work_on(classifier, images), part="1/2").why == "this process: it measures one part of a run"
 
 
+@pytest.mark.timeout(120)
+def test_a_module_in_memory_is_measured_by_threads_that_change_nothing(given, tmp_path, monkeypatch, two_cores):
+    monkeypatch.setattr("snellen.runs.engines.choosing.WORTH_LANES", 0.0)
+    classifier, images, train = given
+    own = load_classifier(classifier.module, classifier.class_names, preparation=classifier.preparation)
+    listener, before = Counting(), [tensor.data_ptr() for tensor in own.module.state_dict().values()]
+    with own.counting() as spent:
+        again((own, images, train), tmp_path / "threads", progress=listener)
+    assert spent().gradients > 0
+    assert engine_of(tmp_path / "threads").startswith("2 threads of this process: workers load the model themselves")
+    again((own, images, train), tmp_path / "one", engine="in_process", threads=1)
+    assert content(tmp_path / "threads") == content(tmp_path / "one")
+    assert listener.sums["audit"] == pytest.approx(listener.totals["audit"])
+    assert torch.get_num_threads() == 2
+    assert before == [tensor.data_ptr() for tensor in own.module.state_dict().values()]
+
+
+def test_a_check_that_needs_a_thread_of_its_own_keeps_the_audit_in_one(given, two_cores, monkeypatch):
+    monkeypatch.setattr("snellen.runs.engines.choosing.WORTH_LANES", 0.0)
+    classifier, images, _ = given
+    own = load_classifier(classifier.module, classifier.class_names, preparation=classifier.preparation)
+    assert default_crew(work_on(own, images)).lanes == 2
+    monkeypatch.setattr(Adversarial, "concurrent", False)
+    crew = default_crew(work_on(own, images))
+    assert (crew.lanes, crew.threads) == (1, 2)
+
+
 @pytest.mark.parametrize("failing", ["at once", "later"])
 def test_workers_that_fail_are_done_without(given, whole, tmp_path, monkeypatch, two_cores, failing):
     class Fails(Handed):
@@ -323,21 +350,29 @@ def test_workers_that_were_asked_for_fail_loudly(given, tmp_path, monkeypatch):
         again(given, tmp_path / "run", processes=2)
 
 
-def test_what_workers_would_not_have_is_measured_in_this_process(given, two_cores):
+def test_what_workers_would_not_have_is_measured_in_this_process(given, two_cores, monkeypatch):
     classifier, images, _ = given
     own = load_classifier(classifier.module, classifier.class_names, preparation=classifier.preparation)
     arrays = load_arrays(np.zeros((9, 28, 28, 3), np.uint8), images.labels[:9], class_names=images.class_names)
     hooked = load_classifier("bundled:fashion-cnn")
     hooked.module.register_forward_hook(lambda _layer, _inputs, scores: -scores)
     reasons = {
-        "this process: workers load the model themselves, and .* was handed in as an object": (own, images),
-        "this process: workers read the images themselves, and .* was made of objects": (classifier, arrays),
+        "2 threads of this process: workers load the model themselves, and .* was handed in as an object": (
+            own,
+            images,
+        ),
+        "2 threads of this process: workers read the images themselves, and .* made of objects": (classifier, arrays),
         "this process: somebody's hooks or functions are attached": (hooked, images),
     }
+    monkeypatch.setattr("snellen.runs.engines.choosing.WORTH_LANES", 0.0)
     for told, (model, data) in reasons.items():
         crew = default_crew(work_on(model, data))
-        assert (crew.engine, crew.threads) == (None, 2)
+        lanes = 2 if told.startswith("2") else 1
+        assert (crew.engine, crew.lanes, crew.threads) == (None, lanes, 2 // lanes)
         assert re.match(told, crew.why)
+    monkeypatch.setattr("snellen.runs.engines.choosing.WORTH_LANES", 10.0)
+    short = default_crew(work_on(own, images))
+    assert (short.lanes, short.threads, short.why[:13]) == (1, 2, "this process:")
     torch.use_deterministic_algorithms(True)
     try:
         assert "torch is set otherwise" in default_crew(work_on(classifier, images)).why

@@ -167,3 +167,41 @@ def test_the_fingerprint_is_the_same_whether_or_not_the_identity_was_read(classi
     before = classifier.fingerprint()
     assert classifier.identity is not None
     assert classifier.fingerprint() == before
+
+
+class Remembering(torch.nn.Module):
+    """Keeps what it was given, and works with it a moment later, as some networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = make_network()
+        self.wait = lambda: None
+
+    def forward(self, images):
+        self.last = images
+        self.wait()
+        return self.inner(self.last)
+
+
+def test_a_twin_shares_weights_and_nothing_else(images):
+    classifier = Classifier(Remembering(), class_names=NAMES, name="tiny")
+    twin = classifier.twin()
+    own, other = classifier.module.inner.parameters(), twin.module.inner.parameters()
+    assert all(a is b for a, b in zip(own, other, strict=True))
+    expected = classifier(images)
+    twin.module.wait = lambda: classifier(1 - images)  # the other one is called between the two steps of this one
+    with classifier.counting() as spent, twin.counting() as spent_by_twin:
+        assert torch.equal(twin(images), expected)
+    assert (spent(), spent_by_twin()) == (Spent(queries=10), Spent(queries=5))
+    assert (twin.fingerprint(), twin.name) == (classifier.fingerprint(), "tiny")
+    with twin.edit("inner.1", torch.zeros_like):
+        assert torch.equal(classifier(images), expected)
+
+
+def test_a_network_that_cannot_be_copied_has_no_twin():
+    network = make_network()
+    network.handle = (one for one in [1])
+    with pytest.raises(UnsupportedError, match="tiny cannot be copied for another thread: cannot pickle 'generator'"):
+        Classifier(network, class_names=NAMES, name="tiny").twin()
+    with pytest.raises(UnsupportedError, match="not a torch module"):
+        Classifier(lambda batch: batch.mean((2, 3)), class_names="abc").twin()

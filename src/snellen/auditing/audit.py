@@ -210,14 +210,14 @@ def audit(
                 folder,
                 batch_size=batch_size,
                 workers=workers,
-                processes=crew.processes,
+                processes=crew.at_once,
                 started=started,
             )
         work = work_on(asked)
         again = None if crew.engine is None else work.reopening()
         if again is not None:
             again.check()
-        least = 1 if crew.engine is None or not crew.why else SHARDS_EACH * crew.processes
+        least = SHARDS_EACH * crew.at_once if crew.at_once > 1 and crew.why else 1
         counts = {
             name: shard_count(len(one), batch_size, known_shards.get(name) if shards is None else shards, least)
             for name, one in work.sets.items()
@@ -254,7 +254,8 @@ def audit(
         pieces = [piece for one in sets.values() for piece in one.pieces()]
         setup = dict if again is None else again.setup
         try:
-            measure(pieces, lambda: work, folder, listener, engine=crew.engine, setup=setup, part=mine)
+            twins = [work.twin() for _ in range(crew.lanes)] if crew.lanes > 1 else []
+            measure(pieces, lambda: work, folder, listener, engine=crew.engine, setup=setup, part=mine, twins=twins)
         except WorkersFailedError as error:
             crew = without_workers(crew, error)
             measure(pieces, lambda: work, folder, listener)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from snellen.auditing.shard_work import ShardWork
-from snellen.core.errors import InputError, SnellenError, WorkerError
-from snellen.runs.engines.choosing import Chosen, Load, choose_processes
+from snellen.core.errors import InputError, SnellenError, UnsupportedError, WorkerError
+from snellen.runs.engines.choosing import Chosen, Load, choose_lanes, choose_processes
 from snellen.runs.engines.engine import Engine, Numbered
 from snellen.runs.engines.machine import used_memory
 from snellen.runs.engines.pass_cost import pass_cost
@@ -67,14 +67,17 @@ def default_crew(
     obstacle = "it measures one part of a run" if part is not None else _obstacle(work)
     pieces = sum(-(-len(images) // work.batch_size) for images in work.sets.values())
     passes = sum(sum(work.cost(name).values()) * len(images) for name, images in work.sets.items())
-    if obstacle is not None or torch.get_num_threads() < 2:  # nothing need be counted
+    alone = None if obstacle is None or torch.get_num_threads() < 2 else _alone(work)
+    if alone is not None or torch.get_num_threads() < 2:  # nothing need be counted
         return choose_processes(Load(0, pieces, 0), threads=threads, obstacle=obstacle)
     each = pass_cost(work.classifier)
     total = passes * each.seconds
-    # A worker holds what this process holds, and in its backward passes what they keep.
-    memory = used_memory() + (work.batch_size * each.kept if work.classifier.differentiable else 0)
-    load = Load(total if seconds is None else min(total, seconds), pieces, memory)
-    chosen = choose_processes(load, threads=threads)
+    # What backward passes keep until they are done; a worker holds beside it what this process holds.
+    kept = work.batch_size * each.kept if work.classifier.differentiable else 0
+    load = Load(total if seconds is None else min(total, seconds), pieces, kept)
+    if obstacle is not None:
+        return choose_lanes(load, threads=threads, why=obstacle)
+    chosen = choose_processes(replace(load, memory=used_memory() + kept), threads=threads)
     return chosen if chosen.engine is None else replace(chosen, engine=Volunteers(chosen.engine))
 
 
@@ -96,6 +99,20 @@ def _obstacle(work: ShardWork) -> str | None:
     if classifier.module is not None and _is_touched(classifier.module):
         return f"somebody's hooks or functions are attached to {classifier.name}, and workers would not have them"
     return "torch is set otherwise than it is by itself, and workers would not know" if _is_set_otherwise() else None
+
+
+def _alone(work: ShardWork) -> str | None:
+    """Why one thread alone must do the work in this process; None where several can."""
+    classifier = work.classifier
+    if classifier.device.type != "cpu" or classifier.module is None:
+        return f"{classifier.name} is no network of this process's cores"
+    if _is_touched(classifier.module):
+        return "hooks may belong to one thread"
+    try:
+        work.twin()
+    except UnsupportedError as error:
+        return str(error)
+    return None
 
 
 def _is_touched(network: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from snellen.auditing.clean_evidence import clean_evidence, score_batch
 from snellen.checks.check import Batch, Check, Kept
 from snellen.checks.per_image import CARRIED
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
@@ -132,6 +132,17 @@ class ShardWork:
                 "save_images": self.save_images,
             },
         )
+
+    def twin(self) -> ShardWork:
+        """The same work for another thread of this process.
+
+        Raises:
+            UnsupportedError: the model, or a check, is for one thread at a time.
+        """
+        alone = sorted({check.name for checks in self.checks.values() for check in checks if not check.concurrent})
+        if alone:
+            raise UnsupportedError(f"{', '.join(alone)} may not run in several threads")
+        return dataclasses.replace(self, classifier=self.classifier.twin())
 
     def cost(self, of: str) -> dict[str, float]:
         """Passes through the model for each image of a set, by what is done."""

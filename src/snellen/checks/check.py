@@ -212,6 +212,11 @@ class Check(BaseModel, ABC):
         return frozenset(f"{self.name}.{name}" for name in names)
 
     @property
+    def concurrent(self) -> bool:
+        """Whether ``measure`` may run in several threads at once: it uses nothing but parameters and batch."""
+        return not self.measures
+
+    @property
     def measures(self) -> bool:
         """Whether the check measures something of its own, batch by batch."""
         return type(self).measure is not Check.measure

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Literal
 
 import torch
@@ -27,6 +29,15 @@ Output = Literal["logits", "log-probabilities", "labels"]
 class _Counter:
     queries: int = 0
     gradients: int = 0
+    whole: _Counter | None = None  # of the classifier that this one is a twin of
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def add(self, queries: int = 0, gradients: int = 0) -> None:
+        with self._lock:  # of the whole, several threads count at once
+            self.queries += queries
+            self.gradients += gradients
+        if self.whole is not None:
+            self.whole.add(queries, gradients)
 
 
 class Classifier:
@@ -147,7 +158,7 @@ class Classifier:
             ModelError: scores of a wrong shape.
         """
         self._check_images(images)
-        self._counter.queries += len(images)
+        self._counter.add(queries=len(images))
         normalised = self.normalise(images)
         if normalised.requires_grad:
             # A copy that only this call sees, so that the hook counts each backward pass through it exactly once.
@@ -179,6 +190,25 @@ class Classifier:
         if self.task == "multilabel":
             return wide.sigmoid() if self.output == "logits" else wide.exp()
         return wide.softmax(1)
+
+    def twin(self) -> Classifier:
+        """The same classifier for another thread: weights are shared, and what its modules keep beside them is not.
+
+        What it spends counts for this one as well, but not the other way round.
+
+        Raises:
+            UnsupportedError: the model is no torch module, or one that cannot be copied.
+        """
+        module = self._inner()
+        shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+        try:
+            twin = copy.deepcopy(module, shared)
+        except Exception as error:  # whatever a module of somebody else's holds
+            raise UnsupportedError(f"{self.name} cannot be copied for another thread: {error}") from error
+        other = copy.copy(self)
+        other.module = other._model = twin
+        other._counter = _Counter(whole=self._counter)
+        return other
 
     # -- looking inside ------------------------------------------------------------------------------------------
 
@@ -255,7 +285,7 @@ class Classifier:
 
     def count_gradients(self, gradient: Tensor) -> None:
         """Count a gradient (n, ...) that was taken of n examples: a hook for tensors inside the model."""
-        self._counter.gradients += len(gradient)
+        self._counter.add(gradients=len(gradient))
 
     @property
     def identity(self) -> str | None:

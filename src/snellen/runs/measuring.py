@@ -21,6 +21,7 @@ from snellen.models.remote.sent_log import append
 from snellen.runs.engines.engine import Engine, Numbered
 from snellen.runs.engines.frames import error_of
 from snellen.runs.shard import Shard
+from snellen.runs.side_by_side import side_by_side
 from snellen.runs.whole_file import whole_file
 
 #: What an engine calls in each worker.
@@ -154,6 +155,7 @@ def measure(
     engine: Engine | None = None,
     setup: Callable[[], dict[str, Any]] = dict,
     part: tuple[int, int] = (1, 1),
+    twins: Sequence[Work] = (),
 ) -> None:
     """Measure what is not done yet. Workers are started once; without anything to do, not at all.
 
@@ -165,6 +167,7 @@ def measure(
         engine: who measures; None: this process.
         setup: of the work in a worker.
         part: which of how many parts of the shards to measure.
+        twins: the work for each thread of this process, where several measure side by side.
 
     Raises:
         SnellenError: what a worker raised, or that it died. What was written stays.
@@ -175,12 +178,15 @@ def measure(
         progress.begin(task, amount)
     waiting = list(_left(mine, folder, progress))
     if waiting and engine is None:
-        loaded = work()
-        for piece in waiting:
-            files, shard = Files(folder), None
-            with _shortage_passed_over(piece.items):
-                shard = loaded.measure(piece.of, piece.items, files.put, progress)
-            piece.write(shard or _in_halves(loaded, piece.of, piece.items, files.put, progress), files)
+        if twins:
+            measures = [_measuring(one, folder) for one in twins]
+            with closing(side_by_side(waiting, measures, progress)) as results:
+                for piece, (shard, files) in results:
+                    piece.write(shard, files)
+        else:
+            alone = _measuring(work(), folder)
+            for piece in waiting:
+                piece.write(*alone(piece, progress))
     elif waiting and engine is not None:
         numbers = {id(piece): number for number, piece in enumerate(pieces)}
         left = {numbers[id(piece)]: piece for piece in waiting}
@@ -189,6 +195,14 @@ def measure(
             _write_results(results, left, folder, progress)
     for task in tasks:
         progress.finish(task)
+
+
+def _measuring(work: Work, folder: Path) -> Callable[[Piece, Progress], tuple[Shard, Files]]:
+    def measured(piece: Piece, progress: Progress) -> tuple[Shard, Files]:
+        files = Files(folder)
+        return measure_items(work, piece.of, piece.items, files.put, progress), files
+
+    return measured
 
 
 def measure_items(work: Work, of: str, items: range, put: Put, progress: Progress) -> Shard:

@@ -78,6 +78,11 @@ class Adversarial(Sampled):
             return f"needs two classes, and {classifier.name} has one"
         return super().missing(classifier, images, companions)
 
+    @property
+    def concurrent(self) -> bool:
+        """See :attr:`Check.concurrent`."""
+        return True
+
     def figure_names(self) -> frozenset[str]:
         """Known before the audit runs; see :meth:`Check.figure_names`."""
         return self._names(*(f"{threat.label}{attack}.accuracy" for threat in self.tried for attack in ("", ".fgsm")))

@@ -44,6 +44,11 @@ class Certified(Sampled):
             return f"certifies models that were trained under noise, and {classifier.name} does not say that it was"
         return super().missing(classifier, images, companions) or self.method(classifier).missing(classifier)
 
+    @property
+    def concurrent(self) -> bool:
+        """See :attr:`Check.concurrent`."""
+        return True
+
     def figure_names(self) -> frozenset[str]:
         """Known before the audit runs; see :meth:`Check.figure_names`."""
         return self._names("accuracy", "abstentions", "average_radius")

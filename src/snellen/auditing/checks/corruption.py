@@ -129,6 +129,11 @@ class CommonCorruptions(Sampled):
             )
         return told
 
+    @property
+    def concurrent(self) -> bool:
+        """See :attr:`Check.concurrent`."""
+        return True
+
     def figure_names(self) -> frozenset[str]:
         """Known before the audit runs; see :meth:`Check.figure_names`."""
         return self._names(

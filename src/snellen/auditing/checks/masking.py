@@ -102,6 +102,11 @@ class Masking(Sampled):
             return f"needs two classes, and {classifier.name} has one"
         return super().missing(classifier, images, companions)
 
+    @property
+    def concurrent(self) -> bool:
+        """See :attr:`Check.concurrent`."""
+        return self.surrogate is None
+
     def cost(self) -> float:
         """Over all images, 0.7 of what it would be if none that is broken left early.
 

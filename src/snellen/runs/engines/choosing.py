@@ -29,6 +29,9 @@ START_SECONDS = 3.0
 #: process gain something as well, and a short call must not become slower.
 WORTH = 5.0
 
+#: Seconds of one core from which on threads of this process work side by side: they cost no start, but more shards.
+WORTH_LANES = 2.0
+
 #: Share of the memory that all processes together may be expected to need.
 MEMORY_SHARE = 0.7
 
@@ -41,6 +44,7 @@ class Chosen:
         engine: None for this process.
         threads: of torch in each process, here too.
         processes: that work side by side, as far as it is known beforehand.
+        lanes: threads of this process that work side by side, each with so many threads of torch.
         why: it was chosen, in words; empty where it was named.
     """
 
@@ -48,6 +52,12 @@ class Chosen:
     threads: int
     processes: int = 1
     why: str = ""
+    lanes: int = 1
+
+    @property
+    def at_once(self) -> int:
+        """Pieces that are measured side by side."""
+        return max(self.processes, self.lanes)
 
     @contextmanager
     def threads_set(self) -> Iterator[None]:
@@ -93,13 +103,8 @@ def choose_processes(load: Load, *, threads: int | None = None, obstacle: str | 
         InputError: fewer than one thread.
     """
     _check_counts(threads=threads)
-    allowed = torch.get_num_threads()
-    here = Chosen(None, threads or allowed)
-    cores = min(_cores(), allowed)
-    many = min(cores // (threads or 1), MOST_PROCESSES, load.pieces)
-    each = threads or max(1, allowed // max(many, 1))
-    memory = usable_memory()
-    fitting = many if memory is None or not load.memory else min(many, int(MEMORY_SHARE * memory / load.memory))
+    here = Chosen(None, threads or torch.get_num_threads())
+    cores, many, fitting, each = _room(load, threads)
     saved = load.seconds * (1 - 1 / max(fitting, 1))
     if obstacle is None:
         obstacle = (
@@ -119,6 +124,29 @@ def choose_processes(load: Load, *, threads: int | None = None, obstacle: str | 
     return Chosen(Local(fitting), each, fitting, why)
 
 
+def choose_lanes(load: Load, *, threads: int | None = None, why: str) -> Chosen:
+    """Threads of this process that work side by side, for work that no other process could load.
+
+    Args:
+        load: what is to be done; its memory is what each thread needs.
+        threads: of torch in each of them; None: torch's own number, divided among them.
+        why: no other process does it.
+    """
+    _, many, fitting, each = _room(load, threads)
+    if many < 2 or fitting < 2 or load.seconds < WORTH_LANES:
+        return choose_processes(load, threads=threads, obstacle=why)
+    return Chosen(None, each, 1, f"{fitting} threads of this process: {why}", fitting)
+
+
+def _room(load: Load, threads: int | None) -> tuple[int, int, int, int]:
+    """Cores that may be used; how many may work side by side, for cores and pieces, and for memory; threads of each."""
+    allowed, memory = torch.get_num_threads(), usable_memory()
+    cores = min(_cores(), allowed)
+    many = min(cores // (threads or 1), MOST_PROCESSES, load.pieces)
+    fitting = many if memory is None or not load.memory else min(many, int(MEMORY_SHARE * memory / load.memory))
+    return cores, many, fitting, threads or max(1, allowed // max(many, 1))
+
+
 def choose_engine(
     engine: str | Engine,
     *,
@@ -130,7 +158,7 @@ def choose_engine(
     """Make an engine from its name.
 
     >>> choose_engine("in_process", threads=1)
-    Chosen(engine=None, threads=1, processes=1, why='')
+    Chosen(engine=None, threads=1, processes=1, why='', lanes=1)
 
     Args:
         engine: one of :data:`ENGINES`, or an engine.
