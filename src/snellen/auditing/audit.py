@@ -189,7 +189,17 @@ def audit(
 
         def work_on(asked: ResolvedAudit) -> ShardWork:
             sets, keep = asked.images_by_set, privacy.kept(asked.reads)
-            return ShardWork(asked.classifier, sets, asked.checks_by_set, keep, batch_size, workers, seed, save_images)
+            return ShardWork(
+                asked.measuring,
+                sets,
+                asked.checks_by_set,
+                keep,
+                batch_size,
+                workers,
+                seed,
+                save_images,
+                as_given=asked.measuring is asked.classifier,
+            )
 
         if engine is None and processes is None and address is None:
             crew = default_crew(work_on(asked), threads=known_threads, seconds=seconds_allowed, part=part)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from snellen.auditing.shard_work import ShardWork
 from snellen.core.errors import InputError, SnellenError, UnsupportedError, WorkerError
+from snellen.core.layer_hooks import is_touched
 from snellen.runs.engines.choosing import Chosen, Load, choose_lanes, choose_processes
 from snellen.runs.engines.engine import Engine, Numbered
 from snellen.runs.engines.machine import used_memory
@@ -96,7 +96,7 @@ def _obstacle(work: ShardWork) -> str | None:
         return str(error).split(": ")[0]
     if found is not None:
         return found.why
-    if classifier.module is not None and _is_touched(classifier.module):
+    if classifier.module is not None and is_touched(classifier.module):
         return f"somebody's hooks or functions are attached to {classifier.name}, and workers would not have them"
     return "torch is set otherwise than it is by itself, and workers would not know" if _is_set_otherwise() else None
 
@@ -106,20 +106,13 @@ def _alone(work: ShardWork) -> str | None:
     classifier = work.classifier
     if classifier.device.type != "cpu" or classifier.module is None:
         return f"{classifier.name} is no network of this process's cores"
-    if _is_touched(classifier.module):
+    if is_touched(classifier.module):
         return "hooks may belong to one thread"
     try:
         work.twin()
     except UnsupportedError as error:
         return str(error)
     return None
-
-
-def _is_touched(network: nn.Module) -> bool:
-    """Whether a layer carries a hook, or a function in the place of its own."""
-    return any(
-        layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer) for layer in network.modules()
-    )
 
 
 def _is_set_otherwise() -> bool:

@@ -103,7 +103,7 @@ def finish(
     gathered = Gathered(
         evidence, beside, rejected, asked.skipped, asked.wholes, notes, drawn_from=len(asked.drawn_from)
     )
-    report, files = conclude(asked.classifier, asked.images, run.plan, asked.checks, gathered, rng, workers=workers)
+    report, files = conclude(asked.measuring, asked.images, run.plan, asked.checks, gathered, rng, workers=workers)
     run.write_json("report.json", report.to_json())
     for listing, rows in files.lists.items():
         run.write_json(f"lists/{listing}.json", rows)

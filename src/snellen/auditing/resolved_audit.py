@@ -15,6 +15,7 @@ from snellen.auditing.privacy import Privacy
 from snellen.auditing.shard_work import ShardWork
 from snellen.checks.check import Check, Companion, Kept, WholeSet
 from snellen.checks.per_image import BAG_LABEL
+from snellen.core.channels_last import in_channels_last
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
@@ -38,6 +39,7 @@ class ResolvedAudit:
         checks: that were requested.
         skipped: why a check does not run, by name; None: it runs.
         seed: of what is drawn.
+        measuring: the model as it is asked for scores: laid out for speed where that changes no decision.
     """
 
     classifier: Classifier
@@ -48,6 +50,7 @@ class ResolvedAudit:
     checks: Sequence[Check]
     skipped: Mapping[str, str | None]
     seed: int
+    measuring: Classifier
 
     @classmethod
     def of(
@@ -86,7 +89,8 @@ class ResolvedAudit:
             raise InputError(
                 f"the check 'clean', which every other is compared with, cannot run: it {skipped['clean']}"
             )
-        return cls(classifier, drawn, images, companions, wholes, chosen, skipped, seed)
+        measuring = in_channels_last(classifier)
+        return cls(classifier, drawn, images, companions, wholes, chosen, skipped, seed, measuring)
 
     def within_budget(
         self,
@@ -104,7 +108,7 @@ class ResolvedAudit:
         """
         choice = recorded_choice(folder, seconds, len(self.images)) or fitted(
             seconds,
-            self.classifier,
+            self.measuring,
             self.images,
             self.companions,
             self.running,
@@ -147,7 +151,7 @@ class ResolvedAudit:
             )
             return Estimate(**known, requests=requests, notes=(note,))
         rates = measure_rates(
-            self.classifier,
+            self.measuring,
             self.images,
             self.reads,
             batch_size=work.batch_size,

@@ -16,6 +16,7 @@ from snellen.auditing.checks import CHECKS, build_check
 from snellen.auditing.clean_evidence import clean_evidence, score_batch
 from snellen.checks.check import Batch, Check, Kept
 from snellen.checks.per_image import CARRIED
+from snellen.core.channels_last import in_channels_last
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.evidence import Evidence
@@ -86,6 +87,7 @@ class ShardWork:
         workers: threads that read ahead.
         seed: of the run.
         save_images: whether the evidence may hold pictures, which a check of somebody else's may make.
+        as_given: whether the model measures in the layout of memory in which it came.
         provisional: what progress shows while the audited images are measured.
     """
 
@@ -97,6 +99,7 @@ class ShardWork:
     workers: int
     seed: int
     save_images: bool
+    as_given: bool = True
     provisional: Provisional = field(default_factory=Provisional)
 
     @classmethod
@@ -105,7 +108,8 @@ class ShardWork:
     ) -> ShardWork:
         """The same work in another process, from what :meth:`reopening` says."""
         own = {**arguments, "checks": {of: [_rebuilt(one) for one in all_] for of, all_ in arguments["checks"].items()}}
-        return cls(classifiers[0], sets, **own)
+        model = classifiers[0] if own.pop("as_given") else in_channels_last(classifiers[0])
+        return cls(model, sets, **own, as_given=False)
 
     def reopening(self) -> Reopening:
         """From what a worker makes the same work.
@@ -130,6 +134,7 @@ class ShardWork:
                 "workers": self.workers,
                 "seed": self.seed,
                 "save_images": self.save_images,
+                "as_given": self.as_given,
             },
         )
 

@@ -194,8 +194,6 @@ class Classifier:
     def twin(self) -> Classifier:
         """The same classifier for another thread: weights are shared, and what its modules keep beside them is not.
 
-        What it spends counts for this one as well, but not the other way round.
-
         Raises:
             UnsupportedError: the model is no torch module, or one that cannot be copied.
         """
@@ -205,8 +203,15 @@ class Classifier:
             twin = copy.deepcopy(module, shared)
         except Exception as error:  # whatever a module of somebody else's holds
             raise UnsupportedError(f"{self.name} cannot be copied for another thread: {error}") from error
+        return self.with_module(twin)
+
+    def with_module(self, module: nn.Module) -> Classifier:
+        """The same classifier with another module in place of its own, which computes the same.
+
+        What it spends counts for this one as well, but not the other way round.
+        """
         other = copy.copy(self)
-        other.module = other._model = twin
+        other.module = other._model = module
         other._counter = _Counter(whole=self._counter)
         return other
 
