@@ -3,10 +3,9 @@
     python benchmarks/many_images.py [--sizes 12500 25000 50000] [--record docs/measured/many-images.json]
 
 The files are made of the bundled thumbnails: each is a weighted mean of two of one class, and one in a hundred is a
-copy of another. Training images, a fifth as many, are made likewise. Checks are all that read the clean evidence;
-corruption, which reads every image again under each setting, is measured for two settings. Adversarial and masking are
-left out: they look at a fixed number of images. What is told is the largest resident memory of each process and
-seconds of it, those of the loading of Python and of the model left out. Linux only.
+copy of another. Training images, a fifth as many, are made likewise. The audit is the default one, in one process with
+one thread. Printed are the largest resident memory of each process and its seconds, without those of the loading of
+Python and of the model. Linux only.
 """
 
 from __future__ import annotations
@@ -32,19 +31,6 @@ import snellen
 from snellen.auditing.audit import audit
 from snellen.core.run import canonical_json
 
-CHECKS = (
-    "clean",
-    "discrimination",
-    "calibration",
-    "selective",
-    "slices",
-    "label_noise",
-    "duplicates",
-    "leakage",
-    "drift",
-    "data_quality",
-)
-CORRUPTION = {"check": "corruption", "kinds": ["gaussian_noise", "fog"], "severities": [3]}
 SIZES = (12_500, 25_000, 50_000)
 
 
@@ -81,8 +67,8 @@ def measure(data: Path, train: Path, profile: Path | None) -> dict[str, float]:
         if profile is not None:
             profiler.enable()
         images = snellen.load_images(data)
-        checks = [*CHECKS, CORRUPTION]
-        report = audit(classifier, images, checks=checks, train=snellen.load_images(train), out=Path(out) / "run")
+        companion = snellen.load_images(train)
+        report = audit(classifier, images, train=companion, out=Path(out) / "run", engine="in_process")
         profiler.disable()
         seconds, processor = time.perf_counter() - started, time.process_time() - processor
         timing = json.loads((Path(out) / "run" / "timing.json").read_bytes())
@@ -90,7 +76,7 @@ def measure(data: Path, train: Path, profile: Path | None) -> dict[str, float]:
     if profile is not None:
         with profile.open("w") as stream:
             pstats.Stats(profiler, stream=stream).sort_stats("cumulative").print_stats(120)
-    assert {check.status for check in report.checks} == {"done"}, report.checks
+    assert "failed" not in {check.status for check in report.checks}, report.checks
     return {
         "images": len(images),
         "seconds": round(seconds, 1),
@@ -99,6 +85,7 @@ def measure(data: Path, train: Path, profile: Path | None) -> dict[str, float]:
         "bytes_before": before,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "report_bytes": page,
+        "checks": [check.name for check in report.checks if check.status == "done"],
     }
 
 
@@ -135,7 +122,7 @@ def main() -> None:
         record = {
             "machine": platform.machine(),
             "threads": 1,
-            "checks": [*CHECKS, CORRUPTION],
+            "checks": [row.pop("checks") for row in rows][-1],
             "train_share": 0.2,
             "sizes": rows,
         }
