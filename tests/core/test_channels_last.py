@@ -1,4 +1,4 @@
-"""Networks laid out with channels last: the same decisions, nothing changed for the owner, and none that would break."""
+"""Networks laid out with channels last: the same decisions, the owner's network as it was, none that would break."""
 
 from __future__ import annotations
 
