@@ -16,11 +16,11 @@ from pathlib import Path
 from PIL import Image
 
 #: Quality of WebP at which text stays sharp.
-QUALITY = 70
+QUALITY = 60
 
 
 def photograph(page: Path, picture: Path, *, width: int, height: int, dark: bool) -> None:
-    """Write the top of a page as a picture, two pixels of the screen for each of the page's."""
+    """Write the top of a page as a picture."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("there is no Chromium here; on Debian: apt-get install chromium")
@@ -28,7 +28,7 @@ def photograph(page: Path, picture: Path, *, width: int, height: int, dark: bool
         shot = Path(folder) / "shot.png"
         colours = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", colours]
-        size = [f"--window-size={width},{height}", "--force-device-scale-factor=1.5"]
+        size = [f"--window-size={width},{height}", "--force-device-scale-factor=1.25"]
         called = [browser, *options, *size, f"--screenshot={shot}", page.resolve().as_uri()]
         subprocess.run(called, check=True, capture_output=True, timeout=120)
         with Image.open(shot) as taken:
