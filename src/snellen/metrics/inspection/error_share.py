@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logsumexp
 
 from snellen.core.errors import InputError
 from snellen.metrics.inspection.confident_joint import checked
@@ -246,7 +246,7 @@ def _seen(sure: NDArray[np.float64], given: NDArray[np.int64]) -> _Seen:
     logs = np.log(np.maximum(sure[rows], _SMALLEST))
     own = logs[np.arange(len(rows)), given[rows]]
     other = np.arange(classes) != logs.argmax(1)[:, None]
-    others = [own * sharp - logsumexp(sharp * logs, axis=1, b=other) for sharp in SHARPNESS]
+    others = [own * sharp - scipy.special.logsumexp(sharp * logs, axis=1, b=other) for sharp in SHARPNESS]
     # Of two classes there is but one other, however sharp.
     plausible = np.exp(np.array(others)) if classes > 2 else np.ones((1, len(rows)))
     told = agreeing > 0
@@ -305,8 +305,8 @@ def _parts(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Risk of those that agree (c, g), of those that do not (c, m), f and the probability of the label (c, m) each."""
     sureness, doubted, plausible = fixed
-    risk = expit(values[:, :1] - values[:, 1:2] * sureness)
-    doubt = expit(values[:, :1] - values[:, 1:2] * doubted)
+    risk = scipy.special.expit(values[:, :1] - values[:, 1:2] * sureness)
+    doubt = scipy.special.expit(values[:, :1] - values[:, 1:2] * doubted)
     mistakes = (1 - values[:, 2:]) * plausible + values[:, 2:] * even
     chance = mistakes * ((1 - share) * doubt + share * likeness) + share * (1 - likeness) * even
     return risk, doubt, mistakes, np.maximum(chance, _SMALLEST)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, bdtrc
 
 from snellen.metrics.inspection.confident_joint import checked
 from snellen.metrics.inspection.error_share import (
@@ -200,13 +200,13 @@ def thumbnail_features(fingerprints: Fingerprints) -> NDArray[np.float64]:
 
 def _hardly_errs(agrees: NDArray[np.bool_], blind: NDArray[np.bool_], tolerated: float) -> bool:
     missed, n = int((~agrees).sum()), len(agrees)
-    more = float(bdtrc(missed - 1, n, tolerated)) < ACCIDENT
+    more = float(scipy.special.bdtrc(missed - 1, n, tolerated)) < ACCIDENT
     expected = MUCH_LESS * float((~blind).mean())
-    return not more and float(bdtr(missed, n, expected)) < ACCIDENT
+    return not more and float(scipy.special.bdtr(missed, n, expected)) < ACCIDENT
 
 
 def _contradicted(share: ErrorShare, agrees: NDArray[np.bool_]) -> bool:
     """Whether heads find wrong labels, and the model agrees with most of these."""
     suspects = share.wrong > 0.5
     sides = int(agrees[suspects].sum())
-    return share.p_value < ACCIDENT and float(bdtrc(sides - 1, int(suspects.sum()), 0.5)) < ACCIDENT
+    return share.p_value < ACCIDENT and float(scipy.special.bdtrc(sides - 1, int(suspects.sum()), 0.5)) < ACCIDENT

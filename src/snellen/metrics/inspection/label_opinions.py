@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 
 from snellen.core.errors import InputError
 from snellen.metrics.inspection.confident_joint import checked
@@ -156,7 +156,7 @@ def pooled_opinion(opinions: Sequence[ArrayLike], labels: ArrayLike) -> tuple[ND
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         pooled = np.einsum("j,jnk->nk", weights, logs)
-        top = logsumexp(pooled, axis=1, keepdims=True)
+        top = scipy.special.logsumexp(pooled, axis=1, keepdims=True)
         mean = np.einsum("nk,jnk->j", np.exp(pooled - top), logs)
         lost = float((top[:, 0] - pooled[rows, given]).mean())
         return lost, (mean - logs[:, rows, given].sum(1)) / len(given)
@@ -166,7 +166,7 @@ def pooled_opinion(opinions: Sequence[ArrayLike], labels: ArrayLike) -> tuple[ND
     start = np.full(len(parts), 1.0 / len(parts))
     weights = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 50.0)] * len(parts)).x
     pooled = np.einsum("j,jnk->nk", weights, logs)
-    return np.exp(pooled - logsumexp(pooled, axis=1, keepdims=True)), weights
+    return np.exp(pooled - scipy.special.logsumexp(pooled, axis=1, keepdims=True)), weights
 
 
 def _checked(
