@@ -25,7 +25,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
-COMPARISONS = ("attacks", "corruptions", "medical", "explanations", "labels", "data", "smoothing", "sampling", "audit")
+COMPARISONS = (
+    "attacks", "ensemble", "corruptions", "medical", "explanations", "labels", "data", "smoothing", "sampling", "audit",
+)  # fmt: skip
 
 #: One thread for whatever library there is. And no memory handed back to the system between calls: else some calls
 #: fetch it again at every pass and others do not, as chance lays out the heap, which doubles the time of short ones.

@@ -11,6 +11,7 @@ from snellen.reproduction.shared.documents import Tables, from_measured, markdow
 #: What a comparison is about.
 TITLES = {
     "attacks": "Attacks",
+    "ensemble": "AutoAttack",
     "corruptions": "ImageNet-C",
     "medical": "MedMNIST-C",
     "explanations": "Explanations",

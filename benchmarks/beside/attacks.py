@@ -21,8 +21,6 @@ import peers
 from problems import Problem, problem
 from settings import Settings
 
-from snellen.methods.attacks.ensemble import StandardEnsemble
-
 EPSILON = 4 / 255
 
 #: Attack → what it is called here, images, rounds.
@@ -32,18 +30,14 @@ SINGLE = {
     "apgd-ce": ("Auto-PGD on cross-entropy, 100 steps", 32, 3),
     "fab-t": ("targeted FAB, 9 classes, 20 steps", 8, 3),
     "square": ("Square, 500 queries", 16, 3),
-    "cw-l2": ("Carlini-Wagner L2, 5 searches of 40 steps", 8, 2),
+    "cw-l2": ("Carlini-Wagner L2, 5 searches of 40 steps", 8, 3),
 }
-
-#: Steps of the ensemble: its standard ones, and those of torchattacks.AutoAttack, which cannot be set there.
-STANDARD, FEW = 100, 10
-
 
 PEERS = peers.PACKAGES
 
 
 def contests(available: Set[str]) -> Iterator[Contest]:
-    """One for each attack, and the ensemble with many and few steps."""
+    """One for each attack."""
     logging.disable(logging.WARNING)
     for name, (title, count, repeats) in SINGLE.items():
         given = Settings(epsilon=EPSILON, cw_steps=40, auto_steps=20 if name == "fab-t" else 100, queries=500)
@@ -57,25 +51,7 @@ def contests(available: Set[str]) -> Iterator[Contest]:
             if "abort" not in label
         }
         verdict = broken(at, None if name == "cw-l2" else EPSILON)
-        yield Contest(f"{title}, {count} images", _call(method, at), others, verdict, repeats)
-    yield from ensembles(available)
-
-
-def ensembles(available: Set[str]) -> Iterator[Contest]:
-    """AutoAttack with 100 steps, which its authors call standard, and with the 10 of torchattacks.AutoAttack."""
-    at = problem("fashion", 16)
-    for steps in (STANDARD, FEW):
-        given = Settings(epsilon=EPSILON, auto_steps=steps)
-        others = {}
-        for package in sorted(available):
-            for label, attack in peers.attacks_of(package, "standard", given, at).items():
-                note = "10 steps, ours 100" if "as it comes" in label and steps != FEW else ""
-                if "pyautoattack" not in label or steps == STANDARD:
-                    others[label] = Peer(package, looked(at, attack, package), note)
-        if steps == FEW:
-            others.pop("torchattacks", None)  # the same as what comes
-        method = StandardEnsemble(epsilon=EPSILON, steps=steps)
-        yield Contest(f"AutoAttack, {steps} steps, 16 images", _call(method, at), others, broken(at, EPSILON), 2)
+        yield Contest(f"{title}, {count} images", attacked(method, at), others, verdict, repeats)
 
 
 def looked(at: Problem, attack: Callable[[], Tensor], package: str) -> Callable[[], Tensor]:
@@ -92,7 +68,8 @@ def looked(at: Problem, attack: Callable[[], Tensor], package: str) -> Callable[
     return attack_and_look
 
 
-def _call(method: object, at: Problem) -> Callable[[], Tensor]:
+def attacked(method: object, at: Problem) -> Callable[[], Tensor]:
+    """Our attack, as a call."""
     return lambda: method.attack(at.classifier, at.images, at.labels).images  # type: ignore[attr-defined]
 
 

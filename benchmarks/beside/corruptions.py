@@ -34,8 +34,11 @@ RANDOM = {
     "fog", "elastic_transform", "spatter",
 }  # fmt: skip
 
-#: Grey levels by which pixels may differ, since both cut to bytes, and shares by which mean changes may.
-LEVELS, SHARE = 2.0, 0.15
+#: Grey levels by which pixels may differ, since both cut to bytes.
+LEVELS = 2.0
+
+#: Standard errors by which mean changes may differ, and a share of the peer's beside.
+ERRORS, SHARE = 4.0, 0.02
 
 Changed = list[NDArray[np.float32]]
 
@@ -76,7 +79,7 @@ def contests(available: Set[str]) -> Iterator[Contest]:
 
 
 def same_change(pixels: NDArray[np.uint8], *, exact: bool) -> Callable[[list[Tensor], Changed], tuple[bool, str]]:
-    """Compare pixels where nothing is drawn, else the mean absolute change at each severity."""
+    """Compare pixels where nothing is drawn, else the mean absolute change, by its standard error over photos."""
 
     def verdict(mine: list[Tensor], theirs: Changed) -> tuple[bool, str]:
         pairs = [
@@ -86,8 +89,11 @@ def same_change(pixels: NDArray[np.uint8], *, exact: bool) -> Callable[[list[Ten
         if exact:
             most = max(float(np.abs(one - other).max()) for one, other in pairs)
             return most <= LEVELS, f"largest difference {most:.1f} of 255"
-        changes = [(float(np.abs(one - pixels).mean()), float(np.abs(other - pixels).mean())) for one, other in pairs]
-        most = max(abs(one / other - 1) for one, other in changes)
-        return most <= SHARE, f"mean change within {most:.0%}"
+        # By image, over all severities: ours draws once for all of them.
+        changes = [np.mean([np.abs(pair[side] - pixels).mean((1, 2, 3)) for pair in pairs], axis=0) for side in (0, 1)]
+        apart = changes[0] - changes[1]
+        error = float(apart.std(ddof=1)) / len(apart) ** 0.5
+        words = f"mean change {changes[0].mean():.2g} and {changes[1].mean():.2g} of 255"
+        return abs(float(apart.mean())) <= ERRORS * error + SHARE * float(changes[1].mean()), words
 
     return verdict

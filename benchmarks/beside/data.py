@@ -121,9 +121,9 @@ def statistics(images: Tensor, what: str) -> Iterator[Contest]:
         scale = 255.0 if mean.max() > 1 else 1.0
         ours = [mine.brightness, mine.contrast]
         if not grey:  # theirs is over all values, ours over luma
-            return False, "eleven properties, theirs thirteen; on colour no two of them are the same"
+            return False, "eleven properties, theirs fourteen; on colour no two of them are the same"
         most = max(float(np.abs(a - b / scale).max()) for a, b in zip(ours, (mean, spread), strict=True))
-        return most < 1e-3, f"eleven properties, theirs thirteen; means and deviations differ by {most:.0e} at most"
+        return most < 1e-3, f"eleven properties, theirs fourteen; means and deviations differ by {most:.0e} at most"
 
     yield Contest(
         f"statistics of {what}", lambda: image_properties(images), {"dataeval": Peer("dataeval", theirs)}, verdict
