@@ -25,7 +25,7 @@ from snellen.training.transforms import BatchTransform
 #: Added before values are cut to bytes, so that a byte that was divided by 255 in float32 stays that byte.
 CUT = 1e-4
 
-#: Every so many rows and columns are looked at first for colour.
+#: Every so many rows and columns are searched first for colour.
 _SOME = 8
 
 

@@ -117,7 +117,7 @@ def ascend(
     start = search.projection.sample(images, rng[positions]) if random_start else images
     variables = space.encode(start, images)
     memory = step_rule.start(variables)
-    # Asked once: to compare an object with a protocol takes as long as a small step.
+    # Once, not at every step: to compare an object with a protocol takes as long as a small step.
     watching = step_rule if isinstance(step_rule, WatchingStepRule) else None
     for iteration in range(steps + 1):
         # After the last step, candidates are judged and no gradient is taken.
