@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ from snellen.models.diffusion.guidance import classifier_free
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler, initial_noise, seeded
 from snellen.models.diffusion.smoke import write_smoke_folder
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -81,48 +85,64 @@ def main() -> None:
         compare(folder, options)
 
 
-def compare(folder: str | Path, options: argparse.Namespace) -> None:
-    """Measure one folder."""
+def contenders(folder: str | Path, device: str) -> tuple[Generator, StableDiffusionPipeline]:
+    """The generator, and the pipeline of diffusers around the same network."""
     import diffusers
 
-    generator = load_generator(f"diffusers:{folder}", device=options.device)
+    generator = load_generator(f"diffusers:{folder}", device=device)
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, safety_checker=None)
-    pipe = pipe.to(options.device)
+    pipe = pipe.to(device)
     pipe.unet = generator.denoiser.network  # one network, one stopwatch
     pipe.set_progress_bar_config(disable=True)
-    stopwatch = Stopwatch(generator)
-    rng = seeded(range(options.images))
+    return generator, pipe
+
+
+def pair(
+    generator: Generator, pipe: StableDiffusionPipeline, solver: str, scale: float, images: int, steps: int
+) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """Our call and the pipeline's: latents from the same noise and prompts."""
+    import diffusers
+
+    rng = seeded(range(images))
     noise = initial_noise(rng, generator.latent_shape(), generator)
-    given, null = generator.encode_prompts(["a red star"] * options.images), generator.null(options.images)
+    given, null = generator.encode_prompts(["a red star"] * images), generator.null(images)
+    sampler, terms = Sampler(generator, steps=steps, solver=solver), [classifier_free(scale, null)]
+    scheduler = getattr(diffusers, SCHEDULERS[solver]).from_config({**pipe.scheduler.config, "clip_sample": False})
+
+    def ours() -> Tensor:
+        return sampler.run(sampler.start(rng, noise=noise), given, guidance=terms).latents
+
+    def theirs() -> Tensor:
+        pipe.scheduler = scheduler
+        return pipe(
+            prompt_embeds=given.text,
+            negative_prompt_embeds=null.text,
+            num_inference_steps=steps,
+            guidance_scale=scale,
+            latents=noise,
+            output_type="latent",
+        ).images
+
+    return ours, theirs
+
+
+def compare(folder: str | Path, options: argparse.Namespace) -> None:
+    """Measure one folder."""
+    generator, pipe = contenders(folder, options.device)
+    stopwatch = Stopwatch(generator)
     parameters = sum(parameter.numel() for parameter in generator.denoiser.network.parameters())
     print(
         f"{Path(folder).name}, {parameters / 1e6:.1f} M parameters, {options.images} images {generator.image_size}, "
         f"{options.steps} steps, {options.device}, {torch.get_num_threads()} threads"
     )
-    for solver, kind in SCHEDULERS.items():
-        sampler = Sampler(generator, steps=options.steps, solver=solver)
-        pipe.scheduler = getattr(diffusers, kind).from_config({**pipe.scheduler.config, "clip_sample": False})
+    for solver in SCHEDULERS:
         for scale in (1.0, 7.5):
-            terms = [classifier_free(scale, null)]
-
-            def ours(sampler: Sampler = sampler, terms: list = terms) -> Tensor:
-                return sampler.run(sampler.start(rng, noise=noise), given, guidance=terms).latents
-
-            def theirs(scale: float = scale) -> Tensor:
-                return pipe(
-                    prompt_embeds=given.text,
-                    negative_prompt_embeds=null.text,
-                    num_inference_steps=options.steps,
-                    guidance_scale=scale,
-                    latents=noise,
-                    output_type="latent",
-                ).images
-
+            ours, theirs = pair(generator, pipe, solver, scale, options.images, options.steps)
             difference = float((ours() - theirs()).abs().max())  # and warm up
             measured: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
-            contenders = [("ours", ours), ("theirs", theirs)]
+            turns = [("ours", ours), ("theirs", theirs)]
             for repeat in range(options.repeats):
-                for who, run in contenders if repeat % 2 else contenders[::-1]:
+                for who, run in turns if repeat % 2 else turns[::-1]:
                     measured[who].append(stopwatch.time(run))
             seconds, ratios = (
                 {who: statistics.median(pair[part] for pair in pairs) for who, pairs in measured.items()}

@@ -3,8 +3,8 @@
     python scripts/write_tables.py [--check] [NAME ...]
 
 NAME is a published system, or one of ``systems`` (the table in README.md), ``attributions``, ``label_errors``,
-``optotypes``, ``embedded``, ``onnx``, ``schemas`` (docs/schemas, with its JSON files), ``training_set``, ``treating``,
-``statistics`` and ``guided_generation``; without a name, all are written. The claims of a system come from
+``optotypes``, ``embedded``, ``onnx``, ``peers``, ``schemas`` (docs/schemas, with its JSON files), ``training_set``,
+``treating``, ``statistics`` and ``guided_generation``; without a name, all are written. Claims of a system come from
 results/NAME.json, everything else from docs/measured. ``--check`` writes nothing, and fails with the name of each stale
 block. Two blocks take long and have scripts of their own: write_audit_figures.py and simulate_audits.py.
 """
@@ -33,6 +33,7 @@ OTHERS = {
     "optotypes": "optotype_tables",
     "embedded": "embedded_tables",
     "onnx": "onnx_tables",
+    "peers": "peer_tables",
     "schemas": "format_schemas",
     "training_set": "training_set_tables",
     "treating": "treating_tables",

@@ -67,6 +67,11 @@ def test_which_images_are_grey():
     one_pixel[0, 2, 4, 4] += 1e-6
     assert is_grey(one_pixel).tolist() == [False]
     assert is_grey(random_images(0)).tolist() == []
+    # One value of colour anywhere, on the rows and columns that are searched first or not.
+    for row, column in ((0, 0), (8, 3), (5, 7), (31, 39)):
+        hidden = random_images(2)[:, :1].repeat(1, 3, 1, 1)
+        hidden[1, 2, row, column] += 0.5
+        assert is_grey(hidden).tolist() == [True, False]
 
 
 def test_only_grey_images_are_replaced():

@@ -52,6 +52,16 @@ def test_box_matrix_is_pillows_for_every_pair_of_sizes():
             assert np.abs(np.stack(columns, 1) - box_resampling(source, target).numpy()).max() < 1e-6
 
 
+@pytest.mark.parametrize("factor", [1.0, 0.95, 0.6, 0.4, 0.3, 0.1])
+def test_pixelate_is_the_product_with_the_box_matrices(photos, factor):
+    images = tensor(photos)
+    tall, wide = max(int(61 * factor), 1), max(int(43 * factor), 1)
+    vertical = box_resampling(tall, 61) @ box_resampling(61, tall)
+    horizontal = box_resampling(wide, 43) @ box_resampling(43, wide)
+    expected = vertical @ images.double() @ horizontal.T
+    assert (pixelate(images, RNG, factor=factor) - expected).abs().max() < 1e-6
+
+
 def test_box_rows_are_averages():
     matrix = box_resampling(24, 7)
     assert torch.allclose(matrix.sum(1), torch.ones(7, dtype=torch.float64))

@@ -6,6 +6,7 @@ ImageNet-C (arXiv 1903.12261, appendix B), and with other strengths MedMNIST-C (
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -21,13 +22,40 @@ WORTH_THREADS = 128 * 128
 
 def pixelate(images: Tensor, rng: Randomness, *, factor: float) -> Tensor:
     """Shrink the sides to ``int(side · factor)`` and enlarge again, both with a box filter: (n, c, h, w) in [0, 1]."""
-    height, width = images.shape[2:]
+    count, channels, height, width = images.shape
     small_height, small_width = max(int(height * factor), 1), max(int(width * factor), 1)
-    small = box_resampling(height, small_height).to(images) @ images @ box_resampling(width, small_width).to(images).T
+    # Rows and columns of flat tensors: along the last axis of a tensor of four, index_select is five times slower.
+    low = _box_means(images.reshape(count * channels, height, width), small_height)
+    small = _box_means(low.reshape(-1, width, 1), small_width)[..., 0]
     # Enlarging by a box filter repeats pixels: each row of its matrix has one weight, a one.
-    rows = box_resampling(small_height, height).argmax(1).to(images.device)
-    columns = box_resampling(small_width, width).argmax(1).to(images.device)
-    return small.index_select(3, columns).index_select(2, rows).clamp_(0, 1)
+    columns, rows = (
+        _box_taps(*sizes)[0][0].to(images.device) for sizes in ((small_width, width), (small_height, height))
+    )
+    wide = small.index_select(1, columns).view(count, channels, small_height, width)
+    return wide.index_select(2, rows).clamp_(0, 1)
+
+
+def _box_means(lines: Tensor, target: int) -> Tensor:
+    """:func:`box_resampling` along the middle axis: (n, source, m) → (n, target, m), by sums of its few weights."""
+    total = None
+    for places, weights in _box_taps(lines.shape[1], target):
+        part, shares = lines.index_select(1, places.to(lines.device)), weights.to(lines)[:, None]
+        total = part.mul_(shares) if total is None else total.addcmul_(part, shares)
+    assert total is not None
+    return total
+
+
+@lru_cache(maxsize=64)
+def _box_taps(source: int, target: int) -> tuple[tuple[Tensor, Tensor], ...]:
+    """The first, second, … weight of each row of the matrix, and its column: int64 and float64 (target), kept."""
+    matrix = box_resampling(source, target)
+    inside = matrix > 0
+    first, counts = inside.int().argmax(1), inside.sum(1)
+    taps = []
+    for number in range(int(counts.max())):
+        places = (first + number).clamp(max=source - 1)
+        taps.append((places, torch.where(number < counts, matrix[torch.arange(target), places], 0.0)))
+    return tuple(taps)
 
 
 def box_resampling(source: int, target: int) -> Tensor:
@@ -56,7 +84,9 @@ def jpeg_compression(images: Tensor, rng: Randomness, *, quality: float) -> Tens
     if not len(images):
         return images.clone()
     level = min(max(round(quality), 1), 100)
-    pixels = torch.stack((images * 255).round_().byte().cpu().unbind(1), -1).numpy()
+    # NumPy turns floating point into bytes three times as fast as torch.
+    values = torch.from_numpy((images * 255).round_().cpu().numpy().astype(np.uint8))
+    pixels = torch.stack(values.unbind(1), -1).numpy()
     workers = min(torch.get_num_threads(), len(pixels)) if images[0, 0].numel() >= WORTH_THREADS else 1
     if workers == 1:
         decoded = [_through_jpeg(image, level) for image in pixels]

@@ -117,6 +117,8 @@ def ascend(
     start = search.projection.sample(images, rng[positions]) if random_start else images
     variables = space.encode(start, images)
     memory = step_rule.start(variables)
+    # Once, not at every step: to compare an object with a protocol takes as long as a small step.
+    watching = step_rule if isinstance(step_rule, WatchingStepRule) else None
     for iteration in range(steps + 1):
         # After the last step, candidates are judged and no gradient is taken.
         last = iteration == steps
@@ -150,7 +152,7 @@ def ascend(
         # Only images that go on: a finished one has a gradient here or not depending on its neighbours.
         search.stepped[positions] = True
         search.sloped[positions] |= steepest > 0
-        if isinstance(step_rule, WatchingStepRule):
-            memory = step_rule.watch(values, images, memory)
+        if watching is not None:
+            memory = watching.watch(values, images, memory)
         variables, memory = step_rule.step(variables, gradient, memory, iteration)
         variables = space.constrain(variables, images, search.projection)

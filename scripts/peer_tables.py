@@ -1,0 +1,97 @@
+"""The table of speed beside other packages in docs/benchmarks.md, from docs/measured/peers.json (benchmarks/all.py)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
+
+#: What a comparison is about.
+TITLES = {
+    "attacks": "Attacks",
+    "ensemble": "AutoAttack",
+    "corruptions": "ImageNet-C",
+    "medical": "MedMNIST-C",
+    "explanations": "Explanations",
+    "labels": "Suspect labels",
+    "data": "Sets of images",
+    "smoothing": "Smoothing",
+    "sampling": "Sampling",
+    "audit": "A whole run",
+}
+
+#: From this ratio on a row is bold: what is less is noise.
+SLOWER = 1.1
+
+
+def peers_table(found: Mapping[str, Any]) -> str:
+    """A row for each task and peer; of parts of a total only those in which we are slower, or results differ."""
+    rows = []
+    for name, comparison in found["comparisons"].items():
+        measured = [row for row in comparison["rows"] if "skipped" not in row]
+        shown = [*(row for row in measured if not row["part"]), *_totals(measured)]
+        shown += [row for row in measured if row["part"] and (row["ratio"] > SLOWER or not row["equal"])]
+        rows += [[TITLES[name], *_cells(row)] for row in shown]
+    head = ["", "task", "peer", "equal result", "ours, s", "theirs, s", "ours over theirs"]
+    return markdown_table(head, rows, ["---", "---", "---", "---", "---:", "---:", "---:"])
+
+
+def skipped_table(found: Mapping[str, Any]) -> str:
+    """A row for each task and peer that was not measured, and why."""
+    rows = [
+        [TITLES[name], row["what"] or "all", row["package"], row["skipped"]]
+        for name, comparison in found["comparisons"].items()
+        for row in comparison["rows"]
+        if "skipped" in row
+    ]
+    return markdown_table(["", "task", "peer", "why"], rows, ["---"] * 4) if rows else "All were measured."
+
+
+def _totals(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The sum of the parts of each peer; its range is that of the parts."""
+    for peer in sorted({row["peer"] for row in rows if row["part"]}):
+        parts = [row for row in rows if row["part"] and row["peer"] == peer]
+        ours, theirs = (sum(row[side] for row in parts) for side in ("ours", "theirs"))
+        equal = sum(row["equal"] for row in parts)
+        yield {
+            **parts[0],
+            "what": f"all {len(parts)} kinds, {parts[0]['what'].partition(', ')[2]}",
+            "equal": equal == len(parts),
+            "result": f"{equal} of {len(parts)} kinds",
+            "ours": ours,
+            "theirs": theirs,
+            "ratio": ours / theirs,
+            "low": min(row["low"] for row in parts),
+            "high": max(row["high"] for row in parts),
+        }
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    ratio = f"{row['ratio']:.2f}"
+    if row["ratio"] > SLOWER:
+        ratio = f"**{ratio}**"
+    spread = f"{row['low']:.2f} – {row['high']:.2f}"
+    equal = row["result"] if row["equal"] else f"**no**: {row['result']}"
+    return [
+        row["what"],
+        f"{row['peer']} {row['version']}",
+        equal,
+        _seconds(row["ours"]),
+        _seconds(row["theirs"]),
+        f"{ratio} ({spread})",
+    ]
+
+
+def _seconds(value: float) -> str:
+    """Three significant digits."""
+    return f"{value:.{max(2 - math.floor(math.log10(value)), 0)}f}"
+
+
+TABLES: Tables = {
+    "docs/benchmarks.md": {
+        "beside peers": from_measured("peers", peers_table),
+        "peers skipped": from_measured("peers", skipped_table),
+    }
+}
