@@ -39,7 +39,7 @@ class ResolvedAudit:
         checks: that were requested.
         skipped: why a check does not run, by name; None: it runs.
         seed: of what is drawn.
-        measuring: the model as it is asked for scores: laid out for speed where that changes no decision.
+        measuring: the model that gives the scores: laid out for speed where that changes no decision.
     """
 
     classifier: Classifier

@@ -201,7 +201,7 @@ class Classifier:
         shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
         try:
             twin = copy.deepcopy(module, shared)
-        except Exception as error:  # whatever a module of somebody else's holds
+        except Exception as error:  # modules of other people hold all kinds of objects
             raise UnsupportedError(f"{self.name} cannot be copied for another thread: {error}") from error
         return self.with_module(twin)
 
