@@ -141,6 +141,7 @@ FORMATS: Mapping[str, Format] = {
         Format("generate.json", "record of generated images"),
         Format("nuisance.json", "record of nuisance trajectories"),
         Format("scan.json", "record of scans"),
+        Format("synthesize.json", "record of a generated labelled data set"),
         Format("shift.json", "record of shifted images"),
         CARD,
         INPUTS,
