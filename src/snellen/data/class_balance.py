@@ -13,6 +13,12 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Provenance
 from snellen.core.randomness import derive_seed
 
+#: Column of a generated data set: "1" for what a generator made, "0" for what it did not.
+FLAG = "synthetic"
+
+#: How the generators of procedural worlds begin in the provenance of their pictures.
+_WORLDS = "snellen "
+
 
 def rows_by_class(images: ImageSet, seed: int | None = None) -> dict[str, list[int]]:
     """Positions of the images of each class, in a fixed order; a class without images has an empty list.
@@ -75,17 +81,23 @@ def first_of_each(images: ImageSet, count: int, *, seed: int | None = None, allo
 
 
 def synthetic(images: ImageSet) -> NDArray[np.bool_]:
-    """Whether each image was generated or edited, by its provenance; bool (n,). No provenance means real.
+    """Whether each image was generated or edited, bool (n,). No provenance means real.
+
+    The column ``synthetic`` of a generated data set decides, and where it is empty the provenance. Pictures of a
+    procedural world of this package count as real: they are what a generator imitates.
 
     >>> from snellen.data.files.arrays import load_arrays
     >>> synthetic(load_arrays(np.zeros((2, 8, 8, 3), dtype=np.uint8))).tolist()
     [False, False]
     """
-    texts = images.column("provenance")
-    known = {
-        text: Provenance.model_validate_json(str(text)).origin != "real" for text in set(texts) if text is not None
-    }
-    return np.array([text is not None and known[text] for text in texts], dtype=bool)
+    texts, flags = images.column("provenance"), images.column(FLAG)
+    known = {text: _made(Provenance.model_validate_json(str(text))) for text in set(texts) if text is not None}
+    rows = zip(texts, flags, strict=True)
+    return np.array([known.get(text, False) if flag is None else str(flag) == "1" for text, flag in rows], dtype=bool)
+
+
+def _made(origin: Provenance) -> bool:
+    return origin.origin != "real" and not (origin.generator or "").startswith(_WORLDS)
 
 
 def mixture_weights(synthetic: NDArray[np.bool_], real_share: float | None) -> NDArray[np.float64]:

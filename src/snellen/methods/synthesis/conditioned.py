@@ -18,6 +18,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.core.method import Method
 from snellen.core.randomness import Randomness
+from snellen.data.class_balance import FLAG
 from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.methods.generation.sample import Sample
@@ -109,7 +110,7 @@ class Conditioned(Method):
             "label": ([names.index(label) for label in labels], COLUMNS["label"]),
             "index": ([one.get("index") for one in requests], pa.int64()),
             # An explicit flag: nothing may have to be read off a path or a name of a file.
-            "synthetic": (["1"] * len(made), pa.string()),
+            FLAG: (["1"] * len(made), pa.string()),
         }
         for name, (values, kind) in added.items():
             table = table.append_column(name, pa.array(values, kind))
