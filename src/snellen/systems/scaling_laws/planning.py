@@ -301,7 +301,7 @@ def _prepare(
     )
     of_real = set_quality(data.real, judge)
     scored: dict[str, SetQuality] = {
-        name: set_quality(_as_real(load_manifest(path), data.real), judge) for name, path in tried.manifests.items()
+        name: set_quality(as_real(load_manifest(path), data.real), judge) for name, path in tried.manifests.items()
     }
     ranked = sorted(scored, key=lambda name: (-promise(scored[name], of_real), name))
     grid = tuple(
@@ -312,11 +312,11 @@ def _prepare(
     made = synthesize_into(
         chosen, source, folder.with_name(f"{folder.name}-images"), count=count, seed=seed, progress=progress
     )
-    sets = {name: _as_real(load_manifest(path), data.real) for name, path in made.manifests.items()}
+    sets = {name: as_real(load_manifest(path), data.real) for name, path in made.manifests.items()}
     return _Prepared(grid, sets, tests, judge, accuracy)
 
 
-def _as_real(made: ImageSet, real: ImageSet) -> ImageSet:
+def as_real(made: ImageSet, real: ImageSet) -> ImageSet:
     """A generated set with its classes in the order of the real ones: a manifest sorts them by name."""
     names, own = real.class_names or (), made.class_names or ()
     places = np.array([names.index(name) for name in own], dtype=np.int64)

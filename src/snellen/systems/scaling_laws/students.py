@@ -32,6 +32,7 @@ from snellen.training.loop import train
 from snellen.training.objectives import cross_entropy
 from snellen.training.plan import TrainingPlan
 from snellen.training.repeated import Repeated
+from snellen.training.transforms import BatchTransform
 
 Schedule = Literal["updates", "epochs"]
 
@@ -118,7 +119,15 @@ def mixed(real: ImageStore | None, made: ImageStore | None, real_share: float | 
     )
 
 
-def train_student(store: Examples, plan: StudentPlan, classes: int, seed: int, stream: str = "student") -> nn.Module:
+def train_student(
+    store: Examples,
+    plan: StudentPlan,
+    classes: int,
+    seed: int,
+    stream: str = "student",
+    *,
+    transform: BatchTransform | None = None,
+) -> nn.Module:
     """A network from scratch, in evaluation mode. Equal arguments give equal weights.
 
     Args:
@@ -127,11 +136,12 @@ def train_student(store: Examples, plan: StudentPlan, classes: int, seed: int, s
         classes: number of classes.
         seed: of initial weights and order.
         stream: keeps the draws of students and of the scorer apart.
+        transform: augmentation of each batch.
     """
     rng = Randomness(seed).child("scaling laws", stream)
     network = initial_network(architecture_of(plan.architecture, classes, plan.side), rng)
     order = rng.generator("training").initial_seed() % 2**31
-    trained = train(network, plan.examples(store), plan=plan.training(order))
+    trained = train(network, plan.examples(store), plan=plan.training(order), transform=transform)
     network.load_state_dict(dict(trained.weights))
     return network.eval()
 
