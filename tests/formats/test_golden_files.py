@@ -18,6 +18,7 @@ from snellen.core.errors import InputError, RunConflictError
 from snellen.core.formats import FORMATS, MANIFEST, Format
 from snellen.core.run import Run
 from snellen.core.system import load_system
+from snellen.methods.synthesis.synthetic_set import SyntheticSet
 from snellen.models.weights.bundled_folders import read_card
 from snellen.runs.unfinished import complete
 from snellen.verbs.attacked_set import AttackedSet
@@ -38,6 +39,7 @@ RECORDS = {
     "generate": GeneratedSet,
     "scan": ScannedSet,
     "shift": ShiftedSet,
+    "synthesize": SyntheticSet,
 }
 
 #: Files that are kept, by the name of their format.

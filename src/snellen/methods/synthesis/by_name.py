@@ -1,7 +1,7 @@
 """Conditioning by class name: each image gets the name of its class in a template that is drawn for it alone.
 
-One template is the plain prompt; several are the diverse prompts of Bansal and Grover (2023), which draw one of 80 for
-every image, and the *CLIP templates* of Fan et al. (CVPR 2024).
+One template is the plain prompt; several are the diverse prompts of Bansal and Grover (2023, arXiv 2302.02503), which
+draw one of 80 for every image, and the *CLIP templates* of Fan et al. (CVPR 2024, arXiv 2312.04567).
 """
 
 from __future__ import annotations
