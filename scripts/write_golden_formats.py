@@ -24,7 +24,7 @@ from snellen.verbs.requests import load_requests
 
 #: What is kept. A comparison of audits needs the clean evidence.
 FILES = (
-    *(f"{verb}/{verb}.json" for verb in ("attack", "certify", "explain", "generate", "scan", "shift", "synthesize")),
+    *(f"{verb}/{verb}.json" for verb in ("attack", "certify", "explain", "generate", "scan", "shift")),
     "audit/inputs.json",
     "audit/report.json",
     "audit/manifest.json",
@@ -70,7 +70,6 @@ def write_records(work: Path) -> None:
     snellen.scan(classifier, every, QUICK_SCAN, limit=100, out=work / "scan")
     sample, requests = Sample(generator="bundled:scene-diffusion", steps=2), load_requests("classes:star", ("star",))
     generate(sample, requests, out=work / "generate", sheet=False)
-    snellen.synthesize({"method": "by_name", "steps": 2}, ["star"], count=1, out=work / "synthesize", sheet=False)
     worst = snellen.audit("bundled:scene-cnn", f"{SCENES}#test", checks=["clean"], out=work / "worst")
     ways = {"findings": "worst_class:star", "treatments": ["last_layer_retraining"]}
     snellen.treat(worst, f"{SCENES}#train", **ways, out=work / "treat")

@@ -18,7 +18,6 @@ from snellen.core.errors import InputError, RunConflictError
 from snellen.core.formats import FORMATS, MANIFEST, Format
 from snellen.core.run import Run
 from snellen.core.system import load_system
-from snellen.methods.synthesis.synthetic_set import SyntheticSet
 from snellen.models.weights.bundled_folders import read_card
 from snellen.runs.unfinished import complete
 from snellen.verbs.attacked_set import AttackedSet
@@ -39,7 +38,6 @@ RECORDS = {
     "generate": GeneratedSet,
     "scan": ScannedSet,
     "shift": ShiftedSet,
-    "synthesize": SyntheticSet,
 }
 
 #: Files that are kept, by the name of their format.

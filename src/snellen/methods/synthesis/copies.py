@@ -11,7 +11,7 @@ from snellen.core.images import ImageSet
 from snellen.metrics.inspection.duplicates import across, exact_groups, near_groups
 from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint, pixel_hashes
 
-#: Shortest side of which fingerprints can be taken, pixels.
+#: Shortest side of an image that has a fingerprint, pixels.
 LEAST_SIDE = 8
 
 #: From this share of duplicates on, the generator has collapsed to few pictures.

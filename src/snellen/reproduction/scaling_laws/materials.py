@@ -38,7 +38,7 @@ from snellen.systems.scaling_laws.students import StudentPlan
 #: Shapes whose words the generator can read, and which it never saw.
 UNKNOWN: tuple[Shape, ...] = ("crescent", "hourglass")
 
-#: What captions say of a scene, in the words that the generator was trained on.
+#: Factors that captions name, in the words that the generator was trained on.
 DETAIL: tuple[Factor, ...] = ("shape", "colour", "texture", "background")
 
 

@@ -58,7 +58,7 @@ def class_groups(
 
     Args:
         synthetic: runs of one configuration, with losses of each class.
-        real: runs on real images, of which those of the largest common size are compared.
+        real: runs on real images; those of the largest common size are compared.
         class_names: in the order of ``class_losses``.
         resamples: of each bootstrap.
         rng: where they come from.
