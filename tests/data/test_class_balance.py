@@ -23,6 +23,8 @@ def labelled(labels, class_names=("cat", "dog", "eel")):
 def test_a_size_begins_with_every_smaller_one_and_has_as_many_of_each_class(seed):
     images = labelled([0, 0, 1, 2, 1, 2, 0, 1, 2, 0])
     sizes = [first_of_each(images, count, seed=seed) for count in (1, 2, 3)]
+    if seed is None:
+        assert sizes[0].ids == [images.ids[row] for row in (0, 2, 3)], "in the order of the set"
     for small, large in itertools.pairwise(sizes):
         assert large.ids[: len(small)] == small.ids
     for count, part in enumerate(sizes, start=1):

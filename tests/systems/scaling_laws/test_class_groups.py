@@ -33,6 +33,14 @@ def test_classes_are_grouped_by_their_losses_at_each_size():
     assert curves["high"].last > curves["high"].real
 
 
+def test_a_flat_curve_makes_a_class_poor_although_its_loss_is_not_high():
+    made = ((0.02, 0.3), (0.03, 0.3), (3.0, 0.6), (0.1, 0.0), (2.0, 0.5))
+    real = ((0.02, 0.4), (0.03, 0.4), (3.0, 0.6), (0.1, 0.2), (2.0, 0.5))
+    curves = found(made=made, real=real)
+    assert groups(curves)["poor"] == [NAMES[3]]
+    assert curves[NAMES[3]].last < np.quantile([one.real for one in curves.values()], 0.75)
+
+
 def test_what_would_be_poor_is_scaling_where_the_generator_draws_it():
     assert groups(found(made=REAL))["poor"] == []
 

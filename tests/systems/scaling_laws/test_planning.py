@@ -250,6 +250,14 @@ def test_a_killed_plan_resumes_and_ends_with_the_same_bytes(tmp_path, whole):
     assert contents(tmp_path / "plan") == contents(folder)
 
 
+def test_a_dry_run_generates_nothing(tmp_path):
+    settings = [ByName(steps=1)]
+    estimate = snellen.plan(plan_synthesis, settings, shapes(), out=tmp_path / "plan", count=4, seeds=2, students=TINY)
+    assert estimate.items == estimate.shards == 2 * (4 + 3 * 3)
+    assert estimate.seconds is None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_plan_says_what_follows(whole):
     plan, folder = whole
     assert plan.advice
@@ -279,6 +287,8 @@ def test_images_that_measure_are_held_out_of_each_class():
         ({"count": 3}, "three sizes, and 3 synthetic images of each class give 2"),
         ({"seeds": 1}, "at least 2 seeds; got 1"),
         ({"keep": 0}, "at least 1 setting is kept"),
+        ({"budget": "5m"}, "neither a budget nor a part"),
+        ({"engine": "local"}, "made by one process only"),
         ({"shifted": [as_split(shapes(4, "tune"), "tune")] * 2}, "different names"),
         ({"validation": WORLD.model_copy(update={"count": 9}).images(split="tune")}, "has other classes"),
     ],

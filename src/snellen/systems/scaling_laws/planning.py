@@ -176,7 +176,7 @@ def plan_synthesis(
         unbalanced: allow classes with fewer images than a size.
         seed: of everything random.
         progress: callback that receives progress updates.
-        running: see :class:`~snellen.runs.runner.Running`.
+        running: see :class:`~snellen.runs.runner.Running`; neither a budget nor a part.
 
     Raises:
         InputError: too few images for three sizes, generated images among the real ones, other classes, or a setting
@@ -188,6 +188,10 @@ def plan_synthesis(
     check_free(folder, RECORD, WHAT)
     if keep < 1 or probe < 2:
         raise InputError(f"at least 1 setting is kept, and 2 images of each class are scored; got {keep} and {probe}")
+    if running.get("budget") is not None or running.get("part") is not None:
+        raise InputError(
+            "a synthesis plan takes neither a budget nor a part: its size is decided by --count, --seeds and --amount"
+        )
     names = [one.name for one in shifted]
     if len({IN_DISTRIBUTION, *names}) <= len(names):
         raise InputError(f"shifted test sets need different names; got {', '.join(names)}")
