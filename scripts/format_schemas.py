@@ -19,9 +19,11 @@ from snellen.core.formats import FORMATS, MANIFEST, SYSTEM, VERSION, WRITER
 from snellen.core.index import ArchitectureEntry, CheckEntry, CommandEntry, MethodEntry, Target
 from snellen.core.run import canonical_json
 from snellen.core.system import System
+from snellen.methods.synthesis.synthetic_set import SyntheticSet
 from snellen.models.weights.bundled_folders import FolderCard
 from snellen.reproduction.shared.documents import Tables, markdown_table
 from snellen.systems.continuous_nuisance.nuisance_set import NuisanceSet
+from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet
 from snellen.verbs.attacked_set import AttackedSet
 from snellen.verbs.certified_set import CertifiedSet
@@ -42,6 +44,8 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "nuisance.json": (NuisanceSet,),
     "scan.json": (ScannedSet,),
     "shift.json": (ShiftedSet,),
+    "synthesis-plan.json": (SynthesisPlan,),
+    "synthesize.json": (SyntheticSet,),
     "treatment.json": (TreatmentRecord,),
 }
 

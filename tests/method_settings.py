@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from snellen.core.classifier import Classifier
@@ -398,6 +399,8 @@ TREATMENTS = {
     "view_tuning": Row(_ONE_EPOCH),
 }
 
+BLUE = Image.new("RGB", (20, 24), (30, 60, 200))
+
 _SCENES = {"requests": [{"id": "a", "class": "star", "seed": 1}, {"id": "b", "class": "ring"}]}
 _GUIDED = {"generator": "bundled:scene-diffusion", "classifier": "bundled:scene-cnn", "steps": 2}
 
@@ -443,6 +446,20 @@ GENERATION = {
         _SCENES,
     ),
     "sample": Row({"steps": 2}, _SCENES),
+    "variation": Row({"steps": 4}, {"requests": [{**one, "image": BLUE} for one in _SCENES["requests"]]}),
+}
+
+_ROWS = {
+    "requests": [
+        {"id": "a", "label": "star", "index": 0, "prompt": "a star", "seed": 1, "source": "x", "image": BLUE},
+        {"id": "b", "label": "ring", "index": 0, "prompt": "a ring", "seed": 2, "source": "y", "image": BLUE},
+    ]
+}
+
+SYNTHESIS = {
+    "by_caption": Row({"steps": 2}, _ROWS),
+    "by_image": Row({"steps": 4}, _ROWS),
+    "by_name": Row({"steps": 2}, _ROWS),
 }
 
 #: Few images, so that a world is made in a moment.
@@ -485,7 +502,7 @@ METHODS: dict[str, dict[str, Row]] = {
     "scans": SCANS,
     "recipes": RECIPES,
     "treatments": TREATMENTS,
-    "synthesis": {},
+    "synthesis": SYNTHESIS,
     "generation": GENERATION,
     "forgetting": {},
     "architecture_search": {},

@@ -36,6 +36,7 @@ CONFORMANCE = {
     "recipes": lambda _: check_recipe,
     "treatments": lambda _: check_treatment,
     "generation": lambda _: check_generator,
+    "synthesis": lambda _: check_generator,
     "worlds": lambda _: check_world,
     "defects": lambda _: check_defect,
 }

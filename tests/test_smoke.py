@@ -29,6 +29,7 @@ CHEAPEST = {
     "scans": "perturbation",
     "recipes": "supervised",
     "generation": "gradient_free_guidance",
+    "synthesis": "by_name",
     "treatments": "temperature_scaling",
     "worlds": "textures",
     "defects": "trigger",
@@ -66,6 +67,7 @@ CALLS = {
         f"--treatment last_layer_retraining --out treated",
     ),
     "generate": ("generate gradient-free-guidance classes:Bag?count=1 --steps 1",),
+    "synthesize": ("synthesize by-name classes:star --count 1 --steps 1",),
     "optotypes": ("optotypes write textures --count 4 --size 32",),
 }
 

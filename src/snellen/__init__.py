@@ -66,6 +66,7 @@ _PUBLIC = {
     "scan": "snellen.verbs.scan",
     "shift": "snellen.verbs.shift",
     "shift_nuisance": "snellen.systems.continuous_nuisance.nuisance_images",
+    "synthesize": "snellen.verbs.synthesize",
     "train": "snellen.verbs.train",
     "treat": "snellen.verbs.treat",
     "treatment_plan": "snellen.verbs.treat",
@@ -135,6 +136,7 @@ if TYPE_CHECKING:
     from snellen.verbs.register import register as register
     from snellen.verbs.scan import scan as scan
     from snellen.verbs.shift import shift as shift
+    from snellen.verbs.synthesize import synthesize as synthesize
     from snellen.verbs.train import train as train
     from snellen.verbs.treat import treat as treat
     from snellen.verbs.treat import treatment_plan as treatment_plan

@@ -14,6 +14,7 @@ __getattr__, __dir__ = methods_by_class(__name__, "generation")
 if TYPE_CHECKING:
     from snellen.methods.generation.classifier_guidance import ClassifierGuidance as ClassifierGuidance
     from snellen.methods.generation.sample import Sample as Sample
+    from snellen.methods.generation.variation import Variation as Variation
     from snellen.systems.concept_erasing.method import Erase as Erase
     from snellen.systems.continuous_nuisance.method import ContinuousNuisance as ContinuousNuisance
     from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance as GradientFreeGuidance

@@ -41,6 +41,9 @@ SMALLER = {
         '{"experts": 2, "rank": 1, "synthetic": 4, "synthetic_steps": 2, "iterations": 1, "batch_size": 4}',
     ),
     13: ("--limit", "2", "--sigma", "0.1", "--samples", "100", "--selection", "50"),
+    14: (
+        "--steps", "1", "--probe", "2", "--count", "4", "--seeds", "2", "--amount", "2", "--side", "16",
+    ),
     15: ("--limit", "2", "--queries", "60"),
     16: ("--limit", "2", "--steps", "2"),
     17: ("--limit", "4", "--units", "2", "--beams", "2"),
@@ -76,6 +79,9 @@ OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 
 #: Systems that need to know where objects are.
 OF_OBJECTS = {27: "optotypes:scenes?count=2"}
+
+#: Systems that need more images of each class.
+OF_SHAPES = {14: "optotypes:scenes?count=30&size=16&shapes=star,ring#train"}
 
 #: Systems that look at objects again, and the classes of these.
 OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}
@@ -117,7 +123,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     images = (
         "bundled:fashion-mnist"
         if "MODEL" in system.command
-        else {**OF_BAGS, **OF_OBJECTS}.get(system.number, str(data))
+        else {**OF_BAGS, **OF_OBJECTS, **OF_SHAPES}.get(system.number, str(data))
     )
     model = "bundled:fashion-cnn"
     if system.number in OF_VIEWS:

@@ -81,6 +81,14 @@ VERBS = {
         over_images=False,
         asks=False,
     ),
+    "synthesize": Verb(
+        snellen.synthesize,
+        lambda: ([{"method": "by_name", "steps": 2, "guidance_scale": scale} for scale in (1, 3)], ["star", "ring"]),
+        {"batch_size": 2, "count": 2},
+        2,
+        over_images=False,
+        asks=False,
+    ),
     "camera": Verb(
         snellen.attack,
         lambda: (

@@ -1,8 +1,8 @@
 """Checks that measure a sample: of many images no more than are needed, drawn by their ids.
 
-The share is fixed before anything is measured, so that an image is drawn or not in any division into shards, with any
-results on other images: an audit in parts, on another machine or resumed gives the same bytes. That is also why no search
-is stopped by what it found so far. Draws are nested: a smaller sample lies in a larger one.
+The share is fixed before anything is measured, so that the draw of an image depends on no shard and no result: an audit
+in parts, on another machine or resumed gives the same bytes. That is also why no search is stopped by what it found so
+far. Draws are nested: a smaller sample lies in a larger one.
 """
 
 from __future__ import annotations

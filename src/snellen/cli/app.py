@@ -27,6 +27,7 @@ from snellen.cli.report import report
 from snellen.cli.reproduce import reproduce
 from snellen.cli.scan import scan
 from snellen.cli.shift import shift
+from snellen.cli.synthesize import synthesize
 from snellen.cli.systems import systems
 from snellen.cli.text import harmless
 from snellen.cli.train import train
@@ -78,6 +79,7 @@ app.command(rich_help_panel=PROVE)(with_groups(evaluate))
 app.add_typer(method_commands("certificates", certify, "certify"), name="certify", rich_help_panel=PROVE)
 app.add_typer(method_commands("shifts", shift, "shift"), name="shift", rich_help_panel=DATA)
 app.add_typer(method_commands("generation", generate, "generate"), name="generate", rich_help_panel=DATA)
+app.add_typer(method_commands("synthesis", synthesize, "synthesize"), name="synthesize", rich_help_panel=DATA)
 app.add_typer(optotypes, name="optotypes", rich_help_panel=DATA)
 app.command(rich_help_panel=SYSTEMS)(systems)
 app.command(rich_help_panel=SYSTEMS)(reproduce)

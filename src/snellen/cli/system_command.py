@@ -15,7 +15,7 @@ from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.run_options import DeviceOption, SeedOption
-from snellen.core.command import Option
+from snellen.core.command import Argument, Option
 from snellen.core.index import CommandEntry
 
 
@@ -77,14 +77,16 @@ def _shared(stem: str) -> list[inspect.Parameter]:
     ]
 
 
-def _option(parameter: inspect.Parameter) -> Option | None:
-    return next((one for one in get_args(parameter.annotation)[1:] if isinstance(one, Option)), None)
+def _option(parameter: inspect.Parameter) -> Option | Argument | None:
+    return next((one for one in get_args(parameter.annotation)[1:] if isinstance(one, Option | Argument)), None)
 
 
 def _parameter(parameter: inspect.Parameter) -> inspect.Parameter:
     option = _option(parameter)
     kind: Any = get_args(parameter.annotation)[0]
     assert option is not None, "parameters without an option are handed over by the command line"
+    if isinstance(option, Argument):
+        return parameter.replace(annotation=Annotated[kind, typer.Argument(help=option.help)])
     flag = option.flag or f"--{parameter.name.replace('_', '-')}"
     declared = (f"{flag}/{flag.replace('--', '--no-', 1)}",) if kind is bool else (flag,)
     shown: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "min": option.minimum}

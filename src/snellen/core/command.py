@@ -1,13 +1,24 @@
 """A system's description of its command, so that the command line offers it without importing it.
 
 A command is a function. Its first parameter takes methods; every parameter with an :class:`Option` in its annotation is
-an option. The command line adds what all such commands have, and hands over ``out``, ``device``, ``seed`` and
-``progress``.
+an option, and one with an :class:`Argument` an argument. The command line adds what all such commands have, and hands
+over ``out``, ``device``, ``seed`` and ``progress``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What a command is run on, in front of its options.
+
+    Attributes:
+        help: what it is, in one sentence.
+    """
+
+    help: str
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,8 @@ FORMATS: Mapping[str, Format] = {
         Format("generate.json", "record of generated images"),
         Format("nuisance.json", "record of nuisance trajectories"),
         Format("scan.json", "record of scans"),
+        Format("synthesis-plan.json", "record of a plan to generate images"),
+        Format("synthesize.json", "record of a generated labelled data set"),
         Format("shift.json", "record of shifted images"),
         CARD,
         INPUTS,

@@ -44,6 +44,7 @@ _NOUNS = {
     "explanations": "explanation",
     "generation": "method that generates",
     "recipes": "recipe",
+    "synthesis": "way to condition a data set",
     "treatments": "treatment",
     "worlds": "world",
 }
@@ -57,6 +58,7 @@ _ROOMS = {
     "recipes": "methods/recipes",
     "treatments": "methods/treatments",
     "generation": "methods/generation",
+    "synthesis": "methods/synthesis",
     "scans": "methods/scans",
     "worlds": "data/worlds",
     "defects": "data/worlds/planting",

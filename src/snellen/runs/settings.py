@@ -23,6 +23,7 @@ _VERBS = {
     "certificates": "certify with",
     "explanations": "explain by",
     "scans": "scan with",
+    "synthesis": "generate a data set with",
 }
 _NOUNS = {
     "shifts": "a shift",
@@ -30,6 +31,7 @@ _NOUNS = {
     "certificates": "a certificate",
     "explanations": "an explanation",
     "scans": "a scan",
+    "synthesis": "a way to condition a data set",
 }
 _WHOLES = {
     "shifts": "a data set",
@@ -37,12 +39,14 @@ _WHOLES = {
     "certificates": "a run",
     "explanations": "a run",
     "scans": "a run",
+    "synthesis": "a data set",
 }
 _EXAMPLES = {
     "shifts": "Corruption(kind='fog')",
     "attacks": "PGD(epsilon=0.03)",
     "certificates": "Smoothing(sigma=0.25)",
     "explanations": "PartitionShap(evaluations=500)",
+    "synthesis": "ByName(guidance_scale=2)",
     "scans": "Perturbation(denoiser='artifact:denoiser')",
 }
 

@@ -31,6 +31,8 @@ _AREAS = {verb: area for area, verb in index.AREAS.items() if area in ("attacks"
     "shift": "shifts",
     "generate": "generation",
     "nuisance": "generation",
+    "synthesize": "synthesis",
+    "synthesis plan": "synthesis",
 }
 
 #: The one benchmark of corruptions that is not part of MedMNIST-C; the kinds of all others are.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,19 +18,16 @@ from snellen.core.run import Run
 from snellen.core.run_plan import describe_machine
 from snellen.data.files.manifest import load_manifest
 from snellen.data.loading import check_batches
-from snellen.data.privacy.nameless import hidden_references, nameless_record, with_hidden
+from snellen.data.privacy.nameless import hidden_references, nameless_record
 from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.runs.class_grid import class_grid
+from snellen.runs.generated_files import write_images, write_manifest
 from snellen.runs.image_sheet import image_sheet
-from snellen.runs.layout import classes_of
-from snellen.runs.manifest_columns import label_columns, text_columns
 from snellen.runs.measuring import Put
 from snellen.runs.record import RejectedImage
 from snellen.runs.reopening import Reopening
 from snellen.runs.runner import Call, Running, batches, carried_out
-from snellen.runs.safe_names import file_names
 from snellen.runs.shard import Shard
-from snellen.runs.thumbnails import png
 from snellen.runs.whole_file import whole_file
 from snellen.verbs.contact_sheet import choose_examples
 from snellen.verbs.generated_set import WHAT, GeneratedSet
@@ -42,9 +37,6 @@ MANIFEST, SHEET, GRID = "manifest.csv", "sheet.png", "grid.png"
 
 #: What progress calls it.
 TASK = "generating"
-
-#: Columns that come first in the manifest.
-_FIRST = ("path", "id", "label", "labels", "caption")
 
 #: Images on the sheet of examples.
 EXAMPLES = 18
@@ -112,7 +104,7 @@ class Work:
             except RejectedImageError as error:
                 rejected.append({"id": self.requests.ids[index], "reason": str(error)})
         maker = cast(GeneratorMethod, self.method)
-        rows = _write(maker.generate(wanted, rng=Randomness(self.seed)), put, self.hidden) if wanted else []
+        rows = write_images(maker.generate(wanted, rng=Randomness(self.seed)), put, self.hidden) if wanted else []
         progress.advance(TASK, len(items))
         return Shard(extra={"rows": rows, "rejected": rejected})
 
@@ -244,21 +236,6 @@ def _plan(
     }
 
 
-def _write(images: ImageSet, put: Put, hidden: Mapping[str, str]) -> list[dict[str, str]]:
-    """Write the images of one shard; a row of the manifest for each."""
-    known = [
-        column for column in images.table.column_names if column not in ("id", "label", "labels", "bag_label", "mask")
-    ]
-    columns = label_columns(images, classes_of(images)) | text_columns(images, known)
-    rows = []
-    for index, (key, name) in enumerate(zip(images.ids, file_names(images.ids, ".png"), strict=True)):
-        path = f"images/{name}"
-        put(path, png(images.read(index)))
-        texts = {column: with_hidden(values[index], hidden) for column, values in columns.items()}
-        rows.append({"path": path, "id": key, **texts})
-    return rows
-
-
 def _conclude(run: Run, shards: int, requests: Requests, sheet: bool, folder: Path) -> GeneratedSet:
     """Write what needs all images, and make the record."""
     extras = [run.shard_extra(shard) for shard in range(shards)]
@@ -271,7 +248,7 @@ def _conclude(run: Run, shards: int, requests: Requests, sheet: bool, folder: Pa
     twice = len(rows) - len({row["id"] for row in rows})
     if twice:
         raise InputError(f"the method gave {twice} ids that occur twice; each image needs one of its own")
-    _write_manifest(folder / MANIFEST, rows)
+    write_manifest(folder / MANIFEST, rows)
     files = [MANIFEST]
     if sheet:
         made = load_manifest(folder / MANIFEST, name=requests.name)
@@ -286,14 +263,3 @@ def _conclude(run: Run, shards: int, requests: Requests, sheet: bool, folder: Pa
                 by_class.save(stream, "PNG")
             files.append(GRID)
     return GeneratedSet(plan=dict(run.plan), written=len(rows), rejected=rejected, files=tuple(files), folder=folder)
-
-
-def _write_manifest(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    present = {column for row in rows for column in row}
-    columns = [*(column for column in _FIRST if column in present), *sorted(present.difference(_FIRST))]
-    with whole_file(path) as stream:
-        text = io.TextIOWrapper(stream, "utf-8", "backslashreplace", newline="")
-        table = csv.DictWriter(text, columns, restval="")
-        table.writeheader()
-        table.writerows(rows)
-        text.detach()

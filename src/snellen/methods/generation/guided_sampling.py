@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -67,6 +68,15 @@ class GuidedSampling(Method):
         By default those of the generator, and any words where it takes prompts.
         """
         return names_of(generator_of(self.generator))
+
+    def start(self, asked: Asked, requests: Sequence[Mapping[str, Any]]) -> tuple[Tensor, float] | None:
+        """Images (n, 3, h, w) in [0, 1] to start from, and the share of the steps that is made; None: from noise."""
+        return None
+
+    def source_of(self, request: Mapping[str, Any]) -> str | None:
+        """Id of the image that an image is made from, for its provenance; None where there is none."""
+        source = request.get("source")
+        return None if source is None else str(source)
 
     def recorded_scale(self) -> float | None:
         """The scale of guidance in the provenance of each image; None where it is not one number."""
@@ -131,16 +141,19 @@ class GuidedSampling(Method):
             InputError: a class that is not known, an empty request, a prompt that is too long.
         """
         asked = self.asked(requests, rng)
-        steer = self.steering(asked)
+        steer, begun = self.steering(asked), self.start(asked, requests)
         made = generate(
             self._sampler(asked),
             asked.seeds,
             prompts=asked.captions,
             condition=self.base(asked),
             steer=steer,
+            start=None if begun is None else begun[0],
+            strength=1.0 if begun is None else begun[1],
             batch_size=_TOGETHER,
         )
         scale = self.recorded_scale()
+        known = [{"guidance_scale": scale, "source_id": self.source_of(request)} for request in requests]
         return made_set(
             made,
             requests,
@@ -149,7 +162,7 @@ class GuidedSampling(Method):
             told=steer.told() if isinstance(steer, TellingSteer) else (),
             classes=asked.classes.tolist() if bool((asked.classes != NO_CLASS).any()) else (),
             class_names=asked.class_names,
-            provenance=[origin.model_copy(update={"guidance_scale": scale}) for origin in made.provenance],
+            provenance=[origin.model_copy(update=told) for origin, told in zip(made.provenance, known, strict=True)],
         )
 
     def identities(self) -> dict[str, str]:

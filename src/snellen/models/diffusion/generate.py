@@ -77,6 +77,8 @@ def generate(
     size: tuple[int, int] | None = None,
     batch_size: int = 8,
     steer: Steer | None = None,
+    start: Tensor | None = None,
+    strength: float = 1.0,
     progress: Progress | None = None,
 ) -> Generated:
     """One image for each seed. The batch size changes nothing but the speed.
@@ -96,10 +98,14 @@ def generate(
         size: height and width; None is the generator's own.
         batch_size: images at a time.
         steer: further guidance, hooks and adapters of a batch.
+        start: images (n, 3, h, w) in [0, 1] that are noised and denoised instead of pure noise (image to image, Meng et
+            al. 2022, SDEdit); they give the size.
+        strength: share of the steps that are made of ``start``, in (0, 1]; 1 leaves next to nothing of it.
         progress: is called for each batch.
 
     Raises:
-        InputError: counts that differ, a prompt that is too long, a size that cannot be made.
+        InputError: counts that differ, a prompt that is too long, a size that cannot be made, or a strength that leaves
+            no step.
         ModelError: latents that are not finite, with the step and the seeds.
     """
     generator = sampler.generator
@@ -107,7 +113,9 @@ def generate(
         raise InputError(f"batch_size is at least 1; got {batch_size}")
     if not seeds:
         raise InputError("there is no seed, so there is no image to generate")
-    height_width = size or generator.image_size
+    if start is not None and len(start) != len(seeds):
+        raise InputError(f"{len(seeds)} seeds came with {len(start)} images to start from; give one for each seed")
+    height_width = size or (generator.image_size if start is None else (start.shape[2], start.shape[3]))
     generator.latent_shape(height_width)
     given = _condition(generator, len(seeds), prompts, classes, condition, height_width)
     scales = row_scales(guidance_scale, len(seeds))
@@ -116,8 +124,8 @@ def generate(
     listener = progress or Silent()
     listener.begin("generating", len(seeds))
     images, calls, rows = [], 0, 0
-    for start in range(0, len(seeds), batch_size):
-        batch = range(start, min(start + batch_size, len(seeds)))
+    for first in range(0, len(seeds), batch_size):
+        batch = range(first, min(first + batch_size, len(seeds)))
         rng = seeded([seeds[row] for row in batch])
         steering = steer(batch, rng) if steer is not None else Steering()
         wanted = given.select(batch)
@@ -125,8 +133,15 @@ def generate(
         if reference is not None:
             away = wanted if reference is given else reference.select(batch)
             own = [classifier_free(guided[list(batch)], away)]
+        begun = (
+            sampler.start(rng, size=height_width)
+            if start is None
+            else sampler.start_from(
+                generator.encode(_own_channels(generator, start[batch.start : batch.stop])), rng, strength=strength
+            )
+        )
         state = sampler.run(
-            sampler.start(rng, size=height_width),
+            begun,
             wanted,
             guidance=[*own, *steering.guidance],
             hooks=steering.hooks,
@@ -147,6 +162,7 @@ def generate(
             "eta": sampler.eta,
             "height": height_width[0],
             "width": height_width[1],
+            **({} if start is None else {"strength": strength}),
             **({"negative": negative} if isinstance(negative, str) and reference is not None else {}),
             **{name: _plain(value) for name, value in sampler.settings.items()},
         },
@@ -197,6 +213,13 @@ def _reference(generator: Generator, count: int, negative: str | Condition | Non
     if generator.takes == "nothing":
         raise InputError(f"{generator.name} takes no condition, so there is nothing to guide: guidance_scale is 1")
     return generator.null(count, size=size)
+
+
+def _own_channels(generator: Generator, images: Tensor) -> Tensor:
+    """Images of three channels as the generator takes them."""
+    if generator.vae is None and generator.denoiser.channels == 1:
+        return images.mean(1, keepdim=True)
+    return images
 
 
 def _three_channels(images: Tensor) -> Tensor:

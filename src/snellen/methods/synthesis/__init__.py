@@ -1,0 +1,1 @@
+"""Ways to condition a generated data set: by class names, by captions, by real images."""

@@ -1,0 +1,27 @@
+"""Conditioning by class name: each image gets the name of its class in a template that is drawn for it alone.
+
+One template is the plain prompt; several are the diverse prompts of Bansal and Grover (2023, arXiv 2302.02503), which
+draw one of 80 for every image, and the *CLIP templates* of Fan et al. (CVPR 2024, arXiv 2312.04567).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from snellen.methods.synthesis.conditioned import Conditioned
+from snellen.methods.synthesis.manifest_rows import Manifested, Source, drawn_template, image_seed, row_id, turns
+
+
+class ByName(Conditioned):
+    """Images of each class, prompted by its name. Real images are neither needed nor seen."""
+
+    name: ClassVar[str] = "by_name"
+
+    def rows(self, source: Source, count: int, seed: int) -> list[Manifested]:
+        """One row for each image, in turns over the classes."""
+        found = []
+        for index, label in turns(source.classes, count):
+            prompt = self.filled(drawn_template(self.templates, label, index, seed), label)
+            noise = image_seed(label, prompt, self.guidance_scale, index, seed)
+            found.append(Manifested(row_id(label, index), label, index, prompt, noise))
+        return found

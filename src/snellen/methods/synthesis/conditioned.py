@@ -1,0 +1,125 @@
+"""The frame of methods that generate a labelled data set: they differ in what an image is conditioned on.
+
+A method says which rows a manifest has (:meth:`Conditioned.rows`) and makes the images of any of them. Sampling,
+guidance and seeds are those of :class:`snellen.methods.generation.sample.Sample`; there is no second loop.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from snellen.core.classifier import Classifier
+from snellen.core.images import COLUMNS, ImageSet
+from snellen.core.method import Method
+from snellen.core.randomness import Randomness
+from snellen.data.class_balance import FLAG
+from snellen.methods.generation.guided_sampling import GuidedSampling
+from snellen.methods.generation.made_images import generator_of, identities_of
+from snellen.methods.generation.sample import Sample
+from snellen.methods.synthesis.manifest_rows import BLANK, Manifested, Source, check_templates
+from snellen.models.diffusion.solver import SolverName
+
+
+class Conditioned(Method):
+    """Generate images of classes; a subclass says what each is conditioned on."""
+
+    generator: str = Field("bundled:scene-diffusion", description="diffusers:FOLDER or bundled:NAME")
+    guidance_scale: float = Field(
+        2.0,
+        description="of classifier-free guidance; 1 means none. Repeat it for several settings",
+        allow_inf_nan=False,
+    )
+    templates: tuple[str, ...] = Field(
+        ("a {}",), description="prompts, one drawn for each image; {} stands for the words of the class"
+    )
+    words: dict[str, str] = Field(
+        default_factory=dict,
+        description="words of classes whose name is not what a prompt should say, by name, as JSON",
+    )
+    steps: int = Field(25, ge=1, description="of the sampler")
+    solver: SolverName = Field("ddim", description="which scheduler makes the steps")
+
+    @model_validator(mode="after")
+    def _templates_have_a_place(self) -> Self:
+        check_templates(self.templates)
+        return self
+
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """Say what is not given, or None."""
+        return None
+
+    @abstractmethod
+    def rows(self, source: Source, count: int, seed: int) -> list[Manifested]:
+        """The manifest of ``count`` images for each class, nested: a larger count only adds rows.
+
+        Raises:
+            InputError: a count below 1, or a source that lacks what the images are conditioned on.
+        """
+
+    def request(self, row: Manifested, source: Source) -> dict[str, Any]:
+        """One row as a request to :meth:`generate`.
+
+        Raises:
+            RejectedImageError: the real image that it is made from cannot be read.
+        """
+        return self.request_of_text(row)
+
+    def request_of_text(self, row: Manifested) -> dict[str, Any]:
+        """The same without a real image: all that can be checked before the first one is made."""
+        return {"id": row.id, "label": row.label, "index": row.index, "seed": row.seed, "prompt": row.prompt}
+
+    def sampled(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """A request of this method as one of :meth:`sampling`: by prompt, or by class where there is none."""
+        passed = {key: request[key] for key in ("id", "seed", "source", "image") if request.get(key) is not None}
+        label = _label_of(request)
+        prompt = request.get("prompt")
+        return {**passed, **({"class": self.words.get(label, label)} if prompt is None else {"prompt": prompt})}
+
+    def sampling(self) -> GuidedSampling:
+        """What makes the images."""
+        return Sample(**self._sampled())
+
+    def _sampled(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("generator", "guidance_scale", "steps", "solver")}
+
+    def takes_prompts(self) -> bool:
+        """Whether the generator takes prompts; one of classes gets these by name."""
+        return generator_of(self.generator).takes == "prompts"
+
+    def filled(self, template: str, label: str) -> str | None:
+        """A prompt for a class; None for a generator that takes no prompts."""
+        return template.replace(BLANK, self.words.get(label, label)) if self.takes_prompts() else None
+
+    def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
+        """One image for each request, with label, index, provenance and the flag ``synthetic``.
+
+        Raises:
+            InputError: a class or a prompt that the generator does not take.
+        """
+        made = self.sampling().generate([self.sampled(one) for one in requests], rng=rng)
+        labels = [_label_of(one) for one in requests]
+        names = tuple(dict.fromkeys(labels))
+        table = made.table.drop_columns([name for name in ("label",) if name in made.table.column_names])
+        added: dict[str, tuple[list[object], pa.DataType]] = {
+            "label": ([names.index(label) for label in labels], COLUMNS["label"]),
+            "index": ([one.get("index") for one in requests], pa.int64()),
+            # An explicit flag: nothing may have to be read off a path or a name of a file.
+            FLAG: (["1"] * len(made), pa.string()),
+        }
+        for name, (values, kind) in added.items():
+            table = table.append_column(name, pa.array(values, kind))
+        return replace(made, table=table, class_names=names)
+
+    def identities(self) -> dict[str, str]:
+        """Hashes of all weights that decide the images."""
+        return identities_of(generator_of(self.generator))
+
+
+def _label_of(request: Mapping[str, Any]) -> str:
+    return str(request.get("label", request.get("class")))

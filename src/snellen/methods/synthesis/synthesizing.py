@@ -1,0 +1,256 @@
+"""A labelled data set made by a generator, written resumably: settings × classes × rows of the manifest.
+
+The folder, lock, plan, shards and record are those of :mod:`snellen.runs.runner`. A shard is a batch of one setting; a
+killed call loses the batch in work and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self, Unpack
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.core.run import Run
+from snellen.core.run_plan import describe_data, describe_machine
+from snellen.data.files.manifest import load_manifest
+from snellen.methods.synthesis.conditioned import Conditioned
+from snellen.methods.synthesis.copies import copies
+from snellen.methods.synthesis.manifest_rows import Manifested, Source
+from snellen.methods.synthesis.synthetic_set import MANIFEST, WHAT, SyntheticSet
+from snellen.runs.class_grid import class_grid
+from snellen.runs.generated_files import write_images, write_manifest
+from snellen.runs.image_sheet import image_sheet
+from snellen.runs.measuring import Put
+from snellen.runs.record import RejectedImage
+from snellen.runs.reopening import Reopening
+from snellen.runs.runner import Call, Running, batches, carried_out
+from snellen.runs.settings import Setting, settings_again, settings_record
+from snellen.runs.shard import Shard
+from snellen.runs.whole_file import whole_file
+
+SHEET, GRID = "sheet.png", "grid.png"
+
+#: What progress calls it.
+TASK = "generating"
+
+#: Images on the sheet.
+EXAMPLES = 18
+
+
+@dataclass(frozen=True, eq=False)
+class SynthesisWork:
+    """Rows of a manifest under several settings; an item is one row of one setting.
+
+    Attributes:
+        settings: of :class:`~snellen.methods.synthesis.conditioned.Conditioned`, named.
+        source: classes, and real images where there are any.
+        count: images of each class in each setting.
+        seed: of everything random.
+    """
+
+    settings: Sequence[Setting]
+    source: Source
+    count: int
+    seed: int
+
+    @classmethod
+    def again(cls, _: Sequence[Classifier], sets: Mapping[str, ImageSet], arguments: Mapping[str, Any]) -> Self:
+        """The same work in another process, from what :meth:`reopening` says."""
+        source = Source(tuple(arguments["classes"]), sets.get(""))
+        settings = settings_again("synthesis", arguments["settings"])
+        return cls(settings, source, arguments["count"], arguments["seed"])
+
+    def reopening(self) -> Reopening:
+        """From what a worker makes the same work."""
+        return Reopening(
+            maker="snellen.methods.synthesis.synthesizing:SynthesisWork.again",
+            sets={} if self.source.images is None else {"": self.source.images},
+            methods={"synthesis": [setting.method for setting in self.settings]},
+            arguments={
+                "settings": settings_record(self.settings),
+                "classes": list(self.source.classes),
+                "count": self.count,
+                "seed": self.seed,
+            },
+        )
+
+    @property
+    def methods(self) -> list[Conditioned]:
+        """The methods of the settings."""
+        return [conditioned(setting) for setting in self.settings]
+
+    @cached_property
+    def manifests(self) -> list[list[Manifested]]:
+        """The rows of each setting."""
+        return [method.rows(self.source, self.count, self.seed) for method in self.methods]
+
+    @property
+    def rows_of_a_setting(self) -> int:
+        """Rows of each setting: as many in all of them."""
+        return self.count * len(self.source.classes)
+
+    def id_of(self, setting: int, row: Manifested) -> str:
+        """The id of an image: that of its row, behind the setting where there are several."""
+        return row.id if len(self.settings) == 1 else f"{self.settings[setting].name}/{row.id}"
+
+    def shards(self, batch_size: int) -> list[range]:
+        """Batches of rows, none of two settings."""
+        size = self.rows_of_a_setting
+        return [
+            range(number * size + batch.start, number * size + batch.stop)
+            for number in range(len(self.settings))
+            for batch in batches(size, batch_size)
+        ]
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Generate some rows of one setting; see :class:`~snellen.runs.measuring.Work`."""
+        number, size = items.start // self.rows_of_a_setting, self.rows_of_a_setting
+        method, setting = self.methods[number], self.settings[number].name
+        wanted, rejected = list[Mapping[str, Any]](), list[dict[str, str]]()
+        for item in items:
+            row = self.manifests[number][item - number * size]
+            key = self.id_of(number, row)
+            try:
+                wanted.append({**method.request(row, self.source), "id": key})
+            except RejectedImageError as error:
+                rejected.append({"id": key, "reason": str(error)})
+        rows = write_images(method.generate(wanted, rng=Randomness(self.seed)), put, {}) if wanted else []
+        progress.advance(TASK, len(items))
+        return Shard(extra={"rows": [{**row, "setting": setting} for row in rows], "rejected": rejected})
+
+
+def conditioned(setting: Setting) -> Conditioned:
+    """The method of a setting.
+
+    Raises:
+        InputError: another kind of method.
+    """
+    if not isinstance(setting.method, Conditioned):
+        raise InputError(f"{setting.name} makes no rows of a manifest, so no data set can be made with it")
+    return setting.method
+
+
+def synthesize_into(
+    settings: Sequence[Setting],
+    source: Source,
+    folder: Path,
+    *,
+    count: int,
+    batch_size: int = 32,
+    seed: int = 0,
+    sheet: bool = True,
+    progress: Progress,
+    **running: Unpack[Running],
+) -> SyntheticSet:
+    """Generate ``count`` images of each class in each setting; see :func:`snellen.synthesize`.
+
+    Raises:
+        InputError: a count below 1, a source that a setting cannot use, or another kind of method.
+    """
+    if count < 1:
+        raise InputError(f"at least 1 image of each class is generated; got {count}")
+    for setting in settings:
+        conditioned(setting)
+
+    def call(count: int) -> Call[SyntheticSet]:
+        work = SynthesisWork(settings, source, count, seed)
+        shards = work.shards(batch_size)
+
+        def plan() -> dict[str, Any]:
+            for method, rows in zip(work.methods, work.manifests, strict=True):
+                _check_first(method, rows, source)
+            return _plan(work, batch_size, sheet, progress)
+
+        return Call(
+            what=WHAT,
+            result=SyntheticSet,
+            plan=plan,
+            work=lambda _: work,
+            shards=shards,
+            task=TASK,
+            conclude=lambda run, where: _conclude(run, len(shards), work, sheet, where),
+            images=source.images,
+            seen=lambda _: range(0 if source.images is None else len(source.images)),
+            again=work.reopening(),
+            name=", ".join(source.classes[:3]),
+        )
+
+    with carried_out(call, count, folder, progress, running) as carried:
+        carried.measure()
+    return carried.result
+
+
+def _check_first(method: Conditioned, rows: Sequence[Manifested], source: Source) -> None:
+    """Refuse what can be refused before the first of many images is made: every different prompt is checked."""
+    different = {(row.label, row.prompt): row for row in rows}
+    method.sampling().check([method.sampled(method.request_of_text(row)) for row in different.values()])
+
+
+def _plan(work: SynthesisWork, batch_size: int, sheet: bool, progress: Progress) -> dict[str, Any]:
+    """Everything that can change a byte."""
+    images = work.source.images
+    described = {"name": ", ".join(work.source.classes)} if images is None else describe_data(images, progress)
+    captions = {} if images is None else {"captions": images.column("caption")} if _captioned(work) else {}
+    return {
+        "kind": "synthesize",
+        "source": {"classes": list(work.source.classes), **described, **captions},
+        "settings": [{"setting": setting.name, **setting.record} for setting in work.settings],
+        "models": {setting.name: conditioned(setting).identities() for setting in work.settings},
+        "count": work.count,
+        "batch_size": batch_size,
+        "seed": work.seed,
+        "sheet": sheet,
+        **describe_machine(None),
+    }
+
+
+def _captioned(work: SynthesisWork) -> bool:
+    return any(method.name == "by_caption" for method in work.methods)
+
+
+def _conclude(run: Run, shards: int, work: SynthesisWork, sheet: bool, folder: Path) -> SyntheticSet:
+    """Write what needs all images, and make the record."""
+    extras = [run.shard_extra(shard) for shard in range(shards)]
+    rows: list[dict[str, str]] = [row for extra in extras for row in extra["rows"]]
+    rejected = tuple(RejectedImage(**found) for extra in extras for found in extra["rejected"])
+    if not rows:
+        shutil.rmtree(run.folder)
+        raise InputError(f"no image was generated; first: {rejected[0].id}: {rejected[0].reason}")
+    by_setting = {setting.name: [row for row in rows if row["setting"] == setting.name] for setting in work.settings}
+    write_manifest(folder / MANIFEST, rows)
+    files = [MANIFEST]
+    several = len(work.settings) > 1
+    found = {}
+    for name, own in by_setting.items():
+        path = folder / (f"{name}.csv" if several else MANIFEST)
+        if several and own:
+            write_manifest(path, own)
+            files.append(path.name)
+        found[name] = copies(load_manifest(path), work.source.images) if own else None
+    if sheet:
+        files += _pictures(load_manifest(folder / MANIFEST, name=WHAT), folder)
+    written = {name: dict(Counter(row["label"] for row in own)) for name, own in by_setting.items()}
+    return SyntheticSet(
+        plan=dict(run.plan), written=written, copies=found, rejected=rejected, files=tuple(files), folder=folder
+    )
+
+
+def _pictures(made: ImageSet, folder: Path) -> list[str]:
+    """A sheet of the first images with their captions, and a row of images for each class."""
+    with whole_file(folder / SHEET) as stream:
+        image_sheet(made, range(min(EXAMPLES, len(made))), captions=True).save(stream, "PNG")
+    grid = class_grid(made)
+    if grid is None:
+        return [SHEET]
+    with whole_file(folder / GRID) as stream:
+        grid.save(stream, "PNG")
+    return [SHEET, GRID]

@@ -1,0 +1,85 @@
+"""The record of a generated labelled data set: what ``synthesize.json`` holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from snellen.methods.synthesis.copies import Copies
+from snellen.runs.record import RejectedImage, RunResult, Summary, Table
+
+RECORD, MANIFEST = "synthesize.json", "manifest.csv"
+
+#: How messages call it.
+WHAT = "synthetic data set"
+
+
+class SyntheticSet(RunResult):
+    """Labelled images with provenance, as files. Holds no clock reading: equal inputs give equal bytes.
+
+    Attributes:
+        plan: source, settings, models, count, seed, versions.
+        written: images that were written, by setting and class.
+        copies: duplicates, copies of real images and blank images, by setting.
+        rejected: rows whose real image could not be read.
+    """
+
+    file: ClassVar[str] = RECORD
+
+    written: dict[str, dict[str, int]] = Field(default_factory=dict)
+    copies: dict[str, Copies | None] = Field(default_factory=dict)
+    rejected: tuple[RejectedImage, ...] = ()
+
+    @property
+    def manifest(self) -> Path:
+        """What :func:`snellen.load_images` reads: all settings, with a column ``setting``."""
+        return (self.folder or Path()) / MANIFEST
+
+    @property
+    def manifests(self) -> dict[str, Path]:
+        """The manifest of each setting by itself."""
+        folder = self.folder or Path()
+        if len(self.written) < 2:
+            return dict.fromkeys(self.written, folder / MANIFEST)
+        return {setting: folder / f"{setting}.csv" for setting in self.written}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know before they train on it."""
+        several = len(self.copies) > 1
+        return tuple(
+            f"{setting}: {note}" if several else note
+            for setting, found in self.copies.items()
+            for note in (() if found is None else found.notes)
+        )
+
+    def summary(self) -> Summary:
+        """How many images of how many classes each setting has, and how many of them add nothing."""
+        rows = []
+        for setting, counts in self.written.items():
+            found = self.copies.get(setting)
+            cells = ("–",) * 3 if found is None else (f"{found.near}", _or_dash(found.of_real), f"{found.blank}")
+            rows.append((setting, str(sum(counts.values())), str(len(counts)), *cells))
+        return Summary(
+            self.plan["source"]["name"],
+            (
+                Table(
+                    ("setting", "images", "classes", "copies of each other", "copies of real images", "blank"),
+                    tuple(rows),
+                    frozenset(range(1, 6)),
+                ),
+            ),
+            rejected=self.rejected,
+            files=self.files,
+            record=RECORD,
+            last=tuple(f"note: {note}" for note in self.notes),
+        )
+
+    def _verdict(self) -> str:
+        return "; ".join(f"{setting}: {sum(counts.values())} images" for setting, counts in self.written.items())
+
+
+def _or_dash(count: int | None) -> str:
+    return "–" if count is None else str(count)

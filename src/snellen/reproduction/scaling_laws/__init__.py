@@ -1,0 +1,1 @@
+"""System 14: the experiment behind the claims of its page."""

@@ -1,0 +1,166 @@
+"""What generated images are worth: where synthetic equals real, and how many real images a mixture stands for.
+
+Both answers stay within what was measured; outside it there is no answer, unless extrapolation is requested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snellen.core.errors import InputError
+from snellen.metrics.incomplete_beta import student_t_quantile
+from snellen.metrics.intervals import Interval
+from snellen.systems.scaling_laws.power_law import PowerLaw
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """How many synthetic images give the loss of some real ones.
+
+    Attributes:
+        real: number of real images, D_r.
+        synthetic: number of synthetic images, D_s; None where there is none in range.
+        why_not: the reason.
+    """
+
+    real: int
+    synthetic: float | None
+    why_not: str | None = None
+
+
+def crossover(
+    synthetic: PowerLaw, real: PowerLaw, real_sizes: Sequence[int], *, extrapolate: bool = False
+) -> list[Equivalent]:
+    """Solve a_s D_s^(−k_s) = a_r D_r^(−k_r) for D_s.
+
+    Args:
+        synthetic: law of the synthetic images.
+        real: law of the real ones.
+        real_sizes: D_r to answer for.
+        extrapolate: answer also beyond the measured sizes.
+
+    Returns:
+        An answer for each size.
+    """
+    found = []
+    for size in real_sizes:
+        if not extrapolate and not real.range[0] <= size <= real.range[1]:
+            found.append(Equivalent(size, None, "none in range: no real set of this size was measured"))
+            continue
+        if synthetic.k <= 0:
+            found.append(Equivalent(size, None, "none: the loss does not fall with more synthetic images"))
+            continue
+        needed = float((synthetic.a / real.loss(size)) ** (1 / synthetic.k))
+        low, high = synthetic.range
+        if not extrapolate and needed > high:
+            found.append(Equivalent(size, None, f"none in range: more than {high} synthetic images"))
+        elif not extrapolate and needed < low:
+            found.append(Equivalent(size, None, f"none in range: fewer than {low} synthetic images"))
+        else:
+            found.append(Equivalent(size, needed))
+    return found
+
+
+@dataclass(frozen=True)
+class EffectiveSize:
+    """How many real images have the loss of a mixture.
+
+    Attributes:
+        real: real images in the mixture, D_r.
+        synthetic: synthetic images in it, D_s.
+        size: real images alone with the same loss, D_eff; None outside the measured sizes.
+        value: of one synthetic image in real ones, (D_eff − D_r) / D_s; None likewise.
+    """
+
+    real: int
+    synthetic: int
+    size: float | None
+    value: float | None
+
+
+def effective_size(
+    loss: float, real: PowerLaw, real_size: int, synthetic_size: int, *, extrapolate: bool = False
+) -> EffectiveSize:
+    """D_eff = (L_mix / a_r)^(−1/k_r), by the law of real images.
+
+    Raises:
+        InputError: a loss that is not positive, or no synthetic images.
+    """
+    if not loss > 0 or synthetic_size < 1:
+        raise InputError(
+            f"an effective size takes a positive loss and synthetic images; got {loss} and {synthetic_size}"
+        )
+    size = float((loss / real.a) ** (-1 / real.k)) if real.k > 0 else None
+    if size is None or (not extrapolate and not real.range[0] <= size <= real.range[1]):
+        return EffectiveSize(real_size, synthetic_size, None, None)
+    return EffectiveSize(real_size, synthetic_size, size, (size - real_size) / synthetic_size)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What added images change in a loss: negative is better.
+
+    Attributes:
+        change: mean difference of the losses, with the added images less without.
+        interval: 95 % for all comparisons together, over seeds and test images.
+    """
+
+    change: float
+    interval: Interval
+
+    @property
+    def verdict(self) -> str:
+        """Whether they help, at 95 % confidence."""
+        return "helps" if self.interval.high < 0 else "harms" if self.interval.low > 0 else "undecided"
+
+
+def gain(
+    with_added: NDArray[np.float64],
+    without: NDArray[np.float64],
+    *,
+    comparisons: int = 1,
+    resamples: int = RESAMPLES,
+    rng: np.random.Generator,
+) -> Gain:
+    """Difference of losses on the same test images over the same seeds: a bootstrap over seeds and over images.
+
+    Deviations are widened for few seeds, by √(S/(S − 1)) and by Student's quantile over the normal one.
+
+    >>> same = np.ones((3, 50))
+    >>> gain(same, same, rng=np.random.default_rng(0)).verdict
+    'undecided'
+
+    Args:
+        with_added: losses (seeds, images).
+        without: losses of the same seeds and images.
+        comparisons: gains that are read together, whose intervals shall all hold at 95 % (Bonferroni).
+        resamples: of the bootstrap.
+        rng: where they come from.
+
+    Raises:
+        InputError: other shapes, or fewer than two seeds.
+    """
+    if with_added.shape != without.shape or with_added.ndim != 2 or len(with_added) < 2:
+        raise InputError(
+            f"losses are (seeds, images), the same for both, of at least two seeds; got {with_added.shape} and "
+            f"{without.shape}"
+        )
+    differences = with_added - without
+    seeds, images = differences.shape
+    drawn = np.empty(resamples)
+    for place in range(resamples):
+        rows, columns = rng.integers(0, seeds, seeds), rng.integers(0, images, images)
+        drawn[place] = differences[np.ix_(rows, columns)].mean()
+    centre = float(differences.mean())
+    tail = 0.025 / comparisons
+    wider = float(student_t_quantile(1 - tail, seeds - 1)) / NormalDist().inv_cdf(1 - tail)
+    wider *= (seeds / (seeds - 1)) ** 0.5
+    low, high = np.quantile(centre + (drawn - centre) * wider, [tail, 1 - tail])
+    return Gain(centre, Interval(float(low), float(high)))

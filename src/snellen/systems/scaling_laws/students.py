@@ -1,0 +1,206 @@
+"""Students: one fixed recipe for every point of every curve, whether its images are real, synthetic or both.
+
+The schedule is part of the recipe and the same for all: a constant number of *updates*, or of *epochs*. The two give
+different exponents, and the record says which was used. Losses are measured on one evaluation set for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from snellen.core import index
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
+from snellen.core.randomness import Randomness
+from snellen.data.class_balance import mixture_weights, synthetic
+from snellen.models.classifiers.artifact_models import architecture_of
+from snellen.systems.scaling_laws.scaling_run import IN_DISTRIBUTION, ScalingRun
+from snellen.training.batches import Examples, ImageStore
+from snellen.training.evaluation import score_examples
+from snellen.training.fitting.groundwork import initial_network
+from snellen.training.loop import train
+from snellen.training.objectives import cross_entropy
+from snellen.training.plan import TrainingPlan
+from snellen.training.repeated import Repeated
+from snellen.training.transforms import BatchTransform
+
+Schedule = Literal["updates", "epochs"]
+
+Floats = NDArray[np.float64]
+
+
+class StudentPlan(BaseModel):
+    """The recipe of all students.
+
+    Attributes:
+        architecture: ``fashion_cnn`` or ``timm:NAME``.
+        side: height and width of the images, pixels.
+        schedule: what is constant over the sizes.
+        amount: so many updates, or epochs.
+        batch_size: images of an update.
+        learning_rate: peak, of AdamW with a cosine course.
+        weight_decay: of AdamW.
+        real_share: share of the real images of a mixture in the loss; None: every image counts the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str = "fashion_cnn"
+    side: int = Field(32, ge=8)
+    schedule: Schedule = "updates"
+    amount: int = Field(300, ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    real_share: float | None = Field(None, ge=0, le=1)
+
+    @property
+    def preparation(self) -> Preparation:
+        """From a decoded image to what a student takes."""
+        return Preparation(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
+
+    def training(self, seed: int) -> TrainingPlan:
+        """The numbers of the loop. Under ``updates`` a set of any size is one epoch of as many repeated examples."""
+        return TrainingPlan(
+            epochs=1 if self.schedule == "updates" else self.amount,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            clip_norm=1.0,
+            seed=seed,
+        )
+
+    def examples(self, store: Examples) -> Examples:
+        """What the loop reads of a set of any size."""
+        return Repeated(store, self.amount * self.batch_size) if self.schedule == "updates" else store
+
+
+def store_of(images: ImageSet, plan: StudentPlan) -> ImageStore:
+    """Images in memory, each decoded once, for all students that train on a part of them."""
+    return ImageStore.of_images(images, plan.preparation)
+
+
+def part(store: ImageStore, ids: Sequence[str]) -> ImageStore:
+    """Some examples of a store; ids of images that could not be read are left out.
+
+    Raises:
+        InputError: none of them is there.
+    """
+    places = {one: row for row, one in enumerate(store.ids)}
+    rows = torch.tensor([places[one] for one in ids if one in places], dtype=torch.int64)
+    return ImageStore.of_tensors(store.images[rows], store.targets[rows], ids=[store.ids[row] for row in rows.tolist()])
+
+
+def mixed(real: ImageStore | None, made: ImageStore | None, real_share: float | None) -> ImageStore:
+    """Real and synthetic examples as one store; weights give the real ones their share of the loss.
+
+    Raises:
+        InputError: neither.
+    """
+    parts = [one for one in (real, made) if one is not None]
+    if not parts:
+        raise InputError("a student needs real or synthetic images")
+    flags = np.repeat([one is made for one in parts], [len(one) for one in parts])
+    return ImageStore.of_tensors(
+        torch.cat([one.images for one in parts]),
+        torch.cat([one.targets for one in parts]),
+        ids=[f"{'synthetic' if one is made else 'real'}/{key}" for one in parts for key in one.ids],
+        weights=torch.from_numpy(mixture_weights(flags, real_share)),
+    )
+
+
+def train_student(
+    store: Examples,
+    plan: StudentPlan,
+    classes: int,
+    seed: int,
+    stream: str = "student",
+    *,
+    transform: BatchTransform | None = None,
+) -> nn.Module:
+    """A network from scratch, in evaluation mode. Equal arguments give equal weights.
+
+    Args:
+        store: what it is trained on.
+        plan: the recipe.
+        classes: number of classes.
+        seed: of initial weights and order.
+        stream: keeps the draws of students and of the scorer apart.
+        transform: augmentation of each batch.
+    """
+    rng = Randomness(seed).child("scaling laws", stream)
+    network = initial_network(architecture_of(plan.architecture, classes, plan.side), rng)
+    order = rng.generator("training").initial_seed() % 2**31
+    trained = train(network, plan.examples(store), plan=plan.training(order), transform=transform)
+    network.load_state_dict(dict(trained.weights))
+    return network.eval()
+
+
+def as_classifier(network: nn.Module, plan: StudentPlan, class_names: Sequence[str], name: str) -> Classifier:
+    """A network as a classifier whose features are known."""
+    layer = index.architectures()[plan.architecture.partition(":")[0]].feature_layer
+    return Classifier(network, class_names=class_names, preparation=plan.preparation, feature_layer=layer, name=name)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a student does on one test set.
+
+    Attributes:
+        losses: cross-entropy of each image, nats, float64 (n,).
+        right: whether each decision is right, bool (n,).
+        targets: classes, int64 (n,).
+    """
+
+    losses: Floats
+    right: NDArray[np.bool_]
+    targets: NDArray[np.int64]
+
+    def run(self, config: str, size: int, seed: int, classes: int, test: str = IN_DISTRIBUTION) -> ScalingRun:
+        """One point of a curve. Losses of all classes are summed in one pass."""
+        counts = np.bincount(self.targets, minlength=classes)
+        sums = np.bincount(self.targets, weights=self.losses, minlength=classes)
+        return ScalingRun(
+            config=config,
+            size=size,
+            seed=seed,
+            test=test,
+            loss=float(self.losses.mean()),
+            accuracy=float(self.right.mean()),
+            class_losses=tuple(
+                float(total / count) if count else None for total, count in zip(sums, counts, strict=True)
+            ),
+        )
+
+
+def measured(network: nn.Module, test: ImageStore) -> Measured:
+    """Score a test set; scores are computed once for loss, accuracy and classes."""
+    scores, targets = score_examples(network, test)
+    losses: Tensor = cross_entropy(scores, targets)
+    return Measured(losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64))
+
+
+def on_all_tests(network: nn.Module, tests: Mapping[str, ImageStore]) -> dict[str, Measured]:
+    """The same network on every test set: in distribution and shifted."""
+    return {name: measured(network, store) for name, store in tests.items()}
+
+
+def check_real(images: ImageSet, what: str) -> None:
+    """Refuse generated images where real ones are meant.
+
+    Raises:
+        InputError: as above.
+    """
+    flags = synthetic(images)
+    if flags.any():
+        raise InputError(f"{what} is of real images, and {int(flags.sum())} of {images.name} were generated or edited")
