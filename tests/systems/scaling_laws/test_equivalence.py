@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.systems.scaling_laws.equivalence import crossover, effective_size, gain
+from snellen.metrics.loss_gain import gain
+from snellen.systems.scaling_laws.equivalence import crossover, effective_size
 from snellen.systems.scaling_laws.power_law import fit_power_law
 from tests.systems.scaling_laws.scaled_runs import runs
 

@@ -10,17 +10,21 @@ import torch
 
 import snellen
 from snellen.core.errors import InputError
+from snellen.data.class_balance import held_out, largest_balanced
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.splits import as_split
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.synthesis.set_quality import check_independent, promise, set_quality
+from snellen.methods.synthesis.text_pairs import text_pairs
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.dual_encoders.zero_shot import class_vectors
-from snellen.systems.scaling_laws.design import REAL, cells_of, held_out, largest_balanced, nested_sizes
+from snellen.systems.scaling_laws.design import REAL, cells_of, nested_sizes
 from snellen.systems.scaling_laws.planning import Data, Students, plan_synthesis
-from snellen.systems.scaling_laws.quality import check_independent, promise, set_quality
-from snellen.systems.scaling_laws.students import (
+from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
+from snellen.training.batches import ImageStore
+from snellen.training.students import (
     StudentPlan,
     as_classifier,
     check_real,
@@ -29,9 +33,6 @@ from snellen.systems.scaling_laws.students import (
     store_of,
     train_student,
 )
-from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
-from snellen.systems.scaling_laws.text_pairs import text_pairs
-from snellen.training.batches import ImageStore
 from tests.verbs.stopping import Stopping, contents
 
 TINY = StudentPlan(amount=2, batch_size=8, side=16)

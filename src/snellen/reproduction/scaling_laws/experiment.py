@@ -26,7 +26,8 @@ from snellen.systems.scaling_laws.class_groups import class_groups, groups, with
 from snellen.systems.scaling_laws.design import ids_of, nested_sizes
 from snellen.systems.scaling_laws.power_law import fit_power_law
 from snellen.systems.scaling_laws.scaling_run import ScalingRun
-from snellen.systems.scaling_laws.students import (
+from snellen.training.batches import ImageStore
+from snellen.training.students import (
     Measured,
     as_classifier,
     measured,
@@ -35,7 +36,6 @@ from snellen.systems.scaling_laws.students import (
     store_of,
     train_student,
 )
-from snellen.training.batches import ImageStore
 from snellen.training.transforms import random_resized_crops
 
 #: Settings whose whole curve is trained; the others are measured at the largest size alone.
@@ -129,7 +129,7 @@ class Experiment:
             points = {count: self.trained(self.of(name, count)) for count in sizes}
             last[name] = points[sizes[-1]]
             runs[name] = [
-                found["in_distribution"].run(name, count * len(self.classes), self.seed, len(self.classes))
+                ScalingRun.of(found["in_distribution"], name, count * len(self.classes), self.seed, len(self.classes))
                 for count, found in points.items()
             ]
             figures |= self._law(name, runs[name])

@@ -31,9 +31,9 @@ from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.conditioned import Conditioned
 from snellen.methods.synthesis.manifest_rows import Source
 from snellen.methods.synthesis.synthesizing import synthesize_into
+from snellen.methods.synthesis.synthetic_set import with_classes_of
 from snellen.runs.settings import Setting
-from snellen.systems.scaling_laws.planning import as_real
-from snellen.systems.scaling_laws.students import StudentPlan
+from snellen.training.students import StudentPlan
 
 #: Shapes whose words the generator can read, and which it never saw.
 UNKNOWN: tuple[Shape, ...] = ("crescent", "hourglass")
@@ -119,5 +119,5 @@ def generated(real: ImageSet, size: Size, progress: Progress) -> Iterator[dict[s
             made = synthesize_into(
                 [Setting(name, method)], source, folder, count=size.made, seed=0, sheet=False, progress=progress
             )
-            found[name] = as_real(load_manifest(made.manifest, name=name), real)
+            found[name] = with_classes_of(load_manifest(made.manifest, name=name), real)
         yield found

@@ -185,27 +185,6 @@ def exponent_difference(
     return laws[0].k - laws[1].k, Interval(float(low), float(high))
 
 
-def offset(runs: Sequence[ScalingRun]) -> float:
-    """The loss c that is left at infinitely many images, in L = a D^(−k) + c, by least squares in log(L − c).
-
-    A diagnosis of saturation and no part of the law; 0 where the points are a pure power.
-
-    Raises:
-        InputError: losses that are not positive numbers.
-    """
-    sizes, losses = losses_of(runs)
-    x = np.log(sizes)
-
-    def misfit(rest: float) -> float:
-        y = np.log(losses - rest)
-        intercept, slope = _line(x, y)
-        # In log L and not in log(L − c), so that values of c can be compared.
-        return float(((np.log(losses) - np.log(np.exp(intercept + slope * x) + rest)) ** 2).sum())
-
-    tried = np.linspace(0, 0.999 * losses.min(), 400)
-    return float(min(tried, key=misfit))
-
-
 def _line(x: Values, y: Values) -> tuple[float, float]:
     """Intercept and slope by least squares."""
     centred = x - x.mean()

@@ -6,6 +6,8 @@ different exponents, and the record says which was used. Losses are measured on 
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +26,6 @@ from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import mixture_weights, synthetic
 from snellen.models.classifiers.artifact_models import architecture_of
-from snellen.systems.scaling_laws.scaling_run import IN_DISTRIBUTION, ScalingRun
 from snellen.training.batches import Examples, ImageStore
 from snellen.training.evaluation import score_examples
 from snellen.training.fitting.groundwork import initial_network
@@ -146,6 +147,31 @@ def train_student(
     return network.eval()
 
 
+def seconds_of_students(store: ImageStore, plan: StudentPlan, classes: int, sizes: Sequence[int], tested: int) -> float:
+    """Seconds of this machine for students of so many images each, by a few updates of one and a few test images.
+
+    Args:
+        store: any images of the right size.
+        plan: the recipe.
+        classes: number of classes.
+        sizes: images that each student trains on.
+        tested: test images that each student decides on.
+    """
+    few, more = 2, 6
+    clock = [time.perf_counter()]
+    for updates in (few, more):
+        short = plan.model_copy(update={"schedule": "updates", "amount": updates})
+        network = train_student(store, short, classes, 0)
+        clock.append(time.perf_counter())
+    measured(network, store)
+    clock.append(time.perf_counter())
+    first, last, test = np.diff(clock).tolist()
+    update = max(last - first, 0.0) / (more - few)
+    passes = [math.ceil(size / plan.batch_size) if plan.schedule == "epochs" else 1 for size in sizes]
+    once = max(first - few * update, 0.0) + tested * test / len(store)
+    return update * plan.amount * sum(passes) + once * len(sizes)
+
+
 def as_classifier(network: nn.Module, plan: StudentPlan, class_names: Sequence[str], name: str) -> Classifier:
     """A network as a classifier whose features are known."""
     layer = index.architectures()[plan.architecture.partition(":")[0]].feature_layer
@@ -165,22 +191,6 @@ class Measured:
     losses: Floats
     right: NDArray[np.bool_]
     targets: NDArray[np.int64]
-
-    def run(self, config: str, size: int, seed: int, classes: int, test: str = IN_DISTRIBUTION) -> ScalingRun:
-        """One point of a curve. Losses of all classes are summed in one pass."""
-        counts = np.bincount(self.targets, minlength=classes)
-        sums = np.bincount(self.targets, weights=self.losses, minlength=classes)
-        return ScalingRun(
-            config=config,
-            size=size,
-            seed=seed,
-            test=test,
-            loss=float(self.losses.mean()),
-            accuracy=float(self.right.mean()),
-            class_losses=tuple(
-                float(total / count) if count else None for total, count in zip(sums, counts, strict=True)
-            ),
-        )
 
 
 def measured(network: nn.Module, test: ImageStore) -> Measured:
