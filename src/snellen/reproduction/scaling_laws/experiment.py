@@ -19,11 +19,12 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
+from snellen.data.class_balance import first_of_each
 from snellen.models.classifiers.pooled_features import pooled_features
 from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.scaling_laws.materials import SMALL, SMOKE, UNKNOWN, Size, generated, shapes
 from snellen.systems.scaling_laws.class_groups import class_groups, groups, with_oracle
-from snellen.systems.scaling_laws.design import ids_of, nested_sizes
+from snellen.systems.scaling_laws.design import nested_sizes
 from snellen.systems.scaling_laws.power_law import fit_power_law
 from snellen.systems.scaling_laws.scaling_run import ScalingRun
 from snellen.training.batches import ImageStore
@@ -202,7 +203,7 @@ class Experiment:
     def of(self, name: str, count: int) -> ImageStore:
         """The first ``count`` images of each class, real or of a setting."""
         images, store = (self.real, self.store) if name == "real" else (self.made[name], self.stores[name])
-        return part(store, ids_of(images, count, seed=None, unbalanced=False))
+        return part(store, first_of_each(images, count).ids)
 
     def trained(self, store: ImageStore, *, cropped: bool = False) -> dict[str, Measured]:
         """One student on both test sets."""

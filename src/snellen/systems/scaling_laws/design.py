@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
-from snellen.data.class_balance import first_of_each
 
 #: The configuration of real images alone, and what stands behind the name of a setting in a mixture.
 REAL, WITH_HALF, WITH_ALL = "real", " + half of the real images", " + all real images"
@@ -72,8 +70,3 @@ def cells_of(settings: Sequence[str], real: int, made: int, seeds: int) -> list[
         points += [(f"{setting}{WITH_HALF}", setting, own[-2], size) for size in sizes]
         points += [(f"{setting}{WITH_ALL}", setting, own[-1], size) for size in sizes]
     return [Cell(*point, seed) for point in points for seed in range(seeds)]
-
-
-def ids_of(images: ImageSet, count: int, *, seed: int | None, unbalanced: bool) -> list[str]:
-    """Ids of the first ``count`` images of each class; see :func:`snellen.data.class_balance.first_of_each`."""
-    return first_of_each(images, count, seed=seed, allow_fewer=unbalanced).ids

@@ -33,7 +33,7 @@ from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.shard import Shard
 from snellen.runs.unfinished import check_free
 from snellen.systems.scaling_laws.curves import concluded
-from snellen.systems.scaling_laws.design import Cell, cells_of, ids_of
+from snellen.systems.scaling_laws.design import Cell, cells_of
 from snellen.systems.scaling_laws.scaling_run import IN_DISTRIBUTION
 from snellen.systems.scaling_laws.synthesis_plan import RECORD, WHAT, GridRow, SynthesisPlan
 from snellen.training.batches import ImageStore
@@ -163,7 +163,7 @@ class Students:
     def _ids(self, setting: str | None, count: int) -> list[str]:
         # Real images come in an order of their ids, generated ones in that of the manifest.
         seed = self.seed if setting is None else None
-        return ids_of(self.orders[setting], count, seed=seed, unbalanced=self.unbalanced)
+        return first_of_each(self.orders[setting], count, seed=seed, allow_fewer=self.unbalanced).ids
 
 
 def _kept(one: Measured) -> dict[str, Any]:
