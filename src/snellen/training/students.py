@@ -31,6 +31,7 @@ from snellen.training.evaluation import score_examples
 from snellen.training.fitting.groundwork import initial_network
 from snellen.training.loop import train
 from snellen.training.objectives import cross_entropy
+from snellen.training.parts import Chosen, Labelled, StreamedImages, Together
 from snellen.training.plan import TrainingPlan
 from snellen.training.repeated import Repeated
 from snellen.training.transforms import BatchTransform
@@ -38,6 +39,9 @@ from snellen.training.transforms import BatchTransform
 Schedule = Literal["updates", "epochs"]
 
 Floats = NDArray[np.float64]
+
+#: The most pixels of one set that are kept in memory, bytes.
+MOST_BYTES = 2**31
 
 
 class StudentPlan(BaseModel):
@@ -86,38 +90,37 @@ class StudentPlan(BaseModel):
         return Repeated(store, self.amount * self.batch_size) if self.schedule == "updates" else store
 
 
-def store_of(images: ImageSet, plan: StudentPlan) -> ImageStore:
-    """Images in memory, each decoded once, for all students that train on a part of them."""
+def store_of(images: ImageSet, plan: StudentPlan) -> Labelled:
+    """Images in memory, each decoded once, for all students that train on a part of them.
+
+    A set of more than :data:`MOST_BYTES` is read from its files whenever training needs an image.
+    """
+    if len(images) * 3 * plan.side**2 > MOST_BYTES:
+        return StreamedImages(images, plan.preparation)
     return ImageStore.of_images(images, plan.preparation)
 
 
-def part(store: ImageStore, ids: Sequence[str]) -> ImageStore:
+def part(store: Labelled, ids: Sequence[str]) -> Chosen:
     """Some examples of a store; ids of images that could not be read are left out.
 
     Raises:
         InputError: none of them is there.
     """
     places = {one: row for row, one in enumerate(store.ids)}
-    rows = torch.tensor([places[one] for one in ids if one in places], dtype=torch.int64)
-    return ImageStore.of_tensors(store.images[rows], store.targets[rows], ids=[store.ids[row] for row in rows.tolist()])
+    return Chosen(store, torch.tensor([places[one] for one in ids if one in places], dtype=torch.int64))
 
 
-def mixed(real: ImageStore | None, made: ImageStore | None, real_share: float | None) -> ImageStore:
-    """Real and synthetic examples as one store; weights give the real ones their share of the loss.
+def mixed(real: Labelled | None, made: Labelled | None, real_share: float | None) -> Together:
+    """Real and synthetic examples together; weights give the real ones their share of the loss.
 
     Raises:
         InputError: neither.
     """
-    parts = [one for one in (real, made) if one is not None]
-    if not parts:
+    kinds = {name: one for name, one in (("real", real), ("synthetic", made)) if one is not None}
+    if not kinds:
         raise InputError("a student needs real or synthetic images")
-    flags = np.repeat([one is made for one in parts], [len(one) for one in parts])
-    return ImageStore.of_tensors(
-        torch.cat([one.images for one in parts]),
-        torch.cat([one.targets for one in parts]),
-        ids=[f"{'synthetic' if one is made else 'real'}/{key}" for one in parts for key in one.ids],
-        weights=torch.from_numpy(mixture_weights(flags, real_share)),
-    )
+    flags = np.repeat([name == "synthetic" for name in kinds], [len(one) for one in kinds.values()])
+    return Together(kinds, torch.from_numpy(mixture_weights(flags, real_share)).to(torch.float32))
 
 
 def train_student(
@@ -144,7 +147,8 @@ def train_student(
     order = rng.generator("training").initial_seed() % 2**31
     trained = train(network, plan.examples(store), plan=plan.training(order), transform=transform)
     network.load_state_dict(dict(trained.weights))
-    return network.eval()
+    # Where it was trained, it is measured.
+    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def seconds_of_students(store: ImageStore, plan: StudentPlan, classes: int, sizes: Sequence[int], tested: int) -> float:
@@ -193,14 +197,14 @@ class Measured:
     targets: NDArray[np.int64]
 
 
-def measured(network: nn.Module, test: ImageStore) -> Measured:
+def measured(network: nn.Module, test: Examples) -> Measured:
     """Score a test set; scores are computed once for loss, accuracy and classes."""
     scores, targets = score_examples(network, test)
     losses: Tensor = cross_entropy(scores, targets)
     return Measured(losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64))
 
 
-def on_all_tests(network: nn.Module, tests: Mapping[str, ImageStore]) -> dict[str, Measured]:
+def on_all_tests(network: nn.Module, tests: Mapping[str, Examples]) -> dict[str, Measured]:
     """The same network on every test set: in distribution and shifted."""
     return {name: measured(network, store) for name, store in tests.items()}
 

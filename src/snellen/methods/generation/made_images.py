@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -108,15 +110,34 @@ def identities_of(generator: Generator, prefix: str = "") -> dict[str, str]:
     return {f"{prefix}{name}": hash_tensors(dict(part.state_dict())) for name, part in generator.modules().items()}
 
 
-def generator_of(reference: str, device: str = "cpu", dtype: str = "float32") -> Generator:
+_where: ContextVar[tuple[str, str]] = ContextVar("where generators run", default=("cpu", "float32"))
+
+
+def where() -> tuple[str, str]:
+    """Where methods load their generators to, and the precision of the weights, a name of torch."""
+    return _where.get()
+
+
+@contextmanager
+def generators_on(device: str, dtype: str = "float32") -> Iterator[None]:
+    """Inside the block, methods load their generators to this device, with weights of this precision."""
+    token = _where.set((device, dtype))
+    try:
+        yield
+    finally:
+        _where.reset(token)
+
+
+def generator_of(reference: str, device: str | None = None, dtype: str | None = None) -> Generator:
     """A generator by reference, loaded once: a method is called for each batch of requests.
 
     Args:
         reference: ``diffusers:FOLDER`` or ``bundled:NAME``.
-        device: where it runs.
-        dtype: of its weights, a name of torch.
+        device: where it runs; None: as :func:`generators_on` says, else the CPU.
+        dtype: of its weights, a name of torch; None likewise, else ``float32``.
     """
-    return _generator(reference, device, dtype)
+    own_device, own_dtype = where()
+    return _generator(reference, device or own_device, dtype or own_dtype)
 
 
 @lru_cache(maxsize=3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -36,7 +37,7 @@ from snellen.systems.scaling_laws.curves import concluded
 from snellen.systems.scaling_laws.design import Cell, cells_of
 from snellen.systems.scaling_laws.scaling_run import IN_DISTRIBUTION
 from snellen.systems.scaling_laws.synthesis_plan import RECORD, WHAT, GridRow, SynthesisPlan
-from snellen.training.batches import ImageStore
+from snellen.training.parts import Labelled
 from snellen.training.students import (
     Measured,
     StudentPlan,
@@ -129,10 +130,10 @@ class Students:
 
     cells: Sequence[Cell]
     plan: StudentPlan
-    real: ImageStore
-    made: dict[str, ImageStore]
+    real: Labelled
+    made: dict[str, Labelled]
     orders: dict[str | None, ImageSet]
-    tests: dict[str, ImageStore]
+    tests: dict[str, Labelled]
     seed: int
     unbalanced: bool
     scorer: Classifier
@@ -154,7 +155,7 @@ class Students:
         check_independent(self.scorer, as_classifier(network, self.plan, names, "student"))
         return on_all_tests(network, self.tests)
 
-    def examples(self, cell: Cell) -> ImageStore:
+    def examples(self, cell: Cell) -> Labelled:
         """What a student trains on: nested real and synthetic images."""
         real = part(self.real, self._ids(None, cell.real)) if cell.real else None
         made = part(self.made[cell.setting], self._ids(cell.setting, cell.made)) if cell.setting and cell.made else None
@@ -237,23 +238,19 @@ def plan_synthesis(
     listener.begin(WHAT, 1)
     if progress is not None and not folder.exists() and not rehearsing():
         listener.advance(WHAT, 0, forecast.words())  # shown as long as the plan runs
-    made: list[_Prepared] = []
 
+    @cache
     def prepared() -> _Prepared:
-        if not made:
-            made.append(_prepare(settings, data, folder, recipe, scorer, probe, keep, count, seed, listener))
-        return made[0]
+        return _prepare(settings, data, folder, recipe, scorer, probe, keep, count, seed, listener)
 
     def work(_: Run) -> Students:
         ready = prepared()
-        orders: dict[str | None, ImageSet] = {None: data.real}
-        orders.update(ready.sets)
         return Students(
             cells=cells_of(list(ready.sets), most, count, seeds),
             plan=recipe,
             real=store_of(data.real, recipe),
             made={name: store_of(one, recipe) for name, one in ready.sets.items()},
-            orders=orders,
+            orders={None: data.real, **ready.sets},
             tests=ready.tests,
             seed=seed,
             unbalanced=unbalanced,
@@ -310,7 +307,7 @@ class _Prepared:
 
     grid: tuple[GridRow, ...]
     sets: dict[str, ImageSet]
-    tests: dict[str, ImageStore]
+    tests: dict[str, Labelled]
     scorer: Classifier
     accuracy: float
 
