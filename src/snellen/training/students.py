@@ -26,6 +26,7 @@ from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import mixture_weights, synthetic
 from snellen.models.classifiers.artifact_models import architecture_of
+from snellen.models.classifiers.timm_models import pooled_layer
 from snellen.training.batches import Examples, ImageStore
 from snellen.training.evaluation import score_examples
 from snellen.training.fitting.groundwork import initial_network
@@ -178,7 +179,9 @@ def seconds_of_students(store: ImageStore, plan: StudentPlan, classes: int, size
 
 def as_classifier(network: nn.Module, plan: StudentPlan, class_names: Sequence[str], name: str) -> Classifier:
     """A network as a classifier whose features are known."""
-    layer = index.architectures()[plan.architecture.partition(":")[0]].feature_layer
+    kind = plan.architecture.partition(":")[0]
+    # A transformer of timm has its features elsewhere than a convolutional network.
+    layer = pooled_layer(network) if kind == "timm" else index.architectures()[kind].feature_layer
     return Classifier(network, class_names=class_names, preparation=plan.preparation, feature_layer=layer, name=name)
 
 
