@@ -66,10 +66,10 @@ def gain(
         )
     differences = with_added - without
     seeds, images = differences.shape
-    drawn = np.empty(resamples)
-    for place in range(resamples):
-        rows, columns = rng.integers(0, seeds, seeds), rng.integers(0, images, images)
-        drawn[place] = differences[np.ix_(rows, columns)].mean()
+    # How often each seed and each image is drawn, in all resamples at once.
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
+    columns = rng.multinomial(images, np.full(images, 1 / images), resamples)
+    drawn = ((rows @ differences) * columns).sum(axis=1) / (seeds * images)
     centre = float(differences.mean())
     tail = 0.025 / comparisons
     wider = float(student_t_quantile(1 - tail, seeds - 1)) / NormalDist().inv_cdf(1 - tail)

@@ -255,7 +255,7 @@ def test_a_dry_run_generates_nothing(tmp_path):
     settings = [ByName(steps=1)]
     estimate = snellen.plan(plan_synthesis, settings, shapes(), out=tmp_path / "plan", count=4, seeds=2, students=TINY)
     assert estimate.items == estimate.shards == 2 * (4 + 3 * 3)
-    assert estimate.seconds is None
+    assert estimate.seconds > 0.1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,7 +25,7 @@ from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.scaling_laws.full import full_material, full_size
 from snellen.reproduction.scaling_laws.materials import SMALL, SMOKE, Material, Size, small_material
 from snellen.systems.scaling_laws.class_groups import class_groups, groups, with_oracle
-from snellen.systems.scaling_laws.design import nested_sizes
+from snellen.systems.scaling_laws.design import SIZES, nested_sizes
 from snellen.systems.scaling_laws.power_law import fit_power_law
 from snellen.systems.scaling_laws.scaling_run import ScalingRun
 from snellen.training.parts import Chosen, Labelled
@@ -49,7 +49,7 @@ def scaling_laws(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Fi
 
     Returns:
         Of each setting and of ``real``: ``recognised`` and ``spread`` of each image of a known class; ``loss`` of each
-        test image at the largest size, ``exponent`` and ``sizes_used`` of its law. ``oracle``: the loss with images of
+        test image at the largest size, mean loss at each of four sizes, ``exponent`` and ``sizes_used`` of its law. ``oracle``: the loss with images of
         unknown shapes from the world; ``few`` and ``many``: losses with and without synthetic images, and their
         ``gain`` for each test image; ``shifted`` and ``in_distribution``: the ``gap`` of right decisions, real less
         synthetic.
@@ -147,11 +147,15 @@ class Experiment:
         return {**figures, "guided.poor_are_unknown": self._poor(runs)}
 
     def _law(self, name: str, runs: Sequence[ScalingRun]) -> dict[str, Figure]:
+        losses = [run.loss for run in runs]
+        by_size = {
+            f"{name}.loss_of_size_{place + 1}": losses[place] if place < len(losses) else None for place in range(SIZES)
+        }
         try:
             law = fit_power_law(runs, resamples=2, rng=np.random.default_rng(self.seed))
-        except InputError:  # a smoke run has two sizes
-            return {f"{name}.exponent": None, f"{name}.sizes_used": None}
-        return {f"{name}.exponent": law.k, f"{name}.sizes_used": float(len(law.used))}
+        except InputError:  # too few sizes
+            return {f"{name}.exponent": None, f"{name}.sizes_used": None, **by_size}
+        return {f"{name}.exponent": law.k, f"{name}.sizes_used": float(len(law.used)), **by_size}
 
     def _poor(self, runs: Mapping[str, Sequence[ScalingRun]]) -> float | None:
         """Share of the shapes that the generator never saw among the poor classes; None without any."""

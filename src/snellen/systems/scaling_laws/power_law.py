@@ -8,7 +8,7 @@ ours, because the paper's code holds none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -194,12 +194,10 @@ def _line(x: Values, y: Values) -> tuple[float, float]:
 
 def _resampled(x: Values, y: Values, resamples: int, rng: np.random.Generator) -> Values:
     """Log a and k of resampled cells; a resample of one size has no slope and is drawn again."""
-    draw: Callable[[], NDArray[np.int64]] = lambda: rng.integers(0, len(x), len(x))  # noqa: E731
-    found = np.empty((resamples, 2))
-    for place in range(resamples):
-        rows = draw()
-        while len(np.unique(x[rows])) < 2:
-            rows = draw()
-        intercept, slope = _line(x[rows], y[rows])
-        found[place] = intercept, -slope
-    return found
+    rows = rng.integers(0, len(x), (resamples, len(x)))
+    while (flat := (x[rows] == x[rows[:, :1]]).all(axis=1)).any():
+        rows[flat] = rng.integers(0, len(x), (int(flat.sum()), len(x)))
+    across, up = x[rows], y[rows]
+    centred = across - across.mean(axis=1, keepdims=True)
+    slopes = (centred * up).sum(axis=1) / (centred**2).sum(axis=1)
+    return np.stack([up.mean(axis=1) - slopes * across.mean(axis=1), -slopes], axis=1)
