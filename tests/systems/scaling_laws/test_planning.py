@@ -251,6 +251,37 @@ def test_a_killed_plan_resumes_and_ends_with_the_same_bytes(tmp_path, whole):
     assert contents(tmp_path / "plan") == contents(folder)
 
 
+def test_the_images_that_were_scored_are_those_that_students_train_on(whole):
+    plan, folder = whole
+    scored = snellen.load_images(folder.with_name("plan-probe") / f"{plan.grid[0].setting}.csv")
+    made = snellen.load_images(folder.with_name("plan-images") / "manifest.csv")
+    for row, key in enumerate(scored.ids):
+        place = made.ids.index(key.rpartition("/")[2])
+        assert scored.content_hash(row) == made.content_hash(place), "not generated twice"
+
+
+def test_a_plan_says_how_long_it_takes_before_anything_is_generated(tmp_path):
+    heard = []
+
+    class Listener:
+        def begin(self, task, total):
+            heard.append(task)
+
+        def advance(self, task, amount, note=""):
+            heard.append(note)
+            if task == "generating":
+                raise KeyboardInterrupt
+
+        def finish(self, task):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        planned(tmp_path / "plan", progress=Listener())
+    note = next(one for one in heard if "take about" in one)
+    assert note.startswith("12 images and 26 students take about ")
+    assert heard.index(note) < heard.index("generating")
+
+
 def test_a_dry_run_generates_nothing(tmp_path):
     settings = [ByName(steps=1)]
     estimate = snellen.plan(plan_synthesis, settings, shapes(), out=tmp_path / "plan", count=4, seeds=2, students=TINY)

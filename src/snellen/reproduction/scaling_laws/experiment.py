@@ -49,10 +49,10 @@ def scaling_laws(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Fi
 
     Returns:
         Of each setting and of ``real``: ``recognised`` and ``spread`` of each image of a known class; ``loss`` of each
-        test image at the largest size, mean loss at each of four sizes, ``exponent`` and ``sizes_used`` of its law. ``oracle``: the loss with images of
-        unknown shapes from the world; ``few`` and ``many``: losses with and without synthetic images, and their
-        ``gain`` for each test image; ``shifted`` and ``in_distribution``: the ``gap`` of right decisions, real less
-        synthetic.
+        test image at the largest size, mean loss at each of four sizes, ``exponent`` and ``sizes_used`` of its law.
+        ``oracle``: the loss with images of unknown shapes from the world; ``few`` and ``many``: losses with and without
+        synthetic images, and their ``gain`` for each test image; ``shifted`` and ``in_distribution``: the ``gap`` of
+        right decisions, real less synthetic.
     """
     if scale == "full":
         size, material = full_size(), full_material(full_size(), progress)
