@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from snellen.core.errors import InputError
-from snellen.runs.thumbnails import BACKGROUND, FAINT, INK
+from snellen.runs.thumbnails import BACKGROUND, INK
 
 #: Distinguishable with most kinds of colour blindness (Okabe and Ito 2008).
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 #: Pixels of the picture: width, height of the plot, room for the scale on the left, elsewhere, and a row of the legend.
 _WIDTH, _PLOT, _LEFT, _EDGE, _ROW = 760, 380, 64, 24, 20
+
+#: Of the lines behind the curves.
+_GRID = "#dddddd"
 
 #: Drawn so many times as large, and reduced: smooth lines.
 _FINER = 2
@@ -80,7 +83,7 @@ def curve_picture(curves: Sequence[Curve], across: str, up: str) -> Image.Image:
 
     for value in _ticks(min(ys), max(ys)):
         y = at((every[0][0], value))[1]
-        draw.line([(left * _FINER, y), (right * _FINER, y)], FAINT, 1)
+        draw.line([(left * _FINER, y), (right * _FINER, y)], _GRID, _FINER)
         write((left - 8) * _FINER, y, f"{value:g}", "rm")
     free = 0.0
     for value in sorted({x for curve in curves for x, _ in (curve.points or curve.line)}):
