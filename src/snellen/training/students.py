@@ -152,7 +152,7 @@ def train_student(
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def seconds_of_students(store: ImageStore, plan: StudentPlan, classes: int, sizes: Sequence[int], tested: int) -> float:
+def seconds_of_students(store: Labelled, plan: StudentPlan, classes: int, sizes: Sequence[int], tested: int) -> float:
     """Seconds of this machine for students of so many images each, by a few updates of one and a few test images.
 
     Args:

@@ -132,8 +132,8 @@ class Experiment:
             ]
             figures |= self._law(name, runs[name])
         last["usual"] = self.trained(self.of("usual", self.size.made))
-        poor, others = self._cannot(runs)
-        last["oracle"], last["oracle_of_others"] = (self.trained(self._oracle(names)) for names in (poor, others))
+        replaced = self._cannot(runs)
+        last["oracle"], last["oracle_of_others"] = (self.trained(self._oracle(names)) for names in replaced)
         for name, found in last.items():
             figures[f"{name}.loss"] = Sample.of(found["in_distribution"].losses)
         figures["real.largest.accuracy"] = float(last["real"]["in_distribution"].right.mean())

@@ -250,7 +250,7 @@ def plan_synthesis(
             plan=recipe,
             real=store_of(data.real, recipe),
             made={name: store_of(one, recipe) for name, one in ready.sets.items()},
-            orders={None: data.real, **ready.sets},
+            orders=dict([(None, data.real), *ready.sets.items()]),
             tests=ready.tests,
             seed=seed,
             unbalanced=unbalanced,
