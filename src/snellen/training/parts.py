@@ -162,7 +162,7 @@ class Chosen:
         return self.examples.read(self.positions[positions])[0], self.targets[positions]
 
     def fingerprint(self) -> str:
-        """Hash of the examples, and of which are chosen (sha256, hex)."""
+        """Hash of the examples and the choice (sha256, hex)."""
         own = hash_tensors({"positions": self.positions, "targets": self.targets})
         return hashlib.sha256(f"{self.examples.fingerprint()} {own}".encode()).hexdigest()
 

@@ -18,7 +18,7 @@ def seconds_an_image(method: Conditioned, source: Source, seed: int = 0) -> floa
     A larger batch may take less for each image.
 
     Args:
-        method: of which one image is generated.
+        method: that generates the image.
         source: classes, and real images where there are any.
         seed: of the manifest.
 
