@@ -80,7 +80,7 @@ def at_full_scale(monkeypatch, tmp_path):
     monkeypatch.setenv(full.GENERATOR, str(write_smoke_folder("stable-diffusion-1.5", tmp_path / "generator")))
     monkeypatch.setenv("SNELLEN_CACHE", str(tmp_path / "cache"))
     tiny = StudentPlan(architecture="timm:test_vit", side=160, amount=1, batch_size=2)
-    size = replace(full.full_size(), made=4, real=4, few=2, test=2, steps=1, students=tiny)
+    size = replace(full.full_size(), made=4, real=4, few=2, test=2, scorer_amount=1, steps=1, students=tiny)
     monkeypatch.setattr(experiment, "full_size", lambda: size)
 
 

@@ -101,7 +101,8 @@ class Experiment:
     def quality(self) -> dict[str, Figure]:
         """Recognised or not, and the distance to the mean of the class, of every image of a known class."""
         scored = store_of(self.material.scored, self.plan)
-        network = train_student(scored, self.plan, len(self.classes), self.seed, "scorer")
+        recipe = self.plan.model_copy(update={"amount": self.size.scorer_amount})
+        network = train_student(scored, recipe, len(self.classes), self.seed, "scorer")
         scorer = as_classifier(network, self.plan, self.classes, "scorer")
         figures: dict[str, Figure] = {}
         for name, store in {**self.stores, "real": self.store}.items():
@@ -203,7 +204,7 @@ class Experiment:
         wrong = Chosen(made, torch.arange(len(made)), made.targets[turned])
         shuffled = self.trained(mixed(few, wrong, None))["in_distribution"]
         figures["few.augmented.loss"] = Sample.of(cropped.losses)
-        figures["few.shuffled.loss"] = float(shuffled.losses.mean())
+        figures["few.shuffled.loss"] = Sample.of(shuffled.losses)
         return figures
 
     # -- students -------------------------------------------------------------------------------------------------

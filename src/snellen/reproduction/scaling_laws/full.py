@@ -52,6 +52,8 @@ def full_size() -> Size:
         real=640,
         few=80,
         test=50,
+        scored=640,
+        scorer_amount=40_000,
         steps=25,
         students=students,
         generator=f"diffusers:{os.environ[GENERATOR]}",

@@ -74,6 +74,8 @@ class Size:
         real: most real images of each class.
         few: real images of each class that are few.
         test: test images of each class.
+        scored: real images of each class that the scorer is trained on.
+        scorer_amount: its updates; it must know the classes better than the best student.
         steps: of the sampler.
         students: the recipe.
         generator: by reference.
@@ -85,6 +87,8 @@ class Size:
     real: int
     few: int
     test: int
+    scored: int
+    scorer_amount: int
     steps: int
     students: StudentPlan
     generator: str = "bundled:scene-diffusion"
@@ -92,8 +96,12 @@ class Size:
     batch: int = 32
 
 
-SMALL = Size(made=100, real=100, few=12, test=60, steps=20, students=StudentPlan(amount=150))
-SMOKE = Size(made=4, real=4, few=2, test=3, steps=1, students=StudentPlan(amount=2, batch_size=8))
+SMALL = Size(
+    made=100, real=100, few=12, test=150, scored=300, scorer_amount=400, steps=20, students=StudentPlan(amount=150)
+)
+SMOKE = Size(
+    made=4, real=4, few=2, test=3, scored=4, scorer_amount=2, steps=1, students=StudentPlan(amount=2, batch_size=8)
+)
 
 
 def shapes(split: Split, per_class: int, *, shifted: bool = False, seed: int = 0) -> ImageSet:
@@ -139,7 +147,7 @@ def small_material(size: Size, progress: Progress) -> Iterator[Material]:
         folder = Path(scratch) if size is SMOKE else writable_cache("scaling-laws")
         made = generated(real, size, folder, progress)
         yield Material(
-            real, made, tests, shapes("train", size.real, seed=2), shapes("train", size.made, seed=3), UNKNOWN
+            real, made, tests, shapes("train", size.scored, seed=2), shapes("train", size.made, seed=3), UNKNOWN
         )
 
 
