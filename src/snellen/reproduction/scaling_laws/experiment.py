@@ -232,7 +232,8 @@ def _scored(scorer: Classifier, store: Labelled) -> tuple[NDArray[np.float64], N
         assert found is not None
         decided.append(scores.argmax(1).cpu())
         features.append(found.double().cpu())
-    labels, vectors = store.targets, torch.cat(features)
+    # Of unit length: sharper images excite the scorer more, and are not more diverse for that.
+    labels, vectors = store.targets, torch.nn.functional.normalize(torch.cat(features), dim=1)
     means = torch.stack([vectors[labels == index].mean(0) for index in range(len(scorer.class_names))])
     distance = (vectors - means[labels]).norm(dim=1).numpy()
     return (torch.cat(decided) == labels).double().numpy(), distance, labels.numpy()
