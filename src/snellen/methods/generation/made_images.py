@@ -119,7 +119,7 @@ def where() -> tuple[str, str]:
 
 
 @contextmanager
-def generators_on(device: str, dtype: str = "float32") -> Iterator[None]:
+def generating_on(device: str, dtype: str = "float32") -> Iterator[None]:
     """Inside the block, methods load their generators to this device, with weights of this precision."""
     token = _where.set((device, dtype))
     try:
@@ -133,7 +133,7 @@ def generator_of(reference: str, device: str | None = None, dtype: str | None = 
 
     Args:
         reference: ``diffusers:FOLDER`` or ``bundled:NAME``.
-        device: where it runs; None: as :func:`generators_on` says, else the CPU.
+        device: where it runs; None: as :func:`generating_on` says, else the CPU.
         dtype: of its weights, a name of torch; None likewise, else ``float32``.
     """
     own_device, own_dtype = where()

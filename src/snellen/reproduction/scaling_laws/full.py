@@ -19,7 +19,7 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.data.class_balance import first_of_each
 from snellen.data.references import load_images
-from snellen.methods.generation.made_images import generators_on
+from snellen.methods.generation.made_images import generating_on
 from snellen.reproduction.scaling_laws.materials import Material, Size, generated
 from snellen.training.students import StudentPlan
 
@@ -78,7 +78,7 @@ def full_material(size: Size, progress: Progress) -> Material:
             raise InputError(f"{one.name} has other classes than {train.name}; all need the same, in one order")
     real = first_of_each(train, size.real)
     device, dtype = ("cuda", "float16") if torch.cuda.is_available() else ("cpu", "float32")
-    with generators_on(device, dtype):
+    with generating_on(device, dtype):
         made = generated(real, size, writable_cache("scaling-laws"), progress)
     tests = {"in_distribution": _at_most(validation, size.test), "shifted": _at_most(shifted, size.test)}
     return Material(real, made, tests, _without(train, real), real)

@@ -97,7 +97,7 @@ class Size:
 
 
 SMALL = Size(
-    made=100, real=100, few=12, test=150, scored=300, scorer_amount=400, steps=20, students=StudentPlan(amount=150)
+    made=100, real=100, few=12, test=150, scored=300, scorer_amount=800, steps=20, students=StudentPlan(amount=150)
 )
 SMOKE = Size(
     made=4, real=4, few=2, test=3, scored=4, scorer_amount=2, steps=1, students=StudentPlan(amount=2, batch_size=8)
