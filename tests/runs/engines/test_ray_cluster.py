@@ -142,6 +142,36 @@ def test_results_errors_and_deaths_at_a_cluster_that_runs(address, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["die-0", "die-1", "die-2"], "one death, and two"
 
 
+def test_what_a_node_leaves_when_it_is_killed_the_others_do():
+    done = in_a_process_of_its_own(
+        """
+        import sys, tempfile
+        from ray.cluster_utils import Cluster
+        from snellen.runs.engines.ray_cluster import Ray
+
+        closed = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+        with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray-", ignore_cleanup_errors=True) as folder:
+            cluster = Cluster(initialize_head=True, head_node_args={**closed, "_temp_dir": folder})
+            second = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
+            cluster.wait_for_nodes()
+
+            # Two nodes with room for one worker each. The second node dies in the midst of its second job.
+            jobs = [(number, str(number).encode()) for number in range(8)]
+            results = Ray(2, address=cluster.address).run("piecework:slow", {"seconds": 1.0}, jobs)
+            found = [next(results), next(results)]
+            cluster.remove_node(second, allow_graceful=False)
+            found += results
+            assert sorted(number for number, _ in found) == list(range(8)), found
+            nodes = {content.split()[1] for _, content in found}
+            assert len(nodes) == 2, "both have worked"
+            cluster.shutdown()
+        """,
+        **CLOSED,
+        PYTHONPATH=f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{Path(__file__).parent}",
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 def test_without_the_token_a_cluster_is_not_reached_and_it_is_said_what_to_look_at(address):
     done = in_a_process_of_its_own(
         f"""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+from types import FunctionType, MethodType
 
-from torch import nn
+from torch import Tensor, nn
 
 from snellen.core.errors import ModelError
 
@@ -26,10 +27,12 @@ def shared_copy(module: nn.Module, name: str) -> nn.Module:
     Raises:
         ModelError: the module holds something that cannot be copied.
     """
-    shared: dict[int, object] = {
+    # What a module keeps of its last call may belong to a graph of gradients, which cannot be copied.
+    kept = [value for layer in module.modules() for value in vars(layer).values() if isinstance(value, Tensor)]
+    shared: dict[int, object] = {id(value): value.detach() for value in (*kept, *module.buffers())}
+    shared |= {
         id(parameter): nn.Parameter(parameter.detach(), requires_grad=False) for parameter in module.parameters()
     }
-    shared |= {id(buffer): buffer.detach() for buffer in module.buffers()}
     try:
         made = copy.deepcopy(module, shared)
     except Exception as error:
@@ -38,3 +41,30 @@ def shared_copy(module: nn.Module, name: str) -> nn.Module:
             f"lambda images: model(images), which only returns scores"
         ) from error
     return made.eval()
+
+
+def is_tied(module: nn.Module) -> bool:
+    """Whether a copy might still call the original, or lack what is attached to it.
+
+    Layers may carry hooks, or functions as attributes that reach for the layers of the original.
+
+    >>> plain, tied = nn.Linear(2, 1), nn.Linear(2, 1)
+    >>> tied.body = lambda images: plain(images)
+    >>> is_tied(plain), is_tied(tied)
+    (False, True)
+    """
+    return any(
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
+        or "forward" in vars(layer)
+        or any(map(_reaches_out, vars(layer).values()))
+        for layer in module.modules()
+    )
+
+
+def _reaches_out(value: object) -> bool:
+    if isinstance(value, MethodType):
+        return isinstance(value.__self__, nn.Module)
+    return isinstance(value, FunctionType) and value.__closure__ is not None
