@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ CLOSED = {
 }
 
 
+#: Without it, one machine is one node for Ray.
+SEVERAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+
+
 def in_a_process_of_its_own(code, *arguments, **environment):
     """Ray changes much of the process that it is imported in."""
     return subprocess.run(
@@ -45,32 +50,46 @@ def in_a_process_of_its_own(code, *arguments, **environment):
     )
 
 
-@pytest.fixture(scope="module")
-def address():
-    """Of a cluster of two processors that was there before."""
-    folder = tempfile.mkdtemp(dir="/tmp", prefix="ray-")  # short: the name of a socket has 107 bytes at most
-    options = (
-        "--head", "--block", "--port=0", "--node-ip-address=127.0.0.1", "--include-dashboard=false", "--num-cpus=2",
-        "--object-store-memory=100000000", f"--temp-dir={folder}",
-    )  # fmt: skip
+def node(*options):
+    """A process that is a node of a cluster, and all that it starts, as a group of its own; it has joined."""
+    common = ("--block", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000")
     process = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", *options],
+        [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **CLOSED, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, **CLOSED, **SEVERAL, "PYTHONPATH": str(Path(__file__).parent)},
+        process_group=0,
     )
     said = ""
     for line in process.stdout:
         said += line
         if "Ray runtime started" in line:
-            break
-    ports = [path.read_text() for path in Path(folder).glob("session_2*/gcs_server_port*")]
-    assert len(ports) == 1, said
-    yield f"127.0.0.1:{ports[0]}"
-    process.terminate()
+            return process
     process.communicate()
-    shutil.rmtree(folder)
+    raise AssertionError(said)
+
+
+@contextmanager
+def cluster(cores):
+    """Address of a cluster that was there before, with one node of so many cores."""
+    folder = tempfile.mkdtemp(dir="/tmp", prefix="ray-")  # short: the name of a socket has 107 bytes at most
+    head = node("--head", "--port=0", "--include-dashboard=false", f"--num-cpus={cores}", f"--temp-dir={folder}")
+    try:
+        ports = [path.read_text() for path in Path(folder).glob("session_2*/gcs_server_port*")]
+        assert len(ports) == 1
+        yield f"127.0.0.1:{ports[0]}"
+    finally:
+        head.terminate()
+        head.communicate()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Of a cluster of two processors that was there before."""
+    with cluster(2) as found:
+        yield found
 
 
 def test_a_cluster_of_this_machine_is_open_to_nobody_else_and_leaves_nothing_behind(tmp_path):
@@ -143,32 +162,30 @@ def test_results_errors_and_deaths_at_a_cluster_that_runs(address, tmp_path):
 
 
 def test_what_a_node_leaves_when_it_is_killed_the_others_do():
-    done = in_a_process_of_its_own(
-        """
-        import sys, tempfile
-        from ray.cluster_utils import Cluster
-        from snellen.runs.engines.ray_cluster import Ray
+    with cluster(1) as address:
+        second = node(f"--address={address}", "--num-cpus=1")
+        try:
+            done = in_a_process_of_its_own(
+                """
+                import os, signal, sys
+                from snellen.runs.engines.ray_cluster import Ray
 
-        closed = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
-        with tempfile.TemporaryDirectory(dir="/tmp", prefix="ray-", ignore_cleanup_errors=True) as folder:
-            cluster = Cluster(initialize_head=True, head_node_args={**closed, "_temp_dir": folder})
-            second = cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
-            cluster.wait_for_nodes()
-
-            # Two nodes with room for one worker each. The second node dies in the midst of its second job.
-            jobs = [(number, str(number).encode()) for number in range(8)]
-            results = Ray(2, address=cluster.address).run("piecework:slow", {"seconds": 1.0}, jobs)
-            found = [next(results), next(results)]
-            cluster.remove_node(second, allow_graceful=False)
-            found += results
-            assert sorted(number for number, _ in found) == list(range(8)), found
-            nodes = {content.split()[1] for _, content in found}
-            assert len(nodes) == 2, "both have worked"
-            cluster.shutdown()
-        """,
-        **CLOSED,
-        PYTHONPATH=f"{os.environ.get('PYTHONPATH', '')}{os.pathsep}{Path(__file__).parent}",
-    )
+                # Two nodes with room for one worker each. The second one dies in the midst of its second job.
+                jobs = [(number, str(number).encode()) for number in range(8)]
+                results = Ray(2, address=sys.argv[1]).run("piecework:slow", {"seconds": 1.0}, jobs)
+                found = [next(results), next(results)]
+                os.killpg(int(sys.argv[2]), signal.SIGKILL)
+                found += results
+                assert sorted(number for number, _ in found) == list(range(8)), found
+                assert len({content.split()[1] for _, content in found}) == 2, "both have worked"
+                """,
+                address,
+                second.pid,
+                **CLOSED | SEVERAL,
+            )
+        finally:
+            second.kill()
+            second.communicate()
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
