@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
+from queue import Empty
 
 import pytest
 
@@ -106,3 +107,11 @@ def test_who_leaves_early_waits_for_no_piece_that_has_not_begun():
     with closing(side_by_side(range(1000), [noting], Silent())) as results:
         next(results)
     assert len(begun) < 1000
+
+
+def test_an_empty_queue_of_somebody_elses_is_an_error_like_any_other():
+    def broken(piece, progress):
+        raise Empty
+
+    with pytest.raises(Empty):
+        dict(side_by_side(range(3), [broken, broken], Silent()))

@@ -12,7 +12,7 @@ import torch
 from snellen.auditing.shard_work import ShardWork
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, SnellenError, UnsupportedError, WorkerError
-from snellen.core.shared_copy import is_tied
+from snellen.core.shared_copy import is_tied, is_touched
 from snellen.runs.engines.choosing import Chosen, Load, choose_lanes, choose_processes
 from snellen.runs.engines.engine import Engine, Numbered
 from snellen.runs.engines.machine import used_memory
@@ -69,8 +69,8 @@ def default_crew(
     pieces = sum(-(-len(images) // work.batch_size) for images in work.sets.values())
     passes = sum(sum(work.cost(name).values()) * len(images) for name, images in work.sets.items())
     # Parts of a run may be measured by machines with other cores, and must have as many shards.
-    one = part is not None or torch.get_num_threads() < 2
-    if one or (obstacle is not None and _alone(work) is not None):  # nothing need be counted
+    undivided = part is not None or torch.get_num_threads() < 2
+    if undivided or (obstacle is not None and not _fits_threads(work)):  # nothing need be counted
         return choose_processes(Load(0, pieces, 0), threads=threads, obstacle=obstacle)
     each = pass_cost(_copied(work.classifier))
     total = passes * each.seconds
@@ -98,7 +98,7 @@ def _obstacle(work: ShardWork) -> str | None:
         return str(error).split(": ")[0]
     if found is not None:
         return found.why
-    if classifier.module is not None and is_tied(classifier.module):
+    if classifier.module is not None and is_touched(classifier.module):
         return f"somebody's hooks or functions are attached to {classifier.name}, and workers would not have them"
     return "torch is set otherwise than it is by itself, and workers would not know" if _is_set_otherwise() else None
 
@@ -111,20 +111,18 @@ def _copied(classifier: Classifier) -> Classifier:
         return classifier
 
 
-def _alone(work: ShardWork) -> str | None:
-    """Why one thread alone must do the work in this process; None where several can."""
+def _fits_threads(work: ShardWork) -> bool:
+    """Whether several threads of this process can do the work: autocast, for one, is a setting of a single thread."""
     classifier = work.classifier
-    if classifier.device.type != "cpu" or classifier.module is None:
-        return f"{classifier.name} is no network of this process's cores"
-    if is_tied(classifier.module):
-        return "hooks and functions of a module may belong to one thread"
+    if classifier.device.type != "cpu" or classifier.module is None or is_tied(classifier.module):
+        return False
     if torch.is_autocast_enabled("cpu"):
-        return "autocast is a setting of one thread"
+        return False
     try:
         work.twin()
-    except (UnsupportedError, ModelError) as error:
-        return str(error)
-    return None
+    except (UnsupportedError, ModelError):
+        return False
+    return True
 
 
 def _is_set_otherwise() -> bool:

@@ -38,6 +38,10 @@ class Sampled(Check):
         """A number in [0, 1) for each image of a batch (n,), the same in every batch; drawn are those below a share."""
         return batch.rng.child(self.name).uniform("share", ()).to(batch.labels.device)
 
+    def part_of(self, batch: Batch) -> Batch | None:
+        """The whole batch, images without labels too, where all are measured; else :meth:`sample`."""
+        return batch if self.share == 1.0 else self.sample(batch)
+
     def sample(self, batch: Batch) -> Batch | None:
         """The labelled images of a batch that are drawn; None when there are none."""
         chosen = ((batch.labels >= 0) & (self.draws(batch) < self.share)).nonzero().flatten()
@@ -51,6 +55,6 @@ class Sampled(Check):
         if measured is None:
             measured = len(pc.unique(reading.evidence.table["example_id"]))
         return [
-            f"{self.name.capitalize()}: {measured:,} of {images:,} labelled images were measured, drawn by their ids; "
-            f"another bound: --set {self.name}.most=N, for all of them null."
+            f"{self.name.capitalize()}: {measured:,} of {images:,} labelled images were measured, drawn by their ids "
+            f"(--set {self.name}.most and {self.name}.share change how many)."
         ]

@@ -29,7 +29,8 @@ def shared_copy(module: nn.Module, name: str) -> nn.Module:
     """
     # What a module keeps of its last call may belong to a graph of gradients, which cannot be copied.
     kept = [value for layer in module.modules() for value in vars(layer).values() if isinstance(value, Tensor)]
-    shared: dict[int, object] = {id(value): value.detach() for value in (*kept, *module.buffers())}
+    shared: dict[int, object] = {id(value): value.detach().clone() for value in kept}
+    shared |= {id(buffer): buffer.detach() for buffer in module.buffers()}
     shared |= {
         id(parameter): nn.Parameter(parameter.detach(), requires_grad=False) for parameter in module.parameters()
     }
@@ -43,6 +44,18 @@ def shared_copy(module: nn.Module, name: str) -> nn.Module:
     return made.eval()
 
 
+def is_touched(module: nn.Module) -> bool:
+    """Whether a layer carries a hook, or a function in the place of its own: loaded again, it would not."""
+    return any(
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
+        or "forward" in vars(layer)
+        for layer in module.modules()
+    )
+
+
 def is_tied(module: nn.Module) -> bool:
     """Whether a copy might still call the original, or lack what is attached to it.
 
@@ -53,14 +66,8 @@ def is_tied(module: nn.Module) -> bool:
     >>> is_tied(plain), is_tied(tied)
     (False, True)
     """
-    return any(
-        layer._forward_hooks
-        or layer._forward_pre_hooks
-        or layer._backward_hooks
-        or layer._backward_pre_hooks
-        or "forward" in vars(layer)
-        or any(map(_reaches_out, vars(layer).values()))
-        for layer in module.modules()
+    return is_touched(module) or any(
+        _reaches_out(value) for layer in module.modules() for value in vars(layer).values()
     )
 
 

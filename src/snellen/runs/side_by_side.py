@@ -46,13 +46,18 @@ class _Lane(Thread, Generic[T, R]):
     def run(self) -> None:
         """Measure as long as there are pieces."""
         try:
-            while True:
-                piece = self._pieces.get_nowait()
+            while (piece := self._next()) is not None:
                 self._messages.put((piece, self._context.run(self._measure, piece, self)))
-        except (Empty, _Stopped):
+        except _Stopped:
             return
-        except BaseException as error:
+        except BaseException as error:  # of any kind: the thread that waits must know
             self._messages.put(error)
+
+    def _next(self) -> T | None:
+        try:
+            return self._pieces.get_nowait()
+        except Empty:
+            return None
 
     def begin(self, task: str, total: float) -> None:
         """Ignore: the tasks have begun."""
@@ -65,8 +70,8 @@ class _Lane(Thread, Generic[T, R]):
         """Ignore: others may work on the task."""
 
     def stop(self) -> None:
-        """End it between two operations: nobody waits for its result."""
-        if self.ident is not None:
+        """End it between two operations: nobody waits for its result. A thread that has ended gave its number back."""
+        if self.is_alive() and self.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(_Stopped))
 
 
@@ -92,10 +97,10 @@ def side_by_side(
     for piece in pieces:
         waiting.put(piece)
     lanes = [_Lane(measure, waiting, messages) for measure in measures]
+    left = len(pieces)
     try:
         for lane in lanes:
             lane.start()
-        left = len(pieces)
         while left:
             message = messages.get()
             if isinstance(message, BaseException):
@@ -106,7 +111,9 @@ def side_by_side(
                 left -= 1
                 yield message
     finally:
+        if left:
+            for lane in lanes:
+                lane.stop()
         for lane in lanes:
-            lane.stop()
-        for lane in lanes:
-            lane.join()
+            if lane.ident is not None:
+                lane.join()

@@ -89,10 +89,10 @@ def resolve_checks(
         given = chosen.get("adversarial")
         if not isinstance(given, Adversarial):
             raise InputError(f"threats are declared ({', '.join(threats)}), but the check 'adversarial' does not run")
-        said = given.model_dump(exclude_unset=True)
-        chosen["adversarial"] = build_check("adversarial", {**said, "declared": tuple(threats)})
+        fields = given.model_dump(exclude_unset=True)
+        chosen["adversarial"] = build_check("adversarial", {**fields, "declared": tuple(threats)})
         if isinstance(masking := chosen.get("masking"), Masking):
-            said = masking.model_dump(exclude_unset=True)
-            chosen["masking"] = build_check("masking", {**said, "declared": tuple(threats)})
+            fields = masking.model_dump(exclude_unset=True)
+            chosen["masking"] = build_check("masking", {**fields, "declared": tuple(threats)})
     order = [name for name in CHECKS if name in chosen]
     return [chosen[name] for name in (*order, *(name for name in chosen if name not in CHECKS))]

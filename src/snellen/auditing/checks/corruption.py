@@ -153,7 +153,7 @@ class CommonCorruptions(Sampled):
 
     def measure(self, batch: Batch) -> Evidence | None:
         """Prediction and confidence of each image under each kind and severity."""
-        drawn = batch if self.share == 1.0 else self.sample(batch)
+        drawn = self.part_of(batch)
         if drawn is None:
             return None
         return Evidence.merge(
