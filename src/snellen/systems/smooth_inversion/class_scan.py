@@ -183,11 +183,17 @@ class ClassScan:
         return float(self.scores[self.targets.index(target)])
 
     def suspicious(self, plan: ScanPlan) -> tuple[Recovered, ...]:
-        """Classes that stand out, whose change sends enough of the images that measure, and that others confirm."""
-        return tuple(
-            one
-            for one in self.recovered
-            if self.score(one.target) > (plan.contrast if self.excess is None else plan.outlier)
-            and one.effect.rate >= plan.rate
-            and (one.confirmation is None or one.confirmation.p_value <= plan.error / len(self.recovered))
-        )
+        """Classes that stand out, whose change sends enough of the images that measure, and that others confirm.
+
+        The confirming images had no part in the order of the scores. So classes are tested in this order, each at the
+        whole rate of error, and none after one that is not confirmed: fixed-sequence testing (Maurer, Hothorn and
+        Lehmacher 1995).
+        """
+        least, found = plan.contrast if self.excess is None else plan.outlier, list[Recovered]()
+        for one in sorted(self.recovered, key=lambda one: self.ranking.index(one.target)):
+            if self.score(one.target) <= least or one.effect.rate < plan.rate:
+                continue
+            if one.confirmation is not None and one.confirmation.p_value > plan.error:
+                break
+            found.append(one)
+        return tuple(found)
