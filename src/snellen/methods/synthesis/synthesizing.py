@@ -27,9 +27,7 @@ from snellen.methods.synthesis.conditioned import Conditioned
 from snellen.methods.synthesis.copies import copies
 from snellen.methods.synthesis.manifest_rows import Manifested, Source
 from snellen.methods.synthesis.synthetic_set import MANIFEST, RECORD, WHAT, SyntheticSet
-from snellen.runs.class_grid import class_grid
-from snellen.runs.generated_files import write_images, write_manifest
-from snellen.runs.image_sheet import image_sheet
+from snellen.runs.generated_files import EXAMPLES, write_images, write_manifest, write_pictures
 from snellen.runs.measuring import Put
 from snellen.runs.record import RejectedImage
 from snellen.runs.reopening import Reopening
@@ -37,16 +35,10 @@ from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.safe_names import file_names
 from snellen.runs.settings import Setting, settings_again, settings_record
 from snellen.runs.shard import Shard
-from snellen.runs.whole_file import whole_file
 from snellen.runs.writer import sha256
-
-SHEET, GRID = "sheet.png", "grid.png"
 
 #: What progress calls it.
 TASK = "generating"
-
-#: Images on the sheet.
-EXAMPLES = 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,20 +264,9 @@ def _conclude(run: Run, shards: int, work: SynthesisWork, sheet: bool, folder: P
             files.append(path.name)
         found[name] = copies(load_manifest(path), work.source.images) if own else None
     if sheet:
-        files += _pictures(load_manifest(folder / MANIFEST, name=WHAT), folder)
+        made = load_manifest(folder / MANIFEST, name=WHAT)
+        files += write_pictures(made, range(min(EXAMPLES, len(made))), folder)
     written = {name: dict(Counter(row["label"] for row in own)) for name, own in by_setting.items()}
     return SyntheticSet(
         plan=dict(run.plan), written=written, copies=found, rejected=rejected, files=tuple(files), folder=folder
     )
-
-
-def _pictures(made: ImageSet, folder: Path) -> list[str]:
-    """A sheet of the first images with their captions, and a row of images for each class."""
-    with whole_file(folder / SHEET) as stream:
-        image_sheet(made, range(min(EXAMPLES, len(made))), captions=True).save(stream, "PNG")
-    grid = class_grid(made)
-    if grid is None:
-        return [SHEET]
-    with whole_file(folder / GRID) as stream:
-        grid.save(stream, "PNG")
-    return [SHEET, GRID]
