@@ -61,8 +61,10 @@ def is_tied(module: nn.Module) -> bool:
 
     Layers may carry hooks, or functions as attributes that reach for the layers of the original.
 
+    >>> def attach(layer, other):
+    ...     layer.body = lambda images: other(images)
     >>> plain, tied = nn.Linear(2, 1), nn.Linear(2, 1)
-    >>> tied.body = lambda images: plain(images)
+    >>> attach(tied, plain)
     >>> is_tied(plain), is_tied(tied)
     (False, True)
     """
