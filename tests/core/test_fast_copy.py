@@ -120,7 +120,8 @@ def test_normalisation_is_folded_into_the_convolution_before_it_and_nowhere_else
     assert kinds["norm2"] is nn.BatchNorm2d, "its convolution runs twice"
     assert kinds["sum"] is nn.BatchNorm2d, "it takes a sum"
     assert torch.allclose(network(images), before, atol=1e-5)
-    assert not network.first.weight.requires_grad
+    assert not any(one.requires_grad for one in (network.first.weight, network.first.bias))
+    assert not any(layer.training for layer in network.modules())
 
 
 def test_the_copy_has_folded_normalisation_and_the_owners_network_has_not(images):

@@ -207,7 +207,7 @@ class Classifier:
     def with_module(self, module: nn.Module) -> Classifier:
         """The same classifier with another module in place of its own, which computes the same.
 
-        What it spends counts for this one as well, but not the other way round, and its fingerprint is that of this one.
+        What it spends counts for this one as well, but not the other way round; its fingerprint is that of this one.
         """
         other = copy.copy(self)
         other._stands_for = self

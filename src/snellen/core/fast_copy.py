@@ -112,7 +112,7 @@ def fold_normalisation(module: nn.Module, images: Tensor) -> int:
                 layer.weight,
                 layer.bias,
             )
-            setattr(parent, name, nn.Identity())
+            setattr(parent, name, nn.Identity().eval())
             folded += 1
     for parameter in module.parameters():
         parameter.requires_grad_(False)
