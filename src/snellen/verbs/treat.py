@@ -19,7 +19,7 @@ from snellen.core.errors import InputError, RunConflictError, SnellenError
 from snellen.core.formats import TREATMENT
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
-from snellen.core.unwritable import unwritable_told
+from snellen.core.unwritable import explained_unwritable
 from snellen.methods.treatments.treatment import FineTuning, Treatment
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
@@ -92,7 +92,7 @@ def treat(
     started, allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
-        stack.enter_context(unwritable_told(folder))
+        stack.enter_context(explained_unwritable(folder))
         case = Case.of(
             run,
             train,

@@ -265,8 +265,8 @@ class _Names:
 
     def hint(self, names: Sequence[str]) -> str:
         """What to install, if WordNet ids could not be resolved."""
-        looked_up = any(_WORDNET_ID.fullmatch(name) for name in names) and _imagenet() is None
-        return "; matching WordNet ids needs timm: pip install 'snellen[models]'" if looked_up else ""
+        identified = any(_WORDNET_ID.fullmatch(name) for name in names) and _imagenet() is None
+        return "; matching WordNet ids needs timm: pip install 'snellen[models]'" if identified else ""
 
 
 @dataclass(frozen=True)

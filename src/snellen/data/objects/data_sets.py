@@ -17,7 +17,7 @@ from torch import Tensor
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Normalization, Preparation, Stated
-from snellen.data.files.contained_file import printable, told_apart
+from snellen.data.files.contained_file import distinguished, printable
 from snellen.data.files.manifest_table import SHORT, renamed
 from snellen.data.files.pictures import Values, picture_of
 from snellen.data.objects.item_source import item_set
@@ -114,8 +114,8 @@ def load_data_set(
     items = _Items.of(data, columns)
     if not items.count:
         raise InputError(f"{items.told} holds no images")
-    told_by = None if values is not None else values_of(items.attribute("transform"))
-    known = values or told_by
+    read_from = None if values is not None else values_of(items.attribute("transform"))
+    known = values or read_from
     notes = items.look(known)
     return item_set(
         lambda index: picture_of(items.image(index), known),
@@ -124,7 +124,7 @@ def load_data_set(
         name=name or items.name,
         told=items.told,
         class_names=class_names or items.class_names(),
-        stated=items.stated(told_by),
+        stated=items.stated(read_from),
         notes=notes,
     )
 
@@ -275,10 +275,10 @@ class _Items:
 
     def _ids(self) -> list[str] | None:
         if isinstance(self.data, list | tuple) and all(isinstance(one, str | os.PathLike) for one in self.data):
-            return list(told_apart(printable(path) for path in _shortened([os.fspath(one) for one in self.data])))
+            return list(distinguished(printable(path) for path in _shortened([os.fspath(one) for one in self.data])))
         samples = self.rows_of("samples")
         if samples and all(isinstance(one, tuple) and isinstance(one[0], str) for one in samples):
-            return list(told_apart(printable(path) for path in _shortened([one[0] for one in samples])))
+            return list(distinguished(printable(path) for path in _shortened([one[0] for one in samples])))
         if _metadata(self.first) is not None and "id" in _fields(self.first):
             return [str(_fields(self.item(index))["id"]) for index in range(self.count)]
         return None

@@ -247,12 +247,12 @@ def _inspect(loaded: LoadedModel, probed: Tensor | None) -> tuple[OutputKind, in
         odd = single and found != "logits" and found != loaded.output
         return loaded.output, outputs, f"declared as {loaded.output}, but looks like {found}" if odd else ""
     if single:
-        return found, outputs, _TOLD[found]
+        return found, outputs, _WORDS[found]
     within = loaded.task == "multilabel" and bool(((probed >= 0) & (probed <= 1)).all())
     return "logits", outputs, _PERHAPS_SIGMOID if within else ""
 
 
-_TOLD: dict[OutputKind, str] = {
+_WORDS: dict[OutputKind, str] = {
     "logits": "",
     "probabilities": "the model returns softmax probabilities; scores are their logarithms",
     "log-probabilities": "the model returns log-probabilities",

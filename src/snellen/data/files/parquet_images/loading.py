@@ -133,7 +133,7 @@ def _size(group: pa.ChunkedArray | str) -> int:
 
 
 #: In a folder, so many files are read to find out whether they hold images.
-LOOKED_AT = 20
+SAMPLED = 20
 
 
 def stored_images_below(path: Path) -> Path | None:
@@ -144,7 +144,7 @@ def stored_images_below(path: Path) -> Path | None:
             shards = find_shards(str(place), ".parquet") if place.exists() else []
         except InputError:
             continue
-        for shard in shards[:LOOKED_AT]:
+        for shard in shards[:SAMPLED]:
             try:
                 with shard.opened() as stream:
                     if holds_images(open_parquet(stream).schema_arrow):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.data.files.contained_file import told_apart
+from snellen.data.files.contained_file import distinguished
 from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import EncodedSource
 from snellen.data.files.folder import BESIDE, Listing, Place, places_of
@@ -191,7 +191,7 @@ def _written(told: str, index: _Index, class_names: Sequence[str] | None) -> Wri
 
 def _columns(index: _Index) -> Written:
     samples = [sample for _, sample in index.samples]
-    ids = told_apart(index.identity(row) for row in range(len(samples)))
+    ids = distinguished(index.identity(row) for row in range(len(samples)))
     columns: dict[str, list[object]] = {"id": list(ids)}
     said = {column for sample in samples for column in sample.said}
     by_folders = {} if said & {"label", "labels", "bag_label"} else _by_folders(samples)

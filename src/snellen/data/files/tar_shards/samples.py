@@ -123,9 +123,9 @@ class Collected:
 
     def _read(self, key: str, ending: str, member: Member) -> None:
         together = self._keys.setdefault(key, _Together())
-        told = f"the .{ending} beside it"
+        described = f"the .{ending} beside it"
         if member.size > MAX_TEXT_BYTES:
-            together.problem = f"{told} has {member.size} bytes, more than {MAX_TEXT_BYTES}"
+            together.problem = f"{described} has {member.size} bytes, more than {MAX_TEXT_BYTES}"
             return
         self.budget -= member.size
         if self.budget < 0:
@@ -137,7 +137,7 @@ class Collected:
             said = _object(text) if ending == "json" else {"label" if ending == "cls" else "caption": text}
         except (ValueError, RecursionError) as error:
             reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)[:200]
-            together.problem = f"{told} cannot be used: {reason}"
+            together.problem = f"{described} cannot be used: {reason}"
             return
         for column, value in said.items():
             before = together.said.setdefault(column, value)
