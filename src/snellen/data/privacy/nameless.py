@@ -241,7 +241,7 @@ def _files_of(source: ImageSource, row: int) -> Iterator[str]:
         yield from (source.paths[row], source.root.name)
     elif isinstance(source, _Sharded):
         shard = source.shards[int(source.places[row][0])]
-        yield from (shard.told, shard.name, shard.root.name)
+        yield from (shard.shown_as, shard.name, shard.root.name)
     elif isinstance(source, JoinedSource):
         part, position = source.find(row)
         yield from (part.name, part.ids[position])

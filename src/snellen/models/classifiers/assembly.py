@@ -176,8 +176,8 @@ def probe_images(size: tuple[int, int], count: int = PROBES) -> Tensor:
 def _probe(loaded: LoadedModel, preparation: Preparation, device: torch.device) -> tuple[LoadedModel, Tensor | None]:
     """Outputs for a few images, None when the input size is not known; a model of one channel is made one of three."""
     if preparation.size is None:
-        looked = isinstance(loaded.network, nn.Module) and takes_one_channel(loaded.network)
-        return (_of_one_channel(loaded) if looked else loaded), None
+        one_channel_only = isinstance(loaded.network, nn.Module) and takes_one_channel(loaded.network)
+        return (_of_one_channel(loaded) if one_channel_only else loaded), None
     images = probe_images(preparation.size, PROBES if loaded.output is None else 1).to(device)
     try:
         outputs = _outputs(loaded, images)

@@ -298,10 +298,10 @@ def _with_articles(text: str) -> str:
     'an orange star and a uniform hourglass'
     """
     words = text.split(" ")
-    for number, following in enumerate(words[1:]):
+    for number, next_word in enumerate(words[1:]):
         if words[number] == "a" and (
-            following.startswith(_LIKE_VOWELS)
-            or (following[0] in _VOWELS and not following.startswith(_LIKE_CONSONANTS))
+            next_word.startswith(_LIKE_VOWELS)
+            or (next_word[0] in _VOWELS and not next_word.startswith(_LIKE_CONSONANTS))
         ):
             words[number] = "an"
     return " ".join(words)
