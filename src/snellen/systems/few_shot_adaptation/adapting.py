@@ -131,7 +131,9 @@ def encoded(generator: Generator, images: Sequence[Tensor], fit: AdapterFit, rng
                 scaled = torch.nn.functional.interpolate(
                     image[None], size, mode="bilinear", antialias=True, align_corners=False
                 ).clamp(0, 1)
-            top, left = (int(torch.randint(free + 1, (), generator=draws)) for free in (size[0] - height, size[1] - width))
+            top, left = (
+                int(torch.randint(free + 1, (), generator=draws)) for free in (size[0] - height, size[1] - width)
+            )
             views.append(scaled[:, :, top : top + height, left : left + width])
         for start in range(0, len(views), 16):
             part = torch.cat(views[start : start + 16])
@@ -192,9 +194,7 @@ def fit_adapter(
     course = _Course()
     with ExitStack() as stack:
         parts = _fresh(generator, fit, rng, stack)
-        parameters = [
-            one for adapters in parts.values() for one in stack.enter_context(adapters.training(NAME))
-        ]
+        parameters = [one for adapters in parts.values() for one in stack.enter_context(adapters.training(NAME))]
         for adapters in parts.values():
             stack.enter_context(adapters.on({NAME: 1.0}))
         optimizer = torch.optim.AdamW(parameters, lr=fit.learning_rate, weight_decay=fit.weight_decay)
@@ -223,8 +223,10 @@ def fit_adapter(
             progress.advance(what, 1)
             if (step + 1) % (fit.check_every or steps) and step + 1 < steps:
                 continue
-            if fit.check_every and shots.spread is not None and _too_near(
-                generator, shots, fit, guidance_scale, step + 1, rng, course
+            if (
+                fit.check_every
+                and shots.spread is not None
+                and _too_near(generator, shots, fit, guidance_scale, step + 1, rng, course)
             ):
                 course.stopped = True
                 break

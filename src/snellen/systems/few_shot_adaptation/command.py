@@ -34,7 +34,9 @@ def few_shot(
         int | None, Option("Optimizer steps of each adapter at most.", minimum=1, default="of the preset")
     ] = None,
     learning_rate: Annotated[str | None, Option("Of the fitting.", default="of the preset")] = None,
-    rank: Annotated[int | None, Option("Of the adapters; alpha follows it.", minimum=1, default="of the preset")] = None,
+    rank: Annotated[
+        int | None, Option("Of the adapters; alpha follows it.", minimum=1, default="of the preset")
+    ] = None,
     text: Annotated[bool, Option("Adapt the text towers too.")] = True,
     check_every: Annotated[
         int | None, Option("Steps between checks for copies of shots; 0: never.", minimum=0, default="of the preset")

@@ -129,7 +129,9 @@ def fit_adapters(
     listener, generator = progress or Silent(), generator_of(method.generator, device)
     if generator.takes != "prompts":
         raise InputError(f"few-shot adapts a generator by prompts, and {generator.name} takes {generator.takes}")
-    prompts = {name: tuple(filter(None, (method.filled(one, name) for one in method.templates))) for name in source.classes}
+    prompts = {
+        name: tuple(filter(None, (method.filled(one, name) for one in method.templates))) for name in source.classes
+    }
     planned: dict[str, Any] = {
         **fit.model_dump(mode="json"),
         "guidance_scale": method.guidance_scale,
@@ -191,7 +193,9 @@ def _finished(target: Path, base: AdapterCard) -> FittedAdapter | None:
 
 def _same(card: AdapterCard, wanted: AdapterCard, folder: Path) -> None:
     """Refuse adapters of another fitting."""
-    was, now = (one.model_dump(include={"models", "classes", "prompts", "fit", "seed"}, mode="json") for one in (card, wanted))
+    was, now = (
+        one.model_dump(include={"models", "classes", "prompts", "fit", "seed"}, mode="json") for one in (card, wanted)
+    )
     differs = [key for key in now if was[key] != now[key]]
     if differs:
         raise RunConflictError(
