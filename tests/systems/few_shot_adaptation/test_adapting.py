@@ -71,7 +71,7 @@ def test_shots_of_a_smaller_number_are_among_those_of_a_larger_one():
 def test_shots_are_training_images_alone():
     splits = ["train", "test", "tune"] * 8
     images = scenes(24)
-    marked = replace(images, split=None, table=images.table.append_column("split", [splits]))
+    marked = replace(images, split=None, table=images.table.drop_columns(["split"]).append_column("split", [splits]))
     found = few_shots(marked, 2)
     assert {splits[images.ids.index(one)] for one in found.images.ids} == {"train"}
 
@@ -95,7 +95,7 @@ def test_generated_images_are_no_shots():
 # -- the equation ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", ["stable-diffusion", "stable-diffusion-xl"])
+@pytest.mark.parametrize("folder", ["stable-diffusion-2.1", "stable-diffusion-xl"])
 def test_the_loss_is_that_of_the_denoiser_on_noisy_latents_of_the_prompt(folder, tmp_path):
     generator = load_generator(f"diffusers:{write_smoke_folder(folder, tmp_path / folder)}")
     draws = torch.Generator().manual_seed(0)
@@ -140,7 +140,7 @@ def outputs(generator):
 @pytest.mark.covers("8.1")
 @pytest.mark.covers("8.2")
 @pytest.mark.parametrize("text", [True, False])
-@pytest.mark.parametrize("folder", ["stable-diffusion", "stable-diffusion-xl"])
+@pytest.mark.parametrize("folder", ["stable-diffusion-2.1", "stable-diffusion-xl"])
 def test_a_fresh_adapter_changes_nothing_and_is_all_that_is_trained(folder, text, tmp_path, monkeypatch):
     generator = load_generator(f"diffusers:{write_smoke_folder(folder, tmp_path / folder)}")
     before, weights = outputs(generator), model_hashes(generator)
@@ -232,9 +232,12 @@ def test_adapters_of_classes_are_swapped_and_never_stacked(by_class, monkeypatch
         alone = adapted.generate([request], rng=Randomness(0))
         difference = np.abs(np.asarray(together.read(row), int) - np.asarray(alone.read(0), int))
         assert difference.max() <= 1, "an image does not depend on whose adapter acted before"
-    with by_class.acting(generator, "star"), pytest.raises(InputError, match="carries adapters already"):
-        with by_class.acting(generator, "ring"):
-            pass
+    with (
+        by_class.acting(generator, "star"),
+        pytest.raises(InputError, match="carries adapters already"),
+        by_class.acting(generator, "ring"),
+    ):
+        pass
     assert model_hashes(generator) == by_class.card.models
 
 
@@ -247,7 +250,7 @@ def test_images_are_generated_from_the_prompts_of_the_fitting(by_class, tmp_path
     assert by_class.card.prompts == {"star": ("a star",), "ring": ("a ring",)}
     other = METHOD.model_copy(update={"adapter": by_class.folder, "templates": ("a red {}",)})
     with pytest.raises(
-        InputError, match="would be generated from 'a red ring', and its adapter was fitted with 'a ring'"
+        InputError, match="from 'a red ring', and its adapter was fitted with 'a ring'"
     ):
         snellen.synthesize(other, ["ring", "star"], out=tmp_path / "out", count=1)
     with pytest.raises(InputError, match="no adapter of class 'heart'"):
@@ -299,7 +302,7 @@ def test_nearness_is_in_units_of_the_distance_among_shots():
     mirrored = torch.stack([((a.flip(2) - b) ** 2).mean().sqrt() for a in small for b in small]).view(6, 6)
     torch.testing.assert_close(distances(small, small), torch.minimum(own, mirrored))
     spread = spread_of(small)
-    assert float(nearness(images[:1].flip(3), small, spread)) == 0
+    assert float(nearness(images[:1].flip(3), small, spread)) < 1e-5
     fresh = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(1))
     assert (nearness(fresh, small, spread) > COPY).all()
     blend = 0.8 * images[:1] + 0.2 * fresh[:1]
@@ -359,9 +362,7 @@ def test_a_set_is_generated_and_its_copies_of_the_shots_are_counted(tmp_path):
     again = few_shot(scenes(), out=tmp_path / "set", method=METHOD, shots=2, count=2, fit=TINY)
     assert again.written == made.written
     with pytest.raises(RunConflictError, match="fitted with other fit"):
-        few_shot(scenes(), out=tmp_path / "set2", method=METHOD, shots=2, count=2, fit=TINY) and fit_adapters(
-            METHOD, few_shots(scenes(), 3), tmp_path / "set2-adapters", fit=TINY
-        )
+        few_shot(scenes(), out=tmp_path / "set", method=METHOD, shots=1, count=2, fit=TINY)
 
 
 def test_a_stopped_fitting_keeps_the_adapters_that_are_finished(source, tmp_path, monkeypatch):
@@ -383,7 +384,7 @@ def test_a_stopped_fitting_keeps_the_adapters_that_are_finished(source, tmp_path
 
 
 def test_changed_weights_and_other_generators_are_refused(by_class, shared, tmp_path):
-    other = load_generator(f"diffusers:{write_smoke_folder('stable-diffusion', tmp_path / 'sd')}")
+    other = load_generator(f"diffusers:{write_smoke_folder('stable-diffusion-2.1', tmp_path / 'sd')}")
     with pytest.raises(InputError, match=r"has other weights \(denoiser"):
         by_class.check(other)
     file = shared.folder / "all" / "denoiser" / "adapter_model.safetensors"

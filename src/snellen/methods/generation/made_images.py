@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -108,15 +110,29 @@ def identities_of(generator: Generator, prefix: str = "") -> dict[str, str]:
     return {f"{prefix}{name}": hash_tensors(dict(part.state_dict())) for name, part in generator.modules().items()}
 
 
-def generator_of(reference: str, device: str = "cpu", dtype: str = "float32") -> Generator:
+#: Where generators run that are loaded without a device.
+_DEVICE: ContextVar[str] = ContextVar("device of generators", default="cpu")
+
+
+@contextmanager
+def generating_on(device: str) -> Iterator[None]:
+    """Run generators on a device inside a ``with`` block: ``cpu``, ``cuda`` or ``mps``; in this process alone."""
+    token = _DEVICE.set(device)
+    try:
+        yield
+    finally:
+        _DEVICE.reset(token)
+
+
+def generator_of(reference: str, device: str | None = None, dtype: str = "float32") -> Generator:
     """A generator by reference, loaded once: a method is called for each batch of requests.
 
     Args:
         reference: ``diffusers:FOLDER`` or ``bundled:NAME``.
-        device: where it runs.
+        device: where it runs; None: as :func:`generating_on` says, else the CPU.
         dtype: of its weights, a name of torch.
     """
-    return _generator(reference, device, dtype)
+    return _generator(reference, device or _DEVICE.get(), dtype)
 
 
 @lru_cache(maxsize=3)

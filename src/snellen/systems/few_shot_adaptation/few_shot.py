@@ -19,7 +19,7 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
 from snellen.data.references import load_images
-from snellen.methods.generation.made_images import generator_of
+from snellen.methods.generation.made_images import generating_on, generator_of
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import Source
 from snellen.methods.synthesis.synthesizing import synthesize_into
@@ -73,7 +73,7 @@ def few_shot(
         fit: numbers of the fitting; the published ones by default.
         batch_size: images that are generated at once.
         seed: of shots, fitting and generation.
-        device: where the fitting runs: ``cpu``, ``cuda`` or ``mps``. Images are generated on the CPU.
+        device: where it runs: ``cpu``, ``cuda`` or ``mps``.
         progress: callback that receives progress updates.
         running: see :class:`~snellen.runs.runner.Running`; of the generation.
 
@@ -95,9 +95,10 @@ def few_shot(
     adapters = folder.with_name(f"{folder.name}-adapters")
     fit_adapters(asked, source, adapters, fit=numbers, seed=seed, device=device, progress=listener)
     setting = Setting(asked.name, asked.model_copy(update={"adapter": adapters}))
-    return synthesize_into(
-        [setting], source, folder, count=count, batch_size=batch_size, seed=seed, progress=listener, **running
-    )
+    with generating_on(device):
+        return synthesize_into(
+            [setting], source, folder, count=count, batch_size=batch_size, seed=seed, progress=listener, **running
+        )
 
 
 def fit_adapters(
