@@ -276,6 +276,10 @@ _BAGS = {"encoder": "bundled:fashion-cnn", "width": 8}
 _VIEWS = {"architecture": "fashion_cnn", "side": 16, "added_views": 2, "clean_epochs": 0, "plan": _PLAN}
 
 RECIPES = {
+    "adapted_tower": Row(
+        {"tower": clip, "augment": False, "rank": 2, "plan": {"epochs": 1, "batch_size": 20}},
+        {"data": lambda _: blobs(20, 32)},
+    ),
     "adversarial_mixup": Row(_TRAINED, _BLOBS),
     "augmix": Row(_TRAINED, _BLOBS),
     "automix": Row(_TRAINED, _BLOBS),

@@ -70,7 +70,7 @@ class Scores(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(2))
+        self.bias = nn.Parameter(torch.ones(2))
 
     def forward(self, images):
         return self.bias.expand(len(images), 2)
@@ -82,10 +82,10 @@ def share_learnt(real_share, tuned):
     if tuned:
         network = fine_tune(
             Scores(), both, [term_of_sources(flags, real_share)], rng=Randomness(0),
-            plan=TuningPlan(epochs=200, batch_size=8, rate=0.1, weight_decay=0),
+            plan=TuningPlan(epochs=80, batch_size=8, rate=0.1, weight_decay=0),
         )  # fmt: skip
         return float(network.bias.softmax(0)[0])
-    plan = TrainingPlan(epochs=200, batch_size=8, learning_rate=0.05, weight_decay=0, schedule="constant")
+    plan = TrainingPlan(epochs=60, batch_size=8, learning_rate=0.1, weight_decay=0, schedule="constant")
     return float(train(Scores(), both, plan=plan, objective=by_source(flags, real_share)).weights["bias"].softmax(0)[0])
 
 

@@ -1,5 +1,6 @@
 """Adapters of a generator: they start at nothing, are all that changes, are swapped, and stop before they copy."""
 
+import itertools
 import json
 import warnings
 from dataclasses import replace
@@ -61,7 +62,7 @@ def shared(source, tmp_path_factory):
 def test_shots_of_a_smaller_number_are_among_those_of_a_larger_one():
     images = scenes(60)
     chosen = [set(few_shots(images, count, seed=3).images.ids) for count in (1, 2, 4, 8)]
-    for small, large in zip(chosen, chosen[1:], strict=False):
+    for small, large in itertools.pairwise(chosen):
         assert small < large
     assert set(few_shots(images, 4, seed=4).images.ids) != chosen[2]
     turned = images.select(list(reversed(range(len(images)))))
@@ -78,11 +79,12 @@ def test_shots_are_training_images_alone():
 
 def test_a_class_with_fewer_images_gives_them_all_and_one_without_any_is_refused():
     images = scenes(24)
-    few = images.select([row for row, label in enumerate(images.labels) if label][:3] + [int(np.argmin(images.labels))])
+    ones = [row for row, label in enumerate(images.labels) if label]
+    few = images.select([*ones[:3], int(np.argmin(images.labels))])
     with pytest.warns(FewerShotsWarning, match="1 classes have fewer than 3 training images"):
         assert sorted(shots_of_each(few_shots(few, 3)).values()) == [1, 3]
     with pytest.raises(InputError, match="no training image of class"):
-        few_shots(images.select([row for row, label in enumerate(images.labels) if label]), 1)
+        few_shots(images.select(ones), 1)
 
 
 def test_generated_images_are_no_shots():
@@ -249,9 +251,7 @@ def test_images_are_generated_from_the_prompts_of_the_fitting(by_class, tmp_path
     assert domain_template("texture") == "a texture photo of a {}"
     assert by_class.card.prompts == {"star": ("a star",), "ring": ("a ring",)}
     other = METHOD.model_copy(update={"adapter": by_class.folder, "templates": ("a red {}",)})
-    with pytest.raises(
-        InputError, match="from 'a red ring', and its adapter was fitted with 'a ring'"
-    ):
+    with pytest.raises(InputError, match="from 'a red ring', and its adapter was fitted with 'a ring'"):
         snellen.synthesize(other, ["ring", "star"], out=tmp_path / "out", count=1)
     with pytest.raises(InputError, match="no adapter of class 'heart'"):
         snellen.synthesize(other.model_copy(update={"templates": ("a {}",)}), ["heart"], out=tmp_path / "out", count=1)

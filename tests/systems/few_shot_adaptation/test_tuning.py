@@ -1,4 +1,4 @@
-"""Adapters of both towers: where they lie, that packed attention stays the same function, the mixture, the selection."""
+"""Adapters of both towers: where they lie, packed attention taken apart, the mixture, the selection."""
 
 from dataclasses import replace
 

@@ -1,8 +1,8 @@
 """System 8: does a generator that was adapted to a few shots make better training images, where its prior is wrong.
 
-The embedded generator was trained on six shapes; of four others it knows the words alone. Classes are these four and two
-known ones. Each seed draws its own shots, adapters, images and classifiers. All classifiers are the embedded CLIP under
-one recipe and as many updates; what they are trained on differs.
+The embedded generator was trained on six shapes; of four others it knows the words alone. Classes are these four and
+two known ones. Each seed draws its own shots, adapters, images and classifiers. All classifiers are the embedded CLIP
+under one recipe and as many updates; what they are trained on differs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
@@ -157,7 +156,10 @@ class Experiment:
                 figures[f"{name}.feature_distance"] = self._distance(made, fresh)
         others = self.store(world("train", self.size.many, 8))
         figures["real.feature_distance"] = self._distance(others, fresh)
-        return {**figures, **self._copied({**{key: sets[key] for key in ("unadapted", "class", "set")}, "real": others}, real)}
+        return {
+            **figures,
+            **self._copied({**{key: sets[key] for key in ("unadapted", "class", "set")}, "real": others}, real),
+        }
 
     # -- images ---------------------------------------------------------------------------------------------------
 
@@ -167,7 +169,11 @@ class Experiment:
         together = size.fit.model_copy(update={"variant": "set", "most_steps": (size.fit.most_steps or 1) * count})
         few = few_shots(self.pool, max(size.shots // 4, 1), self.seed)
         found = {"unadapted": self.images("unadapted", None, self.shots)}
-        for name, fit, shots in (("class", size.fit, self.shots), ("set", together, self.shots), ("set_few", together, few)):
+        for name, fit, shots in (
+            ("class", size.fit, self.shots),
+            ("set", together, self.shots),
+            ("set_few", together, few),
+        ):
             found[name] = self.images(name, fit, shots)
         own = found["class"]
         per_class = {label: (own.targets == label).nonzero().flatten() for label in range(count)}

@@ -1,13 +1,13 @@
 """LoRA of a text-to-image model on the shots: L = E ‖target − f_{θ+ΔW}(z_t, t, τ_{+ΔW}(prompt))‖², W' = W + (α/r) B A.
 
 Kim, Bader, Alaniz, Schmid and Akata, *DataDream*, ECCV 2024, arXiv 2407.10910. z_t are noisy latents of a shot, t is
-uniform, the target is noise or velocity as the model predicts it, and the prompt names the class of the shot. A is drawn
-from a normal distribution and B is zero, so a fitting starts at the generator as it is. Adapted are the attention of the
-denoiser and of its text towers; all other weights stay. ``class``: one adapter for each class, fitted to its shots
-alone. ``set``: one adapter for all.
+uniform, the target is noise or velocity as the model predicts it, and the prompt names the class of the shot. A is
+drawn from a normal distribution and B is zero, so a fitting starts at the generator as it is. Adapted are the attention
+of the denoiser and of its text towers; all other weights stay. ``class``: one adapter for each class, fitted to its
+shots alone. ``set``: one adapter for all.
 
-Ours: a fitting ends early once generated images are copies of the shots (:mod:`.nearest_shot`), and keeps the weights of
-the last check without too many.
+Ours: a fitting ends early once generated images are copies of the shots (:mod:`.nearest_shot`), and keeps the weights
+of the last check without too many.
 """
 
 from __future__ import annotations

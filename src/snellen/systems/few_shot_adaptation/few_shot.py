@@ -1,4 +1,4 @@
-"""Adapters for the shots of a data set, and a training set that is generated with them: the first two steps of DataDream.
+"""Adapters for the shots of a data set, and a training set generated with them: the first two steps of DataDream.
 
 Adapters lie in ``OUT-adapters``, the generated set in ``OUT``. A stopped call keeps the adapters that are finished.
 """
@@ -194,13 +194,13 @@ def _finished(target: Path, base: AdapterCard) -> FittedAdapter | None:
 
 def _same(card: AdapterCard, wanted: AdapterCard, folder: Path) -> None:
     """Refuse adapters of another fitting."""
-    was, now = (
-        one.model_dump(include={"models", "classes", "prompts", "fit", "seed"}, mode="json") for one in (card, wanted)
-    )
+    keys = {"models", "classes", "prompts", "fit", "seed"}
+    was, now = (one.model_dump(include=keys, mode="json") for one in (card, wanted))
     differs = [key for key in now if was[key] != now[key]]
     if differs:
         raise RunConflictError(
-            f"{folder} holds adapters that were fitted with other {', '.join(differs)}; name another folder, or remove it"
+            f"{folder} holds adapters that were fitted with other {', '.join(differs)}; name another folder, or remove "
+            f"it"
         )
 
 

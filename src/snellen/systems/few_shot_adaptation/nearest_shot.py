@@ -61,7 +61,7 @@ def spread_of(shots: Tensor) -> float:
 
 
 def nearness(images: Tensor, shots: Tensor, spread: float) -> Tensor:
-    """q of each generated image, (n,): its distance to the nearest shot, where ``spread`` is the unit.
+    """The nearness q of each generated image, (n,): its distance to the nearest shot, where ``spread`` is the unit.
 
     Args:
         images: (n, 3, h, w) in [0, 1].

@@ -75,7 +75,7 @@ def _seldom(stream: str, change: Any) -> BatchTransform:  # noqa: ANN401 - image
 
 
 def mixed_in_parts(synthetic: Tensor, class_count: int, probability: float) -> Objective:
-    """Cross-entropy; a share of the batches is mixed by CutMix or mixup, real and synthetic images each among themselves.
+    """Cross-entropy; a share of the batches is mixed by CutMix or mixup, real and synthetic images separately.
 
     Args:
         synthetic: of all training examples, bool (n,).
@@ -102,8 +102,8 @@ def mixed_in_parts(synthetic: Tensor, class_count: int, probability: float) -> O
 class AdaptedTower(FittedMethod):
     """Adapt both towers of a text–image model to real and synthetic images of the classes (DataDream, step C).
 
-    The images are real ones; ``synthetic`` names generated ones of the same classes. Images of a split "tune" choose the
-    epoch; test images are refused.
+    The images are real ones; ``synthetic`` names generated ones of the same classes. Images of a split "tune" choose
+    the epoch; test images are refused.
 
     >>> AdaptedTower().real_share
     0.8
