@@ -13,7 +13,8 @@ apart first; the result is the same function.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.adapters import Adapters
-from snellen.models.diffusion.low_rank import LowRank, adaptable_layers
+from snellen.models.diffusion.low_rank import LowRank, adaptable_layers, chosen_layers
 from snellen.models.dual_encoders.towers import Towers, TwoTower
 from snellen.models.dual_encoders.zero_shot import scaled_cosines
 from snellen.models.references import load_two_tower
@@ -48,6 +49,10 @@ class SplitAttention(nn.Module):
     Raises:
         UnsupportedError: other widths, or options that text–image models do not use.
     """
+
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -168,14 +173,11 @@ class AdaptedTowers(nn.Module):
         vectors = self.image_tower((images - self.mean) / self.std)
         return scaled_cosines(vectors, self.class_vectors(), scale=self.scale, bias=self.bias)
 
-    def acting(self) -> Any:  # noqa: ANN401 - a context manager
+    @contextmanager
+    def acting(self) -> Iterator[None]:
         """Let both adapters act inside a ``with`` block."""
-        from contextlib import ExitStack
-
-        stack = ExitStack()
-        stack.enter_context(self._image.on({NAME: 1.0}))
-        stack.enter_context(self._text.on({NAME: 1.0}))
-        return stack
+        with self._image.on({NAME: 1.0}), self._text.on({NAME: 1.0}):
+            yield
 
     def trained(self) -> dict[str, Tensor]:
         """What an artifact keeps: the factors of the image tower, and the class vectors."""
@@ -192,6 +194,9 @@ class AdaptedClassifier(nn.Module):
     vectors alone; the rest is the tower's.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, image_tower: nn.Module, normalization: Normalization, settings: LowRank, shape: tuple[int, int],
         *, scale: float, bias: float,
@@ -201,8 +206,6 @@ class AdaptedClassifier(nn.Module):
         self.settings, self.scale, self.bias = settings, scale, bias
         self.factors = nn.ParameterDict()
         self._original: dict[str, Tensor] = {}
-        from snellen.models.diffusion.low_rank import chosen_layers
-
         for name, layer in chosen_layers(self.image_tower, settings).items():
             weight = layer.weight
             assert isinstance(weight, Tensor)

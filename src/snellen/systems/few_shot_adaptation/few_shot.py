@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 
 from snellen.core.errors import InputError, RejectedImageError, RunConflictError
@@ -218,18 +219,12 @@ def _read(source: Source) -> tuple[list[torch.Tensor], list[str]]:
         except RejectedImageError as error:
             reasons[source.classes[label]] = str(error)
             continue
-        images.append(to_unit(_bytes(pixels)))
+        images.append(to_unit(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)))
         classes.append(source.classes[label])
     lost = next((name for name in source.classes if name not in classes), None)
     if lost is not None:
         raise InputError(f"no shot of class {lost!r} can be read: {reasons.get(lost)}")
     return images, classes
-
-
-def _bytes(pixels: Any) -> torch.Tensor:  # noqa: ANN401 - an image of Pillow
-    import numpy as np
-
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
 
 
 def _square(image: torch.Tensor) -> torch.Tensor:
