@@ -86,9 +86,9 @@ class SplitAttention(nn.Module):
         parts = [self.q_proj(query), self.k_proj(key), self.v_proj(value)]
         if not self.batch_first:
             parts = [part.transpose(0, 1) for part in parts]
-        heads = [part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts]
+        queries, keys, values = [part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts]
         dropped = self.dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(*heads, attn_mask=attn_mask, dropout_p=dropped)
+        found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attn_mask, dropout_p=dropped)
         joined = found.transpose(1, 2).flatten(2)
         return self.out_proj(joined if self.batch_first else joined.transpose(0, 1)), None
 

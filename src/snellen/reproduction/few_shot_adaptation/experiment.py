@@ -8,7 +8,7 @@ under one recipe and as many updates; what they are trained on differs.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,7 +238,7 @@ class Experiment:
             adapt_towers(network, many, synthetic[rows], plan=plan, class_count=len(self.classes))
             return _Fixed(network)
 
-    def judged(self, name: str, network: nn.Module) -> dict[str, Figure]:
+    def judged(self, name: str, network: Callable[[Tensor], Tensor]) -> dict[str, Figure]:
         """Right or wrong on each test image."""
         right = _right(network, self.test)
         return {
@@ -261,7 +261,7 @@ class _Fixed(nn.Module):
         return scores
 
 
-def _right(network: nn.Module, store: ImageStore) -> NDArray[np.float64]:
+def _right(network: Callable[[Tensor], Tensor], store: ImageStore) -> NDArray[np.float64]:
     """Whether each decision is right, float64 (n,)."""
     with torch.no_grad():
         scores = torch.cat([network(to_unit(part)) for part in store.images.split(250)])
