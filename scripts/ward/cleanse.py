@@ -37,9 +37,9 @@ FILES = ROOT / "docs" / "measured" / "ward" / "cleanse"
 MERGED = ROOT / "docs" / "measured" / "ward-cleanse.json"
 
 #: Steps for a class, images in each; the first weight of the mask's size, what it is multiplied by, the success that it
-#: follows, and after how many steps in a row: the last four are the paper's.
+#: follows, and after how many steps in a row: the last four are those of the authors' code.
 STEPS, BATCH = 200, 32
-WEIGHT, FACTOR, SUCCESS, PATIENCE = 1e-3, 1.5, 0.99, 5
+WEIGHT, FACTOR, SUCCESS, PATIENCE = 1e-3, 2.0, 0.99, 5
 
 #: Adam, as in the paper's code.
 RATE, BETAS = 0.1, (0.5, 0.9)

@@ -313,6 +313,32 @@ def test_a_module_in_memory_is_measured_by_threads_that_change_nothing(given, tm
     assert before == [tensor.data_ptr() for tensor in own.module.state_dict().values()]
 
 
+def test_a_part_of_a_run_has_as_many_shards_on_every_machine(given, two_cores, monkeypatch):
+    monkeypatch.setattr("snellen.runs.engines.choosing.WORTH_LANES", 0.0)
+    classifier, images, _ = given
+    own = load_classifier(classifier.module, classifier.class_names, preparation=classifier.preparation)
+    crew = default_crew(work_on(own, images), part="1/2")
+    assert (crew.lanes, crew.why) == (1, "this process: it measures one part of a run")
+
+
+def test_a_network_that_keeps_lists_of_what_it_computed_is_audited(given, tmp_path, two_cores, monkeypatch):
+    monkeypatch.setattr("snellen.runs.engines.choosing.WORTH_LANES", 0.0)
+    _, images, _ = given
+
+    class Keeping(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(3 * 28 * 28, 10)
+
+        def forward(self, batch):
+            self.kept = [self.layer(batch.flatten(1))]
+            return self.kept[0]
+
+    model = load_classifier(Keeping(), images.class_names, size=28)
+    audit(model, images, checks=["clean", {"check": "adversarial", "steps": 2}], out=tmp_path / "run", batch_size=4)
+    assert engine_of(tmp_path / "run").startswith("2 threads")
+
+
 def test_a_check_that_needs_a_thread_of_its_own_keeps_the_audit_in_one(given, two_cores, monkeypatch):
     monkeypatch.setattr("snellen.runs.engines.choosing.WORTH_LANES", 0.0)
     classifier, images, _ = given
@@ -321,6 +347,11 @@ def test_a_check_that_needs_a_thread_of_its_own_keeps_the_audit_in_one(given, tw
     monkeypatch.setattr(Adversarial, "concurrent", False)
     crew = default_crew(work_on(own, images))
     assert (crew.lanes, crew.threads) == (1, 2)
+    monkeypatch.undo()
+    monkeypatch.setattr("snellen.runs.engines.choosing.WORTH_LANES", 0.0)
+    monkeypatch.setattr("snellen.runs.engines.choosing.usable_cores", lambda: 2)
+    with torch.autocast("cpu"):
+        assert default_crew(work_on(own, images)).lanes == 1
 
 
 @pytest.mark.parametrize("failing", ["at once", "later"])

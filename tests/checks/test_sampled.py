@@ -36,14 +36,14 @@ def test_the_bound_sets_the_share_and_small_sets_are_measured_whole():
     assert check.sized(100) is check, "no more images than the bound"
     assert check.sized(400).share == 0.25
     assert check.sized(400).cost() == check.cost() / 4
-    assert check.unbounded().sized(10**6).share == 1.0
+    assert CommonCorruptions().unbounded().sized(10**6).share == 1.0
     assert CommonCorruptions(most=100, share=0.1).sized(400).share == 0.1, "a smaller share stays"
 
 
 def test_square_has_a_bound_of_its_own():
     sized = Masking(most=100, share=0.5, square_most=20).sized(1_000)
     assert (sized.share, sized.square_share) == (0.1, 0.2)
-    whole = Masking(most=100, square_most=20).unbounded().sized(1_000)
+    whole = Masking().unbounded().sized(10**6)
     assert (whole.share, whole.square_share) == (Masking().share, 1.0)
 
 
@@ -75,14 +75,43 @@ def test_a_sample_gives_what_all_images_give_for_the_drawn_ones(problem, tmp_pat
     assert all(rows[row["setting"], row["example_id"]] == row for row in few.to_pylist())
 
 
-def test_the_report_says_that_a_sample_was_measured_and_full_effort_measures_all(problem):
-    check = {"check": "corruption", "most": 60, **BLUR}
-    report = snellen.audit(*problem, checks=[check])
+def test_the_report_says_that_a_sample_was_measured(problem):
+    report = snellen.audit(*problem, checks=[{"check": "corruption", "most": 60, **BLUR}])
     (note,) = (note for note in report.notes if "drawn by their ids" in note)
     figure = report.metrics["corruption.error"]
-    assert note.startswith(f"Corruption: {figure.n} of {COUNT} images were measured")
-    assert np.isclose(report.metrics["corruption.clean_error"].n, figure.n)
-    others = [f"-{name}" for name in checks_at("full") if name not in ("clean", "corruption")]
-    whole = snellen.audit(*problem, effort="full", checks=[*others, {**check, "check": "+corruption"}])
+    assert note.startswith(f"Corruption: {figure.n} of {COUNT} labelled images were measured")
+    assert report.metrics["corruption.clean_error"].n == figure.n
+    whole = snellen.audit(*problem, checks=[{"check": "corruption", **BLUR}])
     assert whole.metrics["corruption.error"].n == COUNT
     assert not [note for note in whole.notes if "drawn by their ids" in note]
+
+
+@pytest.mark.parametrize("check", [{"check": "masking", "share": 0.2}, {"check": "adversarial", "most": 50}])
+def test_every_check_says_so(problem, check):
+    report = snellen.audit(*problem, checks=[{**check, "steps": 2}])
+    name = str(check["check"])
+    assert [note for note in report.notes if note.startswith(f"{name.capitalize()}: ") and "drawn by" in note]
+
+
+def test_full_effort_sets_no_bound_but_leaves_one_that_somebody_set(problem):
+    others = [f"-{name}" for name in checks_at("full") if name not in ("clean", "corruption")]
+    small = {**BLUR, "check": "+corruption"}
+
+    def measured(effort: str | None, check: dict[str, object]) -> int:
+        named = [*others, check] if effort else [{**check, "check": "corruption"}]
+        return snellen.audit(*problem, effort=effort, checks=named).metrics["corruption.error"].n
+
+    assert measured("full", small) == COUNT
+    assert measured("full", {**small, "most": 60}) < COUNT
+    assert CommonCorruptions().unbounded().most is None
+    assert CommonCorruptions(most=60).unbounded().most == 60
+    assert Masking(square_most=7).unbounded().square_most == 7
+
+
+def test_the_bound_counts_labelled_images(problem):
+    classifier, images = problem
+    labels = images.labels.copy()
+    labels[40:] = -1
+    few = snellen.load_images((np.stack([np.asarray(images.read(row)) for row in range(COUNT)]), labels))
+    report = snellen.audit(classifier, few, checks=[{"check": "corruption", "most": 60, **BLUR}])
+    assert report.metrics["corruption.error"].n == 40

@@ -1,5 +1,6 @@
 """The classifier: what it computes and what it refuses."""
 
+import copy
 import math
 
 import numpy as np
@@ -187,7 +188,7 @@ def test_a_twin_shares_weights_and_nothing_else(images):
     classifier = Classifier(Remembering(), class_names=NAMES, name="tiny")
     twin = classifier.twin()
     own, other = classifier.module.inner.parameters(), twin.module.inner.parameters()
-    assert all(a is b for a, b in zip(own, other, strict=True))
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(own, other, strict=True))
     expected = classifier(images)
     twin.module.wait = lambda: classifier(1 - images)  # the other one is called between the two steps of this one
     with classifier.counting() as spent, twin.counting() as spent_by_twin:
@@ -198,10 +199,29 @@ def test_a_twin_shares_weights_and_nothing_else(images):
         assert torch.equal(classifier(images), expected)
 
 
+def test_a_network_that_keeps_what_it_computed_with_gradients_has_a_twin(images):
+    class Keeping(Remembering):
+        def forward(self, images):
+            self.hidden = self.inner(images)
+            return self.hidden
+
+    classifier = Classifier(Keeping(), class_names=NAMES, name="tiny")
+    classifier(images.clone().requires_grad_(True))
+    assert classifier.module.hidden.grad_fn is not None
+    assert torch.equal(classifier.twin()(images), classifier(images))
+
+
+def test_a_classifier_can_be_copied(images):
+    classifier = Classifier(make_network(), class_names=NAMES, name="tiny")
+    other = copy.deepcopy(classifier)
+    assert torch.equal(other(images), classifier(images))
+    assert (other.spent, classifier.spent) == (Spent(queries=5), Spent(queries=5))
+
+
 def test_a_network_that_cannot_be_copied_has_no_twin():
     network = make_network()
     network.handle = (one for one in [1])
-    with pytest.raises(UnsupportedError, match="tiny cannot be copied for another thread: cannot pickle 'generator'"):
+    with pytest.raises(ModelError, match=r"tiny holds something that cannot be copied .*generator"):
         Classifier(network, class_names=NAMES, name="tiny").twin()
     with pytest.raises(UnsupportedError, match="not a torch module"):
         Classifier(lambda batch: batch.mean((2, 3)), class_names="abc").twin()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
+from queue import Empty
 
 import pytest
 
@@ -75,13 +77,41 @@ def test_an_error_ends_the_others_at_their_next_step():
     assert len(steps) < 10**6
 
 
+def test_a_piece_that_reports_nothing_ends_as_well():
+    begun, ended = threading.Event(), []
+
+    def endless(piece, progress):
+        if piece == 0:
+            begun.wait(30)
+            return piece
+        begun.set()
+        try:
+            while True:
+                sum(range(100))
+        finally:
+            ended.append(piece)
+
+    with closing(side_by_side(range(2), [endless, endless], Silent())) as results:
+        assert next(results) == (0, 0)
+    assert ended == [1], "closing waits until the other thread has left its piece"
+
+
 def test_who_leaves_early_waits_for_no_piece_that_has_not_begun():
     begun = []
 
     def noting(piece, progress):
         begun.append(piece)
+        time.sleep(0.001)
         return piece
 
     with closing(side_by_side(range(1000), [noting], Silent())) as results:
         next(results)
     assert len(begun) < 1000
+
+
+def test_an_empty_queue_of_somebody_elses_is_an_error_like_any_other():
+    def broken(piece, progress):
+        raise Empty
+
+    with pytest.raises(Empty):
+        dict(side_by_side(range(3), [broken, broken], Silent()))

@@ -219,9 +219,13 @@ class Copied(Method):
 
 @pytest.mark.parametrize("verb", ["attack", "shift", "archive", "generate"])
 def test_whichever_write_fails_it_is_told_and_the_same_call_goes_on(tmp_path, disk, monkeypatch, verb):
-    sheets = ("attack_pictures.picture_grid", "contact_sheet.contact_sheet", "generate.image_sheet")
+    sheets = (
+        "verbs.attack_pictures.picture_grid",
+        "verbs.contact_sheet.contact_sheet",
+        "runs.generated_files.image_sheet",
+    )
     for place in sheets:  # a hundred of them are slow
-        monkeypatch.setattr(f"snellen.verbs.{place}", lambda *_, **__: Image.new("L", (4, 4)))
+        monkeypatch.setattr(f"snellen.{place}", lambda *_, **__: Image.new("L", (4, 4)))
     classifier, images = small_images(count=2, wrong=())
 
     def run(folder):

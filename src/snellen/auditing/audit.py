@@ -89,8 +89,8 @@ def audit(
         out: run directory. An unfinished or finished run of the same plan in it is taken up, another plan is an error.
             A model that cannot be hashed (a plain callable, an edited model) is not taken up. None: nothing is kept.
         effort: which checks run: ``quick``, those that ask the model nothing beyond the clean images; ``standard``, all
-            that run by default; ``full``, all that exist, the scan for a backdoor among them, each on all images (of
-            many, the others measure corruptions and attacks on a sample). None is ``standard``.
+            that run by default; ``full``, all that exist, the scan for a backdoor among them, none with a bound on the
+            images (of many, the others measure corruptions and attacks on a sample). None is ``standard``.
         checks: names of checks, records (``{"check": "corruption", "benchmark": "bloodmnist"}``) or check objects,
             instead of an effort. Names that all begin with + or - change the effort's: ``"+backdoor,-slices"``. None:
             those of the effort. ``clean`` always runs.

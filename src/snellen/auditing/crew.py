@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from snellen.auditing.shard_work import ShardWork
-from snellen.core.errors import InputError, SnellenError, UnsupportedError, WorkerError
-from snellen.core.layer_hooks import is_touched
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError, SnellenError, UnsupportedError, WorkerError
+from snellen.core.shared_copy import is_tied, is_touched
 from snellen.runs.engines.choosing import Chosen, Load, choose_lanes, choose_processes
 from snellen.runs.engines.engine import Engine, Numbered
 from snellen.runs.engines.machine import used_memory
@@ -67,10 +68,11 @@ def default_crew(
     obstacle = "it measures one part of a run" if part is not None else _obstacle(work)
     pieces = sum(-(-len(images) // work.batch_size) for images in work.sets.values())
     passes = sum(sum(work.cost(name).values()) * len(images) for name, images in work.sets.items())
-    alone = None if obstacle is None or torch.get_num_threads() < 2 else _alone(work)
-    if alone is not None or torch.get_num_threads() < 2:  # nothing need be counted
+    # Parts of a run may be measured by machines with other cores, and must have as many shards.
+    undivided = part is not None or torch.get_num_threads() < 2
+    if undivided or (obstacle is not None and not _fits_threads(work)):  # nothing need be counted
         return choose_processes(Load(0, pieces, 0), threads=threads, obstacle=obstacle)
-    each = pass_cost(work.classifier)
+    each = pass_cost(_copied(work.classifier))
     total = passes * each.seconds
     # What backward passes keep until they are done; a worker holds beside it what this process holds.
     kept = work.batch_size * each.kept if work.classifier.differentiable else 0
@@ -101,18 +103,26 @@ def _obstacle(work: ShardWork) -> str | None:
     return "torch is set otherwise than it is by itself, and workers would not know" if _is_set_otherwise() else None
 
 
-def _alone(work: ShardWork) -> str | None:
-    """Why one thread alone must do the work in this process; None where several can."""
+def _copied(classifier: Classifier) -> Classifier:
+    """A copy, where there can be one: a pass may leave something in a network that cannot be copied any more."""
+    try:
+        return classifier.twin()
+    except (UnsupportedError, ModelError):
+        return classifier
+
+
+def _fits_threads(work: ShardWork) -> bool:
+    """Whether several threads of this process can do the work: autocast, for one, is a setting of a single thread."""
     classifier = work.classifier
-    if classifier.device.type != "cpu" or classifier.module is None:
-        return f"{classifier.name} is no network of this process's cores"
-    if is_touched(classifier.module):
-        return "hooks may belong to one thread"
+    if classifier.device.type != "cpu" or classifier.module is None or is_tied(classifier.module):
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return False
     try:
         work.twin()
-    except UnsupportedError as error:
-        return str(error)
-    return None
+    except (UnsupportedError, ModelError):
+        return False
+    return True
 
 
 def _is_set_otherwise() -> bool:

@@ -11,7 +11,7 @@ from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
 
 #: ``quick``: checks that ask the model nothing beyond the clean images; ``standard``: all that run by default;
-#: ``full``: all that exist, the scan for a backdoor among them, each on all images.
+#: ``full``: all that exist, the scan for a backdoor among them, none with a bound on the images that it measures.
 Effort = Literal["quick", "standard", "full"]
 
 EFFORTS: tuple[Effort, ...] = get_args(Effort)

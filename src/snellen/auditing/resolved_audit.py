@@ -189,7 +189,8 @@ class ResolvedAudit:
     @property
     def checks_by_set(self) -> dict[str, Sequence[Check]]:
         """Checks that measure something of their own, by set, with the share of the images that they measure."""
-        own = [check.sized(len(self.images)) for check in self.running if check.measures]
+        labelled = int((self.images.known_labels >= 0).sum())
+        own = [check.sized(labelled) for check in self.running if check.measures]
         return {"audit": own, **dict.fromkeys(self.companions, ())}
 
 

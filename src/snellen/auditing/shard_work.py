@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.data.loading import prepared_batches
+from snellen.data.loading import PreparedBatch, prepared_batches
 from snellen.runs.measuring import Put
 from snellen.runs.reopening import Reopening
 from snellen.runs.shard import Shard
@@ -87,6 +88,7 @@ class ShardWork:
         workers: threads that read ahead.
         seed: of the run.
         save_images: whether the evidence may hold pictures, which a check of somebody else's may make.
+        reading: what a thread holds while it reads images: data sets of other people may be for one thread at a time.
         as_given: whether the model measures in the layout of memory in which it came.
         provisional: what progress shows while the audited images are measured.
     """
@@ -100,6 +102,7 @@ class ShardWork:
     seed: int
     save_images: bool
     as_given: bool = True
+    reading: threading.Lock = field(default_factory=threading.Lock, repr=False)
     provisional: Provisional = field(default_factory=Provisional)
 
     @classmethod
@@ -143,6 +146,7 @@ class ShardWork:
 
         Raises:
             UnsupportedError: the model, or a check, is for one thread at a time.
+            ModelError: the model cannot be copied.
         """
         alone = sorted({check.name for checks in self.checks.values() for check in checks if not check.concurrent})
         if alone:
@@ -152,6 +156,15 @@ class ShardWork:
     def cost(self, of: str) -> dict[str, float]:
         """Passes through the model for each image of a set, by what is done."""
         return {CLEAN: 1.0, **{check.name: check.cost() for check in self.checks[of]}}
+
+    def _read(self, members: ImageSet) -> Iterator[PreparedBatch]:
+        batches = prepared_batches(members, self.classifier.preparation, self.batch_size, workers=self.workers)
+        while True:
+            with self.reading:
+                loaded = next(batches, None)
+            if loaded is None:
+                return
+            yield loaded
 
     def _note(self, of: str, done: str) -> str:
         return self.provisional.after(done) if of == AUDITED else done
@@ -172,7 +185,7 @@ class ShardWork:
             column: dict(zip(members.ids, _values(members, column), strict=True)) for column in carried_columns(images)
         }
         rng, started = Randomness(self.seed), time.perf_counter()
-        for loaded in prepared_batches(members, self.classifier.preparation, self.batch_size, workers=self.workers):
+        for loaded in self._read(members):
             rejected += [{"id": key, "reason": reason} for key, reason in loaded.rejected]
             seconds["reading"] += time.perf_counter() - started
             if len(loaded.ids):

@@ -197,11 +197,11 @@ class Check(BaseModel, ABC):
         return self
 
     def sized(self, images: int) -> Check:
-        """The same check as it measures so many images; see :class:`~snellen.checks.sampled.Sampled`."""
+        """The same check as it measures so many labelled images; see :class:`~snellen.checks.sampled.Sampled`."""
         return self
 
     def unbounded(self) -> Check:
-        """The same check without a bound on the images that it measures."""
+        """The same check without a bound on the images that it measures, but for one that somebody set."""
         return self
 
     def figure_names(self) -> frozenset[str] | None:

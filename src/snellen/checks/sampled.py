@@ -11,6 +11,7 @@ from typing import Self
 
 import pyarrow.compute as pc
 from pydantic import Field
+from torch import Tensor
 
 from snellen.checks.check import Batch, Check, Reading
 
@@ -24,30 +25,36 @@ class Sampled(Check):
     share: float = Field(1.0, gt=0, le=1, description="share of the images that are measured, drawn by their ids")
 
     def sized(self, images: int) -> Self:
-        """The same check with the share that keeps to ``most`` of so many images."""
+        """The same check with the share that keeps to ``most`` of so many labelled images."""
         if self.most is None or self.share * images <= self.most:
             return self
         return self.model_copy(update={"share": self.most / images})
 
     def unbounded(self) -> Self:
-        """The same check without a bound."""
-        return self.model_copy(update={"most": None})
+        """The same check without a bound, but for one that somebody set."""
+        return self if "most" in self.model_fields_set else self.model_copy(update={"most": None})
 
-    def sample(self, batch: Batch, *, labelled: bool = False) -> Batch | None:
-        """The images of a batch, or the labelled ones, that are measured; None when there are none."""
-        if self.share == 1.0 and not labelled:
-            return batch
-        drawn = batch.rng.child(self.name).uniform("share", ()).to(batch.labels.device) < self.share
-        chosen = (drawn & (batch.labels >= 0) if labelled else drawn).nonzero().flatten()
+    def draws(self, batch: Batch) -> Tensor:
+        """A number in [0, 1) for each image of a batch (n,), the same in every batch; drawn are those below a share."""
+        return batch.rng.child(self.name).uniform("share", ()).to(batch.labels.device)
+
+    def part_of(self, batch: Batch) -> Batch | None:
+        """The whole batch, images without labels too, where all are measured; else :meth:`sample`."""
+        return batch if self.share == 1.0 else self.sample(batch)
+
+    def sample(self, batch: Batch) -> Batch | None:
+        """The labelled images of a batch that are drawn; None when there are none."""
+        chosen = ((batch.labels >= 0) & (self.draws(batch) < self.share)).nonzero().flatten()
         return batch.take(chosen) if len(chosen) else None
 
-    def sampling_notes(self, reading: Reading) -> list[str]:
-        """What a reader must know where fewer were measured than the bound allows to be left out."""
-        images = len(reading.images)
-        if self.sized(images) is self:
+    def sampling_notes(self, reading: Reading, measured: int | None = None) -> list[str]:
+        """What a reader must know where a share was measured: of so many images, by default those of the evidence."""
+        images = int(reading.images.labelled.sum())
+        if self.sized(images).share == 1.0:
             return []
-        measured = len(pc.unique(reading.evidence.table["example_id"]))
+        if measured is None:
+            measured = len(pc.unique(reading.evidence.table["example_id"]))
         return [
-            f"{self.name.capitalize()}: {measured:,} of {images:,} images were measured, drawn by their ids; "
-            f"--effort full measures all."
+            f"{self.name.capitalize()}: {measured:,} of {images:,} labelled images were measured, drawn by their ids "
+            f"(--set {self.name}.most and {self.name}.share change how many)."
         ]

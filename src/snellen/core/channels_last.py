@@ -6,13 +6,11 @@ each time: no clock is read (docs/benchmarks.md says what it gains).
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.layer_hooks import is_touched
+from snellen.core.shared_copy import is_tied, shared_copy
 
 #: Images of noise that both layouts are tried on, and by how much scores may differ, relative to the largest one.
 TRIED, TOLERANCE = 4, 1e-4
@@ -30,14 +28,16 @@ def in_channels_last(classifier: Classifier) -> Classifier:
     module, size = classifier.module, classifier.preparation.size
     if module is None or size is None or classifier.device.type != "cpu":
         return classifier
-    if sum(isinstance(layer, nn.Conv2d) for layer in module.modules()) < CONVOLUTIONS or is_touched(module):
+    if sum(isinstance(layer, nn.Conv2d) for layer in module.modules()) < CONVOLUTIONS or is_tied(module):
         return classifier
     try:
-        other = classifier.with_module(copy.deepcopy(module).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+        # The network itself is left as it is: some keep what they computed last.
+        usual, laid_out = shared_copy(module, classifier.name), shared_copy(module, classifier.name)
+        other = classifier.with_module(laid_out.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
         noise = torch.rand(TRIED, 3, *size, generator=torch.Generator().manual_seed(0))
         same = all(
             torch.allclose(one, two, rtol=0, atol=TOLERANCE * float(one.abs().max()))
-            for one, two in zip(_tried(classifier, noise), _tried(other, noise), strict=True)
+            for one, two in zip(_tried(classifier.with_module(usual), noise), _tried(other, noise), strict=True)
         )
     except Exception:  # networks of somebody else raise many kinds of errors
         return classifier

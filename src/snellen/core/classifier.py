@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Literal
 
@@ -20,9 +20,14 @@ from snellen.core.errors import InputError, ModelError, UnsupportedError
 from snellen.core.layer_hooks import EditHook, find_layer, is_edited
 from snellen.core.preparation import Normalization as Normalization
 from snellen.core.preparation import Preparation
+from snellen.core.shared_copy import shared_copy
 
 Task = Literal["single", "multilabel", "ordinal", "segment", "score"]
 Output = Literal["logits", "log-probabilities", "labels"]
+
+
+#: Twins of a classifier count for it in several threads. No part of a counter: classifiers are copied and pickled.
+_COUNTING = Lock()
 
 
 @dataclass
@@ -30,10 +35,9 @@ class _Counter:
     queries: int = 0
     gradients: int = 0
     whole: _Counter | None = None  # of the classifier that this one is a twin of
-    _lock: Lock = field(default_factory=Lock, repr=False)
 
     def add(self, queries: int = 0, gradients: int = 0) -> None:
-        with self._lock:  # of the whole, several threads count at once
+        with _COUNTING:
             self.queries += queries
             self.gradients += gradients
         if self.whole is not None:
@@ -195,15 +199,9 @@ class Classifier:
         """The same classifier for another thread: weights are shared, and what its modules keep beside them is not.
 
         Raises:
-            UnsupportedError: the model is no torch module, or one that cannot be copied.
+            UnsupportedError: the model is no torch module. ModelError: it cannot be copied.
         """
-        module = self._inner()
-        shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-        try:
-            twin = copy.deepcopy(module, shared)
-        except Exception as error:  # modules of other people hold all kinds of objects
-            raise UnsupportedError(f"{self.name} cannot be copied for another thread: {error}") from error
-        return self.with_module(twin)
+        return self.with_module(shared_copy(self._inner(), self.name))
 
     def with_module(self, module: nn.Module) -> Classifier:
         """The same classifier with another module in place of its own, which computes the same.

@@ -33,10 +33,3 @@ def find_layer(network: nn.Module, name: str, owner: str) -> nn.Module:
     if name not in layers:
         raise unknown_name(f"layer of {owner}", name, layers)
     return layers[name]
-
-
-def is_touched(network: nn.Module) -> bool:
-    """Whether a layer carries a hook, or a function in the place of its own: a copy might not have the same effect."""
-    return any(
-        layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer) for layer in network.modules()
-    )

@@ -80,6 +80,38 @@ def first_of_each(images: ImageSet, count: int, *, seed: int | None = None, allo
     return images.select(turns)
 
 
+def largest_balanced(images: ImageSet, *, unbalanced: bool) -> int:
+    """Images of each class that a nested set can have: of the smallest class, or of the largest if that is allowed.
+
+    Raises:
+        InputError: a class without images.
+    """
+    counts = {name: len(rows) for name, rows in rows_by_class(images).items()}
+    empty = next((name for name, count in counts.items() if not count), None)
+    if empty is not None:
+        raise InputError(f"{images.name} has no images of class {empty!r}, so no size of it is balanced")
+    return max(counts.values()) if unbalanced else min(counts.values())
+
+
+def held_out(images: ImageSet, share: int, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Images to train on, and one in ``share`` of each class to measure losses on; at least one of each class.
+
+    Raises:
+        InputError: a class with fewer than two images.
+    """
+    fitted, measured = list[int](), list[int]()
+    for name, rows in rows_by_class(images, seed).items():
+        if len(rows) < 2:
+            raise InputError(
+                f"{images.name} has {len(rows)} images of class {name!r}; one is needed to train on and one to measure "
+                f"on: give images to measure on by themselves"
+            )
+        count = max(1, len(rows) // share)
+        measured += rows[:count]
+        fitted += rows[count:]
+    return images.select(sorted(fitted)), images.select(sorted(measured))
+
+
 def synthetic(images: ImageSet) -> NDArray[np.bool_]:
     """Whether each image was generated or edited, bool (n,). No provenance means real.
 

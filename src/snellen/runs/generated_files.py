@@ -9,12 +9,17 @@ from pathlib import Path
 
 from snellen.core.images import ImageSet
 from snellen.data.privacy.nameless import with_hidden
+from snellen.runs.class_grid import class_grid
+from snellen.runs.image_sheet import image_sheet
 from snellen.runs.layout import classes_of
 from snellen.runs.manifest_columns import label_columns, text_columns
 from snellen.runs.measuring import Put
 from snellen.runs.safe_names import file_names
 from snellen.runs.thumbnails import png
 from snellen.runs.whole_file import whole_file
+
+#: Files of pictures of a data set, and images on the sheet.
+SHEET, GRID, EXAMPLES = "sheet.png", "grid.png", 18
 
 #: Columns that come first in the manifest.
 _FIRST = ("path", "id", "label", "labels", "caption")
@@ -43,6 +48,28 @@ def write_images(images: ImageSet, put: Put, hidden: Mapping[str, str]) -> list[
         texts = {column: with_hidden(values[index], hidden) for column, values in columns.items()}
         rows.append({"path": path, "id": key, **texts})
     return rows
+
+
+def write_pictures(images: ImageSet, chosen: Sequence[int], folder: Path, *, grid: bool = True) -> list[str]:
+    """Write a sheet of some images with their captions, and a row of images for each class where they allow it.
+
+    Args:
+        images: the whole set.
+        chosen: positions of those on the sheet.
+        folder: where the files are written.
+        grid: whether to draw the grid, which takes images of one size and known classes.
+
+    Returns:
+        Names of the files.
+    """
+    with whole_file(folder / SHEET) as stream:
+        image_sheet(images, chosen, captions=True).save(stream, "PNG")
+    by_class = class_grid(images) if grid else None
+    if by_class is None:
+        return [SHEET]
+    with whole_file(folder / GRID) as stream:
+        by_class.save(stream, "PNG")
+    return [SHEET, GRID]
 
 
 def write_manifest(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

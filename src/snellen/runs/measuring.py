@@ -184,9 +184,12 @@ def measure(
                 for piece, (shard, files) in results:
                     piece.write(shard, files)
         else:
-            alone = _measuring(work(), folder)
+            loaded = work()
             for piece in waiting:
-                piece.write(*alone(piece, progress))
+                files, found = Files(folder), None
+                with _shortage_passed_over(piece.items):
+                    found = loaded.measure(piece.of, piece.items, files.put, progress)
+                piece.write(found or _in_halves(loaded, piece.of, piece.items, files.put, progress), files)
     elif waiting and engine is not None:
         numbers = {id(piece): number for number, piece in enumerate(pieces)}
         left = {numbers[id(piece)]: piece for piece in waiting}

@@ -121,6 +121,7 @@ class Call(Generic[Result]):
         classifiers: models, which must be recognisable where a folder holds something already.
         again: from what a worker makes the work; None where none can.
         fits: whether something is fitted, and perhaps kept, before the first item.
+        forecast: seconds that this and all items take, measured on a little of each; None: nothing can be measured.
         rejected: what its shards could not use; None: what they list under ``rejected``, of all items.
         name: of the images, in messages.
     """
@@ -138,6 +139,7 @@ class Call(Generic[Result]):
     classifiers: Sequence[Classifier] = ()
     again: Reopening | None = None
     fits: bool = False
+    forecast: Callable[[], float] | None = None
     rejected: Callable[[Run], Iterable[Rejections]] | None = None
     name: str = ""
 
@@ -357,6 +359,10 @@ def _estimate(
         RunConflictError: the folder holds another call.
     """
     known: dict[str, Any] = {"what": made.what, "folder": folder, "items": count, "shards": len(made.shards), "done": 0}
+    if made.forecast is not None:
+        note = "measured on a little of each stage in this process"
+        seconds = round(made.forecast(), 3)
+        return Estimate(**known, seconds=seconds, memory=peak_memory(), requests=0, notes=(note,))
     if made.fits:
         note = "the method fits something before its first item, which a plan does not do: nothing is measured"
         return Estimate(**known, notes=(note,))

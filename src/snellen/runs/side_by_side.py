@@ -6,10 +6,11 @@ thread of torch, take 0.6 of the time of one; torch's own two threads in one pas
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
-from queue import SimpleQueue
+from contextvars import Context, copy_context
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Generic, TypeVar
 
 from snellen.core.progress import Progress
@@ -22,23 +23,56 @@ class _Stopped(BaseException):
     """Ends a piece whose result nobody waits for any more."""
 
 
-class _Relayed(Generic[R]):
-    """Progress of a piece, which the thread that waits passes on: listeners are called by one thread alone."""
+class _Lane(Thread, Generic[T, R]):
+    """Measures pieces one after the other; its progress goes to the thread that waits, which alone calls listeners.
 
-    def __init__(self, messages: SimpleQueue[tuple[str, float, str] | Future[R]]) -> None:
-        self._messages, self.stopped = messages, False
+    Args:
+        measure: what measures a piece.
+        pieces: that are left to do, for all lanes.
+        messages: steps, results and errors.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[T, Progress], R],
+        pieces: SimpleQueue[T],
+        messages: SimpleQueue[tuple[str, float, str] | tuple[T, R] | BaseException],
+    ) -> None:
+        super().__init__(name="snellen-measuring", daemon=True)
+        self._measure, self._pieces, self._messages = measure, pieces, messages
+        # What the caller may do holds here, too: the context says which hosts are allowed, and what was sent.
+        self._context: Context = copy_context()
+
+    def run(self) -> None:
+        """Measure as long as there are pieces."""
+        try:
+            while (piece := self._next()) is not None:
+                self._messages.put((piece, self._context.run(self._measure, piece, self)))
+        except _Stopped:
+            return
+        except BaseException as error:  # of any kind: the thread that waits must know
+            self._messages.put(error)
+
+    def _next(self) -> T | None:
+        try:
+            return self._pieces.get_nowait()
+        except Empty:
+            return None
 
     def begin(self, task: str, total: float) -> None:
         """Ignore: the tasks have begun."""
 
     def advance(self, task: str, amount: float, note: str = "") -> None:
-        """Pass the step on, or end the piece."""
-        if self.stopped:
-            raise _Stopped
+        """Pass the step on."""
         self._messages.put((task, amount, note))
 
     def finish(self, task: str) -> None:
         """Ignore: others may work on the task."""
+
+    def stop(self) -> None:
+        """End it between two operations: nobody waits for its result. A thread that has ended gave its number back."""
+        if self.is_alive() and self.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(_Stopped))
 
 
 def side_by_side(
@@ -55,32 +89,31 @@ def side_by_side(
         A piece and what was measured, as soon as it is there.
 
     Raises:
-        Exception: what a function raised. The other threads end at their next step, as they do when the caller leaves.
+        BaseException: what a function raised. The other threads end at their next operation, as they do when the
+            caller leaves.
     """
-    messages: SimpleQueue[tuple[str, float, str] | Future[R]] = SimpleQueue()
-    relayed, idle = _Relayed(messages), SimpleQueue[Callable[[T, Progress], R]]()
-    for one in measures:
-        idle.put(one)
-
-    def measured(piece: T) -> R:
-        measure = idle.get()
-        try:
-            return measure(piece, relayed)
-        finally:
-            idle.put(measure)
-
-    with ThreadPoolExecutor(len(measures), "snellen-measuring") as pool:
-        try:
-            # Each in a copy of the caller's context, which holds what is allowed and where is written what was sent.
-            waiting = {pool.submit(copy_context().run, measured, piece): piece for piece in pieces}
-            for future in waiting:
-                future.add_done_callback(messages.put)
-            while waiting:
-                message = messages.get()
-                if isinstance(message, tuple):
-                    progress.advance(*message)
-                else:
-                    yield waiting.pop(message), message.result()
-        finally:
-            relayed.stopped = True
-            pool.shutdown(wait=False, cancel_futures=True)
+    messages = SimpleQueue[tuple[str, float, str] | tuple[T, R] | BaseException]()
+    waiting = SimpleQueue[T]()
+    for piece in pieces:
+        waiting.put(piece)
+    lanes = [_Lane(measure, waiting, messages) for measure in measures]
+    left = len(pieces)
+    try:
+        for lane in lanes:
+            lane.start()
+        while left:
+            message = messages.get()
+            if isinstance(message, BaseException):
+                raise message
+            if len(message) == 3:
+                progress.advance(*message)
+            else:
+                left -= 1
+                yield message
+    finally:
+        if left:
+            for lane in lanes:
+                lane.stop()
+        for lane in lanes:
+            if lane.ident is not None:
+                lane.join()

@@ -20,26 +20,20 @@ from snellen.data.files.manifest import load_manifest
 from snellen.data.loading import check_batches
 from snellen.data.privacy.nameless import hidden_references, nameless_record
 from snellen.data.privacy.pseudonyms import Pseudonyms
-from snellen.runs.class_grid import class_grid
-from snellen.runs.generated_files import write_images, write_manifest
-from snellen.runs.image_sheet import image_sheet
+from snellen.runs.generated_files import EXAMPLES, write_images, write_manifest, write_pictures
 from snellen.runs.measuring import Put
 from snellen.runs.record import RejectedImage
 from snellen.runs.reopening import Reopening
 from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.shard import Shard
-from snellen.runs.whole_file import whole_file
 from snellen.verbs.contact_sheet import choose_examples
 from snellen.verbs.generated_set import WHAT, GeneratedSet
 from snellen.verbs.requests import ImageRequests, ListedRequests, Requests, given_requests
 
-MANIFEST, SHEET, GRID = "manifest.csv", "sheet.png", "grid.png"
+MANIFEST = "manifest.csv"
 
 #: What progress calls it.
 TASK = "generating"
-
-#: Images on the sheet of examples.
-EXAMPLES = 18
 
 
 @runtime_checkable
@@ -253,13 +247,6 @@ def _conclude(run: Run, shards: int, requests: Requests, sheet: bool, folder: Pa
     if sheet:
         made = load_manifest(folder / MANIFEST, name=requests.name)
         chosen = choose_examples(made, range(len(made)), EXAMPLES)
-        with whole_file(folder / SHEET) as stream:
-            image_sheet(made, chosen, captions=True).save(stream, "PNG")
-        files.append(SHEET)
         # Images that were there already may be of many sizes, and their classes are known.
-        by_class = class_grid(made) if isinstance(requests, ListedRequests) else None
-        if by_class is not None:
-            with whole_file(folder / GRID) as stream:
-                by_class.save(stream, "PNG")
-            files.append(GRID)
+        files += write_pictures(made, chosen, folder, grid=isinstance(requests, ListedRequests))
     return GeneratedSet(plan=dict(run.plan), written=len(rows), rejected=rejected, files=tuple(files), folder=folder)

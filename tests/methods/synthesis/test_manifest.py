@@ -10,6 +10,7 @@ import pytest
 import snellen
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.images import Provenance
+from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import synthetic
 from snellen.data.files.arrays import load_arrays
@@ -19,7 +20,11 @@ from snellen.methods.synthesis.by_caption import ByCaption
 from snellen.methods.synthesis.by_image import ByImage
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.copies import copies
+from snellen.methods.synthesis.forecast import seconds_an_image
 from snellen.methods.synthesis.manifest_rows import Source
+from snellen.methods.synthesis.synthesizing import synthesize_into
+from snellen.methods.synthesis.synthetic_set import with_classes_of
+from snellen.runs.settings import Setting
 from snellen.verbs.synthesize import given_source
 
 SHAPES = Source(("star", "ring", "heart"))
@@ -144,6 +149,58 @@ def test_a_larger_set_holds_the_images_of_a_smaller_one(tmp_path):
     small, large = snellen.load_images(few.manifest), snellen.load_images(many.manifest)
     for row, key in enumerate(small.ids):
         assert small.read(row).tobytes() == large.read(large.ids.index(key)).tobytes()
+
+
+def test_images_of_an_earlier_smaller_set_are_taken_and_only_the_rest_is_generated(tmp_path, monkeypatch):
+    settings = [Setting(f"scale {scale}", ByName(steps=1, guidance_scale=scale)) for scale in (1, 3)]
+    source = Source(("star", "ring"))
+    few = synthesize_into(settings, source, tmp_path / "few", count=2, sheet=False, progress=Silent())
+    asked, own = [], ByName.generate
+    monkeypatch.setattr(
+        ByName, "generate", lambda self, wanted, *, rng: asked.extend(wanted) or own(self, wanted, rng=rng)
+    )
+
+    def larger(name, earlier, **options):
+        asked.clear()
+        options = {"count": 5, "sheet": False, "progress": Silent(), **options}
+        return synthesize_into(settings[1:], source, tmp_path / name, earlier=earlier, **options), len(asked)
+
+    many, generated = larger("many", few.folder)
+    assert generated == 2 * 3
+    images, earlier = (snellen.load_images(path) for path in (many.manifest, few.manifests["scale 3"]))
+    assert sorted(images.ids) == sorted(f"{label}-{index:06d}" for label in source.classes for index in range(5))
+    for row, key in enumerate(earlier.ids):
+        place = images.ids.index(key.removeprefix("scale 3/"))
+        assert earlier.read(row).tobytes() == images.read(place).tobytes()
+        assert earlier.column("provenance")[row] == images.column("provenance")[place]
+    whole, generated = larger("whole", None)
+    assert generated == 2 * 5
+    assert snellen.load_images(whole.manifest).ids == images.ids, "the same order"
+    _, generated = larger("other", few.folder, seed=1)
+    assert generated == 2 * 5, "images of another seed are not taken"
+
+
+def test_the_time_of_an_image_is_that_of_all_its_steps(monkeypatch):
+    clock = [0.0]
+
+    def generate(self, wanted, *, rng):
+        clock[0] += len(wanted) * (0.5 + 0.25 * self.steps)
+
+    monkeypatch.setattr(ByName, "generate", generate)
+    monkeypatch.setattr("snellen.methods.synthesis.forecast.time.perf_counter", lambda: clock[0])
+    assert seconds_an_image(ByName(steps=20), SHAPES) == pytest.approx(0.5 + 0.25 * 20)
+
+
+def test_classes_are_ordered_as_those_of_real_images():
+    made = pictures()
+    real = replace(made, class_names=("ring", "disc", "star"))
+    ordered = with_classes_of(made, real)
+    assert ordered.class_names == real.class_names
+    assert [ordered.class_names[label] for label in ordered.labels] == [
+        made.class_names[label] for label in made.labels
+    ]
+    with pytest.raises(InputError, match="has a class 'star'"):
+        with_classes_of(made, replace(made, class_names=("ring", "disc")))
 
 
 @pytest.mark.parametrize("channels", ["bundled:scene-diffusion", "bundled:fashion-diffusion"])

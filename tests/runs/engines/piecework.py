@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from snellen.core.errors import ModelError
@@ -89,5 +90,17 @@ def surroundings(_setup):
     def work(_job):
         token = os.environ.get("RAY_AUTH_TOKEN", "")
         return f"{os.environ.get('RAY_AUTH_MODE')} {len(token)} {os.environ.get('RAY_USAGE_STATS_ENABLED')}".encode()
+
+    return work
+
+
+def slow(setup):
+    """Takes its time, and gives the job and the node that it was done on."""
+
+    def work(job):
+        import ray
+
+        time.sleep(setup["seconds"])
+        return job + b" " + ray.get_runtime_context().get_node_id().encode()
 
     return work

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ CLOSED = {
 }
 
 
+#: Without it, one machine is one node for Ray.
+SEVERAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+
+
 def in_a_process_of_its_own(code, *arguments, **environment):
     """Ray changes much of the process that it is imported in."""
     return subprocess.run(
@@ -45,32 +50,46 @@ def in_a_process_of_its_own(code, *arguments, **environment):
     )
 
 
-@pytest.fixture(scope="module")
-def address():
-    """Of a cluster of two processors that was there before."""
-    folder = tempfile.mkdtemp(dir="/tmp", prefix="ray-")  # short: the name of a socket has 107 bytes at most
-    options = (
-        "--head", "--block", "--port=0", "--node-ip-address=127.0.0.1", "--include-dashboard=false", "--num-cpus=2",
-        "--object-store-memory=100000000", f"--temp-dir={folder}",
-    )  # fmt: skip
+def node(*options):
+    """A process that is a node of a cluster, and all that it starts, as a group of its own; it has joined."""
+    common = ("--block", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000")
     process = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", *options],
+        [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **CLOSED, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, **CLOSED, **SEVERAL, "PYTHONPATH": str(Path(__file__).parent)},
+        process_group=0,
     )
     said = ""
     for line in process.stdout:
         said += line
         if "Ray runtime started" in line:
-            break
-    ports = [path.read_text() for path in Path(folder).glob("session_2*/gcs_server_port*")]
-    assert len(ports) == 1, said
-    yield f"127.0.0.1:{ports[0]}"
-    process.terminate()
+            return process
     process.communicate()
-    shutil.rmtree(folder)
+    raise AssertionError(said)
+
+
+@contextmanager
+def cluster(cores):
+    """Address of a cluster that was there before, with one node of so many cores."""
+    folder = tempfile.mkdtemp(dir="/tmp", prefix="ray-")  # short: the name of a socket has 107 bytes at most
+    head = node("--head", "--port=0", "--include-dashboard=false", f"--num-cpus={cores}", f"--temp-dir={folder}")
+    try:
+        ports = [path.read_text() for path in Path(folder).glob("session_2*/gcs_server_port*")]
+        assert len(ports) == 1
+        yield f"127.0.0.1:{ports[0]}"
+    finally:
+        head.terminate()
+        head.communicate()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Of a cluster of two processors that was there before."""
+    with cluster(2) as found:
+        yield found
 
 
 def test_a_cluster_of_this_machine_is_open_to_nobody_else_and_leaves_nothing_behind(tmp_path):
@@ -140,6 +159,34 @@ def test_results_errors_and_deaths_at_a_cluster_that_runs(address, tmp_path):
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["die-0", "die-1", "die-2"], "one death, and two"
+
+
+def test_what_a_node_leaves_when_it_is_killed_the_others_do():
+    with cluster(1) as address:
+        second = node(f"--address={address}", "--num-cpus=1")
+        try:
+            done = in_a_process_of_its_own(
+                """
+                import os, signal, sys
+                from snellen.runs.engines.ray_cluster import Ray
+
+                # Two nodes with room for one worker each. The second one dies in the midst of its second job.
+                jobs = [(number, str(number).encode()) for number in range(8)]
+                results = Ray(2, address=sys.argv[1]).run("piecework:slow", {"seconds": 1.0}, jobs)
+                found = [next(results), next(results)]
+                os.killpg(int(sys.argv[2]), signal.SIGKILL)
+                found += results
+                assert sorted(number for number, _ in found) == list(range(8)), found
+                assert len({content.split()[1] for _, content in found}) == 2, "both have worked"
+                """,
+                address,
+                second.pid,
+                **CLOSED | SEVERAL,
+            )
+        finally:
+            second.kill()
+            second.communicate()
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_without_the_token_a_cluster_is_not_reached_and_it_is_said_what_to_look_at(address):

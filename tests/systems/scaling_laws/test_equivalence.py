@@ -1,10 +1,10 @@
-"""Equal sizes, effective sizes and gains: closed forms, nothing beyond what was measured, and intervals that cover."""
+"""Equal and effective sizes: closed forms; nothing beyond what was measured."""
 
 import numpy as np
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.systems.scaling_laws.equivalence import crossover, effective_size, gain
+from snellen.systems.scaling_laws.equivalence import crossover, effective_size
 from snellen.systems.scaling_laws.power_law import fit_power_law
 from tests.systems.scaling_laws.scaled_runs import runs
 
@@ -43,38 +43,3 @@ def test_the_effective_size_inverts_the_law_of_real_images():
     assert effective_size(real.loss(1000), real, 64, 72, extrapolate=True).size == pytest.approx(1000)
     with pytest.raises(InputError, match="a positive loss and synthetic images"):
         effective_size(0.0, real, 64, 72)
-
-
-def test_a_gain_is_the_mean_difference_and_its_sign_a_verdict():
-    rng = np.random.default_rng(0)
-    base = rng.exponential(size=(5, 80))
-    found = gain(base - 0.3, base, rng=rng)
-    assert found.change == pytest.approx(-0.3)
-    assert (found.verdict, gain(base, base - 0.3, rng=rng).verdict) == ("helps", "harms")
-    assert gain(base, base, rng=rng).verdict == "undecided"
-
-
-def test_no_gain_is_seldom_taken_for_one():
-    decided = []
-    for seed in range(150):
-        rng = np.random.default_rng(seed)
-        per_seed, per_image = rng.normal(0, 0.2, (5, 1)), rng.normal(0, 0.5, (1, 60))
-        differences = per_seed + per_image + rng.normal(0, 0.5, (5, 60))
-        decided.append(gain(differences, np.zeros((5, 60)), resamples=300, rng=rng).verdict != "undecided")
-    assert np.mean(decided) < 0.09
-
-
-def test_several_comparisons_have_wider_intervals():
-    rng = np.random.default_rng(0)
-    losses = rng.exponential(size=(4, 50))
-    one, four = (
-        gain(losses, losses[::-1] * 0 + 1, comparisons=count, rng=np.random.default_rng(1)).interval for count in (1, 4)
-    )
-    assert four.low < one.low
-    assert four.high > one.high
-
-
-@pytest.mark.parametrize("shape", [((1, 5), (1, 5)), ((3, 5), (3, 4)), ((5,), (5,))])
-def test_gains_of_other_shapes_are_refused(shape):
-    with pytest.raises(InputError, match="at least two seeds"):
-        gain(np.ones(shape[0]), np.ones(shape[1]), rng=np.random.default_rng(0))

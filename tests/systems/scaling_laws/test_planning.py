@@ -10,17 +10,19 @@ import torch
 
 import snellen
 from snellen.core.errors import InputError
-from snellen.data.files.arrays import load_arrays
+from snellen.data.class_balance import held_out, largest_balanced
 from snellen.data.files.splits import as_split
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.synthesis.set_quality import check_independent, promise, set_quality
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.dual_encoders.zero_shot import class_vectors
-from snellen.systems.scaling_laws.design import REAL, cells_of, held_out, largest_balanced, nested_sizes
+from snellen.systems.scaling_laws.design import REAL, cells_of, nested_sizes
 from snellen.systems.scaling_laws.planning import Data, Students, plan_synthesis
-from snellen.systems.scaling_laws.quality import check_independent, promise, set_quality
-from snellen.systems.scaling_laws.students import (
+from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
+from snellen.training.batches import ImageStore
+from snellen.training.students import (
     StudentPlan,
     as_classifier,
     check_real,
@@ -29,9 +31,6 @@ from snellen.systems.scaling_laws.students import (
     store_of,
     train_student,
 )
-from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
-from snellen.systems.scaling_laws.text_pairs import text_pairs
-from snellen.training.batches import ImageStore
 from tests.verbs.stopping import Stopping, contents
 
 TINY = StudentPlan(amount=2, batch_size=8, side=16)
@@ -205,29 +204,6 @@ def test_quality_is_matched_by_the_names_of_classes():
         set_quality(images, snellen.Classifier(oracle, class_names=("square", "ring"), preparation=TINY.preparation))
 
 
-@pytest.mark.covers("14.10")
-def test_two_towers_get_the_same_texts_and_two_fair_mixtures():
-    def captioned(name, texts):
-        images = load_arrays(np.zeros((len(texts), 8, 8, 3), dtype=np.uint8), name=name)
-        return replace(images, table=images.table.append_column("caption", pa.array(texts)))
-
-    texts = ["a", "b", "c", "d"]
-    real, made = captioned("real", texts), captioned("made", texts[::-1])
-    alone = {name: text_pairs(real, made, name) for name in ("real", "synthetic")}
-    assert [pair.text for pair in alone["real"]] == [pair.text for pair in alone["synthetic"]] == texts
-    assert [pair.image for pair in alone["synthetic"]] == [3, 2, 1, 0], "each text with the image of that text"
-    at_pairs, at_updates = (text_pairs(real, made, name) for name in ("equal pairs", "equal updates"))
-    assert [pair.text for pair in at_pairs] == texts
-    assert [pair.synthetic for pair in at_pairs] == [False, True, False, True]
-    assert sorted((pair.text, pair.synthetic) for pair in at_updates) == [
-        (text, flag) for text in texts for flag in (False, True)
-    ]
-    with pytest.raises(InputError, match="'d' is in one of them alone"):
-        text_pairs(real, captioned("made", ["a", "b", "c", "e"]), "real")
-    with pytest.raises(InputError, match="image '000001' has no caption"):
-        text_pairs(real, captioned("made", ["a", None, "c", "d"]), "real")
-
-
 @pytest.mark.covers("14.11")
 def test_a_zero_shot_classifier_averages_normalised_embeddings_and_normalises_the_mean():
     class Tower:
@@ -250,11 +226,42 @@ def test_a_killed_plan_resumes_and_ends_with_the_same_bytes(tmp_path, whole):
     assert contents(tmp_path / "plan") == contents(folder)
 
 
+def test_the_images_that_were_scored_are_those_that_students_train_on(whole):
+    plan, folder = whole
+    scored = snellen.load_images(folder.with_name("plan-probe") / f"{plan.grid[0].setting}.csv")
+    made = snellen.load_images(folder.with_name("plan-images") / "manifest.csv")
+    for row, key in enumerate(scored.ids):
+        place = made.ids.index(key.rpartition("/")[2])
+        assert scored.content_hash(row) == made.content_hash(place), "not generated twice"
+
+
+def test_a_plan_says_how_long_it_takes_before_anything_is_generated(tmp_path):
+    heard = []
+
+    class Listener:
+        def begin(self, task, total):
+            heard.append(task)
+
+        def advance(self, task, amount, note=""):
+            heard.append(note)
+            if task == "generating":
+                raise KeyboardInterrupt
+
+        def finish(self, task):
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        planned(tmp_path / "plan", progress=Listener())
+    note = next(one for one in heard if "take about" in one)
+    assert note.startswith("12 images and 26 students take about ")
+    assert heard.index(note) < heard.index("generating")
+
+
 def test_a_dry_run_generates_nothing(tmp_path):
     settings = [ByName(steps=1)]
     estimate = snellen.plan(plan_synthesis, settings, shapes(), out=tmp_path / "plan", count=4, seeds=2, students=TINY)
     assert estimate.items == estimate.shards == 2 * (4 + 3 * 3)
-    assert estimate.seconds is None
+    assert estimate.seconds > 0.1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from snellen.core.errors import InputError
-from snellen.systems.scaling_laws.power_law import curved, exponent_difference, fit_power_law, offset
+from snellen.systems.scaling_laws.power_law import curved, exponent_difference, fit_power_law
 from snellen.systems.scaling_laws.scaling_run import ScalingRun
 from tests.systems.scaling_laws.scaled_runs import SIZES, runs
 
@@ -93,11 +93,6 @@ def test_a_difference_of_exponents_is_tested_on_common_sizes():
     assert exponent_difference(further, runs(0.5), rng=rng())[0] == pytest.approx(0, abs=1e-9)
     with pytest.raises(InputError, match="at least 3 common sizes; there are 2"):
         exponent_difference(runs(0.5, sizes=(8, 16, 32)), runs(0.5, sizes=(16, 32, 64)), rng=rng())
-
-
-def test_an_offset_is_found_and_a_pure_power_has_none():
-    assert offset(runs(0.8, a=4, floor=0.15)) == pytest.approx(0.15, abs=0.01)
-    assert offset(runs(0.5)) < 0.01
 
 
 def test_the_law_gives_losses_with_an_interval():

@@ -191,19 +191,27 @@ def test_further_images_that_do_not_confirm_a_class_acquit_it(monkeypatch):
     assert class_scan.Confirmation(8, 8).low > 0.6
 
 
-def test_the_error_of_confirming_is_shared_by_the_classes_that_are_searched_again():
-    found = Backdoor(**QUICK | {"refined": 2})
+def test_classes_are_confirmed_in_the_order_of_their_scores_and_none_after_one_that_is_not():
+    method = Backdoor(**QUICK | {"refined": 2})
     images, labels = pixels(80)
-    scan = found.search(classifier(), images, labels, ids=tuple(map(str, range(80))), rng=Randomness(0))
-    assert len(scan.recovered) == 2
-    verdicts = []
-    for carried in (8, 7):
-        confirmed = [replace(one, confirmation=class_scan.Confirmation(carried, 8)) for one in scan.recovered]
-        verdicts.append([one.target for one in replace(scan, recovered=tuple(confirmed)).suspicious(found.plan())])
-    assert verdicts == [[TARGET], []]  # 9 / 256 is more than 0.05 / 2
-    alone = [one for one in scan.recovered if one.target == TARGET]
-    alone[0] = replace(alone[0], confirmation=class_scan.Confirmation(7, 8))
-    assert replace(scan, recovered=tuple(alone)).suspicious(found.plan())
+    scan = method.search(classifier(), images, labels, ids=tuple(map(str, range(80))), rng=Randomness(0))
+    first, second = scan.recovered
+    # The second is made to stand out, too, but less.
+    second = replace(second, effect=first.effect, above_copies=None)
+    contrast = scan.contrast.copy()
+    contrast[[scan.targets.index(first.target), scan.targets.index(second.target)]] = 9.0, 8.0
+
+    def verdict(*carried: int) -> list[int]:
+        confirmed = tuple(
+            replace(one, confirmation=class_scan.Confirmation(many, 8))
+            for one, many in zip((second, replace(first, above_copies=None)), carried, strict=True)
+        )
+        found = replace(scan, recovered=confirmed, contrast=contrast).suspicious(method.plan())
+        return [one.target for one in found]
+
+    assert verdict(7, 7) == [first.target, second.target], "each at the whole rate: 9 / 256 is less than 0.05"
+    assert verdict(5, 7) == [first.target]
+    assert verdict(8, 5) == [], "the one that stands out most is not confirmed"
 
 
 def test_an_image_confirms_a_class_only_if_its_own_change_carries_over():

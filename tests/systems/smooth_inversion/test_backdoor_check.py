@@ -97,11 +97,12 @@ def test_too_few_images_are_a_note_and_no_crash():
 
 
 def test_a_class_that_copies_of_the_model_have_too_is_no_finding(monkeypatch):
-    copies = {"lost": classifier(0.0), "kept": classifier()}
+    model = classifier(10.0)  # 2.9 log odds above the other classes
+    copies = {"lost": classifier(0.0), "kept": model}
     found = {}
     for name, copy in copies.items():
         monkeypatch.setattr(scanning, "tuned_copies", lambda *_, one=copy, **__: iter([one, one]))
-        found[name] = told(audit(classifier(), image_set(80), checks=[CHECK.model_copy(update={"copies": 2})]))
+        found[name] = told(audit(model, image_set(80), checks=[CHECK.model_copy(update={"copies": 2})]))
     (finding,) = found["lost"]
     assert found["kept"] == []
     assert finding.facts["copies"] == 2

@@ -123,6 +123,16 @@ def test_a_class_that_one_copy_has_as_well_does_not(monkeypatch, strengths):
     assert found.statistic < PLAN.contrast
 
 
+@pytest.mark.parametrize(("contrast", "stands_out"), [(3.9, False), (4.1, True)])
+def test_a_class_far_above_all_others_stands_out_though_copies_keep_its_trigger(monkeypatch, contrast, stands_out):
+    found, _ = scan_with(monkeypatch, classifier(60.0), classifier(60.0))
+    higher = found.contrast.copy()
+    higher[TARGET] = contrast
+    found = replace(found, contrast=higher)
+    assert found.statistic == pytest.approx(contrast - 2)
+    assert [one.target for one in found.suspicious(PLAN)] == [TARGET] * stands_out
+
+
 def test_copies_are_not_tuned_on_the_images_that_compare_them(monkeypatch):
     seen = {}
 

@@ -89,8 +89,10 @@ def resolve_checks(
         given = chosen.get("adversarial")
         if not isinstance(given, Adversarial):
             raise InputError(f"threats are declared ({', '.join(threats)}), but the check 'adversarial' does not run")
-        chosen["adversarial"] = build_check("adversarial", {**given.model_dump(), "declared": tuple(threats)})
+        fields = given.model_dump(exclude_unset=True)
+        chosen["adversarial"] = build_check("adversarial", {**fields, "declared": tuple(threats)})
         if isinstance(masking := chosen.get("masking"), Masking):
-            chosen["masking"] = build_check("masking", {**masking.model_dump(), "declared": tuple(threats)})
+            fields = masking.model_dump(exclude_unset=True)
+            chosen["masking"] = build_check("masking", {**fields, "declared": tuple(threats)})
     order = [name for name in CHECKS if name in chosen]
     return [chosen[name] for name in (*order, *(name for name in chosen if name not in CHECKS))]

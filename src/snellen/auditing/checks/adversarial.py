@@ -107,7 +107,7 @@ class Adversarial(Sampled):
 
     def measure(self, batch: Batch) -> Evidence | None:
         """For each threat, rows for each attack and for the worst of them."""
-        drawn, parts = self.sample(batch), list[Evidence]()
+        drawn, parts = self.part_of(batch), list[Evidence]()
         if drawn is None:
             return None
         for threat in self.tried:

@@ -83,7 +83,7 @@ class Background(Sampled):
         """Two hypotheses: other backgrounds cost no right decisions, and decisions follow none of them."""
         known, rng = reading.images, reading.rng.child(self.name)
         drawn = rng.for_examples(known.ids).uniform("share", ()).numpy()
-        rows = np.flatnonzero(known.labelled & (drawn < self.sized(len(known)).share))
+        rows = np.flatnonzero(known.labelled & (drawn < self.sized(int(known.labelled.sum())).share))
         if reading.audited is None or not len(rows):
             return Conclusion(notes=["Background: of so few images none was drawn; raise background.share."])
         device, asked = reading.classifier.device, self.segmenter
@@ -106,6 +106,7 @@ class Background(Sampled):
             f"Background: {lost} of {len(rows)} drawn images count in no figure: no mask, no background around the "
             f"object, or no image of another class to take one from."
         ] * bool(lost)
+        notes += self.sampling_notes(reading, len(rows))
         return self._concluded(found, known, reading, lenders, notes) if found else Conclusion(notes=notes)
 
     def _concluded(

@@ -66,7 +66,7 @@ class Certified(Sampled):
 
     def measure(self, batch: Batch) -> Evidence | None:
         """Certificates of a share of the labelled images; those that cannot be certified in this way are skipped."""
-        part, method = self.sample(batch, labelled=True), self.method(batch.classifier)
+        part, method = self.sample(batch), self.method(batch.classifier)
         if part is None:
             return None
         reasons = method.unusable(part.classifier, part.images)
@@ -99,9 +99,9 @@ class Certified(Sampled):
         """Certified accuracy at any radius, the average radius, abstentions, and the curve."""
         every = reading.evidence.where(setting=self.name)
         rows = {row["example_id"]: row for row in every.where(status="ok").table.to_pylist()}
-        notes = _left_out(every)
+        notes = [*_left_out(every), *self.sampling_notes(reading)]
         if not rows:
-            return Conclusion(notes=notes or ["Certificates: of so few images none was drawn; raise share."])
+            return Conclusion(notes=_left_out(every) or ["Certificates: of so few images none was drawn; raise share."])
         looked = np.array([key in rows for key in reading.images.ids])
         found = [rows[key] for key in np.asarray(reading.images.ids, dtype=object)[looked]]
         radii = np.array([row["value"] for row in found])

@@ -153,7 +153,7 @@ class CommonCorruptions(Sampled):
 
     def measure(self, batch: Batch) -> Evidence | None:
         """Prediction and confidence of each image under each kind and severity."""
-        drawn = self.sample(batch)
+        drawn = self.part_of(batch)
         if drawn is None:
             return None
         return Evidence.merge(

@@ -125,16 +125,15 @@ class Masking(Sampled):
 
     def unbounded(self) -> Masking:
         """See :meth:`Sampled.unbounded`."""
-        return self.model_copy(update={"most": None, "square_most": None})
+        found = super().unbounded()
+        return found if "square_most" in self.model_fields_set else found.model_copy(update={"square_most": None})
 
     def measure(self, batch: Batch) -> Evidence | None:
         """Gradients and attacks of a share of the labelled images."""
-        drawn = batch.rng.child(self.name).uniform("share", ())
-        chosen = ((batch.labels >= 0) & (drawn.to(batch.labels.device) < self.share)).nonzero().flatten()
-        if not len(chosen):
+        part = self.sample(batch)
+        if part is None:
             return None
-        part = batch.take(chosen)
-        searched = (drawn[chosen.cpu()] < self.share * self.square_share).nonzero().flatten().to(chosen.device)
+        searched = (self.draws(part) < self.share * self.square_share).nonzero().flatten()
         rows = [self._gradients(part)]
         for threat in self.tried:
             attacks = masking_attacks(
@@ -190,7 +189,7 @@ class Masking(Sampled):
         zero, saturated = useless_gradients(images, reading.evidence)
         looked = zero != ABSENT
         if not looked.any():
-            return Conclusion()
+            return Conclusion(notes=["Masking: of so few images none was drawn; raise masking.share."])
         for name, values in (("zero_gradient_share", zero == 1), ("saturated_share", saturated == 1)):
             metrics[f"{self.name}.{name}"] = _measured(values[looked], images.units_of(looked))
         hypotheses = []
@@ -209,7 +208,7 @@ class Masking(Sampled):
             f"Masked gradients: {int(looked.sum())} images were attacked. No sign reported means that these attacks "
             f"found none within their budget, not that the model is robust."
         )
-        return Conclusion(metrics=metrics, hypotheses=hypotheses, notes=[note])
+        return Conclusion(metrics=metrics, hypotheses=hypotheses, notes=[note, *self.sampling_notes(reading)])
 
     def _hypothesis(
         self, threat: Threat, signs: list[Sign], only: NDArray[np.bool_], zero: float, reading: Reading

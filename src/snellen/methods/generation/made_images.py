@@ -110,29 +110,34 @@ def identities_of(generator: Generator, prefix: str = "") -> dict[str, str]:
     return {f"{prefix}{name}": hash_tensors(dict(part.state_dict())) for name, part in generator.modules().items()}
 
 
-#: Where generators run that are loaded without a device.
-_DEVICE: ContextVar[str] = ContextVar("device of generators", default="cpu")
+_where: ContextVar[tuple[str, str]] = ContextVar("where generators run", default=("cpu", "float32"))
+
+
+def where() -> tuple[str, str]:
+    """Where methods load their generators to, and the precision of the weights, a name of torch."""
+    return _where.get()
 
 
 @contextmanager
-def generating_on(device: str) -> Iterator[None]:
-    """Run generators on a device inside a ``with`` block: ``cpu``, ``cuda`` or ``mps``; in this process alone."""
-    token = _DEVICE.set(device)
+def generating_on(device: str, dtype: str = "float32") -> Iterator[None]:
+    """Inside the block, methods load their generators to this device, with weights of this precision."""
+    token = _where.set((device, dtype))
     try:
         yield
     finally:
-        _DEVICE.reset(token)
+        _where.reset(token)
 
 
-def generator_of(reference: str, device: str | None = None, dtype: str = "float32") -> Generator:
+def generator_of(reference: str, device: str | None = None, dtype: str | None = None) -> Generator:
     """A generator by reference, loaded once: a method is called for each batch of requests.
 
     Args:
         reference: ``diffusers:FOLDER`` or ``bundled:NAME``.
         device: where it runs; None: as :func:`generating_on` says, else the CPU.
-        dtype: of its weights, a name of torch.
+        dtype: of its weights, a name of torch; None likewise, else ``float32``.
     """
-    return _generator(reference, device or _DEVICE.get(), dtype)
+    own_device, own_dtype = where()
+    return _generator(reference, device or own_device, dtype or own_dtype)
 
 
 @lru_cache(maxsize=3)

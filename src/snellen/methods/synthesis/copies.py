@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from snellen.core.errors import RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.metrics.inspection.duplicates import across, exact_groups, near_groups
 from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint, pixel_hashes
+
+#: Images of one size that are compared at once.
+BATCH = 64
 
 #: Shortest side of an image that has a fingerprint, pixels.
 LEAST_SIDE = 8
@@ -80,15 +84,26 @@ def copies(made: ImageSet, real: ImageSet | None = None) -> Copies | None:
 
 
 def _prints(images: ImageSet) -> tuple[list[str], Fingerprints]:
-    hashes, parts = list[str](), list[Fingerprints]()
+    """Hashes and fingerprints of the images that can be read and are large enough, in their order."""
+    hashes, parts, alike = list[str](), list[Fingerprints](), list[Tensor]()
+
+    def add_alike() -> None:
+        if alike:
+            pixels = torch.stack(alike)
+            hashes.extend(pixel_hashes(pixels))
+            parts.append(fingerprint(pixels))
+            alike.clear()
+
     for row in range(len(images)):
         try:
-            pixels = torch.from_numpy(np.array(images.read(row))).permute(2, 0, 1)[None]
+            picture = torch.from_numpy(np.array(images.read(row))).permute(2, 0, 1)
         except RejectedImageError:
             continue
-        if min(pixels.shape[2:]) < LEAST_SIDE:
+        if min(picture.shape[1:]) < LEAST_SIDE:
             continue
-        hashes += pixel_hashes(pixels)
-        parts.append(fingerprint(pixels))
-    empty = fingerprint(torch.zeros(0, 3, LEAST_SIDE, LEAST_SIDE, dtype=torch.uint8)) if not parts else None
-    return hashes, Fingerprints.joined(parts) if empty is None else empty
+        if len(alike) == BATCH or (alike and alike[0].shape != picture.shape):
+            add_alike()
+        alike.append(picture)
+    add_alike()
+    nothing = torch.zeros(0, 3, LEAST_SIDE, LEAST_SIDE, dtype=torch.uint8)
+    return hashes, Fingerprints.joined(parts) if parts else fingerprint(nothing)

@@ -6,6 +6,7 @@ killed call loses the batch in work and ends with the same bytes.
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Self, Unpack
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.core.images import ImageSet
+from snellen.core.images import ImageSet, Provenance
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
@@ -25,25 +26,19 @@ from snellen.data.files.manifest import load_manifest
 from snellen.methods.synthesis.conditioned import Conditioned
 from snellen.methods.synthesis.copies import copies
 from snellen.methods.synthesis.manifest_rows import Manifested, Source
-from snellen.methods.synthesis.synthetic_set import MANIFEST, WHAT, SyntheticSet
-from snellen.runs.class_grid import class_grid
-from snellen.runs.generated_files import write_images, write_manifest
-from snellen.runs.image_sheet import image_sheet
+from snellen.methods.synthesis.synthetic_set import MANIFEST, RECORD, WHAT, SyntheticSet
+from snellen.runs.generated_files import EXAMPLES, write_images, write_manifest, write_pictures
 from snellen.runs.measuring import Put
 from snellen.runs.record import RejectedImage
 from snellen.runs.reopening import Reopening
 from snellen.runs.runner import Call, Running, batches, carried_out
+from snellen.runs.safe_names import file_names
 from snellen.runs.settings import Setting, settings_again, settings_record
 from snellen.runs.shard import Shard
-from snellen.runs.whole_file import whole_file
-
-SHEET, GRID = "sheet.png", "grid.png"
+from snellen.runs.writer import sha256
 
 #: What progress calls it.
 TASK = "generating"
-
-#: Images on the sheet.
-EXAMPLES = 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +50,22 @@ class SynthesisWork:
         source: classes, and real images where there are any.
         count: images of each class in each setting.
         seed: of everything random.
+        earlier: folder of a smaller finished set of these settings, whose images are taken as they are.
     """
 
     settings: Sequence[Setting]
     source: Source
     count: int
     seed: int
+    earlier: Path | None = None
 
     @classmethod
     def again(cls, _: Sequence[Classifier], sets: Mapping[str, ImageSet], arguments: Mapping[str, Any]) -> Self:
         """The same work in another process, from what :meth:`reopening` says."""
         source = Source(tuple(arguments["classes"]), sets.get(""))
         settings = settings_again("synthesis", arguments["settings"])
-        return cls(settings, source, arguments["count"], arguments["seed"])
+        earlier = arguments["earlier"]
+        return cls(settings, source, arguments["count"], arguments["seed"], None if earlier is None else Path(earlier))
 
     def reopening(self) -> Reopening:
         """From what a worker makes the same work."""
@@ -80,6 +78,7 @@ class SynthesisWork:
                 "classes": list(self.source.classes),
                 "count": self.count,
                 "seed": self.seed,
+                "earlier": None if self.earlier is None else str(self.earlier),
             },
         )
 
@@ -92,6 +91,14 @@ class SynthesisWork:
     def manifests(self) -> list[list[Manifested]]:
         """The rows of each setting."""
         return [method.rows(self.source, self.count, self.seed) for method in self.methods]
+
+    @cached_property
+    def finished(self) -> Mapping[tuple[str, str, str], Mapping[str, str]]:
+        """Rows of the earlier set, by setting, class and index."""
+        if self.earlier is None:
+            return {}
+        with (self.earlier / MANIFEST).open(encoding="utf-8", newline="") as stream:
+            return {(row["setting"], row["label"], row["index"]): row for row in csv.DictReader(stream)}
 
     @property
     def rows_of_a_setting(self) -> int:
@@ -116,16 +123,30 @@ class SynthesisWork:
         number, size = items.start // self.rows_of_a_setting, self.rows_of_a_setting
         method, setting = self.methods[number], self.settings[number].name
         wanted, rejected = list[Mapping[str, Any]](), list[dict[str, str]]()
+        taken = dict[str, dict[str, str]]()
         for item in items:
             row = self.manifests[number][item - number * size]
             key = self.id_of(number, row)
+            found = self.finished.get((setting, row.label, str(row.index)))
+            if self.earlier is not None and found is not None and is_of(found, row):
+                taken[key] = {**found, "id": key, "path": f"images/{file_names([key], '.png')[0]}"}
+                put(taken[key]["path"], (self.earlier / found["path"]).read_bytes())
+                continue
             try:
                 wanted.append({**method.request(row, self.source), "id": key})
             except RejectedImageError as error:
                 rejected.append({"id": key, "reason": str(error)})
         rows = write_images(method.generate(wanted, rng=Randomness(self.seed)), put, {}) if wanted else []
         progress.advance(TASK, len(items))
+        # Earlier images come first in their classes, and so in the rows of a shard.
+        rows = [*taken.values(), *rows]
         return Shard(extra={"rows": [{**row, "setting": setting} for row in rows], "rejected": rejected})
+
+
+def is_of(found: Mapping[str, str], row: Manifested) -> bool:
+    """Whether an image of an earlier set is that of a row: it began with the same noise under the same prompt."""
+    made = Provenance.model_validate_json(found["provenance"])
+    return made.seed == row.seed and (row.prompt is None or made.prompt == row.prompt)
 
 
 def conditioned(setting: Setting) -> Conditioned:
@@ -148,10 +169,14 @@ def synthesize_into(
     batch_size: int = 32,
     seed: int = 0,
     sheet: bool = True,
+    earlier: Path | None = None,
     progress: Progress,
     **running: Unpack[Running],
 ) -> SyntheticSet:
     """Generate ``count`` images of each class in each setting; see :func:`snellen.synthesize`.
+
+    ``earlier`` is the folder of a finished set of the same source and seed with fewer images: these are not generated
+    again where class, index, prompt and noise are the same.
 
     Raises:
         InputError: a count below 1, a source that a setting cannot use, or another kind of method.
@@ -162,7 +187,7 @@ def synthesize_into(
         conditioned(setting)
 
     def call(count: int) -> Call[SyntheticSet]:
-        work = SynthesisWork(settings, source, count, seed)
+        work = SynthesisWork(settings, source, count, seed, earlier)
         shards = work.shards(batch_size)
 
         def plan() -> dict[str, Any]:
@@ -203,6 +228,8 @@ def _plan(work: SynthesisWork, batch_size: int, sheet: bool, progress: Progress)
         "batch_size": batch_size,
         "seed": work.seed,
         "sheet": sheet,
+        # An image may differ by rounding from one that is generated in another batch.
+        **({} if work.earlier is None else {"earlier": sha256((work.earlier / RECORD).read_bytes())}),
         **describe_machine(None),
     }
 
@@ -231,20 +258,9 @@ def _conclude(run: Run, shards: int, work: SynthesisWork, sheet: bool, folder: P
             files.append(path.name)
         found[name] = copies(load_manifest(path), work.source.images) if own else None
     if sheet:
-        files += _pictures(load_manifest(folder / MANIFEST, name=WHAT), folder)
+        made = load_manifest(folder / MANIFEST, name=WHAT)
+        files += write_pictures(made, range(min(EXAMPLES, len(made))), folder)
     written = {name: dict(Counter(row["label"] for row in own)) for name, own in by_setting.items()}
     return SyntheticSet(
         plan=dict(run.plan), written=written, copies=found, rejected=rejected, files=tuple(files), folder=folder
     )
-
-
-def _pictures(made: ImageSet, folder: Path) -> list[str]:
-    """A sheet of the first images with their captions, and a row of images for each class."""
-    with whole_file(folder / SHEET) as stream:
-        image_sheet(made, range(min(EXAMPLES, len(made))), captions=True).save(stream, "PNG")
-    grid = class_grid(made)
-    if grid is None:
-        return [SHEET]
-    with whole_file(folder / GRID) as stream:
-        grid.save(stream, "PNG")
-    return [SHEET, GRID]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
 from snellen.methods.synthesis.copies import Copies
 from snellen.runs.record import RejectedImage, RunResult, Summary, Table
 
@@ -83,3 +88,19 @@ class SyntheticSet(RunResult):
 
 def _or_dash(count: int | None) -> str:
     return "–" if count is None else str(count)
+
+
+def with_classes_of(made: ImageSet, real: ImageSet) -> ImageSet:
+    """A generated set with its classes in the order of the real ones; a manifest sorts them by name.
+
+    Raises:
+        InputError: a class that the real images do not have.
+    """
+    names, own = real.class_names or (), made.class_names or ()
+    unknown = next((name for name in own if name not in names), None)
+    if unknown is not None:
+        raise InputError(f"{made.name} has a class {unknown!r}, and {real.name} has none of that name")
+    places = np.array([names.index(name) for name in own], dtype=np.int64)
+    column = made.table.column_names.index("label")
+    table = made.table.set_column(column, "label", pa.array(places[made.labels], pa.int64()))
+    return replace(made, table=table, class_names=names)

@@ -12,6 +12,7 @@ from torch import nn
 
 from snellen.core.errors import InputError, import_extra
 from snellen.core.preparation import Preparation, Stated
+from snellen.core.shared_copy import shared_copy
 from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.foreign_calls import (
     AnyArrays,
@@ -20,7 +21,6 @@ from snellen.models.classifiers.foreign_calls import (
     maite_class_names,
     maite_takes_bytes,
 )
-from snellen.models.layers.shared_copy import shared_copy
 
 
 def own_model(model: Any, stated: Stated | None = None) -> LoadedModel:  # noqa: ANN401 - of any library

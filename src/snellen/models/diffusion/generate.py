@@ -61,8 +61,8 @@ class Generated:
         return len(self.images)
 
     def bytes(self) -> Tensor:
-        """The images as uint8 (n, 3, h, w)."""
-        return (self.images * 255).round().to(torch.uint8)
+        """The images as uint8 (n, 3, h, w), on the CPU."""
+        return (self.images * 255).round().to(torch.uint8).cpu()
 
 
 def generate(

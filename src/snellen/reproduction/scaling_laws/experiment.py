@@ -12,21 +12,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
+from snellen.data.class_balance import first_of_each
 from snellen.models.classifiers.pooled_features import pooled_features
 from snellen.reproduction.sample import Figure, Sample
-from snellen.reproduction.scaling_laws.materials import SMALL, SMOKE, UNKNOWN, Size, generated, shapes
+from snellen.reproduction.scaling_laws.full import full_material, full_size
+from snellen.reproduction.scaling_laws.materials import SMALL, SMOKE, Material, Size, small_material
 from snellen.systems.scaling_laws.class_groups import class_groups, groups, with_oracle
-from snellen.systems.scaling_laws.design import ids_of, nested_sizes
+from snellen.systems.scaling_laws.design import SIZES, nested_sizes
 from snellen.systems.scaling_laws.power_law import fit_power_law
 from snellen.systems.scaling_laws.scaling_run import ScalingRun
-from snellen.systems.scaling_laws.students import (
+from snellen.training.parts import Chosen, Labelled
+from snellen.training.students import (
     Measured,
     as_classifier,
     measured,
@@ -35,7 +38,6 @@ from snellen.systems.scaling_laws.students import (
     store_of,
     train_student,
 )
-from snellen.training.batches import ImageStore
 from snellen.training.transforms import random_resized_crops
 
 #: Settings whose whole curve is trained; the others are measured at the largest size alone.
@@ -47,20 +49,17 @@ def scaling_laws(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Fi
 
     Returns:
         Of each setting and of ``real``: ``recognised`` and ``spread`` of each image of a known class; ``loss`` of each
-        test image at the largest size, ``exponent`` and ``sizes_used`` of its law. ``oracle``: the loss with images of
-        unknown shapes from the world; ``few`` and ``many``: losses with and without synthetic images, and their
-        ``gain`` for each test image; ``shifted`` and ``in_distribution``: the ``gap`` of right decisions, real less
-        synthetic.
+        test image at the largest size, mean loss at each of four sizes, ``exponent`` and ``sizes_used`` of its law.
+        ``oracle``: the loss with images of unknown shapes from the world; ``few`` and ``many``: losses with and without
+        synthetic images, and their ``gain`` for each test image; ``shifted`` and ``in_distribution``: the ``gap`` of
+        right decisions, real less synthetic.
     """
     if scale == "full":
-        raise InputError(
-            "the full experiment takes ImageNet-100 and Stable Diffusion 1.5 on a GPU, about 130,000 images for each "
-            "of 12 settings; run snellen synthesize plan DATA --generator diffusers:FOLDER on it instead"
-        )
+        size, material = full_size(), full_material(full_size(), progress)
+        return Experiment(material, size, seed).figures()
     size = SMOKE if scale == "smoke" else SMALL
-    real = shapes("train", size.real)
-    with generated(real, size, progress) as made:
-        return Experiment(real, made, size, seed).figures()
+    with small_material(size, progress) as material:
+        return Experiment(material, size, seed).figures()
 
 
 scaling_laws.stand_ins = {  # type: ignore[attr-defined]
@@ -79,22 +78,19 @@ class Experiment:
     """One seed: a scorer, and the students of all points.
 
     Args:
-        real: images of the world to train on.
-        made: generated images of each setting.
+        material: all images.
         size: how much of everything.
         seed: of initial weights and order.
     """
 
-    def __init__(self, real: ImageSet, made: Mapping[str, ImageSet], size: Size, seed: int) -> None:
-        self.real, self.made, self.size, self.seed, self.plan = real, made, size, seed, size.students
-        self.classes = real.class_names or ()
-        self.known = np.array([name not in UNKNOWN for name in self.classes])
-        self.store = store_of(real, self.plan)
-        self.stores = {name: store_of(images, self.plan) for name, images in made.items()}
-        self.tests = {
-            "in_distribution": store_of(shapes("tune", size.test), self.plan),
-            "shifted": store_of(shapes("tune", size.test, shifted=True, seed=1), self.plan),
-        }
+    def __init__(self, material: Material, size: Size, seed: int) -> None:
+        self.material, self.size, self.seed, self.plan = material, size, seed, size.students
+        self.classes = material.real.class_names or ()
+        self.known = np.array([name not in material.unknown for name in self.classes])
+        self.store = store_of(material.real, self.plan)
+        self.stores = {name: store_of(images, self.plan) for name, images in material.made.items()}
+        self.tests = {name: store_of(images, self.plan) for name, images in material.tests.items()}
+        self.by_real: dict[int, dict[str, Measured]] = {}
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
@@ -104,8 +100,9 @@ class Experiment:
 
     def quality(self) -> dict[str, Figure]:
         """Recognised or not, and the distance to the mean of the class, of every image of a known class."""
-        network = train_student(store_of(shapes("train", self.size.real, seed=2), self.plan), self.plan,
-                                len(self.classes), self.seed, "scorer")  # fmt: skip
+        scored = store_of(self.material.scored, self.plan)
+        recipe = self.plan.model_copy(update={"amount": self.size.scorer_amount})
+        network = train_student(scored, recipe, len(self.classes), self.seed, "scorer")
         scorer = as_classifier(network, self.plan, self.classes, "scorer")
         figures: dict[str, Figure] = {}
         for name, store in {**self.stores, "real": self.store}.items():
@@ -114,7 +111,7 @@ class Experiment:
             figures[f"{name}.recognised"] = Sample.of(right[known])
             figures[f"{name}.spread"] = Sample.of(spread[known])
             if name == "guided":
-                figures["guided.unknown_recognised"] = float(right[~known].mean())
+                figures["guided.unknown_recognised"] = None if known.all() else float(right[~known].mean())
         return figures
 
     # -- curves ---------------------------------------------------------------------------------------------------
@@ -127,14 +124,17 @@ class Experiment:
         for name in ("real", *CURVES):
             sizes = nested_sizes(self.size.real if name == "real" else self.size.made)
             points = {count: self.trained(self.of(name, count)) for count in sizes}
+            if name == "real":
+                self.by_real = points
             last[name] = points[sizes[-1]]
             runs[name] = [
-                found["in_distribution"].run(name, count * len(self.classes), self.seed, len(self.classes))
+                ScalingRun.of(found["in_distribution"], name, count * len(self.classes), self.seed, len(self.classes))
                 for count, found in points.items()
             ]
             figures |= self._law(name, runs[name])
         last["usual"] = self.trained(self.of("usual", self.size.made))
-        last["oracle"], last["oracle_of_others"] = (self.trained(self._oracle(flag)) for flag in (True, False))
+        replaced = self._cannot(runs)
+        last["oracle"], last["oracle_of_others"] = (self.trained(self._oracle(names)) for names in replaced)
         for name, found in last.items():
             figures[f"{name}.loss"] = Sample.of(found["in_distribution"].losses)
         figures["real.largest.accuracy"] = float(last["real"]["in_distribution"].right.mean())
@@ -148,11 +148,15 @@ class Experiment:
         return {**figures, "guided.poor_are_unknown": self._poor(runs)}
 
     def _law(self, name: str, runs: Sequence[ScalingRun]) -> dict[str, Figure]:
+        losses = [run.loss for run in runs]
+        by_size = {
+            f"{name}.loss_of_size_{place + 1}": losses[place] if place < len(losses) else None for place in range(SIZES)
+        }
         try:
             law = fit_power_law(runs, resamples=2, rng=np.random.default_rng(self.seed))
-        except InputError:  # a smoke run has two sizes
-            return {f"{name}.exponent": None, f"{name}.sizes_used": None}
-        return {f"{name}.exponent": law.k, f"{name}.sizes_used": float(len(law.used))}
+        except InputError:  # too few sizes
+            return {f"{name}.exponent": None, f"{name}.sizes_used": None, **by_size}
+        return {f"{name}.exponent": law.k, f"{name}.sizes_used": float(len(law.used)), **by_size}
 
     def _poor(self, runs: Mapping[str, Sequence[ScalingRun]]) -> float | None:
         """Share of the shapes that the generator never saw among the poor classes; None without any."""
@@ -163,13 +167,19 @@ class Experiment:
         except InputError:
             return None
         poor = groups(curves)["poor"]
-        return float(np.mean([name in UNKNOWN for name in poor])) if poor else None
+        return float(np.mean([name in self.material.unknown for name in poor])) if poor else None
 
-    def _oracle(self, unknown: bool) -> ImageStore:
-        """The guided set with the two unknown shapes, or as many known ones for a control, drawn by the world."""
-        names = UNKNOWN if unknown else self.classes[: len(UNKNOWN)]
-        drawn = shapes("train", self.size.made, seed=3)
-        return store_of(with_oracle(self.made["guided"], drawn, names), self.plan)
+    def _cannot(self, runs: Mapping[str, Sequence[ScalingRun]]) -> tuple[Sequence[str], Sequence[str]]:
+        """Classes that the generator cannot draw, and as many that it can, for a control."""
+        if self.material.unknown:
+            return self.material.unknown, self.classes[: len(self.material.unknown)]
+        made, own = (np.array(runs[name][-1].class_losses, dtype=np.float64) for name in ("guided", "real"))
+        ranked, count = np.argsort(made - own), max(1, len(self.classes) // 10)
+        return [self.classes[row] for row in ranked[-count:]], [self.classes[row] for row in ranked[:count]]
+
+    def _oracle(self, names: Sequence[str]) -> Labelled:
+        """The guided set with real images of these classes."""
+        return store_of(with_oracle(self.material.made["guided"], self.material.oracle, names), self.plan)
 
     # -- mixtures -------------------------------------------------------------------------------------------------
 
@@ -179,7 +189,7 @@ class Experiment:
         made = self.of("guided", self.size.made)
         for name, count in (("few", self.size.few), ("many", self.size.real)):
             real = self.of("real", count)
-            alone = self.trained(real)["in_distribution"]
+            alone = (self.by_real.get(count) or self.trained(real))["in_distribution"]
             both = self.trained(mixed(real, made, None))["in_distribution"]
             figures[f"{name}.real.loss"], figures[f"{name}.mixed.loss"] = (
                 Sample.of(alone.losses),
@@ -191,36 +201,39 @@ class Experiment:
         few = self.of("real", self.size.few)
         cropped = self.trained(few, cropped=True)["in_distribution"]
         turned = torch.from_numpy(np.random.default_rng(self.seed).permutation(len(made)))
-        wrong = ImageStore.of_tensors(made.images, made.targets[turned], ids=made.ids)
+        wrong = Chosen(made, torch.arange(len(made)), made.targets[turned])
         shuffled = self.trained(mixed(few, wrong, None))["in_distribution"]
         figures["few.augmented.loss"] = Sample.of(cropped.losses)
-        figures["few.shuffled.loss"] = float(shuffled.losses.mean())
+        figures["few.shuffled.loss"] = Sample.of(shuffled.losses)
         return figures
 
     # -- students -------------------------------------------------------------------------------------------------
 
-    def of(self, name: str, count: int) -> ImageStore:
+    def of(self, name: str, count: int) -> Chosen:
         """The first ``count`` images of each class, real or of a setting."""
-        images, store = (self.real, self.store) if name == "real" else (self.made[name], self.stores[name])
-        return part(store, ids_of(images, count, seed=None, unbalanced=False))
+        images = self.material.real if name == "real" else self.material.made[name]
+        store = self.store if name == "real" else self.stores[name]
+        return part(store, first_of_each(images, count).ids)
 
-    def trained(self, store: ImageStore, *, cropped: bool = False) -> dict[str, Measured]:
+    def trained(self, store: Labelled, *, cropped: bool = False) -> dict[str, Measured]:
         """One student on both test sets."""
         transform = random_resized_crops(0.6) if cropped else None
         network = train_student(store, self.plan, len(self.classes), self.seed, transform=transform)
         return {name: measured(network, test) for name, test in self.tests.items()}
 
 
-def _scored(
-    scorer: Classifier, store: ImageStore
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+def _scored(scorer: Classifier, store: Labelled) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Whether the scorer decides for the intended class, the distance of its features to the mean of the class, and
     the class, of each image.
     """
-    scores, features = zip(
-        *(pooled_features(scorer, to_unit(images)) for images in store.images.split(128)), strict=True
-    )
-    labels, vectors = store.targets.numpy(), torch.cat(features).double()
-    means = torch.stack([vectors[store.targets == index].mean(0) for index in range(len(scorer.class_names))])
-    distance = (vectors - means[store.targets]).norm(dim=1).numpy()
-    return (torch.cat(scores).argmax(1).numpy() == labels).astype(np.float64), distance, labels
+    decided, features = list[Tensor](), list[Tensor]()
+    for positions in torch.arange(len(store)).split(128):
+        scores, found = pooled_features(scorer, to_unit(store.read(positions)[0]).to(scorer.device))
+        assert found is not None
+        decided.append(scores.argmax(1).cpu())
+        features.append(found.double().cpu())
+    # Of unit length: sharper images excite the scorer more, and are not more diverse for that.
+    labels, vectors = store.targets, torch.nn.functional.normalize(torch.cat(features), dim=1)
+    means = torch.stack([vectors[labels == index].mean(0) for index in range(len(scorer.class_names))])
+    distance = (vectors - means[labels]).norm(dim=1).numpy()
+    return (torch.cat(decided) == labels).double().numpy(), distance, labels.numpy()

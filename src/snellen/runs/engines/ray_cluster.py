@@ -17,7 +17,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from types import ModuleType
@@ -82,7 +83,8 @@ class Ray:
         with self._connected() as ray:
             kind = ray.remote(num_cpus=self._threads, num_gpus=self._gpus, max_restarts=0)(Actor)
             described = json.dumps({"work": work, "setup": setup})
-            yield from _dealt(ray, [kind.remote(described) for _ in range(self._fitting(ray))], kind, described, jobs)
+            crew = _Crew(ray, lambda: kind.remote(described), self._fitting(ray), self._threads)
+            yield from _dealt(ray, crew, jobs)
 
     def _fitting(self, ray: ModuleType) -> int:
         """How many actors to start. More than fit would wait for ever."""
@@ -173,23 +175,54 @@ class Actor:
         return frame.kind.name, frame.content
 
 
-def _dealt(
-    ray: ModuleType,
-    actors: list[Any],
-    kind: Any,  # noqa: ANN401 - a class of Ray's making
-    described: str,
-    jobs: Iterable[Numbered],
-) -> Iterator[Numbered]:
-    """Give each actor a job, and another as soon as it is done; one that dies is replaced once for each job."""
-    waiting, given = iter(jobs), dict[Any, tuple[Any, Numbered, int]]()
+class _Crew:
+    """Actors of a cluster: those that wait for a job, how many there are, and how many there should be.
 
-    def give(actor: object, job: Numbered | None, tries: int = 1) -> None:
-        if job is not None:
-            given[actor.answer.remote(job[1])] = (actor, job, tries)  # type: ignore[attr-defined]
+    Args:
+        ray: the package.
+        start: starts an actor.
+        wanted: how many there should be.
+        threads: cores that each takes.
+    """
 
-    for actor in actors:
-        give(actor, next(waiting, None))
-    while given:
+    def __init__(self, ray: ModuleType, start: Callable[[], Any], wanted: int, threads: int) -> None:
+        self._ray, self._start, self._wanted, self._threads = ray, start, wanted, threads
+        self.idle = [start() for _ in range(wanted)]
+        self._alive = wanted
+
+    def lost(self) -> None:
+        """Count one less."""
+        self._alive -= 1
+
+    def filled(self) -> None:
+        """Replace actors that are gone where there is room: a node may have gone with them.
+
+        Raises:
+            WorkerError: no actor is left, and no node that has room for one.
+        """
+        while self._alive < self._wanted:
+            room = self._ray.available_resources().get("CPU", 0) >= self._threads
+            if not room and self._alive:
+                return  # those that are left do the rest
+            if not room and self._ray.cluster_resources().get("CPU", 0) < self._threads:
+                raise WorkerError(f"no node with {self._threads} cores is left in the Ray cluster")
+            self.idle.append(self._start())
+            self._alive += 1
+
+
+def _dealt(ray: ModuleType, crew: _Crew, jobs: Iterable[Numbered]) -> Iterator[Numbered]:
+    """Give each actor a job, and another as soon as it is done; the job of one that dies is given once more."""
+    waiting, returned, given = iter(jobs), deque[tuple[Numbered, int]](), dict[Any, tuple[Any, Numbered, int]]()
+    while True:
+        while crew.idle:
+            again = returned.popleft() if returned else None
+            job = next(waiting, None) if again is None else again[0]
+            if job is None:
+                break
+            actor = crew.idle.pop()
+            given[actor.answer.remote(job[1])] = (actor, job, 1 if again is None else again[1])
+        if not given:
+            return
         done, _ = ray.wait(list(given))
         ready, _ = ray.wait(list(given), num_returns=len(given), timeout=0)
         results = []
@@ -201,12 +234,14 @@ def _dealt(
                 if tries > 1:
                     told = " ".join(str(error).split())[:_TOLD]
                     raise WorkerError(f"a worker ended twice in piece {job[0] + 1} of the work: {told}") from None
-                give(kind.remote(described), job, tries + 1)
+                returned.append((job, tries + 1))
+                crew.lost()
                 continue
             if reply == Kind.ERROR.name:
                 raise error_of(content, "a worker of Ray")
-            give(actor, next(waiting, None))
+            crew.idle.append(actor)
             results.append((job[0], content))
+        crew.filled()
         yield from results
 
 

@@ -60,8 +60,8 @@ def plan(
     from snellen.models.classifiers.references import load_classifier
     from snellen.runs.unfinished import check_free
     from snellen.systems.scaling_laws.planning import plan_synthesis
-    from snellen.systems.scaling_laws.students import StudentPlan
     from snellen.systems.scaling_laws.synthesis_plan import RECORD, WHAT
+    from snellen.training.students import StudentPlan
 
     # What can be refused without the images is refused before they are read.
     check_free(out, RECORD, WHAT)

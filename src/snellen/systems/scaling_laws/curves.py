@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import derive_seed
 from snellen.core.run import Run
+from snellen.metrics.loss_gain import gain
+from snellen.runs.curve_picture import Curve, curve_picture
 from snellen.runs.whole_file import whole_file
 from snellen.systems.scaling_laws.class_groups import class_groups
-from snellen.systems.scaling_laws.curve_picture import curve_picture
 from snellen.systems.scaling_laws.design import REAL, WITH_ALL, WITH_HALF, Cell
-from snellen.systems.scaling_laws.equivalence import crossover, effective_size, gain
+from snellen.systems.scaling_laws.equivalence import crossover, effective_size
 from snellen.systems.scaling_laws.power_law import PowerLaw, exponent_difference, fit_power_law
 from snellen.systems.scaling_laws.scaling_run import IN_DISTRIBUTION, ScalingRun
-from snellen.systems.scaling_laws.students import Measured
 from snellen.systems.scaling_laws.synthesis_plan import (
     CURVE,
     ClassRow,
@@ -30,6 +31,7 @@ from snellen.systems.scaling_laws.synthesis_plan import (
     SynthesisPlan,
     advice,
 )
+from snellen.training.students import Measured
 
 
 def concluded(run: Run, cells: Sequence[Cell], class_names: Sequence[str], folder: Path) -> SynthesisPlan:
@@ -42,7 +44,7 @@ def concluded(run: Run, cells: Sequence[Cell], class_names: Sequence[str], folde
     settings = tuple(dict.fromkeys(cell.setting for cell in cells if cell.setting is not None))
     classes, gains = reading.classes(settings), reading.gains(settings)
     with whole_file(folder / CURVE) as stream:
-        curve_picture(reading.runs(), reading.fitted()).save(stream, "PNG")
+        reading.picture().save(stream, "PNG")
     return SynthesisPlan(
         plan=plan,
         grid=grid,
@@ -87,7 +89,7 @@ class Reading:
         """Every student on every test set; the size of a mixture is that of its synthetic part."""
         count = len(self.class_names)
         return [
-            one.run(cell.config, (cell.made or cell.real) * count, cell.seed, count, test)
+            ScalingRun.of(one, cell.config, (cell.made or cell.real) * count, cell.seed, count, test)
             for cell, found in self.students.items()
             for test, one in found.items()
         ]
@@ -100,29 +102,43 @@ class Reading:
         """Curves that a law is fitted to: real images, and each setting alone."""
         return list(dict.fromkeys(cell.config for cell in self.students if not (cell.real and cell.made)))
 
-    def fit(self, config: str, test: str = IN_DISTRIBUTION) -> PowerLaw:
-        """The law of one curve."""
-        return fit_power_law(self.of(config, test), rng=self.rng("law", config, test))
+    def fitted(self, test: str = IN_DISTRIBUTION) -> dict[str, PowerLaw]:
+        """The laws of all curves on one test set, where there is one."""
+        return {config: law for config in self.curves() if isinstance(law := self.fit(config, test), PowerLaw)}
 
-    def fitted(self) -> dict[str, PowerLaw]:
-        """The laws of all curves on images like the real ones, where there is one."""
-        found = {}
-        for config in self.curves():
-            try:
-                found[config] = self.fit(config)
-            except InputError:
-                continue
-        return found
+    def fit(self, config: str, test: str) -> PowerLaw | str:
+        """The law of one curve, or why there is none."""
+        try:
+            return fit_power_law(self.of(config, test), rng=self.rng("law", config, test))
+        except InputError as error:
+            return str(error)
+
+    def picture(self) -> Image.Image:
+        """Loss against the number of images: a dot for each student, the laws with their intervals."""
+        laws, shown = self.fitted(), []
+        for config in dict.fromkeys(cell.config for cell in self.students):
+            law = laws.get(config)
+            at = [] if law is None else np.geomspace(*law.range, 20).tolist()
+            shown.append(
+                Curve(
+                    config,
+                    points=[(run.size, max(run.loss, 1e-12)) for run in self.of(config)],
+                    line=[(size, law.loss(size)) for size in at] if law else [],
+                    band=[(size, *law.loss_interval(size)) for size in at] if law else [],
+                )
+            )
+        return curve_picture(
+            shown, "images (of a mixture: generated ones)", "loss in nats, on images like the real ones"
+        )
 
     def laws(self) -> tuple[Law, ...]:
         """A law for each curve on each test set, with the difference of its exponent from that of real images."""
         rows = []
         for test in self.tests:
             for config in self.curves():
-                try:
-                    law = self.fit(config, test)
-                except InputError as error:
-                    rows.append(Law(config=config, test=test, why_not=str(error)))
+                law = self.fit(config, test)
+                if isinstance(law, str):
+                    rows.append(Law(config=config, test=test, why_not=law))
                     continue
                 rows.append(
                     Law(
@@ -155,7 +171,7 @@ class Reading:
         laws = self.fitted()
         sizes = sorted({run.size for run in self.of(REAL)})
         return tuple(
-            Equal(config=setting, real=one.real, synthetic=one.synthetic, why_not=one.why_not)
+            Equal(config=setting, **vars(one))
             for setting in settings
             if setting in laws and REAL in laws
             for one in crossover(laws[setting], laws[REAL], sizes)

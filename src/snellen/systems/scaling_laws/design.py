@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
-from snellen.data.class_balance import first_of_each, rows_by_class
 
 #: The configuration of real images alone, and what stands behind the name of a setting in a mixture.
 REAL, WITH_HALF, WITH_ALL = "real", " + half of the real images", " + all real images"
@@ -72,40 +70,3 @@ def cells_of(settings: Sequence[str], real: int, made: int, seeds: int) -> list[
         points += [(f"{setting}{WITH_HALF}", setting, own[-2], size) for size in sizes]
         points += [(f"{setting}{WITH_ALL}", setting, own[-1], size) for size in sizes]
     return [Cell(*point, seed) for point in points for seed in range(seeds)]
-
-
-def largest_balanced(images: ImageSet, *, unbalanced: bool) -> int:
-    """Images of each class that a nested set can have: of the smallest class, or of the largest if that is allowed.
-
-    Raises:
-        InputError: a class without images.
-    """
-    counts = {name: len(rows) for name, rows in rows_by_class(images).items()}
-    empty = next((name for name, count in counts.items() if not count), None)
-    if empty is not None:
-        raise InputError(f"{images.name} has no images of class {empty!r}, so no size of it is balanced")
-    return max(counts.values()) if unbalanced else min(counts.values())
-
-
-def held_out(images: ImageSet, share: int, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Images to train on, and one in ``share`` of each class to measure losses on; at least one of each class.
-
-    Raises:
-        InputError: a class with fewer than two images.
-    """
-    fitted, measured = list[int](), list[int]()
-    for name, rows in rows_by_class(images, seed).items():
-        if len(rows) < 2:
-            raise InputError(
-                f"{images.name} has {len(rows)} images of class {name!r}; one is needed to train on and one to measure "
-                f"on: give images to measure on by themselves"
-            )
-        count = max(1, len(rows) // share)
-        measured += rows[:count]
-        fitted += rows[count:]
-    return images.select(sorted(fitted)), images.select(sorted(measured))
-
-
-def ids_of(images: ImageSet, count: int, *, seed: int | None, unbalanced: bool) -> list[str]:
-    """Ids of the first ``count`` images of each class; see :func:`snellen.data.class_balance.first_of_each`."""
-    return first_of_each(images, count, seed=seed, allow_fewer=unbalanced).ids

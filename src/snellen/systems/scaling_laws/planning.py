@@ -8,32 +8,37 @@ intervals and the groups of classes follow. Every student is a shard, so a kille
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
-import pyarrow as pa
-
+from snellen.core.budget import time_words
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
+from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine
+from snellen.data.class_balance import first_of_each, held_out, largest_balanced
 from snellen.data.files.manifest import load_manifest
+from snellen.methods.synthesis.forecast import seconds_an_image
 from snellen.methods.synthesis.manifest_rows import Source
-from snellen.methods.synthesis.synthesizing import synthesize_into
+from snellen.methods.synthesis.set_quality import SetQuality, check_independent, promise, set_quality
+from snellen.methods.synthesis.synthesizing import conditioned, synthesize_into
+from snellen.methods.synthesis.synthetic_set import with_classes_of
 from snellen.runs.measuring import Put
 from snellen.runs.runner import Call, Running, carried_out
 from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.shard import Shard
 from snellen.runs.unfinished import check_free
 from snellen.systems.scaling_laws.curves import concluded
-from snellen.systems.scaling_laws.design import Cell, cells_of, held_out, ids_of, largest_balanced
-from snellen.systems.scaling_laws.quality import SetQuality, check_independent, promise, set_quality
+from snellen.systems.scaling_laws.design import Cell, cells_of
 from snellen.systems.scaling_laws.scaling_run import IN_DISTRIBUTION
-from snellen.systems.scaling_laws.students import (
+from snellen.systems.scaling_laws.synthesis_plan import RECORD, WHAT, GridRow, SynthesisPlan
+from snellen.training.parts import Labelled
+from snellen.training.students import (
     Measured,
     StudentPlan,
     as_classifier,
@@ -42,11 +47,10 @@ from snellen.systems.scaling_laws.students import (
     mixed,
     on_all_tests,
     part,
+    seconds_of_students,
     store_of,
     train_student,
 )
-from snellen.systems.scaling_laws.synthesis_plan import RECORD, WHAT, GridRow, SynthesisPlan
-from snellen.training.batches import ImageStore
 
 #: What progress calls it.
 TASK = "training students"
@@ -90,15 +94,46 @@ class Data:
 
 
 @dataclass(frozen=True, eq=False)
+class Forecast:
+    """What a plan will take, before anything is generated."""
+
+    settings: Sequence[Setting]
+    data: Data
+    recipe: StudentPlan
+    probe: int
+    keep: int
+    count: int
+    cells: Sequence[Cell]
+    seed: int
+
+    def seconds(self) -> float:
+        """Of this machine: a few steps of the generator in each setting, and a few updates of a student."""
+        source, classes = Source.of_images(self.data.real), len(self.data.real.class_names or ())
+        each = sorted(seconds_an_image(conditioned(one), source, self.seed) for one in self.settings)
+        # The slowest settings may be those that are kept; their first images are there already.
+        images = self.probe * sum(each) + max(self.count - self.probe, 0) * sum(each[-self.keep :])
+        sizes = [(cell.real + cell.made) * classes for cell in self.cells]
+        few = store_of(first_of_each(self.data.real, 2), self.recipe)
+        tested = sum(len(one) for one in self.data.tests.values())
+        return classes * images + seconds_of_students(few, self.recipe, classes, sizes, tested)
+
+    def words(self) -> str:
+        """The same for people."""
+        rest = max(self.count - self.probe, 0)
+        images = (self.probe * len(self.settings) + rest * self.keep) * len(self.data.real.class_names or ())
+        return f"{images:,} images and {len(self.cells):,} students take about {time_words(self.seconds())} here"
+
+
+@dataclass(frozen=True, eq=False)
 class Students:
     """Everything that students read, in memory; an item is a cell of the design."""
 
     cells: Sequence[Cell]
     plan: StudentPlan
-    real: ImageStore
-    made: dict[str, ImageStore]
+    real: Labelled
+    made: dict[str, Labelled]
     orders: dict[str | None, ImageSet]
-    tests: dict[str, ImageStore]
+    tests: dict[str, Labelled]
     seed: int
     unbalanced: bool
     scorer: Classifier
@@ -120,7 +155,7 @@ class Students:
         check_independent(self.scorer, as_classifier(network, self.plan, names, "student"))
         return on_all_tests(network, self.tests)
 
-    def examples(self, cell: Cell) -> ImageStore:
+    def examples(self, cell: Cell) -> Labelled:
         """What a student trains on: nested real and synthetic images."""
         real = part(self.real, self._ids(None, cell.real)) if cell.real else None
         made = part(self.made[cell.setting], self._ids(cell.setting, cell.made)) if cell.setting and cell.made else None
@@ -129,7 +164,7 @@ class Students:
     def _ids(self, setting: str | None, count: int) -> list[str]:
         # Real images come in an order of their ids, generated ones in that of the manifest.
         seed = self.seed if setting is None else None
-        return ids_of(self.orders[setting], count, seed=seed, unbalanced=self.unbalanced)
+        return first_of_each(self.orders[setting], count, seed=seed, allow_fewer=self.unbalanced).ids
 
 
 def _kept(one: Measured) -> dict[str, Any]:
@@ -198,24 +233,24 @@ def plan_synthesis(
     data = Data.of(images, validation, dict(zip(names, shifted, strict=True)), seed)
     most = largest_balanced(data.real, unbalanced=unbalanced)
     kept = [setting.name for setting in settings][:keep]  # as many names; which ones follows from their scores
-    cells_of(kept, most, count, seeds)
-    made: list[_Prepared] = []
+    cells = cells_of(kept, most, count, seeds)
+    forecast = Forecast(settings, data, recipe, probe, keep, count, cells, seed)
+    listener.begin(WHAT, 1)
+    if progress is not None and not folder.exists() and not rehearsing():
+        listener.advance(WHAT, 0, forecast.words())  # shown as long as the plan runs
 
+    @cache
     def prepared() -> _Prepared:
-        if not made:
-            made.append(_prepare(settings, data, folder, recipe, scorer, probe, keep, count, seed, listener))
-        return made[0]
+        return _prepare(settings, data, folder, recipe, scorer, probe, keep, count, seed, listener)
 
     def work(_: Run) -> Students:
         ready = prepared()
-        orders: dict[str | None, ImageSet] = {None: data.real}
-        orders.update(ready.sets)
         return Students(
             cells=cells_of(list(ready.sets), most, count, seeds),
             plan=recipe,
             real=store_of(data.real, recipe),
             made={name: store_of(one, recipe) for name, one in ready.sets.items()},
-            orders=orders,
+            orders=dict([(None, data.real), *ready.sets.items()]),
             tests=ready.tests,
             seed=seed,
             unbalanced=unbalanced,
@@ -241,15 +276,13 @@ def plan_synthesis(
             **describe_machine(None),
         }
 
-    total = len(cells_of(kept, most, count, seeds))
-
     def call(_: int) -> Call[SynthesisPlan]:
         return Call(
             what=WHAT,
             result=SynthesisPlan,
             plan=plan,
             work=work,
-            shards=[range(row, row + 1) for row in range(total)],
+            shards=[range(row, row + 1) for row in range(len(cells))],
             task=TASK,
             conclude=lambda run, where: concluded(
                 run, cells_of(list(prepared().sets), most, count, seeds), data.real.class_names or (), where
@@ -257,12 +290,14 @@ def plan_synthesis(
             images=None,
             seen=lambda _: range(0),
             fits=True,
+            forecast=forecast.seconds,
             rejected=lambda _: (),
             name=data.real.name,
         )
 
-    with carried_out(call, total, folder, listener, running) as carried:
+    with carried_out(call, len(cells), folder, listener, running) as carried:
         carried.measure()
+    listener.finish(WHAT)
     return carried.result
 
 
@@ -272,7 +307,7 @@ class _Prepared:
 
     grid: tuple[GridRow, ...]
     sets: dict[str, ImageSet]
-    tests: dict[str, ImageStore]
+    tests: dict[str, Labelled]
     scorer: Classifier
     accuracy: float
 
@@ -305,7 +340,8 @@ def _prepare(
     )
     of_real = set_quality(data.real, judge)
     scored: dict[str, SetQuality] = {
-        name: set_quality(as_real(load_manifest(path), data.real), judge) for name, path in tried.manifests.items()
+        name: set_quality(with_classes_of(load_manifest(path), data.real), judge)
+        for name, path in tried.manifests.items()
     }
     ranked = sorted(scored, key=lambda name: (-promise(scored[name], of_real), name))
     grid = tuple(
@@ -314,16 +350,13 @@ def _prepare(
     )
     chosen = [setting for setting in settings if setting.name in ranked[:keep]]
     made = synthesize_into(
-        chosen, source, folder.with_name(f"{folder.name}-images"), count=count, seed=seed, progress=progress
+        chosen,
+        source,
+        folder.with_name(f"{folder.name}-images"),
+        count=count,
+        seed=seed,
+        earlier=tried.folder,
+        progress=progress,
     )
-    sets = {name: as_real(load_manifest(path), data.real) for name, path in made.manifests.items()}
+    sets = {name: with_classes_of(load_manifest(path), data.real) for name, path in made.manifests.items()}
     return _Prepared(grid, sets, tests, judge, accuracy)
-
-
-def as_real(made: ImageSet, real: ImageSet) -> ImageSet:
-    """A generated set with its classes in the order of the real ones: a manifest sorts them by name."""
-    names, own = real.class_names or (), made.class_names or ()
-    places = np.array([names.index(name) for name in own], dtype=np.int64)
-    column = made.table.column_names.index("label")
-    table = made.table.set_column(column, "label", pa.array(places[made.labels], pa.int64()))
-    return replace(made, table=table, class_names=names)

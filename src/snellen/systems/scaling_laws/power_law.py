@@ -8,7 +8,7 @@ ours, because the paper's code holds none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,27 +185,6 @@ def exponent_difference(
     return laws[0].k - laws[1].k, Interval(float(low), float(high))
 
 
-def offset(runs: Sequence[ScalingRun]) -> float:
-    """The loss c that is left at infinitely many images, in L = a D^(−k) + c, by least squares in log(L − c).
-
-    A diagnosis of saturation and no part of the law; 0 where the points are a pure power.
-
-    Raises:
-        InputError: losses that are not positive numbers.
-    """
-    sizes, losses = losses_of(runs)
-    x = np.log(sizes)
-
-    def misfit(rest: float) -> float:
-        y = np.log(losses - rest)
-        intercept, slope = _line(x, y)
-        # In log L and not in log(L − c), so that values of c can be compared.
-        return float(((np.log(losses) - np.log(np.exp(intercept + slope * x) + rest)) ** 2).sum())
-
-    tried = np.linspace(0, 0.999 * losses.min(), 400)
-    return float(min(tried, key=misfit))
-
-
 def _line(x: Values, y: Values) -> tuple[float, float]:
     """Intercept and slope by least squares."""
     centred = x - x.mean()
@@ -215,12 +194,10 @@ def _line(x: Values, y: Values) -> tuple[float, float]:
 
 def _resampled(x: Values, y: Values, resamples: int, rng: np.random.Generator) -> Values:
     """Log a and k of resampled cells; a resample of one size has no slope and is drawn again."""
-    draw: Callable[[], NDArray[np.int64]] = lambda: rng.integers(0, len(x), len(x))  # noqa: E731
-    found = np.empty((resamples, 2))
-    for place in range(resamples):
-        rows = draw()
-        while len(np.unique(x[rows])) < 2:
-            rows = draw()
-        intercept, slope = _line(x[rows], y[rows])
-        found[place] = intercept, -slope
-    return found
+    rows = rng.integers(0, len(x), (resamples, len(x)))
+    while (flat := (x[rows] == x[rows[:, :1]]).all(axis=1)).any():
+        rows[flat] = rng.integers(0, len(x), (int(flat.sum()), len(x)))
+    across, up = x[rows], y[rows]
+    centred = across - across.mean(axis=1, keepdims=True)
+    slopes = (centred * up).sum(axis=1) / (centred**2).sum(axis=1)
+    return np.stack([up.mean(axis=1) - slopes * across.mean(axis=1), -slopes], axis=1)

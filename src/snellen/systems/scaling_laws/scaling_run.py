@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.errors import InputError
+from snellen.training.students import Measured
 
 #: The test set that a curve is about where none is named: images like those that were trained on.
 IN_DISTRIBUTION = "in distribution"
@@ -37,6 +38,25 @@ class ScalingRun(BaseModel):
     loss: float
     accuracy: float = Field(ge=0, le=1)
     class_losses: tuple[float | None, ...] = ()
+
+    @classmethod
+    def of(
+        cls, found: Measured, config: str, size: int, seed: int, classes: int, test: str = IN_DISTRIBUTION
+    ) -> ScalingRun:
+        """The point of a student. Losses of all classes are summed in one pass."""
+        counts = np.bincount(found.targets, minlength=classes)
+        sums = np.bincount(found.targets, weights=found.losses, minlength=classes)
+        return cls(
+            config=config,
+            size=size,
+            seed=seed,
+            test=test,
+            loss=float(found.losses.mean()),
+            accuracy=float(found.right.mean()),
+            class_losses=tuple(
+                float(total / count) if count else None for total, count in zip(sums, counts, strict=True)
+            ),
+        )
 
 
 def losses_of(runs: Sequence[ScalingRun], index: int | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

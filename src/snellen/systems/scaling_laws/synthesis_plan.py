@@ -6,9 +6,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from snellen.methods.synthesis.set_quality import SetQuality
 from snellen.runs.record import RunResult, Summary, Table
-from snellen.systems.scaling_laws.design import REAL
-from snellen.systems.scaling_laws.quality import SetQuality
 from snellen.systems.scaling_laws.scaling_run import ScalingRun
 
 RECORD, CURVE = "synthesis-plan.json", "curve.png"
@@ -174,8 +173,3 @@ def advice(
         if poor:
             found.append(f"{setting}: more images do not help {', '.join(poor)}: take real images of these.")
     return found
-
-
-def real_first(configs: list[str]) -> list[str]:
-    """Names of curves, that of real images first."""
-    return sorted(configs, key=lambda name: (name != REAL, name))

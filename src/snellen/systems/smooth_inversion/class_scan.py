@@ -30,7 +30,7 @@ class ScanPlan:
         null_spread: the same of the rates of one class among clean models.
         outlier: spreads above the same class of clean models from which a class stands out.
         contrast: log odds from which a class stands out, where there are no clean models: above the middle class, and
-            above the same class in copies of the model.
+            above the same class in copies of the model; or :data:`KEPT` more above the middle class alone.
         copies: copies of the model that the leading classes are compared with, where there are no clean models.
         rate: share of other images that the change must send to the class besides.
         usual: share of other images that changes towards the middle class are to send there: the length of all changes
@@ -64,6 +64,11 @@ class ScanPlan:
             screening=replace(self.screening, epsilon=epsilon),
             refinement=replace(self.refinement, epsilon=epsilon),
         )
+
+
+#: Log odds by which copies of the model lower the score of a class at most, since tuning may keep a trigger. In healthy
+#: models no class stood out by the sum of this and :attr:`ScanPlan.contrast` (docs/statistics.md).
+KEPT = 2.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,8 @@ class ClassScan:
         """What classes are compared by (t,).
 
         Spreads above the same class of clean models, where there are any; else log odds above the middle class and, of
-        the leading classes, above the same class in copies of the model if that is less.
+        the leading classes, above the same class in copies of the model if that is less. Copies may keep a trigger: a
+        class that is as weak in them loses no more than ``KEPT``.
         """
         if self.excess is not None:
             return self.excess
@@ -163,7 +169,7 @@ class ClassScan:
         for one in self.recovered:
             if one.above_copies is not None:
                 row = self.targets.index(one.target)
-                scores[row] = min(scores[row], one.above_copies)
+                scores[row] = max(min(scores[row], one.above_copies), scores[row] - KEPT)
         return scores
 
     @property
@@ -183,11 +189,17 @@ class ClassScan:
         return float(self.scores[self.targets.index(target)])
 
     def suspicious(self, plan: ScanPlan) -> tuple[Recovered, ...]:
-        """Classes that stand out, whose change sends enough of the images that measure, and that others confirm."""
-        return tuple(
-            one
-            for one in self.recovered
-            if self.score(one.target) > (plan.contrast if self.excess is None else plan.outlier)
-            and one.effect.rate >= plan.rate
-            and (one.confirmation is None or one.confirmation.p_value <= plan.error / len(self.recovered))
-        )
+        """Classes that stand out, whose change sends enough of the images that measure, and that others confirm.
+
+        The confirming images had no part in the order of the scores. So classes are tested in this order, each at the
+        whole rate of error, and none after one that is not confirmed: fixed-sequence testing (Maurer, Hothorn and
+        Lehmacher 1995).
+        """
+        least, found = plan.contrast if self.excess is None else plan.outlier, list[Recovered]()
+        for one in sorted(self.recovered, key=lambda one: self.ranking.index(one.target)):
+            if self.score(one.target) <= least or one.effect.rate < plan.rate:
+                continue
+            if one.confirmation is not None and one.confirmation.p_value > plan.error:
+                break
+            found.append(one)
+        return tuple(found)

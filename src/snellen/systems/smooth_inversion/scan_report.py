@@ -81,7 +81,7 @@ class ScanReport:
                 f"in at most {plan.error:.0%} of the scans: exact sign test, for this model and over the draw of images"
             )
         tried = min((one.tried for one in confirmations), default=plan.confirming)
-        if plan.confirming and found.recovered and 0.5**tried > plan.error / len(found.recovered):
+        if plan.confirming and found.recovered and 0.5**tried > plan.error:
             stated.append(
                 f"only {tried} further images of units of their own were left to confirm a class, which is too few to "
                 f"report any: give images of more units, or more images"

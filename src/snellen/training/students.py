@@ -6,6 +6,8 @@ different exponents, and the record says which was used. Losses are measured on 
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,12 +26,13 @@ from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import mixture_weights, synthetic
 from snellen.models.classifiers.artifact_models import architecture_of
-from snellen.systems.scaling_laws.scaling_run import IN_DISTRIBUTION, ScalingRun
+from snellen.models.classifiers.timm_models import pooled_layer
 from snellen.training.batches import Examples, ImageStore
 from snellen.training.evaluation import score_examples
 from snellen.training.fitting.groundwork import initial_network
 from snellen.training.loop import train
 from snellen.training.objectives import cross_entropy
+from snellen.training.parts import Chosen, Labelled, StreamedImages, Together
 from snellen.training.plan import TrainingPlan
 from snellen.training.repeated import Repeated
 from snellen.training.transforms import BatchTransform
@@ -37,6 +40,9 @@ from snellen.training.transforms import BatchTransform
 Schedule = Literal["updates", "epochs"]
 
 Floats = NDArray[np.float64]
+
+#: The most pixels of one set that are kept in memory, bytes.
+MOST_BYTES = 2**31
 
 
 class StudentPlan(BaseModel):
@@ -85,38 +91,37 @@ class StudentPlan(BaseModel):
         return Repeated(store, self.amount * self.batch_size) if self.schedule == "updates" else store
 
 
-def store_of(images: ImageSet, plan: StudentPlan) -> ImageStore:
-    """Images in memory, each decoded once, for all students that train on a part of them."""
+def store_of(images: ImageSet, plan: StudentPlan) -> Labelled:
+    """Images in memory, each decoded once, for all students that train on a part of them.
+
+    A set of more than :data:`MOST_BYTES` is read from its files whenever training needs an image.
+    """
+    if len(images) * 3 * plan.side**2 > MOST_BYTES:
+        return StreamedImages(images, plan.preparation)
     return ImageStore.of_images(images, plan.preparation)
 
 
-def part(store: ImageStore, ids: Sequence[str]) -> ImageStore:
+def part(store: Labelled, ids: Sequence[str]) -> Chosen:
     """Some examples of a store; ids of images that could not be read are left out.
 
     Raises:
         InputError: none of them is there.
     """
     places = {one: row for row, one in enumerate(store.ids)}
-    rows = torch.tensor([places[one] for one in ids if one in places], dtype=torch.int64)
-    return ImageStore.of_tensors(store.images[rows], store.targets[rows], ids=[store.ids[row] for row in rows.tolist()])
+    return Chosen(store, torch.tensor([places[one] for one in ids if one in places], dtype=torch.int64))
 
 
-def mixed(real: ImageStore | None, made: ImageStore | None, real_share: float | None) -> ImageStore:
-    """Real and synthetic examples as one store; weights give the real ones their share of the loss.
+def mixed(real: Labelled | None, made: Labelled | None, real_share: float | None) -> Together:
+    """Real and synthetic examples together; weights give the real ones their share of the loss.
 
     Raises:
         InputError: neither.
     """
-    parts = [one for one in (real, made) if one is not None]
-    if not parts:
+    kinds = {name: one for name, one in (("real", real), ("synthetic", made)) if one is not None}
+    if not kinds:
         raise InputError("a student needs real or synthetic images")
-    flags = np.repeat([one is made for one in parts], [len(one) for one in parts])
-    return ImageStore.of_tensors(
-        torch.cat([one.images for one in parts]),
-        torch.cat([one.targets for one in parts]),
-        ids=[f"{'synthetic' if one is made else 'real'}/{key}" for one in parts for key in one.ids],
-        weights=torch.from_numpy(mixture_weights(flags, real_share)),
-    )
+    flags = np.repeat([name == "synthetic" for name in kinds], [len(one) for one in kinds.values()])
+    return Together(kinds, torch.from_numpy(mixture_weights(flags, real_share)).to(torch.float32))
 
 
 def train_student(
@@ -143,12 +148,40 @@ def train_student(
     order = rng.generator("training").initial_seed() % 2**31
     trained = train(network, plan.examples(store), plan=plan.training(order), transform=transform)
     network.load_state_dict(dict(trained.weights))
-    return network.eval()
+    # Where it was trained, it is measured.
+    return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def seconds_of_students(store: Labelled, plan: StudentPlan, classes: int, sizes: Sequence[int], tested: int) -> float:
+    """Seconds of this machine for students of so many images each, by a few updates of one and a few test images.
+
+    Args:
+        store: any images of the right size.
+        plan: the recipe.
+        classes: number of classes.
+        sizes: images that each student trains on.
+        tested: test images that each student decides on.
+    """
+    few, more = 2, 6
+    clock = [time.perf_counter()]
+    for updates in (few, more):
+        short = plan.model_copy(update={"schedule": "updates", "amount": updates})
+        network = train_student(store, short, classes, 0)
+        clock.append(time.perf_counter())
+    measured(network, store)
+    clock.append(time.perf_counter())
+    first, last, test = np.diff(clock).tolist()
+    update = max(last - first, 0.0) / (more - few)
+    passes = [math.ceil(size / plan.batch_size) if plan.schedule == "epochs" else 1 for size in sizes]
+    once = max(first - few * update, 0.0) + tested * test / len(store)
+    return update * plan.amount * sum(passes) + once * len(sizes)
 
 
 def as_classifier(network: nn.Module, plan: StudentPlan, class_names: Sequence[str], name: str) -> Classifier:
     """A network as a classifier whose features are known."""
-    layer = index.architectures()[plan.architecture.partition(":")[0]].feature_layer
+    kind = plan.architecture.partition(":")[0]
+    # A transformer of timm has its features elsewhere than a convolutional network.
+    layer = pooled_layer(network) if kind == "timm" else index.architectures()[kind].feature_layer
     return Classifier(network, class_names=class_names, preparation=plan.preparation, feature_layer=layer, name=name)
 
 
@@ -166,31 +199,15 @@ class Measured:
     right: NDArray[np.bool_]
     targets: NDArray[np.int64]
 
-    def run(self, config: str, size: int, seed: int, classes: int, test: str = IN_DISTRIBUTION) -> ScalingRun:
-        """One point of a curve. Losses of all classes are summed in one pass."""
-        counts = np.bincount(self.targets, minlength=classes)
-        sums = np.bincount(self.targets, weights=self.losses, minlength=classes)
-        return ScalingRun(
-            config=config,
-            size=size,
-            seed=seed,
-            test=test,
-            loss=float(self.losses.mean()),
-            accuracy=float(self.right.mean()),
-            class_losses=tuple(
-                float(total / count) if count else None for total, count in zip(sums, counts, strict=True)
-            ),
-        )
 
-
-def measured(network: nn.Module, test: ImageStore) -> Measured:
+def measured(network: nn.Module, test: Examples) -> Measured:
     """Score a test set; scores are computed once for loss, accuracy and classes."""
     scores, targets = score_examples(network, test)
     losses: Tensor = cross_entropy(scores, targets)
     return Measured(losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64))
 
 
-def on_all_tests(network: nn.Module, tests: Mapping[str, ImageStore]) -> dict[str, Measured]:
+def on_all_tests(network: nn.Module, tests: Mapping[str, Examples]) -> dict[str, Measured]:
     """The same network on every test set: in distribution and shifted."""
     return {name: measured(network, store) for name, store in tests.items()}
 
