@@ -84,7 +84,7 @@ def share_learnt(real_share, tuned):
             Scores(), both, [term_of_sources(flags, real_share)], rng=Randomness(0),
             plan=TuningPlan(epochs=80, batch_size=8, rate=0.1, weight_decay=0),
         )  # fmt: skip
-        return float(network.bias.softmax(0)[0])
+        return float(network.bias.detach().softmax(0)[0])
     plan = TrainingPlan(epochs=60, batch_size=8, learning_rate=0.1, weight_decay=0, schedule="constant")
     return float(train(Scores(), both, plan=plan, objective=by_source(flags, real_share)).weights["bias"].softmax(0)[0])
 
