@@ -112,7 +112,7 @@ class GeneratorAdapters:
 
     @property
     def identity(self) -> str:
-        """Hash of all weights and of which class has which."""
+        """Hash of all weights and of the table of classes."""
         lines = [f"{label} {self.card.adapters[name].sha256}" for label, name in sorted(self.card.classes.items())]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -159,7 +159,7 @@ class GeneratorAdapters:
 
 
 def adapted_parts(generator: Generator, folder: Path) -> dict[str, nn.Module]:
-    """The networks of which an adapter has weights, by the names of :meth:`Generator.modules`.
+    """The networks that an adapter has weights for, by the names of :meth:`Generator.modules`.
 
     Raises:
         InputError: it has none, or of a network that the generator does not have.
