@@ -6,11 +6,11 @@ from torch import nn
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.training.batches import ImageStore
+from snellen.training.batches import Batch, ImageStore
 from snellen.training.fine_tuning import TuningPlan, fine_tune
 from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
-from snellen.training.real_and_synthetic import by_source, pooled, term_of_sources, weighed
+from snellen.training.real_and_synthetic import by_source, mixed_in_parts, pooled, term_of_sources, weighed
 
 LOSSES = torch.tensor([1.0, 3.0, 5.0, 7.0, 20.0])
 SYNTHETIC = torch.tensor([False, True, True, True, False])
@@ -37,6 +37,15 @@ def test_an_empty_part_counts_nothing_and_the_other_keeps_its_weight(synthetic, 
     assert float(found.detach()) == pytest.approx(share * float(LOSSES.mean()))
     found.backward()
     assert torch.isfinite(losses.grad).all()
+
+
+@pytest.mark.covers("8.6")
+@pytest.mark.parametrize("real_left", [False, True])
+def test_a_part_whose_weights_are_all_zero_counts_nothing_too(real_left):
+    weights = (SYNTHETIC != real_left).float()
+    found = (weighed(LOSSES, SYNTHETIC, 0.8, weights) * weights).sum() / weights.sum()
+    kept = LOSSES[weights > 0].mean()
+    assert float(found) == pytest.approx(float((0.8 if real_left else 0.2) * kept))
 
 
 def store(count, value, targets=None):
@@ -96,3 +105,22 @@ def test_a_training_learns_the_share_and_not_the_numbers_of_images():
 
 def test_a_fine_tuning_takes_it_as_a_term():
     assert share_learnt(0.8, tuned=True) > 0.6 > 0.4 > share_learnt(0.2, tuned=True)
+
+
+def test_real_and_synthetic_images_are_mixed_among_themselves():
+    seen = []
+
+    class Model(nn.Module):
+        def forward(self, images):
+            seen.append(images)
+            return torch.zeros(len(images), 2)
+
+    flags = torch.tensor([False, True] * 4)
+    images = torch.where(flags.view(8, 1, 1, 1), 1.0, 0.0).expand(8, 3, 8, 8).clone()
+    rng = Randomness(0).for_examples([str(row) for row in range(8)])
+    batch = Batch(images, torch.arange(8) % 2, torch.ones(8), torch.arange(8), rng)
+    losses = mixed_in_parts(flags, 2, 1.0)(Model(), batch)
+    assert losses.shape == (8,)
+    assert torch.allclose(seen[0], images, atol=1e-6), "a mixture of one kind alone keeps its grey"
+    plain = mixed_in_parts(flags, 2, 0.0)(Model(), batch)
+    torch.testing.assert_close(plain, torch.full((8,), 0.6931), rtol=1e-3, atol=1e-3)

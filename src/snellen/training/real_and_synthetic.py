@@ -8,12 +8,14 @@ is which, and never a path. :func:`snellen.data.class_balance.mixture_weights` h
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.training.batches import Batch, ImageStore
 from snellen.training.fine_tuning import Term
-from snellen.training.objectives import Objective, classify
+from snellen.training.mixing import cutmix, mixup
+from snellen.training.objectives import Objective, classify, cross_entropy
 
 #: λ, the share of the real images, as published.
 REAL_SHARE = 0.8
@@ -39,9 +41,11 @@ def weighed(losses: Tensor, synthetic: Tensor, real_share: float = REAL_SHARE, w
     """
     counts = torch.ones_like(losses) if weights is None else weights.to(losses)
     total, made = counts.sum(), (counts * synthetic.to(counts)).sum()
-    tiny = torch.finfo(losses.dtype).tiny
-    of_real = real_share * total / (total - made).clamp_min(tiny)
-    of_made = (1 - real_share) * total / made.clamp_min(tiny)
+    # A part that is empty, or whose weights are all 0, counts 0.
+    of_real, of_made = (
+        torch.where(part > 0, share * total / part.clamp_min(torch.finfo(part.dtype).eps), 0)
+        for share, part in ((real_share, total - made), (1 - real_share, made))
+    )
     return losses * torch.where(synthetic.to(losses.device), of_made, of_real)
 
 
@@ -90,6 +94,31 @@ def term_of_sources(synthetic: Tensor, real_share: float = REAL_SHARE) -> Term:
         return weighed(losses, synthetic[batch.positions], real_share, batch.weights)
 
     return Term(weigh=weigh)
+
+
+def mixed_in_parts(synthetic: Tensor, class_count: int, probability: float) -> Objective:
+    """Cross-entropy; a share of the batches is mixed by CutMix or mixup, real and synthetic images separately.
+
+    Args:
+        synthetic: of all training examples, bool (n,).
+        class_count: k.
+        probability: of mixing a batch.
+    """
+
+    def losses(model: nn.Module, batch: Batch) -> Tensor:
+        images, targets = batch.images, batch.targets
+        draws = torch.rand(2, generator=batch.rng.generator("mixing"))
+        if float(draws[0]) < probability:
+            mix = cutmix(class_count) if float(draws[1]) < 0.5 else mixup(class_count)
+            flags, images = synthetic[batch.positions], images.clone()
+            targets = F.one_hot(targets, class_count).to(images.dtype)
+            for part in (flags, ~flags):
+                rows = part.nonzero().flatten()
+                if len(rows) > 1:
+                    images[rows], targets[rows] = mix(images[rows], targets[rows], batch.rng[rows])
+        return cross_entropy(model(images).float(), targets)
+
+    return losses
 
 
 def pooled(real: ImageStore, made: ImageStore, *, repeat: bool = True) -> tuple[ImageStore, Tensor]:

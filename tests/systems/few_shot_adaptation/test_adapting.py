@@ -17,6 +17,7 @@ from snellen.data.files.arrays import load_arrays
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.methods.generation.made_images import generator_of
 from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.synthesis.nearness import spread_of, thumbnails
 from snellen.models.diffusion.denoiser import squared_errors, training_target
 from snellen.models.diffusion.generator_adapters import CARD, NAME, GeneratorAdapters, model_hashes
 from snellen.models.diffusion.loading import load_generator
@@ -24,8 +25,7 @@ from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.systems.few_shot_adaptation import adapting
 from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Shots, denoising_loss, encoded, fit_adapter
 from snellen.systems.few_shot_adaptation.few_shot import few_shot, fit_adapters
-from snellen.systems.few_shot_adaptation.nearest_shot import COPY, distances, nearness, spread_of, thumbnails
-from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning, domain_template, few_shots, shots_of_each
+from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning, domain_template, few_shots
 
 TINY = AdapterFit(
     rank=2, alpha=2, most_steps=2, batch_size=2, learning_rate=1e-2, warmup_steps=0, crops=1, check_every=0
@@ -82,7 +82,7 @@ def test_a_class_with_fewer_images_gives_them_all_and_one_without_any_is_refused
     ones = [row for row, label in enumerate(images.labels) if label]
     few = images.select([*ones[:3], int(np.argmin(images.labels))])
     with pytest.warns(FewerShotsWarning, match="1 classes have fewer than 3 training images"):
-        assert sorted(shots_of_each(few_shots(few, 3)).values()) == [1, 3]
+        assert sorted(np.bincount(few_shots(few, 3).images.labels)) == [1, 3]
     with pytest.raises(InputError, match="no training image of class"):
         few_shots(images.select(ones), 1)
 
@@ -295,24 +295,6 @@ def test_guidance_is_two_by_default_and_reaches_images_and_record(by_class, tmp_
 # -- copies ------------------------------------------------------------------------------------------------------------
 
 
-def test_nearness_is_in_units_of_the_distance_among_shots():
-    images = torch.rand(6, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    small = thumbnails(images)
-    own = torch.stack([((a - b) ** 2).mean().sqrt() for a in small for b in small]).view(6, 6)
-    mirrored = torch.stack([((a.flip(2) - b) ** 2).mean().sqrt() for a in small for b in small]).view(6, 6)
-    torch.testing.assert_close(distances(small, small), torch.minimum(own, mirrored))
-    spread = spread_of(small)
-    assert float(nearness(images[:1].flip(3), small, spread)) < 1e-5
-    fresh = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(1))
-    assert (nearness(fresh, small, spread) > COPY).all()
-    blend = 0.8 * images[:1] + 0.2 * fresh[:1]
-    assert float(nearness(blend, small, spread)) < COPY
-    with pytest.raises(InputError, match="two of them"):
-        spread_of(small[:1])
-    with pytest.raises(InputError, match="exact copies"):
-        spread_of(small[:1].expand(4, -1, -1, -1))
-
-
 def fitted_with(copied, tmp_path, monkeypatch, most_steps=6):
     """A fitting whose checks see copies from a number of steps on."""
     generator = generator_of(METHOD.generator)
@@ -404,7 +386,7 @@ def test_unreadable_shots_are_left_out_and_a_class_of_them_is_refused(tmp_path):
     images = load_arrays(pixels, [0, 0, 1, 1], class_names=NAMES)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert shots_of_each(few_shots(images, 2)) == {"star": 2, "ring": 2}
+        assert few_shots(images, 2).images.labels.tolist() == [0, 1, 0, 1]
     classes = ByName(generator="bundled:fashion-diffusion")
     with pytest.raises(InputError, match="takes classes"):
         fit_adapters(classes, few_shots(images, 2), tmp_path / "out", fit=TINY)

@@ -1,6 +1,7 @@
 """Adapters of both towers: where they lie, packed attention taken apart, the mixture, the selection."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import open_clip
 import pytest
@@ -21,8 +22,7 @@ from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
 from snellen.models.random_folders import write_random_clip
 from snellen.models.references import load_two_tower
 from snellen.systems.few_shot_adaptation import tuning
-from snellen.systems.few_shot_adaptation.tuning import AdaptedTower, mixed_in_parts, published_view
-from snellen.training.batches import Batch
+from snellen.systems.few_shot_adaptation.tuning import AdaptedTower, published_view
 from tests.models.dual_encoders.test_openclip_towers import converted
 
 NAMES = ("star", "ring")
@@ -190,14 +190,23 @@ def test_synthetic_images_alone_and_with_real_ones_are_two_trainings(synthetic_s
         AdaptedTower(**FAST, real=False).fit(scenes(), rng=Randomness(0))
 
 
-def test_generated_images_are_not_taken_for_real_ones_and_classes_go_by_name(synthetic_set):
+def call_on(images):
+    """What a recipe is given, as far as the choice of examples needs it."""
+    return SimpleNamespace(data=images, progress=None)
+
+
+def test_generated_images_are_not_taken_for_real_ones_and_classes_go_by_name(synthetic_set, monkeypatch):
     with pytest.raises(InputError, match="name them by --synthetic"):
         AdaptedTower(**FAST).fit(made(scenes()), rng=Randomness(0))
-    turned = replace(synthetic_set, class_names=("ring", "star"))
-    real = scenes()
-    assert torch.equal(tuning.places_of(turned, real), 1 - torch.from_numpy(synthetic_set.labels))
-    with pytest.raises(InputError, match="has images of heart"):
-        tuning.places_of(replace(synthetic_set, class_names=("heart", "star")), real)
+    for names, refused in ((("ring", "star"), None), (("heart", "star"), "'heart'")):
+        monkeypatch.setattr(tuning, "load_images", lambda _, names=names: replace(synthetic_set, class_names=names))
+        recipe = AdaptedTower(**FAST, synthetic="made", real=False)
+        if refused is None:
+            examples, _ = recipe._examples(call_on(scenes()), load_two_tower("bundled:scene-clip"))
+            assert torch.equal(examples.targets, 1 - torch.from_numpy(synthetic_set.labels))
+            continue
+        with pytest.raises(InputError, match=refused):
+            recipe._examples(call_on(scenes()), load_two_tower("bundled:scene-clip"))
 
 
 def test_shots_are_those_that_the_generator_was_adapted_to():
@@ -205,32 +214,9 @@ def test_shots_are_those_that_the_generator_was_adapted_to():
 
     images = scenes(count=24)
     recipe = AdaptedTower(**FAST, shots=3, shot_seed=5)
-
-    class Call:
-        data, progress = images, None
-
-    examples, flags = recipe._examples(Call(), load_two_tower("bundled:scene-clip"))
+    examples, flags = recipe._examples(call_on(images), load_two_tower("bundled:scene-clip"))
     assert set(examples.ids) == set(few_shots(images, 3, seed=5).images.ids)
     assert not flags.any()
-
-
-def test_real_and_synthetic_images_are_mixed_among_themselves():
-    seen = []
-
-    class Model(nn.Module):
-        def forward(self, images):
-            seen.append(images)
-            return torch.zeros(len(images), 2)
-
-    flags = torch.tensor([False, True] * 4)
-    images = torch.where(flags.view(8, 1, 1, 1), 1.0, 0.0).expand(8, 3, 8, 8).clone()
-    rng = Randomness(0).for_examples([str(row) for row in range(8)])
-    batch = Batch(images, torch.arange(8) % 2, torch.ones(8), torch.arange(8), rng)
-    losses = mixed_in_parts(flags, 2, 1.0)(Model(), batch)
-    assert losses.shape == (8,)
-    assert torch.allclose(seen[0], images, atol=1e-6), "a mixture of one kind alone keeps its grey"
-    plain = mixed_in_parts(flags, 2, 0.0)(Model(), batch)
-    torch.testing.assert_close(plain, torch.full((8,), 0.6931), rtol=1e-3, atol=1e-3)
 
 
 def test_the_published_view_keeps_size_and_range():

@@ -23,11 +23,15 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.data.class_balance import first_of_each
+from snellen.data.files.labels import align_labels
 from snellen.data.files.manifest import load_manifest
 from snellen.data.worlds.optotypes.factors import Shape
-from snellen.data.worlds.optotypes.small_world import WORLD
+from snellen.data.worlds.optotypes.small_world import BACKGROUNDS, COLOURS, WORLD
+from snellen.methods.synthesis.by_image import ByImage
 from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.synthesis.conditioned import Conditioned
 from snellen.methods.synthesis.manifest_rows import Source
+from snellen.methods.synthesis.nearness import COPY, nearness, spread_of, thumbnails
 from snellen.methods.synthesis.synthesizing import synthesize_into
 from snellen.models.dual_encoders.adapted import QUERY_AND_VALUE, AdaptedTowers
 from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
@@ -38,9 +42,8 @@ from snellen.runs.settings import Setting
 from snellen.systems.few_shot_adaptation.adapting import SMALL as SMALL_FIT
 from snellen.systems.few_shot_adaptation.adapting import AdapterFit
 from snellen.systems.few_shot_adaptation.few_shot import fit_adapters
-from snellen.systems.few_shot_adaptation.nearest_shot import COPY, nearness, spread_of, thumbnails
 from snellen.systems.few_shot_adaptation.shots import few_shots
-from snellen.systems.few_shot_adaptation.tuning import adapt_towers, places_of
+from snellen.systems.few_shot_adaptation.tuning import adapt_towers
 from snellen.training.batches import ImageStore
 from snellen.training.plan import TrainingPlan
 from snellen.training.real_and_synthetic import pooled
@@ -74,15 +77,24 @@ class Size:
 
 
 SMALL = Size(
-    shots=8, made=80, many=80, test=60, steps=20, updates=120, fit=SMALL_FIT.model_copy(update={"most_steps": 120})
-)
+    shots=8, made=64, many=80, test=60, steps=12, updates=100,
+    fit=SMALL_FIT.model_copy(update={"most_steps": 160, "batch_size": 8, "check_every": 80}),
+)  # fmt: skip
 SMOKE = Size(
-    shots=2, made=4, many=4, test=3, steps=1, updates=2,
+    shots=2, made=4, many=4, test=3, steps=2, updates=2,
     fit=SMALL_FIT.model_copy(update={"most_steps": 1, "check_every": 0, "crops": 1, "rank": 2, "batch_size": 2}),
 )  # fmt: skip
 
 #: The recipe of every classifier: LoRA of CLIP, its rate for the small towers.
-PLAN = TrainingPlan(epochs=1, batch_size=64, learning_rate=3e-3, weight_decay=1e-4, warmup_steps=3)
+PLAN = TrainingPlan(epochs=1, batch_size=32, learning_rate=3e-3, weight_decay=1e-4, warmup_steps=3)
+
+#: Training sets by the generator as it is: from the prompts of the adapters; from prompts that vary, as in FakeIt; from
+#: the shots, image to image, as in DISEF and IsSynth.
+AS_IT_IS: Mapping[str, Conditioned] = {
+    "unadapted": ByName(),
+    "varied": ByName(templates=tuple(f"a {colour} {{}} on {place}" for colour in COLOURS for place in BACKGROUNDS)),
+    "variation": ByImage(),
+}
 
 
 def few_shot_adaptation(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
@@ -100,11 +112,11 @@ def few_shot_adaptation(scale: Scale, seed: int, progress: Progress) -> Mapping[
 
 
 few_shot_adaptation.stand_ins = {  # type: ignore[attr-defined]
-    "smoke": ("as small, with two shots, four images of each class and one step of everything",),
+    "smoke": ("as small, with two shots, four images of each class and one or two steps of everything",),
     "small": (
         "scenes of 32 pixels with four shapes that the generator never saw and two that it knows, for ten data sets",
-        "the embedded scene-diffusion for Stable Diffusion 2.1, 8 shots for 16, 80 images of each class for 500",
-        "the embedded scene-clip for CLIP ViT-B/16, 120 updates, no augmentation",
+        "the embedded scene-diffusion for Stable Diffusion 2.1, 8 shots for 16, 64 images of each class for 500",
+        "the embedded scene-clip for CLIP ViT-B/16, 100 updates of 32 images, no augmentation",
     ),
     "full": ("Stable Diffusion 2.1 and CLIP ViT-B/16 by reference, EuroSAT or another data set by reference",),
 }
@@ -150,7 +162,7 @@ class Experiment:
         sets = self.generated()
         for name, made in sets.items():
             figures |= self.judged(name, self.trained(made, torch.ones(len(made), dtype=torch.bool)))
-            if name in ("unadapted", "class", "set"):
+            if name in (*AS_IT_IS, "class", "set"):
                 figures |= self.judged(f"{name}_real", self.trained(*pooled(real, made)))
                 figures |= self._drawn(name, made, oracle)
                 figures[f"{name}.feature_distance"] = self._distance(made, fresh)
@@ -158,7 +170,7 @@ class Experiment:
         figures["real.feature_distance"] = self._distance(others, fresh)
         return {
             **figures,
-            **self._copied({**{key: sets[key] for key in ("unadapted", "class", "set")}, "real": others}, real),
+            **self._copied({**{key: sets[key] for key in (*AS_IT_IS, "class", "set")}, "real": others}, real),
         }
 
     # -- images ---------------------------------------------------------------------------------------------------
@@ -166,15 +178,17 @@ class Experiment:
     def generated(self) -> dict[str, ImageStore]:
         """Images of the generator as it is and adapted; parts and permutations of them for curves and controls."""
         size, count = self.size, len(self.classes)
-        together = size.fit.model_copy(update={"variant": "set", "most_steps": (size.fit.most_steps or 1) * count})
+        # As many steps as the adapters of all classes take, and as many checks as one of them.
+        times = {"most_steps": (size.fit.most_steps or 1) * count, "check_every": size.fit.check_every * count}
+        together = size.fit.model_copy(update={"variant": "set", **times})
         few = few_shots(self.pool, max(size.shots // 4, 1), self.seed)
-        found = {"unadapted": self.images("unadapted", None, self.shots)}
+        found = {name: self.images(name, method, self.shots) for name, method in AS_IT_IS.items()}
         for name, fit, shots in (
             ("class", size.fit, self.shots),
             ("set", together, self.shots),
             ("set_few", together, few),
         ):
-            found[name] = self.images(name, fit, shots)
+            found[name] = self.images(name, self.adapted(name, fit, shots), shots)
         own = found["class"]
         per_class = {label: (own.targets == label).nonzero().flatten() for label in range(count)}
         quarter = torch.cat([rows[: max(size.made // 4, 1)] for rows in per_class.values()])
@@ -183,23 +197,24 @@ class Experiment:
         found["wrong"] = ImageStore.of_tensors(own.images, (own.targets + 1) % count)
         return found
 
-    def images(self, name: str, fit: AdapterFit | None, shots: Source) -> ImageStore:
-        """A generated set, from adapters that are fitted first; None leaves the generator as it is."""
-        method = ByName(steps=self.size.steps)
-        if fit is not None:
-            adapters = self.folder / f"{name}-adapters"
-            fit_adapters(method, shots, adapters, fit=fit, seed=self.seed, progress=self.progress)
-            method = method.model_copy(update={"adapter": adapters})
-        made = synthesize_into(
-            [Setting(name, method)], Source(shots.classes), self.folder / name, count=self.size.made, seed=self.seed,
-            sheet=False, progress=self.progress,
-        )  # fmt: skip
-        images = load_manifest(made.manifest)
-        return self.store(images, places_of(images, self.pool))
+    def adapted(self, name: str, fit: AdapterFit, shots: Source) -> Conditioned:
+        """Generation by name, with adapters that are fitted to shots first."""
+        method, adapters = ByName(), self.folder / f"{name}-adapters"
+        fit_adapters(method, shots, adapters, fit=fit, seed=self.seed, progress=self.progress)
+        return method.model_copy(update={"adapter": adapters})
 
-    def store(self, images: ImageSet, targets: Tensor | None = None) -> ImageStore:
+    def images(self, name: str, method: Conditioned, shots: Source) -> ImageStore:
+        """A generated set; the method knows the names of the classes, or also the shots."""
+        wanted = method.model_copy(update={"steps": self.size.steps})
+        made = synthesize_into(
+            [Setting(name, wanted)], shots, self.folder / name, count=self.size.made, seed=self.seed, sheet=False,
+            progress=self.progress,
+        )  # fmt: skip
+        return self.store(align_labels(load_manifest(made.manifest), self.classes))
+
+    def store(self, images: ImageSet) -> ImageStore:
         """Images in memory, as the towers take them."""
-        return ImageStore.of_images(images, self.tower.preparation, targets=targets)
+        return ImageStore.of_images(images, self.tower.preparation)
 
     def _drawn(self, name: str, made: ImageStore, oracle: nn.Module) -> dict[str, Figure]:
         right = _right(oracle, made)

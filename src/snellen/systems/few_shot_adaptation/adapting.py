@@ -6,8 +6,8 @@ drawn from a normal distribution and B is zero, so a fitting starts at the gener
 of the denoiser and of its text towers; all other weights stay. ``class``: one adapter for each class, fitted to its
 shots alone. ``set``: one adapter for all.
 
-Ours: a fitting ends early once generated images are copies of the shots (:mod:`.nearest_shot`), and keeps the weights
-of the last check without too many.
+Ours: a fitting ends early once generated images are copies of the shots, and keeps the weights of the last check
+without too many (:mod:`snellen.methods.synthesis.nearness`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch import Tensor
 from snellen.core.errors import InputError, ModelError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
+from snellen.methods.synthesis.nearness import COPY, nearness
 from snellen.models.diffusion.adapter_files import save_adapter
 from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.denoiser import add_noise, squared_errors, training_target
@@ -33,7 +34,6 @@ from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.generator_adapters import NAME, FittedAdapter, weights_hash
 from snellen.models.diffusion.low_rank import ATTENTION, TEXT_ATTENTION, LowRank
 from snellen.models.diffusion.sampler import Sampler
-from snellen.systems.few_shot_adaptation.nearest_shot import COPY, nearness
 from snellen.training.plan import learning_rate_factor
 
 Variant = Literal["class", "set"]

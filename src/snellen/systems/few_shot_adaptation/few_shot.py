@@ -23,6 +23,7 @@ from snellen.data.references import load_images
 from snellen.methods.generation.made_images import generating_on, generator_of
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import Source
+from snellen.methods.synthesis.nearness import spread_of, thumbnails
 from snellen.methods.synthesis.synthesizing import synthesize_into
 from snellen.methods.synthesis.synthetic_set import RECORD, WHAT, SyntheticSet
 from snellen.models.diffusion.generator_adapters import (
@@ -40,7 +41,6 @@ from snellen.runs.runner import Running
 from snellen.runs.settings import Setting
 from snellen.runs.unfinished import check_free
 from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Shots, encoded, fit_adapter
-from snellen.systems.few_shot_adaptation.nearest_shot import spread_of, thumbnails
 from snellen.systems.few_shot_adaptation.shots import few_shots
 from snellen.training.environment import record_environment
 from snellen.version import __version__

@@ -7,26 +7,11 @@ the same ones. The one shot of K = 1 is among the two of K = 2, and so on.
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.data.class_balance import first_of_each, rows_by_class, synthetic
 from snellen.methods.synthesis.manifest_rows import BLANK, Source
-
-#: The word for what the images of a data set are, in its prompts; none for data sets of everything.
-DOMAINS = {
-    "aircraft": "aircraft",
-    "cars": "car",
-    "eurosat": "satellite",
-    "food101": "food",
-    "dtd": "texture",
-    "pets": "pet",
-    "flowers102": "flower",
-    "sun397": "scene",
-    "imagenet": "",
-    "caltech101": "",
-}
 
 
 class FewerShotsWarning(UserWarning):
@@ -35,6 +20,8 @@ class FewerShotsWarning(UserWarning):
 
 def domain_template(domain: str = "") -> str:
     """The published prompt, which names the domain of the data set.
+
+    Published: aircraft, car, satellite, food, texture, pet, flower, scene; none for ImageNet and Caltech101.
 
     >>> domain_template("texture"), domain_template()
     ('a texture photo of a {}', 'a photo of a {}')
@@ -75,10 +62,3 @@ def few_shots(images: ImageSet, count: int, seed: int = 0) -> Source:
             stacklevel=2,
         )
     return Source(source.classes, first_of_each(source.images, count, seed=seed, allow_fewer=True))
-
-
-def shots_of_each(source: Source) -> dict[str, int]:
-    """Number of shots of each class."""
-    assert source.images is not None
-    counts = Counter(source.images.labels.tolist())
-    return {name: counts[number] for number, name in enumerate(source.classes)}

@@ -10,31 +10,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from snellen.core.artifact import Artifact, Card, rounded
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import first_of_each, synthetic
+from snellen.data.files.labels import align_labels
 from snellen.data.references import load_images
 from snellen.models.dual_encoders.adapted import QUERY_AND_VALUE, AdaptedTowers, architecture
 from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.dual_encoders.zero_shot import fill_templates
 from snellen.models.references import load_two_tower
-from snellen.training.batches import Batch, ImageStore
+from snellen.training.batches import ImageStore
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
 from snellen.training.loop import Trained, train
-from snellen.training.mixing import cutmix, mixup
-from snellen.training.objectives import Objective, cross_entropy
 from snellen.training.plan import TrainingPlan
-from snellen.training.real_and_synthetic import REAL_SHARE, by_source, pooled
+from snellen.training.real_and_synthetic import REAL_SHARE, by_source, mixed_in_parts, pooled
 from snellen.training.transforms import (
     BatchTransform,
     colour_jitter,
@@ -72,31 +68,6 @@ def _seldom(stream: str, change: Any) -> BatchTransform:  # noqa: ANN401 - image
         return torch.where(drawn, change(images), images), targets
 
     return apply
-
-
-def mixed_in_parts(synthetic: Tensor, class_count: int, probability: float) -> Objective:
-    """Cross-entropy; a share of the batches is mixed by CutMix or mixup, real and synthetic images separately.
-
-    Args:
-        synthetic: of all training examples, bool (n,).
-        class_count: k.
-        probability: of mixing a batch.
-    """
-
-    def losses(model: nn.Module, batch: Batch) -> Tensor:
-        images, targets = batch.images, batch.targets
-        draws = torch.rand(2, generator=batch.rng.generator("mixing"))
-        if float(draws[0]) < probability:
-            mix = cutmix(class_count) if float(draws[1]) < 0.5 else mixup(class_count)
-            flags, images = synthetic[batch.positions], images.clone()
-            targets = F.one_hot(targets, class_count).to(images.dtype)
-            for part in (flags, ~flags):
-                rows = part.nonzero().flatten()
-                if len(rows) > 1:
-                    images[rows], targets[rows] = mix(images[rows], targets[rows], batch.rng[rows])
-        return cross_entropy(model(images).float(), targets)
-
-    return losses
 
 
 class AdaptedTower(FittedMethod):
@@ -195,25 +166,11 @@ class AdaptedTower(FittedMethod):
         if self.real:
             stores.append(ImageStore.of_images(images, tower.preparation, progress=fitting.progress))
         if self.synthetic is not None:
-            made = load_images(self.synthetic)
-            targets = places_of(made, data)
-            stores.append(ImageStore.of_images(made, tower.preparation, targets=targets, progress=fitting.progress))
+            made = align_labels(load_images(self.synthetic), data.class_names or ())
+            stores.append(ImageStore.of_images(made, tower.preparation, progress=fitting.progress))
         if len(stores) == 2:
             return pooled(*stores, repeat=self.repeat)
         return stores[0], torch.full((len(stores[0]),), not self.real)
-
-
-def places_of(made: ImageSet, real: ImageSet) -> Tensor:
-    """Classes of synthetic images as numbers of the real ones, int64 (n,): sets may order them differently.
-
-    Raises:
-        InputError: a class that the real images do not have.
-    """
-    names, own = list(real.class_names or ()), made.class_names or ()
-    other = [name for name in own if name not in names]
-    if other:
-        raise InputError(f"{made.name} has images of {', '.join(other[:3])}, and {real.name} has no such class")
-    return torch.from_numpy(np.array([names.index(name) for name in own], dtype=np.int64)[made.labels])
 
 
 def adapt_towers(
