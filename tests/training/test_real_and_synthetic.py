@@ -42,7 +42,7 @@ def test_an_empty_part_counts_nothing_and_the_other_keeps_its_weight(synthetic, 
 @pytest.mark.covers("8.6")
 @pytest.mark.parametrize("real_left", [False, True])
 def test_a_part_whose_weights_are_all_zero_counts_nothing_too(real_left):
-    weights = (SYNTHETIC != real_left).float()
+    weights = (real_left != SYNTHETIC).float()
     found = (weighed(LOSSES, SYNTHETIC, 0.8, weights) * weights).sum() / weights.sum()
     kept = LOSSES[weights > 0].mean()
     assert float(found) == pytest.approx(float((0.8 if real_left else 0.2) * kept))

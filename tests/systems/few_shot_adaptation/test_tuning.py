@@ -23,6 +23,8 @@ from snellen.models.random_folders import write_random_clip
 from snellen.models.references import load_two_tower
 from snellen.systems.few_shot_adaptation import tuning
 from snellen.systems.few_shot_adaptation.tuning import AdaptedTower, published_view
+from snellen.training.batches import ImageStore
+from snellen.training.plan import TrainingPlan
 from tests.models.dual_encoders.test_openclip_towers import converted
 
 NAMES = ("star", "ring")
@@ -188,6 +190,23 @@ def test_synthetic_images_alone_and_with_real_ones_are_two_trainings(synthetic_s
     assert [one.card.lineage.recipe["synthetic_images"] for one in (alone, both, only_real)] == [24, 24, 0]
     with pytest.raises(InputError, match="nothing to train on"):
         AdaptedTower(**FAST, real=False).fit(scenes(), rng=Randomness(0))
+
+
+@pytest.mark.covers("8.6")
+def test_the_training_weighs_the_two_means_and_not_the_numbers_of_images():
+    class Scores(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(2))
+
+        def forward(self, images):
+            return self.bias.expand(len(images), 2)
+
+    flags = torch.arange(8) >= 2
+    examples = ImageStore.of_tensors(torch.zeros(8, 3, 4, 4, dtype=torch.uint8), flags.long())
+    plan = TrainingPlan(epochs=60, batch_size=8, learning_rate=0.1, weight_decay=0, schedule="constant")
+    trained = tuning.adapt_towers(Scores(), examples, flags, plan=plan, real_share=0.8, class_count=2)
+    assert float(trained.weights["bias"].softmax(0)[0]) == pytest.approx(0.8, abs=0.03)
 
 
 def call_on(images):

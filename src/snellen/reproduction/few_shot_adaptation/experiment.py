@@ -77,11 +77,13 @@ class Size:
 
 
 SMALL = Size(
-    shots=8, made=64, many=80, test=60, steps=12, updates=100,
-    fit=SMALL_FIT.model_copy(update={"most_steps": 160, "batch_size": 8, "check_every": 80}),
+    shots=8, made=48, many=80, test=60, steps=12, updates=100,
+    fit=SMALL_FIT.model_copy(
+        update={"learning_rate": 1e-2, "most_steps": 120, "batch_size": 8, "check_every": 60, "checked": 32}
+    ),
 )  # fmt: skip
 SMOKE = Size(
-    shots=2, made=4, many=4, test=3, steps=2, updates=2,
+    shots=2, made=4, many=4, test=3, steps=2, updates=1,
     fit=SMALL_FIT.model_copy(update={"most_steps": 1, "check_every": 0, "crops": 1, "rank": 2, "batch_size": 2}),
 )  # fmt: skip
 
@@ -115,7 +117,7 @@ few_shot_adaptation.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with two shots, four images of each class and one or two steps of everything",),
     "small": (
         "scenes of 32 pixels with four shapes that the generator never saw and two that it knows, for ten data sets",
-        "the embedded scene-diffusion for Stable Diffusion 2.1, 8 shots for 16, 64 images of each class for 500",
+        "the embedded scene-diffusion for Stable Diffusion 2.1, 8 shots for 16, 48 images of each class for 500",
         "the embedded scene-clip for CLIP ViT-B/16, 100 updates of 32 images, no augmentation",
     ),
     "full": ("Stable Diffusion 2.1 and CLIP ViT-B/16 by reference, EuroSAT or another data set by reference",),
