@@ -45,7 +45,8 @@ def test_four_classes_are_new_to_the_generator_and_two_are_not():
 def test_every_training_set_has_the_same_recipe_and_is_reported_by_itself(run):
     figures, plans = run
     assert len({(plan.model_dump_json(), count) for plan, count, _, _ in plans}) == 1, "as many updates, one recipe"
-    for name in ("zero_shot", "real", "unadapted", "class", "set", "unadapted_real", "class_real", "set_real"):
+    made = ("unadapted", "varied", "variation", "class", "set")
+    for name in ("zero_shot", "real", *made, *(f"{one}_real" for one in made)):
         assert isinstance(figures[f"{name}.accuracy"], Sample)
         assert len(figures[f"{name}.accuracy"].values) == 18, "paired, image by image"
     kinds = {(synthetic, real) for _, _, synthetic, real in plans}
