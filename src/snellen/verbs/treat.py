@@ -20,6 +20,7 @@ from snellen.core.formats import TREATMENT
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
 from snellen.core.unwritable import unwritable_told
+from snellen.methods.synthesis.by_name import ByName
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
 from snellen.verbs.treated import Cost, Treated, TreatedFinding
@@ -49,6 +50,7 @@ def treat(
     test: Images | None = None,
     findings: str | Sequence[str] = (),
     treatments: Named | None = None,
+    generator: ByName | str | None = None,
     classifier: Model | None = None,
     images: Images | None = None,
     out: Path | str | None = None,
@@ -76,6 +78,8 @@ def treat(
         findings: kinds ("corruption") or keys ("corruption:fog") of the findings to treat; none: all that are more
             than a note and more than healthy classifiers lose.
         treatments: methods of the area ``treatments`` that are tried, in this order, instead of all.
+        generator: makes training images of classes and groups that were found (treatment ``synthesized_images``): a
+            reference, or :class:`snellen.synthesis.ByName` with prompts and adapters. None: nothing is generated.
         classifier: the audited classifier, where the report does not know it: see :class:`Subject`.
         images: the audited images, likewise.
         out: a new folder, or one that holds an unfinished treatment of the same. None: nothing is kept.
@@ -103,6 +107,7 @@ def treat(
             test=test,
             findings=findings,
             treatments=treatments,
+            generator=generator,
             classifier=classifier,
             images=images,
             train_limit=train_limit,
@@ -132,6 +137,7 @@ def treatment_plan(
     test: Images | None = None,
     findings: str | Sequence[str] = (),
     treatments: Named | None = None,
+    generator: ByName | str | None = None,
     classifier: Model | None = None,
     images: Images | None = None,
     train_limit: int = 5_000,
@@ -146,6 +152,7 @@ def treatment_plan(
         test=test,
         findings=findings,
         treatments=treatments,
+        generator=generator,
         classifier=classifier,
         images=images,
         train_limit=train_limit,
