@@ -64,7 +64,7 @@ class Size:
         test: test images of each class.
         steps: of the sampler.
         updates: of each classifier.
-        fit: numbers of the adapters of classes; the one of the set takes as many steps as all of them together.
+        fit: numbers of the adapters; the one of the set takes as many passes, and half as many checks for a step.
     """
 
     shots: int
@@ -79,7 +79,9 @@ class Size:
 SMALL = Size(
     shots=8, made=48, many=80, test=60, steps=12, updates=100,
     fit=SMALL_FIT.model_copy(
-        update={"learning_rate": 1e-2, "most_steps": 120, "batch_size": 8, "check_every": 60, "checked": 32}
+        update={
+            "learning_rate": 1e-2, "epochs": 120, "most_steps": None, "batch_size": 8, "check_every": 60, "checked": 32
+        }
     ),
 )  # fmt: skip
 SMOKE = Size(
@@ -180,9 +182,8 @@ class Experiment:
     def generated(self) -> dict[str, ImageStore]:
         """Images of the generator as it is and adapted; parts and permutations of them for curves and controls."""
         size, count = self.size, len(self.classes)
-        # As many steps as the adapters of all classes take, and as many checks as one of them.
-        times = {"most_steps": (size.fit.most_steps or 1) * count, "check_every": size.fit.check_every * count}
-        together = size.fit.model_copy(update={"variant": "set", **times})
+        # Passes over the shots decide the steps, as published: as many as the adapters of all classes take together.
+        together = size.fit.model_copy(update={"variant": "set", "check_every": 2 * size.fit.check_every})
         few = few_shots(self.pool, max(size.shots // 4, 1), self.seed)
         found = {name: self.images(name, method, self.shots) for name, method in AS_IT_IS.items()}
         for name, fit, shots in (
