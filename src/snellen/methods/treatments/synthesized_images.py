@@ -2,7 +2,7 @@
 
 L = λ · mean over the real images + (1 − λ) · mean over the synthetic ones, in each batch, with λ = 0.8: the mixture of
 Kim et al., *DataDream*, ECCV 2024, arXiv 2407.10910 (:mod:`snellen.training.real_and_synthetic`). Images are made by
-name (:mod:`snellen.methods.synthesis.by_name`). A class that the training images lack is made too.
+name (:mod:`snellen.methods.synthesis.by_name`). The training images may lack a class that was found.
 
 Nothing is generated unless the caller names a generator. Whether its images help is decided on validation images, like
 any other candidate: a generator may draw something else than the class.
@@ -112,9 +112,8 @@ class SynthesizedImages(Treatment):
         """What is made: classes in one part, each group in its own; those without a prompt are left out."""
         assert patient.generator is not None
         names = patient.classifier.class_names
-        counts = patient.class_counts.tolist()
-        poor = set(patient.subjects("worst_class"))
-        classes = tuple(name for name, count in zip(names, counts, strict=True) if name in poor or not count)
+        poor = patient.subjects("worst_class")
+        classes = tuple(name for name in names if name in poor)
         plain = tuple(one for one in patient.generator.templates if GROUP not in one)
         if classes and plain:
             method = patient.generator.model_copy(update={"templates": plain})
