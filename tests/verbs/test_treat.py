@@ -329,11 +329,11 @@ def test_a_generator_makes_images_of_a_class_that_is_missing_and_only_where_it_i
 
 def test_another_generator_does_not_go_on_with_a_treatment(blind):
     sets = {"val": garments()["val"], "findings": "worst_class"}
-    asked = [
-        Case.of(blind, garments()["train"], generator=maker, **sets).asked(None)
+    requests = [
+        Case.of(blind, garments()["train"], generator=maker, **sets).request(None)
         for maker in (None, ByName(), ByName(templates=("a red {}",)))
     ]
-    assert asked[0] != asked[1] != asked[2] != asked[0]
+    assert requests[0] != requests[1] != requests[2] != requests[0]
 
 
 def test_training_images_that_validate_are_not_trained_on(blind):
