@@ -75,9 +75,11 @@ def test_the_full_scale_runs_on_the_classes_of_the_paper(tmp_path, monkeypatch):
     images = join([two.images(split=split) for split in ("train", "tune", "test")])
     monkeypatch.setattr(full, "load_images", lambda _: images)
     fit = AdapterFit(rank=2, alpha=2, most_steps=1, batch_size=1, crops=1, check_every=0)
-    found = full.full(0, Silent(), fit=fit, shots=1, count=1, steps=1, plan={"epochs": 1})
+    found = full.full(0, Silent(), fit=fit, shots=1, count=1, steps=2, plan={"epochs": 1})
+    made = ("unadapted", "variation", "class", "set")
     assert {name for name in found if name.endswith("accuracy")} == {
-        f"{name}.accuracy" for name in ("real", "unadapted", "class", "class_real")
+        f"{name}.accuracy" for name in ("real", *made, *(f"{one}_real" for one in made))
     }
+    assert {name for name in found if name.endswith("copies")} == {f"{name}.copies" for name in made}
     assert len(found["class_real.accuracy"].values) == 8, "test images alone"
     assert torch.isfinite(torch.tensor(found["class.accuracy"].values)).all()

@@ -85,7 +85,7 @@ SMALL = Size(
     ),
 )  # fmt: skip
 SMOKE = Size(
-    shots=2, made=4, many=4, test=3, steps=2, updates=1,
+    shots=2, made=2, many=3, test=3, steps=2, updates=1,
     fit=SMALL_FIT.model_copy(update={"most_steps": 1, "check_every": 0, "crops": 1, "rank": 2, "batch_size": 2}),
 )  # fmt: skip
 
@@ -116,7 +116,7 @@ def few_shot_adaptation(scale: Scale, seed: int, progress: Progress) -> Mapping[
 
 
 few_shot_adaptation.stand_ins = {  # type: ignore[attr-defined]
-    "smoke": ("as small, with two shots, four images of each class and one or two steps of everything",),
+    "smoke": ("as small, with two shots, two images of each class and one or two steps of everything",),
     "small": (
         "scenes of 32 pixels with four shapes that the generator never saw and two that it knows, for ten data sets",
         "the embedded scene-diffusion for Stable Diffusion 2.1, 8 shots for 16, 48 images of each class for 500",
@@ -128,21 +128,13 @@ few_shot_adaptation.stand_ins = {  # type: ignore[attr-defined]
 
 def world(split: Split, per_class: int, seed: int) -> ImageSet:
     """As many scenes of each shape."""
-    names = (*NEW, *KNOWN)
-    count = per_class * len(names) * 2 + 80
-    drawn = WORLD.model_copy(update={"shapes": names, "count": count, "nuisance_share": 0.2, "seed": seed})
+    count = per_class * len(NEW + KNOWN) * 2 + 80
+    drawn = WORLD.model_copy(update={"shapes": NEW + KNOWN, "count": count, "nuisance_share": 0.2, "seed": seed})
     return first_of_each(drawn.images(split=split), per_class)
 
 
 class Experiment:
-    """One seed.
-
-    Args:
-        size: how much of everything.
-        seed: of shots, adapters, images and classifiers.
-        folder: for adapters and images.
-        progress: callback that receives progress updates.
-    """
+    """One seed, which decides shots, adapters, images and classifiers; the folder is for adapters and images."""
 
     def __init__(self, size: Size, seed: int, folder: Path, progress: Progress) -> None:
         self.size, self.seed, self.folder, self.progress = size, seed, folder, progress
@@ -172,10 +164,8 @@ class Experiment:
                 figures[f"{name}.feature_distance"] = self._distance(made, fresh)
         others = self.store(world("train", self.size.many, 8))
         figures["real.feature_distance"] = self._distance(others, fresh)
-        return {
-            **figures,
-            **self._copied({**{key: sets[key] for key in (*AS_IT_IS, "class", "set")}, "real": others}, real),
-        }
+        compared = {**{key: sets[key] for key in (*AS_IT_IS, "class", "set")}, "real": others}
+        return {**figures, **self._copied(compared, real)}
 
     # -- images ---------------------------------------------------------------------------------------------------
 
@@ -186,11 +176,8 @@ class Experiment:
         together = size.fit.model_copy(update={"variant": "set", "check_every": 2 * size.fit.check_every})
         few = few_shots(self.pool, max(size.shots // 4, 1), self.seed)
         found = {name: self.images(name, method, self.shots) for name, method in AS_IT_IS.items()}
-        for name, fit, shots in (
-            ("class", size.fit, self.shots),
-            ("set", together, self.shots),
-            ("set_few", together, few),
-        ):
+        adapted = {"class": (size.fit, self.shots), "set": (together, self.shots), "set_few": (together, few)}
+        for name, (fit, shots) in adapted.items():
             found[name] = self.images(name, self.adapted(name, fit, shots), shots)
         own = found["class"]
         per_class = {label: (own.targets == label).nonzero().flatten() for label in range(count)}
@@ -229,11 +216,8 @@ class Experiment:
 
     def _copied(self, sets: Mapping[str, ImageStore], real: ImageStore) -> dict[str, Figure]:
         shots = thumbnails(to_unit(real.images))
-        spread = spread_of(shots)
-        return {
-            f"{name}.copied": Sample.of((nearness(to_unit(made.images), shots, spread) < COPY).numpy())
-            for name, made in sets.items()
-        }
+        near = {name: nearness(to_unit(made.images), shots, spread_of(shots)) for name, made in sets.items()}
+        return {f"{name}.copied": Sample.of((found < COPY).numpy()) for name, found in near.items()}
 
     def _distance(self, made: ImageStore, fresh: ImageStore) -> float:
         """Mean over the new classes of the distance of mean features, in CLIP as it is."""
