@@ -327,6 +327,19 @@ def test_a_generator_makes_images_of_a_class_that_is_missing_and_only_where_it_i
         snellen.treatment_plan(blind, train, generator="nowhere", **known)
 
 
+def test_pictures_of_generated_images_stand_beside_the_classifier_unless_pictures_are_withheld(blind, tmp_path):
+    maker = ByName(words={"Bag": "square"}, steps=1)
+    treatment = {"method": "synthesized_images", "count": 3, "plan": {"epochs": 4, "rate": 0.03}}
+    for kept in (True, False):
+        run = snellen.audit(classifier_of(blind_to(8)), garments()["audited"], checks=["clean"], save_images=kept)
+        out = tmp_path / str(kept)
+        made = treat(run, findings="worst_class", treatments=[treatment], generator=maker, max_loss=0.2, out=out)
+        assert (out / "generated" / "sheet.png").is_file() is kept
+        shown = "; generated/sheet.png shows some" if kept else ""
+        assert f"Trained on 3 generated images{shown}." in made.notes
+        assert made.treatments[0]["count"] == 3
+
+
 def test_another_generator_does_not_go_on_with_a_treatment(blind):
     sets = {"val": garments()["val"], "findings": "worst_class"}
     requests = [
