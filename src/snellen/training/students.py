@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import mixture_weights, synthetic
+from snellen.metrics.class_subset import Groups, restricted
 from snellen.models.classifiers.artifact_models import architecture_of
 from snellen.models.classifiers.timm_models import pooled_layer
 from snellen.training.batches import Examples, ImageStore
@@ -99,6 +100,13 @@ def store_of(images: ImageSet, plan: StudentPlan) -> Labelled:
     if len(images) * 3 * plan.side**2 > MOST_BYTES:
         return StreamedImages(images, plan.preparation)
     return ImageStore.of_images(images, plan.preparation)
+
+
+def tested(images: ImageSet, plan: StudentPlan) -> Labelled:
+    """Images that students are measured on, test images too; the loop refuses to train on what is read here."""
+    known = [name for name in ("split",) if name in images.table.column_names]
+    store = store_of(replace(images, table=images.table.drop_columns(known), split=None), plan)
+    return replace(store, split="test") if isinstance(store, ImageStore) else store
 
 
 def part(store: Labelled, ids: Sequence[str]) -> Chosen:
@@ -200,9 +208,18 @@ class Measured:
     targets: NDArray[np.int64]
 
 
-def measured(network: nn.Module, test: Examples) -> Measured:
-    """Score a test set; scores are computed once for loss, accuracy and classes."""
-    scores, targets = score_examples(network, test)
+def measured(network: nn.Module, test: Examples, *, groups: Groups | None = None, mirrored: bool = False) -> Measured:
+    """Score a test set; scores are computed once for loss, accuracy and classes.
+
+    Args:
+        network: in evaluation mode.
+        test: what is scored.
+        groups: the classes of the test set among those of the network, where it has a part of them
+            (:func:`snellen.metrics.class_subset.shared_classes`); all others are no answer.
+        mirrored: add the scores of each image mirrored: for all models that are compared, or for none.
+    """
+    scores, targets = score_examples(network, test, mirrored=mirrored)
+    scores = scores if groups is None else restricted(scores, groups)
     losses: Tensor = cross_entropy(scores, targets)
     return Measured(losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64))
 

@@ -101,8 +101,8 @@ def check_templates(templates: Sequence[str]) -> None:
     lacking = next((one for one in templates if one.count(BLANK) != 1), None)
     if lacking is not None:
         raise ValueError(
-            f"the template {lacking!r} must say where the class stands, by one {BLANK}: 'a photo of a {{}}'; or give the "
-            f"name of a set, clip"
+            f"the template {lacking!r} must say where the class stands, by one {BLANK}: 'a photo of a {{}}'; or give "
+            f"the name of a set, clip"
         )
 
 
