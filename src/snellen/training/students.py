@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -32,11 +33,12 @@ from snellen.training.batches import Examples, ImageStore
 from snellen.training.evaluation import score_examples
 from snellen.training.fitting.groundwork import initial_network
 from snellen.training.loop import train
-from snellen.training.objectives import cross_entropy
+from snellen.training.objectives import cross_entropy, on_scores
 from snellen.training.parts import Chosen, Labelled, StreamedImages, Together
-from snellen.training.plan import TrainingPlan
+from snellen.training.plan import Optimizer, TrainingPlan
+from snellen.training.plan import Schedule as Course
 from snellen.training.repeated import Repeated
-from snellen.training.transforms import BatchTransform
+from snellen.training.transforms import BatchTransform, in_sequence, random_flips, random_resized_crops
 
 Schedule = Literal["updates", "epochs"]
 
@@ -55,8 +57,14 @@ class StudentPlan(BaseModel):
         schedule: what is constant over the sizes.
         amount: so many updates, or epochs.
         batch_size: images of an update.
-        learning_rate: peak, of AdamW with a cosine course.
-        weight_decay: of AdamW.
+        learning_rate: peak.
+        weight_decay: of weights, not of normalisation parameters.
+        optimizer: ``adamw``, or ``sgd`` with Nesterov momentum.
+        course: of the learning rate after the warm-up.
+        warmup: share of the updates in which the learning rate rises.
+        label_smoothing: share of a label that is spread over the classes.
+        crops: whether training images are cropped and mirrored at random.
+        widths: channels of the stages of ``fashion_cnn``; None: its own.
         real_share: share of the real images of a mixture in the loss; None: every image counts the same.
     """
 
@@ -69,6 +77,12 @@ class StudentPlan(BaseModel):
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
+    optimizer: Optimizer = "adamw"
+    course: Course = "cosine"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    crops: bool = False
+    widths: tuple[int, int, int] | None = None
     real_share: float | None = Field(None, ge=0, le=1)
 
     @property
@@ -76,13 +90,24 @@ class StudentPlan(BaseModel):
         """From a decoded image to what a student takes."""
         return Preparation(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
 
-    def training(self, seed: int) -> TrainingPlan:
+    def updates(self, examples: int) -> int:
+        """Updates of a training on so many examples.
+
+        >>> StudentPlan(schedule="epochs", amount=3, batch_size=64).updates(100)
+        6
+        """
+        return self.amount if self.schedule == "updates" else self.amount * math.ceil(examples / self.batch_size)
+
+    def training(self, seed: int, examples: int) -> TrainingPlan:
         """The numbers of the loop. Under ``updates`` a set of any size is one epoch of as many repeated examples."""
         return TrainingPlan(
             epochs=1 if self.schedule == "updates" else self.amount,
             batch_size=self.batch_size,
+            optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            schedule=self.course,
+            warmup_steps=round(self.warmup * self.updates(examples)),
             clip_norm=1.0,
             seed=seed,
         )
@@ -102,10 +127,17 @@ def store_of(images: ImageSet, plan: StudentPlan) -> Labelled:
     return ImageStore.of_images(images, plan.preparation)
 
 
-def tested(images: ImageSet, plan: StudentPlan) -> Labelled:
-    """Images that students are measured on, test images too; the loop refuses to train on what is read here."""
+def store_to_measure(images: ImageSet, plan: StudentPlan, *, preparation: Preparation | None = None) -> Labelled:
+    """Images that are measured on, test images too; the loop refuses to train on what is read here.
+
+    Args:
+        images: of any split.
+        plan: says how images are prepared.
+        preparation: of another model than a student.
+    """
     known = [name for name in ("split",) if name in images.table.column_names]
-    store = store_of(replace(images, table=images.table.drop_columns(known), split=None), plan)
+    plain = replace(images, table=images.table.drop_columns(known), split=None)
+    store = store_of(plain, plan) if preparation is None else ImageStore.of_images(plain, preparation)
     return replace(store, split="test") if isinstance(store, ImageStore) else store
 
 
@@ -152,9 +184,17 @@ def train_student(
         transform: augmentation of each batch.
     """
     rng = Randomness(seed).child("scaling laws", stream)
-    network = initial_network(architecture_of(plan.architecture, classes, plan.side), rng)
+    widths = {} if plan.widths is None else {"widths": list(plan.widths)}
+    network = initial_network({**architecture_of(plan.architecture, classes, plan.side), **widths}, rng)
     order = rng.generator("training").initial_seed() % 2**31
-    trained = train(network, plan.examples(store), plan=plan.training(order), transform=transform)
+    changes = [*([random_resized_crops(), random_flips] if plan.crops else []), *([transform] if transform else [])]
+    trained = train(
+        network,
+        plan.examples(store),
+        plan=plan.training(order, len(store.ids)),
+        objective=on_scores(partial(cross_entropy, label_smoothing=plan.label_smoothing)),
+        transform=in_sequence(*changes) if len(changes) > 1 else changes[0] if changes else None,
+    )
     network.load_state_dict(dict(trained.weights))
     # Where it was trained, it is measured.
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
