@@ -22,8 +22,8 @@ from snellen.core.system import System
 from snellen.methods.synthesis.synthetic_set import SyntheticSet
 from snellen.models.weights.bundled_folders import FolderCard
 from snellen.reproduction.shared.documents import Tables, markdown_table
-from snellen.systems.continuous_nuisance.nuisance_set import NuisanceSet
 from snellen.systems.conditional_generation.record import RobustnessStudy
+from snellen.systems.continuous_nuisance.nuisance_set import NuisanceSet
 from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet
 from snellen.verbs.attacked_set import AttackedSet

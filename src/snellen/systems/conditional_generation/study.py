@@ -315,11 +315,20 @@ def study_robustness(
 
 
 def generated(
-    settings: Sequence[Setting], source: Source, folder: Path, seed: int, progress: Progress
+    settings: Sequence[Setting],
+    source: Source,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+    *,
+    batch_size: int = 32,
+    sheet: bool = True,
 ) -> dict[str, ImageSet]:
     """One image for each of the source in each setting, with the classes of the source."""
     assert source.images is not None
-    made = synthesize_into(settings, source, folder, count=None, seed=seed, progress=progress)
+    made = synthesize_into(
+        settings, source, folder, count=None, batch_size=batch_size, seed=seed, sheet=sheet, progress=progress
+    )
     return {name: with_classes_of(load_manifest(path), source.images) for name, path in made.manifests.items()}
 
 
