@@ -7,12 +7,15 @@ was trained on embeddings of images takes these (:mod:`snellen.models.diffusion.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from snellen.core.errors import InputError
 from snellen.methods.generation.guided_sampling import GuidedSampling
+from snellen.methods.generation.made_images import generator_of
+from snellen.methods.generation.sample import Sample
 from snellen.methods.generation.variation import Variation
 from snellen.methods.synthesis.conditioned import Conditioned
 from snellen.methods.synthesis.manifest_rows import (
@@ -41,12 +44,16 @@ class ByImage(Conditioned):
         Without a count, one row is made from each real image.
 
         Raises:
-            InputError: no real images, a class without any, or a generator of classes that is not to see the class.
+            InputError: no real images, a class without any, a generator of classes that is not to see the class, or
+                one of images that would have to see it.
         """
         if source.images is None:
             raise InputError("by-image needs real images: give a data set instead of names of classes")
-        if not self.named and not self.takes_prompts():
-            raise InputError(f"{self.generator} takes no prompts, so it always sees the class; leave out --no-named")
+        takes = generator_of(self.generator).takes
+        if not self.named and takes not in ("prompts", "images"):
+            raise InputError(f"{self.generator} takes {takes}, so it always sees the class; leave out --no-named")
+        if self.named and takes == "images":
+            raise InputError(f"{self.generator} takes images alone, and never a name: add --no-named")
         found = []
         for slot in slots(source, count, seed, from_images=True):
             template = drawn_template(self.templates, slot.label, slot.index, seed)
@@ -69,6 +76,14 @@ class ByImage(Conditioned):
         known = {"source": source.images.ids[row.source], "image": source.images.read(row.source)}
         return {**super().request(row, source), **known}
 
+    def sampled(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The same; of a generator of image variations, the image alone."""
+        found = super().sampled(request)
+        return {key: value for key, value in found.items() if key != "prompt"} if self._embeds() else found
+
     def sampling(self) -> GuidedSampling:
-        """Image to image."""
-        return Variation(**self._sampled(), strength=self.strength)
+        """Image to image; a generator of image variations reads the image from the first step on."""
+        return Sample(**self._sampled()) if self._embeds() else Variation(**self._sampled(), strength=self.strength)
+
+    def _embeds(self) -> bool:
+        return generator_of(self.generator).takes == "images"
