@@ -95,7 +95,6 @@ def trained_on(generator: Generator, images: ImageSet, updates: int, progress: P
         learning_rate=5e-4,
         clip_norm=1.0,
         warmup_steps=updates // 10,
-        mixed_precision="bf16",
     )
     examples = ImageStore.of_tensors(latents, store.targets, ids=store.ids)
     network = _Denoising(copy.deepcopy(generator.denoiser.network).requires_grad_(True))
