@@ -1,7 +1,7 @@
 """Test sets with a part of the classes: scores are restricted to these before the largest is taken.
 
-ImageNet-R and ObjectNet hold some classes of ImageNet. A decision for one of the others cannot be right, so a model is
-asked which of the *shared* classes it sees: the mask acts on scores, before the argmax. A decision that is masked
+ImageNet-R and ObjectNet hold some classes of ImageNet. A decision for one of the others cannot be right, so a model
+decides between the *shared* classes alone: the mask acts on scores, before the argmax. A decision that is masked
 afterwards is another and lower figure. A class of the test set may stand for several of the model (a shirt of ObjectNet
 is two kinds of ImageNet): the best of these counts.
 """

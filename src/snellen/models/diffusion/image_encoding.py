@@ -1,4 +1,4 @@
-"""Images as conditions: what the image encoder of an image-variation model says of a picture, as its one token.
+"""Images as conditions: the state of a picture in the image encoder of an image-variation model, as its one token.
 
 Image-variation models (a Stable Diffusion that was trained on with embeddings of CLIP in place of texts) read the
 projected state of a CLIP vision tower. "No image" is zeros, as in diffusers' ``StableDiffusionImageVariationPipeline``.
