@@ -27,7 +27,7 @@ from snellen.training.fine_tuning import TuningPlan, fine_tune
 from snellen.verbs.treated import Treated
 from snellen.verbs.treatment_case import Case, _held_out
 from snellen.verbs.treatment_proof import ProvingImages
-from snellen.verbs.treatment_trials import next_treatments
+from snellen.verbs.treatment_search import next_treatments
 from tests.verbs.ill_classifiers import SEEN, blind_to, classifier_of, garments, overconfident
 
 CHECKS = ["clean", "calibration"]
@@ -393,7 +393,9 @@ def test_more_time_tries_no_other_candidate_once_the_audit_was_opened(sure, tmp_
     assert len(short.tried) == 1
     with pytest.raises(KeyboardInterrupt):
         treat(sure, **ways, budget=1e-9, out=tmp_path / "cut", progress=Stopping())
-    assert json.loads((tmp_path / "cut" / "treating.json").read_bytes())["trials"] == 1
+    note = json.loads((tmp_path / "cut" / "treating.json").read_bytes())
+    assert note["begun"] == [0, None]
+    assert note["ended"]
     assert treat(sure, **ways, out=tmp_path / "cut").to_json() == short.to_json()
 
 

@@ -15,9 +15,9 @@ from snellen.auditing.privacy import Privacy
 from snellen.auditing.shard_work import ShardWork
 from snellen.checks.check import Check, Companion, Kept, WholeSet
 from snellen.checks.per_image import BAG_LABEL
-from snellen.core.channels_last import in_channels_last
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.fast_copy import fast_copy
 from snellen.core.images import ImageSet
 from snellen.data.files.labels import align_labels
 from snellen.runs.estimate import TRIAL_SECONDS, Estimate, peak_memory
@@ -89,7 +89,7 @@ class ResolvedAudit:
             raise InputError(
                 f"the check 'clean', which every other is compared with, cannot run: it {skipped['clean']}"
             )
-        measuring = in_channels_last(classifier)
+        measuring = fast_copy(classifier)
         return cls(classifier, drawn, images, companions, wholes, chosen, skipped, seed, measuring)
 
     def within_budget(

@@ -17,10 +17,10 @@ from snellen.auditing.checks import CHECKS, build_check
 from snellen.auditing.clean_evidence import clean_evidence, score_batch
 from snellen.checks.check import Batch, Check, Kept
 from snellen.checks.per_image import CARRIED
-from snellen.core.channels_last import in_channels_last
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.evidence import Evidence
+from snellen.core.fast_copy import fast_copy
 from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
@@ -111,7 +111,7 @@ class ShardWork:
     ) -> ShardWork:
         """The same work in another process, from what :meth:`reopening` says."""
         own = {**arguments, "checks": {of: [_rebuilt(one) for one in all_] for of, all_ in arguments["checks"].items()}}
-        model = classifiers[0] if own.pop("as_given") else in_channels_last(classifiers[0])
+        model = classifiers[0] if own.pop("as_given") else fast_copy(classifiers[0])
         return cls(model, sets, **own, as_given=False)
 
     def reopening(self) -> Reopening:

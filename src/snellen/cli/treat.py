@@ -62,7 +62,9 @@ def treat(
     ] = 0.01,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="No new candidate after half of it: 90s, 10m.", show_default="no limit"),
+        typer.Option(
+            metavar="TIME", help="Trains less, and tries less, where it is short: 90s, 10m.", show_default="no limit"
+        ),
     ] = None,
     train_limit: Annotated[int, typer.Option(min=10, help="At most so many training images are trained on.")] = 5_000,
     model: Annotated[

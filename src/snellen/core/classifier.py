@@ -118,6 +118,7 @@ class Classifier:
         self.reference: Mapping[str, Any] | None = None  # what load_classifier made it of, where that is a text
         self._identity = identity
         self._counter = _Counter()
+        self._stands_for: Classifier | None = None
         self.normalization = normalization or Normalization()
         self._normalization: tuple[Tensor, Tensor] | None = None
         if normalization is not None and normalization != Normalization():
@@ -206,9 +207,10 @@ class Classifier:
     def with_module(self, module: nn.Module) -> Classifier:
         """The same classifier with another module in place of its own, which computes the same.
 
-        What it spends counts for this one as well, but not the other way round.
+        What it spends counts for this one as well, but not the other way round; its fingerprint is that of this one.
         """
         other = copy.copy(self)
+        other._stands_for = self
         other.module = other._model = module
         other._counter = _Counter(whole=self._counter)
         return other
@@ -293,6 +295,8 @@ class Classifier:
     @property
     def identity(self) -> str | None:
         """Hash of the weights (sha256), or None when the model cannot be hashed."""
+        if self._stands_for is not None:
+            return self._stands_for.identity
         if self._identity is None and self.module is not None:
             self._identity = hash_tensors(self.module.state_dict())
         return self._identity
@@ -305,6 +309,8 @@ class Classifier:
         """
         if is_edited(self.module) if self.module is not None else self._identity is None:
             return None
+        if self._stands_for is not None:
+            return self._stands_for.fingerprint()
         scale = [tensor.flatten().tolist() for tensor in self._normalization or ()]
         described = [self.identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
         if self.module is not None:

@@ -8,9 +8,9 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from snellen.auditing.compare.page import render_comparison
 from snellen.auditing.report import AuditReport
@@ -19,7 +19,8 @@ from snellen.core.errors import InputError, RunConflictError, SnellenError
 from snellen.core.formats import TREATMENT
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
-from snellen.core.unwritable import unwritable_told
+from snellen.core.unwritable import explained_unwritable
+from snellen.methods.treatments.treatment import FineTuning, Treatment
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
 from snellen.verbs.treated import Cost, Treated, TreatedFinding
@@ -29,13 +30,8 @@ from snellen.verbs.treatment_case import Case
 from snellen.verbs.treatment_delivery import delivered
 from snellen.verbs.treatment_plan import Named, Prescription, TreatmentPlan
 from snellen.verbs.treatment_proof import proven
-from snellen.verbs.treatment_trials import Bench, Trial, climbed, next_treatments
-
-#: Most candidates; a plan of few kinds has fewer.
-MOST = 8
-
-#: Share of the findings' quantity that must have fallen on the validation images where anything is delivered.
-LEAST_GAIN = 0.05
+from snellen.verbs.treatment_search import LEAST_GAIN, MOST, Pace, limited, proposals
+from snellen.verbs.treatment_trials import Bench, Trial
 
 #: The request, while it is carried out.
 UNFINISHED = "treating.json"
@@ -81,7 +77,8 @@ def treat(
         out: a new folder, or one that holds an unfinished treatment of the same. None: nothing is kept.
         max_loss: largest loss of clean accuracy on the validation images.
         train_limit: at most so many training images are trained on, drawn at random; more cost more, and mend more.
-        budget: seconds, or a time such as "90s", "5m"; after half of it no new candidate is begun.
+        budget: seconds, or a time such as "90s", "5m". Candidates train for fewer passes where it is short, and none is
+            begun whose end, and the proof, would be later; one is tried in any case.
         seed: of everything random.
         progress: who is shown every step, and what each candidate did.
 
@@ -95,7 +92,7 @@ def treat(
     started, allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
-        stack.enter_context(unwritable_told(folder))
+        stack.enter_context(explained_unwritable(folder))
         case = Case.of(
             run,
             train,
@@ -110,8 +107,8 @@ def treat(
             seed=seed,
             progress=progress,
         )
-        note = _open(folder, case.asked(progress))
-        tried = _trials(case, folder, note, None if allowed is None else started + allowed / 2, progress)
+        note = _open(folder, case.request(progress))
+        tried = _trials(case, folder, note, None if allowed is None else started + allowed, progress)
         chosen = _chosen(tried, case.plan, max_loss)
         result = _result(case, chosen, tried, folder, out is not None, progress) if chosen else _nothing(case, tried)
         result = replace(result, folder=folder if out is not None else None)
@@ -154,16 +151,26 @@ def treatment_plan(
     ).plan
 
 
-class _Note(NamedTuple):
-    """What stands in a folder while it is treated: the request, and how many candidates were all."""
+@dataclass(eq=False)
+class _Note:
+    """What stands in a folder while it is treated: the request, and what was done about each proposal, in order.
+
+    Attributes:
+        file: it stands in.
+        request: the request.
+        begun: for each proposal the most passes over the training images that there was time for, 0 where none are
+            trained on or nothing limits them; None where there was no time for it.
+        ended: whether no further one is tried: the audit's images may be open.
+    """
 
     file: Path
-    asked: Mapping[str, Any]
-    trials: int | None = None
+    request: Mapping[str, Any]
+    begun: list[int | None] = field(default_factory=list)
+    ended: bool = False
 
     def write(self) -> None:
         """Write it."""
-        write_atomically(self.file, canonical_json({"asked": self.asked, "trials": self.trials}))
+        write_atomically(self.file, canonical_json({"request": self.request, "begun": self.begun, "ended": self.ended}))
 
 
 def _trials(
@@ -171,7 +178,7 @@ def _trials(
 ) -> tuple[Trial, ...]:
     """Try candidates until the findings are mended, nothing else is left to try, or time is over.
 
-    Their number is written down at the end: a resumed call tries no other, however much time it has.
+    What there was time for is written down: a resumed call tries the same, however much time it has.
     """
     plan, most = case.plan, case.patient.max_loss
     if not plan.treated:
@@ -181,29 +188,60 @@ def _trials(
     )
     listener = progress or Silent()
     listener.begin("treatments", MOST)
+    clock = time.perf_counter()
     before = bench.before()
+    judging = time.perf_counter() - clock
+    images = 0 if case.patient.train is None else len(case.patient.train)
+    proving = 2 * judging * len(case.proving.proving) / len(case.val)
+    pace = None if deadline is None else Pace.measured(case.patient, judging, proving)
     tried = list[Trial]()
-    rungs: Mapping[str, int] | None = {one.kind: 0 for one in plan.prescriptions}
-    while rungs is not None and len(tried) < (note.trials or MOST):
-        trial = bench.tried(next_treatments(plan.prescriptions, rungs), len(tried) + 1, before)
-        tried.append(trial)
-        listener.advance("treatments", 1, trial.words)
-        mended = set(trial.mended) >= {finding.key for finding in plan.treated} and trial.cost <= most
-        late = note.trials is None and deadline is not None and time.perf_counter() > deadline
-        rungs = None if mended or late else climbed(plan.prescriptions, rungs, trial, most)
+    proposed = proposals([one for one in plan.prescriptions if one.ladder], most)
+    treatments: tuple[Treatment, ...] | None = next(proposed, None)
+    number = 0
+    while treatments is not None and not (note.ended and number == len(note.begun)):
+        if number == len(note.begun):
+            within: tuple[Treatment, ...] | None = treatments
+            if pace is not None and deadline is not None:
+                within = pace.within(treatments, deadline - time.perf_counter(), first=not tried)
+            note.begun.append(None if within is None else _passes(within, treatments))
+            note.write()
+        passes, trial = note.begun[number], None
+        number += 1
+        if passes is not None:
+            begun = limited(treatments, passes, images) if passes else treatments
+            trial = bench.tried(begun, number, before)
+            tried.append(trial)
+            listener.advance("treatments", 1, trial.words)
+        try:
+            treatments = proposed.send(trial)
+        except StopIteration:
+            treatments = None
     listener.finish("treatments")
-    note._replace(trials=len(tried)).write()
+    note.ended = True
+    note.write()
     return tuple(tried)
 
 
-def _open(folder: Path, asked: Mapping[str, Any]) -> _Note:
+def _passes(within: Sequence[Treatment], proposed: Sequence[Treatment]) -> int:
+    """The passes over training images that a proposal was limited to; 0: it was not."""
+    return max(
+        (
+            one.plan.epochs or 0
+            for one, whole in zip(within, proposed, strict=True)
+            if isinstance(one, FineTuning) and one is not whole
+        ),
+        default=0,
+    )
+
+
+def _open(folder: Path, request: Mapping[str, Any]) -> _Note:
     """Take a free folder, or one that holds an unfinished treatment of the same.
 
     Raises:
         InputError: it holds something else, or a finished treatment.
         RunConflictError: an unfinished treatment of something else.
     """
-    note = _Note(folder / UNFINISHED, json.loads(canonical_json(asked)))
+    note = _Note(folder / UNFINISHED, json.loads(canonical_json(request)))
     if not note.file.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} exists and is not an empty folder; name a new one with --out")
@@ -211,13 +249,14 @@ def _open(folder: Path, asked: Mapping[str, Any]) -> _Note:
         note.write()
         return note
     recorded = json.loads(note.file.read_bytes())
-    differing = differences(recorded["asked"], note.asked)
+    differing = differences(recorded["request"], note.request)
     if differing:
         raise RunConflictError(
             f"{folder} holds an unfinished treatment that differs from this one in: {', '.join(differing)}; name a new "
             f"folder with --out, or delete it to start anew"
         )
-    return note._replace(trials=recorded["trials"])
+    note.begun, note.ended = list(recorded["begun"]), bool(recorded["ended"])
+    return note
 
 
 def _chosen(tried: Sequence[Trial], plan: TreatmentPlan, max_loss: float) -> Trial | None:

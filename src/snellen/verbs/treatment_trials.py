@@ -28,7 +28,6 @@ from snellen.verbs.treatment_measures import (
     level_of,
     measured,
 )
-from snellen.verbs.treatment_plan import Prescription
 
 #: Share of what a finding measures that may be left on the validation images where nothing more is tried against it.
 #: The second is of findings about the images, which no classifier takes away, or that are named by their images, in
@@ -174,31 +173,3 @@ def judged(
         if first > 0 and gone:
             mended.add(key)
     return quantities, frozenset(mended)
-
-
-def next_treatments(prescriptions: Sequence[Prescription], rungs: Mapping[str, int]) -> tuple[Treatment, ...]:
-    """The treatments on the given rungs of the ladders, each once; of one with two plans, the longer."""
-    chosen = [one.ladder[rungs[one.kind]] for one in prescriptions if one.ladder]
-    found = dict[str, Treatment]()
-    for one in chosen:
-        if one.name not in found or one.words != one.name:
-            found[one.name] = one
-    return tuple(found.values())
-
-
-def climbed(
-    prescriptions: Sequence[Prescription], rungs: Mapping[str, int], trial: Trial, max_loss: float
-) -> dict[str, int] | None:
-    """The rungs of the next trial; None where nothing else is left to try.
-
-    A kind takes its next treatment where one of its findings is not mended. Where all are, and the accuracy lost is too
-    much, the kind with the costliest treatment takes its next one.
-    """
-    higher = dict(rungs)
-    open_kinds = [one for one in prescriptions if one.ladder and rungs[one.kind] + 1 < len(one.ladder)]
-    unmended = [one for one in open_kinds if any(finding.key not in trial.mended for finding in one.findings)]
-    if not unmended and trial.cost > max_loss:
-        unmended = sorted(open_kinds, key=lambda one: one.ladder[rungs[one.kind]].passes)[-1:]
-    for one in unmended:
-        higher[one.kind] += 1
-    return higher if unmended else None

@@ -161,7 +161,9 @@ class FineTuning(Treatment):
     @property
     def words(self) -> str:
         """Its name, and the passes over the training images where they are given."""
-        return self.name if self.plan.epochs is None else f"{self.name} of {self.plan.epochs} passes"
+        if self.plan.epochs is None:
+            return self.name
+        return f"{self.name} of {self.plan.epochs} pass{'' if self.plan.epochs == 1 else 'es'}"
 
     def longer(self, patient: Patient) -> Self:
         """The same in :data:`LONGER` times as many passes over the training images."""
