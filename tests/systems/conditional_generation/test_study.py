@@ -117,6 +117,24 @@ def test_a_model_is_asked_for_the_shared_classes_alone(whole):
     assert by["model always moon", "part"] > 0, "its own favourite is no answer: the next best of the shared ones is"
 
 
+@pytest.mark.covers("6.4")
+def test_students_decide_between_the_shared_classes_alone(monkeypatch):
+    data = Data.of(shapes(), shapes(12, "tune"), shifted(), {}, 0)
+    liked = {"square": 5.0, "star": 3.0, "heart": 1.0}
+
+    class Liking(nn.Module):
+        def forward(self, images):
+            return torch.tensor([liked[name] for name in data.real.class_names]).expand(len(images), -1)
+
+    monkeypatch.setattr(study, "train_student", lambda *_, **__: Liking())
+    students = Students((), (), TINY, data, store_of(data.real, TINY), {}, data.tests, False, 0)
+    right = students.student(Arm(REAL, 1.0, None, "kept epochs", None, 0))
+    for images, favourite in ((shifted()[0], "square"), (shifted()[1], "star")):
+        wanted = images.labels == images.class_names.index(favourite)
+        assert right[images.name].tolist() == wanted.tolist()
+        assert wanted.any()
+
+
 @pytest.mark.covers("6.1")
 @pytest.mark.covers("6.9")
 def test_twins_are_of_training_images_and_the_stress_set_of_validation_images(whole):
