@@ -320,6 +320,19 @@ def test_a_drop_is_accuracy_on_real_less_accuracy_on_generated_images():
     assert found.shifts == ("brick",)
 
 
+def test_a_study_whose_standard_models_are_all_alike_says_so_and_keeps_the_rest():
+    alike = {IN_DISTRIBUTION: np.arange(40) < 20, "brick": np.arange(40) < 10, "sand": np.arange(20) < 10}
+    better = {**alike, "brick": np.arange(40) < 30}
+    found = Reading({REAL: [alike, alike], "one": [better, better], POOL: [alike] * 4}, ["one"], 0)
+    assert "all equally good" in found.line_row("brick").why_not
+    rows = {(row.arm, row.shift): row for row in found.robustness()}
+    assert rows["one", "brick"].rho is None
+    assert rows["one", "brick"].tau[0] == pytest.approx(0.5)
+    assert rows["one", MEAN].tau[0] == pytest.approx(20 / 60)
+    assert rows[REAL, "sand"].tau is None
+    assert found.picture("brick").width > 100
+
+
 def test_what_a_study_cannot_be_made_of(tmp_path):
     one = shapes(12, "tune", called="brick")
     with pytest.raises(InputError, match="at least one shifted test set"):

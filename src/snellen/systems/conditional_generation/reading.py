@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from snellen.core.errors import InputError
 from snellen.core.randomness import derive_seed
 from snellen.core.run import Run
 from snellen.metrics.effective_robustness import (
+    MEAN,
     Baseline,
     Decisions,
     accuracy_difference,
@@ -69,7 +71,7 @@ def concluded(run: Run, arms: Sequence[Arm], models: Sequence[str], folder: Path
     return RobustnessStudy(
         plan=dict(run.plan),
         accuracies=accuracies,
-        lines=tuple(LineRow(shift=shift, **vars(reading.line(shift))) for shift in shifts),
+        lines=tuple(reading.line_row(shift) for shift in shifts),
         robustness=robustness,
         drops=reading.drops(),
         advice=tuple(advice(settings, robustness, accuracies, MATCHED)),
@@ -122,8 +124,17 @@ class Reading:
         own, others = ([float(one[test].mean()) for one in pool] for test in (IN_DISTRIBUTION, shift))
         return fit_baseline(own, others, images=(len(pool[0][IN_DISTRIBUTION]), len(pool[0][shift])))
 
+    def line_row(self, shift: str) -> LineRow:
+        """The same for the record, or why there is none."""
+        try:
+            return LineRow(shift=shift, **vars(self.line(shift)))
+        except InputError as error:
+            return LineRow(shift=shift, why_not=str(error))
+
     def robustness(self) -> tuple[RobustnessRow, ...]:
-        """Effective and relative robustness of each kind."""
+        """Effective and relative robustness of each kind; without a line, the relative one alone."""
+        if any(self.line_row(shift).why_not for shift in self.shifts):
+            return self._relative()
         rows = []
         for name in self.shown():
             found = effective_robustness(
@@ -146,6 +157,26 @@ class Reading:
             ]
         return tuple(rows)
 
+    def _relative(self) -> tuple[RobustnessRow, ...]:
+        """Differences from students of real images under each shift, and over the images of all shifts."""
+        rows = []
+        for name in self.shown():
+            for shift, tests in (*((one, [one]) for one in self.shifts), (MEAN, self.shifts)):
+                own, base = (
+                    np.concatenate([_stacked(self.kinds[kind], test) for test in tests], 1) for kind in (name, REAL)
+                )
+                tau = None
+                if name != REAL and own.shape == base.shape:
+                    rng = self.rng("relative", name, shift)
+                    value, interval = accuracy_difference(own, base, paired=True, rng=rng)
+                    tau = (value, *interval)
+                rows.append(
+                    RobustnessRow(
+                        arm=name, shift=shift, accuracy=float(own.mean()), rho=None, tau=tau, extrapolated=False
+                    )
+                )
+        return tuple(rows)
+
     def drops(self) -> tuple[DropRow, ...]:
         """What models of real images lose on generated validation images, and models that were given."""
         rows = []
@@ -159,15 +190,13 @@ class Reading:
 
     def picture(self, shift: str) -> Image.Image:
         """Odds under shift against odds in distribution: the line of the standard models, and all kinds of students."""
-        line, curves = self.line(shift), []
-        ends = np.linspace(max(line.low, 1e-3), min(line.high, 1 - 1e-3), _POINTS)
-        curves.append(
-            Curve(
-                "standard models and their line",
-                points=[self._odds(one, shift) for one in self.kinds[POOL]],
-                line=[(_odds(one), _odds(line.expected(one))) for one in ends.tolist()],
-            )
-        )
+        ends: list[tuple[float, float]] = []
+        if self.line_row(shift).why_not is None:
+            line = self.line(shift)
+            along = np.linspace(max(line.low, 1e-3), min(line.high, 1 - 1e-3), _POINTS).tolist()
+            ends = [(_odds(one), _odds(line.expected(one))) for one in along]
+        pool = [self._odds(one, shift) for one in self.kinds[POOL]]
+        curves = [Curve("standard models and their line", points=pool, line=ends)]
         curves += [Curve(name, points=[self._odds(one, shift) for one in self.kinds[name]]) for name in self.shown()]
         return curve_picture(
             curves, "odds of a right decision in distribution (right : wrong)", f"the same under shift: {shift}"

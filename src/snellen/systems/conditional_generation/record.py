@@ -33,7 +33,7 @@ class RobustnessRow(_Part):
     """Robustness of one kind under one shift, or the mean over all; intervals are of 95 %.
 
     Attributes:
-        rho: effective robustness, low and high end.
+        rho: effective robustness, low and high end; None without a line of standard models.
         tau: accuracy under shift less that of students of real images, low and high end.
         extrapolated: accuracy in distribution lies outside of the standard models.
     """
@@ -41,20 +41,21 @@ class RobustnessRow(_Part):
     arm: str
     shift: str
     accuracy: float
-    rho: tuple[float, float, float]
+    rho: tuple[float, float, float] | None
     tau: tuple[float, float, float] | None
     extrapolated: bool
 
 
 class LineRow(_Part):
-    """The line of standard models under one shift, on logit scale."""
+    """The line of standard models under one shift, on logit scale; ``why_not`` where there is none."""
 
     shift: str
-    slope: float
-    intercept: float
-    low: float
-    high: float
-    models: int
+    slope: float | None = None
+    intercept: float | None = None
+    low: float | None = None
+    high: float | None = None
+    models: int | None = None
+    why_not: str | None = None
 
 
 class DropRow(_Part):
@@ -96,8 +97,7 @@ class RobustnessStudy(RunResult):
             for arm in arms
         )
         robust = tuple(
-            (row.arm, f"{row.rho[0]:+.3f}", _ends(row.rho), "–" if row.tau is None else f"{row.tau[0]:+.3f}",
-             "–" if row.tau is None else _ends(row.tau), "yes" if row.extrapolated else "")
+            (row.arm, *_cells(row.rho), *_cells(row.tau), "yes" if row.extrapolated else "")
             for row in self.robustness if row.shift == MEAN
         )  # fmt: skip
         drops = tuple(
@@ -113,6 +113,7 @@ class RobustnessStudy(RunResult):
                     frozenset({1, 3}),
                 ),
                 Table(("trained on", "generated images", "drop", "95 % interval"), drops, frozenset({2})),
+                *(f"no effective robustness under {row.shift}: {row.why_not}" for row in self.lines if row.why_not),
                 *self.advice,
             ),
             files=self.files,
@@ -123,8 +124,9 @@ class RobustnessStudy(RunResult):
         return " ".join(self.advice)
 
 
-def _ends(found: tuple[float, float, float]) -> str:
-    return f"{found[1]:+.3f} – {found[2]:+.3f}"
+def _cells(found: tuple[float, float, float] | None) -> tuple[str, str]:
+    """A value and its interval; dashes without one."""
+    return ("–", "–") if found is None else (f"{found[0]:+.3f}", f"{found[1]:+.3f} – {found[2]:+.3f}")
 
 
 def advice(
