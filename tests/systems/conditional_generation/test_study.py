@@ -198,7 +198,7 @@ def test_standard_models_are_trained_on_nested_shares_of_real_images_and_are_no_
     assert sorted(arm.share for arm in pool) == sorted([*SHARES, *SHARES])
     assert len({arm.seed for arm in pool}) == 8
     assert min(arm.seed for arm in pool) == FIRST_OF_POOL > max(arm.seed for arm in arms if arm.name != POOL)
-    assert all(arm.setting is None and arm.updates == "kept epochs" for arm in pool)
+    assert all(arm.setting is None and arm.updates == "of real" for arm in pool)
     images = shapes(60)
     parts = [set(share_of_each(images, share, 0)) for share in SHARES]
     assert [len(one) for one in parts] == pytest.approx([60, 30, 15, 7.5], abs=2)

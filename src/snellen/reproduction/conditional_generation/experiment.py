@@ -124,7 +124,7 @@ class Experiment:
             own = replace(self.students, plan=self.size.students.model_copy(update={"widths": width}))
             for place, share in enumerate(SHARES):
                 seed = FIRST_OF_POOL + 100 * self.seed + number * len(SHARES) + place
-                found.append(own.student(Arm("", share, None, "kept epochs", None, seed)))
+                found.append(own.student(Arm("", share, None, "of real", None, seed)))
         return found
 
     def _shifted(self, right: Decisions) -> np.ndarray:

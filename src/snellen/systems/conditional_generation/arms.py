@@ -2,7 +2,8 @@
 
 The recipe keeps the number of *epochs*, as published: a mixture has twice the images and so twice the updates of real
 images alone. Two controls take that apart: the mixture at as many updates as the real images, and the real images at as
-many as the mixture. The pool of standard models is trained on real images alone: parts of them, under seeds of its own.
+many as the mixture. The pool of standard models is trained on real images alone: parts of them, for as many updates,
+under seeds of its own. With few updates a model of a small part would be at chance everywhere, and bend the line.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def arms_of(
         ]
     students = [Arm(*kind, seed) for kind in kinds for seed in range(seeds)]
     standard = [
-        Arm(POOL, share, None, "kept epochs", None, FIRST_OF_POOL + number * len(SHARES) + place)
+        Arm(POOL, share, None, "of real", None, FIRST_OF_POOL + number * len(SHARES) + place)
         for number in range(pool)
         for place, share in enumerate(SHARES)
     ]
