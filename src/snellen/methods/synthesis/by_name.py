@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from snellen.core.errors import InputError
 from snellen.methods.synthesis.conditioned import Conditioned
-from snellen.methods.synthesis.manifest_rows import Manifested, Source, drawn_template, image_seed, row_id, turns
+from snellen.methods.synthesis.manifest_rows import Manifested, Source, drawn_template, image_seed, slots
 
 
 class ByName(Conditioned):
@@ -19,13 +19,13 @@ class ByName(Conditioned):
 
     name: ClassVar[str] = "by_name"
 
-    def rows(self, source: Source, count: int, seed: int) -> list[Manifested]:
-        """One row for each image, in turns over the classes."""
+    def rows(self, source: Source, count: int | None, seed: int) -> list[Manifested]:
+        """One row for each image, in turns over the classes; without a count, one for each real image."""
         found = []
-        for index, label in turns(source.classes, count):
-            prompt = self.filled(drawn_template(self.templates, label, index, seed), label)
-            noise = image_seed(label, prompt, self.guidance_scale, index, seed)
-            found.append(Manifested(row_id(label, index), label, index, prompt, noise))
+        for slot in slots(source, count, seed, from_images=False):
+            prompt = self.filled(drawn_template(self.templates, slot.label, slot.index, seed), slot.label)
+            noise = image_seed(slot.label, prompt, self.guidance_scale, slot.index, seed)
+            found.append(Manifested(slot.id, slot.label, slot.index, prompt, noise))
         return found
 
     def check(self, rows: Sequence[Manifested], source: Source) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import COLUMNS, ImageSet
@@ -25,6 +25,7 @@ from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.methods.generation.sample import Sample
 from snellen.methods.synthesis.manifest_rows import BLANK, Manifested, Source, check_templates
+from snellen.methods.synthesis.templates import known_templates
 from snellen.models.diffusion.generator_adapters import GeneratorAdapters
 from snellen.models.diffusion.solver import SolverName
 
@@ -39,7 +40,8 @@ class Conditioned(Method):
         allow_inf_nan=False,
     )
     templates: tuple[str, ...] = Field(
-        ("a {}",), description="prompts, one drawn for each image; {} stands for the words of the class"
+        ("a {}",),
+        description="prompts, one drawn for each image; {} stands for the words of the class. clip: CLIP's 80",
     )
     words: dict[str, str] = Field(
         default_factory=dict,
@@ -51,6 +53,14 @@ class Conditioned(Method):
         None, description="folder of adapters of the generator, as few-shot writes it: one for all classes or for each"
     )
 
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _with_presets(cls, given: object) -> object:
+        """The name of a set of templates stands for all of it."""
+        if not isinstance(given, list | tuple):
+            return given
+        return tuple(one for text in given for one in (known_templates(text) if isinstance(text, str) else (text,)))
+
     @model_validator(mode="after")
     def _templates_have_a_place(self) -> Self:
         check_templates(self.templates)
@@ -61,8 +71,10 @@ class Conditioned(Method):
         return None
 
     @abstractmethod
-    def rows(self, source: Source, count: int, seed: int) -> list[Manifested]:
+    def rows(self, source: Source, count: int | None, seed: int) -> list[Manifested]:
         """The manifest of ``count`` images for each class, nested: a larger count only adds rows.
+
+        Without a count it is that of a twin: one image for each real one, with its id and class.
 
         Raises:
             InputError: a count below 1, or a source that lacks what the images are conditioned on.
