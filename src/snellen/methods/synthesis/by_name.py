@@ -6,8 +6,10 @@ draw one of 80 for every image, and the *CLIP templates* of Fan et al. (CVPR 202
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from snellen.core.errors import InputError
 from snellen.methods.synthesis.conditioned import Conditioned
 from snellen.methods.synthesis.manifest_rows import Manifested, Source, drawn_template, image_seed, slots
 
@@ -25,3 +27,25 @@ class ByName(Conditioned):
             noise = image_seed(slot.label, prompt, self.guidance_scale, slot.index, seed)
             found.append(Manifested(slot.id, slot.label, slot.index, prompt, noise))
         return found
+
+    def check(self, rows: Sequence[Manifested], source: Source) -> None:
+        """Also refuse other prompts than those that an adapter was fitted with.
+
+        Raises:
+            InputError: as above.
+        """
+        super().check(rows, source)
+        adapters = self.adapters()
+        if adapters is None:
+            return
+        prompts: dict[str, set[str]] = {}
+        for row in rows:
+            prompts.setdefault(row.label, set()).add(row.prompt or "")
+        for label, found in prompts.items():
+            fitted = adapters.card.prompts.get(label, ())
+            other = sorted(found - set(fitted))
+            if other:
+                raise InputError(
+                    f"class {label!r} would be generated from {other[0]!r}, and its adapter was fitted with "
+                    f"{', '.join(map(repr, fitted))}: give the templates and words of the fitting"
+                )

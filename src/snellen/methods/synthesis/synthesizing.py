@@ -244,7 +244,7 @@ def synthesize_into(
 
         def plan() -> dict[str, Any]:
             for method, rows in zip(work.methods, work.manifests, strict=True):
-                _check_first(method, rows, source)
+                method.check(rows, source)
             return _plan(work, batch_size, sheet, progress)
 
         return Call(
@@ -264,12 +264,6 @@ def synthesize_into(
     with carried_out(call, items, folder, progress, running) as carried:
         carried.measure()
     return carried.result
-
-
-def _check_first(method: Conditioned, rows: Sequence[Manifested], source: Source) -> None:
-    """Refuse what can be refused before the first of many images is made: every different prompt is checked."""
-    different = {(row.label, row.prompt): row for row in rows}
-    method.sampling().check([method.sampled(method.request_of_text(row)) for row in different.values()])
 
 
 def _plan(work: SynthesisWork, batch_size: int, sheet: bool, progress: Progress) -> dict[str, Any]:

@@ -102,7 +102,12 @@ class Generator:
         return self.denoiser.channels, height // self.factor, width // self.factor
 
     def encode_prompts(
-        self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, edit: TextEdit | None = None
+        self,
+        prompts: Sequence[str],
+        *,
+        size: tuple[int, int] | None = None,
+        edit: TextEdit | None = None,
+        gradients: bool = False,
     ) -> Condition:
         """Encode prompts; equal ones are encoded once.
 
@@ -110,13 +115,14 @@ class Generator:
             prompts: one for each row.
             size: height and width of the images, where the model takes it (SDXL); None is the generator's own.
             edit: a function (text states (n, tokens, width), mask (n, tokens)) → states, for the *different* prompts.
+            gradients: keep the condition differentiable in what is trained of the text towers.
 
         Raises:
             InputError: a generator without text, or a prompt with more tokens than it reads; none is cut.
         """
         if isinstance(prompts, str):
             raise InputError(f"prompts are a list of strings, one for each image; got the string {prompts!r}")
-        return self._text().encode(prompts, self._sizes(size), edit)
+        return self._text().encode(prompts, self._sizes(size), edit, gradients=gradients)
 
     def encode_classes(self, ids: Sequence[int]) -> Condition:
         """Classes as a condition, one for each row.
