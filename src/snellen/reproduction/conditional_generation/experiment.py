@@ -48,11 +48,11 @@ def conditional_generation(scale: Scale, seed: int, progress: Progress) -> Mappi
 conditional_generation.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with three images of each class, one step of the sampler and one epoch",),
     "small": (
-        "plain scenes of six shapes on grey, 32 pixels, for ImageNet; 60 images of each class",
+        "plain scenes of six shapes on grey, 32 pixels, for ImageNet; 40 images of each class",
         "the embedded scene-diffusion, which knows textures, backgrounds and fog, for Stable Diffusion",
         "24 templates of words that it knows for the 80 of CLIP",
         "other backgrounds, other textures, fog and blur for ImageNet-Sketch, -R, -V2 and ObjectNet",
-        "the embedded small CNN, 16 epochs of AdamW, for ResNet-18 and 56 epochs of SGD",
+        "the embedded small CNN, 24 epochs of AdamW, for ResNet-18 and 56 epochs of SGD",
     ),
 }
 

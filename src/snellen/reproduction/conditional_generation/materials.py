@@ -93,7 +93,7 @@ class Size:
     batch: int = 32
 
 
-SMALL = Size(real=60, test=100, tuned=150, students=RECIPE.model_copy(update={"amount": 16}))
+SMALL = Size(real=40, test=100, tuned=150, students=RECIPE.model_copy(update={"amount": 24}))
 SMOKE = Size(
     real=3, test=3, steps=1, tuned=1, students=RECIPE.model_copy(update={"amount": 1, "batch_size": 8}), batch=6
 )
