@@ -171,9 +171,7 @@ def _noun(text: str) -> str:
     return re.sub(r"^(?:an?|the|some|its|his|her|their)\s+", "", _NOT_NOUNS.sub("", text.strip()))
 
 
-def image_phrases(
-    example_id: str, caption: str | None, names: Sequence[str], parser: CaptionParser
-) -> ImagePhrases:
+def image_phrases(example_id: str, caption: str | None, names: Sequence[str], parser: CaptionParser) -> ImagePhrases:
     """The record of one image, without phrases that denote its class.
 
     Args:
