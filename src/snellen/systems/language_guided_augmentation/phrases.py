@@ -131,7 +131,10 @@ _BESIDE = "with|and|next to|beside|near|by|holding|wearing|carrying|behind|,"
 _SPLIT = re.compile(rf"\s*(?:\b({_BEHIND}|{_BESIDE.removesuffix('|,')})\b|(,))\s*")
 _OPENING = re.compile(r"^(?:there (?:is|are)|(?:an?|the) (?:\w+ )?(?:photo|picture|image|painting|view)s? of)\s+")
 #: Heads of phrases that say where, and not before what.
-_PLACES = frozenset("left right top bottom middle center centre corner side front back foreground edge".split())
+_PLACES = frozenset({
+    "left", "right", "top", "bottom", "middle", "center", "centre", "corner", "side", "front", "back", "foreground",
+    "edge",
+})  # fmt: skip
 _NOT_NOUNS = re.compile(r"(?:\s+(?:is|are|that|which|while|\w{2,}ing))+$")
 
 

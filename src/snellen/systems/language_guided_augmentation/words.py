@@ -15,7 +15,10 @@ from collections.abc import Iterable, Sequence
 SIMILARITY = 0.7
 
 #: Words that say which or how many, and not what.
-_EMPTY = frozenset("a an the some of his her its their this that these those one two three several many".split())
+_EMPTY = frozenset({
+    "a", "an", "the", "some", "of", "his", "her", "its", "their", "this", "that", "these", "those",
+    "one", "two", "three", "several", "many",
+})  # fmt: skip
 
 _IRREGULAR = {
     "children": "child",
