@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import snellen
 from snellen.core import index
 from snellen.core.classifier import Classifier
+from snellen.core.fast_copy import fast_copy
 from snellen.core.images import ImageSet
 from snellen.core.method import Attack
+from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.testing.conformance import small_problem
@@ -88,6 +90,25 @@ def test_an_attack_finds_on_a_gpu_what_it_finds_on_the_cpu(name):
         assert found.images.device == GPU
         assert torch.equal(found.images.cpu(), expected.images)
         assert found.status == expected.status
+
+
+def test_a_faster_copy_is_made_on_the_gpu():
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
+    ).eval()
+    nn.init.uniform_(network[1].weight)
+    expected = network(IMAGES)
+    with pretended_gpu():
+        classifier = Classifier(
+            copy.deepcopy(network), class_names="abc", preparation=Preparation(size=(12, 12)), device=GPU
+        )
+        made = fast_copy(classifier)
+        assert isinstance(made.module[1], nn.Identity)
+        assert {one.device for one in made.module.parameters()} == {GPU}
+        scores = made(IMAGES.to(GPU))
+        assert scores.device == GPU
+        assert torch.allclose(scores.cpu(), expected, atol=1e-5)
 
 
 def test_an_audit_on_a_gpu_gives_the_figures_of_the_cpu():

@@ -32,7 +32,7 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run
-from snellen.core.unwritable import unwritable_told
+from snellen.core.unwritable import explained_unwritable
 from snellen.data.loading import check_batches
 from snellen.data.references import Labels
 from snellen.models.remote.sent_log import sent_log
@@ -167,7 +167,7 @@ def audit(
         audited = given_images(images, labels, columns)
         model = given_classifier(classifier, audited, class_names)
     chosen = chosen_checks(checks, effort, able)
-    asked = ResolvedAudit.of(
+    resolved = ResolvedAudit.of(
         model,
         audited,
         given,
@@ -181,41 +181,41 @@ def audit(
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
-        stack.enter_context(unwritable_told(folder))
+        stack.enter_context(explained_unwritable(folder))
         sent = stack.enter_context(sent_log())
-        _check_comparable(folder, asked.classifier)
+        _check_comparable(folder, resolved.classifier)
         known_threads, known_shards = recorded(folder)
         known_threads = known_threads if threads is None else threads
 
-        def work_on(asked: ResolvedAudit) -> ShardWork:
-            sets, keep = asked.images_by_set, privacy.kept(asked.reads)
+        def work_on(resolved: ResolvedAudit) -> ShardWork:
+            sets, keep = resolved.images_by_set, privacy.kept(resolved.reads)
             return ShardWork(
-                asked.measuring,
+                resolved.measuring,
                 sets,
-                asked.checks_by_set,
+                resolved.checks_by_set,
                 keep,
                 batch_size,
                 workers,
                 seed,
                 save_images,
-                as_given=asked.measuring is asked.classifier,
+                as_given=resolved.measuring is resolved.classifier,
             )
 
         if engine is None and processes is None and address is None:
-            crew = default_crew(work_on(asked), threads=known_threads, seconds=seconds_allowed, part=part)
+            crew = default_crew(work_on(resolved), threads=known_threads, seconds=seconds_allowed, part=part)
         else:
             crew = choose_engine(
                 engine or ("in_process" if processes is None else "local"),
                 processes=processes,
                 threads=known_threads,
                 address=address,
-                gpu=asked.classifier.device.type == "cuda",
+                gpu=resolved.classifier.device.type == "cuda",
             )
         stack.enter_context(crew.threads_set())
         choice = None
         # A plan contacts no server, and resolves no budget there.
-        if seconds_allowed is not None and not (rehearsing() and asked.classifier.sent_to is not None):
-            asked, choice = asked.within_budget(
+        if seconds_allowed is not None and not (rehearsing() and resolved.classifier.sent_to is not None):
+            resolved, choice = resolved.within_budget(
                 seconds_allowed,
                 folder,
                 batch_size=batch_size,
@@ -223,7 +223,7 @@ def audit(
                 processes=crew.at_once,
                 started=started,
             )
-        work = work_on(asked)
+        work = work_on(resolved)
         again = None if crew.engine is None else work.reopening()
         if again is not None:
             again.check()
@@ -233,12 +233,12 @@ def audit(
             for name, one in work.sets.items()
         }
         if rehearsing():
-            raise Planned(asked.estimate(work, counts, folder if out is not None else None, crew.why))
+            raise Planned(resolved.estimate(work, counts, folder if out is not None else None, crew.why))
         plan = plan_of(
-            asked.classifier,
-            asked.images,
-            asked.companions,
-            asked.checks,
+            resolved.classifier,
+            resolved.images,
+            resolved.companions,
+            resolved.checks,
             batch_size,
             counts,
             seed,
@@ -248,10 +248,10 @@ def audit(
         )
         run = Run.open(folder, plan)
         subject = Subject(
-            asked.classifier,
-            asked.images,
+            resolved.classifier,
+            resolved.images,
             _whole(given),
-            asked.checks,
+            resolved.checks,
             seed,
             privacy.save_images,
             privacy.names is not None,
@@ -273,7 +273,7 @@ def audit(
             return report_of_part(run, part, pieces)
         report, seconds = finish(
             run,
-            asked,
+            resolved,
             sets,
             privacy=privacy,
             choice=choice,

@@ -193,15 +193,15 @@ def _evidence(bags: BagTable, known: PerImage, names: tuple[str, ...], examples:
     one of each unit: the test counts bags as independent.
     """
     found = found_for(bags, known)
-    asked = np.array(list(found), dtype=np.int64)
-    judged = asked[one_of_each([bags.ids[place] for place in asked], bags.unit_codes[asked])]
+    tested = np.array(list(found), dtype=np.int64)
+    judged = tested[one_of_each([bags.ids[place] for place in tested], bags.unit_codes[tested])]
     strongest = bags.strongest[judged]
     mistaken = np.array([not found[place] for place in judged.tolist()], dtype=bool)
     n, several = len(judged), int(mistaken.sum())
     if not n:
         return None
     p_value = regularised_incomplete_beta(TOLERATED, several, n - several + 1) if several else 1.0
-    share = len(asked) / int(bags.labelled.sum())
+    share = len(tested) / int(bags.labelled.sum())
 
     def finding(harm: float) -> Finding:
         name = names[bags.positive]
@@ -233,8 +233,8 @@ def found_for(bags: BagTable, known: PerImage) -> dict[int, bool]:
         known: the images behind them.
     """
     whole = np.array([bool(known.labelled[rows].all()) for rows in bags.members], dtype=bool)
-    asked = np.flatnonzero(whole & bags.labelled & bags.truth & bags.called)
-    return {place: _for_a_positive_image(bags, known, place) for place in asked.tolist()}
+    tested = np.flatnonzero(whole & bags.labelled & bags.truth & bags.called)
+    return {place: _for_a_positive_image(bags, known, place) for place in tested.tolist()}
 
 
 def _for_a_positive_image(bags: BagTable, known: PerImage, place: int) -> bool:

@@ -74,14 +74,14 @@ class BagTable:
         classes = known.scores.shape[1]
         if max((label for label in labels if label is not None), default=-1) >= classes:
             raise InputError(f"a bag has label {max(filter(None, labels))}, and there are {classes} classes")
-        said = [one_each(bag, "bag_label", [labels[row] for row in own], -1) for bag, own in members.items()]
+        stated = [one_each(bag, "bag_label", [labels[row] for row in own], -1) for bag, own in members.items()]
         # An image without a unit is its own.
         own_units = zip(known.unit_ids or known.ids, known.ids, strict=True)
         names = [None if unit == image else unit for unit, image in own_units]
         groups = known.groups or (None,) * len(known)
         return cls(
             ids=tuple(members),
-            labels=np.array([-1 if label is None else label for label in said], dtype=np.int64),
+            labels=np.array([-1 if label is None else label for label in stated], dtype=np.int64),
             scores=pooled(probabilities[rows], owners, len(members), pooling=pooling),
             units=tuple(one_each(bag, "unit_id", [names[row] for row in own]) for bag, own in members.items()),
             groups=tuple(_common([groups[row] for row in own]) for own in members.values()),
@@ -145,16 +145,16 @@ def one_each(bag: str, column: str, values: Sequence[Value | None], unknown: Val
     Raises:
         InputError: two values.
     """
-    said = {value for value in values if value is not None and value != unknown}
-    if len(said) > 1:
-        one, other, *_ = sorted(map(str, said))
+    stated = {value for value in values if value is not None and value != unknown}
+    if len(stated) > 1:
+        one, other, *_ = sorted(map(str, stated))
         raise InputError(f"bag {bag!r} has two values of {column}: {one} and {other}; a bag has one")
-    return said.pop() if said else None
+    return stated.pop() if stated else None
 
 
 def _common(values: Sequence[str | None]) -> str | None:
-    said = {value for value in values if value is not None}
-    return said.pop() if len(said) == 1 else None
+    stated = {value for value in values if value is not None}
+    return stated.pop() if len(stated) == 1 else None
 
 
 def bag_figures(bags: BagTable) -> dict[str, Measured]:

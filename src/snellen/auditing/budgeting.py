@@ -62,15 +62,15 @@ class Choice(BaseModel):
 
     def notes(self) -> list[str]:
         """What a reader of the report must know; the same of a choice that was read back, whose names are sorted."""
-        told = [
+        parts = [
             f"Budget of {time_words(self.seconds)}: {self.images:,} of {self.of:,} images, drawn at random"
             if self.images < self.of
             else f"Budget of {time_words(self.seconds)}: all {self.of:,} images"
         ]
-        told += [f"at most {count:,} {name} images" for name, count in sorted(self.companions.items())]
+        parts += [f"at most {count:,} {name} images" for name, count in sorted(self.companions.items())]
         if self.left_out:
-            told.append(f"left out: {', '.join(sorted(self.left_out))}")
-        return ["; ".join(told) + "."]
+            parts.append(f"left out: {', '.join(sorted(self.left_out))}")
+        return ["; ".join(parts) + "."]
 
 
 class Rates(BaseModel):

@@ -89,12 +89,12 @@ class OtherOrder:
         def finding(harm: float) -> Finding:
             cycles = self.words(names)
             more = len(cycles) - NAMED
-            told = ", ".join(cycles[:NAMED]) + (f" and {more} more" if more > 0 else "")
+            listed = ", ".join(cycles[:NAMED]) + (f" and {more} more" if more > 0 else "")
             return Finding(
                 kind="class_order",
                 harm=harm,
                 p_value=self.p_value,
-                title=f"Classes look permuted: {told}; compare the order of the class names with that of the outputs",
+                title=f"Classes look permuted: {listed}; compare the order of the class names with that of the outputs",
                 facts={
                     "moved_classes": len(self.answers),
                     "accuracy": float(self.judged.correct.mean()),

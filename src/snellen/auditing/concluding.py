@@ -272,8 +272,8 @@ def judge(
     ``trained`` says whether training images were given: see :func:`~snellen.checks.treatments.treatments`.
     """
     hypotheses = [(check, one) for check in checks for one in conclusions[check.name].hypotheses]
-    told = confirmed([one for _, one in hypotheses], FALSE_DISCOVERY_RATE)
-    made = [(found, check) for (check, _), found in zip(hypotheses, told, strict=True) if found is not None]
+    held = confirmed([one for _, one in hypotheses], FALSE_DISCOVERY_RATE)
+    made = [(found, check) for (check, _), found in zip(hypotheses, held, strict=True) if found is not None]
     chosen = len(made)
     made += [(found, check) for check in checks for found in conclusions[check.name].findings]
     made = [(_with_treatments(one, trained=trained), check) for one, check in made]
@@ -296,8 +296,8 @@ def unseen(
     """What the checks that found nothing would have found: at the level that the first of all hypotheses must reach."""
     found = set(map(id, makers.values()))
     level = tested.rate / max(tested.hypotheses, 1)
-    said = (say(level) for check in checks if id(check) not in found for say in conclusions[check.name].sight)
-    return tuple(words for words in said if words is not None)
+    spoken = (say(level) for check in checks if id(check) not in found for say in conclusions[check.name].sight)
+    return tuple(words for words in spoken if words is not None)
 
 
 def _eye_chart(known: PerImage, conclusions: Mapping[str, Conclusion], classes: int) -> EyeChart | None:

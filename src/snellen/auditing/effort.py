@@ -64,8 +64,8 @@ def chosen_checks(
         return level
     listed = _as_list(checks)
     if not listed:
-        told = f"{checks!r} names no check" if isinstance(checks, str) else "no check is named"
-        raise InputError(f"{told}; name one or more of {', '.join(CHECKS)}, or leave checks out for all")
+        problem = f"{checks!r} names no check" if isinstance(checks, str) else "no check is named"
+        raise InputError(f"{problem}; name one or more of {', '.join(CHECKS)}, or leave checks out for all")
     signed = [_sign(one) for one in listed]
     if not any(signed):
         if effort is not None:

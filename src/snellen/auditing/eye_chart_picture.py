@@ -250,17 +250,17 @@ def _line(
 
 def _letter(letter: str, side: int, place: _Place, cell: Cell) -> str:
     ink = min(max(cell.retained, FAINTEST), 1.0)
-    told = "read" if cell.read else "not read"
+    state = "read" if cell.read else "not read"
     share = max(cell.retained, 0.0)  # below guessing nothing is retained; the interval says how far below
     hover = (
         f"{place.name}, severity {cell.severity:g}: {share:.0%} retained ({cell.low:.0%} to {cell.high:.0%}), "
-        f"{cell.n} images, {told}"
+        f"{cell.n} images, {state}"
     )
     thin = "" if cell.read else " thin"
     return (
         f'<svg class="optotype{thin}" width="{side}" height="{side}" opacity="{ink:.2f}" aria-hidden="true">'
         f'<title>{escape(hover)}</title><use href="#optotype-{letter}"/></svg>'
-        f'<span class="share">{100 * share:.0f}<span class="unseen"> percent, {told}</span></span>'
+        f'<span class="share">{100 * share:.0f}<span class="unseen"> percent, {state}</span></span>'
     )
 
 

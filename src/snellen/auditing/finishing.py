@@ -53,7 +53,7 @@ def sent_note(
 
 def finish(
     run: Run,
-    asked: ResolvedAudit,
+    resolved: ResolvedAudit,
     sets: Mapping[str, SetRun],
     *,
     privacy: Privacy,
@@ -67,7 +67,7 @@ def finish(
 
     Args:
         run: that was measured.
-        asked: the resolved audit. sets: what was measured, by set.
+        resolved: the resolved audit. sets: what was measured, by set.
         privacy: what may be kept.
         choice: what a budget chose.
         rng: of the run.
@@ -83,27 +83,31 @@ def finish(
         ModelError: no scores could.
     """
     evidence, rejected = sets["audit"].gathered()
-    _check_usable(asked.classifier, asked.images, evidence[CLEAN], rejected)
-    check_rejected((row["reason"] for row in rejected), len(asked.images), asked.images.name, allowed=allow_rejected)
+    _check_usable(resolved.classifier, resolved.images, evidence[CLEAN], rejected)
+    check_rejected(
+        (row["reason"] for row in rejected), len(resolved.images), resolved.images.name, allowed=allow_rejected
+    )
     seconds = sets["audit"].seconds()
     beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
-    for name, other in asked.companions.items():
+    for name, other in resolved.companions.items():
         found, lost = sets[name].gathered()
         beside[name] = (found[CLEAN], other)
         beside_rejected += lost
         seconds[name] = sum(sets[name].seconds().values())
     cleans = [evidence[CLEAN], *(found for found, _ in beside.values())]
     notes = [
-        *asked.images.notes,
+        *resolved.images.notes,
         *privacy.notes(),
         *(choice.notes() if choice is not None else ()),
-        *_left_out(effort, asked),
-        *sent_note(asked.classifier, cleans, [*rejected, *beside_rejected]),
+        *_left_out(effort, resolved),
+        *sent_note(resolved.classifier, cleans, [*rejected, *beside_rejected]),
     ]
     gathered = Gathered(
-        evidence, beside, rejected, asked.skipped, asked.wholes, notes, drawn_from=len(asked.drawn_from)
+        evidence, beside, rejected, resolved.skipped, resolved.wholes, notes, drawn_from=len(resolved.drawn_from)
     )
-    report, files = conclude(asked.measuring, asked.images, run.plan, asked.checks, gathered, rng, workers=workers)
+    report, files = conclude(
+        resolved.measuring, resolved.images, run.plan, resolved.checks, gathered, rng, workers=workers
+    )
     run.write_json("report.json", report.to_json())
     for listing, rows in files.lists.items():
         run.write_json(f"lists/{listing}.json", rows)
@@ -119,9 +123,9 @@ def finish(
     return report.keeping(folder=None, pictures=files.pictures, rejected=rejected), seconds
 
 
-def _left_out(effort: Effort | None, asked: ResolvedAudit) -> list[str]:
+def _left_out(effort: Effort | None, resolved: ResolvedAudit) -> list[str]:
     """What a requested effort leaves out; nothing of the usual one, whose report says no more than ever."""
-    line = None if effort in (None, "standard") else left_out(effort, [check.name for check in asked.checks])
+    line = None if effort in (None, "standard") else left_out(effort, [check.name for check in resolved.checks])
     return [] if line is None else [line]
 
 

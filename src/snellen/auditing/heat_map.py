@@ -249,8 +249,8 @@ def _boxes(images: ImageSet, positions: NDArray[np.int64]) -> NDArray[np.float64
                 images.table[name].take(positions.tolist()).to_pylist() for name in ("tile_row", "tile_column")
             )
         elif "attributes" in images.table.column_names:
-            said: Sequence[object] = images.table["attributes"].take(positions.tolist()).to_pylist()
-            places = [json.loads(str(one)) for one in said]
+            attributes: Sequence[object] = images.table["attributes"].take(positions.tolist()).to_pylist()
+            places = [json.loads(str(one)) for one in attributes]
             rows, columns = ([int(one[name]) for one in places] for name in ("row", "column"))
         else:
             return None

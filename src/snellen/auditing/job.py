@@ -246,7 +246,7 @@ def parse_job(text: str, place: Path) -> AuditJob:
     try:
         return AuditJob.model_validate(written)
     except ValidationError as error:
-        raise InputError("\n".join(_told(place, text, one) for one in error.errors()[:_MOST_ERRORS])) from error
+        raise InputError("\n".join(_explained(place, text, one) for one in error.errors()[:_MOST_ERRORS])) from error
 
 
 def _deeper(value: object, depth: int) -> bool:
@@ -313,7 +313,7 @@ def _placed_fields(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _told(place: Path, text: str, error: Mapping[str, Any]) -> str:
+def _explained(place: Path, text: str, error: Mapping[str, Any]) -> str:
     """What is wrong with one key, in a line."""
     where = [str(part) for part in error["loc"] if isinstance(part, str)]
     if not where:  # of several keys together

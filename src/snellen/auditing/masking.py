@@ -198,8 +198,8 @@ def breaks_more(
     p_value = max(
         mcnemar(only_again, only_plain, alternative="greater"), binomial_tail(only_again, len(chosen), tolerance)
     )
-    told = words.format(again=f"{again.mean():.1%}", plain=f"{plain.mean():.1%}")
-    return Sign(name, told, round(p_value, 15), for_it.astype(np.float64) - against, units)
+    sentence = words.format(again=f"{again.mean():.1%}", plain=f"{plain.mean():.1%}")
+    return Sign(name, sentence, round(p_value, 15), for_it.astype(np.float64) - against, units)
 
 
 def joint_p_value(signs: Sequence[Sign]) -> float:

@@ -59,7 +59,7 @@ def probe(classifier: Classifier, images: ImageSet) -> Probe:
         warnings.append(str(error))
     if not images.has_labels:
         warnings.append("no image has a label: figures of accuracy need labels (class subfolders, or --column label=…)")
-    sizes, lost = _looked_at(images)
+    sizes, lost = _sampled(images)
     if lost:
         warnings.append(f"{len(lost)} of {min(READ, len(images))} images that were read cannot be used: "
                         f"{listed_reasons(counted_reasons(lost))}")  # fmt: skip
@@ -118,7 +118,7 @@ def _labels(images: ImageSet) -> str:
     )
 
 
-def _looked_at(images: ImageSet) -> tuple[Counter[tuple[int, int]], list[str]]:
+def _sampled(images: ImageSet) -> tuple[Counter[tuple[int, int]], list[str]]:
     """Sizes of images that are spread over the set, and why some could not be read."""
     sizes: Counter[tuple[int, int]] = Counter()
     lost: list[str] = []
@@ -187,7 +187,7 @@ def job_text(
         "# What columns mean: unit (patient, lot, video), group (hospital, scanner), label, split.",
         "[columns]",
         *(f"{_quoted(meant)} = {_quoted(column)}" for meant, column in (columns or {}).items()),
-        *_comments(f"{meant}: {said}" for meant, said in found.known.items()),
+        *_comments(f"{meant}: {words}" for meant, words in found.known.items()),
         *_comments([f"columns without a meaning: {', '.join(found.further)}"] if found.further else []),
         "",
         "# Parameters of checks.",

@@ -8,7 +8,7 @@ from snellen.core.errors import InputError
 BATCHES_PER_SHARD = 8
 
 
-def shard_count(images: int, batch_size: int, asked: int | None = None, least: int = 1) -> int:
+def shard_count(images: int, batch_size: int, wanted: int | None = None, least: int = 1) -> int:
     """How many shards a set of images has: as many as requested, but never more than batches.
 
     >>> shard_count(1000, 64), shard_count(1000, 64, 7), shard_count(10, 64, 7)
@@ -17,16 +17,16 @@ def shard_count(images: int, batch_size: int, asked: int | None = None, least: i
     Args:
         images: in the set.
         batch_size: images in one pass.
-        asked: how many there are to be; None: one for every :data:`BATCHES_PER_SHARD` batches.
+        wanted: how many there are to be; None: one for every :data:`BATCHES_PER_SHARD` batches.
         least: in that case, so that several processes have something to do.
 
     Raises:
         InputError: fewer than 1 is requested.
     """
-    if asked is not None and asked < 1:
-        raise InputError(f"a run has at least 1 shard, got {asked}")
+    if wanted is not None and wanted < 1:
+        raise InputError(f"a run has at least 1 shard, got {wanted}")
     batches = -(-images // batch_size)
-    return min(max(-(-batches // BATCHES_PER_SHARD), least) if asked is None else asked, batches)
+    return min(max(-(-batches // BATCHES_PER_SHARD), least) if wanted is None else wanted, batches)
 
 
 def stretch(shard: int, shards: int, images: int, batch_size: int) -> range:

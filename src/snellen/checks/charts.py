@@ -187,14 +187,14 @@ def _legend(lines: Sequence[Line], looks: Sequence[str]) -> str:
 
 def _described(panel: Panel, lines: Sequence[Line]) -> str:
     """What a screen reader says: each line at a few of its points."""
-    told = []
+    series = []
     for line in lines:
         count = min(len(line.points), TICKS)
         places = sorted({round(place * (len(line.points) - 1) / max(count - 1, 1)) for place in range(count)})
         values = ", ".join(f"{_number(line.points[p].y)} at {_number(line.points[p].x)}" for p in places)
-        told.append(f"{line.name}: {values}")
+        series.append(f"{line.name}: {values}")
     axes = f"{panel.y_label or 'value'} over {panel.x_label or 'position'}. "
-    return axes + ". ".join(told)
+    return axes + ". ".join(series)
 
 
 def _number(value: float) -> str:

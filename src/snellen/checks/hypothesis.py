@@ -39,6 +39,6 @@ def confirmed(hypotheses: Sequence[Hypothesis], rate: float = FALSE_DISCOVERY_RA
     chosen = benjamini_hochberg([hypothesis.p_value for hypothesis in hypotheses], rate)
     confidence = selected_confidence(int(chosen.sum()), len(hypotheses), rate)
     return [
-        hypothesis.finding(min(max(hypothesis.harm(confidence), 0.0), 1.0)) if told else None
-        for hypothesis, told in zip(hypotheses, chosen, strict=True)
+        hypothesis.finding(min(max(hypothesis.harm(confidence), 0.0), 1.0)) if accepted else None
+        for hypothesis, accepted in zip(hypotheses, chosen, strict=True)
     ]

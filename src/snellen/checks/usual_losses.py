@@ -24,7 +24,7 @@ Colours = Literal["grey", "colour"]
 LIKE = 1.5
 
 #: Images that are examined for colours, and the distance of their channels, grey levels, that is none.
-LOOKED_AT, EQUAL = 16, 4
+SAMPLED, EQUAL = 16, 4
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def usual_losses(side: int, images: ImageSet) -> Mapping[str, UsualLoss]:
 
 def colours_of(images: ImageSet) -> Colours:
     """Whether a few images of a set, spread over it, have colours."""
-    for row in np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(int)).tolist():
+    for row in np.unique(np.linspace(0, len(images) - 1, SAMPLED).astype(int)).tolist():
         try:
             pixels = np.asarray(images.read(row), dtype=np.int16)
         except RejectedImageError:

@@ -40,7 +40,7 @@ def init(
         from snellen.auditing.job import parse_job
         from snellen.auditing.probe import job_text, probe
         from snellen.core.run import write_atomically
-        from snellen.core.unwritable import unwritable_told
+        from snellen.core.unwritable import explained_unwritable
         from snellen.models.classifiers.references import load_classifier
 
         images = read_images(data, reading, spinner)
@@ -48,7 +48,7 @@ def init(
         found = probe(classifier, images)
 
     scale = built.get("normalization")
-    said = {
+    stated = {
         "model_args": built.get("model_args"),
         "size": built.get("size"),
         "mean": None if scale is None else scale.mean,
@@ -66,10 +66,10 @@ def init(
         columns=reading["columns"],
         masks=here(reading["masks"]),
         table=here(reading["table"]),
-        built={key: value for key, value in said.items() if value is not None},
+        built={key: value for key, value in stated.items() if value is not None},
     )
     parse_job(text, out)  # nothing is written that snellen audit would refuse
-    with unwritable_told(out):
+    with explained_unwritable(out):
         write_atomically(out, text.encode())
     _show(found, out)
 

@@ -81,16 +81,16 @@ class FieldOption:
     def _convert(self, came: str, *candidates: object) -> object:
         """The first reading that the field takes: as it is, nothing, JSON, a fraction."""
         readings = [*candidates, *([None] if came.lower() == "none" else []), _from_json(came), _from_fraction(came)]
-        told: ValidationError | None = None
+        shown: ValidationError | None = None
         for reading in readings:
             if reading is not _NO_JSON:
                 try:
                     return self.adapter.validate_python(reading)
                 except ValidationError as error:
                     # What was written as a JSON object is refused for its content, not for being text.
-                    told = error if told is None or isinstance(reading, dict) else told
-        assert told is not None
-        raise self._refused(came, told)
+                    shown = error if shown is None or isinstance(reading, dict) else shown
+        assert shown is not None
+        raise self._refused(came, shown)
 
     def _refused(self, came: str, error: ValidationError) -> InputError:
         """The error for a value that the field does not take, with near names where a name is wrong."""

@@ -1,4 +1,4 @@
-"""A copy of a convolutional network that is faster on a processor: channels last, normalisation folded into weights.
+"""A copy of a convolutional network that is faster: channels last, normalisation folded into weights.
 
 Scores differ in their last digits, so that a network is only changed where it decides the same, and the same way each
 time: no clock is read (docs/benchmarks.md says what it gains).
@@ -27,18 +27,18 @@ CONVOLUTIONS = 2
 
 
 def fast_copy(classifier: Classifier) -> Classifier:
-    """A copy of a convolutional network on a processor that decides the same; the same classifier where none is faster.
+    """A copy of a convolutional network that decides the same; the same classifier where none is faster.
 
     The classifier itself stays as it is. What the copy spends counts for it, too. Networks that carry hooks, that
     cannot be copied, or that are not the same in the other layout (some reshape by ``view``) are left alone; where
     only folding changes them, they are laid out anew.
     """
     module, size = classifier.module, classifier.preparation.size
-    if module is None or size is None or classifier.device.type != "cpu":
+    if module is None or size is None or classifier.device.type not in ("cpu", "cuda"):
         return classifier
     if sum(isinstance(layer, nn.Conv2d) for layer in module.modules()) < CONVOLUTIONS or is_tied(module):
         return classifier
-    noise = torch.rand(TRIED, 3, *size, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(TRIED, 3, *size, generator=torch.Generator().manual_seed(0)).to(classifier.device)
     for folded in (True, False):
         try:
             # The network itself is left as it is: some keep what they computed last.

@@ -167,9 +167,9 @@ class AttackedViews:
     @property
     def success_rate(self) -> Tensor:
         """Share of the fresh views that show the object in which the criterion is met, (n,); NaN where none counts."""
-        told = torch.tensor([status in ("found", "not found") for status in self.status])
+        known = torch.tensor([status in ("found", "not found") for status in self.status])
         shown = (~self.blank).sum(1).double()
-        return torch.where(told, self.success.sum(1) / shown, torch.nan)
+        return torch.where(known, self.success.sum(1) / shown, torch.nan)
 
     @property
     def spent(self) -> Spent:

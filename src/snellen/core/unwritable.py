@@ -40,13 +40,13 @@ def tidy(folder: Path) -> None:
 
 
 @contextmanager
-def unwritable_told(folder: Path) -> Iterator[None]:
+def explained_unwritable(folder: Path) -> Iterator[None]:
     """Inside the block, what the disk refuses to take below ``folder`` becomes one clear error.
 
     Every other error passes as it is, those of reading files elsewhere too.
 
     >>> try:
-    ...     with unwritable_told(Path("run")):
+    ...     with explained_unwritable(Path("run")):
     ...         raise OSError(errno.EROFS, "Read-only file system", "run/report.json")
     ... except UnwritableError as error:
     ...     str(error).partition(". ")[0]
@@ -80,8 +80,8 @@ def unwritable(error: OSError, folder: Path) -> UnwritableError:
         fix = "allow writing there, or choose another place"
     else:
         return UnwritableError(f"cannot write to {folder}: {words}")
-    told = f"What was finished before stays valid: {fix}" if os.path.exists(folder) else fix.capitalize()
-    return UnwritableError(f"cannot write to {place}: {words}. {told}, and give the same call again")
+    advice = f"What was finished before stays valid: {fix}" if os.path.exists(folder) else fix.capitalize()
+    return UnwritableError(f"cannot write to {place}: {words}. {advice}, and give the same call again")
 
 
 def refused(error: Exception) -> bool:

@@ -7,20 +7,20 @@ from pydantic import ValidationError
 from snellen.core.errors import InputError
 
 
-def query_parameters(query: str, told: str) -> dict[str, str]:
-    """Parameters of a reference, ``name=value&name=value``, as texts; ``told`` is the reference, for messages."""
+def query_parameters(query: str, shown: str) -> dict[str, str]:
+    """Parameters of a reference, ``name=value&name=value``, as texts; ``shown`` is the reference, for messages."""
     found: dict[str, str] = {}
     for part in query.split("&") if query else []:
         name, is_pair, text = part.partition("=")
         if not is_pair or not name:
-            raise InputError(f"{told}: write parameters as ?name=value&name=value, got {part!r}")
+            raise InputError(f"{shown}: write parameters as ?name=value&name=value, got {part!r}")
         if name in found:
-            raise InputError(f"{told}: {name} is given twice; write several values as {name}=a,b")
+            raise InputError(f"{shown}: {name} is given twice; write several values as {name}=a,b")
         found[name] = text
     return found
 
 
 def reasons(error: ValidationError) -> str:
     """What a model of parameters refuses, in one line."""
-    told = [(".".join(str(part) for part in one["loc"]), str(one["msg"])) for one in error.errors()]
-    return "; ".join(f"{place}: {text}" if place else text for place, text in told)
+    shown = [(".".join(str(part) for part in one["loc"]), str(one["msg"])) for one in error.errors()]
+    return "; ".join(f"{place}: {text}" if place else text for place, text in shown)

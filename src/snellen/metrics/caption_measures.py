@@ -60,10 +60,12 @@ def split_captions(
     """
     if not candidates or len(candidates) != len(references):
         raise InputError(f"got {len(candidates)} captions, and references of {len(references)} images")
-    for row, told in enumerate(references):
-        if isinstance(told, str) or not len(told):
-            raise InputError(f"image {row} needs a list of at least one reference, got {told!r}")
-    return [caption_words(one) for one in candidates], [[caption_words(one) for one in told] for told in references]
+    for row, reference in enumerate(references):
+        if isinstance(reference, str) or not len(reference):
+            raise InputError(f"image {row} needs a list of at least one reference, got {reference!r}")
+    return [caption_words(one) for one in candidates], [
+        [caption_words(one) for one in reference] for reference in references
+    ]
 
 
 def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], *, n: int = 4) -> float:
@@ -86,14 +88,14 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], *, n: i
     words, known = split_captions(candidates, references)
     found, total = [0] * n, [0] * n
     length = closest = 0
-    for said, told in zip(words, known, strict=True):
-        length += len(said)
-        closest += min((abs(len(one) - len(said)), len(one)) for one in told)[1]
+    for candidate, reference in zip(words, known, strict=True):
+        length += len(candidate)
+        closest += min((abs(len(one) - len(candidate)), len(one)) for one in reference)[1]
         for size in range(1, n + 1):
             most: Counter[Gram] = Counter()
-            for one in told:
+            for one in reference:
                 most |= grams(one, size)
-            counts = grams(said, size)
+            counts = grams(candidate, size)
             found[size - 1] += sum((counts & most).values())
             total[size - 1] += sum(counts.values())
     if not all(found):
@@ -124,10 +126,10 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> f
     """
     words, known = split_captions(candidates, references)
     scores = []
-    for said, told in zip(words, known, strict=True):
-        common = [(longest_common(said, one), len(one)) for one in told]
-        precision = max((found / len(said) for found, _ in common), default=0.0) if said else 0.0
-        recall = max(found / length for found, length in common if length) if any(told) else 0.0
+    for candidate, reference in zip(words, known, strict=True):
+        common = [(longest_common(candidate, one), len(one)) for one in reference]
+        precision = max((found / len(candidate) for found, _ in common), default=0.0) if candidate else 0.0
+        recall = max(found / length for found, length in common if length) if any(reference) else 0.0
         weight = _ROUGE_BETA**2
         both = recall + weight * precision
         scores.append((1 + weight) * precision * recall / both if both else 0.0)
@@ -166,15 +168,17 @@ def meteor(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> fl
         InputError: captions that do not fit together.
     """
     words, known = split_captions(candidates, references)
-    best = [max(_meteor(said, one) for one in told) for said, told in zip(words, known, strict=True)]
+    best = [
+        max(_meteor(candidate, one) for one in reference) for candidate, reference in zip(words, known, strict=True)
+    ]
     return sum(best) / len(best)
 
 
-def _meteor(said: Sequence[str], told: Sequence[str]) -> float:
-    matches, pieces = aligned(said, told)
+def _meteor(candidate: Sequence[str], reference: Sequence[str]) -> float:
+    matches, pieces = aligned(candidate, reference)
     if not matches:
         return 0.0
-    precision, recall = matches / len(said), matches / len(told)
+    precision, recall = matches / len(candidate), matches / len(reference)
     mean = precision * recall / (_ALPHA * precision + (1 - _ALPHA) * recall)
     return mean * (1 - _PENALTY * (pieces / matches) ** _EXPONENT)
 
@@ -230,20 +234,23 @@ def cider_scores(candidates: Sequence[str], references: Sequence[Sequence[str]])
     """
     words, known = split_captions(candidates, references)
     spread: Counter[Gram] = Counter()
-    for told in known:
-        spread.update({gram for one in told for size in range(1, LONGEST + 1) for gram in grams(one, size)})
+    for reference in known:
+        spread.update({gram for one in reference for size in range(1, LONGEST + 1) for gram in grams(one, size)})
     everything = math.log(len(known))
 
-    def vectors(said: Sequence[str]) -> list[dict[Gram, float]]:
+    def vectors(candidate: Sequence[str]) -> list[dict[Gram, float]]:
         return [
-            {gram: count * (everything - math.log(max(1, spread[gram]))) for gram, count in grams(said, size).items()}
+            {
+                gram: count * (everything - math.log(max(1, spread[gram])))
+                for gram, count in grams(candidate, size).items()
+            }
             for size in range(1, LONGEST + 1)
         ]
 
     scores = []
-    for said, told in zip(words, known, strict=True):
-        ours = vectors(said)
-        agreed = [_agreement(ours, vectors(one)) * _length_penalty(len(said), len(one)) for one in told]
+    for candidate, reference in zip(words, known, strict=True):
+        ours = vectors(candidate)
+        agreed = [_agreement(ours, vectors(one)) * _length_penalty(len(candidate), len(one)) for one in reference]
         scores.append(10 * sum(agreed) / len(agreed))
     return scores
 

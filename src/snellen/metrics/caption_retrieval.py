@@ -61,7 +61,7 @@ def reference_scores(texts: Tensor, references: Sequence[Tensor]) -> Tensor:
     """
     if len(texts) != len(references):
         raise InputError(f"got {len(texts)} captions, and references of {len(references)} images")
-    found = [(told @ text).amax() for text, told in zip(texts, references, strict=True)]
+    found = [(reference @ text).amax() for text, reference in zip(texts, references, strict=True)]
     return torch.stack(found).clamp(min=0)
 
 

@@ -26,14 +26,18 @@ def image_sheet(images: ImageSet, indices: Sequence[int], *, columns: int = 6, c
         columns: images in a row.
         captions: write captions instead of classes, where there are any.
     """
-    classes, told = classes_of(images), images.column("caption")
+    classes, caption_column = classes_of(images), images.column("caption")
     shown: list[tuple[torch.Tensor, str]] = []
     for index in indices:
         try:
             pixels = torch.from_numpy(np.array(images.read(index))).permute(2, 0, 1)
         except RejectedImageError:
             continue
-        text = str(told[index]) if captions and told[index] is not None else classes[index] or images.ids[index]
+        text = (
+            str(caption_column[index])
+            if captions and caption_column[index] is not None
+            else classes[index] or images.ids[index]
+        )
         shown.append((pixels, text))
     rows = [shown[start : start + columns] for start in range(0, len(shown), columns)]
     lines = CAPTION_LINES if captions else 1

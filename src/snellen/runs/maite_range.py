@@ -44,8 +44,8 @@ def in_likelier_range(classifier: Classifier, images: ImageSet, other: Callable[
     alone = int((theirs & ~own).sum()), int((own & ~theirs).sum())
     clear = mcnemar(*alone, alternative="greater") < SURE
     chosen, right, left = (rival, theirs, own) if clear else (classifier, own, theirs)
-    said = f"with these it is right on {right.sum()} of {len(own)} images, with the other range on {left.sum()}"
-    chosen.notes = tuple(f"{note}: {said}" if "is given" in note else note for note in chosen.notes)
+    figures = f"with these it is right on {right.sum()} of {len(own)} images, with the other range on {left.sum()}"
+    chosen.notes = tuple(f"{note}: {figures}" if "is given" in note else note for note in chosen.notes)
     return chosen
 
 

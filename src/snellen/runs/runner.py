@@ -28,7 +28,7 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run, canonical_json, write_atomically
-from snellen.core.unwritable import tidy, unwritable_told
+from snellen.core.unwritable import explained_unwritable, tidy
 from snellen.data.rejections import check_rejected
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import Chosen, choose_engine
@@ -220,7 +220,7 @@ def carried_out(
             folder = Path(out)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / made.what.replace(" ", "-")
-        stack.enter_context(unwritable_told(folder))
+        stack.enter_context(explained_unwritable(folder))
         sent = stack.enter_context(sent_log())
         part = where.part_of(out)
         check_free(folder, made.record, made.what)

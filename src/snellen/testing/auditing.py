@@ -70,7 +70,7 @@ def check_check(
     assert (images.fingerprint(), classifier.fingerprint()) == before, "images or classifier were changed"
     (status,) = (one for one in whole.checks if one.name == check.name)
     assert status.status == "done", f"{check.name} did not run: {status.reason}"
-    _check_told(check.resolved(classifier), whole)
+    _check_report(check.resolved(classifier), whole)
     cut = audit(classifier, images, checks=[check], train=train, shards=2, batch_size=7)
     _check_same(whole, cut)
 
@@ -94,7 +94,7 @@ def _check_declared(check: Check) -> None:
     raise AssertionError(f"{cls.__qualname__} accepts unknown parameters")
 
 
-def _check_told(check: Check, report: AuditReport) -> None:
+def _check_report(check: Check, report: AuditReport) -> None:
     """Names, intervals, kinds."""
     own = {name: figure for name, figure in report.metrics.items() if name.split(".")[0] == check.name}
     for name in report.metrics.keys() - own.keys():

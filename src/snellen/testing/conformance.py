@@ -281,8 +281,8 @@ def check_defect(defect: Defect, images: ImageSet) -> None:
     truth = [json.loads(str(text)) for text in planted.column("planted")]
     assert len(truth) == len(planted)
     labels = dict(zip(images.ids, images.labels.tolist(), strict=True))
-    told = planted.column("true_label")
-    for example_id, label, true in zip(planted.ids, planted.labels.tolist(), told, strict=True):
+    known = planted.column("true_label")
+    for example_id, label, true in zip(planted.ids, planted.labels.tolist(), known, strict=True):
         if example_id in labels and label != labels[example_id]:
             assert true == labels[example_id], f"{example_id}: the label changed and the truth is lost"
     test = replace(images, split="test")

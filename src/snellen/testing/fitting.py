@@ -73,11 +73,11 @@ def _check_card(recipe: Recipe, made: Artifact) -> None:
     assert card.lineage.seed == 0, "the lineage holds another seed"
     assert card.lineage.data, "the lineage does not name the data"
     assert isinstance(recipe, Method)
-    told = card.lineage.recipe
+    recorded = card.lineage.recipe
     for name, value in recipe.record().items():
-        assert name in told, f"the lineage does not hold the parameter {name!r}"
+        assert name in recorded, f"the lineage does not hold the parameter {name!r}"
         # None stands for what the data decide, or for a place on disk, which does not matter to what was learnt.
-        assert value is None or told[name] in (value, None), f"the lineage holds another {name!r}"
+        assert value is None or recorded[name] in (value, None), f"the lineage holds another {name!r}"
     assert all(value == value for value in card.metrics.values()), "a metric that is unknown is left out"
 
 

@@ -109,8 +109,8 @@ def clean_rows(batch: AttackBatch, classifier: Classifier, goal: Goal) -> Eviden
     """One row for each image as it is, setting "clean"; the column ``right`` is null without a label."""
     right = goal.right(classifier, batch.scores, batch.labels).tolist()
     known = batch.known().tolist()
-    told = classifier.output != "labels"
-    confidence = classifier.probabilities(batch.scores).amax(1).tolist() if told else None
+    scored = classifier.output != "labels"
+    confidence = classifier.probabilities(batch.scores).amax(1).tolist() if scored else None
     return Evidence.of(
         batch.ids,
         setting=CLEAN,
@@ -261,7 +261,7 @@ def _fill(
     change = (attacked.images - clean if attacked.changes is None else attacked.changes).double().flatten(1)
     sizes = {"linf": change.abs().amax(1), "l2": change.norm(dim=1), "changed_values": (change != 0).sum(1)}
     decided = _classes(classifier.predict(attacked.scores), goal)
-    told: dict[str, list[object]] = {
+    scored: dict[str, list[object]] = {
         "success": attacked.success.tolist(),
         # There are no images that could be rounded where a layer was changed.
         "success_8_bits": saved.tolist() if attacked.place == PIXELS else [None] * len(positions),
@@ -273,7 +273,7 @@ def _fill(
         **{name: size.tolist() for name, size in sizes.items()},
     }
     for at, (row, status, reason) in enumerate(zip(positions.tolist(), attacked.status, attacked.reasons, strict=True)):
-        for name, column in told.items():
+        for name, column in scored.items():
             if status == "found" or name not in sizes:
                 rows.columns[name][row] = column[at]
         rows.reason[row] = reason

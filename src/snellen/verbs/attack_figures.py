@@ -135,13 +135,15 @@ def verdict(found: int, attacked: int, blind: int = 0, place: str = PIXELS, lost
         return "no image was attacked: none that can be was right from the start"
     what = "adversarial image" if place == PIXELS else f"adversarial change of the layer {place},"
     if not found:
-        told = f"no {what} found within budget for any of {attacked} attacked images"
+        sentence = f"no {what} found within budget for any of {attacked} attacked images"
     elif found == attacked:
         return f"an {what} found for each of {attacked} attacked images"
     else:
-        told = f"an {what} found for {found} of {attacked} attacked images, none within budget for the "
-        told += f"other {attacked - found}"
-    return f"{told}; for {blind} of these every gradient was exactly zero: the search was blind" if blind else told
+        sentence = f"an {what} found for {found} of {attacked} attacked images, none within budget for the "
+        sentence += f"other {attacked - found}"
+    return (
+        f"{sentence}; for {blind} of these every gradient was exactly zero: the search was blind" if blind else sentence
+    )
 
 
 def _units(evidence: Evidence) -> NDArray[np.int64] | None:

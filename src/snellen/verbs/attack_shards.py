@@ -94,8 +94,8 @@ class Work(MethodWork):
         if batch is not None:
             evidence[CLEAN] = clean_rows(batch, self.classifier, self.goal)
             if items.start == 0 and self.classifier.differentiable and not self.goal.multilabel:
-                asked = batch.known().nonzero().flatten()[:DOUBTED]
-                doubts = doubts_before(self.classifier, batch.images[asked], batch.labels[asked])
+                doubted = batch.known().nonzero().flatten()[:DOUBTED]
+                doubts = doubts_before(self.classifier, batch.images[doubted], batch.labels[doubted])
             for setting, start in zip(self.settings, self.starts, strict=True):
                 tried = tried_images(batch, self.classifier, self.goal, setting, start)
                 found = None

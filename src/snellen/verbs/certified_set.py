@@ -149,12 +149,12 @@ def certified_figures(
 
 
 def _verdict(guarantee: bool, certified: Figure, accuracy: Figure, mean: float, goal: object) -> str:
-    told = f"{certified.value or 0:.1%} of {certified.n} images have a certificate, of radius {mean:.3f} on average"
+    sentence = f"{certified.value or 0:.1%} of {certified.n} images have a certificate, of radius {mean:.3f} on average"
     if accuracy.n:
-        told += f"; of {accuracy.value or 0:.1%} it is of the right class"
+        sentence += f"; of {accuracy.value or 0:.1%} it is of the right class"
     if goal is not None:
-        told += f"; sampling stopped as soon as the radius {goal} was decided"
-    return told if guarantee else f"NO GUARANTEE, the published formula overstates: it claims that {told}"
+        sentence += f"; sampling stopped as soon as the radius {goal} was decided"
+    return sentence if guarantee else f"NO GUARANTEE, the published formula overstates: it claims that {sentence}"
 
 
 def _share(values: NDArray[np.bool_], units: NDArray[np.int64], counted: NDArray[np.bool_]) -> Figure:

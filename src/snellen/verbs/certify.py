@@ -53,7 +53,7 @@ class Work(MethodWork):
         """Certify the images at these positions; see :class:`~snellen.runs.measuring.Work`."""
         loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
         evidence = {setting.name: Evidence.merge([]) for setting in self.settings}
-        said: dict[str, Any] = {}
+        recorded: dict[str, Any] = {}
         rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
         units, labels = self.images.column("unit_id"), self.images.known_labels
         images = to_unit(loaded.pixels).to(self.classifier.device)
@@ -75,12 +75,12 @@ class Work(MethodWork):
                 setting=setting.name,
                 unit_ids=[None if units[at] is None else str(units[at]) for at in where],
             )
-            said[setting.name] = {
+            recorded[setting.name] = {
                 "sigma": found.sigma, "largest": found.largest, "assumptions": list(found.assumptions)
             }  # fmt: skip
             progress.advance(TASK, len(rows), setting.name)
         progress.advance(TASK, len(loaded.rejected) * len(self.settings), "rejected")
-        return Shard(evidence, {"rejected": rejected, "said": said})
+        return Shard(evidence, {"rejected": rejected, "said": recorded})
 
 
 def certify(
@@ -203,13 +203,13 @@ def _conclude(work: Work, shards: int, run: Run, folder: Path) -> CertifiedSet:
     extras = [run.shard_extra(shard) for shard in range(shards)]
     rejected = rejected_images(extras, work.images)
     evidence = {setting.name: merged_evidence(run, range(shards), setting.name) for setting in work.settings}
-    said: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
     for extra in extras:
-        said |= extra["said"]
-    if len(said) < len(work.settings):
+        recorded |= extra["said"]
+    if len(recorded) < len(work.settings):
         shutil.rmtree(run.folder)
         first = f"first: {rejected[0].id}: {rejected[0].reason}"
-        lost = ", ".join(setting.name for setting in work.settings if setting.name not in said)
+        lost = ", ".join(setting.name for setting in work.settings if setting.name not in recorded)
         raise InputError(
             f"none of the {len(work.images)} images of {work.images.name} could be used for {lost}; {first}"
         )
@@ -221,9 +221,9 @@ def _conclude(work: Work, shards: int, run: Run, folder: Path) -> CertifiedSet:
             setting.name: certified_figures(
                 evidence[setting.name],
                 setting.record,
-                sigma=said[setting.name]["sigma"],
-                largest=said[setting.name]["largest"],
-                assumptions=said[setting.name]["assumptions"],
+                sigma=recorded[setting.name]["sigma"],
+                largest=recorded[setting.name]["largest"],
+                assumptions=recorded[setting.name]["assumptions"],
             )
             for setting in work.settings
         },

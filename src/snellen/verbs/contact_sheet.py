@@ -76,7 +76,7 @@ def contact_sheet(
             rows[index] = [batch.clean[row], *batch.shifted[:, row]]
     classes = classes_of(few)
     heads = ["clean", *(f"severity {severity_name(severity)}" for severity in severities)]
-    pictures = [(rows[index], _told(classes[index] or "", few.ids[index])) for index in sorted(rows)]
+    pictures = [(rows[index], _caption(classes[index] or "", few.ids[index])) for index in sorted(rows)]
     return picture_grid(f"{setting.name}  ({images.name})", heads, pictures)
 
 
@@ -106,12 +106,12 @@ def edits_sheet(
                 rows.setdefault(index, [batch.clean[row]]).append(batch.shifted[0, row])
     classes = classes_of(few)
     heads = ["original", *(setting.name.replace("_", " ") for setting in settings)]
-    pictures = [(rows[index], _told(classes[index] or "", few.ids[index])) for index in sorted(rows)]
+    pictures = [(rows[index], _caption(classes[index] or "", few.ids[index])) for index in sorted(rows)]
     at = "" if severity == MAX_SEVERITY else f", severity {severity_name(severity)}"
     return picture_grid(f"{settings[0].method.name.replace('_', ' ')}{at}  ({images.name})", heads, pictures)
 
 
-def _told(class_name: str, example_id: str) -> str:
+def _caption(class_name: str, example_id: str) -> str:
     return example_id if example_id.startswith(class_name) else f"{class_name}  {example_id}"
 
 

@@ -87,7 +87,7 @@ def explained_rows(batch: ExplainBatch, classifier: Classifier, setting: Setting
         "y": pa.array([None if place is None else place[1] for place in places], pa.float64()),
         "parts": pa.array([list(found.parts) or None] * len(batch.ids), pa.list_(pa.string())),
         "scores": _column(scores, len(batch.ids), pa.list_(pa.float64())),
-        **_told(found, len(batch.ids)),
+        **_columns(found, len(batch.ids)),
     }
     if keep:
         shown = [_pictures(found, batch, row, classifier.class_names) for row in range(len(batch.ids))]
@@ -120,7 +120,7 @@ def described_rows(found: Described, classifier: Classifier, setting: Setting, *
     """One row for each part of a model, whose name stands as ``example_id``."""
     count = len(found.parts)
     sources = [list(row) for row in found.sources]
-    extra: dict[str, pa.Array] = {"sources": _column(sources, count, pa.list_(pa.string())), **_told(found, count)}
+    extra: dict[str, pa.Array] = {"sources": _column(sources, count, pa.list_(pa.string())), **_columns(found, count)}
     if keep:
         pictures = [[_png(one) for one in row] for row in found.pictures] or [[] for _ in found.parts]
         extra[PICTURES] = pa.array(pictures, _PICTURE)
@@ -138,7 +138,7 @@ def described_rows(found: Described, classifier: Classifier, setting: Setting, *
     )
 
 
-def _told(found: Explained | Described, count: int) -> dict[str, pa.Array]:
+def _columns(found: Explained | Described, count: int) -> dict[str, pa.Array]:
     """Columns of what every explanation may say: sentence, figures, controls, and the rest as JSON."""
     figures = {f"{FIGURE}{name}": values for name, values in found.figures.items()}
     figures |= {f"{CONTROL}{name}": values for name, values in found.controls.items()}

@@ -34,8 +34,8 @@ def write_pictures(run: Run, shards: Sequence[int], setting: str, folder: Path) 
             if row[PICTURES]:
                 written[setting] = None
                 tiles = [_pixels(content) for content in row[PICTURES]]
-                told = row["text"] or row["reason"] or ""
-                sheet = picture_grid(f"{row['example_id']}  ({setting})", row[HEADS], [(tiles, told)])
+                caption = row["text"] or row["reason"] or ""
+                sheet = picture_grid(f"{row['example_id']}  ({setting})", row[HEADS], [(tiles, caption)])
                 with whole_file(folder / setting / name) as stream:
                     sheet.save(stream, "PNG")
             regions = row.get(REGIONS) or []

@@ -97,12 +97,12 @@ def _decision(row: Mapping[str, Any], class_names: Sequence[str]) -> str:
     if row.get("target") is None:
         return ""
     target, taken = row["target"], row["prediction"]
-    told = f"{class_names[target]}" + ("" if row["value"] is None else f", probability {row['value']:.3f}")
+    line = f"{class_names[target]}" + ("" if row["value"] is None else f", probability {row['value']:.3f}")
     if taken is not None and taken != target:
-        told += f"; taken for {class_names[taken]}"
+        line += f"; taken for {class_names[taken]}"
     if row["label"] is not None and taken is not None:
-        told += "; right" if row["label"] == taken else f"; wrong, it is {class_names[row['label']]}"
-    return told
+        line += "; right" if row["label"] == taken else f"; wrong, it is {class_names[row['label']]}"
+    return line
 
 
 def _bars(row: Mapping[str, Any]) -> list[dict[str, Any]]:

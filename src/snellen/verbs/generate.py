@@ -237,8 +237,8 @@ def _conclude(run: Run, shards: int, requests: Requests, sheet: bool, folder: Pa
     rejected = tuple(RejectedImage(**found) for extra in extras for found in extra["rejected"])
     if not rows:
         shutil.rmtree(run.folder)
-        told = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""
-        raise InputError(f"nothing was generated for the {len(requests.ids)} requests of {requests.name}{told}")
+        first_reason = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""
+        raise InputError(f"nothing was generated for the {len(requests.ids)} requests of {requests.name}{first_reason}")
     twice = len(rows) - len({row["id"] for row in rows})
     if twice:
         raise InputError(f"the method gave {twice} ids that occur twice; each image needs one of its own")

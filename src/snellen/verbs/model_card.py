@@ -140,9 +140,9 @@ def _use(onnx: str | None) -> str:
 
 def _training(card: Card) -> str:
     lineage = card.lineage
-    rows = [(key, _told(value)) for key, value in lineage.recipe.items() if not isinstance(value, Mapping)]
+    rows = [(key, _shown(value)) for key, value in lineage.recipe.items() if not isinstance(value, Mapping)]
     rows += [
-        (f"{key}.{name}", _told(value))
+        (f"{key}.{name}", _shown(value))
         for key, inner in lineage.recipe.items()
         if isinstance(inner, Mapping)
         for name, value in inner.items()
@@ -156,8 +156,8 @@ def _training(card: Card) -> str:
         + "."
     )
     if card.metrics:
-        told = ", ".join(f"{name.removeprefix('tune.')} {value:.4f}" for name, value in card.metrics.items())
-        lines += ["", f"On the images that chose the epoch (an optimistic figure): {told}."]
+        line = ", ".join(f"{name.removeprefix('tune.')} {value:.4f}" for name, value in card.metrics.items())
+        lines += ["", f"On the images that chose the epoch (an optimistic figure): {line}."]
     return "\n".join(lines)
 
 
@@ -196,5 +196,5 @@ def _audit(report: AuditReport) -> str:
     return "\n".join(lines)
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)

@@ -75,8 +75,8 @@ class ImageRequests:
         """Decode one image."""
         chosen = self.images.select([index])
         known = {"class": classes_of(chosen)[0], "caption": chosen.column("caption")[0], **self._carried(index)}
-        told = {key: value for key, value in known.items() if value is not None}
-        return {"id": self.images.ids[index], "image": self.images.read(index), **told}
+        given = {key: value for key, value in known.items() if value is not None}
+        return {"id": self.images.ids[index], "image": self.images.read(index), **given}
 
     def fingerprint(self, progress: Progress | None = None) -> str:
         """That of the set, and of what goes with each request."""
@@ -224,9 +224,9 @@ def _of_classes(reference: str, known: Sequence[str]) -> ListedRequests:
     key, _, number = query.partition("=")
     if key != "count" or not number.isdecimal() or not int(number):
         raise InputError(f"{reference!r}: write {CLASSES}NAME,NAME?count=N with N images of each class, at least 1")
-    asked = _named(reference, names, known) if names.strip() else _every(reference, known)
+    wanted = _named(reference, names, known) if names.strip() else _every(reference, known)
     turns = range(1, int(number) + 1)
-    rows = [{"id": f"{key}-{turn:04d}", "class": one} for turn in turns for key, one in asked.items()]
+    rows = [{"id": f"{key}-{turn:04d}", "class": one} for turn in turns for key, one in wanted.items()]
     return ListedRequests(reference, rows)
 
 

@@ -172,10 +172,10 @@ def _edit(
     ]
     kept = []
     for row, key in enumerate(names):
-        told = [one.status[row] for one in made if one.status[row] != "ok"]
-        told += [NOT_FINITE for one in made if not bool(torch.isfinite(one.images[row]).all())]
-        if told:
-            rejected.append((key, told[0]))
+        problems = [one.status[row] for one in made if one.status[row] != "ok"]
+        problems += [NOT_FINITE for one in made if not bool(torch.isfinite(one.images[row]).all())]
+        if problems:
+            rejected.append((key, problems[0]))
         else:
             kept.append(row)
     if not kept:
@@ -218,8 +218,8 @@ def _published(setting: Setting, severities: Sequence[float], images: Tensor) ->
     strength = getattr(setting.method, "strength", None)
     if strength is None:
         return (None,) * len(severities)
-    told = [getattr(strength(severity, images), "published", None) for severity in severities]
-    return tuple(None if value is None else bool(value) for value in told)
+    problems = [getattr(strength(severity, images), "published", None) for severity in severities]
+    return tuple(None if value is None else bool(value) for value in problems)
 
 
 def _nothing(rejected: list[tuple[str, str]], severities: int) -> ShiftedBatch:

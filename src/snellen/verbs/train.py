@@ -113,16 +113,16 @@ def train(
     if "labels" not in made.needs:
         given = _without_labels(given)
     folder.mkdir(parents=True, exist_ok=True)
-    asked = {
+    request = {
         "recipe": made.record(),
         "seed": seed,
         "base": None if base is None else base.card.sha256,
         "images": given.fingerprint(progress),
         "test": None if test is None else test.fingerprint(progress),
     }
-    artifact = _trained(folder, asked)
+    artifact = _trained(folder, request)
     if artifact is None:
-        write_atomically(folder / UNFINISHED, canonical_json(asked))
+        write_atomically(folder / UNFINISHED, canonical_json(request))
         checkpoint = folder / CHECKPOINT
         with sent_log() as sent:  # a recipe may ask a language model, or show its images to another classifier
             sent.into(folder)
@@ -167,7 +167,7 @@ def _without_labels(images: ImageSet) -> ImageSet:
     return replace(images.unlabelled(), table=images.table.drop_columns(held))
 
 
-def _trained(folder: Path, asked: Mapping[str, Any]) -> Artifact | None:
+def _trained(folder: Path, request: Mapping[str, Any]) -> Artifact | None:
     """The classifier of an unfinished folder whose training is over; None where there is something left to train.
 
     Raises:
@@ -178,7 +178,7 @@ def _trained(folder: Path, asked: Mapping[str, Any]) -> Artifact | None:
         recorded = json.loads((folder / UNFINISHED).read_bytes())
     except (InputError, OSError, ValueError):
         return None  # stopped before both files were whole: the checkpoint is there still
-    differing = differences(recorded, json.loads(canonical_json(asked)))
+    differing = differences(recorded, json.loads(canonical_json(request)))
     if differing:
         raise RunConflictError(
             f"{folder} holds a trained classifier whose delivery was stopped, and differs from this call in: "

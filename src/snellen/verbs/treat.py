@@ -19,7 +19,7 @@ from snellen.core.errors import InputError, RunConflictError, SnellenError
 from snellen.core.formats import TREATMENT
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
-from snellen.core.unwritable import unwritable_told
+from snellen.core.unwritable import explained_unwritable
 from snellen.methods.treatments.treatment import FineTuning, Treatment
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
@@ -92,7 +92,7 @@ def treat(
     started, allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
-        stack.enter_context(unwritable_told(folder))
+        stack.enter_context(explained_unwritable(folder))
         case = Case.of(
             run,
             train,
@@ -107,7 +107,7 @@ def treat(
             seed=seed,
             progress=progress,
         )
-        note = _open(folder, case.asked(progress))
+        note = _open(folder, case.request(progress))
         tried = _trials(case, folder, note, None if allowed is None else started + allowed, progress)
         chosen = _chosen(tried, case.plan, max_loss)
         result = _result(case, chosen, tried, folder, out is not None, progress) if chosen else _nothing(case, tried)
@@ -157,20 +157,20 @@ class _Note:
 
     Attributes:
         file: it stands in.
-        asked: the request.
+        request: the request.
         begun: for each proposal the most passes over the training images that there was time for, 0 where none are
             trained on or nothing limits them; None where there was no time for it.
         ended: whether no further one is tried: the audit's images may be open.
     """
 
     file: Path
-    asked: Mapping[str, Any]
+    request: Mapping[str, Any]
     begun: list[int | None] = field(default_factory=list)
     ended: bool = False
 
     def write(self) -> None:
         """Write it."""
-        write_atomically(self.file, canonical_json({"asked": self.asked, "begun": self.begun, "ended": self.ended}))
+        write_atomically(self.file, canonical_json({"request": self.request, "begun": self.begun, "ended": self.ended}))
 
 
 def _trials(
@@ -234,14 +234,14 @@ def _passes(within: Sequence[Treatment], proposed: Sequence[Treatment]) -> int:
     )
 
 
-def _open(folder: Path, asked: Mapping[str, Any]) -> _Note:
+def _open(folder: Path, request: Mapping[str, Any]) -> _Note:
     """Take a free folder, or one that holds an unfinished treatment of the same.
 
     Raises:
         InputError: it holds something else, or a finished treatment.
         RunConflictError: an unfinished treatment of something else.
     """
-    note = _Note(folder / UNFINISHED, json.loads(canonical_json(asked)))
+    note = _Note(folder / UNFINISHED, json.loads(canonical_json(request)))
     if not note.file.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} exists and is not an empty folder; name a new one with --out")
@@ -249,7 +249,7 @@ def _open(folder: Path, asked: Mapping[str, Any]) -> _Note:
         note.write()
         return note
     recorded = json.loads(note.file.read_bytes())
-    differing = differences(recorded["asked"], note.asked)
+    differing = differences(recorded["request"], note.request)
     if differing:
         raise RunConflictError(
             f"{folder} holds an unfinished treatment that differs from this one in: {', '.join(differing)}; name a new "

@@ -140,7 +140,7 @@ class Case:
         checks = affected_checks(subject.checks, plan.treated, place)
         return cls(subject, treatable, judging, proving, checks, plan, seed)
 
-    def asked(self, progress: Progress | None) -> dict[str, Any]:
+    def request(self, progress: Progress | None) -> dict[str, Any]:
         """What decides the result, as JSON values."""
         return {
             "classifier": self.patient.classifier.fingerprint(),

@@ -145,11 +145,11 @@ def _write_manifest(folder: Path, images: ImageSet, paths: list[str], masks: lis
         for column in images.table.column_names
         if column not in COLUMNS and not (images.hidden and column == TRUE_LABEL)
     ]
-    told = [column for column in COLUMNS if column not in ("id", "label", "labels", "bag_label", "mask")]
+    kept_columns = [column for column in COLUMNS if column not in ("id", "label", "labels", "bag_label", "mask")]
     columns = {"path": paths, "id": images.ids} | label_columns(images, classes_of(images))
     if any(mask is not None for mask in masks):
         columns["mask"] = [mask or "" for mask in masks]
-    columns |= text_columns(images, [*told, *further])
+    columns |= text_columns(images, [*kept_columns, *further])
     if TRUE_LABEL in columns and images.class_names is not None:
         # By name, like the label: a reader may number the classes in another order.
         known = true_labels(images).tolist()

@@ -86,8 +86,8 @@ class Background(Sampled):
         rows = np.flatnonzero(known.labelled & (drawn < self.sized(int(known.labelled.sum())).share))
         if reading.audited is None or not len(rows):
             return Conclusion(notes=["Background: of so few images none was drawn; raise background.share."])
-        device, asked = reading.classifier.device, self.segmenter
-        segmenter = None if asked is None else fitting_segmenter(asked, device)
+        device, reference = reading.classifier.device, self.segmenter
+        segmenter = None if reference is None else fitting_segmenter(reference, device)
         objects = ObjectMasks(reading.audited, reading.classifier.preparation, segmenter)
         lenders = Lenders.of(known, rows, objects, rng)
         found: list[Swapped] = []
@@ -226,8 +226,8 @@ class Background(Sampled):
         examples = list[FindingExample]()
         for place, (number, picture) in shown[: self.examples]:
             one = found[place]
-            label, said, lent = int(known.labels[one.row]), int(one.other[number]), int(one.lent[number])
-            becomes = "no decision" if said < 0 else names[said]
+            label, decision, lent = int(known.labels[one.row]), int(one.other[number]), int(one.lent[number])
+            becomes = "no decision" if decision < 0 else names[decision]
             examples.append(
                 FindingExample(
                     example_id=known.ids[one.row],

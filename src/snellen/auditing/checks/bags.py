@@ -161,7 +161,7 @@ def _notes(
         notes.append(f"Bags: all {int(bags.labelled.sum())} labelled bags are {only}, so that no area is measured.")
     unknown = [bag for bag, about in whole.items() if about.label is None]
     if unknown:
-        notes.append(f"Bags: {_told(unknown)} {_have(unknown)} no label, and count in no figure of bags.")
+        notes.append(f"Bags: {_listed(unknown)} {_have(unknown)} no label, and count in no figure of bags.")
     stray = sum(bag is None for bag in known.bags)
     if stray:
         notes.append(f"Bags: {stray} images are in no bag, and count in no figure of bags.")
@@ -176,10 +176,10 @@ def _unseen(bags: BagTable, whole: Mapping[str, WholeBag]) -> list[str]:
     notes = []
     if lost:
         what = "it has no score and counts" if len(lost) == 1 else "they have no score and count"
-        notes.append(f"Bags: of {_told(lost)} no image could be used: {what} in no figure; rejected.json says why.")
+        notes.append(f"Bags: of {_listed(lost)} no image could be used: {what} in no figure; rejected.json says why.")
     if partly:
         notes.append(
-            f"Bags: {_told(partly)} {_have(partly)} images that could not be used; the score is of the others."
+            f"Bags: {_listed(partly)} {_have(partly)} images that could not be used; the score is of the others."
         )
     return notes
 
@@ -213,7 +213,7 @@ def _by_group(bags: BagTable) -> list[Panel]:
     ]
 
 
-def _told(bags: Sequence[str]) -> str:
+def _listed(bags: Sequence[str]) -> str:
     """How many, and the first names.
 
     >>> _told(["a", "b"]), _told(list("abcdefg"))

@@ -59,8 +59,8 @@ class Certified(Sampled):
 
     def method(self, classifier: Classifier) -> VoteCertificate:
         """The certificate that the networks were trained for."""
-        said = noise_of(classifier.module)
-        halves = said is not None and said.view is not None
+        noise = noise_of(classifier.module)
+        halves = noise is not None and noise.view is not None
         kind = DualSmoothing if halves else Smoothing
         return kind(samples=self.samples, selection=self.selection, alpha=self.alpha)
 
@@ -74,11 +74,11 @@ class Certified(Sampled):
         usable = torch.tensor([row for row, reason in enumerate(reasons) if reason is None], dtype=torch.int64)
         rows = []
         if len(usable):
-            asked = part.take(usable)
-            found = method.certify(asked.classifier, asked.images, rng=asked.rng.child(self.name))
+            taken = part.take(usable)
+            found = method.certify(taken.classifier, taken.images, rng=taken.rng.child(self.name))
             rows.append(
                 found.evidence(
-                    asked.classifier, asked.ids, asked.labels.tolist(), setting=self.name, unit_ids=asked.unit_ids
+                    taken.classifier, taken.ids, taken.labels.tolist(), setting=self.name, unit_ids=taken.unit_ids
                 )
             )
         if refused:
@@ -102,12 +102,12 @@ class Certified(Sampled):
         notes = [*_left_out(every), *self.sampling_notes(reading)]
         if not rows:
             return Conclusion(notes=_left_out(every) or ["Certificates: of so few images none was drawn; raise share."])
-        looked = np.array([key in rows for key in reading.images.ids])
-        found = [rows[key] for key in np.asarray(reading.images.ids, dtype=object)[looked]]
+        judged = np.array([key in rows for key in reading.images.ids])
+        found = [rows[key] for key in np.asarray(reading.images.ids, dtype=object)[judged]]
         radii = np.array([row["value"] for row in found])
         held = np.array([row["prediction"] is not None for row in found])
         right = held & np.array([row["prediction"] == row["label"] for row in found])
-        units = reading.images.units_of(looked)
+        units = reading.images.units_of(judged)
         proven = np.where(right, radii, 0.0)
         mean = clustered_mean(proven, units)
         low, high = mean.interval() if len(proven) > 1 else (0.0, float(radii.max()))

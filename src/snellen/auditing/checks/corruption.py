@@ -92,42 +92,42 @@ class CommonCorruptions(Sampled):
 
     def _notes(self, classifier: Classifier) -> tuple[str, ...]:
         """Whose strengths these are, for which size, and whose errors they are divided by."""
-        told = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
+        lines = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
         size = classifier.preparation.size
         if size is not None:
             unpublished = [kind for kind in self.chosen if not self._published(kind, size)]
             if unpublished:
-                told.append(
+                lines.append(
                     f"Not exactly as published (image size {size[1]} × {size[0]}, severity, built-in textures, or a "
                     f"fault of the published code that is mended): {', '.join(unpublished)}."
                 )
         seen = [kind for kind in self.chosen if kind in _trained_on(classifier)]
         if seen:
-            told.append(
+            lines.append(
                 f"{classifier.name} was trained on images under {', '.join(seen)}, as its card says: what is measured "
                 f"there is no robustness to the unknown."
             )
-        return tuple(told)
+        return tuple(lines)
 
     def _notes_on_reference(self, metrics: Mapping[str, Measured], data: str) -> list[str]:
         """Whose errors were divided by, and what the means leave out."""
         if self.reference is None or not metrics:
             return []
         found = normalised_errors(metrics, self.reference)
-        told = [
+        lines = [
             f"corruption.mce and corruption.relative_mce divide errors by those of {self.reference.name} "
             f"({self.reference.source}), taken as known."
         ]
         if self.reference.conditions.get("data", data) != data:
-            told.append(f"{self.reference.name} was measured on other images than these.")
-        told += [f"No corruption.mce of {kind}: {why}." for kind, why in found.undefined.items()]
-        told += [f"No corruption.relative_mce of {kind}: {why}." for kind, why in found.relative_undefined.items()]
+            lines.append(f"{self.reference.name} was measured on other images than these.")
+        lines += [f"No corruption.mce of {kind}: {why}." for kind, why in found.undefined.items()]
+        lines += [f"No corruption.relative_mce of {kind}: {why}." for kind, why in found.relative_undefined.items()]
         if found.unmeasured:
-            told.append(
+            lines.append(
                 f"The means leave out {', '.join(found.unmeasured)}, which were not measured: they are not the "
                 f"benchmark's mCE."
             )
-        return told
+        return lines
 
     @property
     def concurrent(self) -> bool:

@@ -47,7 +47,7 @@ class DataQuality(Check):
                 for one in flagged
                 if (gap := gaps[one.name]) is not None
             ],
-            findings=[self._told(name, rows, images) for name, rows, _ in flagged if name == "constant"],
+            findings=[self._finding(name, rows, images) for name, rows, _ in flagged if name == "constant"],
             panels=[
                 Panel(
                     check=self.name,
@@ -78,7 +78,7 @@ class DataQuality(Check):
 
         return Hypothesis(gap.p_value, gap.harm, finding)
 
-    def _told(self, name: str, rows: np.ndarray, images: PerImage) -> Finding:
+    def _finding(self, name: str, rows: np.ndarray, images: PerImage) -> Finding:
         return Finding(
             kind="data_quality",
             subject=f"{name} images",

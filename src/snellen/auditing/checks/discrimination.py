@@ -115,7 +115,7 @@ class Discrimination(Check):
             low, high = clustered_share(right, units)
             found[name] = Measured(value=float(right.mean()), low=low, high=high, n=len(right))
         alike = _fewer(point, called, positive, known)
-        for name, value, interval, told in (
+        for name, value, interval, decided in (
             (
                 "positive_predictive_value",
                 point.positive_predictive_value_at(prevalence),
@@ -131,7 +131,7 @@ class Discrimination(Check):
         ):
             if np.isfinite(value):
                 # At the images' own prevalence, which is no more certain than they are, it is a share of images.
-                own = clustered_share((positive == called)[told], known.units_of(told))
+                own = clustered_share((positive == called)[decided], known.units_of(decided))
                 low, high = own if self.prevalence is None else interval
                 found[f"discrimination.{name}"] = Measured(
                     value=value, low=min(low, value), high=max(high, value), n=len(known)

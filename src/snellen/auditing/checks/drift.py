@@ -114,7 +114,7 @@ class Drift(Check):
             low = found.lower(confidence)
             return next(harm for bound, harm in DRIFT_HARM if low >= bound)
 
-        return Hypothesis(found.p_value, harm, lambda told: finding.model_copy(update={"harm": told}))
+        return Hypothesis(found.p_value, harm, lambda size: finding.model_copy(update={"harm": size}))
 
 
 def _of_property(one: PropertyDrift) -> Hypothesis:

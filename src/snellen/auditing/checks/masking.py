@@ -187,11 +187,11 @@ class Masking(Sampled):
         """Accuracy under each attack, the share of zero gradients, and one hypothesis for each threat."""
         images, metrics = reading.images, dict[str, Measured]()
         zero, saturated = useless_gradients(images, reading.evidence)
-        looked = zero != ABSENT
-        if not looked.any():
+        measured = zero != ABSENT
+        if not measured.any():
             return Conclusion(notes=["Masking: of so few images none was drawn; raise masking.share."])
         for name, values in (("zero_gradient_share", zero == 1), ("saturated_share", saturated == 1)):
-            metrics[f"{self.name}.{name}"] = _measured(values[looked], images.units_of(looked))
+            metrics[f"{self.name}.{name}"] = _measured(values[measured], images.units_of(measured))
         hypotheses = []
         for threat in self.tried:
             seen = seen_signs(threat.label, images, reading.evidence, self.tolerance)
@@ -202,10 +202,10 @@ class Masking(Sampled):
                     figure = _measured(after[known] != WRONG, images.units_of(known))
                     metrics[f"{self.name}.{threat.label}.{name}.accuracy"] = figure
             if seen.signs:
-                share = float((zero[looked] == 1).mean())
+                share = float((zero[measured] == 1).mean())
                 hypotheses.append(self._hypothesis(threat, seen.signs, seen.only, share, reading))
         note = (
-            f"Masked gradients: {int(looked.sum())} images were attacked. No sign reported means that these attacks "
+            f"Masked gradients: {int(measured.sum())} images were attacked. No sign reported means that these attacks "
             f"found none within their budget, not that the model is robust."
         )
         return Conclusion(metrics=metrics, hypotheses=hypotheses, notes=[note, *self.sampling_notes(reading)])
@@ -224,7 +224,7 @@ class Masking(Sampled):
             return max([0.0, *(sign.harm(1 - tail) for sign in compared)])
 
         def finding(bound: float) -> Finding:
-            told = established(signs) or [min(signs, key=lambda sign: sign.p_value)]
+            named = established(signs) or [min(signs, key=lambda sign: sign.p_value)]
             remark = "" if threat in self.declared else " (no harm counted: no threat was declared)"
             ids, labels = reading.images.ids, reading.images.labels
             return Finding(
@@ -233,10 +233,10 @@ class Masking(Sampled):
                 harm=bound,
                 p_value=p_value,
                 title=f"Gradients are masked, exactly zero on {zero:.1%} of the inputs; under {threat.words}, "
-                f"{', '.join(sign.words for sign in told if sign.name != ZERO_SIGN) or 'no attack shows more'}{remark}",
+                f"{', '.join(one.words for one in named if one.name != ZERO_SIGN) or 'no attack shows more'}{remark}",
                 facts={
                     "zero_gradient_share": zero,
-                    "signs": ", ".join(sign.name for sign in told),
+                    "signs": ", ".join(sign.name for sign in named),
                     **{f"p_value {sign.name}": sign.p_value for sign in signs},
                 },
                 examples=tuple(
@@ -287,7 +287,7 @@ def seen_signs(label: str, images: PerImage, evidence: Evidence, tolerance: floa
     """
     zero, saturated = useless_gradients(images, evidence)
     signs = list[Sign]()
-    only, shown, looked = (np.zeros(len(images), dtype=bool) for _ in range(3))
+    only, shown, measured = (np.zeros(len(images), dtype=bool) for _ in range(3))
 
     def under(name: str) -> NDArray[np.int8]:
         return images.outcomes(evidence, f"{label}.{name}", undecided=ABSENT)
@@ -296,7 +296,7 @@ def seen_signs(label: str, images: PerImage, evidence: Evidence, tolerance: floa
     if known.any():
         words = "the gradient of cross-entropy is exactly zero on {share}"
         signs.append(share_above(ZERO_SIGN, words, zero[known] == 1, tolerance, images.units_of(known)))
-        looked, shown = looked | known, shown | (known & (zero == 1))
+        measured, shown = measured | known, shown | (known & (zero == 1))
     for name, (plain, words) in COMPARISONS.items():
         again, before = under(name), under(plain)
         known = images.correct & (again != ABSENT) & (before != ABSENT)
@@ -305,21 +305,21 @@ def seen_signs(label: str, images: PerImage, evidence: Evidence, tolerance: floa
             useless = saturated == 1 if name in OBJECTIVES else np.ones(len(images), dtype=bool)
             signs.append(breaks_more(name, words, *broken, tolerance, units, useless[known]))
             only |= known & (again == WRONG) & (before != WRONG) & useless
-            looked = looked | known
+            measured = measured | known
     small, large, boundless = under("pgd"), under("pgd_twice"), under("pgd_unbounded")
     known = images.correct & (small != ABSENT) & (large != ABSENT)
     if known.any():
         words = "PGD of the size breaks {again}, of twice the size {plain}"
         broken, units = (small[known] == WRONG, large[known] == WRONG), images.units_of(known)
         signs.append(breaks_more("larger changes", words, *broken, tolerance, units))
-        looked, shown = looked | known, shown | (known & (small == WRONG) & (large != WRONG))
+        measured, shown = measured | known, shown | (known & (small == WRONG) & (large != WRONG))
     known = images.correct & (boundless != ABSENT)
     if known.any():
         words = "PGD without a bound leaves {share} standing"
         stands = boundless != WRONG
         signs.append(share_above("unbounded", words, stands[known], tolerance, images.units_of(known)))
-        looked, shown = looked | known, shown | (known & stands)
-    return SeenSigns(signs, only, np.where(looked, (shown | only).astype(np.float64), np.nan))
+        measured, shown = measured | known, shown | (known & stands)
+    return SeenSigns(signs, only, np.where(measured, (shown | only).astype(np.float64), np.nan))
 
 
 def _measured(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:

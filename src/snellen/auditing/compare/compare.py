@@ -150,11 +150,11 @@ def _figures(found: list[FigureDifference], margin: float) -> list[ComparedFigur
         if one.difference is not None
     ]
     lost, gained = believed([loss for loss, _ in p_values], [gain for _, gain in p_values])
-    told = {one.name: flags for one, flags in zip(tested, zip(lost, gained, strict=True), strict=True)}
-    return [_figure(one, told.get(one.name), margin) for one in found]
+    decided = {one.name: flags for one, flags in zip(tested, zip(lost, gained, strict=True), strict=True)}
+    return [_figure(one, decided.get(one.name), margin) for one in found]
 
 
-def _figure(one: FigureDifference, told: tuple[bool, bool] | None, margin: float) -> ComparedFigure:
+def _figure(one: FigureDifference, decided: tuple[bool, bool] | None, margin: float) -> ComparedFigure:
     difference = one.difference
     if difference is None:
         return ComparedFigure(
@@ -164,7 +164,7 @@ def _figure(one: FigureDifference, told: tuple[bool, bool] | None, margin: float
             verdict="not compared",
             reason=one.reason,
         )
-    if told is None:
+    if decided is None:
         return ComparedFigure(
             name=one.name,
             first=difference.first,
@@ -181,7 +181,7 @@ def _figure(one: FigureDifference, told: tuple[bool, bool] | None, margin: float
         **_ends(difference),
         n=difference.n,
         paired=difference.paired,
-        verdict=figure_verdict(difference, lost=told[0], gained=told[1], margin=margin),
+        verdict=figure_verdict(difference, lost=decided[0], gained=decided[1], margin=margin),
         reason=one.reason,
     )
 
@@ -191,13 +191,13 @@ def _findings(pair: Pair, quantities: dict[str, Difference], margin: float) -> l
     after = {finding.key: finding for finding in pair.second.record.report.findings}
     differences = list(quantities.values())
     lost, gained = believed([one.rise for one in differences], [one.fall for one in differences])
-    told = dict(zip(quantities, zip(lost, gained, strict=True), strict=True))
+    decided = dict(zip(quantities, zip(lost, gained, strict=True), strict=True))
     of_data = compare_data_findings(pair)
     found = []
     for key in dict.fromkeys((*after, *before)):
         earlier, later = before.get(key), after.get(key)
         difference = quantities.get(key)
-        flags = told.get(key, (False, False))
+        flags = decided.get(key, (False, False))
         verdict = finding_verdict(
             difference,
             before=earlier is not None,

@@ -153,8 +153,8 @@ def compare_figures(pair: Pair, *, resamples: int) -> list[FigureDifference]:
             continue
         if bags is not None and name.startswith(f"{BAGS}."):
             difference = compare_bag_figure(name, bags, resamples)
-            told = None if direction(name) else _no_side(name)
-            found.append(FigureDifference(name, before, after, difference, told))
+            why = None if direction(name) else _no_side(name)
+            found.append(FigureDifference(name, before, after, difference, why))
             continue
         found.append(_compare(name, before, after, pair, resamples))
     return found + compare_classes(pair)

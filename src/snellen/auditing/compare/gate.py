@@ -31,7 +31,7 @@ class Gate:
         if self.comparison is None:
             return failed
         return failed + tuple(
-            f"{one.name} is worse than in the baseline: {told(one)}" for one in self.comparison.losses
+            f"{one.name} is worse than in the baseline: {words(one)}" for one in self.comparison.losses
         )
 
     @property
@@ -51,7 +51,7 @@ def gate(report: AuditReport, requirements: Sequence[Requirement], comparison: C
     return Gate(tuple(judge(requirements, report)), comparison)
 
 
-def told(figure: ComparedFigure) -> str:
+def words(figure: ComparedFigure) -> str:
     """A difference with its interval, in words."""
     if figure.first is None or figure.second is None or figure.difference is None:
         return figure.reason or "not compared"
@@ -91,8 +91,13 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
         if check.status == "skipped":
             _note(case, "skipped", f"it {check.reason}")
         elif check.status == "failed":
-            asked = any(rests_on(one.requirement, check.name) for one in gate.judgements)
-            _note(case, "error" if asked else "skipped", f"it failed: {check.reason}", kind="check" if asked else None)
+            required = any(rests_on(one.requirement, check.name) for one in gate.judgements)
+            _note(
+                case,
+                "error" if required else "skipped",
+                f"it failed: {check.reason}",
+                kind="check" if required else None,
+            )
     for finding in report.findings:
         if LEVELS.index(finding.whole_level) <= LEVELS.index(level):
             case = _case(suite, FINDING, finding.key)
@@ -112,7 +117,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
 
 def _baseline(case: ElementTree.Element, figure: ComparedFigure) -> None:
     if figure.verdict == "worse":
-        _note(case, "failure", f"worse than in the baseline: {told(figure)}", kind="loss")
+        _note(case, "failure", f"worse than in the baseline: {words(figure)}", kind="loss")
     elif figure.verdict == "not compared":
         _note(case, "skipped", figure.reason or "not compared")
 

@@ -116,8 +116,8 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
             notes.append(f"No image of the {which} run has a label of its own: only decisions on bags are compared.")
     decisions = [record.parameters.get("bags", {}) for record in (first, second)]
     if all(decisions) and any(decisions[0].get(name) != decisions[1].get(name) for name in BAG_DECISION):
-        told = [f"{one.get('pooling')}, positive from {one.get('threshold')} on" for one in decisions]
-        notes.append(f"Bags are decided by {told[0]} in the first run, and by {told[1]} in the second.")
+        differing = [f"{one.get('pooling')}, positive from {one.get('threshold')} on" for one in decisions]
+        notes.append(f"Bags are decided by {differing[0]} in the first run, and by {differing[1]} in the second.")
     if not same_set(first, second):
         notes.append(
             f"The runs used other data ({len(sides[0].rows)} and {len(sides[1].rows)} labelled images), so that "
@@ -219,12 +219,12 @@ def check_alike(
     """
     missing, added = set(first.class_names) - set(class_names), set(class_names) - set(first.class_names)
     if missing or added:
-        told = [
+        differing = [
             f"{_listed(only)} only in the {name}" for only, name in zip((missing, added), names, strict=True) if only
         ]
         raise InputError(
-            f"the {names[0]} and the {names[1]} have other classes: {'; '.join(told)}. No figure of one means the same "
-            f"in the other; compare runs of the same classes"
+            f"the {names[0]} and the {names[1]} have other classes: {'; '.join(differing)}. No figure of one means the "
+            f"same in the other; compare runs of the same classes"
         )
     earlier = first.report.model["task"]
     if earlier != task:
@@ -263,8 +263,8 @@ def differing_parameters(first: RunRecord, second: RunRecord) -> dict[str, str]:
         ours, theirs = first.parameters[check], second.parameters[check]
         names = sorted(name for name in {*ours, *theirs} - HARMLESS if ours.get(name, _NONE) != theirs.get(name, _NONE))
         if names:
-            told = ", ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
-            found[check] = f"the check {check} had other parameters in the two runs ({told})"
+            differing = ", ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
+            found[check] = f"the check {check} had other parameters in the two runs ({differing})"
     return found
 
 

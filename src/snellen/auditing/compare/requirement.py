@@ -141,30 +141,30 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
     value, low, high = seen
     end = value if requirement.estimate else low if requirement.wants_more else high
     if requirement.estimate:
-        told = f"the estimate is {value:.4f}"
+        words = f"the estimate is {value:.4f}"
     else:
-        told = (
+        words = (
             f"{'lower' if requirement.wants_more else 'upper'} end {end:.4f} of {value:.4f} ({low:.4f} to {high:.4f})"
         )
     met = requirement.holds(end)
     if not met and not requirement.estimate and requirement.holds(value):
-        told += "; the estimate alone would do: more images narrow the interval"
-    return Judgement(str(requirement), met, told)
+        words += "; the estimate alone would do: more images narrow the interval"
+    return Judgement(str(requirement), met, words)
 
 
 def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
     counted = LEVELS[: LEVELS.index(level) + 1] if level in LEVELS else ()
     found = [finding for finding in report.findings if finding.whole_level in counted]
-    told = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
+    words = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
-        told += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)
+        words += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)
     missing = _unsought(report)
     skipped = [check.name for check in report.checks if check.status == "skipped"]
     if skipped:
-        told += f"; skipped: {', '.join(skipped)}"
+        words += f"; skipped: {', '.join(skipped)}"
     if missing is not None:
-        return Judgement(str(requirement), False, f"{missing}; {told}")
-    return Judgement(str(requirement), level in LEVELS and requirement.holds(len(found)), told)
+        return Judgement(str(requirement), False, f"{missing}; {words}")
+    return Judgement(str(requirement), level in LEVELS and requirement.holds(len(found)), words)
 
 
 def _unsought(report: AuditReport) -> str | None:

@@ -89,11 +89,11 @@ def _one_each(images: ImageSet, rows: dict[str, list[int]], column: str) -> dict
     values = images.column(column)
     found: dict[str, object] = {}
     for bag, members in rows.items():
-        said = {values[index] for index in members} - {None}
-        if len(said) > 1:
-            one, other, *_ = sorted(map(str, said))
+        stated = {values[index] for index in members} - {None}
+        if len(stated) > 1:
+            one, other, *_ = sorted(map(str, stated))
             raise InputError(f"bag {bag!r} of {images.name} has two values of {column}: {one} and {other}")
-        found[bag] = said.pop() if said else None
+        found[bag] = stated.pop() if stated else None
     return found
 
 

@@ -102,8 +102,8 @@ def with_table(images: ImageSet, path: Path, columns: Mapping[str, str] | None =
         name: [values[row] for row in rows] for name, values in written.columns.items() if name not in ("path", "id")
     }
     further = {name: values.take(pa.array(rows)) for name, values in written.further.items()}
-    told = Written({"id": images.ids, **kept}, further, [written.rows[row] for row in rows])
-    table, class_names, split = meaning(str(path), told)
+    written_table = Written({"id": images.ids, **kept}, further, [written.rows[row] for row in rows])
+    table, class_names, split = meaning(str(path), written_table)
     named = {_LONG.get(meant, meant) for meant in given}
     new = {
         name: table[name]

@@ -35,8 +35,8 @@ def load_bundled(which: str, *, name: str | None = None) -> ImageSet:
     if which != "fashion-mnist":
         raise unknown_name("bundled image set", which, ["fashion-mnist"])
     path = asset("fashion-mnist-2000.npz")
-    told = name or "fashion-mnist (2,000 test images, 28-pixel product thumbnails)"
-    return _loaded(path, told)
+    title = name or "fashion-mnist (2,000 test images, 28-pixel product thumbnails)"
+    return _loaded(path, title)
 
 
 @cache

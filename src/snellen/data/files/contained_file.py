@@ -20,10 +20,10 @@ def printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def told_apart(names: Iterable[str]) -> list[str]:
+def distinguished(names: Iterable[str]) -> list[str]:
     r"""The same names, those that occurred before with a number behind: two names may be written alike.
 
-    >>> told_apart(["caf\\xe9", "b", "caf\\xe9"])
+    >>> distinguished(["caf\\xe9", "b", "caf\\xe9"])
     ['caf\\xe9', 'b', 'caf\\xe9 (2)']
     """
     seen, times = set[str](), dict[str, int]()

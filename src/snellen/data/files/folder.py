@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Split
-from snellen.data.files.contained_file import is_within, kind_of_file, locate, printable, told_apart
+from snellen.data.files.contained_file import distinguished, is_within, kind_of_file, locate, printable
 from snellen.data.files.decoding import DEFAULT_LIMITS, NO_DICOM, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import FileSource
 from snellen.data.files.splits import split_of
@@ -70,7 +70,7 @@ def load_folder(
     places, class_names, splits = places_of(paths, listing)
     refused = {row: listing.refused[path] for row, path in enumerate(paths) if path in listing.refused}
     refused |= {row: BESIDE for row, place in enumerate(places) if place is None and row not in refused}
-    columns: dict[str, list[object]] = {"id": list(told_apart(printable(path) for path in paths))}
+    columns: dict[str, list[object]] = {"id": list(distinguished(printable(path) for path in paths))}
     if class_names:
         index = {class_name: number for number, class_name in enumerate(class_names)}
         columns["label"] = [None if place is None or place[1] is None else index[place[1]] for place in places]

@@ -198,11 +198,12 @@ def _match(names: Sequence[str], target: Sequence[str], what: str) -> dict[str, 
             f"fits one, or number the labels by the classifier's classes"
         )
     if unmatched:
-        told = "; ".join(f"{name!r} ({known.nearest(name)})" for name in unmatched[:5])
+        near_names = "; ".join(f"{name!r} ({known.nearest(name)})" for name in unmatched[:5])
         more = f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else ""
         raise InputError(
             f"{len(unmatched)} of {len(names)} classes of {what} are none of the classifier's {len(target)} classes: "
-            f"{told}{more}{known.hint(unmatched)}; rename them, or give the classifier these names with --classes FILE "
+            f"{near_names}{more}{known.hint(unmatched)}; rename them, or give the classifier these names with "
+            f"--classes FILE "
             f"or class_names=[...]"
         )
     return mapping
@@ -265,8 +266,8 @@ class _Names:
 
     def hint(self, names: Sequence[str]) -> str:
         """What to install, if WordNet ids could not be resolved."""
-        looked_up = any(_WORDNET_ID.fullmatch(name) for name in names) and _imagenet() is None
-        return "; matching WordNet ids needs timm: pip install 'snellen[models]'" if looked_up else ""
+        identified = any(_WORDNET_ID.fullmatch(name) for name in names) and _imagenet() is None
+        return "; matching WordNet ids needs timm: pip install 'snellen[models]'" if identified else ""
 
 
 @dataclass(frozen=True)

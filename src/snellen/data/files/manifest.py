@@ -28,12 +28,12 @@ FARTHEST = 10**9
 
 
 def meaning(
-    told: str, written: Written, class_names: Sequence[str] | None = None, *, quoting: bool = True
+    shown_as: str, written: Written, class_names: Sequence[str] | None = None, *, quoting: bool = True
 ) -> tuple[pa.Table, tuple[str, ...] | None, Split | None]:
     """The table of an image set from what was written about its images, their class names, and their one split.
 
     Args:
-        told: the name of the table in errors.
+        shown_as: the name of the table in errors.
         written: columns of :data:`snellen.core.images.COLUMNS`, and ``path``.
         class_names: names of classes that are numbered; None: named "0" … "k−1".
         quoting: whether errors quote the value that cannot be; it may be the name of a person.
@@ -41,13 +41,13 @@ def meaning(
     Raises:
         InputError: a row says something that cannot be; the message names it.
     """
-    table = _Table(told, written, class_names, quoting)
+    table = _Table(shown_as, written, class_names, quoting)
     of_classes, names = table.of_classes()
     columns: dict[str, pa.Array] = {"id": table.ids()} | of_classes
     if "labels" in written.columns:
         columns["labels"], count = table.labels()
         if names is not None and len(names) != count:
-            raise InputError(f"{told}: 'labels' has {count} classes, but 'label' has {len(names)}")
+            raise InputError(f"{shown_as}: 'labels' has {count} classes, but 'label' has {len(names)}")
         names = names or numbered_class_names(count)
     columns |= {column: table.column(column) for column in written.columns if column not in columns}
     columns |= written.further
@@ -58,11 +58,11 @@ def meaning(
 class _Table:
     """Checks what a manifest says, column by column; errors name file and row."""
 
-    def __init__(self, told: str, written: Written, class_names: Sequence[str] | None, quoting: bool) -> None:
-        self.told, self.written, self.class_names, self.quoting = told, written, class_names, quoting
+    def __init__(self, shown_as: str, written: Written, class_names: Sequence[str] | None, quoting: bool) -> None:
+        self.shown_as, self.written, self.class_names, self.quoting = shown_as, written, class_names, quoting
 
     def wrong(self, position: int, what: str, value: object = None) -> InputError:
-        return InputError(f"{self.told}, {self.written.rows[position]}: {what}{self._quoted(value)}")
+        return InputError(f"{self.shown_as}, {self.written.rows[position]}: {what}{self._quoted(value)}")
 
     def _quoted(self, value: object) -> str:
         """The end of an error: the value that came, its beginning where it is long."""
@@ -118,7 +118,8 @@ class _Table:
             others = set[str]().union(*(values for other, values in texts.items() if other != column))
             if own and others and all(_is_integer(text) for text in own) and not own <= others:
                 raise InputError(
-                    f"{self.told}: {column} holds numbers, and the other of {' and '.join(texts)} names of classes; "
+                    f"{self.shown_as}: {column} holds numbers, and the other of {' and '.join(texts)} names of "
+                    f"classes; "
                     f"write both alike{self._quoted([*sorted(own)[:3], *sorted(others)[:3]])}"
                 )
 
@@ -141,7 +142,7 @@ class _Table:
                     raise self.wrong(position, what, number)
             highest = max([highest, *(number for number in numbers if number is not None)])
             found[column] = numbers
-        what = f"{self.told}, column {' or '.join(map(repr, written))}"
+        what = f"{self.shown_as}, column {' or '.join(map(repr, written))}"
         if self.class_names is not None and highest >= len(self.class_names):
             which = f"class {highest}" if self.quoting else "a class"
             raise InputError(f"{what}: {which} is out of range for {len(self.class_names)} class names")

@@ -22,7 +22,7 @@ SHORT = {"image": "path", "unit": "unit_id", "bag": "bag_id"}
 MEANT = (*SHORT, "path", *COLUMNS)
 
 
-def renamed(columns: Mapping[str, str] | None, there: Sequence[str], told: str) -> dict[str, str]:
+def renamed(columns: Mapping[str, str] | None, there: Sequence[str], title: str) -> dict[str, str]:
     """Column of the table → column of an image table, for the columns that the mapping names.
 
     >>> renamed({"image": "file", "unit": "patient"}, ["file", "patient", "age"], "table.csv")
@@ -36,9 +36,9 @@ def renamed(columns: Mapping[str, str] | None, there: Sequence[str], told: str) 
         if meant not in MEANT:
             raise unknown_name("meaning of a column", meant, MEANT)
         if column not in there:
-            raise unknown_name(f"column of {told}", column, [str(one) for one in there])
+            raise unknown_name(f"column of {title}", column, [str(one) for one in there])
         if column in found:
-            raise InputError(f"{told}: column {column!r} is named twice, as {found[column]} and as {meant}")
+            raise InputError(f"{title}: column {column!r} is named twice, as {found[column]} and as {meant}")
         found[column] = SHORT.get(meant, meant)
     return found
 

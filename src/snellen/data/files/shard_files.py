@@ -34,7 +34,7 @@ class ShardFile:
     identity: tuple[int, int, int, int] | None = None
 
     @property
-    def told(self) -> str:
+    def shown_as(self) -> str:
         """How ids and messages name it."""
         return printable(self.name)
 

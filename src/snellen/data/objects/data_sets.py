@@ -17,7 +17,7 @@ from torch import Tensor
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Normalization, Preparation, Stated
-from snellen.data.files.contained_file import printable, told_apart
+from snellen.data.files.contained_file import distinguished, printable
 from snellen.data.files.manifest_table import SHORT, renamed
 from snellen.data.files.pictures import Values, picture_of
 from snellen.data.objects.item_source import item_set
@@ -113,18 +113,18 @@ def load_data_set(
     """
     items = _Items.of(data, columns)
     if not items.count:
-        raise InputError(f"{items.told} holds no images")
-    told_by = None if values is not None else values_of(items.attribute("transform"))
-    known = values or told_by
+        raise InputError(f"{items.shown_as} holds no images")
+    read_from = None if values is not None else values_of(items.attribute("transform"))
+    known = values or read_from
     notes = items.look(known)
     return item_set(
         lambda index: picture_of(items.image(index), known),
         items.columns(labels),
         items.count,
         name=name or items.name,
-        told=items.told,
+        shown_as=items.shown_as,
         class_names=class_names or items.class_names(),
-        stated=items.stated(told_by),
+        stated=items.stated(read_from),
         notes=notes,
     )
 
@@ -155,11 +155,11 @@ class _Items:
             )
         found = cls(data, {}, chosen)
         if columns:
-            found = cls(data, renamed(columns, found.field_names, found.told), chosen)
+            found = cls(data, renamed(columns, found.field_names, found.shown_as), chosen)
         return found
 
     @property
-    def told(self) -> str:
+    def shown_as(self) -> str:
         kind = type(self.data).__name__
         return f"the {kind}" if kind in ("list", "tuple") else f"the data set {kind}"
 
@@ -202,7 +202,7 @@ class _Items:
         found = typed or named
         if not found:
             raise InputError(
-                f'{self.told}: say which field holds the images, columns={{"image": "..."}}; its items have '
+                f'{self.shown_as}: say which field holds the images, columns={{"image": "..."}}; its items have '
                 f"{', '.join(self.field_names)}"
             )
         return found[0]
@@ -275,10 +275,10 @@ class _Items:
 
     def _ids(self) -> list[str] | None:
         if isinstance(self.data, list | tuple) and all(isinstance(one, str | os.PathLike) for one in self.data):
-            return list(told_apart(printable(path) for path in _shortened([os.fspath(one) for one in self.data])))
+            return list(distinguished(printable(path) for path in _shortened([os.fspath(one) for one in self.data])))
         samples = self.rows_of("samples")
         if samples and all(isinstance(one, tuple) and isinstance(one[0], str) for one in samples):
-            return list(told_apart(printable(path) for path in _shortened([one[0] for one in samples])))
+            return list(distinguished(printable(path) for path in _shortened([one[0] for one in samples])))
         if _metadata(self.first) is not None and "id" in _fields(self.first):
             return [str(_fields(self.item(index))["id"]) for index in range(self.count)]
         return None
@@ -303,10 +303,10 @@ class _Items:
         try:
             once, again = (picture_of(self.image(0), values) for _ in range(2))
         except RejectedImageError as error:
-            raise InputError(f"{self.told}: its first image cannot be used: {error}") from error
+            raise InputError(f"{self.shown_as}: its first image cannot be used: {error}") from error
         if once.tobytes() != again.tobytes():
             raise InputError(
-                f"{self.told} gives another image each time the same one is read; leave random transforms out"
+                f"{self.shown_as} gives another image each time the same one is read; leave random transforms out"
             )
         held = np.asarray(self.image(0)) if hasattr(self.image(0), "__array__") else None
         if held is None or held.dtype.kind != "f":

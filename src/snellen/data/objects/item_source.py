@@ -51,7 +51,7 @@ def item_set(
     count: int,
     *,
     name: str,
-    told: str,
+    shown_as: str,
     class_names: Sequence[str] | None = None,
     further: Mapping[str, pa.Array] | None = None,
     stated: Stated | None = None,
@@ -64,7 +64,7 @@ def item_set(
         columns: of :data:`snellen.core.images.COLUMNS`, as Python values; without ``id``, images are numbered.
         count: how many images there are.
         name: shown in reports.
-        told: the name of the set in errors.
+        shown_as: the name of the set in errors.
         class_names: names of classes that are numbered.
         further: other columns, as they are kept.
         stated: what the images say about preprocessing.
@@ -74,12 +74,12 @@ def item_set(
         InputError: no images, or a column that says what cannot be.
     """
     if not count:
-        raise InputError(f"{told} holds no images")
+        raise InputError(f"{shown_as} holds no images")
     known = dict(columns)
     known.setdefault("id", [f"{number:06d}" for number in range(count)])
     for column, values in known.items():
         if len(values) != count:
-            raise InputError(f"{told}: {len(values)} values of {column} for {count} images")
+            raise InputError(f"{shown_as}: {len(values)} values of {column} for {count} images")
     rows = [f"image {number}" for number in range(count)]
-    table, names, split = meaning(told, Written(known, dict(further or {}), rows), class_names)
+    table, names, split = meaning(shown_as, Written(known, dict(further or {}), rows), class_names)
     return ImageSet(ItemSource(picture), table, names, name, split=split, stated=stated, notes=tuple(notes))

@@ -86,7 +86,7 @@ def load_table(
         known,
         len(pictures),
         name=name or "table",
-        told="the table",
+        shown_as="the table",
         class_names=class_names,
         further={column: _kept(rows) for column, rows in held.items() if column not in used},
     )

@@ -90,8 +90,8 @@ def with_other_name(classifier: Classifier, pseudonyms: Pseudonyms) -> Classifie
     other = copy.copy(classifier)
     other.name = pseudonyms.of_model(classifier.name)
     if other.name != classifier.name:
-        said = [classifier.name, classifier.name.partition(":")[2].rpartition("@")[2]]
-        other.notes = tuple(hidden(note, said) for note in classifier.notes)
+        stated = [classifier.name, classifier.name.partition(":")[2].rpartition("@")[2]]
+        other.notes = tuple(hidden(note, stated) for note in classifier.notes)
     if classifier.reference is not None:
         other.reference = {**classifier.reference, "name": other.name}
     return other
@@ -241,7 +241,7 @@ def _files_of(source: ImageSource, row: int) -> Iterator[str]:
         yield from (source.paths[row], source.root.name)
     elif isinstance(source, _Sharded):
         shard = source.shards[int(source.places[row][0])]
-        yield from (shard.told, shard.name, shard.root.name)
+        yield from (shard.shown_as, shard.name, shard.root.name)
     elif isinstance(source, JoinedSource):
         part, position = source.find(row)
         yield from (part.name, part.ids[position])
@@ -283,7 +283,7 @@ def _parts(name: str) -> Iterator[str]:
 def _place_of_tile(text: object) -> str | None:
     """Row and column of a tile, where attributes say them as numbers."""
     try:
-        said = json.loads(str(text))
-        return json.dumps({name: int(said[name]) for name in ("row", "column")})
+        stated = json.loads(str(text))
+        return json.dumps({name: int(stated[name]) for name in ("row", "column")})
     except (ValueError, KeyError, TypeError, OverflowError):
         return None

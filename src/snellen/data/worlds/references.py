@@ -44,20 +44,20 @@ def load_world(reference: str, *, split: Split | None = None, name: str | None =
     return images if name is None else replace(images, name=name)
 
 
-def _world(world_class: type[Method], written: Mapping[str, str], told: str) -> Method:
+def _world(world_class: type[Method], written: Mapping[str, str], shown: str) -> Method:
     for name in written:
         if name not in world_class.model_fields:
             raise unknown_name(f"parameter of {world_class.name}", name, world_class.model_fields)
     values: dict[str, object] = {}
     for name, text in written.items():
-        values[name] = _value(world_class, name, text, told)
+        values[name] = _value(world_class, name, text, shown)
     try:
         return world_class(**values)
     except ValidationError as error:
-        raise InputError(f"{told}: {reasons(error)}") from error
+        raise InputError(f"{shown}: {reasons(error)}") from error
 
 
-def _value(world_class: type[Method], name: str, text: str, told: str) -> object:
+def _value(world_class: type[Method], name: str, text: str, shown: str) -> object:
     """The first reading of a text that the field takes: as it is, as JSON, as values between commas."""
     readings: Sequence[object] = [text, *_from_json(text), [part.strip() for part in text.split(",") if part.strip()]]
     info, refused = world_class.model_fields[name], list[ValidationError]()
@@ -71,7 +71,7 @@ def _value(world_class: type[Method], name: str, text: str, told: str) -> object
     # That a text is not several values says nothing to somebody who has written them with commas.
     telling = [error for error in refused if error.errors()[0]["type"] not in ("tuple_type", "list_type")]
     worst = (telling or refused)[0]
-    raise InputError(f"{told}: {name}={text}: {reasons(worst)}") from worst
+    raise InputError(f"{shown}: {name}={text}: {reasons(worst)}") from worst
 
 
 def _from_json(text: str) -> list[object]:

@@ -106,7 +106,7 @@ def view_set(
         "unit_id": owners,
         "mask": [f"masks/{key}.png" for key in keys],
         "attributes": [
-            json.dumps({"object": owner, "class": classes[owner], **known.get(owner, {}), **_told(view)})
+            json.dumps({"object": owner, "class": classes[owner], **known.get(owner, {}), **_written(view)})
             for owner, rows in viewpoints.items()
             for view in rows.tolist()
         ],
@@ -227,7 +227,7 @@ def _checked(viewpoints_by_object: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return checked
 
 
-def _told(viewpoint: Sequence[float]) -> dict[str, float]:
+def _written(viewpoint: Sequence[float]) -> dict[str, float]:
     return dict(zip(COORDINATES, viewpoint, strict=True))
 
 
@@ -298,7 +298,7 @@ def viewed_objects(images: ImageSet) -> ViewedObjects:
         )
     assert images.rows is not None
     labels = images.labels.tolist() if images.has_labels else [-1] * len(images)
-    told = images.column("attributes")
+    written = images.column("attributes")
     members: dict[str, list[int]] = {}
     for position, row in enumerate(images.rows.tolist()):
         members.setdefault(source.owners[row], []).append(position)
@@ -313,7 +313,7 @@ def viewed_objects(images: ImageSet) -> ViewedObjects:
                 label=several.pop(),
                 viewpoints=source.viewpoints[np.asarray(images.rows)[positions].tolist()],
                 positions=tuple(positions),
-                credit=_credit(told[positions[0]]),
+                credit=_credit(written[positions[0]]),
             )
         )
     return ViewedObjects(source.renderer, tuple(objects))

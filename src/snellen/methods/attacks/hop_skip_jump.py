@@ -170,14 +170,14 @@ class _Walk:
 
     def step(self, positions: Tensor, current: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
         """One step from the boundary and back to it; gives back the images that go on."""
-        asked = min(int(self.method.first_estimate * math.sqrt(iteration)), _LARGEST_ESTIMATE)
-        going = (self.search.queries[positions] + asked < self.method.budget) & ~self.search.not_finite[positions]
+        probes = min(int(self.method.first_estimate * math.sqrt(iteration)), _LARGEST_ESTIMATE)
+        going = (self.search.queries[positions] + probes < self.method.budget) & ~self.search.not_finite[positions]
         positions, current = positions[going], current[going]
         if not len(positions):
             return positions, current
         normals = torch.stack(
             [
-                self._normal(position, image, iteration, asked)
+                self._normal(position, image, iteration, probes)
                 for position, image in zip(positions, current, strict=True)
             ]
         )
@@ -196,7 +196,7 @@ class _Walk:
             size[open_rows] /= 2
         return positions, self.to_boundary(stepped, positions)
 
-    def _normal(self, position: Tensor, image: Tensor, iteration: int, asked: int) -> Tensor:
+    def _normal(self, position: Tensor, image: Tensor, iteration: int, probes: int) -> Tensor:
         """Estimate of the boundary's normal at one image (3, h, w), towards the adversarial side (paper, eq. 16).
 
         Each image is queried alone, however many others there are: a batch gives the bits that one image gives.
@@ -208,8 +208,8 @@ class _Walk:
         radius = 0.1 if iteration == 1 else max(scale * self.theta * reach, 1e-6)
         rng = self.rng[position[None]].child("step", iteration)
         total, weighted, agreed = torch.zeros_like(image), torch.zeros_like(image), 0
-        for chunk, begin in enumerate(range(0, asked, _CHUNK)):
-            shape = (min(_CHUNK, asked - begin), *image.shape)
+        for chunk, begin in enumerate(range(0, probes, _CHUNK)):
+            shape = (min(_CHUNK, probes - begin), *image.shape)
             draw = rng.normal if norm == "l2" else rng.uniform
             directions = draw(f"directions-{chunk}", shape, like=image)[0].to(image)
             directions = directions if norm == "l2" else 2 * directions - 1
@@ -222,8 +222,8 @@ class _Walk:
             total += directions.sum(0)
             weighted += directions[met].sum(0)
             agreed += int(met.sum())
-        search.queries[position] += asked
-        mean = 2 * agreed / asked - 1
+        search.queries[position] += probes
+        mean = 2 * agreed / probes - 1
         # Σ (φ − mean φ) u with φ = ±1: the baseline of section III-C, which is 0 where all decisions agree.
-        normal = 2 * weighted - (1 + mean) * total if 0 < agreed < asked else mean * total
+        normal = 2 * weighted - (1 + mean) * total if 0 < agreed < probes else mean * total
         return normal.sign() if norm == "linf" else normal / torch.linalg.vector_norm(normal).clamp(min=1e-12)

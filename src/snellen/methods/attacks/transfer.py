@@ -103,8 +103,8 @@ def transferred(
     with begun as (search, rng):
         if surrogate.class_names != classifier.class_names:
             raise InputError(
-                f"the surrogate {surrogate.name} has the classes {_told(surrogate)}, {classifier.name} has "
-                f"{_told(classifier)}; transfer needs the same classes in the same order"
+                f"the surrogate {surrogate.name} has the classes {_shown(surrogate)}, {classifier.name} has "
+                f"{_shown(classifier)}; transfer needs the same classes in the same order"
             )
         images, labels, criterion = search.images, search.labels, search.criterion
         if surrogate is classifier:
@@ -128,6 +128,6 @@ def transferred(
         return search.result()
 
 
-def _told(classifier: Classifier) -> str:
+def _shown(classifier: Classifier) -> str:
     names = ", ".join(classifier.class_names[:4])
     return f"{names}{', …' if len(classifier.class_names) > 4 else ''} ({len(classifier.class_names)})"

@@ -213,7 +213,7 @@ def pasted_onto(images: Tensor, masks: Tensor, backgrounds: Tensor) -> Tensor:
 
 
 #: Images that are tried for their background before an edit is refused.
-ASKED = 20
+TRIED = 20
 
 
 class EditedObjects:
@@ -262,7 +262,7 @@ class EditedObjects:
         found = np.flatnonzero(others)
         draw = self._rng.for_examples([example_id]).uniform("lender of a background", ())
         start = int(float(draw[0]) * len(found))
-        for place in np.roll(found, -start)[:ASKED].tolist():
+        for place in np.roll(found, -start)[:TRIED].tolist():
             try:
                 pixels = Preparation().pixels(self._images.read(place))
                 mask = self._masks.of(place, pixels)

@@ -82,10 +82,10 @@ class Attributed:
             maps = torch.where(same.to(maps.device).view(-1, *[1] * (maps.ndim - 1)), 0.0, maps)
             summed = torch.where(same, 0.0, summed)
         kept = torch.where(finite.to(maps.device).view(-1, *[1] * (maps.ndim - 1)), maps, torch.nan)
-        told = has_evidence(kept).tolist()
+        speaking = has_evidence(kept).tolist()
         status = tuple(
             "ok" if speaks else NO_EVIDENCE if usable else NOT_FINITE
-            for speaks, usable in zip(told, finite.tolist(), strict=True)
+            for speaks, usable in zip(speaking, finite.tolist(), strict=True)
         )
         if base is None:
             return cls(kept.float(), value, nothing, nothing, status, spent)

@@ -58,18 +58,18 @@ def strongest(maps: Tensor, select: Select = "positive", ties: Ties = "first") -
     """
     flat = pixel_map(maps)
     height, width = flat.shape[1:]
-    told = has_evidence(flat)
-    flat = torch.where(told[:, None, None], flat, 0.0).flatten(1)
+    usable = has_evidence(flat)
+    flat = torch.where(usable[:, None, None], flat, 0.0).flatten(1)
     if select == "absolute":
         flat = flat.abs()
-    told = told & (flat.amax(1) > 0)
+    usable = usable & (flat.amax(1) > 0)
     if ties == "centre":
         equal = flat == flat.amax(1, keepdim=True)
         places = torch.cartesian_prod(torch.arange(height), torch.arange(width)).double().to(flat.device)
         centres = (equal.double() @ places) / equal.sum(1, keepdim=True)
         flat = torch.where(equal, -torch.cdist(centres, places), -torch.inf)
     place = flat.argmax(1)
-    return torch.where(told[:, None], torch.stack([place // width, place % width], 1), -1)
+    return torch.where(usable[:, None], torch.stack([place // width, place % width], 1), -1)
 
 
 def top_part(maps: Tensor, pixels: Tensor) -> Tensor:
@@ -81,9 +81,9 @@ def top_part(maps: Tensor, pixels: Tensor) -> Tensor:
     [[[False, True], [True, False]]]
     """
     flat = pixel_map(maps)
-    told = has_evidence(flat)
-    order = torch.where(told[:, None, None], flat, 0.0).flatten(1).argsort(dim=1, descending=True, stable=True)
-    wanted = torch.where(told.cpu(), pixels.cpu(), 0).to(order.device)
+    usable = has_evidence(flat)
+    order = torch.where(usable[:, None, None], flat, 0.0).flatten(1).argsort(dim=1, descending=True, stable=True)
+    wanted = torch.where(usable.cpu(), pixels.cpu(), 0).to(order.device)
     chosen = torch.arange(order.shape[1], device=order.device)[None] < wanted[:, None]
     return torch.zeros_like(chosen).scatter(1, order, chosen).view(flat.shape)
 

@@ -150,7 +150,7 @@ def partition_shap(
     divisions = [_Division(root, (budget - 2) // 2, smallest, together) for _ in images]
     whole = Union(root)
 
-    def asked(questions: list[tuple[int, Union | None]]) -> list[float]:
+    def scored(questions: list[tuple[int, Union | None]]) -> list[float]:
         """Scores of (image, what is kept), in passes that the score's chunk fills."""
         answers: list[float] = []
         for start in range(0, len(questions), score.chunk):
@@ -161,7 +161,7 @@ def partition_shap(
         return answers
 
     with score.classifier.counting() as spent, torch.no_grad():
-        base = torch.tensor(asked([(row, None) for row in range(len(images))]), dtype=torch.float64)
+        base = torch.tensor(scored([(row, None) for row in range(len(images))]), dtype=torch.float64)
         value = score.of_images(images)
         for division, masked, full in zip(divisions, base.tolist(), value.tolist(), strict=True):
             division.start(whole, masked, full)
@@ -171,7 +171,7 @@ def partition_shap(
                 break
             share = max(score.chunk // 2 // len(open_rows), 1)
             pairs = [(row, node) for row in open_rows for node in divisions[row].wanted(share)]
-            scores = asked([(row, kept) for row, node in pairs for kept in node.questions()])
+            scores = scored([(row, kept) for row, node in pairs for kept in node.questions()])
             for place, (_, node) in enumerate(pairs):
                 node.answers = (scores[2 * place], scores[2 * place + 1])
             for row in open_rows:

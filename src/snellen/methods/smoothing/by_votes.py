@@ -129,8 +129,8 @@ class VoteCertificate(Method):
                 stream="decision",
                 chunk=self.chunk,
             )
-        told = [significant_winner(votes, self.samples, len(branches), self.alpha) for votes in total]
-        return torch.tensor([-1 if winner is None else winner for winner in told], dtype=torch.int64)
+        noise_notes = [significant_winner(votes, self.samples, len(branches), self.alpha) for votes in total]
+        return torch.tensor([-1 if winner is None else winner for winner in noise_notes], dtype=torch.int64)
 
     def unusable(self, classifier: Classifier, images: Tensor) -> list[str | None]:
         """Why each image (n, 3, h, w) cannot be certified, or None: colours under grey noise, no halves."""
@@ -180,14 +180,14 @@ class VoteCertificate(Method):
 
     def _noise(self, classifier: Classifier) -> tuple[float, bool]:
         """Sigma, and whether noise is grey: as given, else as the networks were trained."""
-        said = noise_of(classifier.module)
-        sigma = self.sigma if self.sigma is not None else said.sigma if said is not None else None
+        trained_for = noise_of(classifier.module)
+        sigma = self.sigma if self.sigma is not None else trained_for.sigma if trained_for is not None else None
         if sigma is None:
             raise InputError(
                 f"{classifier.name} was not trained on noise of a known size; say sigma, such as 0.25, or train with "
                 f"'snellen train gaussian-smoothing'"
             )
-        grey = self.grey if self.grey is not None else said is not None and said.grey
+        grey = self.grey if self.grey is not None else trained_for is not None and trained_for.grey
         return sigma, grey
 
     @property
@@ -206,7 +206,7 @@ class VoteCertificate(Method):
         return branches_of(classifier, halves=self.halves, view=self.shown, grey=grey, denoise=denoise)
 
 
-def told(sigma: float, grey: bool, alpha: float) -> tuple[str, ...]:
+def noise_notes(sigma: float, grey: bool, alpha: float) -> tuple[str, ...]:
     """What every certificate by votes says."""
     where = (
         "changes that are the same in all three channels, measured in one of them" if grey else "changes of the image"

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from snellen.methods.smoothing.bounds import proven_radius, published_radius
 from snellen.methods.smoothing.branches import View
-from snellen.methods.smoothing.by_votes import VoteCertificate, told
+from snellen.methods.smoothing.by_votes import VoteCertificate, noise_notes
 from snellen.methods.smoothing.certifying import Radius
 
 
@@ -47,9 +47,12 @@ class DualSmoothing(VoteCertificate):
             return (
                 "NO GUARANTEE: the published formula of dual smoothing, which overstates the radius wherever the two "
                 "halves differ, at a joint confidence of 1 - 2 alpha only",
-                *told(sigma, grey, 2 * self.alpha)[:2],
+                *noise_notes(sigma, grey, 2 * self.alpha)[:2],
             )
-        return (*told(sigma, grey, self.alpha), "each network sees one half of the pixels and the noise on it alone")
+        return (
+            *noise_notes(sigma, grey, self.alpha),
+            "each network sees one half of the pixels and the noise on it alone",
+        )
 
     def _radius(self) -> Radius:
         return published_radius if self.parity else proven_radius

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from snellen.methods.smoothing.by_votes import VoteCertificate, told
+from snellen.methods.smoothing.by_votes import VoteCertificate, noise_notes
 
 
 class Smoothing(VoteCertificate):
@@ -27,5 +27,5 @@ class Smoothing(VoteCertificate):
     halves: ClassVar[bool] = False
 
     def assumptions(self, sigma: float, grey: bool, branches: int) -> tuple[str, ...]:
-        """See :func:`snellen.methods.smoothing.by_votes.told`."""
-        return told(sigma, grey, self.alpha)
+        """See :func:`snellen.methods.smoothing.by_votes.noise_notes`."""
+        return noise_notes(sigma, grey, self.alpha)

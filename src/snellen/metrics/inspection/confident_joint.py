@@ -63,8 +63,8 @@ class ConfidentJoint:
         confident = np.where(best >= 0, reached.argmax(1), -1)
         # Where another class is exactly as probable, the given label has the benefit of the doubt.
         confident = np.where((best >= 0) & (reached[np.arange(n), given] >= best - CLOSE), given, confident)
-        told = confident >= 0
-        counts = np.bincount(given[told] * classes + confident[told], minlength=classes * classes)
+        decided = confident >= 0
+        counts = np.bincount(given[decided] * classes + confident[decided], minlength=classes * classes)
         return cls(given, thresholds, confident, counts.reshape(classes, classes))
 
     @property

@@ -138,20 +138,22 @@ def feature_drift(
     points = np.concatenate(drawn).astype(np.float64)
     units, sides = _renumbered(units[used], unit_in_second)
     axes = _whitened(points, AXES, rng)
-    told = _told_apart(axes, units, sides, permutations, rng)
-    scores = told.scores
+    separation = _separated(axes, units, sides, permutations, rng)
+    scores = separation.scores
     in_second = sides[units]
     strangest = np.flatnonzero(in_second)[np.argsort(-scores[in_second], kind="stable")[:shown]]
     compared = _sample(units, sides, KERNEL_IMAGES, rng)
     p_value = _kernel_p_value(axes[compared], *_renumbered(units[compared], sides), permutations, rng)
     least = 1 / (FURTHER_DRAWS * (permutations + 1))
-    if p_value <= 1 / (permutations + 1) and told.p_value > least:
+    if p_value <= 1 / (permutations + 1) and separation.p_value > least:
         # Of two tests the p value counts double, hence twice the draws that one alone would need.
         compared = _sample(units, sides, FURTHER_IMAGES, rng)
         again = _kernel_p_value(axes[compared], *_renumbered(units[compared], sides), round(1 / least) - 1, rng)
         p_value = min(p_value, again)
     foreign = used[strangest] - len(before)
-    return FeatureDrift(p_value, told.p_value, told.area, told.standard_error, told.units, foreign)
+    return FeatureDrift(
+        p_value, separation.p_value, separation.area, separation.standard_error, separation.units, foreign
+    )
 
 
 def _kernel_p_value(
@@ -195,7 +197,7 @@ def _gaussian(distances: NDArray[np.float64], width: float) -> NDArray[np.float6
 
 
 @dataclass(frozen=True, eq=False)
-class _Told:
+class _Separation:
     p_value: float
     area: float
     standard_error: float
@@ -203,13 +205,13 @@ class _Told:
     scores: NDArray[np.float64]
 
 
-def _told_apart(
+def _separated(
     points: NDArray[np.float64],
     units: NDArray[np.int64],
     unit_in_second: NDArray[np.bool_],
     permutations: int,
     rng: np.random.Generator,
-) -> _Told:
+) -> _Separation:
     """P value and area on half of the units, its error by unit (Obuchowski 1997), a score in [0, 1] of each image."""
     half_of_unit = np.empty(len(unit_in_second), dtype=np.int64)
     for side in (unit_in_second, ~unit_in_second):
@@ -234,7 +236,7 @@ def _told_apart(
     ranks = np.bincount(codes, np.rint(len(along) * (2 * _share_below(along, along) - 1))).astype(np.float64)
     fewest = int(min(sides.sum(), (~sides).sum()))
     p_value = sum_p_value(ranks, sides, permutations=permutations, rng=rng)
-    return _Told(p_value, area, spread, fewest, scores)
+    return _Separation(p_value, area, spread, fewest, scores)
 
 
 def _lower_end(area: float, standard_error: float, units: int, confidence: float) -> float:

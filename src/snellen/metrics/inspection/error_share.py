@@ -249,8 +249,8 @@ def _seen(sure: NDArray[np.float64], given: NDArray[np.int64]) -> _Seen:
     others = [own * sharp - scipy.special.logsumexp(sharp * logs, axis=1, b=other) for sharp in SHARPNESS]
     # Of two classes there is but one other, however sharp.
     plausible = np.exp(np.array(others)) if classes > 2 else np.ones((1, len(rows)))
-    told = agreeing > 0
-    return _Seen(agreeing[told], mean[told], rows, mean[place[rows]], plausible, classes)
+    covered = agreeing > 0
+    return _Seen(agreeing[covered], mean[covered], rows, mean[place[rows]], plausible, classes)
 
 
 def _candidates(seen: _Seen) -> _Fit:

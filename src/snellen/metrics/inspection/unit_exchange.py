@@ -107,8 +107,8 @@ def drawn_p_values(
         found[ended] = np.minimum(found[ended], most)
         extreme, drawn = reached[:, -1], drawn + count
         if drawn == permutations and further:
-            told = np.isnan(found) & (extreme > 0)
-            found[told] = (1 + extreme[told]) / (1 + drawn)
+            decided = np.isnan(found) & (extreme > 0)
+            found[decided] = (1 + extreme[decided]) / (1 + drawn)
             most, last = 1 / (1 + drawn), FURTHER * (1 + permutations) - 1
         if not np.isnan(found).any():
             return found

@@ -176,8 +176,8 @@ def probe_images(size: tuple[int, int], count: int = PROBES) -> Tensor:
 def _probe(loaded: LoadedModel, preparation: Preparation, device: torch.device) -> tuple[LoadedModel, Tensor | None]:
     """Outputs for a few images, None when the input size is not known; a model of one channel is made one of three."""
     if preparation.size is None:
-        looked = isinstance(loaded.network, nn.Module) and takes_one_channel(loaded.network)
-        return (_of_one_channel(loaded) if looked else loaded), None
+        one_channel_only = isinstance(loaded.network, nn.Module) and takes_one_channel(loaded.network)
+        return (_of_one_channel(loaded) if one_channel_only else loaded), None
     images = probe_images(preparation.size, PROBES if loaded.output is None else 1).to(device)
     try:
         outputs = _outputs(loaded, images)
@@ -247,12 +247,12 @@ def _inspect(loaded: LoadedModel, probed: Tensor | None) -> tuple[OutputKind, in
         odd = single and found != "logits" and found != loaded.output
         return loaded.output, outputs, f"declared as {loaded.output}, but looks like {found}" if odd else ""
     if single:
-        return found, outputs, _TOLD[found]
+        return found, outputs, _WORDS[found]
     within = loaded.task == "multilabel" and bool(((probed >= 0) & (probed <= 1)).all())
     return "logits", outputs, _PERHAPS_SIGMOID if within else ""
 
 
-_TOLD: dict[OutputKind, str] = {
+_WORDS: dict[OutputKind, str] = {
     "logits": "",
     "probabilities": "the model returns softmax probabilities; scores are their logarithms",
     "log-probabilities": "the model returns log-probabilities",

@@ -27,13 +27,13 @@ def with_description(loaded: LoadedModel, path: Path) -> LoadedModel:
     """
     record = described_beside(path)
     scale = None if record.normalization is None else record.normalization.as_normalization
-    said: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "class_names": record.class_names,
         "preparation": recorded_preparation(record, source=card_path(path)),
         "normalization": scale,
         "task": record.task,
         "output": record.output,
     }
-    found = {name: value for name, value in said.items() if value is not None}
+    found = {name: value for name, value in stated.items() if value is not None}
     assumed: dict[Field, str] = {name: note for name, note in loaded.assumed.items() if name not in found}
     return replace(loaded, **found, assumed=assumed)

@@ -77,12 +77,12 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
             )
     except Exception as error:
         path.unlink(missing_ok=True)
-        told = error.__cause__ or error  # the exporter puts an error of its own around that of the network
-        if isinstance(told, SnellenError):
-            raise told from None
-        lines = str(told).strip().splitlines() or [""]
+        cause = error.__cause__ or error  # the exporter puts an error of its own around that of the network
+        if isinstance(cause, SnellenError):
+            raise cause from None
+        lines = str(cause).strip().splitlines() or [""]
         raise UnsupportedError(
-            f"torch cannot write {classifier.name} as ONNX: {type(told).__name__}: {lines[0]}"
+            f"torch cannot write {classifier.name} as ONNX: {type(cause).__name__}: {lines[0]}"
         ) from error
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     # Another number of images than the graph was traced with.

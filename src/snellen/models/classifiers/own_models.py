@@ -62,14 +62,14 @@ def _with_what_stands_beside(pair: tuple[Any, ...], images: Stated | None) -> Lo
 
     if len(pair) != 2:
         raise InputError(f"a tuple is (model, what says how its images are prepared); got {len(pair)} values")
-    said = stated_by(pair[1])
+    statement = stated_by(pair[1])
     loaded = _loaded(pair[0], whole_bytes=False, processor=True)
     loaded = replace(
         loaded,
-        preparation=said.preparation,
-        normalization=loaded.normalization if said.normalization is None else said.normalization,
-        class_names=said.class_names or loaded.class_names,
-        assumed={} if said.normalization is not None else loaded.assumed,
+        preparation=statement.preparation,
+        normalization=loaded.normalization if statement.normalization is None else statement.normalization,
+        class_names=statement.class_names or loaded.class_names,
+        assumed={} if statement.normalization is not None else loaded.assumed,
     )
     return loaded if images is None or images.whole_bytes else _as_the_images_say(loaded, images)
 

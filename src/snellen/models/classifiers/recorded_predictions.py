@@ -103,7 +103,7 @@ def unseen_images(count: int, labels: Sequence[object] | None, *, class_names: S
         return Image.frombytes("RGB", (1, 1), index.to_bytes(3, "big"))
 
     columns: dict[str, Sequence[object]] = {} if labels is None else {"label": labels}
-    return item_set(picture, columns, count, name="predictions", told="the predictions", class_names=class_names)
+    return item_set(picture, columns, count, name="predictions", shown_as="the predictions", class_names=class_names)
 
 
 def prediction_count(predictions: object) -> int:

@@ -43,8 +43,8 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
         host = None if file else _host_with_weights(timm, name)
     with quiet_loading(offline=host is None or not may_reach(host)):
         if file:
-            said = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
-            given = plain_arguments(said, f"timm:{name}")
+            stated = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
+            given = plain_arguments(stated, f"timm:{name}")
             network, found = _with_file(timm, name, Path(file), given)
         else:
             given = published_arguments(arguments, f"timm:{name}")

@@ -50,8 +50,8 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
         torchvision = import_extra("torchvision", "models", f"torchvision:{name}")
         weights = _weights(torchvision, architecture, member)
         if file:
-            said = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
-            given = plain_arguments(said, f"torchvision:{name}")
+            stated = {**(described_beside(Path(file)).arguments or {}), **(arguments or {})}
+            given = plain_arguments(stated, f"torchvision:{name}")
         else:
             given = published_arguments(arguments, f"torchvision:{name}")
         tensors, found = read_checkpoint(Path(file)) if file else (_published(weights, name), ())

@@ -163,13 +163,13 @@ class Adapters:
             values = torch.as_tensor(strength, dtype=torch.float32)
             if values.ndim > 1 or not bool(values.isfinite().all()):
                 raise InputError(f"the strength of {name!r} is a number or one for each row, finite; got {strength}")
-        asked = dict(strengths)
-        self._entered.append(asked)
+        entered = dict(strengths)
+        self._entered.append(entered)
         self._activate()
         try:
             yield
         finally:
-            self._entered = [other for other in self._entered if other is not asked]
+            self._entered = [other for other in self._entered if other is not entered]
             self._activate()
 
     @contextmanager
@@ -262,7 +262,7 @@ class Adapters:
 
     def _activate(self) -> None:
         """Settle the strengths, and set in every layer which adapters have any effect: peft leaves out the others."""
-        self._strengths = {name: strength for asked in self._entered for name, strength in asked.items()}
+        self._strengths = {name: strength for entered in self._entered for name, strength in entered.items()}
         acting = [name for name, strength in self._strengths.items() if bool(torch.as_tensor(strength).any())]
         for module in self._layers.values():
             # Not set_adapter(), which also decides what requires gradients.

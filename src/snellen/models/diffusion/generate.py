@@ -233,11 +233,11 @@ def _provenance(
     classes: Sequence[int] | None,
     scales: Tensor,
 ) -> tuple[Provenance, ...]:
-    said: Sequence[str | None] = prompts or [None] * len(seeds)
+    shown: Sequence[str | None] = prompts or [None] * len(seeds)
     if prompts is None and classes is not None:
         names = generator.class_names
-        said = [f"class {index}" if names is None else names[index] for index in classes]
+        shown = [f"class {index}" if names is None else names[index] for index in classes]
     return tuple(
         Provenance(origin="generated", generator=generator.name, prompt=prompt, seed=seed, guidance_scale=scale)
-        for prompt, seed, scale in zip(said, seeds, scales.tolist(), strict=True)
+        for prompt, seed, scale in zip(shown, seeds, scales.tolist(), strict=True)
     )

@@ -160,11 +160,11 @@ def write_rows(
     done = {one.start: one for one in written if _hash(array[one.start : one.stop]) == one.sha256}
     progress.begin(files.what, len(ids))
     for start in range(0, len(ids), shard):
-        stop, told = min(start + shard, len(ids)), 0
+        stop, reported = min(start + shard, len(ids)), 0
 
         def tell(count: int) -> None:
-            nonlocal told
-            told += count
+            nonlocal reported
+            reported += count
             progress.advance(files.what, count)
 
         if start not in done or done[start].stop != stop:
@@ -177,7 +177,7 @@ def write_rows(
                 stream.write(done[start].model_dump_json() + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
-        progress.advance(files.what, stop - start - told)
+        progress.advance(files.what, stop - start - reported)
     progress.finish(files.what)
     # Of an earlier call with another size of shards, some begin elsewhere.
     shards = [done[start] for start in range(0, len(ids), shard)]

@@ -210,10 +210,10 @@ def _pooling(folder: Path) -> Pooling:
 
 
 def _context_length(folder: Path, config: Any, tokenizer: Any) -> int:  # noqa: ANN401 - of an extra
-    said = _read(folder / "sentence_bert_config.json", {}).get("max_seq_length")
+    stated = _read(folder / "sentence_bert_config.json", {}).get("max_seq_length")
     # RoBERTa counts positions from the number of its padding token on.
     offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "mpnet") else 0
-    return int(min(said or tokenizer.model_max_length, config.max_position_embeddings - offset))
+    return int(min(stated or tokenizer.model_max_length, config.max_position_embeddings - offset))
 
 
 def _read(path: Path, default: Any) -> Any:  # noqa: ANN401 - JSON

@@ -166,7 +166,7 @@ def _lines(text: str) -> object:
 def _checked(content: object, path: Path) -> Mapping[str, Answer] | Sequence[str]:
     answers = content if isinstance(content, Mapping) else {"": content}
     if not answers or not isinstance(content, Mapping | list):
-        raise InputError(f"{path}: expected lists by key, or one list; got {_told(content)}")
+        raise InputError(f"{path}: expected lists by key, or one list; got {_shown(content)}")
     for key, answer in answers.items():
         where = f"{path}: the list for {key!r}" if key else f"{path}: the list"
         if isinstance(answer, list):
@@ -176,11 +176,11 @@ def _checked(content: object, path: Path) -> Mapping[str, Answer] | Sequence[str
                 if not isinstance(phrase, str) or not phrase.strip():
                     raise InputError(f"{where} holds {phrase!r}; expected phrases")
         elif not (isinstance(answer, str) and answer.strip()) and not isinstance(answer, Mapping):
-            raise InputError(f"{where} is {_told(answer)}; expected phrases")
+            raise InputError(f"{where} is {_shown(answer)}; expected phrases")
     return content
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return f"{type(value).__name__} {value!r}"[:80]
 
 

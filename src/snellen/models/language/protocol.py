@@ -198,9 +198,11 @@ class WrongFormError(ValueError):
 def with_form(messages: Sequence[Message], schema: type[BaseModel]) -> tuple[Message, ...]:
     """The conversation, whose last message also says that the reply is JSON of this schema, and nothing else."""
     *before, last = messages
-    told = json.dumps(schema.model_json_schema(), sort_keys=True, ensure_ascii=False)
-    asked = f"{last.text}\n\nReply with JSON alone, without any other text. It must fit this JSON schema:\n{told}"
-    return (*before, Message(last.role, asked, last.images))
+    described = json.dumps(schema.model_json_schema(), sort_keys=True, ensure_ascii=False)
+    text_sent = (
+        f"{last.text}\n\nReply with JSON alone, without any other text. It must fit this JSON schema:\n{described}"
+    )
+    return (*before, Message(last.role, text_sent, last.images))
 
 
 def repair(messages: Sequence[Message], reply: str, error: WrongFormError) -> tuple[Message, ...]:

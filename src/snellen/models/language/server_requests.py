@@ -146,8 +146,8 @@ class Requests:
                 raise FailedRequestError(self._failure(error)) from None
             except (self._openai.OpenAIError, ValueError) as error:
                 status = 200
-                told = self._key.hidden(f"{type(error).__name__}: {error}")
-                raise ModelError(f"{address.url} answers with something that is no reply: {told}") from None
+                counted = self._key.hidden(f"{type(error).__name__}: {error}")
+                raise ModelError(f"{address.url} answers with something that is no reply: {counted}") from None
             finally:
                 tell(SentRequest(f"{address.url}/chat/completions", image_hashes, len(body), number, status))
             return _read(answer, address)
@@ -163,9 +163,9 @@ class Requests:
 
     def _failure(self, error: Exception) -> Failure:
         status, response = getattr(error, "status_code", None), getattr(error, "response", None)
-        said = str(error if status is not None else error.__cause__ or error)
+        reason_given = str(error if status is not None else error.__cause__ or error)
         return Failure(
-            said=self._key.hidden(said),
+            reason_given=self._key.hidden(reason_given),
             status=status,
             timed_out=isinstance(error, self._openai.APITimeoutError),
             retry_after=None if response is None else response.headers.get("retry-after"),
@@ -184,6 +184,6 @@ def _read(answer: Any, address: ServerAddress) -> Answered:  # noqa: ANN401 - Ch
         raise ModelError(f"{address.url}#{address.model} gives no text: {why}")
     usage = getattr(answer, "usage", None)
     counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-    told = all(isinstance(count, int) and count >= 0 for count in counts)
-    sent, came = counts if told else (None, None)
+    counted = all(isinstance(count, int) and count >= 0 for count in counts)
+    sent, came = counts if counted else (None, None)
     return Answered(text, finish if isinstance(finish, str) else None, sent, came)

@@ -93,7 +93,7 @@ class TokenAccount:
 
     def add(self, *, prompt_tokens: int | None, completion_tokens: int | None, seconds: float) -> None:
         """Count an answered request; None where the server counts no tokens."""
-        told = prompt_tokens is not None and completion_tokens is not None
+        counted = prompt_tokens is not None and completion_tokens is not None
         with self._lock:
             before = self._usage
             self._usage = replace(
@@ -101,7 +101,7 @@ class TokenAccount:
                 calls=before.calls + 1,
                 prompt_tokens=before.prompt_tokens + (prompt_tokens or 0),
                 completion_tokens=before.completion_tokens + (completion_tokens or 0),
-                uncounted=before.uncounted + (not told),
+                uncounted=before.uncounted + (not counted),
                 seconds=before.seconds + seconds,
             )
 
@@ -119,13 +119,13 @@ class TokenAccount:
             BudgetSpentError: a limit is reached, or passed.
         """
         spent, limits = self.usage.spent, self.budget
-        told = limits.exceeded(spent)
-        if not told and limits.tokens is not None and spent.tokens == limits.tokens:
-            told = [f"tokens: {spent.tokens} spent, {limits.tokens} allowed"]
-        if not told and limits.seconds is not None and spent.seconds == limits.seconds:
-            told = [f"seconds: {spent.seconds} spent, {limits.seconds} allowed"]
-        if told:
-            raise BudgetSpentError(f"the budget is used up ({'; '.join(told)})")
+        counted = limits.exceeded(spent)
+        if not counted and limits.tokens is not None and spent.tokens == limits.tokens:
+            counted = [f"tokens: {spent.tokens} spent, {limits.tokens} allowed"]
+        if not counted and limits.seconds is not None and spent.seconds == limits.seconds:
+            counted = [f"seconds: {spent.seconds} spent, {limits.seconds} allowed"]
+        if counted:
+            raise BudgetSpentError(f"the budget is used up ({'; '.join(counted)})")
 
 
 #: Largest entry that is read, bytes.
@@ -151,13 +151,13 @@ class KeptReply(BaseModel):
     finish: str | None = Field(description="why the model stopped")
 
 
-def question_key(asked: Mapping[str, object]) -> str:
+def question_key(question: Mapping[str, object]) -> str:
     """Hash (sha256) of the whole request: server, model, messages, parameters and schema.
 
     >>> question_key({"model": "m", "text": "a"}) == question_key({"text": "a", "model": "m"})
     True
     """
-    return hashlib.sha256(canonical_json({"format": FORMAT, **asked})).hexdigest()
+    return hashlib.sha256(canonical_json({"format": FORMAT, **question})).hexdigest()
 
 
 def text_hash(text: str) -> str:

@@ -24,7 +24,7 @@ class Key:
     secret: str = field(default="", repr=False)
 
     @property
-    def told(self) -> str:
+    def described(self) -> str:
         """Where it comes from, for messages."""
         state = "set" if self.secret else "not set"
         return f"it is taken from the environment variable {self.variable}, which is {state}"
@@ -71,11 +71,11 @@ class Deadline:
         self._over: threading.Event | None = None
         self._stream: Any = None
 
-    def seen(self, name: str, told: Mapping[str, Any]) -> None:
+    def seen(self, name: str, described: Mapping[str, Any]) -> None:
         """The ``trace`` of httpcore: learn which connection the request takes; it may be an earlier one."""
         if name.endswith((".connect_tcp.complete", ".start_tls.complete")):
             with self._lock:
-                self._stream = told["return_value"]
+                self._stream = described["return_value"]
                 if self._over is not None and self._over.is_set():
                     self._cut()
 

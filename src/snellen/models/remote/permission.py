@@ -134,8 +134,10 @@ def read_url(given: str, *, form: str) -> ServerUrl:
     try:
         url = TypeAdapter(AnyHttpUrl).validate_python(given)
     except ValidationError as error:
-        told = re.sub(r"//.*@", "//***@", given)  # what stands before the host may be a password
-        raise InputError(f"{told!r} is not the address of a server: {error.errors()[0]['msg']}; write {form}") from None
+        shown = re.sub(r"//.*@", "//***@", given)  # what stands before the host may be a password
+        raise InputError(
+            f"{shown!r} is not the address of a server: {error.errors()[0]['msg']}; write {form}"
+        ) from None
     if url.username or url.password:
         raise InputError("a user or password in the address of a server would be recorded; leave it out")
     if url.query or url.fragment:

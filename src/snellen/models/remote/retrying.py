@@ -50,13 +50,13 @@ class Failure:
     """Why a request got no answer.
 
     Attributes:
-        said: the message of the server or the connection, without the key.
+        reason_given: the message of the server or the connection, without the key.
         status: of HTTP; None when there was no answer at all.
         timed_out: whether the time was up.
         retry_after: seconds that the server wants a client to wait, as its header has them.
     """
 
-    said: str
+    reason_given: str
     status: int | None = None
     timed_out: bool = False
     retry_after: str | None = None
@@ -71,7 +71,7 @@ class FailedRequestError(Exception):
     """One attempt that failed."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.said)
+        super().__init__(failure.reason_given)
         self.failure = failure
 
 
@@ -106,11 +106,11 @@ def wait_before(attempt: int, backoff: float, retry_after: str | None) -> float:
     (2.0, 7.0, 60.0)
     """
     try:
-        asked = float(retry_after or "nan")
+        wait = float(retry_after or "nan")
     except ValueError:  # a date, in the calendar of HTTP
-        asked = math.nan
+        wait = math.nan
     # Long before the 32nd attempt every wait is the longest; a power without end is no number.
-    return min(asked if asked >= 0 else backoff * 2.0 ** min(attempt, 32), LONGEST_WAIT)
+    return min(wait if wait >= 0 else backoff * 2.0 ** min(attempt, 32), LONGEST_WAIT)
 
 
 def explained(failure: Failure, *, url: str, model: str, key: Key, patience: Patience) -> InputError | ModelError:
@@ -121,19 +121,19 @@ def explained(failure: Failure, *, url: str, model: str, key: Key, patience: Pat
         it sends elsewhere, or answers with nothing; UnreachableError where it cannot be reached, or does not recover.
     """
     tries = f" ({patience.retries + 1} attempts)" if patience.retries and failure.may_pass else ""
-    status, said = failure.status, failure.said
+    status, reason_given = failure.status, failure.reason_given
     if failure.timed_out:
         return UnreachableError(f"{url} did not answer within {patience.timeout:g} s{tries}; raise timeout")
     if status is None:
-        return UnreachableError(f"{url} cannot be reached{tries}: {said}. Is the server running?")
+        return UnreachableError(f"{url} cannot be reached{tries}: {reason_given}. Is the server running?")
     if status in (401, 403):
-        return InputError(f"{url} refuses the key ({said}); {key.told}")
+        return InputError(f"{url} refuses the key ({reason_given}); {key.described}")
     if status == 404:
-        return InputError(f"{url} knows no model {model!r}, or no such interface ({said})")
+        return InputError(f"{url} knows no model {model!r}, or no such interface ({reason_given})")
     if 200 <= status < 300:
-        return ModelError(f"{url} answers with status {status}, where 200 is expected ({said})")
+        return ModelError(f"{url} answers with status {status}, where 200 is expected ({reason_given})")
     if 300 <= status < 400:
         return ModelError(f"{url} sends elsewhere ({status}), which is not followed; give the address itself")
     if failure.may_pass:
-        return UnreachableError(f"{url} does not recover{tries}: {said}")
-    return InputError(f"{url} refuses the request: {said}")
+        return UnreachableError(f"{url} does not recover{tries}: {reason_given}")
+    return InputError(f"{url} refuses the request: {reason_given}")

@@ -46,7 +46,7 @@ class SentRequest:
         >>> print(request.line(datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)), end="")
         {"time": "2026-01-02T03:04:05.000+00:00", "address": "http://127.0.0.1/v2/models/a/infer", "images": 1, ...}
         """
-        told = {
+        entry = {
             "time": now.isoformat(timespec="milliseconds"),
             "address": self.address,
             "images": len(self.image_hashes),
@@ -55,7 +55,7 @@ class SentRequest:
             "attempt": self.attempt,
             "status": self.status,
         }
-        return json.dumps(told) + "\n"
+        return json.dumps(entry) + "\n"
 
 
 def tell(request: SentRequest) -> None:

@@ -60,37 +60,37 @@ class GrabcutSegmenter:
                 the object.
         """
         pixels = image_bytes(images, name=self.name)
-        asked = checked_prompts(
+        checked = checked_prompts(
             pixels, self.prompts, points=points, point_labels=point_labels, boxes=boxes, name=self.name
         )
         # The order of the colours is the caller's: the mixtures treat all three alike.
         pictures = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in pixels]
         regions = [
             self._cut(
-                pictures[0 if len(pictures) == 1 else row], self._start(asked, row, *pixels.shape[-2:]), asked, row
+                pictures[0 if len(pictures) == 1 else row], self._start(checked, row, *pixels.shape[-2:]), checked, row
             )
-            for row in range(asked.count)
+            for row in range(checked.count)
         ]
         return Segmented(
             candidates=torch.from_numpy(np.stack(regions)).float()[:, None],
-            predicted=torch.full((asked.count, 1), float("nan")),
-            chosen=torch.zeros(asked.count, dtype=torch.int64),
+            predicted=torch.full((checked.count, 1), float("nan")),
+            chosen=torch.zeros(checked.count, dtype=torch.int64),
             rule="the only one",
         )
 
-    def _start(self, asked: Prompts, row: int, height: int, width: int) -> NDArray[np.uint8]:
+    def _start(self, checked: Prompts, row: int, height: int, width: int) -> NDArray[np.uint8]:
         """What is known before the first cut, (h, w): one of OpenCV's four marks for each pixel."""
         cv2 = self._cv2
         marks = np.full((height, width), cv2.GC_PR_BGD, dtype=np.uint8)
         rows, columns = np.mgrid[:height, :width]
-        if asked.boxes is not None:
-            x0, y0, x1, y1 = asked.boxes[row].tolist()
+        if checked.boxes is not None:
+            x0, y0, x1, y1 = checked.boxes[row].tolist()
             inside = (columns >= x0) & (columns <= x1) & (rows >= y0) & (rows <= y1)
             marks = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
-        if asked.points is not None and asked.labels is not None:
+        if checked.points is not None and checked.labels is not None:
             shorter = min(height, width)
-            places, on_object = asked.points[row].tolist(), asked.labels[row].tolist()
-            if asked.boxes is None:
+            places, on_object = checked.points[row].tolist(), checked.labels[row].tolist()
+            if checked.boxes is None:
                 if 1 not in on_object:
                     raise InputError(f"{self.name}: points without one on the object (point_labels 1), and no box")
                 for (x, y), label in zip(places, on_object, strict=True):
@@ -107,7 +107,9 @@ class GrabcutSegmenter:
             )
         return marks
 
-    def _cut(self, picture: NDArray[np.uint8], marks: NDArray[np.uint8], asked: Prompts, row: int) -> NDArray[np.bool_]:
+    def _cut(
+        self, picture: NDArray[np.uint8], marks: NDArray[np.uint8], checked: Prompts, row: int
+    ) -> NDArray[np.bool_]:
         """The object of one prompt: bool (h, w)."""
         cv2 = self._cv2
         found: list[Any] = []
@@ -126,9 +128,9 @@ class GrabcutSegmenter:
         if isinstance(found[0], Exception):
             raise InputError(f"{self.name}: OpenCV cannot cut prompt {row}: {found[0]}") from found[0]
         region: NDArray[np.bool_] = np.isin(found[0], _kinds(cv2)[1])
-        if asked.points is None or asked.labels is None:
+        if checked.points is None or checked.labels is None:
             return region
-        return _parts_with(cv2, region, asked.points[row], asked.labels[row])
+        return _parts_with(cv2, region, checked.points[row], checked.labels[row])
 
 
 def _kinds(cv2: ModuleType) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -131,9 +131,9 @@ def image_bytes(images: Tensor, *, name: str) -> Tensor:
         InputError: another shape or type, or values outside of [0, 1].
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-        raise InputError(f"{name} takes images: float (n, 3, h, w) in [0, 1]; got {_told(images)}")
+        raise InputError(f"{name} takes images: float (n, 3, h, w) in [0, 1]; got {_shown(images)}")
     if not images.numel():
-        raise InputError(f"{name}: no images, or images without pixels: {_told(images)}")
+        raise InputError(f"{name}: no images, or images without pixels: {_shown(images)}")
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise InputError(f"{name} takes images in [0, 1]; got values outside of it, or NaN. Divide bytes by 255")
     return images.detach().mul(255).round().to(torch.uint8).cpu()
@@ -168,8 +168,8 @@ def checked_prompts(
         raise InputError(f"{name}: point_labels came without points")
     for kind in kinds:
         if kind not in takes:
-            told = " or ".join(sorted(takes)) or "no prompts: it finds the salient object"
-            raise InputError(f"{name} does not take {kind}; it takes {told}")
+            expected = " or ".join(sorted(takes)) or "no prompts: it finds the salient object"
+            raise InputError(f"{name} does not take {kind}; it takes {expected}")
     if takes and not kinds:
         raise InputError(f"{name} needs a prompt for each mask: {' or '.join(f'{kind}=' for kind in sorted(takes))}")
     if not kinds:
@@ -195,7 +195,7 @@ def _numbers(kind: Prompt, prompt: Tensor, shape: tuple[int | None, ...], name: 
     fits = isinstance(prompt, Tensor) and not prompt.is_complex() and prompt.ndim == len(shape)
     if not fits or any(size not in (None, found) for size, found in zip(shape, prompt.shape, strict=True)):
         wanted = ", ".join("mk"[place] if size is None else str(size) for place, size in enumerate(shape))
-        raise InputError(f"{name} takes {kind} as a tensor of numbers ({wanted}); got {_told(prompt)}")
+        raise InputError(f"{name} takes {kind} as a tensor of numbers ({wanted}); got {_shown(prompt)}")
     return prompt.detach().cpu().double()
 
 
@@ -223,11 +223,13 @@ def _labels(labels: Tensor | None, points: Tensor, name: str) -> Tensor:
     if labels is None:
         return torch.ones(points.shape[:2], dtype=torch.int64)
     if not isinstance(labels, Tensor) or labels.shape != points.shape[:2]:
-        raise InputError(f"{name}: point_labels are one for each point, {tuple(points.shape[:2])}; got {_told(labels)}")
+        raise InputError(
+            f"{name}: point_labels are one for each point, {tuple(points.shape[:2])}; got {_shown(labels)}"
+        )
     if not bool(((labels == 0) | (labels == 1)).all()):
         raise InputError(f"{name}: point_labels are 1 (on the object) or 0 (beside it); got {labels.unique().tolist()}")
     return labels.detach().cpu().long()
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -183,14 +183,14 @@ class SamSegmenter:
             ModelError: the model gives masks or qualities that are not finite.
         """
         pixels = image_bytes(images, name=self.name)
-        asked = checked_prompts(
+        checked = checked_prompts(
             pixels, self.prompts, points=points, point_labels=point_labels, boxes=boxes, name=self.name
         )
         embeddings = self._embedded(pixels)
         height, width = pixels.shape[-2:]
         parts = [
-            self._decode(embeddings, asked, slice(start, start + _DECODED), height, width)
-            for start in range(0, asked.count, _DECODED)
+            self._decode(embeddings, checked, slice(start, start + _DECODED), height, width)
+            for start in range(0, checked.count, _DECODED)
         ]
         candidates, predicted = (torch.cat(kind) for kind in zip(*parts, strict=True))
         if not bool(torch.isfinite(candidates).all() and torch.isfinite(predicted).all()):
@@ -216,7 +216,7 @@ class SamSegmenter:
         return torch.stack([found[key] for key in keys])
 
     def _decode(
-        self, embeddings: Tensor, asked: Prompts, part: slice, height: int, width: int
+        self, embeddings: Tensor, checked: Prompts, part: slice, height: int, width: int
     ) -> tuple[Tensor, Tensor]:
         """Candidates (m, c, h, w) in [0, 1] and their predicted overlap (m, c), for some of the prompts."""
         single = len(embeddings) == 1
@@ -224,12 +224,12 @@ class SamSegmenter:
         place = (lambda prompt: prompt[None]) if single else (lambda prompt: prompt[:, None])
         coordinates = torch.float32 if self.device.type == "mps" else torch.float64
         prompts: dict[str, Tensor] = {}
-        if asked.points is not None and asked.labels is not None:
-            scaled = self._preparation.coordinates(asked.points[part], height, width)
+        if checked.points is not None and checked.labels is not None:
+            scaled = self._preparation.coordinates(checked.points[part], height, width)
             prompts["input_points"] = place(scaled).to(self.device, coordinates)
-            prompts["input_labels"] = place(asked.labels[part]).to(self.device)
-        if asked.boxes is not None:
-            corners = asked.boxes[part].view(-1, 2, 2)
+            prompts["input_labels"] = place(checked.labels[part]).to(self.device)
+        if checked.boxes is not None:
+            corners = checked.boxes[part].view(-1, 2, 2)
             scaled = self._preparation.coordinates(corners, height, width).flatten(1)
             prompts["input_boxes"] = place(scaled).to(self.device, coordinates)
         output = self._model(

@@ -54,11 +54,11 @@ def read_frame(stream: BinaryIO) -> Frame | None:
 def error_frame(error: Exception) -> Frame:
     """An error as a message: our own by name and text, any other with where it happened."""
     ours = isinstance(error, SnellenError) and getattr(errors, type(error).__name__, None) is type(error)
-    told = {
+    described = {
         "name": type(error).__name__ if ours else None,
         "text": str(error) if ours else "".join(traceback.format_exception(error)),
     }
-    return Frame(Kind.ERROR, json.dumps(told).encode())
+    return Frame(Kind.ERROR, json.dumps(described).encode())
 
 
 def error_of(content: bytes, worker: str) -> SnellenError:
@@ -67,6 +67,8 @@ def error_of(content: bytes, worker: str) -> SnellenError:
     >>> error_of(error_frame(errors.ModelError("scores are wrong")).content, "worker 1")
     ModelError('scores are wrong')
     """
-    told = json.loads(content)
-    kind = getattr(errors, told["name"]) if told["name"] else None
-    return kind(told["text"]) if kind is not None else WorkerError(f"{worker} failed:\n{told['text'].rstrip()}")
+    described = json.loads(content)
+    kind = getattr(errors, described["name"]) if described["name"] else None
+    return (
+        kind(described["text"]) if kind is not None else WorkerError(f"{worker} failed:\n{described['text'].rstrip()}")
+    )

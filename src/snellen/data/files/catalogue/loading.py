@@ -115,8 +115,8 @@ def load_reference(text: str, *, split: Split | None = None, name: str | None = 
 
 def _idx(known: KnownSet, folders: tuple[Path, ...], verify: bool, split: Split | None) -> ImageSet:
     chosen: Split = split or "test"
-    told = f"{known.title} ({chosen} split)"
-    return _real(load_idx(folders[0], split=chosen, class_names=known.class_names, name=told))
+    shown = f"{known.title} ({chosen} split)"
+    return _real(load_idx(folders[0], split=chosen, class_names=known.class_names, name=shown))
 
 
 def _pixel_csv(known: KnownSet, folders: tuple[Path, ...], verify: bool, split: Split | None) -> ImageSet:

@@ -104,11 +104,11 @@ class _Photos:
 
 
 def _attributes(package: str, photo: Photo) -> str:
-    told = {
+    described = {
         "package": package,
         "author": photo.author,
         "licence": photo.licence,
         "may_show": photo.may_show,
         "imagenet": photo.imagenet,
     }
-    return json.dumps(told, ensure_ascii=False)
+    return json.dumps(described, ensure_ascii=False)

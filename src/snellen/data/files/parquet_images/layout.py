@@ -96,8 +96,8 @@ def _check_plain(field: pa.Field, name: str, what: str, depth: int = 0) -> None:
     """Refuse types that bring a meaning, or code, of their own."""
     named = (field.metadata or {}).get(b"ARROW:extension:name")
     if isinstance(field.type, pa.BaseExtensionType) or named is not None:
-        told = named.decode("utf-8", "replace")[:80] if named is not None else str(field.type)[:80]
-        raise InputError(f"{what}, column {name!r}: extension type {told}; only plain types are read, store it as one")
+        shown = named.decode("utf-8", "replace")[:80] if named is not None else str(field.type)[:80]
+        raise InputError(f"{what}, column {name!r}: extension type {shown}; only plain types are read, store it as one")
     if depth > _MAX_DEPTH:
         raise InputError(f"{what}, column {name!r}: types nested more than {_MAX_DEPTH} deep")
     if pa.types.is_dictionary(field.type):

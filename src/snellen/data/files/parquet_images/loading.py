@@ -39,9 +39,9 @@ class StoredShard:
     metadata: pq.FileMetaData
 
     @property
-    def told(self) -> str:
+    def shown_as(self) -> str:
         """How ids and messages name it."""
-        return self.file.told
+        return self.file.shown_as
 
     @property
     def name(self) -> str:
@@ -133,7 +133,7 @@ def _size(group: pa.ChunkedArray | str) -> int:
 
 
 #: In a folder, so many files are read to find out whether they hold images.
-LOOKED_AT = 20
+SAMPLED = 20
 
 
 def stored_images_below(path: Path) -> Path | None:
@@ -144,7 +144,7 @@ def stored_images_below(path: Path) -> Path | None:
             shards = find_shards(str(place), ".parquet") if place.exists() else []
         except InputError:
             continue
-        for shard in shards[:LOOKED_AT]:
+        for shard in shards[:SAMPLED]:
             try:
                 with shard.opened() as stream:
                     if holds_images(open_parquet(stream).schema_arrow):
@@ -185,18 +185,18 @@ def load_parquet_images(
     Raises:
         InputError: nothing there, no usable shard, shards that differ in their classes, types that are not plain.
     """
-    told, index = str(place), _Index(label)
-    for shard in find_shards(told, ".parquet"):
-        index.add(shard, told)
+    shown_as, index = str(place), _Index(label)
+    for shard in find_shards(shown_as, ".parquet"):
+        index.add(shard, shown_as)
     names = class_names or index.class_names
     written = Written(index.columns(), {}, index.ids)
     if not index.shards:
-        raise InputError(f"{told} holds no usable images{''.join(f'; {why}' for why in index.refused.values())}")
-    table, found, split = meaning(told, written, names)
+        raise InputError(f"{shown_as} holds no usable images{''.join(f'; {why}' for why in index.refused.values())}")
+    table, found, split = meaning(shown_as, written, names)
     source = ParquetSource(
         index.shards, index.all_places(), refused=index.refused, limits=limits, grey_range=grey_range
     )
-    return ImageSet(source, table, found, name or Path(told).name.removesuffix(".parquet"), split=split)
+    return ImageSet(source, table, found, name or Path(shown_as).name.removesuffix(".parquet"), split=split)
 
 
 @dataclass
@@ -206,22 +206,22 @@ class _Index:
     label: str | None
     shards: list[StoredShard] = field(default_factory=list)
     places: list[NDArray[np.int64]] = field(default_factory=list)
-    said: list[dict[str, list[object]]] = field(default_factory=list)
+    stated: list[dict[str, list[object]]] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     class_names: tuple[str, ...] | None = None
     bytes_read: int = 0
 
-    def add(self, shard: ShardFile, told: str) -> None:
+    def add(self, shard: ShardFile, shown_as: str) -> None:
         """Index one shard; one that cannot be read becomes a row of its own that says so."""
         try:
             with shard.opened() as stream:
                 shard = replace(shard, identity=identity_of(stream))
                 file = open_parquet(stream)
-                what = f"{told}, {shard.told}"
+                what = f"{shown_as}, {shard.shown_as}"
                 layout = layout_of(file.schema_arrow, what, self.label)
                 self._check(shard, layout, file.metadata)
-                said = self._said(stream, file.metadata, layout, what)
+                stated = self._stated(stream, file.metadata, layout, what)
         except RejectedImageError as error:
             self._refuse(shard, str(error))
         except InputError:
@@ -229,19 +229,21 @@ class _Index:
         except UNREADABLE as error:
             self._refuse(shard, f"not a readable Parquet file: {(str(error).splitlines() or ['?'])[0][:200]}")
         else:
-            self._take(StoredShard(shard, layout, file.metadata), said)
+            self._take(StoredShard(shard, layout, file.metadata), stated)
 
     def _check(self, shard: ShardFile, layout: Layout, metadata: pq.FileMetaData) -> None:
         names = layout.class_names
         if self.shards and names != self.class_names:
-            raise InputError(f"{shard.told} names other classes than the shards before it; load them apart")
+            raise InputError(f"{shard.shown_as} names other classes than the shards before it; load them apart")
         self.class_names = names
         if len(self.ids) + metadata.num_rows > MAX_ROWS:
-            raise InputError(f"{shard.told}: more than {MAX_ROWS} rows in all; load fewer shards")
+            raise InputError(f"{shard.shown_as}: more than {MAX_ROWS} rows in all; load fewer shards")
         if sum(metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)) != metadata.num_rows:
             raise RejectedImageError("damaged: its row groups hold another number of rows than it says")
 
-    def _said(self, stream: BinaryIO, metadata: pq.FileMetaData, layout: Layout, what: str) -> dict[str, list[object]]:
+    def _stated(
+        self, stream: BinaryIO, metadata: pq.FileMetaData, layout: Layout, what: str
+    ) -> dict[str, list[object]]:
         """Values of the columns that are known, by name; the images are not among them."""
         wanted = [*layout.known, *([layout.label] if layout.label else [])]
         table = read_columns(stream, wanted, MAX_BYTES - self.bytes_read, f"{what}: what stands beside the images")
@@ -252,17 +254,17 @@ class _Index:
 
     def _refuse(self, shard: ShardFile, problem: str) -> None:
         self.refused[len(self.ids)] = problem
-        self.ids.append(shard.told)
+        self.ids.append(shard.shown_as)
         self.places.append(np.full((1, 3), -1, dtype=np.int64))
-        self.said.append({"id": [shard.told]})
+        self.stated.append({"id": [shard.shown_as]})
 
-    def _take(self, shard: StoredShard, said: dict[str, list[object]]) -> None:
-        stem, metadata = shard.file.told.removesuffix(".parquet"), shard.metadata
+    def _take(self, shard: StoredShard, stated: dict[str, list[object]]) -> None:
+        stem, metadata = shard.file.shown_as.removesuffix(".parquet"), shard.metadata
         ids = [f"{stem}/{row:06d}" for row in range(metadata.num_rows)]
-        given = said.get("id", [None] * len(ids))
-        said["id"] = [one if one not in (None, "") else other for one, other in zip(given, ids, strict=True)]
+        given = stated.get("id", [None] * len(ids))
+        stated["id"] = [one if one not in (None, "") else other for one, other in zip(given, ids, strict=True)]
         if split := split_of_file(shard.file.name):
-            said["split"] = [one or split for one in said.get("split", [None] * len(ids))]
+            stated["split"] = [one or split for one in stated.get("split", [None] * len(ids))]
         for group in range(metadata.num_row_groups):
             rows, first = metadata.row_group(group).num_rows, sum(map(len, self.places))
             size = metadata.row_group(group).total_byte_size
@@ -274,7 +276,7 @@ class _Index:
             self.places.append(np.stack([shards, np.full(rows, group), numbers], axis=1).astype(np.int64))
         self.shards.append(shard)
         self.ids += ids
-        self.said.append(said)
+        self.stated.append(stated)
 
     def all_places(self) -> NDArray[np.int64]:
         """Shard, row group and row of every row: int64 (n, 3)."""
@@ -282,7 +284,8 @@ class _Index:
 
     def columns(self) -> dict[str, list[object]]:
         """Every column over all shards; None where a shard has no such column."""
-        names = dict.fromkeys(name for said in self.said for name in said)
+        names = dict.fromkeys(name for stated in self.stated for name in stated)
         return {
-            name: [value for said in self.said for value in said.get(name, [None] * len(said["id"]))] for name in names
+            name: [value for stated in self.stated for value in stated.get(name, [None] * len(stated["id"]))]
+            for name in names
         }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.data.files.contained_file import told_apart
+from snellen.data.files.contained_file import distinguished
 from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import EncodedSource
 from snellen.data.files.folder import BESIDE, Listing, Place, places_of
@@ -98,15 +98,15 @@ def load_tar(
     Raises:
         InputError: nothing there, no usable image in it, or more members than :data:`MAX_MEMBERS`.
     """
-    told = str(place)
+    shown_as = str(place)
     index = _Index()
-    for shard in find_shards(told, ".tar"):
+    for shard in find_shards(shown_as, ".tar"):
         index.add(shard)
     used = [sample for _, sample in index.samples if sample.problem is None]
     if not used:
         first = "".join(f"; {index.identity(n)}: {sample.problem}" for n, (_, sample) in enumerate(index.samples[:3]))
-        raise InputError(f"{told} holds no usable images{first}; {index.skipped} other members were skipped")
-    table, names, split = meaning(told, _written(told, index, class_names), class_names)
+        raise InputError(f"{shown_as} holds no usable images{first}; {index.skipped} other members were skipped")
+    table, names, split = meaning(shown_as, _written(shown_as, index, class_names), class_names)
     places = [(shard, sample.offset, sample.size) for shard, sample in index.samples]
     refused = {row: sample.problem for row, (_, sample) in enumerate(index.samples) if sample.problem is not None}
     source = TarSource(
@@ -117,7 +117,7 @@ def load_tar(
         limits=limits,
         grey_range=grey_range,
     )
-    return ImageSet(source, table, names, name or Path(told).name.removesuffix(".tar"), split=split)
+    return ImageSet(source, table, names, name or Path(shown_as).name.removesuffix(".tar"), split=split)
 
 
 @dataclass
@@ -141,7 +141,9 @@ class _Index:
                     for member in read_members(stream, identity_of(stream)[2]):
                         self.members += not member.folder
                         if self.members > MAX_MEMBERS:
-                            raise InputError(f"{shard.told}: more than {MAX_MEMBERS} members in all; give fewer shards")
+                            raise InputError(
+                                f"{shard.shown_as}: more than {MAX_MEMBERS} members in all; give fewer shards"
+                            )
                         collected.add(member)
                 except RejectedImageError as error:
                     problem = str(error)
@@ -160,21 +162,21 @@ class _Index:
     def identity(self, row: int) -> str:
         """Id of a row."""
         number, sample = self.samples[row]
-        told = sample.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        return f"{self.shards[number].told}/{told}" if told else self.shards[number].told
+        shown_as = sample.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return f"{self.shards[number].shown_as}/{shown_as}" if shown_as else self.shards[number].shown_as
 
 
-def _written(told: str, index: _Index, class_names: Sequence[str] | None) -> Written:
+def _written(shown_as: str, index: _Index, class_names: Sequence[str] | None) -> Written:
     """Columns of the images; rows with impossible values are refused."""
     written = _columns(index)
     try:
-        meaning(told, written, class_names)
+        meaning(shown_as, written, class_names)
     except InputError:
         spoilt = dict[int, str]()
         usable = [row for row in range(len(index.samples)) if index.samples[row][1].problem is None]
         for row in usable:
-            said = {c: [values[row]] for c, values in written.columns.items() if values[row] is not None}
-            one = Written(said, {}, ["this image"])
+            stated = {c: [values[row]] for c, values in written.columns.items() if values[row] is not None}
+            one = Written(stated, {}, ["this image"])
             try:
                 # The reason goes into reports, under pseudonyms too, and the value may name a person.
                 meaning("the texts beside it", one, class_names, quoting=False)
@@ -184,19 +186,19 @@ def _written(told: str, index: _Index, class_names: Sequence[str] | None) -> Wri
             raise
         for row, problem in spoilt.items():
             sample = index.samples[row][1]
-            sample.said, sample.problem = {}, problem
+            sample.stated, sample.problem = {}, problem
         written = _columns(index)
     return written
 
 
 def _columns(index: _Index) -> Written:
     samples = [sample for _, sample in index.samples]
-    ids = told_apart(index.identity(row) for row in range(len(samples)))
+    ids = distinguished(index.identity(row) for row in range(len(samples)))
     columns: dict[str, list[object]] = {"id": list(ids)}
-    said = {column for sample in samples for column in sample.said}
-    by_folders = {} if said & {"label", "labels", "bag_label"} else _by_folders(samples)
-    for column in sorted(said):
-        columns[column] = [sample.said.get(column) for sample in samples]
+    stated = {column for sample in samples for column in sample.stated}
+    by_folders = {} if stated & {"label", "labels", "bag_label"} else _by_folders(samples)
+    for column in sorted(stated):
+        columns[column] = [sample.stated.get(column) for sample in samples]
     columns |= by_folders
     by_name = [split_of_file(index.shards[number].name) for number, _ in index.samples]
     if any(by_name):
@@ -213,7 +215,7 @@ def _by_folders(samples: Sequence[Sample]) -> dict[str, list[object]]:
     by_name = dict[str, Place]()
     for sample, place in zip(usable, places, strict=True):
         if place is None:
-            sample.problem, sample.said = BESIDE, {}
+            sample.problem, sample.stated = BESIDE, {}
         else:
             by_name[sample.name] = place
     found: dict[str, list[object]] = {}

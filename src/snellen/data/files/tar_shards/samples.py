@@ -40,14 +40,14 @@ class Sample:
         name: of its member.
         offset: of its content in the archive, bytes.
         size: of its content, bytes.
-        said: values by column.
+        stated: values by column.
         problem: why the image cannot be used, or None.
     """
 
     name: str
     offset: int = -1
     size: int = 0
-    said: dict[str, object] = field(default_factory=dict)
+    stated: dict[str, object] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -57,7 +57,7 @@ class _Together:
 
     images: list[Member] = field(default_factory=list)
     further: list[Member] = field(default_factory=list)  # images of endings in two parts, such as .seg.png
-    said: dict[str, object] = field(default_factory=dict)
+    stated: dict[str, object] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -115,17 +115,17 @@ class Collected:
             several = f"{len(images)} images have its key, its name up to the first dot"
             for member in images:
                 problem = self.refused.pop(member.name, None) or (several if len(images) > 1 else together.problem)
-                said = {} if problem else together.said
-                yield Sample(member.name, member.offset, member.size, said, problem)
+                stated = {} if problem else together.stated
+                yield Sample(member.name, member.offset, member.size, stated, problem)
             self.skipped += not images
         for name, problem in self.refused.items():
             yield Sample(name, problem=problem)
 
     def _read(self, key: str, ending: str, member: Member) -> None:
         together = self._keys.setdefault(key, _Together())
-        told = f"the .{ending} beside it"
+        described = f"the .{ending} beside it"
         if member.size > MAX_TEXT_BYTES:
-            together.problem = f"{told} has {member.size} bytes, more than {MAX_TEXT_BYTES}"
+            together.problem = f"{described} has {member.size} bytes, more than {MAX_TEXT_BYTES}"
             return
         self.budget -= member.size
         if self.budget < 0:
@@ -134,13 +134,13 @@ class Collected:
         content = self.stream.read(member.size)
         try:
             text = content.decode("utf-8-sig").strip()
-            said = _object(text) if ending == "json" else {"label" if ending == "cls" else "caption": text}
+            stated = _object(text) if ending == "json" else {"label" if ending == "cls" else "caption": text}
         except (ValueError, RecursionError) as error:
             reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)[:200]
-            together.problem = f"{told} cannot be used: {reason}"
+            together.problem = f"{described} cannot be used: {reason}"
             return
-        for column, value in said.items():
-            before = together.said.setdefault(column, value)
+        for column, value in stated.items():
+            before = together.stated.setdefault(column, value)
             if str(before) != str(value):
                 together.problem = f"texts beside it differ in {column}"
 
@@ -150,10 +150,10 @@ def _object(text: str) -> dict[str, object]:
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError("it is no JSON object")
-    said = {name: found for name, found in value.items() if name in KNOWN and found is not None}
+    stated = {name: found for name, found in value.items() if name in KNOWN and found is not None}
     if isinstance(value.get("text"), str):
-        said.setdefault("caption", value["text"])
+        stated.setdefault("caption", value["text"])
     for name in ("attributes", "provenance"):
-        if isinstance(said.get(name), dict):
-            said[name] = json.dumps(said[name])
-    return said
+        if isinstance(stated.get(name), dict):
+            stated[name] = json.dumps(stated[name])
+    return stated

@@ -74,8 +74,8 @@ def load_slides(
         listener.advance("indexing slides", 1, slide.id)
     listener.finish("indexing slides")
     if all(slide.tiles is None for slide in indexed):
-        told = "; ".join(slide.refused for slide in indexed[:3])
-        raise InputError(f"none of the {len(indexed)} slides of {path} has tiles that can be used: {told}")
+        shown = "; ".join(slide.refused for slide in indexed[:3])
+        raise InputError(f"none of the {len(indexed)} slides of {path} has tiles that can be used: {shown}")
     splits = {slide.split for slide in listed.slides}
     only: Split | None = splits.pop() if len(splits) == 1 else None
     source = SlideSource(indexed, chosen.tile)
@@ -99,10 +99,10 @@ def load_reference(
         InputError: a value that is refused, or as :func:`load_slides`.
     """
     path, _, query = text.removeprefix(SCHEME).partition("?")
-    told = f"{SCHEME}{text.removeprefix(SCHEME)}"
+    shown = f"{SCHEME}{text.removeprefix(SCHEME)}"
     if not path or "\0" in text:
-        raise InputError(f"{told!r} names no slides; write slides:FOLDER or slides:FILE.csv")
-    given = query_parameters(query, told)
+        raise InputError(f"{shown!r} names no slides; write slides:FOLDER or slides:FILE.csv")
+    given = query_parameters(query, shown)
     classes = given.pop("classes", None)
     for parameter in given:
         if parameter not in Tiling.model_fields:
@@ -110,7 +110,7 @@ def load_reference(
     try:
         tiling = Tiling.model_validate(given)
     except ValidationError as error:
-        raise InputError(f"{told}: {reasons(error)}") from error
+        raise InputError(f"{shown}: {reasons(error)}") from error
     names = None if classes is None else classes.split(",")
     return load_slides(Path(path), tiling, split=split, class_names=names, name=name, progress=progress)
 

@@ -210,8 +210,8 @@ class SlideFile:
         and of OpenSlide's own hash of its coarsest level and its properties. A change elsewhere in a large file is not
         seen.
         """
-        told = f"{sampled_hash(self.path, self.name)} {self.properties.get('openslide.quickhash-1')} {self.mpp}"
-        return hashlib.sha256(told.encode()).hexdigest()
+        described = f"{sampled_hash(self.path, self.name)} {self.properties.get('openslide.quickhash-1')} {self.mpp}"
+        return hashlib.sha256(described.encode()).hexdigest()
 
     def _region(self, left: int, top: int, level: int, size: tuple[int, int]) -> Image.Image:
         if size[0] * size[1] > self.limits.max_read_pixels:
@@ -267,15 +267,15 @@ class SlideFile:
         return RejectedImageError(f"slide {self.name} {what} (max_{limit})")
 
     def _microns_per_pixel(self, given: float | None) -> float | None:
-        told = [_positive(self.properties.get(f"openslide.mpp-{axis}")) for axis in "xy"]
-        if told[0] is None or told[1] is None:
+        described = [_positive(self.properties.get(f"openslide.mpp-{axis}")) for axis in "xy"]
+        if described[0] is None or described[1] is None:
             return given
-        if abs(told[0] / told[1] - 1) > 0.01:
+        if abs(described[0] / described[1] - 1) > 0.01:
             self.close()
             raise RejectedImageError(
-                f"slide {self.name} has pixels of {told[0]:g}×{told[1]:g} microns; square ones are expected"
+                f"slide {self.name} has pixels of {described[0]:g}×{described[1]:g} microns; square ones are expected"
             )
-        return (told[0] + told[1]) / 2
+        return (described[0] + described[1]) / 2
 
     def resolution(self) -> float:
         """Microns per pixel of level 0.

@@ -170,12 +170,12 @@ def _row(path: Path, written: Written, position: int) -> ListedSlide:
         value = written.columns[column][position] if column in written.columns else None
         return None if value is None else str(value)
 
-    where, slide, said = f"{path}, {written.rows[position]}", text("slide"), text("split")
+    where, slide, named = f"{path}, {written.rows[position]}", text("slide"), text("split")
     if slide is None:
         raise InputError(f"{where}: no slide is named")
-    split = None if said is None else split_of(said)
-    if said is not None and split is None:
-        raise InputError(f"{where}: unknown split {said!r}; known: {', '.join(SPELLINGS)}")
+    split = None if named is None else split_of(named)
+    if named is not None and split is None:
+        raise InputError(f"{where}: unknown split {named!r}; known: {', '.join(SPELLINGS)}")
     return ListedSlide(
         path=slide, id=printable(slide), label=text("label"), patient=text("patient"), site=text("site"), split=split
     )

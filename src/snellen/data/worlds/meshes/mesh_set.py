@@ -110,8 +110,8 @@ def load_meshes(
         name=name or path.stem,
     )
     if split is None and any(splits):
-        told = pa.array(splits, COLUMNS["split"])
-        images = replace(images, table=images.table.append_column("split", told))
+        title = pa.array(splits, COLUMNS["split"])
+        images = replace(images, table=images.table.append_column("split", title))
     images.source.skipped = listed.skipped  # type: ignore[attr-defined]
     return images
 
@@ -126,15 +126,15 @@ def load_reference(text: str, *, split: Split | None = None, name: str | None = 
         InputError: a value that is refused, or as :func:`load_meshes`.
     """
     place, _, query = text.removeprefix(SCHEME).partition("?")
-    told = f"{SCHEME}{text.removeprefix(SCHEME)}"
+    title = f"{SCHEME}{text.removeprefix(SCHEME)}"
     if not place or "\0" in text:
-        raise InputError(f"{told!r} names no meshes; write meshes:FOLDER or meshes:FILE{CATALOGUE}")
-    given = query_parameters(query, told)
+        raise InputError(f"{title!r} names no meshes; write meshes:FOLDER or meshes:FILE{CATALOGUE}")
+    given = query_parameters(query, title)
     for parameter in given:
         if parameter not in MeshViews.model_fields:
             raise unknown_name("parameter of meshes", parameter, MeshViews.model_fields)
     try:
         how = MeshViews.model_validate(given)
     except ValidationError as error:
-        raise InputError(f"{told}: {reasons(error)}") from error
+        raise InputError(f"{title}: {reasons(error)}") from error
     return load_meshes(Path(place), how, split=split, name=name)

@@ -118,8 +118,10 @@ class _Stage:
         self.renderer.AddLight(self.light)
         self.actors: list[tuple[object, bool]] = []
         self.window.Render()
-        said = dict(line.partition(":")[::2] for line in (self.window.ReportCapabilities() or "").splitlines())
-        self.driver = " ".join(said.get(f"OpenGL {what} string", "").strip() for what in ("renderer", "version"))
+        capabilities = dict(line.partition(":")[::2] for line in (self.window.ReportCapabilities() or "").splitlines())
+        self.driver = " ".join(
+            capabilities.get(f"OpenGL {what} string", "").strip() for what in ("renderer", "version")
+        )
 
     def show(self, object_id: str, mesh: Mesh) -> None:
         if self.shown == object_id:

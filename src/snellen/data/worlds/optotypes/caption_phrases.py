@@ -159,10 +159,10 @@ def _ends(tokens: CaptionTokens, start: int) -> list[tuple[int, Meaning]]:
     for position in range(start, len(words)):
         if position > start and position in tokens.after_comma:
             break
-        following = node.next.get(words[position])
-        if following is None:
+        after = node.next.get(words[position])
+        if after is None:
             break
-        node = following
+        node = after
         if node.meaning is not None:
             found.append((position + 1, node.meaning))
     return found

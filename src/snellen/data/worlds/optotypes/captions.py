@@ -154,98 +154,106 @@ def caption(
     """
     if words not in WORDS:
         raise unknown_name("choice of words", words, WORDS)
-    said = select(described, detail)
+    shown = select(described, detail)
     choices = PhraseChoices(None if seed is None else derive_seed(seed, "caption"))
-    sentences = _sentences(said, choices, words)
+    sentences = _sentences(shown, choices, words)
     if len(sentences) == 1:
         return _with_articles(sentences[0])
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in map(_with_articles, sentences))
 
 
-def _sentences(said: Described, choices: PhraseChoices, words: Words) -> list[str]:
-    objects = said.objects or ()
+def _sentences(shown: Described, choices: PhraseChoices, words: Words) -> list[str]:
+    objects = shown.objects or ()
     layout = choices.one([layout for kind in kinds(words) for layout in _LAYOUTS[kind]])
     if len(objects) < 2 and layout in ("each", "beside"):
         layout = "one"
-    around = choices.order(_circumstances(said, choices, words))
-    told: set[tuple[int, int]] = set()
+    around = choices.order(_circumstances(shown, choices, words))
+    mentioned: set[tuple[int, int]] = set()
     if layout in ("each", _PLACE_FIRST) and objects:
         contents = [_placed(one, layout, choices, words) for one in objects]
     else:
-        contents = [("", _together(said, layout, told, choices, words))]
+        contents = [("", _together(shown, layout, mentioned, choices, words))]
     fronts = int(choices.share() * 3) if around else 0
     # A place that stands before its object needs the words "there is": "on the left a ring" may be misread.
-    first = _first_sentence(said, contents[0], (around[:fronts], around[fronts:]), choices, words)
+    first = _first_sentence(shown, contents[0], (around[:fronts], around[fronts:]), choices, words)
     others = [_there_is(place, phrase, choices, words) for place, phrase in contents[1:]]
-    return [first, *others, *_relation_sentences(said, told, choices, words)]
+    return [first, *others, *_relation_sentences(shown, mentioned, choices, words)]
 
 
 def _first_sentence(
-    said: Described, content: tuple[str, str], around: tuple[list[str], list[str]], choices: PhraseChoices, words: Words
+    shown: Described,
+    content: tuple[str, str],
+    around: tuple[list[str], list[str]],
+    choices: PhraseChoices,
+    words: Words,
 ) -> str:
     place, phrase = content
     before, after = around
-    behind = [] if said.style is None or choices.share() < 0.7 else [_picture("picture after", said, choices, words)]
+    behind = [] if shown.style is None or choices.share() < 0.7 else [_picture("picture after", shown, choices, words)]
     plain = choices.share() < 0.5 and not place and not before
-    if said.style is not None and not behind:
+    if shown.style is not None and not behind:
         # Circumstances before "a photo of" would be those of the photo.
-        head, before, after = _picture("picture before", said, choices, words), [], before + after
+        head, before, after = _picture("picture before", shown, choices, words), [], before + after
         place, phrase = ("", f"{phrase} {place}") if place else ("", phrase)
     elif plain:
         head = ""
-    elif said.style is None and not before and not place and choices.share() < 0.5:
-        head = _picture("picture before", said, choices, words)
+    elif shown.style is None and not before and not place and choices.share() < 0.5:
+        head = _picture("picture before", shown, choices, words)
     else:
         head = choices.one(forms("opening", "there is", words))
     front = "".join(f"{part}, " for part in [*before, place] if part)
     body = f"{front}{head} {phrase}".strip() if head else f"{front}{phrase}"
     tail = after + behind
     # "at the top on grass" would be the top of the grass.
-    placed = any(one.place is not None for one in said.objects or ())
+    placed = any(one.place is not None for one in shown.objects or ())
     close = (
-        " " if said.background and not placed and tail[:1] and tail[0] in forms("background", said.background) else ", "
+        " "
+        if shown.background and not placed and tail[:1] and tail[0] in forms("background", shown.background)
+        else ", "
     )
     return close.join([body, *tail[:1]]) + "".join(f", {part}" for part in tail[1:])
 
 
-def _circumstances(said: Described, choices: PhraseChoices, words: Words) -> list[str]:
+def _circumstances(shown: Described, choices: PhraseChoices, words: Words) -> list[str]:
     """Background, light, nuisances and lettering, each as a phrase of its own."""
     found = [
         choices.one(forms(slot, value, words))
-        for slot, value in (("background", said.background), ("lighting", said.lighting))
+        for slot, value in (("background", shown.background), ("lighting", shown.lighting))
         if value is not None
     ]
     for nuisance in NUISANCES:
-        degree = said.nuisances.degree(nuisance)
+        degree = shown.nuisances.degree(nuisance)
         if degree is not None:
             before = choices.one(forms("before nuisance", "absent" if degree == "absent" else nuisance, words))
             strength = [choices.one(forms("degree", degree, words))] if degree in ("slight", "heavy") else []
             found.append(" ".join([before, *strength, choices.one(forms("nuisance", nuisance, words))]))
-    if said.lettering:
-        found.append(choices.one(forms("lettering", "text", words)).replace(BLANK, f'"{said.lettering}"'))
-    elif said.lettering is not None:
+    if shown.lettering:
+        found.append(choices.one(forms("lettering", "text", words)).replace(BLANK, f'"{shown.lettering}"'))
+    elif shown.lettering is not None:
         found.append(choices.one(forms("no lettering", "none", words)))
     return found
 
 
-def _picture(slot: str, said: Described, choices: PhraseChoices, words: Words) -> str:
+def _picture(slot: str, shown: Described, choices: PhraseChoices, words: Words) -> str:
     frame = choices.one(forms(slot, slot.removeprefix("picture "), words))
-    return frame.replace(BLANK, choices.one(forms("style", said.style or "picture", words)))
+    return frame.replace(BLANK, choices.one(forms("style", shown.style or "picture", words)))
 
 
-def _together(said: Described, layout: str, told: set[tuple[int, int]], choices: PhraseChoices, words: Words) -> str:
+def _together(
+    shown: Described, layout: str, mentioned: set[tuple[int, int]], choices: PhraseChoices, words: Words
+) -> str:
     """All objects in one phrase; notes which relations it states."""
-    if not said.objects:
-        return choices.one(forms("content", "unsaid" if said.objects is None else "empty", words))
-    parts = [_with_place(one, choices, words) for one in said.objects]
-    if len(parts) == 2 and said.relations and (layout == "beside" or choices.share() < 0.5):
-        told.add((0, 1))
-        relation = said.relations[0].relation
+    if not shown.objects:
+        return choices.one(forms("content", "unsaid" if shown.objects is None else "empty", words))
+    parts = [_with_place(one, choices, words) for one in shown.objects]
+    if len(parts) == 2 and shown.relations and (layout == "beside" or choices.share() < 0.5):
+        mentioned.add((0, 1))
+        relation = shown.relations[0].relation
         if layout == "beside":
             beside = choices.one(forms("with", "with", words))
             return f"{parts[0]}, {beside} {parts[1]}, {choices.one(forms('offset', INVERSE[relation], words))}"
         # Without the comma, "at the top, left of" would be the place "at the top left".
-        comma = "," if said.objects[0].place is not None else ""
+        comma = "," if shown.objects[0].place is not None else ""
         return f"{parts[0]}{comma} {choices.one(forms('relation', relation, words))} {parts[1]}"
     last = choices.one(forms("joining", "and", words))
     return f"{', '.join(parts[:-1])} {last} {parts[-1]}" if len(parts) > 1 else parts[0]
@@ -268,12 +276,12 @@ def _there_is(place: str, phrase: str, choices: PhraseChoices, words: Words) -> 
 
 
 def _relation_sentences(
-    said: Described, told: Collection[tuple[int, int]], choices: PhraseChoices, words: Words
+    shown: Described, mentioned: Collection[tuple[int, int]], choices: PhraseChoices, words: Words
 ) -> list[str]:
-    objects: Sequence[DescribedObject] = said.objects or ()
+    objects: Sequence[DescribedObject] = shown.objects or ()
     found = []
-    for relation in said.relations:
-        if (relation.first, relation.second) not in told:
+    for relation in shown.relations:
+        if (relation.first, relation.second) not in mentioned:
             ends, kind = (relation.first, relation.second), relation.relation
             if choices.share() >= 0.5:
                 ends, kind = ends[::-1], INVERSE[kind]
@@ -290,10 +298,10 @@ def _with_articles(text: str) -> str:
     'an orange star and a uniform hourglass'
     """
     words = text.split(" ")
-    for number, following in enumerate(words[1:]):
+    for number, next_word in enumerate(words[1:]):
         if words[number] == "a" and (
-            following.startswith(_LIKE_VOWELS)
-            or (following[0] in _VOWELS and not following.startswith(_LIKE_CONSONANTS))
+            next_word.startswith(_LIKE_VOWELS)
+            or (next_word[0] in _VOWELS and not next_word.startswith(_LIKE_CONSONANTS))
         ):
             words[number] = "an"
     return " ".join(words)

@@ -131,9 +131,9 @@ def _scene(described: Described) -> Iterator[NearMiss]:
 
 def _nuisances(described: Described) -> Iterator[NearMiss]:
     """Another nuisance of the same degree, or another degree of the same."""
-    said = described.nuisances
+    shown = described.nuisances
     for nuisance in NUISANCES:
-        degree = said.degree(nuisance)
+        degree = shown.degree(nuisance)
         if degree is None:
             continue
         degrees = {
@@ -143,12 +143,12 @@ def _nuisances(described: Described) -> Iterator[NearMiss]:
             "heavy": ("slight", "absent"),
         }
         for rank, other in enumerate(degrees[degree], 1):
-            changed = said.model_copy(update={nuisance: other})
+            changed = shown.model_copy(update={nuisance: other})
             yield _miss(described, "nuisances", "replaced", rank / len(degrees[degree]), nuisances=changed)
         if degree != "absent":
             for kind, distance in _others("nuisance", nuisance):
-                if said.degree(kind) in (None, "absent"):  # type: ignore[arg-type]
-                    changed = said.model_copy(update={nuisance: said.degree(kind), kind: degree})  # type: ignore[arg-type]
+                if shown.degree(kind) in (None, "absent"):  # type: ignore[arg-type]
+                    changed = shown.model_copy(update={nuisance: shown.degree(kind), kind: degree})  # type: ignore[arg-type]
                     yield _miss(described, "nuisances", "replaced", distance, nuisances=changed)
 
 

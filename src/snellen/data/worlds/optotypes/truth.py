@@ -24,7 +24,7 @@ _INCLUDED: dict[Degree, frozenset[Degree]] = {
 }
 
 
-def holds(said: Described, truth: Described) -> bool:
+def holds(stated: Described, truth: Described) -> bool:
     """Whether the description is surely true.
 
     Described objects must be found among those of the scene, each a different one; more may be there.
@@ -36,15 +36,15 @@ def holds(said: Described, truth: Described) -> bool:
     False
 
     Args:
-        said: a description.
+        stated: a description.
         truth: what is known of the scene, such as ``described(scene)``. Where it says None, nothing is surely true.
     """
-    if said.objects is not None and truth.objects is None:
+    if stated.objects is not None and truth.objects is None:
         return False
-    return _scene_agrees(said, truth, unknown=False) and _found(said, truth, unknown=False)
+    return _scene_agrees(stated, truth, unknown=False) and _found(stated, truth, unknown=False)
 
 
-def contradicts(said: Described, truth: Described) -> bool:
+def contradicts(stated: Described, truth: Described) -> bool:
     """Whether the description is surely false.
 
     >>> ring = Described(objects=(DescribedObject(shape="ring", colour="red"),))
@@ -54,23 +54,23 @@ def contradicts(said: Described, truth: Described) -> bool:
     True
 
     Args:
-        said: a description.
+        stated: a description.
         truth: what is known of the scene; its objects, where described at all, are taken for all that there are. What
             it says None of may be anything; the tilt of a round shape is neither right nor wrong.
     """
-    if not _scene_agrees(said, truth, unknown=True):
+    if not _scene_agrees(stated, truth, unknown=True):
         return True
-    return truth.objects is not None and not _found(said, truth, unknown=True)
+    return truth.objects is not None and not _found(stated, truth, unknown=True)
 
 
-def _scene_agrees(said: Described, truth: Described, *, unknown: bool) -> bool:
+def _scene_agrees(stated: Described, truth: Described, *, unknown: bool) -> bool:
     """Whether all but the objects may be (unknown) or is (not unknown) so."""
     for factor in ("background", "lighting", "style", "lettering"):
-        value = getattr(said, factor)
+        value = getattr(stated, factor)
         if value is not None and value != getattr(truth, factor) and not (unknown and getattr(truth, factor) is None):
             return False
     for nuisance in NUISANCES:
-        degree, true = said.nuisances.degree(nuisance), truth.nuisances.degree(nuisance)
+        degree, true = stated.nuisances.degree(nuisance), truth.nuisances.degree(nuisance)
         if degree is None:
             continue
         if true is None:
@@ -81,16 +81,16 @@ def _scene_agrees(said: Described, truth: Described, *, unknown: bool) -> bool:
     return True
 
 
-def _found(said: Described, truth: Described, *, unknown: bool) -> bool:
+def _found(stated: Described, truth: Described, *, unknown: bool) -> bool:
     """Whether the described objects can be matched to true ones."""
-    if said.objects is None:
+    if stated.objects is None:
         return True
     true = truth.objects or ()
-    if not said.objects:
+    if not stated.objects:
         return not true
     fitting = [
         [number for number, other in enumerate(true) if _object_agrees(one, other, unknown=unknown)]
-        for one in said.objects
+        for one in stated.objects
     ]
     known = _both_ways(truth)
 
@@ -98,35 +98,35 @@ def _found(said: Described, truth: Described, *, unknown: bool) -> bool:
         found = known.get((first, second))
         return found == relation or (unknown and found is None)
 
-    return _assign(said, fitting, related, ())
+    return _assign(stated, fitting, related, ())
 
 
 def _assign(
-    said: Described, fitting: list[list[int]], related: Callable[[int, Relation, int], bool], found: tuple[int, ...]
+    stated: Described, fitting: list[list[int]], related: Callable[[int, Relation, int], bool], found: tuple[int, ...]
 ) -> bool:
     number = len(found)
     if number == len(fitting):
         return True
-    relations = [one for one in said.relations if one.second == number]
+    relations = [one for one in stated.relations if one.second == number]
     for candidate in fitting[number]:
         extended = (*found, candidate)
         agrees = candidate not in found and all(
             related(extended[one.first], one.relation, candidate) for one in relations
         )
-        if agrees and _assign(said, fitting, related, extended):
+        if agrees and _assign(stated, fitting, related, extended):
             return True
     return False
 
 
-def _object_agrees(said: DescribedObject, true: DescribedObject, *, unknown: bool) -> bool:
+def _object_agrees(stated: DescribedObject, true: DescribedObject, *, unknown: bool) -> bool:
     for factor in OBJECT_FACTORS:
-        value = getattr(said, factor)
+        value = getattr(stated, factor)
         if value is None or value == getattr(true, factor):
             continue
         if not unknown or getattr(true, factor) is not None:
             return False
     # An object with a tilt is none of the shapes that have none.
-    return not (true.tilt is not None and said.shape in ROUND)
+    return not (true.tilt is not None and stated.shape in ROUND)
 
 
 def _both_ways(truth: Described) -> dict[tuple[int, int], Relation]:

@@ -185,8 +185,8 @@ class SceneShortcut(PlantedDefect):
         )
         entries: list[dict[str, str | bool] | None] = [None] * len(images)
         groups: list[str | None] = [None] * len(images)
-        told = zip(rows, changed, given.values.tolist(), given.aligned.tolist(), strict=True)
-        for row, scene, value, aligned in told:
+        planted = zip(rows, changed, given.values.tolist(), given.aligned.tolist(), strict=True)
+        for row, scene, value, aligned in planted:
             scenes[row] = scene
             entries[row] = {"value": values[value], "aligned": aligned}
             groups[row] = "aligned" if aligned else "conflicting"

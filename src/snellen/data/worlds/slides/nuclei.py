@@ -69,7 +69,7 @@ def _drawn_nuclei(region: Region, side: int) -> Tensor:
         down = (region.rows - row * (2 * SPACING)).to(torch.float32) / 2
         for column in (columns, columns + 1):
             across = (region.columns - column * (2 * SPACING)).to(torch.float32) / 2
-            nucleus = looked_up(table, row - top, column - left)
+            nucleus = gathered(table, row - top, column - left)
             distance, radius, darkness = nucleus_distance(nucleus, down, across)
             covered = (0.5 + (1 - distance + 0.3 * rough) * radius / region.pitch).clamp(0, 1) * darkness
             dye = covered if dye is None else torch.maximum(dye, covered)
@@ -109,7 +109,7 @@ def nucleus_distance(nucleus: Tensor, down: Tensor, across: Tensor) -> tuple[Ten
     return (along * along + aside * aside).sqrt(), lesser, darkness
 
 
-def looked_up(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def gathered(table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Entries of tables (n, p, l, m) at rows (n, h, 1) and columns (n, 1, w): (n, p, h, w)."""
     count, values, _, across = table.shape
     places = rows * across + columns
@@ -165,7 +165,7 @@ def tumour_at(region: Region, positive: Tensor, first_row: Tensor, first_column:
     columns = first_column[:, None, None] + torch.arange(positive.shape[2])[None, None]
     clusters = _clusters(region.seeds, rows, columns, positive, tile)
     places = tile_row - first_row[:, None, None], tile_column - first_column[:, None, None]
-    centre_row, centre_column, radius, there = looked_up(clusters, *places).unbind(1)
+    centre_row, centre_column, radius, there = gathered(clusters, *places).unbind(1)
     share = detail_share(region.pitch)
     y, x = down - centre_row, across - centre_column
     coarse = (0.5 + (radius - (y * y + x * x).sqrt()) / region.pitch).clamp(0, 1) * there
@@ -216,7 +216,7 @@ def _drawn(
         row = (first_row + shift_row).clamp(0, parts - 1).to(torch.int64)
         for shift_column in (0, 1):
             column = (first_column + shift_column).clamp(0, parts - 1).to(torch.int64)
-            nucleus = looked_up(table, places[0] * parts + row, places[1] * parts + column)
+            nucleus = gathered(table, places[0] * parts + row, places[1] * parts + column)
             distance, radius, darkness = nucleus_distance(nucleus, *local)
             edge = 1 - distance + 0.45 * rough
             there = darkness > 0

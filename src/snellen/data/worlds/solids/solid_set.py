@@ -113,7 +113,7 @@ class Solids(Method):
     seed: int = Field(0, description="seed of everything random")
 
     @model_validator(mode="after")
-    def _told_once(self) -> Solids:
+    def _noted_once(self) -> Solids:
         for field, values in (("classes", self.classes), ("backgrounds", self.backgrounds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{field} must differ; got {', '.join(values)}")

@@ -89,7 +89,7 @@ class Torus:
 
     def cell_state(self, stream: str, i: Tensor, j: Tensor, *, scale: tuple[int, int] = (1, 1)) -> Tensor:
         """Random state of cells of the pattern, int32 (n, h, w); ``scale`` cells to a unit along u and v."""
-        return _looked_up(self._states(stream, scale), self._numbers(i, j, scale))
+        return _gathered(self._states(stream, scale), self._numbers(i, j, scale))
 
     def cell_values(self, stream: str, i: Tensor, j: Tensor, *, scale: tuple[int, int] = (1, 1)) -> Tensor:
         """A value in [0, 1) for each cell, float32 (n, h, w)."""
@@ -101,12 +101,12 @@ class Torus:
         down, across = down * down * (3 - 2 * down), across * across * (3 - 2 * across)
         values = unit(self._states(stream, scale))
         left, right = self._numbers(i, j, scale), self._numbers(i, j + 1, scale)
-        first, second = _looked_up(values, left), _looked_up(values, right)
+        first, second = _gathered(values, left), _gathered(values, right)
         near = first + (second - first) * across
         step = scale[1] * self.wrapping[2]
         count = scale[0] * self.wrapping[0] * step
         first, second = (
-            _looked_up(values, torch.where(place + step < count, place + step, place + step - count))
+            _gathered(values, torch.where(place + step < count, place + step, place + step - count))
             for place in (left, right)
         )
         far = first + (second - first) * across
@@ -135,7 +135,7 @@ def cell_and_share(values: Tensor) -> tuple[Tensor, Tensor]:
     return cells.to(torch.int32), values - cells
 
 
-def _looked_up(table: Tensor, numbers: Tensor) -> Tensor:
+def _gathered(table: Tensor, numbers: Tensor) -> Tensor:
     """Entries (n, h, w) of tables (n, m) at numbers (n, h, w)."""
     return table.gather(1, numbers.flatten(1).to(torch.int64)).reshape(numbers.shape)
 

@@ -30,12 +30,12 @@ def checked_inputs(classifier: Classifier, images: Tensor, labels: Tensor) -> tu
     precise = isinstance(images, Tensor) and images.dtype in (torch.float32, torch.float64)
     if not precise or images.ndim != 4 or images.shape[1] != 3:
         raise InputError(
-            f"an attack takes prepared images: float32 or float64 (n, 3, h, w) in [0, 1]; got {_told(images)}"
+            f"an attack takes prepared images: float32 or float64 (n, 3, h, w) in [0, 1]; got {_shown(images)}"
         )
     multilabel = classifier.task == "multilabel"
     expected = f"0/1 labels (n, {classes})" if multilabel else f"integer labels (n,) from 0 to {classes - 1}"
     if not isinstance(labels, Tensor):
-        raise InputError(f"an attack on {name} takes {expected} as a tensor; got {_told(labels)}")
+        raise InputError(f"an attack on {name} takes {expected} as a tensor; got {_shown(labels)}")
     if labels.ndim and len(labels) != len(images):
         raise InputError(f"{len(images)} images came with {len(labels)} labels; an attack on {name} takes {expected}")
     if labels.device != images.device:
@@ -45,12 +45,12 @@ def checked_inputs(classifier: Classifier, images: Tensor, labels: Tensor) -> tu
     fits = labels.shape == ((len(images), classes) if multilabel else (len(images),))
     integers = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
     if not fits or not (integers or multilabel):
-        raise InputError(f"an attack on {name} takes {expected}; got {_told(labels)}")
+        raise InputError(f"an attack on {name} takes {expected}; got {_shown(labels)}")
     allowed = (labels == 0) | (labels == 1) if multilabel else (labels >= 0) & (labels < classes)
     if not bool(allowed.all()):
         raise InputError(f"an attack on {name} takes {expected}; got the value {labels[~allowed][0].item()}")
     return images.detach(), labels.detach() if multilabel else labels.long()
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

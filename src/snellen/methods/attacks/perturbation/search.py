@@ -58,7 +58,7 @@ class Search:
         self.criterion, self.projection, self.keep = criterion, projection, keep
         self.evaluate = evaluate or on_scores(classifier, no_objective)
         count = len(images)
-        self.looked = False
+        self.has_seen = False
         self.best = images.clone()
         self.scores = images.new_full((count, len(classifier.class_names)), torch.nan)
         self.success = torch.zeros(count, dtype=torch.bool, device=images.device)
@@ -114,12 +114,12 @@ class Search:
         self.queries[positions] += calls_per_candidate(self.evaluate)
         # NaN compares as success with every label but one.
         finite = scores.detach().isfinite().flatten(1).all(1) & values.detach().isfinite()
-        if not self.looked and not bool(finite.any()):
+        if not self.has_seen and not bool(finite.any()):
             raise NotFiniteError(
                 f"{self.classifier.name} gave scores or an attack objective that are not finite (NaN or infinity) for "
                 f"all {len(finite)} images inside the attack; attack a numerically stable model, in float32"
             )
-        self.looked = True
+        self.has_seen = True
         return finite
 
     def record(
@@ -149,7 +149,7 @@ class Search:
 
     def charge(self, positions: Tensor, part: Attacked) -> None:
         """Take over what another attack spent on some of the images, and how it ended where scores were not finite."""
-        self.looked = True
+        self.has_seen = True
         self.queries[positions] += part.queries
         self.gradients[positions] += part.gradients
         self.stepped[positions] |= part.gradients > 0

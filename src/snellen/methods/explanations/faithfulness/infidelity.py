@@ -71,12 +71,12 @@ def infidelity(
             taken = (images[row] - noisy).double().flatten(1)
             foretold[row] = (taken @ each[row].double().flatten()).cpu()
             changed[row] = whole[row] - score.values(noisy, torch.full((samples,), row))
-    told = has_evidence(maps).cpu() & changed.isfinite().all(1)
+    usable = has_evidence(maps).cpu() & changed.isfinite().all(1)
     nothing = changed.square().mean(1)
     fit = (foretold * changed).mean(1)
     scaled = nothing - torch.where(fit == 0, 0.0, fit.square() / foretold.square().mean(1))
     plain = (foretold - changed).square().mean(1)
-    return Infidelity(*(torch.where(told, one, torch.nan) for one in (plain, scaled.clamp(min=0), nothing)))
+    return Infidelity(*(torch.where(usable, one, torch.nan) for one in (plain, scaled.clamp(min=0), nothing)))
 
 
 #: Images (n, 3, h, w) → their maps (n, …), of the same targets each time.
@@ -114,8 +114,8 @@ def max_sensitivity(
 
 def moved_change(maps: Tensor, rng: Randomness) -> Tensor:
     """Control of :func:`max_sensitivity`: the change of a map that would be somewhere else each time, float64 (n,)."""
-    told = has_evidence(maps).cpu()
-    return torch.where(told, relative_change(maps, moved(maps, rng)), torch.nan)
+    usable = has_evidence(maps).cpu()
+    return torch.where(usable, relative_change(maps, moved(maps, rng)), torch.nan)
 
 
 def relative_change(first: Tensor, second: Tensor) -> Tensor:

@@ -98,11 +98,11 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     0.2
     """
     one, other = (pixel_map(maps).abs().flatten(1).cpu() for maps in (first, second))
-    told = has_evidence(one[:, None]) & has_evidence(other[:, None])
+    usable = has_evidence(one[:, None]) & has_evidence(other[:, None])
     ranks = [_ranks(maps.nan_to_num()) for maps in (one, other)]
     one, other = (rank - rank.mean(1, keepdim=True) for rank in ranks)
     product = (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))
-    return torch.where(told, product, torch.nan)
+    return torch.where(usable, product, torch.nan)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def removal_curves(
             f"maps {tuple(maps.shape)}"
         )
     pixels = flat[0].numel() if len(flat) else 0
-    told = has_evidence(flat).cpu()
+    usable = has_evidence(flat).cpu()
     order = flat.detach().cpu().nan_to_num().flatten(1).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand_as(order)).view(flat.shape)
     gone = torch.tensor([round(step * pixels / steps) for step in range(steps + 1)])
@@ -78,11 +78,11 @@ def removal_curves(
     deletion = torch.full((len(images), steps + 1), torch.nan, dtype=torch.float64)
     insertion = deletion.clone()
     with torch.no_grad():
-        asked = told.nonzero()[:, 0]
-        for pair in torch.arange(len(asked) * (steps + 1)).split(score.chunk):
+        scored = usable.nonzero()[:, 0]
+        for pair in torch.arange(len(scored) * (steps + 1)).split(score.chunk):
             if not len(pair):
                 continue
-            rows, step = asked[pair // (steps + 1)], pair % (steps + 1)
+            rows, step = scored[pair // (steps + 1)], pair % (steps + 1)
             removed = rank[rows] < gone[step].view(-1, 1, 1)
             deletion[rows, step] = score.values(filled(rows, ~removed), rows)
             # Both ends are those of the deletion curve.
@@ -141,5 +141,7 @@ def region_effect(
             score.values(filled(rows, kept), rows) for kept in (~regions, regions, ~elsewhere, elsewhere)
         )
     empty = ~regions.flatten(1).any(1).cpu()
-    told = [torch.where(empty, torch.nan, one) for one in (whole - without, alone, whole - other_without, other_alone)]
-    return RegionEffect(*told)
+    usable = [
+        torch.where(empty, torch.nan, one) for one in (whole - without, alone, whole - other_without, other_alone)
+    ]
+    return RegionEffect(*usable)

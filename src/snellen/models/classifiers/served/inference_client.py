@@ -21,7 +21,7 @@ from snellen.models.remote.sent_log import SentRequest, tell
 LARGEST_ANSWER = 64 * 2**20
 
 #: As much is read of an answer that only reports an error, bytes.
-_TOLD = 4096
+_SHOWN = 4096
 
 
 @dataclass(frozen=True)
@@ -102,24 +102,24 @@ class InferenceClient:
     def _attempt(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], status: list[int]
     ) -> InferenceAnswer:
-        asked = {**headers, "accept": "application/json", "accept-encoding": "identity"}
+        sent = {**headers, "accept": "application/json", "accept-encoding": "identity"}
         traced = {"trace": self._deadline.seen}
         with self._deadline.within(self._patience.timeout) as over:
             try:
-                with self._client.stream(method, url, content=body, headers=asked, extensions=traced) as response:
+                with self._client.stream(method, url, content=body, headers=sent, extensions=traced) as response:
                     status.append(response.status_code)
                     whole = response.status_code == 200
-                    content = self._read(response, LARGEST_ANSWER if whole else _TOLD, cut=not whole)
+                    content = self._read(response, LARGEST_ANSWER if whole else _SHOWN, cut=not whole)
                     came = {name.lower(): value for name, value in response.headers.items()}
             except self._httpx.TransportError as error:
                 timed_out = over.is_set() or isinstance(error, self._httpx.TimeoutException)
-                said = self._key.hidden(str(error) or type(error).__name__)
-                raise FailedRequestError(Failure(said, timed_out=timed_out)) from None
+                reason = self._key.hidden(str(error) or type(error).__name__)
+                raise FailedRequestError(Failure(reason, timed_out=timed_out)) from None
             if over.is_set():  # the end of a body without a length may be that of the time
                 raise FailedRequestError(Failure("the answer trickles in", timed_out=True))
         if not whole:
-            said = self._key.hidden(f"{status[0]} {_error_in(content)}")
-            raise FailedRequestError(Failure(said, status=status[0], retry_after=came.get("retry-after")))
+            reason = self._key.hidden(f"{status[0]} {_error_in(content)}")
+            raise FailedRequestError(Failure(reason, status=status[0], retry_after=came.get("retry-after")))
         return InferenceAnswer(content, came)
 
     def _read(self, response: Any, limit: int, *, cut: bool) -> bytes:  # noqa: ANN401 - an extra
@@ -152,7 +152,7 @@ def _error_in(content: bytes) -> str:
     """What an answer says is wrong, in the form of the protocol or in any other."""
     text = content.decode(errors="replace").strip()
     try:
-        told = json.loads(text)
+        answer = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return str(told["error"]) if isinstance(told, dict) and "error" in told else text
+    return str(answer["error"]) if isinstance(answer, dict) and "error" in answer else text

@@ -69,8 +69,8 @@ def _load(reference: str) -> LoadedModel:
     assumed: dict[Field, str] = {}
     preparation = _preparation(model, record, layout, assumed)
     normalization = _normalization(model, record, layout, assumed)
-    identity, told = _identity(network, metadata, preparation)
-    notes = [f"the scores come from a server, whose weights cannot be hashed; {told}"]
+    identity, reason = _identity(network, metadata, preparation)
+    notes = [f"the scores come from a server, whose weights cannot be hashed; {reason}"]
     if settings.output is None and len(metadata.outputs) > 1:
         notes.append(f"the model has {len(metadata.outputs)} outputs; the first, {output.name!r}, is used")
     if layout.channels == 1:

@@ -113,12 +113,12 @@ def read_reference(reference: str) -> ServedModel:
     return ServedModel(server, parts[1], parts[2], parts[3], _settings(query, server.url))
 
 
-def _settings(query: str, told: str) -> ServerSettings:
+def _settings(query: str, shown: str) -> ServerSettings:
     written: dict[str, str] = {}
     for part in query.split("&") if query else []:
         name, is_pair, text = part.partition("=")
         if not is_pair or name in written:
-            raise InputError(f"{told}: write settings as ?name=value&name=value, each once; got {part!r}")
+            raise InputError(f"{shown}: write settings as ?name=value&name=value, each once; got {part!r}")
         if name not in ServerSettings.model_fields:
             raise unknown_name("setting of a server", name, ServerSettings.model_fields)
         written[name] = text
@@ -126,4 +126,4 @@ def _settings(query: str, told: str) -> ServerSettings:
         return ServerSettings.model_validate(written)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
-        raise InputError(f"{told}: {'; '.join(faults)}") from None
+        raise InputError(f"{shown}: {'; '.join(faults)}") from None

@@ -165,16 +165,16 @@ def write_request(
     images: NDArray[np.generic], *, entry: str, datatype: str, output: str, binary: bool
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers of a request for the scores of some images."""
-    told: dict[str, Any] = {"name": entry, "shape": list(images.shape), "datatype": datatype}
+    described: dict[str, Any] = {"name": entry, "shape": list(images.shape), "datatype": datatype}
     wanted: dict[str, Any] = {"name": output}
     if not binary:
-        entry_json = f'{json.dumps(told)[:-1]},"data":[{_as_json(images.reshape(-1))}]}}'
+        entry_json = f'{json.dumps(described)[:-1]},"data":[{_as_json(images.reshape(-1))}]}}'
         body = f'{{"inputs":[{entry_json}],"outputs":[{json.dumps(wanted)}]}}'
         return body.encode(), {"content-type": "application/json"}
     numbers = images.tobytes()
-    told["parameters"] = {"binary_data_size": len(numbers)}
+    described["parameters"] = {"binary_data_size": len(numbers)}
     wanted["parameters"] = {"binary_data": True}
-    head = json.dumps({"inputs": [told], "outputs": [wanted]}, separators=(",", ":")).encode()
+    head = json.dumps({"inputs": [described], "outputs": [wanted]}, separators=(",", ":")).encode()
     return head + numbers, {"content-type": "application/octet-stream", JSON_LENGTH: str(len(head))}
 
 
@@ -212,12 +212,12 @@ def read_answer(
         if not 0 < length <= len(body):
             raise wrong(f"{JSON_LENGTH} is {shown(json_length)}, and {len(body)} bytes came")
     try:
-        told = json_object(body[:length])
+        described = json_object(body[:length])
     except (ValueError, RecursionError):
         raise wrong(f"no JSON object came, but {shown(body[:400].decode(errors='replace'))}") from None
-    listed = told.get("outputs")
+    listed = described.get("outputs")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise wrong(f"no list of outputs, but {shown(json.dumps(told)[:400])}")
+        raise wrong(f"no list of outputs, but {shown(json.dumps(described)[:400])}")
     start = length
     for one in listed:
         size = _binary_size(one)
@@ -225,7 +225,7 @@ def read_answer(
             numbers = _numbers(one, body[start : start + size] if size is not None else None, wrong)
             if not numbers.ndim or len(numbers) != rows:
                 raise wrong(f"{output!r} has the shape {list(numbers.shape)} for {rows} images")
-            version = told.get("model_version")
+            version = described.get("model_version")
             return numbers, version if isinstance(version, str) else None
         start += size or 0
     raise wrong(f"no output {output!r}, but {shown(', '.join(str(one.get('name')) for one in listed))}")
