@@ -282,7 +282,7 @@ class Shortcuts(Sampled):
         values = np.array([float(edit) - float(control) for edit, control in pairs])
         mean = clustered_mean(values, known.units_of(drawn), pseudo_units=1.0)
         low, high = mean.interval() if len(values) > 1 else (-1.0, 1.0)
-        figure = Measured(value=mean.value, low=max(low, -1.0), high=min(high, 1.0), n=len(values))
+        figure = Measured(value=float(values.mean()), low=max(low, -1.0), high=min(high, 1.0), n=len(values))
         return {f"{self.name}.lost": figure} if tested else {}
 
     def _ranking(self, tested: Sequence[Lean], names: Sequence[str]) -> Panel:

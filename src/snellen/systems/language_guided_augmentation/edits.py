@@ -147,13 +147,14 @@ class SceneEditor:
             scene = Scene.from_json(subject.record or "")
         except InputError:
             return Edited(reason="its attributes are not the record of a scene")
-        if image.shape[1] != size or float((_drawn(scene, size) - image).abs().max()) > _ROUNDING:
+        drawn = _drawn(scene, size)
+        if image.shape[1] != size or float((drawn - image).abs().max()) > _ROUNDING:
             return Edited(reason="its picture is not what its record draws")
         changed = _without(scene, wish, subject.names)
         if changed is None:
             return Edited(reason=NOT_FOUND)
         edited = _drawn(changed, size)
-        mask = (edited - image).abs().amax(0) > _ROUNDING
+        mask = (edited != drawn).any(0)
         if not bool(mask.any()):
             return Edited(reason=f"{NOT_FOUND}: it cannot be seen")
         other = _drawn(scene.model_copy(update={"seed": derive_seed(scene.seed, "control")}), size)

@@ -193,7 +193,10 @@ def image_phrases(example_id: str, caption: str | None, names: Sequence[str], pa
 
     def kept(phrases: Sequence[str]) -> tuple[str, ...]:
         usable = [phrase.strip() for phrase in phrases if stems(phrase) and not denotes(phrase, names)]
-        return tuple({stems(phrase): phrase for phrase in reversed(usable)}.values())[::-1]
+        first: dict[tuple[str, ...], str] = {}
+        for phrase in usable:
+            first.setdefault(stems(phrase), phrase)
+        return tuple(first.values())
 
     grounds, others = kept(parsed.background), kept(parsed.alternative)
     background = grounds[0] if grounds else None
