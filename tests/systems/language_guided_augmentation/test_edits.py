@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.models.detectors.small_detectors import owl
 
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.rendering import render, visible
@@ -20,6 +19,7 @@ from snellen.systems.language_guided_augmentation.edits import (
     control_region,
     inpainting_painter,
 )
+from tests.models.detectors.small_detectors import owl
 
 STAR = SceneObject(shape="star", colour="red", radius=0.4, x=0.3, y=0.1)
 RING = SceneObject(shape="ring", colour="blue", radius=0.2, x=-0.6, y=-0.6)
@@ -146,7 +146,9 @@ def test_masks_are_the_union_of_all_boxes_dilated_and_nothing_is_painted_where_n
 @pytest.mark.covers("4.4")
 def test_pixels_of_the_class_stay_and_what_lies_on_it_is_not_taken_out():
     around = (8, 4, 24, 20)
-    editor = DetectedEditor(Finds({"gull": [BIRD], "reeds": [around], "beak": [(13, 9, 16, 12)]}), paint=black, dilate=1)
+    editor = DetectedEditor(
+        Finds({"gull": [BIRD], "reeds": [around], "beak": [(13, 9, 16, 12)]}), paint=black, dilate=1
+    )
     found = editor.edit(Subject("a", GREY, ("gull",)), Wish("object", "reeds"), None, RNG)
     assert torch.equal(found.image[:, region(BIRD)], GREY[:, region(BIRD)])
     assert torch.equal(found.mask, widened(region(around), 1) & ~region(BIRD))
@@ -211,7 +213,7 @@ def test_a_segmenter_gets_every_box_in_its_own_convention():
 
 
 def test_the_real_classes_work_together(tmp_path):
-    """OWLv2 and SAM of random weights: whatever they find, pixels beside the hole stay, and images may have any size."""
+    """OWLv2 and SAM of random weights: whatever they find, pixels beside the hole stay."""
     detector = load_detector(f"hf:{owl(tmp_path / 'owl')}")
     segmenter = load_segmenter(f"hf:{write_random_sam(tmp_path / 'sam')}")
     image = Randomness(1).bind(1).uniform("image", (3, 40, 56))[0]

@@ -24,7 +24,7 @@ from snellen.systems.language_guided_augmentation.words import cosine, denotes, 
     ("caption", "foreground", "background"),
     [
         ("a small bird standing on a branch in front of a lake", ("small bird",), ("branch",)),
-        ("A photo of a dog and two children, holding a red ball, on the beach.", ("dog", "two children", "red ball"), ("beach",)),
+        ("A photo of a dog and two boys, holding a ball, on the beach.", ("dog", "two boys", "ball"), ("beach",)),
         ("there is a man with mountains in the background", ("man",), ("mountains",)),
         ("a cow on the left with a tree", ("cow", "tree"), ()),
         ("a sandwich", ("sandwich",), ()),

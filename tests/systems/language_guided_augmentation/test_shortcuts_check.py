@@ -7,6 +7,17 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from snellen.auditing.audit import audit
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.planting.truth import set_column
+from snellen.systems.language_guided_augmentation import check as module
+from snellen.systems.language_guided_augmentation.check import Shortcuts
+from snellen.systems.language_guided_augmentation.discovery import Discovery
+from snellen.systems.language_guided_augmentation.edits import SceneEditor
+from snellen.systems.language_guided_augmentation.phrases import ImagePhrases
 from tests.models.detectors.small_detectors import owl
 from tests.systems.language_guided_augmentation.leaning import (
     BACKGROUND,
@@ -21,17 +32,6 @@ from tests.systems.language_guided_augmentation.leaning import (
     the_letters,
     the_object,
 )
-
-from snellen.auditing.audit import audit
-from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
-from snellen.core.randomness import Randomness
-from snellen.data.worlds.planting.truth import set_column
-from snellen.systems.language_guided_augmentation import check as module
-from snellen.systems.language_guided_augmentation.check import Shortcuts
-from snellen.systems.language_guided_augmentation.discovery import Discovery
-from snellen.systems.language_guided_augmentation.edits import SceneEditor
-from snellen.systems.language_guided_augmentation.phrases import ImagePhrases
 
 
 def examined(reads, images, out=None, **fields):
@@ -164,3 +164,66 @@ def test_no_alternative_no_edit():
     found = Discovery(images, labels, [("red",), ("blue",)], SceneEditor(), reader(the_object), Randomness(0))
     (row,) = found.examine([ImagePhrases(images.ids[0], "x", background="grass")])
     assert (row.after, row.control, row.reason) == (None, None, "no alternative for its background")
+
+
+def test_what_is_missing_is_said_for_each_class(tmp_path):
+    """Of one class no image has a caption, of another no caption has a phrase, and one is never right."""
+    images = scenes(BACKGROUND, count=24)
+    captions = [None if label == 0 else "a blue square" for label in images.labels.tolist()]
+    report = examined(the_object, captioned(images, captions), tmp_path)
+    assert "Shortcuts: nothing is known of red: no caption." in report.notes
+    assert "Shortcuts: nothing is known of blue: no phrase." in report.notes
+    assert json.loads((tmp_path / "lists" / "shortcuts.json").read_text()) == []
+    lost = captioned(images, ["a blue square on sand"] * 24)
+    assert (
+        "Shortcuts: nothing is known of red, blue: no alternative for its background."
+        in examined(the_object, lost).notes
+    )
+    said = ["a blue square with a yellow star"] * 24
+    assert "Shortcuts: nothing is known of red, blue: not found." in examined(the_object, captioned(images, said)).notes
+    never = examined(lambda shown: the_object(shown).abs() - 9 * (shown[:, 0, 0, 0] < -1), scenes(HARMLESS, count=24))
+    assert any("all decisions are one class" in note for note in never.notes)
+
+
+def test_phrases_of_few_images_are_listed_and_not_tested(tmp_path):
+    report = examined(the_ground, scenes(BACKGROUND, count=20), tmp_path, support=19)
+    assert len(json.loads((tmp_path / "lists" / "shortcuts.json").read_text())) == 20
+    assert (shortcuts(report), "shortcuts.lost" in report.metrics) == ([], False)
+    assert any("2 phrases occur in fewer than 19 images with an edit and a control" in note for note in report.notes)
+
+
+def test_a_detector_and_answers_of_a_language_model_work_through_the_audit(tmp_path):
+    """Of random weights: nothing is meant, and everything is recorded."""
+    images = scenes(count=6)
+    answers = {key: {"foreground": ["a fence"], "background": ["a lawn"]} for key in images.ids[1:]}
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    fields = {"detector": f"hf:{owl(tmp_path / 'owl')}", "language": f"file:{tmp_path / 'answers.json'}", "support": 1}
+    examined(the_object, images, tmp_path / "run", threshold=0.0, dilate=1, **fields)
+    rows = json.loads((tmp_path / "run" / "lists" / "shortcuts.json").read_text())
+    assert {(row["kind"], row["phrase"]) for row in rows} == {("object", "a fence"), ("background", "a lawn")}
+    assert {row["example_id"] for row in rows} == set(images.ids[1:])
+    assert {row["reason"] for row in rows if row["kind"] == "background"} == {"no alternative for its background"}
+    assert {row["editor"] for row in rows} == {"hf:owl"}
+
+
+def test_what_cannot_run_says_what_to_give(tmp_path):
+    images = scenes(count=4)
+    classifier = reader(the_object)
+    silent = captioned(images, [None] * 4)
+    assert "--set shortcuts.captioner" in (Shortcuts().missing(classifier, silent, frozenset()) or "")
+    plain = replace(images, table=images.table.drop_columns(["attributes"]))
+    assert "--set shortcuts.detector=hf:FOLDER" in (Shortcuts().missing(classifier, plain, frozenset()) or "")
+    assert Shortcuts(detector="hf:x").missing(classifier, plain, frozenset()) is None
+    (tmp_path / "synonyms.toml").write_text('green = ["lime"]\n')
+    with pytest.raises(InputError, match="'green', which is no class"):
+        Shortcuts(synonyms=f"file:{tmp_path / 'synonyms.toml'}").resolved(classifier)
+    with pytest.raises(InputError, match="is file:FILE with a list for each class"):
+        Shortcuts(synonyms="lime").resolved(classifier)
+    with pytest.raises(InputError, match="download it first"):
+        Shortcuts(detector="hf:IDEA-Research/grounding-dino-tiny").resolved(classifier)
+
+
+def test_synonyms_leave_phrases_out(tmp_path):
+    (tmp_path / "synonyms.toml").write_text('red = ["cyan"]\nblue = ["yellow circle"]\n')
+    report = examined(the_corner, scenes(OBJECT, count=20), synonyms=f"file:{tmp_path / 'synonyms.toml'}")
+    assert {phrase for _, phrase in rows_of(report)} == {"grass", "sand"}
