@@ -1,4 +1,4 @@
-"""Scenes of a red or a blue object with one planted shortcut, and classifiers that read one thing of them."""
+"""Scenes of a red or a blue object with one planted shortcut, and classifiers that read one part of them."""
 
 from collections.abc import Callable
 

@@ -6,7 +6,7 @@ import torch
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.rendering import render, visible
 from snellen.data.worlds.optotypes.scene import Lettering, Scene, SceneObject
-from snellen.methods.edits.masked_object import widened
+from snellen.methods.edits.mrequests_object import widened
 from snellen.models.detectors.protocol import Detected
 from snellen.models.random_folders import write_random_sam
 from snellen.models.references import load_detector, load_segmenter
@@ -98,15 +98,15 @@ def test_a_control_has_the_area_of_the_edit_and_touches_nothing():
 
 
 class Finds:
-    """A detector that finds what it was told, and notes what it was asked."""
+    """A detector with given boxes; it notes its requests."""
 
     name = "finds"
 
     def __init__(self, boxes):
-        self.boxes, self.asked = boxes, []
+        self.boxes, self.requests = boxes, []
 
     def detect(self, images, phrases, *, threshold=0.3):
-        self.asked += [(phrase, threshold) for phrase in phrases]
+        self.requests += [(phrase, threshold) for phrase in phrases]
         found = [torch.tensor(self.boxes.get(phrase, []), dtype=torch.float32).reshape(-1, 4) for phrase in phrases]
         return [Detected(one, torch.ones(len(one))) for one in found]
 
@@ -138,7 +138,7 @@ def test_masks_are_the_union_of_all_boxes_dilated_and_nothing_is_painted_where_n
     control = found.control[0] == 0
     assert int(control.sum()) == int(hole.sum())
     assert not (control & (hole | region(BIRD))).any()
-    assert finds.asked == [("gull", 0.4), ("trees", 0.4)]
+    assert finds.requests == [("gull", 0.4), ("trees", 0.4)]
     lost = editor.edit(subject, Wish("object", "a boat"), None, RNG)
     assert (lost.image, lost.control, lost.mask, lost.reason) == (None, None, None, "not found")
 
@@ -155,8 +155,8 @@ def test_pixels_of_the_class_stay_and_what_lies_on_it_is_not_taken_out():
     assert (found.control, found.reason) == (None, "no room for its control")
     on_it = editor.edit(Subject("a", GREY, ("gull",)), Wish("object", "beak"), None, RNG)
     assert (on_it.image, on_it.reason) == (None, "it lies on the object of the class")
-    masked = editor.edit(Subject("a", GREY, ("gull",), mask=region(around)), Wish("object", "reeds"), None, RNG)
-    assert masked.reason == "it lies on the object of the class", "a mask goes before the detector"
+    mrequests = editor.edit(Subject("a", GREY, ("gull",), mask=region(around)), Wish("object", "reeds"), None, RNG)
+    assert mrequests.reason == "it lies on the object of the class", "a mask goes before the detector"
 
 
 def test_a_background_comes_from_an_image_that_shows_it_and_its_control_is_the_own_one():
@@ -175,11 +175,11 @@ def test_a_background_comes_from_an_image_that_shows_it_and_its_control_is_the_o
 
 
 def test_a_painter_that_reads_words_paints_the_background_and_its_own_as_the_control():
-    heard = []
+    requests = []
 
     class Paints:
         def edit(self, images, masks, prompts, seeds):
-            heard.append((tuple(images.shape), masks.float().mean().item(), *prompts, *seeds))
+            requests.append((tuple(images.shape), masks.float().mean().item(), *prompts, *seeds))
             return torch.full_like(images, 0.2 if prompts == ["snow"] else 0.7)
 
     editor = DetectedEditor(Finds({"gull": [BIRD]}), paint=inpainting_painter(Paints()), by_words=True)
@@ -188,20 +188,20 @@ def test_a_painter_that_reads_words_paints_the_background_and_its_own_as_the_con
     for image, value in ((found.image, 0.2), (found.control, 0.7)):
         assert torch.equal(image[:, bird], GREY[:, bird])
         torch.testing.assert_close(image[:, ~bird], torch.full_like(GREY, value)[:, ~bird])
-    assert [one[2] for one in heard] == ["snow", "a lake"]
-    assert heard[0][0] == (1, 3, 64, 64), "sides that a diffusion model takes"
-    assert heard[0][1] == pytest.approx(1 - 48 / 768, abs=0.01)
-    assert heard[0][3] == heard[1][3], "the same noise"
+    assert [one[2] for one in requests] == ["snow", "a lake"]
+    assert requests[0][0] == (1, 3, 64, 64), "sides that a diffusion model takes"
+    assert requests[0][1] == pytest.approx(1 - 48 / 768, abs=0.01)
+    assert requests[0][3] == requests[1][3], "the same noise"
 
 
 def test_a_segmenter_gets_every_box_in_its_own_convention():
-    asked = []
+    requests = []
 
     class Segments:
         name, prompts = "segments", frozenset({"boxes"})
 
         def segment(self, images, *, boxes):
-            asked.append(boxes)
+            requests.append(boxes)
             masks = torch.stack([region(box).float() for box in ((2, 2, 4, 4), (25, 3, 27, 5))])
             chosen = torch.zeros(2, dtype=torch.int64)
             return Segmented(candidates=masks[:, None], predicted=torch.ones(2, 1), chosen=chosen, rule="-")
@@ -209,11 +209,11 @@ def test_a_segmenter_gets_every_box_in_its_own_convention():
     editor = DetectedEditor(Finds({"trees": TREES}), Segments(), black, dilate=0)
     found = editor.edit(Subject("a", GREY, ("gull",)), Wish("object", "trees"), None, RNG)
     assert torch.equal(found.mask, region((2, 2, 4, 4), (25, 3, 27, 5)))
-    assert asked[0].tolist() == [[1.5, 1.5, 5.5, 8.5], [23.5, 2.5, 27.5, 8.5]]
+    assert requests[0].tolist() == [[1.5, 1.5, 5.5, 8.5], [23.5, 2.5, 27.5, 8.5]]
 
 
 def test_the_real_classes_work_together(tmp_path):
-    """OWLv2 and SAM of random weights: whatever they find, pixels beside the hole stay."""
+    """OWLv2 and SAM of random weights: pixels beside the hole stay."""
     detector = load_detector(f"hf:{owl(tmp_path / 'owl')}")
     segmenter = load_segmenter(f"hf:{write_random_sam(tmp_path / 'sam')}")
     image = Randomness(1).bind(1).uniform("image", (3, 40, 56))[0]

@@ -1,4 +1,4 @@
-"""Captions as phrases: whoever parses, nothing that denotes the class is left, and backgrounds get an alternative."""
+"""Captions as phrases: of any parser, nothing that denotes the class is left, and backgrounds get an alternative."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The check ``shortcuts``: planted shortcuts come first and harmless things last, and edits alone accuse nobody."""
+"""The check ``shortcuts``: planted shortcuts come first and harmless objects last, and edits alone are no evidence."""
 
 import json
 from dataclasses import replace
@@ -112,9 +112,9 @@ def test_traces_of_editing_flip_controls_as_well_and_are_subtracted(monkeypatch)
                       scenes(HARMLESS, count=30))  # fmt: skip
     assert report.metrics["clean.accuracy"].value == 1.0
     assert shortcuts(report) == []
-    accused = [figures for (label, _), figures in rows_of(report).items() if label == "red"]
-    assert accused
-    assert all((flipped, control, beyond, score) == (1, 1, 0, 1) for _, flipped, control, beyond, score in accused)
+    reported = [figures for (label, _), figures in rows_of(report).items() if label == "red"]
+    assert reported
+    assert all((flipped, control, beyond, score) == (1, 1, 0, 1) for _, flipped, control, beyond, score in reported)
 
 
 @pytest.mark.covers("4.1")

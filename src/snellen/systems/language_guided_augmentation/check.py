@@ -54,15 +54,15 @@ SHOWN = 20
 
 
 class Shortcuts(Sampled):
-    """Right decisions that change when one thing of the caption is taken out of the image, beside a matched control.
+    """Right decisions that change when one phrase of the caption is taken out of the image, beside a matched control.
 
     A caption of each image is read as phrases: objects beside the class's own, and a background. Each is edited away,
     and so are as many pixels elsewhere. A class leans on a phrase when its edits flip more decisions than their
-    controls do, by McNemar's exact test. Nothing is said of what captions do not mention.
+    controls do, by McNemar's exact test. What captions do not mention is not examined.
     """
 
     name: ClassVar[str] = "shortcuts"
-    summary: ClassVar[str] = "objects and backgrounds without which right decisions change (when asked for)"
+    summary: ClassVar[str] = "objects and backgrounds without which right decisions change (on request)"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
     by_default: ClassVar[bool] = False
 
@@ -340,11 +340,11 @@ class Shortcuts(Sampled):
                 unexamined.setdefault(status, []).append(name)
         lacking = sum(row.after is None for row in rows)
         few = sum(not one.supported for of in leans.values() for one in of)
-        told = [f"Shortcuts: nothing is known of {', '.join(of)}: {why}." for why, of in unexamined.items()]
-        told += [f"Shortcuts: {lacking} of {len(rows)} phrases were not edited; lists/shortcuts.json says why."] * bool(
-            lacking
-        )
-        return told + [
+        notes = [f"Shortcuts: nothing is known of {', '.join(of)}: {why}." for why, of in unexamined.items()]
+        notes += [
+            f"Shortcuts: {lacking} of {len(rows)} phrases were not edited; lists/shortcuts.json says why."
+        ] * bool(lacking)
+        return notes + [
             f"Shortcuts: {few} phrases occur in fewer than {self.support} images with an edit and a control, and are "
             f"not tested."
         ] * bool(few)

@@ -215,7 +215,7 @@ def captions_of(images: ImageSet, rows: Sequence[int], captioner: Captioner | No
 def class_statuses(
     labels: Sequence[int], right: Sequence[bool], records: Sequence[ImagePhrases], rows: Sequence[EditRow], count: int
 ) -> list[str]:
-    """What became of each class, in words: "examined", or the first thing that was missing.
+    """What became of each class, in words: "examined", or what was missing first.
 
     Args:
         labels: of the drawn images.

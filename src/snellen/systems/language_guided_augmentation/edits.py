@@ -167,7 +167,7 @@ class SceneEditor:
 
 
 def _without(scene: Scene, wish: Wish, names: tuple[str, ...]) -> Scene | None:
-    """The scene without a phrase; None where it shows no such thing. Objects of the class itself stay."""
+    """The scene without a phrase; None where it shows no such object. Objects of the class itself stay."""
     words = frozenset(stems(wish.phrase))
     if wish.kind == "background":
         new = next((one for one in BACKGROUNDS if one in stems(wish.alternative or "")), None)

@@ -1,7 +1,7 @@
 """Captions → phrases of one image: objects beside the class, at most one background, and another background for it.
 
 Stage 2 of ASPIRE. Any language model parses captions, or files of its answers do (``file:FILE``, by example id), or the
-rules below. Whoever parsed, phrases that denote the class are left out: removing its object is no shortcut.
+rules below. Of any parser, phrases that denote the class are left out: removing its object is no shortcut.
 """
 
 from __future__ import annotations
@@ -117,12 +117,12 @@ class SceneParser:
         Raises:
             InputError: words that captions of scenes do not use.
         """
-        said = parse_scene(caption)
-        beside = (said.objects or ())[0 if label in (*BACKGROUNDS, *LIGHTINGS, *STYLES) else 1 :]
+        read = parse_scene(caption)
+        beside = (read.objects or ())[0 if label in (*BACKGROUNDS, *LIGHTINGS, *STYLES) else 1 :]
         named = (" ".join(part for part in (one.colour, one.shape) if part) for one in beside)
-        lettering = [f"text {said.lettering}"] if said.lettering else []
+        lettering = [f"text {read.lettering}"] if read.lettering else []
         return ParsedCaption(
-            foreground=(*filter(None, named), *lettering), background=(said.background,) if said.background else ()
+            foreground=(*filter(None, named), *lettering), background=(read.background,) if read.background else ()
         )
 
 
@@ -166,7 +166,7 @@ class RuleParser:
                 objects.append(phrase)
             else:
                 grounds.append(phrase)
-        # A second "on X" is where a thing lies, and not what is behind everything.
+        # A second "on X" is where an object lies, and not what is behind all of them.
         return ParsedCaption(foreground=tuple(filter(None, objects)), background=tuple(grounds[:1]))
 
 
