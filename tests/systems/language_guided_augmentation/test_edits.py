@@ -6,7 +6,7 @@ import torch
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.rendering import render, visible
 from snellen.data.worlds.optotypes.scene import Lettering, Scene, SceneObject
-from snellen.methods.edits.mrequests_object import widened
+from snellen.methods.edits.masked_object import widened
 from snellen.models.detectors.protocol import Detected
 from snellen.models.random_folders import write_random_sam
 from snellen.models.references import load_detector, load_segmenter
@@ -155,8 +155,8 @@ def test_pixels_of_the_class_stay_and_what_lies_on_it_is_not_taken_out():
     assert (found.control, found.reason) == (None, "no room for its control")
     on_it = editor.edit(Subject("a", GREY, ("gull",)), Wish("object", "beak"), None, RNG)
     assert (on_it.image, on_it.reason) == (None, "it lies on the object of the class")
-    mrequests = editor.edit(Subject("a", GREY, ("gull",), mask=region(around)), Wish("object", "reeds"), None, RNG)
-    assert mrequests.reason == "it lies on the object of the class", "a mask goes before the detector"
+    masked = editor.edit(Subject("a", GREY, ("gull",), mask=region(around)), Wish("object", "reeds"), None, RNG)
+    assert masked.reason == "it lies on the object of the class", "a mask goes before the detector"
 
 
 def test_a_background_comes_from_an_image_that_shows_it_and_its_control_is_the_own_one():
