@@ -21,7 +21,6 @@ from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.methods.edits.masked_object import Fill
-from snellen.metrics.clustered import clustered_mean
 from snellen.models.captioners.protocol import Captioner
 from snellen.models.diffusion.editor_inpainting import InpaintingEditor, load_inpainting_generator
 from snellen.models.diffusion.sampler import Sampler
@@ -48,6 +47,9 @@ from snellen.systems.language_guided_augmentation.phrases import (
     image_phrases,
     with_alternatives,
 )
+
+#: Name of the list of edits.
+EDITS = "shortcut_edits"
 
 #: Rows of the table in the report.
 SHOWN = 20
@@ -181,10 +183,13 @@ class Shortcuts(Sampled):
         )
         tested = [one for of in leans.values() for one in of if one.supported]
         return Conclusion(
-            metrics=self._metrics(tested, drawn, reading),
+            metrics=self._metrics(tested, reading.names),
             hypotheses=[self._hypothesis(one, len(drawn), discovery, records, reading, pictures) for one in tested],
             panels=[self._ranking(tested, reading.names)] if tested else [],
-            lists={self.name: self._listed(leans, chosen, reading.names)},
+            lists={
+                self.name: _by_image(tested, reading.names),
+                EDITS: _edits(leans, chosen, reading.names),
+            },
             arrays=self._kept(chosen, discovery, records, reading),
             notes=[
                 *self._notes(statuses, rows, leans, reading.names),
@@ -232,7 +237,7 @@ class Shortcuts(Sampled):
             shown = [row for row in one.flips if row.tested and row.control == row.label][: self.examples]
             return Finding(
                 kind="shortcut",
-                subject=f"{label}: {one.phrase}",
+                subject=_subject(one, reading.names),
                 harm=harm,
                 p_value=p_value,
                 title=f"{label} leans on “{one.phrase}”: without it {one.share():.0%} of {one.images} right decisions "
@@ -271,19 +276,16 @@ class Shortcuts(Sampled):
             after=None if edited is None else keep_picture(pictures, edited),
         )
 
-    def _metrics(self, tested: Sequence[Lean], drawn: NDArray[np.int64], reading: Reading) -> dict[str, Measured]:
-        """Of all drawn images, those that are lost without some phrase, less those lost under some control."""
-        known, lost = reading.images, dict[str, tuple[bool, bool]]()
+    def _metrics(self, tested: Sequence[Lean], names: Sequence[str]) -> dict[str, Measured]:
+        """Of the images with a phrase, the share that is lost without it, less that lost under the control."""
+        found = {}
         for one in tested:
-            for key, (edit, control) in one.pairs.items():
-                before = lost.get(key, (False, False))
-                lost[key] = (before[0] or edit, before[1] or control)
-        pairs = [lost.get(known.ids[row], (False, False)) for row in drawn]
-        values = np.array([float(edit) - float(control) for edit, control in pairs])
-        mean = clustered_mean(values, known.units_of(drawn), pseudo_units=1.0)
-        low, high = mean.interval() if len(values) > 1 else (-1.0, 1.0)
-        figure = Measured(value=float(values.mean()), low=max(low, -1.0), high=min(high, 1.0), n=len(values))
-        return {f"{self.name}.lost": figure} if tested else {}
+            low, high = one.beyond_mean().interval() if one.images > 1 else (-1.0, 1.0)
+            value = one.share() - one.share(control=True)
+            found[f"{self.name}.{_subject(one, names)}.lost"] = Measured(
+                value=value, low=max(low, -1.0), high=min(high, 1.0), n=one.images
+            )
+        return found
 
     def _ranking(self, tested: Sequence[Lean], names: Sequence[str]) -> Panel:
         order = sorted(tested, key=lambda one: (-one.lower, -one.score, one.label, one.phrase))
@@ -303,17 +305,6 @@ class Shortcuts(Sampled):
                 for one in order[:SHOWN]
             ),
         )
-
-    def _listed(
-        self, leans: Mapping[int, Sequence[Lean]], chosen: Sequence[EditRow], names: Sequence[str]
-    ) -> list[dict[str, object]]:
-        kept = {id(row) for row in chosen}
-        return [
-            {**row.provenance(names), "merged": one.phrase, "rank": rank, "selected": id(row) in kept}
-            for of in leans.values()
-            for rank, one in enumerate(of, 1)
-            for row in one.rows
-        ]
 
     def _kept(
         self, chosen: Sequence[EditRow], discovery: Discovery, records: Sequence[ImagePhrases], reading: Reading
@@ -341,13 +332,39 @@ class Shortcuts(Sampled):
         lacking = sum(row.after is None for row in rows)
         few = sum(not one.supported for of in leans.values() for one in of)
         notes = [f"Shortcuts: nothing is known of {', '.join(of)}: {why}." for why, of in unexamined.items()]
-        notes += [
-            f"Shortcuts: {lacking} of {len(rows)} phrases were not edited; lists/shortcuts.json says why."
-        ] * bool(lacking)
+        notes += [f"Shortcuts: {lacking} of {len(rows)} phrases were not edited; lists/{EDITS}.json says why."] * bool(
+            lacking
+        )
         return notes + [
             f"Shortcuts: {few} phrases occur in fewer than {self.support} images with an edit and a control, and are "
             f"not tested."
         ] * bool(few)
+
+
+def _subject(one: Lean, names: Sequence[str]) -> str:
+    return f"{names[one.label]}: {one.phrase}"
+
+
+def _by_image(tested: Sequence[Lean], names: Sequence[str]) -> list[dict[str, object]]:
+    """For each image, what it loses without each tested phrase: by this, two audits are compared."""
+    found: dict[str, dict[str, object]] = {}
+    for one in tested:
+        for key, value in one.lost().items():
+            found.setdefault(key, {"id": key})[f"{_subject(one, names)}.lost"] = value
+    return list(found.values())
+
+
+def _edits(
+    leans: Mapping[int, Sequence[Lean]], chosen: Sequence[EditRow], names: Sequence[str]
+) -> list[dict[str, object]]:
+    """Every edit with its provenance, in the order of the ranking."""
+    kept = {id(row) for row in chosen}
+    return [
+        {**row.provenance(names), "merged": one.phrase, "rank": rank, "selected": id(row) in kept}
+        for of in leans.values()
+        for rank, one in enumerate(of, 1)
+        for row in one.rows
+    ]
 
 
 def shows_scenes(images: ImageSet) -> bool:

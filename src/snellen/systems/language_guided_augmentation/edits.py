@@ -17,7 +17,7 @@ from torch.nn import functional
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.optotypes.factors import BACKGROUNDS
-from snellen.data.worlds.optotypes.rendering import render, visible
+from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.methods.edits.masked_object import Fill, pasted_onto, removed, widened
 from snellen.methods.explanations.background_swap import before_backgrounds
@@ -147,22 +147,22 @@ class SceneEditor:
             scene = Scene.from_json(subject.record or "")
         except InputError:
             return Edited(reason="its attributes are not the record of a scene")
-        drawn = _drawn(scene, size)
+        changed = _without(scene, wish, subject.names)
+        other = scene.model_copy(update={"seed": derive_seed(scene.seed, "control")})
+        rendered = render([scene, changed or scene, other], size)
+        drawn, edited, anew = rendered.pixels.float() / 255
         if image.shape[1] != size or float((drawn - image).abs().max()) > _ROUNDING:
             return Edited(reason="its picture is not what its record draws")
-        changed = _without(scene, wish, subject.names)
         if changed is None:
             return Edited(reason=NOT_FOUND)
-        edited = _drawn(changed, size)
         mask = (edited != drawn).any(0)
         if not bool(mask.any()):
             return Edited(reason=f"{NOT_FOUND}: it cannot be seen")
-        other = _drawn(scene.model_copy(update={"seed": derive_seed(scene.seed, "control")}), size)
-        objects = visible([scene], size)[0].sum(0) > 0
+        objects = rendered.coverage[0].sum(0) > 0
         if wish.kind == "background":
-            return Edited(edited, pasted_onto(image[None], objects[None], other[None])[0], mask)
+            return Edited(edited, pasted_onto(image[None], objects[None], anew[None])[0], mask)
         where = control_region(mask, objects, float(rng.uniform("control", ())))
-        control = None if where is None else pasted_onto(other[None], where[None], image[None])[0]
+        control = None if where is None else pasted_onto(anew[None], where[None], image[None])[0]
         return Edited(edited, control, mask, "" if where is not None else "no room for its control")
 
 
@@ -180,10 +180,6 @@ def _without(scene: Scene, wish: Wish, names: tuple[str, ...]) -> Scene | None:
         if of_class or not words <= {one.colour, one.shape, one.texture, one.size}:
             left.append(one)
     return None if len(left) == len(scene.objects) else scene.model_copy(update={"objects": tuple(left)})
-
-
-def _drawn(scene: Scene, size: int) -> Tensor:
-    return render([scene], size).pixels[0].float() / 255
 
 
 #: Image (3, h, w), hole bool (h, w), words for what is behind it, seed → the image with the hole painted.

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from snellen.core.randomness import Randomness
-from snellen.metrics.clustered import clustered_mean
+from snellen.metrics.clustered import ClusteredMean, clustered_mean
 from snellen.metrics.intervals import paired_difference, wilson
 from snellen.metrics.paired_test import mcnemar
 from snellen.systems.language_guided_augmentation.discovery import EditRow
@@ -100,18 +99,22 @@ class Lean:
         """One-sided, of "edits flip no more than their controls": McNemar's exact test; by units where there are."""
         if self.units is None:
             return mcnemar(*self.only, alternative="greater")
-        return clustered_mean(*self._differences(), pseudo_units=1.0).p_value()
+        return self.beyond_mean().p_value()
 
     def bound(self, confidence: float) -> float:
         """One-sided lower bound of the share that flips beyond the control, in [0, 1]."""
         if self.units is None:
             return max(paired_difference(*self.only, self.images, 2 * confidence - 1).low, 0.0)
-        return max(clustered_mean(*self._differences(), pseudo_units=1.0).lower(confidence), 0.0)
+        return max(self.beyond_mean().lower(confidence), 0.0)
 
-    def _differences(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        assert self.units is not None
-        values = [float(edit) - float(control) for edit, control in self.pairs.values()]
-        return np.array(values), np.array([self.units[key] for key in self.pairs], dtype=np.int64)
+    def lost(self) -> dict[str, float]:
+        """Image → 1 where the edit alone flips, −1 where the control alone does, else 0."""
+        return {key: float(edit) - float(control) for key, (edit, control) in self.pairs.items()}
+
+    def beyond_mean(self) -> ClusteredMean:
+        """Mean of :meth:`lost` over the images, by units; there is at least one image."""
+        units = None if self.units is None else np.array([self.units[key] for key in self.pairs], dtype=np.int64)
+        return clustered_mean(list(self.lost().values()), units, pseudo_units=1.0)
 
 
 def ranked(
