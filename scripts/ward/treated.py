@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ill import ILL_PLAN, Ill, Sets, Sizes, ward
+from ill import ILL_PLAN, Ill, Sets, Sizes, class_of, ward
 from pooled import pooled
 
 import snellen
@@ -34,6 +34,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.method import build
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.run import canonical_json, write_atomically
+from snellen.data.worlds.planting.trigger_planting import PlantTrigger
 from snellen.data.worlds.planting.truth import true_labels
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.models.classifiers.artifact_models import untrained
@@ -50,6 +51,9 @@ FILES = ROOT / "docs" / "measured" / "ward" / "treated"
 MERGED = ROOT / "docs" / "measured" / "treated.json"
 
 BESIDE = ROOT / "src" / "snellen" / "checks" / "measured_treatments.json"
+
+#: Share of the training images that backdoors are treated with besides.
+FEW = 0.05
 
 #: Share of a label that is spread over all classes, in a training from scratch against overconfidence.
 SMOOTHED = 0.1
@@ -113,6 +117,20 @@ def _treated(
     }
     if not case.plan.treated:
         return record
+    if one.defect.name == "backdoor":
+        before = _sent(one, sets, case.patient.classifier)
+        record["true_trigger"] = {"before": before, "treated": _sent(one, sets, made.classifier)}
+        few = round(FEW * len(sets.train))
+        with _timed(seconds, "treat with few images"):
+            few_made = snellen.treat(
+                report, sets.train, val=sets.val, findings=list(keys), train_limit=few, seed=one.seed
+            )
+        record["with_few_images"] = {
+            "images": few,
+            "outcomes": [finding.model_dump(mode="json") for finding in few_made.findings],
+            "cost": None if few_made.cost is None else few_made.cost.model_dump(mode="json"),
+            "true_trigger": _sent(one, sets, few_made.classifier),
+        }
     others = ["plain", "scratch"] if one.seed == 0 and scratch else ["plain"]
     for name in others:
         with _timed(seconds, name):
@@ -121,6 +139,18 @@ def _treated(
         proof = _judged(case, other, name, place, one.seed)
         record[name] = _record(case, proof, out / "audits" / "after")
     return record
+
+
+def _sent(one: Ill, sets: Sets, classifier: Classifier) -> float:
+    """Share of the audited images of other classes that the planted trigger sends to its class."""
+    assert sets.audited.class_names is not None
+    target = class_of(one.seed, len(sets.audited.class_names))
+    others = sets.audited.select(np.flatnonzero(sets.audited.labels != target))
+    stamped = PlantTrigger(target_class=target, rate=0.1).stamped(others, rng=Randomness(one.seed))
+    prepared = torch.stack([classifier.prepare(image.image) for image in stamped])
+    with torch.inference_mode():
+        decided = torch.cat([classifier.predict(classifier(part)) for part in prepared.split(64)])
+    return float((decided == target).double().mean())
 
 
 def _plain(one: Ill, case: Case, treatments: Sequence[Mapping[str, Any]]) -> PreparedNetwork:
