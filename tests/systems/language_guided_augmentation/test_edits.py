@@ -8,9 +8,10 @@ from snellen.data.worlds.optotypes.rendering import render, visible
 from snellen.data.worlds.optotypes.scene import Lettering, Scene, SceneObject
 from snellen.methods.edits.masked_object import widened
 from snellen.models.detectors.protocol import Detected
+from snellen.models.diffusion.smoke import write_inpainting_smoke_folder
 from snellen.models.random_folders import write_random_sam
-from snellen.models.references import load_detector, load_segmenter
 from snellen.models.segmenters.protocol import Segmented
+from snellen.systems.language_guided_augmentation.check import Shortcuts
 from snellen.systems.language_guided_augmentation.edits import (
     DetectedEditor,
     SceneEditor,
@@ -213,14 +214,21 @@ def test_a_segmenter_gets_every_box_in_its_own_convention():
 
 
 def test_the_real_classes_work_together(tmp_path):
-    """OWLv2 and SAM of random weights: pixels beside the hole stay."""
-    detector = load_detector(f"hf:{owl(tmp_path / 'owl')}")
-    segmenter = load_segmenter(f"hf:{write_random_sam(tmp_path / 'sam')}")
-    image = Randomness(1).bind(1).uniform("image", (3, 40, 56))[0]
-    editor = DetectedEditor(detector, segmenter, black, threshold=0.0, dilate=1)
+    """OWLv2, SAM and an inpainting pipeline of random weights, by reference: pixels beside the hole stay."""
+    check = Shortcuts(
+        detector=f"hf:{owl(tmp_path / 'owl')}",
+        segmenter=f"hf:{write_random_sam(tmp_path / 'sam')}",
+        inpainter=f"diffusers:{write_inpainting_smoke_folder(tmp_path / 'inpainting')}",
+        steps=2, threshold=0.0, dilate=1,
+    )  # fmt: skip
+    editor, image = check.editor("cpu"), Randomness(1).bind(1).uniform("image", (3, 40, 56))[0]
     mask = region((30, 20, 40, 30), size=(40, 56))
-    found = editor.edit(Subject("a", image, ("gull",), mask=mask), Wish("object", "a red star"), None, RNG)
-    assert found.image is not None, found.reason
-    assert torch.equal(found.image[:, ~found.mask], image[:, ~found.mask])
-    assert not found.image[:, found.mask].any()
-    assert torch.equal(found.image[:, mask], image[:, mask])
+    subject = Subject("a", image, ("gull",), mask=mask)
+    for wish in (Wish("object", "a red star"), Wish("background", "a lake", "snow")):
+        found = editor.edit(subject, wish, None, RNG)
+        assert found.image is not None, found.reason
+        assert torch.equal(found.image[:, ~found.mask], image[:, ~found.mask])
+        assert (found.image != image).any(0).sum() > 0.5 * found.mask.sum()
+        assert torch.equal(found.image[:, mask], image[:, mask])
+    assert torch.equal(found.mask, ~mask)
+    assert (found.image - found.control).abs().max() > 1e-3, "other words, another background"
