@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -12,11 +13,17 @@ from snellen.auditing.audit import audit
 from snellen.auditing.compare.compare import compare
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
+from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.truth import set_column
 from snellen.systems.language_guided_augmentation import check as module
 from snellen.systems.language_guided_augmentation.check import Shortcuts
-from snellen.systems.language_guided_augmentation.discovery import Discovery
+from snellen.systems.language_guided_augmentation.discovery import (
+    Discovery,
+    EditRow,
+    captions_of,
+    class_statuses,
+)
 from snellen.systems.language_guided_augmentation.edits import SceneEditor
 from snellen.systems.language_guided_augmentation.phrases import ImagePhrases
 from tests.models.detectors.small_detectors import owl
@@ -195,8 +202,9 @@ def test_phrases_of_few_images_are_listed_and_not_tested(tmp_path):
 
 
 def test_a_detector_and_answers_of_a_language_model_work_through_the_audit(tmp_path):
-    """Of random weights: nothing is meant, and everything is recorded."""
+    """Of random weights, on photographs with masks, as it were: nothing is meant, and everything is recorded."""
     images = scenes(count=6)
+    images = replace(images, table=images.table.drop_columns(["attributes"]))
     answers = {key: {"foreground": ["a fence"], "background": ["a lawn"]} for key in images.ids[1:]}
     (tmp_path / "answers.json").write_text(json.dumps(answers))
     fields = {"detector": f"hf:{owl(tmp_path / 'owl')}", "language": f"file:{tmp_path / 'answers.json'}", "support": 1}
@@ -239,3 +247,31 @@ def test_two_audits_are_compared_phrase_by_phrase(tmp_path):
     found = {one.key: one for one in compare(tmp_path / "leans", tmp_path / "healed").findings}
     assert found["shortcut:red: grass"].verdict in ("mended", "better")
     assert found["shortcut:red: grass"].difference == pytest.approx(-1.0)
+
+
+def test_each_class_has_a_status_in_words():
+    records = [ImagePhrases("a", "x", ("a boat",)), ImagePhrases("b", ""), ImagePhrases("c", "x")]
+    records.append(ImagePhrases("d", "x", ("a tree",)))
+    rows = [
+        EditRow("a", 0, "object", "a boat", None, "test", after=0, control=0),
+        EditRow("d", 3, "object", "a tree", None, "test", reason="not found"),
+    ]
+    found = class_statuses([0, 1, 2, 4, 3], [True, True, True, False, True], records, rows, 6)
+    assert found == ["examined", "no caption", "no phrase", "not found", "no correct image", "no image"]
+
+
+def test_images_without_a_caption_get_one_of_the_captioner():
+    images = scenes(count=3)
+    images = captioned(images, ["a red square", "", None])
+    seen = []
+
+    class Captions:
+        preparation = Preparation(size=(16, 16), resize="exact", resize_to=(16, 16))
+
+        def caption(self, shown, *, max_tokens):
+            seen.append((tuple(shown.shape), max_tokens))
+            return SimpleNamespace(texts=("a dog", "a cat"))
+
+    assert captions_of(images, [2, 0, 1], Captions()) == ["a dog", "a red square", "a cat"]
+    assert seen == [((2, 3, 16, 16), 100)]
+    assert captions_of(images, [1, 0], None) == ["", "a red square"]
