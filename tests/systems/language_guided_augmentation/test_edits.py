@@ -142,6 +142,7 @@ def test_masks_are_the_union_of_all_boxes_dilated_and_nothing_is_painted_where_n
     assert finds.requests == [("gull", 0.4), ("trees", 0.4)]
     lost = editor.edit(subject, Wish("object", "a boat"), None, RNG)
     assert (lost.image, lost.control, lost.mask, lost.reason) == (None, None, None, "not found")
+    assert finds.requests[2:] == [("a boat", 0.4)], "the object of the class is found once for an image"
 
 
 @pytest.mark.covers("4.4")

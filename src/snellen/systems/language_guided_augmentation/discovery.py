@@ -98,6 +98,7 @@ class Discovery:
         self._editor, self._classifier, self._rng = editor, classifier, rng
         self._places = {key: place for place, key in enumerate(images.ids)}
         self._records = images.column("attributes")
+        self._held: Subject | None = None
         self._masks = ObjectMasks(images, Preparation()) if any(images.column("mask")) else None
 
     def examine(self, records: Sequence[ImagePhrases]) -> list[EditRow]:
@@ -143,7 +144,10 @@ class Discovery:
         draw = float(rng.uniform("lender", ()))
         try:
             lent = self._subject(others[min(int(draw * len(others)), len(others) - 1)]) if others else None
-            return self._editor.edit(self._subject(example_id), wish, lent, rng)
+            # All phrases of an image come together: it is read once for all of them.
+            if self._held is None or self._held.example_id != example_id:
+                self._held = self._subject(example_id)
+            return self._editor.edit(self._held, wish, lent, rng)
         except RejectedImageError as error:
             return Edited(reason=str(error))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -237,6 +238,8 @@ class DetectedEditor:
     by_words: bool = False
     threshold: float = 0.3
     dilate: int = 5
+    #: Where the object of the class is, of the images that are still held: it is found once for all phrases of one.
+    objects: WeakKeyDictionary[Subject, Tensor | None] = field(default_factory=WeakKeyDictionary, repr=False)
 
     @property
     def name(self) -> str:
@@ -273,7 +276,11 @@ class DetectedEditor:
         return region if bool(region.any()) else None
 
     def _object(self, subject: Subject) -> Tensor | None:
-        return subject.mask if subject.mask is not None else self.region(subject.image, subject.names[0])
+        if subject.mask is not None:
+            return subject.mask
+        if subject not in self.objects:
+            self.objects[subject] = self.region(subject.image, subject.names[0])
+        return self.objects[subject]
 
     def _before(
         self, subject: Subject, kept: Tensor | None, wish: Wish, lent: Subject | None, rng: Randomness
