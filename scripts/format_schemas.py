@@ -22,6 +22,7 @@ from snellen.core.system import System
 from snellen.methods.synthesis.synthetic_set import SyntheticSet
 from snellen.models.weights.bundled_folders import FolderCard
 from snellen.reproduction.shared.documents import Tables, markdown_table
+from snellen.systems.conditional_generation.record import RobustnessStudy
 from snellen.systems.continuous_nuisance.nuisance_set import NuisanceSet
 from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet
@@ -45,6 +46,7 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "scan.json": (ScannedSet,),
     "shift.json": (ShiftedSet,),
     "synthesis-plan.json": (SynthesisPlan,),
+    "robustness-study.json": (RobustnessStudy,),
     "synthesize.json": (SyntheticSet,),
     "treatment.json": (TreatmentRecord,),
 }

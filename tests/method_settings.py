@@ -32,6 +32,7 @@ from snellen.data.worlds.planting.truth import set_column
 from snellen.data.worlds.slides.slides import Slides
 from snellen.data.worlds.solids.solid_set import Solids
 from snellen.methods.smoothing.branches import SmoothedNetwork
+from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.smoke import write_smoke_folder
@@ -276,6 +277,10 @@ _BAGS = {"encoder": "bundled:fashion-cnn", "width": 8}
 _VIEWS = {"architecture": "fashion_cnn", "side": 16, "added_views": 2, "clean_epochs": 0, "plan": _PLAN}
 
 RECIPES = {
+    "adapted_tower": Row(
+        {"tower": clip, "augment": False, "rank": 2, "plan": {"epochs": 1, "batch_size": 20}},
+        {"data": lambda _: blobs(20, 32)},
+    ),
     "adversarial_mixup": Row(_TRAINED, _BLOBS),
     "augmix": Row(_TRAINED, _BLOBS),
     "automix": Row(_TRAINED, _BLOBS),
@@ -371,6 +376,13 @@ def with_kept_change(folder: Path) -> Patient:
     return replace(small_patient(Finding(kind="backdoor", subject="dark", harm=0.3, title="planted")), folder=run)
 
 
+def with_generator(folder: Path) -> Patient:
+    """A small patient with a class that a generator draws; the words of its classes are those of shapes."""
+    maker = ByName(steps=2, words={"dark": "star", "bright": "ring"})
+    found = Finding(kind="worst_class", subject="dark", harm=0.3, title="planted")
+    return replace(small_patient(found), generator=maker)
+
+
 TREATMENTS = {
     "adversarial_neuron_pruning": Row({"iterations": 20, "batch_size": 32, "thresholds": (0.9, 1.0)}),
     "augmix_tuning": Row(_ONE_EPOCH),
@@ -390,6 +402,7 @@ TREATMENTS = {
     "object_tuning": Row(_ONE_EPOCH, found("attribute", "size")),
     "pgd_tuning": Row(_ONE_EPOCH, found("adversarial", "linf.8")),
     "plain_tuning": Row(_ONE_EPOCH),
+    "synthesized_images": Row({**_ONE_EPOCH, "count": 4}, {"patient": with_generator}),
     "suspect_removal": Row(_ONE_EPOCH),
     "temperature_scaling": Row(),
     "trades_tuning": Row(_ONE_EPOCH, found("adversarial", "l2.0.5")),

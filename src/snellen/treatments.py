@@ -36,4 +36,5 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.score_scaling import DirichletScaling as DirichletScaling
     from snellen.methods.treatments.score_scaling import TemperatureScaling as TemperatureScaling
     from snellen.methods.treatments.score_scaling import VectorScaling as VectorScaling
+    from snellen.methods.treatments.synthesized_images import SynthesizedImages as SynthesizedImages
     from snellen.systems.smooth_inversion.unlearning import TriggerUnlearning as TriggerUnlearning

@@ -33,6 +33,7 @@ SMALLER = {
         "--fill", "blur",
     ),
     5: ("--limit", "2"),
+    8: ("--preset", "small", "--shots", "2", "--most-steps", "1", "--check-every", "0", "--count", "2", "--steps", "2"),
     9: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     10: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     11: ("--components", "1", "--popsize", "3", "--iterations", "1", "--samples", "2", "--limit", "1"),
@@ -81,7 +82,7 @@ OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 OF_OBJECTS = {27: "optotypes:scenes?count=2"}
 
 #: Systems that need more images of each class.
-OF_SHAPES = {14: "optotypes:scenes?count=30&size=16&shapes=star,ring#train"}
+OF_SHAPES = dict.fromkeys((8, 14), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
 
 #: Systems that look at objects again, and the classes of these.
 OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}

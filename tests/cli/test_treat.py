@@ -66,6 +66,25 @@ def test_the_plan_is_shown_and_nothing_is_written(run, audited, tmp_path):
     assert set(tmp_path.rglob("*")) == before
 
 
+def test_a_generator_is_used_where_it_is_named(run, audited, tmp_path):
+    folder, star = tmp_path / "runs of" / "known", ("--finding", "worst_class:star", "--plan-only")
+    code, out, err = run("treat", folder, *star)
+    assert code == 0, err
+    assert "Not tried: synthesized_images (needs a generator of images (--generator REF))." in out
+    maker = ("--generator", "bundled:scene-diffusion", "--prompt", "a {}", "--prompt", "a red {}")
+    code, out, err = run("treat", folder, *star, *maker)
+    assert code == 0, err
+    assert ", then synthesized_images" in out
+    for wrong, words_of_error in (
+        (("--prompt", "a {}"), "--adapter and --prompt belong to a generator"),
+        ((*maker, "--prompt", "a star"), "must say where the class stands"),
+        ((*maker, "--adapter", tmp_path), "holds no adapters of a generator"),
+    ):
+        code, _, err = run("treat", folder, *star, *wrong)
+        assert code == 2
+        assert words_of_error in err
+
+
 def test_wrong_input_is_refused_in_one_sentence(run, audited, tmp_path):
     folder = tmp_path / "runs of" / "unknown"
     for arguments, message in (

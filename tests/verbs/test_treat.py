@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -17,13 +18,17 @@ import torch
 import snellen
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, RunConflictError, UnknownNameError
+from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
+from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.treatments.class_balance import BalancedTuning
+from snellen.methods.treatments.synthesized_images import SynthesizedImages
 from snellen.methods.treatments.treatment import Stage, Treating, Treatment, fine_tuned
 from snellen.models.classifiers.trainable import trainable
 from snellen.testing.treating import small_patient
 from snellen.training.fine_tuning import TuningPlan, fine_tune
+from snellen.verbs.treat import _generated
 from snellen.verbs.treated import Treated
 from snellen.verbs.treatment_case import Case, _held_out
 from snellen.verbs.treatment_proof import ProvingImages
@@ -307,6 +312,54 @@ def test_images_that_lack_a_class_are_refused(blind):
     few = train.select(np.flatnonzero(train.labels != 8))
     with pytest.raises(InputError, match="has no image of Bag, which the audited images hold"):
         treat(blind, train=few, findings="worst_class")
+
+
+def test_a_generator_makes_images_of_a_class_that_is_missing_and_only_where_it_is_named(blind, sure):
+    train = garments()["train"]
+    few = train.select(np.flatnonzero(train.labels != 8))
+    known = {"val": garments()["val"], "findings": "worst_class"}
+    plan = snellen.treatment_plan(blind, train, **known)
+    assert "Not tried: synthesized_images (needs a generator of images (--generator REF))." in plan.lines()
+    maker = ByName(words={"Bag": "square"})
+    plan = snellen.treatment_plan(blind, few, generator=maker, **known)
+    assert "synthesized_images" in [one.name for one in plan.prescriptions[0].ladder]
+    with pytest.raises(InputError, match="has no image of Pullover"):
+        snellen.treatment_plan(blind, train.select(np.flatnonzero(train.labels != 2)), generator=maker, **known)
+    with pytest.raises(InputError, match=r"kinds worst_class, group_gap, and none of these is one: calibration"):
+        snellen.treatment_plan(sure, train, val=garments()["val"], findings="calibration", generator=maker)
+    with pytest.raises(InputError, match="diffusers:FOLDER"):
+        snellen.treatment_plan(blind, train, generator="nowhere", **known)
+
+
+def test_pictures_of_generated_images_stand_beside_the_classifier(blind, tmp_path):
+    maker = ByName(words={"Bag": "square"}, steps=1)
+    treatment = {"method": "synthesized_images", "count": 3, "plan": {"epochs": 4, "rate": 0.03}}
+    given = {"findings": "worst_class", "treatments": [treatment], "generator": maker, "max_loss": 0.2}
+    made = treat(blind, **given, out=tmp_path / "out")
+    assert (tmp_path / "out" / "generated" / "sheet.png").is_file()
+    assert "Trained on 3 generated images; generated/sheet.png shows some." in made.notes
+    assert made.treatments[0]["count"] == 3
+
+
+def test_no_picture_of_a_generated_image_is_written_where_pictures_are_withheld(tmp_path):
+    found = Finding(kind="worst_class", subject="dark", harm=0.3, title="planted")
+    case = SimpleNamespace(
+        patient=replace(small_patient(found), generator=ByName(words={"dark": "star"}, steps=1)),
+        subject=SimpleNamespace(save_images=False),
+        seed=0,
+    )
+    chosen = SimpleNamespace(treatments=(SynthesizedImages(count=2), BalancedTuning()))
+    assert _generated(case, chosen, tmp_path) == ("Trained on 2 generated images.",)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_generator_does_not_go_on_with_a_treatment(blind):
+    sets = {"val": garments()["val"], "findings": "worst_class"}
+    requests = [
+        Case.of(blind, garments()["train"], generator=maker, **sets).request(None)
+        for maker in (None, ByName(), ByName(templates=("a red {}",)))
+    ]
+    assert requests[0] != requests[1] != requests[2] != requests[0]
 
 
 def test_training_images_that_validate_are_not_trained_on(blind):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,10 +24,17 @@ def synthesize(
         str,
         typer.Argument(
             help="What to generate images of: classes by name ('classes:star,heart'), or labelled real images by "
-            "reference (a folder, a manifest), whose classes are taken; of these, training images alone are used."
+            "reference (a folder, a manifest), whose classes are taken; of these, the images of --split are used."
         ),
     ],
     count: Annotated[int, typer.Option(min=1, help="Images of each class, for each setting.")] = 50,
+    one_each: Annotated[
+        bool, typer.Option("--one-each", help="One image for each of DATA instead, with its path and class.")
+    ] = False,
+    split: Annotated[
+        Literal["train", "tune", "test"],
+        typer.Option(help="Which images of DATA are imitated; what comes belongs to the same split."),
+    ] = "train",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +62,7 @@ def synthesize(
         from snellen.verbs.synthesize import synthesize as write_synthetic
 
         check_free(folder, RECORD, WHAT)
-        source = given_source(data)
+        source = given_source(data, split)
     carry_out(
         write_synthetic,
         methods,
@@ -65,6 +72,8 @@ def synthesize(
         as_json=as_json,
         dry_run=dry_run,
         count=count,
+        one_each=one_each,
+        split=split,
         batch_size=batch_size,
         seed=seed,
         sheet=sheet,

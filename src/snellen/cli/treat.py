@@ -14,7 +14,10 @@ from snellen.cli.text import harmless, markup, terminal
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from snellen.cli.run_options import ModelOptions, Reading
+    from snellen.methods.synthesis.by_name import ByName
     from snellen.verbs.treated import Treated
 
 
@@ -54,6 +57,28 @@ def treat(
         list[str] | None,
         typer.Option(
             "--treatment", metavar="NAME", help="Only these treatments, repeatable, in this order.", show_default="all"
+        ),
+    ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="Makes training images of classes and groups that were found: diffusers:FOLDER or bundled:NAME.",
+            show_default="nothing is generated",
+        ),
+    ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(
+            help="Adapters of the generator, a folder that snellen synthesize few-shot wrote.", show_default="none"
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Prompt for the generator, repeatable: {} is the class, {group} the group.",
+            show_default="a {}",
         ),
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Show what would be tried, and stop.")] = False,
@@ -109,6 +134,7 @@ def treat(
         **given,
         "findings": tuple(finding or ()),
         "treatments": treatment or None,
+        "generator": _maker(generator, adapter, prompt or ()),
         "train_limit": train_limit,
         "seed": seed,
     }
@@ -127,6 +153,25 @@ def treat(
         typer.echo(canonical_json(made.to_json()), nl=False)
     else:
         _show(made)
+
+
+def _maker(generator: str | None, adapter: Path | None, prompts: Sequence[str]) -> ByName | None:
+    """What makes images, where a generator is named.
+
+    Raises:
+        InputError: adapters or prompts without a generator, or a prompt without a place for the class.
+    """
+    if generator is None:
+        if adapter is not None or prompts:
+            raise InputError("--adapter and --prompt belong to a generator: name it with --generator REF")
+        return None
+    from snellen.core.method import build
+    from snellen.methods.synthesis.by_name import ByName
+
+    templates = {"templates": tuple(prompts)} if prompts else {}
+    made = build("synthesis", {"method": "by_name", "generator": generator, "adapter": adapter, **templates})
+    assert isinstance(made, ByName)
+    return made
 
 
 _COLOURS = {"mended": "green", "smaller": "green", "worse": "red", "unproven": "yellow"}

@@ -142,6 +142,7 @@ FORMATS: Mapping[str, Format] = {
         Format("nuisance.json", "record of nuisance trajectories"),
         Format("scan.json", "record of scans"),
         Format("synthesis-plan.json", "record of a plan to generate images"),
+        Format("robustness-study.json", "record of a study of generated training images"),
         Format("synthesize.json", "record of a generated labelled data set"),
         Format("shift.json", "record of shifted images"),
         CARD,

@@ -28,13 +28,16 @@ _FIRST = ("path", "id", "label", "labels", "caption")
 _NOT_TEXT = ("id", "label", "labels", "bag_label", "mask")
 
 
-def write_images(images: ImageSet, put: Put, hidden: Mapping[str, str]) -> list[dict[str, str]]:
+def write_images(
+    images: ImageSet, put: Put, hidden: Mapping[str, str], *, names: Mapping[str, str] | None = None
+) -> list[dict[str, str]]:
     """Write the images of one shard as ``images/ID.png``.
 
     Args:
         images: the set, in memory.
         put: writes a file.
         hidden: text that is replaced in every cell; see :func:`~snellen.data.privacy.nameless.hidden_references`.
+        names: of the files below ``images``, by id; None makes one of each id.
 
     Returns:
         A row of the manifest for each image.
@@ -42,7 +45,9 @@ def write_images(images: ImageSet, put: Put, hidden: Mapping[str, str]) -> list[
     known = [column for column in images.table.column_names if column not in _NOT_TEXT]
     columns = label_columns(images, classes_of(images)) | text_columns(images, known)
     rows = []
-    for index, (key, name) in enumerate(zip(images.ids, file_names(images.ids, ".png"), strict=True)):
+    ids = images.ids
+    files = file_names(ids, ".png") if names is None else [names[key] for key in ids]
+    for index, (key, name) in enumerate(zip(ids, files, strict=True)):
         path = f"images/{name}"
         put(path, png(images.read(index)))
         texts = {column: with_hidden(values[index], hidden) for column, values in columns.items()}

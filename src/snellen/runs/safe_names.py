@@ -62,6 +62,24 @@ def file_names(ids: Sequence[str], ending: str) -> list[str]:
     return [_free(None, example_id, ending, taken) for example_id in ids]
 
 
+def relative_names(ids: Sequence[str], ending: str) -> list[str]:
+    """A file for each id that is a path itself: the same path with this ending, where all of its parts are plain.
+
+    Others, and those that would be one file with an earlier one, get a slug and a hash.
+
+    >>> relative_names(["cat/1.jpg", "cat/1.png", "../dog/2.png"], ".png")
+    ['cat/1.png', 'cat_1-6a3b843c.png', 'dog_2-e20d89f8.png']
+    """
+    taken: set[str] = set()
+    found = []
+    for example_id in ids:
+        parts = _IMAGE_ENDING.sub("", example_id).split("/")
+        plain = all(_PLAIN.fullmatch(part) and not _RESERVED.fullmatch(part) for part in parts)
+        whole = "/".join(parts) if plain and len(example_id) <= MAX_SLUG_BYTES else None
+        found.append(_free(whole, example_id, ending, taken))
+    return found
+
+
 def _free(whole: str | None, text: str, ending: str, taken: set[str]) -> str:
     """The first name that is not taken: plain, with a short hash, with a long one."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

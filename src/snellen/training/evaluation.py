@@ -19,14 +19,25 @@ Evaluate = Callable[[nn.Module, Examples], Mapping[str, float]]
 
 
 @torch.no_grad()
-def score_examples(model: nn.Module, examples: Examples, *, batch_size: int = 500) -> tuple[Tensor, Tensor]:
-    """Scores (n, k) and targets of all examples, in their order, on the CPU."""
+def score_examples(
+    model: nn.Module, examples: Examples, *, batch_size: int = 500, mirrored: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Scores (n, k) and targets of all examples, in their order, on the CPU.
+
+    Args:
+        model: in evaluation mode.
+        examples: that are scored.
+        batch_size: examples of one pass.
+        mirrored: add the scores of each image mirrored left to right (test-time averaging over flips).
+    """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     scores, all_targets = [], []
     for positions in torch.arange(len(examples.ids)).split(batch_size):
         images, targets = examples.read(positions)
         images = images.to(device)
-        scores.append(model(to_unit(images) if images.dtype == torch.uint8 else images).float().cpu())
+        inputs = to_unit(images) if images.dtype == torch.uint8 else images
+        own = model(inputs).float()
+        scores.append((own + model(inputs.flip(3)).float() if mirrored else own).cpu())
         all_targets.append(targets)
     return torch.cat(scores), torch.cat(all_targets)
 

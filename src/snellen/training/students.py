@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,17 +26,19 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import mixture_weights, synthetic
+from snellen.metrics.class_subset import Groups, restricted
 from snellen.models.classifiers.artifact_models import architecture_of
 from snellen.models.classifiers.timm_models import pooled_layer
 from snellen.training.batches import Examples, ImageStore
 from snellen.training.evaluation import score_examples
 from snellen.training.fitting.groundwork import initial_network
 from snellen.training.loop import train
-from snellen.training.objectives import cross_entropy
+from snellen.training.objectives import cross_entropy, on_scores
 from snellen.training.parts import Chosen, Labelled, StreamedImages, Together
-from snellen.training.plan import TrainingPlan
+from snellen.training.plan import Optimizer, TrainingPlan
+from snellen.training.plan import Schedule as Course
 from snellen.training.repeated import Repeated
-from snellen.training.transforms import BatchTransform
+from snellen.training.transforms import BatchTransform, in_sequence, random_flips, random_resized_crops
 
 Schedule = Literal["updates", "epochs"]
 
@@ -54,8 +57,14 @@ class StudentPlan(BaseModel):
         schedule: what is constant over the sizes.
         amount: so many updates, or epochs.
         batch_size: images of an update.
-        learning_rate: peak, of AdamW with a cosine course.
-        weight_decay: of AdamW.
+        learning_rate: peak.
+        weight_decay: of weights, not of normalisation parameters.
+        optimizer: ``adamw``, or ``sgd`` with Nesterov momentum.
+        course: of the learning rate after the warm-up.
+        warmup: share of the updates in which the learning rate rises.
+        label_smoothing: share of a label that is spread over the classes.
+        crops: whether training images are cropped and mirrored at random.
+        widths: channels of the stages of ``fashion_cnn``; None: its own.
         real_share: share of the real images of a mixture in the loss; None: every image counts the same.
     """
 
@@ -68,6 +77,12 @@ class StudentPlan(BaseModel):
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
+    optimizer: Optimizer = "adamw"
+    course: Course = "cosine"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    crops: bool = False
+    widths: tuple[int, int, int] | None = None
     real_share: float | None = Field(None, ge=0, le=1)
 
     @property
@@ -75,13 +90,24 @@ class StudentPlan(BaseModel):
         """From a decoded image to what a student takes."""
         return Preparation(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
 
-    def training(self, seed: int) -> TrainingPlan:
+    def updates(self, examples: int) -> int:
+        """Updates of a training on so many examples.
+
+        >>> StudentPlan(schedule="epochs", amount=3, batch_size=64).updates(100)
+        6
+        """
+        return self.amount if self.schedule == "updates" else self.amount * math.ceil(examples / self.batch_size)
+
+    def training(self, seed: int, examples: int) -> TrainingPlan:
         """The numbers of the loop. Under ``updates`` a set of any size is one epoch of as many repeated examples."""
         return TrainingPlan(
             epochs=1 if self.schedule == "updates" else self.amount,
             batch_size=self.batch_size,
+            optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            schedule=self.course,
+            warmup_steps=round(self.warmup * self.updates(examples)),
             clip_norm=1.0,
             seed=seed,
         )
@@ -99,6 +125,20 @@ def store_of(images: ImageSet, plan: StudentPlan) -> Labelled:
     if len(images) * 3 * plan.side**2 > MOST_BYTES:
         return StreamedImages(images, plan.preparation)
     return ImageStore.of_images(images, plan.preparation)
+
+
+def store_to_measure(images: ImageSet, plan: StudentPlan, *, preparation: Preparation | None = None) -> Labelled:
+    """Images that are measured on, test images too; the loop refuses to train on what is read here.
+
+    Args:
+        images: of any split.
+        plan: says how images are prepared.
+        preparation: of another model than a student.
+    """
+    known = [name for name in ("split",) if name in images.table.column_names]
+    plain = replace(images, table=images.table.drop_columns(known), split=None)
+    store = store_of(plain, plan) if preparation is None else ImageStore.of_images(plain, preparation)
+    return replace(store, split="test") if isinstance(store, ImageStore) else store
 
 
 def part(store: Labelled, ids: Sequence[str]) -> Chosen:
@@ -144,9 +184,17 @@ def train_student(
         transform: augmentation of each batch.
     """
     rng = Randomness(seed).child("scaling laws", stream)
-    network = initial_network(architecture_of(plan.architecture, classes, plan.side), rng)
+    widths = {} if plan.widths is None else {"widths": list(plan.widths)}
+    network = initial_network({**architecture_of(plan.architecture, classes, plan.side), **widths}, rng)
     order = rng.generator("training").initial_seed() % 2**31
-    trained = train(network, plan.examples(store), plan=plan.training(order), transform=transform)
+    changes = [*([random_resized_crops(), random_flips] if plan.crops else []), *([transform] if transform else [])]
+    trained = train(
+        network,
+        plan.examples(store),
+        plan=plan.training(order, len(store.ids)),
+        objective=on_scores(partial(cross_entropy, label_smoothing=plan.label_smoothing)),
+        transform=in_sequence(*changes) if len(changes) > 1 else changes[0] if changes else None,
+    )
     network.load_state_dict(dict(trained.weights))
     # Where it was trained, it is measured.
     return network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -200,9 +248,18 @@ class Measured:
     targets: NDArray[np.int64]
 
 
-def measured(network: nn.Module, test: Examples) -> Measured:
-    """Score a test set; scores are computed once for loss, accuracy and classes."""
-    scores, targets = score_examples(network, test)
+def measured(network: nn.Module, test: Examples, *, groups: Groups | None = None, mirrored: bool = False) -> Measured:
+    """Score a test set; scores are computed once for loss, accuracy and classes.
+
+    Args:
+        network: in evaluation mode.
+        test: what is scored.
+        groups: the classes of the test set among those of the network, where it has a part of them
+            (:func:`snellen.metrics.class_subset.shared_classes`); all others are no answer.
+        mirrored: add the scores of each image mirrored: for all models that are compared, or for none.
+    """
+    scores, targets = score_examples(network, test, mirrored=mirrored)
+    scores = scores if groups is None else restricted(scores, groups)
     losses: Tensor = cross_entropy(scores, targets)
     return Measured(losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64))
 

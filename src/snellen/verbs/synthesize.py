@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from snellen.core.errors import InputError
+from snellen.core.images import Split
 from snellen.core.progress import Progress, Silent
 from snellen.data.loading import check_batches
 from snellen.methods.synthesis.manifest_rows import Source
@@ -26,6 +27,8 @@ def synthesize(
     *,
     out: Path | str,
     count: int = 50,
+    one_each: bool = False,
+    split: Split = "train",
     batch_size: int = 32,
     seed: int = 0,
     sheet: bool = True,
@@ -52,9 +55,12 @@ def synthesize(
         method: of the area ``synthesis``: what images are conditioned on, with generator and guidance. Several are
             settings of one data set.
         source: names of classes, or ``classes:star,heart``; or labelled real images, whose classes are taken. Where
-            images have splits, those of ``train`` alone are used.
+            images have splits, those of ``split`` alone are used.
         out: a new or empty folder, or one in which the same call was interrupted.
         count: images of each class, for each setting.
+        one_each: one image for each real image instead, with its id, path and class: a twin of the data set.
+        split: which real images are imitated. What comes belongs to the same split: what is made of ``tune`` or
+            ``test`` is for testing, and nothing may be trained on it.
         batch_size: images that are generated at once, and what a killed call does again at most.
         seed: of everything random.
         sheet: also draw examples, and a grid of classes.
@@ -74,9 +80,9 @@ def synthesize(
     check_free(folder, RECORD, WHAT)
     return synthesize_into(
         settings,
-        given_source(source),
+        given_source(source, split),
         folder,
-        count=count,
+        count=None if one_each else count,
         batch_size=batch_size,
         seed=seed,
         sheet=sheet,
@@ -85,7 +91,7 @@ def synthesize(
     )
 
 
-def given_source(source: Source | Images | Sequence[str]) -> Source:
+def given_source(source: Source | Images | Sequence[str], split: Split = "train") -> Source:
     """Classes, and real images where there are any, from what a call takes.
 
     >>> given_source("classes:star,ring").classes
@@ -100,11 +106,11 @@ def given_source(source: Source | Images | Sequence[str]) -> Source:
         names = source.removeprefix(CLASSES)
         if "?" in names:
             raise InputError(f"{source!r}: how many images of each class is an option of its own; leave out '?…'")
-        return Source(tuple(name.strip() for name in names.split(",")))
+        return Source(tuple(name.strip() for name in names.split(",")), split=split)
     # A list of paths is a set of images, as everywhere.
     if isinstance(source, list | tuple) and source and all(_is_name(one) for one in source):
-        return Source(tuple(str(name) for name in source))
-    return Source.of_images(given_images(source))
+        return Source(tuple(str(name) for name in source), split=split)
+    return Source.of_images(given_images(source), split)
 
 
 def _is_name(value: object) -> bool:

@@ -18,9 +18,13 @@ from snellen.core.budget import seconds_of
 from snellen.core.errors import InputError, RunConflictError, SnellenError
 from snellen.core.formats import TREATMENT
 from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json, write_atomically
 from snellen.core.unwritable import explained_unwritable
+from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.treatments.synthesized_images import SynthesizedImages
 from snellen.methods.treatments.treatment import FineTuning, Treatment
+from snellen.runs.generated_files import EXAMPLES, write_pictures
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
 from snellen.verbs.treated import Cost, Treated, TreatedFinding
@@ -45,6 +49,7 @@ def treat(
     test: Images | None = None,
     findings: str | Sequence[str] = (),
     treatments: Named | None = None,
+    generator: ByName | str | None = None,
     classifier: Model | None = None,
     images: Images | None = None,
     out: Path | str | None = None,
@@ -72,6 +77,8 @@ def treat(
         findings: kinds ("corruption") or keys ("corruption:fog") of the findings to treat; none: all that are more
             than a note and more than healthy classifiers lose.
         treatments: methods of the area ``treatments`` that are tried, in this order, instead of all.
+        generator: makes training images of classes and groups that were found (treatment ``synthesized_images``): a
+            reference, or :class:`snellen.synthesis.ByName` with prompts and adapters. None: nothing is generated.
         classifier: the audited classifier, where the report does not know it: see :class:`Subject`.
         images: the audited images, likewise.
         out: a new folder, or one that holds an unfinished treatment of the same. None: nothing is kept.
@@ -100,6 +107,7 @@ def treat(
             test=test,
             findings=findings,
             treatments=treatments,
+            generator=generator,
             classifier=classifier,
             images=images,
             train_limit=train_limit,
@@ -129,6 +137,7 @@ def treatment_plan(
     test: Images | None = None,
     findings: str | Sequence[str] = (),
     treatments: Named | None = None,
+    generator: ByName | str | None = None,
     classifier: Model | None = None,
     images: Images | None = None,
     train_limit: int = 5_000,
@@ -143,6 +152,7 @@ def treatment_plan(
         test=test,
         findings=findings,
         treatments=treatments,
+        generator=generator,
         classifier=classifier,
         images=images,
         train_limit=train_limit,
@@ -299,6 +309,7 @@ def _result(
             reference, notes = delivered(model, chosen.classifier, folder, recipe, data, seed)
         except SnellenError as error:  # what was treated and proven is not lost for what cannot be written
             notes = (f"Not written: {error}",)
+        notes += _generated(case, chosen, folder)
     page = render_comparison(proof.comparison, proof.before.report, proof.after.report)
     write_atomically(folder / "comparison.html", page.encode("utf-8", "replace"))
     write_atomically(folder / "comparison.json", canonical_json(proof.comparison.to_json()))
@@ -333,6 +344,21 @@ def _result(
     )
     write_atomically(folder / PAGE, shown.encode("utf-8", "replace"))
     return result
+
+
+def _generated(case: Case, chosen: Trial, folder: Path) -> tuple[str, ...]:
+    """Write pictures of the images that were generated, where pictures may be written; a note of them."""
+    notes = list[str]()
+    for one in chosen.treatments:
+        if isinstance(one, SynthesizedImages):
+            made, target = one.made(case.patient, Randomness(case.seed)), folder / "generated"
+            shown = ""
+            if case.subject.save_images:
+                target.mkdir(exist_ok=True)
+                write_pictures(made, range(min(EXAMPLES, len(made))), target)
+                shown = "; generated/sheet.png shows some"
+            notes.append(f"Trained on {len(made)} generated images{shown}.")
+    return tuple(notes)
 
 
 def _nothing(case: Case, tried: Sequence[Trial]) -> Treated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +19,15 @@ from snellen.checks.check import Check
 from snellen.checks.independent import halves
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
+from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
 from snellen.data.rejections import check_rejected, counted_reasons, listed_reasons
+from snellen.methods.generation.made_images import generating_on, generator_of
+from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.treatments.synthesized_images import SynthesizedImages
 from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.trainable import trainable
 from snellen.runs.given import Images, Model, given_classifier, given_images
@@ -77,6 +81,7 @@ class Case:
         test: Images | None = None,
         findings: str | Sequence[str] = (),
         treatments: Named | None = None,
+        generator: ByName | str | None = None,
         classifier: Model | None = None,
         images: Images | None = None,
         train_limit: int = 5_000,
@@ -90,6 +95,9 @@ class Case:
         if model.task != "single":
             raise InputError(f"{model.name} decides {model.task}, and treatments are for one class an image")
         chosen = chosen_findings(report, (findings,) if isinstance(findings, str) else findings)
+        maker = ByName(generator=generator) if isinstance(generator, str) else generator
+        if maker is not None:
+            _check_generator(maker, chosen, model)
         training = _fitting(train, subject.companions.get("train"), model)
         validation, where = _validation(val, subject.companions.get("tune"), training, model, seed)
         # Limits first: what is not used is not read.
@@ -99,8 +107,9 @@ class Case:
             training, copies = without_copies(training.limit(train_limit, seed), [validation], model.preparation)
             if not len(training):
                 raise InputError("every training image is also a validation image; give other images with val=...")
-        for part in (training, validation):
-            _check_classes(part, subject.images, model)
+        made = () if maker is None else [one.subject for one in chosen if one.kind == "worst_class"]
+        _check_classes(training, subject.images, model, made)
+        _check_classes(validation, subject.images, model)
         fitting, judging = _two_parts(validation)
         notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit scores and last layers."]
         if 1 / len(judging) > max_loss:
@@ -129,6 +138,7 @@ class Case:
             checks={check.name: check for check in subject.checks},
             folder=place,
             max_loss=max_loss,
+            generator=maker,
         )
         notes += left_out
         network = None
@@ -149,6 +159,7 @@ class Case:
             "train": None if self.patient.train is None else self.patient.train.fingerprint(),
             "fitting": self.patient.val.fingerprint(),
             "judging": self.val.fingerprint(progress),
+            **_generating(self.patient),
             "proving": self.proving.proving.fingerprint(progress),
             "max_loss": self.patient.max_loss,
             "seed": self.seed,
@@ -250,17 +261,45 @@ def _held_out(images: ImageSet, seed: int) -> NDArray[np.int64]:
     return np.flatnonzero(rows)
 
 
-def _check_classes(images: ImageSet | None, audited: ImageSet, model: Classifier) -> None:
-    """Refuse images that lack a class which the audited images hold: a classifier forgets what it is not shown."""
+def _check_generator(maker: ByName, findings: Sequence[Finding], model: Classifier) -> None:
+    """Refuse a generator that cannot be loaded, or that no finding has a use for.
+
+    Raises:
+        InputError: as above.
+    """
+    if not any(one.kind in SynthesizedImages.treats for one in findings):
+        raise InputError(
+            f"a generator makes images for findings of the kinds {', '.join(SynthesizedImages.treats)}, and none of "
+            f"these is one: {', '.join(dict.fromkeys(one.kind for one in findings))}; leave out --generator"
+        )
+    with generating_on(str(model.device)):
+        generator_of(maker.generator)
+        maker.adapters()
+
+
+def _generating(patient: Patient) -> dict[str, Any]:
+    """What decides the images that a generator makes, where one is named."""
+    if patient.generator is None:
+        return {}
+    with generating_on(str(patient.classifier.device)):
+        return {"generator": {**patient.generator.record(), **patient.generator.identities()}}
+
+
+def _check_classes(images: ImageSet | None, audited: ImageSet, model: Classifier, made: Collection[str] = ()) -> None:
+    """Refuse images that lack a class which the audited images hold: a classifier forgets what it is not shown.
+
+    Of classes that are ``made`` a generator makes images.
+    """
     if images is None:
         return
     present = {int(label) for label in audited.known_labels if label >= 0}
     gone = sorted(present - {int(label) for label in images.known_labels})
+    gone = [label for label in gone if model.class_names[label] not in made]
     if gone:
         named = ", ".join(model.class_names[label] for label in gone[:5]) + (", …" if len(gone) > 5 else "")
         raise InputError(
             f"{images.name} has no image of {named}, which the audited images hold; a classifier forgets what it is "
-            f"not shown: give images of every class"
+            f"not shown: give images of every class, or, where a class is a finding, a generator (--generator REF)"
         )
 
 

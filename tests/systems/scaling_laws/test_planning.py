@@ -135,7 +135,7 @@ def test_the_schedule_is_the_same_for_every_size_and_kind(schedule):
     for kind in (False, True):
         steps = []
         for count in (4, 8, 20):
-            examples, training = plan.examples(store(count, kind)), plan.training(0)
+            examples, training = plan.examples(store(count, kind)), plan.training(0, count)
             steps.append(len(examples.ids) // training.batch_size * training.epochs)
             seen = examples.read(torch.arange(len(examples.ids)))[1]
             assert abs(int((seen == 0).sum()) - int((seen == 1).sum())) <= 1, "every example comes equally often"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from snellen.core.errors import InputError
@@ -34,6 +35,8 @@ class Asked:
         class_names: of the classifier that guides, or of the generator.
         classes: index into ``class_names`` of each image, int64 (n,) on the CPU; :data:`NO_CLASS` where none is
             requested.
+        pictures: one for each image, of a generator of image variations; empty for any other, and where none are
+            known yet.
         templates: one prompt for each image, with ``{}`` for the words of its class; a prompt without it is the same
             for every class. None for a generator that takes no prompts.
 
@@ -47,6 +50,7 @@ class Asked:
     class_names: tuple[str, ...]
     classes: Tensor
     templates: tuple[str, ...] | None = None
+    pictures: tuple[Image.Image, ...] = ()
 
     def __post_init__(self) -> None:
         counts = [len(self.seeds), len(self.classes), *([] if self.templates is None else [len(self.templates)])]
@@ -87,7 +91,7 @@ class Asked:
         if self.generator.takes == "classes":
             return self.generator.encode_classes([self._ids[index] for index in wanted])
         if self.templates is None:
-            raise InputError(f"{self.generator.name} takes nothing, so it cannot take a class")
+            raise InputError(f"{self.generator.name} takes {self.generator.takes}, so it cannot take a class")
         own = self.classes.tolist()
         for row, index in zip(where, wanted, strict=True):
             if BLANK not in self.templates[row] and index != own[row]:
@@ -102,8 +106,15 @@ class Asked:
         """The condition of the requested images, (n); that of nothing where the generator takes nothing.
 
         Raises:
-            InputError: an image without a class that a generator of classes, or a template, would need.
+            InputError: an image without a class that a generator of classes, or a template, would need; one without a
+                picture that a generator of image variations needs.
         """
+        if self.generator.takes == "images":
+            if len(self.pictures) != len(self):
+                raise InputError(
+                    f"{self.generator.name} varies pictures, and some requests bring none: vary a data set by images"
+                )
+            return self.generator.encode_images(self.pictures)
         if self.generator.takes == "nothing":
             return self.nothing
         if self.generator.takes == "classes":

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
@@ -110,12 +111,14 @@ class GuidedSampling(Method):
                 _template_of(request, index, names, self.template)
                 for request, index in zip(requests, classes, strict=True)
             )
+        given = [request.get("image") for request in requests] if generator.takes == "images" else []
         return Asked(
             generator,
             tuple(seeds_of(requests, "sample", rng)),
             names,
             torch.tensor(classes, dtype=torch.int64),
             templates,
+            tuple(one for one in given if isinstance(one, Image.Image)),
         )
 
     def check(self, requests: Sequence[Mapping[str, Any]]) -> None:

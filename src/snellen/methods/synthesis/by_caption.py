@@ -16,11 +16,9 @@ from snellen.methods.synthesis.manifest_rows import (
     BLANK,
     Manifested,
     Source,
-    drawn_sources,
     drawn_template,
     image_seed,
-    row_id,
-    turns,
+    slots,
 )
 
 
@@ -31,8 +29,10 @@ class ByCaption(Conditioned):
 
     named: bool = Field(True, description="put the class, in its template, before the caption")
 
-    def rows(self, source: Source, count: int, seed: int) -> list[Manifested]:
+    def rows(self, source: Source, count: int | None, seed: int) -> list[Manifested]:
         """One row for each image; image *i* of a class has the caption of its real image *i*, and then they repeat.
+
+        Without a count, each real image gives its caption to one row.
 
         Raises:
             InputError: no real images, one without a caption, a class without images, or a generator without prompts.
@@ -41,21 +41,20 @@ class ByCaption(Conditioned):
             raise InputError("by-caption needs real images with captions: give a data set instead of names of classes")
         if not self.takes_prompts():
             raise InputError(f"{self.generator} takes no prompts, so it cannot take captions; generate by name")
-        captions, places = source.images.column("caption"), drawn_sources(source.images, seed)
-        found = []
-        for index, label in turns(source.classes, count):
-            row = places[label][index % len(places[label])]
-            caption = captions[row]
+        captions, found = source.images.column("caption"), []
+        for slot in slots(source, count, seed, from_images=True):
+            assert slot.source is not None
+            caption = captions[slot.source]
             if not isinstance(caption, str) or not caption.strip():
                 raise InputError(
-                    f"{source.images.name}: training image {source.images.ids[row]!r} has no caption; add a column "
-                    f"'caption', or generate by name"
+                    f"{source.images.name}: training image {source.images.ids[slot.source]!r} has no caption; add a "
+                    f"column 'caption', or generate by name"
                 )
             text = caption.strip().replace(BLANK, "")
-            named = self.filled(drawn_template(self.templates, label, index, seed), label)
+            named = self.filled(drawn_template(self.templates, slot.label, slot.index, seed), slot.label)
             prompt = f"{named}, {text}" if self.named else text
-            noise = image_seed(label, prompt, self.guidance_scale, index, seed)
-            found.append(Manifested(row_id(label, index), label, index, prompt, noise, row))
+            noise = image_seed(slot.label, prompt, self.guidance_scale, slot.index, seed)
+            found.append(Manifested(slot.id, slot.label, slot.index, prompt, noise, slot.source))
         return found
 
     def request(self, row: Manifested, source: Source) -> dict[str, object]:

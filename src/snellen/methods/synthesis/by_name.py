@@ -6,10 +6,12 @@ draw one of 80 for every image, and the *CLIP templates* of Fan et al. (CVPR 202
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from snellen.core.errors import InputError
 from snellen.methods.synthesis.conditioned import Conditioned
-from snellen.methods.synthesis.manifest_rows import Manifested, Source, drawn_template, image_seed, row_id, turns
+from snellen.methods.synthesis.manifest_rows import Manifested, Source, drawn_template, image_seed, slots
 
 
 class ByName(Conditioned):
@@ -17,11 +19,33 @@ class ByName(Conditioned):
 
     name: ClassVar[str] = "by_name"
 
-    def rows(self, source: Source, count: int, seed: int) -> list[Manifested]:
-        """One row for each image, in turns over the classes."""
+    def rows(self, source: Source, count: int | None, seed: int) -> list[Manifested]:
+        """One row for each image, in turns over the classes; without a count, one for each real image."""
         found = []
-        for index, label in turns(source.classes, count):
-            prompt = self.filled(drawn_template(self.templates, label, index, seed), label)
-            noise = image_seed(label, prompt, self.guidance_scale, index, seed)
-            found.append(Manifested(row_id(label, index), label, index, prompt, noise))
+        for slot in slots(source, count, seed, from_images=False):
+            prompt = self.filled(drawn_template(self.templates, slot.label, slot.index, seed), slot.label)
+            noise = image_seed(slot.label, prompt, self.guidance_scale, slot.index, seed)
+            found.append(Manifested(slot.id, slot.label, slot.index, prompt, noise))
         return found
+
+    def check(self, rows: Sequence[Manifested], source: Source) -> None:
+        """Also refuse other prompts than those that an adapter was fitted with.
+
+        Raises:
+            InputError: as above.
+        """
+        super().check(rows, source)
+        adapters = self.adapters()
+        if adapters is None:
+            return
+        prompts: dict[str, set[str]] = {}
+        for row in rows:
+            prompts.setdefault(row.label, set()).add(row.prompt or "")
+        for label, found in prompts.items():
+            fitted = adapters.card.prompts.get(label, ())
+            other = sorted(found - set(fitted))
+            if other:
+                raise InputError(
+                    f"class {label!r} would be generated from {other[0]!r}, and its adapter was fitted with "
+                    f"{', '.join(map(repr, fitted))}: give the templates and words of the fitting"
+                )

@@ -9,20 +9,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.core.method import Method
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import FLAG
+from snellen.data.files.joining import join
 from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.methods.generation.sample import Sample
 from snellen.methods.synthesis.manifest_rows import BLANK, Manifested, Source, check_templates
+from snellen.methods.synthesis.templates import known_templates
+from snellen.models.diffusion.generator_adapters import GeneratorAdapters
 from snellen.models.diffusion.solver import SolverName
 
 
@@ -36,7 +40,8 @@ class Conditioned(Method):
         allow_inf_nan=False,
     )
     templates: tuple[str, ...] = Field(
-        ("a {}",), description="prompts, one drawn for each image; {} stands for the words of the class"
+        ("a {}",),
+        description="prompts, one drawn for each image; {} stands for the words of the class. clip: CLIP's 80",
     )
     words: dict[str, str] = Field(
         default_factory=dict,
@@ -44,6 +49,17 @@ class Conditioned(Method):
     )
     steps: int = Field(25, ge=1, description="of the sampler")
     solver: SolverName = Field("ddim", description="which scheduler makes the steps")
+    adapter: Path | None = Field(
+        None, description="folder of adapters of the generator, as few-shot writes it: one for all classes or for each"
+    )
+
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _with_presets(cls, given: object) -> object:
+        """The name of a set of templates stands for all of it."""
+        if not isinstance(given, list | tuple):
+            return given
+        return tuple(one for text in given for one in (known_templates(text) if isinstance(text, str) else (text,)))
 
     @model_validator(mode="after")
     def _templates_have_a_place(self) -> Self:
@@ -55,8 +71,10 @@ class Conditioned(Method):
         return None
 
     @abstractmethod
-    def rows(self, source: Source, count: int, seed: int) -> list[Manifested]:
+    def rows(self, source: Source, count: int | None, seed: int) -> list[Manifested]:
         """The manifest of ``count`` images for each class, nested: a larger count only adds rows.
+
+        Without a count it is that of a twin: one image for each real one, with its id and class.
 
         Raises:
             InputError: a count below 1, or a source that lacks what the images are conditioned on.
@@ -102,8 +120,8 @@ class Conditioned(Method):
         Raises:
             InputError: a class or a prompt that the generator does not take.
         """
-        made = self.sampling().generate([self.sampled(one) for one in requests], rng=rng)
         labels = [_label_of(one) for one in requests]
+        made = self._made(requests, labels, rng)
         names = tuple(dict.fromkeys(labels))
         table = made.table.drop_columns([name for name in ("label",) if name in made.table.column_names])
         added: dict[str, tuple[list[object], pa.DataType]] = {
@@ -116,9 +134,54 @@ class Conditioned(Method):
             table = table.append_column(name, pa.array(values, kind))
         return replace(made, table=table, class_names=names)
 
+    def _made(self, requests: Sequence[Mapping[str, Any]], labels: Sequence[str], rng: Randomness) -> ImageSet:
+        """The images, those of classes with the same adapter together: one adapter acts at a time."""
+        wanted, sampling = [self.sampled(one) for one in requests], self.sampling()
+        adapters = self.adapters()
+        if adapters is None:
+            return sampling.generate(wanted, rng=rng)
+        generator = generator_of(self.generator)
+        adapters.check(generator)
+        names = [adapters.of(label) for label in labels]
+        parts, order = list[ImageSet](), list[int]()
+        for name in dict.fromkeys(names):
+            rows = [row for row, own in enumerate(names) if own == name]
+            with adapters.acting(generator, name):
+                part = sampling.generate([wanted[row] for row in rows], rng=rng)
+            # Classes of a part are those of its own requests; the labels are put on afterwards.
+            column = [one for one in ("label",) if one in part.table.column_names]
+            parts.append(replace(part, table=part.table.drop_columns(column), class_names=None))
+            order += rows
+        joined = join(parts, name=parts[0].name)
+        return joined.select([order.index(row) for row in range(len(order))])
+
+    def adapters(self) -> GeneratorAdapters | None:
+        """The adapters in the folder; None without one.
+
+        Raises:
+            InputError: the folder holds none, or files that were changed.
+        """
+        return None if self.adapter is None else GeneratorAdapters.load(self.adapter)
+
+    def check(self, rows: Sequence[Manifested], source: Source) -> None:
+        """Refuse what can be refused before the first of many images is made: every different prompt is checked.
+
+        Raises:
+            InputError: a prompt or class that the generator does not take, or adapters that do not fit.
+        """
+        different = {(row.label, row.prompt): row for row in rows}
+        self.sampling().check([self.sampled(self.request_of_text(row)) for row in different.values()])
+        adapters = self.adapters()
+        if adapters is not None:
+            adapters.check(generator_of(self.generator))
+            for label in source.classes:
+                adapters.of(label)
+
     def identities(self) -> dict[str, str]:
         """Hashes of all weights that decide the images."""
-        return identities_of(generator_of(self.generator))
+        adapters = self.adapters()
+        own = {} if adapters is None else {"adapters": adapters.identity}
+        return {**identities_of(generator_of(self.generator)), **own}
 
 
 def _label_of(request: Mapping[str, Any]) -> str:

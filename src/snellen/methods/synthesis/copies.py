@@ -10,7 +10,7 @@ from torch import Tensor
 from snellen.core.errors import RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.metrics.inspection.duplicates import across, exact_groups, near_groups
-from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint, pixel_hashes
+from snellen.metrics.inspection.fingerprints import FLAT_CONTRAST, Fingerprints, fingerprint, pixel_hashes
 
 #: Images of one size that are compared at once.
 BATCH = 64
@@ -81,6 +81,22 @@ def copies(made: ImageSet, real: ImageSet | None = None) -> Copies | None:
         found = across(prints, others, mirrored=False) if len(others) else None
         of_real = 0 if found is None else len(np.unique(found.first[~flat[found.first]]))
     return Copies(images=len(hashes), exact=exact, near=max(len(near), exact), of_real=of_real, blank=int(flat.sum()))
+
+
+def nearly_constant(images: ImageSet) -> set[int]:
+    """Positions of images in which nothing is drawn: one grey or colour all over, as safety filters leave them.
+
+    >>> from snellen.data.files.arrays import load_arrays
+    >>> noise = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    >>> nearly_constant(load_arrays(np.concatenate([noise, noise[:1] * 0])))
+    {2}
+    """
+    found = set()
+    for row in range(len(images)):
+        pixels = np.asarray(images.read(row), dtype=np.float64) / 255
+        if pixels.std(axis=(0, 1)).max() < FLAT_CONTRAST:
+            found.add(row)
+    return found
 
 
 def _prints(images: ImageSet) -> tuple[list[str], Fingerprints]:

@@ -1,7 +1,8 @@
 """The rows of a generation manifest: class × prompt × guidance × seed → image, nested and class-balanced.
 
 Row *i* of a class depends on the class, the prompt, the guidance scale, the seed and *i* alone. So the first D images
-of each class are the same in a set of D and in a larger one, and no two classes begin with the same noise.
+of each class are the same in a set of D and in a larger one, and no two classes begin with the same noise. A *twin* has
+one row for each real image instead, with its id and class (Bansal and Grover 2023): both sets have the same histogram.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
+from snellen.core.images import ImageSet, Split
 from snellen.core.randomness import derive_seed
 from snellen.data.class_balance import rows_by_class
 
@@ -24,7 +25,8 @@ class Source:
 
     Args:
         classes: names, each once.
-        images: real images of these classes for fitting; None where only the names are known.
+        images: real images of these classes; None where only the names are known.
+        split: which of the real images these are, and what the generated ones become.
 
     Raises:
         InputError: no class, one that occurs twice or is empty, or images of other classes.
@@ -32,6 +34,7 @@ class Source:
 
     classes: tuple[str, ...]
     images: ImageSet | None = None
+    split: Split = "train"
 
     def __post_init__(self) -> None:
         if not self.classes or not all(name.strip() for name in self.classes):
@@ -43,25 +46,27 @@ class Source:
             raise InputError(f"{self.images.name} has other classes than those to generate images of")
 
     @classmethod
-    def of_images(cls, images: ImageSet) -> Source:
-        """The classes of real images, and those of the images that may be trained on.
+    def of_images(cls, images: ImageSet, split: Split = "train") -> Source:
+        """The classes of real images, and those of the images of one split; images without one count as ``train``.
 
-        Of images with splits, those of the split ``train`` are taken: neither prompts nor pictures of images that
-        choose or test a model may reach its training set.
+        Neither prompts nor pictures of images that choose or test a model may reach its training set. So what is made
+        from a split belongs to that split.
 
         Raises:
-            InputError: test images alone, no labels, or no class.
+            InputError: no images of the split, no labels, or no class.
         """
         if images.class_names is None:
             raise InputError(f"{images.name} has no class names to generate images of; name them: classes:star,heart")
         splits = images.column("split")
-        chosen = [row for row, split in enumerate(splits) if (split or images.split or "train") == "train"]
-        if not chosen:
+        chosen = [row for row, own in enumerate(splits) if (own or images.split or "train") == split]
+        if not chosen and split == "train":
             raise InputError(
                 f"{images.name} has no training images: prompts and pictures of images that choose or test a model "
-                f"must not reach its training set"
+                f"must not reach its training set; for images to test with, choose a split: --split test"
             )
-        return cls(images.class_names, images.select(chosen) if len(chosen) < len(images) else images)
+        if not chosen:
+            raise InputError(f"{images.name} has no images of split {split!r} to generate images of")
+        return cls(images.class_names, images.select(chosen) if len(chosen) < len(images) else images, split)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Manifested:
     """One row of the manifest.
 
     Attributes:
-        id: ``CLASS-INDEX``.
+        id: ``CLASS-INDEX``, or that of the real image whose twin it is.
         label: name of the class.
         index: number within the class, from 0.
         prompt: with the words of the class in it; None for a generator that takes classes.
@@ -96,7 +101,8 @@ def check_templates(templates: Sequence[str]) -> None:
     lacking = next((one for one in templates if one.count(BLANK) != 1), None)
     if lacking is not None:
         raise ValueError(
-            f"the template {lacking!r} must say where the class stands, by one {BLANK}: 'a photo of a {{}}'"
+            f"the template {lacking!r} must say where the class stands, by one {BLANK}: 'a photo of a {{}}'; or give "
+            f"the name of a set, clip"
         )
 
 
@@ -146,6 +152,56 @@ def turns(classes: Sequence[str], count: int) -> Iterator[tuple[int, str]]:
     if count < 1:
         raise InputError(f"at least 1 image of each class is generated; got {count}")
     return ((index, name) for index in range(count) for name in classes)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where an image of a manifest stands, before it is known what it is conditioned on.
+
+    Attributes:
+        id: of the row.
+        label: name of the class.
+        index: number within the class, from 0.
+        source: position of the real image that it may be made from; None without real images.
+    """
+
+    id: str
+    label: str
+    index: int
+    source: int | None
+
+
+def slots(source: Source, count: int | None, seed: int, *, from_images: bool) -> list[Slot]:
+    """The places of a manifest: ``count`` for each class in turns, or one for each real image.
+
+    Args:
+        source: classes, and real images where there are any.
+        count: images of each class; None: one for each real image, in their order, with its id and class.
+        seed: of the order in which the real images of a class are used, where there is a count.
+        from_images: whether images are made from real ones; else a slot names none, and cannot leak it.
+
+    Raises:
+        InputError: a count below 1, or real images that are missing, or have no label.
+    """
+    if count is None:
+        if source.images is None:
+            raise InputError("one image for each real image needs real images: give a data set instead of names")
+        ids, labels = source.images.ids, source.images.labels.tolist()
+        lacking = next((row for row, label in enumerate(labels) if label < 0), None)
+        if lacking is not None:
+            raise InputError(f"{source.images.name}: image {ids[lacking]!r} has no label; leave it out")
+        numbers = dict.fromkeys(source.classes, -1)
+        found = []
+        for row, (key, label) in enumerate(zip(ids, labels, strict=True)):
+            name = source.classes[label]
+            numbers[name] += 1
+            found.append(Slot(key, name, numbers[name], row if from_images else None))
+        return found
+    places = drawn_sources(source.images, seed) if from_images and source.images is not None else None
+    return [
+        Slot(row_id(name, index), name, index, None if places is None else places[name][index % len(places[name])])
+        for index, name in turns(source.classes, count)
+    ]
 
 
 def row_id(label: str, index: int) -> str:

@@ -1,7 +1,8 @@
 """A labelled data set made by a generator, written resumably: settings × classes × rows of the manifest.
 
 The folder, lock, plan, shards and record are those of :mod:`snellen.runs.runner`. A shard is a batch of one setting; a
-killed call loses the batch in work and ends with the same bytes.
+killed call loses the batch in work and ends with the same bytes. An image in which nothing is drawn is drawn again from
+other noise, and rejected if that does not help; both are counted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import csv
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -19,12 +20,12 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet, Provenance
 from snellen.core.progress import Progress
-from snellen.core.randomness import Randomness
+from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine
 from snellen.data.files.manifest import load_manifest
 from snellen.methods.synthesis.conditioned import Conditioned
-from snellen.methods.synthesis.copies import copies
+from snellen.methods.synthesis.copies import copies, nearly_constant
 from snellen.methods.synthesis.manifest_rows import Manifested, Source
 from snellen.methods.synthesis.synthetic_set import MANIFEST, RECORD, WHAT, SyntheticSet
 from snellen.runs.generated_files import EXAMPLES, write_images, write_manifest, write_pictures
@@ -32,13 +33,19 @@ from snellen.runs.measuring import Put
 from snellen.runs.record import RejectedImage
 from snellen.runs.reopening import Reopening
 from snellen.runs.runner import Call, Running, batches, carried_out
-from snellen.runs.safe_names import file_names
+from snellen.runs.safe_names import file_names, relative_names
 from snellen.runs.settings import Setting, settings_again, settings_record
 from snellen.runs.shard import Shard
 from snellen.runs.writer import sha256
 
 #: What progress calls it.
 TASK = "generating"
+
+#: How often an image in which nothing is drawn is drawn again before its row is rejected.
+REDRAWS = 3
+
+#: Column of the manifest that says how often.
+REDRAWN = "redrawn"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,21 +55,21 @@ class SynthesisWork:
     Attributes:
         settings: of :class:`~snellen.methods.synthesis.conditioned.Conditioned`, named.
         source: classes, and real images where there are any.
-        count: images of each class in each setting.
+        count: images of each class in each setting; None: one for each real image, under its path.
         seed: of everything random.
         earlier: folder of a smaller finished set of these settings, whose images are taken as they are.
     """
 
     settings: Sequence[Setting]
     source: Source
-    count: int
+    count: int | None
     seed: int
     earlier: Path | None = None
 
     @classmethod
     def again(cls, _: Sequence[Classifier], sets: Mapping[str, ImageSet], arguments: Mapping[str, Any]) -> Self:
         """The same work in another process, from what :meth:`reopening` says."""
-        source = Source(tuple(arguments["classes"]), sets.get(""))
+        source = Source(tuple(arguments["classes"]), sets.get(""), arguments["split"])
         settings = settings_again("synthesis", arguments["settings"])
         earlier = arguments["earlier"]
         return cls(settings, source, arguments["count"], arguments["seed"], None if earlier is None else Path(earlier))
@@ -76,6 +83,7 @@ class SynthesisWork:
             arguments={
                 "settings": settings_record(self.settings),
                 "classes": list(self.source.classes),
+                "split": self.source.split,
                 "count": self.count,
                 "seed": self.seed,
                 "earlier": None if self.earlier is None else str(self.earlier),
@@ -103,11 +111,20 @@ class SynthesisWork:
     @property
     def rows_of_a_setting(self) -> int:
         """Rows of each setting: as many in all of them."""
+        if self.count is None:
+            return len(self.manifests[0])
         return self.count * len(self.source.classes)
 
     def id_of(self, setting: int, row: Manifested) -> str:
         """The id of an image: that of its row, behind the setting where there are several."""
         return row.id if len(self.settings) == 1 else f"{self.settings[setting].name}/{row.id}"
+
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """The file of each image, by its id: the path of the real image whose twin it is, or a plain name."""
+        keys = [self.id_of(number, row) for number, rows in enumerate(self.manifests) for row in rows]
+        found = file_names(keys, ".png") if self.count is not None else relative_names(keys, ".png")
+        return dict(zip(keys, found, strict=True))
 
     def shards(self, batch_size: int) -> list[range]:
         """Batches of rows, none of two settings."""
@@ -129,18 +146,44 @@ class SynthesisWork:
             key = self.id_of(number, row)
             found = self.finished.get((setting, row.label, str(row.index)))
             if self.earlier is not None and found is not None and is_of(found, row):
-                taken[key] = {**found, "id": key, "path": f"images/{file_names([key], '.png')[0]}"}
+                taken[key] = {**found, "id": key, "path": f"images/{self.names[key]}"}
                 put(taken[key]["path"], (self.earlier / found["path"]).read_bytes())
                 continue
             try:
                 wanted.append({**method.request(row, self.source), "id": key})
             except RejectedImageError as error:
                 rejected.append({"id": key, "reason": str(error)})
-        rows = write_images(method.generate(wanted, rng=Randomness(self.seed)), put, {}) if wanted else []
+        rows, blank = self._drawn(method, wanted, put)
         progress.advance(TASK, len(items))
         # Earlier images come first in their classes, and so in the rows of a shard.
-        rows = [*taken.values(), *rows]
-        return Shard(extra={"rows": [{**row, "setting": setting} for row in rows], "rejected": rejected})
+        known = {"setting": setting, **({} if self.source.split == "train" else {"split": self.source.split})}
+        rows = [{**row, **known} for row in (*taken.values(), *rows)]
+        return Shard(extra={"rows": rows, "rejected": [*rejected, *blank]})
+
+    def _drawn(
+        self, method: Conditioned, wanted: Sequence[Mapping[str, Any]], put: Put
+    ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """Generate and write images, those without content again from other noise; and what stayed without any."""
+        found, left = dict[str, dict[str, str]](), list(wanted)
+        for attempt in range(REDRAWS + 1):
+            if not left:
+                break
+            made = method.generate([_again(one, attempt) for one in left], rng=Randomness(self.seed))
+            empty = nearly_constant(made)
+            drawn = made.select([row for row in range(len(made)) if row not in empty])
+            times = {} if attempt == 0 else {REDRAWN: str(attempt)}
+            found |= {row["id"]: {**row, **times} for row in write_images(drawn, put, {}, names=self.names)}
+            left = [left[row] for row in sorted(empty)]
+        reason = f"nothing is drawn in it, {REDRAWS + 1} times"
+        return (
+            [found[one["id"]] for one in wanted if one["id"] in found],
+            [{"id": str(one["id"]), "reason": reason} for one in left],
+        )
+
+
+def _again(request: Mapping[str, Any], attempt: int) -> Mapping[str, Any]:
+    """The same request with other noise at each further attempt."""
+    return request if attempt == 0 else {**request, "seed": derive_seed(request["seed"], REDRAWN, attempt) % 2**31}
 
 
 def is_of(found: Mapping[str, str], row: Manifested) -> bool:
@@ -165,7 +208,7 @@ def synthesize_into(
     source: Source,
     folder: Path,
     *,
-    count: int,
+    count: int | None,
     batch_size: int = 32,
     seed: int = 0,
     sheet: bool = True,
@@ -173,7 +216,9 @@ def synthesize_into(
     progress: Progress,
     **running: Unpack[Running],
 ) -> SyntheticSet:
-    """Generate ``count`` images of each class in each setting; see :func:`snellen.synthesize`.
+    """Generate ``count`` images of each class in each setting, or one for each real image without a count.
+
+    See :func:`snellen.synthesize`.
 
     ``earlier`` is the folder of a finished set of the same source and seed with fewer images: these are not generated
     again where class, index, prompt and noise are the same.
@@ -181,18 +226,25 @@ def synthesize_into(
     Raises:
         InputError: a count below 1, a source that a setting cannot use, or another kind of method.
     """
-    if count < 1:
+    if count is not None and count < 1:
         raise InputError(f"at least 1 image of each class is generated; got {count}")
+    if count is None and running.get("budget") is not None:
+        raise InputError("one image is generated for each real one, so a budget cannot make fewer: leave it out")
+    items = count if count is not None else len(source.images) if source.images is not None else 1
     for setting in settings:
         conditioned(setting)
 
-    def call(count: int) -> Call[SyntheticSet]:
-        work = SynthesisWork(settings, source, count, seed, earlier)
+    def call(number: int) -> Call[SyntheticSet]:
+        if count is None and source.images is not None:  # a trial makes a few of them
+            own = replace(source, images=source.images.select(range(number))) if number < items else source
+            work = SynthesisWork(settings, own, None, seed)
+        else:
+            work = SynthesisWork(settings, source, None if count is None else number, seed, earlier)
         shards = work.shards(batch_size)
 
         def plan() -> dict[str, Any]:
             for method, rows in zip(work.methods, work.manifests, strict=True):
-                _check_first(method, rows, source)
+                method.check(rows, source)
             return _plan(work, batch_size, sheet, progress)
 
         return Call(
@@ -209,15 +261,9 @@ def synthesize_into(
             name=", ".join(source.classes[:3]),
         )
 
-    with carried_out(call, count, folder, progress, running) as carried:
+    with carried_out(call, items, folder, progress, running) as carried:
         carried.measure()
     return carried.result
-
-
-def _check_first(method: Conditioned, rows: Sequence[Manifested], source: Source) -> None:
-    """Refuse what can be refused before the first of many images is made: every different prompt is checked."""
-    different = {(row.label, row.prompt): row for row in rows}
-    method.sampling().check([method.sampled(method.request_of_text(row)) for row in different.values()])
 
 
 def _plan(work: SynthesisWork, batch_size: int, sheet: bool, progress: Progress) -> dict[str, Any]:
@@ -231,6 +277,7 @@ def _plan(work: SynthesisWork, batch_size: int, sheet: bool, progress: Progress)
         "settings": [{"setting": setting.name, **setting.record} for setting in work.settings],
         "models": {setting.name: conditioned(setting).identities() for setting in work.settings},
         "count": work.count,
+        **({} if work.source.split == "train" else {"split": work.source.split}),
         "batch_size": batch_size,
         "seed": work.seed,
         "sheet": sheet,
@@ -268,5 +315,11 @@ def _conclude(run: Run, shards: int, work: SynthesisWork, sheet: bool, folder: P
         files += write_pictures(made, range(min(EXAMPLES, len(made))), folder)
     written = {name: dict(Counter(row["label"] for row in own)) for name, own in by_setting.items()}
     return SyntheticSet(
-        plan=dict(run.plan), written=written, copies=found, rejected=rejected, files=tuple(files), folder=folder
+        plan=dict(run.plan),
+        written=written,
+        copies=found,
+        redrawn={name: sum(REDRAWN in row for row in own) for name, own in by_setting.items()},
+        rejected=rejected,
+        files=tuple(files),
+        folder=folder,
     )

@@ -28,13 +28,15 @@ class SyntheticSet(RunResult):
         plan: source, settings, models, count, seed, versions.
         written: images that were written, by setting and class.
         copies: duplicates, copies of real images and blank images, by setting.
-        rejected: rows whose real image could not be read.
+        redrawn: images that were drawn again because nothing was drawn in them at first, by setting.
+        rejected: rows whose real image could not be read, or in whose image nothing was drawn.
     """
 
     file: ClassVar[str] = RECORD
 
     written: dict[str, dict[str, int]] = Field(default_factory=dict)
     copies: dict[str, Copies | None] = Field(default_factory=dict)
+    redrawn: dict[str, int] = Field(default_factory=dict)
     rejected: tuple[RejectedImage, ...] = ()
 
     @property
@@ -66,14 +68,23 @@ class SyntheticSet(RunResult):
         for setting, counts in self.written.items():
             found = self.copies.get(setting)
             cells = ("–",) * 3 if found is None else (f"{found.near}", _or_dash(found.of_real), f"{found.blank}")
-            rows.append((setting, str(sum(counts.values())), str(len(counts)), *cells))
+            drawn_again = str(self.redrawn.get(setting, 0))
+            rows.append((setting, str(sum(counts.values())), str(len(counts)), *cells, drawn_again))
         return Summary(
             self.plan["source"]["name"],
             (
                 Table(
-                    ("setting", "images", "classes", "copies of each other", "copies of real images", "blank"),
+                    (
+                        "setting",
+                        "images",
+                        "classes",
+                        "copies of each other",
+                        "copies of real images",
+                        "blank",
+                        "redrawn",
+                    ),
                     tuple(rows),
-                    frozenset(range(1, 6)),
+                    frozenset(range(1, 7)),
                 ),
             ),
             rejected=self.rejected,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -26,6 +26,9 @@ from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.batches import ImageStore
 from snellen.training.evaluation import accuracy
 from snellen.training.fine_tuning import Term, TuningPlan, fine_tune, within_loss
+
+if TYPE_CHECKING:
+    from snellen.methods.synthesis.by_name import ByName
 
 #: What every training needs: see :attr:`Treatment.packages`.
 TRAINING = {"accelerate": "train"}
@@ -58,6 +61,7 @@ class Patient:
         checks: of the audit, by name: what a finding was measured with.
         folder: the run directory of the audit; None where it kept none.
         max_loss: of clean accuracy that a treatment may cost.
+        generator: that may make images of classes and groups, with its prompts; None: nothing is generated.
         remembered: what treatments found out about these images, by name: it is found out once.
     """
 
@@ -69,6 +73,7 @@ class Patient:
     checks: Mapping[str, Check] = field(default_factory=dict)
     folder: Path | None = None
     max_loss: float = 0.01
+    generator: ByName | None = None
     remembered: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -186,16 +191,31 @@ def fine_tuned(
 
     See :func:`~snellen.training.fine_tuning.within_loss`.
     """
+    terms = [one.term(patient, rng=call.rng.child(one.name)) for one in tunings]
+    plan = max((one.plan for one in tunings), key=lambda plan: plan.passes(len(patient.training)))
+    return trained_on(patient.training, terms, plan, [one.record() for one in tunings], network, patient, call)
+
+
+def trained_on(
+    examples: ImageStore,
+    terms: Sequence[Term],
+    plan: TuningPlan,
+    records: Sequence[Mapping[str, Any]],
+    network: PreparedNetwork,
+    patient: Patient,
+    call: Treating,
+) -> PreparedNetwork:
+    """One fine-tuning with terms of treatments, whose ``records`` say what it is; see :func:`fine_tuned`."""
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     right = accuracy(network.eval(), patient.val)["accuracy"]
     network = fine_tune(
         network,
-        patient.training,
-        [one.term(patient, rng=call.rng.child(one.name)) for one in tunings],
-        plan=max((one.plan for one in tunings), key=lambda plan: plan.passes(len(patient.training))),
+        examples,
+        terms,
+        plan=plan,
         rng=call.rng,
         checkpoint=call.checkpoint,
-        recipe={"treatments": [one.record() for one in tunings]},
+        recipe={"treatments": list(records)},
         progress=call.progress,
     )
     within_loss(network, before, patient.val, accuracy_before=right, most=patient.max_loss)

@@ -82,7 +82,8 @@ class Adapters:
             MissingExtraError: peft is not installed.
         """
         chosen = chosen_layers(self.network, settings)
-        self.inject(name, list(chosen), {"r": settings.rank, "lora_alpha": settings.alpha})
+        options = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
+        self.inject(name, list(chosen), options)
         with torch.no_grad():
             for layer in chosen:
                 down = self._layers[layer].lora_A[name].weight

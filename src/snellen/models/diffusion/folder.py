@@ -36,6 +36,7 @@ TEXT_ENCODERS = {
     "CLIPTextModelWithProjection": "transformers",
     "T5EncoderModel": "transformers",
 }
+IMAGE_ENCODERS = {"CLIPVisionModelWithProjection": "transformers"}
 TOKENIZERS = {
     "CLIPTokenizer": "transformers",
     "CLIPTokenizerFast": "transformers",
@@ -52,7 +53,11 @@ PARTS: dict[str, dict[str, str]] = {
     "text_encoder_2": TEXT_ENCODERS,
     "tokenizer": TOKENIZERS,
     "tokenizer_2": TOKENIZERS,
+    "image_encoder": IMAGE_ENCODERS,
 }
+
+#: The pipeline whose condition is an image; image encoders of others are an addition that is not loaded.
+VARIATIONS = "StableDiffusionImageVariationPipeline"
 
 _WEIGHTS = ("diffusion_pytorch_model", "model")
 
@@ -125,6 +130,8 @@ def read_folder(path: str | Path) -> Folder:
         declared = {
             name: entry for name, entry in index.items() if name in PARTS and isinstance(entry, list) and any(entry)
         }
+        if index.get("_class_name") != VARIATIONS:
+            declared.pop("image_encoder", None)
         parts = {name: _part(folder / name, name, str(entry[-1])) for name, entry in declared.items()}
     elif (folder / "config.json").is_file():
         index = {}

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.denoiser import Denoiser
+from snellen.models.diffusion.image_encoding import ImageEncoding
 from snellen.models.diffusion.text_encoding import TextEdit, TextEncoding
 
 
@@ -25,6 +27,7 @@ class Generator:
         denoiser: the network and what it predicts.
         schedule: settings of its noise schedule, as its folder gives them.
         text: how prompts are encoded; None where it takes none.
+        image: how pictures are encoded, of a generator of image variations; None for any other.
         classes: number of classes; 0 where it takes none.
         null_class: the class id that means "no class"; None where there is none.
         class_names: names of the classes, where the folder has them.
@@ -36,6 +39,7 @@ class Generator:
     denoiser: Denoiser
     schedule: Mapping[str, Any]
     text: TextEncoding | None = None
+    image: ImageEncoding | None = None
     classes: int = 0
     null_class: int | None = None
     class_names: tuple[str, ...] | None = None
@@ -47,8 +51,10 @@ class Generator:
         return f"Generator({self.name!r}, {self.takes}, {height}x{width})"
 
     @property
-    def takes(self) -> Literal["prompts", "classes", "nothing"]:
+    def takes(self) -> Literal["prompts", "images", "classes", "nothing"]:
         """What says how the picture shall be."""
+        if self.image is not None:
+            return "images"
         return "prompts" if self.text is not None else "classes" if self.classes else "nothing"
 
     @property
@@ -73,6 +79,8 @@ class Generator:
         if self.text is not None:
             for number, tower in enumerate(self.text.towers, start=1):
                 found["text_encoder" if number == 1 else f"text_encoder_{number}"] = tower.network
+        if self.image is not None:
+            found["image_encoder"] = self.image.network
         if self.vae is not None:
             found["vae"] = self.vae
         return found
@@ -94,7 +102,12 @@ class Generator:
         return self.denoiser.channels, height // self.factor, width // self.factor
 
     def encode_prompts(
-        self, prompts: Sequence[str], *, size: tuple[int, int] | None = None, edit: TextEdit | None = None
+        self,
+        prompts: Sequence[str],
+        *,
+        size: tuple[int, int] | None = None,
+        edit: TextEdit | None = None,
+        gradients: bool = False,
     ) -> Condition:
         """Encode prompts; equal ones are encoded once.
 
@@ -102,13 +115,14 @@ class Generator:
             prompts: one for each row.
             size: height and width of the images, where the model takes it (SDXL); None is the generator's own.
             edit: a function (text states (n, tokens, width), mask (n, tokens)) → states, for the *different* prompts.
+            gradients: keep the condition differentiable in what is trained of the text towers.
 
         Raises:
             InputError: a generator without text, or a prompt with more tokens than it reads; none is cut.
         """
         if isinstance(prompts, str):
             raise InputError(f"prompts are a list of strings, one for each image; got the string {prompts!r}")
-        return self._text().encode(prompts, self._sizes(size), edit)
+        return self._text().encode(prompts, self._sizes(size), edit, gradients=gradients)
 
     def encode_classes(self, ids: Sequence[int]) -> Condition:
         """Classes as a condition, one for each row.
@@ -123,12 +137,24 @@ class Generator:
             raise InputError(f"{self.name} has classes 0 to {self.classes - 1}; got {wrong}")
         return self._of_classes(list(ids))
 
+    def encode_images(self, pictures: Sequence[Image.Image]) -> Condition:
+        """Pictures of any size as conditions, one for each row, of a generator of image variations.
+
+        Raises:
+            InputError: another generator, or something else than pictures.
+        """
+        if self.image is None:
+            raise InputError(f"{self.name} takes {self.takes}, not images")
+        return self.image.encode(pictures)
+
     def null(self, count: int, *, size: tuple[int, int] | None = None) -> Condition:
         """The condition that says nothing, ``count`` times: the reference of classifier-free guidance.
 
         Raises:
             InputError: a class-conditional generator that was trained without one.
         """
+        if self.image is not None:
+            return self.image.null(count)
         if self.text is not None:
             return self.text.null(count, self._sizes(size))
         if not self.classes:

@@ -13,6 +13,7 @@ from snellen.core.errors import InputError, unknown_name
 from snellen.models.diffusion.denoiser import CALLS, Denoiser, check_prediction
 from snellen.models.diffusion.folder import Folder, load_network, load_tokenizer, read_folder, read_json
 from snellen.models.diffusion.generator import Generator
+from snellen.models.diffusion.image_encoding import DEVIATION, MEAN, ImageEncoding
 from snellen.models.diffusion.solver import alphas_cumprod
 from snellen.models.diffusion.text_encoding import Form, TextEncoding, TextTower
 from snellen.models.weights.bundled_folders import bundled_folder
@@ -27,11 +28,10 @@ _MASKED_LENGTH = {"PixArtSigmaPipeline": 300}
 def load_generator(
     ref: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> Generator:
-    """Load a diffusion model: Stable Diffusion, SDXL, PixArt, DiT, a UNet with classes or without.
+    """Load a diffusion model: Stable Diffusion, its image variations, SDXL, PixArt, DiT, a UNet, also with classes.
 
     Nothing is downloaded, no code of the folder is run, and no pickle is read. Weights that are stored in half
-    precision are turned into ``dtype``. Safety checkers and image encoders of a folder are not loaded: what is made is
-    not filtered.
+    precision are turned into ``dtype``. Safety checkers of a folder are not loaded: what is made is not filtered.
 
     Args:
         ref: ``diffusers:FOLDER``, with model_index.json or a bare network with its scheduler; or ``bundled:NAME``.
@@ -103,20 +103,39 @@ def assemble(folder: Folder, *, name: str, device: torch.device, dtype: torch.dt
         size=_size(config, folder),
         size_multiple=_multiple(config),
     )
-    text = _text(folder, kind, device, dtype)
-    classes, null_class, names = (0, None, None) if text is not None else _classes(folder, config)
+    image = _image(folder, device, dtype)
+    text = None if image is not None else _text(folder, kind, device, dtype)
+    conditioned = text is not None or image is not None
+    classes, null_class, names = (0, None, None) if conditioned else _classes(folder, config)
     sized = config.get("addition_embed_type") == "text_time" or bool(getattr(network, "use_additional_conditions", 0))
     return Generator(
         name=name,
         denoiser=denoiser,
         schedule=folder.scheduler,
         text=text,
+        image=image,
         classes=classes,
         null_class=null_class,
         class_names=names,
         vae=_vae(folder, device, dtype),
         sized=sized,
     )
+
+
+def _image(folder: Folder, device: torch.device, dtype: torch.dtype) -> ImageEncoding | None:
+    """The vision tower of a generator of image variations, with the normalisation that the folder gives."""
+    if "image_encoder" not in folder.parts:
+        return None
+    network = load_network(folder.parts["image_encoder"], device, dtype)
+    path = folder.path / "feature_extractor" / "preprocessor_config.json"
+    given = read_json(path) if path.is_file() else {}
+    mean, deviation = (
+        tuple(float(value) for value in given.get(key, default))
+        for key, default in (("image_mean", MEAN), ("image_std", DEVIATION))
+    )
+    if len(mean) != 3 or len(deviation) != 3 or min(deviation) <= 0:
+        raise InputError(f"{path}: three means and deviations of colours are expected; got {mean} and {deviation}")
+    return ImageEncoding(network, int(network.config.image_size), mean, deviation)  # type: ignore[union-attr, arg-type]
 
 
 def _made_channels(generator: Generator) -> int:

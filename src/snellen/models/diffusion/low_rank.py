@@ -41,6 +41,7 @@ class LowRank(BaseModel):
         "kaiming", description="A: uniform, or normal with deviation 1 / rank"
     )
     slope: float = Field(math.sqrt(5), ge=0, description="negative slope that the Kaiming bound assumes")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of what enters A, while the network is in training mode")
 
 
 #: Adapters of continuous shifts, "c3lier / noxattn" of concept sliders: all but cross-attention and time embeddings.

@@ -150,6 +150,29 @@ def _stable_diffusion_1(diffusers: ModuleType, transformers: ModuleType) -> Any:
     )
 
 
+def _image_variations(diffusers: ModuleType, transformers: ModuleType) -> Any:  # noqa: ANN401 - of an extra
+    config = transformers.CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
+        projection_dim=32,
+    )
+    return diffusers.StableDiffusionImageVariationPipeline(
+        vae=_vae(diffusers, 0.18215),
+        image_encoder=transformers.CLIPVisionModelWithProjection(config).eval(),
+        unet=_text_unet(diffusers),
+        scheduler=diffusers.PNDMScheduler(
+            **_LATENT_SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1
+        ),
+        safety_checker=None,
+        feature_extractor=transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32),
+        requires_safety_checker=False,
+    )
+
+
 def _stable_diffusion_2(diffusers: ModuleType, transformers: ModuleType) -> Any:  # noqa: ANN401 - of an extra
     tokenizer = clip_tokenizer()
     return diffusers.StableDiffusionPipeline(
@@ -306,6 +329,26 @@ SMOKE_FOLDERS: dict[str, Callable[[ModuleType, ModuleType], Any]] = {
     "unconditional-unet": _unconditional_unet,
     "adm-256": _adm,
 }
+
+
+def write_variations_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:
+    """Write a tiny generator of image variations: a Stable Diffusion 1 that reads a vision tower of CLIP, and no text.
+
+    The same seed gives the same bytes of weights. Needs the extra ``diffusion``.
+
+    Raises:
+        MissingExtraError: diffusers or transformers is not installed.
+    """
+    diffusers = import_extra("diffusers", "diffusion", "the smoke folder of image variations")
+    transformers = import_extra("transformers", "diffusion", "the smoke folder of image variations")
+    target = Path(folder)
+    with quiet_loading():
+        pipeline = _image_variations(diffusers, transformers)
+        for part, component in sorted(pipeline.components.items()):
+            if isinstance(component, nn.Module):
+                fill(component, Randomness(seed).child("smoke", "image-variations", part))
+        pipeline.save_pretrained(target, safe_serialization=True)
+    return target
 
 
 def write_inpainting_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -69,10 +70,13 @@ class TextEncoding:
     towers: tuple[TextTower, ...]
     zero_null: bool = False
 
-    def encode(self, prompts: Sequence[str], sizes: Tensor | None, edit: TextEdit | None = None) -> Condition:
+    def encode(
+        self, prompts: Sequence[str], sizes: Tensor | None, edit: TextEdit | None = None, *, gradients: bool = False
+    ) -> Condition:
         """One row for each prompt; equal prompts are encoded once.
 
-        ``edit`` changes the text states of the different prompts before they are given to the rows.
+        ``edit`` changes the text states of the different prompts before they are given to the rows. With ``gradients``
+        they are differentiable in what is trained of the towers.
 
         Raises:
             InputError: no prompt, or one that is too long.
@@ -83,7 +87,7 @@ class TextEncoding:
         if wrong is not None:
             raise InputError(f"a prompt is a string; got {type(wrong).__name__}")
         different = list(dict.fromkeys(prompts))
-        with torch.no_grad():
+        with nullcontext() if gradients else torch.no_grad():
             text, mask, pooled = self._states(different)
             if edit is not None:
                 changed = edit(text, mask)

@@ -227,6 +227,17 @@ class Towers:
         vectors = self._memory.vectors(self._rows(texts, truncate), self._encode_rows)
         return F.normalize(vectors, dim=-1) if normalised else vectors
 
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What the text tower takes of texts: tokens int64 (n, t), and 1 where a token is no filler (n, t).
+
+        Raises:
+            InputError: no texts, or one that is longer than the context.
+        """
+        check_texts(texts, name=self.name)
+        length = self.context_length if self._tokeniser.full_length else None
+        tokens, mask = pad(self._rows(texts, False), filler=self._tokeniser.filler, length=length)
+        return tokens.to(self.device), mask.to(self.device)
+
     def _rows(self, texts: Sequence[str], truncate: bool) -> list[list[int]]:
         rows = self._tokeniser.encode(texts)
         return fit(rows, texts, context=self.context_length, truncate=truncate, name=self.name)

@@ -1,0 +1,126 @@
+"""Images that a generator makes of classes and groups that are served worse, in one training with the real ones.
+
+L = λ · mean over the real images + (1 − λ) · mean over the synthetic ones, in each batch, with λ = 0.8: the mixture of
+Kim et al., *DataDream*, ECCV 2024, arXiv 2407.10910 (:mod:`snellen.training.real_and_synthetic`). Images are made by
+name (:mod:`snellen.methods.synthesis.by_name`). The training images may lack a class that was found.
+
+Nothing is generated unless the caller names a generator. Whether its images help is decided on validation images, like
+any other candidate: a generator may draw something else than the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+from pydantic import Field
+
+from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.data.files.joining import join
+from snellen.data.files.labels import align_labels
+from snellen.methods.generation.made_images import generating_on
+from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.synthesis.manifest_rows import Manifested, Source
+from snellen.methods.treatments.treatment import TRAINING, Patient, Stage, Treating, Treatment, trained_on
+from snellen.models.classifiers.trainable import PreparedNetwork
+from snellen.training.batches import ImageStore
+from snellen.training.fine_tuning import TuningPlan
+from snellen.training.real_and_synthetic import REAL_SHARE, pooled, term_of_sources
+
+#: What stands for the name of a group in a prompt.
+GROUP = "{group}"
+
+#: Images that are generated at once.
+TOGETHER = 32
+
+
+class SynthesizedImages(Treatment):
+    """Train on with generated images of the classes and groups that were found, beside the real ones.
+
+    >>> SynthesizedImages().treats
+    ('worst_class', 'group_gap')
+    """
+
+    name: ClassVar[str] = "synthesized_images"
+    treats: ClassVar[tuple[str, ...]] = ("worst_class", "group_gap")
+    stage: ClassVar[Stage] = Stage.FINE_TUNING
+    passes: ClassVar[float] = 20.0
+    packages = TRAINING
+
+    count: int = Field(100, ge=1, description="generated images of each class or group that was found")
+    real_share: float = Field(REAL_SHARE, ge=0, le=1, description="of the real images in the loss (λ)")
+    plan: TuningPlan = Field(TuningPlan(), description="numbers of the training")
+
+    def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
+        """No generator, no prompt for what was found, or words that the generator does not know."""
+        if patient.generator is None:
+            return "needs a generator of images (--generator REF)"
+        parts = list(self._parts(patient))
+        if not parts:
+            return (
+                f"needs a prompt that names the group (--prompt 'a photo of a {{}}, {GROUP}')"
+                if patient.subjects("group_gap")
+                else f"needs a prompt without {GROUP}, for a class (--prompt 'a photo of a {{}}')"
+            )
+        try:
+            with generating_on(str(patient.classifier.device)):
+                for method, rows in parts:
+                    method.check(rows, Source(tuple(dict.fromkeys(row.label for row in rows))))
+        except InputError as error:
+            return f"cannot make these images: {error}"
+        return None
+
+    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
+        """Generate, and train on real and synthetic images together."""
+        made = self.made(patient, call.rng.child("images"), call.progress)
+        store = ImageStore.of_images(made, patient.classifier.preparation, progress=call.progress)
+        examples, flags = pooled(patient.training, store)
+        terms, records = [term_of_sources(flags, self.real_share)], [self.record()]
+        return trained_on(examples, terms, self.plan, records, network, patient, call)
+
+    def made(self, patient: Patient, rng: Randomness, progress: Progress | None = None) -> ImageSet:
+        """The generated images, labelled; those of a patient are made once.
+
+        Args:
+            patient: with a generator, and findings that it can make images for.
+            rng: of the noise.
+            progress: callback that receives progress updates.
+        """
+        key, listener = f"{self.name} {self.record()}", progress or Silent()
+        known = patient.remembered.get(key)
+        if isinstance(known, ImageSet):
+            return known
+        parts, found = list(self._parts(patient, seed=rng.seed)), list[ImageSet]()
+        listener.begin("generating images", sum(len(rows) for _, rows in parts))
+        with generating_on(str(patient.classifier.device)):
+            for part, (method, rows) in enumerate(parts):
+                source = Source(tuple(dict.fromkeys(row.label for row in rows)))
+                requests = [{**method.request(row, source), "id": f"{part}/{row.id}"} for row in rows]
+                for start in range(0, len(rows), TOGETHER):
+                    images = method.generate(requests[start : start + TOGETHER], rng=rng)
+                    found.append(align_labels(images, patient.classifier.class_names))
+                    listener.advance("generating images", len(images))
+        listener.finish("generating images")
+        patient.remembered[key] = made = replace(join(found, name="synthesized"), split="train")
+        return made
+
+    def _parts(self, patient: Patient, seed: int = 0) -> Iterator[tuple[ByName, list[Manifested]]]:
+        """What is made: classes in one part, each group in its own; those without a prompt are left out."""
+        assert patient.generator is not None
+        names = patient.classifier.class_names
+        poor = patient.subjects("worst_class")
+        classes = tuple(name for name in names if name in poor)
+        plain = tuple(one for one in patient.generator.templates if GROUP not in one)
+        if classes and plain:
+            method = patient.generator.model_copy(update={"templates": plain})
+            yield method, method.rows(Source(classes), self.count, seed)
+        of_groups = tuple(one for one in patient.generator.templates if GROUP in one)
+        for group in patient.subjects("group_gap") if of_groups else ():
+            prompts = tuple(one.replace(GROUP, group) for one in of_groups)
+            method = patient.generator.model_copy(update={"templates": prompts})
+            # In turns over the classes.
+            yield method, method.rows(Source(tuple(names)), -(-self.count // len(names)), seed)[: self.count]

@@ -1,0 +1,1 @@
+"""The experiment of system 8 and its claims."""

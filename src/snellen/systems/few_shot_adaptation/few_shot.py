@@ -1,0 +1,254 @@
+"""Adapters for the shots of a data set, and a training set generated with them: the first two steps of DataDream.
+
+Adapters lie in ``OUT-adapters``, the generated set in ``OUT``. A stopped call keeps the adapters that are finished.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+
+from snellen.core.errors import InputError, RejectedImageError, RunConflictError
+from snellen.core.images import ImageSet
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.rehearsal import rehearsing
+from snellen.data.references import load_images
+from snellen.methods.generation.made_images import generating_on, generator_of
+from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.synthesis.manifest_rows import Source
+from snellen.methods.synthesis.nearness import spread_of, thumbnails
+from snellen.methods.synthesis.synthesizing import synthesize_into
+from snellen.methods.synthesis.synthetic_set import RECORD, WHAT, SyntheticSet
+from snellen.models.diffusion.generator_adapters import (
+    CARD,
+    SHARED,
+    AdapterCard,
+    FittedAdapter,
+    GeneratorAdapters,
+    class_folder,
+    model_hashes,
+    write_card,
+)
+from snellen.runs.estimate import Estimate, Planned
+from snellen.runs.runner import Running
+from snellen.runs.settings import Setting
+from snellen.runs.unfinished import check_free
+from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Shots, encoded, fit_adapter
+from snellen.systems.few_shot_adaptation.shots import few_shots
+from snellen.training.environment import record_environment
+from snellen.version import __version__
+
+#: What lies in the folder of one adapter once it is finished.
+_DONE = "adapter.json"
+
+
+def few_shot(
+    data: str | Path | ImageSet,
+    *,
+    out: Path | str,
+    method: ByName | None = None,
+    shots: int = 16,
+    count: int = 500,
+    fit: AdapterFit | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    **running: Unpack[Running],
+) -> SyntheticSet:
+    """Fit adapters to a few shots of each class, and generate a data set with them.
+
+    Args:
+        data: labelled real images, or a reference of some; shots are taken from their training images alone.
+        out: new folder of the set; adapters go into the folder ``OUT-adapters`` beside it.
+        method: generator, prompts, guidance and steps, the same for adapting and generating.
+        shots: K, of each class.
+        count: generated images of each class.
+        fit: numbers of the fitting; the published ones by default.
+        batch_size: images that are generated at once.
+        seed: of shots, fitting and generation.
+        device: where it runs: ``cpu``, ``cuda`` or ``mps``.
+        progress: callback that receives progress updates.
+        running: see :class:`~snellen.runs.runner.Running`; of the generation.
+
+    Raises:
+        InputError: images that cannot be adapted to, a generator without prompts, or a folder that holds something
+            else.
+        RunConflictError: the folder of adapters holds those of another fitting.
+    """
+    folder, numbers, listener = Path(out), fit or AdapterFit(), progress or Silent()
+    asked = method or ByName()
+    if asked.adapter is not None:
+        raise InputError(f"few-shot fits adapters of its own; leave out the adapter {asked.adapter}")
+    if count < 1:
+        raise InputError(f"at least 1 image of each class is generated; got {count}")
+    check_free(folder, RECORD, WHAT)
+    source = few_shots(load_images(data) if isinstance(data, str | Path) else data, shots, seed)
+    if rehearsing():
+        raise Planned(_estimate(source, numbers, folder, count, batch_size))
+    adapters = folder.with_name(f"{folder.name}-adapters")
+    fit_adapters(asked, source, adapters, fit=numbers, seed=seed, device=device, progress=listener)
+    setting = Setting(asked.name, asked.model_copy(update={"adapter": adapters}))
+    with generating_on(device):
+        return synthesize_into(
+            [setting], source, folder, count=count, batch_size=batch_size, seed=seed, progress=listener, **running
+        )
+
+
+def fit_adapters(
+    method: ByName,
+    source: Source,
+    folder: Path,
+    *,
+    fit: AdapterFit,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> GeneratorAdapters:
+    """Fit one adapter for each class, or one for all, and write them; what is finished in the folder is kept.
+
+    Args:
+        method: generator, prompts and guidance of the images to come.
+        source: classes and shots.
+        folder: for the adapters.
+        fit: numbers.
+        seed: of everything random.
+        device: where it runs.
+        progress: callback that receives progress updates.
+
+    Raises:
+        InputError: a generator without prompts, or shots that cannot be read.
+        RunConflictError: the folder holds adapters of another fitting.
+    """
+    assert source.images is not None
+    listener, generator = progress or Silent(), generator_of(method.generator, device)
+    if generator.takes != "prompts":
+        raise InputError(f"few-shot adapts a generator by prompts, and {generator.name} takes {generator.takes}")
+    prompts = {
+        name: tuple(filter(None, (method.filled(one, name) for one in method.templates))) for name in source.classes
+    }
+    planned: dict[str, Any] = {
+        **fit.model_dump(mode="json"),
+        "guidance_scale": method.guidance_scale,
+        "shots": source.images.fingerprint(),
+    }
+    labels = {name: [name] for name in source.classes} if fit.variant == "class" else {SHARED: list(source.classes)}
+    base = AdapterCard(
+        generator=generator.name,
+        models=model_hashes(generator),
+        classes={label: name for name, own in labels.items() for label in own},
+        prompts=prompts,
+        adapters={},
+        fit=planned,
+        seed=seed,
+        code_version=__version__,
+        environment=record_environment(generator.device),
+    )
+    if (folder / CARD).exists():
+        held = GeneratorAdapters.load(folder)
+        _same(held.card, base, folder)
+        return held
+    images, classes = _read(source)
+    small = thumbnails(torch.cat([_square(image) for image in images])).to("cpu")
+    spread = spread_of(small) if len(small) > 1 else None
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, FittedAdapter] = {}
+    for name, own in labels.items():
+        rows = [row for row, label in enumerate(classes) if label in own]
+        rng = Randomness(seed).child("few-shot", name)
+        target = folder / (SHARED if fit.variant == "set" else class_folder(name))
+        finished = _finished(target, base)
+        if finished is None:
+            shutil.rmtree(target, ignore_errors=True)
+            given = Shots(
+                encoded(generator, [images[row] for row in rows], fit, rng),
+                [prompts[classes[row]] for row in rows],
+                small,
+                spread,
+            )
+            what = "adapting to all classes" if fit.variant == "set" else f"adapting to {name!r}"
+            finished = fit_adapter(
+                generator, given, target, fit=fit, guidance_scale=method.guidance_scale, rng=rng, progress=listener,
+                what=what,
+            )  # fmt: skip
+            one = base.model_copy(update={"adapters": {name: finished}})
+            (target / _DONE).write_text(one.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        found[name] = finished
+    return write_card(folder, base.model_copy(update={"adapters": found}))
+
+
+def _finished(target: Path, base: AdapterCard) -> FittedAdapter | None:
+    """The adapter in a folder that a stopped call finished; None without one."""
+    if not (target / _DONE).is_file():
+        return None
+    card = AdapterCard.model_validate_json((target / _DONE).read_text(encoding="utf-8"))
+    _same(card, base, target)
+    return next(iter(card.adapters.values()))
+
+
+def _same(card: AdapterCard, wanted: AdapterCard, folder: Path) -> None:
+    """Refuse adapters of another fitting."""
+    keys = {"models", "classes", "prompts", "fit", "seed"}
+    was, now = (one.model_dump(include=keys, mode="json") for one in (card, wanted))
+    differs = [key for key in now if was[key] != now[key]]
+    if differs:
+        raise RunConflictError(
+            f"{folder} holds adapters that were fitted with other {', '.join(differs)}; name another folder, or remove "
+            f"it"
+        )
+
+
+def _read(source: Source) -> tuple[list[torch.Tensor], list[str]]:
+    """All shots that can be read, float (3, h, w) in [0, 1], and their classes; the others are left out.
+
+    Raises:
+        InputError: none of a class can be read.
+    """
+    assert source.images is not None
+    images, classes, reasons = list[torch.Tensor](), list[str](), dict[str, str]()
+    for row, label in enumerate(source.images.labels.tolist()):
+        try:
+            pixels = source.images.read(row)
+        except RejectedImageError as error:
+            reasons[source.classes[label]] = str(error)
+            continue
+        images.append(to_unit(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)))
+        classes.append(source.classes[label])
+    lost = next((name for name in source.classes if name not in classes), None)
+    if lost is not None:
+        raise InputError(f"no shot of class {lost!r} can be read: {reasons.get(lost)}")
+    return images, classes
+
+
+def _square(image: torch.Tensor) -> torch.Tensor:
+    """The middle of an image, as large as it can be: (1, 3, s, s)."""
+    side = min(image.shape[1:])
+    top, left = ((free - side) // 2 for free in image.shape[1:])
+    return torch.nn.functional.interpolate(image[None, :, top : top + side, left : left + side], (64, 64), mode="area")
+
+
+def _estimate(source: Source, fit: AdapterFit, folder: Path, count: int, batch_size: int) -> Estimate:
+    """What is known without a measurement."""
+    assert source.images is not None
+    counts: Mapping[int, int] = {
+        label: source.images.labels.tolist().count(label) for label in range(len(source.classes))
+    }
+    parts = list(counts.values()) if fit.variant == "class" else [len(source.images)]
+    images = count * len(source.classes)
+    return Estimate(
+        what=WHAT,
+        folder=folder,
+        items=images,
+        shards=-(-images // batch_size),
+        notes=(
+            f"first {len(parts)} adapters are fitted, in {sum(fit.steps(one) for one in parts):,} steps of "
+            f"{fit.batch_size} shots",
+        ),
+    )
