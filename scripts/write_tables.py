@@ -54,7 +54,7 @@ def systems_table(known: Sequence[System]) -> str:
             f"`{system.name}`",
             system.title if system.title.startswith(system.acronym) else f"{system.title} ({system.acronym})",
             system.summary,
-            f"`{system.command}`{' (planned)' if any_built and not system.methods else ''}",
+            f"`{system.command}`{' (planned)' if any_built and not (system.methods or system.acceptance) else ''}",
             system.state,
         ]
         for system in known

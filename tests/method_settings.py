@@ -616,6 +616,7 @@ CHECKS = {
     ),
     "masking": Row({"share": 0.1, "steps": 2, "queries": 10, "examples": 0}),
     "multi_label": Row({"per_side": 2, "examples": 0}),
+    "shortcuts": Row({"support": 2, "kept": 1, "examples": 0}, _SCENES_AUDITED),
     "backdoor": Row(
         {"images": 40, "epsilon": 0.9, "sources": 1, "confirming": 2, "copies": 0}
         | {"steps": 2, "refined_steps": 2, "examples": 0},

@@ -51,6 +51,7 @@ _PUBLIC = {
     "list_systems": "snellen.core.system",
     "load_captioner": "snellen.models.references",
     "load_classifier": "snellen.models.classifiers.references",
+    "load_detector": "snellen.models.references",
     "load_generator": "snellen.models.diffusion.loading",
     "load_images": "snellen.data.references",
     "load_judge": "snellen.models.classifiers.factor_judge",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
     from snellen.models.encoders.sentence_encoder import load_text_encoder as load_text_encoder
     from snellen.models.language.references import load_language_model as load_language_model
     from snellen.models.references import load_captioner as load_captioner
+    from snellen.models.references import load_detector as load_detector
     from snellen.models.references import load_question_answerer as load_question_answerer
     from snellen.models.references import load_segmenter as load_segmenter
     from snellen.models.references import load_two_tower as load_two_tower

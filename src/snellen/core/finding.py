@@ -26,6 +26,7 @@ KINDS: dict[str, str] = {
     "backdoor": "a planted trigger controls the decision",
     "background_shortcut": "decisions follow the background, each background to a class of its own",
     "background_sensitivity": "right decisions are lost before other backgrounds",
+    "shortcut": "decisions of a class lean on an object or a background beside it",
     "attribute": "the decision changes with an attribute that should not matter",
     "viewpoint": "the decision changes with the camera",
     "label_noise": "labels look wrong",

@@ -16,6 +16,7 @@ from snellen.models.weights.devices import resolve_device
 
 if TYPE_CHECKING:
     from snellen.models.captioners.protocol import Captioner, QuestionAnswerer
+    from snellen.models.detectors.protocol import Detector
     from snellen.models.dual_encoders.towers import TwoTower
     from snellen.models.segmenters.protocol import Segmenter
 
@@ -71,6 +72,11 @@ _QUESTION_ANSWERERS = Kind(
     "hf:FOLDER, bundled:NAME",
     {"hf": "snellen.models.captioners.question_answerers:load"},
 )
+_DETECTORS = Kind(
+    "detector",
+    "hf:FOLDER, bundled:NAME",
+    {"hf": "snellen.models.detectors.hugging_face_detectors:load"},
+)
 _SEGMENTERS = Kind(
     "segmenter",
     "hf:FOLDER, bundled:NAME, isnet:FILE.onnx, grabcut",
@@ -112,6 +118,17 @@ def load_question_answerer(reference: str, *, device: str = "cpu") -> QuestionAn
     """
     answerer: QuestionAnswerer = _QUESTION_ANSWERERS.load(reference, device)
     return answerer
+
+
+def load_detector(reference: str, *, device: str = "cpu") -> Detector:
+    """Load a detector that finds phrases; errors are those of :meth:`Kind.load`.
+
+    Args:
+        reference: ``hf:FOLDER`` (Grounding DINO, OWL-ViT or OWLv2 of transformers) or ``bundled:NAME``.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """
+    detector: Detector = _DETECTORS.load(reference, device)
+    return detector
 
 
 def load_segmenter(reference: str, *, device: str = "cpu") -> Segmenter:

@@ -52,7 +52,7 @@ SLICE_SHARE, GROUPS = 0.05, 4
 SLICE_DISTANCE = 5.0
 
 #: Checks that conclude from numbers alone.
-CHECKS = tuple(name for name in ALL_CHECKS if name not in ("adversarial", "multi_label", "backdoor"))
+CHECKS = tuple(name for name in ALL_CHECKS if name not in ("adversarial", "multi_label", "shortcuts", "backdoor"))
 
 
 @dataclass(frozen=True)

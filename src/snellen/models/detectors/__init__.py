@@ -1,0 +1,1 @@
+"""Models that find what a phrase names in an image, as boxes."""

@@ -1,0 +1,1 @@
+"""ASPIRE: the objects and backgrounds that a classifier leans on, found by edits that flip its decisions."""

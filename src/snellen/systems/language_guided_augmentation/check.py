@@ -1,0 +1,400 @@
+"""Shortcuts in words: objects and backgrounds without which right decisions change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from snellen.checks.check import Companion, Conclusion, Measured, Reading
+from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.panels import Panel, keep_picture
+from snellen.checks.sampled import Sampled
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError
+from snellen.core.finding import Finding, FindingExample
+from snellen.core.images import ImageSet
+from snellen.core.method import Need
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.methods.edits.masked_object import Fill
+from snellen.models.captioners.protocol import Captioner
+from snellen.models.diffusion.editor_inpainting import InpaintingEditor, load_inpainting_generator
+from snellen.models.diffusion.sampler import Sampler
+from snellen.models.language.listed_answers import load as load_lists
+from snellen.models.language.protocol import BudgetSpentError
+from snellen.models.language.references import load_language_model
+from snellen.models.references import load_captioner, load_detector, load_segmenter
+from snellen.systems.language_guided_augmentation.discovery import Discovery, EditRow, captions_of, class_statuses
+from snellen.systems.language_guided_augmentation.edits import (
+    DetectedEditor,
+    PhraseEditor,
+    SceneEditor,
+    filling_painter,
+    inpainting_painter,
+)
+from snellen.systems.language_guided_augmentation.flips import Lean, ranked, selected
+from snellen.systems.language_guided_augmentation.phrases import (
+    CaptionParser,
+    ImagePhrases,
+    LanguageParser,
+    RuleParser,
+    SceneParser,
+    class_words,
+    image_phrases,
+    with_alternatives,
+)
+
+#: Name of the list of edits.
+EDITS = "shortcut_edits"
+
+#: Rows of the table in the report.
+SHOWN = 20
+
+
+class Shortcuts(Sampled):
+    """Right decisions that change when one phrase of the caption is taken out of the image, beside a matched control.
+
+    A caption of each image is read as phrases: objects beside the class's own, and a background. Each is edited away,
+    and so are as many pixels elsewhere. A class leans on a phrase when its edits flip more decisions than their
+    controls do, by McNemar's exact test. What captions do not mention is not examined.
+    """
+
+    name: ClassVar[str] = "shortcuts"
+    summary: ClassVar[str] = "objects and backgrounds without which right decisions change (on request)"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
+    by_default: ClassVar[bool] = False
+
+    most: int | None = Field(
+        1000, ge=1, description="images that are captioned and edited at most, on average, drawn by their ids"
+    )
+    captioner: str | None = Field(
+        None, description="reference of a captioner for images without a caption (hf:FOLDER, bundled:scene-captioner)"
+    )
+    language: str | None = Field(
+        None,
+        description="reference of a language model on this machine that reads captions, or file:FILE with its answers "
+        "by image id; none: fixed rules",
+    )
+    synonyms: str | None = Field(None, description="file:FILE, for each class the words that also name it")
+    detector: str | None = Field(
+        None, description="reference of a detector that finds phrases (hf:FOLDER); none: scenes are drawn anew"
+    )
+    segmenter: str | None = Field(
+        None, description="reference of a segmenter that makes masks of boxes (hf:FOLDER, grabcut); none: boxes"
+    )
+    inpainter: str | None = Field(
+        None, description="diffusers folder of an inpainting model that paints objects and backgrounds; none: fill"
+    )
+    steps: int = Field(30, ge=1, description="steps of the inpainting model")
+    fill: Fill = Field("moved", description="how holes are filled without one")
+    threshold: float = Field(0.3, ge=0, le=1, description="least score of a box")
+    dilate: int = Field(5, ge=0, description="pixels around what is found that are taken out with it")
+    similarity: float = Field(0.7, gt=0, le=1, description="least cosine of the words of phrases that are merged")
+    support: int = Field(5, ge=1, description="images with an edit and a control that a phrase needs")
+    first: int = Field(15, ge=0, description="edits that are kept of the phrase that a class leans on most")
+    later: int = Field(10, ge=0, description="edits that are kept of each further one")
+    kept: int = Field(35, ge=0, description="edits that are kept of a class")
+    examples: int = Field(5, ge=0, description="pictures for each finding")
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why it cannot run: without captions nothing is named, and without a detector nothing is found."""
+        if self.captioner is None and not any(images.column("caption")):
+            return (
+                f"needs captions, and {images.name} has none (column caption); give a captioner: "
+                f"--set {self.name}.captioner=hf:FOLDER"
+            )
+        if self.detector is None and not shows_scenes(images):
+            return f"needs a detector that finds phrases in images: --set {self.name}.detector=hf:FOLDER"
+        return super().missing(classifier, images, companions)
+
+    def resolved(self, classifier: Classifier) -> Shortcuts:
+        """As it is; what cannot be loaded is refused now, and not after hours.
+
+        Raises:
+            InputError: a reference that cannot be used, a segmenter that takes no boxes, or synonyms of no class.
+        """
+        class_words(classifier.class_names, self._synonyms())
+        if self.language is not None:
+            load_language_model(self.language)
+        if self.captioner is not None:
+            load_captioner(self.captioner)
+        if self.detector is not None:
+            self.editor(str(classifier.device))
+        return self
+
+    def cost(self) -> float:
+        """Two edits and their controls, and as much again for making them; models beside the classifier come on top."""
+        return self.share * 8
+
+    def parser(self, images: ImageSet) -> CaptionParser:
+        """What reads captions."""
+        if self.language is not None:
+            return LanguageParser(load_language_model(self.language))
+        return SceneParser() if shows_scenes(images) and self.captioner is None else RuleParser()
+
+    def editor(self, device: str) -> PhraseEditor:
+        """What takes phrases out of images.
+
+        Raises:
+            InputError: a reference that cannot be used, or a segmenter that takes no boxes.
+        """
+        if self.detector is None:
+            return SceneEditor()
+        return _editor(
+            self.detector, self.segmenter, self.inpainter, self.steps, self.fill, self.threshold, self.dilate, device
+        )
+
+    def conclude(self, reading: Reading) -> Conclusion:
+        """Phrases, edits, flips; one hypothesis for each phrase of enough images: a class does not lean on it."""
+        known, rng, audited = reading.images, reading.rng.child(self.name), reading.audited
+        assert audited is not None, "edits are made of the images themselves"
+        draws = rng.for_examples(known.ids).uniform("share", ()).numpy()
+        drawn = np.flatnonzero(known.labelled & (draws < self.sized(int(known.labelled.sum())).share))
+        right = drawn[known.correct[drawn]]
+        if not len(right) or len(np.unique(known.predictions[drawn])) < 2:
+            why = "all decisions are one class" if len(right) else "no decision is right"
+            return Conclusion(notes=[f"Shortcuts: of {len(drawn)} images {why}, so that no edit can show anything."])
+        names = class_words(reading.names, self._synonyms())
+        try:
+            records = self._records(reading, audited, right, names)
+        except (ModelError, BudgetSpentError) as error:
+            return Conclusion(notes=[f"Shortcuts: {error}"])
+        ids = [known.ids[row] for row in right]
+        labels = dict(zip(ids, known.labels[right].tolist(), strict=True))
+        device = str(reading.classifier.device)
+        discovery = Discovery(audited, labels, names, self.editor(device), reading.classifier, rng)
+        rows = discovery.examine(records)
+        units = known.units_of(right)
+        leans = ranked(
+            rows,
+            support=self.support,
+            similarity=self.similarity,
+            units=None if units is None else dict(zip(ids, units.tolist(), strict=True)),
+        )
+        quotas = {"first": self.first, "later": self.later, "most": self.kept}
+        chosen = [row for of in leans.values() for row in selected(of, rng, **quotas)]
+        pictures: dict[str, bytes] = {}
+        statuses = class_statuses(
+            known.labels[drawn].tolist(), known.correct[drawn].tolist(), records, rows, len(names)
+        )
+        tested = [one for of in leans.values() for one in of if one.supported]
+        return Conclusion(
+            metrics=self._metrics(tested, reading.names),
+            hypotheses=[self._hypothesis(one, len(drawn), discovery, records, reading, pictures) for one in tested],
+            panels=[self._ranking(tested, reading.names)] if tested else [],
+            lists={
+                self.name: _by_image(tested, reading.names),
+                EDITS: _edits(leans, chosen, reading.names),
+            },
+            arrays=self._kept(chosen, discovery, records, reading),
+            notes=[
+                *self._notes(statuses, rows, leans, reading.names),
+                *self.sampling_notes(reading, len(drawn)),
+            ],
+            pictures=pictures,
+        )
+
+    def _synonyms(self) -> Mapping[str, Sequence[str]]:
+        if self.synonyms is None:
+            return {}
+        scheme, _, rest = self.synonyms.partition(":")
+        if scheme != "file" or not rest:
+            raise InputError(f"{self.name}.synonyms is file:FILE with a list for each class; got {self.synonyms!r}")
+        answers = load_lists(rest)
+        return {key: answers.complete("", key=key).text.splitlines() for key in answers.keys}
+
+    def _records(
+        self, reading: Reading, audited: ImageSet, right: NDArray[np.int64], names: Sequence[tuple[str, ...]]
+    ) -> list[ImagePhrases]:
+        places = {key: place for place, key in enumerate(audited.ids)}
+        known, parser = reading.images, self.parser(audited)
+        captioner: Captioner | None = None
+        if self.captioner is not None:
+            captioner = load_captioner(self.captioner, device=str(reading.classifier.device))
+        captions = captions_of(audited, [places[known.ids[row]] for row in right], captioner)
+        found = [
+            image_phrases(known.ids[row], caption, names[int(known.labels[row])], parser)
+            for row, caption in zip(right, captions, strict=True)
+        ]
+        return with_alternatives(found, reading.rng.child(self.name))
+
+    def _hypothesis(
+        self,
+        one: Lean,
+        drawn: int,
+        discovery: Discovery,
+        records: Sequence[ImagePhrases],
+        reading: Reading,
+        pictures: dict[str, bytes],
+    ) -> Hypothesis:
+        label, p_value = reading.names[one.label], one.p_value()
+
+        def finding(harm: float) -> Finding:
+            shown = [row for row in one.flips if row.tested and row.control == row.label][: self.examples]
+            return Finding(
+                kind="shortcut",
+                subject=_subject(one, reading.names),
+                harm=harm,
+                p_value=p_value,
+                title=f"{label} leans on “{one.phrase}”: without it {one.share():.0%} of {one.images} right decisions "
+                f"change, and {one.share(control=True):.0%} when as much is edited elsewhere",
+                facts={
+                    "images": one.images,
+                    "occurrences": len(one.rows),
+                    "flips": len(one.flips),
+                    "flip_share": one.share(),
+                    "control_share": one.share(control=True),
+                    "beyond_low": one.lower,
+                    "score": one.score,
+                    "merged": ", ".join(sorted({row.phrase for row in one.rows})),
+                    "edit": one.rows[0].editor,
+                },
+                examples=tuple(self._example(row, discovery, records, reading, pictures) for row in shown),
+            )
+
+        # Of the drawn images, those of the class with the phrase are concerned.
+        return Hypothesis(p_value, lambda confidence: one.bound(confidence) * one.images / drawn, finding)
+
+    def _example(
+        self,
+        row: EditRow,
+        discovery: Discovery,
+        records: Sequence[ImagePhrases],
+        reading: Reading,
+        pictures: dict[str, bytes],
+    ) -> FindingExample:
+        becomes = "no decision" if row.after is None or row.after < 0 else reading.names[row.after]
+        change = f"without “{row.phrase}”" if row.alternative is None else f"{row.phrase} becomes {row.alternative}"
+        edited = discovery.again(row, records).image if reading.pictured else None
+        return FindingExample(
+            example_id=row.example_id,
+            caption=f"{reading.names[row.label]}, {change}: {becomes}",
+            after=None if edited is None else keep_picture(pictures, edited),
+        )
+
+    def _metrics(self, tested: Sequence[Lean], names: Sequence[str]) -> dict[str, Measured]:
+        """Of the images with a phrase, the share that is lost without it, less that lost under the control."""
+        found = {}
+        for one in tested:
+            low, high = one.beyond_mean().interval() if one.images > 1 else (-1.0, 1.0)
+            value = one.share() - one.share(control=True)
+            found[f"{self.name}.{_subject(one, names)}.lost"] = Measured(
+                value=value, low=max(low, -1.0), high=min(high, 1.0), n=one.images
+            )
+        return found
+
+    def _ranking(self, tested: Sequence[Lean], names: Sequence[str]) -> Panel:
+        order = sorted(tested, key=lambda one: (-one.lower, -one.score, one.label, one.phrase))
+        return Panel(
+            check=self.name,
+            title="What decisions lean on",
+            about="Share of right decisions that change without a phrase, beside its control; “beyond” is the lower "
+            "end of the 95 % interval of the difference, “score” the published figure without a control.",
+            head=("class", "phrase", "images", "flipped", "control", "beyond", "score"),
+            rows=tuple(
+                (
+                    names[one.label],
+                    one.phrase,
+                    one.images,
+                    *(round(value, 4) for value in (one.share(), one.share(control=True), one.lower, one.score)),
+                )
+                for one in order[:SHOWN]
+            ),
+        )
+
+    def _kept(
+        self, chosen: Sequence[EditRow], discovery: Discovery, records: Sequence[ImagePhrases], reading: Reading
+    ) -> dict[str, dict[str, NDArray]]:
+        """The selected edits as bytes (3, h, w), for a generator to be taught by."""
+        found: dict[str, NDArray] = {}
+        for row in chosen if reading.pictured else ():
+            image = discovery.again(row, records).image
+            if image is not None:
+                key = f"{reading.names[row.label]}/{row.phrase}/{row.example_id}"
+                found[key] = (image * 255).round().byte().numpy()
+        return {self.name: found} if found else {}
+
+    def _notes(
+        self,
+        statuses: Sequence[str],
+        rows: Sequence[EditRow],
+        leans: Mapping[int, Sequence[Lean]],
+        names: Sequence[str],
+    ) -> list[str]:
+        unexamined: dict[str, list[str]] = {}
+        for name, status in zip(names, statuses, strict=True):
+            if status not in ("examined", "no image"):
+                unexamined.setdefault(status, []).append(name)
+        lacking = sum(row.after is None for row in rows)
+        few = sum(not one.supported for of in leans.values() for one in of)
+        notes = [f"Shortcuts: nothing is known of {', '.join(of)}: {why}." for why, of in unexamined.items()]
+        notes += [f"Shortcuts: {lacking} of {len(rows)} phrases were not edited; lists/{EDITS}.json says why."] * bool(
+            lacking
+        )
+        return notes + [
+            f"Shortcuts: {few} phrases occur in fewer than {self.support} images with an edit and a control, and are "
+            f"not tested."
+        ] * bool(few)
+
+
+def _subject(one: Lean, names: Sequence[str]) -> str:
+    return f"{names[one.label]}: {one.phrase}"
+
+
+def _by_image(tested: Sequence[Lean], names: Sequence[str]) -> list[dict[str, object]]:
+    """For each image, what it loses without each tested phrase: by this, two audits are compared."""
+    found: dict[str, dict[str, object]] = {}
+    for one in tested:
+        for key, value in one.lost().items():
+            found.setdefault(key, {"id": key})[f"{_subject(one, names)}.lost"] = value
+    return list(found.values())
+
+
+def _edits(
+    leans: Mapping[int, Sequence[Lean]], chosen: Sequence[EditRow], names: Sequence[str]
+) -> list[dict[str, object]]:
+    """Every edit with its provenance, in the order of the ranking."""
+    kept = {id(row) for row in chosen}
+    return [
+        {**row.provenance(names), "merged": one.phrase, "rank": rank, "selected": id(row) in kept}
+        for of in leans.values()
+        for rank, one in enumerate(of, 1)
+        for row in one.rows
+    ]
+
+
+def shows_scenes(images: ImageSet) -> bool:
+    """Whether the first image with attributes is a scene that can be drawn anew."""
+    record = next((one for one in images.column("attributes") if one is not None), None)
+    try:
+        return record is not None and bool(Scene.from_json(str(record)))
+    except InputError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _editor(
+    detector: str,
+    segmenter: str | None,
+    inpainter: str | None,
+    steps: int,
+    fill: Fill,
+    threshold: float,
+    dilate: int,
+    device: str,
+) -> DetectedEditor:
+    """The editor of these references; its models are loaded once."""
+    by_box = None if segmenter is None else load_segmenter(segmenter, device=device)
+    if by_box is not None and "boxes" not in by_box.prompts:
+        raise InputError(f"{by_box.name} takes no boxes; use a segmenter that does (hf:FOLDER of a SAM, grabcut)")
+    paint = filling_painter(fill)
+    if inpainter is not None:
+        generator = load_inpainting_generator(inpainter, device=device)
+        paint = inpainting_painter(InpaintingEditor(Sampler(generator, steps=steps), paste=True))
+    return DetectedEditor(
+        load_detector(detector, device=device), by_box, paint, inpainter is not None, threshold, dilate
+    )
