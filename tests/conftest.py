@@ -43,8 +43,13 @@ def _disk_is_not_waited_for() -> Iterator[None]:
 
 @pytest.fixture
 def registry() -> Iterator[None]:
-    """Methods and checks that the test registers are forgotten after it."""
+    """Methods and checks that the test registers, or an example in a docstring before it, are forgotten."""
+    _forget_registered()
     yield
+    _forget_registered()
+
+
+def _forget_registered() -> None:
     index._REGISTERED.clear()
     index._REGISTERED_CHECKS.clear()
     index.methods.cache_clear()

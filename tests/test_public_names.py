@@ -30,6 +30,7 @@ def test_the_list_is_what_the_packages_export():
     assert (HERE / "public_names.txt").read_text(encoding="utf-8").split() == exported(), REMEDY
 
 
+@pytest.mark.usefixtures("registry")
 def test_the_list_is_what_the_commands_take(monkeypatch):
     monkeypatch.syspath_prepend(str(HERE.parent / "scripts"))
     lists = importlib.import_module("write_public_lists")

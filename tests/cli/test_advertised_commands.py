@@ -33,6 +33,7 @@ SMALLER = {
         "--fill", "blur",
     ),
     5: ("--limit", "2"),
+    6: ("--steps", "1", "--epochs", "1", "--seeds", "2", "--pool", "1", "--no-augmentations", "--side", "16"),
     8: ("--preset", "small", "--shots", "2", "--most-steps", "1", "--check-every", "0", "--count", "2", "--steps", "2"),
     9: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     10: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
@@ -82,7 +83,7 @@ OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 OF_OBJECTS = {27: "optotypes:scenes?count=2"}
 
 #: Systems that need more images of each class.
-OF_SHAPES = dict.fromkeys((8, 14), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
+OF_SHAPES = dict.fromkeys((6, 8, 14), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
 
 #: Systems that look at objects again, and the classes of these.
 OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}
@@ -134,6 +135,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     stands_for = {"DATA": images, "MODEL": model, "MAPS": str(tmp_path / "maps")}
     stands_for |= {
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
+        "IMAGES": "optotypes:scenes?count=12&size=16&shapes=star,ring&backgrounds=brick#test",
         "WORD": "red",
         "PROMPTS": "keep.txt",
         "FOLDER": "sae",

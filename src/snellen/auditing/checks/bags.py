@@ -216,7 +216,7 @@ def _by_group(bags: BagTable) -> list[Panel]:
 def _listed(bags: Sequence[str]) -> str:
     """How many, and the first names.
 
-    >>> _told(["a", "b"]), _told(list("abcdefg"))
+    >>> _listed(["a", "b"]), _listed(list("abcdefg"))
     ('2 bags (a, b)', '7 bags (a, b, c, d, e and 2 more)')
     """
     more = f" and {len(bags) - NAMED} more" if len(bags) > NAMED else ""
