@@ -139,4 +139,6 @@ def test_what_is_advised_instead_of_a_treatment_exists():
         for command in re.findall(r"snellen train ([\w-]+)", sentence):
             assert command in known, f"{kind}: there is no snellen train {command}"
         for listing in re.findall(r"lists/(\w+)\.json", sentence):
-            assert re.search(rf'name: ClassVar\[str\] = "{listing}"|[A-Z]+ = "{listing}"|"{listing}": \[|\{{"{listing}":', sources), kind
+            assert re.search(
+                rf'name: ClassVar\[str\] = "{listing}"|[A-Z]+ = "{listing}"|"{listing}": \[|\{{"{listing}":', sources
+            ), kind
