@@ -126,6 +126,13 @@ def test_a_training_gets_as_many_passes_as_there_is_time_for(left, first, passes
         assert within[1] == TemperatureScaling()
 
 
+def test_a_training_leaves_time_to_judge_each_kind_by_itself():
+    plan = [PlainTuning(plan=TuningPlan(epochs=20))]
+    assert PACE.within(plan, 230.0, first=False, kinds=4)[0].plan.passes(1000) == 7  # half of 170 s, less 10 s
+    assert PACE.within(plan, 100.0, first=False, kinds=6) is None
+    assert PACE.within([TemperatureScaling()], 30.0, first=False, kinds=6) == (TemperatureScaling(),)
+
+
 def test_what_trains_nothing_is_begun_until_its_end_would_be_too_late():
     assert PACE.within([TemperatureScaling()], 30.0, first=False) == (TemperatureScaling(),)
     assert PACE.within([TemperatureScaling()], 29.0, first=False) is None

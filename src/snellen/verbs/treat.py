@@ -212,7 +212,9 @@ def _trials(
         if number == len(note.begun):
             within: tuple[Treatment, ...] | None = treatments
             if pace is not None and deadline is not None:
-                within = pace.within(treatments, deadline - time.perf_counter(), first=not tried)
+                held = any(one.cost <= most and one.gain(plan.treated) >= LEAST_GAIN for one in tried)
+                left, kinds = deadline - time.perf_counter(), len(plan.prescriptions)
+                within = pace.within(treatments, left, first=not tried, kinds=0 if held or kinds == 1 else kinds)
             note.begun.append(None if within is None else _passes(within, treatments))
             note.write()
         passes, trial = note.begun[number], None

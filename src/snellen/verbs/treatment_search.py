@@ -133,13 +133,16 @@ class Pace:
             passes += max(one.plan.passes(self.images) for one in tunings) * max(1 + extra, 1)
         return passes * self.images * self.training + self.judging
 
-    def within(self, treatments: Sequence[Treatment], left: float, *, first: bool) -> tuple[Treatment, ...] | None:
+    def within(
+        self, treatments: Sequence[Treatment], left: float, *, first: bool, kinds: int = 0
+    ) -> tuple[Treatment, ...] | None:
         """The same with as many passes over the training images as there is time for; None where there is not enough.
 
         Args:
             treatments: that are proposed.
             left: seconds until everything should be over, the proof as well.
             first: whether nothing was tried: it is tried then, with one pass if need be.
+            kinds: of findings that may have to be treated one by one: a training leaves the time to judge that.
         """
         free = left - self.proving
         plain = [one for one in treatments if not isinstance(one, FineTuning)]
@@ -148,7 +151,7 @@ class Pace:
         longest = max(one.plan.passes(self.images) for one in treatments if isinstance(one, FineTuning))
         fixed = self.seconds(plain)
         a_pass = (self.seconds(treatments) - fixed) / longest
-        most = int((SHARE * free - fixed) // a_pass) if a_pass > 0 else longest
+        most = int((SHARE * (free - kinds * self.judging) - fixed) // a_pass) if a_pass > 0 else longest
         if most < 1 and not first:
             return None
         return limited(treatments, min(max(most, 1), longest), self.images)
