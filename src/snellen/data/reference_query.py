@@ -22,5 +22,5 @@ def query_parameters(query: str, shown: str) -> dict[str, str]:
 
 def reasons(error: ValidationError) -> str:
     """What a model of parameters refuses, in one line."""
-    shown = [(".".join(str(part) for part in one["loc"]), str(one["msg"])) for one in error.errors()]
-    return "; ".join(f"{place}: {text}" if place else text for place, text in shown)
+    listed = [(".".join(str(part) for part in one["loc"]), str(one["msg"])) for one in error.errors()]
+    return "; ".join(f"{place}: {text}" if place else text for place, text in listed)

@@ -261,7 +261,7 @@ def _fill(
     change = (attacked.images - clean if attacked.changes is None else attacked.changes).double().flatten(1)
     sizes = {"linf": change.abs().amax(1), "l2": change.norm(dim=1), "changed_values": (change != 0).sum(1)}
     decided = _classes(classifier.predict(attacked.scores), goal)
-    scored: dict[str, list[object]] = {
+    columns: dict[str, list[object]] = {
         "success": attacked.success.tolist(),
         # There are no images that could be rounded where a layer was changed.
         "success_8_bits": saved.tolist() if attacked.place == PIXELS else [None] * len(positions),
@@ -273,7 +273,7 @@ def _fill(
         **{name: size.tolist() for name, size in sizes.items()},
     }
     for at, (row, status, reason) in enumerate(zip(positions.tolist(), attacked.status, attacked.reasons, strict=True)):
-        for name, column in scored.items():
+        for name, column in columns.items():
             if status == "found" or name not in sizes:
                 rows.columns[name][row] = column[at]
         rows.reason[row] = reason

@@ -218,8 +218,8 @@ def _published(setting: Setting, severities: Sequence[float], images: Tensor) ->
     strength = getattr(setting.method, "strength", None)
     if strength is None:
         return (None,) * len(severities)
-    problems = [getattr(strength(severity, images), "published", None) for severity in severities]
-    return tuple(None if value is None else bool(value) for value in problems)
+    published = [getattr(strength(severity, images), "published", None) for severity in severities]
+    return tuple(None if value is None else bool(value) for value in published)
 
 
 def _nothing(rejected: list[tuple[str, str]], severities: int) -> ShiftedBatch:

@@ -287,7 +287,7 @@ def _parts(name: str) -> Iterator[str]:
 def _place_of_tile(text: object) -> str | None:
     """Row and column of a tile, where attributes say them as numbers."""
     try:
-        stated = json.loads(str(text))
-        return json.dumps({name: int(stated[name]) for name in ("row", "column")})
+        place = json.loads(str(text))
+        return json.dumps({name: int(place[name]) for name in ("row", "column")})
     except (ValueError, KeyError, TypeError, OverflowError):
         return None

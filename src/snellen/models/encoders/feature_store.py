@@ -180,8 +180,8 @@ def frozen_features(
             ids=record.ids,
             dtype=np.float32,
             shape=(encoder.dim,),
-            produce=lambda start, stop, listed: _encoded(
-                images.select(range(start, stop)), encoder, batch_size, workers, listed
+            produce=lambda start, stop, advance: _encoded(
+                images.select(range(start, stop)), encoder, batch_size, workers, advance
             ),
             finish=lambda rejected, sha256: (
                 record.model_copy(update={"rejected": rejected, "sha256": sha256}).model_dump_json().encode()
@@ -205,9 +205,9 @@ def contents_hash(images: ImageSet, progress: Progress | None = None) -> str:
 
 
 def _encoded(
-    images: ImageSet, encoder: FrozenEncoder, batch_size: int, workers: int, listed: Callable[[int], None]
+    images: ImageSet, encoder: FrozenEncoder, batch_size: int, workers: int, advance: Callable[[int], None]
 ) -> MadeRows:
-    """Rows of all images, zeros where one is rejected; ``listed`` is called for each batch."""
+    """Rows of all images, zeros where one is rejected; ``advance`` is called for each batch."""
     rows: NDArray[np.float32] = np.zeros((len(images), encoder.dim), dtype=np.float32)
     rejected: dict[int, str] = {}
     places = {one: position for position, one in enumerate(images.ids)}
@@ -219,5 +219,5 @@ def _encoded(
             rejected |= {batch.indices[row]: NOT_FINITE for row in (~finite).nonzero().flatten().tolist()}
             vectors[~finite] = 0.0
             rows[batch.indices] = vectors.numpy()
-        listed(len(batch.ids) + len(batch.rejected))
+        advance(len(batch.ids) + len(batch.rejected))
     return MadeRows(rows, rejected)

@@ -146,8 +146,8 @@ class Requests:
                 raise FailedRequestError(self._failure(error)) from None
             except (self._openai.OpenAIError, ValueError) as error:
                 status = 200
-                counted = self._key.hidden(f"{type(error).__name__}: {error}")
-                raise ModelError(f"{address.url} answers with something that is no reply: {counted}") from None
+                reason = self._key.hidden(f"{type(error).__name__}: {error}")
+                raise ModelError(f"{address.url} answers with something that is no reply: {reason}") from None
             finally:
                 tell(SentRequest(f"{address.url}/chat/completions", image_hashes, len(body), number, status))
             return _read(answer, address)

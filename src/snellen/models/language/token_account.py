@@ -119,13 +119,13 @@ class TokenAccount:
             BudgetSpentError: a limit is reached, or passed.
         """
         spent, limits = self.usage.spent, self.budget
-        counted = limits.exceeded(spent)
-        if not counted and limits.tokens is not None and spent.tokens == limits.tokens:
-            counted = [f"tokens: {spent.tokens} spent, {limits.tokens} allowed"]
-        if not counted and limits.seconds is not None and spent.seconds == limits.seconds:
-            counted = [f"seconds: {spent.seconds} spent, {limits.seconds} allowed"]
-        if counted:
-            raise BudgetSpentError(f"the budget is used up ({'; '.join(counted)})")
+        reached = limits.exceeded(spent)
+        if not reached and limits.tokens is not None and spent.tokens == limits.tokens:
+            reached = [f"tokens: {spent.tokens} spent, {limits.tokens} allowed"]
+        if not reached and limits.seconds is not None and spent.seconds == limits.seconds:
+            reached = [f"seconds: {spent.seconds} spent, {limits.seconds} allowed"]
+        if reached:
+            raise BudgetSpentError(f"the budget is used up ({'; '.join(reached)})")
 
 
 #: Largest entry that is read, bytes.

@@ -106,7 +106,7 @@ class Ray:
             options: dict[str, Any] = {"address": self._address}
             if self._address is not None:
                 stack.enter_context(
-                    _environment({name: os.environ.get(name, text) for name, text in _PATIENCE.items()})
+                    _environment({name: os.environ.get(name, usual) for name, usual in _PATIENCE.items()})
                 )
             if self._address is None:
                 stack.enter_context(_environment(_SETTINGS))
@@ -273,10 +273,10 @@ def _on_standard_error() -> Iterator[None]:
     worker = importlib.import_module("ray._private.worker")
     usual = worker.print_to_stdstream
 
-    def text(line: Mapping[str, Any], *arguments: object, **options: object) -> None:
+    def on_standard_error(line: Mapping[str, Any], *arguments: object, **options: object) -> None:
         usual({**line, "is_err": True}, *arguments, **options)
 
-    worker.print_to_stdstream = text  # type: ignore[attr-defined]
+    worker.print_to_stdstream = on_standard_error  # type: ignore[attr-defined]
     try:
         yield
     finally:

@@ -74,8 +74,8 @@ def load_slides(
         listener.advance("indexing slides", 1, slide.id)
     listener.finish("indexing slides")
     if all(slide.tiles is None for slide in indexed):
-        shown = "; ".join(slide.refused for slide in indexed[:3])
-        raise InputError(f"none of the {len(indexed)} slides of {path} has tiles that can be used: {shown}")
+        first = "; ".join(slide.refused for slide in indexed[:3])
+        raise InputError(f"none of the {len(indexed)} slides of {path} has tiles that can be used: {first}")
     splits = {slide.split for slide in listed.slides}
     only: Split | None = splits.pop() if len(splits) == 1 else None
     source = SlideSource(indexed, chosen.tile)

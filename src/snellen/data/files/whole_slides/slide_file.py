@@ -267,15 +267,15 @@ class SlideFile:
         return RejectedImageError(f"slide {self.name} {what} (max_{limit})")
 
     def _microns_per_pixel(self, given: float | None) -> float | None:
-        described = [_positive(self.properties.get(f"openslide.mpp-{axis}")) for axis in "xy"]
-        if described[0] is None or described[1] is None:
+        microns = [_positive(self.properties.get(f"openslide.mpp-{axis}")) for axis in "xy"]
+        if microns[0] is None or microns[1] is None:
             return given
-        if abs(described[0] / described[1] - 1) > 0.01:
+        if abs(microns[0] / microns[1] - 1) > 0.01:
             self.close()
             raise RejectedImageError(
-                f"slide {self.name} has pixels of {described[0]:g}×{described[1]:g} microns; square ones are expected"
+                f"slide {self.name} has pixels of {microns[0]:g}×{microns[1]:g} microns; square ones are expected"
             )
-        return (described[0] + described[1]) / 2
+        return (microns[0] + microns[1]) / 2
 
     def resolution(self) -> float:
         """Microns per pixel of level 0.

@@ -68,7 +68,7 @@ class MeshList:
 
     def _kept(self, chosen: Collection[str]) -> MeshList:
         files = tuple(file for file in self.files if file.object_id in chosen)
-        refused = {name: kept_kinds for name, kept_kinds in self.refused.items() if name in chosen}
+        refused = {name: entry for name, entry in self.refused.items() if name in chosen}
         return replace(self, files=files, refused=refused)
 
 
@@ -87,7 +87,7 @@ def listed_meshes(
         UnknownNameError: an object of ``labels`` that is not there.
         InputError: nothing there, or no such table.
     """
-    kept_kinds = None if labels is None else read_labels(labels)
+    class_names = None if labels is None else read_labels(labels)
     catalogues = [path] if path.suffix.lower() == CATALOGUE else []
     if path.is_dir():
         catalogues = sorted(below for below in path.iterdir() if below.suffix.lower() == CATALOGUE)
@@ -96,13 +96,13 @@ def listed_meshes(
         raise InputError(
             f"{path} {what}; give a folder of mesh files (in class subfolders), or a catalogue FILE{CATALOGUE}"
         )
-    found = _of_catalogues(catalogues, label, kept_kinds) if catalogues else _of_folder(path)
-    if kept_kinds is None:
+    found = _of_catalogues(catalogues, label, class_names) if catalogues else _of_folder(path)
+    if class_names is None:
         return found
-    found = found.only(kept_kinds, path)
-    files = tuple(replace(file, class_name=kept_kinds[file.object_id]) for file in found.files)
+    found = found.only(class_names, path)
+    files = tuple(replace(file, class_name=class_names[file.object_id]) for file in found.files)
     return replace(
-        found, files=files, refused={name: (kept_kinds[name], reason) for name, (_, reason) in found.refused.items()}
+        found, files=files, refused={name: (class_names[name], reason) for name, (_, reason) in found.refused.items()}
     )
 
 

@@ -110,8 +110,8 @@ def load_meshes(
         name=name or path.stem,
     )
     if split is None and any(splits):
-        title = pa.array(splits, COLUMNS["split"])
-        images = replace(images, table=images.table.append_column("split", title))
+        column = pa.array(splits, COLUMNS["split"])
+        images = replace(images, table=images.table.append_column("split", column))
     images.source.skipped = listed.skipped  # type: ignore[attr-defined]
     return images
 

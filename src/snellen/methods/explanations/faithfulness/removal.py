@@ -141,7 +141,7 @@ def region_effect(
             score.values(filled(rows, kept), rows) for kept in (~regions, regions, ~elsewhere, elsewhere)
         )
     empty = ~regions.flatten(1).any(1).cpu()
-    usable = [
+    effects = [
         torch.where(empty, torch.nan, one) for one in (whole - without, alone, whole - other_without, other_alone)
     ]
-    return RegionEffect(*usable)
+    return RegionEffect(*effects)

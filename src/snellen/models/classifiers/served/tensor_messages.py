@@ -212,12 +212,12 @@ def read_answer(
         if not 0 < length <= len(body):
             raise wrong(f"{JSON_LENGTH} is {shown(json_length)}, and {len(body)} bytes came")
     try:
-        described = json_object(body[:length])
+        answer = json_object(body[:length])
     except (ValueError, RecursionError):
         raise wrong(f"no JSON object came, but {shown(body[:400].decode(errors='replace'))}") from None
-    listed = described.get("outputs")
+    listed = answer.get("outputs")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise wrong(f"no list of outputs, but {shown(json.dumps(described)[:400])}")
+        raise wrong(f"no list of outputs, but {shown(json.dumps(answer)[:400])}")
     start = length
     for one in listed:
         size = _binary_size(one)
@@ -225,7 +225,7 @@ def read_answer(
             numbers = _numbers(one, body[start : start + size] if size is not None else None, wrong)
             if not numbers.ndim or len(numbers) != rows:
                 raise wrong(f"{output!r} has the shape {list(numbers.shape)} for {rows} images")
-            version = described.get("model_version")
+            version = answer.get("model_version")
             return numbers, version if isinstance(version, str) else None
         start += size or 0
     raise wrong(f"no output {output!r}, but {shown(', '.join(str(one.get('name')) for one in listed))}")
