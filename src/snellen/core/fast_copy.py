@@ -114,8 +114,6 @@ def fold_normalisation(module: nn.Module, images: Tensor) -> int:
             )
             setattr(parent, name, nn.Identity().eval())
             folded += 1
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
     return folded
 
 

@@ -23,7 +23,6 @@ from snellen.core.run import canonical_json, write_atomically
 from snellen.core.unwritable import explained_unwritable
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.treatments.synthesized_images import SynthesizedImages
-from snellen.methods.treatments.treatment import FineTuning, Treatment
 from snellen.runs.generated_files import EXAMPLES, write_pictures
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
@@ -161,6 +160,10 @@ def treatment_plan(
     ).plan
 
 
+#: What is written of a note.
+_KEPT = ("request", "judging", "begun", "ended")
+
+
 @dataclass(eq=False)
 class _Note:
     """What stands in a folder while it is treated: the request, and what was done about each proposal, in order.
@@ -168,19 +171,21 @@ class _Note:
     Attributes:
         file: it stands in.
         request: the request.
-        begun: for each proposal the most passes over the training images that there was time for, 0 where none are
-            trained on or nothing limits them; None where there was no time for it.
+        judging: seconds that the checks took on the validation images when they were first run; None before.
+        begun: for each proposal the most passes over the training images that there was time for, 0 where nothing
+            limits them; None where there was no time for it.
         ended: whether no further one is tried: the audit's images may be open.
     """
 
     file: Path
     request: Mapping[str, Any]
+    judging: float | None = None
     begun: list[int | None] = field(default_factory=list)
     ended: bool = False
 
     def write(self) -> None:
         """Write it."""
-        write_atomically(self.file, canonical_json({"request": self.request, "begun": self.begun, "ended": self.ended}))
+        write_atomically(self.file, canonical_json({name: vars(self)[name] for name in _KEPT}))
 
 
 def _trials(
@@ -197,53 +202,43 @@ def _trials(
         case.patient, case.val, case.subject.companions, case.checks, folder, seed=case.seed, progress=progress
     )
     listener = progress or Silent()
+    prescriptions = [one for one in plan.prescriptions if one.ladder]
     listener.begin("treatments", MOST)
     clock = time.perf_counter()
     before = bench.before()
-    judging = time.perf_counter() - clock
-    images = 0 if case.patient.train is None else len(case.patient.train)
-    proving = 2 * judging * len(case.proving.proving) / len(case.val)
-    pace = None if deadline is None else Pace.measured(case.patient, judging, proving)
-    tried = list[Trial]()
-    proposed = proposals([one for one in plan.prescriptions if one.ladder], most)
-    treatments: tuple[Treatment, ...] | None = next(proposed, None)
-    number = 0
-    while treatments is not None and not (note.ended and number == len(note.begun)):
-        if number == len(note.begun):
-            within: tuple[Treatment, ...] | None = treatments
-            if pace is not None and deadline is not None:
-                held = any(one.cost <= most and one.gain(plan.treated) >= LEAST_GAIN for one in tried)
-                left, kinds = deadline - time.perf_counter(), len(plan.prescriptions)
-                within = pace.within(treatments, left, first=not tried, kinds=0 if held or kinds == 1 else kinds)
-            note.begun.append(None if within is None else _passes(within, treatments))
-            note.write()
-        passes, trial = note.begun[number], None
-        number += 1
-        if passes is not None:
-            begun = limited(treatments, passes, images) if passes else treatments
-            trial = bench.tried(begun, number, before)
-            tried.append(trial)
-            listener.advance("treatments", 1, trial.words)
+    if note.judging is None:
+        note.judging = time.perf_counter() - clock
+    pace = None
+    if deadline is not None:
+        proving = 2 * note.judging * len(case.proving.proving) / len(case.val)
+        pace = Pace.measured(case.patient, note.judging, proving)
+    tried, trial, number = list[Trial](), None, 0
+    proposed = proposals(prescriptions, most)
+    while True:
         try:
             treatments = proposed.send(trial)
         except StopIteration:
-            treatments = None
+            break
+        if number == len(note.begun):
+            if note.ended:
+                break
+            passes: int | None = 0
+            if pace is not None and deadline is not None:
+                held = any(one.cost <= most and one.gain(plan.treated) >= LEAST_GAIN for one in tried)
+                kinds = 0 if held or len(prescriptions) == 1 else len(prescriptions)
+                passes = pace.passes(treatments, deadline - time.perf_counter(), first=not tried, kinds=kinds)
+            note.begun.append(passes)
+            note.write()
+        limit, trial, number = note.begun[number], None, number + 1
+        if limit is not None:
+            images = 0 if case.patient.train is None else len(case.patient.train)
+            trial = bench.tried(limited(treatments, limit, images), number, before)
+            tried.append(trial)
+            listener.advance("treatments", 1, trial.words)
     listener.finish("treatments")
     note.ended = True
     note.write()
     return tuple(tried)
-
-
-def _passes(within: Sequence[Treatment], proposed: Sequence[Treatment]) -> int:
-    """The passes over training images that a proposal was limited to; 0: it was not."""
-    return max(
-        (
-            one.plan.epochs or 0
-            for one, whole in zip(within, proposed, strict=True)
-            if isinstance(one, FineTuning) and one is not whole
-        ),
-        default=0,
-    )
 
 
 def _open(folder: Path, request: Mapping[str, Any]) -> _Note:
@@ -261,14 +256,18 @@ def _open(folder: Path, request: Mapping[str, Any]) -> _Note:
         note.write()
         return note
     recorded = json.loads(note.file.read_bytes())
+    if recorded.keys() != set(_KEPT):
+        raise RunConflictError(
+            f"{folder} holds an unfinished treatment of another version of Snellen, which cannot be resumed; name a "
+            f"new folder with --out, or delete it to start anew"
+        )
     differing = differences(recorded["request"], note.request)
     if differing:
         raise RunConflictError(
             f"{folder} holds an unfinished treatment that differs from this one in: {', '.join(differing)}; name a new "
             f"folder with --out, or delete it to start anew"
         )
-    note.begun, note.ended = list(recorded["begun"]), bool(recorded["ended"])
-    return note
+    return _Note(note.file, note.request, recorded["judging"], recorded["begun"], recorded["ended"])
 
 
 def _chosen(tried: Sequence[Trial], plan: TreatmentPlan, max_loss: float) -> Trial | None:

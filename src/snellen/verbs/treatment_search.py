@@ -133,10 +133,8 @@ class Pace:
             passes += max(one.plan.passes(self.images) for one in tunings) * max(1 + extra, 1)
         return passes * self.images * self.training + self.judging
 
-    def within(
-        self, treatments: Sequence[Treatment], left: float, *, first: bool, kinds: int = 0
-    ) -> tuple[Treatment, ...] | None:
-        """The same with as many passes over the training images as there is time for; None where there is not enough.
+    def passes(self, treatments: Sequence[Treatment], left: float, *, first: bool, kinds: int = 0) -> int | None:
+        """Passes over the training images that there is time for; 0: as many as these treatments take; None: none.
 
         Args:
             treatments: that are proposed.
@@ -147,14 +145,14 @@ class Pace:
         free = left - self.proving
         plain = [one for one in treatments if not isinstance(one, FineTuning)]
         if len(plain) == len(treatments):
-            return tuple(treatments) if first or self.seconds(treatments) <= free else None
+            return 0 if first or self.seconds(treatments) <= free else None
         longest = max(one.plan.passes(self.images) for one in treatments if isinstance(one, FineTuning))
         fixed = self.seconds(plain)
         a_pass = (self.seconds(treatments) - fixed) / longest
         most = int((SHARE * (free - kinds * self.judging) - fixed) // a_pass) if a_pass > 0 else longest
-        if most < 1 and not first:
-            return None
-        return limited(treatments, min(max(most, 1), longest), self.images)
+        if most >= longest:
+            return 0
+        return max(most, 1) if most >= 1 or first else None
 
     @classmethod
     def measured(cls, patient: Patient, judging: float, proving: float) -> Pace:
@@ -175,7 +173,9 @@ class Pace:
 
 
 def limited(treatments: Sequence[Treatment], passes: int, images: int) -> tuple[Treatment, ...]:
-    """The same treatments, whose fine-tunings take at most so many passes over so many training images."""
+    """The same treatments, whose fine-tunings take at most so many passes over so many training images; 0: no limit."""
+    if not passes:
+        return tuple(treatments)
     return tuple(
         one.model_copy(update={"plan": one.plan.model_copy(update={"epochs": passes})})
         if isinstance(one, FineTuning) and one.plan.passes(images) > passes

@@ -66,8 +66,8 @@ class ScanPlan:
         )
 
 
-#: Log odds by which copies of the model lower the score of a class at most, since tuning may keep a trigger. In healthy
-#: models no class stood out by the sum of this and :attr:`ScanPlan.contrast` (docs/statistics.md).
+#: Log odds by which copies of the model lower the score of a class at most, since tuning may keep a trigger. With
+#: :attr:`ScanPlan.contrast`, 4 above the middle class; healthy models that were scanned reached 2.03 at most.
 KEPT = 2.0
 
 
