@@ -135,6 +135,24 @@ def test_students_decide_between_the_shared_classes_alone(monkeypatch):
         assert wanted.any()
 
 
+def test_generated_images_have_the_classes_of_the_validation_images_they_stand_for(monkeypatch):
+    """Which may be fewer than those of the real images, in another order."""
+    own = shifted()[1]  # a part of the classes
+    data = Data.of(shapes(), own, shifted()[:1], {}, 0)
+    students = Students(
+        (), (), TINY, data, store_of(data.real, TINY), {}, {**data.tests, "generated: by_name": own}, False, 0
+    )
+
+    class Stars(nn.Module):
+        def forward(self, images):
+            return torch.tensor([float(name == "star") for name in data.real.class_names]).expand(len(images), -1)
+
+    monkeypatch.setattr(study, "train_student", lambda *_, **__: Stars())
+    right = students.student(Arm(REAL, 1.0, None, "kept epochs", None, 0))
+    assert right["generated: by_name"].tolist() == (own.labels == own.class_names.index("star")).tolist()
+    assert own.class_names != data.real.class_names
+
+
 @pytest.mark.covers("6.1")
 @pytest.mark.covers("6.9")
 def test_twins_are_of_training_images_and_the_stress_set_of_validation_images(whole):

@@ -88,3 +88,6 @@ def test_quotas_of_phrase_and_class_hold_and_the_draw_follows_from_seed_and_ids(
     mixed = ranked(given[::-1])[0]
     assert {row.example_id for row in selected(mixed, Randomness(0))} == {row.example_id for row in chosen}
     assert selected(ranked(rows("ring", 3, 3))[0], Randomness(0)) == [], "too few images"
+    both = selected(ranked(rows("ring", 12, 12, controls=4))[0], Randomness(0))
+    assert len(both) == 8, "an edit whose control flips as well teaches the editing"
+    assert all(row.control == row.label for row in both)

@@ -28,6 +28,10 @@ from snellen.systems.language_guided_augmentation.words import cosine, denotes, 
         ("there is a man with mountains in the background", ("man",), ("mountains",)),
         ("a cow on the left with a tree", ("cow", "tree"), ()),
         ("a sandwich", ("sandwich",), ()),
+        # Captioners repeat themselves, and name a background twice.
+        ("a cow with a mountain in the background in the background in the background", ("cow",), ("mountain",)),
+        ("a cow on grass in the background", ("cow",), ("grass",)),
+        ("in the background", (), ()),
     ],
 )  # fmt: skip
 def test_rules_read_plain_english(caption, foreground, background):

@@ -18,6 +18,7 @@ from torch import nn
 
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError
+from snellen.core.run import write_atomically
 from snellen.models.diffusion.adapter_files import CONFIG, WEIGHTS, load_adapter
 from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.generator import Generator
@@ -207,5 +208,5 @@ def class_folder(label: str) -> str:
 
 def write_card(folder: Path, card: AdapterCard) -> GeneratorAdapters:
     """Write the card, which comes last: a folder without it is unfinished."""
-    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / CARD, f"{card.model_dump_json(indent=2)}\n".encode())
     return GeneratorAdapters(folder, card)

@@ -69,10 +69,9 @@ def grid(discovery: Discovery, rows: Sequence[EditRow], images: ImageSet) -> Ima
         images: the set.
     """
     places = {key: place for place, key in enumerate(images.ids)}
-    records = [image_phrases(row.example_id, "-", CLASSES, SceneParser()) for row in rows]
     kinds: tuple[list[Tensor], ...] = ([], [], [])
     for row in rows:
-        made = discovery.again(row, records)
+        made = discovery.again(row)
         assert made.image is not None
         assert made.control is not None
         shown = to_unit(Preparation().pixels(images.read(places[row.example_id])))

@@ -31,9 +31,16 @@ def robustness(
     published: Annotated[
         bool, Option("Take the published recipe: a ResNet-18, 160 pixels, 56 epochs of SGD; needs a GPU.")
     ] = False,
-    architecture: Annotated[str, Option("Of the students: fashion_cnn or timm:NAME.")] = "fashion_cnn",
-    side: Annotated[int, Option("Height and width of the students' images, pixels.", minimum=8)] = 32,
-    epochs: Annotated[int, Option("Passes of each student over its images.", minimum=1)] = 20,
+    architecture: Annotated[
+        str | None, Option("Of the students: fashion_cnn or timm:NAME.", default="fashion_cnn, or as published")
+    ] = None,
+    side: Annotated[
+        int | None,
+        Option("Height and width of the students' images, pixels.", minimum=8, default="32, or as published"),
+    ] = None,
+    epochs: Annotated[
+        int | None, Option("Passes of each student over its images.", minimum=1, default="20, or as published")
+    ] = None,
     seeds: Annotated[int, Option("Students of each kind.", minimum=2)] = 5,
     pool: Annotated[int, Option("Standard models for each of four shares of DATA.", minimum=1)] = 2,
     augmentations: Annotated[bool, Option("Also train under AugMix and RandAugment, to compare.")] = True,
@@ -46,11 +53,10 @@ def robustness(
     progress: Progress | None = None,
 ) -> RunResult:
     """What generated training images do to accuracy and robustness under shift (Bansal and Grover 2023)."""
-    if device != "cpu" or pseudonyms is not None:
-        raise InputError(
-            "a robustness study runs where torch is and takes no pseudonyms; leave out --device and --pseudonyms"
-        )
+    if pseudonyms is not None:
+        raise InputError("a robustness study takes no pseudonyms; leave out --pseudonyms")
     from snellen.data.references import load_images
+    from snellen.methods.generation.made_images import generating_on
     from snellen.models.classifiers.references import load_classifier
     from snellen.runs.unfinished import check_free
     from snellen.systems.conditional_generation.record import RECORD, WHAT
@@ -58,20 +64,24 @@ def robustness(
 
     # What can be refused without the images is refused before they are read.
     check_free(out, RECORD, WHAT)
-    own = RECIPE.model_copy(update={"architecture": architecture, "side": side, "amount": epochs})
-    return study_robustness(
-        methods,
-        load_images(data),
-        [load_images(one) for one in shifted],
-        out=out,
-        validation=None if validation is None else load_images(validation),
-        models=[load_classifier(one) for one in model or ()],
-        students=PUBLISHED if published else own,
-        augmentations=("augmix", "rand-augment") if augmentations else (),
-        seeds=seeds,
-        pool=pool,
-        mirrored=flips,
-        seed=seed,
-        progress=progress,
-        **running,
+    given = {"architecture": architecture, "side": side, "amount": epochs}
+    recipe = (PUBLISHED if published else RECIPE).model_copy(
+        update={name: value for name, value in given.items() if value is not None}
     )
+    with generating_on(device):
+        return study_robustness(
+            methods,
+            load_images(data),
+            [load_images(one) for one in shifted],
+            out=out,
+            validation=None if validation is None else load_images(validation),
+            models=[load_classifier(one, device=device) for one in model or ()],
+            students=recipe,
+            augmentations=("augmix", "rand-augment") if augmentations else (),
+            seeds=seeds,
+            pool=pool,
+            mirrored=flips,
+            seed=seed,
+            progress=progress,
+            **running,
+        )

@@ -157,13 +157,21 @@ class Students:
         return Shard(extra={"students": rows})
 
     def student(self, arm: Arm) -> dict[str, np.ndarray]:
-        """Whether one student is right on each image of every test set."""
+        """Whether one student is right on each image of every test set.
+
+        Generated sets are made of the classes of the validation images, in their order.
+        """
         classes = len(self.data.real.class_names or ())
         network = train_student(
             self.examples(arm), arm.recipe(self.plan, len(self.real)), classes, arm.seed, transform=arm.transform
         )
         return {
-            name: measured(network, store, groups=self.data.groups.get(name), mirrored=self.mirrored).right
+            name: measured(
+                network,
+                store,
+                groups=self.data.groups.get(name, self.data.groups[IN_DISTRIBUTION]),
+                mirrored=self.mirrored,
+            ).right
             for name, store in self.stores.items()
         }
 

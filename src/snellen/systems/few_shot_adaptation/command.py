@@ -61,6 +61,8 @@ def few_shot(
     if len(methods) != 1 or not isinstance(methods[0], ByName):
         raise InputError(f"few-shot takes one setting, and {len(methods)} were given; name one guidance scale")
     method = methods[0]
+    if domain is not None and method.templates != ByName().templates:
+        raise InputError("--domain is a word of the published prompt, and --templates another prompt; leave one out")
     if domain is not None:
         method = method.model_copy(update={"templates": (domain_template(domain),)})
     given: dict[str, object] = {

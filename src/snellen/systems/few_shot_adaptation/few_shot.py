@@ -19,6 +19,7 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
+from snellen.core.run import write_atomically
 from snellen.data.references import load_images
 from snellen.methods.generation.made_images import generating_on, generator_of
 from snellen.methods.synthesis.by_name import ByName
@@ -179,7 +180,7 @@ def fit_adapters(
                 what=what,
             )  # fmt: skip
             one = base.model_copy(update={"adapters": {name: finished}})
-            (target / _DONE).write_text(one.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            write_atomically(target / _DONE, f"{one.model_dump_json(indent=2)}\n".encode())
         found[name] = finished
     return write_card(folder, base.model_copy(update={"adapters": found}))
 

@@ -184,13 +184,13 @@ class Shortcuts(Sampled):
         tested = [one for of in leans.values() for one in of if one.supported]
         return Conclusion(
             metrics=self._metrics(tested, reading.names),
-            hypotheses=[self._hypothesis(one, len(drawn), discovery, records, reading, pictures) for one in tested],
+            hypotheses=[self._hypothesis(one, len(drawn), discovery, reading, pictures) for one in tested],
             panels=[self._ranking(tested, reading.names)] if tested else [],
             lists={
                 self.name: _by_image(tested, reading.names),
                 EDITS: _edits(leans, chosen, reading.names),
             },
-            arrays=self._kept(chosen, discovery, records, reading),
+            arrays=self._kept(chosen, discovery, reading),
             notes=[
                 *self._notes(statuses, rows, leans, reading.names),
                 *self.sampling_notes(reading, len(drawn)),
@@ -227,14 +227,13 @@ class Shortcuts(Sampled):
         one: Lean,
         drawn: int,
         discovery: Discovery,
-        records: Sequence[ImagePhrases],
         reading: Reading,
         pictures: dict[str, bytes],
     ) -> Hypothesis:
         label, p_value = reading.names[one.label], one.p_value()
 
         def finding(harm: float) -> Finding:
-            shown = [row for row in one.flips if row.tested and row.control == row.label][: self.examples]
+            shown = one.shown[: self.examples]
             return Finding(
                 kind="shortcut",
                 subject=_subject(one, reading.names),
@@ -253,7 +252,7 @@ class Shortcuts(Sampled):
                     "merged": ", ".join(sorted({row.phrase for row in one.rows})),
                     "edit": one.rows[0].editor,
                 },
-                examples=tuple(self._example(row, discovery, records, reading, pictures) for row in shown),
+                examples=tuple(self._example(row, discovery, reading, pictures) for row in shown),
             )
 
         # Of the drawn images, those of the class with the phrase are concerned.
@@ -263,13 +262,12 @@ class Shortcuts(Sampled):
         self,
         row: EditRow,
         discovery: Discovery,
-        records: Sequence[ImagePhrases],
         reading: Reading,
         pictures: dict[str, bytes],
     ) -> FindingExample:
         becomes = "no decision" if row.after is None or row.after < 0 else reading.names[row.after]
         change = f"without “{row.phrase}”" if row.alternative is None else f"{row.phrase} becomes {row.alternative}"
-        edited = discovery.again(row, records).image if reading.pictured else None
+        edited = discovery.again(row).image if reading.pictured else None
         return FindingExample(
             example_id=row.example_id,
             caption=f"{reading.names[row.label]}, {change}: {becomes}",
@@ -306,13 +304,11 @@ class Shortcuts(Sampled):
             ),
         )
 
-    def _kept(
-        self, chosen: Sequence[EditRow], discovery: Discovery, records: Sequence[ImagePhrases], reading: Reading
-    ) -> dict[str, dict[str, NDArray]]:
+    def _kept(self, chosen: Sequence[EditRow], discovery: Discovery, reading: Reading) -> dict[str, dict[str, NDArray]]:
         """The selected edits as bytes (3, h, w), for a generator to be taught by."""
         found: dict[str, NDArray] = {}
         for row in chosen if reading.pictured else ():
-            image = discovery.again(row, records).image
+            image = discovery.again(row).image
             if image is not None:
                 key = f"{reading.names[row.label]}/{row.phrase}/{row.example_id}"
                 found[key] = (image * 255).round().byte().numpy()

@@ -99,6 +99,8 @@ class Discovery:
         self._places = {key: place for place, key in enumerate(images.ids)}
         self._records = images.column("attributes")
         self._held: Subject | None = None
+        self._lending: Mapping[str, Sequence[str]] = {}
+        self._made_again: dict[tuple[str, str, str], Edited] = {}
         self._masks = ObjectMasks(images, Preparation()) if any(images.column("mask")) else None
 
     def examine(self, records: Sequence[ImagePhrases]) -> list[EditRow]:
@@ -109,10 +111,10 @@ class Discovery:
         """
         rows: list[EditRow] = []
         waiting: list[tuple[int, str, Tensor]] = []
-        lenders = self._lenders(records)
+        self._lending = self._lenders(records)
         for one in records:
             for wish in wishes(one):
-                found = self._edit(one.example_id, wish, lenders)
+                found = self._edit(one.example_id, wish)
                 rows.append(
                     EditRow(
                         one.example_id,
@@ -132,15 +134,18 @@ class Discovery:
         self._decide(rows, waiting)
         return rows
 
-    def again(self, row: EditRow, records: Sequence[ImagePhrases]) -> Edited:
-        """The edit of a row, made once more, at the image's own size."""
-        return self._edit(row.example_id, Wish(row.kind, row.phrase, row.alternative), self._lenders(records))
+    def again(self, row: EditRow) -> Edited:
+        """The edit of a row that was examined, made once more, at the image's own size."""
+        key = (row.example_id, row.kind, row.phrase)
+        if key not in self._made_again:
+            self._made_again[key] = self._edit(row.example_id, Wish(row.kind, row.phrase, row.alternative))
+        return self._made_again[key]
 
-    def _edit(self, example_id: str, wish: Wish, lenders: Mapping[str, Sequence[str]]) -> Edited:
+    def _edit(self, example_id: str, wish: Wish) -> Edited:
         if wish.kind == "background" and wish.alternative is None:
             return Edited(reason=NO_ALTERNATIVE)
         rng = self._rng.child(wish.kind, wish.phrase).for_examples([example_id])
-        others = [one for one in lenders.get(wish.alternative or "", ()) if one != example_id]
+        others = [one for one in self._lending.get(wish.alternative or "", ()) if one != example_id]
         draw = float(rng.uniform("lender", ()))
         try:
             lent = self._subject(others[min(int(draw * len(others)), len(others) - 1)]) if others else None

@@ -52,6 +52,11 @@ class Lean:
         """Rows whose edit changed the decision."""
         return tuple(row for row in self.rows if row.flipped)
 
+    @property
+    def shown(self) -> tuple[EditRow, ...]:
+        """Flips whose control leaves the decision as it was: not of the editing, as far as one image can say."""
+        return tuple(row for row in self.flips if row.tested and row.control == row.label)
+
     @cached_property
     def pairs(self) -> dict[str, tuple[bool, bool]]:
         """Image → whether one of its edits flips, and whether one of their controls does; where both were made."""
@@ -151,7 +156,8 @@ def selected(
     """Edits of one class that stand for its shortcuts: what a generator is to be taught by.
 
     Down the ranking, up to ``first`` flips of the first phrase and ``later`` of each further one, ``most`` in all. They
-    are drawn by the images' ids. Phrases that flip no more than their controls have none.
+    are drawn by the images' ids. An image whose control flips too, and phrases that flip no more than their controls,
+    have none.
 
     Args:
         leans: of the class, as :func:`ranked` orders them.
@@ -163,7 +169,7 @@ def selected(
     chosen: list[EditRow] = []
     taken = [one for one in leans if one.supported and one.beyond]
     for place, one in enumerate(taken):
-        rows = list(one.flips)
+        rows = list(one.shown)
         draws = rng.child("selected", one.phrase).for_examples([row.example_id for row in rows]).uniform("order", ())
         order = sorted(range(len(rows)), key=lambda number: (float(draws[number]), number))
         quota = min(later if place else first, most - len(chosen))

@@ -155,19 +155,21 @@ class RuleParser:
         text = _OPENING.sub("", re.sub(r"[.;:!?()\"]", ",", caption.lower()).strip(" ,"))
         parts = _SPLIT.split(text)
         objects, grounds = [_noun(parts[0])], list[str]()
+        last = objects
         for word, comma, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
             phrase = _noun(rest)
             words = stems(phrase)
-            if words == ("background",):
-                grounds.insert(0, objects.pop())
+            if words == ("background",):  # it says of the phrase before it what that is
+                if last is objects and objects:
+                    grounds.insert(0, objects.pop())
+                last = grounds
             elif not words or words[-1] in _PLACES:
                 continue
-            elif comma or re.fullmatch(_BESIDE, word):
-                objects.append(phrase)
             else:
-                grounds.append(phrase)
+                last = objects if comma or re.fullmatch(_BESIDE, word) else grounds
+                last.append(phrase)
         # A second "on X" is where an object lies, and not what is behind all of them.
-        return ParsedCaption(foreground=tuple(filter(None, objects)), background=tuple(grounds[:1]))
+        return ParsedCaption(foreground=tuple(filter(None, objects)), background=tuple(filter(None, grounds))[:1])
 
 
 def _noun(text: str) -> str:
