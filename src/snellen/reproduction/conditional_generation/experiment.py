@@ -35,7 +35,8 @@ def conditional_generation(scale: Scale, seed: int, progress: Progress) -> Mappi
         Of each kind of student: right decisions ``in_distribution``, ``shifted`` (all known shifts together), on each
         shift and on ``generated`` validation images; ``rho``, the mean over the known shifts, and whether it is
         ``extrapolated``. Of the line of standard models slope and range; ``gain`` of the mixture, on known shifts and
-        on the one that is not known; ``generated.recognised``: whether a judge of all looks recognises a twin's image.
+        on the one that is not known; ``recognised``: whether a judge of all looks
+        recognises an image of a twin.
     """
     if scale == "full":
         size = full_size()
@@ -93,7 +94,7 @@ class Experiment:
         for name, tests in (("known", self.known), ("unknown", [UNKNOWN])):
             gained = [found["matched"][one].astype(float) - found["real"][one] for one in tests if one in self.tests]
             figures[f"gain.{name}"] = Sample.of(np.concatenate(gained)) if gained else None
-        figures["generated.recognised"] = self._recognised()
+        figures |= self._recognised()
         return figures
 
     def arms(self) -> dict[str, Arm]:
@@ -160,12 +161,15 @@ class Experiment:
             return dict.fromkeys(("line.slope", "line.low", "line.high"))
         return {"line.slope": line.slope, "line.low": line.low, "line.high": line.high}
 
-    def _recognised(self) -> Figure:
-        """Whether a judge decides for the intended class of each image of the twin.
+    def _recognised(self) -> dict[str, Figure]:
+        """Whether a judge decides for the intended class of each image of every twin.
 
         It is trained four times as long as a student, on real images of all looks where there are any.
         """
         images, plan = self.material.oracle or self.material.real, self.size.students
         longer = plan.model_copy(update={"amount": 4 * plan.amount})
         judge = train_student(store_of(images, plan), longer, len(images.class_names or ()), self.seed, "judge")
-        return Sample.of(measured(judge, store_to_measure(self.material.twins["generated"], plan)).right)
+        return {
+            f"{name}.recognised": Sample.of(measured(judge, store_to_measure(twin, plan)).right)
+            for name, twin in self.material.twins.items()
+        }

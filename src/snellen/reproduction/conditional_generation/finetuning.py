@@ -82,12 +82,12 @@ def trained_on(generator: Generator, images: ImageSet, updates: int, progress: P
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
         empty = batch.rng.uniform("empty", (1,))[:, 0] < EMPTY
-        told = torch.where(empty, torch.full_like(batch.targets, nothing), batch.targets)
-        timesteps = stratified_timesteps(len(batch.images), len(alphas), torch.rand(()))
+        prompts = torch.where(empty, torch.full_like(batch.targets, nothing), batch.targets)
+        timesteps = stratified_timesteps(len(batch.images), len(alphas), torch.rand(())).to(batch.images.device)
         noise = batch.rng.normal("noise", batch.images.shape[1:])
         noisy = add_noise(batch.images, noise, alphas, timesteps)
         target = training_target(prediction, batch.images, noise, alphas, timesteps)
-        return squared_errors(model(noisy, timesteps, states[told]), target)
+        return squared_errors(model(noisy, timesteps, states.to(batch.images.device)[prompts]), target)
 
     plan = TrainingPlan(
         epochs=1,

@@ -176,7 +176,8 @@ def material_of(
     twins = {name: _kept(name, method, source, size, cache, progress) for name, method in settings.items()}
     own = tests[IN_DISTRIBUTION]
     measuring = Source(own.class_names or (), own, "tune")
-    stress = _kept("stress", settings["generated"], measuring, size, cache, progress)
+    # With other looks the drop would be that of the shifts: what is left is that of the generator.
+    stress = _kept("stress", settings.get("alike", settings["generated"]), measuring, size, cache, progress)
     return Material(real, tests, twins, stress, oracle)
 
 

@@ -8,13 +8,12 @@ under one recipe and as many updates; what they are trained on differs.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from snellen.core.images import ImageSet, Split
@@ -33,6 +32,7 @@ from snellen.methods.synthesis.conditioned import Conditioned
 from snellen.methods.synthesis.manifest_rows import Source
 from snellen.methods.synthesis.nearness import COPY, nearness, spread_of, thumbnails
 from snellen.methods.synthesis.synthesizing import synthesize_into
+from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.models.dual_encoders.adapted import QUERY_AND_VALUE, AdaptedTowers
 from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
 from snellen.models.references import load_two_tower
@@ -47,6 +47,7 @@ from snellen.systems.few_shot_adaptation.tuning import adapt_towers
 from snellen.training.batches import ImageStore
 from snellen.training.plan import TrainingPlan
 from snellen.training.real_and_synthetic import pooled
+from snellen.training.students import measured
 
 #: Shapes whose words the generator reads and which it never saw, and two that it draws well.
 NEW: tuple[Shape, ...] = ("circle", "crescent", "arrow", "hourglass")
@@ -107,7 +108,7 @@ def few_shot_adaptation(scale: Scale, seed: int, progress: Progress) -> Mapping[
     Returns:
         Of each training set: ``accuracy`` on all test images, ``new_accuracy`` and ``known_accuracy`` on those of new
         and of known shapes; of each generated set also ``new_recognised`` and ``known_recognised`` by the oracle,
-        ``copied`` of each image, and ``feature_distance``.
+        ``copied`` of each image, and ``feature_distance``; of adapters the ``steps`` that were kept.
     """
     if scale == "full":
         return full(seed, progress)
@@ -138,6 +139,7 @@ class Experiment:
 
     def __init__(self, size: Size, seed: int, folder: Path, progress: Progress) -> None:
         self.size, self.seed, self.folder, self.progress = size, seed, folder, progress
+        self.steps: dict[str, float] = {}
         self.tower = load_two_tower("bundled:scene-clip")
         self.pool = world("train", size.many, 0)
         self.shots = few_shots(self.pool, size.shots, seed)
@@ -152,7 +154,9 @@ class Experiment:
         real = self.store(self.shots.images)
         fresh = self.store(world("train", self.size.many, 7))
         oracle = self.trained(fresh, torch.zeros(len(fresh), dtype=torch.bool))
-        zero = zero_shot_classifier(self.tower, self.texts)
+        called = zero_shot_classifier(self.tower, self.texts)
+        assert called.module is not None
+        zero = PreparedNetwork(called.module, *called.normalization).eval()
         figures = {**self.judged("oracle", oracle), **self.judged("zero_shot", zero)}
         figures |= self.judged("real", self.trained(real, torch.zeros(len(real), dtype=torch.bool)))
         sets = self.generated()
@@ -165,6 +169,7 @@ class Experiment:
         others = self.store(world("train", self.size.many, 8))
         figures["real.feature_distance"] = self._distance(others, fresh)
         compared = {**{key: sets[key] for key in (*AS_IT_IS, "class", "set")}, "real": others}
+        figures |= {f"{name}.steps": steps for name, steps in self.steps.items()}
         return {**figures, **self._copied(compared, real)}
 
     # -- images ---------------------------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ class Experiment:
         size, count = self.size, len(self.classes)
         # Passes over the shots decide the steps, as published: as many as the adapters of all classes take together.
         together = size.fit.model_copy(update={"variant": "set", "check_every": 2 * size.fit.check_every})
-        few = few_shots(self.pool, max(size.shots // 4, 1), self.seed)
+        few = few_shots(self.pool, max(size.shots // 2, 1), self.seed)
         found = {name: self.images(name, method, self.shots) for name, method in AS_IT_IS.items()}
         adapted = {"class": (size.fit, self.shots), "set": (together, self.shots), "set_few": (together, few)}
         for name, (fit, shots) in adapted.items():
@@ -190,7 +195,8 @@ class Experiment:
     def adapted(self, name: str, fit: AdapterFit, shots: Source) -> Conditioned:
         """Generation by name, with adapters that are fitted to shots first."""
         method, adapters = ByName(), self.folder / f"{name}-adapters"
-        fit_adapters(method, shots, adapters, fit=fit, seed=self.seed, progress=self.progress)
+        fitted = fit_adapters(method, shots, adapters, fit=fit, seed=self.seed, progress=self.progress)
+        self.steps[name] = float(np.mean([one.steps for one in fitted.card.adapters.values()]))
         return method.model_copy(update={"adapter": adapters})
 
     def images(self, name: str, method: Conditioned, shots: Source) -> ImageStore:
@@ -207,7 +213,7 @@ class Experiment:
         return ImageStore.of_images(images, self.tower.preparation)
 
     def _drawn(self, name: str, made: ImageStore, oracle: nn.Module) -> dict[str, Figure]:
-        right = _right(oracle, made)
+        right = measured(oracle, made).right.astype(float)
         new = np.isin(np.array(self.classes)[made.targets.numpy()], NEW)
         return {
             f"{name}.new_recognised": float(right[new].mean()),
@@ -240,9 +246,9 @@ class Experiment:
             adapt_towers(network, many, synthetic[rows], plan=plan, class_count=len(self.classes))
             return _Fixed(network)
 
-    def judged(self, name: str, network: Callable[[Tensor], Tensor]) -> dict[str, Figure]:
+    def judged(self, name: str, network: nn.Module) -> dict[str, Figure]:
         """Right or wrong on each test image."""
-        right = _right(network, self.test)
+        right = measured(network, self.test).right.astype(float)
         return {
             f"{name}.accuracy": Sample.of(right),
             f"{name}.new_accuracy": Sample.of(right[self.new]),
@@ -261,10 +267,3 @@ class _Fixed(nn.Module):
         with self.network.acting():
             scores: Tensor = self.network(images)
         return scores
-
-
-def _right(network: Callable[[Tensor], Tensor], store: ImageStore) -> NDArray[np.float64]:
-    """Whether each decision is right, float64 (n,)."""
-    with torch.no_grad():
-        scores = torch.cat([network(to_unit(part)) for part in store.images.split(250)])
-    return (scores.argmax(1) == store.targets).double().numpy()

@@ -159,7 +159,7 @@ class RuleParser:
         for word, comma, rest in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
             phrase = _noun(rest)
             words = stems(phrase)
-            if words == ("background",):  # it says of the phrase before it what that is
+            if words == ("background",):  # the phrase before it is one
                 if last is objects and objects:
                     grounds.insert(0, objects.pop())
                 last = grounds
