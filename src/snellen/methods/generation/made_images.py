@@ -23,6 +23,7 @@ from snellen.data.files.arrays import ArraySource
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.generate import Generated
 from snellen.models.diffusion.generator import Generator
+from snellen.models.diffusion.generator_adapters import model_hashes
 from snellen.models.diffusion.loading import load_generator
 
 
@@ -107,7 +108,7 @@ def made_set(
 
 def identities_of(generator: Generator, prefix: str = "") -> dict[str, str]:
     """Hash of the weights of each network of a generator."""
-    return {f"{prefix}{name}": hash_tensors(dict(part.state_dict())) for name, part in generator.modules().items()}
+    return {f"{prefix}{name}": found for name, found in model_hashes(generator).items()}
 
 
 _where: ContextVar[tuple[str, str]] = ContextVar("where generators run", default=("cpu", "float32"))

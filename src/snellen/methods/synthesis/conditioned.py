@@ -9,9 +9,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
@@ -26,7 +28,8 @@ from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.methods.generation.sample import Sample
 from snellen.methods.synthesis.manifest_rows import BLANK, Manifested, Source, check_templates
 from snellen.methods.synthesis.templates import known_templates
-from snellen.models.diffusion.generator_adapters import GeneratorAdapters
+from snellen.models.diffusion.generator import Generator
+from snellen.models.diffusion.generator_adapters import CARD, GeneratorAdapters
 from snellen.models.diffusion.solver import SolverName
 
 
@@ -137,11 +140,10 @@ class Conditioned(Method):
     def _made(self, requests: Sequence[Mapping[str, Any]], labels: Sequence[str], rng: Randomness) -> ImageSet:
         """The images, those of classes with the same adapter together: one adapter acts at a time."""
         wanted, sampling = [self.sampled(one) for one in requests], self.sampling()
-        adapters = self.adapters()
-        if adapters is None:
+        if self.adapter is None:
             return sampling.generate(wanted, rng=rng)
         generator = generator_of(self.generator)
-        adapters.check(generator)
+        adapters = _fitting_adapters(self.adapter, (self.adapter / CARD).read_bytes(), generator)
         names = [adapters.of(label) for label in labels]
         parts, order = list[ImageSet](), list[int]()
         for name in dict.fromkeys(names):
@@ -153,7 +155,7 @@ class Conditioned(Method):
             parts.append(replace(part, table=part.table.drop_columns(column), class_names=None))
             order += rows
         joined = join(parts, name=parts[0].name)
-        return joined.select([order.index(row) for row in range(len(order))])
+        return joined.select(np.argsort(order))
 
     def adapters(self) -> GeneratorAdapters | None:
         """The adapters in the folder; None without one.
@@ -186,3 +188,11 @@ class Conditioned(Method):
 
 def _label_of(request: Mapping[str, Any]) -> str:
     return str(request.get("label", request.get("class")))
+
+
+@lru_cache(maxsize=4)
+def _fitting_adapters(folder: Path, _card: bytes, generator: Generator) -> GeneratorAdapters:
+    """Adapters that fit a generator: gigabytes are hashed once, and not for every batch."""
+    adapters = GeneratorAdapters.load(folder)
+    adapters.check(generator)
+    return adapters
