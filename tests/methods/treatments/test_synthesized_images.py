@@ -4,11 +4,14 @@ import copy
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
 from snellen.core.finding import Finding
 from snellen.core.preparation import Preparation, to_unit
 from snellen.core.randomness import Randomness
@@ -146,3 +149,40 @@ def test_generated_images_are_those_of_the_generator_and_not_the_real_ones():
     assert made.column("synthetic") == ["1", "1"]
     pixels = to_unit(ImageStore.of_images(made, SEEN).images)
     assert pixels.shape == (2, 3, 32, 32)
+
+
+def test_images_in_which_nothing_is_drawn_are_drawn_again_and_never_trained_on(monkeypatch):
+    calls, usual = [], ByName.generate
+
+    def blank_at_first(self, requests, *, rng):
+        calls.append([one["seed"] for one in requests])
+        made = usual(self, requests, rng=rng)
+        return made if len(calls) > 1 else replace(made, source=Grey(made.source))
+
+    monkeypatch.setattr(ByName, "generate", blank_at_first)
+    made = SynthesizedImages(count=4).made(patient(STAR, stars=8), Randomness(0))
+    assert len(made) == 4
+    assert all(np.asarray(made.read(row)).std() > 1 for row in range(4))
+    assert len(calls) == 2
+    assert not set(calls[0]) & set(calls[1]), "from other noise"
+
+    monkeypatch.setattr(ByName, "generate", lambda self, requests, *, rng: blank(usual(self, requests, rng=rng)))
+    with pytest.raises(InputError, match="draws nothing"):
+        SynthesizedImages(count=2).made(patient(STAR, stars=8), Randomness(0))
+
+
+class Grey:
+    """Images without content, of the same sizes."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def read(self, index):
+        return Image.new("RGB", self.source.read(index).size, (90, 90, 90))
+
+    def __getattr__(self, name):
+        return getattr(self.source, name)
+
+
+def blank(images):
+    return replace(images, source=Grey(images.source))

@@ -143,7 +143,8 @@ class Conditioned(Method):
         if self.adapter is None:
             return sampling.generate(wanted, rng=rng)
         generator = generator_of(self.generator)
-        adapters = _fitting_adapters(self.adapter, (self.adapter / CARD).read_bytes(), generator)
+        card = self.adapter / CARD
+        adapters = _fitting_adapters(self.adapter, card.read_bytes() if card.is_file() else b"", generator)
         names = [adapters.of(label) for label in labels]
         parts, order = list[ImageSet](), list[int]()
         for name in dict.fromkeys(names):

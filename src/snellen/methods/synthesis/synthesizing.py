@@ -163,22 +163,34 @@ class SynthesisWork:
     def _drawn(
         self, method: Conditioned, wanted: Sequence[Mapping[str, Any]], put: Put
     ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-        """Generate and write images, those without content again from other noise; and what stayed without any."""
-        found, left = dict[str, dict[str, str]](), list(wanted)
-        for attempt in range(REDRAWS + 1):
-            if not left:
-                break
-            made = method.generate([_again(one, attempt) for one in left], rng=Randomness(self.seed))
-            empty = nearly_constant(made)
-            drawn = made.select([row for row in range(len(made)) if row not in empty])
+        """Generate and write images; also those that stayed without content."""
+        found = dict[str, dict[str, str]]()
+        parts, left = drawn(method, wanted, Randomness(self.seed))
+        for attempt, part in enumerate(parts):
             times = {} if attempt == 0 else {REDRAWN: str(attempt)}
-            found |= {row["id"]: {**row, **times} for row in write_images(drawn, put, {}, names=self.names)}
-            left = [left[row] for row in sorted(empty)]
+            found |= {row["id"]: {**row, **times} for row in write_images(part, put, {}, names=self.names)}
         reason = f"nothing is drawn in it, {REDRAWS + 1} times"
         return (
             [found[one["id"]] for one in wanted if one["id"] in found],
             [{"id": str(one["id"]), "reason": reason} for one in left],
         )
+
+
+def drawn(
+    method: Conditioned, requests: Sequence[Mapping[str, Any]], rng: Randomness
+) -> tuple[list[ImageSet], list[Mapping[str, Any]]]:
+    """Generate images, those in which nothing is drawn again from other noise.
+
+    Returns:
+        The images of each attempt, and the requests that no attempt drew anything for.
+    """
+    parts, left = list[ImageSet](), list(requests)
+    while left and len(parts) <= REDRAWS:
+        made = method.generate([_again(one, len(parts)) for one in left], rng=rng)
+        empty = nearly_constant(made)
+        parts.append(made.select([row for row in range(len(made)) if row not in empty]))
+        left = [left[row] for row in sorted(empty)]
+    return parts, left
 
 
 def _again(request: Mapping[str, Any], attempt: int) -> Mapping[str, Any]:

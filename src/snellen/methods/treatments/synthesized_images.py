@@ -25,6 +25,7 @@ from snellen.data.files.labels import align_labels
 from snellen.methods.generation.made_images import generating_on
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import Manifested, Source
+from snellen.methods.synthesis.synthesizing import drawn
 from snellen.methods.treatments.treatment import TRAINING, Patient, Stage, Treating, Treatment, trained_on
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.batches import ImageStore
@@ -89,6 +90,9 @@ class SynthesizedImages(Treatment):
             patient: with a generator, and findings that it can make images for.
             rng: of the noise.
             progress: callback that receives progress updates.
+
+        Raises:
+            InputError: nothing is drawn in any of them.
         """
         key, listener = f"{self.name} {self.record()}", progress or Silent()
         known = patient.remembered.get(key)
@@ -101,10 +105,13 @@ class SynthesizedImages(Treatment):
                 source = Source(tuple(dict.fromkeys(row.label for row in rows)))
                 requests = [{**method.request(row, source), "id": f"{part}/{row.id}"} for row in rows]
                 for start in range(0, len(rows), TOGETHER):
-                    images = method.generate(requests[start : start + TOGETHER], rng=rng)
-                    found.append(align_labels(images, patient.classifier.class_names))
-                    listener.advance("generating images", len(images))
+                    batch = requests[start : start + TOGETHER]
+                    images, _ = drawn(method, batch, rng)
+                    found += [align_labels(one, patient.classifier.class_names) for one in images if len(one)]
+                    listener.advance("generating images", len(batch))
         listener.finish("generating images")
+        if not found:
+            raise InputError("the generator draws nothing: every image is blank; name another one, or leave it out")
         patient.remembered[key] = made = replace(join(found, name="synthesized"), split="train")
         return made
 
