@@ -23,7 +23,14 @@ from snellen.models.diffusion.generator_adapters import CARD, NAME, GeneratorAda
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.systems.few_shot_adaptation import adapting
-from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Shots, denoising_loss, encoded, fit_adapter
+from snellen.systems.few_shot_adaptation.adapting import (
+    AdapterFit,
+    Shots,
+    _window,
+    denoising_loss,
+    encoded,
+    fit_adapter,
+)
 from snellen.systems.few_shot_adaptation.few_shot import few_shot, fit_adapters
 from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning, domain_template, few_shots
 
@@ -390,3 +397,18 @@ def test_unreadable_shots_are_left_out_and_a_class_of_them_is_refused(tmp_path):
     classes = ByName(generator="bundled:fashion-diffusion")
     with pytest.raises(InputError, match="takes classes"):
         fit_adapters(classes, few_shots(images, 2), tmp_path / "out", fit=TINY)
+
+
+def test_windows_keep_the_aspect_and_lie_anywhere_along_the_long_side():
+    """Left half 0, right half 1, in a ramp down: what a window shows says where it was cut."""
+    across = torch.linspace(0, 1, 128).expand(3, 32, 128)
+    draws = torch.Generator().manual_seed(0)
+    cut = torch.cat([_window(across, (16, 16), draws) for _ in range(40)])
+    assert cut.shape == (40, 3, 16, 16)
+    # Scaled by a half: 16 of 64 columns, a quarter of the ramp.
+    assert torch.allclose(cut[..., -1] - cut[..., 0], torch.tensor(15 / 63), atol=0.02)
+    begins = cut[:, 0, 0, 0]
+    assert float(begins.min()) < 0.15
+    assert float(begins.max()) > 0.6
+    down = torch.cat([_window(across.transpose(1, 2), (16, 16), draws) for _ in range(40)])
+    assert float(down[:, 0, 0, 0].max()) > 0.6

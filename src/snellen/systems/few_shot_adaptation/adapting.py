@@ -85,6 +85,10 @@ SMALL = AdapterFit(
 PRESETS = {"published": AdapterFit(), "small": SMALL}
 
 
+#: Shots that are cut and encoded at once.
+TOGETHER = 16
+
+
 @dataclass(frozen=True, eq=False)
 class Shots:
     """What one adapter is fitted to.
@@ -118,27 +122,27 @@ def encoded(generator: Generator, images: Sequence[Tensor], fit: AdapterFit, rng
         fit: number of crops.
         rng: of windows and latents.
     """
-    height, width = generator.image_size
     rows = []
     for crop in range(fit.crops):
         draws = rng.generator(f"crop {crop}")
-        views = []
-        for image in images:
-            scale = max(height / image.shape[1], width / image.shape[2])
-            size = max(round(image.shape[1] * scale), height), max(round(image.shape[2] * scale), width)
-            scaled = image[None]
-            if size != tuple(image.shape[1:]):
-                scaled = torch.nn.functional.interpolate(
-                    image[None], size, mode="bilinear", antialias=True, align_corners=False
-                ).clamp(0, 1)
-            top, left = (
-                int(torch.randint(free + 1, (), generator=draws)) for free in (size[0] - height, size[1] - width)
-            )
-            views.append(scaled[:, :, top : top + height, left : left + width])
-        for start in range(0, len(views), 16):
-            part = torch.cat(views[start : start + 16])
+        for start in range(0, len(images), TOGETHER):
+            part = torch.cat([_window(one, generator.image_size, draws) for one in images[start : start + TOGETHER]])
             rows.append(generator.encode(part, rng.child("latents", crop, start)))
     return torch.cat(rows)
+
+
+def _window(image: Tensor, size: tuple[int, int], draws: torch.Generator) -> Tensor:
+    """A random window (1, 3, *size) of an image whose sides are scaled together until it just fits in."""
+    height, width = size
+    scale = max(height / image.shape[1], width / image.shape[2])
+    large = max(round(image.shape[1] * scale), height), max(round(image.shape[2] * scale), width)
+    scaled = image[None]
+    if large != tuple(image.shape[1:]):
+        scaled = torch.nn.functional.interpolate(
+            scaled, large, mode="bilinear", antialias=True, align_corners=False
+        ).clamp(0, 1)
+    top, left = (int(torch.randint(free + 1, (), generator=draws)) for free in (large[0] - height, large[1] - width))
+    return scaled[:, :, top : top + height, left : left + width]
 
 
 def denoising_loss(
