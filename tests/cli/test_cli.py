@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import snellen
 import snellen.auditing.audit  # its module is patched below
+from snellen.cli.text import terminal
 from snellen.core.system import list_systems
 from snellen.testing.conformance import small_problem
 
@@ -271,3 +272,8 @@ def test_images_without_labels_are_said_to_measure_nothing(run, photos, tmp_path
     assert "No significant problems found" not in out
     page = (tmp_path / "snellen-audit-1" / "report.html").read_text()
     assert "Nothing could be measured: no usable image has a label." in page
+
+
+def test_the_name_of_a_class_is_no_emoji(capsys):
+    terminal().print("worst_class:star: right in 3 of 9")
+    assert capsys.readouterr().out == "worst_class:star: right in 3 of 9\n"

@@ -239,6 +239,11 @@ def test_the_next_treatment_is_tried_where_the_first_does_not_help(sure):
     assert outcome(made, "calibration") == "mended"
 
 
+def test_named_treatments_of_which_none_can_be_tried_are_refused_with_the_reason(blind):
+    with pytest.raises(InputError, match=r"none of the named .*: synthesized_images needs a generator of images"):
+        treat(blind, findings="worst_class", treatments=["synthesized_images"])
+
+
 def test_the_plan_names_treatments_and_why_others_are_left_out(blind):
     plan = snellen.treatment_plan(blind, val=garments()["val"], findings="worst_class")
     assert not plan.treated

@@ -15,7 +15,7 @@ def loading(what: str) -> AbstractContextManager[Spinner | None]:
     """A spinner for work whose length nobody knows yet; silent when nobody watches."""
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     return Spinner(console, what) if console.is_terminal else nullcontext()
 
 
@@ -66,7 +66,7 @@ class TerminalProgress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),  # may be the name of a file or of a class
-            console=Console(stderr=True),
+            console=Console(stderr=True, emoji=False),
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}

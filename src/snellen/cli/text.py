@@ -26,8 +26,11 @@ def terminal() -> Console:
     """Where a summary is printed: as wide as the terminal or as COLUMNS says, else as wide as its lines."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=_UNBROKEN)
+    # ":star:" in a key of a finding is the name of a class, and no emoji.
+    console = Console(highlight=False, emoji=False)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(highlight=False, emoji=False, width=_UNBROKEN)
 
 
 def markup(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,6 +117,7 @@ def treat(
         raise InputError("name a new folder for the treated classifier with --out FOLDER, or ask for --plan-only")
     with loading("opening the audit") as spinner:
         from snellen.cli.run_options import read_images
+        from snellen.core.budget import seconds_of, time_words
         from snellen.core.run import canonical_json
         from snellen.models.classifiers.references import load_classifier
         from snellen.models.remote.permission import permitting
@@ -143,12 +145,20 @@ def treat(
             plan = treatment_plan(run, **common, progress=progress)
         typer.echo(harmless(str(plan)))
         return
+    started = time.monotonic()
     try:
         with permitting(allow_remote or ()), TerminalProgress() as progress:
             made = run_treatment(run, **common, out=out, max_loss=max_loss, budget=budget, progress=progress)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command resumes from {out}", err=True)
         raise
+    taken = time.monotonic() - started
+    if budget is not None and taken > seconds_of(budget):
+        typer.echo(
+            f"took {time_words(taken)}, longer than --budget {budget}: one candidate is tried and proven in any case, "
+            f"and how long a generator takes is not known before",
+            err=True,
+        )
     if as_json:
         typer.echo(canonical_json(made.to_json()), nl=False)
     else:

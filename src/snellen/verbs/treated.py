@@ -148,7 +148,9 @@ class Treated:
     def lines(self) -> list[str]:
         """The result as text."""
         lines = [finding.sentence for finding in self.findings]
-        if self.cost is None:
+        if not self.tried:
+            lines.append("Nothing is delivered: nothing can be tried against these findings.")
+        elif self.cost is None:
             lines.append("Nothing is delivered: no candidate helped on the validation images within the loss allowed.")
         else:
             one = self.cost
@@ -156,7 +158,8 @@ class Treated:
             lines.append(
                 f"Clean accuracy {one.first:.4f} to {one.second:.4f} ({one.difference:+.4f}{ends}) on {one.n} images"
             )
-        lines.append(f"{len(self.tried)} {'candidate was' if len(self.tried) == 1 else 'candidates were'} tried:")
+        if self.tried:
+            lines.append(f"{len(self.tried)} {'candidate was' if len(self.tried) == 1 else 'candidates were'} tried:")
         lines += [f"  {words}" for words in self.tried]
         return [*lines, *self.notes]
 

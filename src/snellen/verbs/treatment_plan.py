@@ -157,6 +157,9 @@ def prescribed(
         if wanted is None:
             able += [one.longer(patient) for one in able if isinstance(one, FineTuning) and one.name != PLAIN][:1]
         found.append(Prescription(kind, tuple(one for one in findings if one.kind == kind), tuple(able), refused))
+    if wanted is not None and not any(one.ladder for one in found):
+        reasons = "; ".join(dict.fromkeys(one.reason for one in found))
+        raise InputError(f"none of the named treatments can be tried: {reasons}")
     return tuple(found)
 
 

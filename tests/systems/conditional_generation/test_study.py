@@ -351,6 +351,11 @@ def test_a_study_whose_standard_models_are_all_alike_says_so_and_keeps_the_rest(
     assert found.picture("brick").width > 100
 
 
+def test_images_that_are_trained_on_measure_nothing():
+    with pytest.raises(InputError, match=r"\d+ of \d+ images of .* are training images"):
+        Data.of(shapes(), shapes(12, "tune"), [replace(shapes(), name="again")], {}, 0)
+
+
 def test_what_a_study_cannot_be_made_of(tmp_path):
     one = shapes(12, "tune", called="brick")
     with pytest.raises(InputError, match="at least one shifted test set"):

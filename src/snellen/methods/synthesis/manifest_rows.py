@@ -62,7 +62,7 @@ class Source:
         if not chosen and split == "train":
             raise InputError(
                 f"{images.name} has no training images: prompts and pictures of images that choose or test a model "
-                f"must not reach its training set; for images to test with, choose a split: --split test"
+                f"must not reach its training set"
             )
         if not chosen:
             raise InputError(f"{images.name} has no images of split {split!r} to generate images of")

@@ -122,6 +122,14 @@ class Data:
             raise InputError("robustness is measured under shift: give at least one shifted test set, --shifted")
         if len({IN_DISTRIBUTION, *called}) <= len(called):
             raise InputError(f"shifted test sets need different names; got {', '.join(called)}")
+        trained = {real.content_hash(row) for row in range(len(real))}
+        for name, one in ((IN_DISTRIBUTION, validation), *zip(called, shifted, strict=True)):
+            same = sum(one.content_hash(row) in trained for row in range(len(one)))
+            if same:
+                raise InputError(
+                    f"{same} of {len(one)} images of {one.name} ({name}) are training images: what is trained on "
+                    f"measures nothing; give other test images"
+                )
         tests = {IN_DISTRIBUTION: validation, **dict(zip(called, shifted, strict=True))}
         own = real.class_names or ()
         groups = {}
