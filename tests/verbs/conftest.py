@@ -1,8 +1,11 @@
-"""Files of every form that images come in."""
+"""Files of every form that images come in, and audits of ill classifiers."""
 
 import numpy as np
 import pytest
 
+import snellen
+from snellen.auditing.report import AuditReport
+from tests.verbs.ill_classifiers import blind_to, classifier_of, garments, overconfident
 from tests.verbs.picture_sets import save
 
 
@@ -20,3 +23,19 @@ def photos(tmp_path):
     save(root / "dog" / "palette.png", rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), "P")
     save(root / "dog" / "cmyk.jpg", rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), "CMYK")
     return root
+
+
+@pytest.fixture(scope="session")
+def sure(tmp_path_factory: pytest.TempPathFactory) -> AuditReport:
+    """An audit of a classifier that is much too sure."""
+    folder = tmp_path_factory.mktemp("sure") / "run"
+    return snellen.audit(
+        classifier_of(overconfident()), garments()["audited"], checks=["clean", "calibration"], out=folder
+    )
+
+
+@pytest.fixture(scope="session")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> AuditReport:
+    """An audit of a classifier that never decides for bags."""
+    folder = tmp_path_factory.mktemp("blind") / "run"
+    return snellen.audit(classifier_of(blind_to(8)), garments()["audited"], checks=["clean"], out=folder)
