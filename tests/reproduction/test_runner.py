@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from snellen.core import system as system_module
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.system import list_systems
-from snellen.reproduction.runner import advance_record, reproduce, run_queue, stamp_record
+from snellen.reproduction.runner import advance_record, processor, reproduce, run_queue, stamp_record
 
 #: The number of a system that has no experiment yet.
 UNBUILT = next(str(system.number) for system in list_systems() if system.experiment is None)
@@ -182,6 +183,57 @@ def test_a_record_is_not_stamped_when_a_figure_differs(coin, results):
     assert (results / "coin.json").read_bytes() == recorded
 
 
+def checkout(folder, seed, body="write(folder, seed)"):
+    """The code of an earlier commit, as far as a stamp asks: it writes this seed."""
+    room = folder / "src" / "snellen" / "reproduction"
+    room.mkdir(parents=True)
+    (room.parent / "__init__.py").touch()
+    (room / "__init__.py").touch()
+    (room / "runner.py").write_text(
+        f"seed = {seed!r}\n"
+        "def write(folder, text):\n"
+        "    (folder / 'coin').mkdir()\n"
+        "    (folder / 'coin' / 'seed-1000.json').write_text(text)\n"
+        f"def advance_record(name, folder, scale):\n    {body}\n"
+    )
+    return folder
+
+
+def test_on_another_processor_both_versions_of_the_code_are_run(coin, results, tmp_path):
+    recorded = reproduce(coin.load(), record_in=results)
+    stored = (results / "coin" / "seed-1000.json").read_text()
+    # Elsewhere the same code gave other last digits.
+    coin.change("0.7 + 0.01", "0.7 + 0.011", path=coin.module)
+    coin.change("THROWS = 100", "THROWS = 101", path=coin.code / "experiment.py")
+    coin.change("(seed % 10)", "((seed + 1) % 10)", path=coin.module)
+    kept = json.loads(stored)
+    kept["environment"]["processor"] = "another"
+    (results / "coin" / "seed-1000.json").write_text(json.dumps(kept))
+    with pytest.raises(InputError, match=r"another processor .* --beside CHECKOUT$"):
+        stamp_record(coin.load(), results)
+    other = checkout(tmp_path / "other", stored)
+    with pytest.raises(InputError, match=r"gives other values than recorded, .* with fresh seeds$"):
+        stamp_record(coin.load(), results, beside=other)
+    advance_record(coin.load(), tmp_path / "elsewhere")
+    here = json.loads((tmp_path / "elsewhere" / "coin" / "seed-1000.json").read_text())
+    here["code_hash"] = kept["code_hash"]
+    stamped = stamp_record(coin.load(), results, beside=checkout(tmp_path / "same", json.dumps(here)))
+    assert stamped.code_hash != recorded.code_hash
+    assert stamped.claims == recorded.claims
+    here["code_hash"] = "0" * 16
+    with pytest.raises(InputError, match="holds other code of coin than was recorded"):
+        stamp_record(coin.load(), results, beside=checkout(tmp_path / "third", json.dumps(here)))
+    with pytest.raises(InputError, match=r"ran no seed of coin: .*ValueError: no data"):
+        stamp_record(coin.load(), results, beside=checkout(tmp_path / "broken", "", "raise ValueError('no data')"))
+
+
+def test_the_processor_is_recorded(coin, results, tmp_path):
+    (tmp_path / "cpuinfo").write_text("vendor_id : X\nmodel name\t: Fast 9000\n")
+    assert processor(tmp_path / "cpuinfo").startswith("Fast 9000, ")
+    assert processor(tmp_path / "none").startswith(f"{platform.machine()}, ")
+    assert reproduce(coin.load(), record_in=results).environment["processor"] == processor()
+
+
 def test_what_was_never_recorded_or_has_other_claims_is_not_stamped(coin, results):
     with pytest.raises(InputError, match="nothing is recorded in"):
         stamp_record(coin.load(), results)
@@ -341,6 +393,8 @@ def test_command_line_exit_codes(coin, tmp_path, results, monkeypatch, capsys):
     for clash in (("--queue", "--record"), ("--queue", "--json"), ("--stamp", "--seeds", "3")):
         assert run("99", *clash) == 2
         assert "exclude each other" in capsys.readouterr().err
+    assert run("99", "--beside", ".") == 2
+    assert "add --stamp" in capsys.readouterr().err
     assert run("99", "--record", "--seeds", "3") == 2
     assert "has the 5 seeds of its budget" in capsys.readouterr().err
     (results / "coin.json").write_text("{")

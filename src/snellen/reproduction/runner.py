@@ -9,6 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -160,11 +163,23 @@ def run_queue(
     return results
 
 
-def stamp_record(system: System | str | int, record_in: Path, *, progress: Progress | None = None) -> Result:
+def stamp_record(
+    system: System | str | int, record_in: Path, *, beside: Path | None = None, progress: Progress | None = None
+) -> Result:
     """Give a record the hash of the code as it is now, after one of its seeds, run again, gave the stored values.
 
+    Another kind of processor rounds differently, and a long training turns that into other figures. There the code that
+    was recorded is run as well, and both must give the same.
+
+    Args:
+        system: a system, or its name, number or acronym.
+        record_in: folder of ``NAME.json``.
+        beside: a checkout of the code that was recorded; its first seed is run here too, and stands for the stored one.
+        progress: callback that receives progress updates.
+
     Raises:
-        InputError: nothing is recorded, claims or budget changed, or a figure differs; the message names some.
+        InputError: nothing is recorded, claims or budget changed, or a figure differs; the message names some. Or the
+            checkout is of other code than was recorded, or cannot run it.
     """
     system = _runnable(system, "small")
     target = record_in / f"{system.name}.json"
@@ -179,6 +194,8 @@ def stamp_record(system: System | str | int, record_in: Path, *, progress: Progr
     import torch
 
     stored, threads = seeds[before.seed_ids[0]], torch.get_num_threads()
+    if beside is not None:
+        stored = _run_by(beside, system.name, scale, stored)
     torch.set_num_threads(int(stored.environment.get("threads", threads)))  # others give other last digits
     try:
         again = _measure(system, scale, stored.seed, progress or Silent())
@@ -188,12 +205,52 @@ def stamp_record(system: System | str | int, record_in: Path, *, progress: Progr
         raise InputError(
             f"seed {again.seed} of {system.name} gives other values than recorded, such as {', '.join(differing[:3])}; "
             f"record it again with fresh seeds"
+            + (
+                ""
+                if beside is not None or stored.environment.get("processor") == again.environment["processor"]
+                else "; or, as this is another processor than it was recorded on, run the code that was recorded as "
+                "well: --beside CHECKOUT"
+            )
         )
     for one in seeds.values():
         one.model_copy(update={"code_hash": again.code_hash}).save(record_in)
     result = before.model_copy(update={"code_hash": again.code_hash})
     write_atomically(target, canonical_json(result.model_dump(mode="json")))
     return result
+
+
+#: Runs the next seed of a record by the code of another checkout.
+_ONE_SEED = """
+import sys
+from pathlib import Path
+import torch
+from snellen.reproduction.runner import advance_record
+name, scale, threads, folder = sys.argv[1:]
+torch.set_num_threads(int(threads))
+advance_record(name, Path(folder), scale=scale)
+"""
+
+
+def _run_by(checkout: Path, name: str, scale: Scale, stored: SeedFile) -> SeedFile:
+    """The first seed of a record, run in another process by the code of a checkout.
+
+    Raises:
+        InputError: it ran no seed, or other code than was recorded.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve() / "src")}
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [name, scale, stored.environment.get("threads", "1"), folder]
+        ran = subprocess.run(  # noqa: S603 - this interpreter, on a checkout that its owner named
+            [sys.executable, "-c", _ONE_SEED, *arguments],
+            cwd=checkout, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        found = read_seeds(Path(folder), name)
+    if ran.returncode or not found:
+        reason = (ran.stderr.strip().splitlines() or ["no reason came"])[-1]
+        raise InputError(f"the code in {checkout} ran no seed of {name}: {reason}")
+    if found[0].code_hash != stored.code_hash:
+        raise InputError(f"{checkout} holds other code of {name} than was recorded; take the commit before the change")
+    return found[0]
 
 
 def _differ(one: SeedFile, other: SeedFile, name: str) -> bool:
@@ -310,4 +367,17 @@ def _environment() -> dict[str, str]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": str(torch.get_num_threads()),
         "cores": str(os.cpu_count()),
+        "processor": processor(),
     }
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Kind of processor, and the instructions that torch uses on it: both decide last digits."""
+    import torch
+
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{named or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
