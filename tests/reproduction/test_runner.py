@@ -183,22 +183,6 @@ def test_a_record_is_not_stamped_when_a_figure_differs(coin, results):
     assert (results / "coin.json").read_bytes() == recorded
 
 
-def checkout(folder, seed, body="write(folder, seed)"):
-    """The code of an earlier commit, as far as a stamp asks: it writes this seed."""
-    room = folder / "src" / "snellen" / "reproduction"
-    room.mkdir(parents=True)
-    (room.parent / "__init__.py").touch()
-    (room / "__init__.py").touch()
-    (room / "runner.py").write_text(
-        f"seed = {seed!r}\n"
-        "def write(folder, text):\n"
-        "    (folder / 'coin').mkdir()\n"
-        "    (folder / 'coin' / 'seed-1000.json').write_text(text)\n"
-        f"def advance_record(name, folder, scale):\n    {body}\n"
-    )
-    return folder
-
-
 def test_on_another_processor_both_versions_of_the_code_are_run(coin, results, tmp_path):
     recorded = reproduce(coin.load(), record_in=results)
     stored = (results / "coin" / "seed-1000.json").read_text()
@@ -208,23 +192,27 @@ def test_on_another_processor_both_versions_of_the_code_are_run(coin, results, t
     coin.change("(seed % 10)", "((seed + 1) % 10)", path=coin.module)
     kept = json.loads(stored)
     kept["environment"]["processor"] = "another"
+
+    def beside(name, seed):
+        (tmp_path / name / "coin").mkdir(parents=True)
+        (tmp_path / name / "coin" / "seed-1000.json").write_text(json.dumps(seed))
+        return tmp_path / name
+
     (results / "coin" / "seed-1000.json").write_text(json.dumps(kept))
-    with pytest.raises(InputError, match=r"another processor .* --beside CHECKOUT$"):
+    with pytest.raises(InputError, match=r"another processor .* scripts/stamp.py$"):
         stamp_record(coin.load(), results)
-    other = checkout(tmp_path / "other", stored)
     with pytest.raises(InputError, match=r"gives other values than recorded, .* with fresh seeds$"):
-        stamp_record(coin.load(), results, beside=other)
+        stamp_record(coin.load(), results, beside=beside("other", kept))
     advance_record(coin.load(), tmp_path / "elsewhere")
     here = json.loads((tmp_path / "elsewhere" / "coin" / "seed-1000.json").read_text())
+    with pytest.raises(InputError, match="made by other code than was recorded"):
+        stamp_record(coin.load(), results, beside=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="holds no seed 1000"):
+        stamp_record(coin.load(), results, beside=tmp_path / "nothing")
     here["code_hash"] = kept["code_hash"]
-    stamped = stamp_record(coin.load(), results, beside=checkout(tmp_path / "same", json.dumps(here)))
+    stamped = stamp_record(coin.load(), results, beside=beside("same", here))
     assert stamped.code_hash != recorded.code_hash
     assert stamped.claims == recorded.claims
-    here["code_hash"] = "0" * 16
-    with pytest.raises(InputError, match="holds other code of coin than was recorded"):
-        stamp_record(coin.load(), results, beside=checkout(tmp_path / "third", json.dumps(here)))
-    with pytest.raises(InputError, match=r"ran no seed of coin: .*ValueError: no data"):
-        stamp_record(coin.load(), results, beside=checkout(tmp_path / "broken", "", "raise ValueError('no data')"))
 
 
 def test_the_processor_is_recorded(coin, results, tmp_path):
@@ -393,8 +381,6 @@ def test_command_line_exit_codes(coin, tmp_path, results, monkeypatch, capsys):
     for clash in (("--queue", "--record"), ("--queue", "--json"), ("--stamp", "--seeds", "3")):
         assert run("99", *clash) == 2
         assert "exclude each other" in capsys.readouterr().err
-    assert run("99", "--beside", ".") == 2
-    assert "add --stamp" in capsys.readouterr().err
     assert run("99", "--record", "--seeds", "3") == 2
     assert "has the 5 seeds of its budget" in capsys.readouterr().err
     (results / "coin.json").write_text("{")

@@ -55,13 +55,6 @@ def reproduce(
         bool,
         typer.Option("--stamp", help="Keep a record after a change of code that gives the same values for one seed."),
     ] = False,
-    beside: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --stamp, on another kind of processor than the record's: a checkout of the code that was "
-            "recorded, which is run as well."
-        ),
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure a published system's claims here, beside its baselines. Exit 0 when all hold, 1 when one does not."""
@@ -70,8 +63,6 @@ def reproduce(
 
     if sum((record, queue, stamp)) > 1 or (seeds is not None and (queue or stamp)) or (queue and as_json):
         raise InputError("--record, --queue and --stamp exclude each other; --seeds and --json do not go with --queue")
-    if beside is not None and not stamp:
-        raise InputError("--beside names the code that a stamp is compared with; add --stamp")
     if queue:
         with TerminalProgress() as progress:
             results = runner.run_queue(systems, _RESULTS, scale=scale.value, progress=progress, finished=_tell)
@@ -82,7 +73,7 @@ def reproduce(
         raise InputError("measure one system at a time, or record several with --queue")
     with TerminalProgress() as progress:
         if stamp:
-            result = runner.stamp_record(systems[0], _RESULTS, beside=beside, progress=progress)
+            result = runner.stamp_record(systems[0], _RESULTS, progress=progress)
         else:
             result = runner.reproduce(
                 systems[0],

@@ -9,9 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -174,12 +171,13 @@ def stamp_record(
     Args:
         system: a system, or its name, number or acronym.
         record_in: folder of ``NAME.json``.
-        beside: a checkout of the code that was recorded; its first seed is run here too, and stands for the stored one.
+        beside: folder in which the code that was recorded has written its first seed on this machine; that stands for
+            the stored one.
         progress: callback that receives progress updates.
 
     Raises:
-        InputError: nothing is recorded, claims or budget changed, or a figure differs; the message names some. Or the
-            checkout is of other code than was recorded, or cannot run it.
+        InputError: nothing is recorded, claims or budget changed, or a figure differs; the message names some. Or no
+            such seed is there, or one of other code.
     """
     system = _runnable(system, "small")
     target = record_in / f"{system.name}.json"
@@ -195,7 +193,7 @@ def stamp_record(
 
     stored, threads = seeds[before.seed_ids[0]], torch.get_num_threads()
     if beside is not None:
-        stored = _run_by(beside, system.name, scale, stored)
+        stored = _seed_of(beside, system.name, stored)
     torch.set_num_threads(int(stored.environment.get("threads", threads)))  # others give other last digits
     try:
         again = _measure(system, scale, stored.seed, progress or Silent())
@@ -208,8 +206,8 @@ def stamp_record(
             + (
                 ""
                 if beside is not None or stored.environment.get("processor") == again.environment["processor"]
-                else "; or, as this is another processor than it was recorded on, run the code that was recorded as "
-                "well: --beside CHECKOUT"
+                else "; or, as this is another processor than it was recorded on, run the recorded code as well: "
+                "python scripts/stamp.py"
             )
         )
     for one in seeds.values():
@@ -219,38 +217,18 @@ def stamp_record(
     return result
 
 
-#: Runs the next seed of a record by the code of another checkout.
-_ONE_SEED = """
-import sys
-from pathlib import Path
-import torch
-from snellen.reproduction.runner import advance_record
-name, scale, threads, folder = sys.argv[1:]
-torch.set_num_threads(int(threads))
-advance_record(name, Path(folder), scale=scale)
-"""
-
-
-def _run_by(checkout: Path, name: str, scale: Scale, stored: SeedFile) -> SeedFile:
-    """The first seed of a record, run in another process by the code of a checkout.
+def _seed_of(beside: Path, name: str, stored: SeedFile) -> SeedFile:
+    """A seed of a record that the recorded code gave once more.
 
     Raises:
-        InputError: it ran no seed, or other code than was recorded.
+        InputError: it is not there, or of other code than was recorded.
     """
-    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve() / "src")}
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = [name, scale, stored.environment.get("threads", "1"), folder]
-        ran = subprocess.run(  # noqa: S603 - this interpreter, on a checkout that its owner named
-            [sys.executable, "-c", _ONE_SEED, *arguments],
-            cwd=checkout, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        found = read_seeds(Path(folder), name)
-    if ran.returncode or not found:
-        reason = (ran.stderr.strip().splitlines() or ["no reason came"])[-1]
-        raise InputError(f"the code in {checkout} ran no seed of {name}: {reason}")
-    if found[0].code_hash != stored.code_hash:
-        raise InputError(f"{checkout} holds other code of {name} than was recorded; take the commit before the change")
-    return found[0]
+    found = next((one for one in read_seeds(beside, name) if one.seed == stored.seed), None)
+    if found is None:
+        raise InputError(f"{beside / name} holds no seed {stored.seed}; run the code that was recorded first")
+    if found.code_hash != stored.code_hash:
+        raise InputError(f"{beside / name} was made by other code than was recorded; take the commit before the change")
+    return found
 
 
 def _differ(one: SeedFile, other: SeedFile, name: str) -> bool:
