@@ -99,7 +99,8 @@ class Size:
 
 SMALL = Size(real=40, test=100, tuned=150, students=RECIPE.model_copy(update={"amount": 24}))
 SMOKE = Size(
-    real=3, test=3, judging=3, steps=1, tuned=1, batch=6, students=RECIPE.model_copy(update={"amount": 1, "batch_size": 8})
+    real=3, test=3, judging=3, steps=1, tuned=1, batch=6,
+    students=RECIPE.model_copy(update={"amount": 1, "batch_size": 8}),
 )  # fmt: skip
 
 
