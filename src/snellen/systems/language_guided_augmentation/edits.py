@@ -24,6 +24,7 @@ from snellen.methods.edits.masked_object import Fill, pasted_onto, removed, wide
 from snellen.methods.explanations.background_swap import before_backgrounds
 from snellen.models.detectors.protocol import Detector
 from snellen.models.diffusion.editor import Editor
+from snellen.models.diffusion.editor_instructed import InstructedEditor
 from snellen.models.segmenters.protocol import Segmenter
 from snellen.systems.language_guided_augmentation.words import stem, stems
 
@@ -200,34 +201,59 @@ def filling_painter(fill: Fill) -> Painter:
 _MULTIPLE = 64
 
 
+#: Image (3, h, w), its background, another one, seed → the image before the other one.
+Instructed = Callable[[Tensor, str, str, int], Tensor]
+
+
+def _sized(image: Tensor, multiple: int) -> tuple[Tensor, list[int]]:
+    """The image (1, 3, h, w) at the nearest size whose sides are multiples of a number, and that size."""
+    size = [max(multiple, round(side / multiple) * multiple) for side in image.shape[1:]]
+    large = functional.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)
+    return large.clamp(0, 1), size
+
+
+def _back(made: Tensor, image: Tensor) -> Tensor:
+    """What was made (1, 3, h, w), at the size of an image."""
+    made = functional.interpolate(made.to(image), image.shape[1:], mode="bilinear", antialias=True, align_corners=False)
+    return made[0].clamp(0, 1)
+
+
 def inpainting_painter(editor: Editor) -> Painter:
     """Paint holes with an inpainting model, at the nearest size that it makes; pixels beside the hole stay."""
 
     def paint(image: Tensor, hole: Tensor, words: str, seed: int) -> Tensor:
-        size = [max(_MULTIPLE, round(side / _MULTIPLE) * _MULTIPLE) for side in hole.shape]
-        large = functional.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)
+        large, size = _sized(image, _MULTIPLE)
         free = functional.interpolate(hole[None, None].float(), size, mode="nearest") > 0.5
         if not bool(free.any()):
             free = functional.interpolate(hole[None, None].float(), size, mode="area") > 0
-        made = editor.edit(large.clamp(0, 1), free, [words], [seed]).to(image)
-        small = functional.interpolate(made, hole.shape, mode="bilinear", antialias=True, align_corners=False)[0]
-        return torch.where(hole, small.clamp(0, 1), image)
+        return torch.where(hole, _back(editor.edit(large, free, [words], [seed]), image), image)
 
     return paint
+
+
+def instructed_background(editor: InstructedEditor) -> Instructed:
+    """Edit backgrounds by the published instruction, at the nearest size that the editor makes."""
+
+    def edit(image: Tensor, own: str, other: str, seed: int) -> Tensor:
+        large, _ = _sized(image, _MULTIPLE)
+        return _back(editor.edit(large, [f"turn the background of {own} into {other}"], [seed]), image)
+
+    return edit
 
 
 @dataclass(frozen=True, eq=False)
 class DetectedEditor:
     """Detector → boxes → masks → their union → dilated → painted; the object of the class is kept.
 
-    A background is painted around the object where the painter reads words, else it is that of an image that shows the
-    alternative, without its object.
+    A background is edited by instruction where something does that, and painted around the object where the painter
+    reads words; else it is that of an image that shows the alternative, without its object.
 
     Attributes:
         detector: finds phrases, and the object of the class where it has no mask.
         segmenter: makes masks of boxes; None: the boxes are the masks.
         paint: fills holes.
         by_words: whether it reads words.
+        instruct: edits backgrounds by words.
         threshold: least score of a box.
         dilate: pixels around the union that go with it.
     """
@@ -236,6 +262,7 @@ class DetectedEditor:
     segmenter: Segmenter | None = None
     paint: Painter = field(default_factory=lambda: filling_painter("moved"))
     by_words: bool = False
+    instruct: Instructed | None = None
     threshold: float = 0.3
     dilate: int = 5
     #: Where the object of the class is, of the images that are still held: it is found once for all phrases of one.
@@ -287,10 +314,14 @@ class DetectedEditor:
     ) -> Edited:
         if kept is None or bool(kept.all()):
             return Edited(reason="the object of the class was not found, so nobody knows what its background is")
-        if self.by_words and wish.alternative is not None:
-            seed = _seed(rng)
+        if (self.by_words or self.instruct is not None) and wish.alternative is not None:
+            seed, image = _seed(rng), subject.image
             edited, control = (
-                self.paint(subject.image, ~kept, words, seed) for words in (wish.alternative, wish.phrase)
+                self.paint(image, ~kept, words, seed)
+                if self.instruct is None
+                # Whatever the editor does to the object of the class is no evidence about its background.
+                else torch.where(kept, image, self.instruct(image, wish.phrase, words, seed))
+                for words in (wish.alternative, wish.phrase)
             )
             return Edited(edited, control, ~kept)
         theirs = None if lent is None else self._object(lent)
