@@ -89,7 +89,7 @@ def test_a_file_is_read_again_and_by_diffusers(generator, tmp_path):
 
 
 def test_what_cannot_be_learned_or_read_says_why(generator, tmp_path):
-    with pytest.raises(InputError, match="'unforeseen' is [0-9]+ tokens"):
+    with pytest.raises(InputError, match=r"'unforeseen' is [0-9]+ tokens"):
         row_of(generator, "unforeseen")
     row = row_of(generator, "a")
     with pytest.raises(InputError, match="carries learned tokens already"), knowing(generator, {"<one>": row}):  # noqa: SIM117
@@ -114,5 +114,5 @@ def test_what_cannot_be_learned_or_read_says_why(generator, tmp_path):
 
 def test_a_generator_of_two_towers_is_refused(tmp_path):
     generator = load_generator(f"diffusers:{write_smoke_folder('stable-diffusion-xl', tmp_path / 'xl')}")
-    with pytest.raises(InputError, match="one text tower.*prompts by two towers"):
+    with pytest.raises(InputError, match=r"one text tower.*prompts by two towers"):
         row_of(generator, "a")

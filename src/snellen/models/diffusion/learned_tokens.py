@@ -76,7 +76,7 @@ def row_of(generator: Generator, word: str) -> Tensor:
             f"a new token begins as a single known one, and {word!r} is {len(ids)} tokens of {generator.name}; name "
             f"another word"
         )
-    table: nn.Embedding = tower.network.get_input_embeddings()  # type: ignore[operator]
+    table: nn.Embedding = tower.network.get_input_embeddings()
     return table.weight[ids[0]].detach().float().clone()
 
 

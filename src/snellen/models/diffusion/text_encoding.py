@@ -45,7 +45,8 @@ class TextTower:
             InputError: a prompt that is longer; it is never cut.
         """
         # While learned tokens act, prompts are read with a tokenizer that knows them.
-        tokenizer = getattr(self.network.get_input_embeddings(), "tokenizer", self.tokenizer)  # type: ignore[operator]
+        network: Any = self.network
+        tokenizer: Any = getattr(network.get_input_embeddings(), "tokenizer", self.tokenizer)
         untruncated = tokenizer(list(prompts), add_special_tokens=True, verbose=False).input_ids
         for prompt, ids in zip(prompts, untruncated, strict=True):
             if len(ids) > self.length:

@@ -23,7 +23,7 @@ from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import BLANK, Source
 from snellen.models.diffusion.fitting import cropped_latents, denoising_loss, tenths
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.generator_adapters import FittedAdapter, GeneratorAdapters, weights_hash
+from snellen.models.diffusion.generator_adapters import FittedAdapter, weights_hash
 from snellen.models.diffusion.learned_tokens import TOKENS, knowing, row_of, save_tokens, token_of
 
 #: Prompts that a token is learned from, beside the one that images are generated from; as many as published, in words
@@ -56,6 +56,7 @@ class TokenFit(BaseModel):
     learning_rate: float = Field(5e-4, gt=0, description="of AdamW, for one image of a step")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
     crops: int = Field(4, ge=1, description="random crops of each image that are encoded once, before the first step")
+    trials: int = Field(8, ge=1, description="tokens of each class, with other noise; images are generated from each")
 
     @property
     def peak(self) -> float:
@@ -65,8 +66,11 @@ class TokenFit(BaseModel):
 
 #: Learning of seconds for the small generator of scenes, which knows few words.
 SMALL = TokenFit(
-    word="a", prompt="a {}", templates=(), steps=300, batch_size=8, learning_rate=2.5e-3, weight_decay=0.0
+    word="a", prompt="a {}", templates=(), steps=300, batch_size=8, learning_rate=2.5e-3, weight_decay=0.0, trials=1
 )  # fmt: skip
+
+#: Guidance of the images that are generated from a token, as published.
+GUIDANCE = 7.5
 
 #: Numbers by name, as the command takes them.
 PRESETS = {"published": TokenFit(), "small": SMALL}
@@ -78,8 +82,8 @@ def personalised(
     folder: Path,
     *,
     fit: TokenFit,
+    trial: int = 0,
     seed: int = 0,
-    device: str | None = None,
     progress: Progress | None = None,
 ) -> ByName:
     """Learn a token for each class, and write them; what is finished in the folder is kept.
@@ -90,8 +94,8 @@ def personalised(
         source: classes, and the edited images of each.
         folder: for the tokens; diffusers reads the files in it.
         fit: numbers.
-        seed: of everything random: of one trial.
-        device: where it runs.
+        trial: number of the trial: another one is other noise under another token.
+        seed: of everything random.
         progress: callback that receives progress updates.
 
     Returns:
@@ -102,15 +106,19 @@ def personalised(
         RunConflictError: the folder holds tokens of other images or numbers.
     """
     assert source.images is not None
-    generator, listener = generator_of(method.generator, device), progress or Silent()
+    generator, listener = generator_of(method.generator), progress or Silent()
     start = row_of(generator, fit.word)
-    tokens = {name: token_of(name) for name in source.classes}
+    tokens = {name: token_of(f"{name} {trial}" if trial else name) for name in source.classes}
     made = method.templates if method.templates != ByName().templates else (fit.prompt,)
     asking = method.model_copy(update={"templates": made, "words": tokens, "adapter": folder})
     templates = tuple(dict.fromkeys((*made, *fit.templates)))
     prompts = {name: tuple(one.replace(BLANK, token) for one in templates) for name, token in tokens.items()}
     labels = {name: [name] for name in source.classes}
-    numbers = {**fit.model_dump(mode="json"), "images": source.images.fingerprint()}
+    numbers = {
+        **fit.model_dump(mode="json", exclude={"trials"}),
+        "trial": trial,
+        "images": source.images.fingerprint(),
+    }
     base = planned_card(generator, labels, prompts, numbers, seed)
     if finished_folder(folder, base) is not None:
         return asking
@@ -118,7 +126,7 @@ def personalised(
 
     def one(name: str, _: Sequence[str], target: Path) -> FittedAdapter:
         own = [image for image, label in zip(images, classes, strict=True) if label == name]
-        rng = Randomness(seed).child("personalising", name)
+        rng = Randomness(seed).child("personalising", trial, name)
         return learn_token(
             generator, own, prompts[name], {tokens[name]: start}, target, fit=fit, rng=rng, progress=listener
         )
@@ -184,10 +192,3 @@ def learn_token(
         losses=tenths(losses),
         sha256=weights_hash(folder),
     )
-
-
-def adapters_of(method: ByName) -> GeneratorAdapters:
-    """The tokens that a method generates from."""
-    found = method.adapters()
-    assert found is not None, "a personalised method has tokens"
-    return found
