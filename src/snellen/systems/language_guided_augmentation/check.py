@@ -242,7 +242,9 @@ class Shortcuts(Sampled):
             rng=rng,
         )
         by_id = {images.ids[row]: label for row, label in zip(rows, labels, strict=True)}
-        return records, Discovery(images, by_id, names, self.editor(device), classifier, rng)
+        discovery = Discovery(images, by_id, names, self.editor(device), classifier, rng)
+        discovery.lend(records)
+        return records, discovery
 
     def _synonyms(self) -> Mapping[str, Sequence[str]]:
         if self.synonyms is None:
