@@ -10,14 +10,19 @@ from torch import Tensor, nn
 
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.classifier import Classifier
+from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.planting.planted_defect import PlantedDefect
 from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut, LetteringShortcut, ObjectShortcut
+from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.artifact_models import architecture_of
 from snellen.reproduction.language_guided_augmentation.experiment import world
+from snellen.systems.language_guided_augmentation.check import Shortcuts
+from snellen.training.batches import ImageStore
 from snellen.training.students import StudentPlan, as_classifier, store_of, train_student
 
 SIDE = 32
@@ -93,6 +98,21 @@ def student() -> nn.Module:
 def leaning_classifier() -> Classifier:
     """The student, which leans on the background."""
     return as_classifier(copy.deepcopy(student()), PLAN, ("star", "ring"), "student")
+
+
+def leaning_patient(
+    *findings: Finding,
+    images: ImageSet | None = None,
+    maker: ByName | None = None,
+    check: Shortcuts | None = None,
+) -> Patient:
+    """The student with its findings, and training images with the shortcut."""
+    train = world("train", 120, 0.95, 3) if images is None else images
+    val, seen = world("tune", 60, 0.5, 4), PLAN.preparation
+    return Patient(
+        leaning_classifier(), findings, ImageStore.of_images(val, seen), ImageStore.of_images(train, seen), train,
+        checks={"shortcuts": check or Shortcuts(support=3)}, max_loss=1.0, generator=maker,
+    )  # fmt: skip
 
 
 def save_leaning(folder: Path) -> str:

@@ -14,33 +14,22 @@ from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.planting.truth import set_column
 from snellen.methods.synthesis.by_name import ByName
-from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.trainable import trainable
 from snellen.reproduction.language_guided_augmentation.experiment import pairs, world
 from snellen.systems.language_guided_augmentation.augmenting import FewEditsWarning
 from snellen.systems.language_guided_augmentation.check import Shortcuts
 from snellen.systems.language_guided_augmentation.personalising import PRESETS, SMALL
 from snellen.systems.language_guided_augmentation.treating import EditedShortcuts, PersonalisedImages, phrases_found
-from snellen.training.batches import ImageStore
 from snellen.training.evaluation import score_examples
 from snellen.training.fine_tuning import TuningPlan
 from snellen.training.students import store_to_measure
 from snellen.treatments import EditedShortcuts as Public
-from tests.systems.language_guided_augmentation.leaning import PLAN, leaning_classifier
+from tests.systems.language_guided_augmentation.leaning import PLAN
+from tests.systems.language_guided_augmentation.leaning import leaning_patient as patient
 
 GRASS = Finding(kind="shortcut", subject="star: grass", harm=0.3, title="planted", facts={"merged": "grass, lawn"})
 SAND = Finding(kind="shortcut", subject="ring: sand", harm=0.3, title="planted", facts={"merged": "sand"})
 TUNING = TuningPlan(epochs=4, batch_size=32, rate=0.03)
-
-
-def patient(*findings, images=None, maker=None, check=None):
-    train = world("train", 120, 0.95, 3) if images is None else images
-    val, seen = world("tune", 60, 0.5, 4), PLAN.preparation
-    stores = [ImageStore.of_images(one, seen) for one in (val, train)]
-    checks = {"shortcuts": check or Shortcuts(support=3)}
-    return Patient(
-        leaning_classifier(), findings, *stores, train, checks=checks, max_loss=1.0, generator=maker
-    )  # fmt: skip
 
 
 def network_of(case):

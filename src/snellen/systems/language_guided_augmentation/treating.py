@@ -142,6 +142,8 @@ class PersonalisedImages(GeneratedImages):
         None, description="numbers of the tokens; none: small of a bundled generator, published of any other"
     )
 
+    token_steps: int | None = Field(None, ge=1, description="optimizer steps of each token; none: of the preset")
+
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """No generator, one without one text tower, or training images without what edits need."""
         if patient.generator is None:
@@ -158,7 +160,8 @@ class PersonalisedImages(GeneratedImages):
     def fit_of(self, generator: ByName) -> TokenFit:
         """Numbers of the tokens, of one trial."""
         usual = "small" if generator.generator.startswith("bundled:") else "published"
-        return PRESETS[self.preset or usual].model_copy(update={"trials": 1})
+        steps = {} if self.token_steps is None else {"steps": self.token_steps}
+        return PRESETS[self.preset or usual].model_copy(update={"trials": 1, **steps})
 
     def sets(self, patient: Patient, rng: Randomness, progress: Progress) -> Iterator[ImageSet]:
         """Edit, learn tokens, and generate; of classes with few edits, these.
