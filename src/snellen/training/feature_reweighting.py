@@ -118,7 +118,7 @@ def reweighted(
         train: of real training images with known groups; they give mean and spread.
         validation: with known groups; they choose C and the weights.
         classes: k.
-        added: of further images, which belong to every balanced subset; their groups are not looked at.
+        added: of further images, which belong to every balanced subset; their groups are not read.
         plan: numbers.
         rng: of the subsets.
 

@@ -1,6 +1,6 @@
 """A folder of adapters of a generator, fitted one after the other to real images: what is finished is kept.
 
-A stopped call goes on with the next adapter. Adapters of another fitting are refused, and never mixed with these.
+A stopped call resumes with the next adapter. Adapters of another fitting are refused, and never mixed with these.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What every fitting of a part of a generator stands on: latents of random crops, and the loss of the denoiser.
 
 L = E ‖target − f(z_t, t, τ(prompt))‖², with the target, noise or velocity, that the model predicts (Ho et al. 2020;
-Rombach et al. 2022, equation 2). It is differentiable in whatever is trained of the denoiser and the text towers.
+Rombach et al. 2022, equation 2). It is differentiable in all that is trained of the denoiser and the text towers.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def look(
 
     Args:
         classifier: that is examined.
-        images: real training images; their groups are not looked at.
+        images: real training images; their groups are not read.
         check: says what reads, edits and ranks, and how many images are taken.
         rng: of the check.
         progress: callback that receives progress updates.

@@ -319,7 +319,7 @@ class DetectedEditor:
             edited, control = (
                 self.paint(image, ~kept, words, seed)
                 if self.instruct is None
-                # Whatever the editor does to the object of the class is no evidence about its background.
+                # Changes of the object of the class are no evidence about its background.
                 else torch.where(kept, image, self.instruct(image, wish.phrase, words, seed))
                 for words in (wish.alternative, wish.phrase)
             )
