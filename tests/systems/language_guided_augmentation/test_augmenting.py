@@ -13,12 +13,14 @@ import torch
 import snellen
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.images import ImageSet, Provenance
+from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.truth import set_column
 from snellen.methods.generation.made_images import generator_of
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import Source
 from snellen.models.diffusion.generator_adapters import GeneratorAdapters, model_hashes
 from snellen.models.diffusion.learned_tokens import TOKENS, load_tokens, row_of
+from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.systems.language_guided_augmentation import augmenting
 from snellen.systems.language_guided_augmentation.augmenting import (
     FewEditsWarning,
@@ -119,8 +121,6 @@ def test_a_token_begins_as_the_word_and_learns_what_its_images_show(leaning, tmp
     fit = SMALL.model_copy(update={"steps": 60, "crops": 1})
     asking = personalised(ByName(steps=8), source, tmp_path / "tokens", fit=fit)
     rows = asking.rows(Source(source.classes), 6, 0)
-    from snellen.core.randomness import Randomness
-
     shown = asking.generate([asking.request(row, source) for row in rows], rng=Randomness(0))
     redness = {name: [] for name in source.classes}
     for number, row in enumerate(rows):
@@ -155,8 +155,6 @@ def test_what_is_generated_without_the_tokens_is_something_else(made):
         update={"words": {"red": "<red>"}, "adapter": made.folder.with_name("set-tokens") / "trial-0"}
     )
     request = {"id": "a", "label": "red", "index": 0, "prompt": "a <red>", "seed": 3}
-    from snellen.core.randomness import Randomness
-
     learned = np.asarray(asking.generate([request], rng=Randomness(0)).read(0), int)
     plain = np.asarray(FAST.generate([request], rng=Randomness(0)).read(0), int)
     assert np.abs(learned - plain).max() > 1
@@ -268,3 +266,21 @@ def test_images_without_captions_or_a_detector_say_what_to_give(leaning, tmp_pat
     plain = replace(images, table=images.table.drop_columns(["caption"]))
     with pytest.raises(InputError, match="needs captions"):
         without_shortcuts(classifier, plain, out=tmp_path / "a", method=FAST, fit=TINY)
+
+
+@pytest.mark.covers("4.7", "4.8")
+def test_stable_diffusion_goes_the_same_way(leaning, tmp_path):
+    """The exact classes with random weights: a token is learned with the published prompts, and images are made."""
+    folder = write_smoke_folder("stable-diffusion-1.5", tmp_path / "sd")
+    maker, fit = ByName(generator=f"diffusers:{folder}", steps=1, guidance_scale=GUIDANCE), TokenFit(word="a", steps=2)
+    source = Source.of_images(leaning[1].select(range(8)))
+    asking = personalised(maker, source, tmp_path / "tokens", fit=fit.model_copy(update={"crops": 1}))
+    card = asking.adapters().card
+    assert card.prompts["red"][:2] == ("a photo of a <red>", "a photograph of a <red>")
+    assert len(card.prompts["red"]) == 27
+    assert card.models == model_hashes(generator_of(maker.generator))
+    rows = asking.rows(Source(source.classes), 1, 0)
+    asking.check(rows, Source(source.classes))
+    made = asking.generate([asking.request(row, source) for row in rows], rng=Randomness(0))
+    assert len(made) == 2
+    assert {row.prompt for row in rows} == {"a photo of a <red>", "a photo of a <blue>"}

@@ -14,18 +14,14 @@ from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.methods.edits.masked_object import Fill
+from snellen.methods.edits.painting import filling_painter, inpainting_painter, instructed_background
 from snellen.models.captioners.protocol import Captioner
 from snellen.models.diffusion.editor_inpainting import InpaintingEditor, load_inpainting_generator
 from snellen.models.diffusion.editor_instructed import load_instructed_editor
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.references import load_detector, load_segmenter
 from snellen.systems.language_guided_augmentation.discovery import Discovery, EditRow, captions_of
-from snellen.systems.language_guided_augmentation.edits import (
-    DetectedEditor,
-    filling_painter,
-    inpainting_painter,
-    instructed_background,
-)
+from snellen.systems.language_guided_augmentation.edits import DetectedEditor
 from snellen.systems.language_guided_augmentation.flips import Lean
 from snellen.systems.language_guided_augmentation.phrases import (
     CaptionParser,
