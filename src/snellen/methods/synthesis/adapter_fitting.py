@@ -121,23 +121,25 @@ def _same(card: AdapterCard, wanted: AdapterCard, folder: Path) -> None:
         )
 
 
-def read_all(source: Source) -> tuple[list[Tensor], list[str]]:
-    """All images that can be read, float (3, h, w) in [0, 1], and their classes; the others are left out.
+def read_all(source: Source) -> tuple[list[Tensor], list[str], list[str]]:
+    """All images that can be read, float (3, h, w) in [0, 1], and their classes; of the others, ids with reasons.
 
     Raises:
         InputError: none of a class can be read.
     """
     assert source.images is not None
     images, classes, reasons = list[Tensor](), list[str](), dict[str, str]()
+    left_out = list[str]()
     for row, label in enumerate(source.images.labels.tolist()):
         try:
             pixels = source.images.read(row)
         except RejectedImageError as error:
             reasons[source.classes[label]] = str(error)
+            left_out.append(f"{source.images.ids[row]} ({error})")
             continue
         images.append(to_unit(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)))
         classes.append(source.classes[label])
     lost = next((name for name in source.classes if name not in classes), None)
     if lost is not None:
         raise InputError(f"no image of class {lost!r} can be read: {reasons.get(lost, 'there is none')}")
-    return images, classes
+    return images, classes, left_out

@@ -5,6 +5,7 @@ Adapters lie in ``OUT-adapters``, the generated set in ``OUT``. A stopped call k
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
@@ -31,7 +32,7 @@ from snellen.runs.runner import Running
 from snellen.runs.settings import Setting
 from snellen.runs.unfinished import check_free
 from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Shots, fit_adapter
-from snellen.systems.few_shot_adaptation.shots import few_shots
+from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning, few_shots
 
 
 def few_shot(
@@ -75,6 +76,8 @@ def few_shot(
     if count < 1:
         raise InputError(f"at least 1 image of each class is generated; got {count}")
     check_free(folder, RECORD, WHAT)
+    if isinstance(data, str) and data.startswith("classes:"):
+        raise InputError(f"few-shot adapts to real images, and {data!r} only names classes; give labelled images")
     source = few_shots(load_images(data) if isinstance(data, str | Path) else data, shots, seed)
     if rehearsing():
         raise Planned(_estimate(source, numbers, folder, count, batch_size))
@@ -129,7 +132,14 @@ def fit_adapters(
     held = finished_folder(folder, base)
     if held is not None:
         return held
-    images, classes = read_all(source)
+    images, classes, left_out = read_all(source)
+    if left_out:
+        more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        warnings.warn(
+            f"{len(left_out)} of {len(source.images)} shots cannot be read and are left out: {left_out[0]}{more}",
+            FewerShotsWarning,
+            stacklevel=2,
+        )
     small = thumbnails(torch.cat([_square(image) for image in images])).to("cpu")
     spread = spread_of(small) if len(small) > 1 else None
 

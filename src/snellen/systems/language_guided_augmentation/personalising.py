@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from snellen.core.errors import ModelError
+from snellen.core.errors import InputError, ModelError
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.methods.generation.made_images import generator_of
@@ -122,7 +122,12 @@ def personalised(
     base = planned_card(generator, labels, prompts, numbers, seed)
     if finished_folder(folder, base) is not None:
         return asking
-    images, classes = read_all(source)
+    images, classes, damaged = read_all(source)
+    if damaged:
+        raise InputError(
+            f"{len(damaged)} edited images cannot be read, first {damaged[0]}; remove the folder of the edits, so that "
+            f"they are made again"
+        )
 
     def one(name: str, _: Sequence[str], target: Path) -> FittedAdapter:
         own = [image for image, label in zip(images, classes, strict=True) if label == name]
