@@ -121,8 +121,12 @@ def _same(card: AdapterCard, wanted: AdapterCard, folder: Path) -> None:
         )
 
 
-def read_all(source: Source) -> tuple[list[Tensor], list[str], list[str]]:
+def read_all(source: Source, what: str = "image") -> tuple[list[Tensor], list[str], list[str]]:
     """All images that can be read, float (3, h, w) in [0, 1], and their classes; of the others, ids with reasons.
+
+    Args:
+        source: with images.
+        what: messages call one.
 
     Raises:
         InputError: none of a class can be read.
@@ -141,5 +145,5 @@ def read_all(source: Source) -> tuple[list[Tensor], list[str], list[str]]:
         classes.append(source.classes[label])
     lost = next((name for name in source.classes if name not in classes), None)
     if lost is not None:
-        raise InputError(f"no image of class {lost!r} can be read: {reasons.get(lost, 'there is none')}")
+        raise InputError(f"no {what} of class {lost!r} can be read: {reasons.get(lost, 'there is none')}")
     return images, classes, left_out

@@ -132,14 +132,7 @@ def fit_adapters(
     held = finished_folder(folder, base)
     if held is not None:
         return held
-    images, classes, left_out = read_all(source)
-    if left_out:
-        more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
-        warnings.warn(
-            f"{len(left_out)} of {len(source.images)} shots cannot be read and are left out: {left_out[0]}{more}",
-            FewerShotsWarning,
-            stacklevel=2,
-        )
+    images, classes = _read(source)
     small = thumbnails(torch.cat([_square(image) for image in images])).to("cpu")
     spread = spread_of(small) if len(small) > 1 else None
 
@@ -164,6 +157,24 @@ def fit_adapters(
         )
 
     return fit_each(folder, base, labels, one)
+
+
+def _read(source: Source) -> tuple[list[torch.Tensor], list[str]]:
+    """All shots that can be read, float (3, h, w) in [0, 1], and their classes; others are left out with a warning.
+
+    Raises:
+        InputError: none of a class can be read.
+    """
+    images, classes, left_out = read_all(source, "shot")
+    if left_out:
+        more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        of = len(images) + len(left_out)
+        warnings.warn(
+            f"{len(left_out)} of {of} shots cannot be read and are left out: {left_out[0]}{more}",
+            FewerShotsWarning,
+            stacklevel=3,
+        )
+    return images, classes
 
 
 def _square(image: torch.Tensor) -> torch.Tensor:
