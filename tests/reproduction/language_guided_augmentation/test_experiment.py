@@ -20,6 +20,10 @@ from snellen.reproduction.language_guided_augmentation.experiment import (
 )
 from snellen.reproduction.language_guided_augmentation.full import full
 from snellen.reproduction.sample import Sample
+from snellen.systems.language_guided_augmentation.augmenting import Looked
+from snellen.systems.language_guided_augmentation.discovery import EditRow
+from snellen.systems.language_guided_augmentation.examining import Examined
+from snellen.systems.language_guided_augmentation.flips import Lean
 from snellen.systems.language_guided_augmentation.personalising import SMALL
 from snellen.training.students import StudentPlan
 from tests.models.detectors.small_detectors import owl
@@ -109,3 +113,30 @@ def test_the_full_experiment_runs_with_small_parts(tmp_path, monkeypatch):
     for claim in claims:
         assert {claim.metric, claim.baseline, *claim.controls} <= set(figures)
     assert len(figures["generated.right"].values) == 24
+
+
+def test_the_background_must_come_first_and_harmless_objects_behind_it(tmp_path):
+    """The other class's background is neither: it is rare, and ranks anywhere."""
+    one = Experiment(SMOKE, 0, tmp_path, Silent())
+
+    def lean(label, phrase, flips, images=6):
+        kind = ("object", phrase, None, "test")
+        after = [1 - label if row < flips else label for row in range(images)]
+        rows = [EditRow(f"{row}", label, *kind, after=decision, control=label) for row, decision in enumerate(after)]
+        return Lean(label, phrase, tuple(rows))
+
+    def figures(star, ring):
+        found = Examined((), (), {0: star, 1: ring}, (), None)
+        return one.discovered(Looked(one.train, found, {}))
+
+    circle, other = lean(0, "white circle", 0), lean(0, "sand", 0)
+    ring = [lean(1, "sand", 3), lean(1, "purple circle", 0)]
+    good = figures([lean(0, "grass", 6), circle, other], ring)
+    assert (good["first"], good["last"]) == (1.0, 1.0)
+    assert (good["shortcut.beyond"].mean, good["harmless.beyond"].mean) == (9 / 12, 0.0)
+    bad = figures([circle, lean(0, "grass", 6)], ring)
+    assert (bad["first"], bad["last"]) == (0.5, 0.5)
+    behind_other = figures([other, lean(0, "grass", 6), circle], ring)
+    assert (behind_other["first"], behind_other["last"]) == (0.5, 1.0)
+    none = one.discovered(Looked(one.train, None, {}))
+    assert set(none.values()) == {None}

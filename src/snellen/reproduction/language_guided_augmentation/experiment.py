@@ -90,8 +90,9 @@ def language_guided_augmentation(scale: Scale, seed: int, progress: Progress) ->
 
     Returns:
         ``shortcut.beyond`` and ``harmless.beyond``, for each image whether an edit alone flips its decision; ``first``
-        and ``last``, shares of classes; ``erm.found`` and ``oracle.found``, phrases that are significant; ``drawn``,
-        whether a judge recognises each generated image; and of each training ``worst``, ``mean`` and ``conflicting``.
+        and ``last``, shares of classes whose own background ranks first, and before all harmless objects;
+        ``erm.found`` and ``oracle.found``, phrases that are significant; ``drawn``, whether a judge recognises each
+        generated image; and of each training ``worst``, ``mean`` and ``conflicting``.
     """
     if scale == "full":
         return full(seed, progress)
@@ -186,19 +187,23 @@ class Experiment:
         return look(classifier, self.train, self.check, Randomness(self.seed).child("looking"), Silent())
 
     def discovered(self, looked: Looked) -> dict[str, Figure]:
-        """Flips beyond controls of the shortcut and of what is harmless, and their ranks."""
-        tested = [] if looked.found is None else looked.found.tested
-        values: dict[bool, list[float]] = {True: [], False: []}
-        order: dict[int, list[bool]] = {}
-        for one in tested:
-            values[one.phrase in GROUNDS] += one.lost().values()
-            order.setdefault(one.label, []).append(one.phrase in GROUNDS)
-        return {
-            "shortcut.beyond": Sample.of(values[True]) if values[True] else None,
-            "harmless.beyond": Sample.of(values[False]) if values[False] else None,
-            "first": sum(of[0] for of in order.values()) / len(CLASSES) if order else None,
-            "last": sum(not of[-1] for of in order.values()) / len(CLASSES) if order else None,
-        }
+        """Flips beyond controls of each class's own background and of circles, and whether these rank behind it."""
+        leans = {} if looked.found is None else looked.found.leans
+        values: dict[str, list[float]] = {"shortcut": [], "harmless": []}
+        first, last = list[bool](), list[bool]()
+        for label, of in leans.items():
+            phrases = [one.phrase for one in of if one.supported]
+            circles = [place for place, phrase in enumerate(phrases) if phrase not in GROUNDS]
+            own = phrases.index(GROUNDS[label]) if GROUNDS[label] in phrases else len(phrases)
+            first.append(own == 0)
+            last.append(all(place > own for place in circles))
+            for one in of:
+                kind = "shortcut" if one.phrase == GROUNDS[label] else "harmless" if one.phrase not in GROUNDS else None
+                if one.supported and kind is not None:
+                    values[kind] += one.lost().values()
+        beyond = {f"{name}.beyond": Sample.of(found) if found else None for name, found in values.items()}
+        shares = {"first": sum(first) / len(CLASSES), "last": sum(last) / len(CLASSES)}
+        return {**beyond, **(shares if leans else dict.fromkeys(shares))}
 
     @staticmethod
     def significant(looked: Looked) -> float:
