@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import snellen
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.core.system import list_systems
 from snellen.data.files.folder import load_folder
+from snellen.reproduction.language_guided_augmentation.experiment import world
 from snellen.systems.label_maps.annotating import annotate
 from snellen.training.fitting.groundwork import initial_network
 from tests.systems.label_maps.annotators import colour_annotator
+from tests.systems.language_guided_augmentation.leaning import save_leaning
 from tests.systems.perturbation_estimation.denoisers import save_untrained
 
 BUILT = [system for system in list_systems() if system.experiment is not None]
@@ -32,6 +35,7 @@ SMALLER = {
         "--limit", "2", "--attribution", '{"method": "partition_shap", "budget": 8}', "--captioner", "none",
         "--fill", "blur",
     ),
+    4: ("--preset", "small", "--token-steps", "1", "--count", "2", "--steps", "1"),
     5: ("--limit", "2"),
     6: ("--steps", "1", "--epochs", "1", "--seeds", "2", "--pool", "1", "--no-augmentations", "--side", "16"),
     8: ("--preset", "small", "--shots", "2", "--most-steps", "1", "--check-every", "0", "--count", "2", "--steps", "2"),
@@ -132,6 +136,9 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         images, classes = OF_VIEWS[system.number]
         untrained_classifier(classes, 16).save(tmp_path / "model")
         model = f"artifact:{tmp_path / 'model'}"
+    if system.number == 4:
+        model = save_leaning(tmp_path / "model")
+        images = str(snellen.write_images(world("train", 120, 0.95, 0), tmp_path / "planted").manifest)
     stands_for = {"DATA": images, "MODEL": model, "MAPS": str(tmp_path / "maps")}
     stands_for |= {
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
