@@ -108,7 +108,7 @@ def by_rules(conditions: Sequence[Condition], verdicts: Verdicts) -> Decision:
     vetoes = [one for one in against if one.kind == "negative"]
     if failed or not vetoes:
         missing = failed or [one for one in conditions if one.kind == "positive"]
-        return Decision(0, 1, f"out of scope: not {_listed(missing)}", known)
+        return Decision(0, 1, f"out of scope, because this does not hold: {_listed(missing)}", known)
     return Decision(0, 2, f"out of scope, excluded by: {_listed(vetoes)}", known)
 
 

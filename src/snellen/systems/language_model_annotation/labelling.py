@@ -284,7 +284,7 @@ def label(
         return _prepare(
             wanted, images, models, owned, corrections, schedule, student, early_exit,
             embeddings or folder.with_name(f"{folder.name}-embeddings"),
-            Store(store or writable_cache("labelling") / "labels.sqlite"), seed, listener,
+            default_store(store), seed, listener,
         )  # fmt: skip
 
     def plan() -> dict[str, Any]:
@@ -346,6 +346,24 @@ def cost_lines(concept: Definition, schedule: Schedule, owned: int, decides: boo
     )
 
 
+def default_store(path: Path | None) -> Store:
+    """The store at a path, or that of the cache folder."""
+    return Store(path or writable_cache("labelling") / "labels.sqlite")
+
+
+def defined(
+    concept: Definition, models: Collaborators, store: Store, corrections: Sequence[str]
+) -> tuple[Definition, Conversation]:
+    """The definition with its corrections; labels of each definition that was corrected are removed from the store."""
+    talk = Conversation(models.language, store)
+    definition = specify(concept, talk)
+    for correction in corrections:
+        before = definition.hash
+        definition = correct(definition, correction, talk)
+        store.forget(before)
+    return definition, talk
+
+
 def _prepare(
     concept: Definition,
     images: ImageSet,
@@ -361,12 +379,7 @@ def _prepare(
     progress: Progress,
 ) -> Prepared:
     """Embed the pool, write definition, questions and queries, and mine."""
-    talk = Conversation(models.language, store)
-    definition = specify(concept, talk)
-    for correction in corrections:
-        before = definition.hash
-        definition = correct(definition, correction, talk)
-        store.forget(before)
+    definition, talk = defined(concept, models, store, corrections)
     questions = write_questions(definition, talk)
     queries = write_queries(definition, talk, each=schedule.queries)
     features = frozen_features(images, models.encoder, folder=embeddings, progress=progress)
