@@ -51,7 +51,7 @@ def direct_question(answerer: Answerer, definition: Definition, images: ImageSet
     whole = Question(
         condition="concept",
         question=f"Is this an image of {definition.name} ({definition.description})?"[:300],
-        phrase=definition.name[:200],
+        phrases=(definition.name,),
         instead=("something else",),
     )
     found = answerer.answer(Pictures(images), whole)

@@ -20,7 +20,7 @@ class Question(BaseModel):
     Attributes:
         condition: id of the condition.
         question: for a model that answers questions.
-        phrase: what an image shows where the condition holds, for models that compare images with phrases.
+        phrases: what an image may show where the condition holds, for models that compare images with phrases.
         instead: what other images show instead of it.
     """
 
@@ -28,13 +28,13 @@ class Question(BaseModel):
 
     condition: str
     question: str = Field(min_length=3, max_length=300)
-    phrase: str = Field("", max_length=200)
+    phrases: tuple[str, ...] = Field((), max_length=40)
     instead: tuple[str, ...] = Field((), max_length=40)
 
     @model_validator(mode="after")
     def _compares(self) -> Question:
-        if bool(self.phrase) != bool(self.instead):
-            raise ValueError("phrase and instead come together: an image is compared with both")
+        if bool(self.phrases) != bool(self.instead):
+            raise ValueError("phrases and instead come together: an image is compared with both")
         return self
 
 
@@ -56,8 +56,8 @@ def write_questions(definition: Definition, talk: Conversation) -> tuple[Questio
         f"Somebody decides whether images show the concept {json.dumps(definition.name)} by these conditions:\n"
         f"{listed}\nWrite exactly one question for each condition, with its id. Each is about one image, is answered "
         f"by yes or no without knowing the concept, and yes means that the condition holds. For models that compare an "
-        f"image with phrases, also give a phrase that describes an image in which it holds, and, under 'instead', "
-        f"phrases of the same form that describe images in which it does not.",
+        f"image with phrases, also give phrases that describe images in which it holds, and, under 'instead', phrases "
+        f"of the same form that describe images in which it does not.",
         _Questions,
         key="questions",
         check=lambda found: in_order(found.questions, conditions),

@@ -146,9 +146,9 @@ class AnswererTool:
 
 
 class TowerTool:
-    """Two towers: yes, if the phrase of a question fits better than what other images show instead of it.
+    """Two towers: yes, if the phrases of a question fit better than what other images show instead.
 
-    p(yes) = softmax over the phrase and the others of scale · cos(image, text), the part of the phrase. Each image is
+    p(yes) is the part of the phrases in softmax over them and the others of scale · cos(image, text). Each image is
     encoded once.
     """
 
@@ -162,10 +162,10 @@ class TowerTool:
         Raises:
             InputError: a question without phrases.
         """
-        if not question.phrase:
+        if not question.phrases:
             raise InputError(
                 f"{self._towers.name} compares images with phrases, and the question {question.question!r} has none; "
-                f"write phrase and instead, or take a model that answers questions"
+                f"write phrases and instead, or take a model that answers questions"
             )
         ids = list(pictures.images.content_hashes)
         new = [row for row, one in enumerate(ids) if one not in self._vectors]
@@ -173,9 +173,9 @@ class TowerTool:
             with torch.no_grad():
                 vectors = self._towers.encode_images(pictures.prepared(self._towers.preparation)[new]).cpu()
             self._vectors.update((ids[row], vector) for row, vector in zip(new, vectors, strict=True))
-        texts = self._towers.encode_texts([question.phrase, *question.instead]).cpu()
+        texts = self._towers.encode_texts([*question.phrases, *question.instead], truncate=True).cpu()
         cosines = torch.stack([self._vectors[one] for one in ids]) @ texts.T
-        sure = (self._towers.logit_scale * cosines).softmax(1)[:, 0].tolist()
+        sure = (self._towers.logit_scale * cosines).softmax(1)[:, : len(question.phrases)].sum(1).tolist()
         return [Answer(_said(value), p_yes=round(value, 6)) for value in sure]
 
 
