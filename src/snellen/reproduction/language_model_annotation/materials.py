@@ -1,8 +1,8 @@
 """Concepts of scenes with an idiosyncratic clause, and stand-ins for the models, with errors of a known rate.
 
-The owner writes a description in a small language: "must: shape is star; any: colour is red; never: background is sand".
-The language model is an interpreter of it that reads nothing but the prompts of the system. Where a description lacks
-the clause, it defines the concept by its prior, which is too general.
+The owner writes a description in a small language: "must: shape is star; never: background is sand". The language model
+is an interpreter of it that reads nothing but the prompts of the system. Where a description lacks the clause, it
+defines the concept by its prior, which is too general.
 """
 
 from __future__ import annotations
@@ -239,7 +239,10 @@ class FactorCaptioner:
 
 @dataclass
 class FactorAnswerer:
-    """Looks a factor up, and answers wrongly with probability ``error``, always alike for an image and a question."""
+    """Looks a factor up, and answers wrongly with probability ``error``, always alike for an image and a question.
+
+    A question about several conditions at once is answered by the first of them alone.
+    """
 
     seed: int
     error: float
@@ -254,6 +257,10 @@ class FactorAnswerer:
         """Yes or no."""
         self.questions += len(pictures)
         text = question.question.removeprefix("Is the ").removesuffix("?").replace(" ", " is ", 1)
+        if not _CLAUSE.fullmatch(text):
+            text = next(
+                match[0] for match in re.finditer(r"(?<=: )(?:shape|colour|texture|background) is [a-z ]+", text)
+            )
         found = []
         for one, values in zip(pictures.images.ids, factors(pictures.images), strict=True):
             wrong = _draw(self.seed, one, question.question) < self.error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -99,6 +100,7 @@ class Store:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._rows = sqlite3.connect(path or ":memory:", timeout=60)
+            weakref.finalize(self, self._rows.close)
             self._rows.execute(
                 "create table if not exists kept (about text, key text, value text, primary key (about, key))"
             )
