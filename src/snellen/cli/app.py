@@ -81,7 +81,7 @@ app.add_typer(method_commands("certificates", certify, "certify"), name="certify
 app.add_typer(method_commands("shifts", shift, "shift"), name="shift", rich_help_panel=DATA)
 app.add_typer(method_commands("generation", generate, "generate"), name="generate", rich_help_panel=DATA)
 app.add_typer(method_commands("synthesis", synthesize, "synthesize"), name="synthesize", rich_help_panel=DATA)
-app.command(rich_help_panel=DATA)(with_groups(label))
+app.command(rich_help_panel=DATA)(label)
 app.add_typer(optotypes, name="optotypes", rich_help_panel=DATA)
 app.command(rich_help_panel=SYSTEMS)(systems)
 app.command(rich_help_panel=SYSTEMS)(reproduce)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from snellen.cli.progress import loading
 from snellen.cli.run_options import DeviceOption, JsonOption, SeedOption
 from snellen.cli.text import harmless
 from snellen.core import index
-
-if TYPE_CHECKING:
-    from snellen.runs.runner import Running
 
 SIZES, LIMITS = "How many images", "What it may cost"
 
@@ -104,8 +101,6 @@ def label(
     device: DeviceOption = "cpu",
     allow_remote: AllowRemoteOption = None,
     seed: SeedOption = 0,
-    *,
-    running: Running,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -146,7 +141,6 @@ def label(
         labels=labels,
         early_exit=early_exit,
         **options,
-        **running,
     )
 
 

@@ -2,7 +2,7 @@
 
 Everything comes by reference, from environment variables, and nothing is downloaded. Estimated from calls, not
 measured: with a vision and language model of 7 billion parameters on a server, 16 GB of GPU memory, 600 images of 8
-calls each take about an hour; embedding 1,000,000 images with CLIP ViT-L/14 takes 3 hours of a GPU. Their vectors (3 GB)
+calls each take about an hour; embedding 1,000,000 images with CLIP ViT-L/14 takes 3 hours of a GPU. Vectors (3 GB)
 lie on the disk and are read piece by piece; images are read batch by batch. Memory: 4 GB beside the models.
 """
 
