@@ -76,8 +76,8 @@ CALLS = {
     "generate": ("generate gradient-free-guidance classes:Bag?count=1 --steps 1",),
     "synthesize": ("synthesize by-name classes:star --count 1 --steps 1",),
     "label": (
-        "label star optotypes:scenes?count=80&size=32#train --language file:star.toml --captioner bundled:scene-captioner "
-        "--answers bundled:scene-clip --towers bundled:scene-clip --initial 20 --rounds 0 --per-query 12 --out labelled",
+        "label star optotypes:scenes?count=80&size=32#train --language file:star.toml --towers bundled:scene-clip "
+        "--captioner bundled:scene-captioner --answers bundled:scene-clip --initial 20 --rounds 0 --per-query 12",
     ),
     "optotypes": ("optotypes write textures --count 4 --size 32",),
 }

@@ -100,6 +100,13 @@ def test_a_reply_that_was_paid_for_is_kept_with_its_cost(tmp_path):
     assert again.spent == first.spent == Cost(texts=1, tokens=15)
 
 
+def test_a_list_that_was_edited_is_read_again():
+    store = Store()
+    for colour in ("red", "blue"):
+        listed = ListedAnswers({"definition": {"necessary": [colour]}}, name="file:mine.toml")
+        assert specify(STAR, talk(listed, store)).necessary == (colour,)
+
+
 @pytest.mark.parametrize(
     ("concept", "fault"),
     [

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 from pydantic import BaseModel
 
 from snellen.core.errors import InputError
+from snellen.models.language.listed_answers import ListedAnswers
 from snellen.models.language.protocol import LanguageModel, Message, UnusableReplyError, WrongFormError, read_form
 from snellen.systems.language_model_annotation.ledger import Cost, Store, key_of
 
@@ -62,7 +63,8 @@ class Conversation:
             ModelError, InputError: as :meth:`LanguageModel.complete`.
         """
         place = key_of(self.model.name, prompt, key, form.model_json_schema())
-        held = self.store.get(_ABOUT, place)
+        # A list in a file costs nothing, and may have been edited since.
+        held = None if isinstance(self.model, ListedAnswers) else self.store.get(_ABOUT, place)
         if held is not None:
             value, cost = _read(held, form)
         else:
