@@ -199,7 +199,7 @@ class Trial:
         return {**found, **self.questions()}
 
     def concept_of(self, what: Definition) -> NDArray[np.int64]:
-        """What a definition says of the test images if every answer is right."""
+        """Labels of the test images by a definition, if every answer is right."""
         never = "; ".join(f"never: {text}" for text in what.negative)
         must, some = (
             "; ".join(f"{word}: {text}" for text in texts)

@@ -41,8 +41,8 @@ class _Conditions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     necessary: tuple[str, ...] = Field((), description="conditions that must all hold in an image of the concept")
-    positive: tuple[str, ...] = Field((), description="cues, at least one of which must be there; may be empty")
-    negative: tuple[str, ...] = Field((), description="cues that exclude an image, whatever else it shows")
+    positive: tuple[str, ...] = Field((), description="cues; at least one must be there; may be empty")
+    negative: tuple[str, ...] = Field((), description="cues that exclude an image in any case")
     notes: tuple[str, ...] = Field((), description="how to decide at the boundary")
 
     @field_validator("necessary", "positive", "negative", "notes")

@@ -1,4 +1,4 @@
-"""Tools that look at images: captioners, and models that answer questions, by one protocol each.
+"""Tools that read images: captioners, and models that answer questions, by one protocol each.
 
 Real ones come by reference: BLIP from a folder, a language model that sees images on a server, or two towers that
 compare an image with phrases. What they return is data about an image and never an instruction.
@@ -37,7 +37,7 @@ _WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tool said about one image.
+    """What a tool returned for one image.
 
     Attributes:
         text: as it came.
