@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,7 +41,7 @@ from snellen.reproduction.sample import Figure
 from snellen.systems.language_model_annotation.agreement import best_threshold, precision_recall_f1
 from snellen.systems.language_model_annotation.annotation import Annotator
 from snellen.systems.language_model_annotation.baselines import human_labels, text_similarity, zero_shot
-from snellen.systems.language_model_annotation.collaboration import Chosen, Collaboration, Labelled, Schedule
+from snellen.systems.language_model_annotation.collaboration import Chosen, Collaboration, Labelled, Schedule, decided
 from snellen.systems.language_model_annotation.conversation import Conversation
 from snellen.systems.language_model_annotation.definition import Definition, correct, specify
 from snellen.systems.language_model_annotation.ledger import Cost, Store
@@ -83,8 +84,9 @@ def language_model_annotation(scale: Scale, seed: int, progress: Progress) -> Ma
     """Measure the claims of system 18.
 
     Returns:
-        Of each arm ``f1``, ``precision`` and ``recall``, means over the compound concepts; of ``decomposed`` and
-        ``direct`` also ``single_f1``; of the students with machine labels ``labels``, ``calls`` and ``undecided``.
+        Of each arm ``f1``, ``precision`` and ``recall``, means over the compound concepts; of ``decomposed``,
+        ``direct`` and ``named`` also ``single_f1``; of arms with machine labels ``teacher`` and, behind the first batch, ``first``
+        with the same figures, and ``labels``, ``calls`` and ``undecided``.
     """
     if scale == "full":
         return full(seed, progress)
@@ -217,11 +219,15 @@ class Trial:
         annotator = self.annotator(what, FactorAnswerer(self.seed, error), judged=True)
         loop = Collaboration(of.embeddings, mined, self.barred, schedule, self.size.fit, self.seed)
         labels: list[Labelled] = []
+        first: InstanceHead | None = None
         for number in range(schedule.rounds + 1):
             chosen = loop.batch(number, labels) if active or number == 0 else self._at_random(number, labels)
             labels += loop.labelled(number, chosen, annotator.annotate(of.pool.select(chosen.rows)))
+            if number == 0 and len(set(decided(labels).values())) == 2:
+                first = loop.student(labels)
         teacher = [one.label for one in annotator.annotate(of.test)]
         figures = self._student(arm, loop.student(labels))
+        figures |= self._student(f"{arm}.first", first)
         figures |= self._decided(f"{arm}.teacher", np.array([one == 1 for one in teacher]))
         cost = Cost.sum(one.annotation.cost for one in labels)
         return {
@@ -246,15 +252,24 @@ class Trial:
     def questions(self) -> dict[str, float]:
         """Atomic questions with explicit logic against one direct question, both by the embedded towers."""
         annotator = self.annotator(self.definition, TowerTool(self.of.towers), judged=False)
-        decomposed = np.array([one.label == 1 for one in annotator.annotate(self.of.test)])
+        by_parts = np.array([one.label == 1 for one in annotator.annotate(self.of.test)])
         of_kind = {"necessary": "", "positive": "perhaps ", "negative": "not "}
         whole = ", ".join(f"{of_kind[one.kind]}{one.text.split(' is ', 1)[1]}" for one in self.definition.conditions)
-        direct = self._scored("direct", lambda rows: text_similarity(self.of.encode, [whole], rows))
-        return {**self._decided("decomposed", decomposed), **direct}
+        named = self._scored("named", lambda rows: text_similarity(self.of.encode, [whole], rows))
+        # One question with all the owner knows: captions of the concept against captions of near misses.
+        queries = write_queries(self.definition, self.talk(), each=self.size.schedule.queries)
+        texts = self.of.encode([text for _, text in queries.all])
+
+        def sure(rows: Tensor) -> NDArray[np.float64]:
+            cosines = functional.normalize(rows.float(), dim=1) @ texts.T
+            whole = (self.of.towers.logit_scale * cosines).softmax(1)
+            return whole[:, : len(queries.positive)].sum(1).double().numpy()
+
+        return {**self._decided("decomposed", by_parts), **named, **self._scored("direct", sure)}
 
     def _student(self, arm: str, head: InstanceHead | None) -> dict[str, float]:
-        if head is None:  # labels of one class: it finds nothing
-            return self._decided(arm, np.zeros(len(self.test_truth), dtype=bool))
+        if head is None:  # labels of one class: everything is of the concept, so that recall is no loss
+            return self._decided(arm, np.ones(len(self.test_truth), dtype=bool))
         return self._scored(arm, lambda rows: probabilities(head, rows))
 
     def _scored(self, arm: str, score: Callable[[Tensor], NDArray[np.float64]]) -> dict[str, float]:
