@@ -85,8 +85,9 @@ def language_model_annotation(scale: Scale, seed: int, progress: Progress) -> Ma
 
     Returns:
         Of each arm ``f1``, ``precision`` and ``recall``, means over the compound concepts; of ``decomposed``,
-        ``direct`` and ``named`` also ``single_f1``; of arms with machine labels ``teacher`` and, behind the first batch, ``first``
-        with the same figures, and ``labels``, ``calls`` and ``undecided``.
+        ``direct`` and ``named`` also ``single_f1``; ``gain`` and ``single_gain`` between the first two; of arms with
+        machine labels ``teacher`` and, behind the first batch, ``first`` with the same figures, and ``labels``,
+        ``calls`` and ``undecided``.
     """
     if scale == "full":
         return full(seed, progress)
@@ -138,7 +139,9 @@ class Experiment:
                     found.setdefault(f"{name.removesuffix('f1')}single_f1", []).append(value)
             self.progress.advance(task, 1)
         self.progress.finish(task)
-        return {name: float(np.mean(values)) for name, values in found.items()}
+        means = {name: float(np.mean(values)) for name, values in found.items()}
+        gains = {f"{kind}gain": means[f"decomposed.{kind}f1"] - means[f"direct.{kind}f1"] for kind in ("", "single_")}
+        return {**means, **gains}
 
 
 class Trial:
