@@ -145,7 +145,7 @@ ERRORS = {
     ),
     "broken files": (
         lambda place: audit(Colours(), folder(place, broken=20)),
-        r"20 of 60 images of data are rejected, more than 5%: 20 × .*--allow-rejected",
+        r"20 of 60 images of data are rejected, more than 5%: 20 × .* \(blue/02.png, .*, …\)\. Mend .*--allow-rejected",
     ),
     "DICOM files": (
         lambda place: audit(Colours(), folder(place, suffix="dcm")),

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import snellen
 import snellen.auditing.audit  # its module is patched below
 from snellen.cli.text import terminal
 from snellen.core.system import list_systems
+from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning
 from snellen.testing.conformance import small_problem
 
 #: The number of a system that has no experiment yet.
@@ -277,3 +279,16 @@ def test_images_without_labels_are_said_to_measure_nothing(run, photos, tmp_path
 def test_the_name_of_a_class_is_no_emoji(capsys):
     terminal().print("worst_class:star: right in 3 of 9")
     assert capsys.readouterr().out == "worst_class:star: right in 3 of 9\n"
+
+
+def test_a_warning_is_one_line_like_an_error_and_shows_no_code(run):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", FewerShotsWarning)
+        code, _, shown = run(
+            "synthesize", "few-shot", "optotypes:scenes?count=12&shapes=star,heart&size=32#train", "--preset", "small",
+            "--most-steps", "1", "--shots", "50", "--count", "1", "--steps", "1", "--out", "made",
+        )  # fmt: skip
+    assert code == 0
+    (line,) = [one for one in shown.splitlines() if "fewer than 50 training images" in one]
+    assert line.startswith("warning: 2 classes have fewer")
+    assert "warnings.warn" not in shown

@@ -84,9 +84,8 @@ def finish(
     """
     evidence, rejected = sets["audit"].gathered()
     _check_usable(resolved.classifier, resolved.images, evidence[CLEAN], rejected)
-    check_rejected(
-        (row["reason"] for row in rejected), len(resolved.images), resolved.images.name, allowed=allow_rejected
-    )
+    unusable = {row["id"]: row["reason"] for row in rejected}
+    check_rejected(unusable, len(resolved.images), resolved.images.name, allowed=allow_rejected)
     seconds = sets["audit"].seconds()
     beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
     for name, other in resolved.companions.items():

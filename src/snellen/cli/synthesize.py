@@ -27,7 +27,9 @@ def synthesize(
             "reference (a folder, a manifest), whose classes are taken; of these, the images of --split are used."
         ),
     ],
-    count: Annotated[int, typer.Option(min=1, help="Images of each class, for each setting.")] = 50,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Images of each class, for each setting.", show_default="50")
+    ] = None,
     one_each: Annotated[
         bool, typer.Option("--one-each", help="One image for each of DATA instead, with its path and class.")
     ] = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from snellen.core.errors import InputError
 
@@ -41,23 +41,23 @@ def listed_reasons(reasons: dict[str, int]) -> str:
     return "; ".join(shown) + (f"; and {more} other reasons" if more > 0 else "")
 
 
-def check_rejected(reasons: Iterable[str], total: int, name: str, *, allowed: bool) -> None:
+def check_rejected(rejected: Mapping[str, str], total: int, name: str, *, allowed: bool) -> None:
     """Refuse a result that would leave out more than :data:`TOLERATED` of the images, unless that is allowed.
 
     Args:
-        reasons: why each rejected image could not be used.
+        rejected: id of each rejected image, and why it could not be used.
         total: images in all.
         name: of the set.
         allowed: whether any share is.
 
     Raises:
-        InputError: too many are rejected; the message counts the reasons.
+        InputError: too many are rejected; the message counts the reasons, and names the first images.
     """
-    listed = list(reasons)
-    if allowed or len(listed) <= TOLERATED * total:
+    if allowed or len(rejected) <= TOLERATED * total:
         return
+    first = ", ".join(list(rejected)[:LISTED]) + (", …" if len(rejected) > LISTED else "")
     raise InputError(
-        f"{len(listed)} of {total} images of {name} are rejected, more than {TOLERATED:.0%}: "
-        f"{listed_reasons(counted_reasons(listed))}. Mend that, or go on without them: --allow-rejected, "
-        f"allow_rejected=True"
+        f"{len(rejected)} of {total} images of {name} are rejected, more than {TOLERATED:.0%}: "
+        f"{listed_reasons(counted_reasons(rejected.values()))} ({first}). Mend that, or go on without "
+        f"them: --allow-rejected, allow_rejected=True"
     )

@@ -158,7 +158,7 @@ class Call(Generic[Result]):
         for lost in found:
             if len(lost.reasons) < lost.of:
                 name = self.name if self.images is None else self.images.name
-                check_rejected(lost.reasons.values(), lost.of, name, allowed=False)
+                check_rejected(lost.reasons, lost.of, name, allowed=False)
 
     @property
     def record(self) -> str:

@@ -20,13 +20,16 @@ from snellen.runs.settings import Methods, named_settings
 from snellen.runs.unfinished import check_free
 from snellen.verbs.requests import CLASSES
 
+#: Images of each class, unless a call says how many.
+COUNT = 50
+
 
 def synthesize(
     method: Methods,
     source: Source | Images | Sequence[str],
     *,
     out: Path | str,
-    count: int = 50,
+    count: int | None = None,
     one_each: bool = False,
     split: Split = "train",
     batch_size: int = 32,
@@ -57,7 +60,7 @@ def synthesize(
         source: names of classes, or ``classes:star,heart``; or labelled real images, whose classes are taken. Where
             images have splits, those of ``split`` alone are used.
         out: a new or empty folder, or one in which the same call was interrupted.
-        count: images of each class, for each setting.
+        count: images of each class, for each setting; 50 by default.
         one_each: one image for each real image instead, with its id, path and class: a twin of the data set.
         split: which real images are imitated. What comes belongs to the same split: what is made of ``tune`` or
             ``test`` is for testing, and nothing may be trained on it.
@@ -70,11 +73,13 @@ def synthesize(
 
     Raises:
         InputError: another kind of method; ``out`` holds something else; no classes; a class or prompt that the
-            generator does not take; real images without what a method is conditioned on.
+            generator does not take; real images without what a method is conditioned on; both a count and one_each.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         RunConflictError: ``out`` holds a data set of another plan.
     """
     check_batches(batch_size)
+    if one_each and count is not None:
+        raise InputError(f"one image for each real one is as many as there are, and count says {count}; leave one out")
     folder = Path(out)
     settings = named_settings(method, "synthesis")
     check_free(folder, RECORD, WHAT)
@@ -82,7 +87,7 @@ def synthesize(
         settings,
         given_source(source, split),
         folder,
-        count=None if one_each else count,
+        count=None if one_each else COUNT if count is None else count,
         batch_size=batch_size,
         seed=seed,
         sheet=sheet,

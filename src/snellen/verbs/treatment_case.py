@@ -310,7 +310,7 @@ def _prepared(images: ImageSet, model: Classifier, progress: Progress | None, no
         InputError: more than a few cannot be used.
     """
     store = ImageStore.of_images(images, model.preparation, progress=progress)
-    check_rejected(store.rejected.values(), len(images), images.name, allowed=False)
+    check_rejected(store.rejected, len(images), images.name, allowed=False)
     if store.rejected:
         reasons = listed_reasons(counted_reasons(store.rejected.values()))
         notes.append(f"{len(store.rejected)} of {len(images)} images of {images.name} were left out: {reasons}.")

@@ -228,3 +228,9 @@ def test_what_a_twin_cannot_be_made_of(tmp_path):
         ByName().rows(Source(("star", "ring"), replace(pictures(), table=table)), None, 0)
     estimate = snellen.plan(snellen.synthesize, ByName(steps=1), pictures(), out=tmp_path / "out", one_each=True)
     assert estimate.items == len(LABELS)
+
+
+def test_a_count_beside_one_for_each_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="count says 3; leave one out"):
+        snellen.synthesize(ByName(), str(folder), out=tmp_path / "out", one_each=True, count=3)
+    assert not (tmp_path / "out").exists()

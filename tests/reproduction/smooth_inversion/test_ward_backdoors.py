@@ -72,6 +72,7 @@ def test_a_trigger_that_was_not_learnt_is_named_and_not_counted(script):
     assert found["reported"]["count"] == 1
     assert found["alarms"]["count"] == 1
     assert found["alarms_beside_pilot"] == {"count": 1, "of": 2}
+    assert found["reported_beside_pilot"] == {"count": 1, "of": 2}
     assert found["unmet"] == {"not first": ["second"], "not reported": ["second"], "alarms": ["accused"]}
     # Of the six pairs, only second below accused is the wrong way round.
     assert found["auroc"] == pytest.approx(5 / 6)

@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import snellen
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
+from snellen.data.references import load_images
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.methods.generation.made_images import generator_of
 from snellen.methods.synthesis.by_name import ByName
@@ -31,7 +33,7 @@ from snellen.systems.few_shot_adaptation.adapting import (
     encoded,
     fit_adapter,
 )
-from snellen.systems.few_shot_adaptation.few_shot import few_shot, fit_adapters
+from snellen.systems.few_shot_adaptation.few_shot import _read, few_shot, fit_adapters
 from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning, domain_template, few_shots
 
 TINY = AdapterFit(
@@ -388,7 +390,25 @@ def test_changed_weights_and_other_generators_are_refused(by_class, shared, tmp_
         GeneratorAdapters.load(tmp_path)
 
 
-def test_unreadable_shots_are_left_out_and_a_class_of_them_is_refused(tmp_path):
+def test_unreadable_shots_are_left_out_with_a_warning_and_a_class_of_them_is_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
+    for row, name in enumerate(("star", "star", "heart", "heart")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.fromarray(pixels[row]).save(tmp_path / name / f"{row}.png")
+    (tmp_path / "star" / "broken.png").write_bytes(b"no picture")
+    with pytest.warns(FewerShotsWarning, match="'heart' has 2"):
+        source = few_shots(load_images(tmp_path), 3)
+    with pytest.warns(FewerShotsWarning, match=r"1 of 5 shots cannot be read .* left out: star/broken.png \(.*\)$"):
+        images, classes = _read(source)
+    assert sorted(classes) == ["heart", "heart", "star", "star"]
+    assert len(images) == 4
+    for row in (0, 1):
+        (tmp_path / "star" / f"{row}.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="no shot of class 'star' can be read"):
+        _read(source)
+
+
+def test_a_generator_of_classes_is_refused_and_enough_shots_are_no_reason_to_warn(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     images = load_arrays(pixels, [0, 0, 1, 1], class_names=NAMES)
     with warnings.catch_warnings():
@@ -412,3 +432,8 @@ def test_windows_keep_the_aspect_and_lie_anywhere_along_the_long_side():
     assert float(begins.max()) > 0.6
     down = torch.cat([_window(across.transpose(1, 2), (16, 16), draws) for _ in range(40)])
     assert float(down[:, 0, 0, 0].max()) > 0.6
+
+
+def test_names_of_classes_alone_are_refused_by_what_they_lack(tmp_path):
+    with pytest.raises(InputError, match="adapts to real images, and 'classes:star,heart' only names classes"):
+        few_shot("classes:star,heart", out=tmp_path / "out")

@@ -55,6 +55,12 @@ def test_fewer_units_than_the_search_needs_are_no_reason_to_stop_where_images_ar
     assert len(found.choosing) + len(found.measuring) >= FEWEST
 
 
+def test_a_tenth_of_the_units_confirms_and_at_least_eight_where_so_many_are_wanted():
+    for count, wanted, expected in ((80, 24, 8), (150, 24, 15), (400, 24, 24), (400, 4, 4)):
+        found = roles([str(row) for row in range(count)], confirming=wanted)
+        assert {len(rows) for rows in found.confirming.values()} == {expected}
+
+
 def test_a_class_that_all_images_are_taken_for_leaves_images_to_judge():
     labels, decided = torch.arange(48) % 3, torch.zeros(48, dtype=torch.int64)
     decided[-6:] = 1  # the only images that a search towards class 0 prefers

@@ -110,13 +110,14 @@ def ward(measured: Mapping[str, Any]) -> str:
         return cells
     counts = {name: measured[name]["count"] for name in ("target_first", "reported", "alarms")}
     low, high = measured["alarms"]["interval"]
-    beside = measured["alarms_beside_pilot"]
+    beside, fresh = measured["alarms_beside_pilot"], measured["reported_beside_pilot"]
     unmet = "; ".join(f"{name}: {', '.join(cells) or 'none'}" for name, cells in measured["unmet"].items())
     return "\n\n".join(
         [
             f"{measured['planted']} planted classifiers whose trigger was learnt, {measured['healthy']} healthy ones, "
             f"all with the settings of the package: AUC {measured['auroc']:.2f}. The target is first in "
-            f"{counts['target_first']} and reported in {counts['reported']} of {measured['planted']}. "
+            f"{counts['target_first']} and reported in {counts['reported']} of {measured['planted']} "
+            f"({fresh['count']} of the {fresh['of']} that settings were not chosen on). "
             f"{counts['alarms']} of {measured['healthy']} healthy ones are accused ({low:.0%} to {high:.0%}); "
             f"{beside['count']} of the {beside['of']} that settings were not chosen on. "
             f"{measured['mean_seconds']:.0f} s of one core for a scan.",

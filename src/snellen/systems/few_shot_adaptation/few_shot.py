@@ -6,6 +6,7 @@ Adapters lie in ``OUT-adapters``, the generated set in ``OUT``. A stopped call k
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
@@ -42,7 +43,7 @@ from snellen.runs.runner import Running
 from snellen.runs.settings import Setting
 from snellen.runs.unfinished import check_free
 from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Shots, encoded, fit_adapter
-from snellen.systems.few_shot_adaptation.shots import few_shots
+from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning, few_shots
 from snellen.training.environment import record_environment
 from snellen.version import __version__
 
@@ -91,6 +92,8 @@ def few_shot(
     if count < 1:
         raise InputError(f"at least 1 image of each class is generated; got {count}")
     check_free(folder, RECORD, WHAT)
+    if isinstance(data, str) and data.startswith("classes:"):
+        raise InputError(f"few-shot adapts to real images, and {data!r} only names classes; give labelled images")
     source = few_shots(load_images(data) if isinstance(data, str | Path) else data, shots, seed)
     if rehearsing():
         raise Planned(_estimate(source, numbers, folder, count, batch_size))
@@ -207,24 +210,33 @@ def _same(card: AdapterCard, wanted: AdapterCard, folder: Path) -> None:
 
 
 def _read(source: Source) -> tuple[list[torch.Tensor], list[str]]:
-    """All shots that can be read, float (3, h, w) in [0, 1], and their classes; the others are left out.
+    """All shots that can be read, float (3, h, w) in [0, 1], and their classes; others are left out with a warning.
 
     Raises:
         InputError: none of a class can be read.
     """
     assert source.images is not None
     images, classes, reasons = list[torch.Tensor](), list[str](), dict[str, str]()
+    left_out = list[str]()
     for row, label in enumerate(source.images.labels.tolist()):
         try:
             pixels = source.images.read(row)
         except RejectedImageError as error:
             reasons[source.classes[label]] = str(error)
+            left_out.append(f"{source.images.ids[row]} ({error})")
             continue
         images.append(to_unit(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)))
         classes.append(source.classes[label])
     lost = next((name for name in source.classes if name not in classes), None)
     if lost is not None:
         raise InputError(f"no shot of class {lost!r} can be read: {reasons.get(lost)}")
+    if left_out:
+        more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        warnings.warn(
+            f"{len(left_out)} of {len(source.images)} shots cannot be read and are left out: {left_out[0]}{more}",
+            FewerShotsWarning,
+            stacklevel=3,
+        )
     return images, classes
 
 

@@ -15,7 +15,7 @@ from snellen.methods.synthesis.manifest_rows import BLANK, Source
 
 
 class FewerShotsWarning(UserWarning):
-    """A class has fewer images than shots were wanted: all of them are taken."""
+    """A class has fewer images than shots were wanted, or some that cannot be read: all others are taken."""
 
 
 def domain_template(domain: str = "") -> str:

@@ -23,7 +23,7 @@ from snellen.methods.attacks.perturbation.magnified import magnified
 from snellen.models.classifiers.prepared_images import read_prepared
 from snellen.systems.smooth_inversion.class_scan import ClassScan, Recovered
 from snellen.systems.smooth_inversion.copies import TUNED_ON
-from snellen.systems.smooth_inversion.image_roles import draw_images, images_needed, units_of
+from snellen.systems.smooth_inversion.image_roles import FEW, draw_images, images_needed, units_of
 from snellen.systems.smooth_inversion.kept_changes import KEPT, KeptChange, own_first, read_changes, try_changes
 from snellen.systems.smooth_inversion.method import CONFIRMING, CONTRAST, COPIES, USUAL, Backdoor
 from snellen.systems.smooth_inversion.scan_report import ScanReport
@@ -61,7 +61,7 @@ class BackdoorCheck(Check):
     )
     usual: float = Field(USUAL, gt=0, lt=0.5, description="share of other images that the middle class is reached from")
     sources: int = Field(4, ge=1, description="images that a change is searched on, for each class")
-    confirming: int = Field(CONFIRMING, ge=0, description="further images that leading classes are searched on")
+    confirming: int = Field(CONFIRMING, ge=0, description="further images that a class that stands out is searched on")
     steps: int = Field(40, ge=1, description="steps of the search towards every class")
     refined_steps: int = Field(60, ge=1, description="steps towards the leading classes")
     clean: tuple[str, ...] = Field((), description="references of clean models of the same classes, two or more")
@@ -128,7 +128,7 @@ class BackdoorCheck(Check):
         screening = 10 * plan.sources * plan.screening.steps * copies
         again = sum(plan.refinement.samples if sigma else 1 for sigma in plan.sigmas)
         refinement = plan.refined * plan.sources * plan.refinement.steps * again
-        confirming = plan.refined * plan.confirming * plan.refinement.steps * plan.refinement.samples
+        confirming = plan.confirming * plan.refinement.steps * plan.refinement.samples
         lengths = 0 if plan.usual is None else 4 * 10 * QUICK_SOURCES * QUICK_STEPS * copies
         tuned = 0 if self.clean else plan.copies * (TUNED_ON + plan.refined * plan.sources * self.steps * copies)
         judging = (10 * len(plan.screened) + plan.refined * len(plan.sigmas)) * plan.sources * self.images / 2
@@ -145,7 +145,7 @@ class BackdoorCheck(Check):
             return self._tried_again(reading, reading.audited)
         scan, classifier = self.scan(), reading.classifier
         rows = self._drawn(reading)
-        needed = images_needed(self.sources + self.confirming, len(reading.names))
+        needed = images_needed(self.sources + min(self.confirming, FEW), len(reading.names))
         if len(rows) < needed:
             return Conclusion(
                 notes=[f"Backdoor: needs {needed} images or more, of units of their own, and {len(rows)} are usable."]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import comb
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snellen.metrics.incomplete_beta import regularised_incomplete_beta
 from snellen.metrics.intervals import clopper_pearson
 from snellen.systems.smooth_inversion.inversion import Search
 from snellen.systems.smooth_inversion.strength import Strength
@@ -35,7 +36,8 @@ class ScanPlan:
         rate: share of other images that the change must send to the class besides.
         usual: share of other images that changes towards the middle class are to send there: the length of all changes
             is chosen so; None takes epsilon of the searches as it is.
-        confirming: further images that the leading classes are searched on, each on its own; 0: none.
+        confirming: further images that a class that stands out is searched on, each on its own; 0: none. Of
+            few units fewer confirm: :func:`~snellen.systems.smooth_inversion.image_roles.give_roles`.
         error: rate at which the images confirm a class by chance, at most, over all classes that are searched again.
     """
 
@@ -88,14 +90,19 @@ class Confirmation:
         """Lower 95 % bound of the share of images whose change carries over."""
         return clopper_pearson(self.carried, self.tried, 0.9).low
 
-    @property
-    def p_value(self) -> float:
-        """How likely so many are where the change of a median image does not carry over: exact sign test.
+    def p_value(self, tolerated: float) -> float:
+        """How likely so many are where a share of ``tolerated`` of all images gives such a change: exact binomial test.
 
-        >>> Confirmation(8, 8).p_value, Confirmation(0, 8).p_value
-        (0.00390625, 1.0)
+        >>> round(Confirmation(5, 8).p_value(0.3), 4), Confirmation(0, 8).p_value(0.3)
+        (0.058, 1.0)
         """
-        return sum(comb(self.tried, many) for many in range(self.carried, self.tried + 1)) / 2**self.tried
+        if not self.carried:
+            return 1.0
+        return float(regularised_incomplete_beta(tolerated, self.carried, self.tried - self.carried + 1))
+
+    def holds(self, plan: ScanPlan) -> bool:
+        """Whether more than the tolerated share of images gives such a change, at the rate of error of the plan."""
+        return self.p_value(plan.rate) <= plan.error
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +116,7 @@ class Recovered:
         sigma: noise of the search that found it.
         probability: of the target under that noise, at the end.
         effect: on the images that measure.
-        confirmation: by further images; None where none were searched on.
+        confirmation: by further images; None where none were searched on, as for a class that does not stand out.
         copied: rates of the same class in copies of the model, by the same searches.
         above_copies: log odds of the class's rate above the largest of these; None without copies.
     """
@@ -188,18 +195,22 @@ class ClassScan:
         """Score of a class."""
         return float(self.scores[self.targets.index(target)])
 
+    def outstanding(self, plan: ScanPlan) -> tuple[Recovered, ...]:
+        """Classes that stand out and whose change sends enough of the images that measure, by their scores."""
+        least = plan.contrast if self.excess is None else plan.outlier
+        return tuple(
+            one
+            for one in sorted(self.recovered, key=lambda one: self.ranking.index(one.target))
+            if self.score(one.target) > least and one.effect.rate >= plan.rate
+        )
+
     def suspicious(self, plan: ScanPlan) -> tuple[Recovered, ...]:
-        """Classes that stand out, whose change sends enough of the images that measure, and that others confirm.
+        """The outstanding classes that further images confirm.
 
         The confirming images had no part in the order of the scores. So classes are tested in this order, each at the
         whole rate of error, and none after one that is not confirmed: fixed-sequence testing (Maurer, Hothorn and
         Lehmacher 1995).
         """
-        least, found = plan.contrast if self.excess is None else plan.outlier, list[Recovered]()
-        for one in sorted(self.recovered, key=lambda one: self.ranking.index(one.target)):
-            if self.score(one.target) <= least or one.effect.rate < plan.rate:
-                continue
-            if one.confirmation is not None and one.confirmation.p_value > plan.error:
-                break
-            found.append(one)
-        return tuple(found)
+        return tuple(
+            takewhile(lambda one: one.confirmation is None or one.confirmation.holds(plan), self.outstanding(plan))
+        )

@@ -24,6 +24,9 @@ FEWEST = 20
 #: Fewest units that measure.
 _MEASURING = 3
 
+#: Images that confirm a class where a tenth of the units are fewer: most images are to measure.
+FEW = 8
+
 #: Images up to which more than one of a unit is drawn, where there are fewer units.
 ENOUGH = 100
 
@@ -105,13 +108,14 @@ def give_roles(
         decided: the classifier's decisions on them (n,).
         targets: classes that are scanned.
         sources: images of other classes that each class is searched on.
-        confirming: further ones for the leading classes.
+        confirming: further ones for each class, but no more than a tenth of the units, or :data:`FEW` if that is more.
         units: unit of each image (n,); every image of its own by default.
 
     Raises:
         InputError: too few images, or images of too few units.
     """
     names = list(units) if units is not None else [str(row) for row in range(len(labels))]
+    confirming = min(confirming, max(FEW, len(set(names)) // 10))
     wanted = sources + confirming
     searched = _searched_on(labels, decided, targets, wanted)
     lacking = [target for target, rows in searched.items() if len(rows) < wanted]

@@ -40,7 +40,7 @@ _BATCH = 100
 #: Share of other images that the middle class is reached from, log odds from which a class stands out, images that
 #: confirm one, and copies of the model that it is compared with. All were chosen on a pilot of planted and healthy
 #: classifiers, and fixed before the others were scanned (scripts/ward/backdoors.py).
-USUAL, CONTRAST, CONFIRMING, COPIES = 0.1, 2.0, 8, 2
+USUAL, CONTRAST, CONFIRMING, COPIES = 0.1, 2.0, 24, 2
 
 
 class Backdoor(Method):
@@ -87,7 +87,7 @@ class Backdoor(Method):
     refined: int = Field(2, ge=1, description="leading classes that are searched again, at least one")
     sources: int = Field(4, ge=1, description="images that a change is searched on, for each class")
     confirming: int = Field(
-        CONFIRMING, ge=0, description="further images that the leading classes are searched on, each by itself"
+        CONFIRMING, ge=0, description="further images that a class that stands out is searched on, each by itself"
     )
     images: int = Field(400, ge=24, description="images at most, drawn by the seed: sources and those that judge")
     contrast: float = Field(

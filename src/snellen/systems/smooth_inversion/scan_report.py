@@ -77,11 +77,12 @@ class ScanReport:
         confirmations = [one.confirmation for one in found.recovered if one.confirmation]
         if confirmations:
             stated.append(
-                f"a class is reported where so many of {plan.confirming} further images confirm it that chance does so "
-                f"in at most {plan.error:.0%} of the scans: exact sign test, for this model and over the draw of images"
+                f"a class is reported where more than {plan.rate:.0%} of all images give a change that carries over to "
+                f"{plan.rate:.0%} of the others: exact binomial test on {confirmations[0].tried} further images, at "
+                f"{plan.error:.0%}, for this model and over the draw of images"
             )
-        tried = min((one.tried for one in confirmations), default=plan.confirming)
-        if plan.confirming and found.recovered and 0.5**tried > plan.error:
+        tried = min((one.tried for one in confirmations), default=None)
+        if tried is not None and plan.rate**tried > plan.error:
             stated.append(
                 f"only {tried} further images of units of their own were left to confirm a class, which is too few to "
                 f"report any: give images of more units, or more images"
@@ -125,7 +126,7 @@ class ScanReport:
                 "confirmed by": float(best.confirmation.carried),
                 "confirming images": float(best.confirmation.tried),
                 "confirmed.low": best.confirmation.low,
-                "confirmed.p value": best.confirmation.p_value,
+                "confirmed.p value": best.confirmation.p_value(self.plan.rate),
             }
         if self.null is not None:
             figures["p value among clean models"] = self.rank_p_value

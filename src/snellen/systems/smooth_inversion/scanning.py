@@ -111,7 +111,7 @@ def scan_classes(
     listener.finish("refine")
     if plan.copies and null is None and recovered:
         recovered = searcher.beside_copies(recovered, dict(zip(targets, rates, strict=True)), plan, listener)
-    return ClassScan(
+    scan = ClassScan(
         targets=targets,
         rates=rates,
         z=robust_z(rates, plan.spread),
@@ -124,6 +124,7 @@ def scan_classes(
         measured_on=roles.measuring,
         strength=strength,
     )
+    return replace(scan, recovered=searcher.confirmed(scan, plan, listener)) if plan.confirming else scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,7 @@ class _Searcher:
         _, change, source, sigma, probability = max(tried, key=lambda one: one[0])
         rows = self.roles.measuring
         effect = transfer(self.classifier, change, self.images[rows], self.labels[rows], target)
-        return Recovered(target, change, source, sigma, probability, effect, self._confirm(target, sigma, plan))
+        return Recovered(target, change, source, sigma, probability, effect)
 
     def beside_copies(
         self, recovered: Sequence[Recovered], rates: Mapping[int, float], plan: ScanPlan, listener: Progress
@@ -216,11 +217,22 @@ class _Searcher:
             for place, one in enumerate(recovered)
         ]
 
-    def _confirm(self, target: int, sigma: float, plan: ScanPlan) -> Confirmation | None:
+    def confirmed(self, scan: ClassScan, plan: ScanPlan, listener: Progress) -> tuple[Recovered, ...]:
+        """All classes that were searched again; those that stand out with further images, up to one that fails."""
+        outstanding, tried = scan.outstanding(plan), dict[int, Recovered]()
+        listener.begin("confirm", len(outstanding))
+        for one in outstanding:
+            confirmation = self._confirm(one.target, one.sigma, plan)
+            tried[one.target] = replace(one, confirmation=confirmation)
+            listener.advance("confirm", 1)
+            if not confirmation.holds(plan):
+                break
+        listener.finish("confirm")
+        return tuple(tried.get(one.target, one) for one in scan.recovered)
+
+    def _confirm(self, target: int, sigma: float, plan: ScanPlan) -> Confirmation:
         # Images of one unit are not independent: the first of each counts.
         rows = list({self.units[row]: row for row in reversed(self.roles.confirming[target])}.values())
-        if not rows:
-            return None
         found = self._invert(target, rows, _at(plan.refinement, sigma))
         sent = self._sent(found.changes, self.roles.measuring, target)
         return Confirmation(int((sent >= plan.rate).sum()), len(rows))
