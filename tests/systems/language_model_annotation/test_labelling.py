@@ -291,6 +291,31 @@ def test_a_plan_names_calls_and_tokens_and_requests_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_images_that_cannot_be_read_are_named_and_count_nowhere(tmp_path):
+    snellen.write_images(POOL.limit(120, seed=1), tmp_path / "pool")
+    broken = sorted((tmp_path / "pool" / "images").rglob("*.png"))[::50]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    language = "file:" + str(tmp_path / "lists.toml")
+    (tmp_path / "lists.toml").write_text(LISTS, encoding="utf-8")
+    found = labelled(
+        tmp_path / "out", pool=tmp_path / "pool" / "manifest.csv", language=language, labels=None,
+        captioner="bundled:scene-captioner", answers="bundled:scene-clip", concept="star: a star",
+    )  # fmt: skip
+    assert len(found.rejected) == len(broken) == 3
+    assert not {one.id for one in found.rejected} & {
+        one["annotation"]["image"] for one in transcripts(tmp_path / "out")
+    }
+    assert sum(found.counts.values()) > 40
+
+
+LISTS = """
+definition = {necessary = ["a star"]}
+queries = {positive = ["a star", "a red star"], near_misses = ["a heart", "a ring", "a cross"]}
+questions.questions = [{condition = "necessary 1", question = "A star?", phrases = ["a star"], instead = ["a heart"]}]
+"""
+
+
 def test_names_that_are_hostile_are_escaped_on_the_page(tmp_path):
     evil = definition(CONCEPT, clause=True).model_copy(update={"name": "<script>alert(1)</script>"})
     labelled(tmp_path / "out", concept=evil)
