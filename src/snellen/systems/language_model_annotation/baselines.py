@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snellen.core.errors import ModelError, UnreachableError
 from snellen.core.images import ImageSet
 from snellen.core.randomness import derive_seed
 from snellen.models.dual_encoders.zero_shot import TEMPLATE, mean_direction
@@ -29,7 +30,7 @@ from snellen.systems.language_model_annotation.student import (
     probabilities,
     smallest_margins,
 )
-from snellen.systems.language_model_annotation.tools import Answerer, Pictures
+from snellen.systems.language_model_annotation.tools import Answer, Answerer, Pictures
 
 #: Turns texts into vectors (n, d) in the space of the images.
 Encode = Callable[[Sequence[str]], Tensor]
@@ -46,16 +47,20 @@ def zero_shot(encode: Encode, definition: Definition, embeddings: Tensor) -> NDA
     return text_similarity(encode, [TEMPLATE.replace("{}", definition.name)], embeddings)
 
 
-def direct_question(answerer: Answerer, definition: Definition, images: ImageSet) -> list[int | None]:
-    """The answer to one question about the whole concept: 1, 0, or None where it is neither yes nor no."""
+def direct_question(answerer: Answerer, definition: Definition, images: ImageSet) -> list[Answer]:
+    """The answer to one question about the whole concept, for each image; a failure of the tool is no answer."""
     whole = Question(
         condition="concept",
         question=f"Is this an image of {definition.name} ({definition.description})?"[:300],
         phrases=(definition.name,),
         instead=("something else",),
     )
-    found = answerer.answer(Pictures(images), whole)
-    return [None if one.holds is None else int(one.holds) for one in found]
+    try:
+        return answerer.answer(Pictures(images), whole)
+    except UnreachableError:
+        raise
+    except ModelError as error:
+        return [Answer(f"failed: {error}")] * len(images)
 
 
 def human_labels(

@@ -171,7 +171,12 @@ class Labelling:
             return {"owner": [], "direct": []}
         found = ready.annotator.annotate(ready.images.select(rows), spent=ready.spent, limits=self.limits)
         direct = direct_question(ready.annotator.answerer, ready.definition, ready.images.select(report))
-        return {"owner": [one.model_dump(mode="json") for one in found], "direct": direct}
+        return {
+            "owner": [one.model_dump(mode="json") for one in found],
+            "direct": [
+                {"label": None if one.holds is None else int(one.holds), "tokens": one.tokens} for one in direct
+            ],
+        }
 
     def round(self, number: int, put: Put) -> dict[str, Any]:
         """Choose and annotate a batch, and write its images; nothing where limits are reached."""
@@ -193,7 +198,7 @@ def owner_costs(run: Run) -> list[Cost]:
     """What the teacher's labels of the owner's images and the direct questions cost."""
     extra = run.shard_extra(0)
     costs = [Annotation.model_validate(one).cost for one in extra["owner"]]
-    return [*costs, Cost(questions=len(extra["direct"]))]
+    return [*costs, *(Cost(questions=1, tokens=one["tokens"]) for one in extra["direct"])]
 
 
 def read_rounds(run: Run, count: int) -> list[Labelled]:
@@ -492,7 +497,7 @@ def _agreements(
     for who, values in similar.items():
         chosen = best_threshold({row: float(values[row]) for row in owner.tune}, owner.tune)
         found.append(measured(who, Opinion.of_scores(values, rows, chosen), human_labels=tuned))
-    direct = dict(zip(rows, run.shard_extra(0)["direct"], strict=True))
+    direct = {row: one["label"] for row, one in zip(rows, run.shard_extra(0)["direct"], strict=True)}
     found.append(measured("one direct question", Opinion(direct), human_labels=0))
     if len(set(owner.tune.values())) == 2:
         supervised = probabilities(fit_student(embeddings, owner.tune, owner=(), fit=fit, seed=seed), embeddings)
