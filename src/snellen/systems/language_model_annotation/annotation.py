@@ -22,6 +22,9 @@ from snellen.systems.language_model_annotation.ledger import Cost, Limits, Store
 from snellen.systems.language_model_annotation.questions import Question, in_order
 from snellen.systems.language_model_annotation.tools import Answer, Answerer, Describer, Pictures
 
+#: Counted up when kept labels of older versions must not be used any more.
+FORMAT = 1
+
 #: Images that get a question together.
 BATCH = 32
 
@@ -113,6 +116,7 @@ class Annotator:
     def record(self) -> dict[str, Any]:
         """What labels follow from, for plans and keys."""
         return {
+            "format": FORMAT,
             "definition": self.definition.hash,
             "questions": [one.model_dump(mode="json") for one in self.questions],
             "captioner": self.describer.name,
