@@ -24,6 +24,13 @@ BUILT = [system for system in list_systems() if system.experiment is not None]
 
 _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
 
+#: What a language model would write about a concept.
+STAR = """
+definition = {necessary = ["a star"]}
+queries = {positive = ["a star"], near_misses = ["a heart"]}
+questions.questions = [{condition = "necessary 1", question = "A star?", phrases = ["a star"], instead = ["a heart"]}]
+"""
+
 #: Laid over the defaults, so that each command takes seconds.
 SMALLER = {
     1: ("--no-onnx", "--penalty", "0.01"),
@@ -53,6 +60,7 @@ SMALLER = {
     15: ("--limit", "2", "--queries", "60"),
     16: ("--limit", "2", "--steps", "2"),
     17: ("--limit", "4", "--units", "2", "--beams", "2"),
+    18: ("--initial", "20", "--rounds", "0", "--per-query", "12"),
     20: (
         "--autoencoder", "perceptron", "--width", "8", "--copies", "2", "--steps", "2", "--side", "8",
         "--largest-error", "100", "--no-onnx", "--autoencoder-plan", '{"epochs": 2}',
@@ -144,6 +152,12 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
         "IMAGES": "optotypes:scenes?count=12&size=16&shapes=star,ring&backgrounds=brick#test",
         "WORD": "red",
+        "CONCEPT": "star",
+        "POOL": "optotypes:scenes?count=80&size=32#train",
+        "LISTS": "file:star.toml",
+        "CAPTIONER": "bundled:scene-captioner",
+        "ANSWERS": "bundled:scene-clip",
+        "TOWERS": "bundled:scene-clip",
         "PROMPTS": "keep.txt",
         "FOLDER": "sae",
         "FILE": "signs.txt",
@@ -154,6 +168,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     Path("signs.txt").write_text("a red star\na blue ring\n")
     Path("keep.txt").write_text("a blue heart on sand\na green heart on sand\n")
     Path("seen.txt").write_text("\n".join(f"a {c} {s} on sand" for c in colours for s in ("heart", "cross")))
+    Path("star.toml").write_text(STAR, encoding="utf-8")
     if "DENOISER" in system.command:
         save_untrained(tmp_path / "denoiser")
     if "MAPS" in system.command:
