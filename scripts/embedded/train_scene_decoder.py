@@ -9,6 +9,8 @@ card has the shares that the judge sees.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from scene_examples import SceneExamples
 from scene_world import SIZE, WORLD
@@ -62,7 +64,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         widths = (3, *reversed(WIDTHS))
         blocks: list[nn.Module] = []
-        for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for number, (before, after) in enumerate(pairwise(widths)):
             blocks += [nn.Conv2d(before, after, 3, 1 if number == 0 else 2, 1), nn.SiLU()]
         self.encoder = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(WIDTHS[0] * 16, 2 * DIMENSION))
         self.decoder = DecoderNetwork(DIMENSION)

@@ -112,7 +112,9 @@ def test_a_control_without_an_energy_changes_nothing():
     noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         latents, log_determinant = fitted.network(noise)
-    assert float((standard_normal(noise) - log_determinant - standard_normal(latents)).mean()) == pytest.approx(0, abs=0.02)
+    assert float((standard_normal(noise) - log_determinant - standard_normal(latents)).mean()) == pytest.approx(
+        0, abs=0.02
+    )
     assert abs(fitted.variety.entropy) < 0.05
     assert fitted.variety.warning is None
 
@@ -126,7 +128,12 @@ def test_models_stay_frozen_and_gradients_flow_through_them():
     ClassEnergy(classifier, {"above": 1.0})(generator(noise), None, torch.Generator()).sum().backward()
     assert noise.grad is not None
     assert float(noise.grad[:, 0].abs().min()) > 0
-    fit_control(generator, [Weighted(ClassEnergy(classifier, {"above": 1.0}))], fit=QUICK.model_copy(update={"steps": 3}), rng=Randomness(0))
+    fit_control(
+        generator,
+        [Weighted(ClassEnergy(classifier, {"above": 1.0}))],
+        fit=QUICK.model_copy(update={"steps": 3}),
+        rng=Randomness(0),
+    )
     after = [value for one in networks for value in one.state_dict().values()]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     for one in networks:
@@ -145,8 +152,12 @@ def test_energies_add_up_with_their_weights_for_each_sample():
     by_hand = -3.0 * (probabilities[:, 1] + 1e-8).log() - 0.5 * 2.0 * (probabilities[:, 0] + 1e-8).log()
     assert torch.allclose(found.double(), by_hand, atol=1e-5)
     assert found.std() > 0.1, "one number for each sample"
-    assert torch.allclose(total_energy([Weighted(first, 3.0)], images, None, draws, share=0.5), 1.5 * first(images, None, draws))
-    alone = torch.cat([total_energy([Weighted(first, 3.0), Weighted(second, 0.5)], one, None, draws) for one in images.split(1)])
+    assert torch.allclose(
+        total_energy([Weighted(first, 3.0)], images, None, draws, share=0.5), 1.5 * first(images, None, draws)
+    )
+    alone = torch.cat(
+        [total_energy([Weighted(first, 3.0), Weighted(second, 0.5)], one, None, draws) for one in images.split(1)]
+    )
     assert torch.allclose(found, alone, atol=1e-6)
 
     class Scalar(Constant):
@@ -181,7 +192,7 @@ def test_a_collapse_is_a_warning_of_the_result_and_never_silent():
         """Whether the latents lie within 1 of a place; surer the nearer, so that a strong weight leaves a point."""
 
         def forward(self, images):
-            far = (latents_in(images) - 0.5).square().sum(1)
+            far = (latents_in(images) - 0.5).square().sum(1) - 1
             return torch.stack([far, -far], 1)
 
     near = Classifier(Near(), class_names=["far", "near"], preparation=Preparation(size=(SIDE, SIDE)), name="near")
@@ -236,7 +247,9 @@ def test_a_saved_control_belongs_to_one_generator(tmp_path):
     with pytest.raises(InputError, match="other weights; a control belongs to one generator"):
         load_control(tmp_path / "control", LatentGenerator(other, 2, name="painted"))
     with pytest.raises(InputError, match="has 2 dimensions and wider has 3"):
-        Control(LatentGenerator(nn.Sequential(nn.Linear(3, 48), nn.Unflatten(1, (3, 4, 4))), 3, name="wider"), made.network)
+        Control(
+            LatentGenerator(nn.Sequential(nn.Linear(3, 48), nn.Unflatten(1, (3, 4, 4))), 3, name="wider"), made.network
+        )
     with pytest.raises(InputError, match="names no folder"):
         open_generator("control:")
 
@@ -292,13 +305,17 @@ def test_the_neutral_image_is_that_of_the_same_noise():
         conditions=lambda count, draws: torch.zeros(count, 1),
     )
     assert pairs
-    assert all(torch.equal(images, neutral) for images, neutral in pairs), "at the neutral condition it is the same image"
+    assert all(torch.equal(images, neutral) for images, neutral in pairs), (
+        "at the neutral condition it is the same image"
+    )
 
 
 @pytest.mark.covers("28.11")
 def test_probabilities_of_attributes_are_sigmoids_and_absent_ones_can_be_wanted():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 2))
-    faces = Classifier(network, class_names=["glasses", "young"], task="multilabel", preparation=Preparation(size=(SIDE, SIDE)))
+    faces = Classifier(
+        network, class_names=["glasses", "young"], task="multilabel", preparation=Preparation(size=(SIDE, SIDE))
+    )
     images = torch.rand(4, 3, SIDE, SIDE)
     found = ClassEnergy(faces, {"glasses": 1.0, "not young": 1.0})(images, None, torch.Generator())
     by_hand = network(images).double().sigmoid()
@@ -382,7 +399,13 @@ def test_training_and_sampling_truncation_are_two_numbers_and_checks_use_that_of
 
     generator = Watching(Painted(), 2, name="painted")
     seen.clear()
-    fit_control(generator, [], fit=QUICK.model_copy(update={"steps": 2, "check_every": 1, "truncation": 0.9}), rng=Randomness(0), sampling=0.7)
+    fit_control(
+        generator,
+        [],
+        fit=QUICK.model_copy(update={"steps": 2, "check_every": 1, "truncation": 0.9}),
+        rng=Randomness(0),
+        sampling=0.7,
+    )
     trained = {truncation for grad, truncation in seen[1:] if grad}
     checked = {truncation for grad, truncation in seen if not grad}
     assert trained == {0.9}
@@ -393,7 +416,9 @@ def test_training_and_sampling_truncation_are_two_numbers_and_checks_use_that_of
 
 def test_two_runs_are_equal():
     numbers = QUICK.model_copy(update={"steps": 5})
-    first, second = (control(painted(), classifier=threshold(1.0), shares="uniform", fit=numbers, seed=4) for _ in range(2))
+    first, second = (
+        control(painted(), classifier=threshold(1.0), shares="uniform", fit=numbers, seed=4) for _ in range(2)
+    )
     assert torch.equal(first.images(7), second.images(7))
     assert torch.equal(first.images(7)[:3], first.images(3)), "the first of many are the few"
 
@@ -424,7 +449,9 @@ def test_what_cannot_be_controlled_is_refused():
     with pytest.raises(ModelError, match="not finite at step 1"):
         fit_control(painted(), [Weighted(Constant(float("nan")))], fit=QUICK, rng=Randomness(0))
     with pytest.raises(InputError, match="the condition is"):
-        ConditionEnergy(lambda x: x.mean((2, 3)), "pose")(torch.rand(2, 3, 4, 4), Pairing(torch.zeros(2, 1)), torch.Generator())
+        ConditionEnergy(lambda x: x.mean((2, 3)), "pose")(
+            torch.rand(2, 3, 4, 4), Pairing(torch.zeros(2, 1)), torch.Generator()
+        )
     with pytest.raises(InputError, match="weight of"):
         control(painted(), classifier=classifier, classes=["above"], weight=float("nan"))
 

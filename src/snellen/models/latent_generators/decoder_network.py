@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ class DecoderNetwork(nn.Module):
         self.first = widths[0]
         self.spread = nn.Linear(dimension, self.first * SMALLEST**2)
         blocks: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             blocks += [
                 nn.Upsample(scale_factor=2, mode="nearest"),
                 nn.Conv2d(before, after, 3, 1, 1),

@@ -91,7 +91,9 @@ def first_noise(
     else:
         condition = generator.null(1)
     few = FewSteps(generator, steps, condition)
-    hashed = {f"{part}.{key}": value for part, one in generator.modules().items() for key, value in one.state_dict().items()}
+    hashed = {
+        f"{part}.{key}": value for part, one in generator.modules().items() for key, value in one.state_dict().items()
+    }
     return LatentGenerator(
         few,
         math.prod(few.shape),

@@ -1,7 +1,8 @@
-"""A latent generator from a reference: ``bundled:NAME``, ``artifact:FOLDER``, ``diffusers:FOLDER``, ``autoencoder:…``."""
+"""A latent generator from a reference: ``bundled:``, ``artifact:``, ``diffusers:`` or ``autoencoder:``."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.artifact import Artifact
-from snellen.core.errors import InputError, unknown_name
+from snellen.core.errors import InputError, RejectedImageError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.package import asset
 from snellen.core.preparation import to_unit
@@ -34,6 +35,10 @@ ARCHITECTURE = "latent_decoder"
 
 #: Most images that a prior is fitted to.
 MOST_IMAGES = 4096
+
+
+class FewerImagesWarning(UserWarning):
+    """A prior was fitted to fewer images than there are."""
 
 
 def load_latent_generator(
@@ -143,14 +148,24 @@ def pixels_of(images: ImageSet, side: int | None = None) -> Tensor:
     Raises:
         InputError: no image.
     """
-    found: list[Tensor] = []
-    for row in range(min(len(images), MOST_IMAGES)):
-        picture = images.read(row).convert("RGB")
+    found, refused, count = list[Tensor](), list[str](), min(len(images), MOST_IMAGES)
+    for row in range(count):
+        try:
+            picture = images.read(row).convert("RGB")
+        except RejectedImageError as error:
+            refused.append(f"{images.ids[row]} ({error})")
+            continue
         square = min(picture.size)
         left, top = (picture.width - square) // 2, (picture.height - square) // 2
         cut = picture.crop((left, top, left + square, top + square)).resize((side or square,) * 2)
         side = side or square
         found.append(to_unit(torch.from_numpy(np.array(cut)).permute(2, 0, 1)))
     if not found:
-        raise InputError(f"{images.name} holds no image to fit a prior to")
+        raise InputError(f"{images.name} holds no image that a prior can be fitted to; first: {', '.join(refused[:1])}")
+    if refused:
+        warnings.warn(
+            f"{len(refused)} of {count} images cannot be read and are left out of the prior; first: {refused[0]}",
+            FewerImagesWarning,
+            stacklevel=2,
+        )
     return torch.stack(found)

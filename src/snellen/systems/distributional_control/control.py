@@ -65,7 +65,7 @@ class Control:
             )
 
     def latents(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
-        """z = f(ε): (n, d), and α (n, k) of a conditional control → (n, d)."""
+        """Z = f(ε): (n, d), and α (n, k) of a conditional control → (n, d)."""
         with torch.no_grad():
             moved = noise.to(self.generator.device)
             return self.network(moved, None if condition is None else condition.to(moved))[0]
@@ -178,7 +178,9 @@ def load_control(
     artifact = Artifact.load(Path(folder))
     described = artifact.card.architecture
     if described.get("name") != ARCHITECTURE:
-        raise InputError(f"{folder} holds a {artifact.card.kind}, and no control (snellen generate promptgen writes one)")
+        raise InputError(
+            f"{folder} holds a {artifact.card.kind}, and no control (snellen generate promptgen writes one)"
+        )
     found = generator or open_generator(str(described["generator"]), device=device, dtype=dtype)
     if described["generator_identity"] != found.identity:
         raise InputError(

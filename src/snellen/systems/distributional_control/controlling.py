@@ -78,7 +78,9 @@ class Wanted:
             raise InputError("a text needs a text–image model that compares it with images")
 
 
-def moments_of(generator: LatentGenerator, classifier: Classifier, count: int, rng: Randomness, truncation: float) -> Tensor:
+def moments_of(
+    generator: LatentGenerator, classifier: Classifier, count: int, rng: Randomness, truncation: float
+) -> Tensor:
     """γ of images of a generator, without gradients: (n, k) float64, made once and kept.
 
     Args:
@@ -141,7 +143,7 @@ def control(
     """
     found = open_generator(generator) if isinstance(generator, str) else generator
     judge = load_classifier(classifier) if isinstance(classifier, str) else classifier
-    named = {name: 1.0 for name in classes} if not isinstance(classes, Mapping) else dict(classes)
+    named = dict.fromkeys(classes, 1.0) if not isinstance(classes, Mapping) else dict(classes)
     towers = None if text is None else load_two_tower(tower) if isinstance(tower, str) else tower
     ordered = () if shares is None else ordered_shares(shares, judge)
     wanted = Wanted(judge, named, ordered, text, towers, weight, text_weight, views)
@@ -157,7 +159,9 @@ def control(
     )
 
 
-def ordered_shares(shares: Mapping[str, float] | Literal["uniform"], classifier: Classifier | None) -> tuple[float, ...]:
+def ordered_shares(
+    shares: Mapping[str, float] | Literal["uniform"], classifier: Classifier | None
+) -> tuple[float, ...]:
     """Shares in the order of a classifier's classes; those that are not named are 0.
 
     Raises:

@@ -276,7 +276,9 @@ class ConditionEnergy:
         wanted = _paired(pairing, self.name).condition
         found = self.read(images)
         if found.shape != wanted.shape:
-            raise InputError(f"{self.name}: read {tuple(found.shape)} from images, and the condition is {tuple(wanted.shape)}")
+            raise InputError(
+                f"{self.name}: read {tuple(found.shape)} from images, and the condition is {tuple(wanted.shape)}"
+            )
         return (found - wanted).square().sum(1)
 
 

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 
+#: Most dimensions: a block has a rotation of d × d numbers.
+MOST = 4096
+
 #: Largest absolute logarithm of a coupling's scale.
 CLAMP = 2.0
 
@@ -98,6 +101,11 @@ class InvertibleNetwork(nn.Module):
                 f"an invertible network has at least 2 dimensions (a coupling splits them in two), 1 block and 1 "
                 f"hidden unit; got {dimension}, {blocks} and {hidden}, with {conditions} conditions"
             )
+        if dimension > MOST:
+            raise InputError(
+                f"an invertible network has at most {MOST} dimensions, because each block holds a rotation of d × d; got "
+                f"{dimension}: take a generator of fewer latents, such as autoencoder:FOLDER?dimension=512&images=…"
+            )
         draws = torch.Generator().manual_seed(seed)
         self.dimension, self.conditions = dimension, conditions
         self.blocks = nn.ModuleList(CouplingBlock(dimension, hidden, conditions, draws) for _ in range(blocks))
@@ -124,7 +132,7 @@ class InvertibleNetwork(nn.Module):
         return x
 
     def log_density(self, latents: Tensor, condition: Tensor | None = None) -> Tensor:
-        """log p(z) of latents (n, d) under f of standard normal noise: (n,), nats."""
+        """Log p(z) of latents (n, d) under f of standard normal noise: (n,), nats."""
         noise = self.inverse(latents, condition)
         _, log_determinant = self(noise, condition)
         return standard_normal(noise) - log_determinant
@@ -139,7 +147,7 @@ class InvertibleNetwork(nn.Module):
 
 
 def standard_normal(values: Tensor) -> Tensor:
-    """log N(values; 0, I) of each row of (n, d): (n,), nats.
+    """Log N(values; 0, I) of each row of (n, d): (n,), nats.
 
     >>> round(float(standard_normal(torch.zeros(1, 2))), 4)
     -1.8379

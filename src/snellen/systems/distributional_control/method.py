@@ -1,8 +1,8 @@
 """``snellen generate promptgen``: images of a wanted distribution, from a control that is fitted once and kept.
 
 A control is fitted to the generator where its folder does not exist. Then each request is one draw ε → f → G. A request
-that names a class is drawn again until the classifier sees that class: a control that makes the classes equally frequent
-keeps this cheap, and the numbers of images are exact.
+that names a class is drawn again until the classifier sees that class: a control that makes the classes equally
+frequent keeps this cheap, and the numbers of images are exact.
 """
 
 from __future__ import annotations
@@ -274,7 +274,9 @@ def _opened(method: DistributionalControl, card: bytes, device: str, dtype: str)
     if found.truncation != method.truncation:
         differs.append(f"truncation {found.truncation}, not {method.truncation}")
     if differs:
-        raise InputError(f"{method.control} was fitted with {'; '.join(differs)}: name another folder for a new control")
+        raise InputError(
+            f"{method.control} was fitted with {'; '.join(differs)}: name another folder for a new control"
+        )
     return found
 
 
@@ -289,7 +291,9 @@ def _target(method: DistributionalControl) -> dict[str, Any]:
         found["classes"] = dict.fromkeys(method.classes, 1.0)
     if method.text:
         found["text"] = method.text
-    return found | ({} if method.weight is None else {"weight": method.weight})
+    if method.weight is not None and (method.shares or method.classes):
+        found["weight"] = method.weight
+    return found | ({} if not method.text or method.text_weight is None else {"text_weight": method.text_weight})
 
 
 def _fitted(method: DistributionalControl, progress: Progress | None) -> None:
