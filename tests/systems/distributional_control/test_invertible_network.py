@@ -94,7 +94,7 @@ def test_every_block_sees_the_condition():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match="at least 2 dimensions"):
         InvertibleNetwork(1)
-    with pytest.raises(InputError, match="at most 4096 dimensions.*got 16384"):
+    with pytest.raises(InputError, match=r"at most 4096 dimensions.*got 16384"):
         InvertibleNetwork(16384)
     network = InvertibleNetwork(4, conditions=2)
     with pytest.raises(InputError, match=r"takes \(n, 4\); got \(3, 5\)"):

@@ -87,7 +87,7 @@ class Experiment:
         equal = self._equal(own)
         found["equal.nearest"] = nearest_distance(equal)
         for name, weight in (("balanced", 1.0), ("strong", 2.0)):
-            control = self.fitted(name, self._shares(weight), size.fit)
+            control = self.fitted(name, self.equal_shares(weight), size.fit)
             images = control.images_of(self.noise(name))
             found |= self.judged(name, images)
             found[f"{name}.nearest"] = nearest_distance(images[: len(equal)])
@@ -98,7 +98,8 @@ class Experiment:
 
     # -- shares ---------------------------------------------------------------------------------------------------
 
-    def _shares(self, weight: float) -> Wanted:
+    def equal_shares(self, weight: float) -> Wanted:
+        """Equal shares of the balanced classes, with this weight on their moments."""
         names = self.material.first.classifier.class_names
         balanced = self.material.first.balanced
         shares = [1 / len(balanced) if name in balanced else 0.0 for name in names]
@@ -179,7 +180,7 @@ class Experiment:
         )
         control = self.fitted("text", wanted, size.few)
         images = control.images_of(self.noise("text"))
-        again = self.fitted("iterative", self._shares(1.0), size.few, generator=control.as_generator())
+        again = self.fitted("iterative", self.equal_shares(1.0), size.few, generator=control.as_generator())
         both = again.images_of(self.noise("iterative"))
         return {
             "own.text_hit": Sample.of(second.hits(own)),

@@ -103,7 +103,7 @@ class InvertibleNetwork(nn.Module):
             )
         if dimension > MOST:
             raise InputError(
-                f"an invertible network has at most {MOST} dimensions, because each block holds a rotation of d × d; got "
+                f"an invertible network has at most {MOST} dimensions, because each holds a rotation of d × d; got "
                 f"{dimension}: take a generator of fewer latents, such as autoencoder:FOLDER?dimension=512&images=…"
             )
         draws = torch.Generator().manual_seed(seed)
