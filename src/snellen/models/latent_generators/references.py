@@ -133,7 +133,7 @@ def _autoencoder(reference: str, folder: Path, query: str, device: torch.device)
     if kind not in DECODERS:
         raise InputError(f"{inner}: a {kind or 'network without a class'} is no {', '.join(DECODERS)}")
     network = load_network(Part("vae", kind, DECODERS[kind], inner), device, torch.float32)
-    size = getattr(network.config, "sample_size", None)  # type: ignore[attr-defined]
+    size = getattr(network.config, "sample_size", None)
     images = pixels_of(load_images(options["images"]), None if size is None else int(size))
     return decoded_prior(network, images, dimension=_whole(reference, options, "dimension", 64, 2), name=reference)
 

@@ -75,7 +75,7 @@ class Experiment:
         first, size = self.material.first, self.size
         own = self.material.generator.images(self.noise("own"))
         found: dict[str, Figure] = {
-            "own.agreement": Sample.of(first.seen(own) == first.seen(own, first.classifier)),
+            "own.agreement": Sample.of((first.seen(own) == first.seen(own, first.classifier)).numpy()),
             **self.judged("own", own),
         }
         plain = Control(
@@ -165,8 +165,8 @@ class Experiment:
         joint = fit_control(generator, [one, other], fit=self.size.fit, rng=self.rng("joint"), progress=self.progress)
         pictures = Control(generator, joint.network).images_of(self.noise("joint"))
         own = generator.images(self.noise("own"))
-        found["joint.hit"] = Sample.of(first.hits(pictures) & second.hits(pictures))
-        found["own.joint_hit"] = Sample.of(first.hits(own) & second.hits(own))
+        found["joint.hit"] = Sample.of((first.hits(pictures) & second.hits(pictures)).numpy())
+        found["own.joint_hit"] = Sample.of((first.hits(own) & second.hits(own)).numpy())
         found["joint.entropy"] = joint.variety.entropy
         return found
 
@@ -183,9 +183,9 @@ class Experiment:
         again = self.fitted("iterative", self.equal_shares(1.0), size.few, generator=control.as_generator())
         both = again.images_of(self.noise("iterative"))
         return {
-            "own.text_hit": Sample.of(second.hits(own)),
-            "text.hit": Sample.of(second.hits(images)),
-            "iterative.hit": Sample.of(second.hits(both)),
+            "own.text_hit": Sample.of(second.hits(own).numpy()),
+            "text.hit": Sample.of(second.hits(images).numpy()),
+            "iterative.hit": Sample.of(second.hits(both).numpy()),
             "text.divergence": self._divergence(images),
             "iterative.divergence": self._divergence(both),
             "text.nearest": nearest_distance(images),
@@ -209,7 +209,7 @@ class Experiment:
         first = self.material.first
         counts = torch.bincount(first.seen(images), minlength=len(first.balanced)).double() / len(images)
         return {
-            f"{name}.hit": Sample.of(first.hits(images)),
+            f"{name}.hit": Sample.of(first.hits(images).numpy()),
             f"{name}.divergence": self._divergence(images),
             **{f"{name}.share_of_class_{place}": float(share) for place, share in enumerate(counts)},
         }

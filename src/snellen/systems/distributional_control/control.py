@@ -110,16 +110,14 @@ class Control:
 
     def save(self, folder: Path | str) -> Artifact:
         """Write weights as safetensors, and a card with target, figures and the generator's reference."""
-        blocks = self.network.blocks
-        first = blocks[0].subnet[0]  # type: ignore[union-attr, index]
         card = Card(
             name=Path(folder).name,
             kind="flow",
             architecture={
                 "name": ARCHITECTURE,
                 "dimension": self.network.dimension,
-                "blocks": len(blocks),
-                "hidden": int(first.out_features),
+                "blocks": len(self.network.blocks),
+                "hidden": self.network.hidden,
                 "conditions": self.network.conditions,
                 "generator": self.generator.name,
                 "generator_identity": self.generator.identity,

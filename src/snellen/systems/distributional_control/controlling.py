@@ -39,7 +39,7 @@ SMALL_WEIGHTS = {"class": 5.0, "classes": 5.0, "text": 100.0, "shares": 1.0}
 
 Preset = Literal["small", "published"]
 
-#: Images of a controlled distribution whose shares are measured, and images that β is fitted to.
+#: Most images of a controlled distribution whose shares are measured, and images that β is fitted to.
 JUDGED, SAMPLES = 1024, 4096
 
 
@@ -132,7 +132,7 @@ def control(
         preset: whose numbers are used.
         fit: numbers of the fit, in place of the preset's.
         truncation: of the generator, when images are sampled.
-        samples: images that β of the shares is fitted to.
+        samples: images that β of the shares is fitted to; shares are measured on at most 1,024 of as many.
         seed: of everything random.
         progress: callback that receives progress updates.
 
@@ -222,7 +222,7 @@ def fit_wanted(
     kept = next(row for row in fitted.history if row["step"] == fitted.kept) if fitted.kept else {}
     figures |= {"nearest": fitted.variety.nearest, "entropy": fitted.variety.entropy, **kept}
     if classifier is not None and classifier.task != "multilabel":
-        noise = torch.randn(JUDGED, generator.dimension, generator=rng.generator("judged"))
+        noise = torch.randn(min(JUDGED, samples), generator.dimension, generator=rng.generator("judged"))
         figures |= shares_of(classifier, generator.images(noise, truncation), "before")
         figures |= shares_of(classifier, made.images_of(noise), "after")
         if wanted.shares:

@@ -107,7 +107,7 @@ class InvertibleNetwork(nn.Module):
                 f"{dimension}: take a generator of fewer latents, such as autoencoder:FOLDER?dimension=512&images=…"
             )
         draws = torch.Generator().manual_seed(seed)
-        self.dimension, self.conditions = dimension, conditions
+        self.dimension, self.hidden, self.conditions = dimension, hidden, conditions
         self.blocks = nn.ModuleList(CouplingBlock(dimension, hidden, conditions, draws) for _ in range(blocks))
 
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
