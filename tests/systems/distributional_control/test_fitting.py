@@ -414,6 +414,24 @@ def test_training_and_sampling_truncation_are_two_numbers_and_checks_use_that_of
     assert torch.allclose(flat, painted()(torch.tensor([[1.0, 0.0]])))
 
 
+def test_progress_is_begun_advanced_and_finished():
+    calls = []
+
+    class Watching:
+        def begin(self, task, total):
+            calls.append(("begin", total))
+
+        def advance(self, task, amount, note=""):
+            calls.append(("advance", amount))
+
+        def finish(self, task):
+            calls.append(("finish", None))
+
+    few = QUICK.model_copy(update={"steps": 3})
+    fit_control(painted(), [], fit=few, rng=Randomness(0), progress=Watching())
+    assert calls == [("begin", 3), ("advance", 1), ("advance", 1), ("advance", 1), ("finish", None)]
+
+
 def test_two_runs_are_equal():
     numbers = QUICK.model_copy(update={"steps": 5})
     first, second = (

@@ -26,7 +26,7 @@ class Attribute:
     Attributes:
         classifier: the energy.
         judge: another network with other training, whose classes include those of the classifier.
-        wanted: the class that is asked for.
+        wanted: the requested class.
         balanced: classes that should become equally frequent; the judge decides among them.
     """
 

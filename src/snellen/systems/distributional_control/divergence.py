@@ -83,7 +83,7 @@ class Variety:
 
     @property
     def warning(self) -> str | None:
-        """What to say of a collapse; None without one."""
+        """The warning about a collapse; None without one."""
         if self.nearest >= NEAREST and self.entropy >= -LOST:
             return None
         return (

@@ -44,7 +44,7 @@ class ControlFit(BaseModel):
     hidden: int = Field(256, ge=1, description="width of its subnets")
     warm_up: float = Field(0.3, ge=0, le=1, description="share of the steps in which the weights grow to their value")
     decay: bool = Field(True, description="lower the learning rate to 0 along half a cosine")
-    check_every: int = Field(100, ge=1, description="steps between checks of which the best is kept")
+    check_every: int = Field(100, ge=1, description="steps between checks; the best one is kept")
     checked: int = Field(256, ge=2, description="fixed draws of a check")
     keep: Literal["loss", "energy"] = Field("loss", description="what the kept check is lowest in")
     truncation: float = Field(1.0, gt=0, le=1, description="of the generator while the control is trained")
@@ -129,6 +129,7 @@ def fit_control(
     best, kept, history = math.inf, 0, list[dict[str, float]]()
     state = copy.deepcopy(network.state_dict())
     warm = round(numbers.warm_up * numbers.steps)
+    listener.begin(TASK, numbers.steps)
     for step in range(numbers.steps):
         share = min(1.0, (step + 1) / warm) if warm else 1.0
         if numbers.decay:
@@ -156,6 +157,7 @@ def fit_control(
             # Before the weights have their value, a low loss is that of another target.
             if figures[numbers.keep] < best and (share == 1 or last):
                 best, kept, state = figures[numbers.keep], step + 1, copy.deepcopy(network.state_dict())
+    listener.finish(TASK)
     network.load_state_dict(state)
     network.eval().requires_grad_(False)
     return Fitted(network, tuple(history), kept, run.variety(*fixed, sampling))

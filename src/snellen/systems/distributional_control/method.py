@@ -281,7 +281,7 @@ def _opened(method: DistributionalControl, card: bytes, device: str, dtype: str)
 
 
 def _target(method: DistributionalControl) -> dict[str, Any]:
-    """What is asked of a control, as its card holds it; what is left out may be anything."""
+    """What the options want of a control, as its card holds it; what is left out may be anything."""
     judge = judge_of(method)
     found: dict[str, Any] = {}
     if method.shares and judge is not None:
