@@ -163,7 +163,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     [
         (["--architecture", "resnet18"], "unknown architecture 'resnet18'; did you mean 'timm:resnet18'"),
         (["--plan", '{"epochs": 1, "batch": 3}'], "unknown key in --plan 'batch'; did you mean 'batch_size'"),
-        (["--plan", '{"epochs": 0}'], "epochs: Input should be greater than or equal to 1"),
+        (["--plan", '{"epochs": 0}'], "epochs: expected at least 1"),
         (["--benchmark", "blood"], "did you mean 'bloodmnist'?"),
     ],
 )

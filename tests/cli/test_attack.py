@@ -140,9 +140,9 @@ def test_a_field_that_names_another_model_takes_its_reference(run, clothes, tmp_
     [
         (["pdg", MODEL, "clothes"], "unknown attack 'pdg'; did you mean 'pgd'"),
         (["pgd", MODEL], "Missing argument"),
-        (["pgd", MODEL, "clothes", "--epsilon", "8/x"], "--epsilon '8/x': input should be a valid number"),
-        (["pgd", MODEL, "clothes", "--epsilon", "-1"], "--epsilon '-1': input should be greater than or equal to 0"),
-        (["pgd", MODEL, "clothes", "--norm", "l1"], "--norm 'l1': input should be 'linf' or 'l2'"),
+        (["pgd", MODEL, "clothes", "--epsilon", "8/x"], "--epsilon '8/x': expected a number"),
+        (["pgd", MODEL, "clothes", "--epsilon", "-1"], "--epsilon '-1': expected at least 0"),
+        (["pgd", MODEL, "clothes", "--norm", "l1"], "--norm 'l1': expected 'linf' or 'l2'"),
         (["pgd", MODEL, "clothes", "--restarts", "2", "--no-random-start"], "2 restarts without a random start"),
         (["pgd", MODEL, "clothes", "--epsilon", "0.1", "--epsilon", "0.1"], "is given twice; a run holds each"),
         (["pgd", MODEL, "clothes", "--target", "Bags"], "'Bags'; did you mean 'Bag'?"),

@@ -94,10 +94,10 @@ def test_settings_of_the_file_and_of_options_add_up(run, folder):
     ("line", "told"),
     [
         ('efort = "quick"', r"line 3: unknown key 'efort'; did you mean 'effort'"),
-        ('limit = "many"', r"line 3: limit: .*integer.*; got 'many'"),
+        ('limit = "many"', r"line 3: limit: .*whole number.*, got 'many'"),
         ("[gate]\nfail_onn = 1", r"line 4: unknown key 'fail_onn'; did you mean 'fail_on'"),
         ("limit = x", r"not TOML: .*line 3"),
-        ('effort = "quik"', r"line 3: effort: .*'quick'.*; got 'quik'"),
+        ('effort = "quik"', r"line 3: effort: .*'quick'.*, got 'quik'"),
     ],
 )
 def test_errors_name_file_line_and_key(folder, line, told):
@@ -257,13 +257,13 @@ def test_every_scheme_of_a_classifier_is_either_moved_or_known_to_hold_no_path()
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("size = -5", "line 3: size: .*greater than 0; got -5"),
-        ("size = [0, 8]", "line 3: size: .*greater than 0; got 0"),
-        ("size = 70000", "line 3: size: .*less than or equal to 65535"),
-        ("mean = nan\nstd = 1.0", "line 3: mean: .*finite number; got nan"),
-        ("mean = [0.0, inf, 0.0]\nstd = 1.0", "line 3: mean: .*finite number; got inf"),
-        ("mean = 0.5\nstd = 0.0", "line 4: std: .*greater than 0; got 0.0"),
-        ("mean = 0.5\nstd = [0.2, 0.2, -0.2]", "line 4: std: .*greater than 0; got -0.2"),
+        ("size = -5", "line 3: size: .*more than 0.*, got -5"),
+        ("size = [0, 8]", "line 3: size: .*more than 0.*, got 0"),
+        ("size = 70000", "line 3: size: .*at most 65535"),
+        ("mean = nan\nstd = 1.0", "line 3: mean: .*finite number, got nan"),
+        ("mean = [0.0, inf, 0.0]\nstd = 1.0", "line 3: mean: .*finite number, got inf"),
+        ("mean = 0.5\nstd = 0.0", "line 4: std: .*more than 0.*, got 0.0"),
+        ("mean = 0.5\nstd = [0.2, 0.2, -0.2]", "line 4: std: .*more than 0.*, got -0.2"),
         (f"limit = {'[' * 100_000}", "nested more than 20 deep"),
         (f"limit.{'a.' * 100_000}a = 1", "nested more than 20 deep"),  # would take tens of gigabytes
         (f"[limit.{'a.' * 100_000}a]", "nested more than 20 deep"),

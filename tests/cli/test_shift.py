@@ -120,7 +120,7 @@ def test_archives_by_an_alias_and_a_limit(run, tmp_path):
         (["corupt", "photos", "--out", "o"], "unknown shift 'corupt'; did you mean 'corruption'"),
         (["corruption", "--out", "o"], "Missing argument"),
         (["corruption", "photos", "--out", "o", "--kind", "fgo"], "with --kind fgo: unknown corruption of imagenet-c"),
-        (["corruption", "photos", "--out", "o", "--benchmark", "imagenet"], "--benchmark 'imagenet': input should be"),
+        (["corruption", "photos", "--out", "o", "--benchmark", "imagenet"], "--benchmark 'imagenet': expected"),
         (["corruption", "photos", "--out", "o", "--benchmark", "blood"], "did you mean 'bloodmnist'?"),
         (["corruption", "photos", "--out", "o", "--kind", "fog", "--kind", "fog"], "error: fog is given twice"),
         (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from snellen.core import system as system_module
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.system import list_systems
-from snellen.reproduction.runner import advance_record, reproduce, run_queue, stamp_record
+from snellen.reproduction.runner import advance_record, processor, reproduce, run_queue, stamp_record
 
 #: The number of a system that has no experiment yet.
 UNBUILT = next(str(system.number) for system in list_systems() if system.experiment is None)
@@ -180,6 +181,45 @@ def test_a_record_is_not_stamped_when_a_figure_differs(coin, results):
     with pytest.raises(InputError, match="seed 1000 of coin gives other values than recorded, such as"):
         stamp_record(coin.load(), results)
     assert (results / "coin.json").read_bytes() == recorded
+
+
+def test_on_another_processor_both_versions_of_the_code_are_run(coin, results, tmp_path):
+    recorded = reproduce(coin.load(), record_in=results)
+    stored = (results / "coin" / "seed-1000.json").read_text()
+    # Elsewhere the same code gave other last digits.
+    coin.change("0.7 + 0.01", "0.7 + 0.011", path=coin.module)
+    coin.change("THROWS = 100", "THROWS = 101", path=coin.code / "experiment.py")
+    coin.change("(seed % 10)", "((seed + 1) % 10)", path=coin.module)
+    kept = json.loads(stored)
+    kept["environment"]["processor"] = "another"
+
+    def beside(name, seed):
+        (tmp_path / name / "coin").mkdir(parents=True)
+        (tmp_path / name / "coin" / "seed-1000.json").write_text(json.dumps(seed))
+        return tmp_path / name
+
+    (results / "coin" / "seed-1000.json").write_text(json.dumps(kept))
+    with pytest.raises(InputError, match=r"another processor .* scripts/stamp.py$"):
+        stamp_record(coin.load(), results)
+    with pytest.raises(InputError, match=r"gives other values than recorded, .* with fresh seeds$"):
+        stamp_record(coin.load(), results, beside=beside("other", kept))
+    advance_record(coin.load(), tmp_path / "elsewhere")
+    here = json.loads((tmp_path / "elsewhere" / "coin" / "seed-1000.json").read_text())
+    with pytest.raises(InputError, match="made by other code than was recorded"):
+        stamp_record(coin.load(), results, beside=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="holds no seed 1000"):
+        stamp_record(coin.load(), results, beside=tmp_path / "nothing")
+    here["code_hash"] = kept["code_hash"]
+    stamped = stamp_record(coin.load(), results, beside=beside("same", here))
+    assert stamped.code_hash != recorded.code_hash
+    assert stamped.claims == recorded.claims
+
+
+def test_the_processor_is_recorded(coin, results, tmp_path):
+    (tmp_path / "cpuinfo").write_text("vendor_id : X\nmodel name\t: Fast 9000\n")
+    assert processor(tmp_path / "cpuinfo").startswith("Fast 9000, ")
+    assert processor(tmp_path / "none").startswith(f"{platform.machine()}, ")
+    assert reproduce(coin.load(), record_in=results).environment["processor"] == processor()
 
 
 def test_what_was_never_recorded_or_has_other_claims_is_not_stamped(coin, results):

@@ -17,6 +17,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Level
 from snellen.core.preparation import Normalization
+from snellen.core.refused_values import refused_value
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 
@@ -317,7 +318,7 @@ def _explained(place: Path, text: str, error: Mapping[str, Any]) -> str:
     """What is wrong with one key, in a line."""
     where = [str(part) for part in error["loc"] if isinstance(part, str)]
     if not where:  # of several keys together
-        return f"{place}: {str(error['msg']).removeprefix('Value error, ')}"
+        return f"{place}: {refused_value(error)}"
     known = Requirements if where[0] == "gate" and len(where) > 1 else AuditJob
     where = where[: 2 if known is Requirements else 1]
     line = _line(text, where)
@@ -327,9 +328,7 @@ def _explained(place: Path, text: str, error: Mapping[str, Any]) -> str:
         return f"{begin}: {unknown_name('key', where[-1][:_SHOWN], known.model_fields)}"
     if error["type"] == "missing":
         return f'{begin}: the key {key!r} is missing; write {key} = "..."'
-    message = str(error["msg"])
-    got = repr(error["input"])
-    return f"{begin}: {key}: {message[:1].lower()}{message[1:]}; got {got[:_SHOWN]}{'…' if len(got) > _SHOWN else ''}"
+    return f"{begin}: {key}: {refused_value(error)}"
 
 
 def _line(text: str, where: Sequence[str]) -> int | None:

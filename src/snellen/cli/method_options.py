@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from snellen.cli.text import dashed
 from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
+from snellen.core.refused_values import refused_values
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -99,7 +100,9 @@ class FieldOption:
                 return unknown_name(f"key in {self.flag}", str(one["loc"][0]), self.keys)
         near = difflib.get_close_matches(came, self.choices, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        return InputError(f"{self.flag} {came!r}: {_reasons(error)}{hint or ';'} expected {self.expected}")
+        return InputError(
+            f"{self.flag} {came!r}: {refused_values(error, values=False)}{hint or ';'} takes {self.expected}"
+        )
 
 
 def field_options(method_class: type[BaseModel], taken: Sequence[str] = (), name: str = "") -> list[FieldOption]:
@@ -152,7 +155,9 @@ def methods_of(entry: index.MethodEntry, options: Sequence[FieldOption], given: 
                 made.append(method_class(**parameters))
             except ValidationError as error:
                 values = ", ".join(f"{by_field[field].flag} {value}" for field, value in written.items())
-                raise InputError(f"{entry.name}{f' with {values}' if values else ''}: {_reasons(error)}") from error
+                raise InputError(
+                    f"{entry.name}{f' with {values}' if values else ''}: {refused_values(error)}"
+                ) from error
     return made
 
 
@@ -260,12 +265,3 @@ def _from_fraction(text: str) -> object:
     """A number written as the field writes sizes in grey levels: 8/255."""
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+)", text)
     return float(parts[1]) / int(parts[2]) if parts and int(parts[2]) else _NO_JSON
-
-
-def _reasons(error: ValidationError) -> str:
-    """What pydantic says, in one line."""
-    messages = [str(one["msg"]).removeprefix("Value error, ") for one in error.errors()]
-    where = [".".join(map(str, one["loc"])) for one in error.errors()]
-    lines = [f"{place}: {text}" if place else text for place, text in zip(where, messages, strict=True)]
-    one_line = " ".join("; ".join(dict.fromkeys(lines)).split())
-    return one_line[:1].lower() + one_line[1:]

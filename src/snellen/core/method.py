@@ -26,6 +26,7 @@ from snellen.core.images import ImageSet, Split
 from snellen.core.outcomes import Attacked, AttackedViews, Certified, Described, Edited, Explained, Scanned, Searched
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.core.refused_values import refused_values
 from snellen.core.view_renderer import ViewRenderer
 
 if TYPE_CHECKING:
@@ -127,8 +128,7 @@ def build(area: str, value: str | Mapping[str, Any] | Method) -> Method:
     try:
         built = method_class(**parameters)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors())
-        raise InputError(f"parameters of {name}: {wrong}") from error
+        raise InputError(f"parameters of {name}: {refused_values(error, name)}") from error
     assert isinstance(built, Method)
     return built
 

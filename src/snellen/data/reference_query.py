@@ -1,8 +1,6 @@
-"""Parameters behind the ``?`` of a reference, and why a model of parameters refuses them."""
+"""Parameters behind the ``?`` of a reference."""
 
 from __future__ import annotations
-
-from pydantic import ValidationError
 
 from snellen.core.errors import InputError
 
@@ -18,9 +16,3 @@ def query_parameters(query: str, shown: str) -> dict[str, str]:
             raise InputError(f"{shown}: {name} is given twice; write several values as {name}=a,b")
         found[name] = text
     return found
-
-
-def reasons(error: ValidationError) -> str:
-    """What a model of parameters refuses, in one line."""
-    listed = [(".".join(str(part) for part in one["loc"]), str(one["msg"])) for one in error.errors()]
-    return "; ".join(f"{place}: {text}" if place else text for place, text in listed)

@@ -160,11 +160,24 @@ def run_queue(
     return results
 
 
-def stamp_record(system: System | str | int, record_in: Path, *, progress: Progress | None = None) -> Result:
+def stamp_record(
+    system: System | str | int, record_in: Path, *, beside: Path | None = None, progress: Progress | None = None
+) -> Result:
     """Give a record the hash of the code as it is now, after one of its seeds, run again, gave the stored values.
 
+    Another kind of processor rounds differently, and a long training turns that into other figures. There the code that
+    was recorded is run as well, and both must give the same.
+
+    Args:
+        system: a system, or its name, number or acronym.
+        record_in: folder of ``NAME.json``.
+        beside: folder in which the code that was recorded has written its first seed on this machine; that stands for
+            the stored one.
+        progress: callback that receives progress updates.
+
     Raises:
-        InputError: nothing is recorded, claims or budget changed, or a figure differs; the message names some.
+        InputError: nothing is recorded, claims or budget changed, or a figure differs; the message names some. Or no
+            such seed is there, or one of other code.
     """
     system = _runnable(system, "small")
     target = record_in / f"{system.name}.json"
@@ -179,6 +192,8 @@ def stamp_record(system: System | str | int, record_in: Path, *, progress: Progr
     import torch
 
     stored, threads = seeds[before.seed_ids[0]], torch.get_num_threads()
+    if beside is not None:
+        stored = _seed_of(beside, system.name, stored)
     torch.set_num_threads(int(stored.environment.get("threads", threads)))  # others give other last digits
     try:
         again = _measure(system, scale, stored.seed, progress or Silent())
@@ -188,12 +203,32 @@ def stamp_record(system: System | str | int, record_in: Path, *, progress: Progr
         raise InputError(
             f"seed {again.seed} of {system.name} gives other values than recorded, such as {', '.join(differing[:3])}; "
             f"record it again with fresh seeds"
+            + (
+                ""
+                if beside is not None or stored.environment.get("processor") == again.environment["processor"]
+                else "; or, as this is another processor than it was recorded on, run the recorded code as well: "
+                "python scripts/stamp.py"
+            )
         )
     for one in seeds.values():
         one.model_copy(update={"code_hash": again.code_hash}).save(record_in)
     result = before.model_copy(update={"code_hash": again.code_hash})
     write_atomically(target, canonical_json(result.model_dump(mode="json")))
     return result
+
+
+def _seed_of(beside: Path, name: str, stored: SeedFile) -> SeedFile:
+    """A seed of a record that the recorded code gave once more.
+
+    Raises:
+        InputError: it is not there, or of other code than was recorded.
+    """
+    found = next((one for one in read_seeds(beside, name) if one.seed == stored.seed), None)
+    if found is None:
+        raise InputError(f"{beside / name} holds no seed {stored.seed}; run the code that was recorded first")
+    if found.code_hash != stored.code_hash:
+        raise InputError(f"{beside / name} was made by other code than was recorded; take the commit before the change")
+    return found
 
 
 def _differ(one: SeedFile, other: SeedFile, name: str) -> bool:
@@ -310,4 +345,17 @@ def _environment() -> dict[str, str]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": str(torch.get_num_threads()),
         "cores": str(os.cpu_count()),
+        "processor": processor(),
     }
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Kind of processor, and the instructions that torch uses on it: both decide last digits."""
+    import torch
+
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{named or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"

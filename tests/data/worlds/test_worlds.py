@@ -27,14 +27,14 @@ def test_values_may_be_numbers_names_pairs_and_flags():
     [
         ("optotypes:scene", UnknownNameError, "scenes"),
         ("optotypes:scenes?cuont=3", UnknownNameError, "count"),
-        ("optotypes:scenes?count=0", InputError, "count=0: .*greater than or equal to 1"),
+        ("optotypes:scenes?count=0", InputError, "count=0: .*at least 1"),
         ("optotypes:scenes?shapes=blob", InputError, "shapes=blob"),
         ("optotypes:scenes?count", InputError, "write parameters as"),
         ("optotypes:scenes?count=3&count=4", InputError, "count is given twice"),
         ("optotypes:scenes?objects=3,1", InputError, "the smaller one first"),
         ("optotypes:scenes#nowhere", InputError, "unknown split 'nowhere'"),
         ("optotypes:scenes?count=5#nowhere", InputError, "unknown split 'nowhere'"),
-        ("optotypes:scenes?shapes=star,blob", InputError, "shapes=star,blob: 1: Input should be 'circle'"),
+        ("optotypes:scenes?shapes=star,blob", InputError, "shapes=star,blob: 1: expected 'circle'"),
         ("optotypes:scenes?sizes=", InputError, "at least 1 item"),
     ],
 )

@@ -83,9 +83,7 @@ def test_wrong_numbers_are_named() -> None:
         InputError, match=r"unknown key in --plan 'batch'; did you mean 'batch_size'.* Known: accumulate"
     ):
         methods_of(entry, options, {"plan": ['{"epochs": 1, "batch": 3}']})
-    with pytest.raises(
-        InputError, match=r"--plan .*: epochs: Input should be greater than or equal to 1; expected JSON"
-    ):
+    with pytest.raises(InputError, match=r"--plan .*: epochs: expected at least 1; takes JSON"):
         methods_of(entry, options, {"plan": ['{"epochs": 0}']})
 
 

@@ -79,7 +79,7 @@ def test_texts_and_objects(tmp_path: Path) -> None:
     assert model.complete("?", key="dog").text == "It has a bowl."
     with pytest.raises(InputError, match=r"file:a.json: the answer for 'dog' is not a Parts: there is no JSON object"):
         model.complete("?", key="dog", schema=Parts)
-    with pytest.raises(InputError, match=r"the answer for 'cat' is not a Phrases: items: Field required"):
+    with pytest.raises(InputError, match=r"the answer for 'cat' is not a Phrases: items: is missing"):
         model.complete("?", key="cat", schema=Phrases)
 
 

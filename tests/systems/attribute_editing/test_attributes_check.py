@@ -207,7 +207,7 @@ def test_severities_make_columns_of_the_eye_chart_and_0_is_none():
     alone = asked("place", pictures(30), kinds=["random_position"])
     (column,) = [one for one in alone.eye_chart.columns if one.check == "attributes"]
     assert column.acuity is None, "between an edit and none nothing was measured"
-    with pytest.raises(InputError, match="greater than 0"):
+    with pytest.raises(InputError, match="expected more than 0"):
         build_check("attributes", {"severities": [0]})
 
 

@@ -13,6 +13,7 @@ from snellen.auditing.checks.masking import Masking
 from snellen.checks.check import Check
 from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
+from snellen.core.refused_values import refused_values
 
 
 class _Checks(Mapping[str, type[Check]]):
@@ -45,8 +46,7 @@ def build_check(name: str, parameters: Mapping[str, Any]) -> Check:
     try:
         return CHECKS[name](**parameters)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or name}: {e['msg']}" for e in error.errors())
-        raise InputError(f"parameters of the check {name}: {wrong}") from error
+        raise InputError(f"parameters of the check {name}: {refused_values(error, name)}") from error
 
 
 def default_checks() -> list[str]:

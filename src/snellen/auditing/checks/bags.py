@@ -26,6 +26,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
+from snellen.core.refused_values import refused_values
 from snellen.metrics.bag_pooling import Pooling
 
 #: Bags that a note names; all are in the list.
@@ -91,8 +92,9 @@ class BagDecisions(Check):
         try:
             return BagDecisions.model_validate({**self.model_dump(), **named, "positive": self.positive or last})
         except ValidationError as error:
-            wrong = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
-            raise InputError(f"{classifier.name} decides about bags in a way that is not known ({wrong})") from error
+            raise InputError(
+                f"{classifier.name} decides about bags in a way that is not known ({refused_values(error)})"
+            ) from error
 
     def figure_names(self) -> frozenset[str]:
         """Known before the audit runs; see :meth:`Check.figure_names`."""

@@ -13,7 +13,8 @@ from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet, Split
 from snellen.core.method import Method, World
-from snellen.data.reference_query import query_parameters, reasons
+from snellen.core.refused_values import refused_values
+from snellen.data.reference_query import query_parameters
 
 SCHEME = "optotypes:"
 
@@ -54,7 +55,7 @@ def _world(world_class: type[Method], written: Mapping[str, str], shown: str) ->
     try:
         return world_class(**values)
     except ValidationError as error:
-        raise InputError(f"{shown}: {reasons(error)}") from error
+        raise InputError(f"{shown}: {refused_values(error)}") from error
 
 
 def _value(world_class: type[Method], name: str, text: str, shown: str) -> object:
@@ -71,7 +72,7 @@ def _value(world_class: type[Method], name: str, text: str, shown: str) -> objec
     # That a text is not several values says nothing to somebody who has written them with commas.
     telling = [error for error in refused if error.errors()[0]["type"] not in ("tuple_type", "list_type")]
     worst = (telling or refused)[0]
-    raise InputError(f"{shown}: {name}={text}: {reasons(worst)}") from worst
+    raise InputError(f"{shown}: {name}={text}: {refused_values(worst)}") from worst
 
 
 def _from_json(text: str) -> list[object]:

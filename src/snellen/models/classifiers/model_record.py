@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 from snellen.core.classifier import Normalization, Task
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
+from snellen.core.refused_values import refused_values
 from snellen.models.classifiers.output_kind import OutputKind
 
 #: Largest record that is read, bytes.
@@ -102,7 +103,7 @@ def read_preparation(values: Mapping[str, object], *, source: str) -> Preparatio
     try:
         return Preparation.model_validate(dict(values))
     except ValidationError as error:
-        raise InputError(f"{source}: not a preparation: {error}") from error
+        raise InputError(f"{source}: not a preparation: {refused_values(error)}") from error
 
 
 def recorded_normalization(values: Mapping[str, object], *, source: Path) -> Normalization:
@@ -114,5 +115,5 @@ def recorded_normalization(values: Mapping[str, object], *, source: Path) -> Nor
     try:
         scale = MeanAndStd.model_validate(dict(values))
     except ValidationError as error:
-        raise InputError(f"{source}: not a normalization: {error}") from error
+        raise InputError(f"{source}: not a normalization: {refused_values(error)}") from error
     return scale.as_normalization

@@ -14,6 +14,7 @@ from torch import Tensor
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, ModelError, SnellenError
 from snellen.core.preparation import to_image
+from snellen.core.refused_values import refused_values
 from snellen.models.remote.connection import SHOWN
 
 Role = Literal["system", "user", "assistant"]
@@ -229,11 +230,7 @@ def read_form(text: str, schema: type[BaseModel]) -> BaseModel:
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        places = [
-            f"{'.'.join(map(str, fault['loc'])) or 'the whole'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
-        raise WrongFormError("; ".join(places[:5])) from error
+        raise WrongFormError(refused_values(error, "the whole", values=False, most=5)) from error
 
 
 def _first_json(text: str, openings: str) -> object:

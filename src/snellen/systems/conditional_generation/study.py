@@ -264,7 +264,7 @@ def study_robustness(
         raise InputError(f"the recipe of a {WHAT} goes by epochs, and the controls by updates; give schedule='epochs'")
     data = Data.of(images, validation, shifted, names or {}, seed)
     arms = arms_of([setting.name for setting in settings], augmentations=augmentations, seeds=seeds, pool=pool)
-    listener.begin(WHAT, 1)
+    listener.begin(WHAT, 3)  # generated training images, generated validation images, students
     if progress is not None and not folder.exists() and not rehearsing():
         seconds = forecast(settings, data, arms, students, seed)
         count = (len(data.real) + len(data.tests[IN_DISTRIBUTION])) * len(settings)
@@ -275,9 +275,12 @@ def study_robustness(
         twins = generated(
             settings, Source.of_images(data.real), folder.with_name(f"{folder.name}-twins"), seed, listener
         )
+        listener.advance(WHAT, 1)
         own = data.tests[IN_DISTRIBUTION]
         measuring = Source(own.class_names or (), own, "tune")
-        return twins, generated(settings, measuring, folder.with_name(f"{folder.name}-stress"), seed, listener)
+        stress = generated(settings, measuring, folder.with_name(f"{folder.name}-stress"), seed, listener)
+        listener.advance(WHAT, 1)
+        return twins, stress
 
     def work(_: Run) -> Students:
         twins, stress = prepared()
@@ -326,6 +329,7 @@ def study_robustness(
 
     with carried_out(call, len(arms) + len(models), folder, listener, running) as carried:
         carried.measure()
+    listener.advance(WHAT, 1)
     listener.finish(WHAT)
     return carried.result
 

@@ -122,7 +122,7 @@ def test_blank_objects_are_refused_and_screened_once() -> None:
         ("meshes:", "names no meshes; write meshes:FOLDER"),
         ("meshes:{0}/nowhere", "nowhere is not there; give a folder of mesh files"),
         ("meshes:{0}?view=3", r"unknown parameter of meshes 'view'; did you mean 'views'"),
-        ("meshes:{0}?views=0", "views: Input should be greater than or equal to 1"),
+        ("meshes:{0}?views=0", "views: expected at least 1"),
         ("meshes:{0}?objects=box/b", r"unknown object of things 'box/b'; did you mean 'box/a'"),
         ("meshes:{0}/box/a.obj", "a.obj is one file; give a folder"),
         ("meshes:{0}?labels={0}/none.csv", "the table of labels, is not there"),

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from snellen.core.errors import InputError, RejectedImageError, unknown_name
 from snellen.core.images import ImageSet, Split
 from snellen.core.progress import Progress, Silent
+from snellen.core.refused_values import refused_values
 from snellen.data.files.contained_file import locate
 from snellen.data.files.whole_slides.handles import Handles
 from snellen.data.files.whole_slides.slide_file import DEFAULT_LIMITS, SlideFile, SlideLimits
 from snellen.data.files.whole_slides.slide_list import ListedSlide, list_slides
 from snellen.data.files.whole_slides.slide_source import IndexedSlide, SlideSource, slide_table
 from snellen.data.files.whole_slides.tiling import TileIndex, Tiling, index_tiles, tissue_mask
-from snellen.data.reference_query import query_parameters, reasons
+from snellen.data.reference_query import query_parameters
 
 SCHEME = "slides:"
 
@@ -110,7 +111,7 @@ def load_reference(
     try:
         tiling = Tiling.model_validate(given)
     except ValidationError as error:
-        raise InputError(f"{shown}: {reasons(error)}") from error
+        raise InputError(f"{shown}: {refused_values(error)}") from error
     names = None if classes is None else classes.split(",")
     return load_slides(Path(path), tiling, split=split, class_names=names, name=name, progress=progress)
 

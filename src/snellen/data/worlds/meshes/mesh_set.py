@@ -13,7 +13,8 @@ from snellen.core.cache_folder import writable_cache
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import COLUMNS, ImageSet, Split
 from snellen.core.randomness import derive_seed
-from snellen.data.reference_query import query_parameters, reasons
+from snellen.core.refused_values import refused_values
+from snellen.data.reference_query import query_parameters
 from snellen.data.worlds.meshes.cached_views import CachedViews
 from snellen.data.worlds.meshes.mesh_file import attribution_by_object
 from snellen.data.worlds.meshes.mesh_list import CATALOGUE, listed_meshes
@@ -136,5 +137,5 @@ def load_reference(text: str, *, split: Split | None = None, name: str | None = 
     try:
         how = MeshViews.model_validate(given)
     except ValidationError as error:
-        raise InputError(f"{title}: {reasons(error)}") from error
+        raise InputError(f"{title}: {refused_values(error)}") from error
     return load_meshes(Path(place), how, split=split, name=name)

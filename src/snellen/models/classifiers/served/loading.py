@@ -14,6 +14,7 @@ from torch import Tensor
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, ModelError, import_extra
 from snellen.core.preparation import Preparation
+from snellen.core.refused_values import refused_values
 from snellen.core.run import canonical_json
 from snellen.models.classifiers.assembly import Field, LoadedModel, probe_images
 from snellen.models.classifiers.model_record import ModelRecord, read_preparation
@@ -127,7 +128,7 @@ def _preparation(
     try:
         return Preparation.model_validate({"size": size, **written})
     except ValidationError as error:
-        raise InputError(f"{where}: {error.errors()[0]['msg']}") from error
+        raise InputError(f"{where}: {refused_values(error)}") from error
 
 
 def _normalization(

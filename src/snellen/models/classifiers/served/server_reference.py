@@ -19,6 +19,7 @@ from pydantic import (
 
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.preparation import Interpolation, Resize
+from snellen.core.refused_values import refused_values
 from snellen.models.remote.permission import ServerUrl, ask_permission, read_url
 from snellen.models.remote.retrying import LONGEST_TIMEOUT
 
@@ -125,5 +126,4 @@ def _settings(query: str, shown: str) -> ServerSettings:
     try:
         return ServerSettings.model_validate(written)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
-        raise InputError(f"{shown}: {'; '.join(faults)}") from None
+        raise InputError(f"{shown}: {refused_values(error, values=False)}") from None

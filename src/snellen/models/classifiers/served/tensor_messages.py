@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from snellen.core.errors import InputError, ModelError
+from snellen.core.refused_values import refused_values
 from snellen.models.classifiers.model_record import ModelRecord
 from snellen.models.classifiers.served.server_reference import ServedModel
 from snellen.models.remote.connection import shown
@@ -62,7 +63,9 @@ class ModelMetadata(BaseModel):
             if record.class_names is None and names is not None:
                 record = ModelRecord.model_validate({**record.model_dump(exclude_unset=True), "class_names": names})
         except ValidationError as error:
-            raise InputError(f"{where}: its parameters describe the model in another form: {error}") from error
+            raise InputError(
+                f"{where}: its parameters describe the model in another form: {refused_values(error)}"
+            ) from error
         return record
 
 
@@ -75,11 +78,7 @@ def read_metadata(body: bytes, model: ServedModel) -> ModelMetadata:
     try:
         return ModelMetadata.model_validate(json_object(body))
     except (ValueError, RecursionError) as error:
-        why = (
-            "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
-            if isinstance(error, ValidationError)
-            else "no JSON object"
-        )
+        why = refused_values(error) if isinstance(error, ValidationError) else "no JSON object"
         raise ModelError(
             f"{model.server.url} describes no model ({why}): {shown(body[:400].decode(errors='replace'))}"
         ) from None
