@@ -162,11 +162,12 @@ class Experiment:
                 f"{name}.calls": drawn.calls * count / right,
                 f"{name}.nearest": nearest_distance(drawn.images),
             }
-        joint = fit_control(generator, [one, other], fit=self.size.fit, rng=self.rng("joint"), progress=self.progress)
+        pair = Weighted(ClassEnergy(first.classifier, {self.material.pair: 1.0}), self.size.weight)
+        joint = fit_control(generator, [pair, other], fit=self.size.fit, rng=self.rng("joint"), progress=self.progress)
         pictures = Control(generator, joint.network).images_of(self.noise("joint"))
         own = generator.images(self.noise("own"))
-        found["joint.hit"] = Sample.of((first.hits(pictures) & second.hits(pictures)).numpy())
-        found["own.joint_hit"] = Sample.of((first.hits(own) & second.hits(own)).numpy())
+        found["joint.hit"] = Sample.of((first.hits(pictures, self.material.pair) & second.hits(pictures)).numpy())
+        found["own.joint_hit"] = Sample.of((first.hits(own, self.material.pair) & second.hits(own)).numpy())
         found["joint.entropy"] = joint.variety.entropy
         return found
 

@@ -84,6 +84,7 @@ def full_material() -> Material:
         ),
         first=attribute(FIRST, FIRST_JUDGE, FIRST_CLASS),
         second=attribute(SECOND, SECOND_JUDGE, SECOND_CLASS),
+        pair=named[FIRST_CLASS],
         tower=load_two_tower(named[TOWER], device=device),
         text=named[TEXT],
     )

@@ -43,11 +43,11 @@ class Attribute:
             scores = torch.cat([used(as_prepared(used, part)).cpu() for part in images.split(128)])
         return scores[:, places].argmax(1)
 
-    def hits(self, images: Tensor) -> Tensor:
-        """Whether the judge sees the wanted class in each image, among all classes that it knows, bool (n,)."""
+    def hits(self, images: Tensor, wanted: str | None = None) -> Tensor:
+        """Whether the judge sees a class (the wanted one) in each image, among all that it knows, bool (n,)."""
         with torch.no_grad():
             parts = [self.judge(as_prepared(self.judge, part)).argmax(1).cpu() for part in images.split(128)]
-        return torch.cat(parts) == self.judge.class_names.index(self.wanted)
+        return torch.cat(parts) == self.judge.class_names.index(wanted or self.wanted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,8 @@ class Material:
     Attributes:
         generator: frozen.
         first: the attribute that is balanced.
-        second: another one, which is wanted together with the first.
+        second: another one, whose wanted class is wanted together with ``pair``.
+        pair: class of the first attribute; the generator draws both together at times.
         tower: for the text.
         text: that the second attribute's judge can judge.
     """
@@ -65,6 +66,7 @@ class Material:
     generator: LatentGenerator
     first: Attribute
     second: Attribute
+    pair: str
     tower: TwoTower
     text: str
 
@@ -125,6 +127,7 @@ def small_material() -> Material:
         generator=load_latent_generator("bundled:scene-decoder"),
         first=Attribute(words, judge.classifier("colour"), "blue", colours),
         second=Attribute(shapes, judge.classifier("shape"), "star", ("square", "star", "ring")),
+        pair="green",
         tower=tower,
         text="a star",
     )
