@@ -69,12 +69,12 @@ def test_the_full_scale_says_what_it_takes(monkeypatch):
 
 
 class Synthesis(nn.Module):
-    """The interface of StyleGAN2 on faces: latents (n, 512) → (n, 3, 1024, 1024) in [−1, 1], with truncation in w."""
+    """The interface of StyleGAN2 on faces: latents (n, 512) → (n, 3, side, side) in [−1, 1], with truncation in w."""
 
-    def __init__(self):
+    def __init__(self, side):
         super().__init__()
         self.mapping, self.paint = nn.Linear(512, 512), nn.Linear(512, 3 * 16 * 16)
-        self.seen = []
+        self.seen, self.side = [], side
 
     def forward(self, latents):
         return self.truncated(latents, 1.0)
@@ -82,12 +82,17 @@ class Synthesis(nn.Module):
     def truncated(self, latents, truncation):
         self.seen.append(truncation)
         small = torch.tanh(self.paint(truncation * self.mapping(latents))).unflatten(1, (3, 16, 16))
-        return nn.functional.interpolate(small, (1024, 1024), mode="nearest")
+        return nn.functional.interpolate(small, (self.side, self.side), mode="nearest")
 
 
 def synthesis():
     torch.manual_seed(0)
-    return Synthesis()
+    return Synthesis(1024)
+
+
+def synthesis_256():
+    torch.manual_seed(0)
+    return Synthesis(256)
 
 
 def faces(reference, device):
@@ -116,10 +121,11 @@ def test_the_full_experiment_runs_at_the_shapes_of_stylegan2(monkeypatch, figure
     monkeypatch.setattr(full, "load_classifier", faces)
     monkeypatch.setattr(full, "load_two_tower", lambda reference, device: load_two_tower(reference))
     fit = SMOKE.fit.model_copy(update={"steps": 1, "batch_size": 2, "checked": 2})
-    few = replace(SMOKE, fit=fit, few=fit, views=1, samples=48, judged=24, rivals=2, walk=1)
+    few = replace(SMOKE, fit=fit, few=fit, views=1, samples=48, judged=12, rivals=2, walk=1)
     monkeypatch.setattr(experiment, "FULL", few)
     material = full.full_material()
     assert (material.generator.dimension, material.generator.image_size) == (512, (1024, 1024))
+    monkeypatch.setenv(full.GENERATOR, f"{__name__}:synthesis_256")  # as the published one for 256 pixels
     found = distributional_control("full", 0, Silent())
     assert set(found) >= wanted()
     assert mean_of(found["own.agreement"]) is not None
