@@ -299,6 +299,8 @@ def concluded(study: Study, run: Run, folder: Path) -> WorstCaseForgetSet:
             forget_set=cell.forget_set, method=cell.method, rate=rate, figures=found, gap=gap, reason=reason
         )
         rows.append(made)
+    order = [AS_IT_WAS, EXACT, *(one.name for one in study.methods)]
+    rows.sort(key=lambda row: order.index(row.method))
     split = ForgetSplit(case.store, torch.from_numpy(selection.rows))
     write_atomically(folder / "timing.json", canonical_json(_seconds(study, run)))
     return WorstCaseForgetSet(
