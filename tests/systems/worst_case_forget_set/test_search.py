@@ -78,7 +78,7 @@ def test_the_lower_level_steps_by_the_sign_alone():
     moved = network.state_dict()["network.4.weight"] - small["network.4.weight"]
     steps = moved / 1e-3
     assert torch.allclose(steps, steps.round(), atol=1e-2), "a weight moves by whole steps"
-    assert steps.abs().max() <= 3
+    assert steps.abs().max() <= 3.01
     other = {"momentum": 0.1, "second_momentum": 0.5, "weight_decay": 0.9}
     assert same(small, search_step(network, store, factor=1.0, **other))
 

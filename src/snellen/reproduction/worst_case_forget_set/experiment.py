@@ -87,7 +87,7 @@ def worst_case_forget_set(scale: Scale, seed: int, progress: Progress) -> Mappin
     """Measure the claims of system 24.
 
     Returns:
-        For each of the sets ``worst``, ``easiest``, ``lowest``, ``moderate`` and ``random`` (the mean over random sets):
+        For each of the sets ``worst``, ``easiest``, ``lowest``, ``moderate`` and ``random`` (mean over random sets):
         ``SET.exact_NAME``, figures of retraining without it (``ua``, ``mia``, ``ra``, ``ta``, ``loss`` of the forget
         images); for each method ``SET.METHOD_gap`` on ``worst`` and ``random``; ``SET.gap``, their mean; ``fit``, the
         accuracy of the network on its training images; overlaps.
