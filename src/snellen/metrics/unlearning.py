@@ -25,13 +25,13 @@ MOST = 1_000
 
 
 class Membership(NamedTuple):
-    """What a membership attack says of forget images.
+    """Result of a membership attack on forget images.
 
     Attributes:
         non_member: whether it calls each forget image a non-member, bool (m,).
         fitted_to: members, and as many non-members, that it was fitted to.
         auroc: area under the ROC curve of forget images against non-members by the probability of the true class, in
-            [0, 1]; 0.5: nobody can tell them apart by it, above: the network is surer of forget images.
+            [0, 1]; 0.5: it does not distinguish them, above: the network is surer of forget images.
     """
 
     non_member: NDArray[np.bool_]

@@ -195,7 +195,7 @@ def _rows(case: ForgettingCase, ids: Sequence[str] | None, classes: Sequence[str
 
 
 def _exact(retrain: bool | Retraining | Mapping[str, Any], case: ForgettingCase) -> Retraining | None:
-    """The retraining that was asked for; None where none was.
+    """The retraining of the call; None where it names none.
 
     Raises:
         InputError: the recipe is not known.

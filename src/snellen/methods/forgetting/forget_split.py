@@ -66,7 +66,7 @@ class ForgetSplit:
         return Chosen(self.images, (~self.is_forgotten).nonzero().flatten())
 
     def lost_classes(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Classes of which no image remains."""
+        """Classes without a remaining image."""
         lost = set(self.forgotten.targets.tolist()) - set(self.remaining.targets.tolist())
         return tuple(names[label] for label in sorted(lost))
 

@@ -1,4 +1,4 @@
-"""Selectors that a search must beat: they look at the trained network alone.
+"""Selectors that a search must beat: they read the trained network alone.
 
 Lowest loss; EL2N, ‖p − y‖₂ (Paul, Ganguli and Dziugaite, NeurIPS 2021, arXiv 2107.07075); and moderate coresets, images
 whose distance to the median feature of their class is the usual one (Xia, Liu, Yu, Shen, Han and Liu, ICLR 2023).
