@@ -204,8 +204,8 @@ def group_losses(losses: Floats, groups: NDArray[np.int64], kind: Literal["mean"
     >>> group_losses(np.array([1.0, 3.0, 5.0]), np.array([0, 0, 1]), "mean").tolist()
     [2.0, 5.0]
     """
-    sums = np.bincount(groups, weights=losses)
-    return sums / np.bincount(groups) if kind == "mean" else sums
+    sums: Floats = np.bincount(groups, weights=losses).astype(np.float64)
+    return sums / np.bincount(groups).astype(np.float64) if kind == "mean" else sums
 
 
 def search_forget_set(
