@@ -145,6 +145,7 @@ def test_bad_input_ends_in_one_sentence(artifact, images):
         ({"ids": train.ids}, "nothing would remain"),
         ({"classes": ["moon"]}, "no class 'moon'"),
         ({"ids": train.ids[:3], "test": None}, "has no test images"),
+        ({"ids": train.ids[:3], "test": train}, "every test image is a training image"),
         ({"ids": train.ids[:3], "random_sets": -1}, "counted from 0"),
         ({"ids": train.ids[:3], "budget": 5}, "neither a budget nor a part"),
         ({"ids": train.ids[:3], "retrain": FAST}, "a retraining is compared with, got fine_tuning"),
@@ -160,6 +161,13 @@ def test_bad_input_ends_in_one_sentence(artifact, images):
     )  # fmt: skip
     with pytest.raises(UnsupportedError, match="callable has no weights"):
         snellen.forget(decides, train, FAST, ids=train.ids[:3], test=test)
+
+
+def test_test_images_that_were_trained_on_are_counted(artifact, images):
+    train, test = images
+    mixed = join([replace(train.select(range(5)), split=None), test])
+    made = snellen.forget(f"artifact:{artifact}", train, FAST, ids=train.ids[9:12], test=mixed, random_sets=0)
+    assert any(note.startswith("5 of 45 test images have the same bytes") for note in made.notes)
 
 
 def test_a_method_that_diverges_is_an_error(artifact, images):

@@ -118,10 +118,10 @@ class ForgettingCase:
         training = images.select(np.flatnonzero(splits != "test")) if "test" in splits else images
         training = align_labels(training.for_fitting(), classifier.class_names)
         test = align_labels(test, classifier.class_names)
-        twice = set(training.ids) & set(test.ids) if training.source is test.source else set()
-        if twice:
+        shared = np.isin(test.content_hashes, training.content_hashes)
+        if shared.all():
             raise InputError(
-                f"{len(twice)} test images are training images; give test images that nothing was trained on"
+                "every test image is a training image as well; give test images that nothing was trained on"
             )
         store = ImageStore.of_images(training, classifier.preparation, progress=progress)
         check_rejected(store.rejected, len(training), training.name, allowed=False)
@@ -131,7 +131,12 @@ class ForgettingCase:
         kept = {one: row for row, one in enumerate(test.ids)}
         own = test.select([kept[one] for one in held.ids])
         case = cls(classifier, usable, store, held, _codes(usable), _codes(own))
-        return cls(classifier, usable, store, held, case.units, case.test_units, case._doubts())
+        doubled = (
+            f"{int(shared.sum())} of {len(shared)} test images have the same bytes as training images, so that test "
+            f"accuracy and the membership attack are off.",
+        )
+        notes = (*(doubled if shared.any() else ()), *case._doubts())
+        return cls(classifier, usable, store, held, case.units, case.test_units, notes)
 
     def network(self) -> PreparedNetwork:
         """A trainable copy of the classifier's network."""
