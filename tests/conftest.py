@@ -1,6 +1,10 @@
 """Settings of the whole suite: steady arithmetic and examples, shape checks, and the acceptance points it covers."""
 
 import os
+
+# Before numpy is imported: two threads of its linear algebra in each of two test workers starve each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -5,6 +5,7 @@ import pytest
 from snellen.auditing.figure_picture import evidence_of, figures_with_evidence, finding_evidence
 from snellen.auditing.finding_picture import OPEN
 from snellen.auditing.html import render_report, verdict
+from snellen.auditing.text_summary import text_summary
 from snellen.core.finding import Finding
 from tests.auditing.example_reports import REJECTED, pictured, report
 from tests.auditing.parsed_page import Page
@@ -28,6 +29,16 @@ def page():
 def test_verdicts(harms, start):
     findings = tuple(Finding(kind="drift", harm=harm, title=str(harm)) for harm in harms)
     assert verdict(report(findings=findings, eye_chart=None)) == start
+
+
+def test_few_images_or_none_are_no_clean_bill():
+    few = report(findings=(), eye_chart=None)
+    few = few.model_copy(update={"data": {**few.data, "images": 12, "rejected": 3}})
+    assert verdict(few) == "No significant problems found; 9 images can only show large ones."
+    assert few.nothing_found in few.to_markdown()
+    assert few.nothing_found in text_summary(few)
+    unlabelled = few.model_copy(update={"metrics": {}})
+    assert verdict(unlabelled) == "Nothing could be measured: no usable image has a label."
 
 
 def test_findings_say_how_harmful_how_sure_what_treats_them_and_where_the_evidence_is(page):

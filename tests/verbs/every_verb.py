@@ -54,8 +54,8 @@ def _over(function: Callable[..., Any], method: Any, *, count: int = 5, **option
 
 
 _BACKDOOR = Backdoor(
-    images=80, sources=1, samples=1, steps=2, refined_samples=1, refined_steps=2, refined=1, screened=(0.25,),
-    sigmas=(0.25,), confirming=1, copies=0,
+    epsilon=1.0, images=80, sources=1, samples=1, steps=2, refined_samples=1, refined_steps=2, refined=1,
+    screened=(0.25,), sigmas=(0.25,), confirming=1, copies=0,
 )  # fmt: skip
 
 VERBS = {

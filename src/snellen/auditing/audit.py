@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from snellen.auditing.crew import SHARDS_EACH, WorkersFailedError, default_crew, without_workers
 from snellen.auditing.effort import Effort, chosen_checks
 from snellen.auditing.engine import report_of_part, set_runs
@@ -182,6 +184,8 @@ def audit(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
         stack.enter_context(explained_unwritable(folder))
+        # Threads of numpy's linear algebra spin while they wait, and starve all others as soon as a core is shared.
+        stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
         sent = stack.enter_context(sent_log())
         _check_comparable(folder, resolved.classifier)
         known_threads, known_shards = recorded(folder)

@@ -107,10 +107,8 @@ def verdict(report: AuditReport) -> str:
         counted = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
         serious = [finding for finding in report.findings if finding.level != "note"]
         sentences = [f"{counted} finding{'' if len(serious) == 1 else 's'}. First: {serious[0].title}."]
-    elif not report.metrics:
-        sentences = ["Nothing could be measured: no usable image has a label."]
     else:
-        sentences = ["No significant problems found."]
+        sentences = [report.nothing_found]
     if report.eye_chart is not None:
         sentences += _sight(report.eye_chart)
     return " ".join(sentences)

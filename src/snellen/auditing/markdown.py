@@ -80,7 +80,7 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
             words = [f"`{one}`" if one.startswith("snellen ") else one for one in finding.treatments]
             lines += [" ".join(map(treatment_words, finding.treatments, words)), ""]
     if not report.findings:
-        lines += ["No significant problems found.", ""]
+        lines += [report.nothing_found, ""]
     if document.treatment is not None:
         lines += ["## Treatment", ""]
         if document.treat_all is not None:

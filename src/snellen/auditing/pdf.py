@@ -114,7 +114,7 @@ def _story(report: AuditReport, width: float) -> list[Any]:
         story.append(text(f"{len(found)} more of the kind {kind.replace('_', ' ')}, each of less harm:", "body"))
         story += [text(f"{one.shown_level}, {one.harm:.1%}: {one.title}", "small") for one in found]
     if not report.findings:
-        story.append(text("No significant problems found."))
+        story.append(text(report.nothing_found))
     if document.treatment is not None:
         story += head("Treatment")
         if document.treat_all is not None:

@@ -23,6 +23,9 @@ from snellen.data.rejections import listed_reasons
 if TYPE_CHECKING:
     from snellen.auditing.subject import Subject
 
+#: Images below which a report without findings says that they are few.
+FEW = 100
+
 #: Names of pictures are hashes, never paths.
 HASH = re.compile("[0-9a-f]{64}")
 
@@ -104,6 +107,16 @@ class AuditReport(BaseModel):
     def __dir__(self) -> list[str]:
         # What a reader looks for, and none of what the class inherits.
         return [*type(self).model_fields, "html", "save", "show", "to_json", "to_markdown", "to_pandas", "to_pdf"]
+
+    @property
+    def nothing_found(self) -> str:
+        """What a report without findings says instead: little, where images are few or nothing was measured."""
+        if not self.metrics:
+            return "Nothing could be measured: no usable image has a label."
+        images = self.data["images"] - self.data.get("rejected", 0)
+        if images < FEW:
+            return f"No significant problems found; {images} images can only show large ones."
+        return "No significant problems found."
 
     def _repr_html_(self) -> str:
         # The page needs the report, and the report, in these few places, the page.

@@ -30,7 +30,7 @@ def text_summary(report: AuditReport) -> str:
     lines.append("")
     lines += [f"{finding.harm:>6.1%}  {finding.shown_level:<8}  {finding.title}" for finding in report.findings]
     if not report.findings:
-        lines.append("No significant problems found.")
+        lines.append(report.nothing_found)
     if report.sight:
         lines += ["", "No finding of these kinds, which nine of ten audits would find:"]
         lines += [f"  {each}" for each in report.sight]

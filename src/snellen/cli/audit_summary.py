@@ -55,10 +55,8 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.shown_level}[/]", markup(finding.title))
     if report.findings:
         console.print(findings)
-    elif report.metrics:
-        console.print("\nNo significant problems found.")
     else:
-        console.print("Nothing could be measured: no usable image has a label.")
+        console.print(f"\n{report.nothing_found}")
     if report.sight:
         console.print("\n[dim]No finding of these kinds, which nine of ten audits would find:[/]")
         for words in report.sight:

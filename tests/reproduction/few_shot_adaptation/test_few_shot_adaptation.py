@@ -78,7 +78,7 @@ def test_the_full_scale_runs_on_the_classes_of_the_paper(tmp_path, monkeypatch):
     found = full.full(0, Silent(), fit=fit, shots=1, count=1, steps=2, plan={"epochs": 1})
     made = ("unadapted", "variation", "class", "set")
     assert {name for name in found if name.endswith("accuracy")} == {
-        f"{name}.accuracy" for name in ("real", *made, *(f"{one}_real" for one in made))
+        f"{name}.accuracy" for name in ("zero_shot", "real", *made, *(f"{one}_real" for one in made))
     }
     assert {name for name in found if name.endswith("copies")} == {f"{name}.copies" for name in made}
     assert len(found["class_real.accuracy"].values) == 8, "test images alone"

@@ -38,8 +38,8 @@ NOTES = (
     "figures.",
 )
 
-#: Figures that differ by less do so by the order in which they were summed.
-ROUNDING = 1e-12
+#: Figures that differ by less do so by the order in which they were summed, also within a head that was fitted.
+ROUNDING = 1e-9
 
 #: What got worse stands first.
 ORDER: tuple[FindingVerdict, ...] = ("new", "worse", "unclear", "same", "better", "mended")

@@ -15,6 +15,7 @@ from typing import get_args
 
 import torch
 
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
@@ -25,6 +26,8 @@ from snellen.methods.synthesis.by_image import ByImage
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.synthesizing import synthesize_into
 from snellen.models.classifiers.references import load_classifier
+from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
+from snellen.models.references import load_two_tower
 from snellen.reproduction.sample import Figure, Sample
 from snellen.runs.settings import Setting
 from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Variant
@@ -48,7 +51,7 @@ def full(
     steps: int = 50,
     plan: Mapping[str, object] | None = None,
 ) -> Mapping[str, Figure]:
-    """Accuracy on the test images of CLIP that was adapted to real images, each set of generated ones, and to both.
+    """Accuracy on the test images of CLIP as it is, and adapted to real images, each set of generated ones, and both.
 
     Args:
         seed: of everything random.
@@ -94,7 +97,9 @@ def full(
     arms: dict[str, tuple[Path | None, bool]] = {"real": (None, True)}
     for name, one in made.items():
         arms |= {name: (one.manifest, False), f"{name}_real": (one.manifest, True)}
-    figures: dict[str, Figure] = {}
+    texts = {one: (method.filled(template, one) or "",) for one in source.classes}
+    called = zero_shot_classifier(load_two_tower(os.environ[TOWER], device=device), texts)
+    figures: dict[str, Figure] = {"zero_shot.accuracy": _accuracy(called, test)}
     for name, (manifest, real) in arms.items():
         recipe = AdaptedTower.model_validate(
             {
@@ -108,16 +113,17 @@ def full(
             }
         )
         recipe.fit(fitting, rng=Randomness(seed), progress=progress).save(folder / f"classifier-{name}")
-        figures[f"{name}.accuracy"] = _accuracy(folder / f"classifier-{name}", test, device)
+        figures[f"{name}.accuracy"] = _accuracy(
+            load_classifier(f"artifact:{folder / f'classifier-{name}'}", device=device), test
+        )
     for name, one in made.items():
         found = next(iter(one.copies.values()))
         figures[f"{name}.copies"] = None if found is None or found.of_real is None else found.of_real / found.images
     return figures
 
 
-def _accuracy(folder: Path, test: ImageSet, device: str, together: int = 64) -> Sample:
+def _accuracy(classifier: Classifier, test: ImageSet, together: int = 64) -> Sample:
     """Whether each decision on test images is right."""
-    classifier = load_classifier(f"artifact:{folder}", device=device)
     right = list[float]()
     labels = test.labels.tolist()
     for start in range(0, len(test), together):

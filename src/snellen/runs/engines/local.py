@@ -28,10 +28,12 @@ _WAITING = 3
 _TAIL = 600
 
 
-#: Environment of a worker, where nobody says otherwise. Threads of torch sleep while they wait, and the C library of
-#: Linux keeps memory between batches: handing it back, and clearing it again, takes a tenth of an audit.
+#: Environment of a worker, where nobody says otherwise. Threads of torch sleep while they wait, numpy's linear algebra
+#: has one, and the C library of Linux keeps memory between batches: handing it back, and clearing it again, takes a
+#: tenth of an audit.
 _SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",
+    "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
     "MALLOC_MMAP_THRESHOLD_": str(512 * 2**20),
 }
