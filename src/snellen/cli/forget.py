@@ -11,6 +11,7 @@ import typer
 from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
+from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, JsonOption, SeedOption, read_images
 from snellen.core.errors import InputError
@@ -55,6 +56,7 @@ def forget(
         typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-forget-N"),
     ] = None,
     classes: ClassesOption = None,
+    allow_remote: AllowRemoteOption = None,
     *,
     reading: Reading,
     device: DeviceOption = "cpu",
@@ -69,13 +71,15 @@ def forget(
     with loading("reading model and images") as spinner:
         from snellen.data.references import load_images
         from snellen.models.classifiers.references import load_classifier
+        from snellen.models.remote.permission import permitting
         from snellen.runs.unfinished import check_free
         from snellen.verbs.forget import forget as remove
         from snellen.verbs.forgotten_set import RECORD, WHAT
 
         check_free(folder, RECORD, WHAT)
         named = None if ids is None else read_ids(ids)
-        classifier = load_classifier(model, classes, device=device, **built)
+        with permitting(allow_remote or ()):
+            classifier = load_classifier(model, classes, device=device, **built)
         images = read_images(data, reading, spinner)
         held_out = None if test is None else load_images(test, progress=spinner)
     carry_out(
