@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.metrics.class_subset import shared_classes
@@ -162,14 +164,17 @@ class Experiment:
         return {"line.slope": line.slope, "line.low": line.low, "line.high": line.high}
 
     def _recognised(self) -> dict[str, Figure]:
-        """Whether a judge decides for the intended class of each image of every twin.
+        """Whether a judge decides for the intended class of each image of every twin, and how often on real images.
 
-        It is trained four times as long as a student, on real images of all looks where there are any.
+        It is trained like a student, on many real images of all looks where there are any.
         """
-        images, plan = self.material.oracle or self.material.real, self.size.students
-        longer = plan.model_copy(update={"amount": 4 * plan.amount})
-        judge = train_student(store_of(images, plan), longer, len(images.class_names or ()), self.seed, "judge")
-        return {
-            f"{name}.recognised": Sample.of(measured(judge, store_to_measure(twin, plan)).right)
-            for name, twin in self.material.twins.items()
-        }
+        images, plan = self.material.judging or self.material.real, self.size.students
+        judge = train_student(store_of(images, plan), plan, len(images.class_names or ()), self.seed, "judge")
+
+        def right(measuring: ImageSet) -> NDArray[np.bool_]:
+            return measured(judge, store_to_measure(measuring, plan)).right
+
+        looks = self.known if self.material.judging is not None else [IN_DISTRIBUTION]
+        real = np.concatenate([right(self.tests[one]) for one in looks])
+        found: dict[str, Figure] = {"judge.accuracy": Sample.of(real)}
+        return found | {f"{name}.recognised": Sample.of(right(twin)) for name, twin in self.material.twins.items()}

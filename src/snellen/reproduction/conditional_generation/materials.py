@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Material:
         twins: one generated image for each real one, by setting.
         stress: one generated image for each of the first test images.
         oracle: real images of all looks; None where there are none.
+        judging: many real images of all looks that the judge of generated images is trained on; None: ``real``.
     """
 
     real: ImageSet
@@ -63,6 +64,7 @@ class Material:
     twins: Mapping[str, ImageSet]
     stress: ImageSet
     oracle: ImageSet | None = None
+    judging: ImageSet | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Size:
         real: real images of each class, and generated ones in each setting.
         test: test images of each class in each set.
         students: the recipe.
+        judging: real images of each class and of all looks that the judge is trained on, where there are any.
         steps: of the sampler.
         tuned: updates of the generator that is trained on with the real images.
         narrow: widths of the smaller standard models; None: only shares of the images differ.
@@ -84,6 +87,7 @@ class Size:
     real: int
     test: int
     students: StudentPlan
+    judging: int = 300
     steps: int = 20
     tuned: int = 300
     narrow: tuple[int, int, int] | None = (12, 32, 48)
@@ -95,8 +99,9 @@ class Size:
 
 SMALL = Size(real=40, test=100, tuned=150, students=RECIPE.model_copy(update={"amount": 24}))
 SMOKE = Size(
-    real=3, test=3, steps=1, tuned=1, students=RECIPE.model_copy(update={"amount": 1, "batch_size": 8}), batch=6
-)
+    real=3, test=3, judging=3, steps=1, tuned=1, batch=6,
+    students=RECIPE.model_copy(update={"amount": 1, "batch_size": 8}),
+)  # fmt: skip
 
 
 def scenes(split: Split, per_class: int, *, seed: int, **changed: Any) -> ImageSet:  # noqa: ANN401 - fields of the world
@@ -123,7 +128,7 @@ def small_material(size: Size, progress: Progress) -> Iterator[Material]:
     with tempfile.TemporaryDirectory() as scratch:
         # A few images of a smoke run are not worth keeping.
         cache = Path(scratch) if size is SMOKE else writable_cache("conditional-generation")
-        yield material_of(
+        made = material_of(
             scenes("train", size.real, seed=0),
             shifts(size.test),
             size,
@@ -133,6 +138,7 @@ def small_material(size: Size, progress: Progress) -> Iterator[Material]:
             alike=ALIKE,
             oracle=scenes("train", size.real, seed=6, **_all_looks()),
         )
+        yield replace(made, judging=scenes("train", size.judging, seed=7, **_all_looks()))
 
 
 def _all_looks() -> dict[str, Any]:

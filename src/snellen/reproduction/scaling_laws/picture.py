@@ -107,5 +107,4 @@ def draw_classes(root: Path, target: Path) -> None:
         classes(sets).save(target, "WEBP", lossless=True)
 
 
-#: The curves (:func:`draw_curves`, "scaling-laws-curves") join these with the first recorded seeds.
-PICTURES: Pictures = {"scaling-laws-classes": draw_classes}
+PICTURES: Pictures = {"scaling-laws-curves": draw_curves, "scaling-laws-classes": draw_classes}
