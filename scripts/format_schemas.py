@@ -27,9 +27,11 @@ from snellen.systems.continuous_nuisance.nuisance_set import NuisanceSet
 from snellen.systems.language_model_annotation.record import LabelledConcept
 from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet
+from snellen.systems.worst_case_forget_set.record import WorstCaseForgetSet
 from snellen.verbs.attacked_set import AttackedSet
 from snellen.verbs.certified_set import CertifiedSet
 from snellen.verbs.explained_set import ExplainedSet
+from snellen.verbs.forgotten_set import ForgottenSet
 from snellen.verbs.generated_set import GeneratedSet
 from snellen.verbs.scanned_set import ScannedSet
 from snellen.verbs.shifted_set import ShiftedSet
@@ -41,6 +43,8 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "card.json": (Card, FolderCard),
     "certify.json": (CertifiedSet,),
     "explain.json": (ExplainedSet,),
+    "forget.json": (ForgottenSet,),
+    "forget-set.json": (WorstCaseForgetSet,),
     "generate.json": (GeneratedSet,),
     "inputs.json": (Inputs,),
     "label.json": (LabelledConcept,),

@@ -515,6 +515,21 @@ DEFECTS = {
     "trigger": _PLANTED,
 }
 
+_FEW_PASSES = Row({"epochs": 2, "batch_size": 16})
+
+#: Dampening at a selection that some weights of any network pass.
+FORGETTING = {
+    "retraining": Row({"plan": {"epochs": 2, "batch_size": 16}}),
+    "fine_tuning": _FEW_PASSES,
+    "sparse_fine_tuning": _FEW_PASSES,
+    "random_labels": _FEW_PASSES,
+    "exact_last_layers": _FEW_PASSES,
+    "catastrophic_last_layers": _FEW_PASSES,
+    "scrub": Row({"epochs": 2, "ascents": 1, "batch_size": 16}),
+    "gradient_ascent": _FEW_PASSES,
+    "selective_dampening": Row({"selection": 0.5}),
+}
+
 #: By the area of the index.
 METHODS: dict[str, dict[str, Row]] = {
     "attacks": ATTACKS,
@@ -526,7 +541,7 @@ METHODS: dict[str, dict[str, Row]] = {
     "treatments": TREATMENTS,
     "synthesis": SYNTHESIS,
     "generation": GENERATION,
-    "forgetting": {},
+    "forgetting": FORGETTING,
     "architecture_search": {},
     "worlds": WORLDS,
     "defects": DEFECTS,

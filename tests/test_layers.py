@@ -17,7 +17,7 @@ from snellen.core import index, package
 ROOT = Path(__file__).parents[1]
 
 #: Files that offer the methods of an area under their class names.
-FACADES = set(index.AREAS) - {"forgetting", "architecture_search"}
+FACADES = set(index.AREAS) - {"architecture_search"}
 
 #: More rooms than this, and nobody finds one in a minute.
 MOST_ROOMS = 16

@@ -31,6 +31,7 @@ CHEAPEST = {
     "generation": "gradient_free_guidance",
     "synthesis": "by_name",
     "treatments": "temperature_scaling",
+    "forgetting": "selective_dampening",
     "worlds": "textures",
     "defects": "trigger",
 }
@@ -72,6 +73,12 @@ CALLS = {
         f"audit bundled:scene-cnn optotypes:scenes?count=300&{_SHAPES}#test --checks clean --out one",
         f"treat one --train optotypes:scenes?count=200&{_SHAPES}#train --finding worst_class:star "
         f"--treatment last_layer_retraining --out treated",
+    ),
+    "forget": (
+        "train supervised optotypes:scenes?count=12&size=28#train --architecture fashion_cnn --side 28 --no-onnx "
+        '--plan {"epochs":1,"batch_size":8} --out trained',
+        "forget fine-tuning artifact:trained optotypes:scenes?count=12&size=28#train --class star "
+        "--test optotypes:scenes?count=12&size=28#test --epochs 1 --random-sets 0 --out gone",
     ),
     "generate": ("generate gradient-free-guidance classes:Bag?count=1 --steps 1",),
     "synthesize": ("synthesize by-name classes:star --count 1 --steps 1",),

@@ -47,6 +47,7 @@ _PUBLIC = {
     "explain": "snellen.verbs.explain",
     "explain_tensors": "snellen.verbs.on_tensors",
     "export_onnx": "snellen.models.classifiers.onnx_export",
+    "forget": "snellen.verbs.forget",
     "generate": "snellen.verbs.generate",
     "label": "snellen.systems.language_model_annotation.labelling",
     "list_systems": "snellen.core.system",
@@ -129,6 +130,7 @@ if TYPE_CHECKING:
     from snellen.verbs.cite import cite as cite
     from snellen.verbs.evaluate import evaluate as evaluate
     from snellen.verbs.explain import explain as explain
+    from snellen.verbs.forget import forget as forget
     from snellen.verbs.generate import generate as generate
     from snellen.verbs.maite import as_maite_augmentation as as_maite_augmentation
     from snellen.verbs.maite import as_maite_dataset as as_maite_dataset

@@ -66,6 +66,10 @@ SMALLER = {
         "--largest-error", "100", "--no-onnx", "--autoencoder-plan", '{"epochs": 2}',
         "--plan", '{"epochs": 1, "batch_size": 2}',
     ),
+    24: (
+        "--test", "optotypes:scenes?count=12&size=16&shapes=star,ring#test", "--plan", '{"epochs": 1}', "--count", "2",
+        "--upper-steps", "1", "--lower-epochs", "1", "--random-sets", "1",
+    ),
     27: ("--limit", "2", "--kind", "size_5"),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
     33: (
@@ -99,6 +103,9 @@ OF_SHAPES = dict.fromkeys((6, 8, 14), "optotypes:scenes?count=30&size=16&shapes=
 
 #: Systems that look at objects again, and the classes of these.
 OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}
+
+#: Systems that need the training images of the classifier, and its classes.
+OF_TRAINING = {24: ("optotypes:scenes?count=30&size=16&shapes=star,ring#train", ("star", "ring"))}
 
 #: Systems that are asked for classes instead of prompts.
 BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2")
@@ -140,8 +147,8 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         else {**OF_BAGS, **OF_OBJECTS, **OF_SHAPES}.get(system.number, str(data))
     )
     model = "bundled:fashion-cnn"
-    if system.number in OF_VIEWS:
-        images, classes = OF_VIEWS[system.number]
+    if system.number in OF_VIEWS | OF_TRAINING:
+        images, classes = (OF_VIEWS | OF_TRAINING)[system.number]
         untrained_classifier(classes, 16).save(tmp_path / "model")
         model = f"artifact:{tmp_path / 'model'}"
     if system.number == 4:

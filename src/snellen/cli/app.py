@@ -19,6 +19,7 @@ from snellen.cli.closed_pipe import outlive_closed_pipe
 from snellen.cli.compare import compare
 from snellen.cli.evaluate import evaluate
 from snellen.cli.explain import explain
+from snellen.cli.forget import forget
 from snellen.cli.generate import generate
 from snellen.cli.init import init
 from snellen.cli.label import label
@@ -76,6 +77,7 @@ app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_pan
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
 app.command(rich_help_panel=TREAT)(with_groups(treat))
 app.add_typer(method_commands("recipes", train, "train"), name="train", rich_help_panel=TREAT)
+app.add_typer(method_commands("forgetting", forget, "forget"), name="forget", rich_help_panel=TREAT)
 app.add_typer(method_commands("attacks", attack, "attack"), name="attack", rich_help_panel=PROVE)
 app.command(rich_help_panel=PROVE)(with_groups(evaluate))
 app.add_typer(method_commands("certificates", certify, "certify"), name="certify", rich_help_panel=PROVE)

@@ -138,6 +138,8 @@ FORMATS: Mapping[str, Format] = {
         Format("attack.json", "record of attacks"),
         Format("certify.json", "record of certificates"),
         Format("explain.json", "record of explanations"),
+        Format("forget.json", "record of a classifier that forgot images"),
+        Format("forget-set.json", "record of a searched forget set"),
         Format("generate.json", "record of generated images"),
         Format("nuisance.json", "record of nuisance trajectories"),
         Format("label.json", "record of a labelled concept"),

@@ -42,6 +42,7 @@ _NOUNS = {
     "certificates": "certificate",
     "defects": "defect",
     "explanations": "explanation",
+    "forgetting": "unlearning method",
     "generation": "method that generates",
     "recipes": "recipe",
     "synthesis": "way to condition a data set",
@@ -62,6 +63,7 @@ _ROOMS = {
     "scans": "methods/scans",
     "worlds": "data/worlds",
     "defects": "data/worlds/planting",
+    "forgetting": "methods/forgetting",
 }
 
 #: File of the audit's own checks.

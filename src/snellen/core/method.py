@@ -30,6 +30,7 @@ from snellen.core.refused_values import refused_values
 from snellen.core.view_renderer import ViewRenderer
 
 if TYPE_CHECKING:
+    from snellen.methods.forgetting.forget_split import ForgetSplit
     from snellen.methods.treatments.treatment import Patient
     from snellen.models.classifiers.trainable import PreparedNetwork
 
@@ -319,8 +320,16 @@ class GeneratorMethod(Protocol):
 class Forgetter(Protocol):
     """Remove what was learned from some examples."""
 
-    def forget(self, artifact: Artifact, forget_ids: Sequence[str], *, rng: Randomness) -> Artifact:
-        """Return an artifact that behaves as if it had never seen ``forget_ids``."""
+    def forget(
+        self,
+        network: PreparedNetwork,
+        split: ForgetSplit,
+        *,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> PreparedNetwork:
+        """A network that should behave as if it had never seen the forget set; the given one stays as it is."""
         ...
 
 

@@ -22,6 +22,7 @@ _VERBS = {
     "attacks": "attack with",
     "certificates": "certify with",
     "explanations": "explain by",
+    "forgetting": "forget by",
     "scans": "scan with",
     "synthesis": "generate a data set with",
 }
@@ -30,6 +31,7 @@ _NOUNS = {
     "attacks": "an attack",
     "certificates": "a certificate",
     "explanations": "an explanation",
+    "forgetting": "an unlearning method",
     "scans": "a scan",
     "synthesis": "a way to condition a data set",
 }
@@ -38,6 +40,7 @@ _WHOLES = {
     "attacks": "a run",
     "certificates": "a run",
     "explanations": "a run",
+    "forgetting": "a run",
     "scans": "a run",
     "synthesis": "a data set",
 }
@@ -47,6 +50,7 @@ _EXAMPLES = {
     "certificates": "Smoothing(sigma=0.25)",
     "explanations": "PartitionShap(evaluations=500)",
     "synthesis": "ByName(guidance_scale=2)",
+    "forgetting": "FineTuning(epochs=5)",
     "scans": "Perturbation(denoiser='artifact:denoiser')",
 }
 

@@ -12,6 +12,7 @@ from snellen.testing.editing import check_edit as check_edit
 from snellen.testing.explaining import check_description as check_description
 from snellen.testing.explaining import check_explanation as check_explanation
 from snellen.testing.fitting import check_recipe as check_recipe
+from snellen.testing.forgetting import check_forgetter as check_forgetter
 from snellen.testing.generating import check_generator as check_generator
 from snellen.testing.treating import check_treatment as check_treatment
 from snellen.testing.viewing import check_view_attack as check_view_attack
@@ -24,6 +25,7 @@ __all__ = [
     "check_description",
     "check_edit",
     "check_explanation",
+    "check_forgetter",
     "check_generator",
     "check_method",
     "check_recipe",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 
 import torch
@@ -58,9 +59,37 @@ def build_optimizer(model: nn.Module, plan: TrainingPlan) -> torch.optim.Optimiz
         for parameters, weight_decay in ((decayed, plan.weight_decay), (kept, 0.0))
         if parameters
     ]
+    if plan.optimizer == "sign":
+        return SignDescent((*decayed, *kept), plan.learning_rate)
     if plan.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=True)
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(plan.momentum, plan.second_momentum))
+
+
+class SignDescent(torch.optim.Optimizer):
+    """θ ← θ − η sign(gradient): neither momentum nor weight decay, and no size of the gradient counts.
+
+    >>> weight = nn.Parameter(torch.tensor([1.0, 1.0, 1.0]))
+    >>> weight.grad = torch.tensor([1e-9, -5.0, 0.0])
+    >>> SignDescent([weight], 0.25).step()
+    >>> weight.tolist()
+    [0.75, 1.25, 1.0]
+
+    Args:
+        parameters: that are stepped.
+        learning_rate: η, in the units of the parameters.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
+        super().__init__(list(parameters), {"lr": learning_rate})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step; parameters without a gradient stay."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad.sign(), alpha=group["lr"])
 
 
 def warmed_decay(decay: float, update: int) -> float:

@@ -168,6 +168,66 @@ class Chosen:
 
 
 @dataclass(frozen=True, eq=False)
+class Weighted:
+    """The same examples with other weights in the loss.
+
+    >>> from snellen.training.batches import ImageStore
+    >>> store = ImageStore.of_tensors(torch.zeros(2, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1]))
+    >>> Weighted(store, torch.tensor([0.0, 1.0])).weights.tolist()
+    [0.0, 1.0]
+
+    Args:
+        examples: any.
+        weights: of each, float32 (n,), at least 0 and not all 0; 0 leaves an example out.
+
+    Raises:
+        InputError: other weights.
+    """
+
+    examples: Labelled
+    weights: Tensor
+
+    def __post_init__(self) -> None:
+        given = self.weights
+        if given.shape != (len(self.examples),) or not bool(torch.isfinite(given).all()) or not float(given.sum()) > 0:
+            raise InputError(f"weights of {len(self.examples)} examples are as many finite numbers, and not all 0")
+        if float(given.min()) < 0:
+            raise InputError(f"weights of examples are at least 0, got {float(given.min())}")
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Those of the examples."""
+        return self.examples.ids
+
+    @property
+    def targets(self) -> Tensor:
+        """Those of the examples."""
+        return self.examples.targets
+
+    @property
+    def split(self) -> Split | None:
+        """That of the examples."""
+        return self.examples.split
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Those of the examples."""
+        return self.examples.rejected
+
+    def read(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and targets of these positions."""
+        return self.examples.read(positions)
+
+    def fingerprint(self) -> str:
+        """Hash of the examples and the weights (sha256, hex)."""
+        own = hash_tensors({"weights": self.weights})
+        return hashlib.sha256(f"{self.examples.fingerprint()} {own}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Together:
     """Examples of several kinds, one kind behind the other.
 

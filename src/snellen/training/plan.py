@@ -82,7 +82,7 @@ def _half_cosine(start: float, end: float, fraction: float) -> float:
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
-Optimizer = Literal["adamw", "sgd"]
+Optimizer = Literal["adamw", "sgd", "sign"]
 MixedPrecision = Literal["no", "fp16", "bf16"]
 
 
@@ -101,7 +101,9 @@ class TrainingPlan(BaseModel):
     drop_last: bool = Field(
         False, description="leave out an epoch's last, smaller batch (BatchNorm cannot train on a single example)"
     )
-    optimizer: Optimizer = Field("adamw", description="adamw, or sgd with Nesterov momentum")
+    optimizer: Optimizer = Field(
+        "adamw", description="adamw, sgd with Nesterov momentum, or sign: steps of the gradient's sign"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate, per optimizer step")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd, first beta of adamw")
     second_momentum: float = Field(0.999, ge=0, lt=1, description="second beta of adamw")

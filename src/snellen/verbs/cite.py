@@ -29,6 +29,8 @@ _AREAS = {verb: area for area, verb in index.AREAS.items() if area in ("attacks"
     "attack of the camera": "attacks",
     "scan": "scans",
     "shift": "shifts",
+    "forget": "forgetting",
+    "forget set": "forgetting",
     "generate": "generation",
     "nuisance": "generation",
     "synthesize": "synthesis",

@@ -1,0 +1,140 @@
+"""``snellen forget``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snellen.cli.carrying_out import carry_out
+from snellen.cli.engine_options import DryRunOption
+from snellen.cli.free_folder import free_folder
+from snellen.cli.privacy_options import AllowRemoteOption
+from snellen.cli.progress import loading
+from snellen.cli.run_options import ClassesOption, DeviceOption, JsonOption, SeedOption, read_images
+from snellen.core.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.cli.run_options import ModelOptions, Reading
+    from snellen.core.method import Method
+    from snellen.runs.runner import Running
+
+
+def forget(
+    methods: list[Method],
+    model: Annotated[str, typer.Argument(help="The trained classifier: artifact:FOLDER, timm:NAME@FILE, hf:FOLDER.")],
+    data: Annotated[str, typer.Argument(help="All images that it was trained on, labelled: a folder, a manifest.")],
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ids of the images to forget: one a line, or a table (.csv, .parquet) with a column id.",
+        ),
+    ] = None,
+    class_: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME", help="Class whose images are forgotten, repeatable."),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(help="Labelled images that nothing was trained on.", show_default="the split test of DATA"),
+    ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Also retrain without them, by the recipe in the lineage of the artifact.")
+    ] = False,
+    retraining: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help='Numbers of that retraining: {"plan": {"epochs": 30}}.', show_default="the lineage's"
+        ),
+    ] = None,
+    random_sets: Annotated[int, typer.Option(min=0, help="Random forget sets of as many images beside yours.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-forget-N"),
+    ] = None,
+    classes: ClassesOption = None,
+    allow_remote: AllowRemoteOption = None,
+    *,
+    reading: Reading,
+    device: DeviceOption = "cpu",
+    built: ModelOptions,
+    seed: SeedOption = 0,
+    running: Running,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what a classifier learned from some images, and measure how well that worked."""
+    folder = out or free_folder("snellen-forget")
+    with loading("reading model and images") as spinner:
+        from snellen.data.references import load_images
+        from snellen.models.classifiers.references import load_classifier
+        from snellen.models.remote.permission import permitting
+        from snellen.runs.unfinished import check_free
+        from snellen.verbs.forget import forget as remove
+        from snellen.verbs.forgotten_set import RECORD, WHAT
+
+        check_free(folder, RECORD, WHAT)
+        named = None if ids is None else read_ids(ids)
+        with permitting(allow_remote or ()):
+            classifier = load_classifier(model, classes, device=device, **built)
+        images = read_images(data, reading, spinner)
+        held_out = None if test is None else load_images(test, progress=spinner)
+    carry_out(
+        remove,
+        classifier,
+        images,
+        methods,
+        folder=folder,
+        given=out,
+        as_json=as_json,
+        dry_run=dry_run,
+        ids=named,
+        classes=tuple(class_ or ()),
+        test=held_out,
+        retrain=_numbers(retraining) if retraining is not None else retrain,
+        random_sets=random_sets,
+        seed=seed,
+        **running,
+    )
+
+
+def read_ids(file: Path) -> list[str]:
+    """Ids from a file: one a line, or the column ``id`` of a table.
+
+    Raises:
+        InputError: no such file, no column ``id``, or no id.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file; give a file with an id a line, or a table with a column id")
+    if file.suffix.lower() in (".csv", ".parquet"):
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        read: Any = pyarrow.csv.read_csv if file.suffix.lower() == ".csv" else pyarrow.parquet.read_table
+        table = read(file)
+        if "id" not in table.column_names:
+            raise InputError(f"{file} has no column id; its columns are {', '.join(table.column_names)}")
+        found = [str(one) for one in table["id"].to_pylist() if one is not None]
+    else:
+        found = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not found:
+        raise InputError(f"{file} names no image; write an id a line")
+    return found
+
+
+def _numbers(text: str) -> dict[str, Any]:
+    """Numbers of a retraining from JSON.
+
+    Raises:
+        InputError: not an object.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f'--retraining {text!r}: expected a JSON object, such as {{"plan": {{"epochs": 30}}}}')
+    return found

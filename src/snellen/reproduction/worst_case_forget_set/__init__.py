@@ -1,0 +1,1 @@
+"""The measurement of system 24."""

@@ -1,0 +1,1 @@
+"""Worst-case forget sets: the training images that are hardest to unlearn, and how unlearning methods do on them."""

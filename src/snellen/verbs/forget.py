@@ -1,0 +1,263 @@
+"""The verb ``snellen.forget``: a classifier without what it learned from some images, and how well it forgot them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from snellen.core.errors import InputError
+from snellen.core.method import Method, build
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.run import Run, write_atomically
+from snellen.core.run_plan import describe_data, describe_machine, describe_model
+from snellen.methods.forgetting.forget_split import ForgetSplit, rows_of_classes, rows_of_ids
+from snellen.methods.forgetting.forgetter import Forgetter
+from snellen.methods.forgetting.judging import ForgettingCase, Judgement, random_rows
+from snellen.methods.forgetting.retraining import Retraining, of_lineage
+from snellen.models.classifiers.trainable import trained_classifier
+from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.measuring import Put
+from snellen.runs.runner import Call, Running, carried_out
+from snellen.runs.settings import Methods, Setting, named_settings
+from snellen.runs.shard import Shard
+from snellen.verbs.forgotten_page import render_forgotten
+from snellen.verbs.forgotten_set import AS_IT_WAS, PAGE, RETRAINED, WHAT, ForgottenRow, ForgottenSet
+from snellen.verbs.treatment_delivery import delivered
+
+#: What progress calls it.
+TASK = "forgetting"
+
+#: Folder of the classifier, and of its weights until it is written.
+CLASSIFIER, WEIGHTS = "classifier", "forgotten.safetensors"
+
+#: The forget set of the call, among random ones.
+YOURS = "yours"
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What is made and judged. An item is a network beside a forget set.
+
+    Attributes:
+        case: classifier and images.
+        split: which images to forget.
+        setting: the method, named.
+        exact: retraining; None: it is not run.
+        random_sets: how many random sets of as many images.
+        seed: of everything random.
+        run: holds the weights of the network that forgot, until they are delivered.
+    """
+
+    case: ForgettingCase
+    split: ForgetSplit
+    setting: Setting
+    exact: Retraining | None
+    random_sets: int
+    seed: int
+    run: Run | None = None
+
+    @property
+    def items(self) -> list[tuple[str, str]]:
+        """Names of networks, and of the sets that they are judged beside."""
+        exact = [] if self.exact is None else [(RETRAINED, YOURS)]
+        random = [(self.setting.name, f"random {number}") for number in range(1, self.random_sets + 1)]
+        return [(AS_IT_WAS, YOURS), (self.setting.name, YOURS), *exact, *random]
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Make and judge a network; see :class:`~snellen.runs.measuring.Work`."""
+        (item,) = items
+        name, forget_set = self.items[item]
+        split = self.split
+        if forget_set != YOURS:
+            rows = random_rows(len(split.rows), len(split.images), Randomness(self.seed).child(forget_set))
+            split = ForgetSplit(split.images, rows)
+        network = self.case.network()
+        if name != AS_IT_WAS:
+            method = self.exact if name == RETRAINED else self.setting.method
+            assert isinstance(method, Forgetter)
+            network = method.forget(network, split, rng=Randomness(self.seed).child(name), progress=progress)
+        if (name, forget_set) == (self.setting.name, YOURS) and self.run is not None:
+            save_file(
+                {key: one.detach().cpu().clone().contiguous() for key, one in network.state_dict().items()},
+                self.run.folder / WEIGHTS,
+            )
+        figures = self.case.judge(network, split, seed=self.seed)
+        progress.advance(TASK, 1)
+        return Shard(extra={"figures": figures.model_dump(mode="json")})
+
+
+def forget(
+    classifier: Model,
+    images: Images,
+    method: Methods,
+    *,
+    ids: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
+    test: Images | None = None,
+    retrain: bool | Retraining | Mapping[str, Any] = False,
+    random_sets: int = 1,
+    out: Path | str | None = None,
+    seed: int = 0,
+    class_names: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    **running: Unpack[Running],
+) -> ForgottenSet:
+    """Remove what a classifier learned from some of its training images, and measure how well that worked.
+
+    ``out`` gets ``classifier/``, in the form that the classifier came in, ``forget.html``, and ``forget.json``, the
+    certificate, last: forget images that are wrong now, remaining and test images that are right, and a membership
+    attack, each with its interval, beside random sets of as many images and, where it was run, exact retraining.
+
+    Args:
+        classifier: see :func:`snellen.load_classifier`; it needs weights.
+        images: all images that it was trained on, labelled; see :func:`snellen.load_images`.
+        method: one method of the area ``forgetting``, as an object, a name or a record.
+        ids: of the images to forget. classes: whose images are forgotten. Of both, each image counts once.
+        test: labelled images that nothing was trained on; None: rows of ``images`` whose split is ``test``.
+        retrain: also retrain without the forget set. True repeats the recipe in the lineage of an artifact; else the
+            numbers of the retraining, such as ``{"plan": {"epochs": 30}}``.
+        random_sets: random forget sets that the method is judged on as well.
+        out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
+        seed: of everything random.
+        class_names: in the order of the outputs, where the model does not name them.
+        columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
+        progress: callback that receives progress updates.
+        running: allow_rejected, threads; neither a budget, parts, nor other engines than ``in_process``.
+
+    Raises:
+        InputError: nothing to forget, or everything; ids twice or of no image; no test images; no known recipe for a
+            retraining; several methods.
+        UnsupportedError: a classifier without weights.
+        ModelError: the method diverges; a lower rate may help.
+    """
+    listener = progress or Silent()
+    settings = named_settings(method, "forgetting")
+    if len(settings) > 1:
+        raise InputError(f"a classifier forgets by one method at a time; got {', '.join(one.name for one in settings)}")
+    if random_sets < 0:
+        raise InputError(f"random sets are counted from 0; got {random_sets}")
+    held = given_images(images, None, columns)
+    model = given_classifier(classifier, held, class_names)
+    case = ForgettingCase.of(model, held, None if test is None else given_images(test), progress=progress)
+    split = ForgetSplit(case.store, _rows(case, ids, classes))
+    work = Networks(case, split, settings[0], _exact(retrain, case), random_sets, seed)
+    if running.get("budget") is not None or running.get("part") is not None:
+        raise InputError("forgetting takes neither a budget nor a part: the classifier is made by one process, whole")
+
+    def call(_: int) -> Call[ForgottenSet]:
+        return Call(
+            what=WHAT,
+            result=ForgottenSet,
+            plan=lambda: {
+                "kind": "forget",
+                "model": describe_model(model),
+                "data": describe_data(case.images, listener),
+                "test": case.test.fingerprint(),
+                "forget": [case.store.ids[row] for row in split.rows.tolist()],
+                "settings": [{"setting": work.setting.name, **work.setting.record}],
+                "retraining": None if work.exact is None else work.exact.record(),
+                "random_sets": random_sets,
+                "seed": seed,
+                **describe_machine(model),
+            },
+            work=lambda run: Networks(case, split, work.setting, work.exact, random_sets, seed, run),
+            shards=[range(item, item + 1) for item in range(len(work.items))],
+            task=TASK,
+            conclude=lambda run, folder: _conclude(work, run, folder, seed),
+            classifiers=(model,),
+            fits=True,
+            rejected=lambda _: (),
+            name=case.images.name,
+        )
+
+    with carried_out(call, len(work.items), out, listener, running) as carried:
+        carried.measure()
+    return carried.result
+
+
+def _rows(case: ForgettingCase, ids: Sequence[str] | None, classes: Sequence[str]) -> torch.Tensor:
+    """Rows of the images to forget, by id and by class."""
+    if ids is None and not classes:
+        raise InputError(
+            "nothing is named to forget: give ids of images with ids=... (--ids FILE), or classes (--class)"
+        )
+    parts = [] if ids is None else [rows_of_ids(case.store, list(ids))]
+    if classes:
+        parts.append(rows_of_classes(case.store, classes, case.classifier.class_names))
+    return torch.cat(parts).unique()
+
+
+def _exact(retrain: bool | Retraining | Mapping[str, Any], case: ForgettingCase) -> Retraining | None:
+    """The retraining of the call; None where it names none.
+
+    Raises:
+        InputError: the recipe is not known.
+    """
+    if retrain is False:
+        return None
+    if retrain is not True:
+        made: Method = build(
+            "forgetting", retrain if isinstance(retrain, Method) else {"method": "retraining", **retrain}
+        )
+        if not isinstance(made, Retraining):
+            raise InputError(f"a retraining is compared with, got {made.name}")
+        return made
+    if not case.classifier.recipe:
+        raise InputError(
+            f"how {case.classifier.name} was trained is not known, so it cannot be retrained by the same recipe; give "
+            f"numbers: --retraining '{{\"plan\": {{\"epochs\": 30}}}}'; in Python retrain={{'plan': {{'epochs': 30}}}}"
+        )
+    return of_lineage(case.classifier.recipe)
+
+
+def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet:
+    """Deliver the classifier, and make the certificate and its page."""
+    case, setting = work.case, work.setting
+    network = case.network()
+    network.load_state_dict(load_file(run.folder / WEIGHTS))
+    made = trained_classifier(
+        case.classifier, network.eval(), f"forgot {len(work.split.rows)} images by {setting.name}"
+    )
+    place = folder / CLASSIFIER
+    place.mkdir(exist_ok=True)
+    forgetting = {**setting.record, "forgotten": len(work.split.rows)}
+    reference, missing = delivered(case.classifier, made, place, forgetting, work.split.remaining.fingerprint(), seed)
+    figures = [Judgement.model_validate(run.shard_extra(item)["figures"]) for item in range(len(work.items))]
+    exact = figures[work.items.index((RETRAINED, YOURS))] if work.exact is not None else None
+    rows = tuple(
+        ForgottenRow(
+            network=name,
+            forget_set=forget_set,
+            figures=found,
+            gap=found.gap(exact) if exact is not None and forget_set == YOURS and name != RETRAINED else None,
+        )
+        for (name, forget_set), found in zip(work.items, figures, strict=True)
+    )
+    notes = [*case.notes, *missing]
+    if lost := work.split.lost_classes(case.classifier.class_names):
+        notes.append(f"No image of {', '.join(lost)} remains: a network that is retrained never decides for it.")
+    if exact is None:
+        notes.append(
+            "Exact retraining was not run (--retrain): what a network that never saw the images does is unknown."
+        )
+    labels = torch.bincount(work.split.forgotten.targets, minlength=len(case.classifier.class_names)).tolist()
+    result = ForgottenSet(
+        plan=dict(run.plan),
+        files=(*sorted(str(one.relative_to(folder)) for one in place.rglob("*") if one.is_file()), PAGE),
+        folder=folder,
+        count=len(work.split.rows),
+        ids=work.split.forgotten.ids,
+        classes=dict(zip(case.classifier.class_names, labels, strict=True)),
+        rows=rows,
+        reference=None if reference is None else reference.replace(f":{folder}/", ":"),
+        notes=tuple(notes),
+    )
+    write_atomically(folder / PAGE, render_forgotten(result).encode())
+    return result
