@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from snellen.core.errors import InputError
+from snellen.core.refused_values import refused_values
 from snellen.core.run import canonical_json
 from snellen.systems.language_model_annotation.conversation import Conversation
 
@@ -167,7 +168,7 @@ def _parsed(value: object, where: str) -> Definition:
     try:
         found = Definition.model_validate(value)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
+        faults = refused_values(error, most=3)
         raise InputError(f"{where}: expected name, description and lists of conditions: {faults}") from error
     if not found.name.strip() or not found.description.strip():
         raise InputError(f"{where}: a concept needs a name and a description in words, and one of them is empty")

@@ -22,7 +22,7 @@ def test_records_survive_json():
         ('{"objects": [{"shape": "blob", "colour": "red"}]}', r"objects\.0\.shape"),
         ('{"nuisances": {"fog": 6}}', r"nuisances\.fog"),
         ('{"nuisances": {"fog": NaN}}', "not the record"),
-        ('{"colour": "red"}', "colour: Extra"),
+        ('{"colour": "red"}', "colour: is not known"),
         ('{"seed": -1}', "seed"),
     ],
 )

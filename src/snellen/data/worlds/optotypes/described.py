@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from snellen.core.errors import InputError, unknown_name
+from snellen.core.refused_values import refused_values
 from snellen.data.worlds.optotypes.factors import (
     COLUMNS,
     NUISANCES,
@@ -166,7 +167,7 @@ class Described(_Record):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'description'}: {e['msg']}" for e in error.errors())
+            wrong = refused_values(error, "description")
             raise InputError(f"not a description of a scene: {wrong}") from error
 
 

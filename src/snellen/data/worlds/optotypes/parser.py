@@ -7,6 +7,7 @@ from typing import cast
 from pydantic import ValidationError
 
 from snellen.core.errors import InputError
+from snellen.core.refused_values import refused_values
 from snellen.data.worlds.optotypes.caption_phrases import Phrase, find_phrases, tokenise
 from snellen.data.worlds.optotypes.described import (
     INVERSE,
@@ -93,7 +94,7 @@ class _Reader:
                 }
             )
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            wrong = refused_values(error)
             raise InputError(f"the caption says what cannot be: {wrong}") from error
 
     def _step(self, phrase: Phrase) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.core.refused_values import refused_values
 from snellen.data.worlds.optotypes.factors import (
     COLOUR_VALUES,
     NUISANCES,
@@ -162,7 +163,7 @@ class Scene(_Record):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'scene'}: {e['msg']}" for e in error.errors())
+            wrong = refused_values(error, "scene")
             raise InputError(f"not the record of a scene: {wrong}") from error
 
 
