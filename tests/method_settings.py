@@ -48,6 +48,7 @@ from snellen.testing.conformance import small_problem
 from snellen.testing.treating import small_patient
 from tests.data.worlds.glowing_objects import GlowingObjects, reader
 from tests.systems.label_maps.annotators import colour_annotator
+from tests.systems.language_guided_augmentation.leaning import leaning_patient
 from tests.systems.perturbation_estimation.denoisers import save_denoiser
 from tests.systems.smooth_inversion import toy_models
 
@@ -383,6 +384,12 @@ def with_generator(folder: Path) -> Patient:
     return replace(small_patient(found), generator=maker)
 
 
+def leaning(folder: Path) -> Patient:
+    """A patient that leans on a background, with scenes as training images and a small generator."""
+    found = Finding(kind="shortcut", subject="star: grass", harm=0.3, title="planted")
+    return leaning_patient(found, maker=ByName(steps=1))
+
+
 TREATMENTS = {
     "adversarial_neuron_pruning": Row({"iterations": 20, "batch_size": 32, "thresholds": (0.9, 1.0)}),
     "augmix_tuning": Row(_ONE_EPOCH),
@@ -391,6 +398,7 @@ TREATMENTS = {
     "batchnorm_reestimation": Row({}, found("corruption", "contrast")),
     "corruption_tuning": Row(_ONE_EPOCH, found("corruption", "contrast")),
     "domain_statistics": Row({}, found("drift", "features")),
+    "edited_shortcuts": Row(_ONE_EPOCH, {"patient": leaning}),
     "fine_pruning": Row(_ONE_EPOCH),
     "dirichlet_scaling": Row(),
     "group_dro": Row(_ONE_EPOCH, found("group_gap", "two")),
@@ -400,6 +408,7 @@ TREATMENTS = {
     "logit_adjustment": Row(),
     "nuisance_tuning": Row(_ONE_EPOCH, found("nuisance", "dense fog")),
     "object_tuning": Row(_ONE_EPOCH, found("attribute", "size")),
+    "personalised_images": Row({**_ONE_EPOCH, "count": 2, "token_steps": 1}, {"patient": leaning}),
     "pgd_tuning": Row(_ONE_EPOCH, found("adversarial", "linf.8")),
     "plain_tuning": Row(_ONE_EPOCH),
     "synthesized_images": Row({**_ONE_EPOCH, "count": 4}, {"patient": with_generator}),

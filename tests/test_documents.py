@@ -136,7 +136,19 @@ def test_options_are_those_of_the_command_line():
         if command.callback.__name__ == "systems":
             continue
         names = listed(CHANGELOG, f"`snellen {command.callback.__name__}`**")
-        arguments = {"return", "context", "model", "models", "data", "systems", "first", "second", "run"}
+        arguments = {
+            "return",
+            "context",
+            "model",
+            "models",
+            "data",
+            "systems",
+            "first",
+            "second",
+            "run",
+            "concept",
+            "pool",
+        }
         arguments -= {"evaluate": {"data"}, "treat": {"model"}}.get(command.callback.__name__, set())
         parameters = [name for name in command.callback.__annotations__ if name not in arguments]
         expected = [spelled.get(name, "--" + name.replace("_", "-")) for name in parameters]

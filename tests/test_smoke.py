@@ -40,6 +40,13 @@ _FASHION = "bundled:fashion-cnn bundled:fashion-mnist --limit 8"
 
 _SHAPES = "size=32&sizes=large&shapes=ring,star,heart,square,triangle,cross&seed=5"
 
+#: What a language model would write about a concept.
+STAR = """
+definition = {necessary = ["a star"]}
+queries = {positive = ["a star"], near_misses = ["a heart"]}
+questions.questions = [{condition = "necessary 1", question = "A star?", phrases = ["a star"], instead = ["a heart"]}]
+"""
+
 #: Calls of each command; the last is of the command itself.
 CALLS = {
     "audit": (f"audit {_FASHION} --checks clean",),
@@ -75,6 +82,10 @@ CALLS = {
     ),
     "generate": ("generate gradient-free-guidance classes:Bag?count=1 --steps 1",),
     "synthesize": ("synthesize by-name classes:star --count 1 --steps 1",),
+    "label": (
+        "label star optotypes:scenes?count=80&size=32#train --language file:star.toml --towers bundled:scene-clip "
+        "--captioner bundled:scene-captioner --answers bundled:scene-clip --initial 20 --rounds 0 --per-query 12",
+    ),
     "optotypes": ("optotypes write textures --count 4 --size 32",),
 }
 
@@ -85,6 +96,7 @@ ROOMS = [module.name for module in pkgutil.iter_modules(snellen.__path__) if mod
 @pytest.mark.smoke
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_runs(command, run):
+    Path("star.toml").write_text(STAR, encoding="utf-8")  # the folder is that of the test
     assert CALLS[command][-1].split()[0] == command
     for call in CALLS[command]:
         code, _, err = run(*call.split())

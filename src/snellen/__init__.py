@@ -49,6 +49,7 @@ _PUBLIC = {
     "export_onnx": "snellen.models.classifiers.onnx_export",
     "forget": "snellen.verbs.forget",
     "generate": "snellen.verbs.generate",
+    "label": "snellen.systems.language_model_annotation.labelling",
     "list_systems": "snellen.core.system",
     "load_captioner": "snellen.models.references",
     "load_classifier": "snellen.models.classifiers.references",
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from snellen.reproduction.runner import reproduce as reproduce
     from snellen.runs.estimate import plan as plan
     from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance as shift_nuisance
+    from snellen.systems.language_model_annotation.labelling import label as label
     from snellen.verbs.attack import attack as attack
     from snellen.verbs.certify import certify as certify
     from snellen.verbs.cite import cite as cite

@@ -37,4 +37,6 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.score_scaling import TemperatureScaling as TemperatureScaling
     from snellen.methods.treatments.score_scaling import VectorScaling as VectorScaling
     from snellen.methods.treatments.synthesized_images import SynthesizedImages as SynthesizedImages
+    from snellen.systems.language_guided_augmentation.treating import EditedShortcuts as EditedShortcuts
+    from snellen.systems.language_guided_augmentation.treating import PersonalisedImages as PersonalisedImages
     from snellen.systems.smooth_inversion.unlearning import TriggerUnlearning as TriggerUnlearning

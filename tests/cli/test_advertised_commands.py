@@ -7,19 +7,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import snellen
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.core.system import list_systems
 from snellen.data.files.folder import load_folder
+from snellen.reproduction.language_guided_augmentation.experiment import world
 from snellen.systems.label_maps.annotating import annotate
 from snellen.training.fitting.groundwork import initial_network
 from tests.systems.label_maps.annotators import colour_annotator
+from tests.systems.language_guided_augmentation.leaning import save_leaning
 from tests.systems.perturbation_estimation.denoisers import save_untrained
 
 BUILT = [system for system in list_systems() if system.experiment is not None]
 
 _SMALL_NETWORK = ("--architecture", "fashion_cnn", "--side", "28", "--no-onnx")
+
+#: What a language model would write about a concept.
+STAR = """
+definition = {necessary = ["a star"]}
+queries = {positive = ["a star"], near_misses = ["a heart"]}
+questions.questions = [{condition = "necessary 1", question = "A star?", phrases = ["a star"], instead = ["a heart"]}]
+"""
 
 #: Laid over the defaults, so that each command takes seconds.
 SMALLER = {
@@ -32,6 +42,7 @@ SMALLER = {
         "--limit", "2", "--attribution", '{"method": "partition_shap", "budget": 8}', "--captioner", "none",
         "--fill", "blur",
     ),
+    4: ("--preset", "small", "--token-steps", "1", "--count", "2", "--steps", "1"),
     5: ("--limit", "2"),
     6: ("--steps", "1", "--epochs", "1", "--seeds", "2", "--pool", "1", "--no-augmentations", "--side", "16"),
     8: ("--preset", "small", "--shots", "2", "--most-steps", "1", "--check-every", "0", "--count", "2", "--steps", "2"),
@@ -49,6 +60,7 @@ SMALLER = {
     15: ("--limit", "2", "--queries", "60"),
     16: ("--limit", "2", "--steps", "2"),
     17: ("--limit", "4", "--units", "2", "--beams", "2"),
+    18: ("--initial", "20", "--rounds", "0", "--per-query", "12"),
     20: (
         "--autoencoder", "perceptron", "--width", "8", "--copies", "2", "--steps", "2", "--side", "8",
         "--largest-error", "100", "--no-onnx", "--autoencoder-plan", '{"epochs": 2}',
@@ -139,11 +151,20 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         images, classes = (OF_VIEWS | OF_TRAINING)[system.number]
         untrained_classifier(classes, 16).save(tmp_path / "model")
         model = f"artifact:{tmp_path / 'model'}"
+    if system.number == 4:
+        model = save_leaning(tmp_path / "model")
+        images = str(snellen.write_images(world("train", 120, 0.95, 0), tmp_path / "planted").manifest)
     stands_for = {"DATA": images, "MODEL": model, "MAPS": str(tmp_path / "maps")}
     stands_for |= {
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
         "IMAGES": "optotypes:scenes?count=12&size=16&shapes=star,ring&backgrounds=brick#test",
         "WORD": "red",
+        "CONCEPT": "star",
+        "POOL": "optotypes:scenes?count=80&size=32#train",
+        "LISTS": "file:star.toml",
+        "CAPTIONER": "bundled:scene-captioner",
+        "ANSWERS": "bundled:scene-clip",
+        "TOWERS": "bundled:scene-clip",
         "PROMPTS": "keep.txt",
         "FOLDER": "sae",
         "FILE": "signs.txt",
@@ -154,6 +175,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     Path("signs.txt").write_text("a red star\na blue ring\n")
     Path("keep.txt").write_text("a blue heart on sand\na green heart on sand\n")
     Path("seen.txt").write_text("\n".join(f"a {c} {s} on sand" for c in colours for s in ("heart", "cross")))
+    Path("star.toml").write_text(STAR, encoding="utf-8")
     if "DENOISER" in system.command:
         save_untrained(tmp_path / "denoiser")
     if "MAPS" in system.command:

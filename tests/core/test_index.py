@@ -158,7 +158,22 @@ def test_an_unknown_form_of_data_is_refused():
         index.form("attack", "sounds")
 
 
-@pytest.mark.parametrize("system", [one for one in list_systems() if one.experiment], ids=lambda one: one.name)
+#: Systems that have a verb to themselves, and no method of an area.
+VERBS_OF_SYSTEMS = {"language_model_annotation": "label"}
+
+BUILT = [one for one in list_systems() if one.experiment and one.name not in VERBS_OF_SYSTEMS]
+
+
+@pytest.mark.parametrize(("system", "verb"), VERBS_OF_SYSTEMS.items())
+def test_a_system_with_a_verb_to_itself_is_reached_through_its_description(system, verb):
+    described = next(one for one in list_systems() if one.name == system)
+    assert described.command.startswith(f"snellen {verb} ")
+    assert not described.methods
+    assert index.form(verb, "concept").target.startswith(f"snellen.systems.{system}.")
+    assert index.form(verb, "concept").load().__name__ == verb
+
+
+@pytest.mark.parametrize("system", BUILT, ids=lambda one: one.name)
 def test_the_name_of_a_system_finds_a_method_of_it(system):
     found = [
         entry(area, system.name)

@@ -166,6 +166,12 @@ def test_classes_are_asked_for_in_turns():
     assert asked.fingerprint() != load_requests("classes:star,red heart?count=3").fingerprint()
 
 
+def test_draws_ask_for_nothing():
+    asked = load_requests("draws:3")
+    assert [asked.read(row) for row in range(3)] == [{"id": "000001"}, {"id": "000002"}, {"id": "000003"}]
+    assert asked.first(2).ids == ["000001", "000002"]
+
+
 @pytest.mark.parametrize(
     ("reference", "known", "said"),
     [
@@ -175,6 +181,8 @@ def test_classes_are_asked_for_in_turns():
         ("classes:star,,ring", (), "name each class once"),
         ("classes:star,star", (), "name each class once"),
         ("classes:Bagg", ("Bag",), "did you mean 'Bag'"),
+        ("draws:0", (), "N with the number of images, at least 1"),
+        ("draws:many", (), "N with the number of images"),
     ],
 )
 def test_classes_that_cannot_be_asked_for_are_refused(reference, known, said):

@@ -18,8 +18,6 @@ UNTREATED: dict[str, str] = {
     "gradient_masking": "it hides a weakness and is none: believe the accuracy under attacks without gradients, and "
     "treat the finding 'adversarial'",
     "multi_label": "an image of several classes needs several labels: snellen train label-maps",
-    "shortcut": "train again with images that break the link; lists/shortcut_edits.json names those that show it. For "
-    "a background, run the check background too: its findings have treatments",
     "coverage": "images that are missing must be collected or generated",
     "data_quality": "files must be repaired or left out: lists/data_quality.json names them",
     "unsafe_content": "a person must review the images",

@@ -22,6 +22,7 @@ from snellen.cli.explain import explain
 from snellen.cli.forget import forget
 from snellen.cli.generate import generate
 from snellen.cli.init import init
+from snellen.cli.label import label
 from snellen.cli.method_commands import method_commands
 from snellen.cli.option_groups import with_groups
 from snellen.cli.optotypes import optotypes
@@ -83,6 +84,7 @@ app.add_typer(method_commands("certificates", certify, "certify"), name="certify
 app.add_typer(method_commands("shifts", shift, "shift"), name="shift", rich_help_panel=DATA)
 app.add_typer(method_commands("generation", generate, "generate"), name="generate", rich_help_panel=DATA)
 app.add_typer(method_commands("synthesis", synthesize, "synthesize"), name="synthesize", rich_help_panel=DATA)
+app.command(rich_help_panel=DATA)(label)
 app.add_typer(optotypes, name="optotypes", rich_help_panel=DATA)
 app.command(rich_help_panel=SYSTEMS)(systems)
 app.command(rich_help_panel=SYSTEMS)(reproduce)

@@ -26,8 +26,9 @@ def generate(
         str,
         typer.Argument(
             help="What to generate from: images by reference (a folder, a manifest, bundled:fashion-mnist, "
-            "optotypes:scenes), a FILE.txt with a prompt a line, a FILE.json with a list of objects, or a number of "
-            "images of each class: 'classes:star,heart?count=50', 'classes:?count=50' for all classes."
+            "optotypes:scenes), a FILE.txt with a prompt a line, a FILE.json with a list of objects, a number of "
+            "images of each class: 'classes:star,heart?count=50', 'classes:?count=50' for all classes, or a number of "
+            "images without a condition: draws:100."
         ),
     ],
     out: Annotated[

@@ -64,7 +64,8 @@ def treat(
         str | None,
         typer.Option(
             metavar="REF",
-            help="Makes training images of classes and groups that were found: diffusers:FOLDER or bundled:NAME.",
+            help="Makes training images of what was found, classes, groups, or without shortcuts: diffusers:FOLDER or "
+            "bundled:NAME.",
             show_default="nothing is generated",
         ),
     ] = None,

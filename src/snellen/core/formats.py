@@ -142,6 +142,7 @@ FORMATS: Mapping[str, Format] = {
         Format("forget-set.json", "record of a searched forget set"),
         Format("generate.json", "record of generated images"),
         Format("nuisance.json", "record of nuisance trajectories"),
+        Format("label.json", "record of a labelled concept"),
         Format("scan.json", "record of scans"),
         Format("synthesis-plan.json", "record of a plan to generate images"),
         Format("robustness-study.json", "record of a study of generated training images"),

@@ -24,6 +24,7 @@ EMBEDDED = (
     "scene-captioner",
     "scene-clip",
     "scene-cnn",
+    "scene-decoder",
     "scene-describer",
     "scene-diffusion",
     "scene-judge",

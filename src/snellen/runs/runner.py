@@ -122,6 +122,7 @@ class Call(Generic[Result]):
         again: from what a worker makes the work; None where none can.
         fits: whether something is fitted, and perhaps kept, before the first item.
         forecast: seconds that this and all items take, measured on a little of each; None: nothing can be measured.
+        costs: lines about what it costs beside time, such as calls of other models, for a plan that is only shown.
         rejected: what its shards could not use; None: what they list under ``rejected``, of all items.
         name: of the images, in messages.
     """
@@ -140,6 +141,7 @@ class Call(Generic[Result]):
     again: Reopening | None = None
     fits: bool = False
     forecast: Callable[[], float] | None = None
+    costs: Callable[[], Sequence[str]] = tuple
     rejected: Callable[[Run], Iterable[Rejections]] | None = None
     name: str = ""
 
@@ -362,10 +364,10 @@ def _estimate(
     if made.forecast is not None:
         note = "measured on a little of each stage in this process"
         seconds = round(made.forecast(), 3)
-        return Estimate(**known, seconds=seconds, memory=peak_memory(), requests=0, notes=(note,))
+        return Estimate(**known, seconds=seconds, memory=peak_memory(), requests=0, notes=(*made.costs(), note))
     if made.fits:
         note = "the method fits something before its first item, which a plan does not do: nothing is measured"
-        return Estimate(**known, notes=(note,))
+        return Estimate(**known, notes=(*made.costs(), note))
     try:
         if folder is not None and (any_shard(folder / UNFINISHED) or (folder / made.record).exists()):
             plan = {"code": package.code_hash(), **made.plan()}

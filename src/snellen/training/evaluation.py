@@ -42,6 +42,23 @@ def score_examples(
     return torch.cat(scores), torch.cat(all_targets)
 
 
+def layer_inputs(layer: nn.Linear, network: nn.Module, examples: Examples) -> Tensor:
+    """What a layer of the network is given for all examples, float32 (n, d), on the CPU.
+
+    Args:
+        layer: of the network; called once for each batch.
+        network: in evaluation mode.
+        examples: prepared images.
+    """
+    caught: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _layer, inputs: caught.append(inputs[0].detach().cpu()))
+    try:
+        score_examples(network.eval(), examples)
+    finally:
+        handle.remove()
+    return torch.cat(caught)
+
+
 def accuracy(model: nn.Module, examples: Examples) -> Mapping[str, float]:
     """Weighted share of right decisions, and mean cross-entropy in nats. Of soft targets, the largest counts.
 

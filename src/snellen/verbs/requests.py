@@ -26,6 +26,9 @@ _LISTS = (".txt", ".json")
 #: How references of classes begin: ``classes:star,heart?count=50``.
 CLASSES = "classes:"
 
+#: How a number of draws that ask for nothing begins: ``draws:100``.
+DRAWS = "draws:"
+
 
 class Requests(Protocol):
     """Requests that are read one by one; each has an ``id`` that is unique among them."""
@@ -184,11 +187,12 @@ def given_requests(
 
 
 def load_requests(reference: str, classes: Sequence[str] = (), columns: Mapping[str, str] | None = None) -> Requests:
-    """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; classes; else images.
+    """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; classes; draws; else images.
 
     Prompts become ``{"id": "000001", "prompt": …}``, empty lines left out. Objects without an id get one in the same
     way. ``classes:star,heart?count=50`` requests 50 images of each of these classes, in turns, so that a call that was
-    stopped has as many of each; ``classes:?count=50`` for 50 of every class that is known.
+    stopped has as many of each; ``classes:?count=50`` for 50 of every class that is known. ``draws:100`` requests 100
+    images and nothing of them, from a generator that needs no condition.
 
     Args:
         reference: as above.
@@ -199,11 +203,13 @@ def load_requests(reference: str, classes: Sequence[str] = (), columns: Mapping[
         InputError: nothing there, or not usable.
     """
     path = Path(reference)
-    listed = reference.startswith(CLASSES) or path.suffix.lower() in _LISTS
+    listed = reference.startswith((CLASSES, DRAWS)) or path.suffix.lower() in _LISTS
     if listed and columns is not None:
         raise InputError(f"columns say what those of a manifest mean, FILE.csv or FILE.parquet; {reference} is none")
     if reference.startswith(CLASSES):
         return _of_classes(reference, classes)
+    if reference.startswith(DRAWS):
+        return _of_draws(reference)
     if not listed:
         return ImageRequests(load_images(reference, columns=columns))
     try:
@@ -228,6 +234,14 @@ def _of_classes(reference: str, known: Sequence[str]) -> ListedRequests:
     turns = range(1, int(number) + 1)
     rows = [{"id": f"{key}-{turn:04d}", "class": one} for turn in turns for key, one in wanted.items()]
     return ListedRequests(reference, rows)
+
+
+def _of_draws(reference: str) -> ListedRequests:
+    """``draws:N`` as requests that name nothing, with ids such as ``000001``."""
+    number = reference.removeprefix(DRAWS)
+    if not number.isdecimal() or not int(number):
+        raise InputError(f"{reference!r}: write {DRAWS}N with the number of images, at least 1")
+    return ListedRequests(reference, [{"id": f"{turn:06d}"} for turn in range(1, int(number) + 1)])
 
 
 def _named(reference: str, text: str, known: Sequence[str]) -> dict[str, str | int]:

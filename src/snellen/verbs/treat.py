@@ -22,7 +22,7 @@ from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json, write_atomically
 from snellen.core.unwritable import explained_unwritable
 from snellen.methods.synthesis.by_name import ByName
-from snellen.methods.treatments.synthesized_images import SynthesizedImages
+from snellen.methods.treatments.generated_images import GeneratedImages
 from snellen.runs.generated_files import EXAMPLES, write_pictures
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
@@ -76,7 +76,7 @@ def treat(
         findings: kinds ("corruption") or keys ("corruption:fog") of the findings to treat; none: all that are more
             than a note and more than healthy classifiers lose.
         treatments: methods of the area ``treatments`` that are tried, in this order, instead of all.
-        generator: makes training images of classes and groups that were found (treatment ``synthesized_images``): a
+        generator: makes training images of classes and groups that were found, and without shortcuts: a
             reference, or :class:`snellen.synthesis.ByName` with prompts and adapters. None: nothing is generated.
         classifier: the audited classifier, where the report does not know it: see :class:`Subject`.
         images: the audited images, likewise.
@@ -351,7 +351,7 @@ def _generated(case: Case, chosen: Trial, folder: Path) -> tuple[str, ...]:
     """Write pictures of the images that were generated, where pictures may be written; a note of them."""
     notes = list[str]()
     for one in chosen.treatments:
-        if isinstance(one, SynthesizedImages):
+        if isinstance(one, GeneratedImages):
             made, target = one.made(case.patient, Randomness(case.seed)), folder / "generated"
             shown = ""
             if case.subject.save_images:

@@ -27,7 +27,7 @@ from snellen.data.files.labels import align_labels
 from snellen.data.rejections import check_rejected, counted_reasons, listed_reasons
 from snellen.methods.generation.made_images import generating_on, generator_of
 from snellen.methods.synthesis.by_name import ByName
-from snellen.methods.treatments.synthesized_images import SynthesizedImages
+from snellen.methods.treatments.generated_images import kinds_of_generated
 from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.trainable import trainable
 from snellen.runs.given import Images, Model, given_classifier, given_images
@@ -267,9 +267,10 @@ def _check_generator(maker: ByName, findings: Sequence[Finding], model: Classifi
     Raises:
         InputError: as above.
     """
-    if not any(one.kind in SynthesizedImages.treats for one in findings):
+    kinds = kinds_of_generated()
+    if not any(one.kind in kinds for one in findings):
         raise InputError(
-            f"a generator makes images for findings of the kinds {', '.join(SynthesizedImages.treats)}, and none of "
+            f"a generator makes images for findings of the kinds {', '.join(kinds)}, and none of "
             f"these is one: {', '.join(dict.fromkeys(one.kind for one in findings))}; leave out --generator"
         )
     with generating_on(str(model.device)):

@@ -21,6 +21,7 @@ from snellen.methods.generation.made_images import generator_of
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.nearness import spread_of, thumbnails
 from snellen.models.diffusion.denoiser import squared_errors, training_target
+from snellen.models.diffusion.fitting import _window, cropped_latents, denoising_loss
 from snellen.models.diffusion.generator_adapters import CARD, NAME, GeneratorAdapters, model_hashes
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.smoke import write_smoke_folder
@@ -28,9 +29,6 @@ from snellen.systems.few_shot_adaptation import adapting
 from snellen.systems.few_shot_adaptation.adapting import (
     AdapterFit,
     Shots,
-    _window,
-    denoising_loss,
-    encoded,
     fit_adapter,
 )
 from snellen.systems.few_shot_adaptation.few_shot import _read, few_shot, fit_adapters
@@ -283,7 +281,7 @@ def test_the_prompt_of_a_step_is_that_of_its_shot(source, tmp_path, monkeypatch)
     assert found.card.prompts["star"] == ("a red star",)
     generator = generator_of(METHOD.generator)
     pixels = [torch.from_numpy(np.array(source.images.read(row))).permute(2, 0, 1) / 255 for row in range(4)]
-    latents = encoded(generator, pixels, TINY, Randomness(0).child("few-shot", "all"))
+    latents = cropped_latents(generator, pixels, TINY.crops, Randomness(0).child("few-shot", "all"))
     for batch, prompts in seen:
         for one, prompt in zip(batch, prompts, strict=True):
             row = int((latents - one).flatten(1).norm(dim=1).argmin())
@@ -317,7 +315,9 @@ def fitted_with(copied, tmp_path, monkeypatch, most_steps=6):
 
     monkeypatch.setattr(adapting, "generate", made)
     small = thumbnails(images)
-    shots = Shots(encoded(generator, list(images), TINY, Randomness(0)), [["a star"]] * 3, small, spread_of(small))
+    shots = Shots(
+        cropped_latents(generator, list(images), TINY.crops, Randomness(0)), [["a star"]] * 3, small, spread_of(small)
+    )
     fit = TINY.model_copy(update={"most_steps": most_steps, "check_every": 2, "checked": 2})
     found = fit_adapter(
         generator, shots, tmp_path / "one", fit=fit, guidance_scale=2.0, rng=Randomness(0), progress=Silent(), what="x"

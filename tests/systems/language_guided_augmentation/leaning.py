@@ -1,19 +1,33 @@
 """Scenes of a red or a blue object with one planted shortcut, and classifiers that read one part of them."""
 
+import copy
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.classifier import Classifier
+from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.planting.planted_defect import PlantedDefect
 from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut, LetteringShortcut, ObjectShortcut
+from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.treatments.treatment import Patient
+from snellen.models.classifiers.artifact_models import architecture_of
+from snellen.reproduction.language_guided_augmentation.experiment import world
+from snellen.systems.language_guided_augmentation.check import Shortcuts
+from snellen.training.batches import ImageStore
+from snellen.training.students import StudentPlan, as_classifier, store_of, train_student
 
 SIDE = 32
+#: The recipe of the student.
+PLAN = StudentPlan(amount=80, batch_size=32, widths=(8, 16, 32))
 CLASSES = ("red", "blue")
 BACKGROUND = BackgroundShortcut(backgrounds=("grass", "sand"), strength=1.0)
 OBJECT = ObjectShortcut(colours=("cyan", "yellow"), strength=1.0)
@@ -72,3 +86,42 @@ def the_corner(images: Tensor) -> Tensor:
 def the_letters(images: Tensor) -> Tensor:
     """Much white near the lower edge."""
     return (images[:, :, -8:].amin(1) > 0.7).float().flatten(1).mean(1) - 0.05
+
+
+@cache
+def student() -> nn.Module:
+    """A small network that learned stars on grass and rings on sand."""
+    images = world("train", 300, 0.95, 0)
+    return train_student(store_of(images, PLAN), PLAN, 2, 0)
+
+
+def leaning_classifier() -> Classifier:
+    """The student, which leans on the background."""
+    return as_classifier(copy.deepcopy(student()), PLAN, ("star", "ring"), "student")
+
+
+def leaning_patient(
+    *findings: Finding,
+    images: ImageSet | None = None,
+    maker: ByName | None = None,
+    check: Shortcuts | None = None,
+) -> Patient:
+    """The student with its findings, and training images with the shortcut."""
+    train = world("train", 120, 0.95, 3) if images is None else images
+    val, seen = world("tune", 60, 0.5, 4), PLAN.preparation
+    return Patient(
+        leaning_classifier(), findings, ImageStore.of_images(val, seen), ImageStore.of_images(train, seen), train,
+        checks={"shortcuts": check or Shortcuts(support=3)}, max_loss=1.0, generator=maker,
+    )  # fmt: skip
+
+
+def save_leaning(folder: Path) -> str:
+    """The student as a reference."""
+    record = {**architecture_of("fashion_cnn", 2, SIDE), "widths": list(PLAN.widths or ())}
+    lineage = Lineage(recipe={}, data="", seed=0, code_version="0")
+    card = Card(
+        name="leaning", kind="classifier", architecture=record, class_names=("star", "ring"),
+        preparation=PLAN.preparation.model_dump(mode="json"), lineage=lineage,
+    )  # fmt: skip
+    Artifact(student().state_dict(), card).save(folder)
+    return f"artifact:{folder}"

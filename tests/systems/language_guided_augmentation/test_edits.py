@@ -1,5 +1,7 @@
 """Edits: what goes, what stays, and controls of the same area elsewhere."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -7,8 +9,9 @@ from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.rendering import render, visible
 from snellen.data.worlds.optotypes.scene import Lettering, Scene, SceneObject
 from snellen.methods.edits.masked_object import widened
+from snellen.methods.edits.painting import control_region, inpainting_painter, instructed_background
 from snellen.models.detectors.protocol import Detected
-from snellen.models.diffusion.smoke import write_inpainting_smoke_folder
+from snellen.models.diffusion.smoke import write_inpainting_smoke_folder, write_instructed_smoke_folder
 from snellen.models.random_folders import write_random_sam
 from snellen.models.segmenters.protocol import Segmented
 from snellen.systems.language_guided_augmentation.check import Shortcuts
@@ -17,8 +20,6 @@ from snellen.systems.language_guided_augmentation.edits import (
     SceneEditor,
     Subject,
     Wish,
-    control_region,
-    inpainting_painter,
 )
 from tests.models.detectors.small_detectors import owl
 
@@ -196,6 +197,26 @@ def test_a_painter_that_reads_words_paints_the_background_and_its_own_as_the_con
     assert requests[0][3] == requests[1][3], "the same noise"
 
 
+def test_an_instruction_edits_the_background_and_its_own_as_the_control():
+    requests = []
+
+    class Follows:
+        def edit(self, images, instructions, seeds):
+            requests.append((tuple(images.shape), *instructions, *seeds))
+            return torch.full_like(images, 0.2 if "into snow" in instructions[0] else 0.7)
+
+    editor = DetectedEditor(Finds({"gull": [BIRD]}), instruct=instructed_background(Follows()))
+    found = editor.edit(Subject("a", GREY, ("gull",)), Wish("background", "a lake", "snow"), None, RNG)
+    bird = region(BIRD)
+    for image, value in ((found.image, 0.2), (found.control, 0.7)):
+        assert torch.equal(image[:, bird], GREY[:, bird]), "the object of the class is put back"
+        torch.testing.assert_close(image[:, ~bird], torch.full_like(GREY, value)[:, ~bird])
+    words = ["turn the background of a lake into snow", "turn the background of a lake into a lake"]
+    assert [one[1] for one in requests] == words
+    assert requests[0][0] == (1, 3, 64, 64), "sides that a diffusion model takes"
+    assert requests[0][2] == requests[1][2], "the same noise"
+
+
 def test_a_segmenter_gets_every_box_in_its_own_convention():
     requests = []
 
@@ -233,3 +254,29 @@ def test_the_real_classes_work_together(tmp_path):
         assert torch.equal(found.image[:, mask], image[:, mask])
     assert torch.equal(found.mask, ~mask)
     assert (found.image - found.control).abs().max() > 1e-3, "other words, another background"
+
+
+@pytest.mark.usefixtures("quietly")
+def test_the_real_editor_by_instruction_is_driven_by_reference(tmp_path):
+    check = Shortcuts(
+        detector=f"hf:{owl(tmp_path / 'owl')}",
+        instructor=f"diffusers:{write_instructed_smoke_folder(tmp_path / 'instructed')}",
+        steps=1,
+        threshold=0.0,
+    )
+    kept = region(BIRD)
+    image = torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(0))
+    found = check.editor("cpu").edit(
+        Subject("a", image, ("gull",), mask=kept), Wish("background", "a star", "a dog"), None, RNG
+    )
+    assert torch.equal(found.image[:, kept], image[:, kept])
+    assert not torch.allclose(found.image[:, ~kept], image[:, ~kept], atol=0.01)
+    assert not torch.allclose(found.image, found.control, atol=1e-3)
+
+
+@pytest.fixture
+def quietly():
+    """What pipelines of the library warn of is not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -78,7 +78,7 @@ def test_a_planted_background_comes_first_in_both_classes_and_a_frequent_harmles
     assert 0 < finding.harm < finding.facts["images"] / 40
     assert all(example.after is not None for example in finding.examples)
     assert report.metrics["shortcuts.red: grass.lost"].value == 1.0
-    assert "check background too" in finding.treatments[0]
+    assert finding.treatments[0].startswith("snellen treat . --finding 'shortcut:")
 
 
 @pytest.mark.parametrize(

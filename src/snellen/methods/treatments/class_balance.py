@@ -13,8 +13,7 @@ from snellen.core.randomness import Randomness
 from snellen.methods.treatments.score_scaling import scaled
 from snellen.methods.treatments.treatment import FineTuning, Patient, Stage, Treating, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
-from snellen.training.batches import ImageStore
-from snellen.training.evaluation import score_examples
+from snellen.training.evaluation import layer_inputs, score_examples
 from snellen.training.fine_tuning import Term
 
 
@@ -82,7 +81,7 @@ class LastLayerRetraining(Treatment):
         assert layer is not None
         inputs, targets, weights = [], [], []
         for store, groups in ((patient.training, _groups(patient)), (patient.val, None)):
-            inputs.append(_given_to(layer, network, store))
+            inputs.append(layer_inputs(layer, network, store))
             targets.append(store.targets)
             each = balanced(store.targets if groups is None else store.targets * (int(groups.max()) + 1) + groups)
             weights.append(each / each.sum())
@@ -162,14 +161,3 @@ def _groups(patient: Patient) -> Tensor | None:
         return None
     numbers = {name: number for number, name in enumerate(sorted({str(name) for name in names}))}
     return torch.tensor([numbers[str(name)] for name in names])
-
-
-def _given_to(layer: torch.nn.Linear, network: PreparedNetwork, store: ImageStore) -> Tensor:
-    """What the layer is given for all images, float32 (n, d)."""
-    caught: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda _layer, inputs: caught.append(inputs[0].detach().cpu()))
-    try:
-        score_examples(network.eval(), store)
-    finally:
-        handle.remove()
-    return torch.cat(caught)

@@ -11,35 +11,24 @@ any other candidate: a generator may draw something else than the class.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import ClassVar
-
-from pydantic import Field
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.progress import Progress, Silent
+from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.data.files.joining import join
-from snellen.data.files.labels import align_labels
 from snellen.methods.generation.made_images import generating_on
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import Manifested, Source
-from snellen.methods.synthesis.synthesizing import drawn
-from snellen.methods.treatments.treatment import TRAINING, Patient, Stage, Treating, Treatment, trained_on
+from snellen.methods.treatments.generated_images import GeneratedImages, generated
+from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.trainable import PreparedNetwork
-from snellen.training.batches import ImageStore
-from snellen.training.fine_tuning import TuningPlan
-from snellen.training.real_and_synthetic import REAL_SHARE, pooled, term_of_sources
 
 #: What stands for the name of a group in a prompt.
 GROUP = "{group}"
 
-#: Images that are generated at once.
-TOGETHER = 32
 
-
-class SynthesizedImages(Treatment):
+class SynthesizedImages(GeneratedImages):
     """Train on with generated images of the classes and groups that were found, beside the real ones.
 
     >>> SynthesizedImages().treats
@@ -48,13 +37,7 @@ class SynthesizedImages(Treatment):
 
     name: ClassVar[str] = "synthesized_images"
     treats: ClassVar[tuple[str, ...]] = ("worst_class", "group_gap")
-    stage: ClassVar[Stage] = Stage.FINE_TUNING
     passes: ClassVar[float] = 20.0
-    packages = TRAINING
-
-    count: int = Field(100, ge=1, description="generated images of each class or group that was found")
-    real_share: float = Field(REAL_SHARE, ge=0, le=1, description="of the real images in the loss (λ)")
-    plan: TuningPlan = Field(TuningPlan(), description="numbers of the training")
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """No generator, no prompt for what was found, or words that the generator does not know."""
@@ -75,45 +58,15 @@ class SynthesizedImages(Treatment):
             return f"cannot make these images: {error}"
         return None
 
-    def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
-        """Generate, and train on real and synthetic images together."""
-        made = self.made(patient, call.rng.child("images"), call.progress)
-        store = ImageStore.of_images(made, patient.classifier.preparation, progress=call.progress)
-        examples, flags = pooled(patient.training, store)
-        terms, records = [term_of_sources(flags, self.real_share)], [self.record()]
-        return trained_on(examples, terms, self.plan, records, network, patient, call)
-
-    def made(self, patient: Patient, rng: Randomness, progress: Progress | None = None) -> ImageSet:
-        """The generated images, labelled; those of a patient are made once.
-
-        Args:
-            patient: with a generator, and findings that it can make images for.
-            rng: of the noise.
-            progress: callback that receives progress updates.
-
-        Raises:
-            InputError: nothing is drawn in any of them.
-        """
-        key, listener = f"{self.name} {self.record()}", progress or Silent()
-        known = patient.remembered.get(key)
-        if isinstance(known, ImageSet):
-            return known
-        parts, found = list(self._parts(patient, seed=rng.seed)), list[ImageSet]()
-        listener.begin("generating images", sum(len(rows) for _, rows in parts))
-        with generating_on(str(patient.classifier.device)):
-            for part, (method, rows) in enumerate(parts):
-                source = Source(tuple(dict.fromkeys(row.label for row in rows)))
-                requests = [{**method.request(row, source), "id": f"{part}/{row.id}"} for row in rows]
-                for start in range(0, len(rows), TOGETHER):
-                    batch = requests[start : start + TOGETHER]
-                    images, _ = drawn(method, batch, rng)
-                    found += [align_labels(one, patient.classifier.class_names) for one in images if len(one)]
-                    listener.advance("generating images", len(batch))
-        listener.finish("generating images")
-        if not found:
-            raise InputError("the generator draws nothing: every image is blank; name another one, or leave it out")
-        patient.remembered[key] = made = replace(join(found, name="synthesized"), split="train")
-        return made
+    def sets(self, patient: Patient, rng: Randomness, progress: Progress) -> Iterator[ImageSet]:
+        """Images of each class and group that was found."""
+        parts = list(self._parts(patient, seed=rng.seed))
+        progress.begin("generating images", sum(len(rows) for _, rows in parts))
+        for part, (method, rows) in enumerate(parts):
+            source = Source(tuple(dict.fromkeys(row.label for row in rows)))
+            requests = [{**method.request(row, source), "id": f"{part}/{row.id}"} for row in rows]
+            yield from generated(method, requests, rng, progress)
+        progress.finish("generating images")
 
     def _parts(self, patient: Patient, seed: int = 0) -> Iterator[tuple[ByName, list[Manifested]]]:
         """What is made: classes in one part, each group in its own; those without a prompt are left out."""

@@ -1,7 +1,8 @@
 """Adapters of a whole generator, in a folder: one for all classes of a data set, or one for each, which are swapped.
 
-The folder holds ``adapters.json`` and, for each adapter, a folder of peft for each adapted network. At any time at most
-one adapter is in the networks: :meth:`GeneratorAdapters.acting` takes out what it put in.
+The folder holds ``adapters.json`` and, for each adapter, a folder for each adapted network: of peft, or with the tokens
+that were learned for a text tower. At any time at most one adapter is in the networks:
+:meth:`GeneratorAdapters.acting` takes out what it put in.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from snellen.core.run import write_atomically
 from snellen.models.diffusion.adapter_files import CONFIG, WEIGHTS, load_adapter
 from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.generator import Generator
+from snellen.models.diffusion.learned_tokens import TOKENS, knowing, load_tokens
 
 #: The card of the folder, and the name of an adapter while it is in a network.
 CARD, NAME = "adapters.json", "few_shot"
@@ -95,7 +97,8 @@ class GeneratorAdapters:
         path = Path(folder)
         if not (path / CARD).is_file():
             raise InputError(
-                f"{path} holds no adapters of a generator: {CARD} is missing; snellen synthesize few-shot writes them"
+                f"{path} holds no adapters of a generator: {CARD} is missing; snellen synthesize few-shot and "
+                f"snellen synthesize shortcuts write them"
             )
         try:
             card = AdapterCard.model_validate_json((path / CARD).read_text(encoding="utf-8"))
@@ -152,6 +155,10 @@ class GeneratorAdapters:
         folder = self.folder / self.card.adapters[name].folder
         with ExitStack() as stack:
             for part, network in adapted_parts(generator, folder).items():
+                if (folder / part / TOKENS).is_file():
+                    stack.enter_context(knowing(generator, load_tokens(folder / part / TOKENS)))
+                if not (folder / part / WEIGHTS).is_file():
+                    continue
                 adapters = Adapters(network)
                 stack.callback(adapters.unload)
                 load_adapter(adapters, NAME, folder / part)
@@ -160,13 +167,13 @@ class GeneratorAdapters:
 
 
 def adapted_parts(generator: Generator, folder: Path) -> dict[str, nn.Module]:
-    """The networks that an adapter has weights for, by the names of :meth:`Generator.modules`.
+    """The networks that an adapter has weights or tokens for, by the names of :meth:`Generator.modules`.
 
     Raises:
         InputError: it has none, or of a network that the generator does not have.
     """
     known = generator.modules()
-    found = sorted(path.name for path in folder.iterdir() if (path / WEIGHTS).is_file())
+    found = sorted(path.name for path in folder.iterdir() if any((path / name).is_file() for name in (WEIGHTS, TOKENS)))
     unknown = [name for name in found if name not in known]
     if not found or unknown:
         raise InputError(
@@ -186,9 +193,9 @@ def weights_hash(folder: Path) -> str:
     Raises:
         InputError: there are none.
     """
-    files = sorted(path for path in folder.glob("*/*") if path.name in (WEIGHTS, CONFIG))
+    files = sorted(path for path in folder.glob("*/*") if path.name in (WEIGHTS, CONFIG, TOKENS))
     if not files:
-        raise InputError(f"{folder} holds no adapter: {WEIGHTS} is missing")
+        raise InputError(f"{folder} holds no adapter: {WEIGHTS} or {TOKENS} is missing")
     found = hashlib.sha256()
     for path in files:
         found.update(f"{path.parent.name}/{path.name}\0".encode())

@@ -375,3 +375,28 @@ def write_inpainting_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:
         pipeline = diffusers.StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
         pipeline.save_pretrained(target, safe_serialization=True)
     return target
+
+
+def write_instructed_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:
+    """Write a tiny InstructPix2Pix: Stable Diffusion 1.5 whose network also takes the latents of an image.
+
+    The same seed gives the same bytes of weights. Needs the extra ``diffusion``.
+
+    Raises:
+        MissingExtraError: diffusers or transformers is not installed.
+    """
+    diffusers = import_extra("diffusers", "diffusion", "the smoke folder of an editor by instruction")
+    transformers = import_extra("transformers", "diffusion", "the smoke folder of an editor by instruction")
+    target = Path(folder)
+    with quiet_loading():
+        torch.default_generator.manual_seed(0)  # as above
+        plain = SMOKE_FOLDERS["stable-diffusion-1.5"](diffusers, transformers)
+        network = diffusers.UNet2DConditionModel.from_config({**plain.unet.config, "in_channels": 8})
+        parts = {**plain.components, "unet": network}
+        parts.pop("image_encoder", None)
+        pipeline = diffusers.StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False)
+        for part, component in sorted(pipeline.components.items()):
+            if isinstance(component, nn.Module):
+                fill(component, Randomness(seed).child("smoke", "instructed", part))
+        pipeline.save_pretrained(target, safe_serialization=True)
+    return target

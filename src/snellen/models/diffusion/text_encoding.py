@@ -44,14 +44,17 @@ class TextTower:
         Raises:
             InputError: a prompt that is longer; it is never cut.
         """
-        untruncated = self.tokenizer(list(prompts), add_special_tokens=True, verbose=False).input_ids
+        # While learned tokens act, prompts are read with a tokenizer that knows them.
+        network: Any = self.network
+        tokenizer: Any = getattr(network.get_input_embeddings(), "tokenizer", self.tokenizer)
+        untruncated = tokenizer(list(prompts), add_special_tokens=True, verbose=False).input_ids
         for prompt, ids in zip(prompts, untruncated, strict=True):
             if len(ids) > self.length:
                 raise InputError(
                     f"the prompt {prompt!r} has {len(ids)} tokens with its start and end, the text encoder reads "
                     f"{self.length}; shorten it"
                 )
-        padded = self.tokenizer(list(prompts), padding="max_length", max_length=self.length, return_tensors="pt")
+        padded = tokenizer(list(prompts), padding="max_length", max_length=self.length, return_tensors="pt")
         device = next(self.network.parameters()).device
         return padded.input_ids.to(device), padded.attention_mask.to(device)
 

@@ -23,10 +23,8 @@ from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut, Obj
 from snellen.reproduction.shared.documents import Pictures
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.runs.picture_grid import picture_grid
-from snellen.systems.language_guided_augmentation.discovery import Discovery, EditRow, captions_of
-from snellen.systems.language_guided_augmentation.edits import SceneEditor
-from snellen.systems.language_guided_augmentation.flips import ranked
-from snellen.systems.language_guided_augmentation.phrases import SceneParser, image_phrases, with_alternatives
+from snellen.systems.language_guided_augmentation.check import Shortcuts
+from snellen.systems.language_guided_augmentation.discovery import Discovery, EditRow
 
 SIDE, CLASSES = 64, ("star", "ring")
 #: Images that are trained on, and that are edited.
@@ -99,15 +97,10 @@ def draw(root: Path, target: Path) -> str:
     with torch.no_grad():
         decided = classifier.predict(classifier(pixels))
     right = (decided == torch.from_numpy(images.labels)).nonzero().flatten().tolist()
-    captions = captions_of(images, right, None)
-    found = [
-        image_phrases(images.ids[row], caption, (CLASSES[images.labels[row]],), SceneParser())
-        for row, caption in zip(right, captions, strict=True)
-    ]
-    labels = {images.ids[row]: int(images.labels[row]) for row in right}
-    discovery = Discovery(images, labels, [(name,) for name in CLASSES], SceneEditor(), classifier, rng)
-    leans = ranked(discovery.examine(with_alternatives(found, rng)))
-    flips = [[row for row in of[0].flips if row.tested and row.control == row.label][:SHOWN] for of in leans.values()]
+    labels = [int(images.labels[row]) for row in right]
+    found = Shortcuts().examined(images, right, labels, classifier, rng)
+    discovery, leans = found.discovery, found.leans
+    flips = [of[0].shown[:SHOWN] for of in leans.values()]
     grid(discovery, [row for of in flips for row in of], images).save(target, "WEBP", lossless=True)
     return "\n".join(
         f"{CLASSES[one.label]}: {one.phrase}, {one.images} images, {one.share():.0%} flip, control "

@@ -28,7 +28,7 @@ from snellen.core.randomness import Randomness, derive_seed
 from snellen.methods.synthesis.nearness import COPY, nearness
 from snellen.models.diffusion.adapter_files import save_adapter
 from snellen.models.diffusion.adapters import Adapters
-from snellen.models.diffusion.denoiser import add_noise, squared_errors, training_target
+from snellen.models.diffusion.fitting import denoising_loss, tenths
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.generator_adapters import NAME, FittedAdapter, weights_hash
@@ -85,10 +85,6 @@ SMALL = AdapterFit(
 PRESETS = {"published": AdapterFit(), "small": SMALL}
 
 
-#: Shots that are cut and encoded at once.
-TOGETHER = 16
-
-
 @dataclass(frozen=True, eq=False)
 class Shots:
     """What one adapter is fitted to.
@@ -109,61 +105,6 @@ class Shots:
     def count(self) -> int:
         """Number n of shots."""
         return len(self.prompts)
-
-
-def encoded(generator: Generator, images: Sequence[Tensor], fit: AdapterFit, rng: Randomness) -> Tensor:
-    """Latents of random crops of shots, drawn from what the encoder gives: (crops · n, c, h, w).
-
-    The short side of each is scaled to the generator's size, and a window of that size is cut out.
-
-    Args:
-        generator: whose encoder is used.
-        images: each (3, h, w) in [0, 1], of any size.
-        fit: number of crops.
-        rng: of windows and latents.
-    """
-    rows = []
-    for crop in range(fit.crops):
-        draws = rng.generator(f"crop {crop}")
-        for start in range(0, len(images), TOGETHER):
-            part = torch.cat([_window(one, generator.image_size, draws) for one in images[start : start + TOGETHER]])
-            rows.append(generator.encode(part, rng.child("latents", crop, start)))
-    return torch.cat(rows)
-
-
-def _window(image: Tensor, size: tuple[int, int], draws: torch.Generator) -> Tensor:
-    """A random window (1, 3, *size) of an image whose sides are scaled together until it just fits in."""
-    height, width = size
-    scale = max(height / image.shape[1], width / image.shape[2])
-    large = max(round(image.shape[1] * scale), height), max(round(image.shape[2] * scale), width)
-    scaled = image[None]
-    if large != tuple(image.shape[1:]):
-        scaled = torch.nn.functional.interpolate(
-            scaled, large, mode="bilinear", antialias=True, align_corners=False
-        ).clamp(0, 1)
-    top, left = (int(torch.randint(free + 1, (), generator=draws)) for free in (large[0] - height, large[1] - width))
-    return scaled[:, :, top : top + height, left : left + width]
-
-
-def denoising_loss(
-    generator: Generator, latents: Tensor, prompts: Sequence[str], timesteps: Tensor, noise: Tensor, *, text: bool
-) -> Tensor:
-    """The equation above for one batch, (); differentiable in what is trained of denoiser and text towers.
-
-    Args:
-        generator: with the adapter acting.
-        latents: z_0, (n, c, h, w).
-        prompts: n of them.
-        timesteps: t, int64 (n,).
-        noise: ε, (n, c, h, w).
-        text: whether gradients go through the text towers.
-    """
-    denoiser = generator.denoiser
-    size = latents.shape[2] * generator.factor, latents.shape[3] * generator.factor
-    condition = generator.encode_prompts(prompts, size=size, gradients=text)
-    noisy = add_noise(latents, noise, denoiser.alphas_cumprod, timesteps)
-    target = training_target(denoiser.prediction, latents, noise, denoiser.alphas_cumprod, timesteps)
-    return squared_errors(denoiser(noisy, timesteps, condition), target).mean()
 
 
 def fit_adapter(
@@ -246,7 +187,7 @@ def fit_adapter(
         images=shots.count,
         steps=done,
         stopped=course.stopped,
-        losses=_tenths(course.losses),
+        losses=tenths(course.losses),
         nearness=tuple(course.nearness),
         copies=tuple(course.copies),
         sha256=weights_hash(folder),
@@ -324,9 +265,3 @@ def _copied(parts: Mapping[str, Adapters]) -> dict[str, dict[str, Tensor]]:
         part: {name: tensor.clone() for name, tensor in adapters.tensors(NAME).items()}
         for part, adapters in parts.items()
     }
-
-
-def _tenths(losses: Sequence[float]) -> tuple[float, ...]:
-    size = max(-(-len(losses) // 10), 1)
-    parts = [losses[start : start + size] for start in range(0, len(losses), size)]
-    return tuple(round(sum(part) / len(part), 6) for part in parts)

@@ -5,50 +5,34 @@ Adapters lie in ``OUT-adapters``, the generated set in ``OUT``. A stopped call k
 
 from __future__ import annotations
 
-import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
-import numpy as np
 import torch
 
-from snellen.core.errors import InputError, RejectedImageError, RunConflictError
+from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
-from snellen.core.run import write_atomically
 from snellen.data.references import load_images
 from snellen.methods.generation.made_images import generating_on, generator_of
+from snellen.methods.synthesis.adapter_fitting import finished_folder, fit_each, planned_card, read_all
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import Source
 from snellen.methods.synthesis.nearness import spread_of, thumbnails
 from snellen.methods.synthesis.synthesizing import synthesize_into
 from snellen.methods.synthesis.synthetic_set import RECORD, WHAT, SyntheticSet
-from snellen.models.diffusion.generator_adapters import (
-    CARD,
-    SHARED,
-    AdapterCard,
-    FittedAdapter,
-    GeneratorAdapters,
-    class_folder,
-    model_hashes,
-    write_card,
-)
+from snellen.models.diffusion.fitting import cropped_latents
+from snellen.models.diffusion.generator_adapters import SHARED, FittedAdapter, GeneratorAdapters
 from snellen.runs.estimate import Estimate, Planned
 from snellen.runs.runner import Running
 from snellen.runs.settings import Setting
 from snellen.runs.unfinished import check_free
-from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Shots, encoded, fit_adapter
+from snellen.systems.few_shot_adaptation.adapting import AdapterFit, Shots, fit_adapter
 from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning, few_shots
-from snellen.training.environment import record_environment
-from snellen.version import __version__
-
-#: What lies in the folder of one adapter once it is finished.
-_DONE = "adapter.json"
 
 
 def few_shot(
@@ -138,75 +122,41 @@ def fit_adapters(
     prompts = {
         name: tuple(filter(None, (method.filled(one, name) for one in method.templates))) for name in source.classes
     }
-    planned: dict[str, Any] = {
+    planned = {
         **fit.model_dump(mode="json"),
         "guidance_scale": method.guidance_scale,
         "shots": source.images.fingerprint(),
     }
     labels = {name: [name] for name in source.classes} if fit.variant == "class" else {SHARED: list(source.classes)}
-    base = AdapterCard(
-        generator=generator.name,
-        models=model_hashes(generator),
-        classes={label: name for name, own in labels.items() for label in own},
-        prompts=prompts,
-        adapters={},
-        fit=planned,
-        seed=seed,
-        code_version=__version__,
-        environment=record_environment(generator.device),
-    )
-    if (folder / CARD).exists():
-        held = GeneratorAdapters.load(folder)
-        _same(held.card, base, folder)
+    base = planned_card(generator, labels, prompts, planned, seed)
+    held = finished_folder(folder, base)
+    if held is not None:
         return held
     images, classes = _read(source)
     small = thumbnails(torch.cat([_square(image) for image in images])).to("cpu")
     spread = spread_of(small) if len(small) > 1 else None
-    folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, FittedAdapter] = {}
-    for name, own in labels.items():
+
+    def one(name: str, own: Sequence[str], target: Path) -> FittedAdapter:
         rows = [row for row, label in enumerate(classes) if label in own]
         rng = Randomness(seed).child("few-shot", name)
-        target = folder / (SHARED if fit.variant == "set" else class_folder(name))
-        finished = _finished(target, base)
-        if finished is None:
-            shutil.rmtree(target, ignore_errors=True)
-            given = Shots(
-                encoded(generator, [images[row] for row in rows], fit, rng),
-                [prompts[classes[row]] for row in rows],
-                small,
-                spread,
-            )
-            what = "adapting to all classes" if fit.variant == "set" else f"adapting to {name!r}"
-            finished = fit_adapter(
-                generator, given, target, fit=fit, guidance_scale=method.guidance_scale, rng=rng, progress=listener,
-                what=what,
-            )  # fmt: skip
-            one = base.model_copy(update={"adapters": {name: finished}})
-            write_atomically(target / _DONE, f"{one.model_dump_json(indent=2)}\n".encode())
-        found[name] = finished
-    return write_card(folder, base.model_copy(update={"adapters": found}))
-
-
-def _finished(target: Path, base: AdapterCard) -> FittedAdapter | None:
-    """The adapter in a folder that a stopped call finished; None without one."""
-    if not (target / _DONE).is_file():
-        return None
-    card = AdapterCard.model_validate_json((target / _DONE).read_text(encoding="utf-8"))
-    _same(card, base, target)
-    return next(iter(card.adapters.values()))
-
-
-def _same(card: AdapterCard, wanted: AdapterCard, folder: Path) -> None:
-    """Refuse adapters of another fitting."""
-    keys = {"models", "classes", "prompts", "fit", "seed"}
-    was, now = (one.model_dump(include=keys, mode="json") for one in (card, wanted))
-    differs = [key for key in now if was[key] != now[key]]
-    if differs:
-        raise RunConflictError(
-            f"{folder} holds adapters that were fitted with other {', '.join(differs)}; name another folder, or remove "
-            f"it"
+        given = Shots(
+            cropped_latents(generator, [images[row] for row in rows], fit.crops, rng),
+            [prompts[classes[row]] for row in rows],
+            small,
+            spread,
         )
+        return fit_adapter(
+            generator,
+            given,
+            target,
+            fit=fit,
+            guidance_scale=method.guidance_scale,
+            rng=rng,
+            progress=listener,
+            what="adapting to all classes" if fit.variant == "set" else f"adapting to {name!r}",
+        )
+
+    return fit_each(folder, base, labels, one)
 
 
 def _read(source: Source) -> tuple[list[torch.Tensor], list[str]]:
@@ -215,25 +165,12 @@ def _read(source: Source) -> tuple[list[torch.Tensor], list[str]]:
     Raises:
         InputError: none of a class can be read.
     """
-    assert source.images is not None
-    images, classes, reasons = list[torch.Tensor](), list[str](), dict[str, str]()
-    left_out = list[str]()
-    for row, label in enumerate(source.images.labels.tolist()):
-        try:
-            pixels = source.images.read(row)
-        except RejectedImageError as error:
-            reasons[source.classes[label]] = str(error)
-            left_out.append(f"{source.images.ids[row]} ({error})")
-            continue
-        images.append(to_unit(torch.from_numpy(np.array(pixels)).permute(2, 0, 1)))
-        classes.append(source.classes[label])
-    lost = next((name for name in source.classes if name not in classes), None)
-    if lost is not None:
-        raise InputError(f"no shot of class {lost!r} can be read: {reasons.get(lost)}")
+    images, classes, left_out = read_all(source, "shot")
     if left_out:
         more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        of = len(images) + len(left_out)
         warnings.warn(
-            f"{len(left_out)} of {len(source.images)} shots cannot be read and are left out: {left_out[0]}{more}",
+            f"{len(left_out)} of {of} shots cannot be read and are left out: {left_out[0]}{more}",
             FewerShotsWarning,
             stacklevel=3,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -19,23 +18,15 @@ from snellen.core.errors import InputError, ModelError
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.data.worlds.optotypes.scene import Scene
+from snellen.core.randomness import Randomness
 from snellen.methods.edits.masked_object import Fill
-from snellen.models.captioners.protocol import Captioner
-from snellen.models.diffusion.editor_inpainting import InpaintingEditor, load_inpainting_generator
-from snellen.models.diffusion.sampler import Sampler
 from snellen.models.language.listed_answers import load as load_lists
 from snellen.models.language.protocol import BudgetSpentError
 from snellen.models.language.references import load_language_model
-from snellen.models.references import load_captioner, load_detector, load_segmenter
-from snellen.systems.language_guided_augmentation.discovery import Discovery, EditRow, captions_of, class_statuses
-from snellen.systems.language_guided_augmentation.edits import (
-    DetectedEditor,
-    PhraseEditor,
-    SceneEditor,
-    filling_painter,
-    inpainting_painter,
-)
+from snellen.models.references import load_captioner
+from snellen.systems.language_guided_augmentation.discovery import Discovery, EditRow, class_statuses
+from snellen.systems.language_guided_augmentation.edits import PhraseEditor, SceneEditor
+from snellen.systems.language_guided_augmentation.examining import Examined, load_editor, records_of, shows_scenes
 from snellen.systems.language_guided_augmentation.flips import Lean, ranked, selected
 from snellen.systems.language_guided_augmentation.phrases import (
     CaptionParser,
@@ -44,8 +35,6 @@ from snellen.systems.language_guided_augmentation.phrases import (
     RuleParser,
     SceneParser,
     class_words,
-    image_phrases,
-    with_alternatives,
 )
 
 #: Name of the list of edits.
@@ -89,7 +78,12 @@ class Shortcuts(Sampled):
     inpainter: str | None = Field(
         None, description="diffusers folder of an inpainting model that paints objects and backgrounds; none: fill"
     )
-    steps: int = Field(30, ge=1, description="steps of the inpainting model")
+    instructor: str | None = Field(
+        None, description="diffusers folder of InstructPix2Pix, which edits backgrounds by words; none: see inpainter"
+    )
+    steps: int | None = Field(
+        None, ge=1, description="steps of these models; none: 30 of the inpainting model, 100 of the other one"
+    )
     fill: Fill = Field("moved", description="how holes are filled without one")
     threshold: float = Field(0.3, ge=0, le=1, description="least score of a box")
     dilate: int = Field(5, ge=0, description="pixels around what is found that are taken out with it")
@@ -144,8 +138,16 @@ class Shortcuts(Sampled):
         """
         if self.detector is None:
             return SceneEditor()
-        return _editor(
-            self.detector, self.segmenter, self.inpainter, self.steps, self.fill, self.threshold, self.dilate, device
+        return load_editor(
+            self.detector,
+            self.segmenter,
+            self.inpainter,
+            self.instructor,
+            self.steps,
+            self.fill,
+            self.threshold,
+            self.dilate,
+            device,
         )
 
     def conclude(self, reading: Reading) -> Conclusion:
@@ -155,48 +157,94 @@ class Shortcuts(Sampled):
         draws = rng.for_examples(known.ids).uniform("share", ()).numpy()
         drawn = np.flatnonzero(known.labelled & (draws < self.sized(int(known.labelled.sum())).share))
         right = drawn[known.correct[drawn]]
-        if not len(right) or len(np.unique(known.predictions[drawn])) < 2:
-            why = "all decisions are one class" if len(right) else "no decision is right"
-            return Conclusion(notes=[f"Shortcuts: of {len(drawn)} images {why}, so that no edit can show anything."])
-        names = class_words(reading.names, self._synonyms())
+        why = self.nothing_known(known.predictions[drawn].tolist(), known.correct[drawn].tolist())
+        if why is not None:
+            return Conclusion(notes=[f"Shortcuts: {why}."])
+        units, places = known.units_of(right), {key: place for place, key in enumerate(audited.ids)}
+        ids = [known.ids[row] for row in right]
         try:
-            records = self._records(reading, audited, right, names)
+            found = self.examined(
+                audited,
+                [places[key] for key in ids],
+                known.labels[right].tolist(),
+                reading.classifier,
+                rng,
+                None if units is None else dict(zip(ids, units.tolist(), strict=True)),
+            )
         except (ModelError, BudgetSpentError) as error:
             return Conclusion(notes=[f"Shortcuts: {error}"])
-        ids = [known.ids[row] for row in right]
-        labels = dict(zip(ids, known.labels[right].tolist(), strict=True))
-        device = str(reading.classifier.device)
-        discovery = Discovery(audited, labels, names, self.editor(device), reading.classifier, rng)
-        rows = discovery.examine(records)
-        units = known.units_of(right)
-        leans = ranked(
-            rows,
-            support=self.support,
-            similarity=self.similarity,
-            units=None if units is None else dict(zip(ids, units.tolist(), strict=True)),
-        )
-        quotas = {"first": self.first, "later": self.later, "most": self.kept}
-        chosen = [row for of in leans.values() for row in selected(of, rng, **quotas)]
-        pictures: dict[str, bytes] = {}
         statuses = class_statuses(
-            known.labels[drawn].tolist(), known.correct[drawn].tolist(), records, rows, len(names)
+            known.labels[drawn].tolist(), known.correct[drawn].tolist(), found.records, found.rows, len(reading.names)
         )
-        tested = [one for of in leans.values() for one in of if one.supported]
+        pictures: dict[str, bytes] = {}
+        tested, discovery = found.tested, found.discovery
         return Conclusion(
             metrics=self._metrics(tested, reading.names),
             hypotheses=[self._hypothesis(one, len(drawn), discovery, reading, pictures) for one in tested],
             panels=[self._ranking(tested, reading.names)] if tested else [],
-            lists={
-                self.name: _by_image(tested, reading.names),
-                EDITS: _edits(leans, chosen, reading.names),
-            },
-            arrays=self._kept(chosen, discovery, reading),
+            lists={self.name: _by_image(tested, reading.names), EDITS: found.provenance(reading.names)},
+            arrays=self._kept(found.chosen, discovery, reading),
             notes=[
-                *self._notes(statuses, rows, leans, reading.names),
+                *self._notes(statuses, found.rows, found.leans, reading.names),
                 *self.sampling_notes(reading, len(drawn)),
             ],
             pictures=pictures,
         )
+
+    @staticmethod
+    def nothing_known(predictions: Sequence[int], correct: Sequence[bool]) -> str | None:
+        """Why edits of these images would show nothing; None where they can."""
+        if any(correct) and len(set(predictions)) > 1:
+            return None
+        why = "all decisions are one class" if any(correct) else "no decision is right"
+        return f"of {len(correct)} images {why}, so that no edit can show anything"
+
+    def examined(
+        self,
+        images: ImageSet,
+        right: Sequence[int],
+        labels: Sequence[int],
+        classifier: Classifier,
+        rng: Randomness,
+        units: Mapping[str, int] | None = None,
+    ) -> Examined:
+        """Edit the phrases of images that the classifier gets right, rank them, and select edits.
+
+        Args:
+            images: of any split.
+            right: positions of these images.
+            labels: class of each of them, in the classifier's order.
+            classifier: that is examined.
+            rng: of this check.
+            units: code of each image's unit, by id.
+
+        Raises:
+            ModelError: a language model that does not answer.
+        """
+        records, discovery = self.read(images, right, labels, classifier, rng)
+        rows = discovery.examine(records)
+        leans = ranked(rows, support=self.support, similarity=self.similarity, units=units)
+        quotas = {"first": self.first, "later": self.later, "most": self.kept}
+        chosen = [row for of in leans.values() for row in selected(of, rng, **quotas)]
+        return Examined(records, rows, leans, chosen, discovery)
+
+    def read(
+        self, images: ImageSet, rows: Sequence[int], labels: Sequence[int], classifier: Classifier, rng: Randomness
+    ) -> tuple[list[ImagePhrases], Discovery]:
+        """Phrases of images, and what edits these; arguments as for :meth:`examined`."""
+        names, device = class_words(classifier.class_names, self._synonyms()), str(classifier.device)
+        records = records_of(
+            images,
+            rows,
+            [names[label] for label in labels],
+            parser=self.parser(images),
+            captioner=None if self.captioner is None else load_captioner(self.captioner, device=device),
+            rng=rng,
+        )
+        by_id = {images.ids[row]: label for row, label in zip(rows, labels, strict=True)}
+        discovery = Discovery(images, by_id, names, self.editor(device), classifier, rng)
+        discovery.lend(records)
+        return records, discovery
 
     def _synonyms(self) -> Mapping[str, Sequence[str]]:
         if self.synonyms is None:
@@ -206,21 +254,6 @@ class Shortcuts(Sampled):
             raise InputError(f"{self.name}.synonyms is file:FILE with a list for each class; got {self.synonyms!r}")
         answers = load_lists(rest)
         return {key: answers.complete("", key=key).text.splitlines() for key in answers.keys}
-
-    def _records(
-        self, reading: Reading, audited: ImageSet, right: NDArray[np.int64], names: Sequence[tuple[str, ...]]
-    ) -> list[ImagePhrases]:
-        places = {key: place for place, key in enumerate(audited.ids)}
-        known, parser = reading.images, self.parser(audited)
-        captioner: Captioner | None = None
-        if self.captioner is not None:
-            captioner = load_captioner(self.captioner, device=str(reading.classifier.device))
-        captions = captions_of(audited, [places[known.ids[row]] for row in right], captioner)
-        found = [
-            image_phrases(known.ids[row], caption, names[int(known.labels[row])], parser)
-            for row, caption in zip(right, captions, strict=True)
-        ]
-        return with_alternatives(found, reading.rng.child(self.name))
 
     def _hypothesis(
         self,
@@ -348,49 +381,3 @@ def _by_image(tested: Sequence[Lean], names: Sequence[str]) -> list[dict[str, ob
         for key, value in one.lost().items():
             found.setdefault(key, {"id": key})[f"{_subject(one, names)}.lost"] = value
     return list(found.values())
-
-
-def _edits(
-    leans: Mapping[int, Sequence[Lean]], chosen: Sequence[EditRow], names: Sequence[str]
-) -> list[dict[str, object]]:
-    """Every edit with its provenance, in the order of the ranking."""
-    kept = {id(row) for row in chosen}
-    return [
-        {**row.provenance(names), "merged": one.phrase, "rank": rank, "selected": id(row) in kept}
-        for of in leans.values()
-        for rank, one in enumerate(of, 1)
-        for row in one.rows
-    ]
-
-
-def shows_scenes(images: ImageSet) -> bool:
-    """Whether the first image with attributes is a scene that can be drawn anew."""
-    record = next((one for one in images.column("attributes") if one is not None), None)
-    try:
-        return record is not None and bool(Scene.from_json(str(record)))
-    except InputError:
-        return False
-
-
-@lru_cache(maxsize=1)
-def _editor(
-    detector: str,
-    segmenter: str | None,
-    inpainter: str | None,
-    steps: int,
-    fill: Fill,
-    threshold: float,
-    dilate: int,
-    device: str,
-) -> DetectedEditor:
-    """The editor of these references; its models are loaded once."""
-    by_box = None if segmenter is None else load_segmenter(segmenter, device=device)
-    if by_box is not None and "boxes" not in by_box.prompts:
-        raise InputError(f"{by_box.name} takes no boxes; use a segmenter that does (hf:FOLDER of a SAM, grabcut)")
-    paint = filling_painter(fill)
-    if inpainter is not None:
-        generator = load_inpainting_generator(inpainter, device=device)
-        paint = inpainting_painter(InpaintingEditor(Sampler(generator, steps=steps), paste=True))
-    return DetectedEditor(
-        load_detector(detector, device=device), by_box, paint, inpainter is not None, threshold, dilate
-    )

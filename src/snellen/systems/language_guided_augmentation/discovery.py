@@ -111,10 +111,10 @@ class Discovery:
         """
         rows: list[EditRow] = []
         waiting: list[tuple[int, str, Tensor]] = []
-        self._lending = self._lenders(records)
+        self.lend(records)
         for one in records:
             for wish in wishes(one):
-                found = self._edit(one.example_id, wish)
+                found = self.edit(one.example_id, wish)
                 rows.append(
                     EditRow(
                         one.example_id,
@@ -138,10 +138,15 @@ class Discovery:
         """The edit of a row that was examined, made once more, at the image's own size."""
         key = (row.example_id, row.kind, row.phrase)
         if key not in self._made_again:
-            self._made_again[key] = self._edit(row.example_id, Wish(row.kind, row.phrase, row.alternative))
+            self._made_again[key] = self.edit(row.example_id, Wish(row.kind, row.phrase, row.alternative))
         return self._made_again[key]
 
-    def _edit(self, example_id: str, wish: Wish) -> Edited:
+    def lend(self, records: Sequence[ImagePhrases]) -> None:
+        """Let the images of these records lend their backgrounds."""
+        self._lending = self._lenders(records)
+
+    def edit(self, example_id: str, wish: Wish) -> Edited:
+        """One edit of one image, with its control, at the image's own size."""
         if wish.kind == "background" and wish.alternative is None:
             return Edited(reason=NO_ALTERNATIVE)
         rng = self._rng.child(wish.kind, wish.phrase).for_examples([example_id])

@@ -6,7 +6,6 @@ class's object. The control of a background's edit puts the image before its own
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from weakref import WeakKeyDictionary
@@ -20,10 +19,10 @@ from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.optotypes.factors import BACKGROUNDS
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Scene
-from snellen.methods.edits.masked_object import Fill, pasted_onto, removed, widened
+from snellen.methods.edits.masked_object import pasted_onto, removed, widened
+from snellen.methods.edits.painting import Instructed, Painter, control_region, filling_painter
 from snellen.methods.explanations.background_swap import before_backgrounds
 from snellen.models.detectors.protocol import Detector
-from snellen.models.diffusion.editor import Editor
 from snellen.models.segmenters.protocol import Segmenter
 from snellen.systems.language_guided_augmentation.words import stem, stems
 
@@ -96,37 +95,6 @@ class PhraseEditor(Protocol):
         """
 
 
-def control_region(mask: Tensor, forbidden: Tensor, draw: float) -> Tensor | None:
-    """The mask, moved to where it touches neither itself nor what is forbidden; None where there is no such place.
-
-    All moves are compared at once, by their overlap as a correlation. Those that wrap around an edge come last.
-
-    >>> mask = torch.tensor([[True, False, False, False]])
-    >>> control_region(mask, torch.tensor([[False, True, False, True]]), 0.5).int().tolist()
-    [[0, 0, 1, 0]]
-
-    Args:
-        mask: bool (h, w), not empty.
-        forbidden: bool (h, w).
-        draw: in [0, 1): which of the places.
-    """
-    height, width = mask.shape
-    taken = (mask | forbidden).double()
-    spectrum = torch.fft.rfft2(taken) * torch.fft.rfft2(mask.double()).conj()
-    free = torch.fft.irfft2(spectrum, s=(height, width)) < 0.5
-    rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
-    down, right = torch.arange(height)[:, None], torch.arange(width)[None]
-    # A move by more than what is left below is one upwards, by h less.
-    whole = ((down <= height - 1 - rows[-1]) | (down >= height - rows[0])) & (
-        (right <= width - 1 - columns[-1]) | (right >= width - columns[0])
-    )
-    places = (free & whole if bool((free & whole).any()) else free).nonzero()
-    if not len(places):
-        return None
-    step = places[min(int(draw * len(places)), len(places) - 1)].tolist()
-    return torch.roll(mask, step, (0, 1))
-
-
 #: A drawn image differs from its record by no more than rounding.
 _ROUNDING = 1.5 / 255
 
@@ -183,51 +151,19 @@ def _without(scene: Scene, wish: Wish, names: tuple[str, ...]) -> Scene | None:
     return None if len(left) == len(scene.objects) else scene.model_copy(update={"objects": tuple(left)})
 
 
-#: Image (3, h, w), hole bool (h, w), words for what is behind it, seed → the image with the hole painted.
-Painter = Callable[[Tensor, Tensor, str, int], Tensor]
-
-
-def filling_painter(fill: Fill) -> Painter:
-    """Fill holes from the same image; the words do not matter.
-
-    Raises:
-        MissingExtraError: ``telea`` without OpenCV, when it paints.
-    """
-    return lambda image, hole, _, __: removed(image[None], hole[None], fill, ring=0)[0]
-
-
-#: Diffusion models take sides that are multiples of this, pixels.
-_MULTIPLE = 64
-
-
-def inpainting_painter(editor: Editor) -> Painter:
-    """Paint holes with an inpainting model, at the nearest size that it makes; pixels beside the hole stay."""
-
-    def paint(image: Tensor, hole: Tensor, words: str, seed: int) -> Tensor:
-        size = [max(_MULTIPLE, round(side / _MULTIPLE) * _MULTIPLE) for side in hole.shape]
-        large = functional.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)
-        free = functional.interpolate(hole[None, None].float(), size, mode="nearest") > 0.5
-        if not bool(free.any()):
-            free = functional.interpolate(hole[None, None].float(), size, mode="area") > 0
-        made = editor.edit(large.clamp(0, 1), free, [words], [seed]).to(image)
-        small = functional.interpolate(made, hole.shape, mode="bilinear", antialias=True, align_corners=False)[0]
-        return torch.where(hole, small.clamp(0, 1), image)
-
-    return paint
-
-
 @dataclass(frozen=True, eq=False)
 class DetectedEditor:
     """Detector → boxes → masks → their union → dilated → painted; the object of the class is kept.
 
-    A background is painted around the object where the painter reads words, else it is that of an image that shows the
-    alternative, without its object.
+    A background is edited by instruction where something does that, and painted around the object where the painter
+    reads words; else it is that of an image that shows the alternative, without its object.
 
     Attributes:
         detector: finds phrases, and the object of the class where it has no mask.
         segmenter: makes masks of boxes; None: the boxes are the masks.
         paint: fills holes.
         by_words: whether it reads words.
+        instruct: edits backgrounds by words.
         threshold: least score of a box.
         dilate: pixels around the union that go with it.
     """
@@ -236,6 +172,7 @@ class DetectedEditor:
     segmenter: Segmenter | None = None
     paint: Painter = field(default_factory=lambda: filling_painter("moved"))
     by_words: bool = False
+    instruct: Instructed | None = None
     threshold: float = 0.3
     dilate: int = 5
     #: Where the object of the class is, of the images that are still held: it is found once for all phrases of one.
@@ -287,10 +224,14 @@ class DetectedEditor:
     ) -> Edited:
         if kept is None or bool(kept.all()):
             return Edited(reason="the object of the class was not found, so nobody knows what its background is")
-        if self.by_words and wish.alternative is not None:
-            seed = _seed(rng)
+        if (self.by_words or self.instruct is not None) and wish.alternative is not None:
+            seed, image = _seed(rng), subject.image
             edited, control = (
-                self.paint(subject.image, ~kept, words, seed) for words in (wish.alternative, wish.phrase)
+                self.paint(image, ~kept, words, seed)
+                if self.instruct is None
+                # Changes of the object of the class are no evidence about its background.
+                else torch.where(kept, image, self.instruct(image, wish.phrase, words, seed))
+                for words in (wish.alternative, wish.phrase)
             )
             return Edited(edited, control, ~kept)
         theirs = None if lent is None else self._object(lent)

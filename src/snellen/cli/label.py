@@ -1,0 +1,158 @@
+"""``snellen label``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snellen.cli.carrying_out import carry_out
+from snellen.cli.engine_options import DryRunOption
+from snellen.cli.free_folder import free_folder
+from snellen.cli.privacy_options import AllowRemoteOption
+from snellen.cli.progress import loading
+from snellen.cli.run_options import DeviceOption, JsonOption, SeedOption
+from snellen.cli.text import harmless
+from snellen.core import index
+
+SIZES, LIMITS = "How many images", "What it may cost"
+
+
+def label(
+    concept: Annotated[
+        str,
+        typer.Argument(
+            help="'NAME: DESCRIPTION', or a TOML or JSON file with name, description and, if you like, conditions."
+        ),
+    ],
+    pool: Annotated[str, typer.Argument(help="Images without labels, by reference: a folder, a manifest.")],
+    language: Annotated[
+        str,
+        typer.Option(
+            help="Language model that writes definition, questions and queries: http://HOST:PORT/v1#MODEL, or "
+            "file:FILE.toml with your own."
+        ),
+    ],
+    captioner: Annotated[
+        str, typer.Option(help="Describes images: hf:FOLDER, bundled:NAME, or a language model that sees images.")
+    ],
+    answers: Annotated[
+        str,
+        typer.Option(
+            help="Answers questions about images: hf:FOLDER of BLIP, a language model that sees images, or two towers "
+            "(bundled:NAME, hf:FOLDER, openclip:FOLDER)."
+        ),
+    ],
+    towers: Annotated[
+        str,
+        typer.Option(help="Two towers for queries and for the classifier: bundled:NAME, hf:FOLDER, openclip:FOLDER."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-label-N"),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your labels, about 100: CSV with the columns id and label. They validate; none is trained on."
+        ),
+    ] = None,
+    review: Annotated[
+        int | None,
+        typer.Option(min=2, max=100, help="Label so many images first, by a key each; resumes where you stopped."),
+    ] = None,
+    correct: Annotated[
+        list[str] | None, typer.Option(help="A correction of the definition, in words; repeatable.")
+    ] = None,
+    rules: Annotated[
+        bool | None,
+        typer.Option(
+            "--rules/--no-rules",
+            help="Decide by the answers alone, and not by the language model from caption and answers.",
+            show_default="rules, where the language model is a file",
+        ),
+    ] = None,
+    early_exit: Annotated[
+        bool, typer.Option("--early-exit/--no-early-exit", help="No further question once an answer excludes an image.")
+    ] = True,
+    queries: Annotated[
+        int, typer.Option(min=1, help="Queries for the concept, and as many for near misses.", rich_help_panel=SIZES)
+    ] = 10,
+    per_query: Annotated[int, typer.Option(min=1, help="Images of each query.", rich_help_panel=SIZES)] = 20,
+    initial: Annotated[int, typer.Option(min=2, help="Images of the first batch.", rich_help_panel=SIZES)] = 100,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds of active learning.", rich_help_panel=SIZES)] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Images of each round.", rich_help_panel=SIZES)] = 100,
+    most_calls: Annotated[
+        int | None, typer.Option(min=1, help="Calls of all models.", show_default="no limit", rich_help_panel=LIMITS)
+    ] = None,
+    most_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of the language model.", show_default="no limit", rich_help_panel=LIMITS),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pool's embeddings, for several concepts.", show_default="OUT-embeddings"),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="File of labels that were paid for.", show_default="in the cache folder")
+    ] = None,
+    device: DeviceOption = "cpu",
+    allow_remote: AllowRemoteOption = None,
+    seed: SeedOption = 0,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a concept in words into a classifier that language and vision models label images for."""
+    folder = out or free_folder("snellen-label")
+    with loading("loading models"):
+        verb, given_labels = (index.form("label", name).load() for name in ("concept", "review"))
+        settings = index.form("label", "settings").load()
+        options = settings(
+            language=language,
+            captioner=captioner,
+            answers=answers,
+            towers=towers,
+            decides=None if rules is None else not rules,
+            device=device,
+            sizes={
+                "queries": queries, "per_query": per_query, "initial": initial, "rounds": rounds, "batch": batch
+            },
+            limits={"calls": most_calls, "tokens": most_tokens},
+            embeddings=embeddings or folder.with_name(f"{folder.name}-embeddings"),
+            store=store,
+            corrections=correct or (),
+            seed=seed,
+        )  # fmt: skip
+    if review is not None and not dry_run:
+        labels = given_labels(concept, pool, _answer, folder=folder, labels=labels, count=review, options=options)
+        if labels is None:
+            typer.echo(f"the review stopped; the same command resumes it ({folder.name}-review)")
+            return
+    carry_out(
+        verb,
+        concept,
+        pool,
+        folder=folder,
+        given=out,
+        as_json=as_json,
+        dry_run=dry_run,
+        labels=labels,
+        early_exit=early_exit,
+        **options,
+    )
+
+
+def _answer(question: str, image: Path) -> str:
+    """A key of the owner's; other keys are read over. The end of the input stops."""
+    typer.echo(f"{harmless(str(image))}\n{harmless(question)}", err=True)
+    while True:
+        try:
+            key = (typer.getchar() if sys.stdin.isatty() else sys.stdin.read(1)).lower()
+        except EOFError:
+            return "q"
+        if key in ("y", "n", "s", "q"):
+            return key
+        if key in ("", "\x03", "\x04"):
+            return "q"

@@ -1,0 +1,1 @@
+"""System 28: the experiment behind the claims of its page."""

@@ -1,0 +1,282 @@
+"""System 4: does a classifier lean less on a background once it saw images that were generated without it.
+
+Stars stand on grass and rings on sand in 95 % of the training images; a small white or purple circle follows nothing.
+A student is examined on its own training images; what was found teaches one token a class, and the generator draws
+images from it. 32 pixels, since the embedded generator draws no more. The seed decides all but the test images.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from snellen.core.images import ImageSet, Split
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.system import Scale
+from snellen.data.files.joining import join
+from snellen.data.files.labels import align_labels
+from snellen.data.files.manifest import load_manifest
+from snellen.data.worlds.optotypes.scene import Scene
+from snellen.data.worlds.optotypes.small_world import WORLD
+from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut, ObjectShortcut
+from snellen.data.worlds.planting.truth import set_column
+from snellen.methods.synthesis.by_name import ByName
+from snellen.methods.synthesis.manifest_rows import Source
+from snellen.methods.synthesis.synthesizing import synthesize_into
+from snellen.methods.treatments.group_robustness import GroupDRO, TrainTwice
+from snellen.methods.treatments.treatment import FineTuning, Patient
+from snellen.models.classifiers.trainable import last_layer
+from snellen.reproduction.language_guided_augmentation.full import full
+from snellen.reproduction.sample import Figure, Sample
+from snellen.runs.settings import Setting
+from snellen.systems.language_guided_augmentation.augmenting import Looked, look, teachable, write_edits
+from snellen.systems.language_guided_augmentation.check import Shortcuts
+from snellen.systems.language_guided_augmentation.personalising import SMALL as SMALL_TOKENS
+from snellen.systems.language_guided_augmentation.personalising import TokenFit, personalised
+from snellen.training.batches import ImageStore
+from snellen.training.evaluation import layer_inputs
+from snellen.training.feature_reweighting import DFR, Features, reweighted
+from snellen.training.fine_tuning import TuningPlan, fine_tune
+from snellen.training.students import StudentPlan, as_classifier, measured, store_to_measure, train_student
+from snellen.training.transforms import in_sequence, random_flips, random_resized_crops
+
+CLASSES, GROUNDS = ("star", "ring"), ("grass", "sand")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything.
+
+    Attributes:
+        train: training images.
+        test: test images, and half as many to validate with; both backgrounds are as common for either class.
+        made: generated images of each class.
+        steps: of the sampler.
+        updates: of each student, and steps of each fine-tuning.
+        fit: numbers of the tokens.
+        dfr: numbers of DFR.
+        support: images that a phrase needs.
+    """
+
+    train: int
+    test: int
+    made: int
+    steps: int
+    updates: int
+    fit: TokenFit
+    dfr: DFR
+    support: int = 5
+
+
+SMALL = Size(train=600, test=800, made=100, steps=12, updates=120, fit=SMALL_TOKENS, dfr=DFR())
+SMOKE = Size(
+    train=24, test=16, made=2, steps=1, updates=2, fit=SMALL_TOKENS.model_copy(update={"steps": 1, "batch_size": 2}),
+    dfr=DFR(costs=(1.0,), weights=(1.0,), fits=1, steps=2), support=1,
+)  # fmt: skip
+
+
+def language_guided_augmentation(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
+    """Measure the claims of system 4.
+
+    Returns:
+        ``shortcut.beyond`` and ``harmless.beyond``, for each image whether an edit alone flips its decision; ``first``
+        and ``last``, shares of classes whose own background ranks first, and before all harmless objects;
+        ``erm.found`` and ``oracle.found``, phrases that are significant; ``drawn``, whether a judge recognises each
+        generated image; and of each training ``worst``, ``mean`` and ``conflicting``.
+    """
+    if scale == "full":
+        return full(seed, progress)
+    with tempfile.TemporaryDirectory() as scratch:
+        return Experiment(SMOKE if scale == "smoke" else SMALL, seed, Path(scratch), progress).figures()
+
+
+language_guided_augmentation.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": ("as small, with 24 images and one or two steps of everything",),
+    "small": (
+        "600 scenes of two shapes, 32 pixels, for Waterbirds, CelebA, SpuCo Dogs and Hard ImageNet",
+        "captions of the scenes read by rules for GIT and GPT-4; scenes drawn anew for Grounding DINO, SAM, LaMa and "
+        "InstructPix2Pix",
+        "the embedded scene-diffusion for Stable Diffusion 1.4, one trial of 300 steps for eight of 1,000",
+        "the embedded small CNN, 120 updates from scratch, for ResNet-50",
+    ),
+    "full": ("Waterbirds or another data set with groups, Stable Diffusion 1.4 and detectors, all by reference",),
+}
+
+
+def world(split: Split, count: int, strength: float, seed: int) -> ImageSet:
+    """Scenes with the background of the class in a share of them; ``group`` is the background."""
+    drawn = WORLD.model_copy(
+        update={"count": count, "shapes": CLASSES, "backgrounds": GROUNDS, "captions": True, "nuisance_share": 0.0,
+                "seed": seed}
+    )  # fmt: skip
+    ground = BackgroundShortcut(backgrounds=GROUNDS, strength=strength, touch_test=True)
+    beside = ObjectShortcut(colours=("white", "purple"), correlation="neutral", radius=0.15, touch_test=True)
+    images = ground.plant(beside.plant(drawn.images(split=split), rng=Randomness(seed)), rng=Randomness(seed + 1))
+    grounds = [Scene.from_json(str(one)).background for one in images.column("attributes")]
+    return replace(images, table=set_column(images.table, "group", pa.array(grounds, pa.string())))
+
+
+def pairs(images: ImageSet) -> torch.Tensor:
+    """The group of each image: pair of class and background, int64 (n,)."""
+    return torch.tensor([
+        2 * label + GROUNDS.index(str(group))
+        for label, group in zip(images.labels.tolist(), images.column("group"), strict=True)
+    ])  # fmt: skip
+
+
+class Experiment:
+    """One seed; the folder is for edits, tokens and images."""
+
+    def __init__(self, size: Size, seed: int, folder: Path, progress: Progress) -> None:
+        self.size, self.seed, self.folder, self.progress = size, seed, folder, progress
+        self.train = world("train", size.train, 0.95, 10 * seed)
+        self.balanced = world("train", size.train, 0.5, 10 * seed + 3)
+        self.val, self.test = world("tune", size.test // 2, 0.5, 10 * seed + 5), world("tune", size.test, 0.5, 7)
+        self.plan = StudentPlan(amount=size.updates)
+        self.tested, self.groups = store_to_measure(self.test, self.plan), pairs(self.test)
+        self.check = Shortcuts(most=None, support=size.support)
+
+    def figures(self) -> dict[str, Figure]:
+        """All figures of a seed."""
+        erm, oracle = self.student(self.train), self.student(self.balanced)
+        found, clean = self.looked(erm), self.looked(oracle)
+        figures = {**self.discovered(found), "erm.found": self.significant(found)}
+        figures["oracle.found"] = self.significant(clean)
+        edits = write_edits(found, self.folder / "edits", {})
+        if edits is None or (taught := teachable(edits)[0]) is None:
+            edits = self.train.select(range(10))  # a smoke run: nothing flips after two updates
+            taught = Source.of_images(edits)
+        method = ByName(steps=self.size.steps)
+        asking = personalised(
+            method, taught, self.folder / "tokens", fit=self.size.fit, seed=self.seed, progress=self.progress
+        )
+        made, plain = self.images("made", asking, taught), self.images("by_name", method, taught)
+        figures["drawn"] = Sample.of(measured(oracle, self.store(made)).right.astype(float))
+        count = len(made)
+        sets = {
+            "generated": join([self.bare(self.train), made]),
+            "by_name": join([self.bare(self.train), plain]),
+            "edited": join([self.bare(self.train), self.bare(edits, "edited/")]),
+        }
+        networks = {"erm": erm, "oracle": oracle, **{name: self.student(one) for name, one in sets.items()}}
+        networks["random"] = self.student(self.train, again=count)
+        for name, treatment in {"group_dro": GroupDRO(), "jtt": TrainTwice()}.items():
+            for suffix, one in (("", self.train), ("_generated", sets["generated"])):
+                networks[f"{name}{suffix}"] = self.tuned(treatment, erm, one)
+        for name, network in networks.items():
+            figures |= self.judged(name, torch.from_numpy(measured(network, self.tested).right))
+        for suffix, added in (("", None), ("_generated", made)):
+            figures |= self.judged(f"dfr{suffix}", self.reweighted(erm, added))
+        return figures
+
+    # -- discovery -------------------------------------------------------------------------------------------------
+
+    def looked(self, network: nn.Module) -> Looked:
+        """What the decisions of a student on its training images lean on."""
+        classifier = as_classifier(network, self.plan, CLASSES, "student")
+        return look(classifier, self.train, self.check, Randomness(self.seed).child("looking"), Silent())
+
+    def discovered(self, looked: Looked) -> dict[str, Figure]:
+        """Flips beyond controls of each class's own background and of circles, and whether these rank behind it."""
+        leans = {} if looked.found is None else looked.found.leans
+        values: dict[str, list[float]] = {"shortcut": [], "harmless": []}
+        first, last = list[bool](), list[bool]()
+        for label, of in leans.items():
+            phrases = [one.phrase for one in of if one.supported]
+            circles = [place for place, phrase in enumerate(phrases) if phrase not in GROUNDS]
+            own = phrases.index(GROUNDS[label]) if GROUNDS[label] in phrases else len(phrases)
+            first.append(own == 0)
+            last.append(all(place > own for place in circles))
+            for one in of:
+                kind = "shortcut" if one.phrase == GROUNDS[label] else "harmless" if one.phrase not in GROUNDS else None
+                if one.supported and kind is not None:
+                    values[kind] += one.lost().values()
+        beyond = {f"{name}.beyond": Sample.of(found) if found else None for name, found in values.items()}
+        shares = {"first": sum(first) / len(CLASSES), "last": sum(last) / len(CLASSES)}
+        return {**beyond, **(shares if leans else dict.fromkeys(shares))}
+
+    @staticmethod
+    def significant(looked: Looked) -> float:
+        """Phrases with a p value below 5 % by Bonferroni's correction."""
+        tested = [] if looked.found is None else looked.found.tested
+        return float(sum(one.p_value() < 0.05 / len(tested) for one in tested))
+
+    # -- images and networks ---------------------------------------------------------------------------------------
+
+    def images(self, name: str, method: ByName, source: Source) -> ImageSet:
+        """A generated set, in the classes of the real images."""
+        made = synthesize_into(
+            [Setting(name, method)], source, self.folder / name, count=self.size.made, seed=self.seed, sheet=False,
+            progress=self.progress,
+        )  # fmt: skip
+        return self.bare(align_labels(load_manifest(made.manifest), CLASSES))
+
+    @staticmethod
+    def bare(images: ImageSet, prefix: str = "") -> ImageSet:
+        """Images with id, label, split and group alone, so that sets can be joined."""
+        kept = images.table.select([name for name in ("id", "label", "group") if name in images.table.column_names])
+        kept = set_column(kept, "id", pa.array([f"{prefix}{one}" for one in images.ids]))
+        return align_labels(replace(images, table=kept, split="train"), CLASSES)
+
+    def store(self, images: ImageSet) -> ImageStore:
+        """Images in memory."""
+        return ImageStore.of_images(images, self.plan.preparation)
+
+    def student(self, images: ImageSet, again: int = 0) -> nn.Module:
+        """A student of the same recipe and number of updates; ``again`` of its images also come changed at random."""
+        store = self.store(images)
+        if again:
+            rng = Randomness(self.seed).child("random")
+            rows = torch.randint(len(store), (again,), generator=rng.generator("rows"))
+            change = in_sequence(random_resized_crops(), random_flips)
+            changed, _ = change(to_unit(store.images[rows]), store.targets[rows], rng.bind(again))
+            pixels = torch.cat([store.images, (changed * 255).round().byte()])
+            store = ImageStore.of_tensors(pixels, torch.cat([store.targets, store.targets[rows]]))
+        return train_student(store, self.plan, len(CLASSES), self.seed)
+
+    def tuned(self, treatment: FineTuning, network: nn.Module, images: ImageSet) -> nn.Module:
+        """A student that is trained on by a treatment; its own training is the first of JTT."""
+        store = self.store(images)
+        classifier = as_classifier(network, self.plan, CLASSES, "student")
+        patient = Patient(classifier, (), store, store, images)
+        rng = Randomness(self.seed).child(treatment.name)
+        plan = TuningPlan(steps=self.size.updates, batch_size=self.plan.batch_size)
+        own = copy.deepcopy(network).requires_grad_(True)  # a classifier freezes what it is given
+        return fine_tune(own, store, [treatment.term(patient, rng=rng)], plan=plan, rng=rng)
+
+    def reweighted(self, network: nn.Module, added: ImageSet | None) -> torch.Tensor:
+        """Whether DFR decides rightly on each test image, bool (n,)."""
+        layer = last_layer(network, self.tested.read(torch.arange(8))[0].float() / 255)
+        assert layer is not None, "a student ends in a linear layer"
+
+        def features(images: ImageSet, groups: bool = True) -> Features:
+            store = store_to_measure(images, self.plan)
+            targets = torch.from_numpy(images.labels)
+            return Features(layer_inputs(layer, network, store), targets, pairs(images) if groups else None)
+
+        test = features(self.test)
+        fitted = reweighted(
+            features(self.train), features(self.val), classes=len(CLASSES), plan=self.size.dfr,
+            added=None if added is None else features(added, groups=False), rng=Randomness(self.seed).child("dfr"),
+        )  # fmt: skip
+        return fitted.predict(test) == test.targets
+
+    def judged(self, name: str, right: torch.Tensor) -> dict[str, Figure]:
+        """Accuracy of the worst group, mean over groups, and decisions on images of the other class's background."""
+        by_group = [float(right[self.groups == group].double().mean()) for group in self.groups.unique()]
+        conflicting = (self.groups == 1) | (self.groups == 2)
+        return {
+            f"{name}.worst": min(by_group),
+            f"{name}.mean": float(np.mean(by_group)),
+            f"{name}.conflicting": Sample.of(right[conflicting].double().numpy()),
+        }

@@ -1,0 +1,102 @@
+"""``snellen label`` as a user calls it: a plan, a review by keys, labels from a table, and what goes wrong."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import snellen
+
+WORLD = "shapes=star,heart&colours=red,blue&backgrounds=grass,sand&sizes=large&tilts=upright"
+POOL = f"optotypes:scenes?count=60&{WORLD}#train"
+LISTS = """
+definition = {necessary = ["a star"], negative = ["on sand"]}
+queries = {positive = ["a star on grass"], near_misses = ["a star on sand", "a heart on grass"]}
+questions.questions = [
+  {condition = "necessary 1", question = "A star?", phrases = ["a star"], instead = ["a heart"]},
+  {condition = "negative 1", question = "On sand?", phrases = ["a star on sand"], instead = ["a star on grass"]},
+]
+"""
+COMMAND = (
+    "label", "star: a star that is not on sand", POOL, "--language", "file:lists.toml", "--captioner",
+    "bundled:scene-captioner", "--answers", "bundled:scene-clip", "--towers", "bundled:scene-clip", "--initial", "16",
+    "--rounds", "1", "--batch", "4", "--per-query", "12", "--store", "kept.sqlite", "--out", "made",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def lists(tmp_path):
+    (tmp_path / "lists.toml").write_text(LISTS, encoding="utf-8")
+
+
+def keys(monkeypatch, text):
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_a_plan_shows_calls_and_tokens_and_writes_nothing(run, tmp_path):
+    code, out, err = run(*COMMAND, "--dry-run")
+    assert (code, err.strip()) == (0, "")
+    assert "calls: at most 263: 20 captions, 240 questions (12 an image), 3 requests to the language model" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["lists.toml"]
+
+
+def test_a_review_by_keys_resumes_and_its_labels_validate(run, monkeypatch, tmp_path):
+    keys(monkeypatch, "yxns\nq")
+    code, out, err = run(*COMMAND, "--review", "12")
+    assert code == 0
+    assert "the review stopped; the same command resumes it (made-review)" in out
+    assert "1 of 12: does it show star? y yes, n no, s skip, q stop" in err
+    assert not Path("made").exists()
+    answers = list(csv.DictReader(Path("made-review/labels.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["label"] for row in answers] == ["yes", "no", ""]
+    keys(monkeypatch, "yynnyynny")
+    code, out, err = run(*COMMAND, "--review", "12", "--json")
+    assert code == 0
+    assert "4 of 12" in err
+    assert "3 of 12" not in err
+    record = json.loads(out)
+    assert record["effort"] == {"labels": 11, "corrections": 0}
+    assert [one["who"] for one in record["agreement"]][:2] == ["teacher", "student"]
+    assert len(list(Path("made-review").glob("*.png"))) == 12
+    assert snellen.load_images("made/labels.csv").class_names == ("not star", "star")
+    table = {row["id"] for row in csv.DictReader(Path("made/labels.csv").read_text(encoding="utf-8").splitlines())}
+    reviewed = {row["id"] for row in csv.DictReader(Path("made-review/labels.csv").read_text("utf-8").splitlines())}
+    assert not table & {one for one in reviewed if one != answers[2]["id"]}
+
+
+def test_labels_of_a_table_and_both_at_once(run, tmp_path):
+    Path("mine.csv").write_text("id,label\ntrain/000001,yes\ntrain/000002,no\n", encoding="utf-8")
+    code, out, _ = run(*COMMAND, "--labels", "mine.csv")
+    assert code == 0
+    assert "machine labels:" in out
+    assert "Written: made/classifier/weights.safetensors" in out
+    code, _, err = run(*COMMAND, "--labels", "mine.csv", "--review", "5")
+    assert code == 2
+    assert "leave one out" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"star: a star that is not on sand": "star:"}, None),
+        ({"star: a star that is not on sand": "nowhere.toml"}, "no file of a concept"),
+        ({"file:lists.toml": "file:absent.toml"}, "no file of lists"),
+        ({"bundled:scene-captioner": "scene-captioner"}, "is not a captioner"),
+        ({POOL: POOL.replace("#train", "#test")}, "holds test images"),
+    ],
+)
+def test_what_cannot_be_used_ends_in_one_sentence(run, changed, fault):
+    code, _, err = run(*(changed.get(word, word) for word in COMMAND), "--dry-run")
+    if fault is None:
+        assert code == 0, "a name alone describes itself"
+        return
+    assert code == 2
+    assert fault in " ".join(err.split())
+
+
+def test_a_list_decides_about_no_image(run):
+    code, _, err = run(*COMMAND, "--no-rules")
+    assert code == 2
+    assert "is a list and decides about no image" in " ".join(err.split())
