@@ -51,6 +51,12 @@ def test_a_review_by_keys_resumes_and_its_labels_validate(run, monkeypatch, tmp_
     assert not Path("made").exists()
     answers = list(csv.DictReader(Path("made-review/labels.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["label"] for row in answers] == ["yes", "no", ""]
+    other = [part if part != COMMAND[1] else "heart: a heart" for part in COMMAND]
+    (tmp_path / "lists.toml").write_text(LISTS, encoding="utf-8")
+    code, _, err = run(*other, "--review", "12")
+    assert code == 2
+    assert "made-review holds labels of another concept" in err
+    assert len(list(csv.DictReader(Path("made-review/labels.csv").read_text(encoding="utf-8").splitlines()))) == 3
     keys(monkeypatch, "yynnyynny")
     code, out, err = run(*COMMAND, "--review", "12", "--json")
     assert code == 0
@@ -80,7 +86,8 @@ def test_labels_of_a_table_and_both_at_once(run, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [
-        ({"star: a star that is not on sand": "star:"}, None),
+        ({"star: a star that is not on sand": "star:"}, "a name and a description in words, and one of them is empty"),
+        ({"star: a star that is not on sand": "star"}, None),
         ({"star: a star that is not on sand": "nowhere.toml"}, "no file of a concept"),
         ({"file:lists.toml": "file:absent.toml"}, "no file of lists"),
         ({"bundled:scene-captioner": "scene-captioner"}, "is not a captioner"),

@@ -75,7 +75,11 @@ def label(
         ),
     ] = None,
     early_exit: Annotated[
-        bool, typer.Option("--early-exit/--no-early-exit", help="No further question once an answer excludes an image.")
+        bool,
+        typer.Option(
+            "--early-exit/--no-early-exit",
+            help="Where rules decide: no further question once an answer excludes an image.",
+        ),
     ] = True,
     queries: Annotated[
         int, typer.Option(min=1, help="Queries for the concept, and as many for near misses.", rich_help_panel=SIZES)

@@ -9,7 +9,11 @@ from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.models.random_folders import write_random_blip
 from snellen.reproduction.language_model_annotation import full
-from snellen.reproduction.language_model_annotation.experiment import language_model_annotation
+from snellen.reproduction.language_model_annotation.experiment import (
+    figures_of,
+    language_model_annotation,
+    paired_precision,
+)
 from snellen.reproduction.language_model_annotation.materials import (
     COMPOUND,
     FACTORS,
@@ -90,6 +94,32 @@ def test_a_smoke_run_has_every_figure_of_every_claim(figures):
     assert figures["mc_15.teacher.f1"] < 1.0
     assert figures["mc_05.labels"] == 32
     assert SINGLE
+
+
+def test_what_is_undecided_or_has_no_denominator_is_missing_and_never_a_negative():
+    truth = np.array([1, 1, 0, 0])
+    assert figures_of("a", truth, [1, None, 0, None]) == {"a.precision": 1.0, "a.recall": 1.0, "a.f1": 1.0}
+    assert figures_of("a", truth, [0] * 4) == {"a.precision": None, "a.recall": 0.0, "a.f1": 0.0}
+    assert set(figures_of("a", truth, [None] * 4).values()) == {None}
+
+
+def test_first_batches_are_compared_over_concepts_where_both_have_a_classifier():
+    found = {"no_near_misses.first.precision": [0.2, None, 0.4], "mc_05.first.precision": [0.6, 0.9, 0.8]}
+    assert paired_precision(found) == {
+        "no_near_misses.first.paired_precision": pytest.approx(0.3), "mc_05.first.paired_precision": pytest.approx(0.7),
+        "first.pairs": 2.0,
+    }  # fmt: skip
+    none = paired_precision({"no_near_misses.first.precision": [None], "mc_05.first.precision": [0.6]})
+    assert none["mc_05.first.paired_precision"] is None
+
+
+def test_the_gate_of_the_teacher_closes_where_answers_are_worthless(figures):
+    gate = next(one for one in find_system("language_model_annotation").gates if one.id == "teacher")
+    assert figures["teacher_gain"] == pytest.approx(figures["mc_05.teacher.f1"] - figures["always.f1"])
+    truth = np.array([1] * 5 + [0] * 95)
+    always = figures_of("a", truth, [1] * 100)["a.f1"]
+    worthless = figures_of("a", truth, np.random.default_rng(0).integers(0, 2, 100).tolist())["a.f1"]
+    assert worthless - always < gate.threshold < figures["teacher_gain"]
 
 
 def test_the_full_experiment_names_what_it_needs(monkeypatch):

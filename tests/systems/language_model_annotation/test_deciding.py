@@ -1,14 +1,20 @@
 """The decision: explicit logic in three values, vetoes, ratings, undecided images, and data that is no instruction."""
 
+import io
 import itertools
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from snellen.core.budget import Spent
 from snellen.core.errors import ModelError, UnreachableError
+from snellen.data.files.arrays import load_arrays
 from snellen.data.worlds.optotypes.small_world import WORLD
-from snellen.models.language.protocol import UnusableReplyError
+from snellen.models.language.protocol import Reply, UnusableReplyError, read_form
 from snellen.reproduction.language_model_annotation.materials import (
     COMPOUND,
     FactorAnswerer,
@@ -27,9 +33,9 @@ from snellen.systems.language_model_annotation.deciding import (
     judgement_messages,
 )
 from snellen.systems.language_model_annotation.definition import Definition, specify
-from snellen.systems.language_model_annotation.ledger import Cost, Limits, Store
+from snellen.systems.language_model_annotation.ledger import Cost, Limits, PaidError, Store
 from snellen.systems.language_model_annotation.questions import Question, write_questions
-from snellen.systems.language_model_annotation.tools import Answer, LanguageModelTool, Pictures, TowerTool
+from snellen.systems.language_model_annotation.tools import Answer, LanguageModelTool, Pictures, TowerTool, sent_picture
 from tests.systems.language_model_annotation.test_definition import Scripted
 
 PLATE = Definition(
@@ -89,6 +95,14 @@ def test_an_undecided_image_has_no_label_no_rating_and_a_reason():
         ("maybe", None),
         ("", None),
         ("3 cups", None),
+        ("No idea", None),
+        ("no way to tell", None),
+        ("yes or no", None),
+        ("true love", None),
+        ("Yes?", None),
+        ("**Yes**", True),
+        ('"No".', False),
+        ("Yes, it is.\nIt lies on grass.", True),
         ("note", None),
     ],
 )
@@ -191,16 +205,39 @@ def test_labels_are_right_where_answers_are_and_each_has_a_rationale():
         assert [one.image for one in found] == images.ids
 
 
-def test_an_early_exit_saves_questions_and_requests_and_changes_no_label():
-    images, model = scenes(), RuleInterpreter()
-    saving = annotator(model=model).annotate(images)
-    requests = model.requests
-    whole = annotator(model=model, early_exit=False).annotate(images)
-    assert [one.label for one in saving] == [one.label for one in whole]
-    assert {len(one.answers) for one in whole} == {5}
-    assert sum(len(one.answers) for one in saving) < 100
-    assert requests < 20
-    assert model.requests - requests == 40
+def test_an_early_exit_saves_questions_of_rules_and_changes_no_label():
+    images = scenes()
+    for error in (0.0, 0.15):
+        saving = annotator(error=error).annotate(images)
+        whole = annotator(error=error, early_exit=False).annotate(images)
+        assert [one.label for one in saving] == [one.label for one in whole]
+        assert {len(one.answers) for one in whole} == {5}
+        assert sum(len(one.answers) for one in saving) < 100
+
+
+def test_a_language_model_that_decides_gets_all_answers_and_may_correct_a_wrong_one():
+    class Denying(FactorAnswerer):
+        def answer(self, pictures, question):
+            return [Answer("no")] * len(pictures)
+
+    class Sure(RuleInterpreter):
+        def complete(self, prompt, *, key=None, **options):
+            if key != "judgement":
+                return super().complete(prompt, key=key, **options)
+            task = json.loads(prompt[-1].text.splitlines()[1])
+            listed = [
+                {"condition": one["condition"], "holds": "no" if one["kind"] == "negative" else "yes"}
+                for one in task["conditions"]
+            ]
+            text = json.dumps({"verdicts": listed, "rating": 5, "summary": "the caption names it"})
+            return Reply(text, read_form(text, options["schema"]), prompt_tokens=3, completion_tokens=2)
+
+    for early_exit in (True, False):
+        whole = annotator(model=Sure(), answerer=Denying(0, 0.0), early_exit=early_exit).annotate(scenes(6))
+        assert [one.label for one in whole] == [1] * 6
+        assert Cost.sum(one.cost for one in whole) == Cost(captions=6, questions=30, judgements=6, tokens=30)
+    images = scenes()
+    whole = annotator(model=RuleInterpreter()).annotate(images)
     assert Cost.sum(one.cost for one in whole) == Cost(
         captions=40, questions=200, judgements=40, tokens=sum(one.cost.tokens for one in whole)
     )
@@ -278,6 +315,109 @@ def test_a_tool_that_fails_for_one_image_loses_that_image_alone_and_tries_it_aga
     assert annotator(answerer=tool, store=store).annotate(scenes(8))[3].label is not None
 
 
+class Unusable(RuleInterpreter):
+    """Always replies with something of no use, which costs 30 tokens each time."""
+
+    def complete(self, prompt, *, key=None, **options):
+        if key == "judgement":
+            raise UnusableReplyError("no JSON", requests=2, tokens=30)
+        return super().complete(prompt, key=key, **options)
+
+
+@pytest.mark.covers("18.9")
+def test_replies_of_no_use_are_booked_and_count_against_limits():
+    found = annotator(model=Unusable()).annotate(scenes(50), limits=Limits(tokens=100))
+    assert [one.label for one in found] == [None] * 4
+    assert Cost.sum(one.cost for one in found).tokens == 120
+    assert {one.cost.judgements for one in found} == {2}
+    calls = annotator(model=Unusable()).annotate(scenes(50), limits=Limits(calls=80))
+    assert len(calls) < 50
+
+
+@pytest.mark.covers("18.9")
+def test_requests_before_a_failure_are_booked_with_it():
+    short = judgement().replace('"positive 2"', '"x"')
+    with pytest.raises(UnusableReplyError) as unusable:
+        judged(Scripted(short, short), PLATE, "", ANSWERED)
+    assert (unusable.value.requests, unusable.value.tokens) == (2, 30)
+
+    class Breaking(Scripted):
+        def complete(self, *given, **options):
+            if not self.replies:
+                raise ModelError("out of memory")
+            return super().complete(*given, **options)
+
+    with pytest.raises(PaidError) as failed:
+        judged(Breaking(short), PLATE, "", ANSWERED)
+    assert failed.value.cost == Cost(judgements=2, tokens=15)
+
+
+@pytest.mark.covers("18.9")
+@pytest.mark.parametrize("limit", [1, 250, 1000])
+def test_a_limit_of_tokens_is_passed_by_one_image_at_most(limit):
+    found = annotator(model=RuleInterpreter()).annotate(scenes(40), limits=Limits(tokens=limit))
+    assert 0 < len(found) < 40
+    assert Cost.sum(one.cost for one in found[:-1]).tokens < limit <= Cost.sum(one.cost for one in found).tokens
+
+
+class Pictured(Scripted):
+    """Sees images: replies yes for 8 tokens, or fails for some of them after they were paid."""
+
+    sees_images = True
+
+    def __init__(self, *broken):
+        super().__init__()
+        self.broken, self.spent = broken, Spent()
+
+    def complete(self, prompt, **options):
+        self.prompts.append(prompt)
+        self.spent += Spent(tokens=8)
+        if len(self.prompts) in self.broken or not self.broken:
+            raise ModelError("it does not count")
+        return Reply("Yes", prompt_tokens=7, completion_tokens=1)
+
+
+@pytest.mark.covers("18.9")
+def test_an_image_that_a_server_cannot_take_is_booked_and_spoils_no_other():
+    model = Pictured(2)
+    found = annotator(answerer=LanguageModelTool(model)).annotate(scenes(6))
+    failed = [one for one in found if one.problem.startswith("a tool failed")]
+    assert [one.image for one in failed] == ["train/000001"]
+    assert failed[0].cost == Cost(captions=1, questions=1, tokens=8)
+    assert Cost.sum(one.cost for one in found).tokens == 8 * len(model.prompts), "nothing is requested twice"
+
+
+@pytest.mark.covers("18.9")
+def test_a_server_that_always_fails_stops_at_the_limit():
+    model = Pictured()
+    found = annotator(answerer=LanguageModelTool(model)).annotate(scenes(40), limits=Limits(tokens=30))
+    assert (len(found), len(model.prompts)) == (4, 4)
+
+
+@pytest.mark.covers("18.9")
+def test_a_batch_that_a_tool_cannot_take_is_booked_with_its_repetition():
+    class Failing(FactorAnswerer):
+        uses = 0
+
+        def answer(self, pictures, question):
+            self.uses += len(pictures)
+            if "train/000003" in pictures.images.ids:
+                raise ModelError("out of ideas")
+            return super().answer(pictures, question)
+
+    class Counting(FactorCaptioner):
+        uses = 0
+
+        def describe(self, pictures):
+            self.uses += len(pictures)
+            return super().describe(pictures)
+
+    tool, captioner = Failing(0, 0.0), Counting(0)
+    found = replace(annotator(answerer=tool), describer=captioner).annotate(scenes(8))
+    total = Cost.sum(one.cost for one in found)
+    assert (total.captions, total.questions) == (captioner.uses, tool.uses) == (8, tool.uses)
+
+
 def test_a_server_that_is_gone_stops_the_call():
     class Gone(FactorAnswerer):
         def answer(self, pictures, question):
@@ -321,8 +461,6 @@ def test_a_language_model_that_sees_images_gets_each_as_a_picture():
         sees_images = True
 
         def complete(self, prompt, **options):
-            from snellen.models.language.protocol import Reply
-
             self.prompts.append(prompt)
             return Reply("Yes", prompt_tokens=7, completion_tokens=1)
 
@@ -332,6 +470,17 @@ def test_a_language_model_that_sees_images_gets_each_as_a_picture():
     assert all(message.images[0].startswith(b"\x89PNG") for (message,) in model.prompts)
     with pytest.raises(ValueError, match="sees no images"):
         LanguageModelTool(Scripted())
+
+
+@pytest.mark.parametrize(("size", "sent"), [((300, 1536), (150, 768)), ((90, 20), (90, 20)), ((768, 768), (768, 768))])
+def test_the_whole_image_is_sent_with_its_aspect_and_never_enlarged(size, sent):
+    pixels = np.zeros((1, size[1], size[0], 3), dtype=np.uint8)
+    pixels[:, : size[1] // 8], pixels[:, -size[1] // 8 :] = 255, 255
+    with Image.open(io.BytesIO(sent_picture(load_arrays(pixels), 0))) as picture:
+        assert picture.size == sent
+        found = np.asarray(picture.convert("L"))
+    assert found[0].min() == found[-1].min() == 255, "the rims are there"
+    assert found[sent[1] // 2].max() == 0
 
 
 def test_pictures_are_prepared_once():

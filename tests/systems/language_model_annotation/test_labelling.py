@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import snellen
 from snellen.core.budget import Spent
-from snellen.core.errors import InputError, RunConflictError, UnreachableError
+from snellen.core.errors import InputError, ModelError, RunConflictError, UnreachableError
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.reproduction.language_model_annotation.materials import (
     COMPOUND,
@@ -18,8 +19,9 @@ from snellen.reproduction.language_model_annotation.materials import (
     RuleInterpreter,
     definition,
 )
+from snellen.systems.language_model_annotation.baselines import direct_question
 from snellen.systems.language_model_annotation.collaboration import Schedule
-from snellen.systems.language_model_annotation.ledger import Cost, Limits
+from snellen.systems.language_model_annotation.ledger import Cost, Limits, Store
 from snellen.systems.language_model_annotation.student import StudentFit
 from tests.verbs.stopping import Stopping, contents
 
@@ -188,7 +190,8 @@ def test_a_killed_call_resumes_and_ends_with_the_same_bytes(whole, tmp_path, aft
     tool = FactorAnswerer(0, 0.05)
     labelled(tmp_path / "out", answers=tool)
     assert contents(tmp_path / "out") == contents(folder)
-    assert tool.questions < 60 * (4 - after) + 60, "what was labelled before is not paid for again"
+    left = sum(len(one["annotation"]["answers"]) for one in transcripts(folder) if one["round"] >= after - 1)
+    assert tool.questions <= left, "what was labelled before is not paid for again"
 
 
 @pytest.mark.covers("18.9")
@@ -245,12 +248,56 @@ def test_a_correction_brings_what_the_description_lacks(whole, tmp_path):
 
 
 def test_limits_end_the_rounds_and_are_named(tmp_path):
-    found = labelled(tmp_path / "out", limits=Limits(calls=350))
+    found = labelled(tmp_path / "out", limits=Limits(calls=600))
     total = Cost.sum(found.cost.values())
-    assert total.calls <= 350 + len(found.plan["owner"]["report"])
+    assert 590 < total.calls <= 600
     assert found.stopped.startswith(f"{sum(found.counts.values())} images were labelled instead of 54: the limits")
     with pytest.raises(InputError, match="allow not a single label"):
         labelled(tmp_path / "none", limits=Limits(calls=4))
+
+
+def test_the_classifier_decides_like_the_student_that_is_reported(whole):
+    record, folder = whole
+    report = record.plan["owner"]["report"]
+    places = [POOL.ids.index(one) for one in report]
+    classifier = snellen.load_classifier(f"artifact:{folder / 'classifier'}")
+    pixels = torch.stack([classifier.preparation(POOL.read(place)) for place in places])
+    decided = classifier(pixels).argmax(1).tolist()
+    right = np.mean([found == own for found, own in zip(decided, report.values(), strict=True)])
+    student = next(one for one in record.agreement if one.who == "student")
+    assert student.figures["accuracy"].value == pytest.approx(float(right), abs=1e-6)
+    assert record.threshold == pytest.approx(1 / (1 + np.exp(-record.logit)))
+    assert record.logit != 0.0
+
+
+def test_a_pool_that_gives_no_more_is_not_called_a_limit(tmp_path):
+    few = Schedule(queries=6, per_query=8, initial=30, rounds=1, batch=500)
+    found = labelled(tmp_path / "out", schedule=few, limits=Limits(calls=10**6), labels=None)
+    assert found.stopped.endswith("instead of 530: the pool or the queries gave no more")
+
+
+@pytest.mark.covers("18.11")
+def test_direct_questions_are_kept_limited_and_lose_one_image_alone(tmp_path):
+    concept = definition(CONCEPT, clause=True)
+    images = POOL.limit(12, seed=0)
+
+    class Failing(FactorAnswerer):
+        def answer(self, pictures, question):
+            if images.ids[3] in pictures.images.ids:
+                raise ModelError("out of ideas")
+            return super().answer(pictures, question)
+
+    store, tool = Store(tmp_path / "s"), Failing(0, 0.0)
+    found = direct_question(tool, concept, store).annotate(images)
+    assert [one.image for one in found if one.label is None] == [images.ids[3]]
+    assert {one.cost.captions for one in found} == {0}
+    again = FactorAnswerer(0, 0.0)
+    direct_question(again, concept, store).annotate(images)
+    assert again.questions == 1, "what was answered is kept"
+    spent = Cost(questions=95)
+    assert len(direct_question(FactorAnswerer(1, 0.0), concept, store).annotate(
+        images, spent=spent, limits=Limits(calls=100)
+    )) == 5  # fmt: skip
 
 
 def test_without_labels_of_the_owner_nothing_says_how_good_the_labels_are(tmp_path):

@@ -32,8 +32,10 @@ from snellen.systems.language_model_annotation.student import (
     balanced_cross_entropy,
     balanced_weights,
     fit_student,
+    logits,
     probabilities,
     smallest_margins,
+    with_threshold,
 )
 
 FAST = StudentFit(width=8, epochs=20, learning_rate=1e-2)
@@ -177,13 +179,27 @@ def test_a_pool_without_a_positive_stops_with_what_to_change():
 
 @pytest.mark.covers("18.12")
 def test_a_half_chooses_and_the_other_measures():
+    ids = [f"image {row}" for row in range(200)]
     labels = {row: int(row % 5 == 0) for row in range(100)}
-    owner = halves(labels, seed=3)
+    owner = halves(labels, ids, seed=3)
     assert not set(owner.tune) & set(owner.report)
     assert {**owner.tune, **owner.report} == labels
-    assert (sum(owner.tune.values()), len(owner.tune)) == (10, 50)
-    assert halves(labels, seed=3) == owner
-    assert halves(labels, seed=4).tune != owner.tune
+    assert 35 < len(owner.tune) < 65
+    assert 4 < sum(owner.tune.values()) < 16
+    assert halves(labels, ids, seed=3) == owner
+    assert halves(labels, ids, seed=4).tune != owner.tune
+    more = halves({row: int(row % 5 == 0) for row in range(200)}, ids, seed=3)
+    assert more.tune.items() > owner.tune.items(), "labels that are added move no other image"
+    assert more.report.items() > owner.report.items()
+    shuffled = halves({99 - row: own for row, own in labels.items()}, ids[:100][::-1], seed=3)
+    assert {ids[99 - row] for row in shuffled.tune} == {ids[row] for row in owner.tune}, "by id and not by place"
+
+
+@pytest.mark.covers("18.12")
+@pytest.mark.parametrize("seed", range(12))
+def test_both_halves_get_two_labels_of_a_class(seed):
+    owner = halves({0: 1, 1: 1, 2: 0, 3: 0}, ["a", "b", "c", "d"], seed)
+    assert sorted(owner.tune.values()) == sorted(owner.report.values()) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +227,8 @@ def test_labels_are_words_or_the_name_of_the_concept(tmp_path):
     found = read_labels(path, "star")
     assert found == {"a": 1, "b": 0, "c": 1, "d": 0}
     assert by_row(found, ["d", "c", "b", "a"], "pool") == {3: 1, 2: 0, 1: 1, 0: 0}
+    path.write_text("id,label\na,out\nb,in\nc,not out\n", encoding="utf-8")
+    assert read_labels(path, "out") == {"a": 0, "b": 1, "c": 0}, "fixed words stay what they are"
     with pytest.raises(InputError, match="usable image of pool"):
         by_row(found, ["a"], "pool")
 
@@ -264,6 +282,22 @@ def test_the_threshold_of_the_largest_f1():
     assert best_threshold(scores, {0: 1, 1: 1, 2: 0, 3: 0}) == pytest.approx(0.675)
     assert best_threshold(scores, {0: 0, 1: 0, 2: 0}) == 0.5
     assert best_threshold(scores, {0: 1, 1: 1, 2: 1, 3: 0}) == pytest.approx(0.375)
+    assert best_threshold({0: -3.0, 1: 4.0}, {0: 1, 1: 1}, middle=0.0) == 0.0
+    below = best_threshold({0: 4.0, 1: 7.0}, {0: 1, 1: 0}, middle=0.0)
+    assert 3.99 < below < 4.0, "the least score is in scope"
+
+
+@pytest.mark.parametrize("offset", [0.0, 40.0, -40.0])
+def test_the_delivered_classifier_decides_like_the_threshold_where_scores_are_saturated(offset):
+    rows, truth = cloud(200)
+    head = fit_student(rows, {row: truth[row] for row in range(100)}, owner=(), fit=FAST, seed=0)
+    saturated = with_threshold(head, -offset)
+    tune = {row: truth[row] for row in range(100, 150)}
+    raw = logits(saturated, rows)
+    chosen = best_threshold({row: float(raw[row]) for row in tune}, tune, middle=0.0)
+    opinion = Opinion.of_logits(logits(with_threshold(saturated, chosen), rows), range(200))
+    assert [opinion.decided[row] for row in range(200)] == (raw >= chosen).astype(int).tolist()
+    assert np.mean([opinion.decided[row] == own for row, own in tune.items()]) > 0.85
 
 
 # -- baselines -----------------------------------------------------------------------------------------------------

@@ -23,7 +23,17 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class UnusableReplyError(ModelError):
-    """A reply that does not have the requested form, even after a request to repair it."""
+    """A reply that does not have the requested form, even after a request to repair it.
+
+    Args:
+        message: for the user.
+        requests: that were answered, repairs included.
+        tokens: of all these, sent and received; a reply of no use is paid for too.
+    """
+
+    def __init__(self, message: str, *, requests: int = 1, tokens: int = 0) -> None:
+        super().__init__(message)
+        self.requests, self.tokens = requests, tokens
 
 
 class BudgetSpentError(SnellenError):

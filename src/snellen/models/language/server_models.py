@@ -163,7 +163,9 @@ class ServerLanguageModel:
             cut = " (cut off at the limit of tokens: raise max_tokens)" if second.finish == "length" else ""
             raise UnusableReplyError(
                 f"{self.name}: twice no {schema.__name__}: {error}{cut}. First came {shown(first.text)}, then "
-                f"{shown(second.text)}"
+                f"{shown(second.text)}",
+                requests=2,
+                tokens=sum((part.prompt_tokens or 0) + (part.completion_tokens or 0) for part in (first, second)),
             ) from error
 
     def _send(self, messages: Sequence[Message], parameters: dict[str, object]) -> Answered:

@@ -49,7 +49,7 @@ from snellen.systems.language_model_annotation.mining import initial_batch, mine
 from snellen.systems.language_model_annotation.owner import halves
 from snellen.systems.language_model_annotation.questions import write_questions
 from snellen.systems.language_model_annotation.review import chosen_rows
-from snellen.systems.language_model_annotation.student import StudentFit, fit_student, probabilities
+from snellen.systems.language_model_annotation.student import StudentFit, fit_student, logits
 from snellen.systems.language_model_annotation.tools import Answerer, TowerTool
 
 #: Rates of wrong answers, by the ending of an arm's name.
@@ -84,10 +84,11 @@ def language_model_annotation(scale: Scale, seed: int, progress: Progress) -> Ma
     """Measure the claims of system 18.
 
     Returns:
-        Of each arm ``f1``, ``precision`` and ``recall``, means over the compound concepts; of ``decomposed``,
-        ``direct`` and ``named`` also ``single_f1``; ``gain`` and ``single_gain`` between the first two; of arms with
-        machine labels ``teacher`` and, behind the first batch, ``first`` with the same figures, and ``labels``,
-        ``calls`` and ``undecided``.
+        Of each arm ``f1``, ``precision`` and ``recall``, means over the compound concepts, and missing where one of
+        them has none; of ``decomposed``, ``direct`` and ``named`` also ``single_f1``; ``gain`` and ``single_gain``
+        between the first two; of arms with machine labels ``teacher``, ``half`` (the student at a threshold of ½) and,
+        behind the first batch, ``first`` with the same figures, and ``labels``, ``calls`` and ``undecided``;
+        ``paired_precision`` of two first batches, over those concepts where both have a classifier.
     """
     if scale == "full":
         return full(seed, progress)
@@ -126,7 +127,7 @@ class Experiment:
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed: means over concepts."""
-        found: dict[str, list[float]] = {}
+        found: dict[str, list[float | None]] = {}
         task = "concepts of the experiment"
         self.progress.begin(task, len(self.size.concepts) + len(self.size.single))
         for concept in self.size.concepts:
@@ -139,9 +140,30 @@ class Experiment:
                     found.setdefault(f"{name.removesuffix('f1')}single_f1", []).append(value)
             self.progress.advance(task, 1)
         self.progress.finish(task)
-        means = {name: float(np.mean(values)) for name, values in found.items()}
-        gains = {f"{kind}gain": means[f"decomposed.{kind}f1"] - means[f"direct.{kind}f1"] for kind in ("", "single_")}
-        return {**means, **gains}
+        means = {name: _mean(values) for name, values in found.items()}
+        gains = {
+            f"{kind}gain": _less(means[f"decomposed.{kind}f1"], means[f"direct.{kind}f1"]) for kind in ("", "single_")
+        }
+        gains["teacher_gain"] = _less(means["mc_05.teacher.f1"], means["always.f1"])
+        return {**means, **gains, **paired_precision(found)}
+
+
+def paired_precision(found: Mapping[str, Sequence[float | None]]) -> dict[str, float | None]:
+    """Precision of the first batches' classifiers, over the concepts where both batches hold both classes."""
+    arms = ("no_near_misses.first", "mc_05.first")
+    both = [pair for pair in zip(*(found[f"{arm}.precision"] for arm in arms), strict=True) if None not in pair]
+    means = {f"{arm}.paired_precision": _mean([pair[at] for pair in both]) for at, arm in enumerate(arms)}
+    return {**means, "first.pairs": float(len(both))}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None, where there is no value or one is missing."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _less(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
 
 
 class Trial:
@@ -153,7 +175,7 @@ class Trial:
         self.definition = self.defined(clause=True)
         # The owner reviews images as the command shows them: half from queries, half at random.
         rows = chosen_rows(self.mined(self.definition), len(of.pool), of.size.owner, self.seed)
-        self.owner = halves({row: int(self.truth[row]) for row in rows}, self.seed)
+        self.owner = halves({row: int(self.truth[row]) for row in rows}, of.pool.ids, self.seed)
 
     def talk(self, *, near_misses: bool = True) -> Conversation:
         """With the language model."""
@@ -174,12 +196,13 @@ class Trial:
         """Images of the owner."""
         return frozenset(self.owner.rows)
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float | None]:
         """All arms."""
         size, whole = self.size, self.definition
         prior = self.defined(clause=False)
         corrected = correct(prior, f"never: {self.concept.clause}", self.talk())
-        found = self._decided("prior", self.concept_of(prior))
+        found = self._decided("prior", self.concept_of(prior).tolist())
+        found |= self._decided("always", [1] * len(self.test_truth))
         for ending, error in ERRORS.items():
             found |= self.collaborate(f"mc_{ending}", whole, error)
         found |= self.collaborate("random", whole, ERRORS["05"], active=False)
@@ -215,7 +238,7 @@ class Trial:
 
     def collaborate(
         self, arm: str, what: Definition, error: float, *, active: bool = True, near_misses: bool = True
-    ) -> dict[str, float]:
+    ) -> dict[str, float | None]:
         """The whole loop, and figures of student and teacher."""
         of, schedule = self.of, self.size.schedule
         mined = self.mined(what, self.owner.rows, near_misses=near_misses)
@@ -224,19 +247,27 @@ class Trial:
         labels: list[Labelled] = []
         first: InstanceHead | None = None
         for number in range(schedule.rounds + 1):
-            chosen = loop.batch(number, labels) if active or number == 0 else self._at_random(number, labels)
+            # Labels of one class train nothing that could choose.
+            learns = len(set(decided(labels).values())) == 2
+            chosen = (
+                loop.batch(number, labels) if number == 0 or (active and learns) else self._at_random(number, labels)
+            )
             labels += loop.labelled(number, chosen, annotator.annotate(of.pool.select(chosen.rows)))
             if number == 0 and len(set(decided(labels).values())) == 2:
                 first = loop.student(labels)
         teacher = [one.label for one in annotator.annotate(of.test)]
-        figures = self._student(arm, loop.student(labels))
+        last = loop.student(labels) if len(set(decided(labels).values())) == 2 else None
+        figures = self._student(arm, last)
         figures |= self._student(f"{arm}.first", first)
-        figures |= self._decided(f"{arm}.teacher", np.array([one == 1 for one in teacher]))
+        at_half = [None] * len(teacher) if last is None else (logits(last, of.test_embeddings) > 0).astype(int).tolist()
+        figures |= self._decided(f"{arm}.half", at_half)
+        figures |= self._decided(f"{arm}.teacher", teacher)
         cost = Cost.sum(one.annotation.cost for one in labels)
         return {
             **figures,
             f"{arm}.labels": float(len(labels)),
             f"{arm}.calls": float(cost.calls),
+            f"{arm}.teacher.undecided": float(np.mean([one is None for one in teacher])),
             f"{arm}.undecided": float(np.mean([one.annotation.label is None for one in labels])),
         }
 
@@ -252,13 +283,17 @@ class Trial:
         model = talk.model if judged else None
         return Annotator(what, write_questions(what, talk), FactorCaptioner(self.seed), answerer, model, Store())
 
-    def questions(self) -> dict[str, float]:
-        """Atomic questions with explicit logic against one direct question, both by the embedded towers."""
+    def questions(self) -> dict[str, float | None]:
+        """Atomic questions with explicit logic against one direct question, both by the embedded towers.
+
+        All are measured on the images that the logic decides, so that undecided ones favour neither.
+        """
         annotator = self.annotator(self.definition, TowerTool(self.of.towers), judged=False)
-        by_parts = np.array([one.label == 1 for one in annotator.annotate(self.of.test)])
+        by_parts = [one.label for one in annotator.annotate(self.of.test)]
+        among = np.array([one is not None for one in by_parts])
         of_kind = {"necessary": "", "positive": "perhaps ", "negative": "not "}
         whole = ", ".join(f"{of_kind[one.kind]}{one.text.split(' is ', 1)[1]}" for one in self.definition.conditions)
-        named = self._scored("named", lambda rows: text_similarity(self.of.encode, [whole], rows))
+        named = self._scored("named", lambda rows: text_similarity(self.of.encode, [whole], rows), among)
         # One question with all the owner knows: captions of the concept against captions of near misses.
         queries = write_queries(self.definition, self.talk(), each=self.size.schedule.queries)
         texts = self.of.encode([text for _, text in queries.all])
@@ -268,22 +303,42 @@ class Trial:
             whole = (self.of.towers.logit_scale * cosines).softmax(1)
             return whole[:, : len(queries.positive)].sum(1).double().numpy()
 
-        return {**self._decided("decomposed", by_parts), **named, **self._scored("direct", sure)}
-
-    def _student(self, arm: str, head: InstanceHead | None) -> dict[str, float]:
-        if head is None:  # labels of one class: everything is of the concept, so that recall is no loss
-            return self._decided(arm, np.ones(len(self.test_truth), dtype=bool))
-        return self._scored(arm, lambda rows: probabilities(head, rows))
-
-    def _scored(self, arm: str, score: Callable[[Tensor], NDArray[np.float64]]) -> dict[str, float]:
-        """Figures of scores, with the threshold that the owner's half for tuning chooses."""
-        chosen = best_threshold(dict(enumerate(score(self.of.embeddings))), self.owner.tune)
-        return self._decided(arm, score(self.of.test_embeddings) >= chosen)
-
-    def _decided(self, arm: str, decided: NDArray[np.bool_] | NDArray[np.int64]) -> dict[str, float]:
-        """Figures of decisions; without a positive decision precision counts as 0, so that a mean exists."""
-        found = precision_recall_f1(self.test_truth == 1, decided.astype(bool), np.ones(len(self.test_truth)))
         return {
-            f"{arm}.{name}": float(np.nan_to_num(value))
-            for name, value in zip(("precision", "recall", "f1"), found, strict=True)
+            **self._decided("decomposed", by_parts),
+            "decomposed.undecided": float(1 - among.mean()),
+            **named,
+            **self._scored("direct", sure, among),
         }
+
+    def _student(self, arm: str, head: InstanceHead | None) -> dict[str, float | None]:
+        if head is None:  # labels of one class: there is no classifier
+            return self._decided(arm, [None] * len(self.test_truth))
+        return self._scored(arm, lambda rows: logits(head, rows), middle=0.0)
+
+    def _scored(
+        self,
+        arm: str,
+        score: Callable[[Tensor], NDArray[np.float64]],
+        among: NDArray[np.bool_] | None = None,
+        *,
+        middle: float = 0.5,
+    ) -> dict[str, float | None]:
+        """Figures of scores, with the threshold that the owner's half for tuning chooses, on some test images."""
+        chosen = best_threshold(dict(enumerate(score(self.of.embeddings))), self.owner.tune, middle=middle)
+        found = (score(self.of.test_embeddings) >= chosen).astype(int).tolist()
+        among = np.ones(len(found), dtype=bool) if among is None else among
+        return self._decided(arm, [one if kept else None for one, kept in zip(found, among, strict=True)])
+
+    def _decided(self, arm: str, labels: Sequence[int | None]) -> dict[str, float | None]:
+        return figures_of(arm, self.test_truth, labels)
+
+
+def figures_of(arm: str, truth: NDArray[np.int64], labels: Sequence[int | None]) -> dict[str, float | None]:
+    """Precision, recall and F1 of decided images; None where a denominator is empty, which is neither 0 nor 1."""
+    known = np.array([one is not None for one in labels], dtype=bool)
+    positive = np.array([one == 1 for one in labels], dtype=bool)[known]
+    found = precision_recall_f1((truth == 1)[known], positive, np.ones(int(known.sum())))
+    return {
+        f"{arm}.{name}": None if np.isnan(value) else float(value)
+        for name, value in zip(("precision", "recall", "f1"), found, strict=True)
+    }

@@ -63,6 +63,12 @@ class Opinion:
     scores: Mapping[int, float] | None = None
 
     @classmethod
+    def of_logits(cls, logits: NDArray[np.float64], rows: Sequence[int]) -> Opinion:
+        """In scope where the score of the concept is the larger one, as a classifier of two classes decides."""
+        values = {row: float(logits[row]) for row in rows}
+        return cls({row: int(value > 0) for row, value in values.items()}, values)
+
+    @classmethod
     def of_scores(cls, scores: NDArray[np.float64], rows: Sequence[int], threshold: float) -> Opinion:
         """In scope from a threshold on."""
         values = {row: float(scores[row]) for row in rows}
@@ -139,20 +145,29 @@ def _figure(statistic: Callable[[NDArray[np.float64]], float], n: int, seed: int
     return Figure(value=round(value, 6), low=round(found.low, 6), high=round(found.high, 6), n=n)
 
 
-def best_threshold(scores: Mapping[int, float] | NDArray[np.float64], truth: Mapping[int, int]) -> float:
-    """The threshold of the largest F1 on some labels, midway between two scores; ½ where one class is missing.
+def best_threshold(
+    scores: Mapping[int, float] | NDArray[np.float64], truth: Mapping[int, int], *, middle: float = 0.5
+) -> float:
+    """The threshold of the largest F1 on some labels, midway between two scores and not rounded.
 
-    >>> best_threshold({0: 0.9, 1: 0.6, 2: 0.2}, {0: 1, 1: 1, 2: 0})
-    0.4
+    >>> best_threshold({0: 0.75, 1: 0.5, 2: 0.25}, {0: 1, 1: 1, 2: 0})
+    0.375
+
+    Args:
+        scores: by row: logits, where probabilities could saturate.
+        truth: the owner's labels, by row.
+        middle: the threshold without labels of both classes, and the nearest of equally good ones to it: ½ of
+            probabilities, 0 of logits.
     """
     if len(set(truth.values())) < 2:
-        return 0.5
+        return middle
     rows = sorted(truth)
     values, right = np.array([float(scores[row]) for row in rows]), np.array([truth[row] == 1 for row in rows])
     ordered = np.unique(values)
-    steps = [float(ordered[0]), *((ordered[1:] + ordered[:-1]) / 2).tolist()]
+    # Below the least score by more than the rounding of a network in 32 bits.
+    steps = [float(ordered[0] - 1e-6 * max(1.0, abs(ordered[0]))), *((ordered[1:] + ordered[:-1]) / 2).tolist()]
     reached = [precision_recall_f1(right, values >= step, np.ones(len(rows)))[2] for step in steps]
-    # Of equally good ones the nearest to a half: few labels should move it as little as possible.
+    # Of equally good ones the nearest to the middle: few labels should move it as little as possible.
     best = max(reached)
     equal = [step for step, own in zip(steps, reached, strict=True) if own == best]
-    return round(equal[int(np.abs(np.array(equal) - 0.5).argmin())], 6)
+    return equal[int(np.abs(np.array(equal) - middle).argmin())]

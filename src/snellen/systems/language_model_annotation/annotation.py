@@ -1,14 +1,16 @@
 """The annotator: caption, atomic questions, decision, for many images at a time (stage C).
 
-All images that are still open get one question together. With ``early_exit`` an image gets no further question, and no
-request to the language model, once a necessary condition fails or a negative cue is there. A label is made once for
-each definition, image and set of tools; afterwards it is read from the store, with what it cost.
+All images that are still open get one question together. Where rules decide, ``early_exit`` ends the questions about an
+image once a necessary condition fails or a negative cue is there: the others cannot change the label. Where a language
+model decides, it may correct a wrong answer by caption and other answers, so all of them are collected first. A label
+is made once for each definition, image and set of tools; afterwards it is read from the store, with what it cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -18,12 +20,12 @@ from snellen.core.images import ImageSet
 from snellen.models.language.protocol import LanguageModel, UnusableReplyError
 from snellen.systems.language_model_annotation.deciding import Decision, by_rules, excludes, judged
 from snellen.systems.language_model_annotation.definition import Condition, Definition
-from snellen.systems.language_model_annotation.ledger import Cost, Limits, Store, key_of
+from snellen.systems.language_model_annotation.ledger import Cost, Limits, PaidError, Store, key_of
 from snellen.systems.language_model_annotation.questions import Question, in_order
 from snellen.systems.language_model_annotation.tools import Answer, Answerer, Describer, Pictures
 
 #: Counted up when kept labels of older versions must not be used any more.
-FORMAT = 1
+FORMAT = 2
 
 #: Images that get a question together.
 BATCH = 32
@@ -75,12 +77,13 @@ class Annotation(BaseModel):
 
 @dataclass
 class _Open:
-    """An image while it is annotated."""
+    """An image while it is annotated; ``failed`` says which tool gave nothing."""
 
     row: int
-    caption: Answer
-    answers: list[tuple[Question, Answer]]
-    cost: Cost
+    caption: Answer = field(default_factory=lambda: Answer(""))
+    answers: list[tuple[Question, Answer]] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
+    failed: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +93,16 @@ class Annotator:
     Args:
         definition: whose conditions decide.
         questions: one for each condition.
-        describer: writes captions.
+        describer: writes captions; None: there are none.
         answerer: answers questions.
         model: decides from caption and answers; None: the rules alone.
         store: of labels.
-        early_exit: stop at the first verdict that excludes an image.
+        early_exit: stop at the first verdict that excludes an image, where rules decide.
     """
 
     definition: Definition
     questions: tuple[Question, ...]
-    describer: Describer
+    describer: Describer | None
     answerer: Answerer
     model: LanguageModel | None
     store: Store
@@ -111,7 +114,16 @@ class Annotator:
     @property
     def most(self) -> Cost:
         """What one image costs at most, without repairs."""
-        return Cost(captions=1, questions=len(self.questions), judgements=int(self.model is not None))
+        return Cost(
+            captions=int(self.describer is not None),
+            questions=len(self.questions),
+            judgements=int(self.model is not None),
+        )
+
+    @property
+    def exits(self) -> bool:
+        """Whether a verdict may end the questions: never in front of a language model that decides."""
+        return self.early_exit and self.model is None
 
     def record(self) -> dict[str, Any]:
         """What labels follow from, for plans and keys."""
@@ -119,10 +131,10 @@ class Annotator:
             "format": FORMAT,
             "definition": self.definition.hash,
             "questions": [one.model_dump(mode="json") for one in self.questions],
-            "captioner": self.describer.name,
+            "captioner": "none" if self.describer is None else self.describer.name,
             "answers": self.answerer.name,
             "decides": "rules" if self.model is None else self.model.name,
-            "early_exit": self.early_exit,
+            "early_exit": self.exits,
         }
 
     def annotate(self, images: ImageSet, *, spent: Cost = Cost(), limits: Limits = Limits()) -> list[Annotation]:  # noqa: B008 - frozen
@@ -137,8 +149,10 @@ class Annotator:
             limits: of everything.
         """
         found: list[Annotation] = []
-        for start in range(0, len(images), BATCH):
-            part = images.select(range(start, min(start + BATCH, len(images))))
+        # Tokens are known behind an image alone, so that a limit of tokens is kept image by image.
+        size = BATCH if limits.tokens is None else 1
+        for start in range(0, len(images), size):
+            part = images.select(range(start, min(start + size, len(images))))
             keys = [key_of(self.record(), content) for content in part.content_hashes]
             kept = [self._kept(key, one) for key, one in zip(keys, part.ids, strict=True)]
             # What is kept counts like what is not, so that an interrupted call stops at the same image.
@@ -162,51 +176,59 @@ class Annotator:
         return None if held is None else Annotation.model_validate_json(held).model_copy(update={"image": image})
 
     def _made(self, images: ImageSet) -> list[Annotation]:
-        try:
-            pictures = Pictures(images)
-            opened = self._described(pictures)
-            self._question(pictures, opened)
-        except UnreachableError:
-            raise  # all images would be undecided; the same call resumes once the server is back
-        except ModelError as error:
-            if len(images) == 1:
-                return [_failed(images.ids[0], error)]
-            # One image may be what a tool cannot take; the others keep their labels.
-            return [one for row in range(len(images)) for one in self._made(images.select([row]))]
-        return [self._annotation(images.ids[one.row], one) for one in opened]
-
-    def _described(self, pictures: Pictures) -> list[_Open]:
-        captions = self.describer.describe(pictures)
-        return [
-            _Open(row, caption, [], cost=Cost(captions=1, tokens=caption.tokens))
-            for row, caption in enumerate(captions)
-        ]
-
-    def _question(self, pictures: Pictures, opened: Sequence[_Open]) -> None:
+        """Labels of all images; a server that is gone stops the call, which can be resumed."""
+        pictures, opened = Pictures(images), [_Open(row) for row in range(len(images))]
+        if self.describer is not None:
+            for one, caption in self._used(self.describer.describe, pictures, opened, Cost(captions=1)):
+                one.caption = caption
         conditions = {one.id: one for one in self.definition.conditions}
         for question in self.questions:
-            left = [one for one in opened if not (self.early_exit and _excluded(one, conditions))]
-            if not left:
-                return
-            answers = self.answerer.answer(pictures.select([one.row for one in left]), question)
-            for one, answer in zip(left, answers, strict=True):
+            left = [one for one in opened if not one.failed and not (self.exits and _excluded(one, conditions))]
+            use = partial(self.answerer.answer, question=question)
+            for one, answer in self._used(use, pictures, left, Cost(questions=1)):
                 one.answers.append((question, answer))
-                one.cost += Cost(questions=1, tokens=answer.tokens)
+        return [self._annotation(images.ids[one.row], one) for one in opened]
+
+    def _used(
+        self, use: Callable[[Pictures], list[Answer]], pictures: Pictures, among: Sequence[_Open], each: Cost
+    ) -> list[tuple[_Open, Answer]]:
+        """What a tool returns for each image; every use is booked, also one that failed and is repeated."""
+        if not among:
+            return []
+        try:
+            answers = use(pictures.select([one.row for one in among]))
+        except UnreachableError:
+            raise
+        except ModelError as error:
+            if len(among) == 1:
+                answers = [Answer("", failed=str(error) or type(error).__name__)]
+            else:
+                for one in among:
+                    one.cost += each
+                # One image may be what a tool cannot take; the others keep their labels.
+                return [pair for one in among for pair in self._used(use, pictures, [one], each)]
+        found = []
+        for one, answer in zip(among, answers, strict=True):
+            one.cost += each + Cost(tokens=answer.tokens)
+            one.failed = answer.failed
+            if not answer.failed:
+                found.append((one, answer))
+        return found
 
     def _annotation(self, image: str, one: _Open) -> Annotation:
-        conditions = {condition.id: condition for condition in self.definition.conditions}
         verdicts = {question.condition: answer.holds for question, answer in one.answers}
-        if self.model is None or (self.early_exit and _excluded(one, conditions)):
+        if one.failed:
+            decision = Decision(None, None, "", verdicts, f"{FAILED}: {one.failed}"[:300])
+        elif self.model is None:
             decision = by_rules(self.definition.conditions, verdicts)
         else:
             try:
                 decision = judged(self.model, self.definition, one.caption.text, one.answers)
             except UnusableReplyError as error:
-                decision = Decision(None, None, "", verdicts, f"unparsable reply: {error}"[:300], Cost(judgements=1))
-            except UnreachableError:
-                raise
-            except ModelError as error:
-                decision = Decision(None, None, "", verdicts, f"{FAILED}: {error}"[:300])
+                paid = Cost(judgements=error.requests, tokens=error.tokens)
+                decision = Decision(None, None, "", verdicts, f"unparsable reply: {error}"[:300], paid)
+            except PaidError as error:
+                decision = Decision(None, None, "", verdicts, f"{FAILED}: {error}"[:300], error.cost)
         return Annotation(
             image=image,
             label=decision.label,
@@ -227,10 +249,6 @@ class Annotator:
 
 #: How the problem of an image begins where a tool failed: it is tried again by the next call.
 FAILED = "a tool failed"
-
-
-def _failed(image: str, error: Exception) -> Annotation:
-    return Annotation(image=image, label=None, rating=None, rationale="", problem=f"{FAILED}: {error}"[:300])
 
 
 def _excluded(one: _Open, conditions: dict[str, Condition]) -> bool:

@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.core.errors import ModelError, UnreachableError
-from snellen.core.images import ImageSet
 from snellen.core.randomness import derive_seed
 from snellen.models.dual_encoders.zero_shot import TEMPLATE, mean_direction
 from snellen.models.encoders.head_on_encoder import InstanceHead
+from snellen.systems.language_model_annotation.annotation import Annotator
 from snellen.systems.language_model_annotation.definition import Definition
+from snellen.systems.language_model_annotation.ledger import Store
 from snellen.systems.language_model_annotation.questions import Question
 from snellen.systems.language_model_annotation.student import (
     StudentFit,
@@ -30,7 +29,7 @@ from snellen.systems.language_model_annotation.student import (
     probabilities,
     smallest_margins,
 )
-from snellen.systems.language_model_annotation.tools import Answer, Answerer, Pictures
+from snellen.systems.language_model_annotation.tools import Answerer
 
 #: Turns texts into vectors (n, d) in the space of the images.
 Encode = Callable[[Sequence[str]], Tensor]
@@ -47,20 +46,23 @@ def zero_shot(encode: Encode, definition: Definition, embeddings: Tensor) -> NDA
     return text_similarity(encode, [TEMPLATE.replace("{}", definition.name)], embeddings)
 
 
-def direct_question(answerer: Answerer, definition: Definition, images: ImageSet) -> list[Answer]:
-    """The answer to one question about the whole concept, for each image; a failure of the tool is no answer."""
-    whole = Question(
-        condition="concept",
-        question=f"Is this an image of {definition.name} ({definition.description})?"[:300],
-        phrases=(definition.name,),
+def direct_question(answerer: Answerer, concept: Definition, store: Store) -> Annotator:
+    """Decides by one question about the whole concept, without a caption; kept, repeated and limited like all labels.
+
+    Args:
+        answerer: answers it.
+        concept: whose name and description it holds.
+        store: of its labels, under a definition with one condition.
+    """
+    text = f"{concept.name} ({concept.description})"
+    whole = Definition(name=concept.name, description=concept.description, necessary=(text[:300],))
+    question = Question(
+        condition=whole.conditions[0].id,
+        question=f"Is this an image of {text}?"[:300],
+        phrases=(concept.name,),
         instead=("something else",),
     )
-    try:
-        return answerer.answer(Pictures(images), whole)
-    except UnreachableError:
-        raise
-    except ModelError as error:
-        return [Answer(f"failed: {error}")] * len(images)
+    return Annotator(whole, (question,), None, answerer, None, store)
 
 
 def human_labels(
@@ -104,18 +106,3 @@ def human_labels(
         else:
             new = smallest_margins(probabilities(head, embeddings), left, without={*labels, *others})
         labels |= {row: label(row) for row in new}
-
-
-def random_rows(count: int, among: Sequence[int], seed: int) -> list[int]:
-    """Rows drawn without replacement."""
-    return np.random.default_rng(derive_seed(seed, "rows")).permutation(list(among))[:count].tolist()
-
-
-def no_gradients(encode: Encode) -> Encode:
-    """The same without gradients, on the CPU."""
-
-    def plain(texts: Sequence[str]) -> Tensor:
-        with torch.no_grad():
-            return encode(texts).cpu()
-
-    return plain

@@ -148,8 +148,8 @@ def read_concept(concept: str | Path | Mapping[str, Any] | Definition) -> Defini
     path = Path(concept)
     if path.suffix.lower() in (".toml", ".json"):
         return _parsed(_file(path), str(path))
-    name, _, description = str(concept).partition(":")
-    return _parsed({"name": name.strip(), "description": (description or name).strip()}, "the concept")
+    name, colon, description = str(concept).partition(":")
+    return _parsed({"name": name.strip(), "description": (description if colon else name).strip()}, "the concept")
 
 
 def _file(path: Path) -> Any:  # noqa: ANN401 - what a file holds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,6 @@ def student_artifact(
     encoder: FrozenEncoder,
     definition: Definition,
     *,
-    threshold: float,
     fit: StudentFit,
     recipe: Mapping[str, Any],
     data: str,
@@ -56,21 +54,16 @@ def student_artifact(
 ) -> Artifact:
     """The student on its encoder, as a classifier whose larger score decides.
 
-    A threshold p other than ½ is put into the bias of the concept's score, which falls by log p − log (1 − p).
-
     Args:
-        head: trained.
+        head: trained, with its threshold in its bias.
         encoder: that made its vectors; the artifact names it and does not hold it.
         definition: of the concept.
-        threshold: of the probability, from which on an image belongs to it.
         fit: numbers of the training.
         recipe: what the labels follow from.
         data: fingerprint of the pool.
         seed: of the student.
     """
     tensors = {f"head.{name}": tensor.clone() for name, tensor in head.state_dict().items()}
-    inside = min(max(threshold, 1e-6), 1 - 1e-6)
-    tensors["head.scores.bias"][1] -= math.log(inside) - math.log1p(-inside)
     card = Card(
         name=f"labelled concept {definition.name}",
         kind="classifier",
@@ -80,7 +73,7 @@ def student_artifact(
         preparation=encoder.preparation.model_dump(mode="json"),
         normalization=encoder.normalization._asdict(),
         lineage=Lineage(
-            recipe={"method": "language_model_annotation", **recipe, "student": fit.model_dump(), "used": threshold},
+            recipe={"method": "language_model_annotation", **recipe, "student": fit.model_dump()},
             data=data,
             seed=seed,
             code_version=__version__,

@@ -6,6 +6,7 @@ it, so one process makes them in turn; a killed call loses at most what the stor
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.cache_folder import writable_cache
@@ -63,7 +66,13 @@ from snellen.systems.language_model_annotation.mining import Queries, mine, writ
 from snellen.systems.language_model_annotation.owner import Owner, by_row, halves, read_labels
 from snellen.systems.language_model_annotation.questions import Question, write_questions
 from snellen.systems.language_model_annotation.record import RECORD, WHAT, Disagreement, LabelledConcept
-from snellen.systems.language_model_annotation.student import StudentFit, fit_student, probabilities
+from snellen.systems.language_model_annotation.student import (
+    StudentFit,
+    fit_student,
+    logits,
+    probabilities,
+    with_threshold,
+)
 from snellen.systems.language_model_annotation.tools import Answerer, Describer, load_answerer, load_describer
 
 #: What progress calls it.
@@ -170,12 +179,12 @@ class Labelling:
         if not rows:
             return {"owner": [], "direct": []}
         found = ready.annotator.annotate(ready.images.select(rows), spent=ready.spent, limits=self.limits)
-        direct = direct_question(ready.annotator.answerer, ready.definition, ready.images.select(report))
+        whole = direct_question(ready.annotator.answerer, ready.definition, ready.annotator.store)
+        spent = Cost.sum([ready.spent, *(one.cost for one in found)])
+        direct = whole.annotate(ready.images.select(report), spent=spent, limits=self.limits)
         return {
             "owner": [one.model_dump(mode="json") for one in found],
-            "direct": [
-                {"label": None if one.holds is None else int(one.holds), "tokens": one.tokens} for one in direct
-            ],
+            "direct": [one.model_dump(mode="json") for one in direct],
         }
 
     def round(self, number: int, put: Put) -> dict[str, Any]:
@@ -197,8 +206,7 @@ class Labelling:
 def owner_costs(run: Run) -> list[Cost]:
     """What the teacher's labels of the owner's images and the direct questions cost."""
     extra = run.shard_extra(0)
-    costs = [Annotation.model_validate(one).cost for one in extra["owner"]]
-    return [*costs, *(Cost(questions=1, tokens=one["tokens"]) for one in extra["direct"])]
+    return [Annotation.model_validate(one).cost for one in [*extra["owner"], *extra["direct"]]]
 
 
 def read_rounds(run: Run, count: int) -> list[Labelled]:
@@ -252,7 +260,8 @@ def label(
         corrections: of the definition, in words; each changes its text.
         decides: whether the language model decides about each image from caption and answers, or the rules from the
             answers alone; None: the model, unless it is a list in a file.
-        early_exit: no further question about an image once a verdict excludes it.
+        early_exit: where rules decide, no further question about an image once a verdict excludes it. A language model
+            that decides gets the answers to all questions, because it may correct one of them.
         schedule: numbers of images, queries and rounds.
         student: numbers of its training.
         limits: most calls and tokens; reached, the rounds end, and the record says so.
@@ -346,7 +355,7 @@ def cost_lines(concept: Definition, schedule: Schedule, owned: int, decides: boo
     calls = images * (1 + questions) + judgements + texts
     return (
         f"calls: at most {calls:,}: {images:,} captions, {images * questions:,} questions ({questions} an image), "
-        f"{judgements + texts:,} requests to the language model; early exits save a part",
+        f"{judgements + texts:,} requests to the language model{'' if decides else '; early exits save a part'}",
         f"tokens of the language model: about {tokens:,}",
     )
 
@@ -359,13 +368,11 @@ def default_store(path: Path | None) -> Store:
 def defined(
     concept: Definition, models: Collaborators, store: Store, corrections: Sequence[str]
 ) -> tuple[Definition, Conversation]:
-    """The definition with its corrections; labels of each definition that was corrected are removed from the store."""
+    """The definition with its corrections; labels are kept under its hash, so that none of a former one is used."""
     talk = Conversation(models.language, store)
     definition = specify(concept, talk)
     for correction in corrections:
-        before = definition.hash
         definition = correct(definition, correction, talk)
-        store.forget(before)
     return definition, talk
 
 
@@ -389,7 +396,7 @@ def _prepare(
     queries = write_queries(definition, talk, each=schedule.queries)
     features = frozen_features(images, models.encoder, folder=embeddings, progress=progress)
     usable = images.select(features.positions)
-    owner = halves(by_row(owned, features.ids, images.name), seed)
+    owner = halves(by_row(owned, features.ids, images.name), features.ids, seed)
     vectors = models.encode([text for _, text in queries.all])
     mined = mine(queries, vectors, features.features, k=schedule.per_query, without=owner.rows)
     annotator = Annotator(
@@ -421,8 +428,11 @@ def _conclude(
         raise InputError("the limits allow not a single label; raise --most-calls or --most-tokens")
     teacher = [Annotation.model_validate(one) for one in run.shard_extra(0)["owner"]]
     head = ready.collaboration.student(labels)
-    scores = probabilities(head, ready.collaboration.embeddings)
-    threshold = best_threshold({row: float(scores[row]) for row in ready.owner.tune}, ready.owner.tune)
+    raw = logits(head, ready.collaboration.embeddings)
+    threshold = best_threshold({row: float(raw[row]) for row in ready.owner.tune}, ready.owner.tune, middle=0.0)
+    # What is measured is what is delivered, rounding of the moved bias included.
+    head = with_threshold(head, threshold)
+    scores = logits(head, ready.collaboration.embeddings)
     by_id = {one.image: one for one in teacher}
     ids = ready.images.ids
     machine = {row: by_id[ids[row]] for row in ready.owner.rows if ids[row] in by_id}
@@ -434,7 +444,9 @@ def _conclude(
     problems = Counter(one.annotation.problem.partition(":")[0] for one in labels if one.annotation.label is None)
     stopped = ""
     if len(labels) < planned:
-        why = "the limits are reached" if limits != Limits() else "the pool or the queries gave no more"
+        spent = Cost.sum([ready.spent, *owner_costs(run), *(one.annotation.cost for one in labels)])
+        reached = not limits.allow(spent, ready.annotator.most)
+        why = "the limits are reached" if reached else "the pool or the queries gave no more"
         stopped = f"{len(labels)} images were labelled instead of {planned}: {why}"
     record = LabelledConcept(
         plan=run.plan,
@@ -443,13 +455,14 @@ def _conclude(
         queries=ready.queries,
         counts=dict(counts),
         problems=dict(sorted(problems.items())),
-        agreement=_agreements(run, ready, models, machine, scores, threshold, fit, seed),
+        agreement=_agreements(run, ready, models, machine, scores, fit, seed),
         disagreements=tuple(
             Disagreement(image=ids[row], owner=value, machine=machine[row].label, rationale=machine[row].rationale)
             for row, value in ready.owner.tune.items()
             if row in machine and machine[row].label != value
         ),
-        threshold=threshold,
+        threshold=1 / (1 + math.exp(-threshold)),
+        logit=threshold,
         effort={"labels": len(ready.owner.rows), "corrections": len(ready.definition.corrections)},
         cost={
             "concept": ready.spent,
@@ -460,8 +473,8 @@ def _conclude(
         rejected=tuple(RejectedImage(id=one, reason=why) for one, why in sorted(ready.features.rejected.items())),
     )
     classifier = student_artifact(
-        head, models.encoder, ready.definition, threshold=threshold, fit=fit,
-        recipe={"annotator": ready.annotator.record(), "counts": dict(counts)},
+        head, models.encoder, ready.definition, fit=fit,
+        recipe={"annotator": ready.annotator.record(), "counts": dict(counts), "logit": threshold},
         data=run.plan["data"]["fingerprint"], seed=seed,
     )  # fmt: skip
     return write_results(folder, record, labels, {row: f"images/{name}" for row, name in names.items()}, classifier)
@@ -472,8 +485,7 @@ def _agreements(
     ready: Prepared,
     models: Collaborators,
     machine: Mapping[int, Annotation],
-    scores: Any,  # noqa: ANN401 - float64 (n,)
-    threshold: float,
+    scores: NDArray[np.float64],
     fit: StudentFit,
     seed: int,
 ) -> tuple[Agreement, ...]:
@@ -488,7 +500,7 @@ def _agreements(
     teacher = Opinion({row: machine[row].label if row in machine else None for row in rows}, confident)
     found = [
         measured("teacher", teacher, human_labels=0),
-        measured("student", Opinion.of_scores(scores, rows, threshold), human_labels=tuned),
+        measured("student", Opinion.of_logits(scores, rows), human_labels=tuned),
     ]
     similar = {
         "name alone (zero-shot)": zero_shot(models.encode, ready.definition, embeddings),
@@ -497,7 +509,8 @@ def _agreements(
     for who, values in similar.items():
         chosen = best_threshold({row: float(values[row]) for row in owner.tune}, owner.tune)
         found.append(measured(who, Opinion.of_scores(values, rows, chosen), human_labels=tuned))
-    direct = {row: one["label"] for row, one in zip(rows, run.shard_extra(0)["direct"], strict=True)}
+    # Where limits are reached, the last images have no answer, and are undecided.
+    direct = {row: one["label"] for row, one in zip(rows, run.shard_extra(0)["direct"], strict=False)}
     found.append(measured("one direct question", Opinion(direct), human_labels=0))
     if len(set(owner.tune.values())) == 2:
         supervised = probabilities(fit_student(embeddings, owner.tune, owner=(), fit=fit, seed=seed), embeddings)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, ModelError
 from snellen.core.run import canonical_json
 
 
@@ -80,13 +80,26 @@ def key_of(*parts: object) -> str:
     return hashlib.sha256(canonical_json(list(parts))).hexdigest()
 
 
+class PaidError(ModelError):
+    """A model that failed after something had been paid for.
+
+    Args:
+        message: of the failure.
+        cost: of the failed request and of those before it that belong to the same reply.
+    """
+
+    def __init__(self, message: str, cost: Cost) -> None:
+        super().__init__(message)
+        self.cost = cost
+
+
 _log = logging.getLogger(__name__)
 
 
 class Store:
     """Labels and replies by key, in one SQLite file or, without a path, in memory.
 
-    Rows of a definition are under its hash, so that those of one can be removed and all others stay.
+    Rows of a definition are under its hash, so that a corrected one takes none of the former, which stay.
 
     Args:
         path: of the file; its folder is made.
@@ -119,8 +132,3 @@ class Store:
                 self._rows.execute("insert or replace into kept values (?, ?, ?)", (about, key, value))
         except sqlite3.Error as error:
             _log.warning("a label cannot be kept: %s", error)
-
-    def forget(self, about: str) -> int:
-        """Remove all rows of one definition; how many there were."""
-        with self._rows:
-            return self._rows.execute("delete from kept where about = ?", (about,)).rowcount

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.randomness import derive_seed
 
@@ -40,19 +38,28 @@ class Owner:
         return tuple(sorted({*self.tune, *self.report}))
 
 
-def halves(labels: Mapping[int, int], seed: int) -> Owner:
-    """Divide labels at random, each class by itself.
+def halves(labels: Mapping[int, int], ids: Sequence[str], seed: int) -> Owner:
+    """Divide labels by a hash of each image's id, so that labels that are added later move no image to the other half.
 
-    >>> owner = halves({row: int(row < 4) for row in range(10)}, seed=0)
-    >>> sum(owner.tune.values()), len(owner.tune), len(owner.report)
-    (2, 5, 5)
+    A class with two labels or more that fell into one half alone gives the image with the largest hash to the other.
+
+    >>> owner = halves({row: int(row < 4) for row in range(40)}, [str(row) for row in range(40)], seed=0)
+    >>> len(owner.tune) + len(owner.report)
+    40
+
+    Args:
+        labels: 0 or 1, by row.
+        ids: of all images.
+        seed: of the hash.
     """
-    tune: dict[int, int] = {}
+    drawn = {row: derive_seed(seed, "half", ids[row]) for row in labels}
+    chosen = {row for row, number in drawn.items() if number % 2 == 0}
     for value in (1, 0):
-        rows = sorted(row for row, own in labels.items() if own == value)
-        order = np.random.default_rng(derive_seed(seed, "halves", value)).permutation(len(rows))
-        tune |= {rows[at]: value for at in order[: len(rows) // 2].tolist()}
-    return Owner(dict(sorted(tune.items())), {row: own for row, own in sorted(labels.items()) if row not in tune})
+        rows = sorted((row for row, own in labels.items() if own == value), key=drawn.__getitem__)
+        if len(rows) > 1 and len(chosen.intersection(rows)) in (0, len(rows)):
+            chosen ^= {rows[-1]}
+    parts = ({row: own for row, own in sorted(labels.items()) if (row in chosen) is half} for half in (True, False))
+    return Owner(*parts)
 
 
 def read_labels(path: Path, name: str) -> dict[str, int]:
@@ -60,7 +67,7 @@ def read_labels(path: Path, name: str) -> dict[str, int]:
 
     Args:
         path: of the file.
-        name: of the concept, which is also a label.
+        name: of the concept, which is also a label, unless it is one of the fixed words ("out").
 
     Raises:
         InputError: no such file or columns, an image twice, or a label that is none; the message names the line.
@@ -73,7 +80,7 @@ def read_labels(path: Path, name: str) -> dict[str, int]:
         rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
         if not {"id", "label"} <= set(rows.fieldnames or ()):
             raise InputError(f"{path}: expected the columns id and label; got {', '.join(rows.fieldnames or ['none'])}")
-        known, found = {**_WRITTEN, name.casefold(): 1, f"not {name}".casefold(): 0}, dict[str, int]()
+        known, found = {name.casefold(): 1, f"not {name}".casefold(): 0, **_WRITTEN}, dict[str, int]()
         for row in rows:
             written = (row["label"] or "").strip().casefold()
             if not written:

@@ -46,7 +46,7 @@ class LabelledConcept(RunResult):
         problems: why images are undecided, with how many.
         agreement: teacher, student and baselines against the owner; empty without labels of the owner.
         disagreements: on the half that chooses.
-        threshold: of the student, built into the classifier.
+        threshold: of the student's probability, built into the classifier; ``logit`` the same before the sigmoid.
         effort: of the owner: labels and corrections.
         cost: of all machine labels, when they were made; ``of_owner`` for images that the owner labelled too.
         stopped: why fewer images were labelled than planned; empty otherwise.
@@ -63,6 +63,7 @@ class LabelledConcept(RunResult):
     agreement: tuple[Agreement, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
     threshold: float = 0.5
+    logit: float = 0.0
     effort: dict[str, int] = {}
     cost: dict[str, Cost] = {}
     stopped: str = ""

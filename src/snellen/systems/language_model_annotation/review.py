@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,9 @@ from snellen.systems.language_model_annotation.mining import Mined, initial_batc
 
 #: Most images of a review, and the name of its table.
 MOST, TABLE = 100, "labels.csv"
+
+#: Name and description of the concept that the labels are about, beside the table.
+CONCEPT = "concept.json"
 
 #: Reads the owner's answer: question and file of the image → y, n, s (skip) or q (stop here).
 Ask = Callable[[str, Path], str]
@@ -77,7 +81,7 @@ def review(
         last image.
 
     Raises:
-        InputError: a number of images that cannot be, or an answer that is none.
+        InputError: a number of images that cannot be, an answer that is none, or a folder of another concept.
     """
     if not 2 <= count <= MOST:
         raise InputError(f"a review has 2 to {MOST} images; got {count}")
@@ -92,8 +96,13 @@ def review(
 
 
 def ask_for_labels(images: ImageSet, definition: Definition, ask: Ask, folder: Path) -> Path | None:
-    """Labels of all images in their order; see :func:`review`."""
+    """Labels of all images in their order; see :func:`review`.
+
+    Raises:
+        InputError: a folder with labels of another concept, or an answer that is none.
+    """
     table = folder / TABLE
+    _keep_concept(folder / CONCEPT, definition)
     found = read_answers(table)
     for place, (one, name) in enumerate(zip(images.ids, file_names(images.ids, ".png"), strict=True), 1):
         if one in found:
@@ -109,6 +118,22 @@ def ask_for_labels(images: ImageSet, definition: Definition, ask: Ask, folder: P
         found[one] = {"y": "yes", "n": "no", "s": ""}[answer]
         _write(table, found)
     return table
+
+
+def _keep_concept(path: Path, definition: Definition) -> None:
+    """Write what the review is about, or refuse a folder that is about something else."""
+    own = {"name": definition.name, "description": definition.description}
+    if not path.is_file():
+        write_atomically(path, (json.dumps(own, indent=1) + "\n").encode())
+        return
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read ({error}); review into another folder") from error
+    if held != own:
+        raise InputError(
+            f"{path.parent} holds labels of another concept ({str(held)[:200]}); name another folder, or remove it"
+        )
 
 
 def read_answers(table: Path) -> dict[str, str]:

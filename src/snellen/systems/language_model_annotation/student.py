@@ -7,6 +7,7 @@ language model and no tool is needed.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -113,13 +114,25 @@ def fit_student(
     return head.eval().requires_grad_(False)
 
 
-def probabilities(head: InstanceHead, embeddings: Tensor) -> NDArray[np.float64]:
-    """Probability g of every row, float64 (n,); embeddings may lie on the disk."""
+def logits(head: InstanceHead, embeddings: Tensor) -> NDArray[np.float64]:
+    """Logit z of every row, float64 (n,), which never saturates; embeddings may lie on the disk."""
     parts = [
-        logit(head, embeddings[start : start + _ROWS].float()).double().sigmoid()
-        for start in range(0, len(embeddings), _ROWS)
+        logit(head, embeddings[start : start + _ROWS].float()).double() for start in range(0, len(embeddings), _ROWS)
     ]
     return torch.cat(parts).numpy()
+
+
+def probabilities(head: InstanceHead, embeddings: Tensor) -> NDArray[np.float64]:
+    """Probability g of every row, float64 (n,); embeddings may lie on the disk."""
+    return torch.from_numpy(logits(head, embeddings)).sigmoid().numpy()
+
+
+def with_threshold(head: InstanceHead, threshold: float) -> InstanceHead:
+    """The same head with a threshold of the logit in its bias, so that its larger score decides."""
+    moved = copy.deepcopy(head)
+    with torch.no_grad():
+        moved.scores.bias[1] -= threshold
+    return moved
 
 
 def smallest_margins(scores: NDArray[np.float64], count: int, *, without: Collection[int]) -> list[int]:

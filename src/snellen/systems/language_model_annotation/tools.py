@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, ModelError, RejectedImageError, UnreachableError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, to_unit
 from snellen.data.loading import prepared_batches
 from snellen.models.captioners.protocol import Captioner, QuestionAnswerer
 from snellen.models.dual_encoders.towers import TwoTower
-from snellen.models.language.protocol import LanguageModel, Message, picture
+from snellen.models.language.protocol import LanguageModel, Message, UnusableReplyError
 from snellen.models.references import load_captioner, load_question_answerer, load_two_tower
 from snellen.models.weights.hugging_face_folder import check_folder, import_transformers, load_config
+from snellen.runs.thumbnails import png
 from snellen.systems.language_model_annotation.questions import Question
 
 #: Probabilities nearer to a half than this are no answer.
@@ -34,6 +36,9 @@ SENT_SIDE = 768
 
 _WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
+#: The bare word, or the word with punctuation behind it and then anything: "No idea" is no answer.
+_ANSWER = re.compile(r"\W*(yes|true|no|false)(?:[^\w?]*|[.,;:!)\]\"'*]+\s.*)", re.DOTALL)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -43,21 +48,23 @@ class Answer:
         text: as it came.
         p_yes: probability of yes, where the tool has one.
         tokens: of a language model that were sent and received for it.
+        failed: why the tool returned nothing; empty where it did. What was paid for is counted all the same.
     """
 
     text: str
     p_yes: float | None = None
     tokens: int = 0
+    failed: str = ""
 
     @property
     def holds(self) -> bool | None:
         """Yes or no; None for every other text, which is kept apart from no.
 
-        >>> Answer("Yes.").holds, Answer("no, a cup").holds, Answer("perhaps").holds
+        >>> Answer("Yes.").holds, Answer("no, a cup").holds, Answer("No idea").holds
         (True, False, None)
         """
-        word = re.match(r"\W*([a-z]+)", self.text.casefold())
-        return _WORDS.get(word.group(1)) if word else None
+        word = _ANSWER.fullmatch(self.text.casefold())
+        return _WORDS[word.group(1)] if word else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,14 +208,34 @@ class LanguageModelTool:
         return self._each(pictures, f"{question.question} Answer with yes, no, or unsure, and nothing else.", 10)
 
     def _each(self, pictures: Pictures, prompt: str, max_tokens: int) -> list[Answer]:
-        sent = pictures.prepared(_SENT)
-        replies = [
-            self._model.complete((Message("user", prompt, (picture(one),)),), max_tokens=max_tokens) for one in sent
-        ]
-        return [Answer(one.text.strip(), tokens=one.prompt_tokens + one.completion_tokens) for one in replies]
+        return [self._one(sent_picture(pictures.images, row), prompt, max_tokens) for row in range(len(pictures))]
+
+    def _one(self, file: bytes, prompt: str, max_tokens: int) -> Answer:
+        """A reply, or why there is none: an image that the model cannot take spoils no other."""
+        before = self._model.spent.tokens
+        try:
+            reply = self._model.complete((Message("user", prompt, (file,)),), max_tokens=max_tokens)
+        except UnreachableError:
+            raise
+        except ModelError as error:
+            known = error.tokens if isinstance(error, UnusableReplyError) else 0
+            return Answer("", tokens=max(known, self._model.spent.tokens - before), failed=str(error) or "no reply")
+        return Answer(reply.text.strip(), tokens=reply.prompt_tokens + reply.completion_tokens)
 
 
-_SENT = Preparation(size=(SENT_SIDE, SENT_SIDE), resize="shorter", resize_to=(SENT_SIDE, SENT_SIDE))
+def sent_picture(images: ImageSet, row: int) -> bytes:
+    """The whole image as a PNG file: its longer side at most :data:`SENT_SIDE`, its aspect kept, never enlarged.
+
+    Raises:
+        InputError: an image that cannot be read any more.
+    """
+    try:
+        image = images.read(row)
+    except RejectedImageError as error:
+        raise InputError(f"{images.ids[row]!r} could be read before and cannot be read now: {error}") from error
+    image.thumbnail((SENT_SIDE, SENT_SIDE), Image.Resampling.LANCZOS)
+    return png(image)
+
 
 #: Loads a language model by its reference; hosts that may be reached are the caller's.
 LoadModel = Callable[[str], LanguageModel]
