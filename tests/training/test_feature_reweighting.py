@@ -29,11 +29,13 @@ def blobs(count=400, share=0.95, seed=0, shift=0.0):
     return Features(torch.from_numpy(values), torch.from_numpy(targets), torch.from_numpy(2 * targets + spurious))
 
 
-@pytest.mark.parametrize(("cost", "weight"), [(1.0, 1.0), (0.1, 3.0), (0.03, 10.0)])
+@pytest.mark.parametrize(
+    ("cost", "weight"), [(1.0, 1.0), (0.1, 3.0), (0.03, 10.0), (1.0, 100.0), (0.1, 300.0), (1.0, 1000.0), (0.01, 1000.0)]
+)
 def test_coefficients_are_those_of_liblinear(cost, weight):
     linear = pytest.importorskip("sklearn.linear_model")
     features = Standard.of(blobs())(blobs())
-    (found,) = l1_logistic(features, 2, [(cost, 1, weight)], 3000)
+    (found,) = l1_logistic(features, 2, [(cost, 1, weight)], DFR().steps)
     oracle = linear.LogisticRegression(
         l1_ratio=1.0, C=cost, solver="liblinear", class_weight={0: 1.0, 1: weight}, tol=1e-9, max_iter=5000
     ).fit(features.values.numpy(), features.targets.numpy())
@@ -86,8 +88,9 @@ def test_subsets_are_balanced_by_group_and_hold_all_that_is_added(monkeypatch):
     monkeypatch.setattr(module, "l1_logistic", lambda part, *rest: (seen.append(part), plain(part, *rest))[1])
     plan = DFR(costs=(0.1, 0.01), weights=(1.0,), fits=3, steps=5)
     reweighted(train, validation, classes=2, added=added, plan=plan, rng=Randomness(0))
-    assert [len(part.values) for part in seen] == [4 * smallest + 7] * 3
-    assert not torch.equal(seen[0].values, seen[1].values), "each fit draws another subset"
+    assert [len(part.values) for part in seen] == [4 * smallest + 7] * 4, "one chooses, and three others are fitted to"
+    for place, part in enumerate(seen):
+        assert not any(torch.equal(part.values, one.values) for one in seen[:place]), "each fit draws another subset"
     standard = Standard.of(train)
     for part in seen:
         torch.testing.assert_close(part.values[-7:], standard(added).values)
