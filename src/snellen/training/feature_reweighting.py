@@ -36,7 +36,9 @@ class DFR(BaseModel):
         (1.0, 2.0, 3.0, 10.0, 100.0, 300.0, 1000.0), min_length=1, description="weights of one class beside 1"
     )
     fits: int = Field(10, ge=1, description="balanced subsets whose coefficients are averaged")
-    steps: int = Field(20_000, ge=1, description="steps of the solver at most, an accelerated proximal gradient (FISTA)")
+    steps: int = Field(
+        20_000, ge=1, description="steps of the solver at most, an accelerated proximal gradient (FISTA)"
+    )
 
     def settings(self, classes: int) -> list[tuple[float, int, float]]:
         """All combinations: C, a class, and its weight beside 1 of the others."""
@@ -174,7 +176,7 @@ def _balanced(train: Features, added: Features | None, rng: Randomness) -> Featu
 
 
 #: Where the solver stops: the largest entry of the proximal gradient, as a share of that at the start.
-TOLERANCE = 1e-5
+TOLERANCE = 1e-7
 
 
 def l1_logistic(features: Features, classes: int, settings: list[tuple[float, int, float]], steps: int) -> Tensor:

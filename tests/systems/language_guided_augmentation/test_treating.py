@@ -29,7 +29,6 @@ from tests.systems.language_guided_augmentation.leaning import PLAN
 from tests.systems.language_guided_augmentation.leaning import leaning_patient as patient
 
 
-
 def finding(name, phrase, *merged):
     facts = {"class": name, "phrase": phrase, "merged": json.dumps([phrase, *merged])}
     return Finding(kind="shortcut", subject=f"{name}: {phrase}", harm=0.3, title="planted", facts=facts)
@@ -108,7 +107,9 @@ def test_generated_images_are_made_once_and_from_the_tokens(monkeypatch):
 def test_a_class_with_few_edits_is_given_these_alone(monkeypatch):
     monkeypatch.setitem(PRESETS, "small", SMALL.model_copy(update={"steps": 1, "batch_size": 2, "crops": 1}))
     case = patient(GRASS, SAND, maker=ByName(steps=1), check=Shortcuts(support=3, first=3))
-    with pytest.warns(FewEditsWarning, match=r"fewer than 5 .* token: star \(3\), ring \(3\); their edited images alone"):
+    with pytest.warns(
+        FewEditsWarning, match=r"fewer than 5 .* token: star \(3\), ring \(3\); their edited images alone"
+    ):
         made = PersonalisedImages(count=3).made(case, Randomness(0))
     assert np.bincount(made.labels).tolist() == [3, 3]
     assert set(made.column("provenance")) == {None}, "none is generated"
@@ -152,9 +153,7 @@ def test_what_cannot_be_treated_says_why(tmp_path):
     adapted = replace(case, generator=ByName(adapter=tmp_path))
     assert "leave out --adapter" in PersonalisedImages().refusal(network, adapted)
     assert EditedShortcuts().refusal(network, replace(case, images=None)) == "needs training images (--train DATA)"
-    blind = replace(
-        case, generator=ByName(), findings=(finding("ring", "brick"),)
-    )
+    blind = replace(case, generator=ByName(), findings=(finding("ring", "brick"),))
     blind.checks["shortcuts"] = Shortcuts(support=10_000)
     with pytest.raises(InputError, match="no edit of a training image changes a decision for ring"):
         PersonalisedImages().made(blind, Randomness(0))

@@ -133,8 +133,8 @@ def world(
     With ``backgrounds``, it is one of these, drawn without regard to the class, and ``strength`` counts for nothing.
     """
     drawn = WORLD.model_copy(
-        update={"count": count, "shapes": CLASSES, "backgrounds": backgrounds or GROUNDS, "captions": True, "nuisance_share": 0.0,
-                "seed": seed}
+        update={"count": count, "shapes": CLASSES, "backgrounds": backgrounds or GROUNDS, "captions": True,
+                "nuisance_share": 0.0, "seed": seed}
     )  # fmt: skip
     ground = BackgroundShortcut(backgrounds=GROUNDS, strength=strength, touch_test=True)
     beside = ObjectShortcut(colours=("white", "purple"), correlation="neutral", radius=0.15, touch_test=True)

@@ -312,9 +312,15 @@ def without_shortcuts(
             for trial in range(numbers.trials)
         ]
         return synthesize_into(
-            settings, Source(wanted, align_labels(edits, wanted)), folder, count=count, batch_size=batch_size, seed=seed, progress=progress or Silent(),
+            settings,
+            Source(wanted, align_labels(edits, wanted)),
+            folder,
+            count=count,
+            batch_size=batch_size,
+            seed=seed,
+            progress=progress or Silent(),
             **running,
-        )  # fmt: skip
+        )
 
 
 def _classes_shown(classifier: Classifier, images: ImageSet) -> tuple[str, ...]:

@@ -116,9 +116,7 @@ def personalised(
     made = method.templates if method.templates != ByName().templates else (fit.prompt,)
     scale = method.guidance_scale if "guidance_scale" in method.model_fields_set else fit.guidance
     words = {**{name: word for name, word in method.words.items() if name in plain}, **tokens}
-    asking = method.model_copy(
-        update={"templates": made, "words": words, "adapter": folder, "guidance_scale": scale}
-    )
+    asking = method.model_copy(update={"templates": made, "words": words, "adapter": folder, "guidance_scale": scale})
     templates = tuple(dict.fromkeys((*made, *fit.templates)))
     prompts = {name: tuple(one.replace(BLANK, token) for one in templates) for name, token in tokens.items()}
     prompts |= {name: tuple(one.replace(BLANK, words.get(name, name)) for one in made) for name in plain}

@@ -72,9 +72,7 @@ class EditedShortcuts(FineTuning):
     passes: ClassVar[float] = 8.0
 
     most: int = Field(2000, ge=1, description="edits of training images at most, drawn by their ids")
-    read: int = Field(
-        5000, ge=1, description="training images whose captions are read at most, drawn by their ids"
-    )
+    read: int = Field(5000, ge=1, description="training images whose captions are read at most, drawn by their ids")
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """Training images without what edits need, or without the phrases that were found."""
@@ -106,7 +104,7 @@ class EditedShortcuts(FineTuning):
         known = patient.remembered.get(key)
         if isinstance(known, tuple):
             return known
-        wanted, discovery = self._editable(patient)
+        wanted, discovery, _ = self._editable(patient)
         draws = (
             Randomness(0).child(self.name).for_examples([example_id for example_id, _ in wanted]).uniform("kept", ())
         )
