@@ -45,6 +45,30 @@ def test_coefficients_are_those_of_liblinear(cost, weight):
     np.testing.assert_allclose(found[:, 0], -found[:, 1], atol=1e-9)
 
 
+def test_settings_that_are_solved_together_end_as_alone():
+    """One that is done is taken out, and the others go on."""
+    features, settings = Standard.of(blobs())(blobs()), [(0.01, 0, 1.0), (1.0, 1, 300.0), (0.1, 0, 2.0)]
+    together = l1_logistic(features, 2, settings, DFR().steps)
+    for setting, found in zip(settings, together, strict=True):
+        torch.testing.assert_close(found, l1_logistic(features, 2, [setting], DFR().steps)[0], atol=1e-4, rtol=0)
+    three = Features(features.values, torch.arange(len(features.targets)) % 3)
+    (found,) = l1_logistic(three, 3, [(0.1, 0, 1.0)], DFR().steps)
+    second = Features(features.values, (three.targets == 1).long())
+    torch.testing.assert_close(found[:, 1], l1_logistic(second, 2, [(0.1, 0, 1.0)], DFR().steps)[0, :, 1])
+
+
+def test_the_step_is_safe():
+    """The estimate of the curvature is at least the largest eigenvalue, and little more."""
+    features = Standard.of(blobs())(blobs())
+    inputs = module._with_one(features.values)
+    share = torch.ones(3, len(inputs), dtype=torch.float64)
+    share[1, features.targets == 0], share[2, features.targets == 1] = 10.0, 1000.0
+    share /= share.sum(1, keepdim=True)
+    exact = torch.linalg.eigvalsh(torch.einsum("nd,sn,ne->sde", inputs, share, inputs))[:, -1]
+    ratio = module._largest(inputs, share) / exact
+    assert bool(((ratio >= 1) & (ratio <= module.MARGIN + 1e-9)).all())
+
+
 def test_the_grid_is_the_published_one():
     settings = DFR().settings(2)
     assert {cost for cost, _, _ in settings} == {1, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01}
