@@ -154,7 +154,7 @@ def pairs(images: ImageSet) -> torch.Tensor:
 
 def grounds_of(images: ImageSet) -> torch.Tensor:
     """Number of the background of each image among all backgrounds, int64 (n,)."""
-    return torch.tensor([BACKGROUNDS.index(str(group)) for group in images.column("group")])  # type: ignore[arg-type]
+    return torch.tensor([BACKGROUNDS.index(str(group)) for group in images.column("group")])
 
 
 class Experiment:
@@ -277,6 +277,7 @@ class Experiment:
         """
         scenes = world("train", self.size.train, 0.5, 10 * self.seed + 8, BACKGROUNDS)
         store, test = self.store(scenes), store_to_measure(self.test, self.plan)
+        assert isinstance(test, ImageStore), "small images are kept in memory"
         probe = train_student(replace(store, targets=grounds_of(scenes)), self.plan, len(BACKGROUNDS), self.seed)
         found: dict[str, Figure] = {
             "probe.right": Sample.of(measured(probe, replace(test, targets=grounds_of(self.test))).right.astype(float))
