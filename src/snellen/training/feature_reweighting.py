@@ -2,7 +2,7 @@
 
 Kirichenko, Izmailov and Wilson, *Last layer re-training is sufficient for robustness to spurious correlations*, ICLR
 2023, arXiv 2204.02937, section 4, with the grid of ASPIRE (Ghosh et al. 2024): C and the weight of either class are
-those with the best worst-group accuracy on validation images, and the coefficients are means over ten fits to other
+those with the best worst-group accuracy on validation images, and the coefficients are means over ten fits to fresh
 balanced subsets. Images that are added, generated ones for instance, belong to every subset.
 
 Features are standardised with mean and spread of the real training images alone: what is added never moves the others.
@@ -36,7 +36,9 @@ class DFR(BaseModel):
         (1.0, 2.0, 3.0, 10.0, 100.0, 300.0, 1000.0), min_length=1, description="weights of one class beside 1"
     )
     fits: int = Field(10, ge=1, description="balanced subsets whose coefficients are averaged")
-    steps: int = Field(300, ge=1, description="steps of the solver, an accelerated proximal gradient (FISTA)")
+    steps: int = Field(
+        20_000, ge=1, description="steps of the solver at most, an accelerated proximal gradient (FISTA)"
+    )
 
     def settings(self, classes: int) -> list[tuple[float, int, float]]:
         """All combinations: C, a class, and its weight beside 1 of the others."""
@@ -136,11 +138,12 @@ def reweighted(
     own, judging = standard(train), standard(validation)
     more = None if added is None else standard(added)
     settings = numbers.settings(classes)
-    parts = [_balanced(own, more, rng.child("subset", number)) for number in range(numbers.fits)]
-    tried = l1_logistic(parts[0], classes, settings, numbers.steps)
+    tried = l1_logistic(_balanced(own, more, rng.child("choosing")), classes, settings, numbers.steps)
     worst = worst_group_accuracy(_scores(judging.values, tried).argmax(2), judging)
     best = int(worst.argmax())
-    fits = [tried[best], *(l1_logistic(part, classes, [settings[best]], numbers.steps)[0] for part in parts[1:])]
+    # The subset that chose is none of them.
+    parts = [_balanced(own, more, rng.child("subset", number)) for number in range(numbers.fits)]
+    fits = [l1_logistic(part, classes, [settings[best]], numbers.steps)[0] for part in parts]
     cost, label, weight = settings[best]
     return Fitted(standard, torch.stack(fits).mean(0), cost, (label, weight))
 
@@ -172,6 +175,10 @@ def _balanced(train: Features, added: Features | None, rng: Randomness) -> Featu
     return Features(torch.cat([chosen.values, added.values]), torch.cat([chosen.targets, added.targets]))
 
 
+#: Where the solver stops: the largest entry of the proximal gradient, as a share of that at the start.
+TOLERANCE = 1e-7
+
+
 def l1_logistic(features: Features, classes: int, settings: list[tuple[float, int, float]], steps: int) -> Tensor:
     """Coefficients of each setting, float64 (s, d + 1, k): the objective above, each class against the rest.
 
@@ -181,10 +188,13 @@ def l1_logistic(features: Features, classes: int, settings: list[tuple[float, in
         features: in their units.
         classes: k.
         settings: C, a class, and its weight, s of them.
-        steps: of FISTA with restarts.
+        steps: of FISTA with restarts, at most: a setting is done as soon as the largest entry of its proximal gradient
+            is below :data:`TOLERANCE` of what it was at the start, and is not computed any further.
     """
     inputs = _with_one(features.values)
     signs = 2.0 * functional.one_hot(features.targets, classes).double() - 1.0
+    # Of two classes, the second against the first is the first against the second with other signs.
+    signs = signs[:, 1:] if classes == 2 else signs
     weights = torch.ones(len(settings), len(inputs), dtype=torch.float64)
     for number, (_, label, weight) in enumerate(settings):
         weights[number, features.targets == label] = weight
@@ -192,21 +202,51 @@ def l1_logistic(features: Features, classes: int, settings: list[tuple[float, in
     # In units of the mean loss; the penalty is divided by the same number. Curvature of the logistic loss is 1/4.
     share = weights / weights.sum(1, keepdim=True)
     penalty = 1 / (costs * weights.sum(1))
-    rate = 4 / torch.linalg.eigvalsh(torch.einsum("nd,sn,ne->sde", inputs, share, inputs))[:, -1]
-    found = torch.zeros(len(settings), inputs.shape[1], classes, dtype=torch.float64)
+    rate = 4 / _largest(inputs, share)
+    solved = torch.zeros(len(settings), inputs.shape[1], signs.shape[1], dtype=torch.float64)
+    at, found, first = torch.arange(len(settings)), solved.clone(), None
     ahead, pace = found.clone(), torch.ones(len(settings), dtype=torch.float64)
     for _ in range(steps):
-        slopes = -signs * torch.sigmoid(-signs * torch.einsum("nd,sdk->snk", inputs, ahead))
-        gradient = torch.einsum("nd,snk->sdk", inputs, share[:, :, None] * slopes)
+        slopes = -signs * torch.sigmoid(-signs * _products(inputs, ahead))
+        gradient = _products(inputs.T, share[:, :, None] * slopes)
         moved = ahead - rate[:, None, None] * gradient
         limit = (rate * penalty)[:, None, None]
         new = moved.sign() * (moved.abs() - limit).clamp_min(0)
+        change = (ahead - new).abs().amax((1, 2)) / rate
+        first = change if first is None else first
         # A step against the way that was taken: the pace begins anew.
         back = ((ahead - new) * (new - found)).sum((1, 2)) > 0
         next_pace = torch.where(back, 1.0, (1 + (1 + 4 * pace.square()).sqrt()) / 2)
         push = torch.where(back, 0.0, (pace - 1) / next_pace)
         ahead, found, pace = new + push[:, None, None] * (new - found), new, next_pace
-    return found
+        left = change > TOLERANCE * first
+        if not bool(left.all()):
+            solved[at[~left]] = found[~left]
+            at, found, ahead, pace, first = at[left], found[left], ahead[left], pace[left], first[left]
+            share, penalty, rate = share[left], penalty[left], rate[left]
+        if not len(at):
+            break
+    solved[at] = found
+    return torch.cat([-solved, solved], 2) if classes == 2 else solved
+
+
+def _products(matrix: Tensor, parts: Tensor) -> Tensor:
+    """(n, d) times each of (s, d, k), as one product of matrices."""
+    flat = matrix @ parts.permute(1, 0, 2).reshape(parts.shape[1], -1)
+    return flat.reshape(len(matrix), len(parts), -1).permute(1, 0, 2)
+
+
+#: Steps of the power iteration, and how much more than its estimate the largest eigenvalue is taken to be.
+POWERS, MARGIN = 30, 1.1
+
+
+def _largest(inputs: Tensor, share: Tensor) -> Tensor:
+    """Nearly the largest eigenvalue of Σ_i share_i x_i x_iᵀ for each of the shares (s, n), by power iteration."""
+    vectors = (inputs.T @ share.T).T[:, :, None] + 1e-3 * inputs.abs().mean(0)[None, :, None]
+    for _ in range(POWERS):
+        vectors = vectors / vectors.norm(dim=1, keepdim=True)
+        vectors = _products(inputs.T, share[:, :, None] * _products(inputs, vectors))
+    return MARGIN * vectors.norm(dim=(1, 2))
 
 
 def _with_one(values: Tensor) -> Tensor:

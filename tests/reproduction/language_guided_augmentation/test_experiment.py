@@ -1,6 +1,7 @@
 """The experiment's parts: what is planted and what is not, every figure of every claim, and the full run's parts."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import snellen
 from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
+from snellen.methods.synthesis.manifest_rows import Source
 from snellen.reproduction.language_guided_augmentation import full as module
 from snellen.reproduction.language_guided_augmentation.experiment import (
+    GENERATED,
+    SMALL,
     SMOKE,
     Experiment,
     language_guided_augmentation,
@@ -24,7 +28,7 @@ from snellen.systems.language_guided_augmentation.augmenting import Looked
 from snellen.systems.language_guided_augmentation.discovery import EditRow
 from snellen.systems.language_guided_augmentation.examining import Examined
 from snellen.systems.language_guided_augmentation.flips import Lean
-from snellen.systems.language_guided_augmentation.personalising import SMALL
+from snellen.systems.language_guided_augmentation.personalising import SMALL as SMALL_TOKENS
 from snellen.training.students import StudentPlan
 from tests.models.detectors.small_detectors import owl
 
@@ -105,7 +109,7 @@ def test_the_full_experiment_runs_with_small_parts(tmp_path, monkeypatch):
     for name, value in {**given, "GENERATOR": "bundled:scene-diffusion"}.items():
         monkeypatch.setenv(f"SNELLEN_SHORTCUTS_{name}", str(value))
     students = StudentPlan(amount=40, batch_size=16, widths=(8, 16, 16))
-    fit = SMALL.model_copy(update={"steps": 1, "batch_size": 2, "crops": 1})
+    fit = SMALL_TOKENS.model_copy(update={"steps": 1, "batch_size": 2, "crops": 1})
     check = {"threshold": 0.0, "dilate": 1, "support": 1, "most": None}
     monkeypatch.setattr("snellen.systems.language_guided_augmentation.augmenting.FEWEST", 1)
     figures = full(0, Silent(), students=students, check=check, fit=fit, steps=1, count=2)
@@ -138,5 +142,63 @@ def test_the_background_must_come_first_and_harmless_objects_behind_it(tmp_path)
     assert (bad["first"], bad["last"]) == (0.5, 0.5)
     behind_other = figures([other, lean(0, "grass", 6), circle], ring)
     assert (behind_other["first"], behind_other["last"]) == (0.5, 1.0)
+    alone = figures([lean(0, "grass", 6)], ring)
+    assert (alone["first"], alone["last"]) == (1.0, None), "no harmless object was examined in one class"
+    assert one.significant(Looked(one.train, Examined((), (), {0: [lean(0, "grass", 6)]}, (), None), {})) == 1.0
+    assert one.significant(Looked(one.train, Examined((), (), {0: [lean(0, "grass", 2, 2)]}, (), None), {})) is None
     none = one.discovered(Looked(one.train, None, {}))
+    assert one.significant(Looked(one.train, None, {})) is None
     assert set(none.values()) == {None}
+
+
+def test_without_edits_what_depends_on_them_is_not_measured(tmp_path, monkeypatch):
+    assert SMALL.stand_ins == 0, "raw images with the shortcut stand for edits in a smoke run alone"
+    monkeypatch.setattr(Experiment, "both", lambda *_: pytest.fail("nothing is generated"))
+    one = Experiment(replace(SMOKE, stand_ins=0), 0, tmp_path, Silent())
+    monkeypatch.setattr(one, "looked", lambda _: Looked(one.train, None, {}))
+    found = one.figures()
+    for name in GENERATED:
+        assert {found[f"{name}.{kind}"] for kind in ("worst", "mean", "conflicting")} == {None}
+    assert {found[name] for name in ("drawn", "generated.off_ground", "erm.found", "oracle.found")} == {None}
+    assert all(found[f"{name}.worst"] is not None for name in ("erm", "oracle", "group_dro", "jtt", "dfr"))
+
+
+def test_images_from_names_differ_from_those_of_tokens_by_the_word_alone(tmp_path, monkeypatch):
+    from snellen.reproduction.language_guided_augmentation import experiment
+
+    calls, plain = [], experiment.generated
+    monkeypatch.setattr(
+        experiment,
+        "generated",
+        lambda method, rows, *rest: (calls.append((method, rows)), plain(method, rows, *rest))[1],
+    )
+    one = Experiment(SMOKE, 0, tmp_path, Silent())
+    taught = Source.of_images(one.train.select(range(10)))
+    made, named = one.both(taught, [])
+    assert (len(made), len(named)) == (4, 4)
+    (of_tokens, rows), (of_names, others) = calls
+    assert [row["prompt"].replace("<", "").replace(">", "") for row in rows] == [row["prompt"] for row in others]
+    assert [row["prompt"] for row in rows] != [row["prompt"] for row in others]
+    assert [(row["seed"], row["label"]) for row in rows] == [(row["seed"], row["label"]) for row in others]
+    same = ("generator", "guidance_scale", "steps", "solver", "templates")
+    assert all(getattr(of_tokens, name) == getattr(of_names, name) for name in same)
+    assert (of_names.adapter, of_tokens.guidance_scale) == (None, SMOKE.fit.guidance)
+
+
+def test_a_judge_of_backgrounds_says_which_images_lack_the_shortcut(tmp_path):
+    one = Experiment(replace(SMOKE, train=500, updates=150), 0, tmp_path, Silent())
+    with_it, without = (one.bare(world("train", 60, strength, 30)) for strength in (1.0, 0.0))
+    plain = one.bare(world("train", 60, 0.0, 31, ("grey", "brick")))
+    found = one.grounds({"with": with_it, "without": without, "elsewhere": plain})
+    assert found["probe.right"].mean > 0.85
+    assert found["with.off_ground"].mean < 0.25
+    assert min(found["without.off_ground"].mean, found["elsewhere.off_ground"].mean) > 0.75
+
+
+def test_generated_images_are_a_group_of_their_own_and_edits_of_few_go_into_both(tmp_path):
+    one = Experiment(SMOKE, 0, tmp_path, Silent())
+    added = one.bare(world("train", 3, 1.0, 40), "made/")
+    found = one.with_train(added, added.select([]))
+    assert len(found) == SMOKE.train + 3
+    assert found.column("group")[-3:] == ["generated"] * 3
+    assert set(found.column("group")[:-3]) <= {"grass", "sand"}

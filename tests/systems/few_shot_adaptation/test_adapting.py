@@ -352,7 +352,7 @@ def test_a_set_is_generated_and_its_copies_of_the_shots_are_counted(tmp_path):
     assert set(images.column("synthetic")) == {"1"}
     again = few_shot(scenes(), out=tmp_path / "set", method=METHOD, shots=2, count=2, fit=TINY)
     assert again.written == made.written
-    with pytest.raises(RunConflictError, match="fitted with other fit"):
+    with pytest.raises(RunConflictError, match=r"other settings: \w+ \(there .*, now .*\)"):
         few_shot(scenes(), out=tmp_path / "set", method=METHOD, shots=1, count=2, fit=TINY)
 
 

@@ -30,18 +30,20 @@ from snellen.systems.language_guided_augmentation.augmenting import (
 )
 from snellen.systems.language_guided_augmentation.check import Shortcuts
 from snellen.systems.language_guided_augmentation.personalising import (
-    GUIDANCE,
     SMALL,
     TEMPLATES,
     TokenFit,
     personalised,
+    tokens_of,
 )
 from tests.systems.language_guided_augmentation.leaning import (
     BACKGROUND,
     CLASSES,
     HARMLESS,
+    OBJECT,
     reader,
     scenes,
+    the_corner,
     the_ground,
     the_object,
 )
@@ -69,7 +71,8 @@ def grouped(images: ImageSet, groups) -> ImageSet:
 def test_the_published_numbers_are_one_preset():
     fit = TokenFit()
     assert (fit.steps, fit.batch_size, fit.peak, fit.weight_decay, fit.word) == (1000, 4, 5e-4 * 4, 1e-2, "the")
-    assert (fit.trials, fit.prompt, GUIDANCE) == (8, "a photo of a {}", 7.5)
+    assert (fit.trials, fit.prompt, fit.guidance) == (8, "a photo of a {}", 7.5)
+    assert SMALL.guidance == 2.0
     prompts = {fit.prompt, *TEMPLATES}
     assert len(prompts) == 27
     assert all(one.count("{}") == 1 for one in prompts)
@@ -91,7 +94,7 @@ def test_learning_a_token_changes_one_row_and_no_other(leaning, made, monkeypatc
 
     monkeypatch.setattr(torch.optim, "AdamW", Watched)
     folder = made.folder.with_name("set-edits")
-    source, few = teachable(snellen.load_images(folder / "manifest.csv"))
+    source, few = teachable(snellen.load_images(folder / "manifest.csv"), CLASSES, "")
     assert few == []
     asking = personalised(FAST, source, made.folder.with_name("again"), fit=TINY)
     assert len(seen) == 2
@@ -218,13 +221,13 @@ def test_few_edits_teach_no_token(leaning, tmp_path):
     edits = edited_images(*leaning, tmp_path / "edits", check=Shortcuts(kept=8, first=6))
     names = [edits.class_names[label] for label in edits.labels]
     red, blue = ([row for row, own in enumerate(names) if own == name] for name in CLASSES)
-    with pytest.warns(FewEditsWarning, match="red: fewer than 5 edited images teach no token"):
-        source, few = teachable(edits.select([*red[:4], *blue]))
+    with pytest.warns(FewEditsWarning, match=r"fewer than 5 edited images teach no token: red \(4\); so it is"):
+        source, few = teachable(edits.select([*red[:4], *blue]), CLASSES, "so it is")
     assert (source.classes, few) == (("blue",), ["red"])
     assert source.images.class_names == ("blue",)
     assert set(source.images.labels.tolist()) == {0}
     with (
-        pytest.warns(FewEditsWarning, match="blue, red: fewer than 5"),
+        pytest.warns(FewEditsWarning, match=r"token: red \(3\), blue \(3\); these are generated"),
         pytest.raises(InputError, match=r"no class has 5 edited images.*train with the edited images alone"),
     ):
         without_shortcuts(*leaning, out=tmp_path / "set", method=FAST, check=Shortcuts(first=3), fit=TINY)
@@ -272,7 +275,7 @@ def test_images_without_captions_or_a_detector_say_what_to_give(leaning, tmp_pat
 def test_stable_diffusion_goes_the_same_way(leaning, tmp_path):
     """The exact classes with random weights: a token is learned with the published prompts, and images are made."""
     folder = write_smoke_folder("stable-diffusion-1.5", tmp_path / "sd")
-    maker, fit = ByName(generator=f"diffusers:{folder}", steps=1, guidance_scale=GUIDANCE), TokenFit(word="a", steps=2)
+    maker, fit = ByName(generator=f"diffusers:{folder}", steps=1, guidance_scale=7.5), TokenFit(word="a", steps=2)
     source = Source.of_images(leaning[1].select(range(8)))
     asking = personalised(maker, source, tmp_path / "tokens", fit=fit.model_copy(update={"crops": 1}))
     card = asking.adapters().card
@@ -284,3 +287,53 @@ def test_stable_diffusion_goes_the_same_way(leaning, tmp_path):
     made = asking.generate([asking.request(row, source) for row in rows], rng=Randomness(0))
     assert len(made) == 2
     assert {row.prompt for row in rows} == {"a photo of a <red>", "a photo of a <blue>"}
+
+
+def test_a_class_without_an_edit_is_named_and_gets_as_many_images(leaning, tmp_path):
+    """The classifier leans on a cyan object for "red" alone: "blue" has no edit that flips, and stays in the set."""
+    images = scenes(OBJECT, count=40)
+    with pytest.warns(FewEditsWarning, match=r"blue \(none\); these are generated from their names by the generator"):
+        made = without_shortcuts(
+            reader(the_corner), images, out=tmp_path / "set", method=FAST, check=Shortcuts(first=6), fit=TINY, count=3
+        )
+    assert json.loads((tmp_path / "set-edits" / "edits.json").read_text())["selected"] == {"red": 6}
+    assert made.written == {"trial-0": {"red": 3, "blue": 3}}, "balanced"
+    found = snellen.load_images(made.manifest)
+    names = [found.class_names[label] for label in found.labels]
+    prompts = {
+        (name, Provenance.model_validate_json(one).prompt)
+        for name, one in zip(names, found.column("provenance"), strict=True)
+    }
+    assert prompts == {("red", "a <red>"), ("blue", "a blue")}
+    # Those of "blue" are the generator's own, to the last byte.
+    row = names.index("blue")
+    seed = Provenance.model_validate_json(found.column("provenance")[row]).seed
+    plain = FAST.generate([{"id": "a", "label": "blue", "prompt": "a blue", "seed": seed}], rng=Randomness(0))
+    assert np.abs(np.asarray(found.read(row), int) - np.asarray(plain.read(0), int)).max() <= 1
+
+
+def test_guidance_is_that_of_the_tokens_unless_it_is_set(leaning, tmp_path):
+    source = Source.of_images(leaning[1])
+    folder = tmp_path / "tokens"
+    assert personalised(FAST, source, folder, fit=TINY).guidance_scale == 2.0
+    higher = TINY.model_copy(update={"guidance": 7.5})
+    assert personalised(FAST, source, folder, fit=higher).guidance_scale == 7.5, "and the tokens are the same"
+    own = ByName(steps=2, guidance_scale=4.0)
+    assert personalised(own, source, folder, fit=higher).guidance_scale == 4.0
+
+
+def test_tokens_of_other_settings_name_the_setting_and_both_values(leaning, tmp_path):
+    source = Source.of_images(leaning[1])
+    personalised(FAST, source, tmp_path / "tokens", fit=TINY)
+    other = TINY.model_copy(update={"steps": 3})
+    with pytest.raises(RunConflictError, match=r"other settings: steps \(there 2, now 3\)\. Give those settings again"):
+        personalised(FAST, source, tmp_path / "tokens", fit=other)
+
+
+def test_names_that_are_spelled_alike_get_tokens_of_their_own():
+    names = ["St. Bernard", "st bernard", "st bernard 0", "雪", "月", "a" * 60, "a" * 70]
+    for trial in (0, 1):
+        found = tokens_of(names, trial)
+        assert list(found) == names
+        assert len(set(found.values())) == len(names)
+    assert tokens_of(["star", "ring"], 1) == {"star": "<star-1>", "ring": "<ring-1>"}

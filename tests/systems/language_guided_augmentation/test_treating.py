@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, ModelError
 from snellen.core.finding import Finding
+from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.planting.truth import set_column
@@ -27,8 +28,13 @@ from snellen.treatments import EditedShortcuts as Public
 from tests.systems.language_guided_augmentation.leaning import PLAN
 from tests.systems.language_guided_augmentation.leaning import leaning_patient as patient
 
-GRASS = Finding(kind="shortcut", subject="star: grass", harm=0.3, title="planted", facts={"merged": "grass, lawn"})
-SAND = Finding(kind="shortcut", subject="ring: sand", harm=0.3, title="planted", facts={"merged": "sand"})
+
+def finding(name, phrase, *merged):
+    facts = {"class": name, "phrase": phrase, "merged": json.dumps([phrase, *merged])}
+    return Finding(kind="shortcut", subject=f"{name}: {phrase}", harm=0.3, title="planted", facts=facts)
+
+
+GRASS, SAND = finding("star", "grass", "lawn"), finding("ring", "sand")
 TUNING = TuningPlan(epochs=4, batch_size=32, rate=0.03)
 
 
@@ -101,7 +107,9 @@ def test_generated_images_are_made_once_and_from_the_tokens(monkeypatch):
 def test_a_class_with_few_edits_is_given_these_alone(monkeypatch):
     monkeypatch.setitem(PRESETS, "small", SMALL.model_copy(update={"steps": 1, "batch_size": 2, "crops": 1}))
     case = patient(GRASS, SAND, maker=ByName(steps=1), check=Shortcuts(support=3, first=3))
-    with pytest.warns(FewEditsWarning, match="ring, star: fewer than 5"):
+    with pytest.warns(
+        FewEditsWarning, match=r"fewer than 5 .* token: star \(3\), ring \(3\); their edited images alone"
+    ):
         made = PersonalisedImages(count=3).made(case, Randomness(0))
     assert np.bincount(made.labels).tolist() == [3, 3]
     assert set(made.column("provenance")) == {None}, "none is generated"
@@ -134,7 +142,7 @@ def test_what_cannot_be_treated_says_why(tmp_path):
     case = patient(GRASS)
     assert EditedShortcuts().refusal(network, case) is None
     assert "needs a generator" in PersonalisedImages().refusal(network, case)
-    absent = patient(Finding(kind="shortcut", subject="star: brick", harm=0.3, title="planted"))
+    absent = patient(finding("star", "brick"))
     assert EditedShortcuts().refusal(network, absent) == "finds no training image that shows star: brick"
     silent = patient(GRASS, images=captioned(world("train", 40, 0.95, 3), None))
     assert "edits training images as the audit did, and that needs captions" in EditedShortcuts().refusal(
@@ -145,9 +153,7 @@ def test_what_cannot_be_treated_says_why(tmp_path):
     adapted = replace(case, generator=ByName(adapter=tmp_path))
     assert "leave out --adapter" in PersonalisedImages().refusal(network, adapted)
     assert EditedShortcuts().refusal(network, replace(case, images=None)) == "needs training images (--train DATA)"
-    blind = replace(
-        case, generator=ByName(), findings=(Finding(kind="shortcut", subject="ring: brick", harm=0.1, title="x"),)
-    )
+    blind = replace(case, generator=ByName(), findings=(finding("ring", "brick"),))
     blind.checks["shortcuts"] = Shortcuts(support=10_000)
     with pytest.raises(InputError, match="no edit of a training image changes a decision for ring"):
         PersonalisedImages().made(blind, Randomness(0))
@@ -161,3 +167,57 @@ def test_spellings_of_a_phrase_are_read_from_the_finding():
     assert phrases_found(patient(GRASS, SAND)) == {"star": ["grass", "lawn"], "ring": ["sand"]}
     other = Finding(kind="worst_class", subject="star", harm=0.3, title="planted")
     assert phrases_found(patient(other)) == {}
+
+
+def test_colons_and_commas_of_classes_and_phrases_are_no_separators():
+    odd = finding("star: red", "a box, open: left", "box, open")
+    assert phrases_found(patient(odd)) == {"star: red": ["a box, open: left", "box, open"]}
+
+
+def test_tokens_learn_from_edits_of_phrases_that_were_found_alone(monkeypatch):
+    """The student flips on grass; a finding about its circle gives a generator no image without grass."""
+    monkeypatch.setitem(PRESETS, "small", SMALL.model_copy(update={"steps": 1, "batch_size": 2, "crops": 1}))
+    one, case = PersonalisedImages(count=1), patient(GRASS, maker=ByName(steps=1))
+    phrases = {key.rpartition("/")[2] for key in one._selected(case, Randomness(0), Silent()).ids}
+    assert phrases == {"grass"}
+    other = patient(finding("star", "white circle"), maker=ByName(steps=1))
+    with pytest.raises(InputError, match=r"changes a decision for star \(white circle\)"):
+        one._selected(other, Randomness(0), Silent())
+
+
+def test_captions_of_a_bounded_number_of_images_are_read(monkeypatch):
+    case, read, plain = patient(GRASS), [], Shortcuts.read
+
+    def watched(self, images, rows, *rest):
+        read.append(len(rows))
+        return plain(self, images, rows, *rest)
+
+    monkeypatch.setattr(Shortcuts, "read", watched)
+    few = EditedShortcuts(read=30)
+    assert few.refusal(None, case) is None
+    assert 0 < len(few.edits(case)[1]) <= 30
+    assert read == [30], "once for a patient"
+    EditedShortcuts().refusal(None, case)
+    assert read == [30, 120], "other settings read for themselves"
+    assert "of 30 training images" in few.refusal(None, patient(finding("star", "brick")))
+
+
+def test_a_reader_that_does_not_answer_is_a_reason_and_no_crash(monkeypatch):
+    def broken(*_, **__):
+        raise ModelError("no answer from the server")
+
+    monkeypatch.setattr(Shortcuts, "read", broken)
+    why = EditedShortcuts().refusal(None, patient(GRASS))
+    assert why == "cannot read captions of the training images: no answer from the server"
+
+
+@pytest.mark.parametrize(
+    ("preset", "maker", "expected"),
+    [("small", {}, 2.0), ("published", {}, 7.5), ("published", {"guidance_scale": 3.0}, 3.0)],
+)
+def test_guidance_is_that_of_the_preset_unless_the_caller_set_one(monkeypatch, preset, maker, expected):
+    tiny = {"steps": 1, "batch_size": 2, "crops": 1, "word": "a"}
+    monkeypatch.setitem(PRESETS, preset, PRESETS[preset].model_copy(update=tiny))
+    case = patient(GRASS, maker=ByName(steps=1, templates=("a {}",), **maker))
+    made = PersonalisedImages(count=1, preset=preset).made(case, Randomness(0))
+    assert {json.loads(one)["guidance_scale"] for one in made.column("provenance")} == {expected}

@@ -113,12 +113,23 @@ def _same(card: AdapterCard, wanted: AdapterCard, folder: Path) -> None:
     """Refuse adapters of another fitting."""
     keys = {"models", "classes", "prompts", "fit", "seed"}
     was, now = (one.model_dump(include=keys, mode="json") for one in (card, wanted))
-    differs = [key for key in now if was[key] != now[key]]
+    was, now = ({**one.pop("fit"), **one} for one in (was, now))
+    differs = [
+        f"{key} (there {_shown(was.get(key))}, now {_shown(now.get(key))})"
+        for key in dict.fromkeys([*now, *was])
+        if was.get(key) != now.get(key)
+    ]
     if differs:
         raise RunConflictError(
-            f"{folder} holds adapters that were fitted with other {', '.join(differs)}; name another folder, or remove "
-            f"it"
+            f"{folder} holds adapters that were fitted with other settings: {'; '.join(differs)}. Give those settings "
+            f"again to use what is there, or name another folder, or remove this one"
         )
+
+
+def _shown(value: object) -> str:
+    """A setting in a message, of bounded length."""
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def read_all(source: Source, what: str = "image") -> tuple[list[Tensor], list[str], list[str]]:

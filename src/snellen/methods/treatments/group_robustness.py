@@ -27,8 +27,9 @@ class GroupDRO(FineTuning):
 
     Sagawa, Koh, Hashimoto and Liang, "Distributionally robust neural networks for group shifts", ICLR 2020, arXiv
     1911.08731, algorithm 1, with the adjustment of equation 5. Groups are pairs of class and group, where training
-    images have groups, else classes. The paper trains from scratch and for longer, with a step of 0.01 and groups drawn
-    equally often; here every image is shown once a pass.
+    images have groups, else classes; images of a class whose group is not known are a group as well. The paper trains
+    from scratch and for longer, with a step of 0.01 and groups drawn equally often; here every image is shown once a
+    pass.
 
     >>> GroupDRO().step
     0.1

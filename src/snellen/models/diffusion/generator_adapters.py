@@ -59,6 +59,10 @@ class FittedAdapter(BaseModel):
     sha256: str = ""
 
 
+#: The adapter of classes that have none: their images are those of the generator as it is.
+NO_ADAPTER = ""
+
+
 class AdapterCard(BaseModel):
     """What a user must know about a folder of adapters."""
 
@@ -66,7 +70,7 @@ class AdapterCard(BaseModel):
 
     generator: str = Field(description="reference of the generator that they belong to")
     models: dict[str, str] = Field(description="hash of the weights of each of its networks, without an adapter")
-    classes: dict[str, str] = Field(description="the adapter of each class")
+    classes: dict[str, str] = Field(description="the adapter of each class; empty: the generator as it is")
     prompts: dict[str, tuple[str, ...]] = Field(description="those that the adapter of each class was fitted with")
     adapters: dict[str, FittedAdapter]
     fit: dict[str, object] = Field(default_factory=dict, description="numbers of the fitting")
@@ -117,11 +121,12 @@ class GeneratorAdapters:
     @property
     def identity(self) -> str:
         """Hash of all weights and of the table of classes."""
-        lines = [f"{label} {self.card.adapters[name].sha256}" for label, name in sorted(self.card.classes.items())]
+        hashes = {NO_ADAPTER: "", **{name: one.sha256 for name, one in self.card.adapters.items()}}
+        lines = [f"{label} {hashes[name]}" for label, name in sorted(self.card.classes.items())]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def of(self, label: str) -> str:
-        """Name of the adapter of a class.
+        """Name of the adapter of a class; :data:`NO_ADAPTER` where it is generated without one.
 
         Raises:
             InputError: there is none.
@@ -152,6 +157,9 @@ class GeneratorAdapters:
         Raises:
             InputError: the generator carries an adapter already, or its networks are not those of the files.
         """
+        if name == NO_ADAPTER:
+            yield
+            return
         folder = self.folder / self.card.adapters[name].folder
         with ExitStack() as stack:
             for part, network in adapted_parts(generator, folder).items():

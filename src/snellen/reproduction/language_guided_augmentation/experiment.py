@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,20 +25,19 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.data.files.joining import join
 from snellen.data.files.labels import align_labels
-from snellen.data.files.manifest import load_manifest
+from snellen.data.worlds.optotypes.factors import Background
 from snellen.data.worlds.optotypes.scene import Scene
-from snellen.data.worlds.optotypes.small_world import WORLD
+from snellen.data.worlds.optotypes.small_world import BACKGROUNDS, WORLD
 from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut, ObjectShortcut
 from snellen.data.worlds.planting.truth import set_column
 from snellen.methods.synthesis.by_name import ByName
-from snellen.methods.synthesis.manifest_rows import Source
-from snellen.methods.synthesis.synthesizing import synthesize_into
+from snellen.methods.synthesis.manifest_rows import Manifested, Source
+from snellen.methods.treatments.generated_images import generated
 from snellen.methods.treatments.group_robustness import GroupDRO, TrainTwice
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.models.classifiers.trainable import last_layer
 from snellen.reproduction.language_guided_augmentation.full import full
 from snellen.reproduction.sample import Figure, Sample
-from snellen.runs.settings import Setting
 from snellen.systems.language_guided_augmentation.augmenting import Looked, look, teachable, write_edits
 from snellen.systems.language_guided_augmentation.check import Shortcuts
 from snellen.systems.language_guided_augmentation.personalising import SMALL as SMALL_TOKENS
@@ -51,6 +50,9 @@ from snellen.training.students import StudentPlan, as_classifier, measured, stor
 from snellen.training.transforms import in_sequence, random_flips, random_resized_crops
 
 CLASSES, GROUNDS = ("star", "ring"), ("grass", "sand")
+
+#: Baselines that are trained on with and without generated images.
+TREATMENTS: Mapping[str, FineTuning] = {"group_dro": GroupDRO(), "jtt": TrainTwice()}
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Size:
         fit: numbers of the tokens.
         dfr: numbers of DFR.
         support: images that a phrase needs.
+        stand_ins: training images that stand for edits where nothing flips, after two updates for instance; a figure of
+            such a run measures nothing. 0: what depends on edits is not measured then.
     """
 
     train: int
@@ -76,13 +80,19 @@ class Size:
     fit: TokenFit
     dfr: DFR
     support: int = 5
+    stand_ins: int = 0
 
 
 SMALL = Size(train=600, test=800, made=100, steps=12, updates=120, fit=SMALL_TOKENS, dfr=DFR())
 SMOKE = Size(
     train=24, test=16, made=2, steps=1, updates=2, fit=SMALL_TOKENS.model_copy(update={"steps": 1, "batch_size": 2}),
     dfr=DFR(costs=(1.0,), weights=(1.0,), fits=1, steps=2), support=1,
+    stand_ins=10,
 )  # fmt: skip
+
+#: Networks and fits that depend on generated images.
+GENERATED = ("generated", "by_name", "edited", "random", "group_dro_generated", "jtt_generated", "jtt_by_name",
+             "dfr_generated")  # fmt: skip
 
 
 def language_guided_augmentation(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
@@ -92,7 +102,9 @@ def language_guided_augmentation(scale: Scale, seed: int, progress: Progress) ->
         ``shortcut.beyond`` and ``harmless.beyond``, for each image whether an edit alone flips its decision; ``first``
         and ``last``, shares of classes whose own background ranks first, and before all harmless objects;
         ``erm.found`` and ``oracle.found``, phrases that are significant; ``drawn``, whether a judge recognises each
-        generated image; and of each training ``worst``, ``mean`` and ``conflicting``.
+        generated image, ``generated.off_ground`` and ``by_name.off_ground``, whether another judge sees another
+        background than the class's own in it, and ``probe.right``, whether that judge is right about test images; and
+        of each training ``worst``, ``mean`` and ``conflicting``. None is what there was nothing to measure with.
     """
     if scale == "full":
         return full(seed, progress)
@@ -113,15 +125,21 @@ language_guided_augmentation.stand_ins = {  # type: ignore[attr-defined]
 }
 
 
-def world(split: Split, count: int, strength: float, seed: int) -> ImageSet:
-    """Scenes with the background of the class in a share of them; ``group`` is the background."""
+def world(
+    split: Split, count: int, strength: float, seed: int, backgrounds: tuple[Background, ...] | None = None
+) -> ImageSet:
+    """Scenes with the background of the class in a share of them; ``group`` is the background.
+
+    With ``backgrounds``, it is one of these, drawn without regard to the class, and ``strength`` counts for nothing.
+    """
     drawn = WORLD.model_copy(
-        update={"count": count, "shapes": CLASSES, "backgrounds": GROUNDS, "captions": True, "nuisance_share": 0.0,
-                "seed": seed}
+        update={"count": count, "shapes": CLASSES, "backgrounds": backgrounds or GROUNDS, "captions": True,
+                "nuisance_share": 0.0, "seed": seed}
     )  # fmt: skip
     ground = BackgroundShortcut(backgrounds=GROUNDS, strength=strength, touch_test=True)
     beside = ObjectShortcut(colours=("white", "purple"), correlation="neutral", radius=0.15, touch_test=True)
-    images = ground.plant(beside.plant(drawn.images(split=split), rng=Randomness(seed)), rng=Randomness(seed + 1))
+    images = beside.plant(drawn.images(split=split), rng=Randomness(seed))
+    images = images if backgrounds else ground.plant(images, rng=Randomness(seed + 1))
     grounds = [Scene.from_json(str(one)).background for one in images.column("attributes")]
     return replace(images, table=set_column(images.table, "group", pa.array(grounds, pa.string())))
 
@@ -132,6 +150,11 @@ def pairs(images: ImageSet) -> torch.Tensor:
         2 * label + GROUNDS.index(str(group))
         for label, group in zip(images.labels.tolist(), images.column("group"), strict=True)
     ])  # fmt: skip
+
+
+def grounds_of(images: ImageSet) -> torch.Tensor:
+    """Number of the background of each image among all backgrounds, int64 (n,)."""
+    return torch.tensor([BACKGROUNDS.index(str(group)) for group in images.column("group")])
 
 
 class Experiment:
@@ -153,30 +176,37 @@ class Experiment:
         figures = {**self.discovered(found), "erm.found": self.significant(found)}
         figures["oracle.found"] = self.significant(clean)
         edits = write_edits(found, self.folder / "edits", {})
-        if edits is None or (taught := teachable(edits)[0]) is None:
-            edits = self.train.select(range(10))  # a smoke run: nothing flips after two updates
+        networks = {"erm": erm, "oracle": oracle}
+        for name, treatment in TREATMENTS.items():
+            networks[name] = self.tuned(treatment, erm, self.train)
+        figures |= self.judged("dfr", self.reweighted(erm, None))
+        taught, few = (None, []) if edits is None else teachable(edits, CLASSES, "generated from their names")
+        if taught is None and self.size.stand_ins:
+            edits, few = self.train.select(range(self.size.stand_ins)), []
             taught = Source.of_images(edits)
-        method = ByName(steps=self.size.steps)
-        asking = personalised(
-            method, taught, self.folder / "tokens", fit=self.size.fit, seed=self.seed, progress=self.progress
-        )
-        made, plain = self.images("made", asking, taught), self.images("by_name", method, taught)
-        figures["drawn"] = Sample.of(measured(oracle, self.store(made)).right.astype(float))
-        count = len(made)
-        sets = {
-            "generated": join([self.bare(self.train), made]),
-            "by_name": join([self.bare(self.train), plain]),
-            "edited": join([self.bare(self.train), self.bare(edits, "edited/")]),
-        }
-        networks = {"erm": erm, "oracle": oracle, **{name: self.student(one) for name, one in sets.items()}}
-        networks["random"] = self.student(self.train, again=count)
-        for name, treatment in {"group_dro": GroupDRO(), "jtt": TrainTwice()}.items():
-            for suffix, one in (("", self.train), ("_generated", sets["generated"])):
-                networks[f"{name}{suffix}"] = self.tuned(treatment, erm, one)
+        if edits is None or taught is None:
+            figures |= dict.fromkeys(("drawn", "generated.off_ground", "by_name.off_ground", "probe.right"))
+            figures |= {f"{name}.{kind}": None for name in GENERATED for kind in ("worst", "mean", "conflicting")}
+        else:
+            made, plain = self.both(taught, few)
+            figures["drawn"] = Sample.of(measured(oracle, self.store(made)).right.astype(float))
+            figures |= self.grounds({"generated": made, "by_name": plain})
+            own = self.bare(edits, "edited/")
+            # What edits alone a class has when they are too few for a token goes into both.
+            rest = own.select([row for row, label in enumerate(own.labels.tolist()) if CLASSES[label] in few])
+            sets = {
+                "generated": self.with_train(made, rest),
+                "by_name": self.with_train(plain, rest),
+                "edited": self.with_train(own),
+            }
+            networks |= {name: self.student(one) for name, one in sets.items()}
+            networks["random"] = self.student(self.train, again=len(made) + len(rest))
+            for name, treatment in TREATMENTS.items():
+                networks[f"{name}_generated"] = self.tuned(treatment, erm, sets["generated"])
+            networks["jtt_by_name"] = self.tuned(TREATMENTS["jtt"], erm, sets["by_name"])
+            figures |= self.judged("dfr_generated", self.reweighted(erm, made))
         for name, network in networks.items():
             figures |= self.judged(name, torch.from_numpy(measured(network, self.tested).right))
-        for suffix, added in (("", None), ("_generated", made)):
-            figures |= self.judged(f"dfr{suffix}", self.reweighted(erm, added))
         return figures
 
     # -- discovery -------------------------------------------------------------------------------------------------
@@ -190,36 +220,83 @@ class Experiment:
         """Flips beyond controls of each class's own background and of circles, and whether these rank behind it."""
         leans = {} if looked.found is None else looked.found.leans
         values: dict[str, list[float]] = {"shortcut": [], "harmless": []}
-        first, last = list[bool](), list[bool]()
+        first, last = list[bool](), list[bool | None]()
         for label, of in leans.items():
             phrases = [one.phrase for one in of if one.supported]
             circles = [place for place, phrase in enumerate(phrases) if phrase not in GROUNDS]
             own = phrases.index(GROUNDS[label]) if GROUNDS[label] in phrases else len(phrases)
             first.append(own == 0)
-            last.append(all(place > own for place in circles))
+            # Without a harmless object that was examined, there is none to rank behind the background.
+            last.append(all(place > own for place in circles) if circles else None)
             for one in of:
                 kind = "shortcut" if one.phrase == GROUNDS[label] else "harmless" if one.phrase not in GROUNDS else None
                 if one.supported and kind is not None:
                     values[kind] += one.lost().values()
         beyond = {f"{name}.beyond": Sample.of(found) if found else None for name, found in values.items()}
-        shares = {"first": sum(first) / len(CLASSES), "last": sum(last) / len(CLASSES)}
-        return {**beyond, **(shares if leans else dict.fromkeys(shares))}
+        known = [one for one in last if one is not None]
+        return {
+            **beyond,
+            "first": sum(first) / len(CLASSES) if leans else None,
+            "last": sum(known) / len(known) if len(known) == len(CLASSES) else None,
+        }
 
     @staticmethod
-    def significant(looked: Looked) -> float:
-        """Phrases with a p value below 5 % by Bonferroni's correction."""
+    def significant(looked: Looked) -> float | None:
+        """Phrases with a p value below 5 % by Bonferroni's correction; None where none was tested."""
         tested = [] if looked.found is None else looked.found.tested
+        if not tested:
+            return None
         return float(sum(one.p_value() < 0.05 / len(tested) for one in tested))
 
     # -- images and networks ---------------------------------------------------------------------------------------
 
-    def images(self, name: str, method: ByName, source: Source) -> ImageSet:
-        """A generated set, in the classes of the real images."""
-        made = synthesize_into(
-            [Setting(name, method)], source, self.folder / name, count=self.size.made, seed=self.seed, sheet=False,
+    def both(self, taught: Source, few: Sequence[str]) -> tuple[ImageSet, ImageSet]:
+        """Images from tokens, and as many from names: the same template, guidance, steps and noise."""
+        method = ByName(steps=self.size.steps)
+        asking = personalised(
+            method, taught, self.folder / "tokens", fit=self.size.fit, plain=few, seed=self.seed,
             progress=self.progress,
         )  # fmt: skip
-        return self.bare(align_labels(load_manifest(made.manifest), CLASSES))
+        source = Source(CLASSES)
+        rows = asking.rows(source, self.size.made, self.seed)
+        (template,) = asking.templates
+        named = asking.model_copy(update={"words": {}, "adapter": None})
+        plain = [replace(row, prompt=named.filled(template, row.label)) for row in rows]
+        return self.images(asking, rows, source), self.images(named, plain, source)
+
+    def images(self, method: ByName, rows: Sequence[Manifested], source: Source) -> ImageSet:
+        """Generated images of rows, in the classes of the real ones."""
+        requests = [method.request(row, source) for row in rows]
+        parts = [one for one in generated(method, requests, Randomness(self.seed), self.progress) if len(one)]
+        return join([self.bare(align_labels(one, CLASSES)) for one in parts])
+
+    def grounds(self, sets: Mapping[str, ImageSet]) -> dict[str, Figure]:
+        """Whether another background than the class's own is seen in each image, by a judge of all backgrounds.
+
+        The judge is trained on scenes in which background and class are independent.
+        """
+        scenes = world("train", self.size.train, 0.5, 10 * self.seed + 8, BACKGROUNDS)
+        store, test = self.store(scenes), store_to_measure(self.test, self.plan)
+        assert isinstance(test, ImageStore), "small images are kept in memory"
+        probe = train_student(replace(store, targets=grounds_of(scenes)), self.plan, len(BACKGROUNDS), self.seed)
+        found: dict[str, Figure] = {
+            "probe.right": Sample.of(measured(probe, replace(test, targets=grounds_of(self.test))).right.astype(float))
+        }
+        own = torch.tensor([BACKGROUNDS.index(ground) for ground in GROUNDS])
+        for name, images in sets.items():
+            asked = self.store(images)
+            seen = measured(probe, replace(asked, targets=own[asked.targets])).right
+            found[f"{name}.off_ground"] = Sample.of(1.0 - seen)
+        return found
+
+    def with_train(self, *added: ImageSet) -> ImageSet:
+        """The training images and others, which are a group of their own in each class."""
+        named = [
+            replace(one, table=set_column(one.table, "group", pa.array(["generated"] * len(one), pa.string())))
+            for one in added
+            if len(one)
+        ]
+        return join([self.bare(self.train), *named])
 
     @staticmethod
     def bare(images: ImageSet, prefix: str = "") -> ImageSet:

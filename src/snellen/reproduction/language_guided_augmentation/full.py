@@ -25,7 +25,7 @@ from snellen.methods.synthesis.by_name import ByName
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.language_guided_augmentation.augmenting import without_shortcuts
 from snellen.systems.language_guided_augmentation.check import Shortcuts
-from snellen.systems.language_guided_augmentation.personalising import GUIDANCE, TokenFit
+from snellen.systems.language_guided_augmentation.personalising import TokenFit
 from snellen.training.students import (
     StudentPlan,
     as_classifier,
@@ -96,7 +96,7 @@ def full(
     parts = {name.lower(): named(name) for name in ("DETECTOR", *OPTIONAL)}
     made = without_shortcuts(
         as_classifier(erm, students, names, "erm"), train, out=folder / "made", count=count, seed=seed, device=device,
-        method=ByName(generator=str(named("GENERATOR")), guidance_scale=GUIDANCE, steps=steps),
+        method=ByName(generator=str(named("GENERATOR")), steps=steps),
         check=Shortcuts.model_validate({**parts, **(check or {})}), fit=fit, progress=progress,
     )  # fmt: skip
     extra = store_of(align_labels(load_manifest(made.manifest), names), students)

@@ -46,7 +46,7 @@ from snellen.runs.whole_file import whole_file
 from snellen.systems.language_guided_augmentation.check import Shortcuts
 from snellen.systems.language_guided_augmentation.discovery import class_statuses
 from snellen.systems.language_guided_augmentation.examining import Examined
-from snellen.systems.language_guided_augmentation.personalising import GUIDANCE, TokenFit, personalised
+from snellen.systems.language_guided_augmentation.personalising import TokenFit, personalised
 
 #: Fewer edited images teach no token.
 FEWEST = 5
@@ -56,7 +56,7 @@ EDITED, TOGETHER = "edits.json", 64
 
 
 class FewEditsWarning(UserWarning):
-    """A class has too few edited images for a token: it is given these alone."""
+    """A class has too few edited images for a token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,21 +198,27 @@ def edited_images(
     return edits
 
 
-def teachable(edits: ImageSet) -> tuple[Source | None, list[str]]:
-    """Classes with enough edited images for a token, with these; and the classes with fewer."""
-    names = edits.class_names or ()
-    counts = {name: edits.labels.tolist().count(place) for place, name in enumerate(names)}
-    few = [name for name, count in counts.items() if count < FEWEST]
+def teachable(edits: ImageSet, classes: Sequence[str], instead: str) -> tuple[Source | None, list[str]]:
+    """Classes with enough edited images for a token, with these; and the classes with fewer, or with none.
+
+    Args:
+        edits: that were selected; they know nothing of a class without any.
+        classes: all that images are wanted of.
+        instead: the warning's words of what becomes of a class without a token.
+    """
+    own = edits.class_names or ()
+    held = Counter(own[label] for label in edits.labels.tolist())
+    names = tuple(dict.fromkeys((*classes, *own)))
+    few = [name for name in names if held[name] < FEWEST]
     if few:
+        listed = ", ".join(f"{name} ({held[name] or 'none'})" for name in few)
         warnings.warn(
-            f"{', '.join(few)}: fewer than {FEWEST} edited images teach no token; train with the edited images alone",
-            FewEditsWarning,
-            stacklevel=3,
+            f"fewer than {FEWEST} edited images teach no token: {listed}; {instead}", FewEditsWarning, stacklevel=3
         )
     kept = tuple(name for name in names if name not in few)
     if not kept:
         return None, few
-    rows = [row for row, label in enumerate(edits.labels.tolist()) if names[label] in kept]
+    rows = [row for row, label in enumerate(edits.labels.tolist()) if own[label] in kept]
     return Source(kept, align_labels(edits.select(rows), kept)), few
 
 
@@ -233,11 +239,14 @@ def without_shortcuts(
 ) -> SyntheticSet:
     """Find what a classifier leans on in its training images, and generate training images without it.
 
+    Every class of the training images gets as many. One with fewer than five selected edits, or with none, gets no
+    token: it is generated from its name by the generator as it is, so that being generated says nothing of the class.
+
     Args:
         model: a classifier, or a reference of one.
         data: its labelled real training images, or a reference of some; of images with splits, those of ``train``.
         out: new folder of the generated set; edits and tokens go into ``OUT-edits`` and ``OUT-tokens`` beside it.
-        method: generator, guidance (the published 7.5 by default) and steps; other templates than the usual ones
+        method: generator, guidance (that of ``fit`` by default) and steps; other templates than the usual ones
             replace the prompt of ``fit``.
         check: what reads captions, edits images and ranks phrases.
         fit: numbers of the tokens; the published ones by default.
@@ -253,7 +262,7 @@ def without_shortcuts(
             a generator without one text tower.
         RunConflictError: a folder holds edits or tokens of something else.
     """
-    folder, numbers, asked = Path(out), fit or TokenFit(), method or ByName(guidance_scale=GUIDANCE)
+    folder, numbers, asked = Path(out), fit or TokenFit(), method or ByName()
     if asked.adapter is not None:
         raise InputError(f"shortcuts learns tokens of its own; leave out the adapter {asked.adapter}")
     if count < 1:
@@ -269,15 +278,17 @@ def without_shortcuts(
         row_of(generator_of(asked.generator), numbers.word)  # refused before hours of edits
         if rehearsing():
             raise Planned(_estimate(source.images, examined, numbers, folder, count, batch_size))
+        classifier = given_classifier(model, source.images)
         edits = edited_images(
-            given_classifier(model, source.images),
+            classifier,
             source.images,
             folder.with_name(f"{folder.name}-edits"),
             check=examined,
             seed=seed,
             progress=progress,
         )
-        taught, few = teachable(edits)
+        wanted = _classes_shown(classifier, source.images)
+        taught, few = teachable(edits, wanted, "these are generated from their names by the generator as it is")
         if taught is None:
             raise InputError(
                 f"no class has {FEWEST} edited images ({', '.join(few)} have fewer), so no token is learned; train "
@@ -288,15 +299,34 @@ def without_shortcuts(
             Setting(
                 f"trial-{trial}",
                 personalised(
-                    asked, taught, tokens / f"trial-{trial}", fit=numbers, trial=trial, seed=seed, progress=progress
+                    asked,
+                    taught,
+                    tokens / f"trial-{trial}",
+                    fit=numbers,
+                    plain=few,
+                    trial=trial,
+                    seed=seed,
+                    progress=progress,
                 ),
             )
             for trial in range(numbers.trials)
         ]
         return synthesize_into(
-            settings, taught, folder, count=count, batch_size=batch_size, seed=seed, progress=progress or Silent(),
+            settings,
+            Source(wanted, align_labels(edits, wanted)),
+            folder,
+            count=count,
+            batch_size=batch_size,
+            seed=seed,
+            progress=progress or Silent(),
             **running,
-        )  # fmt: skip
+        )
+
+
+def _classes_shown(classifier: Classifier, images: ImageSet) -> tuple[str, ...]:
+    """Classes of the classifier that training images show, in its order."""
+    labels = set(align_labels(images.for_fitting(), classifier.class_names).labels.tolist())
+    return tuple(name for place, name in enumerate(classifier.class_names) if place in labels)
 
 
 def _estimate(images: ImageSet, check: Shortcuts, fit: TokenFit, folder: Path, count: int, batch_size: int) -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -275,6 +276,10 @@ class Shortcuts(Sampled):
                 title=f"{label} leans on “{one.phrase}”: without it {one.share():.0%} of {one.images} right decisions "
                 f"change, and {one.share(control=True):.0%} when as much is edited elsewhere",
                 facts={
+                    "class": label,
+                    "phrase": one.phrase,
+                    # JSON: phrases of a language model may hold commas.
+                    "merged": json.dumps(sorted({row.phrase for row in one.rows}), ensure_ascii=False),
                     "images": one.images,
                     "occurrences": len(one.rows),
                     "flips": len(one.flips),
@@ -282,7 +287,6 @@ class Shortcuts(Sampled):
                     "control_share": one.share(control=True),
                     "beyond_low": one.lower,
                     "score": one.score,
-                    "merged": ", ".join(sorted({row.phrase for row in one.rows})),
                     "edit": one.rows[0].editor,
                 },
                 examples=tuple(self._example(row, discovery, reading, pictures) for row in shown),

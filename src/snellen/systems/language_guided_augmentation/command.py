@@ -72,7 +72,7 @@ def shortcuts(
     from snellen.runs.unfinished import check_free
     from snellen.systems.language_guided_augmentation.augmenting import without_shortcuts
     from snellen.systems.language_guided_augmentation.check import Shortcuts
-    from snellen.systems.language_guided_augmentation.personalising import GUIDANCE, PRESETS
+    from snellen.systems.language_guided_augmentation.personalising import PRESETS
 
     if len(methods) != 1 or not isinstance(methods[0], ByName):
         raise InputError(f"shortcuts takes one setting, and {len(methods)} were given; name one guidance scale")
@@ -80,13 +80,14 @@ def shortcuts(
     changed = {
         name: value for name, value in (("word", word), ("steps", token_steps), ("trials", trials)) if value is not None
     }
-    usual = GUIDANCE if preset == "published" else methods[0].guidance_scale
-    scale = usual if guidance_scale is None else guidance_scale
+    # The method's own guidance is hidden, and its default is no choice of the caller's.
+    given = {name: getattr(methods[0], name) for name in methods[0].model_fields_set - {"guidance_scale"}}
+    given |= {} if guidance_scale is None else {"guidance_scale": guidance_scale}
     return without_shortcuts(
         load_classifier(model, device=device),
         load_images(data),
         out=out,
-        method=methods[0].model_copy(update={"guidance_scale": scale}),
+        method=ByName.model_validate(given),
         check=Shortcuts(
             captioner=captioner,
             language=language,

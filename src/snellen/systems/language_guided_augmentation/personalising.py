@@ -7,6 +7,7 @@ generated from "a photo of a <class>" shows the class as the edited images show 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import BLANK, Source
 from snellen.models.diffusion.fitting import cropped_latents, denoising_loss, tenths
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.generator_adapters import FittedAdapter, weights_hash
+from snellen.models.diffusion.generator_adapters import NO_ADAPTER, FittedAdapter, weights_hash
 from snellen.models.diffusion.learned_tokens import TOKENS, knowing, row_of, save_tokens, token_of
 
 #: Prompts that a token is learned from, beside the one that images are generated from; as many as published, in words
@@ -55,6 +56,9 @@ class TokenFit(BaseModel):
     batch_size: int = Field(4, ge=1, description="images of one step")
     learning_rate: float = Field(5e-4, gt=0, description="of AdamW, for one image of a step")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
+    guidance: float = Field(
+        7.5, description="of the images that are generated from it, unless the caller sets one", allow_inf_nan=False
+    )
     crops: int = Field(4, ge=1, description="random crops of each image that are encoded once, before the first step")
     trials: int = Field(8, ge=1, description="tokens of each class, with other noise; images are generated from each")
 
@@ -66,11 +70,9 @@ class TokenFit(BaseModel):
 
 #: Learning of seconds for the small generator of scenes, which knows few words.
 SMALL = TokenFit(
-    word="a", prompt="a {}", templates=(), steps=300, batch_size=8, learning_rate=2.5e-3, weight_decay=0.0, trials=1
+    word="a", prompt="a {}", templates=(), steps=300, batch_size=8, learning_rate=2.5e-3, weight_decay=0.0, trials=1,
+    guidance=2.0,
 )  # fmt: skip
-
-#: Guidance of the images that are generated from a token, as published.
-GUIDANCE = 7.5
 
 #: Numbers by name, as the command takes them.
 PRESETS = {"published": TokenFit(), "small": SMALL}
@@ -82,6 +84,7 @@ def personalised(
     folder: Path,
     *,
     fit: TokenFit,
+    plain: Sequence[str] = (),
     trial: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
@@ -89,11 +92,12 @@ def personalised(
     """Learn a token for each class, and write them; what is finished in the folder is kept.
 
     Args:
-        method: generator, guidance and steps of the images to come; its templates, where they are not the usual ones,
-            stand for the prompt of ``fit``.
+        method: generator and steps of the images to come; a guidance that was set, and templates other than the usual
+            ones, stand for those of ``fit``.
         source: classes, and the edited images of each.
         folder: for the tokens; diffusers reads the files in it.
         fit: numbers.
+        plain: further classes, which get no token: they are generated from their names by the generator as it is.
         trial: number of the trial: another one is other noise under another token.
         seed: of everything random.
         progress: callback that receives progress updates.
@@ -108,18 +112,22 @@ def personalised(
     assert source.images is not None
     generator, listener = generator_of(method.generator), progress or Silent()
     start = row_of(generator, fit.word)
-    tokens = {name: token_of(f"{name} {trial}" if trial else name) for name in source.classes}
+    tokens = tokens_of(source.classes, trial)
     made = method.templates if method.templates != ByName().templates else (fit.prompt,)
-    asking = method.model_copy(update={"templates": made, "words": tokens, "adapter": folder})
+    scale = method.guidance_scale if "guidance_scale" in method.model_fields_set else fit.guidance
+    words = {**{name: word for name, word in method.words.items() if name in plain}, **tokens}
+    asking = method.model_copy(update={"templates": made, "words": words, "adapter": folder, "guidance_scale": scale})
     templates = tuple(dict.fromkeys((*made, *fit.templates)))
     prompts = {name: tuple(one.replace(BLANK, token) for one in templates) for name, token in tokens.items()}
+    prompts |= {name: tuple(one.replace(BLANK, words.get(name, name)) for one in made) for name in plain}
     labels = {name: [name] for name in source.classes}
     numbers = {
-        **fit.model_dump(mode="json", exclude={"trials"}),
+        # Neither changes what is learned.
+        **fit.model_dump(mode="json", exclude={"trials", "guidance"}),
         "trial": trial,
         "images": source.images.fingerprint(),
     }
-    base = planned_card(generator, labels, prompts, numbers, seed)
+    base = planned_card(generator, {**labels, **({NO_ADAPTER: plain} if plain else {})}, prompts, numbers, seed)
     if finished_folder(folder, base) is not None:
         return asking
     images, classes, damaged = read_all(source)
@@ -138,6 +146,28 @@ def personalised(
 
     fit_each(folder, base, labels, one)
     return asking
+
+
+def tokens_of(classes: Sequence[str], trial: int = 0) -> dict[str, str]:
+    """A token for each class; names that are spelled alike get the number of the class.
+
+    >>> tokens_of(["star", "雪", "月"])
+    {'star': '<star>', '雪': '<class-1>', '月': '<class-2>'}
+    """
+    suffix = f" {trial}" if trial else ""
+    found = {name: token_of(f"{name}{suffix}") for name in classes}
+    counts = Counter(found.values())
+    taken = {token for token, count in counts.items() if count == 1}
+    for number, (name, token) in enumerate(found.items()):
+        if counts[token] > 1:
+            # Cut to half, so that the number stays in what is cut; a class "st 1" keeps its own token.
+            own, further = token_of(f"{token[:25]} {number}{suffix}"), 0
+            while own in taken:
+                further += 1
+                own = token_of(f"{token[:25]} {number} {further}{suffix}")
+            taken.add(own)
+            found[name] = own
+    return found
 
 
 def learn_token(

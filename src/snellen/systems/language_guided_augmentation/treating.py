@@ -8,6 +8,7 @@ make their own edits of training images: images of the audit are never trained o
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, ModelError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import to_image, to_unit
 from snellen.core.progress import Progress
@@ -31,11 +32,12 @@ from snellen.methods.treatments.synthesized_images import GROUP
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.models.diffusion.learned_tokens import row_of
+from snellen.models.language.protocol import BudgetSpentError
 from snellen.systems.language_guided_augmentation.augmenting import look, teachable
 from snellen.systems.language_guided_augmentation.check import Shortcuts
 from snellen.systems.language_guided_augmentation.discovery import Discovery, wishes
 from snellen.systems.language_guided_augmentation.edits import Wish
-from snellen.systems.language_guided_augmentation.personalising import GUIDANCE, PRESETS, TokenFit, personalised
+from snellen.systems.language_guided_augmentation.personalising import PRESETS, TokenFit, personalised
 from snellen.systems.language_guided_augmentation.phrases import ImagePhrases
 from snellen.systems.language_guided_augmentation.words import cosine
 from snellen.training.fine_tuning import Term
@@ -46,10 +48,14 @@ KIND = "shortcut"
 
 
 class Editable(NamedTuple):
-    """What could be edited away in training images: an image and a wish for each, and what makes the edits."""
+    """What could be edited away in training images: an image and a wish for each, and what makes the edits.
+
+    ``looked`` counts the images whose captions were read; None where these are all.
+    """
 
     wanted: list[tuple[str, Wish]]
     discovery: Discovery
+    looked: int | None
 
 
 class EditedShortcuts(FineTuning):
@@ -66,13 +72,21 @@ class EditedShortcuts(FineTuning):
     passes: ClassVar[float] = 8.0
 
     most: int = Field(2000, ge=1, description="edits of training images at most, drawn by their ids")
+    read: int = Field(5000, ge=1, description="training images whose captions are read at most, drawn by their ids")
 
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """Training images without what edits need, or without the phrases that were found."""
         why = _unexaminable(patient)
-        if why is None and not self._editable(patient).wanted:
-            return f"finds no training image that shows {', '.join(sorted(patient.subjects(KIND)))}"
-        return why
+        if why is not None:
+            return why
+        try:
+            editable = self._editable(patient)
+        except (ModelError, BudgetSpentError) as error:
+            return f"cannot read captions of the training images: {error}"
+        if not editable.wanted:
+            looked = "training image" if editable.looked is None else f"of {editable.looked} training images"
+            return f"finds no {looked} that shows {', '.join(sorted(patient.subjects(KIND)))}"
+        return None
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
         """Edited images in place of some."""
@@ -90,7 +104,7 @@ class EditedShortcuts(FineTuning):
         known = patient.remembered.get(key)
         if isinstance(known, tuple):
             return known
-        wanted, discovery = self._editable(patient)
+        wanted, discovery, _ = self._editable(patient)
         draws = (
             Randomness(0).child(self.name).for_examples([example_id for example_id, _ in wanted]).uniform("kept", ())
         )
@@ -107,21 +121,26 @@ class EditedShortcuts(FineTuning):
         return found
 
     def _editable(self, patient: Patient) -> Editable:
-        """Read the captions of the training images, once for a patient."""
-        known = patient.remembered.get(self.name)
+        """Read the captions of training images, once for a patient."""
+        key = f"{self.name} captions of {self.read}"
+        known = patient.remembered.get(key)
         if isinstance(known, Editable):
             return known
         assert patient.images is not None
         names, labels, check = patient.classifier.class_names, patient.training.targets.tolist(), check_of(patient)
-        rng = Randomness(0).child(self.name)
-        records, discovery = check.read(patient.images, range(len(labels)), labels, patient.classifier, rng)
-        found = phrases_found(patient)
+        rng, found = Randomness(0).child(self.name), phrases_found(patient)
+        # Backgrounds are lent by images of the other classes, so that all are drawn from.
+        draws = rng.for_examples(patient.images.ids).uniform("read", ())
+        rows = sorted(torch.argsort(draws, stable=True)[: self.read].tolist())
+        labels = [labels[row] for row in rows]
+        records, discovery = check.read(patient.images, rows, labels, patient.classifier, rng)
         wanted = [
             (record.example_id, wish)
             for record, label in zip(records, labels, strict=True)
             for wish in _leant_on(record, found.get(names[label], ()), check.similarity)
         ]
-        patient.remembered[self.name] = editable = Editable(wanted, discovery)
+        looked = None if len(rows) == len(patient.images) else len(rows)
+        patient.remembered[key] = editable = Editable(wanted, discovery, looked)
         return editable
 
 
@@ -172,16 +191,15 @@ class PersonalisedImages(GeneratedImages):
         assert patient.generator is not None
         assert patient.images is not None
         edits = self._selected(patient, rng.child("edits"), progress)
-        taught, few = teachable(edits)
+        taught, few = teachable(edits, list(phrases_found(patient)), "their edited images alone are trained on")
         names = edits.class_names or ()
         yield edits.select([row for row, label in enumerate(edits.labels.tolist()) if names[label] in few])
         if taught is None:
             return
         with tempfile.TemporaryDirectory() as scratch:
             fit, maker = self.fit_of(patient.generator), patient.generator
-            scale = GUIDANCE if fit.prompt == TokenFit().prompt else maker.guidance_scale
             plain = tuple(one for one in maker.templates if GROUP not in one) or ByName().templates
-            maker = maker.model_copy(update={"templates": plain, "guidance_scale": scale})
+            maker = maker.model_copy(update={"templates": plain})
             asking = personalised(maker, taught, Path(scratch) / "tokens", fit=fit, seed=rng.seed, progress=progress)
             rows = asking.rows(Source(taught.classes), self.count, rng.seed)
             asking.check(rows, Source(taught.classes))
@@ -190,15 +208,20 @@ class PersonalisedImages(GeneratedImages):
             progress.finish("generating images")
 
     def _selected(self, patient: Patient, rng: Randomness, progress: Progress) -> ImageSet:
-        """Edits of training images that flip decisions, of the classes that were found."""
+        """Edits of training images that flip decisions, of the classes and phrases that were found."""
         assert patient.images is not None
         names, found = patient.classifier.class_names, phrases_found(patient)
-        looked = look(patient.classifier, patient.images, check_of(patient), rng, progress).found
-        rows = [] if looked is None else [row for row in looked.chosen if names[row.label] in found]
+        check = check_of(patient)
+        looked = look(patient.classifier, patient.images, check, rng, progress).found
+        # What flips by chance in training images was no finding of the audit, and teaches nothing.
+        rows = [
+            row
+            for row in (() if looked is None else looked.chosen)
+            if _is_found(row.phrase, found.get(names[row.label], ()), check.similarity)
+        ]
         if looked is None or not rows:
-            raise InputError(
-                f"no edit of a training image changes a decision for {', '.join(sorted(found))}; leave out {self.name}"
-            )
+            listed = ", ".join(f"{name} ({', '.join(phrases)})" for name, phrases in sorted(found.items()))
+            raise InputError(f"no edit of a training image changes a decision for {listed}; leave out {self.name}")
         made = [looked.discovery.again(row).image for row in rows]
         return held_set(
             [to_image(one) for one in made if one is not None],
@@ -219,9 +242,9 @@ def phrases_found(patient: Patient) -> dict[str, list[str]]:
     found = dict[str, list[str]]()
     for one in patient.findings:
         if one.kind == KIND:
-            label, _, phrase = one.subject.partition(": ")
-            merged = str(one.facts.get("merged", "")).split(", ")
-            found.setdefault(label, []).extend(dict.fromkeys([phrase, *filter(None, merged)]))
+            label, phrase = str(one.facts["class"]), str(one.facts["phrase"])
+            merged = map(str, json.loads(str(one.facts.get("merged", "[]"))))
+            found.setdefault(label, []).extend(dict.fromkeys([phrase, *merged]))
     return found
 
 
@@ -235,7 +258,12 @@ def _unexaminable(patient: Patient) -> str | None:
 
 def _leant_on(record: ImagePhrases, phrases: Sequence[str], similarity: float) -> list[Wish]:
     """What goes of an image that shows phrases which its class leans on."""
-    return [wish for wish in wishes(record) if any(cosine(one, wish.phrase) >= similarity for one in phrases)]
+    return [wish for wish in wishes(record) if _is_found(wish.phrase, phrases, similarity)]
+
+
+def _is_found(phrase: str, phrases: Sequence[str], similarity: float) -> bool:
+    """Whether a phrase is one of those that were found, in words that are alike."""
+    return any(cosine(one, phrase) >= similarity for one in phrases)
 
 
 def _shown_edited(edited: Tensor, places: Mapping[str, Sequence[int]]) -> BatchTransform:
