@@ -172,6 +172,9 @@ def test_spellings_of_a_phrase_are_read_from_the_finding():
 def test_colons_and_commas_of_classes_and_phrases_are_no_separators():
     odd = finding("star: red", "a box, open: left", "box, open")
     assert phrases_found(patient(odd)) == {"star: red": ["a box, open: left", "box, open"]}
+    facts = {"merged": "grass, lawn"}
+    earlier = Finding(kind="shortcut", subject="star: grass", harm=0.3, title="planted", facts=facts)
+    assert phrases_found(patient(earlier)) == {"star": ["grass", "lawn"]}
 
 
 def test_tokens_learn_from_edits_of_phrases_that_were_found_alone(monkeypatch):

@@ -242,8 +242,12 @@ def phrases_found(patient: Patient) -> dict[str, list[str]]:
     found = dict[str, list[str]]()
     for one in patient.findings:
         if one.kind == KIND:
-            label, phrase = str(one.facts["class"]), str(one.facts["phrase"])
-            merged = map(str, json.loads(str(one.facts.get("merged", "[]"))))
+            if "class" in one.facts:
+                label, phrase = str(one.facts["class"]), str(one.facts["phrase"])
+                merged = list(map(str, json.loads(str(one.facts.get("merged", "[]")))))
+            else:  # a finding of an earlier version
+                label, _, phrase = one.subject.partition(": ")
+                merged = [name for name in str(one.facts.get("merged", "")).split(", ") if name]
             found.setdefault(label, []).extend(dict.fromkeys([phrase, *merged]))
     return found
 
