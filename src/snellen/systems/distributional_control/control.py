@@ -100,9 +100,7 @@ class Control:
             self.generator.dimension,
             name=name or f"{self.generator.name}, controlled",
             device=self.generator.device,
-            identity=self.identity
-            if condition is None
-            else f"{self.identity}:{hash_tensors({'condition': condition})}",
+            identity=own,
         )
 
     @property
