@@ -204,7 +204,7 @@ def generate(
 
 def _missed(made: GeneratedSet) -> tuple[str, ...]:
     """A warning where the method did not accept what some requests got."""
-    origins = [json.loads(text or "{}") for text in load_manifest(made.manifest, name="made").column("provenance")]
+    origins = [json.loads(str(text or "{}")) for text in load_manifest(made.manifest, name="made").column("provenance")]
     missed = sum(origin.get("accepted") is False for origin in origins)
     return (f"warning: {missed} of {len(origins)} requests did not get their class",) if missed else ()
 
