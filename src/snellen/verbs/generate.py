@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -196,7 +197,16 @@ def generate(
 
     with carried_out(call, len(requests.ids), out, listener, running) as carried:
         carried.measure()
-    return carried.result.model_copy(update={"notes": tuple(getattr(method, "notes", tuple)())})
+    notes = tuple(getattr(method, "notes", tuple)())
+    notes = (*notes, *(_missed(carried.result) if hasattr(method, "known_classes") else ()))
+    return carried.result.model_copy(update={"notes": notes})
+
+
+def _missed(made: GeneratedSet) -> tuple[str, ...]:
+    """A warning where the method did not accept what some requests got."""
+    origins = [json.loads(str(text or "{}")) for text in load_manifest(made.manifest, name="made").column("provenance")]
+    missed = sum(origin.get("accepted") is False for origin in origins)
+    return (f"warning: {missed} of {len(origins)} requests did not get their class",) if missed else ()
 
 
 def _plan(

@@ -144,3 +144,21 @@ def test_the_published_numbers_are_those_of_the_full_scale():
     assert full.FULL.views == 50
     assert full.FULL.few.batch_size * full.FULL.few.accumulate == 32
     assert full.DIMENSION == 512
+
+
+def test_images_of_equal_shares_come_in_mixed_order():
+    names = ["red", "green"]
+    classifier = Classifier(
+        nn.Sequential(nn.AvgPool2d(4), nn.Flatten()),
+        class_names=[*names, "blue"],
+        preparation=Preparation(size=(4, 4)),
+    )
+    first = Attribute(classifier, classifier, "green", ("red", "green"))
+    material = replace(experiment.small_material(), first=first)
+    own = torch.zeros(200, 3, 4, 4)
+    own[:120, 0], own[120:, 1] = 1, 1
+    work = experiment.Experiment(material, SMOKE, 0, Silent())
+    seen = first.seen(work._equal(own))
+    assert len(seen) == 160
+    assert int(seen.sum()) == 80
+    assert 20 < int(seen[:80].sum()) < 60

@@ -252,6 +252,11 @@ def test_a_saved_control_belongs_to_one_generator(tmp_path):
         )
     with pytest.raises(InputError, match="names no folder"):
         open_generator("control:")
+    plain = LatentGenerator(Painted(), 2, name="painted").decoder
+    function = LatentGenerator(lambda latents: plain(latents), 2, name="function")
+    Control(function, made.network).save(tmp_path / "plain")
+    with pytest.raises(InputError, match="function is a plain function without an identity"):
+        load_control(tmp_path / "plain", function)
 
 
 @pytest.mark.covers("28.9")
@@ -328,6 +333,9 @@ class Towers:
     """Two towers whose image vector is the mean colour."""
 
     name, device, preparation = "towers", torch.device("cpu"), Preparation(size=(8, 8))
+
+    def identity(self):
+        return "towers"
 
     def __init__(self):
         self.texts, self.sizes = [], []
@@ -505,3 +513,21 @@ def test_moments_of_two_classes_agree_with_the_energy():
     found = MomentEnergy(classifier, beta)(images, None, torch.Generator())
     probabilities = classifier.probabilities(classifier(images))
     assert torch.allclose(found.double(), -(probabilities @ torch.tensor(beta, dtype=torch.float64)), atol=1e-5)
+
+
+def test_a_fit_whose_checks_give_no_number_is_an_error():
+    class Unsure(Constant):
+        def __call__(self, images, pairing, draws):
+            found = super().__call__(images, pairing, draws)
+            return found if torch.is_grad_enabled() else found * float("nan")
+
+    few = QUICK.model_copy(update={"steps": 2, "check_every": 1})
+    with pytest.raises(ModelError, match="no check of the fit gave a number"):
+        fit_control(painted(), [Weighted(Unsure(1.0))], fit=few, rng=Randomness(0))
+
+
+def test_a_condition_is_part_of_the_identity_of_a_composed_generator():
+    made = Control(painted(), InvertibleNetwork(2, blocks=2, hidden=8, conditions=1))
+    low, high, again = (made.as_generator(torch.tensor([value])).identity for value in (0.1, 0.9, 0.1))
+    assert low == again
+    assert low != high

@@ -4,9 +4,12 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 import snellen
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.preparation import Preparation
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.sampler import seeded
@@ -142,3 +145,76 @@ def test_what_cannot_be_asked_is_refused(tmp_path, fitted):
     with pytest.raises(InputError, match=r"'blue' has .* effective sample size of"):
         asked(tmp_path / "never", shares="blue=1", samples=64).make_ready()
     assert not (tmp_path / "never").exists()
+
+
+def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, monkeypatch):
+    circular = [note for note in asked(fitted).notes() if "which guided the control" in note]
+    assert len(circular) == 1
+    guide = method_file.guide_of(asked(fitted))
+    other = Classifier(
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        class_names=["blue", "grey", "red"],
+        preparation=Preparation(size=(32, 32)),
+        name="other",
+    )
+    monkeypatch.setattr(method_file, "classifier_of", lambda reference: other)
+    with pytest.raises(InputError, match="has no green"):
+        method_file.judge_of(asked(fitted, judge="other"))
+    other = Classifier(
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        class_names=["green", "blue", "red"],
+        preparation=Preparation(size=(32, 32)),
+        name="other",
+    )
+    method = asked(fitted, judge="other")
+    made = method.generate([{"id": str(n)} for n in range(20)], rng=Randomness(0))
+    pixels = torch.stack([other.prepare(made.read(row)) for row in range(20)])
+    expected = [other.class_names[place] for place in pixels.mean((2, 3)).argmax(1)]
+    assert [made.class_names[label] for label in made.labels] == expected
+    seen = guide(torch.stack([guide.prepare(made.read(row)) for row in range(20)])).argmax(1)
+    assert [guide.class_names[place] for place in seen] != expected, "the guide sees something else"
+    assert not any("which guided the control" in note for note in method.notes())
+    assert set(method.identities()) == {"control", "classifier", "judge"}
+    with pytest.raises(InputError, match="a judge is another network"):
+        method_file.judge_of(asked(fitted, judge="towers:bundled:scene-clip"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"template": "a {} ring"}, "the guide .* or other texts or weights"),
+        ({"words": ("red", "green", "yellow")}, "red, green, yellow"),
+        ({"fit": {**FIT, "steps": 4}}, r"a fit with steps 3, not 4"),
+        ({"samples": 300}, "samples 256, not 300"),
+        ({"fit": None, "preset": "published"}, "a fit with steps 3, not 320"),
+    ],
+)
+def test_an_old_control_is_no_answer_to_another_wish(fitted, options, message):
+    with pytest.raises(InputError, match=message):
+        asked(fitted, **options).make_ready()
+
+
+def test_the_card_names_who_guided(fitted, tmp_path):
+    card = json.loads((fitted / "card.json").read_text())
+    target = card["lineage"]["recipe"]["target"]
+    guide = method_file.guide_of(asked(fitted))
+    assert (target["guide"], target["guide_name"]) == (guide.identity, guide.name)
+    assert card["name"] == fitted.name
+    assert [path.name for path in fitted.parent.iterdir() if path.name != fitted.name] == []
+
+
+def test_a_folder_of_the_user_is_never_removed(tmp_path):
+    (tmp_path / "new.unfinished").mkdir()
+    (tmp_path / "new.unfinished" / "mine.txt").write_text("mine")
+    asked(tmp_path / "new").make_ready()
+    assert (tmp_path / "new.unfinished" / "mine.txt").read_text() == "mine"
+
+
+def test_requests_that_did_not_get_their_class_are_counted(fitted, tmp_path):
+    made = snellen.generate(asked(fitted, tries=1), "classes:?count=4", out=tmp_path / "made")
+    origins = [json.loads(text) for text in snellen.load_images(made.manifest).column("provenance")]
+    missed = sum(not origin["accepted"] for origin in origins)
+    assert missed
+    assert f"warning: {missed} of 12 requests did not get their class" in made.notes
+    full = snellen.generate(asked(fitted), "classes:?count=1", out=tmp_path / "full")
+    assert not any("did not get their class" in note for note in full.notes)

@@ -79,6 +79,20 @@ def test_shares_that_the_generator_never_draws_are_refused_with_the_effective_sa
         fit_moments(rarely, torch.tensor([0.1, 0.9]), names=("star", "ring"))
 
 
+def test_a_share_of_nothing_keeps_beta_small():
+    gamma = torch.softmax(4 * torch.randn(4096, 3, generator=torch.Generator().manual_seed(0)), 1)
+    found = fit_moments(gamma, torch.tensor([0.5, 0.0, 0.5]))
+    assert max(abs(one) for one in found.beta) < 20
+    assert found.reached == pytest.approx((0.495, 0.01, 0.495), abs=2e-3)
+    # Where the generator hardly draws the class, nothing is raised to the floor.
+    rare = torch.cat([gamma[:, :2] / gamma[:, :2].sum(1, keepdim=True), torch.full((4096, 1), 1e-6)], 1)
+    found = fit_moments(rare / rare.sum(1, keepdim=True), torch.tensor([0.5, 0.5, 0.0]))
+    assert max(abs(one) for one in found.beta) < 50
+    assert found.reached[2] < 1e-4
+    with pytest.raises(InputError, match=r"a share of 0\.10% for 'green' needs β of -\d+, and at most 50"):
+        fit_moments(gamma, torch.tensor([0.5, 0.001, 0.499]), names=("red", "green", "blue"))
+
+
 @pytest.mark.parametrize(
     ("shares", "message"),
     [([0.5, 0.6], "sum to 1"), ([-0.1, 1.1], "at least 0"), ([0.2, 0.3, 0.5], "each of the 2"), ([math.nan, 1], "sum")],

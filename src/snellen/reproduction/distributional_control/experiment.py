@@ -1,6 +1,6 @@
 """System 28: does a small invertible network make a frozen generator draw what is wanted, and at what price.
 
-One seed fits eight controls to one generator: a class, two attributes at once, equal shares with λ of 1 and 2, a text,
+One seed fits seven controls to one generator: a class, two attributes at once, equal shares with λ of 1 and 2, a text,
 equal shares on top of the text, and nothing at all. A network that guided none of them judges what each draws.
 """
 
@@ -110,7 +110,9 @@ class Experiment:
         seen = self.material.first.seen(own)
         rows = [(seen == place).nonzero().flatten() for place in range(len(self.material.first.balanced))]
         fewest = max(min(len(one) for one in rows), 1)
-        return own[torch.cat([one[:fewest] for one in rows])]
+        chosen = torch.cat([one[:fewest] for one in rows])
+        # In mixed order, since distances are measured on the first images alone.
+        return own[chosen[torch.randperm(len(chosen), generator=self.rng("equal").generator("order"))]]
 
     def _shift(self, own: Tensor, other: Tensor) -> float:
         """Divergence of the judge's classes of some images from those of the generator's own, nats."""
@@ -186,6 +188,7 @@ class Experiment:
         return {
             "own.text_hit": Sample.of(second.hits(own).numpy()),
             "text.hit": Sample.of(second.hits(images).numpy()),
+            "iterative.gain": float(second.hits(both).double().mean() - second.hits(own).double().mean()),
             "iterative.hit": Sample.of(second.hits(both).numpy()),
             "text.divergence": self._divergence(images),
             "iterative.divergence": self._divergence(both),

@@ -4,7 +4,7 @@ The generator is a torch module of the user's own library, since the published o
 function without arguments, named as ``module:function``, that returns a module from latents (n, 512) to images in
 [−1, 1]; where it has a method ``truncated(latents, psi)``, that is used. Classifiers and CLIP come by reference. With
 StyleGAN2 of 1,024 pixels and batches of 8 a fit of 4,000 steps of 32 takes about 5 hours of an H100 and 40 GiB of its
-memory (the paper: one RTX A4000 with batches of 2), a seed with eight fits 2 days, 256 pixels a quarter of it. These
+memory (the paper: one RTX A4000 with batches of 2), a seed with seven fits 2 days, 256 pixels a quarter of it. These
 are estimates: nobody has run it. Images are made in batches and leave the GPU at once; 16 GiB of main memory hold the
 4,096 of one distribution at 256 pixels.
 """

@@ -93,13 +93,14 @@ class Control:
             condition: α that all images share, (k,), of a conditional control.
             name: the reference by which it is found again.
         """
+        own = self.identity if condition is None else f"{self.identity}:{hash_tensors({'condition': condition})}"
         composed = _Composed(self.generator, self.network, condition)
         return LatentGenerator(
             composed,
             self.generator.dimension,
             name=name or f"{self.generator.name}, controlled",
             device=self.generator.device,
-            identity=self.identity,
+            identity=own,
         )
 
     @property
@@ -180,6 +181,11 @@ def load_control(
             f"{folder} holds a {artifact.card.kind}, and no control (snellen generate promptgen writes one)"
         )
     found = generator or open_generator(str(described["generator"]), device=device, dtype=dtype)
+    if found.identity is None:
+        raise InputError(
+            f"{found.name} is a plain function without an identity, so that nobody can see whether {folder} belongs to "
+            f"it; give LatentGenerator an identity, or a torch module"
+        )
     if described["generator_identity"] != found.identity:
         raise InputError(
             f"{folder} was fitted to {described['generator']} with other weights; a control belongs to one generator: "

@@ -205,13 +205,17 @@ def fit_wanted(
         own = weights["shares"] if wanted.weight is None else wanted.weight
         terms.append(Weighted(MomentEnergy(classifier, moments.beta), own))
         target |= {"shares": dict(zip(classifier.class_names, wanted.shares, strict=True)), "weight": own}
-        target["beta"] = list(moments.beta)
+        target |= {"beta": list(moments.beta), "samples": samples}
         figures |= _of_moments(moments)
     elif classifier is not None and wanted.classes:
         own = weights["class" if len(wanted.classes) == 1 else "classes"] if wanted.weight is None else wanted.weight
         terms.append(Weighted(ClassEnergy(classifier, wanted.classes), own))
         target |= {"classes": dict(wanted.classes), "weight": own}
+    if classifier is not None and (wanted.shares or wanted.classes):
+        target["guide"] = classifier.identity or classifier.name
+        target |= {"guide_name": classifier.name, "guide_classes": list(classifier.class_names)}
     if wanted.text and wanted.tower is not None:
+        target |= {"text_guide": wanted.tower.identity(), "text_guide_name": wanted.tower.name}
         own = weights["text"] if wanted.text_weight is None else wanted.text_weight
         terms.append(Weighted(TextEnergy(wanted.tower, wanted.text, views=wanted.views), own))
         target |= {"text": wanted.text, "text_weight": own, "views": wanted.views}

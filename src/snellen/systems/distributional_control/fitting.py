@@ -113,7 +113,7 @@ def fit_control(
 
     Raises:
         InputError: a generator without gradients, or energies that need a condition without one.
-        ModelError: a loss that is not finite; the message names the step.
+        ModelError: a loss that is not finite (the message names the step), or no check that gave a number.
     """
     numbers, listener = fit or ControlFit(), progress or Silent()
     generator.check_gradients()
@@ -158,6 +158,11 @@ def fit_control(
             if figures[numbers.keep] < best and (share == 1 or last):
                 best, kept, state = figures[numbers.keep], step + 1, copy.deepcopy(network.state_dict())
     listener.finish(TASK)
+    if not kept:
+        raise ModelError(
+            f"no check of the fit gave a number for the {numbers.keep}; lower the weights or the learning rate, or "
+            f"look at the energies at the truncation of sampling ({sampling})"
+        )
     network.load_state_dict(state)
     network.eval().requires_grad_(False)
     return Fitted(network, tuple(history), kept, run.variety(*fixed, sampling))

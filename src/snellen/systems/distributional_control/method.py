@@ -7,10 +7,10 @@ frequent keeps this cheap, and the numbers of images are exact.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self
 
 import torch
@@ -23,7 +23,14 @@ from snellen.core.images import ImageSet, Provenance
 from snellen.core.method import Method
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.methods.generation.made_images import classifier_of, made_set, seeds_of, where
+from snellen.methods.generation.made_images import (
+    classifier_of,
+    hash_of,
+    made_set,
+    seeds_of,
+    weights_of,
+    where,
+)
 from snellen.models.diffusion.generate import Generated
 from snellen.models.diffusion.sampler import seeded
 from snellen.models.dual_encoders.zero_shot import fill_templates, zero_shot_classifier
@@ -31,7 +38,7 @@ from snellen.models.references import load_two_tower
 from snellen.systems.distributional_control.control import Control, load_control, open_generator
 from snellen.systems.distributional_control.controlling import SAMPLES, Preset, Wanted, fit_wanted, ordered_shares
 from snellen.systems.distributional_control.energies import VIEWS, class_probabilities
-from snellen.systems.distributional_control.fitting import ControlFit
+from snellen.systems.distributional_control.fitting import PRESETS, ControlFit
 
 #: What ``shares`` says for equal ones.
 UNIFORM = "uniform"
@@ -49,6 +56,11 @@ class DistributionalControl(Method):
     )
     control: str = Field("", description="folder of the control; fitted and written there where it is missing")
     classifier: str = Field("", description="reference of the classifier of classes and shares, with gradients")
+    judge: str = Field(
+        "",
+        description="another classifier, or towers:MODEL for a text–image model, whose classes are labels and decide "
+        "what is drawn again; without it that is the classifier that guided",
+    )
     words: tuple[str, ...] = Field((), description="classes in words, that the text–image model recognises instead")
     template: str = Field("a {}", description="text of each class in words; {} stands for its words")
     tower: str = Field("bundled:scene-clip", description="text–image model, for words and for the text")
@@ -86,7 +98,7 @@ class DistributionalControl(Method):
 
     def known_classes(self) -> tuple[str, ...]:
         """Those of the classifier; empty without one."""
-        found = judge_of(self)
+        found = guide_of(self)
         return () if found is None or found.task == "multilabel" else found.class_names
 
     def check(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -111,11 +123,10 @@ class DistributionalControl(Method):
         Raises:
             InputError: as :meth:`check`.
         """
-        found, judge = ready(self), judge_of(self)
+        found, judge, names = ready(self), judge_of(self), self.known_classes()
         wanted = [self._class_of(row) for row in requests]
         seeds = seeds_of(requests, "control", rng)
-        made = _drawn(found, judge, wanted, seeds, self.tries)
-        names = self.known_classes()
+        made = _drawn(found, judge, wanted, seeds, self.tries, names)
         origins, attributes = list[Provenance](), list[dict[str, object]]()
         for row, seed in enumerate(seeds):
             missed = wanted[row] is not None and made.labels[row] != wanted[row]
@@ -145,13 +156,26 @@ class DistributionalControl(Method):
         """What the fit measured, and its warnings."""
         found = ready(self)
         figures = [f"{name} {value:.3g}" for name, value in found.figures.items() if name in _NOTED]
-        return (f"control in {self.control}: {', '.join(figures)}", *(f"warning: {one}" for one in found.warnings))
+        guide, judge = guide_of(self), judge_of(self)
+        circular = (
+            f"labels and draws are by {guide.name if guide else None}, which guided the control: this set says nothing "
+            f"about that classifier; for an audit of it name another one with --judge",
+        )
+        return (
+            f"control in {self.control}: {', '.join(figures)}",
+            *(f"warning: {one}" for one in found.warnings),
+            *(circular if guide is not None and judge is guide else ()),
+        )
 
     def identities(self) -> dict[str, str]:
         """Hashes of the weights of control, generator and classifier."""
-        found, judge = ready(self), judge_of(self)
+        found, guide, judge = ready(self), guide_of(self), judge_of(self)
         own = {"control": found.identity}
-        return own if judge is None else {**own, "classifier": judge.identity or judge.name}
+        if guide is not None:
+            own["classifier"] = guide.identity or guide.name
+        if judge is not None and judge is not guide:
+            own["judge"] = judge.identity or judge.name
+        return own
 
     def _class_of(self, row: Mapping[str, Any]) -> int | None:
         """Number of the class that a request names."""
@@ -183,12 +207,19 @@ class _Made:
 
 
 def _drawn(
-    control: Control, judge: Classifier | None, wanted: Sequence[int | None], seeds: Sequence[int], tries: int
+    control: Control,
+    judge: Classifier | None,
+    wanted: Sequence[int | None],
+    seeds: Sequence[int],
+    tries: int,
+    names: Sequence[str],
 ) -> _Made:
     """A draw for each request; those that do not show their class are drawn again.
 
     A draw belongs to the seed of its request and its number, so that a batch changes nothing.
     """
+    known = () if judge is None else judge.class_names
+    places = [known.index(name) for name in names] if known != tuple(names) and names else None
 
     def draw(rows: Sequence[int], number: int) -> tuple[Tensor, Tensor | None]:
         rng = seeded([seeds[row] for row in rows]).child("draw", number)
@@ -196,7 +227,8 @@ def _drawn(
         if judge is None:
             return images, None
         with torch.no_grad():
-            return images, class_probabilities(judge, images).cpu()
+            seen = class_probabilities(judge, images).cpu()
+            return images, seen if places is None else seen[:, places]
 
     made = _Made(len(seeds), *draw(range(len(seeds)), 0))
     for number in range(1, tries):
@@ -241,11 +273,45 @@ def _in_words(tower: str, words: tuple[str, ...], template: str, device: str) ->
     return zero_shot_classifier(load_two_tower(tower, device=device), fill_templates(words, [template]))
 
 
-def judge_of(method: DistributionalControl) -> Classifier | None:
-    """The classifier of classes and shares, or in words; None without one."""
+def guide_of(method: DistributionalControl) -> Classifier | None:
+    """The classifier of classes and shares, or in words, that guides the control; None without one."""
     if method.words:
         return _in_words(method.tower, method.words, method.template, where()[0])
     return classifier_of(method.classifier) if method.classifier else None
+
+
+#: What a judge by two towers begins with.
+TOWERS = "towers:"
+
+
+def judge_of(method: DistributionalControl) -> Classifier | None:
+    """The classifier that labels: another one than the guide where ``judge`` names it, else the guide.
+
+    Raises:
+        InputError: a judge without a guide, one with the guide's weights, or without the guide's classes.
+    """
+    guide = guide_of(method)
+    if not method.judge:
+        return guide
+    if guide is None or guide.task == "multilabel":
+        raise InputError("a judge decides among the classes of a classifier: give --classifier or --words with them")
+    if method.judge.startswith(TOWERS):
+        judge = _in_words(method.judge.removeprefix(TOWERS), guide.class_names, method.template, where()[0])
+    else:
+        judge = classifier_of(method.judge)
+    own, other = (_image_tower_of(one) for one in (guide, judge))
+    if own == other:
+        raise InputError(f"{method.judge} is the classifier that guides; a judge is another network")
+    lacking = [name for name in guide.class_names if name not in judge.class_names]
+    if lacking or judge.task == "multilabel":
+        raise InputError(f"{method.judge} judges single classes of {guide.name}, and has no {', '.join(lacking)}")
+    return judge
+
+
+def _image_tower_of(classifier: Classifier) -> str | None:
+    """Hash of what reads images, without the words."""
+    tower = getattr(classifier.module, "image_tower", None)
+    return weights_of(classifier) if tower is None else hash_of(tower)
 
 
 def ready(method: DistributionalControl, progress: Progress | None = None) -> Control:
@@ -269,8 +335,26 @@ def _opened(method: DistributionalControl, card: bytes, device: str, dtype: str)
     differs = [
         f"{name} {found.target.get(name)!r}, not {value!r}"
         for name, value in _target(method).items()
-        if found.target.get(name) != value
+        if name != "guide" and found.target.get(name) != value
     ]
+    guide = guide_of(method)
+    if guide is not None and "guide" in found.target and found.target["guide"] != (guide.identity or guide.name):
+        differs.append(f"the guide {found.target.get('guide_name')} ({', '.join(found.target['guide_classes'])}), not ")
+        differs[-1] += f"{guide.name} ({', '.join(guide.class_names)}), or other texts or weights of it"
+    differs += [
+        f"{name} {found.target[name]}, not {given}"
+        for name, given, default in (("samples", method.samples, SAMPLES), ("views", method.views, VIEWS))
+        if given != default and name in found.target and found.target[name] != given
+    ]
+    numbers = method.fit or (PRESETS[method.preset] if method.preset != "small" else None)
+    if numbers is not None and dict(found.fit) != numbers.model_dump(mode="json"):
+        wanted = numbers.model_dump(mode="json")
+        other = [
+            f"{name} {found.fit.get(name)}, not {value}"
+            for name, value in wanted.items()
+            if found.fit.get(name) != value
+        ]
+        differs.append(f"a fit with {', '.join(other)}")
     if found.truncation != method.truncation:
         differs.append(f"truncation {found.truncation}, not {method.truncation}")
     if differs:
@@ -282,8 +366,12 @@ def _opened(method: DistributionalControl, card: bytes, device: str, dtype: str)
 
 def _target(method: DistributionalControl) -> dict[str, Any]:
     """What the options want of a control, as its card holds it; what is left out may be anything."""
-    judge = judge_of(method)
+    judge = guide_of(method)
     found: dict[str, Any] = {}
+    if judge is not None and (method.shares or method.classes):
+        found["guide"] = judge.identity or judge.name
+    if method.text:
+        found["text_guide"] = load_two_tower(method.tower, device=where()[0]).identity()
     if method.shares and judge is not None:
         shares = shares_from(method.shares)
         found["shares"] = dict(zip(judge.class_names, ordered_shares(shares, judge), strict=True))  # type: ignore[arg-type]
@@ -299,7 +387,7 @@ def _target(method: DistributionalControl) -> dict[str, Any]:
 def _fitted(method: DistributionalControl, progress: Progress | None) -> None:
     """Fit a control, and write its folder. Always with seed 0, so that images of any seed can use it."""
     device, dtype = where()
-    judge, target = judge_of(method), _target(method)
+    judge, target = guide_of(method), _target(method)
     wanted = Wanted(
         classifier=judge,
         classes=target.get("classes"),
@@ -321,7 +409,7 @@ def _fitted(method: DistributionalControl, progress: Progress | None) -> None:
         progress=progress,
     )
     folder = Path(method.control)
-    beside = folder.with_name(f"{folder.name}.unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
-    found.save(beside)
-    beside.rename(folder)  # a folder that is there holds all of it
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        found.save(Path(beside) / folder.name)
+        (Path(beside) / folder.name).rename(folder)  # a folder that is there holds all of it

@@ -24,6 +24,13 @@ TOLERANCE = 1e-3
 #: β of fewer effective samples than this is refused: too few images carry all the weight.
 LEAST_EFFECTIVE = 10.0
 
+#: A wanted share of 0 is fitted as this one, or as the generator's own where that is smaller. Probabilities of a
+#: classifier are never 0, so that no finite β gives a mean of 0.
+NEAR_NONE = 0.01
+
+#: β with a larger entry is refused: it would follow the last digits of the classifier's probabilities.
+LARGEST = 50.0
+
 _STEPS, _RIDGE = 200, 1e-9
 
 
@@ -85,11 +92,16 @@ def fit_moments(gamma: Tensor, shares: Tensor, *, names: tuple[str, ...] = ()) -
         shares: μ, (k,).
         names: of the classes, for messages.
 
+    Shares of 0 are fitted as :data:`NEAR_NONE`, and the others shrink by as much.
+
     Raises:
         InputError: shares outside the simplex, or that the images cannot have under any weights, or only if a few
-            images carry all the weight; the message has the effective sample size.
+            images carry all the weight or β is above :data:`LARGEST`; the message has the effective sample size.
     """
-    wide, wanted = gamma.double(), wanted_moments(shares, gamma.shape[1])
+    wide = gamma.double()
+    asked = wanted_moments(shares, gamma.shape[1])
+    wanted = torch.where(asked == 0, wide.mean(0).clamp(max=NEAR_NONE), asked)
+    wanted = wanted / wanted.sum()
     beta = wide.new_zeros(wide.shape[1])
 
     def objective(at: Tensor) -> Tensor:
@@ -99,7 +111,7 @@ def fit_moments(gamma: Tensor, shares: Tensor, *, names: tuple[str, ...] = ()) -
         weights = weights_of(wide, beta)
         reached = weights @ wide
         gradient = reached - wanted
-        if float(gradient.abs().max()) < TOLERANCE * 1e-3:
+        if float(gradient.abs().max()) <= TOLERANCE:
             break
         centred = wide - reached
         curvature = (centred * weights[:, None]).T @ centred
@@ -122,5 +134,13 @@ def fit_moments(gamma: Tensor, shares: Tensor, *, names: tuple[str, ...] = ()) -
             f"of its images, {float(wanted[worst]):.1%} are wanted, and weights reach {float(reached[worst]):.1%} with "
             f"an effective sample size of {effective:.1f} of {len(wide)}; ask for shares that it draws, use more "
             f"samples, or a generator that draws this class"
+        )
+    if float(beta.abs().max()) > LARGEST:
+        extreme = int(beta.abs().argmax())
+        label = names[extreme] if names else f"class {extreme}"
+        raise InputError(
+            f"a share of {float(wanted[extreme]):.2%} for {label!r} needs β of {float(beta[extreme]):.0f}, and at most "
+            f"{LARGEST:.0f} in size is fitted: its probabilities are hardly ever so low; ask "
+            f"for 0, which is fitted as at most {NEAR_NONE:.0%}, or for more"
         )
     return Moments(tuple(beta.tolist()), tuple(reached.tolist()), effective, len(wide))

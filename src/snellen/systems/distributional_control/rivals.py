@@ -1,9 +1,10 @@
 """What a control competes with: three ways to draw from p(z) exp(−E(G(z))) that train nothing.
 
-Rejection is exact and costs 1 / rate draws of the generator for each image. Descent minimises E + ½‖z‖² for each latent
-by itself: a mode for each start, and no sample. Langevin dynamics walks on the same energy-based model,
-z ← z − ½ η ∇U + √η ξ with U = E + ½‖z‖² (Nie et al. 2021), and is exact only after long walks. Each counts what it
-spends.
+Rejection costs 1 / rate draws of the generator for each image. It draws exactly p(z) among the accepted images,
+which is a hard condition and not the soft p(z) exp(−E). Descent minimises E + ½‖z‖² for each latent by itself: a
+mode for each start, and no sample. Langevin dynamics walks on the same energy-based model, z ← z − ½ η ∇U + √η ξ
+with U = E + ½‖z‖² (Nie et al. 2021), and is exact only with small steps and after long walks, since no step is
+rejected. Each counts what it spends.
 """
 
 from __future__ import annotations
