@@ -441,6 +441,17 @@ GENERATION = {
         },
         {"requests": [{"id": "a", "class": "star", "concept": "fog"}, {"id": "b", "class": "ring", "concept": "fog"}]},
     ),
+    "distributional_control": Row(
+        {
+            "control": lambda folder: str(folder / "control"),
+            "words": ("red", "green", "blue"),
+            "template": "a {} shape",
+            "shares": "uniform",
+            "samples": 256,
+            "fit": {"steps": 2, "checked": 8},
+        },
+        {"requests": [{"id": "a", "seed": 1}, {"id": "b", "seed": 2}]},
+    ),
     "erase": Row(
         {
             "generator": generator,

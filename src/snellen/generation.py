@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snellen.methods.generation.variation import Variation as Variation
     from snellen.systems.concept_erasing.method import Erase as Erase
     from snellen.systems.continuous_nuisance.method import ContinuousNuisance as ContinuousNuisance
+    from snellen.systems.distributional_control.method import DistributionalControl as DistributionalControl
     from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance as GradientFreeGuidance
     from snellen.systems.guided_captions.method import GuidedCaptions as GuidedCaptions
     from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance as PlugAndPlayGuidance

@@ -47,6 +47,7 @@ def flat(text):
     return " ".join(text.replace("│", " ").split())
 
 
+@pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize("arguments", [["attack", "--help"], ["attack", "-h"], ["attack"]])
 def test_help_loads_nothing_that_computes_and_lists_every_attack(arguments):
     code = (

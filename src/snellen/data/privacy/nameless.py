@@ -42,6 +42,7 @@ _REFERENCES = frozenset(
         "fit_on",
         "segmenter",
         "detector",
+        "instructor",
         "inpainter",
         "language",
         "synonyms",

@@ -177,7 +177,7 @@ def test_references_say_what_is_wrong(camelyon: Path, tmp_path: Path) -> None:
     assert (images.name, images.ids) == ("lymph nodes", load_slides(camelyon, TILING).ids)
     for query, error, match in (
         ("tiles=48", UnknownNameError, "did you mean 'tile'"),
-        ("tile=two", InputError, "tile: Input should be a valid integer"),
+        ("tile=two", InputError, "tile: expected a whole number"),
         ("tile=48&tile=50", InputError, "tile is given twice"),
         ("classes=normal,odd", InputError, "slide tumor/tumor_001.tif is of class 'tumor'"),
     ):
