@@ -21,7 +21,7 @@ PUBLISHED = TrainingPlan(epochs=182, batch_size=256, optimizer="sgd", learning_r
 
 
 def _over_published(given: Any, check: ValidatorFunctionWrapHandler) -> TrainingPlan:  # noqa: ANN401 - what was written
-    """Lay a mapping over the published numbers; the plan remembers which ones were given, as a plan that is built does."""
+    """Lay a mapping over the published numbers; the plan remembers which ones were given."""
     if not isinstance(given, Mapping):
         plan: TrainingPlan = check(given)
         return plan
