@@ -158,19 +158,30 @@ def test_an_unknown_form_of_data_is_refused():
         index.form("attack", "sounds")
 
 
-#: Systems that have a verb to themselves, and no method of an area.
-VERBS_OF_SYSTEMS = {"language_model_annotation": "label"}
+#: Systems that are a form or subcommand of a verb and no method of an area: the verb, that name and the function.
+VERBS_OF_SYSTEMS = {
+    "language_model_annotation": ("label", "concept", "label"),
+    "worst_case_forget_set": ("forget", "worst-case-forget-set", "worst_case_forget_set"),
+}
 
 BUILT = [one for one in list_systems() if one.experiment and one.name not in VERBS_OF_SYSTEMS]
 
 
-@pytest.mark.parametrize(("system", "verb"), VERBS_OF_SYSTEMS.items())
-def test_a_system_with_a_verb_to_itself_is_reached_through_its_description(system, verb):
+@pytest.mark.parametrize(("system", "reached"), VERBS_OF_SYSTEMS.items())
+def test_a_system_with_a_verb_to_itself_is_reached_through_its_description(system, reached):
+    verb, form, function = reached
     described = next(one for one in list_systems() if one.name == system)
     assert described.command.startswith(f"snellen {verb} ")
-    assert not described.methods
-    assert index.form(verb, "concept").target.startswith(f"snellen.systems.{system}.")
-    assert index.form(verb, "concept").load().__name__ == verb
+    spellings = {normalise(s) for area in AREAS for e in methods(area).values() for s in (e.name, *e.aliases)}
+    assert system not in spellings, "no method is taken for it in silence"
+    found = index.commands(verb)[form] if form in index.commands(verb) else index.form(verb, form)
+    assert found.target.startswith(f"snellen.systems.{system}.")
+    assert found.load().__name__ == function
+
+
+def test_a_search_of_forget_sets_is_no_unlearning_method():
+    with pytest.raises(UnknownNameError, match="unknown unlearning method 'worst-case-forget-set'"):
+        entry("forgetting", "worst-case-forget-set")
 
 
 @pytest.mark.parametrize("system", BUILT, ids=lambda one: one.name)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.metrics import unlearning
+from snellen.metrics import scalar_svm, unlearning
 from snellen.metrics.scalar_svm import fit_scalar_svm
 from snellen.metrics.unlearning import MOST, average_gap, membership_attack, set_overlap
 
@@ -76,3 +76,11 @@ def test_an_overlap_is_a_share_of_the_smaller_set():
     assert set_overlap([1, 2], [2, 3, 4, 5]) == 0.5
     with pytest.raises(InputError, match="two sets"):
         set_overlap([], [1])
+
+
+def test_a_machine_that_does_not_converge_is_a_warning(monkeypatch):
+    monkeypatch.setattr(scalar_svm, "FEWEST_STEPS", 1)
+    rng = np.random.default_rng(0)
+    values = rng.uniform(size=200)
+    with pytest.warns(UserWarning, match="on 200 numbers did not converge within"):
+        fit_scalar_svm(values, rng.uniform(size=200) > 0.5, penalty=1e6)

@@ -1,6 +1,7 @@
 """snellen.forget: the classifier that forgot, its certificate and page, resuming, and what is refused."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 import snellen
+from snellen.cli.forget import read_ids
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RunConflictError, UnsupportedError
 from snellen.data.files.joining import join
@@ -216,7 +218,7 @@ def test_the_command_reads_ids_from_a_file(run, artifact, images, tmp_path, monk
     code, shown, _ = run("forget", "fine-tuning", *common, "--class", "star", "--out", str(tmp_path / "class"))
     assert code == 0
     assert "Not tested:" in shown
-    for file, message in ((tmp_path / "none.txt", "no such file"), (other, "no column id")):
+    for file, message in ((tmp_path / "none.txt", "no such file"), (other, "no column id; its columns are name")):
         code, _, err = run("forget", "fine-tuning", *common, "--ids", str(file), "--out", str(tmp_path / "no"))
         assert code == 2
         assert message in err
@@ -224,3 +226,56 @@ def test_the_command_reads_ids_from_a_file(run, artifact, images, tmp_path, monk
     assert code == 2
     assert "expected a JSON object" in err
     shutil.rmtree(tmp_path / "txt")
+
+
+def test_ids_are_read_as_they_are_written(tmp_path):
+    table, lines, parquet = tmp_path / "ids.csv", tmp_path / "ids.txt", tmp_path / "ids.parquet"
+    table.write_bytes(b'\xef\xbb\xbfid,note\n007,a\n1e3,b\n"a,b",c\n\n')
+    assert read_ids(table) == ["007", "1e3", "a,b"]
+    lines.write_bytes("\ufeff007\r\n\r\n2024-01-02\n".encode())
+    assert read_ids(lines) == ["007", "2024-01-02"]
+    pq.write_table(pa.table({"id": ["007", None, "8"]}), parquet)
+    assert read_ids(parquet) == ["007", "8"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("latin.txt", b"caf\xe9\n", "is not text in UTF-8 (byte 3); save it as UTF-8"),
+        ("latin.csv", b"id\ncaf\xe9\n", "is not text in UTF-8 (byte 6); save it as UTF-8"),
+        ("ragged.csv", b"id,note\n1,a\n2\n", "row 3 has 1 fields, and the first row 2"),
+        ("empty.csv", b"", "has no column id; its columns are none: it is empty"),
+        ("open.csv", b'id\n"a', "is not a table with commas"),
+        ("head.csv", b"id\n", "names no image; write an id a line"),
+        ("empty.txt", b"\n\n", "names no image; write an id a line"),
+        ("broken.parquet", b"PAR1 and no more", "is not a Parquet file, or a damaged one"),
+        ("empty.parquet", b"", "is not a Parquet file, or a damaged one"),
+    ],
+)
+def test_a_file_of_ids_that_cannot_be_read_is_one_sentence(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_ids(tmp_path / name)
+
+
+def test_a_split_named_tune_is_not_counted_as_trained_on(artifact, images):
+    train, test = images
+    tune = snellen.load_images(f"{DATA}#tune")
+    made = snellen.forget(f"artifact:{artifact}", join([train, tune, test]), FAST, ids=train.ids[:3], random_sets=0)
+    assert made.plan["data"]["images"] == len(train)
+    assert made.row(AS_IT_WAS).figures.remaining.n == len(train) - 3
+    assert made.row(AS_IT_WAS).figures.test.n == len(test)
+    assert any(note.startswith(f"{len(tune)} images of the split tune") for note in made.notes)
+    with pytest.raises(InputError, match="no training images, only images of the splits test and tune"):
+        snellen.forget(f"artifact:{artifact}", tune, FAST, ids=tune.ids[:3], test=test)
+
+
+def test_a_retraining_that_trains_too_little_is_a_warning(artifact, images, whole):
+    train, test = images
+    assert not any("gaps to it say little" in note for note in whole.notes)
+    numbers = {"plan": {"epochs": 1, "learning_rate": 1e-6}}
+    made = snellen.forget(
+        f"artifact:{artifact}", train, FAST, ids=train.ids[:3], test=test, retrain=numbers, random_sets=0
+    )
+    assert any("gaps to it say little" in note for note in made.notes)
+    assert made.plan["retraining"]["plan"]["batch_size"] == 16, "numbers that are not given are the lineage's"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,24 +107,57 @@ def read_ids(file: Path) -> list[str]:
     """Ids from a file: one a line, or the column ``id`` of a table.
 
     Raises:
-        InputError: no such file, no column ``id``, or no id.
+        InputError: no such file, one that cannot be read, no column ``id``, or no id.
     """
     if not file.is_file():
         raise InputError(f"{file}: there is no such file; give a file with an id a line, or a table with a column id")
     if file.suffix.lower() in (".csv", ".parquet"):
-        import pyarrow.csv
-        import pyarrow.parquet
-
-        read: Any = pyarrow.csv.read_csv if file.suffix.lower() == ".csv" else pyarrow.parquet.read_table
-        table = read(file)
-        if "id" not in table.column_names:
-            raise InputError(f"{file} has no column id; its columns are {', '.join(table.column_names)}")
-        found = [str(one) for one in table["id"].to_pylist() if one is not None]
+        found = _column_id(file)
     else:
-        found = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = [line.strip() for line in _text(file).splitlines() if line.strip()]
     if not found:
         raise InputError(f"{file} names no image; write an id a line")
     return found
+
+
+def _text(file: Path) -> str:
+    """Text in UTF-8, with or without the mark that spreadsheets put in front."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from error
+
+
+def _column_id(file: Path) -> list[str]:
+    """Column ``id`` of a table, as strings: 007 stays 007."""
+    if file.suffix.lower() == ".csv":
+        try:
+            rows = [row for row in csv.reader(io.StringIO(_text(file)), strict=True) if row]
+        except csv.Error as error:
+            raise InputError(
+                f"{file} is not a table with commas ({error}); write a line id and one line an id"
+            ) from error
+        names = rows[0] if rows else []
+        ragged = [number for number, row in enumerate(rows, start=1) if len(row) != len(names)]
+        if ragged:
+            raise InputError(
+                f"{file}: row {ragged[0]} has {len(rows[ragged[0] - 1])} fields, and the first row {len(names)}; give "
+                f"every row as many, with quotes around ids that have commas"
+            )
+        columns: dict[str, list[Any]] = {name.strip(): [row[at] for row in rows[1:]] for at, name in enumerate(names)}
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        try:
+            table = pyarrow.parquet.read_table(file)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file} is not a Parquet file, or a damaged one; write it again") from error
+        columns = {name: table[name].to_pylist() if name == "id" else [] for name in table.column_names}
+    if "id" not in columns:
+        listed = ", ".join(columns) or "none: it is empty"
+        raise InputError(f"{file} has no column id; its columns are {listed}")
+    return [one for given in columns["id"] if given is not None and (one := str(given).strip())]
 
 
 def _numbers(text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ vector machines", JMLR 6, 2005, section 2.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ Floats = NDArray[np.float64]
 
 #: A solution is accepted when no pair violates the conditions of optimality by more.
 TOLERANCE = 1e-3
+
+#: Steps after which a machine that does not converge is taken as it is, with a warning: 100 a number, at least so many.
+FEWEST_STEPS = 10_000
 
 #: Replaces a curvature that is not positive.
 _FLAT = 1e-12
@@ -69,11 +73,18 @@ def fit_scalar_svm(values: ArrayLike, positive: ArrayLike, *, penalty: float = 3
         raise InputError("a support vector machine needs both classes, and a penalty and a gamma above 0")
     kernel = _kernel(points, points, gamma)
     alpha, gradient = np.zeros(len(points)), -np.ones(len(points))
-    for _ in range(max(10_000, 100 * len(points))):
+    most = max(FEWEST_STEPS, 100 * len(points))
+    for _ in range(most):
         pair = _violating_pair(kernel, signs, alpha, gradient, penalty)
         if pair is None:
             break
         _solve_pair(*pair, kernel, signs, alpha, gradient, penalty)
+    else:
+        warnings.warn(
+            f"a support vector machine on {len(points)} numbers did not converge within {most} steps; a smaller "
+            f"penalty than {penalty:g} helps",
+            stacklevel=2,
+        )
     return ScalarSVM(points, signs * alpha, _offset(signs, alpha, gradient, penalty), gamma)
 
 

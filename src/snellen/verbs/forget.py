@@ -18,8 +18,8 @@ from snellen.core.run import Run, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.methods.forgetting.forget_split import ForgetSplit, rows_of_classes, rows_of_ids
 from snellen.methods.forgetting.forgetter import Forgetter
-from snellen.methods.forgetting.judging import ForgettingCase, Judgement, random_rows
-from snellen.methods.forgetting.retraining import Retraining, of_lineage
+from snellen.methods.forgetting.judging import ForgettingCase, Judgement, falls_short, random_rows
+from snellen.methods.forgetting.retraining import Retraining, as_trained
 from snellen.models.classifiers.trainable import trained_classifier
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
@@ -208,13 +208,12 @@ def _exact(retrain: bool | Retraining | Mapping[str, Any], case: ForgettingCase)
         )
         if not isinstance(made, Retraining):
             raise InputError(f"a retraining is compared with, got {made.name}")
-        return made
-    if not case.classifier.recipe:
-        raise InputError(
-            f"how {case.classifier.name} was trained is not known, so it cannot be retrained by the same recipe; give "
-            f"numbers: --retraining '{{\"plan\": {{\"epochs\": 30}}}}'; in Python retrain={{'plan': {{'epochs': 30}}}}"
-        )
-    return of_lineage(case.classifier.recipe)
+        if isinstance(retrain, Method):
+            return made
+    else:
+        made = Retraining()
+    remedy = "--retraining '{\"plan\": {\"epochs\": 30}}'; in Python retrain={'plan': {'epochs': 30}}"
+    return as_trained(made, case.classifier.recipe or {}, case.classifier.name, remedy)
 
 
 def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet:
@@ -241,6 +240,8 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
         for (name, forget_set), found in zip(work.items, figures, strict=True)
     )
     notes = [*case.notes, *missing]
+    if exact is not None:
+        notes += falls_short(figures[work.items.index((AS_IT_WAS, YOURS))], exact, "your images")
     if lost := work.split.lost_classes(case.classifier.class_names):
         notes.append(f"No image of {', '.join(lost)} remains: a network that is retrained never decides for it.")
     if exact is None:

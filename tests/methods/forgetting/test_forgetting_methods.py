@@ -24,11 +24,12 @@ from snellen.methods.forgetting.dampening import kept_share
 from snellen.methods.forgetting.forget_split import ForgetSplit, rows_of_classes, rows_of_ids
 from snellen.methods.forgetting.initial_weights import last_layers, redraw
 from snellen.methods.forgetting.random_labels import drawn_labels
-from snellen.methods.forgetting.retraining import PUBLISHED, of_lineage
+from snellen.methods.forgetting.retraining import PUBLISHED, as_trained, of_lineage
 from snellen.methods.forgetting.scrub import softened_divergence
 from snellen.training.batches import ImageStore, load_batch
 from snellen.training.evaluation import accuracy, score_examples
 from snellen.training.loop import train as train_loop
+from snellen.training.plan import TrainingPlan
 from tests.methods.forgetting.learned import PLAN, learned, split_of
 
 FAST = {"epochs": 2, "batch_size": 16}
@@ -244,3 +245,25 @@ def test_published_numbers_are_the_defaults():
     scrub = Scrub()
     assert (scrub.label_weight, scrub.obedience, scrub.temperature) == (0.99, 1e-3, 4.0)
     assert SparseFineTuning().sparsity == 1e-3
+
+
+def test_a_partial_plan_lies_over_the_lineage():
+    recipe = {"method": "supervised", "plan": {**PUBLISHED.model_dump(), "epochs": 7, "learning_rate": 0.3}}
+    # 0.1 is the published number as well: it counts because it was given.
+    found = as_trained(Retraining(plan={"learning_rate": 0.1}), recipe, "dots", "--plan")
+    assert (found.plan.epochs, found.plan.learning_rate) == (7, 0.1)
+    built = as_trained(Retraining(plan=TrainingPlan(learning_rate=0.1)), recipe, "dots", "--plan")
+    assert built == found
+    assert as_trained(Retraining(), recipe, "dots", "--plan") == of_lineage(recipe)
+    assert as_trained(Retraining(plan={"epochs": 3}), {}, "dots", "--plan").plan.epochs == 3
+    assert as_trained(Retraining(plan={"epochs": 3}), {"method": "cutmix"}, "dots", "--plan").plan.epochs == 3
+    with pytest.raises(InputError, match=r"how dots was trained is not known.*give numbers: --plan"):
+        as_trained(Retraining(), {}, "dots", "--plan")
+    with pytest.raises(InputError, match="how dots was trained is not known"):
+        as_trained(Retraining(flips=True), {}, "dots", "--plan")
+
+
+def test_ids_that_stand_twice_are_counted_once_each():
+    store = learned()[1]
+    with pytest.raises(InputError, match="2 ids stand twice in the forget set, the first is '3'"):
+        rows_of_ids(store, ["7", "3", "7", "3", "3"])

@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError
+from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
+from snellen.models.classifiers.trainable import trainable
 from snellen.systems.worst_case_forget_set import search as searching
 from snellen.systems.worst_case_forget_set.search import (
     PUBLISHED,
@@ -192,7 +195,8 @@ def test_a_search_that_does_not_move_is_reported_and_the_default_moves():
     assert still.overlap == 1
     assert "100% of the selection stood in the start already" in still.doubt
     default = searched()
-    assert default.overlap < 0.9
+    assert default.overlap is None, "a uniform start selects nothing"
+    assert default.moved > 0.1
     assert default.doubt is None
     big = PUBLISHED.model_copy(update={"epochs": 1, "upper_steps": 3, "batch_size": 32, "step": 1e4})
     assert searched(big).overlap < 0.9, "the published remedy: a step of 1e4"
@@ -276,3 +280,40 @@ def test_images_of_weight_1_are_left_out_of_the_lower_level():
     kept = unlearned(network, store, weights, FAST, Randomness(0))
     spoilt = unlearned(network, half, weights, FAST, Randomness(0))
     assert same(kept.state_dict(), spoilt.state_dict())
+
+
+@pytest.mark.covers("24.6")
+def test_a_step_of_nothing_is_doubted_from_a_uniform_start_as_well():
+    still = searched(FAST.model_copy(update={"step": 1e-12}))
+    assert still.moved < 1e-6
+    assert "0.0% of the weight of the selection was moved, less than 10%" in still.doubt
+    binary = searched(FAST.model_copy(update={"step": 1e-12, "start": "binary"}))
+    assert (binary.overlap, binary.moved < 1e-6) == (1, True)
+
+
+@pytest.mark.covers("24.6")
+def test_the_published_numbers_exchange_nothing_whatever_the_losses_are():
+    """Ten steps of 0.01 move a weight by 0.1 for each nat of loss: less than 1 up to losses of 10."""
+    rng = np.random.default_rng(0)
+    start = np.isin(np.arange(300), rng.permutation(300)[:30]).astype(float)
+    weights = start
+    for _ in range(PUBLISHED.upper_steps):
+        weights = upper_step(weights, rng.uniform(0, 4, 300), 30, PUBLISHED)
+    assert np.array_equal(largest(weights, 30), np.flatnonzero(start))
+
+
+def test_a_last_batch_of_one_image_is_left_out():
+    """65 of 96 images have a weight: two batches of 32 and one image, which BatchNorm cannot train on."""
+    _, store = learned()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    classifier = Classifier(network, class_names=("a", "b"), preparation=Preparation(size=(8, 8)), name="flat")
+    search = FAST.model_copy(update={"start": "binary"})
+    found = search_forget_set(trainable(classifier), store, 31, search=search, rng=Randomness(0))
+    assert len(found.rows) == 31
+
+
+def test_a_group_without_images_is_refused():
+    network, store = learned()
+    with pytest.raises(InputError, match="1 of 3 groups have no image"):
+        search_forget_set(network, store, 1, search=FAST, rng=Randomness(0), groups=2 * store.targets.numpy())

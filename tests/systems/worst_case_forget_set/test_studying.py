@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,7 +80,8 @@ def test_a_study_reports_sets_classes_and_trivial_baselines(whole, case):
     assert chosen == set(ids)
     assert whole.row(LOWEST, EXACT).figures is not None
     record = json.loads((whole.folder / "forget-set.json").read_text())
-    assert record["overlap"] == whole.overlap < 0.9
+    assert record["moved"] == whole.moved > 0.1
+    assert record["overlap"] is whole.overlap is None, "a uniform start selects nothing"
     assert "UA %" in [column for part in whole.summary().parts if not isinstance(part, str) for column in part.columns]
 
 
@@ -196,7 +198,7 @@ def test_bad_counts_and_budgets_are_refused(case, tmp_path):
     for count in (0, 96, 200):
         with pytest.raises(InputError, match="at least 1 and at most 95 of 96 training images"):
             study_forget_set(study_of(case, count=count), out=tmp_path / "out")
-    with pytest.raises(InputError, match="at most 1 of 2 classes"):
+    with pytest.raises(InputError, match="at most 1 of 2 classes with training images"):
         study_forget_set(study_of(case, count=2, level="class"), out=tmp_path / "out")
     with pytest.raises(InputError, match="neither a budget nor a part"):
         study_forget_set(study_of(case), out=tmp_path / "out", part="1/2")
@@ -214,3 +216,101 @@ def test_the_command_refuses_what_it_cannot_do(run, tmp_path):
     assert code == 2
     assert "only 'supervised' can be repeated here" in err
     assert np.all([not (tmp_path / name).exists() for name in "abc"])
+
+
+def test_a_class_without_training_images_is_neither_searched_nor_drawn(case, tmp_path):
+    """Classes 0 and 2 of four have images: the one between has none, and neither has the last."""
+    names = ("dark", "between", "bright", "last")
+    stretched = nn.Linear(2, 4, bias=False)
+    stretched.weight.data = torch.tensor([[1.0, 0], [-50, -50], [0, 1], [-50, -50]])
+    network = nn.Sequential(*case.network().network, stretched)
+    classifier = snellen.Classifier(network, class_names=names, preparation=Preparation(size=(8, 8)), name="four")
+    train, test = (
+        load_arrays(pixels_of(count, seed), 2 * dots(count, seed).targets.numpy(), class_names=names, name="dots")
+        for count, seed in ((96, 0), (60, 1))
+    )
+    sparse = ForgettingCase.of(classifier, train, test)
+    study = study_of(sparse, level="class", count=1, methods=[], random_sets=2)
+    found = study_forget_set(study, out=tmp_path / "out")
+    assert sum(number > 0 for number in found.classes.values()) == 1
+    assert found.classes["between"] == found.classes["last"] == 0
+    assert load_file(tmp_path / "out" / "selection.safetensors")["weights"].shape == (3, 2)
+    for seed in range(6):
+        drawn = study_of(sparse, level="class", count=1, seed=seed)
+        assert len(drawn.rows_of("random 1", None)) > 0
+    with pytest.raises(InputError, match="at most 1 of 2 classes with training images; got 2"):
+        study_forget_set(study_of(sparse, level="class", count=2), out=tmp_path / "no")
+
+
+def pixels_of(count, seed):
+    return dots(count, seed).images.permute(0, 2, 3, 1).numpy()
+
+
+def test_the_set_on_which_rates_were_chosen_is_marked(whole, case, tmp_path):
+    cells = next(part for part in whole.summary().parts if not isinstance(part, str)).rows
+    marked = {(row[0], row[1]) for row in cells if "rate chosen here" in row[1]}
+    assert marked == {("fine_tuning", "random 1 (rate chosen here)")}
+    assert not any("the only random set" in note for note in whole.notes)
+    methods = named_settings([FineTuning(epochs=1, batch_size=32)], "forgetting")
+    alone = study_forget_set(study_of(case, methods=methods, random_sets=1), out=tmp_path / "out")
+    assert any("Rates were chosen on random 1, the only random set" in note for note in alone.notes)
+
+
+def test_a_method_that_diverges_has_no_time(case, tmp_path, monkeypatch):
+    def forget(self, *given, **options):
+        raise ModelError("the loss is not finite")
+
+    monkeypatch.setattr(FineTuning, "forget", forget)
+    methods = named_settings([FineTuning(epochs=1, batch_size=32)], "forgetting")
+    study_forget_set(study_of(case, methods=methods, random_sets=1), out=tmp_path / "out")
+    timing = json.loads((tmp_path / "out" / "timing.json").read_text())
+    assert {name.partition(",")[0] for name in timing} == {"retraining"}
+
+
+def test_exact_retraining_that_diverges_ends_the_study_at_once(case, tmp_path, monkeypatch):
+    calls = []
+
+    def forget(self, *given, **options):
+        calls.append(self)
+        raise ModelError("the loss is not finite")
+
+    monkeypatch.setattr(Retraining, "forget", forget)
+    with pytest.raises(ModelError, match=r"retraining without worst-case diverged.*lower the learning rate of --plan"):
+        study_forget_set(study_of(case), out=tmp_path / "out")
+    assert len(calls) == 1
+
+
+def test_a_retraining_worse_than_the_training_is_a_warning(case, whole, tmp_path):
+    short = Retraining(plan={**PLAN.model_dump(), "epochs": 1, "learning_rate": 1e-5})
+    found = study_forget_set(study_of(case, exact=short, methods=[], random_sets=1), out=tmp_path / "out")
+    assert sum("gaps to it say little" in note for note in found.notes) == 3, "of each set"
+    assert not any("gaps to it say little" in note for note in whole.notes)
+
+
+def test_the_command_knows_the_recipe_or_refuses(case, run, tmp_path, monkeypatch):
+    """Without a lineage a plan is needed; what is given of it lies over the lineage."""
+    seen = []
+
+    def study_alone(study, **_):
+        seen.append(study.exact)
+        raise InputError("seen")
+
+    recipe = {"method": "supervised", "plan": {**PLAN.model_dump(), "epochs": 7}, "flips": True}
+    found = {"model": case.classifier}
+    monkeypatch.setattr("snellen.models.classifiers.references.load_classifier", lambda *_, **__: found["model"])
+    monkeypatch.setattr("snellen.data.references.load_images", lambda *_, **__: case.images)
+    monkeypatch.setattr(ForgettingCase, "of", lambda *_, **__: case)
+    monkeypatch.setattr(studying, "study_forget_set", study_alone)
+    common = ["forget", "worst-case-forget-set", "a", "b", "--out", str(tmp_path / "out")]
+    code, _, err = run(*common)
+    assert code == 2
+    assert "how dots was trained is not known" in err
+    assert "--plan" in err
+    assert seen == []
+    run(*common, "--plan", '{"learning_rate": 0.1}')
+    assert seen.pop().plan == Retraining(plan={"learning_rate": 0.1}).plan
+    found["model"] = SimpleNamespace(recipe=recipe, name="dots", class_names=("a", "b"))
+    run(*common)
+    assert (seen[-1].plan.epochs, seen[-1].plan.learning_rate, seen.pop().flips) == (7, 0.01, True)
+    run(*common, "--plan", '{"learning_rate": 0.1}', "--no-flips")
+    assert (seen[-1].plan.epochs, seen[-1].plan.learning_rate, seen.pop().flips) == (7, 0.1, False)

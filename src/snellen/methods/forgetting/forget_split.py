@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +80,7 @@ def rows_of_ids(images: Labelled, ids: Sequence[str]) -> Tensor:
     """
     if not ids:
         raise InputError("no image is named; give the ids of the images to forget")
-    twice = sorted({one for one in ids if ids.count(one) > 1}) if len(set(ids)) < len(ids) else []
+    twice = sorted(one for one, count in Counter(ids).items() if count > 1)
     if twice:
         raise InputError(f"{len(twice)} ids stand twice in the forget set, the first is {twice[0]!r}; name each once")
     places = {one: row for row, one in enumerate(images.ids)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +30,9 @@ from snellen.training.parts import Labelled
 from snellen.training.students import StudentPlan, store_to_measure
 
 Codes = NDArray[np.int64]
+
+#: Exact retraining that is right on so many fewer remaining images than the classifier repeats another training.
+SHORT = 0.05
 
 #: A classifier that is right on fewer of its training images did not learn them, and has little to forget.
 FITTED = 0.9
@@ -97,12 +99,13 @@ class ForgettingCase:
 
         Args:
             classifier: with weights.
-            images: it was trained on; rows of a split ``test`` are the test images where none are given.
+            images: it was trained on; rows of a split ``test`` are the test images where none are given, and rows of a
+                split ``tune`` are left out.
             test: images that nothing was trained on.
             progress: callback that receives progress updates.
 
         Raises:
-            InputError: no test images, no labels, other classes, or too many images that cannot be used.
+            InputError: no training or test images, no labels, other classes, or too many images that cannot be used.
             UnsupportedError: a classifier without weights.
         """
         if classifier.task != "single":
@@ -115,7 +118,14 @@ class ForgettingCase:
                 f"{images.name} has no test images: unlearning is judged beside images that nothing was trained on; "
                 f"give some with test=... (--test DATA)"
             )
-        training = images.select(np.flatnonzero(splits != "test")) if "test" in splits else images
+        chosen_on = int((splits == "tune").sum())
+        learned = np.flatnonzero((splits != "test") & (splits != "tune"))
+        if not len(learned):
+            raise InputError(
+                f"{images.name} has no training images, only images of the splits test and tune; give the images that "
+                f"the classifier was trained on"
+            )
+        training = images.select(learned) if len(learned) < len(images) else images
         training = align_labels(training.for_fitting(), classifier.class_names)
         test = align_labels(test, classifier.class_names)
         shared = np.isin(test.content_hashes, training.content_hashes)
@@ -131,11 +141,15 @@ class ForgettingCase:
         kept = {one: row for row, one in enumerate(test.ids)}
         own = test.select([kept[one] for one in held.ids])
         case = cls(classifier, usable, store, held, _codes(usable), _codes(own))
+        left_out = (
+            f"{chosen_on} images of the split tune count neither as training nor as test images: the classifier was "
+            f"chosen by them, and not trained on them.",
+        )
         doubled = (
             f"{int(shared.sum())} of {len(shared)} test images have the same bytes as training images, so that test "
             f"accuracy and the membership attack are off.",
         )
-        notes = (*(doubled if shared.any() else ()), *case._doubts())
+        notes = (*(left_out if chosen_on else ()), *(doubled if shared.any() else ()), *case._doubts())
         return cls(classifier, usable, store, held, case.units, case.test_units, notes)
 
     def network(self) -> PreparedNetwork:
@@ -186,6 +200,18 @@ class ForgettingCase:
         )
 
 
+def falls_short(before: Judgement, exact: Judgement, forget_set: str) -> tuple[str, ...]:
+    """A warning, in words, where exact retraining does not come near the classifier on images that both may know."""
+    own, other = (float(one.remaining.value or 0) for one in (before, exact))
+    if own - other < SHORT:
+        return ()
+    return (
+        f"Retrained without {forget_set}, the network is right on {other:.1%} of the remaining images, and the "
+        f"classifier on {own:.1%}: the retraining is not as good as the training was (too few passes, another recipe), "
+        f"and gaps to it say little.",
+    )
+
+
 def random_rows(count: int, total: int, rng: Randomness) -> torch.Tensor:
     """Rows of a random forget set of ``count`` of ``total`` images, int64, ascending."""
     return torch.randperm(total, generator=rng.generator("random forget set"))[:count].sort().values
@@ -198,11 +224,6 @@ def timed_forgetting(
     started = time.perf_counter()
     made = method.forget(network, split, rng=rng, progress=progress)
     return made, time.perf_counter() - started
-
-
-def gaps(rows: Mapping[str, Judgement], exact: Judgement) -> dict[str, float]:
-    """Mean gap of each network to exact retraining, by name."""
-    return {name: one.gap(exact) for name, one in rows.items()}
 
 
 def _of_the_truth(scores: torch.Tensor, targets: torch.Tensor) -> NDArray[np.float64]:

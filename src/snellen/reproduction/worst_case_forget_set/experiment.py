@@ -7,7 +7,7 @@ searches a forget set, and judges unlearning methods on it, on random sets and o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,7 +34,7 @@ from snellen.reproduction.sample import Figure
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.reproduction.worst_case_forget_set.full import full
 from snellen.systems.worst_case_forget_set.baselines import trivial_sets
-from snellen.systems.worst_case_forget_set.search import PUBLISHED, ForgetSearch, losses_of, search_forget_set
+from snellen.systems.worst_case_forget_set.search import ForgetSearch, losses_of, search_forget_set
 from snellen.training.acceleration import seeded
 from snellen.training.evaluation import accuracy
 
@@ -59,7 +59,8 @@ class Size:
         epochs: of the training and of every retraining.
         tuned: passes of the approximate methods.
         search: numbers of the search.
-        random_sets: random forget sets.
+        random_sets: random forget sets: on the first, rates are chosen, so that it is in no figure; the last is a
+            control; figures of ``random`` are means over the others.
         rates: learning rates that are tried on the first random set.
         noise: share of the training images with another label.
     """
@@ -75,11 +76,11 @@ class Size:
 
 
 SMALL = Size(
-    train=1400, test=600, epochs=40, tuned=10, search=ForgetSearch(batch_size=128), random_sets=3,
+    train=1400, test=600, epochs=40, tuned=10, search=ForgetSearch(batch_size=128), random_sets=5,
     rates=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
 )  # fmt: skip
 SMOKE = Size(
-    train=60, test=40, epochs=2, tuned=1, search=ForgetSearch(upper_steps=1, epochs=1), random_sets=1, rates=(1e-2,)
+    train=60, test=40, epochs=2, tuned=1, search=ForgetSearch(upper_steps=1, epochs=1), random_sets=3, rates=(1e-2,)
 )
 
 
@@ -87,10 +88,11 @@ def worst_case_forget_set(scale: Scale, seed: int, progress: Progress) -> Mappin
     """Measure the claims of system 24.
 
     Returns:
-        For each of the sets ``worst``, ``easiest``, ``lowest``, ``moderate`` and ``random`` (mean over random sets):
-        ``SET.exact_NAME``, figures of retraining without it (``ua``, ``mia``, ``ra``, ``ta``, ``loss`` of the forget
-        images); for each method ``SET.METHOD_gap`` on ``worst`` and ``random``; ``SET.gap``, their mean; ``fit``, the
-        accuracy of the network on its training images; overlaps.
+        For each of the sets ``worst``, ``easiest``, ``lowest``, ``moderate`` and ``random`` (mean over random sets on
+        which nothing was chosen): ``SET.exact_NAME``, figures of retraining without it (``ua``, ``mia``, ``ra``,
+        ``ta``, ``loss`` of the forget images); for each method ``SET.METHOD_gap`` on ``worst``, ``random`` and
+        ``held_out``, one more random set; ``SET.gap``, their mean; None where a method diverged; ``fit``, the accuracy
+        of the network on its training images; what the search moved, and overlaps.
     """
     if scale == "full":
         return full(seed, progress)
@@ -147,29 +149,28 @@ class Experiment:
         found: dict[str, Figure] = {"fit": accuracy(self.network.eval(), self.case.store)["accuracy"]}
         sets = self.sets(found)
         exact = {name: self.forgotten(self.exact, rows, "exact") for name, rows in sets.items()}
-        randoms = [name for name in sets if name.startswith("random")]
+        tuning, *randoms, held_out = [name for name in sets if name.startswith("random")]
         for name, (judgement, loss) in exact.items():
-            if name not in randoms:
+            if not name.startswith("random"):
                 found |= {f"{name}.exact_{key}": value for key, value in _four(judgement, loss).items()}
         means = [_four(*exact[name]) for name in randoms]
         found |= {f"random.exact_{key}": float(np.mean([one[key] for one in means])) for key in means[0]}
-        gaps: dict[str, list[float]] = {"worst": [], "random": []}
+        compared = {"worst": ["worst"], "random": randoms, "held_out": [held_out]}
+        gaps: dict[str, list[float | None]] = {name: [] for name in compared}
         for name, method in METHODS.items():
-            tuned = self.tuned(name, method, sets[randoms[0]], exact[randoms[0]][0])
+            tuned = self.tuned(name, method, sets[tuning], exact[tuning][0])
             found[f"{name}.rate"] = tuned.learning_rate
-            on = {one: self.gap(tuned, sets[one], exact[one][0], name) for one in ("worst", *randoms)}
-            both = {"worst": on["worst"], "random": float(np.mean([on[one] for one in randoms]))}
-            for one, gap in both.items():
+            for one, names in compared.items():
+                gap = mean_of([self.gap(tuned, sets[each], exact[each][0], name) for each in names])
                 found[f"{one}.{name}_gap"] = gap
                 gaps[one].append(gap)
-        return found | {f"{name}.gap": float(np.mean(each)) for name, each in gaps.items()}
+        return found | {f"{name}.gap": mean_of(each) for name, each in gaps.items()}
 
     def sets(self, found: dict[str, Figure]) -> dict[str, torch.Tensor]:
         """Rows of every forget set; overlaps are added to the figures."""
         searches = {
             "worst": self.size.search,
             "easiest": self.size.search.model_copy(update={"reverse": True}),
-            "published": PUBLISHED.model_copy(update={"upper_steps": self.size.search.upper_steps, "epochs": 1}),
         }
         made: dict[str, torch.Tensor] = {}
         for name, search in searches.items():
@@ -177,9 +178,8 @@ class Experiment:
                 self.network, self.case.store, self.count, search=search, rng=self.rng.child("search"),
                 progress=self.progress,
             )  # fmt: skip
-            found[f"{name}.overlap_with_start"] = selection.overlap
+            found[f"{name}.moved"] = selection.moved
             made[name] = torch.from_numpy(selection.rows)
-        del made["published"]  # as good as random, which the overlap shows
         trivial = trivial_sets(self.network, self.case.store, self.count)
         made |= {"lowest": torch.from_numpy(trivial["lowest loss"])}
         made |= {"moderate": torch.from_numpy(trivial["moderate coreset"])}
@@ -200,14 +200,24 @@ class Experiment:
             method.model_copy(update={"learning_rate": rate, "epochs": self.size.tuned}) for rate in self.size.rates
         ]
         gaps = [self.gap(one, rows, exact, name) for one in tried]
-        return tried[int(np.argmin(gaps))]
+        return tried[int(np.argmin([float("inf") if gap is None else gap for gap in gaps]))]
 
-    def gap(self, method: Forgetter, rows: torch.Tensor, exact: Judgement, name: str) -> float:
-        """Mean gap to retraining; the largest one, 1, where the method diverges."""
+    def gap(self, method: Forgetter, rows: torch.Tensor, exact: Judgement, name: str) -> float | None:
+        """Mean gap to retraining; None where the method diverges."""
         try:
             return self.forgotten(method, rows, name)[0].gap(exact)
         except ModelError:
-            return 1.0
+            return None
+
+
+def mean_of(gaps: Sequence[float | None]) -> float | None:
+    """Mean of gaps; None where one of them is missing, or all are.
+
+    >>> mean_of([0.5, 0.25]), mean_of([0.5, None])
+    (0.375, None)
+    """
+    known = [gap for gap in gaps if gap is not None]
+    return float(np.mean(known)) if known and len(known) == len(gaps) else None
 
 
 def _four(judgement: Judgement, loss: float) -> dict[str, float]:

@@ -58,7 +58,7 @@ def worst_case_forget_set(
         raise InputError("a forget set names images by their ids and takes no pseudonyms; leave out --pseudonyms")
     from snellen.data.references import load_images
     from snellen.methods.forgetting.judging import ForgettingCase
-    from snellen.methods.forgetting.retraining import Retraining, of_lineage
+    from snellen.methods.forgetting.retraining import Retraining, as_trained
     from snellen.models.classifiers.references import load_classifier
     from snellen.runs.settings import named_settings
     from snellen.runs.unfinished import check_free
@@ -82,9 +82,8 @@ def worst_case_forget_set(
     if any(isinstance(one.method, Retraining) for one in settings):
         raise InputError("retraining is judged in any case; leave it out of --method")
     classifier = load_classifier(model, device=device)
-    exact = methods[0]
-    if exact == Retraining() and classifier.recipe:
-        exact = of_lineage(classifier.recipe)
+    remedy = "--plan '{\"epochs\": 30}'"
+    exact = as_trained(methods[0], classifier.recipe or {}, classifier.name, remedy)
     case = ForgettingCase.of(
         classifier, load_images(data), None if test is None else load_images(test), progress=progress
     )

@@ -17,6 +17,9 @@ IDS, WEIGHTS = "forget-set.txt", "selection.safetensors"
 #: How messages call it.
 WHAT = "forget set"
 
+#: The random set on which learning rates are chosen: gaps on it are smaller than on other random sets.
+TUNING = "random 1"
+
 #: Names of the searched set.
 WORST, EASIEST = "worst-case", "easiest"
 
@@ -58,7 +61,9 @@ class WorstCaseForgetSet(RunResult):
 
     Attributes:
         count: images of the forget set.
-        overlap: share of the selection that stood in the start of the search; above 0.9 the search hardly moved.
+        overlap: share of the selection that stood in a binary start of the search, above 0.9 the search hardly moved;
+            None for a uniform start.
+        moved: share of the weight of the selection that the search moved; below 0.1 it hardly moved.
         losses: mean loss of the set after unlearning, at each step of the search.
         classes: images of each class in the set.
         shared: share of the set that stands in the sets of selectors that need no search, by name.
@@ -70,7 +75,8 @@ class WorstCaseForgetSet(RunResult):
     file: ClassVar[str] = RECORD
 
     count: int = 0
-    overlap: float = 0.0
+    overlap: float | None = None
+    moved: float = 0.0
     losses: tuple[float, ...] = ()
     classes: dict[str, int] = {}
     shared: dict[str, float] = {}
@@ -88,7 +94,7 @@ class WorstCaseForgetSet(RunResult):
         cells = tuple(
             (
                 one.method,
-                one.forget_set,
+                one.forget_set + (" (rate chosen here)" if one.forget_set == TUNING and one.rate is not None else ""),
                 "–" if one.rate is None else f"{one.rate:g}",
                 *(("–",) * 4 if one.figures is None else (_percent(getattr(one.figures, name)) for name in few)),
                 one.reason or ("–" if one.gap is None else f"{100 * one.gap:.1f}"),

@@ -40,8 +40,11 @@ Floats = NDArray[np.float64]
 #: What progress calls it.
 TASK = "searching the forget set"
 
-#: A set that shares more with the start than this was hardly searched for.
+#: A set that shares more with a binary start than this was hardly searched for.
 NO_OP = 0.9
+
+#: And so was one for which a smaller share of the weight was moved.
+MOVED = 0.1
 
 
 class ForgetSearch(BaseModel):
@@ -76,25 +79,28 @@ class ForgetSelection:
         weights: w before the first and behind each upper step, float64 (T + 1, g), of g images or classes.
         chosen: the m selected ones, ascending.
         rows: images of the forget set, int64, ascending.
-        overlap: share of the selection that stood among the m largest of the start.
+        overlap: share of the selection that stood in the start; None for a uniform start, which selects nothing.
+        moved: share of the weight that stands elsewhere than in the start, before w becomes binary: ½ ‖w − w₀‖₁ / m, at
+            most 1 − m / g for a uniform start.
         losses: mean loss of the m largest after unlearning, at each upper step.
     """
 
     weights: Floats
     chosen: NDArray[np.int64]
     rows: NDArray[np.int64]
-    overlap: float
+    overlap: float | None
+    moved: float
     losses: tuple[float, ...]
 
     @property
     def doubt(self) -> str | None:
         """Why the result should not be trusted, in words; None where there is no such reason."""
-        if self.overlap <= NO_OP:
-            return None
-        return (
-            f"{self.overlap:.0%} of the selection stood in the start already: the search hardly moved; raise --step, "
-            f"or leave out the published preset"
-        )
+        remedy = "the search hardly moved; raise --step, or leave out the published preset"
+        if self.overlap is not None and self.overlap > NO_OP:
+            return f"{self.overlap:.0%} of the selection stood in the start already: {remedy}"
+        if self.moved < MOVED:
+            return f"{self.moved:.1%} of the weight of the selection was moved, less than {MOVED:.0%}: {remedy}"
+        return None
 
 
 def project_onto_count(values: Floats, count: int) -> Floats:
@@ -167,16 +173,19 @@ def unlearned(
     network: PreparedNetwork, images: Labelled, weights: Floats, search: ForgetSearch, rng: Randomness
 ) -> PreparedNetwork:
     """The lower level: a copy of the network, trained by steps of the sign on Σ (1 − w_i) ℓ_i; the given one stays."""
+    weighted = Weighted(images, torch.from_numpy(np.clip(1.0 - weights, 0.0, 1.0)).float())
+    used = int((weighted.weights > 0).sum())
     trained = train(
         network,
-        Weighted(images, torch.from_numpy(np.clip(1.0 - weights, 0.0, 1.0)).float()),
+        weighted,
         plan=TrainingPlan(
             epochs=search.epochs,
             batch_size=search.batch_size,
             optimizer="sign",
             learning_rate=search.rate,
             schedule="constant",
-            drop_last=len(images) % search.batch_size == 1 and len(images) > 1,
+            # A last batch of one image has no statistics for BatchNorm; images of weight 0 are in no batch.
+            drop_last=used > search.batch_size and used % search.batch_size == 1,
             seed=rng.generator("lower level").initial_seed() % 2**31,
         ),
     )
@@ -226,16 +235,18 @@ def search_forget_set(
         count: m images, or m groups.
         search: numbers.
         rng: of the start and of the order of images.
-        groups: number of the group of each image, 0 … g − 1, such as its class: w has an entry for each group, and the
-            weight of an image is that of its group. None: every image is its own group.
+        groups: number of the group of each image, 0 … g − 1, such as its class, none without an image: w has an entry
+            for each group, and the weight of an image is that of its group. None: every image is its own group.
         progress: callback that receives progress updates.
 
     Raises:
-        InputError: a count out of range.
+        InputError: a count out of range, or a group without an image.
         ModelError: a lower level that diverges.
     """
     of_image = np.arange(len(images)) if groups is None else np.asarray(groups, dtype=np.int64)
     total = int(of_image.max()) + 1
+    if empty := (np.bincount(of_image) == 0).sum():
+        raise InputError(f"{empty} of {total} groups have no image; number the groups that have one 0 … g − 1")
     if not 0 < count < total:
         raise InputError(f"a forget set holds at least 1 and at most {total - 1} of {total}; got {count}")
     listener = progress or Silent()
@@ -243,12 +254,13 @@ def search_forget_set(
     if search.start == "binary":
         drawn = torch.randperm(total, generator=rng.generator("start"))[:count].numpy()
         weights = np.isin(np.arange(total), drawn).astype(np.float64)
-    course, means = [weights], list[float]()
+    course, means, moved = [weights], list[float](), 0.0
     listener.begin(TASK, search.upper_steps)
     for number in range(1, search.upper_steps + 1):
         lowered = unlearned(network, images, weights[of_image], search, rng.child("upper step", number))
         losses = group_losses(losses_of(lowered, images), of_image, search.group_loss)
         weights = upper_step(weights, losses, count, search)
+        moved = float(np.abs(weights - course[0]).sum() / (2 * count))
         if number % (search.binarise_every or search.upper_steps) == 0 or number == search.upper_steps:
             weights = np.isin(np.arange(total), largest(weights, count)).astype(np.float64)
         course.append(weights)
@@ -260,6 +272,7 @@ def search_forget_set(
         weights=np.stack(course),
         chosen=chosen,
         rows=np.flatnonzero(np.isin(of_image, chosen)).astype(np.int64),
-        overlap=set_overlap(chosen.tolist(), largest(course[0], count).tolist()),
+        overlap=set_overlap(chosen.tolist(), np.flatnonzero(course[0]).tolist()) if search.start == "binary" else None,
+        moved=moved,
         losses=tuple(means),
     )

@@ -23,7 +23,7 @@ from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.methods.forgetting.forget_split import ForgetSplit
 from snellen.methods.forgetting.forgetter import Forgetter
-from snellen.methods.forgetting.judging import ForgettingCase, Judgement, random_rows, timed_forgetting
+from snellen.methods.forgetting.judging import ForgettingCase, Judgement, falls_short, random_rows, timed_forgetting
 from snellen.methods.forgetting.retraining import Retraining
 from snellen.metrics.unlearning import set_overlap
 from snellen.models.classifiers.trainable import PreparedNetwork
@@ -35,6 +35,7 @@ from snellen.systems.worst_case_forget_set.baselines import Rows, class_histogra
 from snellen.systems.worst_case_forget_set.record import (
     EASIEST,
     IDS,
+    TUNING,
     WEIGHTS,
     WHAT,
     WORST,
@@ -99,12 +100,24 @@ class Study:
         return (self.searched, *(f"random {number}" for number in range(1, self.random_sets + 1)))
 
     @cached_property
+    def present(self) -> Rows:
+        """Classes with training images, ascending: what a set of classes is chosen from."""
+        return np.unique(self.case.store.targets.numpy()).astype(np.int64)
+
+    @property
+    def groups(self) -> Rows | None:
+        """Place of the class of each image among those with images; None where images are selected."""
+        if self.level == "image":
+            return None
+        return np.searchsorted(self.present, self.case.store.targets.numpy()).astype(np.int64)
+
+    @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Networks in the order in which they are made: exact ones, rates on the first random set, all others."""
         baseline = () if self.level == "class" or self.search.reverse else (LOWEST,)
         exact = [Cell(name, EXACT) for name in (*self.sets, *baseline)]
-        tuned = [Cell("random 1", one.name, factor) for one in self.methods for factor in factors_of(one)]
-        rest = [Cell(name, one.name) for one in self.methods for name in self.sets if name != "random 1"]
+        tuned = [Cell(TUNING, one.name, factor) for one in self.methods for factor in factors_of(one)]
+        rest = [Cell(name, one.name) for one in self.methods for name in self.sets if name != TUNING]
         return (*exact, *tuned, *rest)
 
     def method(self, name: str, factor: float = 1.0) -> Forgetter:
@@ -123,7 +136,7 @@ class Study:
         rng = Randomness(self.seed).child(name)
         if self.level == "image":
             return random_rows(self.count, len(self.case.store), rng)
-        classes = random_rows(self.count, len(self.case.classifier.class_names), rng)
+        classes = torch.from_numpy(self.present)[random_rows(self.count, len(self.present), rng)]
         return torch.isin(self.case.store.targets, classes).nonzero().flatten()
 
 
@@ -155,13 +168,20 @@ class Networks:
             factor = chosen_factor(study, self.run, cell.method) if cell.factor is None else cell.factor
             method = study.method(cell.method, factor)
             rate = getattr(method, "learning_rate", None)
+        seconds = dict[str, float]()
         try:
-            made, seconds = timed_forgetting(method, network, split, rng=rng, progress=Silent())
+            made, taken = timed_forgetting(method, network, split, rng=rng, progress=Silent())
             found, reason = kept(study.case.judge(made, split, seed=study.seed)), None
+            seconds = {cell.method: taken}
         except ModelError as error:  # a rate that is too high is a result, and no fault
-            found, reason, seconds = None, str(error), 0.0
+            if cell.method == EXACT:
+                raise ModelError(
+                    f"retraining without {cell.forget_set} diverged, and nothing can be compared with it; lower the "
+                    f"learning rate of --plan: {error}"
+                ) from error
+            found, reason = None, str(error)
         progress.advance(TASK, 1)
-        return Shard(extra={**extra, "figures": found, "reason": reason, "rate": rate}, seconds={cell.method: seconds})
+        return Shard(extra={**extra, "figures": found, "reason": reason, "rate": rate}, seconds=seconds)
 
     def searched(self, put: Put, progress: Progress) -> Shard:
         """Search, and write the set and the weights of all steps."""
@@ -172,14 +192,16 @@ class Networks:
             study.count,
             search=study.search,
             rng=Randomness(study.seed).child("search"),
-            groups=study.case.store.targets.numpy() if study.level == "class" else None,
+            groups=study.groups,
             progress=progress,
         )
         put(IDS, "".join(f"{study.case.store.ids[row]}\n" for row in found.rows.tolist()).encode())
         put(WEIGHTS, save({"weights": torch.from_numpy(found.weights)}))
         progress.advance(TASK, 1)
-        found_rows = {"rows": found.rows.tolist(), "chosen": found.chosen.tolist()}
-        return Shard(extra={**found_rows, "overlap": found.overlap, "losses": list(found.losses)})
+        chosen = study.present[found.chosen] if study.level == "class" else found.chosen
+        found_rows = {"rows": found.rows.tolist(), "chosen": chosen.tolist()}
+        figures = {"overlap": found.overlap, "moved": found.moved, "losses": list(found.losses)}
+        return Shard(extra={**found_rows, **figures})
 
     def selection(self) -> ForgetSelection:
         """What the search found."""
@@ -190,7 +212,7 @@ def selection_of(run: Run) -> ForgetSelection:
     """The selection that the first shard holds, without the weights of its steps."""
     held = run.shard_extra(0)
     rows, chosen = (np.array(held[name], dtype=np.int64) for name in ("rows", "chosen"))
-    return ForgetSelection(np.empty((0, 0)), chosen, rows, held["overlap"], tuple(held["losses"]))
+    return ForgetSelection(np.empty((0, 0)), chosen, rows, held["overlap"], held["moved"], tuple(held["losses"]))
 
 
 def judged(study: Study, run: Run, cell: Cell) -> tuple[Judgement | None, str | None, float | None]:
@@ -201,23 +223,18 @@ def judged(study: Study, run: Run, cell: Cell) -> tuple[Judgement | None, str | 
 
 
 def exact_of(study: Study, run: Run, forget_set: str) -> Judgement:
-    """Figures of retraining without a set.
-
-    Raises:
-        InputError: it diverged, so that there is nothing to compare with.
-    """
-    found, reason, _ = judged(study, run, Cell(forget_set, EXACT))
-    if found is None:
-        raise InputError(f"retraining without {forget_set} diverged, and nothing can be compared with it: {reason}")
+    """Figures of retraining without a set; a retraining that diverges ends the study."""
+    found = judged(study, run, Cell(forget_set, EXACT))[0]
+    assert found is not None
     return found
 
 
 def chosen_factor(study: Study, run: Run, method: str) -> float:
     """The multiple of the rate with the smallest gap on the first random set; the smallest where all diverged."""
     setting = next(one for one in study.methods if one.name == method)
-    exact, gaps = exact_of(study, run, "random 1"), {}
+    exact, gaps = exact_of(study, run, TUNING), {}
     for factor in factors_of(setting):
-        found = judged(study, run, Cell("random 1", method, factor))[0]
+        found = judged(study, run, Cell(TUNING, method, factor))[0]
         gaps[factor] = float("inf") if found is None else found.gap(exact)
     return min(gaps, key=lambda factor: (gaps[factor], factor))
 
@@ -231,14 +248,16 @@ def study_forget_set(
     ``timing.json`` with seconds of each method without any judging, and ``forget-set.json``, last.
 
     Raises:
-        InputError: a count out of range, a budget or parts, or an exact retraining that diverges.
+        InputError: a count out of range, a budget or parts.
+        ModelError: exact retraining diverges.
         UnwritableError, RunConflictError: see :func:`snellen.scan`.
     """
-    total = len(study.case.classifier.class_names) if study.level == "class" else len(study.case.store)
+    total = len(study.present) if study.level == "class" else len(study.case.store)
     if not 0 < study.count < total:
+        what = "classes with training images" if study.level == "class" else "training images"
         raise InputError(
-            f"a forget set holds at least 1 and at most {total - 1} of {total} "
-            f"{'classes' if study.level == 'class' else 'training images'}; got {study.count}: change --count"
+            f"a forget set holds at least 1 and at most {total - 1} of {total} {what}; got {study.count}: change "
+            f"--count"
         )
     if running.get("budget") is not None or running.get("part") is not None:
         raise InputError("a search takes neither a budget nor a part: later networks need what earlier ones showed")
@@ -281,7 +300,7 @@ def study_forget_set(
 def concluded(study: Study, run: Run, folder: Path) -> WorstCaseForgetSet:
     """Rows of all networks, gaps to retraining, and what to doubt."""
     selection, case = selection_of(run), study.case
-    rows = list[JudgedRow]()
+    rows, short = list[JudgedRow](), list[str]()
     tried = list[Tried]()
     for cell in study.cells:
         found, reason, rate = judged(study, run, cell)
@@ -294,6 +313,7 @@ def concluded(study: Study, run: Run, folder: Path) -> WorstCaseForgetSet:
         if cell.method == EXACT:
             before = Judgement.model_validate(run.shard_extra(1 + study.cells.index(cell))[AS_IT_WAS])
             gap_before = before.gap(exact)
+            short += falls_short(before, exact, f"the set {cell.forget_set}")
             rows.append(JudgedRow(forget_set=cell.forget_set, method=AS_IT_WAS, figures=before, gap=gap_before))
         made = JudgedRow(
             forget_set=cell.forget_set, method=cell.method, rate=rate, figures=found, gap=gap, reason=reason
@@ -309,12 +329,13 @@ def concluded(study: Study, run: Run, folder: Path) -> WorstCaseForgetSet:
         folder=folder,
         count=len(selection.rows),
         overlap=selection.overlap,
+        moved=selection.moved,
         losses=selection.losses,
         classes=dict(class_histogram(selection.rows, case.store.targets, case.classifier.class_names)),
         shared=_shared(case.network(), study, selection.rows),
         rows=tuple(rows),
         tried=tuple(tried),
-        notes=(*case.notes, *_doubts(split, case, selection)),
+        notes=(*case.notes, *short, *_doubts(split, case, selection), *_optimistic(study)),
     )
 
 
@@ -330,6 +351,16 @@ def _seconds(study: Study, run: Run) -> dict[str, float]:
 def _shared(network: PreparedNetwork, study: Study, rows: Rows) -> dict[str, float]:
     trivial = trivial_sets(network, study.case.store, len(rows))
     return {name: set_overlap(rows.tolist(), one.tolist()) for name, one in trivial.items()}
+
+
+def _optimistic(study: Study) -> tuple[str, ...]:
+    """Say that there is no fair random set beside the one on which rates were chosen."""
+    if study.random_sets > 1 or all(len(factors_of(one)) == 1 for one in study.methods):
+        return ()
+    return (
+        f"Rates were chosen on {TUNING}, the only random set, so that gaps on it are too small; give more with "
+        f"--random-sets.",
+    )
 
 
 def _doubts(split: ForgetSplit, case: ForgettingCase, selection: ForgetSelection) -> list[str]:
