@@ -155,9 +155,7 @@ def test_a_generator_makes_images_of_a_class_that_is_missing_and_only_where_it_i
     assert "synthesized_images" in [one.name for one in plan.prescriptions[0].ladder]
     with pytest.raises(InputError, match="has no image of Pullover"):
         snellen.treatment_plan(blind, train.select(np.flatnonzero(train.labels != 2)), generator=maker, **known)
-    with pytest.raises(
-        InputError, match="kinds group_gap, shortcut, worst_class, and none .*: calibration"
-    ):
+    with pytest.raises(InputError, match=r"kinds group_gap, shortcut, worst_class, and none .*: calibration"):
         snellen.treatment_plan(sure, train, val=garments()["val"], findings="calibration", generator=maker)
     with pytest.raises(InputError, match="diffusers:FOLDER"):
         snellen.treatment_plan(blind, train, generator="nowhere", **known)
