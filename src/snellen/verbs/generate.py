@@ -203,7 +203,9 @@ def generate(
 
 
 def _missed(made: GeneratedSet) -> tuple[str, ...]:
-    """A warning where the method did not accept what some requests got."""
+    """A warning where the method did not accept what some requests got; a part of a set has no manifest yet."""
+    if not made.manifest.is_file():
+        return ()
     origins = [json.loads(str(text or "{}")) for text in load_manifest(made.manifest, name="made").column("provenance")]
     missed = sum(origin.get("accepted") is False for origin in origins)
     return (f"warning: {missed} of {len(origins)} requests did not get their class",) if missed else ()
