@@ -13,9 +13,11 @@ from snellen.core.preparation import Preparation
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.sampler import seeded
+from snellen.systems.distributional_control import fitted_folder, guides
 from snellen.systems.distributional_control import method as method_file
 from snellen.systems.distributional_control.control import load_control
-from snellen.systems.distributional_control.method import DistributionalControl, shares_from
+from snellen.systems.distributional_control.fitted_folder import shares_from
+from snellen.systems.distributional_control.method import DistributionalControl
 
 FIT = {"steps": 3, "batch_size": 4, "blocks": 2, "hidden": 8, "check_every": 1, "checked": 16, "warm_up": 0.0}
 COLOURS = ("red", "green", "blue")
@@ -37,7 +39,7 @@ def test_a_balanced_set_comes_out_of_one_call(fitted, tmp_path):
     made = snellen.generate(asked(fitted), "classes:?count=3", out=tmp_path / "made")
     images = snellen.load_images(made.manifest)
     assert images.class_names == tuple(sorted(COLOURS))
-    judge = method_file.judge_of(asked(fitted))
+    judge = guides.judge_of(asked(fitted))
     accepted = [json.loads(text)["accepted"] for text in images.column("provenance")]
     assert all(accepted)
     names = [images.class_names[label] for label in images.labels]
@@ -82,7 +84,7 @@ def test_a_request_whose_class_never_comes_is_marked_and_labelled_with_what_it_s
 
 
 def test_a_fitted_control_is_read_and_never_fitted_again(fitted, monkeypatch):
-    monkeypatch.setattr(method_file, "fit_wanted", lambda *_, **__: pytest.fail("fitted again"))
+    monkeypatch.setattr(fitted_folder, "fit_wanted", lambda *_, **__: pytest.fail("fitted again"))
     asked(fitted).make_ready(Silent())
     DistributionalControl(control=str(fitted)).make_ready()
     with pytest.raises(InputError, match=r"was fitted with shares .* name another folder"):
@@ -150,16 +152,16 @@ def test_what_cannot_be_asked_is_refused(tmp_path, fitted):
 def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, monkeypatch):
     circular = [note for note in asked(fitted).notes() if "which guided the control" in note]
     assert len(circular) == 1
-    guide = method_file.guide_of(asked(fitted))
+    guide = guides.guide_of(asked(fitted))
     other = Classifier(
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         class_names=["blue", "grey", "red"],
         preparation=Preparation(size=(32, 32)),
         name="other",
     )
-    monkeypatch.setattr(method_file, "classifier_of", lambda reference: other)
+    monkeypatch.setattr(guides, "classifier_of", lambda reference: other)
     with pytest.raises(InputError, match="has no green"):
-        method_file.judge_of(asked(fitted, judge="other"))
+        guides.judge_of(asked(fitted, judge="other"))
     other = Classifier(
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         class_names=["green", "blue", "red"],
@@ -176,7 +178,7 @@ def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, 
     assert not any("which guided the control" in note for note in method.notes())
     assert set(method.identities()) == {"control", "classifier", "judge"}
     with pytest.raises(InputError, match="a judge is another network"):
-        method_file.judge_of(asked(fitted, judge="towers:bundled:scene-clip"))
+        guides.judge_of(asked(fitted, judge="towers:bundled:scene-clip"))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_an_old_control_is_no_answer_to_another_wish(fitted, options, message):
 def test_the_card_names_who_guided(fitted, tmp_path):
     card = json.loads((fitted / "card.json").read_text())
     target = card["lineage"]["recipe"]["target"]
-    guide = method_file.guide_of(asked(fitted))
+    guide = guides.guide_of(asked(fitted))
     assert (target["guide"], target["guide_name"]) == (guide.identity, guide.name)
     assert card["name"] == fitted.name
     assert [path.name for path in fitted.parent.iterdir() if path.name != fitted.name] == []
