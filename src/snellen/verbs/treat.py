@@ -76,7 +76,7 @@ def treat(
         findings: kinds ("corruption") or keys ("corruption:fog") of the findings to treat; none: all that are more
             than a note and more than healthy classifiers lose.
         treatments: methods of the area ``treatments`` that are tried, in this order, instead of all.
-        generator: makes training images of classes and groups that were found, and without shortcuts: a
+        generator: makes training images: of classes and groups that were found, or without what a shortcut shows. A
             reference, or :class:`snellen.synthesis.ByName` with prompts and adapters. None: nothing is generated.
         classifier: the audited classifier, where the report does not know it: see :class:`Subject`.
         images: the audited images, likewise.

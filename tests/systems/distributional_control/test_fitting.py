@@ -221,6 +221,15 @@ def test_a_second_control_fits_beta_under_the_composed_generator(debiased):
     assert unconditioned.target["beta"][1] - unconditioned.target["beta"][0] > 0
 
 
+def test_truncation_of_a_composed_generator_is_that_of_the_generator_behind_the_control(debiased):
+    noise = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+    composed = debiased.as_generator()
+    half = composed.images(noise, 0.5)
+    assert torch.equal(half, debiased.images_of(noise, truncation=0.5))
+    assert not torch.allclose(half, composed.images(noise, 1.0))
+    assert not torch.allclose(half, debiased.images_of(0.5 * noise)), "the noise in front of the control is whole"
+
+
 @pytest.mark.covers("28.8")
 def test_sampling_needs_no_control_model(tmp_path):
     classifier = threshold(1.0)

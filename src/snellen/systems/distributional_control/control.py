@@ -87,7 +87,7 @@ class Control:
         return self.images_of(noise, None if condition is None else condition.expand(count, -1))
 
     def as_generator(self, condition: Tensor | None = None, *, name: str | None = None) -> LatentGenerator:
-        """G ∘ f as a generator, for a second control on top.
+        """G ∘ f as a generator, for a second control on top. Its callers say at which truncation; it keeps none.
 
         Args:
             condition: α that all images share, (k,), of a conditional control.
