@@ -128,3 +128,19 @@ def test_the_full_experiment_runs_with_the_classes_of_the_real_generator(at_full
 def test_claims_that_need_a_planted_gap_are_not_made_at_full_scale():
     left_out = {claim.id for claim in find_system("conditional_generation").claims if "full" not in claim.scales}
     assert left_out == {"6.i", "6.k", "6.l"}
+
+
+def test_the_judge_of_generated_images_learns_from_many_real_ones_of_all_looks(monkeypatch):
+    trained, real = [], experiment.train_student
+    monkeypatch.setattr(
+        experiment, "train_student", lambda store, *rest: trained.append((store, rest[-1])) or real(store, *rest)
+    )
+    with experiment.small_material(experiment.SMOKE, Silent()) as material:
+        found = experiment.Experiment(material, experiment.SMOKE, 0)._recognised()
+        ((store, name),) = trained
+        assert name == "judge"
+        plan = experiment.SMOKE.students
+        assert torch.equal(store.images, experiment.store_of(material.judging, plan).images)
+        assert not torch.equal(store.images, experiment.store_of(material.real, plan).images)
+        looks = [one for one in material.tests if one not in ("in distribution", "drawings")]
+        assert len(found["judge.accuracy"].values) == sum(len(material.tests[one]) for one in looks)
