@@ -38,7 +38,7 @@ def keys(monkeypatch, text):
 def test_a_plan_shows_calls_and_tokens_and_writes_nothing(run, tmp_path):
     code, out, err = run(*COMMAND, "--dry-run")
     assert (code, err.strip()) == (0, "")
-    assert "calls: at most 263: 20 captions, 240 questions (12 an image), 3 requests to the language model" in out
+    assert "calls: 263: 20 captions, 240 questions (12 an image), 3 requests to the language model" in out
     assert [path.name for path in tmp_path.iterdir()] == ["lists.toml"]
 
 

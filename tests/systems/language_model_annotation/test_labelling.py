@@ -333,7 +333,7 @@ def test_a_plan_names_calls_and_tokens_and_requests_nothing(tmp_path):
         snellen.label, definition(CONCEPT, clause=True), POOL, language=Silent(), captioner=FactorCaptioner(0),
         answers=FactorAnswerer(0, 0.0), towers="bundled:scene-clip", out=tmp_path / "out", schedule=SCHEDULE,
     )  # fmt: skip
-    assert "calls: at most 759: 54 captions, 648 questions (12 an image), 57 requests" in str(estimate)
+    assert "calls: 759: 54 captions, 648 questions (12 an image), 57 requests" in str(estimate)
     assert "tokens of the language model: about" in str(estimate)
     assert not list(tmp_path.iterdir())
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from snellen.core.errors import InputError
 from snellen.systems.language_model_annotation.collaboration import Schedule
+from snellen.systems.language_model_annotation.collaborators import load_collaborators
 from snellen.systems.language_model_annotation.definition import read_concept
-from snellen.systems.language_model_annotation.labelling import load_collaborators
 from snellen.systems.language_model_annotation.ledger import Limits
 from snellen.systems.language_model_annotation.review import Ask
 from snellen.systems.language_model_annotation.review import review as review_images

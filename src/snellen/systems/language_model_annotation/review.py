@@ -24,13 +24,10 @@ from snellen.runs.given import Images, given_images
 from snellen.runs.safe_names import file_names
 from snellen.runs.thumbnails import png
 from snellen.systems.language_model_annotation.collaboration import Schedule
+from snellen.systems.language_model_annotation.collaborators import Collaborators
 from snellen.systems.language_model_annotation.definition import Definition
-from snellen.systems.language_model_annotation.labelling import (
-    Collaborators,
-    default_store,
-    defined,
-)
 from snellen.systems.language_model_annotation.mining import Mined, initial_batch, mine, write_queries
+from snellen.systems.language_model_annotation.preparing import default_store, defined
 
 #: Most images of a review, and the name of its table.
 MOST, TABLE = 100, "labels.csv"
