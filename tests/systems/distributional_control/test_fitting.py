@@ -141,6 +141,27 @@ def test_models_stay_frozen_and_gradients_flow_through_them():
         assert all(not weight.requires_grad and weight.grad is None for weight in one.parameters())
 
 
+@pytest.mark.covers("28.3")
+@pytest.mark.parametrize("energy", [ConditionEnergy, IdentityEnergy])
+def test_a_module_of_the_caller_is_evaluated_and_left_as_it_came(energy):
+    reader = nn.Sequential(nn.Dropout(0.5), nn.Flatten(), nn.Linear(3 * 16, 2))
+    first = reader[2].weight.clone()
+    images = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    pairing = Pairing(torch.zeros(4, 2), images.flip(0))
+    values = [energy(reader)(images, pairing, torch.Generator()) for _ in range(2)]
+    assert torch.equal(*values), "dropout is off"
+    fit_control(
+        painted(),
+        [Weighted(energy(reader))],
+        fit=QUICK.model_copy(update={"steps": 2}),
+        rng=Randomness(0),
+        conditions=lambda count, draws: torch.rand(count, 2, generator=draws),
+    )
+    assert all(one.training for one in reader.modules())
+    assert all(weight.grad is None for weight in reader.parameters())
+    assert torch.equal(reader[2].weight, first)
+
+
 @pytest.mark.covers("28.4")
 def test_energies_add_up_with_their_weights_for_each_sample():
     images = painted()(torch.randn(6, 2))

@@ -12,15 +12,17 @@ Energies of several models add up with their weights λ. All are frozen, and gra
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError, unknown_name
+from snellen.methods.attacks.in_training import lent
 from snellen.methods.generation.teachers import as_prepared
 from snellen.models.dual_encoders.towers import TwoTower
 
@@ -274,7 +276,8 @@ class ConditionEnergy:
     def __call__(self, images: Tensor, pairing: Pairing | None, draws: torch.Generator) -> Tensor:
         """‖r(x) − α‖². An error of the regressor is an error, and never a distance of 0."""
         wanted = _paired(pairing, self.name).condition
-        found = self.read(images)
+        with _evaluating(self.read):
+            found = self.read(images)
         if found.shape != wanted.shape:
             raise InputError(
                 f"{self.name}: read {tuple(found.shape)} from images, and the condition is {tuple(wanted.shape)}"
@@ -300,10 +303,16 @@ class IdentityEnergy:
         neutral = _paired(pairing, self.name).neutral
         if neutral is None:
             raise InputError(f"the energy {self.name} compares with the neutral condition, whose images did not come")
-        return 1 - F.cosine_similarity(self.features(images), self.features(neutral), dim=1)
+        with _evaluating(self.features):
+            return 1 - F.cosine_similarity(self.features(images), self.features(neutral), dim=1)
 
 
 def _paired(pairing: Pairing | None, name: str) -> Pairing:
     if pairing is None:
         raise InputError(f"the energy {name} needs a conditional control: give conditions to the fit")
     return pairing
+
+
+def _evaluating(function: Callable[[Tensor], Tensor]) -> AbstractContextManager[object]:
+    """Evaluation mode for a module of the caller; behind it every part is in the mode in which it came."""
+    return lent(function) if isinstance(function, nn.Module) else nullcontext()

@@ -123,7 +123,8 @@ def fit_control(
     network = InvertibleNetwork(
         generator.dimension, blocks=numbers.blocks, hidden=numbers.hidden, conditions=width, seed=seed
     ).to(generator.device)
-    optimizer = torch.optim.AdamW(network.parameters(), numbers.learning_rate, weight_decay=0.0)
+    parameters = list(network.parameters())
+    optimizer = torch.optim.AdamW(parameters, numbers.learning_rate, weight_decay=0.0)
     run = _Run(generator, tuple(terms), network, conditions, neutral)
     fixed = run.drawn(numbers.checked, rng.generator("checks"))
     best, kept, history = math.inf, 0, list[dict[str, float]]()
@@ -145,8 +146,10 @@ def fit_control(
                     f"the loss is not finite at step {step + 1} of {numbers.steps}; lower the weights or the learning "
                     f"rate, or lengthen the warm-up"
                 )
-            mean.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), numbers.clip_norm)
+            # Of the network alone: models of the caller are left without gradients.
+            for parameter, gradient in zip(parameters, torch.autograd.grad(mean, parameters), strict=True):
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        torch.nn.utils.clip_grad_norm_(parameters, numbers.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         listener.advance(TASK, 1)
