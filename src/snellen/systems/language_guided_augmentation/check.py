@@ -99,11 +99,10 @@ class Shortcuts(Sampled):
         """Why it cannot run: without captions nothing is named, and without a detector nothing is found."""
         if self.captioner is None and not any(images.column("caption")):
             return (
-                f"needs captions, and {images.name} has none (column caption); give a captioner: "
-                f"--set {self.name}.captioner=hf:FOLDER"
+                f"needs captions, and {images.name} has none (column caption); give a captioner: {_ways('captioner')}"
             )
         if self.detector is None and not shows_scenes(images):
-            return f"needs a detector that finds phrases in images: --set {self.name}.detector=hf:FOLDER"
+            return f"needs a detector that finds phrases in images: {_ways('detector')}"
         return super().missing(classifier, images, companions)
 
     def resolved(self, classifier: Classifier) -> Shortcuts:
@@ -385,3 +384,8 @@ def _by_image(tested: Sequence[Lean], names: Sequence[str]) -> list[dict[str, ob
         for key, value in one.lost().items():
             found.setdefault(key, {"id": key})[f"{_subject(one, names)}.lost"] = value
     return list(found.values())
+
+
+def _ways(option: str) -> str:
+    """How each command that looks for shortcuts takes a model."""
+    return f"--set {Shortcuts.name}.{option}=hf:FOLDER in an audit, --{option} hf:FOLDER in synthesize shortcuts"
