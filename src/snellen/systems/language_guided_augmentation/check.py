@@ -98,9 +98,7 @@ class Shortcuts(Sampled):
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why it cannot run: without captions nothing is named, and without a detector nothing is found."""
         if self.captioner is None and not any(images.column("caption")):
-            return (
-                f"needs captions, and {images.name} has none (column caption); give a captioner: {_ways('captioner')}"
-            )
+            return f"needs captions, and {images.name} has none (column caption): {_ways('captioner')}"
         if self.detector is None and not shows_scenes(images):
             return f"needs a detector that finds phrases in images: {_ways('detector')}"
         return super().missing(classifier, images, companions)
