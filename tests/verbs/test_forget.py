@@ -5,10 +5,12 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import snellen
@@ -279,3 +281,20 @@ def test_a_retraining_that_trains_too_little_is_a_warning(artifact, images, whol
     )
     assert any("gaps to it say little" in note for note in made.notes)
     assert made.plan["retraining"]["plan"]["batch_size"] == 16, "numbers that are not given are the lineage's"
+
+
+def test_images_that_cannot_be_used_are_named_in_the_certificate(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("test", 12)):
+        for label, name in enumerate(("dark", "bright")):
+            place = tmp_path / "set" / split / name
+            place.mkdir(parents=True)
+            for row in range(count):
+                pixels = np.clip(rng.normal(60 + 120 * label, 20, (28, 28, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(place / f"{row}.png")
+    (tmp_path / "set" / "train" / "dark" / "broken.png").write_bytes(b"no picture")
+    images = snellen.load_images(tmp_path / "set")
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    ids = [one for one in images.ids if "train/dark" in one and "broken" not in one][:3]
+    made = snellen.forget(network, images, "gradient_ascent", ids=ids, class_names=["dark", "bright"], random_sets=0)
+    assert any(note.startswith("Left out, because they cannot be used: 1 images, 1 × ") for note in made.notes)

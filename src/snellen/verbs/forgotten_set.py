@@ -44,6 +44,10 @@ class ForgottenRow(BaseModel):
     gap: float | None = None
 
 
+#: Columns in a terminal: UA, MIA, RA and TA of the papers, in words.
+_HEAD = ("network", "forget set", "forgotten %", "non-members %", "remaining right %", "test right %", "gap %")
+
+
 class ForgottenSet(RunResult):
     """A classifier that forgot images, and how well it did. Holds no clock reading: equal inputs give equal bytes.
 
@@ -105,7 +109,7 @@ class ForgottenSet(RunResult):
             )
             for one in self.rows
         )
-        table = Table(("network", "forget set", "UA %", "MIA %", "RA %", "TA %", "gap %"), rows, frozenset(range(2, 7)))
+        table = Table(_HEAD, rows, frozenset(range(2, 7)))
         return Summary(
             f"{self.plan['model']['name']}: {self.count} images forgotten by {self.method['method']}",
             (table, "", *self.notes, "Not tested:", *(f"- {one}" for one in self.not_tested)),

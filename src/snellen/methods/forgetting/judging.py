@@ -16,7 +16,7 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
-from snellen.data.rejections import check_rejected
+from snellen.data.rejections import check_rejected, counted_reasons, listed_reasons
 from snellen.methods.forgetting.forget_split import ForgetSplit
 from snellen.methods.forgetting.forgetter import Forgetter
 from snellen.metrics.auroc_interval import macro_auroc_interval
@@ -149,7 +149,11 @@ class ForgettingCase:
             f"{int(shared.sum())} of {len(shared)} test images have the same bytes as training images, so that test "
             f"accuracy and the membership attack are off.",
         )
-        notes = (*(left_out if chosen_on else ()), *(doubled if shared.any() else ()), *case._doubts())
+        lost = {**store.rejected, **held.rejected}
+        reasons = listed_reasons(counted_reasons(lost.values()))
+        damaged = (f"Left out, because they cannot be used: {len(lost)} images, {reasons}.",)
+        stated = ((damaged, bool(lost)), (left_out, bool(chosen_on)), (doubled, bool(shared.any())))
+        notes = (*(note for part, holds in stated if holds for note in part), *case._doubts())
         return cls(classifier, usable, store, held, case.units, case.test_units, notes)
 
     def network(self) -> PreparedNetwork:
