@@ -96,6 +96,38 @@ def test_a_piece_that_reports_nothing_ends_as_well():
     assert ended == [1], "closing waits until the other thread has left its piece"
 
 
+@pytest.mark.parametrize("reports", [True, False])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_piece_ends_even_when_python_drops_the_first_exception_that_should_end_it(monkeypatch, reports):
+    monkeypatch.setattr("snellen.runs.side_by_side.AGAIN", 0.1)
+    begun, dropped, ended = threading.Event(), [], []
+
+    class Destroyed:
+        def __del__(self):
+            begun.set()
+            try:
+                while True:
+                    sum(range(100))
+            except BaseException as error:
+                dropped.append(type(error).__name__)
+                raise
+
+    def stubborn(piece, progress):
+        if piece == 0:
+            begun.wait(30)
+            return piece
+        try:
+            Destroyed()
+            while True:
+                progress.advance("pieces", 1) if reports else sum(range(100))
+        finally:
+            ended.append(piece)
+
+    with closing(side_by_side(range(2), [stubborn, stubborn], Silent())) as results:
+        assert next(results) == (0, 0)
+    assert dropped == ["_Stopped"] and ended == [1]
+
+
 def test_who_leaves_early_waits_for_no_piece_that_has_not_begun():
     begun = []
 

@@ -19,8 +19,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class _Stopped(BaseException):
-    """Ends a piece whose result nobody waits for any more."""
+# Seconds until a thread that measures on is asked to stop once more.
+AGAIN = 2.0
+
+
+class _Stopped(SystemExit):
+    """Ends a piece whose result nobody waits for any more; a thread that it ends says nothing of it."""
 
 
 class _Lane(Thread, Generic[T, R]):
@@ -42,6 +46,7 @@ class _Lane(Thread, Generic[T, R]):
         self._measure, self._pieces, self._messages = measure, pieces, messages
         # What the caller may do holds here, too: the context says which hosts are allowed, and what was sent.
         self._context: Context = copy_context()
+        self._stopped = False
 
     def run(self) -> None:
         """Measure as long as there are pieces."""
@@ -54,6 +59,8 @@ class _Lane(Thread, Generic[T, R]):
             self._messages.put(error)
 
     def _next(self) -> T | None:
+        if self._stopped:
+            return None
         try:
             return self._pieces.get_nowait()
         except Empty:
@@ -63,14 +70,25 @@ class _Lane(Thread, Generic[T, R]):
         """Ignore: the tasks have begun."""
 
     def advance(self, task: str, amount: float, note: str = "") -> None:
-        """Pass the step on."""
+        """Pass the step on.
+
+        Raises:
+            _Stopped: nobody waits for the piece any more.
+        """
+        if self._stopped:
+            raise _Stopped
         self._messages.put((task, amount, note))
 
     def finish(self, task: str) -> None:
         """Ignore: others may work on the task."""
 
     def stop(self) -> None:
-        """End it between two operations: nobody waits for its result. A thread that has ended gave its number back."""
+        """End it between two operations, or at its next step: nobody waits for its result.
+
+        Python drops an exception that meets a destructor or a callback of the garbage collector, so one is not enough.
+        A thread that has ended gave its number back.
+        """
+        self._stopped = True
         if self.is_alive() and self.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(_Stopped))
 
@@ -115,5 +133,7 @@ def side_by_side(
             for lane in lanes:
                 lane.stop()
         for lane in lanes:
-            if lane.ident is not None:
-                lane.join()
+            while lane.ident is not None and lane.is_alive():
+                lane.join(AGAIN)
+                if left:
+                    lane.stop()
