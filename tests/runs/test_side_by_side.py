@@ -125,7 +125,8 @@ def test_a_piece_ends_even_when_python_drops_the_first_exception_that_should_end
 
     with closing(side_by_side(range(2), [stubborn, stubborn], Silent())) as results:
         assert next(results) == (0, 0)
-    assert dropped == ["_Stopped"] and ended == [1]
+    assert dropped == ["_Stopped"]
+    assert ended == [1]
 
 
 def test_who_leaves_early_waits_for_no_piece_that_has_not_begun():
