@@ -1,0 +1,192 @@
+"""The space of cells: a probe of two steps in float64, and real training on the images of a user.
+
+The probe trains a network on a few fixed images and hashes the cross-entropy of each of them and of as many others, as
+Gillard et al. (arXiv 2302.05433) and AutoML-Zero do with errors. Isomorphic cells get equal initial weights, so they
+differ by the order of sums alone, which the key cuts off. The test split is never read.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress
+from snellen.core.randomness import derive_seed
+from snellen.systems.functional_hashing import cells
+from snellen.systems.functional_hashing.cell_network import CellNetwork
+from snellen.systems.functional_hashing.cells import Cell
+from snellen.systems.functional_hashing.function_cache import Evaluation
+from snellen.training.batches import ImageStore
+from snellen.training.evaluation import accuracy
+from snellen.training.loop import Trained, train
+from snellen.training.objectives import classify, cross_entropy
+from snellen.training.plan import TrainingPlan
+
+
+class CellSettings(BaseModel):
+    """How cells are probed and trained.
+
+    Attributes:
+        channels: of the first stack.
+        stacks: of cells.
+        cells: of each stack.
+        epochs: of the training that scores a candidate.
+        batch_size: images of an update.
+        learning_rate: peak, of AdamW.
+        probe_steps: updates of the probe; with one, a network that starts late looks like a dead one.
+        probe_images: that the probe trains on, and as many others that it only scores.
+        probe_rate: learning rate of the probe, plain gradient descent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: int = Field(8, ge=1)
+    stacks: int = Field(2, ge=1)
+    cells: int = Field(1, ge=1)
+    epochs: int = Field(2, ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(1e-2, gt=0)
+    probe_steps: int = Field(2, ge=1)
+    probe_images: int = Field(32, ge=1)
+    probe_rate: float = Field(0.05, gt=0)
+
+    def architecture(self, cell: Cell, classes: int, seed: int) -> dict[str, object]:
+        """The record of a network in a card, of the canonical cell."""
+        return {
+            "name": "cell_network",
+            "cell": cells.canonical(cell).encode(),
+            "class_count": classes,
+            "channels": self.channels,
+            "stacks": self.stacks,
+            "cells": self.cells,
+            "seed": seed,
+        }
+
+    def training(self, epochs: int, seed: int) -> TrainingPlan:
+        """The numbers of the loop."""
+        return TrainingPlan(
+            epochs=epochs,
+            batch_size=self.batch_size,
+            optimizer="adamw",
+            learning_rate=self.learning_rate,
+            weight_decay=1e-3,
+            schedule="cosine",
+            clip_norm=1.0,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CellSpace:
+    """Cells that are trained on images in memory; see :class:`~snellen.systems.functional_hashing.space.Space`.
+
+    Args:
+        examples: to train on; the probe takes its images from here.
+        tune: that fitness is measured on; no test images.
+        classes: number of classes.
+        settings: numbers.
+        seed: of trainings.
+    """
+
+    examples: ImageStore
+    tune: ImageStore
+    classes: int
+    settings: CellSettings = CellSettings()
+    seed: int = 0
+    worst: float = 0.0
+    _probe: tuple[Tensor, Tensor] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        count = min(2 * self.settings.probe_images, len(self.examples))
+        order = torch.Generator().manual_seed(derive_seed("probe images"))
+        chosen = torch.randperm(len(self.examples), generator=order)[:count]
+        images, targets = self.examples.read(chosen)
+        unit = to_unit(images) if images.dtype == torch.uint8 else images
+        object.__setattr__(self, "_probe", (unit.double(), targets))
+
+    def sample(self, rng: random.Random) -> Cell:
+        """A random valid cell."""
+        return cells.sample(rng)
+
+    def mutate(self, candidate: Cell, rng: random.Random) -> Cell:
+        """A valid neighbour."""
+        return cells.mutate(candidate, rng)
+
+    def structure(self, candidate: Cell) -> str:
+        """The pruned cell, the same for isomorphic ones."""
+        return cells.canonical(candidate).encode()
+
+    def encode(self, candidate: Cell) -> str:
+        """The cell in one line, as it was drawn."""
+        return candidate.encode()
+
+    def probe(self, candidate: Cell, seed: int) -> Sequence[float]:
+        """Cross-entropy of each probe image after a few steps, in nats: those trained on, then the others.
+
+        Ends with one NaN where a loss is not finite.
+        """
+        how = self.settings
+        network = CellNetwork(
+            candidate.encode(), self.classes, how.channels, how.stacks, how.cells, seed=seed
+        ).double()
+        images, targets = self._probe
+        half = (len(images) + 1) // 2
+        network.train()
+        for _ in range(how.probe_steps):
+            loss = cross_entropy(network(images[:half]), targets[:half]).mean()
+            if not torch.isfinite(loss):
+                return [float("nan")]
+            gradients = torch.autograd.grad(loss, list(network.parameters()))
+            with torch.no_grad():
+                for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+                    parameter -= how.probe_rate * gradient
+        with torch.no_grad():
+            # Statistics of a batch: after two steps running ones are still those of the start.
+            trained = cross_entropy(network(images[:half]), targets[:half])
+            others = cross_entropy(network(images[half:]), targets[half:]) if len(images) > half else trained[:0]
+        return [*trained.tolist(), *others.tolist()]
+
+    def evaluate(self, candidate: Cell, run: int) -> Evaluation:
+        """Train the canonical cell and measure its accuracy on the tune images.
+
+        Raises:
+            ModelError: scores or losses that are not finite.
+        """
+        started = time.perf_counter()
+        _, network = self.trained(candidate, run, self.settings.epochs)
+        valid = float(accuracy(network, self.tune)["accuracy"])
+        return Evaluation(valid, seconds=time.perf_counter() - started)
+
+    def trained(
+        self, candidate: Cell, run: int, epochs: int, *, choose: bool = False, progress: Progress | None = None
+    ) -> tuple[Trained, nn.Module]:
+        """Train the canonical cell; equal cells give equal weights.
+
+        Args:
+            candidate: any cell of the space.
+            run: index of an independent repetition.
+            epochs: passes over the training images.
+            choose: take the epoch that is best on the tune images, and not the last one.
+            progress: callback that receives progress updates.
+        """
+        seed = derive_seed(self.seed, "run", run) % 2**31
+        architecture = self.settings.architecture(candidate, self.classes, seed)
+        network = CellNetwork(**{name: value for name, value in architecture.items() if name != "name"})  # type: ignore[arg-type]
+        trained = train(
+            network,
+            self.examples,
+            plan=self.settings.training(epochs, seed),
+            objective=classify,
+            tune=self.tune if choose else None,
+            evaluate=accuracy,
+            progress=progress,
+        )
+        network.load_state_dict(dict(trained.weights))
+        return trained, network.eval()
