@@ -67,6 +67,7 @@ _PUBLIC = {
     "register": "snellen.verbs.register",
     "reproduce": "snellen.reproduction.runner",
     "scan": "snellen.verbs.scan",
+    "search": "snellen.systems.functional_hashing.cell_search",
     "shift": "snellen.verbs.shift",
     "shift_nuisance": "snellen.systems.continuous_nuisance.nuisance_images",
     "synthesize": "snellen.verbs.synthesize",
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
     from snellen.reproduction.runner import reproduce as reproduce
     from snellen.runs.estimate import plan as plan
     from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance as shift_nuisance
+    from snellen.systems.functional_hashing.cell_search import search as search
     from snellen.systems.language_model_annotation.labelling import label as label
     from snellen.verbs.attack import attack as attack
     from snellen.verbs.certify import certify as certify

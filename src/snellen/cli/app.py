@@ -29,6 +29,7 @@ from snellen.cli.optotypes import optotypes
 from snellen.cli.report import report
 from snellen.cli.reproduce import reproduce
 from snellen.cli.scan import scan
+from snellen.cli.search import search
 from snellen.cli.shift import shift
 from snellen.cli.synthesize import synthesize
 from snellen.cli.systems import systems
@@ -77,6 +78,7 @@ app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_pan
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
 app.command(rich_help_panel=TREAT)(with_groups(treat))
 app.add_typer(method_commands("recipes", train, "train"), name="train", rich_help_panel=TREAT)
+app.add_typer(search, name="search", rich_help_panel=TREAT)
 app.add_typer(method_commands("forgetting", forget, "forget"), name="forget", rich_help_panel=TREAT)
 app.add_typer(method_commands("attacks", attack, "attack"), name="attack", rich_help_panel=PROVE)
 app.command(rich_help_panel=PROVE)(with_groups(evaluate))

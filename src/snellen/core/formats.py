@@ -144,6 +144,7 @@ FORMATS: Mapping[str, Format] = {
         Format("nuisance.json", "record of nuisance trajectories"),
         Format("label.json", "record of a labelled concept"),
         Format("scan.json", "record of scans"),
+        Format("search.json", "record of a search for a network"),
         Format("synthesis-plan.json", "record of a plan to generate images"),
         Format("robustness-study.json", "record of a study of generated training images"),
         Format("synthesize.json", "record of a generated labelled data set"),

@@ -121,13 +121,13 @@ class CellNetwork(nn.Module):
                 layers.append(CellModule(graph, inputs, outputs))
                 inputs = outputs
         self.body = nn.Sequential(*layers)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(inputs, class_count)
         _initialise(self, roles(graph), seed)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores (n, k) of images (n, 3, h, w) in [0, 1]."""
-        scores: Tensor = self.head(self.pool(self.body(self.stem(images))).flatten(1))
+        scores: Tensor = self.head(self.pool(self.body(self.stem(images))))
         return scores
 
 

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
+from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
@@ -81,6 +82,19 @@ class CellSettings(BaseModel):
             clip_norm=1.0,
             seed=seed,
         )
+
+
+def cell_settings(**numbers: float) -> CellSettings:
+    """Settings from numbers of a command.
+
+    Raises:
+        InputError: one out of range.
+    """
+    try:
+        return CellSettings.model_validate(numbers)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +178,10 @@ class CellSpace:
         valid = float(accuracy(network, self.tune)["accuracy"])
         return Evaluation(valid, seconds=time.perf_counter() - started)
 
+    def run_seed(self, run: int) -> int:
+        """Seed of initial weights and order of a repetition."""
+        return derive_seed(self.seed, "run", run) % 2**31
+
     def trained(
         self, candidate: Cell, run: int, epochs: int, *, choose: bool = False, progress: Progress | None = None
     ) -> tuple[Trained, nn.Module]:
@@ -176,7 +194,7 @@ class CellSpace:
             choose: take the epoch that is best on the tune images, and not the last one.
             progress: callback that receives progress updates.
         """
-        seed = derive_seed(self.seed, "run", run) % 2**31
+        seed = self.run_seed(run)
         architecture = self.settings.architecture(candidate, self.classes, seed)
         network = CellNetwork(**{name: value for name, value in architecture.items() if name != "name"})  # type: ignore[arg-type]
         trained = train(

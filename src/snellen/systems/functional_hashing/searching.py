@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, get_args
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, unknown_name
 from snellen.core.randomness import derive_seed
 from snellen.systems.functional_hashing.function_cache import Evaluation, FunctionCache, Kind
 from snellen.systems.functional_hashing.functional_hash import (
@@ -37,6 +37,22 @@ PROBE_SEED = 42
 
 #: The first candidates are hashed twice: a probe that is not deterministic turns every hit into a miss.
 HASHED_TWICE = 5
+
+
+def check_search(strategy: str, keys: str, population: int, tournament: int) -> None:
+    """Refuse settings of a search that mean nothing.
+
+    Raises:
+        InputError: as above.
+    """
+    for what, given, known in (("strategy", strategy, get_args(Strategy)), ("keys", keys, get_args(Keys))):
+        if given not in known:
+            raise unknown_name(what, given, known)
+    if population < 1 or not 1 <= tournament <= population:
+        raise InputError(
+            f"a tournament takes 1 to all of the population; got a population of {population} and a tournament of "
+            f"{tournament}"
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,7 @@ class Proposer(Generic[Candidate]):
         seed: of all draws.
 
     Raises:
-        InputError: P below 1, or T outside 1 to P.
+        InputError: another strategy, P below 1, or T outside 1 to P.
     """
 
     space: Space[Candidate]
@@ -101,11 +117,7 @@ class Proposer(Generic[Candidate]):
     _count: int = 0
 
     def __post_init__(self) -> None:
-        if self.population < 1 or not 1 <= self.tournament <= self.population:
-            raise InputError(
-                f"a tournament takes 1 to all of the population; got a population of {self.population} and a "
-                f"tournament of {self.tournament}"
-            )
+        check_search(self.strategy, "none", self.population, self.tournament)
         self._random = random.Random(derive_seed(self.seed, "search"))  # noqa: S311 - reproducible, not secret
 
     def propose(self) -> Candidate:

@@ -1,0 +1,126 @@
+"""``snellen search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from snellen.cli.carrying_out import carry_out
+from snellen.cli.engine_options import DryRunOption
+from snellen.cli.free_folder import free_folder
+from snellen.cli.progress import loading
+from snellen.cli.run_options import JsonOption, SeedOption
+from snellen.core import index
+
+SEARCH, CACHE, CELLS = "The search", "The cache", "Networks and their training"
+
+search = typer.Typer(
+    help="Search a network for your images, and train no two candidates that compute the same function.",
+    no_args_is_help=True,
+    subcommand_metavar="SPACE ...",
+)
+
+
+@search.callback()
+def spaces() -> None:
+    """Search a network for your images, and train no two candidates that compute the same function."""
+
+
+@search.command()
+def cells(
+    data: Annotated[
+        str,
+        typer.Argument(help="Labelled images, by reference: a folder of class folders, a manifest, bundled:NAME."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-search-N"),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            help="Images that choose between candidates.", show_default="the split tune, or a fifth of each class"
+        ),
+    ] = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Candidates that are proposed.")] = 100,
+    side: Annotated[int, typer.Option(min=8, help="Height and width of the networks' images, pixels.")] = 32,
+    final_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the last training, of the best cell.")] = 20,
+    strategy: Annotated[
+        Literal["evolution", "elitism", "random"],
+        typer.Option(
+            help="A child of the best of a tournament replaces the oldest member, or the worst; or no evolution.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "evolution",
+    population: Annotated[int, typer.Option(min=1, help="Members of the population.", rich_help_panel=SEARCH)] = 25,
+    tournament: Annotated[
+        int, typer.Option(min=1, help="Members of which the best has a child.", rich_help_panel=SEARCH)
+    ] = 5,
+    keys: Annotated[
+        Literal["functional", "structural", "none"],
+        typer.Option(help="What makes two candidates equal; none trains every one.", rich_help_panel=CACHE),
+    ] = "functional",
+    max_num_evals: Annotated[
+        int, typer.Option(min=1, help="Trainings that are averaged for equal candidates.", rich_help_panel=CACHE)
+    ] = 1,
+    remove_probability: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Probability of forgetting a candidate after a hit.", rich_help_panel=CACHE
+        ),
+    ] = 0.0,
+    capacity: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keys that the cache holds.", show_default="no limit", rich_help_panel=CACHE),
+    ] = None,
+    mantissa_bits: Annotated[
+        int, typer.Option(min=1, max=52, help="Bits of each output that are hashed.", rich_help_panel=CACHE)
+    ] = 24,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the first stack.", rich_help_panel=CELLS)] = 8,
+    stacks: Annotated[
+        int, typer.Option(min=1, help="Stacks; each has twice the channels, half the side.", rich_help_panel=CELLS)
+    ] = 2,
+    cells_per_stack: Annotated[int, typer.Option(min=1, help="Cells of a stack.", rich_help_panel=CELLS)] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs that score a candidate.", rich_help_panel=CELLS)] = 2,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images of an update.", rich_help_panel=CELLS)] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Peak, of AdamW.", rich_help_panel=CELLS)] = 1e-2,
+    probe_steps: Annotated[int, typer.Option(min=1, help="Updates of the probe.", rich_help_panel=CACHE)] = 2,
+    probe_images: Annotated[
+        int, typer.Option(min=1, help="Images that the probe trains on, and as many more.", rich_help_panel=CACHE)
+    ] = 32,
+    seed: SeedOption = 0,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the cell of a small convolutional network (unified functional hashing, Gillard et al. 2023)."""
+    folder = out or free_folder("snellen-search")
+    with loading("loading the search"):
+        verb, settings = (index.form("search", name).load() for name in ("cells", "settings"))
+        built = settings(
+            channels=channels, stacks=stacks, cells=cells_per_stack, epochs=epochs, batch_size=batch_size,
+            learning_rate=learning_rate, probe_steps=probe_steps, probe_images=probe_images,
+        )  # fmt: skip
+    carry_out(
+        verb,
+        data,
+        folder=folder,
+        given=out,
+        as_json=as_json,
+        dry_run=dry_run,
+        tune=tune,
+        candidates=candidates,
+        strategy=strategy,
+        population=population,
+        tournament=tournament,
+        keys=keys,
+        max_num_evals=max_num_evals,
+        remove_probability=remove_probability,
+        capacity=capacity,
+        mantissa_bits=mantissa_bits,
+        side=side,
+        cells=built,
+        final_epochs=final_epochs,
+        seed=seed,
+    )
