@@ -67,9 +67,7 @@ def cells(
     ] = 1,
     remove_probability: Annotated[
         float,
-        typer.Option(
-            min=0, max=1, help="Probability of forgetting a candidate after a hit.", rich_help_panel=CACHE
-        ),
+        typer.Option(min=0, max=1, help="Probability of forgetting a candidate after a hit.", rich_help_panel=CACHE),
     ] = 0.0,
     capacity: Annotated[
         int | None,

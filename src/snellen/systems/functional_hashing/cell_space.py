@@ -112,7 +112,7 @@ class CellSpace:
     examples: ImageStore
     tune: ImageStore
     classes: int
-    settings: CellSettings = CellSettings()
+    settings: CellSettings = field(default_factory=CellSettings)
     seed: int = 0
     worst: float = 0.0
     _probe: tuple[Tensor, Tensor] = field(init=False, repr=False)
@@ -147,9 +147,7 @@ class CellSpace:
         Ends with one NaN where a loss is not finite.
         """
         how = self.settings
-        network = CellNetwork(
-            candidate.encode(), self.classes, how.channels, how.stacks, how.cells, seed=seed
-        ).double()
+        network = CellNetwork(candidate.encode(), self.classes, how.channels, how.stacks, how.cells, seed=seed).double()
         images, targets = self._probe
         half = (len(images) + 1) // 2
         network.train()
@@ -160,7 +158,7 @@ class CellSpace:
             gradients = torch.autograd.grad(loss, list(network.parameters()))
             with torch.no_grad():
                 for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-                    parameter -= how.probe_rate * gradient
+                    parameter.sub_(how.probe_rate * gradient)
         with torch.no_grad():
             # Statistics of a batch: after two steps running ones are still those of the start.
             trained = cross_entropy(network(images[:half]), targets[:half])

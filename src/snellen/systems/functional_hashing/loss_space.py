@@ -25,7 +25,7 @@ PROBE_POINTS = 64
 
 
 def slopes(loss: Callable[[Tensor, Tensor], Tensor], seed: int, points: int = PROBE_POINTS) -> list[float]:
-    """d loss / d p at fixed points, for any function of y and p: a formula, or a function of Python.
+    """Slopes d loss / d p at fixed points, of any function of y and p: a formula, or a function of Python.
 
     >>> slopes(lambda y, p: 2 * p, 0, 2)
     [2.0, 2.0]

@@ -84,9 +84,7 @@ def parse(text: str) -> Program:
     Raises:
         InputError: an operation, a register or a number of parts that does not exist.
     """
-    parts = [
-        tuple(_instruction(line.strip()) for line in part.split(";") if line.strip()) for part in text.split("|")
-    ]
+    parts = [tuple(_instruction(line.strip()) for line in part.split(";") if line.strip()) for part in text.split("|")]
     if len(parts) != len(LENGTHS):
         raise InputError(f"a program has the parts setup | predict | learn; got {len(parts)}")
     return Program(*parts)
@@ -134,7 +132,7 @@ class Machine:
 def _applied(one: Instruction, values: list[Vectors]) -> Vectors:
     match one.operation:
         case "s_const":
-            return np.float64(one.number)  # type: ignore[return-value]
+            return np.asarray(one.number)
         case "s_add" | "v_add":
             return values[0] + values[1]
         case "s_sub" | "v_sub":
@@ -148,9 +146,9 @@ def _applied(one: Instruction, values: list[Vectors]) -> Vectors:
         case "s_relu" | "v_relu":
             return np.maximum(values[0], 0.0)
         case "dot":
-            return values[0] @ values[1]  # type: ignore[no-any-return]
+            return values[0] @ values[1]
         case "mean":
-            return values[0].mean()  # type: ignore[no-any-return]
+            return values[0].mean()
         case _:
             return values[0]  # copies
 
@@ -307,4 +305,3 @@ def _drawn(rng: random.Random) -> Instruction:
 
 def _ordered(one: Instruction) -> Instruction:
     return replace(one, inputs=tuple(sorted(one.inputs))) if one.operation in COMMUTATIVE else one
-

@@ -178,7 +178,10 @@ class CellSearch(RunResult):
             ("partial hits", str(count.partial_hits)),
             ("distinct structures", str(count.structures)),
             ("distinct keys", str(count.keys)),
-            ("keys of several structures", f"{count.shared_keys} ({count.collisions} of {count.checked} checked differ)"),
+            (
+                "keys of several structures",
+                f"{count.shared_keys} ({count.collisions} of {count.checked} checked differ)",
+            ),
         )
         costs = self.costs
         times = (
@@ -249,7 +252,6 @@ def trial_line(trial: Trial) -> dict[str, Any]:
         "problem": trial.problem,
         "stable": trial.stable,
     }
-
 
 
 def trial_lines(trials: Sequence[Trial]) -> bytes:

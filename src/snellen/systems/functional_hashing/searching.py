@@ -204,9 +204,7 @@ class Search(Generic[Candidate]):
             assert trial.evaluation is not None
             return trial.evaluation
 
-        self._learn(
-            candidate, trial.key, trial.hash_seconds, trial.problem, trial.stable, lambda run: (known(run), "")
-        )
+        self._learn(candidate, trial.key, trial.hash_seconds, trial.problem, trial.stable, lambda run: (known(run), ""))
 
     def key(self, candidate: Candidate) -> tuple[int | None, str]:
         """The key of a candidate, and why it failed on the probe."""
@@ -218,7 +216,7 @@ class Search(Generic[Candidate]):
             return functional_key(self.space.probe(candidate, PROBE_SEED), self.mantissa_bits), ""
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - a candidate is a program: it may fail in any way
+        except Exception as error:  # a candidate is a program: it may fail in any way
             return FAILED, _reason(error)
 
     def evaluated(self, candidate: Candidate, key: int | None, run: int) -> tuple[Evaluation, str]:
@@ -230,7 +228,7 @@ class Search(Generic[Candidate]):
             return self.space.evaluate(candidate, run), ""
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             return Evaluation(self.space.worst, seconds=self.clock() - started), _reason(error)
 
     def _learn(
