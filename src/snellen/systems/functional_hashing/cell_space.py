@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -58,11 +59,10 @@ class CellSettings(BaseModel):
     probe_images: int = Field(32, ge=1)
     probe_rate: float = Field(0.05, gt=0)
 
-    def architecture(self, cell: Cell, classes: int, seed: int) -> dict[str, object]:
-        """The record of a network in a card, of the canonical cell."""
+    def of_cell(self, cell: Cell, classes: int, seed: int) -> dict[str, Any]:
+        """Arguments of the network of a cell."""
         return {
-            "name": "cell_network",
-            "cell": cells.canonical(cell).encode(),
+            "cell": cell.encode(),
             "class_count": classes,
             "channels": self.channels,
             "stacks": self.stacks,
@@ -147,7 +147,7 @@ class CellSpace:
         Ends with one NaN where a loss is not finite.
         """
         how = self.settings
-        network = CellNetwork(candidate.encode(), self.classes, how.channels, how.stacks, how.cells, seed=seed).double()
+        network = self._network(self.settings.of_cell(candidate, self.classes, seed)).double()
         images, targets = self._probe
         half = (len(images) + 1) // 2
         network.train()
@@ -176,6 +176,12 @@ class CellSpace:
         valid = float(accuracy(network, self.tune)["accuracy"])
         return Evaluation(valid, seconds=time.perf_counter() - started)
 
+    @staticmethod
+    def _network(arguments: Mapping[str, Any]) -> CellNetwork:
+        """Built without a trace in the global generator of torch, from which layers draw before they are initialised."""
+        with torch.random.fork_rng(devices=[]):
+            return CellNetwork(**arguments)
+
     def run_seed(self, run: int) -> int:
         """Seed of initial weights and order of a repetition."""
         return derive_seed(self.seed, "run", run) % 2**31
@@ -193,8 +199,7 @@ class CellSpace:
             progress: callback that receives progress updates.
         """
         seed = self.run_seed(run)
-        architecture = self.settings.architecture(candidate, self.classes, seed)
-        network = CellNetwork(**{name: value for name, value in architecture.items() if name != "name"})  # type: ignore[arg-type]
+        network = self._network(self.settings.of_cell(cells.canonical(candidate), self.classes, seed))
         trained = train(
             network,
             self.examples,

@@ -99,7 +99,7 @@ def _classifier(
     card = Card(
         name="searched cell",
         kind="classifier",
-        architecture=space.settings.architecture(cell, space.classes, seed),
+        architecture={"name": "cell_network", **space.settings.of_cell(cell, space.classes, seed)},
         class_names=train.class_names or (),
         preparation=searched.preparation.model_dump(mode="json"),
         normalization={"mean": [0.0] * 3, "std": [1.0] * 3},

@@ -103,6 +103,8 @@ class LossSpace:
                 for rows in torch.randperm(len(vectors), generator=draws).split(64):
                     p = torch.softmax(vectors[rows] @ weights + shift, 1)
                     loss = candidate.at(marks[rows], p).sum(1).mean()
+                    if not loss.requires_grad:  # a formula without p: nothing is learnt
+                        continue
                     found = torch.autograd.grad(loss, (weights, shift), allow_unused=True)
                     with torch.no_grad():
                         for parameter, gradient in zip((weights, shift), found, strict=True):

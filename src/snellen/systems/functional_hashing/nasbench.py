@@ -97,7 +97,7 @@ def read_rows(path: Path, epochs: Sequence[int] = (PROBE_EPOCHS, SCORE_EPOCHS)) 
                     _, length, bits, operations, message = json.loads(content)
                     if length in epochs:
                         yield _row(length, bits, operations, base64.b64decode(message, validate=True))
-                except (ValueError, TypeError, IndexError, struct.error, binascii.Error, InputError) as error:
+                except (ValueError, TypeError, LookupError, struct.error, binascii.Error, InputError) as error:
                     raise InputError(f"{path}: record {number} is none of NASBench-101: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
@@ -130,7 +130,7 @@ def _row(epochs: int, bits: str, operations: str, message: bytes) -> Row:
 
 def _measured(message: bytes) -> Measured:
     found = {number: value for number, value in _fields(message) if isinstance(value, float)}
-    return Measured(*(found[number] if number in found else 0.0 for number in (2, 3, 4, 5)))
+    return Measured(*(found[number] for number in (2, 3, 4, 5)))
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes | float | int]]:

@@ -1,0 +1,73 @@
+"""``snellen search`` as a user calls it: a plan, a search, the audit that it prints, and what goes wrong."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+DATA = "optotypes:scenes?count=24&size=16&shapes=star,ring#train"
+COMMAND = (
+    "search", "cells", DATA, "--candidates", "4", "--population", "3", "--tournament", "2", "--side", "8", "--channels",
+    "4", "--epochs", "1", "--final-epochs", "2", "--probe-images", "4", "--out", "my search",
+)  # fmt: skip
+
+
+def test_a_plan_takes_a_moment_and_writes_nothing(run, tmp_path):
+    code, out, err = run(*COMMAND, "--dry-run")
+    assert (code, err.strip()) == (0, "")
+    assert "4 candidates; the time is without a hit" in out
+    assert "time: about" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_search_prints_its_account_and_the_audit_runs_as_printed(run):
+    code, out, _ = run(*COMMAND)
+    assert code == 0
+    assert "candidates" in out
+    assert "saved, hashing taken off" in out
+    assert "Written: my search/search.json" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("Next, ")]
+    command = shlex.split(line.partition(": ")[2])
+    assert command[:2] == ["snellen", "audit"]
+    code, audited, err = run(*command[1:], "--checks", "clean")
+    assert code == 0, err
+    assert "report.html" in audited
+    code, out, _ = run(*COMMAND, "--json")
+    assert code == 0
+    assert json.loads(out) == json.loads(Path("my search/search.json").read_bytes())
+
+
+def test_without_a_space_the_help_lists_them(run):
+    _, out, err = run("search")
+    assert "cells" in out + err
+    code, out, _ = run("search", "cells", "--help")
+    assert code == 0
+    assert "--mantissa-bits" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (("--tournament", "4"), "a tournament of 4"),
+        (("--learning-rate", "0"), "learning_rate"),
+        (("--tune", "nowhere"), "nowhere"),
+        (("--mantissa-bits", "60"), "--mantissa-bits"),
+        (("--keys", "textual"), "textual"),
+        (("--tune", "optotypes:scenes?count=6&size=16&shapes=star,heart#tune"), "other classes"),
+    ],
+)
+def test_what_cannot_be_used_ends_in_one_sentence(run, options, fault):
+    code, _, err = run(*COMMAND, *options)
+    assert code == 2
+    assert fault in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_a_folder_that_holds_something_else_is_refused(run):
+    Path("my search").mkdir()
+    Path("my search/notes.txt").write_text("mine")
+    code, _, err = run(*COMMAND)
+    assert code == 2
+    assert "my search" in err
+    assert Path("my search/notes.txt").read_text() == "mine"

@@ -1,0 +1,226 @@
+"""``snellen.search``: a classifier that an audit opens, an account, and a killed search that ends with the same files."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import snellen
+from snellen.core.errors import InputError, RunConflictError
+from snellen.runs.estimate import plan
+from snellen.systems.functional_hashing import cell_search, concluding, search_work
+from snellen.systems.functional_hashing.cell_space import CellSettings, CellSpace
+from snellen.systems.functional_hashing.function_cache import FunctionCache
+from tests.verbs.stopping import Stopping
+
+NAMES = ("zebra", "apple", "mule")
+
+#: Files that hold clock readings.
+TIMED = ("costs.json", "search.html")
+
+TINY = CellSettings(channels=4, epochs=1, batch_size=16, probe_images=4)
+
+
+def pictures(count=36, names=NAMES, split=None):
+    """Images of one grey each; the classes are not in the order of the alphabet."""
+    labels = np.arange(count) % len(names)
+    noise = np.random.default_rng(0).integers(0, 30, (count, 10, 12, 3))
+    pixels = (labels * 90)[:, None, None, None] + noise
+    images = snellen.load_images((pixels.astype(np.uint8), labels), class_names=names)
+    return images
+
+
+def searched(out, images=None, **options):
+    given = {"candidates": 10, "population": 4, "tournament": 2, "side": 8, "cells": TINY, "final_epochs": 3}
+    return snellen.search(pictures() if images is None else images, out=out, **{**given, **options})
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in TIMED
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search") / "a search"
+    return searched(folder), folder
+
+
+def test_the_classifier_of_the_best_cell_is_opened_with_classes_and_preprocessing(whole):
+    result, folder = whole
+    classifier = snellen.load_classifier(f"artifact:{folder / 'classifier'}")
+    assert classifier.class_names == NAMES
+    assert tuple(classifier.preparation.size) == (8, 8)
+    card = json.loads((folder / "classifier" / "card.json").read_bytes())
+    assert card["architecture"]["cell"] == result.best[-1].cell == card["lineage"]["recipe"]["cell"]
+    assert card["metrics"]["tune.accuracy"] == pytest.approx(result.accuracy, abs=1e-6)
+    report = snellen.audit(classifier, pictures(), checks=["clean"])
+    assert report.metrics["clean.accuracy"].n == 36
+
+
+def test_the_account_is_that_of_the_candidates(whole):
+    result, folder = whole
+    rows = [json.loads(line) for line in (folder / "candidates.jsonl").read_text().splitlines()]
+    assert [row["number"] for row in rows] == list(range(10))
+    count = result.account
+    assert count.candidates == 10 == count.misses + count.full_hits
+    assert count.evaluated == count.misses == sum(row["evaluated"] is not None for row in rows)
+    assert count.structures == len({row["structure"] for row in rows})
+    assert (count.hashed_twice, count.unstable) == (5, 0)
+    assert result.best[-1].valid == max(row["valid"] for row in rows)
+    assert result.tune_images == 6
+    costs = result.costs
+    assert costs["saved"] == pytest.approx(costs["spared"] - costs["hashing"], abs=0.002)
+    assert min(costs["evaluating"], costs["hashing"]) > 0
+    assert FunctionCache.load(folder / "cache.json").counts["miss"] == count.misses
+    page = (folder / "search.html").read_text()
+    assert "<script" not in page
+    assert f"{costs['hashing']:.1f} of hashing" in page
+
+
+def test_the_record_holds_no_clock_reading(whole):
+    _, folder = whole
+    assert not re.search(r"second|evaluating|hashing\"", (folder / "search.json").read_text())
+
+
+@pytest.mark.covers("23.10")
+def test_a_search_without_a_cache_ends_with_the_same_classifier(whole, tmp_path):
+    result, folder = whole
+    plain = searched(tmp_path / "plain", keys="none")
+    assert plain.account.evaluated == 10 > result.account.evaluated
+    assert plain.best == result.best
+    weights = [(one / "classifier" / "weights.safetensors").read_bytes() for one in (folder, tmp_path / "plain")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("after", [1, 4, 10])
+def test_a_killed_search_ends_with_the_same_files_and_trains_nothing_twice(whole, tmp_path, monkeypatch, after):
+    _, folder = whole
+    trained, plain = [], CellSpace.evaluate
+
+    def watched(self, candidate, run):
+        trained.append(candidate.encode())
+        return plain(self, candidate, run)
+
+    monkeypatch.setattr(CellSpace, "evaluate", watched)
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path / "out", progress=Stopping(after, search_work.TASK))
+    assert not (tmp_path / "out" / "search.json").exists()
+    before = len(trained)
+    searched(tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(folder)
+    rows = [json.loads(line) for line in (folder / "candidates.jsonl").read_text().splitlines()]
+    needed = sum(row["evaluated"] is not None for row in rows)
+    assert needed <= len(trained) <= needed + 1, "only the candidate that was stopped is trained again"
+    assert before >= 1
+
+
+def test_a_search_that_is_there_is_read_and_another_one_is_refused(whole):
+    result, folder = whole
+    again = searched(folder)
+    assert again.account == result.account
+    with pytest.raises(RunConflictError):
+        searched(folder, candidates=11)
+
+
+def test_a_forecast_trains_a_few_and_writes_nothing(tmp_path):
+    estimate = plan(snellen.search, pictures(), out=tmp_path / "out", candidates=1000, side=8, cells=TINY)
+    assert estimate.seconds > 0
+    assert any("1,000 candidates" in line for line in estimate.notes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_given_tune_set_measures_and_every_image_trains(tmp_path):
+    images = pictures()
+    result = searched(tmp_path / "out", images, tune=pictures(9), candidates=2, keys="structural")
+    assert result.tune_images == 9
+    assert result.plan["data"]["images"] == 36
+    assert result.account.hashed_twice == 0
+
+
+def test_structures_that_share_a_key_are_trained_and_compared(tmp_path, monkeypatch):
+    """A probe that sees nothing gives every cell one key."""
+    monkeypatch.setattr(CellSpace, "probe", lambda self, candidate, seed: [0.0])
+    result = searched(tmp_path / "out")
+    count = result.account
+    assert (count.keys, count.evaluated, count.shared_keys) == (1, 1, 1)
+    assert count.checked == min(concluding.MOST_CHECKED, count.structures - 1)
+    assert count.collisions > 0
+    assert any(line.startswith("collisions:") for line in result.warnings)
+    assert "collisions:" in (tmp_path / "out" / "search.html").read_text()
+
+
+def test_where_nothing_can_be_trained_the_search_ends_with_the_reason(tmp_path, monkeypatch):
+    def fails(self, candidate, run):
+        raise ArithmeticError("scores are not finite")
+
+    monkeypatch.setattr(CellSpace, "evaluate", fails)
+    with pytest.raises(InputError, match="the first 10 candidates all failed; the first one: ArithmeticError"):
+        searched(tmp_path / "out", candidates=12, keys="none")
+    with pytest.raises(InputError, match="every candidate failed"):
+        searched(tmp_path / "few", candidates=3, keys="none")
+
+
+def test_one_failure_is_counted_and_warned_of(tmp_path, monkeypatch):
+    plain, failed = CellSpace.probe, []
+
+    def fails(self, candidate, seed):
+        failed.append(candidate)
+        if len(failed) < 3:  # the first one is hashed twice
+            raise ArithmeticError("no <b>gradient</b>")
+        return plain(self, candidate, seed)
+
+    monkeypatch.setattr(CellSpace, "probe", fails)
+    result = searched(tmp_path / "out", candidates=4)
+    assert result.account.failed == 1
+    assert result.warnings == ("failed: 1 candidates could not be run and have the worst fitness",)
+    assert result.best[0].number > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"candidates": 0}, "candidates: expected at least 1"),
+        ({"final_epochs": 0}, "final epochs: expected at least 1"),
+        ({"side": 4}, "side: expected at least 8"),
+        ({"mantissa_bits": 53}, "1 to 52"),
+        ({"tournament": 5}, "a tournament of 5"),
+        ({"strategy": "annealing"}, "annealing"),
+        ({"keys": "textual"}, "textual"),
+        ({"max_num_evals": 0}, "at least 1"),
+        ({"remove_probability": 2.0}, r"\[0, 1\]"),
+        ({"budget": "5m"}, "neither a budget"),
+        ({"engine": "local"}, "one process only"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, options, fault):
+    with pytest.raises(InputError, match=fault):
+        searched(tmp_path / "out", **options)
+    assert not (tmp_path / "out" / "search.json").exists()
+
+
+def test_images_that_cannot_be_searched_on_are_refused(tmp_path):
+    with pytest.raises(InputError, match="there is nothing to classify"):
+        searched(tmp_path / "one", pictures(names=("only",)))
+    with pytest.raises(InputError, match="has no labels"):
+        searched(tmp_path / "none", snellen.load_images(np.zeros((4, 8, 8, 3), dtype=np.uint8)))
+    with pytest.raises(InputError, match="one is needed to train on and one to measure on"):
+        searched(tmp_path / "few", pictures(3))
+    with pytest.raises(InputError, match="other classes"):
+        searched(tmp_path / "other", tune=pictures(names=("apple", "mule", "zebra")))
+    with pytest.raises(InputError, match="test images"):
+        searched(tmp_path / "test", "optotypes:scenes?count=12&size=16&shapes=star,ring#test")
+
+
+def test_splits_of_a_set_are_used_for_what_they_are_and_test_images_stay_away():
+    world = snellen.load_images("optotypes:scenes?count=12&size=16&shapes=star,ring#train")
+    tune = snellen.load_images("optotypes:scenes?count=6&size=16&shapes=star,ring#tune")
+    train, measured = cell_search._images(world, tune, 0)
+    assert (len(train), len(measured)) == (len(world), len(tune))
+    train, measured = cell_search._images(world, None, 0)
+    assert len(train) + len(measured) == len(world)
+    assert not set(train.ids) & set(measured.ids)
