@@ -80,6 +80,10 @@ CALLS = {
         "forget fine-tuning artifact:trained optotypes:scenes?count=12&size=28#train --class star "
         "--test optotypes:scenes?count=12&size=28#test --epochs 1 --random-sets 0 --out gone",
     ),
+    "search": (
+        "search cells optotypes:scenes?count=24&size=16&shapes=star,ring#train --candidates 2 --population 2 "
+        "--tournament 1 --side 8 --channels 4 --epochs 1 --final-epochs 1 --probe-images 4",
+    ),
     "generate": ("generate gradient-free-guidance classes:Bag?count=1 --steps 1",),
     "synthesize": ("synthesize by-name classes:star --count 1 --steps 1",),
     "label": (

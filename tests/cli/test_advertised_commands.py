@@ -61,6 +61,10 @@ SMALLER = {
     16: ("--limit", "2", "--steps", "2"),
     17: ("--limit", "4", "--units", "2", "--beams", "2"),
     18: ("--initial", "20", "--rounds", "0", "--per-query", "12"),
+    23: (
+        "--candidates", "3", "--population", "2", "--tournament", "2", "--side", "8", "--channels", "4",
+        "--epochs", "1", "--final-epochs", "1", "--probe-images", "4",
+    ),
     20: (
         "--autoencoder", "perceptron", "--width", "8", "--copies", "2", "--steps", "2", "--side", "8",
         "--largest-error", "100", "--no-onnx", "--autoencoder-plan", '{"epochs": 2}',
@@ -103,7 +107,7 @@ OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 OF_OBJECTS = {27: "optotypes:scenes?count=2"}
 
 #: Systems that need more images of each class.
-OF_SHAPES = dict.fromkeys((6, 8, 14), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
+OF_SHAPES = dict.fromkeys((6, 8, 14, 23), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
 
 #: Systems that look at objects again, and the classes of these.
 OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}

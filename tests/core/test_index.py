@@ -160,6 +160,7 @@ def test_an_unknown_form_of_data_is_refused():
 
 #: Systems that are a form or subcommand of a verb and no method of an area: the verb, that name and the function.
 VERBS_OF_SYSTEMS = {
+    "functional_hashing": ("search", "cells", "search"),
     "language_model_annotation": ("label", "concept", "label"),
     "worst_case_forget_set": ("forget", "worst-case-forget-set", "worst_case_forget_set"),
 }

@@ -1,4 +1,4 @@
-"""``snellen.search``: a classifier that an audit opens, an account, and a killed search that ends with the same files."""
+"""``snellen.search``: a classifier that an audit opens, an account, and a killed search with the same files."""
 
 import json
 import re
@@ -22,13 +22,12 @@ TIMED = ("costs.json", "search.html")
 TINY = CellSettings(channels=4, epochs=1, batch_size=16, probe_images=4)
 
 
-def pictures(count=36, names=NAMES, split=None):
+def pictures(count=36, names=NAMES):
     """Images of one grey each; the classes are not in the order of the alphabet."""
     labels = np.arange(count) % len(names)
     noise = np.random.default_rng(0).integers(0, 30, (count, 10, 12, 3))
     pixels = (labels * 90)[:, None, None, None] + noise
-    images = snellen.load_images((pixels.astype(np.uint8), labels), class_names=names)
-    return images
+    return snellen.load_images((pixels.astype(np.uint8), labels), class_names=names)
 
 
 def searched(out, images=None, **options):

@@ -1,4 +1,4 @@
-"""Cells: pruning, canonical forms and roles, the draws of the official search, networks whose weights follow from roles."""
+"""Cells: pruning, canonical forms, roles, the draws of the official search, and networks with weights by role."""
 
 import random
 from itertools import permutations

@@ -142,5 +142,5 @@ def test_a_file_that_is_damaged_or_another_is_refused(table, spoilt):
 def test_a_file_of_long_runs_alone_says_which_one_is_needed(table, tmp_path):
     path = tmp_path / "nasbench_only108.tfrecord"
     path.write_bytes(record(PLAIN, 108, 100.0, 0.99, 0.90, 0.88))
-    with pytest.raises(InputError, match="nasbench_full.tfrecord"):
+    with pytest.raises(InputError, match=r"nasbench_full\.tfrecord"):
         read_table(path)

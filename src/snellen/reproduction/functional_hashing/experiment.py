@@ -1,4 +1,4 @@
-"""System 23: how many candidates of a search compute what an earlier one computes, and what is saved by not training them.
+"""System 23: how many candidates of a search compute what an earlier one computes, and what the cache saves.
 
 Cells are trained for real on the digits of scikit-learn; losses and programs show equalities that no canonical form
 sees. Searches of one space share the evaluations: the same structure is trained once and charged, with the seconds that
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from snellen.core.errors import ModelError
 from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
@@ -168,17 +169,14 @@ class Experiment:
             for keys, trials in arms.items():
                 self.found[f"{stem}.{keys}.best"] = max(one.valid for one in trials)
                 self.found[f"{stem}.{keys}.seconds"] = sum(one.seconds for one in trials)
+            whole, first = (sum(one.seconds for one in part) for part in (arms["none"], arms["none"][: best + 1]))
             for keys in ("structural", "functional"):
-                spent = _seconds_to(arms[keys], arms["none"][best].valid)
-                self.found[f"{stem}.{keys}.speed_up"] = _ratio(
-                    sum(one.seconds for one in arms["none"][: best + 1]), spent
-                )
-                self.found[f"{stem}.{keys}.saved"] = 1 - _ratio(
-                    sum(one.seconds for one in arms[keys]), sum(one.seconds for one in arms["none"])
-                )  # type: ignore[operator]
+                reached = _seconds_to(arms[keys], arms["none"][best].valid)
+                self.found[f"{stem}.{keys}.speed_up"] = None if reached is None else first / reached
+                self.found[f"{stem}.{keys}.saved"] = 1 - sum(one.seconds for one in arms[keys]) / whole
             hashing = sum(one.hash_seconds for one in arms["functional"])
             trained = [one.evaluation.seconds for one in arms["none"] if one.evaluation is not None]
-            self.found[f"{stem}.hash_share"] = _ratio(hashing / count, float(np.mean(trained)))
+            self.found[f"{stem}.hash_share"] = hashing / count / float(np.mean(trained))
 
     def _collisions(self, trials: Sequence[Trial], space: KeptSpace[Any]) -> float | None:
         """Share of the full hits whose own evaluation, without a cache, would be another one."""
@@ -207,14 +205,10 @@ class Experiment:
         """Mantissa bits and the size of the probe: equal keys of unequal candidates, unequal keys of equal ones."""
         drawn = _drawn(cells, self.size.ablated, self.seed)
         inner: CellSpace = cells.space  # type: ignore[assignment]
-        turned = [_turned(one, self.seed) for one in drawn]
-        probes = [
-            (cells.probe(one, PROBE_SEED), cells.probe(other, PROBE_SEED))
-            for one, other in zip(drawn, turned, strict=True)
-        ]
+        probes = [[cells.probe(one, PROBE_SEED) for one in (cell, _turned(cell, self.seed))] for cell in drawn]
         formulas = _drawn(losses, self.size.others, self.seed)
         slopes = [losses.probe(one, PROBE_SEED) for one in formulas]
-        scores = [losses.true(one).valid for one in formulas]
+        scores = [_fitness(losses, one) for one in formulas]
         for bits in BITS:
             pairs = [[functional_key(outputs, bits) for outputs in pair] for pair in probes]
             self.found[f"bits_{bits}.false_misses"] = Sample.of([one != other for one, other in pairs])
@@ -240,10 +234,8 @@ class Experiment:
                     proposer = Proposer(noisy, "evolution", self.size.population, self.size.tournament, seed)
                     search = Search(noisy, proposer, "functional", FunctionCache(seed=seed, **cache), hash_seconds=0.01)
                     last: dict[int | None, Trial] = {one.key: one for one in search.run(budget=self.size.charged)}
-                    picked = max(last.values(), key=lambda one: one.valid)
-                    true.append(
-                        losses.kept[picked.structure].valid if picked.structure in losses.kept else losses.worst
-                    )
+                    picked = max(last.values(), key=lambda one: one.valid).structure
+                    true.append(losses.kept[picked].valid if picked in losses.kept else losses.worst)
                 self.found[f"noise_{deviation:g}.{remedy}.true"] = Sample.of(true)
 
 
@@ -251,6 +243,14 @@ def _drawn(space: Space[Any], count: int, seed: int) -> list[Any]:
     """The first candidates that random search draws."""
     proposer = Proposer(space, "random", seed=seed)
     return [proposer.propose() for _ in range(count)]
+
+
+def _fitness(space: KeptSpace[Any], candidate: Any) -> float:  # noqa: ANN401 - of any space
+    """Fitness without noise; the worst where weights are not finite."""
+    try:
+        return space.true(candidate).valid
+    except ModelError:
+        return space.worst
 
 
 def _turned(cell: Any, seed: int) -> Any:  # noqa: ANN401 - a cell
@@ -268,8 +268,7 @@ def _turned(cell: Any, seed: int) -> Any:  # noqa: ANN401 - a cell
 
 def _repeated(texts: Sequence[str]) -> list[bool]:
     """Whether each text came before."""
-    seen = set[str]()
-    return [text in seen or bool(seen.add(text)) for text in texts]
+    return [text in texts[:place] for place, text in enumerate(texts)]
 
 
 def _shared(keys: Sequence[int], values: Sequence[object]) -> Sample:
@@ -286,7 +285,3 @@ def _seconds_to(trials: Sequence[Trial], valid: float) -> float | None:
         if one.valid >= valid:
             return spent
     return None
-
-
-def _ratio(value: float, by: float | None) -> float | None:
-    return None if not by else value / by

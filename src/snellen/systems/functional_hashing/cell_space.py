@@ -178,7 +178,7 @@ class CellSpace:
 
     @staticmethod
     def _network(arguments: Mapping[str, Any]) -> CellNetwork:
-        """Built without a trace in the global generator of torch, from which layers draw before they are initialised."""
+        """Built without a trace in the global generator of torch."""
         with torch.random.fork_rng(devices=[]):
             return CellNetwork(**arguments)
 
