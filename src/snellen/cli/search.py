@@ -56,7 +56,7 @@ def cells(
     ] = "evolution",
     population: Annotated[int, typer.Option(min=1, help="Members of the population.", rich_help_panel=SEARCH)] = 25,
     tournament: Annotated[
-        int, typer.Option(min=1, help="Members of which the best has a child.", rich_help_panel=SEARCH)
+        int, typer.Option(min=1, help="Members of a tournament; the best has a child.", rich_help_panel=SEARCH)
     ] = 5,
     keys: Annotated[
         Literal["functional", "structural", "none"],

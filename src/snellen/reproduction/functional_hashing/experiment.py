@@ -203,23 +203,23 @@ class Experiment:
 
     def ablations(self, cells: KeptSpace[Any], losses: KeptSpace[Any]) -> None:
         """Mantissa bits and the size of the probe: equal keys of unequal candidates, unequal keys of equal ones."""
-        drawn = _drawn(cells, self.size.ablated, self.seed)
+        graphs = drawn(cells, self.size.ablated, self.seed)
         inner: CellSpace = cells.space  # type: ignore[assignment]
-        probes = [[cells.probe(one, PROBE_SEED) for one in (cell, _turned(cell, self.seed))] for cell in drawn]
-        formulas = _drawn(losses, self.size.others, self.seed)
+        probes = [[cells.probe(one, PROBE_SEED) for one in (cell, _turned(cell, self.seed))] for cell in graphs]
+        formulas = drawn(losses, self.size.others, self.seed)
         slopes = [losses.probe(one, PROBE_SEED) for one in formulas]
         scores = [_fitness(losses, one) for one in formulas]
         for bits in BITS:
             pairs = [[functional_key(outputs, bits) for outputs in pair] for pair in probes]
             self.found[f"bits_{bits}.false_misses"] = Sample.of([one != other for one, other in pairs])
-            names = [cells.structure(one) for one in drawn]
+            names = [cells.structure(one) for one in graphs]
             self.found[f"bits_{bits}.cells.shared"] = _shared([one for one, _ in pairs], names)
             self.found[f"bits_{bits}.collisions"] = _shared([functional_key(one, bits) for one in slopes], scores)
         for images in PROBES:
             settings = inner.settings.model_copy(update={"probe_images": images})
             small = replace(inner, settings=settings)
-            keys = [functional_key(small.probe(one, PROBE_SEED)) for one in drawn]
-            self.found[f"probe_{images}.cells.shared"] = _shared(keys, [cells.structure(one) for one in drawn])
+            keys = [functional_key(small.probe(one, PROBE_SEED)) for one in graphs]
+            self.found[f"probe_{images}.cells.shared"] = _shared(keys, [cells.structure(one) for one in graphs])
 
     # -- noise ----------------------------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Experiment:
                 self.found[f"noise_{deviation:g}.{remedy}.true"] = Sample.of(true)
 
 
-def _drawn(space: Space[Any], count: int, seed: int) -> list[Any]:
+def drawn(space: Space[Any], count: int, seed: int) -> list[Any]:
     """The first candidates that random search draws."""
     proposer = Proposer(space, "random", seed=seed)
     return [proposer.propose() for _ in range(count)]

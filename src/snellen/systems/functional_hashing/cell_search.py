@@ -1,8 +1,7 @@
 """The verb ``snellen.search``: labelled images in, a classifier of the best cell and the account of the cache out.
 
-Each candidate is a shard, written when it was looked up or trained. A candidate depends on the fitness of those before
-it, so one process does them in turn; a killed search repeats the known ones without training and goes on with the same
-sequence.
+Each candidate is a shard, written when its fitness is known. A candidate depends on the fitness of those before it, so
+one process does them in turn; a killed search repeats the known ones without training and continues the same sequence.
 """
 
 from __future__ import annotations
@@ -67,8 +66,8 @@ def search(
         candidates: that are proposed.
         strategy: ``random``, ``evolution`` (the child replaces the oldest) or ``elitism`` (it replaces the worst).
         population: of evolution and elitism.
-        tournament: members of which the best has a child.
-        keys: what a candidate is looked up by: ``functional``, ``structural`` (isomorphic cells), or ``none``.
+        tournament: members; the best of them has a child.
+        keys: what makes two candidates equal: ``functional``, ``structural`` (isomorphic cells), or ``none``.
         max_num_evals: trainings of a key that are averaged before it is frozen.
         remove_probability: with which a key is forgotten after a hit.
         capacity: keys that the cache holds; None: no limit.

@@ -49,7 +49,7 @@ class Entry:
         valid: mean of their validation scores.
         test: mean of their test scores, None without any.
         seconds: mean of what they took.
-        last_run: index of the last one; −1 before the first. It goes on counting after a key was forgotten.
+        last_run: index of the last one; −1 before the first. It keeps counting after a key was forgotten.
     """
 
     n: int = 0
@@ -99,7 +99,7 @@ class FunctionCache:
     Args:
         max_num_evals: evaluations that are averaged before a key is frozen.
         remove_probability: with which a key is forgotten after a full hit, in [0, 1].
-        capacity: keys at most; the one that was looked up longest ago is dropped. None: no limit.
+        capacity: keys at most; the one that was not used for the longest time is dropped. None: no limit.
         seed: of forgetting.
 
     Raises:

@@ -32,7 +32,7 @@ _SHOWN = 12
 
 
 class Account(BaseModel):
-    """What a search asked for and what it did not have to evaluate. Holds no clock reading.
+    """What a search proposed and what it did not have to evaluate. Holds no clock reading.
 
     Attributes:
         candidates: proposed.

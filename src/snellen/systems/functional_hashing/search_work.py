@@ -91,7 +91,7 @@ class SearchWork:
     _problems: list[str] = field(default_factory=list, init=False)
 
     def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
-        """Look up or train some candidates; see :class:`~snellen.runs.measuring.Work`."""
+        """Find the fitness of some candidates; see :class:`~snellen.runs.measuring.Work`."""
         rows, seconds = [], {"hashing": 0.0, "evaluating": 0.0}
         for item in items:
             if self._search is None or self._search.done != item:

@@ -29,7 +29,7 @@ from snellen.systems.functional_hashing.space import Candidate, Space
 
 Strategy = Literal["random", "evolution", "elitism"]
 
-#: What candidates are looked up by.
+#: What makes two candidates equal.
 Keys = Literal["none", "structural", "functional"]
 
 #: Seed of every probe: equal candidates must see equal conditions.
@@ -63,7 +63,7 @@ class Trial:
         number: from 0.
         candidate: as a JSON value, as it was drawn.
         structure: its canonical form.
-        key: that it was looked up by; None without a cache.
+        key: in the cache; None without a cache.
         kind: of the look-up.
         valid, test: fitness that the search learnt from, and the test score beside it.
         hash_seconds: of the key.
@@ -153,7 +153,7 @@ class Search(Generic[Candidate]):
     Args:
         space: of candidates.
         proposer: that draws them.
-        keys: what candidates are looked up by.
+        keys: what makes two candidates equal.
         cache: of fitness; not used with the keys ``none``.
         mantissa_bits: of the functional hash.
         hash_seconds: charged for a key; None: measured.
@@ -188,7 +188,7 @@ class Search(Generic[Candidate]):
         return self._learn(candidate, key, charged, problem, stable, lambda run: self.evaluated(candidate, key, run))
 
     def repeat(self, trial: Trial) -> None:
-        """Do a step again of which everything is known, without probe and evaluation: to resume a search.
+        """Repeat a known step, without probe and evaluation, to resume a search.
 
         Raises:
             InputError: this search proposes another candidate.

@@ -1,4 +1,4 @@
-"""Searches whose evaluations are looked up: NASBench-101, and any space with its results kept and noise added.
+"""Searches whose evaluations come from a table: NASBench-101, and any space with its results kept and noise added.
 
 The noise is Gaussian with one standard deviation for all candidates, added to the validation score, and a function of
 candidate, run and seed: an evaluation that is repeated with the same run is the same.
