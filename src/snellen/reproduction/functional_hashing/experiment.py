@@ -2,13 +2,15 @@
 
 Cells are trained for real on the digits of scikit-learn; losses and programs show equalities that no canonical form
 sees. Searches of one space share the evaluations: the same structure is trained once and charged, with the seconds that
-it took, to every search that has to train it. So arms differ by their cache alone.
+it took, to every search that has to train it. So arms differ by their cache alone. Seconds are those of the processor,
+which a busy machine changes little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from snellen.data.references import load_images
 from snellen.reproduction.functional_hashing.full import full_figures
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.functional_hashing.cell_space import CellSettings, CellSpace
+from snellen.systems.functional_hashing.formulas import parse
 from snellen.systems.functional_hashing.function_cache import FunctionCache
 from snellen.systems.functional_hashing.functional_hash import functional_key
 from snellen.systems.functional_hashing.loss_space import LossSpace
@@ -46,6 +49,10 @@ REMEDIES: Mapping[str, Mapping[str, Any]] = {
     "forgetting": {"remove_probability": 0.1},
     "forgetting_often": {"remove_probability": 0.5},
 }
+
+
+#: Cost of a hash in the simulated searches, in evaluations.
+HASH_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -146,14 +153,20 @@ class Experiment:
         targets = inputs @ weights
         programs = ProgramSpace((inputs[:200], targets[:200]), (inputs[200:], targets[200:]))
         cells = CellSpace(train, tune, 10, CellSettings(epochs=self.size.epochs), self.seed)
-        return KeptSpace(cells), KeptSpace(LossSpace(vectors[0], vectors[1], 10)), KeptSpace(programs)
+        losses = LossSpace(vectors[0], vectors[1], 10)
+        return (
+            KeptSpace(cells, clock=process_time),
+            KeptSpace(losses, clock=process_time),
+            KeptSpace(programs, clock=process_time),
+        )
 
     # -- searches -------------------------------------------------------------------------------------------------
 
     def search(self, space: Space[Any], strategy: str, keys: str, count: int, **cache: Any) -> list[Trial]:  # noqa: ANN401
         """One search; searches of one seed and strategy draw from the same stream."""
         proposer = Proposer(space, strategy, self.size.population, self.size.tournament, self.seed)  # type: ignore[arg-type]
-        search = Search(space, proposer, keys, FunctionCache(seed=self.seed, **cache))  # type: ignore[arg-type]
+        cached = FunctionCache(seed=self.seed, **cache)
+        search = Search(space, proposer, keys, cached, clock=process_time)  # type: ignore[arg-type]
         return list(search.run(count))
 
     def searched(self, name: str, space: KeptSpace[Any], count: int) -> None:
@@ -206,6 +219,7 @@ class Experiment:
         graphs = drawn(cells, self.size.ablated, self.seed)
         inner: CellSpace = cells.space  # type: ignore[assignment]
         probes = [[cells.probe(one, PROBE_SEED) for one in (cell, _turned(cell, self.seed))] for cell in graphs]
+        fitness = [_fitness(cells, one) for one in graphs]
         formulas = drawn(losses, self.size.others, self.seed)
         slopes = [losses.probe(one, PROBE_SEED) for one in formulas]
         scores = [_fitness(losses, one) for one in formulas]
@@ -214,6 +228,8 @@ class Experiment:
             self.found[f"bits_{bits}.false_misses"] = Sample.of([one != other for one, other in pairs])
             names = [cells.structure(one) for one in graphs]
             self.found[f"bits_{bits}.cells.shared"] = _shared([one for one, _ in pairs], names)
+            means = [functional_key(_means(outputs), bits) for outputs, _ in probes]
+            self.found[f"bits_{bits}.means.collisions"] = _shared(means, fitness)
             self.found[f"bits_{bits}.collisions"] = _shared([functional_key(one, bits) for one in slopes], scores)
         for images in PROBES:
             settings = inner.settings.model_copy(update={"probe_images": images})
@@ -232,10 +248,11 @@ class Experiment:
                     seed = derive_seed(self.seed, "noise", repeat) % 2**31
                     noisy = KeptSpace(losses.space, deviation, seed, losses.kept, 1.0)
                     proposer = Proposer(noisy, "evolution", self.size.population, self.size.tournament, seed)
-                    search = Search(noisy, proposer, "functional", FunctionCache(seed=seed, **cache), hash_seconds=0.01)
+                    cached = FunctionCache(seed=seed, **cache)
+                    search = Search(noisy, proposer, "functional", cached, hash_seconds=HASH_SHARE)
                     last: dict[int | None, Trial] = {one.key: one for one in search.run(budget=self.size.charged)}
-                    picked = max(last.values(), key=lambda one: one.valid).structure
-                    true.append(losses.kept[picked].valid if picked in losses.kept else losses.worst)
+                    picked = max(last.values(), key=lambda one: one.valid)
+                    true.append(_fitness(losses, parse(picked.candidate)))
                 self.found[f"noise_{deviation:g}.{remedy}.true"] = Sample.of(true)
 
 
@@ -243,6 +260,12 @@ def drawn(space: Space[Any], count: int, seed: int) -> list[Any]:
     """The first candidates that random search draws."""
     proposer = Proposer(space, "random", seed=seed)
     return [proposer.propose() for _ in range(count)]
+
+
+def _means(outputs: Sequence[float]) -> list[float]:
+    """Two figures of a probe, as the official key of NASBench-101 hashes accuracies: of each half, the mean."""
+    half = (len(outputs) + 1) // 2
+    return [float(np.mean(part)) for part in (outputs[:half], outputs[half:]) if len(part)]
 
 
 def _fitness(space: KeptSpace[Any], candidate: Any) -> float:  # noqa: ANN401 - of any space

@@ -7,8 +7,8 @@ candidate, run and seed: an evaluation that is repeated with the same run is the
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from snellen.core.errors import InputError
@@ -87,6 +87,7 @@ class KeptSpace(Generic[Candidate]):
         seed: of the noise.
         kept: evaluations by structure, which several such spaces may share.
         seconds: charged for an evaluation; None: those that it took.
+        clock: measures evaluations; None leaves that to the space.
     """
 
     space: Space[Candidate]
@@ -94,6 +95,7 @@ class KeptSpace(Generic[Candidate]):
     seed: int = 0
     kept: dict[str, Evaluation] = field(default_factory=dict)
     seconds: float | None = None
+    clock: Callable[[], float] | None = None
 
     @property
     def worst(self) -> float:
@@ -124,12 +126,14 @@ class KeptSpace(Generic[Candidate]):
         """The evaluation without noise: of run 0."""
         structure = self.structure(candidate)
         if structure not in self.kept:
-            self.kept[structure] = self.space.evaluate(candidate, 0)
+            started = 0.0 if self.clock is None else self.clock()
+            found = self.space.evaluate(candidate, 0)
+            self.kept[structure] = found if self.clock is None else replace(found, seconds=self.clock() - started)
         return self.kept[structure]
 
     def evaluate(self, candidate: Candidate, run: int) -> Evaluation:
         """The kept evaluation, with the noise of this run."""
         found = self.true(candidate)
         if self.seconds is not None:
-            found = Evaluation(found.valid, found.test, self.seconds)
+            found = replace(found, seconds=self.seconds)
         return with_noise(found, self.deviation, self.seed, self.structure(candidate), run)
