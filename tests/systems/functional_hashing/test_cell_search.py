@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import snellen
 from snellen.core.errors import InputError, RunConflictError
@@ -223,3 +224,32 @@ def test_splits_of_a_set_are_used_for_what_they_are_and_test_images_stay_away():
     train, measured = cell_search._images(world, None, 0)
     assert len(train) + len(measured) == len(world)
     assert not set(train.ids) & set(measured.ids)
+
+
+def folder_of_classes(root, count=12, damaged=0):
+    rng = np.random.default_rng(0)
+    for name in ("a cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 200, (9 + number % 3, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    for number in range(damaged):
+        (root / "dog" / f"{number}.png").write_bytes(b"no picture")
+    return root
+
+
+def test_a_folder_of_pictures_of_several_sizes_is_searched_and_a_damaged_one_is_named(tmp_path):
+    data = folder_of_classes(tmp_path / "my images", damaged=1)
+    result = searched(tmp_path / "out", str(data), candidates=2)
+    assert [one.id for one in result.rejected] == ["dog/0.png"]
+    assert result.summary().rejected == result.rejected
+    assert result.next_commands()[0].endswith(f"'{data}'")
+    assert snellen.load_classifier(f"artifact:{tmp_path / 'out' / 'classifier'}").class_names == ("a cat", "dog")
+
+
+def test_too_many_damaged_pictures_end_a_search_before_anything_is_trained(tmp_path):
+    data = folder_of_classes(tmp_path / "images", damaged=6)
+    with pytest.raises(InputError, match="6 of 20 images of images are rejected"):
+        searched(tmp_path / "out", str(data), candidates=2)
+    result = searched(tmp_path / "allowed", str(data), candidates=2, allow_rejected=True)
+    assert len(result.rejected) == 6

@@ -103,7 +103,7 @@ def search(
     FunctionCache(**caching)  # refuses what is out of range before anything is read
     check_search(strategy, keys, population, tournament)
     train, measured = _images(given_images(images), None if tune is None else given_images(tune), seed)
-    searched = Searched(train, measured, side, cells, searching, caching, seed)
+    searched = Searched(train, measured, side, cells, searching, caching, seed, running.get("allow_rejected", False))
     named = images if tune is None else tune
 
     @cache

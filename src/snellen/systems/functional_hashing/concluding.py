@@ -9,6 +9,7 @@ from snellen.core.artifact import Artifact, Card, Lineage, rounded
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.runs.record import RejectedImage
 from snellen.systems.functional_hashing.cell_space import CellSpace
 from snellen.systems.functional_hashing.cells import Cell
 from snellen.systems.functional_hashing.function_cache import Evaluation, FunctionCache
@@ -69,6 +70,7 @@ def conclude(
         tune_images=len(searched.space.tune),
         data=data,
         warnings=account.warnings(),
+        rejected=tuple(RejectedImage(id=one, reason=why) for one, why in sorted(searched.rejected.items())),
     )
     write_atomically(folder / PAGE, page(record, costs).encode())
     return record

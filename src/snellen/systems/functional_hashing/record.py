@@ -15,7 +15,7 @@ from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 
 from snellen.core import package
-from snellen.runs.record import RunResult, Summary, Table
+from snellen.runs.record import RejectedImage, RunResult, Summary, Table
 from snellen.systems.functional_hashing.functional_hash import FAILED
 from snellen.systems.functional_hashing.searching import Trial
 
@@ -149,6 +149,7 @@ class CellSearch(RunResult):
         tune_images: of these.
         data: images for the audit, as they were named; empty where they were handed over in memory.
         warnings: what a reader must know.
+        rejected: images that cannot be used.
     """
 
     file: ClassVar[str] = RECORD
@@ -159,6 +160,7 @@ class CellSearch(RunResult):
     tune_images: int = 0
     data: str = ""
     warnings: tuple[str, ...] = ()
+    rejected: tuple[RejectedImage, ...] = ()
 
     @property
     def costs(self) -> dict[str, float]:
@@ -204,6 +206,7 @@ class CellSearch(RunResult):
                 "these chose it, so measure it on others",
                 *(f"warning: {line}" for line in self.warnings),
             ),
+            rejected=self.rejected,
             files=self.files,
             record=RECORD,
             last=self.next_commands(),

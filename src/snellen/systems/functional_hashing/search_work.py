@@ -12,6 +12,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
 from snellen.core.progress import Progress
 from snellen.core.run import Run
+from snellen.data.rejections import check_rejected
 from snellen.runs.measuring import Put
 from snellen.runs.shard import Shard
 from snellen.systems.functional_hashing.cell_space import CellSettings, CellSpace
@@ -40,6 +41,7 @@ class Searched:
         search: strategy, population, tournament, keys, mantissa bits.
         caching: of the cache.
         seed: of everything random.
+        allow_rejected: search also where more than 5 % of the images cannot be used.
     """
 
     train: ImageSet
@@ -49,6 +51,7 @@ class Searched:
     search: Mapping[str, Any]
     caching: Mapping[str, Any]
     seed: int
+    allow_rejected: bool = False
 
     @property
     def preparation(self) -> Preparation:
@@ -57,14 +60,22 @@ class Searched:
 
     @cached_property
     def space(self) -> CellSpace:
-        """Cells on these images, in memory."""
-        return CellSpace(
-            ImageStore.of_images(self.train, self.preparation),
-            ImageStore.of_images(self.tune, self.preparation),
-            len(self.train.class_names or ()),
-            self.settings,
-            self.seed,
-        )
+        """Cells on these images, in memory.
+
+        Raises:
+            InputError: too many images cannot be used.
+        """
+        stores = []
+        for images in (self.train, self.tune):
+            store = ImageStore.of_images(images, self.preparation)
+            check_rejected(store.rejected, len(images), images.name, allowed=self.allow_rejected)
+            stores.append(store)
+        return CellSpace(stores[0], stores[1], len(self.train.class_names or ()), self.settings, self.seed)
+
+    @property
+    def rejected(self) -> dict[str, str]:
+        """Images that cannot be used: id → reason."""
+        return {**self.space.examples.rejected, **self.space.tune.rejected}
 
     def fresh(self) -> Search[Cell]:
         """The search before its first candidate."""
