@@ -99,10 +99,6 @@ def _hypothesis(found: MembershipArea, train: PerImage, audited: PerImage) -> Hy
             f"{found.area:.1%} of the pairs (50% is chance)"
         ),
         facts=facts,
-        treatments=(
-            "train it anew with fewer passes, more augmentation or a larger weight decay; an image whose owner objects "
-            "is taken out with snellen forget, which measures the same attack before and after",
-        ),
     )
 
     def harm(confidence: float) -> float:
