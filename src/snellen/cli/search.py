@@ -11,7 +11,7 @@ from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.progress import loading
-from snellen.cli.run_options import JsonOption, SeedOption
+from snellen.cli.run_options import AllowRejectedOption, JsonOption, SeedOption
 from snellen.core import index
 
 SEARCH, CACHE, CELLS = "The search", "The cache", "Networks and their training"
@@ -88,6 +88,7 @@ def cells(
     probe_images: Annotated[
         int, typer.Option(min=1, help="Images that the probe trains on, and as many more.", rich_help_panel=CACHE)
     ] = 32,
+    allow_rejected: AllowRejectedOption = False,
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -121,4 +122,5 @@ def cells(
         cells=built,
         final_epochs=final_epochs,
         seed=seed,
+        allow_rejected=allow_rejected,
     )
