@@ -178,6 +178,7 @@ def test_a_cell_in_one_line_is_read_again():
         ("", "square matrix"),
         ("01/0", "square matrix"),
         ("02/00 ", "0 and 1 alone"),
+        ("/".join(["0" * 40] * 40) + " " + ",".join([CONV3] * 38), "at most 7 vertices"),
         ("01/10 ", "upper triangular"),
         ("a1/00 ", "expected rows"),
         (f"011/001/000 {CONV3},{CONV1}", "an operation for each inner vertex"),

@@ -35,7 +35,7 @@ class Cell:
     """A graph as it was drawn.
 
     Attributes:
-        matrix: upper triangular, v × v of 0 and 1; vertex 0 is the input and the last one the output.
+        matrix: upper triangular, v × v of 0 and 1, v at most 7; vertex 0 is the input and the last one the output.
         operations: of the inner vertices, v − 2.
     """
 
@@ -50,6 +50,8 @@ class Cell:
                 f"a cell has a square matrix and an operation for each inner vertex; got {size} rows and "
                 f"{len(self.operations)} operations"
             )
+        if size > VERTICES:  # a canonical form tries every order
+            raise InputError(f"a cell has at most {VERTICES} vertices; got {size}")
         lower = any(self.matrix[row][column] for row in range(size) for column in range(row + 1))
         if lower or any(value not in (0, 1) for row in self.matrix for value in row):
             raise InputError("the matrix of a cell is upper triangular and holds 0 and 1 alone")
