@@ -34,8 +34,8 @@ def distinct(values: Sequence[object], counts: Sequence[int]) -> list[tuple[int,
 
 
 def curves(spaces: Mapping[str, Space[Any]], seed: int, counts: Sequence[int]) -> list[Curve]:
-    """Of each space: different structures, and different functions; and candidates as they are written."""
-    found = [Curve("candidates, letter by letter", line=[(count, count) for count in counts])]
+    """Of each space: different structures and different functions, below the number of all candidates."""
+    found = [Curve("candidates that are drawn", line=[(count, count) for count in counts])]
     for name, space in spaces.items():
         candidates = drawn(space, counts[-1], seed)
         search = Search(space, Proposer(space, "random"))
