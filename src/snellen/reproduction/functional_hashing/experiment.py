@@ -42,7 +42,7 @@ STRATEGIES = ("random", "evolution")
 BITS, PROBES = (4, 8, 16, 24, 52), (1, 4, 32)
 
 #: Noise on the validation score, and what is done about it: settings of the cache.
-DEVIATIONS = (0.0, 0.005, 0.02)
+DEVIATIONS = (0.0, 0.02, 0.05)
 REMEDIES: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "averaged": {"max_num_evals": 4},
@@ -74,7 +74,7 @@ class Size:
     cells: int = 400
     others: int = 400
     ablated: int = 120
-    repeats: int = 10
+    repeats: int = 20
     charged: int = 150
     population: int = 40
     tournament: int = 8
