@@ -74,7 +74,7 @@ class Size:
     cells: int = 400
     others: int = 400
     ablated: int = 120
-    repeats: int = 20
+    repeats: int = 30
     charged: int = 150
     population: int = 40
     tournament: int = 8
