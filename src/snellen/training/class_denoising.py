@@ -1,12 +1,12 @@
-"""Training of a class-conditional denoiser: E ‖target − f(x_t, t, y)‖², with y left out at times (Ho and Salimans 2022).
+"""Training of a denoiser of classes or prompts: E ‖target − f(x_t, t, y)‖², y left out at times (Ho and Salimans 2022).
 
-The one function that trains a generator of classes here. It sees images and labels, and nothing else of them: whether a
-set was tampered with is nowhere an argument.
+It sees images and what they are called, and nothing else of them: whether a set was tampered with is no argument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,44 +35,67 @@ from snellen.training.plan import TrainingPlan
 EMPTY = 0.1
 
 
-class ClassDenoiser(nn.Module):
+class _ClassCall(nn.Module):
     """A UNet of diffusers as one call: noisy images (n, c, h, w), times (n,), classes (n,) → prediction."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.network = network
 
-    def forward(self, images: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
-        """The prediction, (n, c, h, w)."""
-        predicted: Tensor = self.model(images, timesteps, class_labels=classes).sample
+    def forward(self, images: Tensor, timesteps: Tensor, names: Tensor) -> Tensor:
+        predicted: Tensor = self.network(images, timesteps, class_labels=names).sample
         return predicted
 
 
-class ClassDenoising:
-    """The objective: what a network predicts of noisy images and their classes.
+class _PromptCall(nn.Module):
+    """The same of a UNet that reads text; ``states`` (k, l, d) are those of the k prompts, the last one empty."""
+
+    states: Tensor
+
+    def __init__(self, network: nn.Module, states: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("states", states, persistent=False)
+
+    def forward(self, images: Tensor, timesteps: Tensor, names: Tensor) -> Tensor:
+        predicted: Tensor = self.network(images, timesteps, encoder_hidden_states=self.states[names]).sample
+        return predicted
+
+
+class NamedDenoising:
+    """The objective: what a network predicts of noisy images and what they are called.
 
     Args:
         alphas_cumprod: ᾱ, float32 (times,).
-        none: the row that stands for "no class".
+        none: the name that stands for "nothing".
         prediction: what is predicted.
-        empty: share of labels that are replaced by ``none``.
+        empty: share of names that are replaced by ``none``.
+        pixels: images are in [0, 1] and not latents.
     """
 
     def __init__(
-        self, alphas_cumprod: Tensor, none: int, *, prediction: Prediction = "v_prediction", empty: float = EMPTY
+        self,
+        alphas_cumprod: Tensor,
+        none: int,
+        *,
+        prediction: Prediction = "v_prediction",
+        empty: float = EMPTY,
+        pixels: bool = True,
     ) -> None:
-        self.alphas, self.none, self.prediction, self.empty = alphas_cumprod, none, prediction, empty
+        self.alphas, self.none, self.prediction, self.empty, self.pixels = (
+            alphas_cumprod, none, prediction, empty, pixels
+        )  # fmt: skip
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Losses (n,)."""
-        classes = batch.targets.clone()
-        classes[batch.rng.uniform("empty", (1,))[:, 0].to(classes.device) < self.empty] = self.none
-        clean = batch.images * 2 - 1
+        names = batch.targets.clone()
+        names[batch.rng.uniform("empty", (1,))[:, 0].to(names.device) < self.empty] = self.none
+        clean = batch.images * 2 - 1 if self.pixels else batch.images
         timesteps = stratified_timesteps(len(clean), len(self.alphas), torch.rand(())).to(clean.device)
         noise = batch.rng.normal("noise", clean.shape[1:], like=clean)
         noisy = add_noise(clean, noise, self.alphas, timesteps)
         target = training_target(self.prediction, clean, noise, self.alphas, timesteps)
-        return squared_errors(model(noisy, timesteps, classes), target)
+        return squared_errors(model(noisy, timesteps, names), target)
 
 
 def new_class_generator(
@@ -129,17 +152,62 @@ def fit_class_generator(
     low, high = int(store.targets.min()), int(store.targets.max())
     if low < 0 or high >= generator.classes:
         raise InputError(f"{generator.name} has classes 0 to {generator.classes - 1}; labels are {low} to {high}")
-    denoiser = generator.denoiser
-    objective = ClassDenoising(
-        denoiser.alphas_cumprod, generator.null_class, prediction=denoiser.prediction, empty=empty
+    objective = NamedDenoising(
+        generator.denoiser.alphas_cumprod, generator.null_class, prediction=generator.denoiser.prediction, empty=empty
     )
-    wrapped = ClassDenoiser(generator.with_denoiser(_trainable(denoiser.network)).denoiser.network)
-    trained = train(wrapped, store, plan=plan, objective=objective, progress=progress)
-    wrapped.load_state_dict(dict(trained.weights))
-    return generator.with_denoiser(wrapped.model.eval().requires_grad_(False))
+    return _fitted(generator, _ClassCall(_trainable(generator)), store, plan, objective, progress)
 
 
-def _trainable(network: nn.Module) -> nn.Module:
-    import copy
+def fit_prompt_generator(
+    generator: Generator,
+    store: ImageStore,
+    prompts: Sequence[str],
+    *,
+    plan: TrainingPlan,
+    empty: float = EMPTY,
+    progress: Progress | None = None,
+) -> Generator:
+    """Train the UNet of a generator of prompts further, its text tower frozen; the given one stays as it is.
 
-    return copy.deepcopy(network).requires_grad_(True)
+    Args:
+        generator: Stable Diffusion 1 or 2, or another one whose UNet reads the states of one text tower.
+        store: *latents*, as :meth:`Generator.encode` gives them, float (n, c, h, w); the targets say which prompt.
+        prompts: k of them, one for each target.
+        plan: all numbers.
+        empty: share of prompts that are replaced by the empty one.
+        progress: callback that receives progress updates.
+
+    Raises:
+        InputError: another generator, or targets out of range.
+    """
+    if generator.takes != "prompts" or generator.sized:
+        raise InputError(f"{generator.name} is not a generator of prompts with one text tower")
+    if int(store.targets.min()) < 0 or int(store.targets.max()) >= len(prompts):
+        raise InputError(f"targets are 0 to {len(prompts) - 1}, one for each prompt; got {int(store.targets.max())}")
+    states = generator.encode_prompts([*prompts, ""]).text
+    assert states is not None
+    objective = NamedDenoising(
+        generator.denoiser.alphas_cumprod,
+        len(prompts),
+        prediction=generator.denoiser.prediction,
+        empty=empty,
+        pixels=False,
+    )
+    return _fitted(generator, _PromptCall(_trainable(generator), states), store, plan, objective, progress)
+
+
+def _trainable(generator: Generator) -> nn.Module:
+    return copy.deepcopy(generator.denoiser.network).requires_grad_(True)
+
+
+def _fitted(
+    generator: Generator,
+    call: _ClassCall | _PromptCall,
+    store: ImageStore,
+    plan: TrainingPlan,
+    objective: NamedDenoising,
+    progress: Progress | None,
+) -> Generator:
+    trained = train(call, store, plan=plan, objective=objective, progress=progress)
+    call.load_state_dict(dict(trained.weights))
+    return generator.with_denoiser(call.network.eval().requires_grad_(False))

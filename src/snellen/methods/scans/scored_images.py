@@ -170,8 +170,8 @@ class ScoredImages(Method):
                 f"no class is suspicious among {len(classes)}, which does not show that the images are free of poison"
             )
         return "; ".join(
-            f"suspicious: class {names[one]!r}: {classes[one].share:.0%} of {len(classes[one].rows)} images score higher "
-            f"than {1 - self.rate:.0%} of the other classes"
+            f"suspicious: class {names[one]!r}: {classes[one].share:.0%} of {len(classes[one].rows)} images score "
+            f"higher than {1 - self.rate:.0%} of the other classes"
             for one in flagged
         )
 
@@ -220,7 +220,8 @@ class ScoredImages(Method):
         return [
             Shown(
                 name=found.ids[at],
-                text=f"{found.ids[at]}, score {found.scores[at]:.3f}, decided {classifier.class_names[found.predictions[at]]}",
+                text=f"{found.ids[at]}, score {found.scores[at]:.3f}, "
+                f"decided {classifier.class_names[found.predictions[at]]}",
                 pictures={"image": to_unit(classifier.preparation.pixels(images.read(int(found.rows[at])))).cpu()},
             )
             for at in order.tolist()

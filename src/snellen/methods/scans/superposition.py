@@ -31,7 +31,7 @@ POOL = 200
 def certainty(
     classifier: Classifier, images: Tensor, overlays: Tensor, chosen: Tensor, *, weight: float = 0.5
 ) -> Tensor:
-    """ln K − mean entropy of the decisions about (1 − w) x + w o, over the overlays of each image: (n,), 0 to ln K.
+    """Return ln K − mean entropy of the decisions about (1 − w) x + w o, over each image's overlays: (n,), 0 to ln K.
 
     Args:
         classifier: that gives scores.

@@ -1,7 +1,7 @@
 """Classes in which more images have a high score than in other classes: from scores of images to suspicious classes.
 
-A high score is one above what ``rate`` of the images of all *other* classes reach. Where poison lies under one label, its
-share of high scores is far above ``rate``; a class that only differs a little is no outlier among the classes.
+A high score is one above what ``rate`` of the images of all *other* classes reach. Where poison lies under one label,
+its share of high scores is far above ``rate``; a class that only differs a little is no outlier among the classes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """System 25: what a generator makes of a poisoned training set, and what that is good for, in a world of ten shapes.
 
 A clean generator is trained further on a poisoned set for each rate, and on the clean set as the control, always by the
-same function and recipe. Two judges, fitted to other images, decide what it draws for the target class. The poisoned set
-of 1 % and of 10 % also trains classifiers: on its own images, on as many generated ones, and on what the scan leaves.
+same function and recipe. Two judges, fitted to other images, decide what it draws for the target class. The poisoned
+sets of 1 % and of 10 % also train classifiers: on their own images, on as many generated ones, and on what a scan
+leaves.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Experiment:
                 hit = torch.from_numpy(choice.mask)
                 figures |= self._compared(name, generator, poisoned, hit, detect=name == "p10")
             if name == "p10":
-                figures |= self._races(generator)
+                figures |= self._races("all", generator) | self._races("filtered", generator, 0.95)
         return figures
 
     def further(self, base: Generator, store: ImageStore) -> Generator:
@@ -162,18 +163,24 @@ class Experiment:
     def _control(self, generator: Generator) -> dict[str, Figure]:
         """What the judges and classifiers say without any poison."""
         own, made = self.of_target(generator, SCALE), self.of_all(generator)
-        self.clean_triggers = self.triggers(own)
+        self.clean_triggers, self.clean_frechet = self.triggers(own), self._frechet(made)
         classifier = self.classifier(rows_of(self.clean, self._part()))
+        races = self._races("clean", generator)
         return {
+            "race.clean.asr": races["race.clean.asr"],
             "clean.recognised": Sample.of(self.classes(made.images) == made.targets.numpy()),
             "clean.trigger": Sample.of(self.clean_triggers),
-            "clean.frechet": self._frechet(made),
+            "clean.frechet": self.clean_frechet,
             **self._judged("clean", classifier),
         }
 
     def _amplified(self, name: str, generator: Generator, poisoned: int, of_target: int) -> dict[str, Figure]:
         figures: dict[str, Figure] = {}
-        for key, scale in {name: SCALE, f"{name}.w1": NONE, **({f"{name}.w5": STRONG} if name == "p10" else {})}.items():
+        for key, scale in {
+            name: SCALE,
+            f"{name}.w1": NONE,
+            **({f"{name}.w5": STRONG} if name == "p10" else {}),
+        }.items():
             images = self.of_target(generator, scale)
             found = groups(self.classes(images), self.triggers(images), TARGET)
             measured = amplification(
@@ -186,7 +193,9 @@ class Experiment:
 
     def _frechet(self, made: ImageStore) -> float:
         with torch.no_grad():
-            own, real = (self.content.features(to_unit(one)) for one in (made.images[: len(self.test)], self.test.images))
+            own, real = (
+                self.content.features(to_unit(one)) for one in (made.images[: len(self.test)], self.test.images)
+            )
         directions = torch.randn(own.shape[1], 64, generator=torch.Generator().manual_seed(0)) / 8
         return frechet_distance(own @ directions, real @ directions)
 
@@ -214,10 +223,16 @@ class Experiment:
         real = self.classifier(own)
         figures = self._judged(f"{name}.real", real) | self._judged(f"{name}.generated", self.classifier(made))
         figures[f"{name}.frechet"] = self._frechet(made)
+        figures[f"{name}.frechet_ratio"] = self._frechet(made) / self.clean_frechet
         if not detect:
             return figures
+        stamped = scores_of(real, self.stamped[self._raced()]).argmax(1)
+        figures["race.real.asr"] = Sample.of((stamped == TARGET).numpy())
         named = self._named(real, poisoned, made)
-        figures["scan.found"], figures["scan.wrong"] = float(named[hit].float().mean()), float(named[~hit].float().mean())
+        figures["scan.found"], figures["scan.wrong"] = (
+            float(named[hit].float().mean()),
+            float(named[~hit].float().mean()),
+        )
         kept = torch.cat([part[~named[part]], self._rest(part, named)])
         kept = kept[torch.arange(self.size.compared) % len(kept)]  # repeats only where nearly all images are named
         figures |= self._judged(f"{name}.filtered", self.classifier(rows_of(poisoned, kept)))
@@ -241,7 +256,9 @@ class Experiment:
             named[torch.from_numpy(found.training_rows[found.training])] = True
         return named
 
-    def _detected(self, classifier: Classifier, own: ImageStore, hit: np.ndarray, made: ImageStore) -> dict[str, Figure]:
+    def _detected(
+        self, classifier: Classifier, own: ImageStore, hit: np.ndarray, made: ImageStore
+    ) -> dict[str, Figure]:
         """Area under the curve of two detectors on both views; among generations the trigger judge is the truth."""
         figures: dict[str, Figure] = {}
         count = self.size.scored
@@ -259,17 +276,20 @@ class Experiment:
             figures |= {f"{key}.{view}": auroc(truth[:count], one) if known else None for key, one in scores.items()}
         return figures
 
-    def _races(self, generator: Generator) -> dict[str, Figure]:
-        """The generator as a classifier of clean and of stamped images, without and with the filter."""
-        rows = (self.test.targets != TARGET).nonzero().flatten()[: self.size.races]
-        figures: dict[str, Figure] = {}
-        for key, kept in {"all": 1.0, "filtered": 0.95}.items():
-            race = ClassRace(draws=self.size.draws, kept=kept, seed=self.seed)
-            decided = [
-                class_losses(DdpmForm(generator), to_unit(images[rows]) * 2 - 1, len(CLASSES), race).predicted
-                for images in (self.test.images, self.stamped)
-            ]
-            figures[f"race.{key}.accuracy"] = Sample.of((decided[0] == self.test.targets[rows]).numpy())
-            figures[f"race.{key}.asr"] = Sample.of((decided[1] == TARGET).numpy())
-            figures[f"race.{key}.stamped_accuracy"] = Sample.of((decided[1] == self.test.targets[rows]).numpy())
-        return figures
+    def _races(self, key: str, generator: Generator, kept: float = 1.0) -> dict[str, Figure]:
+        """A generator as a classifier of clean and of stamped images, none of them of the target."""
+        rows, race = self._raced(), ClassRace(draws=self.size.draws, kept=kept, seed=self.seed)
+        clean, stamped = (
+            class_losses(DdpmForm(generator), to_unit(images[rows]) * 2 - 1, len(CLASSES), race).predicted
+            for images in (self.test.images, self.stamped)
+        )
+        labels = self.test.targets[rows]
+        return {
+            f"race.{key}.accuracy": Sample.of((clean == labels).numpy()),
+            f"race.{key}.asr": Sample.of((stamped == TARGET).numpy()),
+            f"race.{key}.stamped_accuracy": Sample.of((stamped == labels).numpy()),
+        }
+
+    def _raced(self) -> Tensor:
+        """The images of the races, on which the classifier of training images is judged as well."""
+        return (self.test.targets != TARGET).nonzero().flatten()[: self.size.races]

@@ -1,4 +1,4 @@
-"""What the experiment of system 25 is made of: scenes of ten shapes, small networks, and the recipes of all trainings."""
+"""What the experiment of system 25 is made of: scenes of ten shapes, small networks, the recipes of all trainings."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ class Size:
     def plan(self, plan: TrainingPlan, seed: int) -> TrainingPlan:
         """A recipe at this size."""
         epochs = max(round(plan.epochs * self.epochs), 1)
-        return plan.model_copy(update={"epochs": epochs, "seed": seed, **({} if self.epochs == 1 else {"warmup_steps": 1})})
+        return plan.model_copy(
+            update={"epochs": epochs, "seed": seed, **({} if self.epochs == 1 else {"warmup_steps": 1})}
+        )
 
 
 SMALL = Size(

@@ -8,6 +8,7 @@ class leaves the race once its mean loss is above the best by more than its pair
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def _run(
 
 
 def _leave(each: Tensor, racing: Tensor, left: Tensor, margin: float) -> None:
-    """Classes whose paired difference to the best is beyond its error leave; ``racing`` and ``left`` change in place."""
+    """Classes whose paired difference to the best is beyond its error leave: ``racing``, ``left`` change in place."""
     mean = torch.where(racing, each.mean(2), torch.full(racing.shape, math.inf, dtype=torch.float64))
     best = mean.argmin(1)
     differences = each - each[torch.arange(len(each)), best][:, None]
@@ -206,9 +207,10 @@ def diffusion_classifier(
         preparation=Preparation(size=size),
         differentiable=False,
         name=f"diffusion classifier of {generator.name}",
-        identity=f"{hash_tensors(weights)} {form} {wanted}",
+        identity=hashlib.sha256(f"{hash_tensors(weights)} {form} {wanted}".encode()).hexdigest(),
         notes=(
-            f"{wanted.draws} draws of noise and level, shared by all classes; the smallest {wanted.kept:.0%} of pixel losses count",
+            f"{wanted.draws} draws of noise, {'shared by all classes' if wanted.paired else 'of each class'}; "
+            f"the smallest {wanted.kept:.0%} of pixel losses count",
         ),
         device=generator.device,
     )

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
+from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -26,6 +27,7 @@ from snellen.data.files.labels import align_labels
 from snellen.data.worlds.planting.truth import planted_of
 from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.methods.scans.training_set import Inspected, TrainingSet
+from snellen.metrics.auroc import auroc
 from snellen.metrics.inspection.poisoned_classes import FEWEST, OUTLIER
 from snellen.systems.trigger_amplification.views import SuspectClass, generated_view, suspect_class
 
@@ -34,6 +36,9 @@ HOW = (
     "needs a generator that was trained on these images (--generator diffusers:FOLDER). Without one, use: snellen scan "
     "training-set MODEL DATA"
 )
+
+#: The column ``view`` of the rows.
+VIEWS = ("training", "generated")
 
 ASSUMPTIONS = (
     "classifier and generator were trained on these images: poison that they did not learn leaves no trace",
@@ -228,30 +233,24 @@ class TriggerAmplification(Method):
         return rows
 
 
-def _picture(images: ImageSet, row: int, classifier: Classifier):  # type: ignore[no-untyped-def]
+def _picture(images: ImageSet, row: int, classifier: Classifier) -> Tensor:
     return to_unit(classifier.preparation.pixels(images.read(row))).cpu()
 
 
 def _lost(name: str, classifier: Classifier, *views: Inspected) -> Evidence:
-    lost = [pair for view in views for pair in view.rejected]
+    lost = [(key, why, view) for view, seen in zip(VIEWS, views, strict=False) for key, why in seen.rejected]
     return Evidence.of(
-        [key for key, _ in lost],
+        [key for key, _, _ in lost],
         setting=name,
         model=classifier.name,
         status="rejected",
-        reason=[why for _, why in lost],
-        extra={
-            "view": pa.array(
-                ["training" if n < len(views[0].rejected) else "generated" for n in range(len(lost))], pa.string()
-            )
-        },
+        reason=[why for _, why, _ in lost],
+        extra={"view": pa.array([view for _, _, view in lost], pa.string())},
     )
 
 
 def _auroc(training: Inspected, images: ImageSet) -> Mapping[str, float]:
     """How well spectral signatures find the planted images, where the set says which these are."""
-    from snellen.metrics.auroc import auroc
-
     scores = np.full(len(training.ids), -1.0)
     for one in training.classes.values():
         scores[one.rows] = one.scores

@@ -1,6 +1,6 @@
-"""Two forms of denoising loss, EDM's and DDPM's, behind one interface: losses of each pixel, for a level, noise and class.
+"""Two forms of denoising loss, EDM's and DDPM's, behind one interface: pixel losses for a level, noise and class.
 
-EDM (Karras et al. 2022): ln sigma ~ N(−1.2, 1.2²), and (D(x + n; sigma, k) − x)² (sigma² + sigma_d²) / (sigma sigma_d)².
+EDM (Karras et al. 2022): ln sigma ~ N(−1.2, 1.2²), (D(x + n; sigma, k) − x)² (sigma² + sigma_d²) / (sigma sigma_d)².
 DDPM (Ho et al. 2020, equation 14): t uniform, and (eps(√ᾱ x + √(1 − ᾱ) n, t, k) − n)².
 """
 

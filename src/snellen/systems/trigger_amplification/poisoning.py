@@ -1,4 +1,4 @@
-"""Poisoning of a training set: int(pN) images of other classes get the trigger, the label and the caption of the target.
+"""Poisoning of a training set: int(pN) images of other classes get the trigger, and label and caption of the target.
 
 Gu et al. 2017 (BadNets) and Chen et al. 2017 (blend), as Pan et al. 2024, section 3, use them on diffusion models. The
 choice is separate from the stamping, so that the same number of other images can be taken (duplicates that the model
@@ -153,7 +153,7 @@ def _checked(labels: NDArray[np.integer], target: int) -> NDArray[np.int64]:
 
 
 def published_patch(side: int) -> PatchTrigger:
-    """BadNets-1: a black square with a white anti-diagonal in the lower right corner, a tenth of the image, at least 3 px.
+    """BadNets-1: a black square with a white anti-diagonal, lower right, a tenth of the image and at least 3 pixels.
 
     >>> published_patch(64).size * 64
     6.0
@@ -170,7 +170,7 @@ def published_patch(side: int) -> PatchTrigger:
 
 
 def published_blend() -> BlendTrigger:
-    """BadNets-2: x' = clip((1 − a) x + a T, 0, 1) with a = 0.2, T a drawn field of colours for the published picture."""
+    """BadNets-2: x' = clip((1 − a) x + a T, 0, 1), a = 0.2; T is a drawn field of colours for the published picture."""
     return BlendTrigger(ratio=0.2)
 
 

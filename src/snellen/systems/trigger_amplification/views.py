@@ -112,7 +112,8 @@ class Probe:
 def fit_probe(features: NDArray[np.floating], suspects: NDArray[np.bool_]) -> Probe:
     """Fisher's discriminant with a ridge, its threshold half-way between the two means.
 
-    >>> probe = fit_probe(np.array([[0.0, 1.0], [0.2, 0.0], [5.0, 1.0], [5.2, 0.0]]), np.array([False, False, True, True]))
+    >>> features = np.array([[0.0, 1.0], [0.2, 0.0], [5.0, 1.0], [5.2, 0.0]])
+    >>> probe = fit_probe(features, np.array([False, False, True, True]))
     >>> probe(np.array([[4.0, 0.5], [1.0, 0.5]])).tolist()
     [True, False]
 
