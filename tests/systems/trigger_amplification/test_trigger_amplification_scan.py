@@ -11,7 +11,7 @@ from snellen.core.randomness import Randomness
 from snellen.models.diffusion.loading import load_generator
 from snellen.systems.trigger_amplification import method
 from snellen.systems.trigger_amplification.method import TriggerAmplification
-from snellen.systems.trigger_amplification.views import generated_view
+from snellen.systems.trigger_amplification.views import generated_view, without_suspects
 from tests.systems.trigger_amplification.poisoned_quadrants import classifier, drawn, image_set, poisoned, quadrants
 
 SCAN = TriggerAmplification(generator="bundled:fashion-diffusion", count=80, pictures=4)
@@ -59,6 +59,20 @@ def test_a_clean_generator_and_a_clean_set_show_nothing(monkeypatch):
     assert "does not show" in found.verdict
     assert found.statistic == 0
     assert not found.pictures
+
+
+def test_a_set_without_its_suspects_keeps_all_other_images(monkeypatch):
+    images, choice, _ = poisoned()
+    found = scanned(monkeypatch, images, classifier(), 0.5)
+    kept = without_suspects(images, found.evidence)
+    rows = found.evidence.table.to_pylist()
+    named = {row["example_id"] for row in rows if row["reason"] == "suspect" and row["view"] == "training"}
+    assert set(kept.ids) == set(images.ids) - named
+    poison = {images.ids[row] for row in choice.indices}
+    assert len(poison & set(kept.ids)) <= 0.1 * len(poison)
+    assert len(kept) >= len(images) - 1.2 * len(poison)
+    with pytest.raises(InputError, match="does not have; give the images of the scan"):
+        without_suspects(images.select(np.flatnonzero(~choice.mask)), found.evidence)
 
 
 def test_generated_images_carry_the_class_that_was_requested():

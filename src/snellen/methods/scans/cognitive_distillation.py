@@ -72,7 +72,7 @@ def distilled_masks(
 
 
 class CognitiveDistillation(ScoredImages):
-    """Look for images of which a small part decides (cognitive distillation).
+    """Look for images whose decision rests on a small part (cognitive distillation).
 
     >>> CognitiveDistillation(steps=20).record()["steps"]
     20

@@ -77,7 +77,7 @@ def full(
         raise InputError(
             f"the full experiment needs {', '.join(absent)}: a folder of Stable Diffusion 1.4, ImageNette with the "
             f"splits train and test, a classifier of its classes, and one of the classes clean and trigger that was "
-            f"trained on images half of which have the trigger"
+            f"trained on clean images and as many stamped ones"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = load_generator(os.environ[GENERATOR], device=device)

@@ -172,7 +172,7 @@ def trigger_judge(store: ImageStore, trigger: Trigger, plan: TrainingPlan) -> Cl
 
 
 def base_generator(size: Size, seed: int, progress: Progress) -> Generator:
-    """A generator that was trained on clean images, none of which is in any other set."""
+    """A generator that was trained on clean images, which are in no other set."""
     fresh = new_class_generator(ARCHITECTURE, SCHEDULE, CLASSES, seed=seed)
     pool = world("train", size.images, seed, "base")
     return fit_class_generator(fresh, pool, plan=size.plan(BASE, seed), progress=progress)

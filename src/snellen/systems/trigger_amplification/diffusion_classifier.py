@@ -148,8 +148,8 @@ def _run(
     with torch.no_grad():
         for start in range(0, len(rows), ROWS):
             part = rows[start : start + ROWS].to(clean.device)
-            shown, asked = clean[part], chosen[start : start + ROWS].to(clean.device)
-            losses = form.losses(shown, level, noise.expand_as(shown), asked)
+            shown, classes = clean[part], chosen[start : start + ROWS].to(clean.device)
+            losses = form.losses(shown, level, noise.expand_as(shown), classes)
             found.append(kept_mean(losses, race.kept).double().cpu())
     return torch.cat(found)
 
@@ -184,7 +184,7 @@ def diffusion_classifier(
     if form not in ("ddpm", "edm"):
         raise InputError(f"form {form!r} is not one of ddpm, edm")
     own = DdpmForm(generator)
-    asked: NoiseForm = own if form == "ddpm" else as_edm(generator)
+    loss: NoiseForm = own if form == "ddpm" else as_edm(generator)
     names = tuple(class_names or generator.class_names or map(str, range(generator.classes)))
     if len(names) != generator.classes:
         raise InputError(f"{generator.name} has {generator.classes} classes; got {len(names)} names")
@@ -193,7 +193,7 @@ def diffusion_classifier(
     def scores(images: Tensor) -> Tensor:
         shown = images.mean(1, keepdim=True) if generator.vae is None and generator.denoiser.channels == 1 else images
         clean = generator.encode(shown)
-        losses = class_losses(asked, clean, generator.classes, wanted)
+        losses = class_losses(loss, clean, generator.classes, wanted)
         return (-losses.mean * clean[0].numel() / 2).to(images.dtype)
 
     weights = {

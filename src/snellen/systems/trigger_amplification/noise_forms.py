@@ -23,7 +23,7 @@ EdmDenoise = Callable[[Tensor, float, Tensor], Tensor]
 
 
 class NoiseForm(Protocol):
-    """How a model is asked how well a class explains an image."""
+    """How well a class explains a noisy image, by a model."""
 
     def levels(self, count: int, draws: np.random.Generator) -> list[float]:
         """Levels of noise of ``count`` draws, on the form's own scale."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
@@ -184,3 +185,25 @@ def suspect_class(
         generated_rows=rows[1],
         elsewhere=float(probe(generated.features[others]).mean()) if others.any() else 0.0,
     )
+
+
+def without_suspects(images: ImageSet, evidence: Evidence) -> ImageSet:
+    """The training images that a scan did not name, to train on or to pass to ``snellen.treat``.
+
+    Args:
+        images: that were scanned.
+        evidence: of ``trigger_amplification``, ``training_set``, ``strip`` or ``cognitive_distillation``.
+
+    Raises:
+        InputError: evidence of other images, or nothing would stay.
+    """
+    table = evidence.table
+    views = table["view"].to_pylist() if "view" in table.column_names else ["training"] * len(table)
+    rows = zip(table["example_id"].to_pylist(), table["reason"].to_pylist(), views, strict=True)
+    named = {key for key, reason, view in rows if reason == "suspect" and view == "training"}
+    kept = [row for row, key in enumerate(images.ids) if key not in named]
+    if len(images) - len(kept) != len(named):
+        raise InputError(f"the evidence names images that {images.name} does not have; give the images of the scan")
+    if not kept:
+        raise InputError(f"the evidence names all {len(images)} images of {images.name}; nothing would stay")
+    return images.select(kept, name=f"{images.name} without {len(named)} suspects")
