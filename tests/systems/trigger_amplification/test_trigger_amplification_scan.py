@@ -18,7 +18,7 @@ SCAN = TriggerAmplification(generator="bundled:fashion-diffusion", count=80, pic
 
 
 def scanned(monkeypatch, images, model, share):
-    monkeypatch.setattr(method, "generator_of", lambda reference: None)
+    monkeypatch.setattr(method, "generator_of", lambda reference, device=None: None)
     monkeypatch.setattr(method, "generated_view", lambda *_, **__: drawn(80, share))
     return SCAN.scan(images, classifier=model, rng=Randomness(0))
 

@@ -114,8 +114,9 @@ class TriggerAmplification(Method):
         if not training.ids:
             return Scanned(_lost(self.name, classifier, training), None, "no image could be used")
         present = [classifier.class_names[one] for one in sorted(set(training.labels[training.labels >= 0].tolist()))]
+        where = None if classifier.device.type == "cpu" else str(classifier.device)
         made = generated_view(
-            generator_of(self.generator),
+            generator_of(self.generator, where),
             present,
             count=self.count,
             steps=self.steps,
