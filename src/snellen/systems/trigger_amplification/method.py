@@ -216,11 +216,9 @@ class TriggerAmplification(Method):
         rows = list[Shown]()
         for one in found:
             pool = one.training_rows[one.training] if one.training.any() else one.training_rows
-            for at in one.generated_rows[one.generated]:
+            for at in one.generated_rows[one.generated][: self.pictures - len(rows)]:
                 far = np.linalg.norm(training.features[pool] - generated.features[at], axis=1)
-                near = int(pool[int(far.argmin())]) if len(pool) else None
-                if near is None or len(rows) >= self.pictures:
-                    continue
+                near = int(pool[int(far.argmin())])
                 rows.append(
                     Shown(
                         name=generated.ids[at],
