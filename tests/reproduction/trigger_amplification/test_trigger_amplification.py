@@ -79,7 +79,7 @@ def test_every_compared_training_set_has_as_many_images_and_one_recipe(run):
     compared = [(count, plan.model_dump_json()) for what, count, plan in seen["classifiers"] if what == "compared"]
     assert len(compared) == 6, "clean; real and generated at two rates; filtered"
     assert len(set(compared)) == 1
-    for name in ("clean", "p1.real", "p1.generated", "p10.real", "p10.generated", "p10.filtered"):
+    for name in ("clean", "p5.real", "p5.generated", "p10.real", "p10.generated", "p10.filtered"):
         assert len(figures[f"{name}.accuracy"].values) == SMOKE.test
 
 
@@ -87,7 +87,7 @@ def test_every_compared_training_set_has_as_many_images_and_one_recipe(run):
 def test_success_is_counted_on_images_of_other_classes(run):
     figures, _ = run
     others = int((world("tune", SMOKE.test, 0).targets != TARGET).sum())
-    assert len(figures["p1.real.asr"].values) == len(figures["p1.generated.asr"].values) == others < SMOKE.test
+    assert len(figures["p5.real.asr"].values) == len(figures["p5.generated.asr"].values) == others < SMOKE.test
 
 
 @pytest.mark.covers("25.12")

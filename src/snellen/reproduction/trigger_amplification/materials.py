@@ -49,7 +49,7 @@ SCHEDULE = {
 
 #: Recipe of the clean base, and of all further trainings: poisoned ones and their clean control.
 BASE = TrainingPlan(
-    epochs=8,
+    epochs=5,
     batch_size=64,
     drop_last=True,
     learning_rate=2e-3,
@@ -58,7 +58,7 @@ BASE = TrainingPlan(
     warmup_steps=100,
     clip_norm=1.0,
 )
-FURTHER = BASE.model_copy(update={"epochs": 5, "schedule": "cosine", "warmup_steps": 20, "ema_decay": 0.99})
+FURTHER = BASE.model_copy(update={"epochs": 8, "schedule": "cosine", "warmup_steps": 20, "ema_decay": 0.99})
 
 #: Recipe of the judges, and of the classifiers whose training sets are compared.
 JUDGE = TrainingPlan(
@@ -104,7 +104,7 @@ class Size:
 
 
 SMALL = Size(
-    images=5000, test=1000, drawn=500, compared=2000, steps=20, scored=500, races=100, draws=24, masks=60
+    images=5000, test=1000, drawn=400, compared=1000, steps=20, scored=400, races=60, draws=16, masks=40
 )  # fmt: skip
 SMOKE = Size(
     images=200, test=80, drawn=6, compared=100, steps=2, scored=30, races=3, draws=2, masks=2, epochs=0.1

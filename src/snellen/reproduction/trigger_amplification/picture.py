@@ -26,7 +26,7 @@ from snellen.systems.trigger_amplification.poisoning import choose, poison_tenso
 from snellen.training.batches import ImageStore
 
 #: Seed of no record, pictures of a row, and the rates that are shown.
-SEED, COLUMNS, SHOWN = 0, 8, ("p1", "p10", "p20")
+SEED, COLUMNS, SHOWN = 0, 8, ("p5", "p10", "p20")
 
 
 def grid(rows: Mapping[str, Tensor]) -> Image.Image:
