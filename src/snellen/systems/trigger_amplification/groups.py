@@ -50,10 +50,10 @@ def judge_errors(
     0.5
 
     Args:
-        classes: what C says, (n,).
+        classes: what C decides, (n,).
         labels: the truth, (n,).
-        trigger_in_clean: what Tr says of images without the trigger, (a,).
-        trigger_in_stamped: what it says of images with it, (b,).
+        trigger_in_clean: what Tr decides about images without the trigger, (a,).
+        trigger_in_stamped: what it decides about images with it, (b,).
 
     Raises:
         InputError: nothing to judge.
@@ -150,7 +150,7 @@ def amplification(
         poisoned: pN, poisoned training images.
         of_target: N_t, clean training images of the target.
         errors: of the judges, by :func:`judge_errors`.
-        clean_trigger: what Tr says of images of a generator that saw no poison, for the same class: the control.
+        clean_trigger: what Tr decides about images of a generator that saw no poison, for the same class: the control.
 
     Raises:
         InputError: no image.

@@ -139,7 +139,7 @@ class SuspectClass:
     Attributes:
         label: of the class.
         seen_in: "training images", "generated images" or both.
-        training, generated: what the probe says of the images of the class in each view, bool.
+        training, generated: what the probe decides about the images of the class in each view, bool.
         training_rows, generated_rows: their positions in the view.
         elsewhere: share of the generated images of *other* classes that the probe names: the control.
     """
