@@ -264,6 +264,21 @@ SCANS = {
         {"denoiser": denoiser, "pictures": 2},
         {"images": lambda _: toy_models.image_set(6), "classifier": lambda _: toy_models.classifier()},
     ),
+    "cognitive_distillation": Row(
+        {"pictures": 2, "steps": 2},
+        {"images": lambda _: toy_models.image_set(80), "classifier": lambda _: toy_models.classifier()},
+    ),
+    "strip": Row(
+        {"pictures": 2, "overlays": 2},
+        {"images": lambda _: toy_models.image_set(80), "classifier": lambda _: toy_models.classifier()},
+    ),
+    "trigger_amplification": Row(
+        {"pictures": 2, "generator": "bundled:fashion-diffusion", "count": 40, "steps": 1, "guidance": 1.0},
+        {
+            "images": lambda _: load_images("bundled:fashion-mnist").limit(80),
+            "classifier": lambda _: load_classifier("bundled:fashion-cnn"),
+        },
+    ),
     "training_set": Row(
         {"pictures": 2},
         {"images": lambda _: toy_models.image_set(180), "classifier": lambda _: toy_models.classifier()},

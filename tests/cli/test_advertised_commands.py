@@ -74,6 +74,7 @@ SMALLER = {
         "--test", "optotypes:scenes?count=12&size=16&shapes=star,ring#test", "--plan", '{"epochs": 1}', "--count", "2",
         "--upper-steps", "1", "--lower-epochs", "1", "--random-sets", "1",
     ),
+    25: ("--limit", "40", "--count", "40", "--steps", "1", "--guidance", "1"),
     27: ("--limit", "2", "--kind", "size_5"),
     28: (
         "--words", "red", "--words", "green", "--words", "blue", "--template", "a {} shape", "--shares", "uniform",
@@ -177,6 +178,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         "FOLDER": "sae",
         "FILE": "signs.txt",
         "DENOISER": str(tmp_path / "denoiser"),
+        "GENERATOR": "bundled:fashion-diffusion",
     }
     colours = ("red", "green", "blue", "yellow")
     Path("prompts.txt").write_text("a red heart on sand\n")

@@ -55,6 +55,7 @@ class Inspected:
         predictions: int64 (n,).
         classes: what was found, by class; their ``rows`` are positions in ``ids``.
         rejected: id and reason of each image that could not be used.
+        features: float32 (n, d), as they were inspected.
     """
 
     ids: tuple[str, ...]
@@ -64,6 +65,7 @@ class Inspected:
     predictions: NDArray[np.int64]
     classes: Mapping[int, PoisonedClass]
     rejected: tuple[tuple[str, str], ...]
+    features: NDArray[np.float32]
 
 
 class TrainingSet(Method):
@@ -172,11 +174,11 @@ class TrainingSet(Method):
         listener.finish(TASK)
         kept = np.array(rows, dtype=np.int64)
         labels, units = images.known_labels[kept], images.column("unit_id")
-        classes = {}
+        classes, together = {}, np.concatenate(vectors) if ids else np.zeros((0, 1), dtype=np.float32)
         if ids:
             seed = rng.child(self.name).generator("halves").initial_seed()
             classes = poisoned_classes(
-                np.concatenate(vectors),
+                together,
                 labels,
                 rng=np.random.default_rng(seed),
                 whiten=self.whiten,
@@ -190,6 +192,7 @@ class TrainingSet(Method):
             predictions=np.concatenate(decided) if decided else np.zeros(0, dtype=np.int64),
             classes=classes,
             rejected=tuple(rejected),
+            features=together,
         )
 
     def reported(self, classes: Mapping[int, PoisonedClass]) -> tuple[int, ...]:

@@ -77,6 +77,19 @@ class PlantTrigger(PlantedDefect):
         chosen = choose_exactly(self.draws(rng), images.ids, "stamped", candidates, count)
         if self.clean_label:
             return self._stamped(images, chosen, labels, rng)
+        return self.plant_in(images, chosen, rng=rng)
+
+    def plant_in(self, images: ImageSet, chosen: NDArray[np.bool_], *, rng: Randomness) -> ImageSet:
+        """Stamp images that were chosen elsewhere, bool (n,), and label and caption them as the target.
+
+        Raises:
+            InputError: no labels, no such class, or another number of rows.
+        """
+        labels, classes = single_labels(images, "a trigger with a target")
+        if self.target_class >= classes:
+            raise InputError(f"target_class {self.target_class} is out of range for {classes} classes")
+        if chosen.shape != (len(images),):
+            raise InputError(f"{len(images)} images came with choices of shape {chosen.shape}")
         planted = self._stamped(images, chosen, np.where(chosen, self.target_class, labels), rng)
         return self._captioned(planted, chosen)
 

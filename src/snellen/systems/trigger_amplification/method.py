@@ -1,0 +1,258 @@
+"""The scan: poison of a training set, searched among its images and among those of a generator that was trained on it.
+
+Pan et al., "From Trojan horses to castle walls", NeurIPS 2024, arXiv 2311.02373, section 5: detectors find poison more
+clearly in what a poisoned diffusion model draws. The detector is that of ``snellen scan training-set``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+from torch import Tensor
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.core.method import Method, Need
+from snellen.core.outcomes import Scanned, Shown
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.data.files.labels import align_labels
+from snellen.data.worlds.planting.truth import planted_of
+from snellen.methods.generation.made_images import generator_of, identities_of
+from snellen.methods.scans.training_set import Inspected, TrainingSet
+from snellen.metrics.auroc import auroc
+from snellen.metrics.inspection.poisoned_classes import FEWEST, OUTLIER
+from snellen.systems.trigger_amplification.views import SuspectClass, generated_view, suspect_class
+
+#: How the missing generator is named.
+HOW = (
+    "needs a generator that was trained on these images (--generator diffusers:FOLDER). Without one, use: snellen scan "
+    "training-set MODEL DATA"
+)
+
+#: The column ``view`` of the rows.
+VIEWS = ("training", "generated")
+
+ASSUMPTIONS = (
+    "classifier and generator were trained on these images: poison that they did not learn leaves no trace",
+    "natural kinds within one class look like poison, in both views; view the images before you remove any",
+    "the amplification is the ratio of two shares by one probe, whose errors are the same for no two sets",
+)
+
+
+class TriggerAmplification(Method):
+    """Look for poison among training images and among images of a generator that was trained on them.
+
+    >>> TriggerAmplification(guidance=5).record()["guidance"]
+    5.0
+    """
+
+    name: ClassVar[str] = "trigger_amplification"
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
+    finds: ClassVar[tuple[str, ...]] = ("backdoor",)
+
+    generator: str | None = Field(
+        None, description="diffusers:FOLDER or bundled:NAME of a generator of these classes, trained on these images"
+    )
+    count: int = Field(100, ge=FEWEST, description="generated images of each class")
+    steps: int = Field(50, ge=1, description="of the sampler, DDIM")
+    guidance: float = Field(3.0, ge=1, description="scale w of eps_u + w (eps_c - eps_u); 1 is no guidance")
+    prompt: str = Field("A photo of a {class_name}", description="of each class, for a generator that takes prompts")
+    alpha: float = Field(0.05, gt=0, lt=1, description="rate of sets in which a class is reported by chance, at most")
+    outlier: float = Field(OUTLIER, gt=0, description="robust z of the silhouette from which a class stands out")
+    batch_size: int = Field(64, ge=1, description="images in one pass")
+    pictures: int = Field(24, ge=0, description="pairs of a generated and a training image that are kept, at most")
+
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """Say why this cannot run."""
+        if self.generator is None:
+            return HOW
+        if "{class_name}" not in self.prompt:
+            return f"needs {{class_name}} in its prompt; got {self.prompt!r}"
+        return super().missing(classifier, images)
+
+    def load(self) -> None:
+        """Load the generator, so that an unusable one raises before the scan."""
+        if self.generator is not None:
+            generator_of(self.generator)
+
+    def reference_hashes(self) -> dict[str, str]:
+        """Hashes of the generator's weights, which distinguish another scan from this one."""
+        return {} if self.generator is None else identities_of(generator_of(self.generator), "generator.")
+
+    def scan(
+        self,
+        images: ImageSet,
+        *,
+        classifier: Classifier | None = None,
+        rng: Randomness,
+        progress: Progress | None = None,
+    ) -> Scanned:
+        """Scan the training images of a classifier and a generator.
+
+        Returns:
+            A row for each training image and for each generated one, ``view`` says which; their value is the spectral
+            signature in that view, and the reason is "suspect" where the probe of a reported class names it. The
+            statistic is the largest share of named generated images of a reported class; 0 where none is reported.
+
+        Raises:
+            InputError: no classifier, generator or labels; a generator without these classes.
+        """
+        reason = self.missing(classifier, images)
+        if classifier is None or reason is not None or self.generator is None:
+            raise InputError(f"{self.name} {reason or 'needs a classifier: name it before the images'}")
+        detector = TrainingSet(alpha=self.alpha, outlier=self.outlier, batch_size=self.batch_size)
+        shown = align_labels(images, classifier.class_names)
+        training = detector.inspect(shown, classifier, rng=rng, progress=progress)
+        if not training.ids:
+            return Scanned(_lost(self.name, classifier, training), None, "no image could be used")
+        present = [classifier.class_names[one] for one in sorted(set(training.labels[training.labels >= 0].tolist()))]
+        where = None if classifier.device.type == "cpu" else str(classifier.device)
+        made = generated_view(
+            generator_of(self.generator, where),
+            present,
+            count=self.count,
+            steps=self.steps,
+            guidance=self.guidance,
+            prompt=self.prompt,
+            rng=rng.child(self.name),
+            batch_size=self.batch_size,
+            progress=progress,
+        )
+        made = align_labels(made, classifier.class_names)
+        generated = detector.inspect(made, classifier, rng=rng.child("generated"), progress=progress)
+        first, second = detector.reported(training.classes), detector.reported(generated.classes)
+        found = [
+            suspect_class(one, training, generated, in_training=one in first, in_generated=one in second)
+            for one in sorted({*first, *second})
+            if (generated.labels == one).any()
+        ]
+        names = classifier.class_names
+        figures: dict[str, float | None] = {
+            "training images": float(len(training.ids)),
+            "generated images": float(len(generated.ids)),
+            "classes reported among training images": float(len(first)),
+            "classes reported among generated images": float(len(second)),
+        }
+        for one in found:
+            figures |= one.figures(names[one.label])
+        parts = [
+            self._rows(training, found, "training", classifier),
+            self._rows(generated, found, "generated", classifier),
+        ]
+        figures |= _auroc(training, shown)
+        return Scanned(
+            evidence=Evidence.merge([*parts, _lost(self.name, classifier, training, generated)]),
+            statistic=max((float(one.generated.mean()) for one in found), default=0.0),
+            verdict=self._verdict(found, training, generated, names),
+            figures=figures,
+            pictures=self._shown(found, training, generated, shown, made, classifier),
+        )
+
+    def _verdict(
+        self, found: Sequence[SuspectClass], training: Inspected, generated: Inspected, names: Sequence[str]
+    ) -> str:
+        if not training.classes and not generated.classes:
+            return f"nothing could be judged: no class has {FEWEST} images"
+        if not found:
+            return (
+                f"no class is suspicious among {len(training.classes)} in the training images and "
+                f"{len(generated.classes)} in the generated ones, which does not show that they are free of poison"
+            )
+        return "; ".join(
+            f"suspicious: class {names[one.label]!r}, among its {one.seen_in}: the pattern is in "
+            f"{one.training.mean():.0%} of {len(one.training)} training images and in {one.generated.mean():.0%} of "
+            f"{len(one.generated)} generated ones"
+            for one in found
+        )
+
+    def _rows(self, seen: Inspected, found: Sequence[SuspectClass], view: str, classifier: Classifier) -> Evidence:
+        count = len(seen.ids)
+        scores, named = np.full(count, np.nan), np.zeros(count, dtype=bool)
+        for one in seen.classes.values():
+            scores[one.rows] = one.scores
+        for suspect in found:
+            rows, hits = (
+                (suspect.training_rows, suspect.training)
+                if view == "training"
+                else (suspect.generated_rows, suspect.generated)
+            )
+            named[rows] = hits
+        return Evidence.of(
+            seen.ids,
+            setting=self.name,
+            model=classifier.name,
+            unit_ids=seen.units,
+            label=[None if label < 0 else label for label in seen.labels.tolist()],
+            prediction=seen.predictions.tolist(),
+            value=[None if np.isnan(score) else score for score in scores.tolist()],
+            status=["skipped" if np.isnan(score) else "ok" for score in scores],
+            reason=[
+                "suspect" if hit else f"no label, or a class of fewer than {FEWEST} images" if np.isnan(score) else None
+                for score, hit in zip(scores, named, strict=True)
+            ],
+            extra={"view": pa.array([view] * count, pa.string())},
+            assumptions=ASSUMPTIONS,
+            control="the share of generated images of other classes that the same probe names",
+        )
+
+    def _shown(
+        self,
+        found: Sequence[SuspectClass],
+        training: Inspected,
+        generated: Inspected,
+        images: ImageSet,
+        made: ImageSet,
+        classifier: Classifier,
+    ) -> list[Shown]:
+        """Beside each named generated image a named training image, or the nearest one where none is named."""
+        rows = list[Shown]()
+        for one in found:
+            pool = one.training_rows[one.training] if one.training.any() else one.training_rows
+            for at in one.generated_rows[one.generated][: self.pictures - len(rows)]:
+                far = np.linalg.norm(training.features[pool] - generated.features[at], axis=1)
+                near = int(pool[int(far.argmin())])
+                rows.append(
+                    Shown(
+                        name=generated.ids[at],
+                        text=f"{generated.ids[at]}; nearest of the suspects: {training.ids[near]}",
+                        pictures={
+                            "generated": _picture(made, int(generated.rows[at]), classifier),
+                            "training": _picture(images, int(training.rows[near]), classifier),
+                        },
+                    )
+                )
+        return rows
+
+
+def _picture(images: ImageSet, row: int, classifier: Classifier) -> Tensor:
+    return to_unit(classifier.preparation.pixels(images.read(row))).cpu()
+
+
+def _lost(name: str, classifier: Classifier, *views: Inspected) -> Evidence:
+    lost = [(key, why, view) for view, seen in zip(VIEWS, views, strict=False) for key, why in seen.rejected]
+    return Evidence.of(
+        [key for key, _, _ in lost],
+        setting=name,
+        model=classifier.name,
+        status="rejected",
+        reason=[why for _, why, _ in lost],
+        extra={"view": pa.array([view for _, _, view in lost], pa.string())},
+    )
+
+
+def _auroc(training: Inspected, images: ImageSet) -> Mapping[str, float]:
+    """How well spectral signatures find the planted images, where the set says which these are."""
+    scores = np.full(len(training.ids), -1.0)
+    for one in training.classes.values():
+        scores[one.rows] = one.scores
+    planted = planted_of(images, "trigger")
+    truth = np.array([planted[row] is not None for row in training.rows])
+    return {"auroc among training images": auroc(truth, scores)} if truth.any() and not truth.all() else {}

@@ -1,0 +1,116 @@
+"""The scan in two views: what it reports, names and shows, and what it refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
+from snellen.models.diffusion.loading import load_generator
+from snellen.systems.trigger_amplification import method
+from snellen.systems.trigger_amplification.method import TriggerAmplification
+from snellen.systems.trigger_amplification.views import generated_view, without_suspects
+from tests.systems.trigger_amplification.poisoned_quadrants import classifier, drawn, image_set, poisoned, quadrants
+
+SCAN = TriggerAmplification(generator="bundled:fashion-diffusion", count=80, pictures=4)
+
+
+def scanned(monkeypatch, images, model, share):
+    monkeypatch.setattr(method, "generator_of", lambda reference, device=None: None)
+    monkeypatch.setattr(method, "generated_view", lambda *_, **__: drawn(80, share))
+    return SCAN.scan(images, classifier=model, rng=Randomness(0))
+
+
+def test_poison_is_reported_in_both_views_with_its_share_in_each(monkeypatch):
+    images, choice, _ = poisoned()
+    found = scanned(monkeypatch, images, classifier(), 0.5)
+    assert "suspicious: class 'one', among its training images and generated images" in found.verdict
+    assert found.figures["one: share among training images"] == pytest.approx(choice.training_share, abs=0.05)
+    assert found.figures["one: share among generated images"] == pytest.approx(0.5, abs=0.05)
+    assert found.figures["one: amplification"] == pytest.approx(0.5 / choice.training_share, rel=0.2)
+    assert found.figures["one: share among generated images of other classes"] < 0.05
+    assert found.figures["auroc among training images"] > 0.9
+    rows = found.evidence.table.to_pylist()
+    named = np.array([row["reason"] == "suspect" for row in rows if row["view"] == "training"])
+    assert named[choice.mask].mean() > 0.9
+    assert named[~choice.mask].mean() < 0.02
+    assert len({(row["view"], row["example_id"]) for row in rows}) == 800 + 320
+    assert len(found.pictures) == 4
+    assert set(found.pictures[0].pictures) == {"generated", "training"}
+
+
+def test_poison_that_only_the_generator_shows_names_training_images(monkeypatch):
+    """Twenty poisoned images are too few to form a cluster that is reported; their generations are not."""
+    images, choice, _ = poisoned()
+    mask, labels = choice.mask, images.labels
+    few = np.flatnonzero(~mask | (np.cumsum(mask) <= 12))
+    found = scanned(monkeypatch, images.select(few), classifier(), 0.5)
+    assert found.figures["classes reported among generated images"] == 1
+    named = {row["example_id"] for row in found.evidence.table.to_pylist() if row["reason"] == "suspect"}
+    assert len(named & {images.ids[row] for row in np.flatnonzero(mask)[:12]}) >= 10
+    assert (labels[mask] == 0).all()
+
+
+def test_a_clean_generator_and_a_clean_set_show_nothing(monkeypatch):
+    found = scanned(monkeypatch, image_set(*quadrants(800)), classifier(False), 0.0)
+    assert found.verdict.startswith("no class is suspicious among 4 in the training images and 4 in the generated ones")
+    assert "does not show" in found.verdict
+    assert found.statistic == 0
+    assert not found.pictures
+
+
+def test_a_set_without_its_suspects_keeps_all_other_images(monkeypatch):
+    images, choice, _ = poisoned()
+    found = scanned(monkeypatch, images, classifier(), 0.5)
+    kept = without_suspects(images, found.evidence)
+    rows = found.evidence.table.to_pylist()
+    named = {row["example_id"] for row in rows if row["reason"] == "suspect" and row["view"] == "training"}
+    assert set(kept.ids) == set(images.ids) - named
+    poison = {images.ids[row] for row in choice.indices}
+    assert len(poison & set(kept.ids)) <= 0.1 * len(poison)
+    assert len(kept) >= len(images) - 1.2 * len(poison)
+    with pytest.raises(InputError, match="does not have; give the images of the scan"):
+        without_suspects(images.select(np.flatnonzero(~choice.mask)), found.evidence)
+
+
+def test_generated_images_carry_the_class_that_was_requested():
+    generator = load_generator("bundled:fashion-diffusion")
+    names = ("Bag", "Sandal")
+    made = generated_view(
+        generator, names, count=2, steps=1, guidance=2, prompt="{class_name}", rng=Randomness(0), batch_size=3
+    )
+    assert made.labels.tolist() == [0, 0, 1, 1]
+    assert made.class_names == names
+    assert len(set(made.ids)) == 4
+    assert [json.loads(text)["prompt"] for text in made.column("provenance")] == ["Bag", "Bag", "Sandal", "Sandal"]
+    assert {json.loads(text)["guidance_scale"] for text in made.column("provenance")} == {2.0}
+    again = generated_view(
+        generator, names, count=2, steps=1, guidance=2, prompt="{class_name}", rng=Randomness(0), batch_size=4
+    )
+    assert made.contents_fingerprint() == again.contents_fingerprint(), "the batch size changes nothing"
+
+
+def test_a_generator_of_prompts_gets_the_words():
+    generator = load_generator("bundled:scene-diffusion")
+    made = generated_view(
+        generator, ("star", "ring"), count=1, steps=1, guidance=2, prompt="a {class_name}", rng=Randomness(0)
+    )
+    assert [json.loads(text)["prompt"] for text in made.column("provenance")] == ["a star", "a ring"]
+
+
+def test_what_is_missing_is_said():
+    images, _, _ = poisoned()
+    with pytest.raises(InputError, match="needs a generator that was trained on these images"):
+        TriggerAmplification().scan(images, classifier=classifier(), rng=Randomness(0))
+    with pytest.raises(InputError, match="name it before the images"):
+        SCAN.scan(images, rng=Randomness(0))
+    with pytest.raises(InputError, match="has no class 'one'"):
+        SCAN.scan(images, classifier=classifier(), rng=Randomness(0))
+    with pytest.raises(InputError, match="in its prompt"):
+        SCAN.model_copy(update={"prompt": "a photo"}).scan(images, classifier=classifier(), rng=Randomness(0))
+    bare = image_set(*quadrants(8))
+    bare = replace(bare, table=bare.table.drop_columns(["label"]), class_names=None)
+    with pytest.raises(InputError, match="needs labels"):
+        SCAN.scan(bare, classifier=classifier(), rng=Randomness(0))
