@@ -164,6 +164,12 @@ class Discriminator:
             found.append(torch.log_softmax(scores.float(), 1)[:, columns[column]].to(images.device))
         return torch.stack(found, 1)
 
+    def decides(self, images: Tensor, name: str) -> Tensor:
+        """Whether each member decides for a class, bool (n, k), of images (n, 3, h, w) in [0, 1]."""
+        column = self.position(name)
+        found = [member(as_prepared(member, images)).argmax(1).cpu() for member in self.members]
+        return torch.stack([one == columns[column] for one, columns in zip(found, self._columns, strict=True)], 1)
+
     def loss(self, images: Tensor, name: str, rng: Randomness) -> Tensor:
         """L = mean_k log p_k(c | views of I), (n,): the lower, the less the images show the class."""
         if not self.views.count:

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import torch
 
@@ -21,7 +21,9 @@ from snellen.core.errors import InputError, ModelError
 from snellen.core.randomness import derive_seed
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import described
+from snellen.data.worlds.optotypes.factors import Shape
 from snellen.data.worlds.optotypes.small_world import WORLD
+from snellen.data.worlds.optotypes.vocabulary import forms
 from snellen.models.language.causal import CausalLanguageModel, load_causal_language_model
 from snellen.models.language.protocol import LanguageModel, ask_for_phrases
 from snellen.models.language.references import load_language_model
@@ -206,6 +208,17 @@ def caption_prior(seed: int = 0) -> TrigramPrior:
     """Trigrams of captions of the small world with all nuisances of it: words that embedded generators can read."""
     scenes = WORLD.model_copy(update={"count": CAPTIONS, "seed": derive_seed(seed, "prior") % 2**31}).scenes("train")
     return TrigramPrior((caption(described(one), seed=one.seed, words="fitting") for one in scenes), name="captions")
+
+
+def caption_synonyms(name: str) -> frozenset[str]:
+    """Words that captions of the small world use for other shapes than this one.
+
+    >>> "hoop" in caption_synonyms("star"), "hoop" in caption_synonyms("ring")
+    (True, False)
+    """
+    named = {shape: {word for form in forms("shape", shape) for word in words_of(form)} for shape in get_args(Shape)}
+    others = {word for shape, words in named.items() if shape != name for word in words}
+    return frozenset(others - named.get(name, {name}) - {"shape", "sign"})
 
 
 def complete(prior: LanguagePrior, words: Sequence[str], most: int = 3) -> tuple[str, ...] | None:

@@ -54,7 +54,7 @@ class PromptSearch(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: Literal["gradient", "likely", "random"] = "gradient"
-    proposals: int = Field(50, ge=1)
+    proposals: int = Field(25, ge=1)
     checked: int = Field(8, ge=1)
     beam: int = Field(4, ge=1)
     latents: int = Field(8, ge=1)
@@ -62,7 +62,7 @@ class PromptSearch(BaseModel):
     share: float = Field(0.5, gt=0, le=1)
     likelihood: float = Field(0.05, ge=0)
     most_words: int = Field(6, ge=1)
-    most_perplexity: float = Field(60.0, gt=1)
+    most_perplexity: float = Field(40.0, gt=1)
     taped: int = Field(4, ge=1)
     calls: int = Field(400, ge=1)
 
@@ -104,6 +104,7 @@ class PromptSearcher:
         name: the class, as prompts spell it.
         template: the first prompt, with ``{}`` for the class.
         numbers: of the search.
+        banned: further words that name other classes, such as synonyms.
 
     Raises:
         InputError: a prior that proposes nothing, or a first prompt that does not hold the class.
@@ -117,7 +118,9 @@ class PromptSearcher:
         name: str,
         template: str,
         numbers: PromptSearch,
+        banned: frozenset[str] = frozenset(),
     ) -> None:
+        self.banned = banned
         self.drawing, self.discriminator, self.prior, self.name = drawing, discriminator, prior, name
         self.numbers = numbers
         self.own = words_of(name)
@@ -129,8 +132,8 @@ class PromptSearcher:
             raise InputError(f"{prior.name} proposes no word before {name!r}; give it prompts like those of your generator")
 
     def keeps_class(self, words: Sequence[str]) -> bool:
-        """The class is named, no other class is, and nothing takes it away."""
-        if NEGATIONS & set(words) or _places(words, self.own) == []:
+        """The class is named once, no other class is, and nothing takes it away."""
+        if (NEGATIONS | self.banned) & set(words) or len(_places(words, self.own)) != 1:
             return False
         return not any(_places(words, other) for other in self.others if other and not _within(other, self.own))
 
