@@ -48,7 +48,7 @@ class LatentSearch(BaseModel):
 
     rule: Rule = "residual"
     step: Literal["adam", "sign"] = "adam"
-    rate: float = Field(0.1, gt=0)
+    rate: float = Field(0.05, gt=0)
     prior: float = Field(0.05, ge=0)
     projected: bool = True
     residual: float = Field(1.0, ge=0)
@@ -155,6 +155,21 @@ def search_latents(
                 numbers, part[left], gradient[left], moments, kept, turn, rng[kept], [finds[row] for row in kept]
             )
     return finds
+
+
+def gradient_norms(
+    drawing: Drawing, discriminator: Discriminator, prompts: Prompts, latents: Tensor, rng: Randomness
+) -> dict[str, Tensor]:
+    """Norm of the gradient of each latent (n, c, h, w), with the residual connection and without it: (n,) each.
+
+    ``residual``: a = 1 and one real step. ``backprop``: all steps, whose memory grows with their number.
+    """
+    found = {}
+    for rule in ("residual", "backprop"):
+        numbers = LatentSearch(rule=rule, prior=0.0)
+        _, gradient, _ = _gradient(drawing, discriminator, prompts, numbers, latents, rng)
+        found[rule] = gradient.flatten(1).norm(dim=1).cpu()
+    return found
 
 
 def _gradient(
