@@ -43,9 +43,9 @@ class Views:
         flip: mirror every second view.
     """
 
-    count: int = 2
-    scale: float = 0.8
-    noise: float = 0.02
+    count: int = 1
+    scale: float = 0.9
+    noise: float = 0.01
     flip: bool = True
 
     def of(self, images: Tensor, generator: torch.Generator) -> Tensor:

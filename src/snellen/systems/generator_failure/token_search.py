@@ -47,8 +47,8 @@ class TokenSearch(BaseModel):
 
     iterations: int = Field(60, ge=1)
     batch: int = Field(4, ge=1)
-    rate: float = Field(0.1, gt=0)
-    taped: int = Field(4, ge=1)
+    rate: float = Field(0.3, gt=0)
+    taped: int = Field(8, ge=1)
     calls: int = Field(400, ge=1)
     measured: int = Field(4, ge=1)
     share: float = Field(0.5, gt=0, le=1)
