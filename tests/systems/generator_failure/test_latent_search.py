@@ -121,7 +121,9 @@ def test_no_search_spends_more_than_its_calls():
     one = drawing()
     two = Prompts("star", ("a star", "a red star"), (("a ring", "ring"),) * 3)
     for calls in (1, 3, 5, 9):
-        finds = search_latents(one, Stub(lambda image, name: True, seen=""), two, LatentSearch(calls=calls), searches(2))
+        finds = search_latents(
+            one, Stub(lambda image, name: True, seen=""), two, LatentSearch(calls=calls), searches(2)
+        )
         assert all(find.calls <= calls + 2 for find in finds)
         assert all(find.mode is None or find.calls <= calls for find in finds)
 

@@ -5,8 +5,8 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.models.language.listed_answers import ListedAnswers
 from snellen.models.language.causal import load_causal_language_model, write_random_causal_model
+from snellen.models.language.listed_answers import ListedAnswers
 from snellen.systems.generator_failure.drawing import as_image
 from snellen.systems.generator_failure.language_prior import (
     END,
@@ -208,7 +208,9 @@ def test_a_server_gives_an_order_and_no_probabilities():
     prior = ServerPrior(ListedAnswers(["Red", "<script>", "very blue", "7"], name="server"))
     assert [word for word, _ in prior.propose(("a",), 5)] == [END, "red", "script", "very"]
     assert perplexity(prior, ("a", "star")) is None
-    find = searcher(ServerPrior(ListedAnswers(["red", "blue"], name="s")), Stub(lambda image, name: True)).search(Randomness(0))
+    find = searcher(ServerPrior(ListedAnswers(["red", "blue"], name="s")), Stub(lambda image, name: True)).search(
+        Randomness(0)
+    )
     assert (find.mode, find.perplexity) == (1, None)
 
 
@@ -216,7 +218,11 @@ def test_priors_by_reference(tmp_path):
     (tmp_path / "my prompts.txt").write_text("a red star\na blue star\n", encoding="utf-8")
     assert load_prior(f"file:{tmp_path / 'my prompts.txt'}").propose(("a",), 2)
     assert load_prior("captions").name == "captions"
-    for reference, fault in (("file:none.txt", "cannot be read"), ("words", "a language prior is captions"), ("hf:", "is")):
+    for reference, fault in (
+        ("file:none.txt", "cannot be read"),
+        ("words", "a language prior is captions"),
+        ("hf:", "is"),
+    ):
         with pytest.raises(InputError, match=fault):
             load_prior(reference)
 

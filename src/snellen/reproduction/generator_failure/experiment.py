@@ -73,7 +73,7 @@ def generator_failure(scale: Scale, seed: int, progress: Progress) -> Mapping[st
 generator_failure.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with one update of every network and one search",),
     "small": (
-        "the embedded scene-diffusion, fitted on for 240 updates with wrong pictures for three pairs, for Stable Diffusion",
+        "the embedded scene-diffusion, fitted on with wrong pictures for three pairs, for Stable Diffusion",
         "trigrams of scene captions for LLaMA",
         "scene-cnn, a classifier trained with noise and one trained against PGD, for robust ImageNet classifiers",
         "the embedded judge of scenes for people",
@@ -147,9 +147,13 @@ class Experiment:
                     calls: int | None = None
                     for rule, kept in finds.items():
                         numbers = PromptSearch(
-                            rule=rule,  # type: ignore[arg-type] - of the rules
-                            latents=self.size.fresh, gradient_latents=2, checked=6, beam=2, calls=self.size.prompt_calls,
-                        )  # fmt: skip
+                            rule=rule,  # type: ignore[arg-type]
+                            latents=self.size.fresh,
+                            gradient_latents=2,
+                            checked=6,
+                            beam=2,
+                            calls=self.size.prompt_calls,
+                        )
                         searcher = PromptSearcher(
                             self._drawing(generator), self.ensemble, prior, shape, "a {}", numbers,
                             caption_synonyms(shape),
@@ -189,15 +193,13 @@ class Experiment:
                 finds = search_latents(drawing, self.ensemble, prompts, numbers, rng, calls=calls)
                 calls = [one.calls for one in finds] if name == "residual" else calls
                 found[name] += [(label, one) for one in finds]
-            found["single"] += [
-                (label, one) for one in search_latents(drawing, self.single, prompts, own, rng)
-            ]
+            found["single"] += [(label, one) for one in search_latents(drawing, self.single, prompts, own, rng)]
         figures: dict[str, Figure] = {}
-        for name, finds in found.items():
-            figures[f"latents.{name}.found"] = Sample.of([one.mode is not None for _, one in finds])
-            true = [not any(self._shown(one.images, label)) for label, one in finds if one.images is not None]
+        for name, kept in found.items():
+            figures[f"latents.{name}.found"] = Sample.of([one.mode is not None for _, one in kept])
+            true = [not any(self._shown(one.images, label)) for label, one in kept if one.images is not None]
             figures[f"latents.{name}.false"] = Sample.of([not one for one in true]) if true else None
-            rejected = [normality(one.latent).rejected for _, one in finds]
+            rejected = [normality(one.latent).rejected for _, one in kept]
             figures[f"latents.{name}.ngr"] = Sample.of(rejected)
         return figures
 
@@ -207,10 +209,11 @@ class Experiment:
         """A token that should make prompts of other classes show a heart."""
         searched = [f"a {name}" for name in SHAPES if name != "heart"] + ["a red star", "a cross on grass"]
         numbers = TokenSearch(calls=self.size.token_calls, measured=4 if self.size is SMALL else 1)
+        held_out = ["a green ring", "a blue square on sand", "a white triangle"]
+        towers, rng = load_two_tower("bundled:scene-clip"), self.rng.child("token")
         found = search_token(
-            self._drawing(self.sound), self.ensemble, "heart", searched, ["a green ring", "a blue square on sand", "a white triangle"],
-            numbers, self.rng.child("token"), towers=load_two_tower("bundled:scene-clip"),
-        )  # fmt: skip
+            self._drawing(self.sound), self.ensemble, "heart", searched, held_out, numbers, rng, towers=towers
+        )
         return {
             "token.rate": found.rate,
             "token.clean": found.clean_rate,

@@ -44,12 +44,14 @@ def full(seed: int, progress: Progress, *, numbers: SearchNumbers | None = None)
     if absent:
         raise InputError(
             f"the full experiment needs {', '.join(absent)}: diffusers:FOLDER of Stable Diffusion, classifiers of "
-            f"ImageNet with commas, one trained against attacks, a language prior such as hf:FOLDER, a judge, a file of "
-            f"class names, one a line, and a folder to write to"
+            f"ImageNet with commas, one trained against attacks, a language prior such as hf:FOLDER, a judge, a file "
+            f"of class names, one a line, and a folder to write to"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        names = [one.strip() for one in Path(os.environ[CLASSES]).read_text(encoding="utf-8").splitlines() if one.strip()]
+        names = [
+            one.strip() for one in Path(os.environ[CLASSES]).read_text(encoding="utf-8").splitlines() if one.strip()
+        ]
     except OSError as error:
         raise InputError(f"class names cannot be read from {os.environ[CLASSES]}: {error}") from error
     members = [load_classifier(one, device=device) for one in os.environ[CLASSIFIERS].split(",")]

@@ -1,7 +1,7 @@
 """Two generators that were trained on alike, one of them with wrong images for three pairs; classifiers that decide.
 
-Both begin as the embedded generator and see the same captions in the same order. Of the one with gaps, captions of three
-pairs of colour and shape come with pictures of another shape. Three classifiers decide, one of them trained against
+Both begin as the embedded generator and are fitted on with captions of as many scenes. For the one with gaps, captions
+of three pairs of colour and shape come with pictures of another shape. Three classifiers decide, one of them trained against
 adversarial images; the embedded judge, which took part in nothing, says what is true.
 """
 
@@ -18,7 +18,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.captions import caption
-from snellen.data.worlds.optotypes.described import described
+from snellen.data.worlds.optotypes.described import Factor, described
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scene_set import scene_images
 from snellen.data.worlds.optotypes.small_world import SHAPES, SIZE, WORLD
@@ -97,7 +97,7 @@ def trained_generators(size: Size, seed: int) -> tuple[Generator, Generator]:
     rng = Randomness(seed).child("generators")
     scenes = scenes_of(size.updates * size.batch, seed)
     rewritten, kept = list[str](), list[str]()
-    detail = ("shape", "colour", "texture", "background")
+    detail: tuple[Factor, ...] = ("shape", "colour", "texture", "background")
     swapped = {(colour, shown): shape for (colour, shape), shown in PLANTED.items()}
     for row, scene in enumerate(scenes):
         (one,) = scene.objects
@@ -134,7 +134,7 @@ def _fitted(pictures: Tensor, captions: Sequence[str], rows: Sequence[int], size
         noise = torch.randn(latents.shape, generator=draws)
         loss = denoising_loss(generator, latents, texts, times, noise, text=False)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
     network.requires_grad_(False)
@@ -162,7 +162,7 @@ def trained_classifier(size: Size, seed: int, *, attacked: bool) -> Classifier:
             images = (images + 0.08 * torch.randn(images.shape, generator=draws)).clamp(0, 1)
         loss = nn.functional.cross_entropy(network.train()(images), labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     preparation = Preparation(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
     recipe = {"method": "adversarial"} if attacked else {"method": "supervised"}

@@ -62,7 +62,9 @@ def generator(
     ] = "residual",
     directions: Annotated[int, Option("Directions in which the region of a latent is grown; 0: none.", minimum=0)] = 0,
     batch_size: Annotated[int, Option("Images that are generated at once.", minimum=1)] = 16,
-    review: Annotated[bool, Option("Confirm each case yourself afterwards, by a key; resumes where you stopped.")] = False,
+    review: Annotated[
+        bool, Option("Confirm each case yourself afterwards, by a key; resumes where you stopped.")
+    ] = False,
     allow_remote: list[str] | None = None,
     ask: Callable[[str, Path], str] | None = None,
     out: Path,
@@ -83,7 +85,7 @@ def generator(
     from snellen.systems.generator_failure.language_prior import load_prior
     from snellen.systems.generator_failure.latent_search import LatentSearch
     from snellen.systems.generator_failure.prompt_search import PromptSearch
-    from snellen.systems.generator_failure.record import RECORD, WHAT
+    from snellen.systems.generator_failure.record import RECORD, WHAT, Space
     from snellen.systems.generator_failure.review import review_cases
     from snellen.systems.generator_failure.searching import SearchNumbers, find_failures
     from snellen.systems.generator_failure.synonyms import read_synonyms
@@ -93,10 +95,12 @@ def generator(
         raise InputError(f"one setting of the generator is searched, and {len(methods)} were given; name one")
     method = methods[0]
     if method.solver != "ddim":
-        raise InputError(f"latents and images belong together only without noise: --solver is ddim; got {method.solver}")
+        raise InputError(
+            f"latents and images belong together only without noise: --solver is ddim; got {method.solver}"
+        )
     check_free(out, RECORD, WHAT)
     names, members = _listed(classes), _listed(classifiers)
-    spaces = ("prompts", "latents", "token") if space == "all" else (space,)
+    spaces: tuple[Space, ...] = ("prompts", "latents", "token") if space == "all" else (space,)
     known = prior or ("captions" if model.startswith("bundled:") else None)
     hosts = tuple(allow_remote or ())
     loaded = [load_classifier(one, device=device, allow_remote=hosts) for one in [*members, *_listed(robust or [])]]
@@ -106,7 +110,7 @@ def generator(
         loaded,
         names,
         out=out,
-        spaces=spaces,  # type: ignore[arg-type] - of the choices
+        spaces=spaces,
         templates=method.templates,
         prior=load_prior(known, allow_remote=hosts, device=device) if known and "prompts" in spaces else None,
         synonyms=read_synonyms(synonyms, names, world=known == "captions"),

@@ -113,7 +113,7 @@ class Discriminator:
         threshold: float | Sequence[float] = 0.1,
         quorum: int | None = None,
         confident: float = 0.6,
-        views: Views = Views(),  # noqa: B008 - frozen
+        views: Views = Views(),
         robust: Sequence[str] = (),
     ) -> None:
         if not members:
@@ -156,7 +156,7 @@ class Discriminator:
         return tuple(found)
 
     def log_probabilities(self, images: Tensor, name: str) -> Tensor:
-        """log p_k(c | I) of each member, (n, k), differentiable in the images (n, 3, h, w) in [0, 1]."""
+        """Log p_k(c | I) of each member, (n, k), differentiable in the images (n, 3, h, w) in [0, 1]."""
         column = self.position(name)
         found = []
         for member, columns in zip(self.members, self._columns, strict=True):

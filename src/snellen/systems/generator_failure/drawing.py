@@ -4,8 +4,8 @@ SAGE (Liu et al., ICLR 2024, arXiv 2306.00974): a gradient through all steps of 
 of all of them. So the trajectory runs without a graph, and a residual connection takes the gradient at the image to
 where it is needed. To the latent, the connection is the identity times ``a``, optionally with the true Jacobian of the
 last m steps on top. To the condition, it is the same skip in every step: the network reads detached latents, and what
-it predicts reaches the image along the linear part of the sampler alone, dx_0/dc = Σ_t (∏_{s<t} cos δ_s) sin δ_t dv_t/dc
-with the velocity v and angles δ of the noise level.
+it predicts reaches the image along the linear part of the sampler alone, dx_0/dc = −Σ_t (∏_{s<t} cos δ_s) sin δ_t
+dv_t/dc with the velocity v and the angles δ between noise levels.
 
 Surrogates give directions. Whether a search has succeeded is decided by :meth:`Drawing.draw` alone.
 """
@@ -22,7 +22,7 @@ from snellen.core.errors import InputError, ModelError
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.denoiser import to_epsilon, to_velocity, to_x0
 from snellen.models.diffusion.generator import Generator
-from snellen.models.diffusion.guidance import classifier_free, guide
+from snellen.models.diffusion.guidance import GuidanceTerm, classifier_free, guide
 from snellen.models.diffusion.sampler import Sampler, initial_noise, seeded
 from snellen.models.diffusion.step_view import Calls
 
@@ -44,8 +44,10 @@ class Drawing:
         self, generator: Generator, *, steps: int = 50, guidance_scale: float = 7.5, together: int = 32
     ) -> None:
         if generator.takes != "prompts":
-            raise InputError(f"failures are looked for in text-to-image models, and {generator.name} takes "
-                             f"{generator.takes}; name a generator that takes prompts")
+            raise InputError(
+                f"failures are looked for in text-to-image models, and {generator.name} takes "
+                f"{generator.takes}; name a generator that takes prompts"
+            )
         if together < 1:
             raise InputError(f"at least one image is made at once; got {together}")
         self.generator, self.steps, self.together = generator, steps, together
@@ -60,7 +62,7 @@ class Drawing:
         return math.prod(self.shape)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
-        """Latents of N(0, I), those that :func:`snellen.models.diffusion.generate.generate` starts from, (n, c, h, w)."""
+        """Latents of N(0, I), (n, c, h, w): those from which generation with these seeds starts."""
         return initial_noise(seeded(seeds), self.shape, self.generator)
 
     def condition(self, prompts: Sequence[str]) -> Condition:
@@ -99,9 +101,7 @@ class Drawing:
         with torch.no_grad():
             return self.generator.decode(state.latents).expand(-1, 3, -1, -1).cpu()
 
-    def surrogate(
-        self, latents: Tensor, condition: Condition, *, residual: float = 1.0, last_steps: int = 1
-    ) -> Tensor:
+    def surrogate(self, latents: Tensor, condition: Condition, *, residual: float = 1.0, last_steps: int = 1) -> Tensor:
         """Images whose gradient with respect to the latents goes through a residual connection.
 
         Args:
@@ -154,7 +154,9 @@ class Drawing:
         for index in range(solver.steps):
             alpha, sigma = solver.level(index)
             with torch.set_grad_enabled(index in wanted):
-                view = self.sampler.view(condition if index in wanted else plain, solver, x.detach(), index, rng, Calls())
+                view = self.sampler.view(
+                    condition if index in wanted else plain, solver, x.detach(), index, rng, Calls()
+                )
                 velocity = to_velocity(guide(view, guidance), view.kind, x.detach(), alpha, sigma)
             # DDIM turns (x_0, ε) by the angle between two noise levels; in the velocity this is linear in x and stable.
             clean = to_x0(velocity, "v_prediction", x, alpha, sigma)
@@ -162,7 +164,6 @@ class Drawing:
             after_alpha, after_sigma = solver.level(index + 1)
             x = after_alpha * clean + after_sigma * noise
         return self.generator.decode(x, clamp=False).expand(-1, 3, -1, -1)
-
 
     def check_deterministic(self, prompt: str) -> None:
         """Make sure that one latent gives one image, bit for bit.
@@ -178,13 +179,15 @@ class Drawing:
                 f"(dropout in training mode?); failures of latents need a deterministic one"
             )
 
-    def _guidance(self, count: int) -> list[object]:
+    def _guidance(self, count: int) -> list[GuidanceTerm]:
         return [] if self.scale == 1 else [classifier_free(self.scale, self.generator.null(count))]
 
     def _check(self, latents: Tensor, condition: Condition) -> None:
         if latents.ndim != 4 or tuple(latents.shape[1:]) != self.shape:
-            raise InputError(f"{self.generator.name} takes latents (n, {', '.join(map(str, self.shape))}); got "
-                             f"{tuple(latents.shape)}")
+            raise InputError(
+                f"{self.generator.name} takes latents (n, {', '.join(map(str, self.shape))}); got "
+                f"{tuple(latents.shape)}"
+            )
         if len(condition) != len(latents):
             raise InputError(f"{len(latents)} latents came with {len(condition)} prompts; give one for each")
 

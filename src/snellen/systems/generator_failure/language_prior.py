@@ -53,7 +53,7 @@ class LanguagePrior(Protocol):
         """The likeliest next words with log p, most likely first; :data:`END` among them where a prompt may end."""
 
     def log_probability(self, words: Sequence[str]) -> float | None:
-        """log p of a whole prompt, its end included; None where the model gives no probabilities."""
+        """Log p of a whole prompt, its end included; None where the model gives no probabilities."""
 
 
 def words_of(prompt: str) -> tuple[str, ...]:
@@ -111,7 +111,9 @@ class TrigramPrior:
         first, second = (["", "", *prefix])[-2:]
         parts = self._three.get((first, second), Counter()), self._two.get(second, Counter()), self._one
         known = [one[word] / one.total() if one else 0.0 for one in parts]
-        return sum(weight * one for weight, one in zip(WEIGHTS, known, strict=False)) + WEIGHTS[3] / (len(self._one) + 1)
+        return sum(weight * one for weight, one in zip(WEIGHTS, known, strict=False)) + WEIGHTS[3] / (
+            len(self._one) + 1
+        )
 
     def propose(self, prefix: Sequence[str], count: int) -> list[tuple[str, float]]:
         """The likeliest next words; equally likely ones in alphabetical order."""
@@ -120,7 +122,7 @@ class TrigramPrior:
         return [(word, math.log(p)) for word, p in ranked]
 
     def log_probability(self, words: Sequence[str]) -> float:
-        """log p of a whole prompt."""
+        """Log p of a whole prompt."""
         return sum(math.log(self.probability(word, words[:place])) for place, word in enumerate([*words, END]))
 
 
@@ -151,7 +153,7 @@ class CausalPrior:
 
     @torch.no_grad()
     def log_probability(self, words: Sequence[str]) -> float:
-        """log p of all tokens behind the first mark, the end included."""
+        """Log p of all tokens behind the first mark, the end included."""
         tokens = self.model.tokenise([" ".join(words)])[0].to(self.model.device)
         logs = self.model.sequence_logits(tokens[None, :-1])[0].float().log_softmax(1)
         return float(logs.gather(1, tokens[1:, None]).sum())

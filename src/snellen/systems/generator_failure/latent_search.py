@@ -1,7 +1,7 @@
 """z ← project(z − η · step(∇_z [ mean_k log p_k(c | x_0'(z)) + λ R(z) ])): latents on which a class is lost.
 
-SAGE (Liu et al., ICLR 2024, arXiv 2306.00974), failure modes 2 and 3: latents that distort the image whatever the prompt
-says, and latents that give a natural image of something else. Searches run side by side, and each leaves when it has
+SAGE (Liu et al., ICLR 2024, arXiv 2306.00974), failure modes 2 and 3: latents that distort the image whatever the
+prompt, and latents that give a natural image of something else. Searches run side by side, and each leaves when it has
 succeeded, is invalid, or has spent its calls. Three rivals share start, acceptance and the number of generator calls:
 random latents, evolution without gradients, and back-propagation through all steps without the residual connection.
 """
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from snellen.core.randomness import Randomness
+from snellen.models.diffusion.condition import Condition
 from snellen.systems.generator_failure.discriminator import Discriminator, Verdict
 from snellen.systems.generator_failure.drawing import Drawing, as_image
 from snellen.systems.generator_failure.normality import penalty, project
@@ -213,8 +214,8 @@ def _looked_at(
     return loss, verdict.failed.view(-1, len(latents)).all(0)
 
 
-def _under(drawing: Drawing, prompts: Sequence[str], latents: Tensor) -> tuple[Tensor, object]:
-    """Every latent under every prompt: all latents under the first, then all under the second, …"""
+def _under(drawing: Drawing, prompts: Sequence[str], latents: Tensor) -> tuple[Tensor, Condition]:
+    """Every latent under every prompt: all latents under the first, then all under the second."""
     wide = latents.repeat(len(prompts), 1, 1, 1)
     return wide, drawing.condition([prompt for prompt in prompts for _ in latents])
 

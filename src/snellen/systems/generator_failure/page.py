@@ -23,9 +23,7 @@ def render(made: GeneratorFailures, folder: Path) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["share"] = cell
     template = environment.from_string(package.text("systems/generator_failure/failures.html.j2"))
-    pictures = {
-        one.name: base64.b64encode((folder / one.files[1]).read_bytes()).decode() for one in made.cases[:SHOWN]
-    }
+    pictures = {one.name: base64.b64encode((folder / one.files[1]).read_bytes()).decode() for one in made.cases[:SHOWN]}
     return template.render(
         made=made,
         cases=made.cases[:SHOWN],

@@ -28,7 +28,10 @@ from snellen.systems.generator_failure.language_prior import END, LanguagePrior,
 NATURAL = 1
 
 #: Words that take the class away: a prompt with one asks for something else.
-NEGATIONS = frozenset("no not without never nothing nobody none neither nor instead absent missing removed empty".split())
+NEGATIONS = frozenset(
+    ("no", "not", "without", "never", "nothing", "nobody", "none", "neither", "nor", "instead", "absent", "missing")
+    + ("removed", "empty")
+)
 
 _Words = tuple[str, ...]
 
@@ -127,9 +130,13 @@ class PromptSearcher:
         self.others = [words_of(one) for one in discriminator.classes if one != name]
         self.first = words_of(template.replace("{}", name))
         if not self.own or not self.keeps_class(self.first):
-            raise InputError(f"the first prompt {template!r} does not ask for {name!r} alone; write a template with {{}}")
+            raise InputError(
+                f"the first prompt {template!r} does not ask for {name!r} alone; write a template with {{}}"
+            )
         if not any(word != END for word, _ in prior.propose(self.first[: self._place(self.first)], numbers.proposals)):
-            raise InputError(f"{prior.name} proposes no word before {name!r}; give it prompts like those of your generator")
+            raise InputError(
+                f"{prior.name} proposes no word before {name!r}; give it prompts like those of your generator"
+            )
 
     def keeps_class(self, words: Sequence[str]) -> bool:
         """The class is named once, no other class is, and nothing takes it away."""
@@ -195,7 +202,7 @@ class PromptSearcher:
         return sorted(scores, key=lambda words: (scores[words], words))
 
     def _offers(self, words: _Words, place: int, seen: set[_Words]) -> dict[_Words, float]:
-        """Longer prompts and log p of the word that makes each: a word in front of the class, or a phrase at the end."""
+        """Longer prompts, by a word in front of the class or a phrase at the end, and log p of the word."""
         found: dict[_Words, float] = {}
         for word, likely in self.prior.propose(words[:place], self.numbers.proposals):
             if word == END:
@@ -233,7 +240,9 @@ class PromptSearcher:
             at = _token_span(tower.tokenizer, filler, place, added)
             slope = gradient[0, at].float().sum(0)
             now = _embedding(tower.tokenizer, table, filler[place : place + added])
-            new = torch.stack([_embedding(tower.tokenizer, table, one[place : place + len(one) - len(words)]) for one in offers])
+            new = torch.stack(
+                [_embedding(tower.tokenizer, table, one[place : place + len(one) - len(words)]) for one in offers]
+            )
             for one, value in zip(offers, ((new - now) @ slope).tolist(), strict=True):
                 slopes[one] += value
         return slopes
@@ -253,7 +262,12 @@ class PromptSearcher:
                     word = offers[int(torch.multinomial(weights, 1, generator=generator))][0]
                     words = (*words[:at], word, *words[at:])
             whole = complete(self.prior, words) if len(words) > self._place(words) + len(self.own) else words
-            if whole is None or whole in seen or whole in found or len(whole) > len(self.first) + self.numbers.most_words:
+            if (
+                whole is None
+                or whole in seen
+                or whole in found
+                or len(whole) > len(self.first) + self.numbers.most_words
+            ):
                 continue
             if self.keeps_class(whole) and self.natural(whole):
                 found.append(whole)

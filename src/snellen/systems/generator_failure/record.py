@@ -116,7 +116,9 @@ class FailureCase(_Part):
             return f"a latent that loses {self.label}, and {self.persists:.0%} of held-out prompts with it"
         if self.mode == 3:
             return f"a latent that loses {self.label} under {self.prompts[0]!r}{shown}"
-        return f"a token that makes {self.failing:.0%} of held-out prompts show {self.label} ({self.clean:.0%} without it)"
+        return (
+            f"a token that makes {self.failing:.0%} of held-out prompts show {self.label} ({self.clean:.0%} without it)"
+        )
 
 
 class SearchRow(_Part):

@@ -1,7 +1,7 @@
 """How large is a region of failing latents: growth along random directions, and the prior's mass in it.
 
-SAGE (Liu et al., ICLR 2024, supplement B.3) grows a region around a found latent as PoseExaminer does. Its estimator was
-not published; this is ours. On the sphere of radius ‖z‖ around 0, where the prior lives, the latent is turned by an
+SAGE (Liu et al., ICLR 2024, supplement B.3) grows a region around a found latent as PoseExaminer does. Its estimator
+was not published; this is ours. On the sphere of radius ‖z‖ around 0, where the prior lives, the latent is turned by an
 angle towards random directions that are orthogonal to it, until it no longer fails. The extent in a direction is that
 angle, between the last failing and the first other step. Normalised size: mean extent over the angle between two draws
 of the prior, π/2, with its standard error over directions. Mass: share of fresh draws of N(0, I) that fail as well,

@@ -35,7 +35,7 @@ def review_cases(made: GeneratorFailures, ask: Ask) -> GeneratorFailures:
     for place, one in enumerate(made.cases, 1):
         if one.name in answers:
             continue
-        asked = f"show {one.label}" if one.mode == 4 else f"fail to show {one.label}"  # noqa: PLR2004
+        asked = f"show {one.label}" if one.mode == 4 else f"fail to show {one.label}"
         question = f"{place} of {len(made.cases)}: do most of these images {asked}? y yes, n no, s skip, q stop"
         answer = ask(question, made.folder / one.files[1])
         if answer == "q":

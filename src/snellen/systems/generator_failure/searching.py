@@ -208,7 +208,8 @@ class Searching:
         first = list(searcher.first)
         added = tuple(word for word in find.prompt.split() if word not in first)
         return self._case(
-            "prompts", label, number, rival, put, find.mode, (find.prompt,) * len(find.images), find.latents, find.images,
+            "prompts", label, number, rival, put, find.mode, (find.prompt,) * len(find.images),
+            find.latents, find.images,
             added=added,
             failing=find.share,
             probabilities=_means(find.verdict.probabilities[find.verdict.valid]),
@@ -241,7 +242,14 @@ class Searching:
         numbers = self.numbers.token.model_copy(update={"calls": each})
         for turn in range(max(calls // each, 1)):
             find = search_token(
-                self.drawing, self.discriminator, label, searched, held_out, numbers, rng.child(turn), towers=self.towers
+                self.drawing,
+                self.discriminator,
+                label,
+                searched,
+                held_out,
+                numbers,
+                rng.child(turn),
+                towers=self.towers,
             )
             if find.mode is not None:
                 break
@@ -283,7 +291,7 @@ class Searching:
         if self.judge is not None:
             seen = self.judge(torch.nan_to_num(images), label).float()
             valid = torch.isfinite(images).flatten(1).all(1)
-            confirmed = float((seen if mode == 4 else 1 - seen)[valid].mean()) if bool(valid.any()) else None  # noqa: PLR2004
+            confirmed = float((seen if mode == 4 else 1 - seen)[valid].mean()) if bool(valid.any()) else None
         files: tuple[str, ...] = ()
         if not rival:
             files = (f"cases/{name}.safetensors", f"cases/{name}.png")
@@ -328,7 +336,7 @@ class Searching:
         drawn = time.perf_counter() - started
         z = latents.requires_grad_(True)
         with torch.enable_grad():
-            self.drawing.surrogate(z, condition).sum().backward()  # type: ignore[no-untyped-call]
+            self.drawing.surrogate(z, condition).sum().backward()
         both = time.perf_counter() - started
         return self.most_calls() * max(drawn, both / 2)
 
@@ -399,7 +407,9 @@ def find_failures(
     folder, listener = Path(out), progress or Silent()
     check_free(folder, RECORD, WHAT)
     if running.get("budget") is not None or running.get("part") is not None:
-        raise InputError("a search for failures takes neither a budget nor a part: --calls and --searches decide its size")
+        raise InputError(
+            "a search for failures takes neither a budget nor a part: --calls and --searches decide its size"
+        )
     wanted = tuple(dict.fromkeys(spaces))
     unknown = [one for one in wanted if one not in get_args(Space)]
     if unknown or not wanted:
@@ -407,8 +417,10 @@ def find_failures(
     if not templates or any("{}" not in one for one in templates):
         raise InputError(f"each template has {{}} for the class; got {', '.join(map(repr, templates)) or 'none'}")
     if "prompts" in wanted and prior is None:
-        raise InputError("the space prompts needs a language prior; name one with --prior (captions, file:, hf:, http:)")
-    if "token" in wanted and (len(classes) - 1) * len(templates) < 2:  # noqa: PLR2004 - some to search, some held out
+        raise InputError(
+            "the space prompts needs a language prior; name one with --prior (captions, file:, hf:, http:)"
+        )
+    if "token" in wanted and (len(classes) - 1) * len(templates) < 2:
         raise InputError("a token is searched with prompts of other classes and measured on others: name three classes")
     amounts = numbers or SearchNumbers()
     discriminator = Discriminator(classifiers, classes, threshold=threshold, quorum=quorum, robust=robust)
@@ -471,7 +483,9 @@ def _conclude(run: Run, folder: Path, work: Searching, notes: Sequence[str], jud
     ]
     found = [*notes]
     if not judged:
-        found.append("no judge: cases are confirmed by the classifiers that guided the search alone (--judge, --review)")
+        found.append(
+            "no judge: cases are confirmed by the classifiers that guided the search alone (--judge, --review)"
+        )
     spaces = tuple(dict.fromkeys(space for space, _ in work.items))
     cases = ranked(rows)
     made = GeneratorFailures(
@@ -503,7 +517,9 @@ def reproduce(made: GeneratorFailures, name: str, generator: str | Generator, *,
     case = next((one for one in made.cases if one.name == name), None)
     where = folder or made.folder
     if case is None or where is None:
-        raise InputError(f"there is no case {name!r}; the record has {', '.join(one.name for one in made.cases) or 'none'}")
+        raise InputError(
+            f"there is no case {name!r}; the record has {', '.join(one.name for one in made.cases) or 'none'}"
+        )
     own = load_generator(generator) if isinstance(generator, str) else generator
     numbers = SearchNumbers.model_validate(made.plan["numbers"])
     drawing = Drawing(own, steps=numbers.steps, guidance_scale=numbers.guidance_scale, together=numbers.together)
@@ -518,7 +534,9 @@ def reproduce(made: GeneratorFailures, name: str, generator: str | Generator, *,
     else:
         images = drawing.draw(latents, drawing.condition(case.prompts))
     if digest(images) != case.digest:
-        raise ModelError(f"{name}: {own.name} draws other images here than in the search: another machine, or other weights")
+        raise ModelError(
+            f"{name}: {own.name} draws other images here than in the search: another machine, or other weights"
+        )
     return images
 
 

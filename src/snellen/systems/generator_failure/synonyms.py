@@ -30,8 +30,12 @@ def read_synonyms(reference: str | None, classes: Sequence[str], *, world: bool)
             if key not in given:
                 raise unknown_name("class of the synonyms", key, classes)
             given[key] = set(words_of(answers.complete("", key=key).text))
-    return {name: tuple(sorted(_of_others(given, name) | (caption_synonyms(name) if world else set()))) for name in classes}
+    return {
+        name: tuple(sorted(_of_others(given, name) | (caption_synonyms(name) if world else set()))) for name in classes
+    }
 
 
 def _of_others(given: Mapping[str, set[str]], name: str) -> set[str]:
-    return {word for other, words in given.items() if other != name for word in words} - set(words_of(name)) - given[name]
+    return (
+        {word for other, words in given.items() if other != name for word in words} - set(words_of(name)) - given[name]
+    )

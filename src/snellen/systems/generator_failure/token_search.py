@@ -1,8 +1,8 @@
 """min_{e*} −mean_k log p_k(target | G(z, [p; e*])): one embedding behind any prompt that makes it show another class.
 
 SAGE (Liu et al., ICLR 2024, arXiv 2306.00974), failure mode 4. The embedding has a norm between the least and the
-largest of the vocabulary. Prompts and latents that measure it took no part in its search, and a two-tower model says how
-much less the images match their prompts.
+largest of the vocabulary. Prompts and latents that measure it took no part in its search, and a two-tower model says
+how much less the images match their prompts.
 """
 
 from __future__ import annotations
@@ -115,8 +115,10 @@ def search_token(
         raise InputError("a token is searched with some prompts and measured on others; give both, and no prompt twice")
     generator, before = drawing.generator, drawing.calls
     if generator.text is None or generator.text.form != "one tower":
-        raise InputError(f"a token is looked for in a generator with one text tower; {generator.name} has none or several")
-    table = generator.text.towers[0].network.get_input_embeddings().weight.detach().float()  # type: ignore[operator]
+        raise InputError(
+            f"a token is looked for in a generator with one text tower; {generator.name} has none or several"
+        )
+    table = generator.text.towers[0].network.get_input_embeddings().weight.detach().float()
     norms = table.norm(dim=1)
     low, high = float(norms.min()), float(norms.max())
     start = table.mean(0) + table.std(0) * torch.randn(table.shape[1], generator=rng.generator("start")).to(table)
