@@ -161,6 +161,7 @@ def test_an_unknown_form_of_data_is_refused():
 #: Systems that are a form or subcommand of a verb and no method of an area: the verb, that name and the function.
 VERBS_OF_SYSTEMS = {
     "language_model_annotation": ("label", "concept", "label"),
+    "generator_failure": ("scan", "generator", "generator"),
     "worst_case_forget_set": ("forget", "worst-case-forget-set", "worst_case_forget_set"),
 }
 

@@ -1,8 +1,8 @@
-"""Two generators that were trained on alike, one of them with wrong images for three pairs; classifiers that decide.
+"""Two generators that were fitted on alike, one of them with wrong images for three pairs; classifiers that decide.
 
 Both begin as the embedded generator and are fitted on with captions of as many scenes. For the one with gaps, captions
-of three pairs of colour and shape come with pictures of another shape. Three classifiers decide, one of them trained against
-adversarial images; the embedded judge, which took part in nothing, says what is true.
+of three pairs of colour and shape come with pictures of another shape. Three classifiers decide, one of them trained
+against adversarial images; the embedded judge, which took part in nothing, says what is true.
 """
 
 from __future__ import annotations

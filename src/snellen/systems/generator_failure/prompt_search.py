@@ -29,8 +29,7 @@ NATURAL = 1
 
 #: Words that take the class away: a prompt with one asks for something else.
 NEGATIONS = frozenset(
-    ("no", "not", "without", "never", "nothing", "nobody", "none", "neither", "nor", "instead", "absent", "missing")
-    + ("removed", "empty")
+    "no not without never nothing nobody none neither nor instead absent missing removed empty".split()  # noqa: SIM905
 )
 
 _Words = tuple[str, ...]
