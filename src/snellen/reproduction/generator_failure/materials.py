@@ -52,7 +52,7 @@ class Size:
         steps: of the sampler.
         searches: of each class. prompt_calls, latent_calls, token_calls: most generator calls of each search.
         classes: whose latents are searched. fresh: latents of a check and a confirmation.
-        judged: real images of which the judge is measured, and drawn ones of each gate.
+        judged: drawn images of each pair of a gate; sixteen times as many real ones measure the judge.
     """
 
     updates: int

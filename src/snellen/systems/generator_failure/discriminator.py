@@ -68,7 +68,7 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What the discriminator says of images.
+    """The decisions of the discriminator about images.
 
     Attributes:
         failed: the class is missing, bool (n,); never of an image that is not valid.
@@ -97,7 +97,7 @@ class Discriminator:
         threshold: t_k, a probability below which a member misses the class; one for all, or one for each member.
         quorum: so many members must miss the class; None: all of them.
         confident: probability from which a member recognises another class.
-        views: for gradients; a verdict looks at the image itself.
+        views: for gradients; a verdict reads the image itself.
         robust: names of members that were trained against adversarial images, beside those whose recipe says so.
 
     Raises:

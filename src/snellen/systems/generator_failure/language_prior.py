@@ -160,7 +160,7 @@ class CausalPrior:
 
 
 class ServerPrior:
-    """A language model that is asked for words; it gives their order, and no probabilities."""
+    """A language model that lists words on request; it gives their order, and no probabilities."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.model, self.name = model, model.name

@@ -1,6 +1,6 @@
 """z ← project(z − η · step(∇_z [ mean_k log p_k(c | x_0'(z)) + λ R(z) ])): latents on which a class is lost.
 
-SAGE (Liu et al., ICLR 2024, arXiv 2306.00974), failure modes 2 and 3: latents that distort the image whatever the
+SAGE (Liu et al., ICLR 2024, arXiv 2306.00974), failure modes 2 and 3: latents that distort the image under any
 prompt, and latents that give a natural image of something else. Searches run side by side, and each leaves when it has
 succeeded, is invalid, or has spent its calls. Three rivals share start, acceptance and the number of generator calls:
 random latents, evolution without gradients, and back-propagation through all steps without the residual connection.
@@ -86,7 +86,7 @@ class LatentFind:
         invalid: the generator gave numbers that are not finite, and the search ended without a verdict.
         images: of the unmodified sampler under the searched prompts, float32 (p, 3, H, W); None without a success.
         verdict: of these.
-        persists: share of held-out prompts on which it fails; None where that was not looked at.
+        persists: share of held-out prompts on which it fails; None where that was not drawn.
         best: lowest loss, for evolution.
     """
 

@@ -27,7 +27,7 @@ from snellen.systems.generator_failure.language_prior import END, LanguagePrior,
 #: Failure mode of prompts, as the paper numbers it.
 NATURAL = 1
 
-#: Words that take the class away: a prompt with one asks for something else.
+#: Words that take the class away: a prompt with one describes something else.
 NEGATIONS = frozenset(
     "no not without never nothing nobody none neither nor instead absent missing removed empty".split()  # noqa: SIM905
 )

@@ -21,7 +21,7 @@ Space = Literal["prompts", "latents", "token"]
 #: Failure modes in words, by their number in the paper.
 MODES = {
     1: "natural prompt with wrong content",
-    2: "latent that distorts the image whatever the prompt",
+    2: "latent that distorts the image under any prompt",
     3: "latent that gives a natural but unrelated image",
     4: "token that makes any prompt show another class",
 }
@@ -72,7 +72,7 @@ class FailureCase(_Part):
         seen: what the quorum recognises instead, of each image; empty where it names nothing.
         perplexity: of the prompt; None of other spaces, or where the prior gives no probabilities.
         normality: of the latent; None of other spaces.
-        persists: share of held-out prompts on which the latent fails; None where that was not looked at.
+        persists: share of held-out prompts on which the latent fails; None where that was not drawn.
         norm, norms: of the token, and of the vocabulary. clean: share without the token. similarity: its change.
         confirmed: share of the images in which the judge misses the class too; of a token, sees it; None without one.
         region: around the latent, where it was grown.

@@ -35,7 +35,7 @@ class Region:
         mass: share of fresh draws of the prior that fail, and mass_error.
         near: share of fresh draws within ``extent`` of the latent, and near_error.
         draws: of the prior.
-        calls: latents that were looked at.
+        calls: latents that were judged.
     """
 
     extent: float
@@ -58,7 +58,7 @@ def grow(
 
     Args:
         latent: of any shape.
-        fails: looks at latents.
+        fails: judges latents.
         rng: not bound.
         directions: random ones. steps: angles up to a right one, evenly spread. draws: of the prior.
 
