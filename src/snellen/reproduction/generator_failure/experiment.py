@@ -147,7 +147,7 @@ class Experiment:
                     calls: int | None = None
                     for rule, kept in finds.items():
                         numbers = PromptSearch(
-                            rule=rule,  # type: ignore[arg-type]
+                            rule=rule,
                             latents=self.size.fresh,
                             gradient_latents=2,
                             checked=6,

@@ -118,7 +118,7 @@ def search_token(
         raise InputError(
             f"a token is looked for in a generator with one text tower; {generator.name} has none or several"
         )
-    table = generator.text.towers[0].network.get_input_embeddings().weight.detach().float()
+    table = generator.text.towers[0].network.get_input_embeddings().weight.detach().float()  # type: ignore[operator]
     norms = table.norm(dim=1)
     low, high = float(norms.min()), float(norms.max())
     start = table.mean(0) + table.std(0) * torch.randn(table.shape[1], generator=rng.generator("start")).to(table)
@@ -137,7 +137,7 @@ def search_token(
                 made = drawing.conditioned(_latents(drawing, own, numbers.batch), condition, taped=numbers.taped)
                 loss = -discriminator.loss(as_image(torch.nan_to_num(made)), target, own).mean()
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             if rows.grad is None or not bool(torch.isfinite(rows.grad).all()):
                 continue
             optimizer.step()
