@@ -1,4 +1,4 @@
-"""A person decides for each case whether it is a failure: the share that people confirm, SSR(H), beside the machines'."""
+"""A person decides for each case whether it is a failure: the share that people confirm, SSR(H), beside machines."""
 
 from __future__ import annotations
 
