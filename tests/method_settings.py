@@ -634,6 +634,7 @@ CHECKS = {
     "duplicates": Row(),
     "leakage": Row({}, {"train": training_images}),
     "drift": Row({"permutations": 99}, {"train": training_images}),
+    "membership": Row({}, {"train": training_images}),
     "data_quality": Row(),
     "explanations": Row({"examples": 1, "evaluations": 20}),
     "background": Row({"share": 0.25, "swaps": 1, "evaluations": 20, "examples": 0}, _SCENES_AUDITED),

@@ -203,6 +203,30 @@ def test_a_split_named_test_is_not_trained_on(artifact, images):
     assert made.row(AS_IT_WAS).figures.test.n == len(test)
 
 
+def test_an_attack_with_shadow_models_stands_beside_the_simple_one(run, artifact, images, tmp_path):
+    train, test = images
+    (tmp_path / "ids.txt").write_text("\n".join(train.ids[:30]))
+    command = [
+        "forget", "fine-tuning", f"artifact:{artifact}", f"{DATA}#train", "--ids", str(tmp_path / "ids.txt"), "--test",
+        f"{DATA}#test", "--epochs", "1", "--random-sets", "1", "--shadows", "4", "--out", str(tmp_path / "gone"),
+    ]  # fmt: skip
+    code, out, _ = run(*command)
+    assert code == 0
+    assert "area by shadow models" in out
+    record = json.loads((tmp_path / "gone" / "forget.json").read_text())
+    rows = {(row["network"], row["forget_set"]): row["likelihood"] for row in record["rows"]}
+    assert set(rows) == {(AS_IT_WAS, "yours"), ("fine_tuning", "yours"), ("fine_tuning", "random 1")}
+    assert rows["fine_tuning", "random 1"] is None
+    for name in (AS_IT_WAS, "fine_tuning"):
+        found = rows[name, "yours"]
+        assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+        assert found["n"] == 30 + 60
+    assert not any("LiRA" in one for one in record["not_tested"])
+    assert "separation by shadow models" in (tmp_path / "gone" / "forget.html").read_text()
+    with pytest.raises(InputError, match="4 or more; got 3"):
+        snellen.forget(f"artifact:{artifact}", train, FAST, ids=train.ids[:6], test=test, shadows=3)
+
+
 def test_the_command_reads_ids_from_a_file(run, artifact, images, tmp_path, monkeypatch):
     train, _ = images
     lines, table, other = tmp_path / "ids.txt", tmp_path / "ids.parquet", tmp_path / "other.csv"

@@ -22,7 +22,7 @@ LEADING: dict[str, str] = {
 }
 
 #: Checks that compare with other images, whose evidence lies in a folder of their own.
-COMPARING = frozenset({"drift", "leakage"})
+COMPARING = frozenset({"drift", "leakage", "membership"})
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ UNTREATED: dict[str, str] = {
     "texture_seam": "it is one of the images and not of the classifier",
     "duplicate": "it is one of the images: audit lists/unique_images.csv, which holds one of each group",
     "leakage": "it is one of the images: audit lists/unleaked_images.csv, which leaves them out",
+    "membership": "train it anew with fewer passes, more augmentation or a larger weight decay; an image whose owner "
+    "objects is taken out with snellen forget, which measures such an attack before and after",
     "bag_accuracy": "bags are decided from their images: train with labels of bags (snellen train bag-pooling)",
     "missed_bags": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
     "bag_false_alarms": "choose the threshold on tuning bags: --set bags.threshold=VALUE",

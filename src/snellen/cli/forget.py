@@ -53,6 +53,12 @@ def forget(
         ),
     ] = None,
     random_sets: Annotated[int, typer.Option(min=0, help="Random forget sets of as many images beside yours.")] = 1,
+    shadows: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Networks retrained for a membership attack by likelihood ratios: 4, 6, 8 …; 0: none."
+        ),
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-forget-N"),
@@ -98,6 +104,7 @@ def forget(
         test=held_out,
         retrain=_numbers(retraining) if retraining is not None else retrain,
         random_sets=random_sets,
+        shadows=shadows,
         seed=seed,
         **running,
     )

@@ -34,6 +34,7 @@ KINDS: dict[str, str] = {
     "duplicate": "the same image occurs more than once",
     "leakage": "the same image or unit is in training and test",
     "drift": "test images differ from training images",
+    "membership": "scores give away which images the classifier was trained on",
     "coverage": "kinds of images are missing",
     "data_quality": "files or pixels are damaged or unusual",
     "unsafe_content": "images are unsafe",

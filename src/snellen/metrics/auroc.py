@@ -110,6 +110,20 @@ def multilabel_auroc(labels: ArrayLike, scores: ArrayLike) -> MeanAuroc:
     return _mean(_binary(truth).T, _without_nan(values))
 
 
+def placements(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the others that each value exceeds (n,), equal ones counted half.
+
+    >>> placements(np.array([1.0, 2.0]), np.array([2.0, 0.0])).tolist()
+    [0.5, 0.75]
+
+    Args:
+        values: (n,).
+        others: (m,), in any order, at least one.
+    """
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (2 * len(ordered))
+
+
 def _mean(positives: Iterable[NDArray[np.bool_]], scores: NDArray[np.float64]) -> MeanAuroc:
     return MeanAuroc(tuple(_area(positive, column) for positive, column in zip(positives, scores.T, strict=True)))
 

@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snellen.core.errors import InputError
-from snellen.metrics.auroc import macro_auroc
-from snellen.metrics.incomplete_beta import student_t_quantile
+from snellen.metrics.auroc import macro_auroc, placements
+from snellen.metrics.incomplete_beta import student_t_probability, student_t_quantile
 from snellen.metrics.intervals import Interval
 from snellen.metrics.unit_jackknife import effective_units
 from snellen.metrics.units import dense_codes
 
 #: Areas are taken for no closer to 1 than this where a variance is divided by what is left.
 _CLOSEST = 1e-9
+
+#: The variance of an area is not taken for less than that of a share of so many units of the smaller set: for few
+#: units its estimate can be small by chance.
+LARGEST_GAIN = 10.0
 
 
 class _Class(NamedTuple):
@@ -85,12 +89,43 @@ def macro_auroc_interval(
     return Interval(_end(value, 0.0, wide, classes), _end(value, 1.0, wide, classes))
 
 
+def area_bound(area: float, standard_error: float, units: int, confidence: float) -> float:
+    """One-sided lower bound of an area: the score interval (Wilson 1927) of a share of units with the same variance.
+
+    Student's t for the normal quantile, because the variance is estimated from the units of the smaller set.
+
+    >>> round(area_bound(0.8, 0.05, 100, 0.975), 2)
+    0.68
+
+    Args:
+        area: in [0, 1]. standard_error: of it, by unit; 0: that of a share of all units.
+        units: of the smaller set.
+        confidence: in (0, 1).
+    """
+    variance, n = area * (1 - area), _alike_units(area, standard_error, units)
+    t = student_t_quantile(confidence, max(units - 1, 1))
+    middle, reach = area + t * t / (2 * n), t * np.sqrt(variance / n + t * t / (4 * n * n))
+    # The reach turns about for a confidence below one half, as the bound must rise above the area then.
+    return float(np.clip((middle - reach) / (1 + t * t / n), 0.0, 1.0))
+
+
+def area_p_value(area: float, standard_error: float, units: int) -> float:
+    """One-sided, of "the area is 0.5 or less": the test that belongs to :func:`area_bound`."""
+    n = _alike_units(area, standard_error, units)
+    return student_t_probability(2 * (area - 0.5) * n**0.5, max(units - 1, 1))
+
+
+def _alike_units(area: float, standard_error: float, units: int) -> float:
+    """Of how many units a share has the standard error of the area."""
+    return min(area * (1 - area) / standard_error**2, LARGEST_GAIN * units) if standard_error > 0 else float(units)
+
+
 def _class(positive: NDArray[np.bool_], scores: NDArray[np.float64], codes: NDArray[np.int64]) -> _Class:
     """How each image moves the area of one class: its placement among the others, less the area."""
-    own, other = np.sort(scores[positive]), np.sort(scores[~positive])
+    own, other = scores[positive], scores[~positive]
     influence = np.empty(len(scores))
-    influence[positive] = _placements(scores[positive], other)
-    influence[~positive] = 1 - _placements(scores[~positive], own)
+    influence[positive] = placements(own, other)
+    influence[~positive] = 1 - placements(other, own)
     influence -= influence[positive].mean()
     for who in (positive, ~positive):
         images = int(who.sum())
@@ -98,11 +133,6 @@ def _class(positive: NDArray[np.bool_], scores: NDArray[np.float64], codes: NDAr
         left = np.maximum(images - np.bincount(codes, who)[codes], images / 2)
         influence[who] /= left[who]
     return _Class(len(own), len(other), influence)
-
-
-def _placements(scores: NDArray[np.float64], ordered: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the others that score less, ties half."""
-    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(ordered))
 
 
 def _newcombe(area: float, positives: int, negatives: int) -> float:

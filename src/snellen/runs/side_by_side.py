@@ -19,7 +19,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-# Seconds until a thread that measures on is asked to stop once more.
+# Seconds until a thread that measures on is stopped once more.
 AGAIN = 2.0
 
 

@@ -20,14 +20,16 @@ from snellen.methods.forgetting.forget_split import ForgetSplit, rows_of_classes
 from snellen.methods.forgetting.forgetter import Forgetter
 from snellen.methods.forgetting.judging import ForgettingCase, Judgement, falls_short, random_rows
 from snellen.methods.forgetting.retraining import Retraining, as_trained
+from snellen.methods.forgetting.shadows import Shadows
 from snellen.models.classifiers.trainable import trained_classifier
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.measuring import Put
+from snellen.runs.record import Figure
 from snellen.runs.runner import Call, Running, carried_out
 from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.shard import Shard
 from snellen.verbs.forgotten_page import render_forgotten
-from snellen.verbs.forgotten_set import AS_IT_WAS, PAGE, RETRAINED, WHAT, ForgottenRow, ForgottenSet
+from snellen.verbs.forgotten_set import AS_IT_WAS, NOT_TESTED, PAGE, RETRAINED, WHAT, ForgottenRow, ForgottenSet
 from snellen.verbs.treatment_delivery import delivered
 
 #: What progress calls it.
@@ -38,6 +40,9 @@ CLASSIFIER, WEIGHTS = "classifier", "forgotten.safetensors"
 
 #: The forget set of the call, among random ones.
 YOURS = "yours"
+
+#: A network that an attacker trains.
+SHADOW = "shadow"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,7 @@ class Networks:
         setting: the method, named.
         exact: retraining; None: it is not run.
         random_sets: how many random sets of as many images.
+        shadows: of an attack by likelihood ratios; None: it is not run.
         seed: of everything random.
         run: holds the weights of the network that forgot, until they are delivered.
     """
@@ -59,6 +65,7 @@ class Networks:
     setting: Setting
     exact: Retraining | None
     random_sets: int
+    shadows: Shadows | None
     seed: int
     run: Run | None = None
 
@@ -67,12 +74,24 @@ class Networks:
         """Names of networks, and of the sets that they are judged beside."""
         exact = [] if self.exact is None else [(RETRAINED, YOURS)]
         random = [(self.setting.name, f"random {number}") for number in range(1, self.random_sets + 1)]
-        return [(AS_IT_WAS, YOURS), (self.setting.name, YOURS), *exact, *random]
+        shadows = 0 if self.shadows is None else self.shadows.count
+        return [
+            (AS_IT_WAS, YOURS),
+            (self.setting.name, YOURS),
+            *exact,
+            *random,
+            *((SHADOW, str(number)) for number in range(shadows)),
+        ]
 
     def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
         """Make and judge a network; see :class:`~snellen.runs.measuring.Work`."""
         (item,) = items
         name, forget_set = self.items[item]
+        if name == SHADOW:
+            assert self.shadows is not None
+            sure = self.shadows.trained(int(forget_set), progress=progress)
+            progress.advance(TASK, 1)
+            return Shard(extra={"certainty": sure.tolist()})
         split = self.split
         if forget_set != YOURS:
             rows = random_rows(len(split.rows), len(split.images), Randomness(self.seed).child(forget_set))
@@ -89,7 +108,10 @@ class Networks:
             )
         figures = self.case.judge(network, split, seed=self.seed)
         progress.advance(TASK, 1)
-        return Shard(extra={"figures": figures.model_dump(mode="json")})
+        extra: dict[str, Any] = {"figures": figures.model_dump(mode="json")}
+        if self.shadows is not None and forget_set == YOURS:
+            extra["certainty"] = self.shadows.certainty(network).tolist()
+        return Shard(extra=extra)
 
 
 def forget(
@@ -102,6 +124,7 @@ def forget(
     test: Images | None = None,
     retrain: bool | Retraining | Mapping[str, Any] = False,
     random_sets: int = 1,
+    shadows: int = 0,
     out: Path | str | None = None,
     seed: int = 0,
     class_names: Sequence[str] | None = None,
@@ -124,6 +147,8 @@ def forget(
         retrain: also retrain without the forget set. True repeats the recipe in the lineage of an artifact; else the
             numbers of the retraining, such as ``{"plan": {"epochs": 30}}``.
         random_sets: random forget sets that the method is judged on as well.
+        shadows: networks that are retrained for a stronger membership attack (LiRA), even, 4 or more; 0: it is not run.
+            They are trained by the recipe of ``retrain``, or that in the lineage.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         seed: of everything random.
         class_names: in the order of the outputs, where the model does not name them.
@@ -147,7 +172,13 @@ def forget(
     model = given_classifier(classifier, held, class_names)
     case = ForgettingCase.of(model, held, None if test is None else given_images(test), progress=progress)
     split = ForgetSplit(case.store, _rows(case, ids, classes))
-    work = Networks(case, split, settings[0], _exact(retrain, case), random_sets, seed)
+    exact = _exact(retrain, case)
+    attack: Shadows | None = None
+    if shadows:
+        recipe = exact or _exact(True, case)
+        assert recipe is not None
+        attack = Shadows(case, split, recipe, shadows, Randomness(seed).child("shadows"))
+    work = Networks(case, split, settings[0], exact, random_sets, attack, seed)
     if running.get("budget") is not None or running.get("part") is not None:
         raise InputError("forgetting takes neither a budget nor a part: the classifier is made by one process, whole")
 
@@ -164,10 +195,11 @@ def forget(
                 "settings": [{"setting": work.setting.name, **work.setting.record}],
                 "retraining": None if work.exact is None else work.exact.record(),
                 "random_sets": random_sets,
+                **({} if attack is None else {"shadows": shadows, "shadow_recipe": attack.exact.record()}),
                 "seed": seed,
                 **describe_machine(model),
             },
-            work=lambda run: Networks(case, split, work.setting, work.exact, random_sets, seed, run),
+            work=lambda run: Networks(case, split, work.setting, work.exact, random_sets, attack, seed, run),
             shards=[range(item, item + 1) for item in range(len(work.items))],
             task=TASK,
             conclude=lambda run, folder: _conclude(work, run, folder, seed),
@@ -216,6 +248,13 @@ def _exact(retrain: bool | Retraining | Mapping[str, Any], case: ForgettingCase)
     return as_trained(made, case.classifier.recipe or {}, case.classifier.name, remedy)
 
 
+def _attacked(work: Networks, extra: Mapping[str, Any], shadows: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """What the attack by likelihood ratios finds in a network; None where it was not run on it."""
+    if work.shadows is None or "certainty" not in extra:
+        return None
+    return work.shadows.separation(extra["certainty"], [one["certainty"] for one in shadows])
+
+
 def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet:
     """Deliver the classifier, and make the certificate and its page."""
     case, setting = work.case, work.setting
@@ -228,7 +267,10 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
     place.mkdir(exist_ok=True)
     forgetting = {**setting.record, "forgotten": len(work.split.rows)}
     reference, missing = delivered(case.classifier, made, place, forgetting, work.split.remaining.fingerprint(), seed)
-    figures = [Judgement.model_validate(run.shard_extra(item)["figures"]) for item in range(len(work.items))]
+    held = [run.shard_extra(item) for item in range(len(work.items))]
+    judged = [item for item in work.items if item[0] != SHADOW]
+    figures = [Judgement.model_validate(one["figures"]) for one in held[: len(judged)]]
+    attacks = [_attacked(work, one, held[len(judged) :]) for one in held[: len(judged)]]
     exact = figures[work.items.index((RETRAINED, YOURS))] if work.exact is not None else None
     rows = tuple(
         ForgottenRow(
@@ -236,8 +278,9 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
             forget_set=forget_set,
             figures=found,
             gap=found.gap(exact) if exact is not None and forget_set == YOURS and name != RETRAINED else None,
+            likelihood=attack,
         )
-        for (name, forget_set), found in zip(work.items, figures, strict=True)
+        for (name, forget_set), found, attack in zip(judged, figures, attacks, strict=True)
     )
     notes = [*case.notes, *missing]
     if exact is not None:
@@ -259,6 +302,7 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
         rows=rows,
         reference=None if reference is None else reference.replace(f":{folder}/", ":"),
         notes=tuple(notes),
+        not_tested=NOT_TESTED if work.shadows is None else NOT_TESTED[1:],
     )
     write_atomically(folder / PAGE, render_forgotten(result).encode())
     return result

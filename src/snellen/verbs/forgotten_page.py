@@ -33,6 +33,7 @@ def render_forgotten(made: ForgottenSet) -> str:
         name=made.plan["model"]["name"],
         verdict=verdict(made),
         columns=COLUMNS,
+        attacked=any(row.likelihood is not None for row in made.rows),
         method=json.dumps(made.method, sort_keys=True),
         version=__version__,
         style=Markup(style),  # noqa: S704 - our own file

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from snellen.core.classifier import Classifier
 from snellen.methods.forgetting.judging import Judgement
-from snellen.runs.record import RunResult, Summary, Table
+from snellen.runs.record import Figure, RunResult, Summary, Table
 
 RECORD, PAGE = "forget.json", "forget.html"
 
@@ -34,6 +34,8 @@ class ForgottenRow(BaseModel):
         forget_set: ``yours``, or ``random 1`` …
         figures: of the network beside that set.
         gap: mean absolute difference to retraining without your set; None where it was not run.
+        likelihood: how well forget and test images are distinguished by an attack with shadow models; 0.5: not at all;
+            None where it was not run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,10 +44,14 @@ class ForgottenRow(BaseModel):
     forget_set: str
     figures: Judgement
     gap: float | None = None
+    likelihood: Figure | None = None
 
 
 #: Columns in a terminal: UA, MIA, RA and TA of the papers, in words.
 _HEAD = ("network", "forget set", "forgotten %", "non-members %", "remaining right %", "test right %", "gap %")
+
+#: Head of a further column, where shadow models were trained.
+_ATTACK = "area by shadow models"
 
 
 class ForgottenSet(RunResult):
@@ -100,16 +106,19 @@ class ForgottenSet(RunResult):
 
     def summary(self) -> Summary:
         """Networks beside sets, warnings, and what was not tested."""
+        attacked = any(one.likelihood is not None for one in self.rows)
         rows = tuple(
             (
                 one.network,
                 one.forget_set,
                 *(_shown(one.figures, name) for name in ("unlearning", "membership", "remaining", "test")),
                 "–" if one.gap is None else f"{100 * one.gap:.1f}",
+                *([_area(one.likelihood)] if attacked else []),
             )
             for one in self.rows
         )
-        table = Table(_HEAD, rows, frozenset(range(2, 7)))
+        head = (*_HEAD, _ATTACK) if attacked else _HEAD
+        table = Table(head, rows, frozenset(range(2, len(head))))
         return Summary(
             f"{self.plan['model']['name']}: {self.count} images forgotten by {self.method['method']}",
             (table, "", *self.notes, "Not tested:", *(f"- {one}" for one in self.not_tested)),
@@ -119,6 +128,10 @@ class ForgottenSet(RunResult):
 
     def _verdict(self) -> str:
         return f"{self.count} images forgotten by {self.method['method']}"
+
+
+def _area(found: Figure | None) -> str:
+    return "–" if found is None else f"{found.value:.2f} ({found.low:.2f} – {found.high:.2f})"
 
 
 def _shown(figures: Judgement, name: str) -> str:

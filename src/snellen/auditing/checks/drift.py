@@ -16,8 +16,8 @@ from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.inspection.column_drift import LabelDrift, PropertyDrift, label_drift, property_drift
 from snellen.metrics.inspection.drift import FEWEST_UNITS, FeatureDrift, feature_drift
 
-#: Drift has no error scale of its own. Area under the ROC curve of separating the sets, lower bound → harm.
-DRIFT_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
+#: Sets that can be separated have no error scale of their own. Area under the ROC curve, lower bound → harm.
+AREA_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
 
 #: Means that differ by less, in standard deviations, do not separate two sets.
 TELLING_DIFFERENCE = 0.1
@@ -112,7 +112,7 @@ class Drift(Check):
 
         def harm(confidence: float) -> float:
             low = found.lower(confidence)
-            return next(harm for bound, harm in DRIFT_HARM if low >= bound)
+            return next(harm for bound, harm in AREA_HARM if low >= bound)
 
         return Hypothesis(found.p_value, harm, lambda size: finding.model_copy(update={"harm": size}))
 

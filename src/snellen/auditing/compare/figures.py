@@ -82,6 +82,7 @@ LESS = (
     "brier",
     "nll",
     "aurc",
+    "attack_auroc",
     "error",
     "clean_error",
     "mce",

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from snellen.core.errors import InputError
-from snellen.metrics.incomplete_beta import student_t_quantile
+from snellen.metrics.auroc import placements
+from snellen.metrics.auroc_interval import area_bound
 from snellen.metrics.inspection.clustering import one_hot, principal_axes
 from snellen.metrics.inspection.unit_exchange import FURTHER, exchange_p_value, joined_units, sum_p_value
 from snellen.metrics.intervals import Interval
@@ -34,10 +35,6 @@ FURTHER_DRAWS, FURTHER_IMAGES = 2 * FURTHER, 700
 
 #: From so many units on the kernel test counts in single precision: no two ways to part them tie.
 MANY_UNITS = 500
-
-#: The variance of an area is not taken for less than that of a share of so many units of the smaller set: for few
-#: units its estimate can be small by chance.
-LARGEST_GAIN = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +67,11 @@ class FeatureDrift:
     @property
     def interval(self) -> Interval:
         """95 %, of the area, two-sided."""
-        return Interval(self.lower(0.975), 1 - _lower_end(1 - self.auroc, self.standard_error, self.units, 0.975))
+        return Interval(self.lower(0.975), 1 - area_bound(1 - self.auroc, self.standard_error, self.units, 0.975))
 
     def lower(self, confidence: float) -> float:
         """One-sided lower bound of the area at a confidence in (0, 1)."""
-        return _lower_end(self.auroc, self.standard_error, self.units, confidence)
+        return area_bound(self.auroc, self.standard_error, self.units, confidence)
 
 
 def feature_drift(
@@ -225,37 +222,18 @@ def _separated(
         direction = points[fitted & in_second].mean(0) - points[fitted & ~in_second].mean(0)
         along, second = points[held] @ direction, in_second[held]
         # Against the first set of its own half, because directions have scales of their own.
-        scores[held] = below = _share_below(along, along[~second])
-        placement = np.where(second, below, 1 - _share_below(along, along[second]))
+        scores[held] = below = placements(along, along[~second])
+        placement = np.where(second, below, 1 - placements(along, along[second]))
     area = float(placement[second].mean())
     influence = (placement - area) / np.where(second, second.sum(), (~second).sum())
     spread = float(np.sqrt((np.bincount(units[held], influence) ** 2).sum()))
     codes, sides = _renumbered(units[held], unit_in_second)
     # The area is 0.5 + sum over the second set / pairs, because ranks within one set add up to the same for all parts.
     # Twice a rank is a whole number, so that equal sums are equal.
-    ranks = np.bincount(codes, np.rint(len(along) * (2 * _share_below(along, along) - 1))).astype(np.float64)
+    ranks = np.bincount(codes, np.rint(len(along) * (2 * placements(along, along) - 1))).astype(np.float64)
     fewest = int(min(sides.sum(), (~sides).sum()))
     p_value = sum_p_value(ranks, sides, permutations=permutations, rng=rng)
     return _Separation(p_value, area, spread, fewest, scores)
-
-
-def _lower_end(area: float, standard_error: float, units: int, confidence: float) -> float:
-    """Score interval (Wilson 1927) of an area, as if a share of as many units as have its variance.
-
-    Student's t for the normal quantile, because the variance is estimated from the units of the smaller set.
-    """
-    variance, most = area * (1 - area), LARGEST_GAIN * units
-    n = min(variance / standard_error**2, most) if standard_error > 0 else float(units)
-    t = student_t_quantile(confidence, max(units - 1, 1))
-    middle, reach = area + t * t / (2 * n), t * np.sqrt(variance / n + t * t / (4 * n * n))
-    # The reach turns about for a confidence below one half, as the bound must rise above the area then.
-    return float(np.clip((middle - reach) / (1 + t * t / n), 0.0, 1.0))
-
-
-def _share_below(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the others that each value exceeds, equal ones counted half."""
-    ordered = np.sort(others)
-    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (2 * len(others))
 
 
 def _whitened(points: NDArray[np.float64], most: int, rng: np.random.Generator) -> NDArray[np.float64]:
