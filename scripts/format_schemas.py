@@ -25,6 +25,7 @@ from snellen.reproduction.shared.documents import Tables, markdown_table
 from snellen.systems.conditional_generation.record import RobustnessStudy
 from snellen.systems.continuous_nuisance.nuisance_set import NuisanceSet
 from snellen.systems.functional_hashing.record import CellSearch
+from snellen.systems.generator_failure.record import GeneratorFailures
 from snellen.systems.language_model_annotation.record import LabelledConcept
 from snellen.systems.scaling_laws.synthesis_plan import SynthesisPlan
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet
@@ -48,6 +49,7 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "forget-set.json": (WorstCaseForgetSet,),
     "generate.json": (GeneratedSet,),
     "inputs.json": (Inputs,),
+    "generator-failures.json": (GeneratorFailures,),
     "label.json": (LabelledConcept,),
     "nuisance.json": (NuisanceSet,),
     "scan.json": (ScannedSet,),

@@ -45,6 +45,7 @@ SMALLER = {
     4: ("--preset", "small", "--token-steps", "1", "--count", "2", "--steps", "1"),
     5: ("--limit", "2"),
     6: ("--steps", "1", "--epochs", "1", "--seeds", "2", "--pool", "1", "--no-augmentations", "--side", "16"),
+    7: ("--steps", "1", "--searches", "1", "--calls", "4", "--fresh", "1", "--robust", "artifact:other"),
     8: ("--preset", "small", "--shots", "2", "--most-steps", "1", "--check-every", "0", "--count", "2", "--steps", "2"),
     9: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     10: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
@@ -160,6 +161,9 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         images, classes = (OF_VIEWS | OF_TRAINING)[system.number]
         untrained_classifier(classes, 16).save(tmp_path / "model")
         model = f"artifact:{tmp_path / 'model'}"
+    if system.number == 7:
+        untrained_classifier(("star", "ring"), 32).save(Path("other"))
+        model = "bundled:scene-cnn"
     if system.number == 4:
         model = save_leaning(tmp_path / "model")
         images = str(snellen.write_images(world("train", 120, 0.95, 0), tmp_path / "planted").manifest)
@@ -167,6 +171,8 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     stands_for |= {
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
         "IMAGES": "optotypes:scenes?count=12&size=16&shapes=star,ring&backgrounds=brick#test",
+        "GENERATOR": "bundled:scene-diffusion",
+        "NAMES": "star,ring",
         "WORD": "red",
         "CONCEPT": "star",
         "POOL": "optotypes:scenes?count=80&size=32#train",

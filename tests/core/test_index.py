@@ -162,6 +162,7 @@ def test_an_unknown_form_of_data_is_refused():
 VERBS_OF_SYSTEMS = {
     "functional_hashing": ("search", "cells", "search"),
     "language_model_annotation": ("label", "concept", "label"),
+    "generator_failure": ("scan", "generator", "generator"),
     "worst_case_forget_set": ("forget", "worst-case-forget-set", "worst_case_forget_set"),
 }
 

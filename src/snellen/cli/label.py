@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from snellen.cli.asking import answer_by_key
 from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import loading
 from snellen.cli.run_options import DeviceOption, JsonOption, SeedOption
-from snellen.cli.text import harmless
 from snellen.core import index
 
 SIZES, LIMITS = "How many images", "What it may cost"
@@ -130,7 +129,7 @@ def label(
             seed=seed,
         )  # fmt: skip
     if review is not None and not dry_run:
-        labels = given_labels(concept, pool, _answer, folder=folder, labels=labels, count=review, options=options)
+        labels = given_labels(concept, pool, answer_by_key, folder=folder, labels=labels, count=review, options=options)
         if labels is None:
             typer.echo(f"the review stopped; the same command resumes it ({folder.name}-review)")
             return
@@ -146,17 +145,3 @@ def label(
         early_exit=early_exit,
         **options,
     )
-
-
-def _answer(question: str, image: Path) -> str:
-    """A key of the owner's; other keys are read over. The end of the input stops."""
-    typer.echo(f"{harmless(str(image))}\n{harmless(question)}", err=True)
-    while True:
-        try:
-            key = (typer.getchar() if sys.stdin.isatty() else sys.stdin.read(1)).lower()
-        except EOFError:
-            return "q"
-        if key in ("y", "n", "s", "q"):
-            return key
-        if key in ("", "\x03", "\x04"):
-            return "q"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
 import typer
 
+from snellen.cli.asking import answer_by_key
 from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
 from snellen.cli.free_folder import free_folder
@@ -40,6 +41,9 @@ def system_command(entry: CommandEntry) -> Callable[..., None]:
     ) -> None:
         folder = out or free_folder(stem)
         values = {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
+        # What only some commands need, and none can import: a person at the terminal, and hosts of single models.
+        values |= {"ask": answer_by_key} if "ask" in signature.parameters else {}
+        values |= {"allow_remote": allow_remote} if "allow_remote" in signature.parameters else {}
         carry_out(function, methods, folder=folder, given=out, as_json=as_json, dry_run=dry_run, **values)
 
     own = [_parameter(one) for one in list(signature.parameters.values())[1:] if _option(one) is not None]

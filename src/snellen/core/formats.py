@@ -141,6 +141,7 @@ FORMATS: Mapping[str, Format] = {
         Format("forget.json", "record of a classifier that forgot images"),
         Format("forget-set.json", "record of a searched forget set"),
         Format("generate.json", "record of generated images"),
+        Format("generator-failures.json", "record of failures of a generator"),
         Format("nuisance.json", "record of nuisance trajectories"),
         Format("label.json", "record of a labelled concept"),
         Format("scan.json", "record of scans"),

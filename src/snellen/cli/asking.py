@@ -1,0 +1,24 @@
+"""A person's answer in the terminal, by one key."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from snellen.cli.text import harmless
+
+
+def answer_by_key(question: str, image: Path) -> str:
+    """y, n, s or q; other keys are read over, and the end of the input stops."""
+    typer.echo(f"{harmless(str(image))}\n{harmless(question)}", err=True)
+    while True:
+        try:
+            key = (typer.getchar() if sys.stdin.isatty() else sys.stdin.read(1)).lower()
+        except EOFError:
+            return "q"
+        if key in ("y", "n", "s", "q"):
+            return key
+        if key in ("", "\x03", "\x04"):
+            return "q"

@@ -1,0 +1,358 @@
+"""score(v) = (E[v] − e_i) · ∂L/∂e_i − λ log p(v | prefix): natural prompts on which a generator loses the class.
+
+SAGE (Liu et al., ICLR 2024, arXiv 2306.00974), failure mode 1. A language prior proposes words, the gradient of the
+discriminator with respect to the embedding at their place ranks them (as HotFlip, Ebrahimi et al. 2018), the best few
+are drawn, and a beam keeps those on which the class is least seen. The class word stays, no other class is named, and a
+prompt counts only when enough *fresh* latents fail, which no step of the search has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
+from snellen.systems.generator_failure.discriminator import Discriminator, Verdict
+from snellen.systems.generator_failure.drawing import Drawing, as_image
+from snellen.systems.generator_failure.language_prior import END, LanguagePrior, complete, perplexity, words_of
+
+#: Failure mode of prompts, as the paper numbers it.
+NATURAL = 1
+
+#: Words that take the class away: a prompt with one describes something else.
+NEGATIONS = frozenset(
+    "no not without never nothing nobody none neither nor instead absent missing removed empty".split()  # noqa: SIM905
+)
+
+_Words = tuple[str, ...]
+
+
+class PromptSearch(BaseModel):
+    """Numbers of the search; none was published.
+
+    Attributes:
+        rule: gradient is the method; likely leaves the gradient out; random draws natural prompts.
+        proposals: N, words of the prior at a place.
+        checked: M, prompts that are drawn of each turn.
+        beam: b, prompts that are continued.
+        latents: n_z, of a check and of the confirmation.
+        gradient_latents: of a gradient.
+        share: ρ, of latents that must fail.
+        likelihood: λ of the prior's log p.
+        most_words: that are added to the first prompt.
+        most_perplexity: of a prompt by the prior, where it gives probabilities.
+        taped: steps of the sampler on the tape.
+        calls: most generator calls of a search.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Literal["gradient", "likely", "random"] = "gradient"
+    proposals: int = Field(25, ge=1)
+    checked: int = Field(8, ge=1)
+    beam: int = Field(4, ge=1)
+    latents: int = Field(8, ge=1)
+    gradient_latents: int = Field(2, ge=1)
+    share: float = Field(0.5, gt=0, le=1)
+    likelihood: float = Field(0.05, ge=0)
+    most_words: int = Field(6, ge=1)
+    most_perplexity: float = Field(40.0, gt=1)
+    taped: int = Field(4, ge=1)
+    calls: int = Field(400, ge=1)
+
+
+@dataclass(eq=False)
+class PromptFind:
+    """What became of one search.
+
+    Attributes:
+        prompt: the last one that was confirmed or tried.
+        calls: of the generator.
+        mode: 1, or None without a success.
+        invalid: fewer than half of the images that were drawn were finite.
+        share: of fresh latents that fail; None without a confirmation.
+        perplexity: of the prompt; None where the prior gives no probabilities.
+        latents: fresh ones, (n, c, h, w). images: drawn from these. verdict: of the images.
+        tried: prompts that were drawn.
+    """
+
+    prompt: str
+    calls: int = 0
+    mode: int | None = None
+    invalid: bool = False
+    share: float | None = None
+    perplexity: float | None = None
+    latents: Tensor | None = None
+    images: Tensor | None = None
+    verdict: Verdict | None = None
+    tried: list[str] = field(default_factory=list)
+
+
+class PromptSearcher:
+    """Searches for one class.
+
+    Args:
+        drawing: the generator.
+        discriminator: decides.
+        prior: proposes.
+        name: the class, as prompts spell it.
+        template: the first prompt, with ``{}`` for the class.
+        numbers: of the search.
+        banned: further words that name other classes, such as synonyms.
+
+    Raises:
+        InputError: a prior that proposes nothing, or a first prompt that does not hold the class.
+    """
+
+    def __init__(
+        self,
+        drawing: Drawing,
+        discriminator: Discriminator,
+        prior: LanguagePrior,
+        name: str,
+        template: str,
+        numbers: PromptSearch,
+        banned: frozenset[str] = frozenset(),
+    ) -> None:
+        self.banned = banned
+        self.drawing, self.discriminator, self.prior, self.name = drawing, discriminator, prior, name
+        self.numbers = numbers
+        self.own = words_of(name)
+        self.others = [words_of(one) for one in discriminator.classes if one != name]
+        self.first = words_of(template.replace("{}", name))
+        if not self.own or not self.keeps_class(self.first):
+            raise InputError(
+                f"the first prompt {template!r} does not ask for {name!r} alone; write a template with {{}}"
+            )
+        if not any(word != END for word, _ in prior.propose(self.first[: self._place(self.first)], numbers.proposals)):
+            raise InputError(
+                f"{prior.name} proposes no word before {name!r}; give it prompts like those of your generator"
+            )
+
+    def keeps_class(self, words: Sequence[str]) -> bool:
+        """The class is named once, no other class is, and nothing takes it away."""
+        if (NEGATIONS | self.banned) & set(words) or len(_places(words, self.own)) != 1:
+            return False
+        return not any(_places(words, other) for other in self.others if other and not _within(other, self.own))
+
+    def natural(self, words: Sequence[str]) -> bool:
+        """The prior finds the prompt likely enough; where it gives no probabilities, each word was its proposal."""
+        found = perplexity(self.prior, words)
+        return found is None or found <= self.numbers.most_perplexity
+
+    def search(self, rng: Randomness, *, calls: int | None = None) -> PromptFind:
+        """One search; ``calls`` instead of those of the numbers."""
+        most, numbers = self.numbers.calls if calls is None else calls, self.numbers
+        find, seen = PromptFind(" ".join(self.first)), {self.first}
+        looked = self._latents(rng.child("searched"), numbers.latents)
+        beam: list[_Words] = [self.first]
+        turn = 0
+        while find.calls + numbers.latents <= most and not find.invalid:
+            turn += 1
+            if numbers.rule == "random":
+                ranked = self._random(rng.child("words", turn), seen)
+            else:
+                ranked = self._ranked(beam, seen, find, most, rng.child(turn))
+            if not ranked:
+                break
+            scored: list[tuple[float, _Words]] = []
+            for words in ranked[: numbers.checked]:
+                if find.calls + numbers.latents > most:
+                    break
+                seen.add(words)
+                loss, share, valid = self._check(words, looked, find)
+                if valid < 0.5:
+                    find.invalid = True
+                    break
+                scored.append((loss, words))
+                if share >= numbers.share and find.calls + numbers.latents <= most and self._confirm(words, rng, find):
+                    return find
+            beam = [words for _, words in sorted(scored)[: numbers.beam]] or beam
+            if all(len(words) >= len(self.first) + numbers.most_words for words in beam):
+                beam = [self.first]
+        return find
+
+    def _ranked(
+        self, beam: Sequence[_Words], seen: set[_Words], find: PromptFind, most: int, rng: Randomness
+    ) -> list[_Words]:
+        """Prompts one phrase longer than those of the beam, by their first-order score, best first."""
+        scores: dict[_Words, float] = {}
+        for number, words in enumerate(beam):
+            for place in (self._place(words), len(words)):
+                offers = self._offers(words, place, seen)
+                if not offers:
+                    continue
+                slopes = dict.fromkeys(offers, 0.0)
+                if self.numbers.rule == "gradient":
+                    if find.calls + self.numbers.gradient_latents + self.numbers.latents > most:
+                        continue
+                    slopes = self._slopes(words, place, list(offers), find, rng.child(number, place))
+                for longer, likely in offers.items():
+                    score = slopes[longer] - self.numbers.likelihood * likely
+                    scores[longer] = min(score, scores.get(longer, math.inf))
+        return sorted(scores, key=lambda words: (scores[words], words))
+
+    def _offers(self, words: _Words, place: int, seen: set[_Words]) -> dict[_Words, float]:
+        """Longer prompts, by a word in front of the class or a phrase at the end, and log p of the word."""
+        found: dict[_Words, float] = {}
+        for word, likely in self.prior.propose(words[:place], self.numbers.proposals):
+            if word == END:
+                continue
+            longer: _Words | None = (*words[:place], word, *words[place:])
+            if place == len(words):
+                longer = complete(self.prior, (*words, word))
+            if longer is None or longer in seen or len(longer) > len(self.first) + self.numbers.most_words:
+                continue
+            if self.keeps_class(longer) and self.natural(longer):
+                found[longer] = likely
+        return found
+
+    def _slopes(
+        self, words: _Words, place: int, offers: Sequence[_Words], find: PromptFind, rng: Randomness
+    ) -> dict[_Words, float]:
+        """(E[v] − e_i) · g_i of every offer: the change of the loss that the gradient promises."""
+        drawing, count = self.drawing, self.numbers.gradient_latents
+        filler = offers[0]  # the likeliest
+        latents = self._latents(rng, count)
+        with torch.enable_grad(), watched(drawing.generator) as deltas:
+            condition = drawing.generator.encode_prompts([" ".join(filler)], gradients=True).select([0] * count)
+            made = drawing.conditioned(latents, condition, taped=self.numbers.taped)
+            finite = torch.nan_to_num(made)
+            loss = self.discriminator.loss(as_image(finite), self.name, rng).mean()
+            gradients = torch.autograd.grad(loss, [delta for delta, _ in deltas], allow_unused=True)
+        find.calls += count
+        added = len(filler) - len(words)
+        slopes = dict.fromkeys(offers, 0.0)
+        for (delta, tower), gradient in zip(deltas, gradients, strict=True):
+            if gradient is None or not bool(torch.isfinite(gradient).all()):
+                continue
+            del delta
+            table = tower.network.get_input_embeddings().weight.detach().float()
+            at = _token_span(tower.tokenizer, filler, place, added)
+            slope = gradient[0, at].float().sum(0)
+            now = _embedding(tower.tokenizer, table, filler[place : place + added])
+            new = torch.stack(
+                [_embedding(tower.tokenizer, table, one[place : place + len(one) - len(words)]) for one in offers]
+            )
+            for one, value in zip(offers, ((new - now) @ slope).tolist(), strict=True):
+                slopes[one] += value
+        return slopes
+
+    def _random(self, rng: Randomness, seen: set[_Words]) -> list[_Words]:
+        """Natural prompts that the prior is drawn from, with the class: what a search has to beat."""
+        generator, found = rng.generator("prompts"), list[_Words]()
+        for _ in range(50 * self.numbers.checked):
+            words = self.first
+            for place in ("front", "end"):
+                for _ in range(int(torch.randint(0, 3, (), generator=generator))):
+                    at = self._place(words) if place == "front" else len(words)
+                    offers = [pair for pair in self.prior.propose(words[:at], self.numbers.proposals) if pair[0] != END]
+                    if not offers:
+                        break
+                    weights = torch.tensor([likely for _, likely in offers]).softmax(0)
+                    word = offers[int(torch.multinomial(weights, 1, generator=generator))][0]
+                    words = (*words[:at], word, *words[at:])
+            whole = complete(self.prior, words) if len(words) > self._place(words) + len(self.own) else words
+            if (
+                whole is None
+                or whole in seen
+                or whole in found
+                or len(whole) > len(self.first) + self.numbers.most_words
+            ):
+                continue
+            if self.keeps_class(whole) and self.natural(whole):
+                found.append(whole)
+            if len(found) == self.numbers.checked:
+                break
+        return found
+
+    def _check(self, words: _Words, latents: Tensor, find: PromptFind) -> tuple[float, float, float]:
+        """Loss, share of failures, and share of valid images, of a prompt on the latents of the search."""
+        prompt = " ".join(words)
+        made = self.drawing.draw(latents, self.drawing.condition([prompt] * len(latents)))
+        find.calls += len(latents)
+        find.tried.append(prompt)
+        verdict = self.discriminator.verdict(made, self.name)
+        count = int(verdict.valid.sum())
+        if not count:
+            return math.inf, 0.0, 0.0
+        loss = verdict.probabilities[verdict.valid].clamp_min(1e-12).log().mean()
+        return float(loss), int(verdict.failed.sum()) / count, count / len(latents)
+
+    def _confirm(self, words: _Words, rng: Randomness, find: PromptFind) -> bool:
+        """Draw fresh latents, which belong to this prompt alone."""
+        prompt = " ".join(words)
+        latents = self._latents(rng.child("fresh", prompt), self.numbers.latents)
+        made = self.drawing.draw(latents, self.drawing.condition([prompt] * len(latents)))
+        find.calls += len(latents)
+        verdict = self.discriminator.verdict(made, self.name)
+        count = int(verdict.valid.sum())
+        find.prompt, find.share = prompt, int(verdict.failed.sum()) / count if count else None
+        find.perplexity = perplexity(self.prior, words)
+        if find.share is None or find.share < self.numbers.share:
+            return False
+        find.mode, find.latents, find.images, find.verdict = NATURAL, latents, made, verdict
+        return True
+
+    def _latents(self, rng: Randomness, count: int) -> Tensor:
+        drawn = rng.for_examples([str(row) for row in range(count)]).normal("latents", self.drawing.shape)
+        return drawn.to(self.drawing.generator.device)
+
+    def _place(self, words: Sequence[str]) -> int:
+        """Where the class word begins."""
+        return _places(words, self.own)[0]
+
+
+def _places(words: Sequence[str], part: Sequence[str]) -> list[int]:
+    """Where some words stand within others, one behind the other."""
+    wide = len(part)
+    return [place for place in range(len(words) - wide + 1) if tuple(words[place : place + wide]) == tuple(part)]
+
+
+def _within(part: Sequence[str], whole: Sequence[str]) -> bool:
+    return bool(_places(whole, part))
+
+
+@contextmanager
+def watched(generator: Any) -> Iterator[list[tuple[Tensor, Any]]]:  # noqa: ANN401 - a Generator
+    """Let gradients reach the embeddings of tokens inside the block: a zero is added to what each table gives.
+
+    Yields:
+        Such a zero (1, l, d) with its tower, for each call of a table, in order.
+    """
+    found: list[tuple[Tensor, Any]] = []
+    with ExitStack() as stack:
+        for tower in generator.text.towers:
+
+            def add(_: nn.Module, __: object, states: Tensor, tower: Any = tower) -> Tensor:  # noqa: ANN401
+                delta = torch.zeros_like(states, requires_grad=True)
+                found.append((delta, tower))
+                return states + delta
+
+            handle = tower.network.get_input_embeddings().register_forward_hook(add)
+            stack.callback(handle.remove)
+        yield found
+
+
+def _embedding(tokenizer: Any, table: Tensor, words: Sequence[str]) -> Tensor:  # noqa: ANN401 - of an extra
+    """Mean row of the tokens of some words, (d,)."""
+    ids = tokenizer(" ".join(words), add_special_tokens=False).input_ids
+    return table[torch.tensor(ids, device=table.device)].mean(0)
+
+
+def _token_span(tokenizer: Any, words: Sequence[str], place: int, count: int) -> slice:  # noqa: ANN401 - of an extra
+    """Positions of the tokens of some words of a prompt, behind the marks at its beginning."""
+    whole = tokenizer(" ".join(words)).input_ids
+    inner = tokenizer(" ".join(words), add_special_tokens=False).input_ids
+    begin = next((at for at in range(len(whole)) if whole[at : at + len(inner)] == inner), 0)
+    before = len(tokenizer(" ".join(words[:place]), add_special_tokens=False).input_ids) if place else 0
+    own = len(tokenizer(" ".join(words[place : place + count]), add_special_tokens=False).input_ids)
+    return slice(begin + before, begin + before + own)

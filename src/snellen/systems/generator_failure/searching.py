@@ -1,0 +1,550 @@
+"""Find failures of a text-to-image model: searches over prompts, latents or a token, random search beside each.
+
+One discriminator and one objective serve all spaces. A shard holds all searches of one class in one space, and their
+rivals, which get as many generator calls as each search took. Every case keeps its latents, and the hash of the images
+that the unmodified sampler makes of them; :func:`reproduce` draws them again and compares.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Unpack, get_args
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from snellen.core.classifier import Classifier, hash_tensors
+from snellen.core.errors import InputError, ModelError
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.core.run import Run, write_atomically
+from snellen.core.run_plan import describe_machine
+from snellen.methods.generation.made_images import identities_of, weights_of
+from snellen.models.diffusion.generator import Generator
+from snellen.models.diffusion.learned_tokens import knowing
+from snellen.models.diffusion.loading import load_generator
+from snellen.models.dual_encoders.towers import TwoTower
+from snellen.runs.measuring import Put
+from snellen.runs.picture_grid import picture_grid
+from snellen.runs.runner import Call, Running, carried_out
+from snellen.runs.safe_names import folder_names
+from snellen.runs.shard import Shard
+from snellen.runs.thumbnails import png
+from snellen.runs.unfinished import check_free
+from snellen.systems.generator_failure.discriminator import Discriminator, Judge, independent_judge
+from snellen.systems.generator_failure.drawing import Drawing
+from snellen.systems.generator_failure.language_prior import LanguagePrior
+from snellen.systems.generator_failure.latent_search import LatentFind, LatentSearch, Prompts, search_latents
+from snellen.systems.generator_failure.normality import normality
+from snellen.systems.generator_failure.page import render
+from snellen.systems.generator_failure.prompt_search import PromptFind, PromptSearch, PromptSearcher
+from snellen.systems.generator_failure.record import (
+    PAGE,
+    RECORD,
+    WHAT,
+    FailureCase,
+    GeneratorFailures,
+    LatentNormality,
+    RegionSize,
+    SearchRow,
+    Space,
+    ranked,
+    space_figures,
+)
+from snellen.systems.generator_failure.region import grow
+from snellen.systems.generator_failure.token_search import TOKEN, TokenFind, TokenSearch, search_token
+
+#: What progress calls it.
+TASK = "searching for failures"
+
+#: Most images on the picture of a case.
+SHOWN = 8
+
+
+class SearchNumbers(BaseModel):
+    """How much is searched, and how.
+
+    Attributes:
+        searches: of each class in each space.
+        steps, guidance_scale: of the sampler. together: images that are made at once.
+        prompts, latents, token: numbers of each space.
+        directions, draws: of the region around a latent; 0 directions grow none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    searches: int = Field(4, ge=1)
+    steps: int = Field(50, ge=1)
+    guidance_scale: float = Field(7.5, allow_inf_nan=False)
+    together: int = Field(16, ge=1)
+    prompts: PromptSearch = PromptSearch()
+    latents: LatentSearch = LatentSearch()
+    token: TokenSearch = TokenSearch()
+    directions: int = Field(0, ge=0)
+    draws: int = Field(64, ge=1)
+
+    def most_calls(self, space: Space) -> int:
+        """Generator calls of one search at most, without regions."""
+        return {"prompts": self.prompts.calls, "latents": self.latents.calls, "token": self.token.calls}[space]
+
+
+@dataclass(frozen=True, eq=False)
+class Searching:
+    """The work. An item is a class in a space: all its searches, and their rivals."""
+
+    drawing: Drawing
+    discriminator: Discriminator
+    judge: Judge | None
+    prior: LanguagePrior | None
+    towers: TwoTower | None
+    items: Sequence[tuple[Space, str]]
+    templates: tuple[str, ...]
+    synonyms: Mapping[str, Sequence[str]]
+    numbers: SearchNumbers
+    seed: int
+
+    @cached_property
+    def stems(self) -> dict[str, str]:
+        """Names of files for classes."""
+        return folder_names([label for _, label in self.items])
+
+    def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
+        """Search; see :class:`~snellen.runs.measuring.Work`."""
+        rows: list[SearchRow] = []
+        for item in items:
+            space, label = self.items[item]
+            rng = Randomness(self.seed).child("generator failure", space, label)
+            search = {"prompts": self._prompts, "latents": self._latents, "token": self._token}[space]
+            rows += search(label, rng, put)
+            progress.advance(TASK, 1)
+        return Shard(extra={"searches": [row.model_dump(mode="json") for row in rows]})
+
+    # -- spaces --------------------------------------------------------------------------------------------------
+
+    def _latents(self, label: str, rng: Randomness, put: Put) -> list[SearchRow]:
+        searched = tuple(one.replace("{}", label) for one in self.templates)
+        others = tuple(
+            (one.replace("{}", name), name)
+            for name in self.discriminator.classes
+            if name != label
+            for one in self.templates
+        )
+        prompts = Prompts(label, searched, others)
+        numbers = self.numbers.latents
+        bound = rng.for_examples([str(number) for number in range(self.numbers.searches)])
+        own = search_latents(self.drawing, self.discriminator, prompts, numbers, bound)
+        rule = numbers.model_copy(update={"rule": "random"})
+        rivals = search_latents(
+            self.drawing, self.discriminator, prompts, rule, bound.child("rival"), calls=[one.calls for one in own]
+        )
+        return [
+            self._row("latents", label, number, rival, one, self._latent_case(label, searched, one, put, number, rival))
+            for rival, finds in ((False, own), (True, rivals))
+            for number, one in enumerate(finds)
+        ]
+
+    def _latent_case(
+        self, label: str, prompts: tuple[str, ...], find: LatentFind, put: Put, number: int, rival: bool
+    ) -> FailureCase | None:
+        if find.mode is None:
+            return None
+        assert find.images is not None and find.verdict is not None  # noqa: PT018 - one condition
+        region = None
+        if self.numbers.directions and not rival:
+            name, prompt = label, prompts[0]
+
+            def fails(latents: Tensor) -> Tensor:
+                made = self.drawing.draw(latents, self.drawing.condition([prompt] * len(latents)))
+                return self.discriminator.verdict(made, name).failed
+
+            rng = Randomness(self.seed).child("region", label, number)
+            # One prompt decides here, and it may be that it needs another batch than the search had.
+            if bool(fails(find.latent[None])):
+                grown = grow(find.latent, fails, rng, directions=self.numbers.directions, draws=self.numbers.draws)
+                region = RegionSize(**asdict(grown))
+        latents = find.latent[None].repeat(len(prompts), 1, 1, 1)
+        return self._case(
+            "latents", label, number, rival, put, find.mode, prompts, latents, find.images,
+            failing=1.0,
+            probabilities=_means(find.verdict.probabilities),
+            seen=find.verdict.seen,
+            normality=LatentNormality(**asdict(normality(find.latent))),
+            persists=find.persists,
+            region=region,
+        )  # fmt: skip
+
+    def _prompts(self, label: str, rng: Randomness, put: Put) -> list[SearchRow]:
+        assert self.prior is not None
+        banned = frozenset(word for word in self.synonyms.get(label, ()))
+        rows = []
+        for number in range(self.numbers.searches):
+            template = self.templates[number % len(self.templates)]
+            calls: int | None = None
+            for rival in (False, True):
+                numbers = self.numbers.prompts.model_copy(update={"rule": "random"} if rival else {})
+                searcher = PromptSearcher(
+                    self.drawing, self.discriminator, self.prior, label, template, numbers, banned
+                )
+                find = searcher.search(rng.child(number, "rival" if rival else "search"), calls=calls)
+                calls = find.calls
+                case = self._prompt_case(label, searcher, find, put, number, rival)
+                rows.append(self._row("prompts", label, number, rival, find, case))
+        return rows
+
+    def _prompt_case(
+        self, label: str, searcher: PromptSearcher, find: PromptFind, put: Put, number: int, rival: bool
+    ) -> FailureCase | None:
+        if find.mode is None:
+            return None
+        assert find.images is not None and find.verdict is not None and find.latents is not None  # noqa: PT018
+        assert find.share is not None
+        first = list(searcher.first)
+        added = tuple(word for word in find.prompt.split() if word not in first)
+        return self._case(
+            "prompts", label, number, rival, put, find.mode, (find.prompt,) * len(find.images),
+            find.latents, find.images,
+            added=added,
+            failing=find.share,
+            probabilities=_means(find.verdict.probabilities[find.verdict.valid]),
+            seen=find.verdict.seen,
+            perplexity=find.perplexity,
+        )  # fmt: skip
+
+    def _token(self, label: str, rng: Randomness, put: Put) -> list[SearchRow]:
+        texts = [
+            one.replace("{}", name) for one in self.templates for name in self.discriminator.classes if name != label
+        ]
+        rows = []
+        for number in range(self.numbers.searches):
+            own = rng.child(number)
+            order = torch.randperm(len(texts), generator=own.generator("prompts")).tolist()
+            searched, held_out = [texts[row] for row in order[::2]], [texts[row] for row in order[1::2]]
+            find = search_token(
+                self.drawing, self.discriminator, label, searched, held_out, self.numbers.token, own, towers=self.towers
+            )
+            rows.append(self._row("token", label, number, False, find, self._token_case(find, put, number, False)))
+            rival = self._random_token(label, searched, held_out, own.child("rival"), find.calls)
+            rows.append(self._row("token", label, number, True, rival, self._token_case(rival, put, number, True)))
+        return rows
+
+    def _random_token(
+        self, label: str, searched: Sequence[str], held_out: Sequence[str], rng: Randomness, calls: int
+    ) -> TokenFind:
+        """Random embeddings, each measured, until one succeeds or the calls are spent; the last one."""
+        each = 2 * self.numbers.token.measured * len(held_out)
+        numbers = self.numbers.token.model_copy(update={"calls": each})
+        for turn in range(max(calls // each, 1)):
+            find = search_token(
+                self.drawing,
+                self.discriminator,
+                label,
+                searched,
+                held_out,
+                numbers,
+                rng.child(turn),
+                towers=self.towers,
+            )
+            if find.mode is not None:
+                break
+        return find
+
+    def _token_case(self, find: TokenFind, put: Put, number: int, rival: bool) -> FailureCase | None:
+        if find.mode is None:
+            return None
+        return self._case(
+            "token", find.target, number, rival, put, find.mode, find.prompts, find.latents, find.images,
+            token=find.vector,
+            failing=find.rate,
+            norm=find.norm,
+            norms=find.norms,
+            clean=find.clean_rate,
+            similarity=find.similarity,
+        )  # fmt: skip
+
+    # -- what they share -----------------------------------------------------------------------------------------
+
+    def _case(
+        self,
+        space: Space,
+        label: str,
+        number: int,
+        rival: bool,
+        put: Put,
+        mode: int,
+        prompts: tuple[str, ...],
+        latents: Tensor,
+        images: Tensor,
+        *,
+        token: Tensor | None = None,
+        **known: Any,  # noqa: ANN401 - fields of a case
+    ) -> FailureCase:
+        """Write latents and a picture, and ask the judge."""
+        name = f"{space}-{self.stems[label]}-{number}{'-random' if rival else ''}"
+        confirmed = None
+        if self.judge is not None:
+            seen = self.judge(torch.nan_to_num(images), label).float()
+            valid = torch.isfinite(images).flatten(1).all(1)
+            confirmed = float((seen if mode == 4 else 1 - seen)[valid].mean()) if bool(valid.any()) else None
+        files: tuple[str, ...] = ()
+        if not rival:
+            files = (f"cases/{name}.safetensors", f"cases/{name}.png")
+            tensors = {"latents": latents.detach().float().cpu().contiguous()}
+            if token is not None:
+                tensors["token"] = token.detach().float().cpu().contiguous()
+            put(files[0], save(tensors))
+            shown = (torch.nan_to_num(images[:SHOWN]).clamp(0, 1) * 255).round().to(torch.uint8)
+            heads = [str(place + 1) for place in range(len(shown))]
+            put(files[1], png(picture_grid(f"{label}: {prompts[0]}", heads, [(list(shown), f"mode {mode}")])))
+        return FailureCase(
+            name=name,
+            space=space,
+            mode=mode,
+            label=label,
+            prompts=prompts,
+            confirmed=confirmed,
+            digest=digest(images),
+            files=files,
+            **known,
+        )
+
+    def _row(
+        self,
+        space: Space,
+        label: str,
+        number: int,
+        rival: bool,
+        find: LatentFind | PromptFind | TokenFind,
+        case: FailureCase | None,
+    ) -> SearchRow:
+        return SearchRow(
+            space=space, label=label, number=number, rival=rival, calls=find.calls, invalid=find.invalid, case=case
+        )
+
+    def seconds(self) -> float:
+        """What all searches take at most, by one image and one gradient."""
+        prompt = self.templates[0].replace("{}", self.items[0][1])
+        latents, condition = self.drawing.latents([0]), self.drawing.condition([prompt])
+        started = time.perf_counter()
+        self.drawing.draw(latents, condition)
+        drawn = time.perf_counter() - started
+        z = latents.requires_grad_(True)
+        with torch.enable_grad():
+            self.drawing.surrogate(z, condition).sum().backward()
+        both = time.perf_counter() - started
+        return self.most_calls() * max(drawn, both / 2)
+
+    def most_calls(self) -> int:
+        """Generator calls of all searches and their rivals at most."""
+        each = sum(2 * self.numbers.most_calls(space) for space, _ in self.items) * self.numbers.searches
+        latents = sum(space == "latents" for space, _ in self.items) * self.numbers.searches
+        grown = self.numbers.directions * 8 + self.numbers.draws if self.numbers.directions else 0
+        return each + latents * grown
+
+
+def digest(images: Tensor) -> str:
+    """Hash of float images, by which a case is reproduced bit for bit."""
+    return hash_tensors({"images": images})
+
+
+def find_failures(
+    generator: str | Generator,
+    classifiers: Sequence[Classifier],
+    classes: Sequence[str],
+    *,
+    out: Path | str,
+    spaces: Sequence[Space] = ("prompts",),
+    templates: Sequence[str] = ("a photo of a {}",),
+    prior: LanguagePrior | None = None,
+    synonyms: Mapping[str, Sequence[str]] | None = None,
+    judge: Classifier | Judge | None = None,
+    towers: TwoTower | None = None,
+    robust: Sequence[str] = (),
+    threshold: float | Sequence[float] = 0.1,
+    quorum: int | None = None,
+    numbers: SearchNumbers | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Progress | None = None,
+    **running: Unpack[Running],
+) -> GeneratorFailures:
+    """Search a text-to-image model for likely inputs on which it draws the wrong content.
+
+    ``out`` gets ``generator-failures.html``, ``cases/`` with the latents and a picture of every case, and the record
+    ``generator-failures.json``, last. A call that was interrupted resumes with the class in which it stopped.
+
+    Args:
+        generator: by reference, ``diffusers:FOLDER`` or ``bundled:NAME``, or itself; it takes prompts.
+        classifiers: that decide together whether a class is missing.
+        classes: names of classes, as prompts spell them and all classifiers know them.
+        out: a new or empty folder, or one in which the same call was interrupted.
+        spaces: ``prompts``, ``latents``, ``token``.
+        templates: first prompts, with ``{}`` for the class.
+        prior: proposes words of prompts; needed for the space ``prompts``.
+        synonyms: for each class, further words that name other classes.
+        judge: another classifier, or images (n, 3, h, w) and a class → whether each shows it, bool (n,).
+        towers: text–image model, for the change of similarity by a token.
+        robust: names of classifiers that were trained against adversarial images.
+        threshold: probability below which a classifier misses the class.
+        quorum: so many classifiers must miss it; None: all.
+        numbers: how much, and how.
+        device: where the generator runs.
+        seed: of everything random.
+        progress: callback that receives progress updates.
+        running: see :class:`~snellen.runs.runner.Running`; neither a budget nor a part.
+
+    Raises:
+        InputError: a class that a classifier does not know, a prior that proposes nothing, a prompt that is too long, a
+            generator that takes no prompts or is not deterministic, or a judge that took part.
+        UnwritableError, RunConflictError: see :func:`snellen.synthesize`.
+    """
+    folder, listener = Path(out), progress or Silent()
+    check_free(folder, RECORD, WHAT)
+    if running.get("budget") is not None or running.get("part") is not None:
+        raise InputError(
+            "a search for failures takes neither a budget nor a part: --calls and --searches decide its size"
+        )
+    wanted = tuple(dict.fromkeys(spaces))
+    unknown = [one for one in wanted if one not in get_args(Space)]
+    if unknown or not wanted:
+        raise InputError(f"spaces are {', '.join(get_args(Space))}; got {', '.join(unknown) or 'none'}")
+    if not templates or any("{}" not in one for one in templates):
+        raise InputError(f"each template has {{}} for the class; got {', '.join(map(repr, templates)) or 'none'}")
+    if "prompts" in wanted and prior is None:
+        raise InputError(
+            "the space prompts needs a language prior; name one with --prior (captions, file:, hf:, http:)"
+        )
+    if "token" in wanted and (len(classes) - 1) * len(templates) < 2:
+        raise InputError("a token is searched with prompts of other classes and measured on others: name three classes")
+    amounts = numbers or SearchNumbers()
+    discriminator = Discriminator(classifiers, classes, threshold=threshold, quorum=quorum, robust=robust)
+    own = load_generator(generator, device=device) if isinstance(generator, str) else generator
+    drawing = Drawing(own, steps=amounts.steps, guidance_scale=amounts.guidance_scale, together=amounts.together)
+    prompts = [one.replace("{}", label) for one in templates for label in classes]
+    drawing.condition(prompts)  # one that is too long is refused before anything is drawn
+    judged = independent_judge(judge, discriminator) if isinstance(judge, Classifier) else judge
+    items: list[tuple[Space, str]] = [(space, label) for space in wanted for label in classes]
+    work = Searching(
+        drawing, discriminator, judged, prior, towers, items, tuple(templates), synonyms or {}, amounts, seed
+    )
+
+    def plan() -> dict[str, Any]:
+        drawing.check_deterministic(prompts[0])
+        return {
+            "kind": WHAT,
+            "generator": own.name,
+            "weights": identities_of(own),
+            "discriminator": discriminator.describe(),
+            "judge": None if judge is None else _judge_name(judge),
+            "prior": None if prior is None else prior.name,
+            "towers": None if towers is None else [towers.name, towers.identity()],
+            "classes": list(classes),
+            "spaces": list(wanted),
+            "templates": list(templates),
+            "synonyms": {name: sorted(words) for name, words in (synonyms or {}).items()},
+            "numbers": amounts.model_dump(mode="json"),
+            "seed": seed,
+            **describe_machine(classifiers[0]),
+        }
+
+    def call(_: int) -> Call[GeneratorFailures]:
+        return Call(
+            what=WHAT,
+            result=GeneratorFailures,
+            plan=plan,
+            work=lambda _: work,
+            shards=[range(item, item + 1) for item in range(len(items))],
+            task=TASK,
+            conclude=lambda run, where: _conclude(run, where, work, discriminator.notes, judged is not None),
+            images=None,
+            seen=lambda _: range(0),
+            fits=True,
+            forecast=work.seconds,
+            costs=lambda: (f"{work.most_calls():,} generator calls at most, half of them for random search",),
+            rejected=lambda _: (),
+            name=own.name,
+        )
+
+    with carried_out(call, len(items), folder, listener, running) as carried:
+        carried.measure()
+    return carried.result
+
+
+def _conclude(run: Run, folder: Path, work: Searching, notes: Sequence[str], judged: bool) -> GeneratorFailures:
+    """Figures of all spaces, ranked cases, and the page."""
+    rows = [
+        SearchRow.model_validate(one) for item in range(len(work.items)) for one in run.shard_extra(item)["searches"]
+    ]
+    found = [*notes]
+    if not judged:
+        found.append(
+            "no judge: cases are confirmed by the classifiers that guided the search alone (--judge, --review)"
+        )
+    spaces = tuple(dict.fromkeys(space for space, _ in work.items))
+    cases = ranked(rows)
+    made = GeneratorFailures(
+        plan=dict(run.plan),
+        files=(PAGE, *(file for one in cases for file in one.files)),
+        folder=folder,
+        spaces={space: space_figures(rows, space) for space in spaces},
+        cases=cases,
+        searches=tuple(rows),
+        notes=tuple(found),
+    )
+    write_atomically(folder / PAGE, render(made, folder).encode())
+    return made
+
+
+def reproduce(made: GeneratorFailures, name: str, generator: str | Generator, *, folder: Path | None = None) -> Tensor:
+    """Draw the images of a case again from its stored latents: (n, 3, H, W), the same bit for bit on the same machine.
+
+    Args:
+        made: the record.
+        name: of the case.
+        generator: by reference, or itself.
+        folder: of the record, where it does not know it.
+
+    Raises:
+        InputError: no such case, or files that cannot be read.
+        ModelError: other images, on another machine or of another model.
+    """
+    case = next((one for one in made.cases if one.name == name), None)
+    where = folder or made.folder
+    if case is None or where is None:
+        raise InputError(
+            f"there is no case {name!r}; the record has {', '.join(one.name for one in made.cases) or 'none'}"
+        )
+    own = load_generator(generator) if isinstance(generator, str) else generator
+    numbers = SearchNumbers.model_validate(made.plan["numbers"])
+    drawing = Drawing(own, steps=numbers.steps, guidance_scale=numbers.guidance_scale, together=numbers.together)
+    try:
+        held = load_file(where / case.files[0])
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{where / case.files[0]} cannot be read as latents (safetensors): {error}") from error
+    latents = held["latents"].to(own.device)
+    if "token" in held:
+        with knowing(own, {TOKEN: held["token"]}):
+            images = drawing.draw(latents, drawing.condition(case.prompts))
+    else:
+        images = drawing.draw(latents, drawing.condition(case.prompts))
+    if digest(images) != case.digest:
+        raise ModelError(
+            f"{name}: {own.name} draws other images here than in the search: another machine, or other weights"
+        )
+    return images
+
+
+def _judge_name(judge: Classifier | Judge) -> object:
+    if isinstance(judge, Classifier):
+        return [judge.name, weights_of(judge)]
+    return getattr(judge, "__qualname__", type(judge).__name__)
+
+
+def _means(probabilities: Tensor) -> tuple[float, ...]:
+    return tuple(float(one) for one in probabilities.mean(0))
