@@ -171,7 +171,8 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     stands_for |= {
         "REQUESTS": BY_CLASS.get(system.number, "prompts.txt"),
         "IMAGES": "optotypes:scenes?count=12&size=16&shapes=star,ring&backgrounds=brick#test",
-        "GENERATOR": "bundled:scene-diffusion",
+        # Poison is looked for in images of its own classes, which are those of the generator of garments.
+        "GENERATOR": "bundled:fashion-diffusion" if system.number == 25 else "bundled:scene-diffusion",
         "NAMES": "star,ring",
         "WORD": "red",
         "CONCEPT": "star",
@@ -184,7 +185,6 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         "FOLDER": "sae",
         "FILE": "signs.txt",
         "DENOISER": str(tmp_path / "denoiser"),
-        "GENERATOR": "bundled:fashion-diffusion",
     }
     colours = ("red", "green", "blue", "yellow")
     Path("prompts.txt").write_text("a red heart on sand\n")
