@@ -1,4 +1,4 @@
-"""Train the embedded tileability metric, on textures of which it is known whether they repeat.
+"""Train the embedded tileability metric, on textures that repeat and their broken twins.
 
     python scripts/embedded/train_tileability.py [--resume] [--threads N] [--first-steps]
 

@@ -50,7 +50,7 @@ class Size:
     """How much of everything.
 
     Attributes:
-        train, test: textures, half of which repeat.
+        train, test: textures, in pairs of a repeating and a broken one.
         side: of them, pixels.
         epochs: passes.
         made: textures that are synthesised.

@@ -54,7 +54,7 @@ def poisoned(name: str) -> tuple[ImageStore, float, Tensor]:
     return ImageStore.of_tensors(made.images, made.labels), choice.training_share, made.images[list(choice.indices)]
 
 
-def draw(_root: Path, target: Path) -> None:
+def draw(root: Path, target: Path) -> None:
     """Train and draw."""
     experiment, base = Experiment(SMALL, SEED, Silent()), base_generator(SMALL, SEED, Silent())
     generators = {name: experiment.further(base, poisoned(name)[0]) for name in dict(SHOWN)}

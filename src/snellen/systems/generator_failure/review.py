@@ -46,8 +46,8 @@ def review_cases(made: GeneratorFailures, ask: Ask) -> GeneratorFailures:
         text = io.StringIO(newline="")
         csv.writer(text).writerows([("case", "answer"), *answers.items()])
         write_atomically(table, text.getvalue().encode())
-    said = [answers[one.name] for one in made.cases if answers.get(one.name) in ("y", "n")]
-    note = f"people confirm {cell(share(said.count('y'), len(said)))} of the cases that they answered ({TABLE})"
+    given = [answers[one.name] for one in made.cases if answers.get(one.name) in ("y", "n")]
+    note = f"people confirm {cell(share(given.count('y'), len(given)))} of the cases that they answered ({TABLE})"
     return made.model_copy(update={"notes": (*made.notes, note)})
 
 

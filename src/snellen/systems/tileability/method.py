@@ -28,7 +28,7 @@ TASK = "tiling"
 #: Largest side of an image as it is read, pixels: larger ones are made smaller, the network sees less anyway.
 LARGEST = 2048
 
-#: From this ratio of jumps on, a texture that does not repeat is said to have a seam.
+#: From this ratio of jumps on, what gives a texture away is a seam.
 SEAM = 1.5
 
 
