@@ -9,6 +9,8 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
+from snellen.data.worlds.planting.truth import planted_of
+from snellen.methods.scans import scored_images
 from snellen.methods.scans.cognitive_distillation import CognitiveDistillation, distilled_masks
 from snellen.methods.scans.superposition import Strip, certainty
 from snellen.metrics.inspection.high_shares import high_shares, suspicious
@@ -57,6 +59,15 @@ def test_a_clean_set_shows_nothing_and_is_not_called_clean(name):
     assert "does not show that the images are free of poison" in scanned.verdict
     assert "auroc" not in scanned.figures
     assert not any(row["reason"] == "suspect" for row in scanned.evidence.table.to_pylist())
+
+
+def test_the_truth_is_read_once_and_not_for_each_image(monkeypatch):
+    calls = []
+    monkeypatch.setattr(scored_images, "planted_of", lambda *given: calls.append(1) or planted_of(*given))
+    images, _, _ = poisoned()
+    scanned = Strip(overlays=1, pictures=0).scan(images.select(np.arange(60)), classifier=exact(), rng=Randomness(0))
+    assert "auroc" in scanned.figures
+    assert len(calls) == 1
 
 
 def test_certainty_is_the_entropy_that_superpositions_lack():

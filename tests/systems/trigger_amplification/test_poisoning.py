@@ -129,6 +129,19 @@ def test_duplicates_take_the_places_of_drawn_images_and_the_rate_stays():
     assert again.indices == choice.indices
 
 
+@pytest.mark.covers("25.11")
+def test_which_drawn_images_make_room_does_not_depend_on_their_place():
+    """Of a set that is sorted by class, dropping the last ones would take all from the last classes."""
+    labels = np.repeat(np.arange(10), 100)
+    choice = choose(labels, target=0, rate=0.09, seed=0)
+    preferred = [index for index in range(100, 1000) if index not in choice.indices][:45]
+    found = swapped(choice, preferred, labels)
+    stayed = [list(choice.indices).index(one) for one in set(found.indices) & set(choice.indices)]
+    assert len(stayed) == 45
+    assert 30 < np.mean(stayed) < 59, "as many from the front as from the back"
+    assert found == swapped(choice, preferred, labels)
+
+
 def test_bad_input_ends_in_one_clear_sentence():
     with pytest.raises(InputError, match="is 192, but only 174 are of another class than the target; lower the rate"):
         choose(LABELS, target=3, rate=0.95, seed=0)
@@ -136,6 +149,15 @@ def test_bad_input_ends_in_one_clear_sentence():
         choose(np.zeros(10, dtype=int), target=0, rate=0.1, seed=0)
     with pytest.raises(InputError, match=r"rate 0.001 of 203 images poisons none"):
         choose(LABELS, target=3, rate=0.001, seed=0)
+    for rate in (float("nan"), 2, 0, -0.1, float("inf")):
+        with pytest.raises(InputError, match="above 0 and at most 1; got"):
+            choose(LABELS, target=3, rate=rate, seed=0)
+    for target in (99, -1):
+        with pytest.raises(InputError, match=f"target {target} is the label of no image; choose one of 0, 1, 2"):
+            choose(LABELS, target=target, rate=0.1, seed=0)
+    for wrong in (LABELS.astype(float), LABELS.astype(str), LABELS > 2, np.array([None] * 203)):
+        with pytest.raises(InputError, match="labels are whole numbers"):
+            choose(wrong, target=3, rate=0.1, seed=0)
     with pytest.raises(InputError, match="a known label for each image"):
         choose(np.array([0, -1, 1]), target=0, rate=0.4, seed=0)
     with pytest.raises(InputError, match="larger than images of 2 pixels"):

@@ -210,7 +210,8 @@ class ScoredImages(Method):
         for one in sorted(classes, key=lambda one: -classes[one].share)[:10]:
             figures[f"{names[one]}: share of high scores"] = classes[one].share
             figures[f"{names[one]}: lower bound"] = classes[one].low
-        planted = np.array([planted_of(images, "trigger")[row] is not None for row in found.rows])
+        entries = planted_of(images, "trigger")  # reads the records of all rows: once, and not for each image
+        planted = np.array([entries[row] is not None for row in found.rows])
         if planted.any() and not planted.all():
             figures["auroc"] = auroc(planted, found.scores)
         return figures

@@ -88,11 +88,14 @@ def choose(labels: NDArray[np.integer], *, target: int, rate: float, seed: int) 
         seed: of the draw.
 
     Raises:
-        InputError: one class only, an unknown label, a rate that gives no image or more than there are of other
-            classes.
+        InputError: labels that are not whole numbers, one class only, an unknown label, a target without images, a
+            rate outside (0, 1] or one that gives no image or more than there are of other classes.
     """
-    codes, count = _checked(labels, target), int(rate * len(labels) + 1e-9)
-    if not 0 < rate <= 1 or not count:
+    if not 0 < rate <= 1:  # also refuses NaN
+        raise InputError(f"a rate is a share of all images, above 0 and at most 1; got {rate:g}")
+    codes = _checked(labels, target)
+    count = int(rate * len(codes) + 1e-9)
+    if not count:
         raise InputError(
             f"rate {rate:g} of {len(codes)} images poisons none; choose a rate from {1 / len(codes):g} to 1"
         )
@@ -113,7 +116,8 @@ def choose(labels: NDArray[np.integer], *, target: int, rate: float, seed: int) 
 def swapped(choice: Choice, preferred: Sequence[int], labels: NDArray[np.integer]) -> Choice:
     """Poison preferred images, duplicates for instance, instead of drawn ones; their number stays, and with it p.
 
-    Those of the target are passed over. Where they are too few, drawn ones fill up.
+    Those of the target are passed over. Where they are too few, drawn ones fill up; which of these make room is drawn
+    by the seed of the choice, since positions often go by class.
 
     >>> labels = np.arange(100) % 10
     >>> choice = choose(labels, target=3, rate=0.1, seed=0)
@@ -137,18 +141,26 @@ def swapped(choice: Choice, preferred: Sequence[int], labels: NDArray[np.integer
         raise InputError(f"position {wrong} is not one of {len(codes)} images")
     first = [index for index in dict.fromkeys(preferred) if codes[index] != choice.target][:count]
     kept = set(first)
-    rest = [index for index in choice.indices if index not in kept]
-    return choice.model_copy(
-        update={"indices": tuple(sorted([*first, *rest[: count - len(first)]])), "swapped": len(first)}
-    )
+    rest = np.array([index for index in choice.indices if index not in kept], dtype=np.int64)
+    draws = np.random.default_rng(derive_seed(choice.seed, "swapped images"))
+    stay = draws.choice(rest, count - len(first), replace=False).tolist() if len(first) < count else []
+    return choice.model_copy(update={"indices": tuple(sorted([*first, *stay])), "swapped": len(first)})
 
 
 def _checked(labels: NDArray[np.integer], target: int) -> NDArray[np.int64]:
-    codes = np.asarray(labels, dtype=np.int64)
+    given = np.asarray(labels)
+    if given.dtype.kind not in "iu":
+        raise InputError(f"labels are whole numbers, the index of a class for each image; got {given.dtype}")
+    codes = given.astype(np.int64)
     if codes.ndim != 1 or not len(codes) or codes.min() < 0:
         raise InputError("poisoning needs a known label for each image")
-    if len(np.unique(codes)) < 2:
+    present = np.unique(codes)
+    if len(present) < 2:
         raise InputError("poisoning needs images of two classes at least; all of these have one label")
+    if target not in present:
+        raise InputError(
+            f"target {target} is the label of no image; choose one of {', '.join(map(str, present[:20].tolist()))}"
+        )
     return codes
 
 
