@@ -10,7 +10,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.truth import planted_of
-from snellen.methods.scans import scored_images
+from snellen.methods.scans import scored_images, superposition
 from snellen.methods.scans.cognitive_distillation import CognitiveDistillation, distilled_masks
 from snellen.methods.scans.superposition import Strip, certainty
 from snellen.metrics.inspection.high_shares import high_shares, suspicious
@@ -68,6 +68,22 @@ def test_the_truth_is_read_once_and_not_for_each_image(monkeypatch):
     scanned = Strip(overlays=1, pictures=0).scan(images.select(np.arange(60)), classifier=exact(), rng=Randomness(0))
     assert "auroc" in scanned.figures
     assert len(calls) == 1
+
+
+def test_an_image_is_not_laid_over_itself_and_the_overlays_are_listed_once(monkeypatch):
+    prepared, seen = Strip.prepared, []
+    monkeypatch.setattr(Strip, "prepared", lambda self, *given: seen.append(prepared(self, *given)) or seen[-1])
+    laid = []
+    monkeypatch.setattr(
+        superposition, "certainty", lambda *given, **_: laid.append(given) or torch.zeros(len(given[1]))
+    )
+    images = image_set(*quadrants(30))
+    Strip(overlays=40, batch_size=10).scan(images, classifier=exact(), rng=Randomness(0))
+    assert len(seen) == 1
+    assert {id(given[2]) for given in laid} == {id(seen[0].images)}
+    assert len(laid) == 3
+    for _, pixels, pool, chosen in laid:
+        assert not (pool[chosen] == pixels[:, None]).flatten(2).all(2).any()
 
 
 def test_certainty_is_the_entropy_that_superpositions_lack():

@@ -8,6 +8,8 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
+from snellen.methods.scans.training_set import TrainingSet
+from snellen.metrics.auroc import auroc
 from snellen.models.diffusion.loading import load_generator
 from snellen.systems.trigger_amplification import method
 from snellen.systems.trigger_amplification.method import TriggerAmplification
@@ -17,9 +19,10 @@ from tests.systems.trigger_amplification.poisoned_quadrants import classifier, d
 SCAN = TriggerAmplification(generator="bundled:fashion-diffusion", count=80, pictures=4)
 
 
-def scanned(monkeypatch, images, model, share):
+def scanned(monkeypatch, images, model, share, view=None):
     monkeypatch.setattr(method, "generator_of", lambda reference, device=None: None)
-    monkeypatch.setattr(method, "generated_view", lambda *_, **__: drawn(80, share))
+    monkeypatch.setattr(method, "check_generator", lambda *_, **__: None)
+    monkeypatch.setattr(method, "generated_view", lambda *_, **__: drawn(80, share) if view is None else view)
     return SCAN.scan(images, classifier=model, rng=Randomness(0))
 
 
@@ -55,10 +58,95 @@ def test_poison_that_only_the_generator_shows_names_training_images(monkeypatch)
 
 def test_a_clean_generator_and_a_clean_set_show_nothing(monkeypatch):
     found = scanned(monkeypatch, image_set(*quadrants(800)), classifier(False), 0.0)
-    assert found.verdict.startswith("no class is suspicious among 4 in the training images and 4 in the generated ones")
+    assert found.verdict.startswith(
+        "no class is suspicious among 4 in the training images and 4 in the generated images"
+    )
     assert "does not show" in found.verdict
     assert found.statistic == 0
     assert not found.pictures
+
+
+def test_a_view_that_could_not_be_judged_is_named(monkeypatch):
+    """No class of the generated images has enough: that is no finding about them."""
+    few = drawn(80, 0.5).select(np.arange(30))
+    found = scanned(monkeypatch, image_set(*quadrants(800)), classifier(False), 0.0, few)
+    assert found.verdict == (
+        "no class is suspicious among 4 in the training images, which does not show that they are free of poison; the "
+        "generated images could not be judged: no class has 40 usable ones"
+    )
+    images, _, _ = poisoned()
+    found = scanned(monkeypatch, images, classifier(), 0.5, few)
+    assert "suspicious: class 'one', among its training images:" in found.verdict
+    assert "generated images could not be judged" in found.verdict
+    found = scanned(monkeypatch, images.select(np.arange(60)), classifier(), 0.5)
+    assert "the training images could not be judged" in found.verdict
+
+
+def test_what_is_missing_is_no_number(monkeypatch):
+    images, _, _ = poisoned()
+    few = drawn(80, 0.5).select(np.arange(30))
+    found = scanned(monkeypatch, images.select(np.arange(60)), classifier(), 0.5, few)
+    assert found.verdict.startswith("nothing could be judged")
+    assert found.statistic is None, "nothing was judged, which is no share of 0"
+    assert "auroc among training images" not in found.figures
+    made = drawn(80, 0.5)
+    alone = made.select(np.flatnonzero(made.labels == 0))
+    found = scanned(monkeypatch, images, classifier(), 0.5, alone)
+    assert found.figures["one: share among generated images of other classes"] is None
+    other = made.select(np.flatnonzero(made.labels != 0))
+    found = scanned(monkeypatch, images, classifier(), 0.5, other)
+    assert found.figures["one: share among generated images"] is None
+    assert found.figures["one: amplification"] is None
+    assert "training images and no generated image of it is usable" in found.verdict, "a reported class is never lost"
+    assert found.statistic is None
+
+
+def test_images_without_a_signature_are_no_low_scores():
+    images, choice, _ = poisoned()
+    training = TrainingSet().inspect(images, classifier(), rng=Randomness(0))
+    assert method._auroc(training, images)["auroc among training images"] > 0.9
+    judged = {one: seen for one, seen in training.classes.items() if one != 0}
+    assert method._auroc(replace(training, classes=judged), images) == {}, "no planted image has a signature"
+    alone = replace(training, classes={0: training.classes[0]})
+    rows = training.classes[0].rows
+    wanted = auroc(choice.mask[training.rows[rows]], training.classes[0].scores)
+    assert method._auroc(alone, images)["auroc among training images"] == pytest.approx(wanted)
+
+
+def test_each_view_gets_half_of_alpha(monkeypatch):
+    seen = []
+
+    class Watched(method.TrainingSet):
+        def model_post_init(self, context):
+            seen.append(self.alpha)
+
+    monkeypatch.setattr(method, "TrainingSet", Watched)
+    scanned(monkeypatch, poisoned()[0].select(np.arange(200)), classifier(), 0.5)
+    assert seen == [SCAN.alpha / 2]
+
+
+def test_pictures_say_whether_their_neighbour_is_a_suspect(monkeypatch):
+    images, choice, _ = poisoned()
+    found = scanned(monkeypatch, images, classifier(), 0.5)
+    assert all("nearest training image of the suspects: " in one.text for one in found.pictures)
+    clean = images.select(np.flatnonzero(~choice.mask))
+    found = scanned(monkeypatch, clean, classifier(), 0.5)
+    assert found.pictures
+    assert all("of its class, none of which is a suspect: " in one.text for one in found.pictures)
+
+
+@pytest.mark.parametrize(
+    ("generator", "steps", "message"),
+    [("bundled:fashion-diffusion", 1, "has no class 'one'"), ("bundled:scene-diffusion", 5000, "steps are 1 to")],
+)
+def test_a_generator_that_cannot_be_used_is_refused_before_any_image_is_read(monkeypatch, generator, steps, message):
+    def read(*_, **__):
+        raise AssertionError("features were read")
+
+    monkeypatch.setattr(method.TrainingSet, "inspect", read)
+    scan = TriggerAmplification(generator=generator, steps=steps)
+    with pytest.raises(InputError, match=message):
+        scan.scan(poisoned()[0], classifier=classifier(), rng=Randomness(0))
 
 
 def test_a_set_without_its_suspects_keeps_all_other_images(monkeypatch):

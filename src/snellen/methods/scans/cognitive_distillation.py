@@ -86,11 +86,11 @@ class CognitiveDistillation(ScoredImages):
     size_weight: float = Field(0.01, gt=0, description="of the mask's size beside the change of the scores")
     smoothness: float = Field(1.0, ge=0, description="weight of the mask's variation")
 
-    def prepared(self, images: ImageSet, classifier: Classifier, rng: Randomness) -> Tensor | None:
+    def prepared(self, images: ImageSet, classifier: Classifier, rng: Randomness) -> None:
         """Nothing is shared."""
-        return None
+        return
 
-    def scores(self, classifier: Classifier, pixels: Tensor, shared: Tensor | None, rng: Randomness) -> Tensor:
+    def scores(self, classifier: Classifier, pixels: Tensor, shared: object, rng: Randomness) -> Tensor:
         """1 − mean of the mask, 0 to 1: the share of the image that is not needed."""
         masks = distilled_masks(
             classifier,

@@ -73,11 +73,11 @@ class ScoredImages(Method):
     pictures: int = Field(24, ge=0, description="images with the highest scores that are kept as pictures, at most")
 
     @abstractmethod
-    def prepared(self, images: ImageSet, classifier: Classifier, rng: Randomness) -> Tensor | None:
+    def prepared(self, images: ImageSet, classifier: Classifier, rng: Randomness) -> object:
         """What every batch needs of the whole set, or None."""
 
     @abstractmethod
-    def scores(self, classifier: Classifier, pixels: Tensor, shared: Tensor | None, rng: Randomness) -> Tensor:
+    def scores(self, classifier: Classifier, pixels: Tensor, shared: object, rng: Randomness) -> Tensor:
         """Scores (n,) of prepared images (n, 3, h, w) in [0, 1]; draws are bound to their ids."""
 
     def scan(

@@ -7,6 +7,8 @@ the decisions about superpositions of an image with clean ones; low entropy is s
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -54,6 +56,19 @@ def certainty(
     return math.log(len(classifier.class_names)) - total / chosen.shape[1]
 
 
+@dataclass(frozen=True, eq=False)
+class Overlays:
+    """Images to lay over, (m, 3, h, w), and the place of each by its bytes: built once, and not for each batch."""
+
+    images: Tensor
+    places: Mapping[bytes, int]
+
+    def place_of(self, images: Tensor) -> Tensor:
+        """Place of each image among them, −1 where it is not there: int64 (n,)."""
+        rows = np.ascontiguousarray(images.cpu().numpy())
+        return torch.tensor([self.places.get(row.tobytes(), -1) for row in rows], dtype=torch.int64)
+
+
 class Strip(ScoredImages):
     """Look for images whose decision survives another image laid over them (STRIP).
 
@@ -74,8 +89,8 @@ class Strip(ScoredImages):
         """Hash of the clean images, which distinguish another scan from this one."""
         return {} if self.clean is None else {"clean": load_images(self.clean).fingerprint()}
 
-    def prepared(self, images: ImageSet, classifier: Classifier, rng: Randomness) -> Tensor | None:
-        """Images to lay over, (m, 3, h, w)."""
+    def prepared(self, images: ImageSet, classifier: Classifier, rng: Randomness) -> Overlays:
+        """Images to lay over, and where each of them is."""
         source = images if self.clean is None else load_images(self.clean)
         few = source.limit(min(POOL, len(source)), rng.generator("pool").initial_seed() % 2**31)
         kept = [
@@ -83,19 +98,14 @@ class Strip(ScoredImages):
         ]
         if not kept or sum(map(len, kept)) < 2:
             raise InputError(f"{self.name} lays other images over each, and fewer than two of {source.name} are usable")
-        return torch.cat(kept).to(classifier.device)
+        pool = torch.cat(kept)
+        places = {row.tobytes(): place for place, row in enumerate(pool.cpu().numpy())}
+        return Overlays(pool.to(classifier.device), places)
 
-    def scores(self, classifier: Classifier, pixels: Tensor, shared: Tensor | None, rng: Randomness) -> Tensor:
+    def scores(self, classifier: Classifier, pixels: Tensor, shared: object, rng: Randomness) -> Tensor:
         """See :func:`certainty`; an image is not laid over itself."""
-        assert shared is not None
-        chosen = rng.integers("overlays", (self.overlays,), 0, len(shared))
-        same = _is_in(pixels, shared)
-        chosen = torch.where(chosen == same[:, None], (chosen + 1) % len(shared), chosen)
-        return certainty(classifier, pixels, shared, chosen, weight=self.weight)
-
-
-def _is_in(images: Tensor, pool: Tensor) -> Tensor:
-    """Place of each image in the pool, −1 where it is not there: int64 (n,)."""
-    known = {row.tobytes(): place for place, row in enumerate(pool.cpu().numpy())}
-    rows = np.ascontiguousarray(images.cpu().numpy())
-    return torch.tensor([known.get(row.tobytes(), -1) for row in rows], dtype=torch.int64)
+        assert isinstance(shared, Overlays)
+        count, same = len(shared.images), shared.place_of(pixels)
+        chosen = rng.integers("overlays", (self.overlays,), 0, count)
+        chosen = torch.where(chosen == same[:, None], (chosen + 1) % count, chosen)
+        return certainty(classifier, pixels, shared.images, chosen, weight=self.weight)

@@ -3,7 +3,7 @@
 Li et al. 2023 (diffusion classifier); Pan et al. 2024, section 5, with the filter: of the pixel losses of a draw the
 smallest share q is kept, since the pixels of a trigger have large ones. Level and noise of a draw are the same for all
 classes, so that classes are compared in pairs; all classes that are still in the race run in one batch. Optionally a
-class leaves the race once its mean loss is above the best by more than its paired error.
+class leaves the race once its mean loss is above the best by more than its paired error, a t quantile of which is taken.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from snellen.core.classifier import Classifier, hash_tensors
@@ -27,6 +28,9 @@ from snellen.systems.trigger_amplification.noise_forms import DdpmForm, NoiseFor
 #: Rows of one call of the network.
 ROWS = 256
 
+#: Fewest draws before a class may leave: losses have long tails, and a standard error of less is itself chance.
+FEWEST_DRAWS = 10
+
 
 @dataclass(frozen=True)
 class ClassRace:
@@ -35,8 +39,9 @@ class ClassRace:
     Args:
         draws: M, levels and noises; 100 published.
         kept: q in (0, 1]: share of pixel losses of each image and draw that are kept, the smallest; 1 is no filter.
-        stop_after: draws after which losing classes leave the race; None: all classes get all draws.
-        margin: paired standard errors by which a class must lose to leave.
+        stop_after: draws after which losing classes leave the race, 10 or more; None: all classes get all draws.
+        risk: probability that a class that is as good as the best leaves by chance, over all checks of one image, for
+            normal differences; each check gets an equal part of it, over all other classes (Bonferroni).
         paired: level and noise are shared over classes; False draws them for each class, as a comparison.
         seed: of all draws.
     """
@@ -44,18 +49,21 @@ class ClassRace:
     draws: int = 100
     kept: float = 1.0
     stop_after: int | None = None
-    margin: float = 4.0
+    risk: float = 0.001
     paired: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or not 0 < self.kept <= 1 or self.margin <= 0:
+        if self.draws < 1 or not 0 < self.kept <= 1 or not 0 < self.risk < 1:
             raise InputError(
-                f"a race has one draw at least, keeps a share in (0, 1] and has a positive margin; got {self.draws}, "
-                f"{self.kept:g} and {self.margin:g}"
+                f"a race has one draw at least, keeps a share in (0, 1] and has a risk in (0, 1); got {self.draws}, "
+                f"{self.kept:g} and {self.risk:g}"
             )
-        if self.stop_after is not None and self.stop_after < 2:
-            raise InputError(f"a paired error needs two draws at least; got stop_after={self.stop_after}")
+        if self.stop_after is not None and self.stop_after < FEWEST_DRAWS:
+            raise InputError(
+                f"a paired error needs {FEWEST_DRAWS} draws at least; got stop_after={self.stop_after}. Leave it out to "
+                f"give all draws to all classes"
+            )
         if self.stop_after is not None and not self.paired:
             raise InputError("classes leave the race by paired differences, so draws must be shared: paired=True")
 
@@ -134,7 +142,7 @@ def class_losses(form: NoiseForm, clean: Tensor, classes: int, race: ClassRace) 
                 calls += count
                 each[:, one, draw] = _run(form, clean, rows, chosen, levels[one][draw], noises[one], race)
         if race.stop_after is not None and race.stop_after <= draw + 1 < race.draws:
-            _leave(each[:, :, : draw + 1], racing, left, race.margin)
+            _leave(each[:, :, : draw + 1], racing, left, race.risk / (race.draws - race.stop_after))
     mean = each.nanmean(2)
     best = torch.where(racing, mean, torch.full_like(mean, math.inf)).min(1, keepdim=True).values
     return ClassLosses(torch.where(racing, mean, best + left), each, calls)
@@ -154,8 +162,9 @@ def _run(
     return torch.cat(found)
 
 
-def _leave(each: Tensor, racing: Tensor, left: Tensor, margin: float) -> None:
+def _leave(each: Tensor, racing: Tensor, left: Tensor, risk: float) -> None:
     """Classes whose paired difference to the best is beyond its error leave: ``racing``, ``left`` change in place."""
+    margin = float(stats.t.ppf(1 - risk / max(each.shape[1] - 1, 1), each.shape[2] - 1))
     mean = torch.where(racing, each.mean(2), torch.full(racing.shape, math.inf, dtype=torch.float64))
     best = mean.argmin(1)
     differences = each - each[torch.arange(len(each)), best][:, None]

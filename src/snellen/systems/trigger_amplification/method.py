@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -29,7 +30,7 @@ from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.methods.scans.training_set import Inspected, TrainingSet
 from snellen.metrics.auroc import auroc
 from snellen.metrics.inspection.poisoned_classes import FEWEST, OUTLIER
-from snellen.systems.trigger_amplification.views import SuspectClass, generated_view, suspect_class
+from snellen.systems.trigger_amplification.views import SuspectClass, check_generator, generated_view, suspect_class
 
 #: How the missing generator is named.
 HOW = (
@@ -65,7 +66,12 @@ class TriggerAmplification(Method):
     steps: int = Field(50, ge=1, description="of the sampler, DDIM")
     guidance: float = Field(3.0, ge=1, description="scale w of eps_u + w (eps_c - eps_u); 1 is no guidance")
     prompt: str = Field("A photo of a {class_name}", description="of each class, for a generator that takes prompts")
-    alpha: float = Field(0.05, gt=0, lt=1, description="rate of sets in which a class is reported by chance, at most")
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="rate of sets in which a class is reported by chance, at most; each view gets half",
+    )
     outlier: float = Field(OUTLIER, gt=0, description="robust z of the silhouette from which a class stands out")
     batch_size: int = Field(64, ge=1, description="images in one pass")
     pictures: int = Field(24, ge=0, description="pairs of a generated and a training image that are kept, at most")
@@ -100,24 +106,27 @@ class TriggerAmplification(Method):
         Returns:
             A row for each training image and for each generated one, ``view`` says which; their value is the spectral
             signature in that view, and the reason is "suspect" where the probe of a reported class names it. The
-            statistic is the largest share of named generated images of a reported class; 0 where none is reported.
+            statistic is the largest share of named generated images of a reported class; 0 where none is reported, and
+            None where no class could be judged. A class is reported if one view reports it, at half of ``alpha``.
 
         Raises:
-            InputError: no classifier, generator or labels; a generator without these classes.
+            InputError: no classifier, generator or labels; a generator without these classes, or without these steps.
         """
         reason = self.missing(classifier, images)
         if classifier is None or reason is not None or self.generator is None:
             raise InputError(f"{self.name} {reason or 'needs a classifier: name it before the images'}")
-        detector = TrainingSet(alpha=self.alpha, outlier=self.outlier, batch_size=self.batch_size)
-        shown = align_labels(images, classifier.class_names)
+        # Two views are two chances to report a class; each gets half of the rate (Bonferroni).
+        detector = TrainingSet(alpha=self.alpha / 2, outlier=self.outlier, batch_size=self.batch_size)
+        shown, names = align_labels(images, classifier.class_names), classifier.class_names
+        where = None if classifier.device.type == "cpu" else str(classifier.device)
+        generator = generator_of(self.generator, where)
+        check_generator(generator, _present(shown.known_labels, names), steps=self.steps)
         training = detector.inspect(shown, classifier, rng=rng, progress=progress)
         if not training.ids:
             return Scanned(_lost(self.name, classifier, training), None, "no image could be used")
-        present = [classifier.class_names[one] for one in sorted(set(training.labels[training.labels >= 0].tolist()))]
-        where = None if classifier.device.type == "cpu" else str(classifier.device)
         made = generated_view(
-            generator_of(self.generator, where),
-            present,
+            generator,
+            _present(training.labels, names),
             count=self.count,
             steps=self.steps,
             guidance=self.guidance,
@@ -132,9 +141,7 @@ class TriggerAmplification(Method):
         found = [
             suspect_class(one, training, generated, in_training=one in first, in_generated=one in second)
             for one in sorted({*first, *second})
-            if (generated.labels == one).any()
         ]
-        names = classifier.class_names
         figures: dict[str, float | None] = {
             "training images": float(len(training.ids)),
             "generated images": float(len(generated.ids)),
@@ -150,7 +157,7 @@ class TriggerAmplification(Method):
         figures |= _auroc(training, shown)
         return Scanned(
             evidence=Evidence.merge([*parts, _lost(self.name, classifier, training, generated)]),
-            statistic=max((float(one.generated.mean()) for one in found), default=0.0),
+            statistic=_statistic(found, training, generated),
             verdict=self._verdict(found, training, generated, names),
             figures=figures,
             pictures=self._shown(found, training, generated, shown, made, classifier),
@@ -161,17 +168,17 @@ class TriggerAmplification(Method):
     ) -> str:
         if not training.classes and not generated.classes:
             return f"nothing could be judged: no class has {FEWEST} images"
-        if not found:
-            return (
-                f"no class is suspicious among {len(training.classes)} in the training images and "
-                f"{len(generated.classes)} in the generated ones, which does not show that they are free of poison"
-            )
-        return "; ".join(
-            f"suspicious: class {names[one.label]!r}, among its {one.seen_in}: the pattern is in "
-            f"{one.training.mean():.0%} of {len(one.training)} training images and in {one.generated.mean():.0%} of "
-            f"{len(one.generated)} generated ones"
-            for one in found
+        views = {"training images": training, "generated images": generated}
+        unjudged = "".join(
+            f"; the {name} could not be judged: no class has {FEWEST} usable ones"
+            for name, view in views.items()
+            if not view.classes
         )
+        if not found:
+            judged = " and ".join(f"{len(view.classes)} in the {name}" for name, view in views.items() if view.classes)
+            free = "which does not show that they are free of poison"
+            return f"no class is suspicious among {judged}, {free}{unjudged}"
+        return "; ".join(_sentence(one, names) for one in found) + unjudged
 
     def _rows(self, seen: Inspected, found: Sequence[SuspectClass], view: str, classifier: Classifier) -> Evidence:
         count = len(seen.ids)
@@ -215,14 +222,16 @@ class TriggerAmplification(Method):
         """Beside each named generated image a named training image, or the nearest one where none is named."""
         rows = list[Shown]()
         for one in found:
-            pool = one.training_rows[one.training] if one.training.any() else one.training_rows
+            named = bool(one.training.any())
+            pool = one.training_rows[one.training] if named else one.training_rows
+            which = "the suspects" if named else "its class, none of which is a suspect"
             for at in one.generated_rows[one.generated][: self.pictures - len(rows)]:
                 far = np.linalg.norm(training.features[pool] - generated.features[at], axis=1)
                 near = int(pool[int(far.argmin())])
                 rows.append(
                     Shown(
                         name=generated.ids[at],
-                        text=f"{generated.ids[at]}; nearest of the suspects: {training.ids[near]}",
+                        text=f"{generated.ids[at]}; nearest training image of {which}: {training.ids[near]}",
                         pictures={
                             "generated": _picture(made, int(generated.rows[at]), classifier),
                             "training": _picture(images, int(training.rows[near]), classifier),
@@ -250,9 +259,30 @@ def _lost(name: str, classifier: Classifier, *views: Inspected) -> Evidence:
 
 def _auroc(training: Inspected, images: ImageSet) -> Mapping[str, float]:
     """How well spectral signatures find the planted images, where the set says which these are."""
-    scores = np.full(len(training.ids), -1.0)
-    for one in training.classes.values():
-        scores[one.rows] = one.scores
     planted = planted_of(images, "trigger")
-    truth = np.array([planted[row] is not None for row in training.rows])
+    judged = list(training.classes.values())  # images of other classes have no score, which is no low score
+    scores = np.concatenate([one.scores for one in judged]) if judged else np.zeros(0)
+    truth = np.array([planted[training.rows[at]] is not None for one in judged for at in one.rows], dtype=np.bool_)
     return {"auroc among training images": auroc(truth, scores)} if truth.any() and not truth.all() else {}
+
+
+def _present(labels: NDArray[np.int64], names: Sequence[str]) -> list[str]:
+    return [names[one] for one in sorted(set(labels[labels >= 0].tolist()))]
+
+
+def _statistic(found: Sequence[SuspectClass], training: Inspected, generated: Inspected) -> float | None:
+    """Missing is no zero: where no class was judged, and where no generated image of a reported class is usable."""
+    if not training.classes and not generated.classes:
+        return None
+    shares = [one.drawn for one in found if one.drawn is not None]
+    return max(shares, default=None if found else 0.0)
+
+
+def _sentence(one: SuspectClass, names: Sequence[str]) -> str:
+    drawn = (
+        "no generated image of it is usable"
+        if one.drawn is None
+        else (f"in {one.drawn:.0%} of {len(one.generated)} generated ones")
+    )
+    trained = f"{one.training.mean():.0%} of {len(one.training)} training images"
+    return f"suspicious: class {names[one.label]!r}, among its {one.seen_in}: the pattern is in {trained} and {drawn}"

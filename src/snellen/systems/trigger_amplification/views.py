@@ -55,8 +55,9 @@ def generated_view(
         progress: callback that receives progress updates.
 
     Raises:
-        InputError: a generator of something else, or one that lacks a class.
+        InputError: a generator of something else, one that lacks a class, or steps that its schedule does not have.
     """
+    own = _classes_of(generator, class_names)
     labels = [label for label in range(len(class_names)) for _ in range(count)]
     seeds = [
         derive_seed(rng.seed, *rng.path, "generated", label, at % count) % 2**31 for at, label in enumerate(labels)
@@ -67,22 +68,33 @@ def generated_view(
         made = generate(
             sampler, seeds, prompts=prompts, guidance_scale=guidance, batch_size=batch_size, progress=progress
         )
-    elif generator.takes == "classes":
-        own = _classes_of(generator, class_names)
+    else:
         wanted = [own[label] for label in labels]
         made = generate(
             sampler, seeds, classes=wanted, guidance_scale=guidance, batch_size=batch_size, progress=progress
         )
-    else:
-        raise InputError(f"{generator.name} takes {generator.takes}; expected a generator of classes or of prompts")
     requests = [{"id": f"generated/{class_names[label]}/{at % count:04d}"} for at, label in enumerate(labels)]
     return made_set(
         made, requests, prompts, name=f"images of {generator.name}", classes=labels, class_names=tuple(class_names)
     )  # fmt: skip
 
 
+def check_generator(generator: Generator, class_names: Sequence[str], *, steps: int) -> None:
+    """Refuse a generator that cannot draw these classes in so many steps.
+
+    Raises:
+        InputError: a generator of something else, one that lacks a class, or steps that its schedule does not have.
+    """
+    _classes_of(generator, class_names)
+    Sampler(generator, steps=steps)
+
+
 def _classes_of(generator: Generator, class_names: Sequence[str]) -> list[int]:
-    """Index in the generator of each class; by name, or by place where the generator has no names."""
+    """Index in the generator of each class; by name, or by place where the generator has no names. None for prompts."""
+    if generator.takes == "prompts":
+        return []
+    if generator.takes != "classes":
+        raise InputError(f"{generator.name} takes {generator.takes}; expected a generator of classes or of prompts")
     if generator.class_names is None:
         if generator.classes != len(class_names):
             raise InputError(
@@ -139,9 +151,11 @@ class SuspectClass:
     Attributes:
         label: of the class.
         seen_in: "training images", "generated images" or both.
-        training, generated: what the probe decides about the images of the class in each view, bool.
+        training, generated: what the probe decides about the images of the class in each view, bool; empty where no
+            generated image could be used.
         training_rows, generated_rows: their positions in the view.
-        elsewhere: share of the generated images of *other* classes that the probe names: the control.
+        elsewhere: share of the generated images of *other* classes that the probe names: the control; None where there
+            are none.
     """
 
     label: int
@@ -150,18 +164,23 @@ class SuspectClass:
     generated: NDArray[np.bool_]
     training_rows: NDArray[np.int64]
     generated_rows: NDArray[np.int64]
-    elsewhere: float
+    elsewhere: float | None
+
+    @property
+    def drawn(self) -> float | None:
+        """Share of the generated images of the class that the probe names; None where none could be used."""
+        return float(self.generated.mean()) if len(self.generated) else None
 
     def figures(self, name: str) -> dict[str, float | None]:
-        """Shares with their 95 % intervals, and the amplification; None where no training image bears the pattern."""
-        trained, made = float(self.training.mean()), float(self.generated.mean())
-        low, high = wilson(int(self.generated.sum()), len(self.generated))
+        """Shares with their 95 % intervals, and the amplification; None where a share is missing, or the divisor 0."""
+        trained, made = float(self.training.mean()), self.drawn
+        low, high = (None, None) if made is None else wilson(int(self.generated.sum()), len(self.generated))
         return {
             f"{name}: share among training images": trained,
             f"{name}: share among generated images": made,
             f"{name}: share among generated images.low": low,
             f"{name}: share among generated images.high": high,
-            f"{name}: amplification": made / trained if trained else None,
+            f"{name}: amplification": made / trained if trained and made is not None else None,
             f"{name}: share among generated images of other classes": self.elsewhere,
         }
 
@@ -174,17 +193,22 @@ def suspect_class(
     seen = source.classes[label]
     probe = fit_probe(source.features[seen.rows], seen.suspects)
     rows = [np.flatnonzero(view.labels == label) for view in (training, generated)]
-    others = generated.labels != label
+    others = np.flatnonzero(generated.labels != label)
     views = [name for name, hit in (("training images", in_training), ("generated images", in_generated)) if hit]
     return SuspectClass(
         label=label,
         seen_in=" and ".join(views),
-        training=probe(training.features[rows[0]]),
-        generated=probe(generated.features[rows[1]]),
+        training=_decided(probe, training, rows[0]),
+        generated=_decided(probe, generated, rows[1]),
         training_rows=rows[0],
         generated_rows=rows[1],
-        elsewhere=float(probe(generated.features[others]).mean()) if others.any() else 0.0,
+        elsewhere=float(_decided(probe, generated, others).mean()) if len(others) else None,
     )
+
+
+def _decided(probe: Probe, view: Inspected, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """A view without usable images has no features of the probe's length."""
+    return probe(view.features[rows]) if len(rows) else np.zeros(0, dtype=np.bool_)
 
 
 def without_suspects(images: ImageSet, evidence: Evidence) -> ImageSet:
