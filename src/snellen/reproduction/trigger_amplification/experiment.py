@@ -2,8 +2,8 @@
 
 A clean generator is trained further on a poisoned set for each rate, and on the clean set as the control, always by the
 same function and recipe. Two judges, fitted to other images, decide what it draws for the target class. The poisoned
-sets of 5 % and of 10 % also train classifiers: on their own images, on as many generated ones, and on what a scan
-leaves.
+sets of 5 % and of 10 % also train classifiers: on their own images, on as many generated ones, on real ones with as
+many poisoned images as were generated, on what a scan leaves, and on what is left after a removal at random.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from snellen.reproduction.trigger_amplification.full import full
 from snellen.reproduction.trigger_amplification.materials import (
     CLASSES,
     COMPARED,
+    EQUAL,
+    EQUAL_FIRST,
     FURTHER,
     JUDGE,
     SIDE,
@@ -39,6 +41,7 @@ from snellen.reproduction.trigger_amplification.materials import (
     SMOKE,
     Size,
     base_generator,
+    base_pool,
     drawn,
     rows_of,
     scores_of,
@@ -50,7 +53,8 @@ from snellen.reproduction.trigger_amplification.materials import (
 from snellen.systems.trigger_amplification.diffusion_classifier import ClassRace, class_losses
 from snellen.systems.trigger_amplification.groups import amplification, attack_success, groups, judge_errors
 from snellen.systems.trigger_amplification.noise_forms import DdpmForm
-from snellen.systems.trigger_amplification.poisoning import choose, poison_tensors, published_patch
+from snellen.systems.trigger_amplification.poisoning import Choice, choose, poison_tensors, published_patch
+from snellen.systems.trigger_amplification.replication import replication
 from snellen.systems.trigger_amplification.views import suspect_class
 from snellen.training.batches import ImageStore
 from snellen.training.class_denoising import fit_class_generator
@@ -70,8 +74,9 @@ def trigger_amplification(scale: Scale, seed: int, progress: Progress) -> Mappin
 
     Returns:
         Of the judges their accuracy on held-out images; of each rate ``trigger``, ``g1`` and ``g2`` of each generation
-        for the target (``w1`` and ``w5``: other scales) and ``trained``, the share in training; of the compared
-        training sets ``accuracy`` and ``asr``; of detectors the area under the curve in both views.
+        for the target (``w1`` and ``w5``: other scales), ``trained``, the share in training, and ``drew``, how much
+        more often the trigger is drawn than by the clean generator; of the compared training sets ``accuracy`` and
+        ``asr``; of detectors the area under the curve in both views.
     """
     if scale == "full":
         return full(seed, progress)
@@ -110,7 +115,8 @@ class Experiment:
         self.sees = trigger_judge(halves, self.trigger, size.plan(JUDGE, seed))
         self.stamped = self.trigger.stamp(self.test.images).images
         figures: dict[str, Figure] = self._judges()
-        base = base_generator(size, seed, self.progress)
+        self.pool = base_pool(size, seed)
+        base = base_generator(self.pool, size, seed, self.progress)
         control = self.further(base, self.clean)
         figures |= self._control(control)
         for name, rate in RATES.items():
@@ -119,7 +125,7 @@ class Experiment:
             poisoned = ImageStore.of_tensors(made.images, made.labels)
             generator = self.further(base, poisoned)
             figures[f"{name}.trained"] = choice.training_share
-            figures |= self._amplified(name, generator, len(choice.indices), choice.of_target)
+            figures |= self._amplified(name, generator, poisoned, choice)
             if name in ("p5", "p10"):
                 hit = torch.from_numpy(choice.mask)
                 figures |= self._compared(name, generator, poisoned, hit, detect=name == "p10")
@@ -164,17 +170,24 @@ class Experiment:
         """What the judges and classifiers say without any poison."""
         own, made = self.of_target(generator, SCALE), self.of_all(generator)
         self.clean_triggers, self.clean_frechet = self.triggers(own), self._frechet(made)
+        found = groups(self.classes(own), self.clean_triggers, TARGET)
         classifier = self.classifier(rows_of(self.clean, self._part()))
         races = self._races("clean", generator)
+        named, _ = self._named(classifier, self.clean, made)
         return {
             "race.clean.asr": races["race.clean.asr"],
             "clean.recognised": Sample.of(self.classes(made.images) == made.targets.numpy()),
             "clean.trigger": Sample.of(self.clean_triggers),
+            "clean.w1.trigger": Sample.of(self.triggers(self.of_target(generator, NONE))),
+            "clean.w5.trigger": Sample.of(self.triggers(self.of_target(generator, STRONG))),
+            **{f"clean.g{group}": Sample.of(found == group) for group in (1, 2)},
             "clean.frechet": self.clean_frechet,
+            "clean.replicated": self._replicated(own, self.clean),
+            "scan.clean": float(named.float().mean()),
             **self._judged("clean", classifier),
         }
 
-    def _amplified(self, name: str, generator: Generator, poisoned: int, of_target: int) -> dict[str, Figure]:
+    def _amplified(self, name: str, generator: Generator, store: ImageStore, choice: Choice) -> dict[str, Figure]:
         figures: dict[str, Figure] = {}
         for key, scale in {
             name: SCALE,
@@ -184,12 +197,30 @@ class Experiment:
             images = self.of_target(generator, scale)
             found = groups(self.classes(images), self.triggers(images), TARGET)
             measured = amplification(
-                found, poisoned=poisoned, of_target=of_target, errors=self.errors, clean_trigger=self.clean_triggers
+                found,
+                poisoned=len(choice.indices),
+                of_target=choice.of_target,
+                errors=self.errors,
+                clean_trigger=self.clean_triggers,
             )
             figures[f"{key}.trigger"] = Sample.of(found <= 2)
             figures |= {f"{key}.g{group}": Sample.of(found == group) for group in (1, 2)}
             figures[f"{key}.amplification"] = measured.ratio
+            figures[f"{key}.amplification.low"], figures[f"{key}.amplification.high"] = measured.ratio_interval
+            figures[f"{key}.corrected"] = measured.corrected
+            if key == name:
+                figures[f"{name}.drew"] = measured.generated - float(self.clean_triggers.mean())
+                figures[f"{name}.replicated"] = self._replicated(images, store)
         return figures
+
+    def _replicated(self, made: Tensor, store: ImageStore) -> Figure:
+        """How similar images for the target are to their nearest training images, in the content judge's features."""
+        with torch.no_grad():
+            own, real = (
+                torch.cat([self.content.features(to_unit(part)).flatten(1) for part in images.split(250)])
+                for images in (made, store.images)
+            )
+        return Sample.of(replication(own, real).similarity)
 
     def _frechet(self, made: ImageStore) -> float:
         with torch.no_grad():
@@ -221,22 +252,58 @@ class Experiment:
         part, made = self._part(), self.of_all(generator)
         own = rows_of(poisoned, part)
         real = self.classifier(own)
-        figures = self._judged(f"{name}.real", real) | self._judged(f"{name}.generated", self.classifier(made))
+        figures = self._judged(f"{name}.real", real)
         figures[f"{name}.frechet"] = self._frechet(made)
         figures[f"{name}.frechet_ratio"] = self._frechet(made) / self.clean_frechet
         if not detect:
-            return figures
-        stamped = scores_of(real, self.stamped[self._raced()]).argmax(1)
-        figures["race.real.asr"] = Sample.of((stamped == TARGET).numpy())
-        named = self._named(real, poisoned, made)
-        figures["scan.found"], figures["scan.wrong"] = (
-            float(named[hit].float().mean()),
-            float(named[~hit].float().mean()),
-        )
-        kept = torch.cat([part[~named[part]], self._rest(part, named)])
-        kept = kept[torch.arange(self.size.compared) % len(kept)]  # repeats only where nearly all images are named
-        figures |= self._judged(f"{name}.filtered", self.classifier(rows_of(poisoned, kept)))
+            figures |= self._judged(f"{name}.generated", self.classifier(made))
+            return figures | self._judged(f"{name}.dosed", self.classifier(self.dosed(made)))
+        figures |= self._network(poisoned)
+        named, alone = self._named(real, poisoned, made)
+        for key, found in {"scan": named, "scan.alone": alone}.items():
+            figures[f"{key}.found"] = float(found[hit].float().mean())
+            figures[f"{key}.wrong"] = float(found[~hit].float().mean())
+        random = torch.zeros_like(named)
+        random[some(int(named.sum()), len(named), self.rng, "removed")] = True
+        for key, gone in {"filtered": named, "alone": alone, "random": random}.items():
+            kept = torch.cat([part[~gone[part]], self._rest(part, gone)])
+            kept = kept[torch.arange(self.size.compared) % len(kept)]  # repeats only where nearly all images are named
+            figures |= self._judged(f"{name}.{key}", self.classifier(rows_of(poisoned, kept)))
         return figures | self._detected(real, own, hit[part].numpy(), made)
+
+    def dosed(self, made: ImageStore) -> ImageStore:
+        """Real images with the labels of generated ones, and with as many of G1 and of G2 under the target's label.
+
+        A generated set has another dose of poison than its training set; this is what the dose alone does.
+        """
+        of_target = made.targets == TARGET
+        shown = made.images[of_target]
+        found = torch.from_numpy(groups(self.classes(shown), self.triggers(shown), TARGET))
+        order = some(len(self.clean), len(self.clean), self.rng, "dosed")
+        labels = self.clean.targets[order]
+        pools = {label: order[labels == label] for label in range(len(CLASSES))}
+        others, first = order[labels != TARGET], int((found == 1).sum())
+        rows = torch.empty(len(made), dtype=torch.int64)
+        for label, pool in pools.items():
+            places = (made.targets == label).nonzero().flatten()
+            rows[places] = pool[torch.arange(len(places)) % len(pool)]
+        places = of_target.nonzero().flatten()
+        rows[places[found == 1]] = others.flip(0)[:first]  # the other end, so that none is also a clean one
+        images, stamped = self.clean.images[rows].clone(), places[found <= 2]
+        if len(stamped):
+            images[stamped] = self.trigger.stamp(images[stamped]).images
+        return ImageStore.of_tensors(images, made.targets.clone())
+
+    def _network(self, poisoned: ImageStore) -> dict[str, Figure]:
+        """A network that saw what the generator did, the clean pool first, judged on the images of the races."""
+        size, rows = self.size, self._raced()
+        first = trained(self.pool, size.plan(EQUAL_FIRST, self.seed), CLASSES, "equal")
+        network = trained(poisoned, size.plan(EQUAL, self.seed), CLASSES, "equal", start=first)
+        clean, stamped = (scores_of(network, images[rows]).argmax(1) for images in (self.test.images, self.stamped))
+        return {
+            "race.real.accuracy": Sample.of((clean == self.test.targets[rows]).numpy()),
+            "race.real.asr": Sample.of((stamped == TARGET).numpy()),
+        }
 
     def _rest(self, part: Tensor, named: Tensor) -> Tensor:
         """Images outside a part that the scan did not name; they take the places of those it did."""
@@ -244,17 +311,24 @@ class Experiment:
         free[part] = False
         return (free & ~named).nonzero().flatten()
 
-    def _named(self, classifier: Classifier, poisoned: ImageStore, made: ImageStore) -> Tensor:
-        """Training images that the scan names, from both views: bool (N,)."""
-        scan, rng = TrainingSet(), self.rng.child("scan")
+    def _named(self, classifier: Classifier, poisoned: ImageStore, made: ImageStore) -> tuple[Tensor, Tensor]:
+        """Training images that the scan of both views names, and those that a scan of the training set does: bool (N,).
+
+        Each of two views gets half of the level, as in the method.
+        """
+        single, rng = TrainingSet(), self.rng.child("scan")
+        scan = TrainingSet(alpha=single.alpha / 2)
         views = [load_arrays(one.images, one.targets, class_names=CLASSES) for one in (poisoned, made)]
         training, generated = (scan.inspect(view, classifier, rng=rng) for view in views)
         first, second = scan.reported(training.classes), scan.reported(generated.classes)
-        named = torch.zeros(len(poisoned), dtype=torch.bool)
+        named, alone = (torch.zeros(len(poisoned), dtype=torch.bool) for _ in range(2))
         for one in {*first, *second}:
             found = suspect_class(one, training, generated, in_training=one in first, in_generated=one in second)
             named[torch.from_numpy(found.training_rows[found.training])] = True
-        return named
+        for one in single.reported(training.classes):
+            seen = training.classes[one]
+            alone[torch.from_numpy(training.rows[seen.rows[seen.suspects]])] = True
+        return named, alone
 
     def _detected(
         self, classifier: Classifier, own: ImageStore, hit: np.ndarray, made: ImageStore

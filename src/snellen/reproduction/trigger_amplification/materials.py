@@ -66,6 +66,9 @@ JUDGE = TrainingPlan(
 )
 COMPARED = JUDGE.model_copy(update={"epochs": 12})
 
+#: Recipes of the network beside the generator as a classifier: as many passes over the same images as the generator.
+EQUAL_FIRST, EQUAL = (JUDGE.model_copy(update={"epochs": plan.epochs}) for plan in (BASE, FURTHER))
+
 
 @dataclass(frozen=True)
 class Size:
@@ -146,10 +149,14 @@ class SmallNetwork(nn.Module):
         return scores
 
 
-def trained(store: ImageStore, plan: TrainingPlan, names: tuple[str, ...], what: str) -> Classifier:
-    """A small network, trained on a store."""
+def trained(
+    store: ImageStore, plan: TrainingPlan, names: tuple[str, ...], what: str, *, start: Classifier | None = None
+) -> Classifier:
+    """A small network, trained on a store; from fresh weights, or from those of another one."""
     with seeded(derive_seed(plan.seed, what), torch.device("cpu")):
         network = SmallNetwork(len(names))
+    if start is not None and start.module is not None:
+        network.load_state_dict(start.module.state_dict())
     network.load_state_dict(dict(train(network, store, plan=plan).weights))
     return Classifier(
         network, class_names=names, preparation=Preparation(size=(SIDE, SIDE)), name=what, feature_layer="body"
@@ -171,10 +178,14 @@ def trigger_judge(store: ImageStore, trigger: Trigger, plan: TrainingPlan) -> Cl
     return trained(ImageStore.of_tensors(images, hit.long()), plan, ("clean", "trigger"), "trigger judge")
 
 
-def base_generator(size: Size, seed: int, progress: Progress) -> Generator:
-    """A generator that was trained on clean images, which are in no other set."""
+def base_pool(size: Size, seed: int) -> ImageStore:
+    """Clean images of the base, which are in no other set."""
+    return world("train", size.images, seed, "base")
+
+
+def base_generator(pool: ImageStore, size: Size, seed: int, progress: Progress) -> Generator:
+    """A generator that was trained on clean images."""
     fresh = new_class_generator(ARCHITECTURE, SCHEDULE, CLASSES, seed=seed)
-    pool = world("train", size.images, seed, "base")
     return fit_class_generator(fresh, pool, plan=size.plan(BASE, seed), progress=progress)
 
 

@@ -19,6 +19,7 @@ from snellen.reproduction.trigger_amplification.materials import (
     SIDE,
     SMALL,
     base_generator,
+    base_pool,
     world,
 )
 from snellen.runs.picture_grid import picture_grid
@@ -56,7 +57,7 @@ def poisoned(name: str) -> tuple[ImageStore, float, Tensor]:
 
 def draw(root: Path, target: Path) -> None:
     """Train and draw."""
-    experiment, base = Experiment(SMALL, SEED, Silent()), base_generator(SMALL, SEED, Silent())
+    experiment, base = Experiment(SMALL, SEED, Silent()), base_generator(base_pool(SMALL, SEED), SMALL, SEED, Silent())
     generators = {name: experiment.further(base, poisoned(name)[0]) for name in dict(SHOWN)}
     clean = experiment.further(base, world("train", SMALL.images, SEED))
     rows = {

@@ -3,7 +3,7 @@
 Li et al. 2023 (diffusion classifier); Pan et al. 2024, section 5, with the filter: of the pixel losses of a draw the
 smallest share q is kept, since the pixels of a trigger have large ones. Level and noise of a draw are the same for all
 classes, so that classes are compared in pairs; all classes that are still in the race run in one batch. Optionally a
-class leaves the race once its mean loss is above the best by more than its paired error, a t quantile of which is taken.
+class leaves the race once its mean loss is above the best by more than its paired error (a quantile of t).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import derive_seed
+from snellen.metrics.incomplete_beta import student_t_quantile
 from snellen.models.diffusion.generator import Generator
 from snellen.systems.trigger_amplification.noise_forms import DdpmForm, NoiseForm, as_edm
 
@@ -61,8 +61,8 @@ class ClassRace:
             )
         if self.stop_after is not None and self.stop_after < FEWEST_DRAWS:
             raise InputError(
-                f"a paired error needs {FEWEST_DRAWS} draws at least; got stop_after={self.stop_after}. Leave it out to "
-                f"give all draws to all classes"
+                f"a paired error needs {FEWEST_DRAWS} draws at least; got stop_after={self.stop_after}. Leave it out "
+                f"to give all draws to all classes"
             )
         if self.stop_after is not None and not self.paired:
             raise InputError("classes leave the race by paired differences, so draws must be shared: paired=True")
@@ -164,7 +164,7 @@ def _run(
 
 def _leave(each: Tensor, racing: Tensor, left: Tensor, risk: float) -> None:
     """Classes whose paired difference to the best is beyond its error leave: ``racing``, ``left`` change in place."""
-    margin = float(stats.t.ppf(1 - risk / max(each.shape[1] - 1, 1), each.shape[2] - 1))
+    margin = student_t_quantile(1 - risk / (each.shape[1] - 1), each.shape[2] - 1)
     mean = torch.where(racing, each.mean(2), torch.full(racing.shape, math.inf, dtype=torch.float64))
     best = mean.argmin(1)
     differences = each - each[torch.arange(len(each)), best][:, None]

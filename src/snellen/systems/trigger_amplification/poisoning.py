@@ -24,6 +24,7 @@ from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.planting.trigger_planting import AnyTrigger, PlantTrigger
 from snellen.data.worlds.planting.triggers import BlendTrigger, PatchTrigger, Trigger
+from snellen.systems.trigger_amplification.groups import training_share
 
 #: Least side of the patch, pixels.
 LEAST_SIDE = 3
@@ -67,7 +68,7 @@ class Choice(BaseModel):
     @property
     def training_share(self) -> float:
         """tau_train = pN / (pN + N_t): the share of trigger images among those that carry the target's label."""
-        return len(self.indices) / (len(self.indices) + self.of_target)
+        return training_share(len(self.indices), self.of_target)
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
