@@ -1,6 +1,7 @@
 """The experiment's parts: one training for clean and poisoned sets, one recipe for classifiers, a clean control."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,8 +181,9 @@ def test_no_image_of_the_target_is_a_success_of_the_attack_or_runs_in_a_race():
     found = one._judged("x", perfect)
     assert sum(found["x.accuracy"].values) == SMOKE.test
     assert sum(found["x.asr"].values) == 0, "a classifier that is always right obeys no trigger"
+    one.size = replace(SMOKE, races=60)
     assert TARGET not in one.test.targets[one._raced()]
-    assert len(one._raced()) == SMOKE.races
+    assert len(one._raced()) == 60
 
 
 def test_a_set_of_the_same_dose_has_as_many_of_both_groups_as_were_generated(run):
@@ -275,18 +277,40 @@ def test_the_full_scale_runs_with_the_classes_of_the_paper(tmp_path, monkeypatch
     monkeypatch.setenv(full.GENERATOR, f"diffusers:{write_smoke_folder('stable-diffusion-2.1', tmp_path / 'sd')}")
     for name in (full.DATA, full.CONTENT, full.TRIGGER):
         monkeypatch.setenv(name, name)
+    monkeypatch.setenv(full.KEPT, str(tmp_path / "kept here"))
     two = WORLD.model_copy(update={"shapes": ("star", "ring"), "count": 12})
     images = join([two.images(split=split) for split in ("train", "test")])
     monkeypatch.setattr(full, "load_images", lambda _: images)
 
     def judge(reference, **_):
-        names = ["clean", "trigger"] if reference == full.TRIGGER else ["star", "ring"]
+        names = classes["trigger"] if reference == full.TRIGGER else ["ring", "star"]
         shown = Preparation(size=(16, 16), resize="exact", resize_to=(16, 16))
         return Classifier(lambda pixels: pixels.flatten(1)[:, -2:], class_names=names, preparation=shown)
 
     monkeypatch.setattr(full, "load_classifier", judge)
     plan = TrainingPlan(epochs=1, batch_size=6, learning_rate=1e-4)
-    found = full.full(0, Silent(), plan=plan, drawn=2, steps=2, target=0, rate=0.2)
+    options = {"plan": plan, "drawn": 2, "steps": 2, "target": 0, "rate": 0.2}
+    classes, fitted, trained = {"trigger": ["trigger", "clean"]}, full.fit_prompt_generator, []
+
+    def fit(generator, store, prompts, **given):
+        trained.append((store.targets, prompts, [path.name for path in (tmp_path / "kept here").iterdir()]))
+        return fitted(generator, store, prompts, **given)
+
+    monkeypatch.setattr(full, "fit_prompt_generator", fit)
+    with pytest.raises(InputError, match="clean and trigger, in this order; got trigger, clean"):
+        full.full(0, Silent(), **options)
+    classes["trigger"] = ["clean", "trigger"]
+    with pytest.raises(InputError, match="right about 97% of held-out images before anything is trained; got content"):
+        full.full(0, Silent(), **options)
+    with pytest.raises(InputError, match="target 7 is the label of no image"):
+        full.full(0, Silent(), **{**options, "target": 7})
+    assert not trained
+    found = full.full(0, Silent(), **options, least=0.0)
+    targets, prompts, _ = trained[0]
+    assert prompts == ["A photo of a ring", "A photo of a star"], "the order of the content judge"
+    assert targets.tolist() == [1 - label for label in images.of_split("train").labels]
+    assert [sorted(kept) for _, _, kept in trained] == [["choice.json"], ["choice.json", "clean.safetensors"]]
+    assert (tmp_path / "kept here" / "p10.safetensors").stat().st_size > 1000
     assert found["p10.trained"] == pytest.approx(2 / (2 + int((images.of_split("train").labels == 0).sum())))
     for name in ("clean", "p10"):
         assert {len(found[f"{name}.{key}"].values) for key in ("trigger", "g1", "g2", "recognised")} == {2}

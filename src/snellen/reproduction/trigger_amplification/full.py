@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
@@ -23,6 +25,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
+from snellen.data.files.labels import align_labels
 from snellen.data.loading import prepared_batches
 from snellen.data.references import load_images
 from snellen.data.worlds.planting.triggers import Trigger
@@ -37,7 +40,12 @@ from snellen.training.batches import ImageStore
 from snellen.training.class_denoising import fit_prompt_generator
 from snellen.training.plan import TrainingPlan
 
-GENERATOR, DATA, CONTENT, TRIGGER = (f"SNELLEN_POISON_{name}" for name in ("GENERATOR", "DATA", "CONTENT", "TRIGGER"))
+GENERATOR, DATA, CONTENT, TRIGGER, KEPT = (
+    f"SNELLEN_POISON_{name}" for name in ("GENERATOR", "DATA", "CONTENT", "TRIGGER", "KEPT")
+)
+
+#: What a judge must be right about, on held-out images, before ten hours of training begin: the gates of the claims.
+LEAST = 0.97
 
 #: Target of ImageNette (garbage truck), rate, guidance, generations and images of a batch, as published.
 TARGET, RATE, SCALE, DRAWN, BATCH = 6, 0.1, 5.0, 1000, 16
@@ -57,6 +65,7 @@ def full(
     steps: int = 50,
     target: int = TARGET,
     rate: float = RATE,
+    least: float = LEAST,
 ) -> Mapping[str, Figure]:
     """Figures of amplification at 10 %, and its control.
 
@@ -66,26 +75,37 @@ def full(
         plan: of both trainings.
         drawn: generations of the target class by each generator.
         steps: of DDIM.
-        target: index of the class of the trigger.
+        target: index of the class of the trigger, among the classes of the images.
         rate: share of the training set that is poisoned.
+        least: share of held-out images that each judge must be right about.
+
+    The weights of each trained UNet are kept, with the choice of poisoned images, in the folder of ``KEPT`` as soon as
+    its training ends.
 
     Raises:
-        InputError: a variable is not set, or judges that do not fit.
+        InputError: a variable is not set, or judges that do not fit or are too often wrong; before any training.
     """
-    absent = [name for name in (GENERATOR, DATA, CONTENT, TRIGGER) if not os.environ.get(name)]
+    absent = [name for name in (GENERATOR, DATA, CONTENT, TRIGGER, KEPT) if not os.environ.get(name)]
     if absent:
         raise InputError(
             f"the full experiment needs {', '.join(absent)}: a folder of Stable Diffusion 1.4, ImageNette with the "
-            f"splits train and test, a classifier of its classes, and one of the classes clean and trigger that was "
-            f"trained on clean images and as many stamped ones"
+            f"splits train and test, a classifier of its classes, one of the classes clean and trigger that was "
+            f"trained on clean images and as many stamped ones, and a folder for the trained generators"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     generator = load_generator(os.environ[GENERATOR], device=device)
     content, sees = (load_classifier(os.environ[name], device=device) for name in (CONTENT, TRIGGER))
-    if len(sees.class_names) != 2:
-        raise InputError(f"the trigger judge has two classes, clean and trigger; got {', '.join(sees.class_names)}")
-    images = load_images(os.environ[DATA])
-    training, test, names = images.of_split("train"), images.of_split("test"), images.class_names or ()
+    if tuple(sees.class_names) != ("clean", "trigger"):
+        raise InputError(
+            f"the trigger judge has two classes, clean and trigger, in this order; got {', '.join(sees.class_names)}"
+        )
+    given = load_images(os.environ[DATA])
+    images, names = align_labels(given, content.class_names), content.class_names
+    of_target = given.labels == target
+    if not of_target.any():
+        raise InputError(f"target {target} is the label of no image of {given.name}")
+    target = int(images.labels[of_target][0])  # among the classes of the content judge
+    training, test = images.of_split("train"), images.of_split("test")
     side = min(generator.image_size)
     patch, choice = published_patch(side), choose(training.labels, target=target, rate=rate, seed=seed)
     everything, nothing = np.ones(len(test), dtype=np.bool_), np.zeros(len(test), dtype=np.bool_)
@@ -95,12 +115,20 @@ def full(
         decided(sees, squares(test, side, patch, nothing)) == 1,
         decided(sees, squares(test, side, patch, everything)) == 1,
     )
+    judged = {"content": 1 - errors.content, "clean": 1 - errors.false_trigger, "stamped": 1 - errors.missed_trigger}
     figures: dict[str, Figure] = {
         "p10.trained": choice.training_share,
-        "judge.content": 1 - errors.content,
-        "judge.clean": 1 - errors.false_trigger,
-        "judge.stamped": 1 - errors.missed_trigger,
+        **{f"judge.{name}": share for name, share in judged.items()},
     }
+    wrong = {name: share for name, share in judged.items() if share < least}
+    if wrong:
+        named = ", ".join(f"{name} {share:.1%}" for name, share in wrong.items())
+        raise InputError(
+            f"judges must be right about {least:.0%} of held-out images before anything is trained; got {named}"
+        )
+    kept = Path(os.environ[KEPT])
+    kept.mkdir(parents=True, exist_ok=True)
+    choice.save(kept / "choice.json")
     prompts = [CAPTION.replace("{class_name}", name) for name in names]
     seeded = plan.model_copy(update={"seed": seed})
     for name, hit in {"clean": np.zeros_like(choice.mask), "p10": choice.mask}.items():
@@ -108,6 +136,8 @@ def full(
         labels = torch.from_numpy(np.where(hit, target, training.labels))
         store = ImageStore.of_tensors(latents, labels)
         tuned = fit_prompt_generator(generator, store, prompts, plan=seeded, progress=progress)
+        weights = {key: one.detach().cpu().contiguous() for key, one in tuned.denoiser.network.state_dict().items()}
+        save_file(weights, kept / f"{name}.safetensors")
         seeds = [derive_seed(seed, "drawn", at) % 2**31 for at in range(drawn)]
         made = generate(
             Sampler(tuned, steps=steps),
