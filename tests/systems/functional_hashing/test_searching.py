@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from snellen.core.errors import InputError
+from snellen.reproduction.functional_hashing.table_space import KeptSpace
 from snellen.systems.functional_hashing.function_cache import Evaluation, FunctionCache
 from snellen.systems.functional_hashing.functional_hash import FAILED
 from snellen.systems.functional_hashing.record import Account, costs_of
 from snellen.systems.functional_hashing.searching import Proposer, Search
-from snellen.systems.functional_hashing.table_space import KeptSpace
 from tests.systems.functional_hashing.tiny_cells import tiny_space
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
+from snellen.reproduction.functional_hashing.nasbench import TableEntry, read_table
+from snellen.reproduction.functional_hashing.table_space import TableSpace
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.functional_hashing.function_cache import FunctionCache
-from snellen.systems.functional_hashing.nasbench import TableEntry, read_table
 from snellen.systems.functional_hashing.searching import Keys, Proposer, Search, Strategy, Trial
-from snellen.systems.functional_hashing.table_space import TableSpace
 
 #: Names the file.
 TABLE = "SNELLEN_NASBENCH_101"
@@ -27,10 +27,10 @@ TABLE = "SNELLEN_NASBENCH_101"
 #: Of the notebook: simulated seconds, population, tournament, seconds of a hash.
 BUDGET, POPULATION, TOURNAMENT, HASH_SECONDS = 5e6, 100, 10, 10.0
 
-#: Controls that a table has not.
+#: Controls that a table does not have.
 OF_SMALL = (
     "cells.distinct.hits", "cells.distinct.saved", "cells.evolution.hash_share", "cells.evolution.functional.saved",
-    "cells.evolution.functional.collisions",
+    "cells.evolution.functional.collisions", "cells.evolution.functional.failed_hits",
 )  # fmt: skip
 
 _TABLES: dict[Path, Mapping[str, TableEntry]] = {}

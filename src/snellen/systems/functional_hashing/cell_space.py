@@ -206,7 +206,14 @@ class CellSpace:
         return derive_seed(self.seed, "run", run) % 2**31
 
     def trained(
-        self, candidate: Cell, run: int, epochs: int, *, choose: bool = False, progress: Progress | None = None
+        self,
+        candidate: Cell,
+        run: int,
+        epochs: int,
+        *,
+        choose: bool = False,
+        as_drawn: bool = False,
+        progress: Progress | None = None,
     ) -> tuple[Trained, nn.Module]:
         """Train the canonical cell; equal cells give equal weights.
 
@@ -215,13 +222,16 @@ class CellSpace:
             run: index of an independent repetition.
             epochs: passes over the training images.
             choose: take the epoch that is best on the tune images, and not the last one.
+            as_drawn: train the cell with its vertices in the order given, to see what the canonical order changes.
             progress: callback that receives progress updates.
 
         Raises:
             ModelError: scores or losses that are not finite.
         """
         seed = self.run_seed(run)
-        network = self._network(self.settings.of_cell(cells.canonical(candidate), self.classes, seed))
+        network = self._network(
+            self.settings.of_cell(candidate if as_drawn else cells.canonical(candidate), self.classes, seed)
+        )
         try:
             trained = train(
                 network,
