@@ -22,7 +22,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.core.system import Scale
 from snellen.data.references import load_images
-from snellen.reproduction.functional_hashing.full import full_figures
+from snellen.reproduction.functional_hashing.full import full_figures, speed_up
 from snellen.reproduction.functional_hashing.table_space import KeptSpace
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.functional_hashing.cell_space import CellSettings, CellSpace
@@ -208,14 +208,13 @@ class Experiment:
             self.found[f"{stem}.functional.failed_hits"] = (
                 float(np.mean([bool(one.problem) for one in found])) if found else None
             )
-            best = int(np.argmax([one.valid for one in arms["none"]]))
+            best = max(one.valid for one in arms["none"])
             for keys, trials in arms.items():
                 self.found[f"{stem}.{keys}.best"] = max(one.valid for one in trials)
                 self.found[f"{stem}.{keys}.seconds"] = sum(one.seconds for one in trials)
-            whole, first = (sum(one.seconds for one in part) for part in (arms["none"], arms["none"][: best + 1]))
+            whole = sum(one.seconds for one in arms["none"])
             for keys in ("structural", "functional"):
-                reached = _seconds_to(arms[keys], arms["none"][best].valid)
-                self.found[f"{stem}.{keys}.speed_up"] = None if reached is None else first / reached
+                self.found[f"{stem}.{keys}.speed_up"] = speed_up(arms["none"], arms[keys], best)
                 self.found[f"{stem}.{keys}.saved"] = 1 - sum(one.seconds for one in arms[keys]) / whole
             hashing = sum(one.hash_seconds for one in arms["functional"])
             trained = [one.evaluation.seconds for one in arms["none"] if one.evaluation is not None]
@@ -361,13 +360,3 @@ def _shared(keys: Sequence[int], values: Sequence[object]) -> Sample:
     """Of each candidate: whether the first one with its key has another value."""
     first: dict[int, object] = {}
     return Sample.of([first.setdefault(key, value) != value for key, value in zip(keys, values, strict=True)])
-
-
-def _seconds_to(trials: Sequence[Trial], valid: float) -> float | None:
-    """Seconds that were charged until a fitness was reached; None where it never was."""
-    spent = 0.0
-    for one in trials:
-        spent += one.seconds
-        if one.valid >= valid:
-            return spent
-    return None

@@ -72,7 +72,7 @@ def full_figures(seed: int, progress: Progress, budget: float = BUDGET) -> dict[
         best = max(one.valid for one in arms["none"])
         for keys in kinds[1:]:
             found[f"{stem}.{keys}.hits"] = Sample.of([one.kind == "full hit" for one in arms[keys]])
-            found[f"{stem}.{keys}.speed_up"] = _speed_up(arms["none"], arms[keys], best)
+            found[f"{stem}.{keys}.speed_up"] = speed_up(arms["none"], arms[keys], best)
         found[f"{stem}.none.seconds"] = sum(one.seconds for one in arms["none"])
         for kind, trials in arms.items():
             top = max(trials, key=lambda one: one.valid)
@@ -82,7 +82,7 @@ def full_figures(seed: int, progress: Progress, budget: float = BUDGET) -> dict[
     return {**dict.fromkeys(OF_SMALL), **found}
 
 
-def _speed_up(plain: list[Trial], cached: list[Trial], valid: float) -> float | None:
+def speed_up(plain: list[Trial], cached: list[Trial], valid: float) -> float | None:
     """Seconds of both until a score; None where the cached search never reached it."""
     spent = []
     for trials in (plain, cached):

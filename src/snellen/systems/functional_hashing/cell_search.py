@@ -69,7 +69,7 @@ def search(
         images: labelled images, one label each. Of several splits, ``train`` is trained on and ``tune`` measures; test
             images are not touched.
         out: a new or empty folder, or one in which the same call was interrupted.
-        tune: images that measure fitness, none of which trains; None: the split ``tune``, or a fifth of each class.
+        tune: images that measure fitness and train nothing; None: the split ``tune``, or a fifth of each class.
         candidates: that are proposed.
         strategy: ``random``, ``evolution`` (the child replaces the oldest) or ``elitism`` (it replaces the worst).
         population: of evolution and elitism.
