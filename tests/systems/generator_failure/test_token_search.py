@@ -74,3 +74,9 @@ def test_prompts_that_would_measure_themselves_are_refused():
         search_token(drawing(2), Stub(None), "heart", SEARCHED, SEARCHED[:1], TokenSearch(), Randomness(0))
     with pytest.raises(InputError, match="no prompt twice"):
         search_token(drawing(2), Stub(None), "heart", (), HELD_OUT, TokenSearch(), Randomness(0))
+
+
+def test_too_few_calls_for_a_search_are_refused():
+    numbers = TokenSearch(batch=4, measured=4, calls=35)
+    with pytest.raises(InputError, match=r"35 calls are too few for a token: 16 measure it on 2 .* give 36 or more"):
+        search_token(drawing(2), Stub(None), "heart", SEARCHED, HELD_OUT, numbers, Randomness(0))
