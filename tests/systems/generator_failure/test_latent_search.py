@@ -27,7 +27,7 @@ def searches(count=3, seed=0):
 @pytest.fixture(scope="module")
 def found():
     one = drawing(steps=5)
-    return one, search_latents(one, discriminator(), STAR, LatentSearch(calls=40, rate=0.2), searches(4))
+    return one, search_latents(one, discriminator(), STAR, LatentSearch(calls=24, rate=0.2), searches(4))
 
 
 @pytest.mark.covers("7.2")
@@ -43,9 +43,9 @@ def test_an_accepted_latent_is_that_of_images_that_the_sampler_draws_again_bit_f
 
 def test_the_search_succeeds_more_often_than_random_latents_at_equal_calls(found):
     one, finds = found
-    rivals = search_latents(one, discriminator(), STAR, LatentSearch(rule="random", calls=40), searches(4))
+    rivals = search_latents(one, discriminator(), STAR, LatentSearch(rule="random", calls=24), searches(4))
     assert sum(find.mode is not None for find in finds) > sum(find.mode is not None for find in rivals)
-    assert all(rival.mode is not None or rival.calls == 39 for rival in rivals)  # one is kept back for acceptance
+    assert all(rival.mode is not None or rival.calls == 23 for rival in rivals)  # one is kept back for acceptance
 
 
 @pytest.mark.covers("7.3")
@@ -97,7 +97,7 @@ def test_rules_share_start_calls_and_acceptance(rule):
 def test_evolution_and_random_latents_stay_draws_of_the_prior():
     one, never = drawing(), Stub(lambda image, name: False)
     for rule in ("evolution", "random"):
-        finds = search_latents(one, never, STAR, LatentSearch(rule=rule, calls=8), searches(8))
+        finds = search_latents(one, never, STAR, LatentSearch(rule=rule, calls=9), searches(8))
         assert non_gaussian_rate([normality(find.latent) for find in finds]) <= 0.25
 
 
@@ -152,7 +152,7 @@ def test_the_penalty_keeps_moments_with_and_without_the_projection():
     for projected in (False, True):
         far = {}
         for weight in (0.0, 100.0):
-            numbers = LatentSearch(calls=12, projected=projected, prior=weight, rate=0.1)
-            finds = search_latents(one, never, STAR, numbers, searches(2))
+            numbers = LatentSearch(calls=8, projected=projected, prior=weight, rate=0.1)
+            finds = search_latents(one, never, STAR, numbers, searches(1))
             far[weight] = sum(penalty(find.latent[None]).item() for find in finds)
         assert far[100.0] < far[0.0] / 2
