@@ -108,18 +108,18 @@ def test_random_search_differs_from_random_search_by_chance_alone(space, monkeyp
     numbers = SearchNumbers(
         searches=60, steps=1, guidance_scale=1.0,
         prompts=PromptSearch(rule="random", latents=2, checked=4, calls=12, share=1.0, perplexity_ratio=1e4),
-        latents=LatentSearch(rule="random", calls=9),
+        latents=LatentSearch(rule="random", calls=12),
         token=TokenSearch(batch=1, measured=1, calls=6, share=0.5),
     )  # fmt: skip
     one = Drawing(scene_generator(), steps=1, guidance_scale=1.0)
     chance = torch.Generator().manual_seed(3)
 
     class Chance(Stub):
-        """A look or a confirmation fails for all its images, or for none."""
+        """All images of a prompt fail, or none; each latent by itself."""
 
         def verdict(self, images, name):
-            fails = bool(torch.rand((), generator=chance) < 0.5) and len(images) <= 2
-            self.fails = lambda image, name: fails
+            draws = torch.rand(1 if space == "prompts" else len(images), generator=chance).expand(len(images)).tolist()
+            self.fails = lambda image, name: draws.pop() < 0.4
             return super().verdict(images, name)
 
         def decides(self, images, name):
