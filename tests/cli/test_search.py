@@ -29,6 +29,7 @@ def test_a_search_prints_its_account_and_the_audit_runs_as_printed(run):
     assert "Written: my search/search.json" in out
     (line,) = [line for line in out.splitlines() if line.startswith("Next, ")]
     command = shlex.split(line.partition(": ")[2])
+    assert command[-1] == DATA.replace("#train", "#test"), "images that neither trained nor chose"
     assert command[:2] == ["snellen", "audit"]
     code, audited, err = run(*command[1:], "--checks", "clean")
     assert code == 0, err
@@ -51,6 +52,10 @@ def test_without_a_space_the_help_lists_them(run):
     [
         (("--tournament", "4"), "a tournament of 4"),
         (("--learning-rate", "0"), "learning_rate"),
+        (("--channels", "2"), "among up to 4 vertices; expected at least 4, got 2"),
+        (("--stacks", "9"), "one pixel after 4 stacks; got 9"),
+        (("--keys", "none", "--capacity", "3"), "capacity: without effect"),
+        (("--tune", DATA), "an image that trains cannot measure"),
         (("--tune", "nowhere"), "nowhere"),
         (("--mantissa-bits", "60"), "--mantissa-bits"),
         (("--keys", "textual"), "textual"),

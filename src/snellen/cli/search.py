@@ -17,7 +17,7 @@ from snellen.core import index
 SEARCH, CACHE, CELLS = "The search", "The cache", "Networks and their training"
 
 search = typer.Typer(
-    help="Search a network for your images, and train no two candidates that compute the same function.",
+    help="Search a network for your images, and train equal candidates once.",
     no_args_is_help=True,
     subcommand_metavar="SPACE ...",
 )
@@ -25,7 +25,7 @@ search = typer.Typer(
 
 @search.callback()
 def spaces() -> None:
-    """Search a network for your images, and train no two candidates that compute the same function."""
+    """Search a network for your images, and train equal candidates once."""
 
 
 @search.command()
@@ -44,7 +44,7 @@ def cells(
             help="Images that choose between candidates.", show_default="the split tune, or a fifth of each class"
         ),
     ] = None,
-    candidates: Annotated[int, typer.Option(min=1, help="Candidates that are proposed.")] = 100,
+    candidates: Annotated[int, typer.Option(min=1, help="Candidates that are proposed.")] = 400,
     side: Annotated[int, typer.Option(min=8, help="Height and width of the networks' images, pixels.")] = 32,
     final_epochs: Annotated[int, typer.Option(min=1, help="Epochs of the last training, of the best cell.")] = 20,
     strategy: Annotated[
@@ -54,13 +54,17 @@ def cells(
             rich_help_panel=SEARCH,
         ),
     ] = "evolution",
-    population: Annotated[int, typer.Option(min=1, help="Members of the population.", rich_help_panel=SEARCH)] = 25,
+    population: Annotated[int, typer.Option(min=1, help="Members of the population.", rich_help_panel=SEARCH)] = 100,
     tournament: Annotated[
         int, typer.Option(min=1, help="Members of a tournament; the best has a child.", rich_help_panel=SEARCH)
-    ] = 5,
+    ] = 10,
     keys: Annotated[
         Literal["functional", "structural", "none"],
-        typer.Option(help="What makes two candidates equal; none trains every one.", rich_help_panel=CACHE),
+        typer.Option(
+            help="What makes two candidates equal; none trains every one. Of cells, functional and structural find the "
+            "same, and structural needs no probe.",
+            rich_help_panel=CACHE,
+        ),
     ] = "functional",
     max_num_evals: Annotated[
         int, typer.Option(min=1, help="Trainings that are averaged for equal candidates.", rich_help_panel=CACHE)
@@ -76,7 +80,7 @@ def cells(
     mantissa_bits: Annotated[
         int, typer.Option(min=1, max=52, help="Bits of each output that are hashed.", rich_help_panel=CACHE)
     ] = 24,
-    channels: Annotated[int, typer.Option(min=1, help="Channels of the first stack.", rich_help_panel=CELLS)] = 8,
+    channels: Annotated[int, typer.Option(help="Channels of the first stack, at least 4.", rich_help_panel=CELLS)] = 8,
     stacks: Annotated[
         int, typer.Option(min=1, help="Stacks; each has twice the channels, half the side.", rich_help_panel=CELLS)
     ] = 2,
@@ -93,7 +97,10 @@ def cells(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Search the cell of a small convolutional network (unified functional hashing, Gillard et al. 2023)."""
+    """Search the cell of a small convolutional network (unified functional hashing, Gillard et al. 2023).
+
+    Cells that differ by the order of their vertices and by unused parts alone are trained once.
+    """
     folder = out or free_folder("snellen-search")
     with loading("loading the search"):
         verb, settings = (index.form("search", name).load() for name in ("cells", "settings"))

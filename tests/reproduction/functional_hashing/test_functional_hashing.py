@@ -9,7 +9,10 @@ from snellen.core.system import find_system
 from snellen.reproduction.functional_hashing import experiment, full, picture
 from snellen.reproduction.functional_hashing.experiment import SMOKE, Experiment, functional_hashing
 from snellen.reproduction.sample import Sample
-from tests.systems.functional_hashing.test_nasbench import record
+from snellen.systems.functional_hashing.cell_space import CellSpace
+from snellen.systems.functional_hashing.formulas import parse
+from snellen.systems.functional_hashing.searching import Trial
+from tests.reproduction.functional_hashing.test_nasbench import record
 from tests.systems.functional_hashing.tiny_cells import DEAD, PLAIN, TURNED
 
 
@@ -39,6 +42,60 @@ def test_arms_of_a_space_propose_the_same_and_find_the_same_best(figures):
         for strategy in experiment.STRATEGIES:
             found = {figures[f"{space}.{strategy}.{keys}.best"] for keys in ("none", "structural", "functional")}
             assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "constant"),
+    [
+        (1, "2 * p", True), (1, "y + 1", True), (1, "exp(1) * p - y", True), (1, "-y * log(p)", False),
+        (1, "square(p)", False), (2, " | s2 = dot(v0, v1) | ", True), (2, " | s1 = mean(v0) | ", False),
+        (2, "s1 = s_const(2.0) |  | ", True), (2, "s3 = s_const(1e200) | s1 = s_mul(s3, s3) | ", True),
+    ],
+)  # fmt: skip
+def test_constant_outputs_are_dead(number, text, constant):
+    space = Experiment(SMOKE, 0, Silent()).spaces()[number].space
+    assert experiment.dead(space, text) == constant
+
+
+def test_dead_candidates_are_left_out_of_both_sides(figures):
+    for space in ("losses", "programs"):
+        one, other = (figures[f"{space}.random.{keys}.alive"] for keys in ("structural", "functional"))
+        assert len(one.values) == len(other.values), "paired"
+        share = figures[f"{space}.random.functional.dead"]
+        assert len(one.values) == round(SMOKE.others * (1 - share))
+        assert 0 < share < 1
+
+
+def test_every_hit_is_evaluated_by_itself_and_failures_are_counted():
+    _, losses, _ = (made := Experiment(SMOKE, 0, Silent())).spaces()
+
+    def hit(text, valid):
+        return Trial(0, text, "", 1, "full hit", valid, None, 0.0, None, 0.0)
+
+    good, bad = parse("-y * log(p)"), parse("exp(exp(exp(p * y))) / (p - p)")
+    own = losses.true(good).valid
+    losses.kept.clear()
+    hits = [hit(str(good), own), hit(str(good), own + 0.1), hit(str(bad), 0.5)]
+    assert made._collisions(hits, losses) == pytest.approx(2 / 3), "also where no search trained the formula"
+
+
+def test_hits_are_trained_again_as_they_were_drawn(monkeypatch):
+    experiment_ = Experiment(SMOKE, 0, Silent())
+    cells, _, _ = experiment_.spaces()
+    shapes, plain = [], CellSpace._network
+    monkeypatch.setattr(CellSpace, "sample", lambda self, rng: rng.choice((DEAD, TURNED)))
+    experiment_.search(cells, "random", "none", 2)
+
+    def watched(arguments):
+        shapes.append(arguments["cell"])
+        return plain(arguments)
+
+    monkeypatch.setattr(CellSpace, "_network", staticmethod(watched))
+    experiment_.drawn_again(cells)
+    trained = shapes[-2:]
+    assert set(trained) <= {DEAD.encode(), TURNED.encode()}
+    assert experiment_.found["cells.random.functional.apart"] < 0.2
+    assert len(shapes) > 2
 
 
 def test_another_order_of_the_vertices_changes_keys_of_all_bits_alone():
@@ -71,7 +128,7 @@ def test_the_full_scale_says_what_it_takes_and_reads_the_table(monkeypatch, tmp_
     monkeypatch.setattr("snellen.systems.functional_hashing.cells.sample", lambda rng: rng.choice((PLAIN, DEAD)))
     monkeypatch.setattr("snellen.systems.functional_hashing.cells.mutate", lambda cell, rng: TURNED)
     monkeypatch.setattr(full, "POPULATION", 10)
-    found = full.full_figures(0, Silent(), budget=2e6)
+    found = full.full_figures(0, Silent(), budget=1.001e6)
     assert isinstance(found["cells.random.functional.hits"], Sample)
     hits = found["cells.random.functional.hits"].values
     assert hits[0] == 0.0

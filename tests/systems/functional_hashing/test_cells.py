@@ -5,12 +5,21 @@ from itertools import permutations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, ModelError
 from snellen.systems.functional_hashing import cells
 from snellen.systems.functional_hashing.cell_network import CellNetwork, vertex_channels
+from snellen.systems.functional_hashing.cell_space import (
+    LEAST_CHANNELS,
+    CellSettings,
+    CellSpace,
+    cell_settings,
+    check_stacks,
+)
 from snellen.systems.functional_hashing.cells import Cell, canonical, pruned, roles, used
 from snellen.systems.functional_hashing.functional_hash import functional_key
+from snellen.training.batches import ImageStore
 from tests.systems.functional_hashing.tiny_cells import (
     CONV1,
     CONV3,
@@ -117,6 +126,74 @@ def test_a_probe_of_more_steps_sees_more_and_ends_with_the_first_nan():
     assert key(tiny_space(probe_steps=1), PLAIN) != key(tiny_space(probe_steps=2), PLAIN)
     (only,) = tiny_space(probe_rate=1e300, probe_steps=3).probe(PLAIN, 42)
     assert only != only
+
+
+def test_the_probe_makes_exactly_two_updates():
+    """As plain gradient descent written out; one update fewer or more gives other losses."""
+    space = tiny_space(probe_images=4, probe_rate=0.1)
+    images, targets = space._probe
+    found = {}
+    for steps in (1, 2, 3):
+        network = CellNetwork(**space.settings.of_cell(PLAIN, 3, 42)).double().train()
+        for _ in range(steps):
+            loss = torch.nn.functional.cross_entropy(network(images[:4]), targets[:4])
+            network.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter -= 0.1 * parameter.grad
+        parts = [
+            torch.nn.functional.cross_entropy(network(half), of, reduction="none")
+            for half, of in ((images[:4], targets[:4]), (images[4:], targets[4:]))
+        ]
+        found[steps] = torch.cat(parts).detach()
+    given = torch.tensor(space.probe(PLAIN, 42), dtype=torch.float64)
+    assert torch.allclose(given, found[2], rtol=1e-9)
+    assert not torch.allclose(given, found[1], rtol=1e-3)
+    assert not torch.allclose(given, found[3], rtol=1e-3)
+
+
+def test_fitness_is_measured_on_the_tune_images_alone():
+    """Tune images whose labels contradict those of the same images in the training set."""
+    space = tiny_space(epochs=20, learning_rate=0.02)
+    draws = torch.arange(3)[:, None, None, None] * 100
+    images = draws.repeat(8, 3, 8, 8).to(torch.uint8)
+    targets = torch.arange(24) % 3
+    train, tune = (ImageStore.of_tensors(images, labels) for labels in (targets, (targets + 1) % 3))
+    fitness = {
+        name: CellSpace(train, part, 3, space.settings).evaluate(PLAIN, 0).valid
+        for name, part in (("own", train), ("contradicting", tune))
+    }
+    assert fitness["own"] > 0.6
+    assert fitness["contradicting"] < 0.4
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_channels_that_not_every_cell_has_room_for_are_refused(channels):
+    with pytest.raises(InputError, match=f"among up to 4 vertices; expected at least 4, got {channels}"):
+        cell_settings(channels=channels)
+    with pytest.raises(ValidationError):
+        CellSettings(channels=channels)
+
+
+def test_the_fewest_channels_have_room_for_every_cell():
+    widest = cell({(0, 1), (0, 2), (0, 3), (0, 4), (1, 6), (2, 6), (3, 6), (4, 6)}, {})
+    assert max(sum(row[-1] for row in pruned(cells.sample(random.Random(seed))).matrix) for seed in range(300)) <= 4
+    assert min(vertex_channels(used(widest), LEAST_CHANNELS, LEAST_CHANNELS)) == 1
+    assert CellNetwork(widest.encode(), 3, LEAST_CHANNELS)(torch.rand(2, 3, 8, 8)).shape == (2, 3)
+
+
+def test_more_stacks_than_the_side_allows_are_refused():
+    for side, most in ((8, 4), (9, 5), (32, 6)):
+        check_stacks(most, side)
+        with pytest.raises(InputError, match=f"one pixel after {most} stacks; got {most + 1}"):
+            check_stacks(most + 1, side)
+
+
+def test_a_training_that_fails_names_an_option_that_there_is():
+    with pytest.raises(ModelError, match=r"not finite.*--learning-rate") as caught:
+        tiny_space(learning_rate=1e30, epochs=4).evaluate(PLAIN, 0)
+    assert "clip_norm" not in str(caught.value)
 
 
 def test_a_probe_changes_no_global_randomness(space):

@@ -1,4 +1,4 @@
-"""The cache: how often a key is evaluated, what a look-up costs, what is forgotten and dropped, and what is saved."""
+"""The cache: how often a key is evaluated, what a look-up costs, and what is forgotten and dropped."""
 
 import threading
 import time
@@ -77,6 +77,26 @@ def test_a_bounded_cache_drops_the_key_that_was_looked_up_longest_ago():
     assert list(cache.entries) == [1, 2]
 
 
+def test_a_key_remembers_that_an_evaluation_failed():
+    cache = FunctionCache(max_num_evals=2)
+    found = [cache.look_up(5, 0.0, lambda run: Evaluation(0.5, problem="" if run else "nan")) for _ in range(3)]
+    assert [one.problem for one in found] == ["nan"] * 3
+    assert cache.look_up(6, 0.0, evaluating([])).problem == ""
+
+
+def test_what_a_bounded_cache_remembers_of_forgotten_keys_is_bounded():
+    cache = FunctionCache(capacity=3, remove_probability=0.5)
+    for number in range(200):
+        cache.look_up(number % 50, 0.0, evaluating([]))
+    assert len(cache.entries) <= 3
+    assert len(cache._runs) <= 3
+    asked = []
+    small = FunctionCache(capacity=1)
+    for key in (1, 2, 1):
+        small.look_up(key, 0.0, evaluating(asked))
+    assert asked == [0, 0, 1], "a key that was dropped and comes back has a new run"
+
+
 def test_an_evaluation_that_raises_leaves_the_key_as_it_was():
     cache, asked = FunctionCache(), []
 
@@ -108,27 +128,6 @@ def test_two_threads_with_one_key_evaluate_it_once():
     assert asked == [0]
 
 
-def test_a_cache_that_was_saved_goes_on_as_it_would_have(tmp_path):
-    def continued(cache):
-        return [cache.look_up(key, 0.1, evaluating([])).kind for key in [1, 2, 3, 1, 2, 3] * 20]
-
-    settings = {"remove_probability": 0.3, "capacity": 2, "max_num_evals": 2, "seed": 4}
-    whole, stopped = FunctionCache(**settings), FunctionCache(**settings)
-    assert continued(whole) == continued(stopped)
-    stopped.save(tmp_path / "cache.json")
-    loaded = FunctionCache.load(tmp_path / "cache.json")
-    assert continued(loaded) == continued(whole)
-    assert loaded.counts == whole.counts
-    assert list(loaded.entries.items()) == list(whole.entries.items())
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"max_num_evals": 1}'])
-def test_a_file_that_is_no_cache_is_refused(tmp_path, content):
-    (tmp_path / "cache.json").write_text(content)
-    with pytest.raises(InputError, match="not a function cache"):
-        FunctionCache.load(tmp_path / "cache.json")
-
-
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [
@@ -137,7 +136,11 @@ def test_a_file_that_is_no_cache_is_refused(tmp_path, content):
         ({"remove_probability": 1.01}, r"lies in \[0, 1\]; got 1.01"),
         ({"remove_probability": -0.1}, r"lies in \[0, 1\]"),
         ({"remove_probability": float("nan")}, r"lies in \[0, 1\]"),
-        ({"capacity": 0}, "at least 1 key"),
+        ({"remove_probability": "often"}, r"lies in \[0, 1\]; got 'often'"),
+        ({"capacity": 0}, "expected at least 1, got 0"),
+        ({"capacity": 2.5}, "expected a whole number, got 2.5"),
+        ({"max_num_evals": "2"}, "expected a whole number, got '2'"),
+        ({"max_num_evals": float("nan")}, "expected a whole number, got nan"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, fault):

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from snellen.core.errors import InputError
+from snellen.reproduction.functional_hashing.table_space import KeptSpace
 from snellen.systems.functional_hashing.function_cache import Evaluation, FunctionCache
 from snellen.systems.functional_hashing.functional_hash import FAILED
 from snellen.systems.functional_hashing.record import Account, costs_of
 from snellen.systems.functional_hashing.searching import Proposer, Search
-from snellen.systems.functional_hashing.table_space import KeptSpace
 from tests.systems.functional_hashing.tiny_cells import tiny_space
 
 
@@ -179,7 +179,14 @@ def test_a_training_that_fails_is_worst_and_the_search_goes_on():
     _, trials = searched(Breaking())
     failed = [one for one in trials if one.candidate % 10 == 9]
     assert {one.valid for one in failed} == {-1.0}
-    assert failed[0].problem == "ArithmeticError: loss is nan"
+    assert {one.kind for one in failed} == {"miss", "full hit"}
+    assert {one.problem for one in failed} == {"ArithmeticError: loss is nan"}, "a hit on a failure is none"
+    account = Account.of(trials)
+    assert account.failed == len(failed)
+    assert account.reason == "ArithmeticError: loss is nan"
+    assert account.keys == len({one.candidate % 10 for one in trials}) - 1
+    assert account.full_hits == sum(one.kind == "full hit" for one in trials if one.candidate % 10 != 9)
+    assert account.candidates == account.full_hits + account.misses + account.failed
     assert len(trials) == 120
 
 
@@ -257,6 +264,8 @@ def test_averages_of_noise_come_nearer_to_the_true_score():
         ({"population": 0}, "a population of 0"),
         ({"population": 5, "tournament": 6}, "a tournament of 6"),
         ({"tournament": 0}, "a tournament of 0"),
+        ({"tournament": 1.5}, "tournament: expected a whole number, got 1.5"),
+        ({"population": "many"}, "population: expected a whole number"),
         ({"strategy": "annealing"}, "strategy"),
     ],
 )

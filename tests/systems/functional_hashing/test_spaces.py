@@ -9,12 +9,14 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.systems.functional_hashing import formulas, programs
+from snellen.systems.functional_hashing.cell_network import CellNetwork
 from snellen.systems.functional_hashing.cell_space import CellSpace
+from snellen.systems.functional_hashing.cells import Cell
 from snellen.systems.functional_hashing.functional_hash import functional_key
 from snellen.systems.functional_hashing.loss_space import LossSpace, slopes
 from snellen.systems.functional_hashing.programs import ProgramSpace, errors, live
 from snellen.systems.functional_hashing.searching import PROBE_SEED, Proposer, Search
-from tests.systems.functional_hashing.tiny_cells import PLAIN, tiny_space
+from tests.systems.functional_hashing.tiny_cells import CONV3, PLAIN, POOL, tiny_space
 
 #: Linear regression by stochastic gradient descent.
 LINEAR = (
@@ -78,6 +80,32 @@ def test_formulas_that_train_alike_have_the_same_key(losses, one, other):
     assert key(losses, formulas.parse(one)) == key(losses, formulas.parse(other))
     assert losses.evaluate(formulas.parse(one), 0).valid == losses.evaluate(formulas.parse(other), 0).valid
     assert key(losses, formulas.parse(one)) != key(losses, formulas.parse("exp(p) * y"))
+
+
+def test_equal_functions_of_different_structure_agree_for_losses_and_not_for_cells(losses):
+    """A probe of cells draws weights by role, so its keys are classes of isomorphic cells; that of losses draws none.
+
+    Pooling twice and adding doubles what one pooling gives, and the normalisation that follows takes the factor away:
+    with the same weights both cells give the same scores.
+    """
+    doubled = Cell(
+        ((0, 1, 0, 0, 0, 0), (0, 0, 1, 1, 0, 0), (0, 0, 0, 0, 1, 0), (0, 0, 0, 0, 1, 0), (0, 0, 0, 0, 0, 1), (0,) * 6),
+        (CONV3, POOL, POOL, CONV3),
+    )
+    single = Cell(((0, 1, 0, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1), (0,) * 5), (CONV3, POOL, CONV3))
+    networks = [CellNetwork(one.encode(), 3, 4).double().train() for one in (doubled, single)]
+    weights = networks[0].state_dict().values()
+    networks[1].load_state_dict(dict(zip(networks[1].state_dict(), weights, strict=True)))
+    images = torch.rand(16, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    scores = [network(images) for network in networks]
+    assert torch.allclose(*scores, atol=1e-3)
+    assert scores[0].std() > 0.1
+    space = tiny_space()
+    assert space.structure(doubled) != space.structure(single)
+    assert key(space, doubled) != key(space, single)
+    one, other = formulas.parse("p + p"), formulas.parse("2 * p")
+    assert losses.structure(one) != losses.structure(other)
+    assert key(losses, one) == key(losses, other)
 
 
 @pytest.mark.covers("23.1")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -183,16 +184,22 @@ class Experiment:
         )
         control = self.fitted("text", wanted, size.few)
         images = control.images_of(self.noise("text"))
-        again = self.fitted("iterative", self.equal_shares(1.0), size.few, generator=control.as_generator())
-        both = again.images_of(self.noise("iterative"))
-        return {
+        found: dict[str, Figure] = {
             "own.text_hit": Sample.of(second.hits(own).numpy()),
             "text.hit": Sample.of(second.hits(images).numpy()),
+            "text.divergence": self._divergence(images),
+            "text.nearest": nearest_distance(images),
+        }
+        try:
+            again = self.fitted("iterative", self.equal_shares(1.0), size.few, generator=control.as_generator())
+        except InputError:
+            # The text left a class no image: there are no equal shares to measure.
+            return found | dict.fromkeys(("iterative.gain", "iterative.hit", "iterative.divergence"))
+        both = again.images_of(self.noise("iterative"))
+        return found | {
             "iterative.gain": float(second.hits(both).double().mean() - second.hits(own).double().mean()),
             "iterative.hit": Sample.of(second.hits(both).numpy()),
-            "text.divergence": self._divergence(images),
             "iterative.divergence": self._divergence(both),
-            "text.nearest": nearest_distance(images),
         }
 
     # -- what all use ---------------------------------------------------------------------------------------------

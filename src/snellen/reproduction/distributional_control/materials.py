@@ -104,14 +104,14 @@ SMALL = Size(
     few=_FIT.model_copy(update={"steps": 300, "batch_size": 16, "checked": 64}),
     views=6,
     weight=5.0,
-    text_weight=100.0,
+    text_weight=30.0,
     samples=4096,
     judged=2048,
     rivals=256,
     walk=50,
 )
 _TINY = ControlFit(steps=2, batch_size=4, blocks=2, hidden=8, check_every=1, checked=8)
-SMOKE = Size(fit=_TINY, few=_TINY, views=2, weight=5.0, text_weight=100.0, samples=256, judged=64, rivals=4, walk=2)
+SMOKE = Size(fit=_TINY, few=_TINY, views=2, weight=5.0, text_weight=30.0, samples=256, judged=64, rivals=4, walk=2)
 
 
 def small_material() -> Material:

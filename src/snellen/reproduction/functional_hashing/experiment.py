@@ -22,18 +22,21 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.core.system import Scale
 from snellen.data.references import load_images
-from snellen.reproduction.functional_hashing.full import full_figures
+from snellen.reproduction.functional_hashing.full import full_figures, speed_up
+from snellen.reproduction.functional_hashing.table_space import KeptSpace
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.functional_hashing.cell_space import CellSettings, CellSpace
+from snellen.systems.functional_hashing.cells import Cell
 from snellen.systems.functional_hashing.formulas import parse
 from snellen.systems.functional_hashing.function_cache import FunctionCache
 from snellen.systems.functional_hashing.functional_hash import functional_key
 from snellen.systems.functional_hashing.loss_space import LossSpace
 from snellen.systems.functional_hashing.programs import ProgramSpace
+from snellen.systems.functional_hashing.programs import parse as parse_program
 from snellen.systems.functional_hashing.searching import PROBE_SEED, Proposer, Search, Trial
 from snellen.systems.functional_hashing.space import Space
-from snellen.systems.functional_hashing.table_space import KeptSpace
 from snellen.training.batches import ImageStore
+from snellen.training.evaluation import accuracy
 
 #: Strategies that are compared.
 STRATEGIES = ("random", "evolution")
@@ -54,6 +57,9 @@ REMEDIES: Mapping[str, Mapping[str, Any]] = {
 #: Cost of a hash in the simulated searches, in evaluations.
 HASH_SHARE = 0.05
 
+#: Slopes or predictions that differ by less are one number.
+EQUAL = 1e-9
+
 
 @dataclass(frozen=True)
 class Size:
@@ -67,6 +73,7 @@ class Size:
         repeats: simulated searches of each noise and remedy, of ``charged`` evaluations.
         population, tournament: of evolution.
         epochs: of a cell.
+        again: hits that are trained again, as they were drawn.
     """
 
     train: int = 600
@@ -79,11 +86,22 @@ class Size:
     population: int = 40
     tournament: int = 8
     epochs: int = 2
+    again: int = 20
 
 
 SMALL = Size()
 SMOKE = Size(
-    train=64, tune=40, cells=6, others=12, ablated=3, repeats=1, charged=8, population=4, tournament=2, epochs=1
+    train=64,
+    tune=40,
+    cells=6,
+    others=12,
+    ablated=3,
+    repeats=1,
+    charged=8,
+    population=4,
+    tournament=2,
+    epochs=1,
+    again=2,
 )
 
 
@@ -91,10 +109,12 @@ def functional_hashing(scale: Scale, seed: int, progress: Progress) -> Mapping[s
     """Measure the claims of system 23.
 
     Returns:
-        Of each space and strategy: ``hits`` of each candidate by text, structure and function, ``collisions`` among
-        checked hits. Of cells: charged ``seconds`` of each arm, ``speed_up`` to the best candidate and to the end,
-        the same on a stream without repeats, and the share of hashing. Ablations of bits and probe; ``true`` score of
-        the final pick under noise for each remedy.
+        Of each space and strategy: ``hits`` of each candidate by text, structure and function, ``alive`` hits of those
+        with outputs that are not constant, the share of ``dead`` ones, ``collisions`` among hits, and the share of hits
+        on candidates that failed. Of cells: charged ``seconds`` of each arm, ``speed_up`` to the best candidate,
+        ``saved`` to the end, the same on a stream without repeats, the share of hashing, and how far the fitness of
+        hits is from that of the cells as they were drawn. Ablations of bits and probe; ``true`` score of the final pick
+        under noise for each remedy.
     """
     if scale == "full":
         return full_figures(seed, progress)
@@ -129,6 +149,7 @@ class Experiment:
         self.progress.begin("functional hashing", 5)
         self.searched("cells", cells, self.size.cells)
         self.distinct(cells)
+        self.drawn_again(cells)
         self.progress.advance("functional hashing", 1, "cells searched")
         for name, space in (("losses", losses), ("programs", programs)):
             self.searched(name, space, self.size.others)
@@ -177,28 +198,47 @@ class Experiment:
             self.found[f"{stem}.textual.hits"] = Sample.of(_repeated([str(one.candidate) for one in arms["none"]]))
             for keys in ("structural", "functional"):
                 self.found[f"{stem}.{keys}.hits"] = Sample.of([one.kind == "full hit" for one in arms[keys]])
-            self.found[f"{stem}.functional.collisions"] = self._collisions(arms["functional"], space)
-            best = int(np.argmax([one.valid for one in arms["none"]]))
+                if name != "cells":
+                    alive = [one for one in arms[keys] if not dead(space.space, one.candidate)]
+                    hits = [one.kind == "full hit" for one in alive]
+                    self.found[f"{stem}.{keys}.alive"] = Sample.of(hits) if hits else None
+                    self.found[f"{stem}.{keys}.dead"] = 1 - len(alive) / count
+            found = [one for one in arms["functional"] if one.kind == "full hit"]
+            self.found[f"{stem}.functional.collisions"] = self._collisions(found, space)
+            self.found[f"{stem}.functional.failed_hits"] = (
+                float(np.mean([bool(one.problem) for one in found])) if found else None
+            )
+            best = max(one.valid for one in arms["none"])
             for keys, trials in arms.items():
                 self.found[f"{stem}.{keys}.best"] = max(one.valid for one in trials)
                 self.found[f"{stem}.{keys}.seconds"] = sum(one.seconds for one in trials)
-            whole, first = (sum(one.seconds for one in part) for part in (arms["none"], arms["none"][: best + 1]))
+            whole = sum(one.seconds for one in arms["none"])
             for keys in ("structural", "functional"):
-                reached = _seconds_to(arms[keys], arms["none"][best].valid)
-                self.found[f"{stem}.{keys}.speed_up"] = None if reached is None else first / reached
+                self.found[f"{stem}.{keys}.speed_up"] = speed_up(arms["none"], arms[keys], best)
                 self.found[f"{stem}.{keys}.saved"] = 1 - sum(one.seconds for one in arms[keys]) / whole
             hashing = sum(one.hash_seconds for one in arms["functional"])
             trained = [one.evaluation.seconds for one in arms["none"] if one.evaluation is not None]
             self.found[f"{stem}.hash_share"] = hashing / count / float(np.mean(trained))
 
-    def _collisions(self, trials: Sequence[Trial], space: KeptSpace[Any]) -> float | None:
-        """Share of the full hits whose own evaluation, without a cache, would be another one."""
-        own = [
-            space.kept[one.structure].valid != one.valid
-            for one in trials
-            if one.kind == "full hit" and one.structure in space.kept
-        ]
+    def _collisions(self, hits: Sequence[Trial], space: KeptSpace[Any]) -> float | None:
+        """Share of the full hits whose own evaluation, without a cache, is another one; the worst where it fails."""
+        own = [_fitness(space, _read(space.space, one.candidate)) != one.valid for one in hits]
         return float(np.mean(own)) if own else None
+
+    def drawn_again(self, cells: KeptSpace[Any]) -> None:
+        """Hits of the random search are trained with their vertices as drawn, and not in the canonical order.
+
+        Evaluations that are kept are those of the canonical cell, which a hit shares by definition; these are not.
+        """
+        inner: CellSpace = cells.space  # type: ignore[assignment]
+        trials = self.search(cells, "random", "functional", self.size.cells)
+        hits = [one for one in trials if one.kind == "full hit" and not one.problem]
+        apart = []
+        for one in hits[: self.size.again]:
+            _, network = inner.trained(Cell.decode(one.candidate), 0, self.size.epochs, as_drawn=True)
+            apart.append(abs(float(accuracy(network, inner.tune)["accuracy"]) - one.valid))
+        self.found["cells.random.functional.apart"] = float(np.mean(apart)) if apart else None
+        self.found["cells.random.spread"] = float(np.std([one.valid for one in trials]))
 
     def distinct(self, space: KeptSpace[Any]) -> None:
         """The control: candidates of the random search that are no repeats. A cache can only cost time here."""
@@ -256,6 +296,28 @@ class Experiment:
                 self.found[f"noise_{deviation:g}.{remedy}.true"] = Sample.of(true)
 
 
+def dead(space: Space[Any], text: str) -> bool:
+    """Whether the outputs of a formula or a program are constant on the probe, or not finite: it learns nothing.
+
+    Args:
+        space: of losses, whose outputs are slopes, or of programs, whose outputs are targets less predictions.
+        text: of the candidate.
+    """
+    outputs = np.array(space.probe(_read(space, text), PROBE_SEED))
+    if not np.isfinite(outputs).all():
+        return True
+    if isinstance(space, ProgramSpace):
+        outputs = space.probe_targets(PROBE_SEED) - outputs
+    return bool(np.ptp(outputs) < EQUAL)
+
+
+def _read(space: Space[Any], text: str) -> Any:  # noqa: ANN401 - a candidate of any space
+    """The candidate that was written in a trial."""
+    if isinstance(space, CellSpace):
+        return Cell.decode(text)
+    return parse(text) if isinstance(space, LossSpace) else parse_program(text)
+
+
 def drawn(space: Space[Any], count: int, seed: int) -> list[Any]:
     """The first candidates that random search draws."""
     proposer = Proposer(space, "random", seed=seed)
@@ -298,13 +360,3 @@ def _shared(keys: Sequence[int], values: Sequence[object]) -> Sample:
     """Of each candidate: whether the first one with its key has another value."""
     first: dict[int, object] = {}
     return Sample.of([first.setdefault(key, value) != value for key, value in zip(keys, values, strict=True)])
-
-
-def _seconds_to(trials: Sequence[Trial], valid: float) -> float | None:
-    """Seconds that were charged until a fitness was reached; None where it never was."""
-    spent = 0.0
-    for one in trials:
-        spent += one.seconds
-        if one.valid >= valid:
-            return spent
-    return None

@@ -15,11 +15,11 @@ import numpy as np
 
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
+from snellen.reproduction.functional_hashing.nasbench import TableEntry, read_table
+from snellen.reproduction.functional_hashing.table_space import TableSpace
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.functional_hashing.function_cache import FunctionCache
-from snellen.systems.functional_hashing.nasbench import TableEntry, read_table
 from snellen.systems.functional_hashing.searching import Keys, Proposer, Search, Strategy, Trial
-from snellen.systems.functional_hashing.table_space import TableSpace
 
 #: Names the file.
 TABLE = "SNELLEN_NASBENCH_101"
@@ -27,10 +27,10 @@ TABLE = "SNELLEN_NASBENCH_101"
 #: Of the notebook: simulated seconds, population, tournament, seconds of a hash.
 BUDGET, POPULATION, TOURNAMENT, HASH_SECONDS = 5e6, 100, 10, 10.0
 
-#: Controls that a table has not.
+#: Controls that a table does not have.
 OF_SMALL = (
     "cells.distinct.hits", "cells.distinct.saved", "cells.evolution.hash_share", "cells.evolution.functional.saved",
-    "cells.evolution.functional.collisions",
+    "cells.evolution.functional.collisions", "cells.evolution.functional.failed_hits",
 )  # fmt: skip
 
 _TABLES: dict[Path, Mapping[str, TableEntry]] = {}
@@ -72,7 +72,7 @@ def full_figures(seed: int, progress: Progress, budget: float = BUDGET) -> dict[
         best = max(one.valid for one in arms["none"])
         for keys in kinds[1:]:
             found[f"{stem}.{keys}.hits"] = Sample.of([one.kind == "full hit" for one in arms[keys]])
-            found[f"{stem}.{keys}.speed_up"] = _speed_up(arms["none"], arms[keys], best)
+            found[f"{stem}.{keys}.speed_up"] = speed_up(arms["none"], arms[keys], best)
         found[f"{stem}.none.seconds"] = sum(one.seconds for one in arms["none"])
         for kind, trials in arms.items():
             top = max(trials, key=lambda one: one.valid)
@@ -82,7 +82,7 @@ def full_figures(seed: int, progress: Progress, budget: float = BUDGET) -> dict[
     return {**dict.fromkeys(OF_SMALL), **found}
 
 
-def _speed_up(plain: list[Trial], cached: list[Trial], valid: float) -> float | None:
+def speed_up(plain: list[Trial], cached: list[Trial], valid: float) -> float | None:
     """Seconds of both until a score; None where the cached search never reached it."""
     spent = []
     for trials in (plain, cached):

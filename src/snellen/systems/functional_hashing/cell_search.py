@@ -11,15 +11,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Unpack
 
-from snellen.core.errors import InputError
+import numpy as np
+
+from snellen.core.errors import InputError, SnellenError
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.run_plan import describe_data, describe_machine
 from snellen.data.class_balance import held_out
+from snellen.data.files.splits import split_of
+from snellen.data.references import load_images
 from snellen.runs.given import Images, given_images
 from snellen.runs.runner import Call, Running, carried_out
 from snellen.runs.unfinished import check_free
-from snellen.systems.functional_hashing.cell_space import CellSettings
+from snellen.systems.functional_hashing.cell_space import CellSettings, check_stacks
 from snellen.systems.functional_hashing.concluding import conclude
 from snellen.systems.functional_hashing.function_cache import FunctionCache
 from snellen.systems.functional_hashing.functional_hash import MANTISSA_BITS, check_mantissa_bits
@@ -36,10 +40,10 @@ def search(
     *,
     out: Path | str,
     tune: Images | None = None,
-    candidates: int = 100,
+    candidates: int = 400,
     strategy: Strategy = "evolution",
-    population: int = 25,
-    tournament: int = 5,
+    population: int = 100,
+    tournament: int = 10,
     keys: Keys = "functional",
     max_num_evals: int = 1,
     remove_probability: float = 0.0,
@@ -52,22 +56,26 @@ def search(
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> CellSearch:
-    """Search a network for your images, and never train two candidates that compute the same function.
+    """Search a network for your images, and train equal cells once: those that differ by order and unused parts alone.
 
-    ``out`` then holds ``classifier``, which :func:`snellen.audit` opens; ``candidates.jsonl``; ``cache.json``;
-    ``costs.json`` with the seconds of this run; the page ``search.html`` and, last, the record ``search.json``. A call
-    that was interrupted resumes where it stopped and proposes the same candidates.
+    ``out`` then holds ``classifier``, which :func:`snellen.audit` opens; ``candidates.jsonl``; ``costs.json`` with the
+    seconds of this run and, last, the record ``search.json``. A call that was interrupted resumes where it stopped and
+    proposes the same candidates.
+
+    Population and tournament are those of the published demonstration. With fewer candidates than the population all
+    are drawn at random.
 
     Args:
         images: labelled images, one label each. Of several splits, ``train`` is trained on and ``tune`` measures; test
             images are not touched.
         out: a new or empty folder, or one in which the same call was interrupted.
-        tune: images that measure fitness; None: the split ``tune``, or a fifth of each class.
+        tune: images that measure fitness and train nothing; None: the split ``tune``, or a fifth of each class.
         candidates: that are proposed.
         strategy: ``random``, ``evolution`` (the child replaces the oldest) or ``elitism`` (it replaces the worst).
         population: of evolution and elitism.
         tournament: members; the best of them has a child.
-        keys: what makes two candidates equal: ``functional``, ``structural`` (isomorphic cells), or ``none``.
+        keys: what makes two candidates equal: ``functional``, ``structural`` (the same cells, found without a probe),
+            or ``none``, which takes no setting of the cache.
         max_num_evals: trainings of a key that are averaged before it is frozen.
         remove_probability: with which a key is forgotten after a hit.
         capacity: keys that the cache holds; None: no limit.
@@ -80,7 +88,8 @@ def search(
         running: see :class:`~snellen.runs.runner.Running`; one process, neither a budget nor a part.
 
     Raises:
-        InputError: settings out of range, one class, several labels for an image, test images, or other classes.
+        InputError: settings out of range or without effect, one class, several labels for an image, test images, other
+            classes, or images that train and measure.
         UnwritableError, RunConflictError: see :func:`snellen.synthesize`.
     """
     folder, listener = Path(out), progress or Silent()
@@ -90,9 +99,12 @@ def search(
             f"a {WHAT} takes neither a budget of time nor a part: candidates depend on each other; limit --candidates"
         )
     for name, value, least in (("candidates", candidates, 1), ("final epochs", final_epochs, 1), ("side", side, 8)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise InputError(f"{name}: expected a whole number, got {value!r}")
         if value < least:
             raise InputError(f"{name}: expected at least {least}, got {value}")
     check_mantissa_bits(mantissa_bits)
+    check_stacks(cells.stacks, side)
     searching = {
         "strategy": strategy, "population": population, "tournament": tournament, "keys": keys,
         "mantissa_bits": mantissa_bits,
@@ -102,9 +114,9 @@ def search(
     }  # fmt: skip
     FunctionCache(**caching)  # refuses what is out of range before anything is read
     check_search(strategy, keys, population, tournament)
+    _check_effect(keys, mantissa_bits, caching)
     train, measured = _images(given_images(images), None if tune is None else given_images(tune), seed)
     searched = Searched(train, measured, side, cells, searching, caching, seed, running.get("allow_rejected", False))
-    named = images if tune is None else tune
 
     @cache
     def plan() -> dict[str, Any]:
@@ -131,8 +143,7 @@ def search(
             shards=[range(item, item + 1) for item in range(candidates)],
             task=TASK,
             conclude=lambda run, where: conclude(
-                run, where, searched, candidates, final_epochs,
-                str(named) if isinstance(named, str | os.PathLike) else "", listener,
+                run, where, searched, candidates, final_epochs, _test_images(images), listener,
             ),
             images=None,
             seen=lambda _: range(0),
@@ -150,6 +161,32 @@ def search(
         carried.measure()
     listener.finish(WHAT)
     return carried.result
+
+
+def _check_effect(keys: str, mantissa_bits: int, caching: dict[str, Any]) -> None:
+    """Refuse settings that these keys do not use.
+
+    Raises:
+        InputError: as above.
+    """
+    plain = {"max_num_evals": 1, "remove_probability": 0.0, "capacity": None}
+    unused = [name for name, value in plain.items() if keys == "none" and caching[name] != value]
+    if keys != "functional" and mantissa_bits != MANTISSA_BITS:
+        unused.append("mantissa_bits")
+    if unused:
+        raise InputError(f"{', '.join(unused)}: without effect where the keys are {keys!r}; leave it out")
+
+
+def _test_images(images: Images) -> str:
+    """The reference of the test images of a set that was named; empty where it has none."""
+    if not isinstance(images, str | os.PathLike):
+        return ""
+    place, _, split = os.fspath(images).rpartition("#")
+    reference = f"{place if place and split_of(split) else os.fspath(images)}#test"
+    try:
+        return reference if len(load_images(reference)) else ""
+    except SnellenError:
+        return ""
 
 
 def _images(images: ImageSet, tune: ImageSet | None, seed: int) -> tuple[ImageSet, ImageSet]:
@@ -172,4 +209,12 @@ def _images(images: ImageSet, tune: ImageSet | None, seed: int) -> tuple[ImageSe
         return held_out(train, SHARE_HELD_OUT, seed)
     if tune.class_names != train.class_names:
         raise InputError(f"{tune.name} has other classes than {train.name}; both need the same, in one order")
-    return train, tune.for_fitting()
+    tune = tune.for_fitting()
+    # By content and not by id: two folders name different images alike.
+    shared = int(np.isin(tune.content_hashes, train.content_hashes).sum())
+    if shared:
+        raise InputError(
+            f"{shared} of {len(tune)} images of {tune.name} are also in {train.name}: an image that trains cannot "
+            "measure; give others, or leave them out of one set"
+        )
+    return train, tune

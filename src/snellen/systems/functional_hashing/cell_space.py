@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, ModelError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
@@ -31,12 +31,15 @@ from snellen.training.loop import Trained, train
 from snellen.training.objectives import classify, cross_entropy
 from snellen.training.plan import TrainingPlan
 
+#: A vertex that leads to the output has an edge to it and one from elsewhere, so at most 4 of them share the channels.
+LEAST_CHANNELS = cells.MOST_EDGES // 2
+
 
 class CellSettings(BaseModel):
     """How cells are probed and trained.
 
     Attributes:
-        channels: of the first stack.
+        channels: of the first stack, at least 4: the output of a cell divides them among up to 4 vertices.
         stacks: of cells.
         cells: of each stack.
         epochs: of the training that scores a candidate.
@@ -49,7 +52,7 @@ class CellSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channels: int = Field(8, ge=1)
+    channels: int = Field(8, ge=LEAST_CHANNELS)
     stacks: int = Field(2, ge=1)
     cells: int = Field(1, ge=1)
     epochs: int = Field(2, ge=1)
@@ -94,7 +97,23 @@ def cell_settings(**numbers: float) -> CellSettings:
         return CellSettings.model_validate(numbers)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"] == ("channels",):
+            raise InputError(
+                f"channels: the output of a cell divides them among up to {LEAST_CHANNELS} vertices; expected at least "
+                f"{LEAST_CHANNELS}, got {first['input']!r}"
+            ) from error
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}") from error
+
+
+def check_stacks(stacks: int, side: int) -> None:
+    """Refuse more stacks than the side can be halved for: the last one would be as small as the one before it.
+
+    Raises:
+        InputError: as above.
+    """
+    most = (side - 1).bit_length() + 1
+    if stacks > most:
+        raise InputError(f"stacks: images of {side} pixels are one pixel after {most} stacks; got {stacks}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +206,14 @@ class CellSpace:
         return derive_seed(self.seed, "run", run) % 2**31
 
     def trained(
-        self, candidate: Cell, run: int, epochs: int, *, choose: bool = False, progress: Progress | None = None
+        self,
+        candidate: Cell,
+        run: int,
+        epochs: int,
+        *,
+        choose: bool = False,
+        as_drawn: bool = False,
+        progress: Progress | None = None,
     ) -> tuple[Trained, nn.Module]:
         """Train the canonical cell; equal cells give equal weights.
 
@@ -196,18 +222,32 @@ class CellSpace:
             run: index of an independent repetition.
             epochs: passes over the training images.
             choose: take the epoch that is best on the tune images, and not the last one.
+            as_drawn: train the cell with its vertices in the order given, to see what the canonical order changes.
             progress: callback that receives progress updates.
+
+        Raises:
+            ModelError: scores or losses that are not finite.
         """
         seed = self.run_seed(run)
-        network = self._network(self.settings.of_cell(cells.canonical(candidate), self.classes, seed))
-        trained = train(
-            network,
-            self.examples,
-            plan=self.settings.training(epochs, seed),
-            objective=classify,
-            tune=self.tune if choose else None,
-            evaluate=accuracy,
-            progress=progress,
+        network = self._network(
+            self.settings.of_cell(candidate if as_drawn else cells.canonical(candidate), self.classes, seed)
         )
+        try:
+            trained = train(
+                network,
+                self.examples,
+                plan=self.settings.training(epochs, seed),
+                objective=classify,
+                tune=self.tune if choose else None,
+                evaluate=accuracy,
+                progress=progress,
+            )
+        except ModelError as error:
+            # The loop advises settings of a plan that a search does not have.
+            fault = str(error).partition(";")[0]
+            raise ModelError(
+                f"{fault}; lower the learning rate ({self.settings.learning_rate:g}): --learning-rate, in Python "
+                "CellSettings(learning_rate=…)"
+            ) from error
         network.load_state_dict(dict(trained.weights))
         return trained, network.eval()

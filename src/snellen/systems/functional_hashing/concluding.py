@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from snellen.core.artifact import Artifact, Card, Lineage, rounded
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, ModelError
 from snellen.core.progress import Progress
 from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.runs.record import RejectedImage
 from snellen.systems.functional_hashing.cell_space import CellSpace
 from snellen.systems.functional_hashing.cells import Cell
-from snellen.systems.functional_hashing.function_cache import Evaluation, FunctionCache
 from snellen.systems.functional_hashing.record import (
-    CACHE,
     CLASSIFIER,
     COSTS,
-    PAGE,
     TRIALS,
     Account,
     CellSearch,
     Step,
     costs_of,
-    page,
     structures_by_key,
     trial_lines,
 )
@@ -42,60 +37,85 @@ def conclude(
     searched: Searched,
     candidates: int,
     final_epochs: int,
-    data: str,
+    test: str,
     progress: Progress,
 ) -> CellSearch:
     """Train the best cell to the end, look for collisions, and write everything but the record."""
     trials = read_trials(run, candidates)
+    failed = {one.structure for one in trials if one.problem}  # averaged trainings: one may fail after another did not
     best: list[Trial] = []
     for one in trials:
-        if not one.problem and (not best or one.valid > best[-1].valid):
+        if one.structure not in failed and (not best or one.valid > best[-1].valid):
             best.append(one)
     if not best:
         raise InputError(f"every candidate failed; the first one: {trials[0].problem}")
     checked, collisions = _collisions(trials, searched.space)
     account = Account.of(trials, checked, collisions)
-    artifact, accuracy = _classifier(best[-1], searched, final_epochs, account, progress)
+    artifact, accuracy, diverged = _classifier(best, searched, final_epochs, account, progress)
     artifact.save(folder / CLASSIFIER)
     write_atomically(folder / TRIALS, trial_lines(trials))
-    _cache_of(trials, searched).save(folder / CACHE)
     costs = costs_of(trials)
     write_atomically(folder / COSTS, canonical_json(costs))
-    record = CellSearch(
+    return CellSearch(
         plan=run.plan,
-        files=(f"{CLASSIFIER}/weights.safetensors", f"{CLASSIFIER}/card.json", TRIALS, CACHE, COSTS, PAGE),
+        files=(f"{CLASSIFIER}/weights.safetensors", f"{CLASSIFIER}/card.json", TRIALS, COSTS),
         account=account,
         best=tuple(Step(number=one.number, cell=one.structure, valid=one.valid) for one in best),
         accuracy=accuracy,
         tune_images=len(searched.space.tune),
-        data=data,
-        warnings=account.warnings(),
+        test=test,
+        warnings=(*account.warnings(), *diverged),
         rejected=tuple(RejectedImage(id=one, reason=why) for one, why in sorted(searched.rejected.items())),
     )
-    write_atomically(folder / PAGE, page(record, costs).encode())
-    return record
 
 
 def _collisions(trials: list[Trial], space: CellSpace) -> tuple[int, int]:
-    """Train structures that were found by the key of another one: how many, and how many have another fitness."""
-    fitness = {one.key: one.valid for one in trials if one.key is not None and not one.problem}
+    """Train structures that were found by the key of another one: how many, and how many have another fitness.
+
+    Both are compared by their first training: the mean of several, or a later one, differs by chance alone.
+    """
+    fitness: dict[int, float] = {}
+    for one in trials:
+        if one.key is not None and one.evaluation is not None and not one.evaluation.problem:
+            fitness.setdefault(one.key, one.evaluation.valid)
     others = [
         (key, structure)
         for key, structures in structures_by_key(trials).items()
         if key in fitness
         for structure in structures[1:]
     ][:MOST_CHECKED]
-    found = [space.evaluate(Cell.decode(structure), 0).valid != fitness[key] for key, structure in others]
+    found = [_first_fitness(space, structure) != fitness[key] for key, structure in others]
     return len(found), sum(found)
 
 
+def _first_fitness(space: CellSpace, structure: str) -> float:
+    """Fitness of the first training of a structure; the worst where it fails."""
+    try:
+        return space.evaluate(Cell.decode(structure), 0).valid
+    except ModelError:
+        return space.worst
+
+
 def _classifier(
-    best: Trial, searched: Searched, epochs: int, account: Account, progress: Progress
-) -> tuple[Artifact, float]:
-    """The best cell, trained to the epoch that is best on the tune images."""
+    best: list[Trial], searched: Searched, epochs: int, account: Account, progress: Progress
+) -> tuple[Artifact, float, list[str]]:
+    """The best cell, trained to the epoch that is best on the tune images, its accuracy, and warnings.
+
+    A longer training can fail where the short one did not: then the cell is left out of ``best``, and the one before it
+    is trained.
+    """
     space, train = searched.space, searched.train
-    cell = Cell.decode(best.structure)
-    trained, _ = space.trained(cell, 0, epochs, choose=True, progress=progress)
+    diverged: list[str] = []
+    while True:
+        cell = Cell.decode(best[-1].structure)
+        try:
+            trained, _ = space.trained(cell, 0, epochs, choose=True, progress=progress)
+            break
+        except ModelError as error:
+            failed = best.pop()
+            if not best:
+                raise
+            diverged.append(f"the last training of candidate {failed.number} failed, so it is not the best: {error}")
     row = next(one for one in trained.history if one["epoch"] == trained.best_epoch)
     seed = space.run_seed(0)
     card = Card(
@@ -110,7 +130,7 @@ def _classifier(
         lineage=Lineage(
             recipe={
                 "method": "functional_hashing",
-                "cell": best.structure,
+                "cell": best[-1].structure,
                 "candidates": account.candidates,
                 "evaluated": account.evaluated,
                 "cells": space.settings.model_dump(mode="json"),
@@ -122,16 +142,4 @@ def _classifier(
             environment=record_environment(),
         ),
     )
-    return Artifact(dict(trained.weights), card), float(row["tune.accuracy"])
-
-
-def _cache_of(trials: list[Trial], searched: Searched) -> FunctionCache:
-    """The cache at the end, without clock readings."""
-    found = searched.fresh()
-    for one in trials:
-        found.repeat(replace(one, hash_seconds=0.0, evaluation=_untimed(one.evaluation)))
-    return found.cache
-
-
-def _untimed(found: Evaluation | None) -> Evaluation | None:
-    return None if found is None else Evaluation(found.valid, found.test)
+    return Artifact(dict(trained.weights), card), float(row["tune.accuracy"]), diverged

@@ -8,18 +8,15 @@ for its own evaluation (the official code charges the running mean).
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import derive_seed
-from snellen.core.run import canonical_json, write_atomically
 
 #: What a look-up found.
 Kind = Literal["miss", "partial hit", "full hit"]
@@ -33,11 +30,13 @@ class Evaluation:
         valid: validation score, the larger the better; the only one that a search learns from.
         test: test score of the same training, where a table has one; never hashed and never selected by.
         seconds: that it took.
+        problem: why it failed; empty otherwise.
     """
 
     valid: float
     test: float | None = None
     seconds: float = 0.0
+    problem: str = ""
 
 
 @dataclass
@@ -50,6 +49,7 @@ class Entry:
         test: mean of their test scores, None without any.
         seconds: mean of what they took.
         last_run: index of the last one; −1 before the first. It keeps counting after a key was forgotten.
+        problem: why one of them failed, the first that did; empty where none did.
     """
 
     n: int = 0
@@ -57,10 +57,11 @@ class Entry:
     test: float | None = None
     seconds: float = 0.0
     last_run: int = -1
+    problem: str = ""
 
     def add(self, found: Evaluation, run: int) -> None:
         """Move the means by one evaluation."""
-        self.n, self.last_run = self.n + 1, run
+        self.n, self.last_run, self.problem = self.n + 1, run, self.problem or found.problem
         self.valid += (found.valid - self.valid) / self.n
         self.seconds += (found.seconds - self.seconds) / self.n
         if found.test is not None:
@@ -78,6 +79,7 @@ class Outcome:
         seconds: charged: the hash, and the evaluation where there was one.
         run: index of the evaluation that was made; None on a full hit.
         saved: mean seconds of the evaluation that a full hit spared; 0 otherwise.
+        problem: why an evaluation of the key failed; a hit on it is no success.
     """
 
     kind: Kind
@@ -86,6 +88,7 @@ class Outcome:
     seconds: float
     run: int | None
     saved: float = 0.0
+    problem: str = ""
 
 
 @dataclass
@@ -114,14 +117,17 @@ class FunctionCache:
     entries: OrderedDict[int, Entry] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_num_evals, bool) or self.max_num_evals != int(self.max_num_evals):
-            raise InputError(f"evaluations of a key: expected a whole number, got {self.max_num_evals!r}")
-        if self.max_num_evals < 1:
-            raise InputError(f"evaluations of a key: expected at least 1, got {self.max_num_evals}")
-        if not 0 <= self.remove_probability <= 1:
-            raise InputError(f"the probability of forgetting lies in [0, 1]; got {self.remove_probability}")
-        if self.capacity is not None and self.capacity < 1:
-            raise InputError(f"a cache holds at least 1 key; got {self.capacity}")
+        whole = [("evaluations of a key", self.max_num_evals)]
+        if self.capacity is not None:
+            whole.append(("keys that a cache holds", self.capacity))
+        for what, value in whole:
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InputError(f"{what}: expected a whole number, got {value!r}")
+            if value < 1:
+                raise InputError(f"{what}: expected at least 1, got {value}")
+        probability = self.remove_probability
+        if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
+            raise InputError(f"the probability of forgetting lies in [0, 1]; got {probability!r}")
         self._random = random.Random(derive_seed(self.seed, "function cache", "forgetting"))  # noqa: S311
         self._runs: dict[int, int] = {}
         self._in_flight: set[int] = set()
@@ -145,11 +151,11 @@ class FunctionCache:
             if kind == "full hit":
                 assert entry is not None
                 self.counts[kind] += 1
-                found = Outcome(kind, entry.valid, entry.test, hash_seconds, None, entry.seconds)
+                found = Outcome(kind, entry.valid, entry.test, hash_seconds, None, entry.seconds, entry.problem)
                 if self._random.random() < self.remove_probability:
-                    del self.entries[key]
+                    self._forget(key)
                 return found
-            run = self._runs.get(key, -1) + 1
+            run = 1 + (self._runs.get(key, -1) if entry is None else entry.last_run)
             self._in_flight.add(key)
         try:
             made = evaluate(run)
@@ -164,10 +170,10 @@ class FunctionCache:
             self.counts[kind] += 1
             entry = self.entries.setdefault(key, Entry())
             entry.add(made, run)
-            self._runs[key] = run
+            self._runs.pop(key, None)
             self.entries.move_to_end(key)
             self._drop_oldest()
-            return Outcome(kind, entry.valid, entry.test, made.seconds + hash_seconds, run)
+            return Outcome(kind, entry.valid, entry.test, made.seconds + hash_seconds, run, 0.0, entry.problem)
 
     def _drop_oldest(self) -> None:
         if self.capacity is None:
@@ -175,43 +181,10 @@ class FunctionCache:
         for key in [key for key in self.entries if key not in self._in_flight]:
             if len(self.entries) <= self.capacity:
                 return
-            del self.entries[key]
+            self._forget(key)
 
-    def save(self, path: Path) -> None:
-        """Write everything that the next look-up depends on, as JSON."""
-        version, numbers, normal = self._random.getstate()
-        content: dict[str, Any] = {
-            "max_num_evals": self.max_num_evals,
-            "remove_probability": self.remove_probability,
-            "capacity": self.capacity,
-            "seed": self.seed,
-            "counts": self.counts,
-            "entries": [[key, asdict(entry)] for key, entry in self.entries.items()],
-            "runs": [[key, run] for key, run in self._runs.items()],
-            "random": [version, list(numbers), normal],
-        }
-        write_atomically(path, canonical_json(content))
-
-    @classmethod
-    def load(cls, path: Path) -> FunctionCache:
-        """Read what :meth:`save` wrote: the next look-ups are those of the cache that was saved.
-
-        Raises:
-            InputError: not such a file.
-        """
-        try:
-            content: Mapping[str, Any] = json.loads(path.read_bytes())
-            loaded = cls(
-                max_num_evals=content["max_num_evals"],
-                remove_probability=content["remove_probability"],
-                capacity=content["capacity"],
-                seed=content["seed"],
-                counts={kind: int(content["counts"][kind]) for kind in ("miss", "partial hit", "full hit")},
-                entries=OrderedDict((int(key), Entry(**entry)) for key, entry in content["entries"]),
-            )
-            loaded._runs = {int(key): int(run) for key, run in content["runs"]}
-            version, numbers, normal = content["random"]
-            loaded._random.setstate((version, tuple(numbers), normal))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: not a function cache that Snellen wrote: {error}") from error
-        return loaded
+    def _forget(self, key: int) -> None:
+        """Drop a key; how often it was evaluated is kept, of no more keys than the cache holds."""
+        self._runs[key] = self.entries.pop(key).last_run
+        if self.capacity is not None and len(self._runs) > self.capacity:
+            del self._runs[next(iter(self._runs))]

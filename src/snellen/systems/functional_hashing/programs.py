@@ -277,11 +277,18 @@ class ProgramSpace:
 
     def probe(self, candidate: Program, seed: int) -> Sequence[float]:
         """Errors of a few examples that it learns from, then of others."""
-        draws = np.random.default_rng(derive_seed(seed, "program probe"))
-        rows = draws.permutation(len(self.train[0]))[: 2 * self.probe_examples]
+        rows = self._probe_rows(seed)
         half = (len(rows) + 1) // 2
         first, second = ((self.train[0][part], self.train[1][part]) for part in (rows[:half], rows[half:]))
         return errors(candidate, first, second, stop=True)
+
+    def probe_targets(self, seed: int) -> Vectors:
+        """Targets of the examples of the probe, in its order."""
+        return self.train[1][self._probe_rows(seed)]
+
+    def _probe_rows(self, seed: int) -> NDArray[np.int64]:
+        draws = np.random.default_rng(derive_seed(seed, "program probe"))
+        return draws.permutation(len(self.train[0]))[: 2 * self.probe_examples]
 
     def evaluate(self, candidate: Program, run: int) -> Evaluation:
         """Learn from all training examples, in an order of the run, and predict the others."""

@@ -1,20 +1,15 @@
-"""The record of a search: what ``search.json`` holds, what a terminal shows of it, and its page."""
+"""The record of a search: what ``search.json`` holds, and what a terminal shows of it."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 
-from snellen.core import package
 from snellen.runs.record import RejectedImage, RunResult, Summary, Table
 from snellen.systems.functional_hashing.functional_hash import FAILED
 from snellen.systems.functional_hashing.searching import Trial
@@ -24,10 +19,10 @@ RECORD = "search.json"
 #: How messages call it.
 WHAT = "search"
 
-#: Files beside the record. Clock readings stand in COSTS and PAGE alone: they differ from run to run.
-CLASSIFIER, TRIALS, CACHE, COSTS, PAGE = "classifier", "candidates.jsonl", "cache.json", "costs.json", "search.html"
+#: Files beside the record. Clock readings stand in COSTS alone: they differ from run to run.
+CLASSIFIER, TRIALS, COSTS = "classifier", "candidates.jsonl", "costs.json"
 
-#: Steps of the best fitness that the page and a terminal show.
+#: Steps of the best fitness that a terminal shows.
 _SHOWN = 12
 
 
@@ -37,13 +32,15 @@ class Account(BaseModel):
     Attributes:
         candidates: proposed.
         evaluated: trainings that were made.
-        full_hits, partial_hits, misses: look-ups; without a cache every candidate is a miss.
-        failed: candidates that could not be run or trained; they have the worst fitness.
-        structures: distinct canonical structures.
-        keys: distinct keys.
+        full_hits, partial_hits, misses: look-ups of candidates that did not fail; without a cache these are misses.
+        failed: candidates that could not be run or trained, or are equal to one that could not; they have the worst
+            fitness, and count neither as hits nor as misses.
+        reason: why the first of these failed; empty where none did.
+        structures: distinct canonical structures, of all candidates.
+        keys: distinct keys of candidates that did not fail.
         shared_keys: keys that several structures have.
         checked: structures that were found by the key of another one and trained to compare.
-        collisions: of these, those with another fitness than their key.
+        collisions: of these, those with another fitness than the first structure of their key.
         split_structures: structures with several keys: the cache missed that they are equal.
         hashed_twice: candidates whose key was computed twice.
         unstable: of these, those with two different keys.
@@ -57,6 +54,7 @@ class Account(BaseModel):
     partial_hits: int = 0
     misses: int = 0
     failed: int = 0
+    reason: str = ""
     structures: int = 0
     keys: int = 0
     shared_keys: int = 0
@@ -69,17 +67,19 @@ class Account(BaseModel):
     @classmethod
     def of(cls, trials: Sequence[Trial], checked: int = 0, collisions: int = 0) -> Account:
         """Count the candidates of a search."""
+        good = [one for one in trials if not one.problem]
         by_key, by_structure = structures_by_key(trials), defaultdict(set)
-        for one in trials:
+        for one in good:
             by_structure[one.structure].add(one.key)
         return cls(
             candidates=len(trials),
             evaluated=sum(one.evaluation is not None and one.key != FAILED for one in trials),
-            full_hits=sum(one.kind == "full hit" for one in trials),
-            partial_hits=sum(one.kind == "partial hit" for one in trials),
-            misses=sum(one.kind == "miss" for one in trials),
-            failed=sum(bool(one.problem) for one in trials),
-            structures=len(by_structure),
+            full_hits=sum(one.kind == "full hit" for one in good),
+            partial_hits=sum(one.kind == "partial hit" for one in good),
+            misses=sum(one.kind == "miss" for one in good),
+            failed=len(trials) - len(good),
+            reason=next((one.problem for one in trials if one.problem), ""),
+            structures=len({one.structure for one in trials}),
             keys=len(by_key),
             shared_keys=sum(len(found) > 1 for found in by_key.values()),
             checked=checked,
@@ -100,22 +100,25 @@ class Account(BaseModel):
         if self.collisions:
             found.append(
                 f"collisions: {self.collisions} of {self.checked} structures that were checked have another fitness "
-                "than their key; more probe steps, probe images or mantissa bits tell them apart"
+                "than the first with their key; more probe steps, probe images or mantissa bits tell them apart"
             )
         if self.split_structures:
             found.append(
                 f"missed: {self.split_structures} structures have several keys; fewer mantissa bits bring them together"
             )
         if self.failed:
-            found.append(f"failed: {self.failed} candidates could not be run and have the worst fitness")
+            found.append(
+                f"failed: {self.failed} of {self.candidates} candidates could not be trained, or are equal to one that "
+                f"could not, and have the worst fitness; the first one: {self.reason}"
+            )
         return tuple(found)
 
 
 def structures_by_key(trials: Sequence[Trial]) -> dict[int, list[str]]:
-    """The distinct structures that were found under each key, in the order in which they came."""
+    """The distinct structures under each key, in the order in which they came; of candidates that did not fail."""
     found: dict[int, dict[str, None]] = defaultdict(dict)
     for one in trials:
-        if one.key is not None:
+        if one.key is not None and not one.problem:
             found[one.key][one.structure] = None
     return {key: list(structures) for key, structures in found.items()}
 
@@ -147,7 +150,7 @@ class CellSearch(RunResult):
         best: the steps of the best fitness; the last one was trained to the end.
         accuracy: of the classifier on the tune images, which chose cell and epoch: not a figure for a report.
         tune_images: of these.
-        data: images for the audit, as they were named; empty where they were handed over in memory.
+        test: reference of test images of the same set; empty where it has none, or was handed over in memory.
         warnings: what a reader must know.
         rejected: images that cannot be used.
     """
@@ -158,7 +161,7 @@ class CellSearch(RunResult):
     best: tuple[Step, ...] = ()
     accuracy: float = 0.0
     tune_images: int = 0
-    data: str = ""
+    test: str = ""
     warnings: tuple[str, ...] = ()
     rejected: tuple[RejectedImage, ...] = ()
 
@@ -176,6 +179,7 @@ class CellSearch(RunResult):
         rows = (
             ("candidates", str(count.candidates)),
             ("trained", str(count.evaluated)),
+            *([("failed", str(count.failed))] if count.failed else []),
             ("full hits", str(count.full_hits)),
             ("partial hits", str(count.partial_hits)),
             ("distinct structures", str(count.structures)),
@@ -213,33 +217,22 @@ class CellSearch(RunResult):
         )
 
     def next_commands(self) -> tuple[str, ...]:
-        """The audit of the classifier, on images of the user's choice."""
+        """The audit of the classifier on test images, where the set has some."""
         if self.folder is None:
             return ()
-        command = f"snellen audit {shlex.quote(f'artifact:{self.folder / CLASSIFIER}')}"
-        if not self.data:
-            return (f"Next, on images that it never saw: {command} DATA",)
-        return (f"Next, better on images that it never saw: {command} {shlex.quote(self.data)}",)
+        classifier = shlex.quote(f"artifact:{self.folder / CLASSIFIER}")
+        if not self.test:
+            return (
+                f"Next: snellen audit takes the classifier as {classifier}; give it other images than these, which "
+                "trained or chose the classifier",
+            )
+        return (f"Next, on images that it never saw: snellen audit {classifier} {shlex.quote(self.test)}",)
 
     def _verdict(self) -> str:
         count = self.account
         return (
             f"{count.candidates} candidates, {count.evaluated} trained; accuracy {self.accuracy:.3f} on the tune images"
         )
-
-
-def page(record: CellSearch, costs: dict[str, float]) -> str:
-    """search.html: one page without scripts that opens offline; every text in it is data and is escaped."""
-    style = package.text("runs/templates/explain.css")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(package.text("systems/functional_hashing/search.html.j2"))
-    return template.render(
-        record=record,
-        account=record.account.model_dump(),
-        costs=costs,
-        style=Markup(style),  # noqa: S704 - our own file
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-    )
 
 
 def trial_line(trial: Trial) -> dict[str, Any]:

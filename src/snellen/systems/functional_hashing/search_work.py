@@ -85,9 +85,16 @@ class Searched:
         return Search(self.space, proposer, keys, FunctionCache(seed=self.seed, **self.caching), bits)
 
     def forecast(self, candidates: int, final_epochs: int) -> float:
-        """Seconds of all candidates without a hit, and of the last training, by three candidates."""
+        """Seconds of all candidates without a hit, and of the last training, by three candidates.
+
+        Raises:
+            InputError: all of them failed.
+        """
         search = self.fresh()
-        found = [search.step() for _ in range(4)][1:]  # the first one warms up
+        tried = [search.step() for _ in range(4)]
+        if all(one.problem for one in tried):
+            raise InputError(f"the first {len(tried)} candidates all failed; the first one: {tried[0].problem}")
+        found = tried[1:]  # the first one warms up
         each = sum(one.hash_seconds + max(one.seconds - one.hash_seconds, one.saved) for one in found) / len(found)
         return each * (candidates + final_epochs / self.settings.epochs)
 
@@ -132,7 +139,11 @@ def read_trials(run: Run, count: int) -> list[Trial]:
     for item in range(count):
         (row,), seconds = run.shard_extra(item)["candidates"], run.shard_timing(item)
         made = row["evaluated"]
-        evaluation = None if made is None else Evaluation(made, seconds=float(seconds.get("evaluating", 0.0)))
+        evaluation = (
+            None
+            if made is None
+            else Evaluation(made, seconds=float(seconds.get("evaluating", 0.0)), problem=row["problem"])
+        )
         key, saved = row["key"], 0.0
         if key is not None and evaluation is not None:
             mean, n = means.get(key, (0.0, 0)) if row["kind"] != "miss" else (0.0, 0)

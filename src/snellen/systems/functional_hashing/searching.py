@@ -48,6 +48,9 @@ def check_search(strategy: str, keys: str, population: int, tournament: int) -> 
     for what, given, known in (("strategy", strategy, get_args(Strategy)), ("keys", keys, get_args(Keys))):
         if given not in known:
             raise unknown_name(what, given, known)
+    for what, size in (("population", population), ("tournament", tournament)):
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise InputError(f"{what}: expected a whole number, got {size!r}")
     if population < 1 or not 1 <= tournament <= population:
         raise InputError(
             f"a tournament takes 1 to all of the population; got a population of {population} and a tournament of "
@@ -69,7 +72,7 @@ class Trial:
         hash_seconds: of the key.
         evaluation: that was made; None on a full hit.
         saved: mean seconds of the evaluation that a hit spared.
-        problem: why it failed; empty otherwise.
+        problem: why it failed, or why the training failed that a hit spared; empty otherwise.
         stable: whether hashing it again gave the same key; None where it was hashed once.
     """
 
@@ -204,7 +207,7 @@ class Search(Generic[Candidate]):
             assert trial.evaluation is not None
             return trial.evaluation
 
-        self._learn(candidate, trial.key, trial.hash_seconds, trial.problem, trial.stable, lambda run: (known(run), ""))
+        self._learn(candidate, trial.key, trial.hash_seconds, trial.problem, trial.stable, known)
 
     def key(self, candidate: Candidate) -> tuple[int | None, str]:
         """The key of a candidate, and why it failed on the probe."""
@@ -219,17 +222,17 @@ class Search(Generic[Candidate]):
         except Exception as error:  # a candidate is a program: it may fail in any way
             return FAILED, _reason(error)
 
-    def evaluated(self, candidate: Candidate, key: int | None, run: int) -> tuple[Evaluation, str]:
+    def evaluated(self, candidate: Candidate, key: int | None, run: int) -> Evaluation:
         """Evaluate; a candidate that fails has the worst fitness."""
         if key == FAILED:
-            return Evaluation(self.space.worst), ""
+            return Evaluation(self.space.worst)
         started = self.clock()
         try:
-            return self.space.evaluate(candidate, run), ""
+            return self.space.evaluate(candidate, run)
         except MemoryError:
             raise
         except Exception as error:
-            return Evaluation(self.space.worst, seconds=self.clock() - started), _reason(error)
+            return Evaluation(self.space.worst, seconds=self.clock() - started, problem=_reason(error))
 
     def _learn(
         self,
@@ -238,24 +241,22 @@ class Search(Generic[Candidate]):
         hash_seconds: float,
         problem: str,
         stable: bool | None,
-        evaluate: Callable[[int], tuple[Evaluation, str]],
+        evaluate: Callable[[int], Evaluation],
     ) -> Trial:
         made: list[Evaluation] = []
-        problems = [problem]
 
         def once(run: int) -> Evaluation:
-            found, why = evaluate(run)
-            made.append(found)
-            problems.append(why)
-            return found
+            made.append(evaluate(run))
+            return made[-1]
 
         kind: Kind = "miss"
         if key is None:
             found = once(self.done if self.redraw else 0)
-            valid, test, saved = found.valid, found.test, 0.0
+            valid, test, saved, why = found.valid, found.test, 0.0, found.problem
         else:
             outcome = self.cache.look_up(key, hash_seconds, once)
             kind, valid, test, saved = outcome.kind, outcome.valid, outcome.test, outcome.saved
+            why = outcome.problem
         self.proposer.learn(candidate, valid)
         trial = Trial(
             number=self.done,
@@ -268,7 +269,7 @@ class Search(Generic[Candidate]):
             hash_seconds=hash_seconds,
             evaluation=made[0] if made else None,
             saved=saved,
-            problem=next((one for one in problems if one), ""),
+            problem=problem or why,
             stable=stable,
         )
         self.done += 1

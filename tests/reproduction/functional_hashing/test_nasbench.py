@@ -7,11 +7,11 @@ import struct
 import pytest
 
 from snellen.core.errors import InputError
+from snellen.reproduction.functional_hashing.nasbench import masked_crc, read_rows, read_table
+from snellen.reproduction.functional_hashing.table_space import TableSpace
 from snellen.systems.functional_hashing.function_cache import FunctionCache
 from snellen.systems.functional_hashing.functional_hash import functional_key
-from snellen.systems.functional_hashing.nasbench import masked_crc, read_rows, read_table
 from snellen.systems.functional_hashing.searching import Proposer, Search
-from snellen.systems.functional_hashing.table_space import TableSpace
 from tests.systems.functional_hashing.tiny_cells import CONV3, DEAD, PLAIN, POOL, TURNED, cell
 
 SMALL = cell({(0, 1), (1, 6)}, {1: POOL})

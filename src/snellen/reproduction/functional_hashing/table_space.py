@@ -13,10 +13,10 @@ from typing import Generic
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import derive_seed
+from snellen.reproduction.functional_hashing.nasbench import TableEntry
 from snellen.systems.functional_hashing import cells
 from snellen.systems.functional_hashing.cells import Cell
 from snellen.systems.functional_hashing.function_cache import Evaluation
-from snellen.systems.functional_hashing.nasbench import TableEntry
 from snellen.systems.functional_hashing.space import Candidate, Space
 
 

@@ -1,1 +1,0 @@
-"""The small experiment of system 21."""

@@ -1,1 +1,0 @@
-"""TexTile: how well a texture repeats side by side."""
