@@ -46,6 +46,7 @@ def test_the_command_plans_searches_reviews_and_resumes(run, monkeypatch, tmp_pa
         (("--guidance-scale", "2", "--guidance-scale", "3"), "one setting of the generator"),
         (("--judge", "bundled:scene-cnn"), "took part in the search"),
         (("--quorum", "3"), "a quorum is 1 to 1"),
+        (("--directions", "1"), "--directions 1 gives no standard error"),
     ],
 )
 def test_what_cannot_be_used_ends_in_one_sentence(run, changed, fault):

@@ -1,16 +1,24 @@
 """The experiment of system 7 in seconds, its planted gaps, and the full one's inputs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from snellen.core.errors import InputError
 from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
-from snellen.reproduction.generator_failure import full, materials
-from snellen.reproduction.generator_failure.experiment import generator_failure
-from snellen.reproduction.generator_failure.materials import PLANTED, SMOKE, drawn, scenes_of
+from snellen.data.worlds.optotypes.small_world import SHAPES
+from snellen.models.classifiers.factor_judge import load_judge
+from snellen.models.classifiers.references import load_classifier
+from snellen.reproduction.generator_failure import experiment, full, materials
+from snellen.reproduction.generator_failure.experiment import Experiment, generator_failure
+from snellen.reproduction.generator_failure.materials import PLANTED, SMOKE, drawn, scenes_of, trained_classifier
 from snellen.reproduction.sample import mean_of
+from snellen.systems.generator_failure.prompt_search import PromptFind, PromptSearcher
+from tests.systems.generator_failure.parts import Stub, scene_generator
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +96,58 @@ def test_the_full_experiment_names_what_it_needs(monkeypatch, tmp_path):
     monkeypatch.setenv(full.CLASSES, str(tmp_path / "none.txt"))
     with pytest.raises(InputError, match="class names cannot be read"):
         full.full(0, Silent())
+
+
+def bare(size=SMOKE):
+    """An experiment of whose networks nothing is trained."""
+    one = Experiment.__new__(Experiment)
+    one.size, one.seed, one.rng, one.judge = size, 0, Randomness(0), load_judge()
+    one.gaps = one.sound = scene_generator()
+    return one
+
+
+def test_rivals_have_the_whole_budget_however_soon_the_method_succeeds(monkeypatch):
+    size = dataclasses.replace(SMOKE, latent_calls=9, prompt_calls=14)
+    one, calls, own, ask = bare(size), {}, experiment.search_latents, PromptSearcher.search
+
+    def latents(drawing, discriminator, prompts, numbers, rng):
+        lucky = numbers.rule == "residual" and numbers.projected
+        found = own(drawing, Stub(lambda image, name: lucky), prompts, numbers, rng)
+        calls.setdefault((numbers.rule, numbers.projected), []).extend(find.calls for find in found)
+        return found
+
+    def searched(searcher, rng):
+        rule = searcher.numbers.rule
+        searcher.discriminator = Stub(lambda image, name: rule == "gradient", spared=1)
+        searcher.discriminator.classes = SHAPES
+        find = ask(searcher, rng)
+        calls.setdefault(rule, []).append(find.calls)
+        return find
+
+    monkeypatch.setattr(experiment, "search_latents", latents)
+    monkeypatch.setattr(PromptSearcher, "search", searched)
+    one.ensemble = one.single = Stub(None)
+    one.latents()
+    one.prompts()
+    assert max(calls["residual", True]) == 7  # a look, acceptance and five held-out prompts
+    for rival in (("residual", False), "likely"):
+        assert calls[rival]
+    assert all(min(calls[rule, True]) == 3 for rule in ("random", "evolution", "backprop"))  # 6 are kept for acceptance
+    assert max(calls["gradient"]) < 12
+    assert min(calls["random"]) == min(calls["likely"]) == 14
+
+
+def test_a_find_is_false_by_the_same_half_as_acceptance(monkeypatch):
+    one = bare()
+    find = PromptFind("a red star", images=torch.zeros(4, 3, 32, 32))
+    for shown, false in (([True, False, False, True], False), ([True, True, True, False], True), ([False] * 4, False)):
+        monkeypatch.setattr(one, "_shown", lambda images, label, shown=shown: shown)
+        assert one._false(find) is false
+
+
+def test_the_gate_of_members_is_on_the_weakest():
+    one = bare()
+    one.members = (load_classifier("bundled:scene-cnn"), trained_classifier(SMOKE, 0, attacked=False))
+    weak = mean_of(one.gates()["members.accuracy"])
+    one.members = one.members[1:]
+    assert weak == mean_of(one.gates()["members.accuracy"])

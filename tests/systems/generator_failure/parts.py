@@ -68,14 +68,17 @@ def discriminator():
 
 
 class Stub:
-    """A discriminator of a search that succeeds when a rule says so; gradients are those of the image's mean."""
+    """A discriminator of a search that succeeds when a rule says so; gradients are those of the image's mean.
+
+    The first ``spared`` verdicts find no failure.
+    """
 
     classes = SHAPES
     quorum = 1
     members = ()
 
-    def __init__(self, fails, seen="heart"):
-        self.fails, self.seen, self.looked = fails, seen, []
+    def __init__(self, fails, seen="heart", spared=0):
+        self.fails, self.seen, self.looked, self.spared = fails, seen, [], spared
 
     def loss(self, images, name, rng):
         return images.mean((1, 2, 3))
@@ -84,6 +87,7 @@ class Stub:
         self.looked.append(images)
         valid = torch.isfinite(images).flatten(1).all(1)
         failed = torch.tensor([bool(self.fails(one, name)) for one in torch.nan_to_num(images)]) & valid
+        failed &= len(self.looked) > self.spared
         return Verdict(failed, valid, torch.full((len(images), 1), 0.01), (self.seen,) * len(images))
 
     def decides(self, images, name):

@@ -107,6 +107,13 @@ def test_weak_ensembles_are_warned_of_and_strong_ones_are_not():
         strong = member(1, spurious=0.1, recipe={"method": "smooth_adversarial"})
         assert Discriminator([member(), strong], ["red"]).robust == ("red 1",)
         assert Discriminator([member(), member(2, spurious=0.1)], ["red"], robust=["red 2"]).notes == ()
+        for method in ("pgd_tuning", "trades_tuning"):
+            recipe = {"method": "treat", "treatments": [{"method": "plain_tuning"}, {"method": method}]}
+            treated = member(1, spurious=0.1, recipe=recipe)
+            assert Discriminator([member(), treated], ["red"]).robust == ("red 1",)
+    plain = member(1, spurious=0.1, recipe={"method": "treat", "treatments": [{"method": "plain_tuning"}]})
+    with pytest.warns(WeakEnsembleWarning, match="trained against adversarial images"):
+        Discriminator([member(), plain], ["red"])
 
 
 @pytest.mark.parametrize(

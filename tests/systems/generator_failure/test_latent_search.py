@@ -14,7 +14,7 @@ from snellen.systems.generator_failure.latent_search import (
     Prompts,
     search_latents,
 )
-from snellen.systems.generator_failure.normality import non_gaussian_rate, normality
+from snellen.systems.generator_failure.normality import non_gaussian_rate, normality, penalty
 from tests.systems.generator_failure.parts import SHAPES, Stub, discriminator, drawing
 
 STAR = Prompts("star", ("a star",))
@@ -27,7 +27,7 @@ def searches(count=3, seed=0):
 @pytest.fixture(scope="module")
 def found():
     one = drawing(steps=5)
-    return one, search_latents(one, discriminator(), STAR, LatentSearch(calls=40, rate=0.2), searches(4))
+    return one, search_latents(one, discriminator(), STAR, LatentSearch(calls=24, rate=0.2), searches(4))
 
 
 @pytest.mark.covers("7.2")
@@ -43,11 +43,9 @@ def test_an_accepted_latent_is_that_of_images_that_the_sampler_draws_again_bit_f
 
 def test_the_search_succeeds_more_often_than_random_latents_at_equal_calls(found):
     one, finds = found
-    rivals = search_latents(
-        one, discriminator(), STAR, LatentSearch(rule="random"), searches(4), calls=[find.calls for find in finds]
-    )
+    rivals = search_latents(one, discriminator(), STAR, LatentSearch(rule="random", calls=24), searches(4))
     assert sum(find.mode is not None for find in finds) > sum(find.mode is not None for find in rivals)
-    assert all(rival.calls <= find.calls for rival, find in zip(rivals, finds, strict=True))
+    assert all(rival.mode is not None or rival.calls == 23 for rival in rivals)  # one is kept back for acceptance
 
 
 @pytest.mark.covers("7.3")
@@ -61,7 +59,7 @@ def test_a_search_without_prior_leaves_it_and_one_with_it_does_not(monkeypatch):
     monkeypatch.setattr(walking, "verdict", never)
     rates = {}
     for kept in (True, False):
-        numbers = LatentSearch(calls=32, projected=kept, prior=0.05 if kept else 0.0)
+        numbers = LatentSearch(calls=32, projected=kept, prior=100.0 if kept else 0.0)
         finds = search_latents(one, walking, STAR, numbers, searches(4))
         rates[kept] = non_gaussian_rate([normality(find.latent) for find in finds])
     assert rates[False] == 1.0
@@ -87,8 +85,8 @@ def test_a_surrogate_that_fails_is_accepted_by_no_one_where_the_sampler_does_not
 def test_rules_share_start_calls_and_acceptance(rule):
     one = drawing()
     finds = search_latents(one, Stub(lambda image, name: False), STAR, LatentSearch(rule=rule, calls=6), searches(2))
-    assert [find.calls for find in finds] == [6, 6]
-    assert one.calls == 12
+    assert [find.calls for find in finds] == [5, 5]  # one is kept back for acceptance
+    assert one.calls == 10
     starts = searches(2).normal("start", one.shape)
     assert all(torch.equal(find.start, start) for find, start in zip(finds, starts, strict=True))
     succeeds = Stub(lambda image, name: True)
@@ -99,7 +97,7 @@ def test_rules_share_start_calls_and_acceptance(rule):
 def test_evolution_and_random_latents_stay_draws_of_the_prior():
     one, never = drawing(), Stub(lambda image, name: False)
     for rule in ("evolution", "random"):
-        finds = search_latents(one, never, STAR, LatentSearch(rule=rule, calls=8), searches(8))
+        finds = search_latents(one, never, STAR, LatentSearch(rule=rule, calls=9), searches(8))
         assert non_gaussian_rate([normality(find.latent) for find in finds]) <= 0.25
 
 
@@ -124,8 +122,8 @@ def test_no_search_spends_more_than_its_calls():
         finds = search_latents(
             one, Stub(lambda image, name: True, seen=""), two, LatentSearch(calls=calls), searches(2)
         )
-        assert all(find.calls <= calls + 2 for find in finds)
-        assert all(find.mode is None or find.calls <= calls for find in finds)
+        assert all(find.calls <= calls for find in finds)
+        assert all(bool(find.reason) is (calls < 7) for find in finds)  # a look, acceptance, and held-out prompts
 
 
 def test_numbers_that_are_not_finite_end_a_search_as_invalid_and_no_other():
@@ -142,7 +140,19 @@ def test_numbers_that_are_not_finite_end_a_search_as_invalid_and_no_other():
 
 def test_the_sign_of_the_gradient_is_a_step_too():
     one = drawing()
-    numbers = LatentSearch(step="sign", rate=0.05, calls=2, projected=False, prior=0.0)
+    numbers = LatentSearch(step="sign", rate=0.05, calls=3, projected=False, prior=0.0)
     (find,) = search_latents(one, Stub(lambda image, name: False), STAR, numbers, searches(1))
     moved = (find.latent - find.start).abs()
     assert moved.max().item() == pytest.approx(0.05, rel=1e-3)
+
+
+def test_the_penalty_keeps_moments_with_and_without_the_projection():
+    """The projection leaves mean and variance to it."""
+    one, never = drawing(), Stub(lambda image, name: False)
+    for projected in (False, True):
+        far = {}
+        for weight in (0.0, 100.0):
+            numbers = LatentSearch(calls=8, projected=projected, prior=weight, rate=0.1)
+            finds = search_latents(one, never, STAR, numbers, searches(1))
+            far[weight] = sum(penalty(find.latent[None]).item() for find in finds)
+        assert far[100.0] < far[0.0] / 2

@@ -3,16 +3,22 @@
 import json
 
 import pytest
+import torch
+from pydantic import ValidationError
 
 from snellen.core.errors import InputError, ModelError
-from snellen.systems.generator_failure.language_prior import TrigramPrior
+from snellen.core.progress import Silent
+from snellen.models.language.listed_answers import ListedAnswers
+from snellen.systems.generator_failure import searching
+from snellen.systems.generator_failure.drawing import Drawing
+from snellen.systems.generator_failure.language_prior import ServerPrior, TrigramPrior
 from snellen.systems.generator_failure.latent_search import LatentSearch
 from snellen.systems.generator_failure.prompt_search import PromptSearch
-from snellen.systems.generator_failure.record import GeneratorFailures, SearchRow, space_figures
+from snellen.systems.generator_failure.record import GeneratorFailures, SearchRow, reasons, space_figures
 from snellen.systems.generator_failure.review import review_cases
-from snellen.systems.generator_failure.searching import SearchNumbers, find_failures, reproduce
+from snellen.systems.generator_failure.searching import Searching, SearchNumbers, find_failures, reproduce
 from snellen.systems.generator_failure.token_search import TokenSearch
-from tests.systems.generator_failure.parts import cnn, judge, scene_generator
+from tests.systems.generator_failure.parts import Stub, cnn, judge, scene_generator
 from tests.verbs.stopping import Stopping, contents
 
 pytestmark = pytest.mark.filterwarnings("ignore::snellen.systems.generator_failure.discriminator.WeakEnsembleWarning")
@@ -21,8 +27,8 @@ NUMBERS = SearchNumbers(
     searches=1,
     steps=2,
     guidance_scale=1.0,
-    prompts=PromptSearch(latents=1, checked=2, gradient_latents=1, beam=1, calls=8, most_perplexity=500.0),
-    latents=LatentSearch(calls=14, rate=0.3),
+    prompts=PromptSearch(latents=2, checked=2, gradient_latents=1, beam=1, calls=12, perplexity_ratio=1e4),
+    latents=LatentSearch(calls=16, rate=0.3),
     token=TokenSearch(iterations=1, batch=1, measured=1, calls=12, share=0.01),
     directions=2,
     draws=2,
@@ -86,14 +92,51 @@ def test_regions_stand_in_the_record(made):
 
 
 @pytest.mark.covers("7.9")
-def test_random_search_gets_no_more_calls(made):
+def test_no_search_and_no_rival_spends_more_than_its_calls(made):
     for row in made.searches:
-        if row.rival and row.space != "token":  # a token is measured whole
-            own = next(
-                one for one in made.searches
-                if (one.space, one.label, one.number, one.rival) == (row.space, row.label, row.number, False)
-            )  # fmt: skip
-            assert row.calls <= own.calls
+        assert row.calls <= NUMBERS.most_calls(row.space)
+        if row.rival and row.space == "token" and row.case is None:  # each random token takes two calls
+            assert row.calls == 12
+
+
+@pytest.mark.covers("7.9")
+@pytest.mark.parametrize("space", ["prompts", "latents", "token"])
+def test_random_search_differs_from_random_search_by_chance_alone(space, monkeypatch):
+    """Images fail by chance, whoever searches: neither column is favoured."""
+    own = searching.search_token
+    monkeypatch.setattr(searching, "search_token", lambda *given, **more: own(*_random_token(given), **more))
+    numbers = SearchNumbers(
+        searches=60, steps=1, guidance_scale=1.0,
+        prompts=PromptSearch(rule="random", latents=2, checked=4, calls=12, share=1.0, perplexity_ratio=1e4),
+        latents=LatentSearch(rule="random", calls=12),
+        token=TokenSearch(batch=1, measured=1, calls=6, share=0.5),
+    )  # fmt: skip
+    one = Drawing(scene_generator(), steps=1, guidance_scale=1.0)
+    chance = torch.Generator().manual_seed(3)
+
+    class Chance(Stub):
+        """All images of a prompt fail, or none; each latent by itself."""
+
+        def verdict(self, images, name):
+            draws = torch.rand(1 if space == "prompts" else len(images), generator=chance).expand(len(images)).tolist()
+            self.fails = lambda image, name: draws.pop() < 0.4
+            return super().verdict(images, name)
+
+        def decides(self, images, name):
+            return (torch.rand(len(images), 1, generator=chance) < 0.3).expand(-1, 1)
+
+    work = Searching(one, Chance(None), None, PRIOR, None, [(space, "star")], ("a {}",), {}, numbers, 0)
+    rows = [
+        SearchRow.model_validate(row) for row in work.measure("", range(1), lambda *_: None, Silent()).extra["searches"]
+    ]
+    assert len(rows) == 120
+    figures = space_figures(rows, space)
+    assert 0.1 < figures.found.value < 0.9
+    assert abs(figures.found.value - figures.random.value) < 0.25
+
+
+def _random_token(given):
+    return (*given[:5], given[5].model_copy(update={"iterations": 0}), *given[6:])
 
 
 def test_a_stopped_search_resumes_with_the_same_bytes(made, tmp_path):
@@ -112,8 +155,10 @@ def test_words_of_a_prior_are_escaped_on_the_page(tmp_path):
     assert "<i>" not in (made.folder / "generator-failures.html").read_text(encoding="utf-8")
 
 
-def row(number, *, rival=False, invalid=False, case=None):
-    return SearchRow(space="latents", label="star", number=number, rival=rival, calls=3, invalid=invalid, case=case)
+def row(number, *, rival=False, invalid=False, case=None, **more):
+    return SearchRow(
+        space="latents", label="star", number=number, rival=rival, calls=3, invalid=invalid, case=case, **more
+    )
 
 
 def test_searches_that_ended_invalid_count_in_no_share(made):
@@ -121,6 +166,73 @@ def test_searches_that_ended_invalid_count_in_no_share(made):
     figures = space_figures([row(0, case=case), row(1), row(2, invalid=True), row(0, rival=True)], "latents")
     assert (figures.found.value, figures.found.n, figures.invalid) == (0.5, 2, 1)
     assert (figures.random.value, figures.random.n) == (0.0, 1)
+
+
+def test_searches_that_were_not_run_count_in_no_share_and_are_named_once(made):
+    case = next(one for one in made.cases if one.space == "latents")
+    rows = [row(0, case=case), row(1), row(2, not_run="no words"), row(3, not_run="no words"), row(2, rival=True)]
+    rows += [row(4, not_run="the class as such fails: 'a star' …", class_fails=True) for _ in range(2)]
+    figures = space_figures(rows, "latents")
+    assert (figures.found.value, figures.found.n, figures.not_run) == (0.5, 2, 4)
+    assert reasons(rows) == [
+        "latents, star: 2 searches not run, and no failure: no words",
+        "latents, star: 2 searches reported here alone: the class as such fails: 'a star' …",
+    ]
+
+
+def test_a_prior_without_probabilities_limits_no_naturalness_and_the_record_says_so(tmp_path):
+    made = find_failures(
+        scene_generator(), [cnn()], ["star", "heart"], out=tmp_path / "out", templates=("a {}",), judge=judge(),
+        prior=ServerPrior(ListedAnswers(["red", "blue"], name="server")), numbers=NUMBERS,
+    )  # fmt: skip
+    assert any("naturalness was not limited: server gives no probabilities" in one for one in made.notes)
+
+
+def test_held_out_prompts_are_a_fixed_random_sample(monkeypatch):
+    """Of many other classes a few confirm a latent, so that failures of mode 2 can be reached."""
+    used = []
+    monkeypatch.setattr(
+        searching, "search_latents", lambda drawing, discriminator, prompts, *_: used.append(prompts) or []
+    )
+    one, stub = Drawing(scene_generator(), steps=1, guidance_scale=1.0), Stub(None)
+    stub.classes = ("star", *(f"class {number}" for number in range(99)))
+    numbers = SearchNumbers(searches=1)
+    work = Searching(one, stub, None, None, None, [("latents", "star")], ("a {}",), {}, numbers, 0)
+    for _ in range(2):
+        work.measure("", range(1), lambda *_: None, Silent())
+    assert len({prompts.held_out for prompts in used}) == 1
+    assert len(used[0].held_out) == 8
+    assert all(text == f"a {name}" and name != "star" for text, name in used[0].held_out)
+    monkeypatch.undo()
+    stub.fails, stub.seen = lambda image, name: True, ""
+    (first, _) = work.measure("", range(1), lambda *_: None, Silent()).extra["searches"]
+    assert first["case"]["mode"] == 2
+    assert first["case"]["persists"] == 1.0
+
+
+def test_held_out_prompts_of_a_token_are_few(monkeypatch):
+    used = []
+
+    def watched(drawing, discriminator, target, searched, held_out, *_, **__):
+        used.append((searched, held_out))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(searching, "search_token", watched)
+    stub = Stub(None)
+    stub.classes = ("star", *(f"class {number}" for number in range(99)))
+    one = Drawing(scene_generator(), steps=1, guidance_scale=1.0)
+    work = Searching(one, stub, None, None, None, [("token", "star")], ("a {}",), {}, SearchNumbers(), 0)
+    with pytest.raises(KeyboardInterrupt):
+        work.measure("", range(1), lambda *_: None, Silent())
+    ((searched, held_out),) = used
+    assert len(held_out) == 8
+    assert len(searched) == 91
+    assert not set(searched) & set(held_out)
+
+
+def test_one_direction_is_refused_at_once():
+    with pytest.raises(ValidationError, match="2 directions or more"):
+        SearchNumbers(directions=1)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +243,8 @@ def test_searches_that_ended_invalid_count_in_no_share(made):
         ({"spaces": ("token",), "classes": ["star", "cross"]}, "name three classes"),
         ({"templates": ("a star",)}, "each template has {}"),
         ({"templates": ("very " * 60 + "{}",)}, "the text encoder reads"),
+        ({"spaces": ("token",), "numbers": SearchNumbers(token=TokenSearch(calls=9))}, "calls are too few for a token"),
+        ({"spaces": ("prompts",), "prior": PRIOR, "templates": ("a {} & more",)}, "is not one word"),
         ({"budget": 3}, "neither a budget nor a part"),
     ],
 )
@@ -138,7 +252,7 @@ def test_calls_that_cannot_be_carried_out(tmp_path, options, fault):
     given = {"classes": ["star", "cross", "heart"], "spaces": ("latents",), "templates": ("a {}",), **options}
     classes = given.pop("classes")
     with pytest.raises(InputError, match=fault):
-        find_failures(scene_generator(), [cnn()], classes, out=tmp_path / "out", numbers=NUMBERS, **given)
+        find_failures(scene_generator(), [cnn()], classes, out=tmp_path / "out", **{"numbers": NUMBERS, **given})
     assert not (tmp_path / "out").exists()
 
 

@@ -25,16 +25,17 @@ def found():
     numbers = TokenSearch(iterations=3, batch=2, measured=2, calls=30, rate=3.0)
     towers = load_two_tower("bundled:scene-clip")
     find = search_token(one, discriminator(), "heart", SEARCHED, HELD_OUT, numbers, Randomness(0), towers=towers)
+    assert one.calls == find.calls
     return one, find, torch.cat(drawn)
 
 
 @pytest.mark.covers("7.7")
 def test_prompts_and_latents_that_measure_took_no_part(found):
-    one, find, searched = found
+    _, find, searched = found
     assert find.clean == ("a cross", "a cross", "a red square", "a red square")
     assert find.prompts == tuple(f"{text} {TOKEN}" for text in find.clean)
     assert not any(torch.equal(used, fresh) for used in searched for fresh in find.latents)
-    assert find.calls == one.calls == 3 * 2 + 2 * 4
+    assert find.calls == 3 * 2 + 2 * 4
 
 
 @pytest.mark.covers("7.7")
@@ -74,3 +75,9 @@ def test_prompts_that_would_measure_themselves_are_refused():
         search_token(drawing(2), Stub(None), "heart", SEARCHED, SEARCHED[:1], TokenSearch(), Randomness(0))
     with pytest.raises(InputError, match="no prompt twice"):
         search_token(drawing(2), Stub(None), "heart", (), HELD_OUT, TokenSearch(), Randomness(0))
+
+
+def test_too_few_calls_for_a_search_are_refused():
+    numbers = TokenSearch(batch=4, measured=4, calls=35)
+    with pytest.raises(InputError, match=r"35 calls are too few for a token: 16 measure it on 2 .* give 36 or more"):
+        search_token(drawing(2), Stub(None), "heart", SEARCHED, HELD_OUT, numbers, Randomness(0))

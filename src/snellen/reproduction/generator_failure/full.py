@@ -29,7 +29,9 @@ GENERATOR, CLASSIFIERS, ROBUST, PRIOR, JUDGE, CLASSES, FOLDER = (
 
 
 def full(seed: int, progress: Progress, *, numbers: SearchNumbers | None = None) -> Mapping[str, Figure]:
-    """Share of searches that found a failure, in the spaces of prompts and latents, beside random search.
+    """Share of searches that found a failure, and of finds that the judge confirms, beside random search.
+
+    Prompts and latents are searched. No gap is planted in a generator of others, so claims about gaps are not measured.
 
     Args:
         seed: of everything random.
@@ -71,9 +73,12 @@ def full(seed: int, progress: Progress, *, numbers: SearchNumbers | None = None)
         progress=progress,
     )
     figures: dict[str, Figure] = {}
-    for space, name in (("prompts", "gaps.gradient"), ("latents", "latents.residual")):
-        rows = [row for row in made.searches if row.space == space and not row.invalid]
+    for space, name in (("prompts", "prompts.gradient"), ("latents", "latents.residual")):
+        rows = [row for row in made.searches if row.space == space and not row.invalid and not row.not_run]
         for rival, key in ((False, name), (True, f"{name.split('.')[0]}.random")):
             found = [row.case is not None for row in rows if row.rival is rival]
             figures[f"{key}.found"] = Sample.of(found) if found else None
+            judged = [row.case.real for row in rows if row.rival is rival and row.case is not None]
+            confirmed = [float(one) for one in judged if one is not None]
+            figures[f"{key}.judged"] = Sample.of(confirmed) if confirmed else None
     return figures

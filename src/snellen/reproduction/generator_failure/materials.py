@@ -74,8 +74,8 @@ SMALL = Size(
     token_calls=260, classes=("star", "cross", "ring", "heart"), fresh=4, judged=16,
 )  # fmt: skip
 SMOKE = Size(
-    updates=1, batch=2, classifier_updates=1, images=12, steps=2, searches=1, prompt_calls=6, latent_calls=3,
-    token_calls=34, classes=("star",), fresh=1, judged=2,
+    updates=1, batch=2, classifier_updates=1, images=12, steps=2, searches=1, prompt_calls=12, latent_calls=9,
+    token_calls=34, classes=("star",), fresh=2, judged=2,
 )  # fmt: skip
 
 

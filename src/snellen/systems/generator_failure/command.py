@@ -52,7 +52,10 @@ def generator(
     calls: Annotated[
         int | None, Option("Most generated images of a search.", minimum=1, default="400; of a latent 100")
     ] = None,
-    fresh: Annotated[int, Option("Latents of a check, and fresh ones of a confirmation.", minimum=1)] = 8,
+    fresh: Annotated[int, Option("Latents of a check, and fresh ones of a confirmation.", minimum=2)] = 8,
+    perplexity_ratio: Annotated[
+        float, Option("Most perplexity of a prompt, as a multiple of that of the first prompt.", minimum=0.1)
+    ] = 4.0,
     threshold: Annotated[float, Option("Probability below which a classifier misses the class.")] = 0.1,
     quorum: Annotated[
         int | None, Option("So many classifiers must miss the class.", minimum=1, default="all of them")
@@ -98,6 +101,8 @@ def generator(
         raise InputError(
             f"latents and images belong together only without noise: --solver is ddim; got {method.solver}"
         )
+    if directions == 1:
+        raise InputError("--directions 1 gives no standard error; give 2 or more, or 0 for no region")
     check_free(out, RECORD, WHAT)
     names, members = _listed(classes), _listed(classifiers)
     spaces: tuple[Space, ...] = ("prompts", "latents", "token") if space == "all" else (space,)
@@ -124,7 +129,7 @@ def generator(
             steps=method.steps,
             guidance_scale=method.guidance_scale,
             together=batch_size,
-            prompts=PromptSearch(latents=fresh, **most),
+            prompts=PromptSearch(latents=fresh, perplexity_ratio=perplexity_ratio, **most),
             latents=LatentSearch(rule=rule, **most),
             token=TokenSearch(**most),
             directions=directions,

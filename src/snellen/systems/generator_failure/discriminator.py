@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,9 @@ Judge = Callable[[Tensor, str], Tensor]
 
 #: Recipes whose networks were trained on attacked images.
 ADVERSARIAL = ("smooth_adversarial", "adversarial", "pgd_training")
+
+#: Treatments that train on attacked images.
+ADVERSARIAL_TREATMENTS = ("pgd_tuning", "trades_tuning", "adversarial_training", "trades")
 
 
 class WeakEnsembleWarning(UserWarning):
@@ -271,4 +274,9 @@ def _index(member: Classifier, name: str) -> int:
 
 
 def _is_robust(member: Classifier) -> bool:
-    return str(member.recipe.get("method", "")) in ADVERSARIAL
+    method = str(member.recipe.get("method", ""))
+    if method != "treat":
+        return method in ADVERSARIAL
+    treatments = member.recipe.get("treatments")
+    given = treatments if isinstance(treatments, list | tuple) else ()
+    return any(isinstance(one, Mapping) and one.get("method") in ADVERSARIAL_TREATMENTS for one in given)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,8 +39,8 @@ WEIGHTS = (0.6, 0.29, 0.1, 0.01)
 #: Captions of the small world that the embedded prior is counted from.
 CAPTIONS = 3000
 
-#: What a word may hold: letters, with hyphens and apostrophes inside. All else is filtered.
-_WORD = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*")
+#: What a word may hold: letters and digits, with hyphens and apostrophes inside. All else is filtered.
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
 class LanguagePrior(Protocol):
@@ -62,7 +63,7 @@ def words_of(prompt: str) -> tuple[str, ...]:
     >>> words_of("A red star, on sand.")
     ('a', 'red', 'star', 'on', 'sand')
     """
-    return tuple(_WORD.findall(prompt.lower()))
+    return tuple(_WORD.findall(unicodedata.normalize("NFC", prompt).lower()))
 
 
 def perplexity(prior: LanguagePrior, words: Sequence[str]) -> float | None:

@@ -37,11 +37,12 @@ class LatentSearch(BaseModel):
         step: ``adam`` or the sign of the gradient.
         rate: η.
         prior: λ of the penalty R; 0 leaves it out.
-        projected: mean 0, variance 1 and a likely norm after each step.
+        projected: a likely norm after each step; mean and variance are left to the penalty.
         residual: a, the gain of the residual connection.
         last_steps: m, real steps of the sampler on the tape.
         calls: most generator calls of a search, trajectories and acceptance together.
         persists: share of held-out prompts on which a failure of mode 2 persists.
+        held_out: most held-out prompts, a fixed random sample of those of the other classes.
         mutation: of evolution: share of new noise, so that the latent stays one of the prior.
     """
 
@@ -50,12 +51,13 @@ class LatentSearch(BaseModel):
     rule: Rule = "residual"
     step: Literal["adam", "sign"] = "adam"
     rate: float = Field(0.05, gt=0)
-    prior: float = Field(0.05, ge=0)
+    prior: float = Field(100.0, ge=0)
     projected: bool = True
     residual: float = Field(1.0, ge=0)
     last_steps: int = Field(1, ge=0)
     calls: int = Field(100, ge=1)
     persists: float = Field(0.8, gt=0, le=1)
+    held_out: int = Field(8, ge=1)
     mutation: float = Field(0.3, gt=0, le=1)
 
 
@@ -87,6 +89,7 @@ class LatentFind:
         images: of the unmodified sampler under the searched prompts, float32 (p, 3, H, W); None without a success.
         verdict: of these.
         persists: share of held-out prompts on which it fails; None where that was not drawn.
+        reason: why nothing was searched; empty where something was.
         best: lowest loss, for evolution.
     """
 
@@ -98,6 +101,7 @@ class LatentFind:
     images: Tensor | None = None
     verdict: Verdict | None = None
     persists: float | None = None
+    reason: str = ""
     best: float = field(default=float("inf"), repr=False)
 
     @property
@@ -112,8 +116,6 @@ def search_latents(
     prompts: Prompts,
     numbers: LatentSearch,
     rng: Randomness,
-    *,
-    calls: Sequence[int] | None = None,
 ) -> list[LatentFind]:
     """One search for each example that the randomness is bound to.
 
@@ -123,15 +125,22 @@ def search_latents(
         prompts: of one class.
         numbers: of the search.
         rng: bound to the searches; starts depend on it alone, so that rivals begin at the same latents.
-        calls: most calls of each search, instead of those of ``numbers``.
     """
     starts = rng.normal("start", drawing.shape).to(drawing.generator.device)
     finds = [LatentFind(one, one.clone()) for one in starts]
-    most = [numbers.calls] * len(finds) if calls is None else list(calls)
     each = len(prompts.searched)
+    # What a success costs is kept back, so that no search ends with a suspect that it cannot afford to accept.
+    kept_back = each + len(prompts.held_out)
+    most = numbers.calls - kept_back
+    if each > most:
+        for find in finds:
+            find.reason = (
+                f"{numbers.calls} calls are too few: a look under {each} prompts and its acceptance, with "
+                f"{len(prompts.held_out)} held-out prompts, take {each + kept_back}"
+            )
     moments = torch.zeros_like(starts), torch.zeros_like(starts)
     latents, turn = starts.clone(), 0
-    while rows := [row for row, one in enumerate(finds) if not one.over and one.calls + each <= most[row]]:
+    while rows := [row for row, one in enumerate(finds) if not one.over and one.calls + each <= most]:
         part = latents[rows]
         if numbers.rule in ("residual", "backprop"):
             loss, gradient, suspects = _gradient(drawing, discriminator, prompts, numbers, part, rng.child(turn))
@@ -147,7 +156,7 @@ def search_latents(
             if numbers.rule != "evolution" or float(loss[place]) < find.best:
                 find.latent, find.best = part[place].clone(), float(loss[place])
             if bool(suspects[place]):
-                _accept(drawing, discriminator, prompts, numbers, part[place], find, most[row])
+                _accept(drawing, discriminator, prompts, numbers, part[place], find, numbers.calls)
         turn += 1
         left = [place for place, row in enumerate(rows) if not finds[row].over]
         if left:
@@ -230,17 +239,18 @@ def _accept(
     most: int,
 ) -> None:
     """Run the unmodified sampler again, this latent alone, and keep what it shows; a surrogate accepts nothing."""
+    if find.calls + len(prompts.searched) + len(prompts.held_out) > most:
+        return
     made = drawing.draw(*_under(drawing, prompts.searched, latent[None]))
     find.calls += len(made)
     verdict = discriminator.verdict(made, prompts.name)
     if not bool(verdict.valid.all()):
         find.invalid = True
         return
-    if not bool(verdict.failed.all()) or find.calls > most:
+    if not bool(verdict.failed.all()):
         return
     persists = None
-    # Held-out prompts cost calls, which may be more than are left.
-    if prompts.held_out and find.calls + len(prompts.held_out) <= most:
+    if prompts.held_out:
         texts = [text for text, _ in prompts.held_out]
         others = drawing.draw(*_under(drawing, texts, latent[None]))
         find.calls += len(others)

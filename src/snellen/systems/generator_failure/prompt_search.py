@@ -3,7 +3,8 @@
 SAGE (Liu et al., ICLR 2024, arXiv 2306.00974), failure mode 1. A language prior proposes words, the gradient of the
 discriminator with respect to the embedding at their place ranks them (as HotFlip, Ebrahimi et al. 2018), the best few
 are drawn, and a beam keeps those on which the class is least seen. The class word stays, no other class is named, and a
-prompt counts only when enough *fresh* latents fail, which no step of the search has seen.
+prompt counts only when enough *fresh* latents fail, which no step of the search has seen, and clearly more than of the
+first prompt. Where the first prompt fails by itself, the class as such fails, and there is no prompt to search for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
+from snellen.metrics.intervals import newcombe_difference
 from snellen.systems.generator_failure.discriminator import Discriminator, Verdict
 from snellen.systems.generator_failure.drawing import Drawing, as_image
 from snellen.systems.generator_failure.language_prior import END, LanguagePrior, complete, perplexity, words_of
@@ -48,7 +51,8 @@ class PromptSearch(BaseModel):
         share: ρ, of latents that must fail.
         likelihood: λ of the prior's log p.
         most_words: that are added to the first prompt.
-        most_perplexity: of a prompt by the prior, where it gives probabilities.
+        perplexity_ratio: most perplexity of a prompt, over that of the first one by the same prior. Where the prior
+            gives no probabilities, nothing is limited.
         taped: steps of the sampler on the tape.
         calls: most generator calls of a search.
     """
@@ -59,12 +63,12 @@ class PromptSearch(BaseModel):
     proposals: int = Field(25, ge=1)
     checked: int = Field(8, ge=1)
     beam: int = Field(4, ge=1)
-    latents: int = Field(8, ge=1)
+    latents: int = Field(8, ge=2)
     gradient_latents: int = Field(2, ge=1)
     share: float = Field(0.5, gt=0, le=1)
     likelihood: float = Field(0.05, ge=0)
     most_words: int = Field(6, ge=1)
-    most_perplexity: float = Field(40.0, gt=1)
+    perplexity_ratio: float = Field(4.0, gt=0, allow_inf_nan=False)
     taped: int = Field(4, ge=1)
     calls: int = Field(400, ge=1)
 
@@ -78,7 +82,11 @@ class PromptFind:
         calls: of the generator.
         mode: 1, or None without a success.
         invalid: fewer than half of the images that were drawn were finite.
+        first_share: of fresh latents on which the first prompt fails; None where none was valid.
         share: of fresh latents that fail; None without a confirmation.
+        above: least difference of the two shares, the low end of Newcombe's interval; None without a confirmation.
+        reason: why nothing was searched; empty where something was.
+        class_fails: the reason is that the first prompt fails by itself.
         perplexity: of the prompt; None where the prior gives no probabilities.
         latents: fresh ones, (n, c, h, w). images: drawn from these. verdict: of the images.
         tried: prompts that were drawn.
@@ -88,7 +96,11 @@ class PromptFind:
     calls: int = 0
     mode: int | None = None
     invalid: bool = False
+    first_share: float | None = None
     share: float | None = None
+    above: float | None = None
+    reason: str = ""
+    class_fails: bool = False
     perplexity: float | None = None
     latents: Tensor | None = None
     images: Tensor | None = None
@@ -109,7 +121,8 @@ class PromptSearcher:
         banned: further words that name other classes, such as synonyms.
 
     Raises:
-        InputError: a prior that proposes nothing, or a first prompt that does not hold the class.
+        InputError: a first prompt that does not hold the class, or one with a piece between spaces that is not one
+            word, so that the prior cannot read it.
     """
 
     def __init__(
@@ -127,31 +140,47 @@ class PromptSearcher:
         self.numbers = numbers
         self.own = words_of(name)
         self.others = [words_of(one) for one in discriminator.classes if one != name]
-        self.first = words_of(template.replace("{}", name))
+        self.first = tuple(template.replace("{}", name).split())
+        for piece in (*self.first, *name.split()):
+            if len(words_of(piece)) != 1:
+                raise InputError(
+                    f"{piece!r} of the prompt {' '.join(self.first)!r} is not one word, so a language prior cannot "
+                    f"read it; write words of letters and digits, with hyphens inside and marks at their ends"
+                )
         if not self.own or not self.keeps_class(self.first):
             raise InputError(
                 f"the first prompt {template!r} does not ask for {name!r} alone; write a template with {{}}"
             )
-        if not any(word != END for word, _ in prior.propose(self.first[: self._place(self.first)], numbers.proposals)):
-            raise InputError(
-                f"{prior.name} proposes no word before {name!r}; give it prompts like those of your generator"
-            )
+        self._first_counts = 0, 0
+
+    @cached_property
+    def most_perplexity(self) -> float | None:
+        """That a prompt may have; None where the prior gives no probabilities."""
+        usual = perplexity(self.prior, plain(self.first))
+        return None if usual is None else self.numbers.perplexity_ratio * usual
 
     def keeps_class(self, words: Sequence[str]) -> bool:
         """The class is named once, no other class is, and nothing takes it away."""
+        words = plain(words)
         if (NEGATIONS | self.banned) & set(words) or len(_places(words, self.own)) != 1:
             return False
         return not any(_places(words, other) for other in self.others if other and not _within(other, self.own))
 
     def natural(self, words: Sequence[str]) -> bool:
         """The prior finds the prompt likely enough; where it gives no probabilities, each word was its proposal."""
-        found = perplexity(self.prior, words)
-        return found is None or found <= self.numbers.most_perplexity
+        found = perplexity(self.prior, plain(words))
+        return found is None or self.most_perplexity is None or found <= self.most_perplexity
 
-    def search(self, rng: Randomness, *, calls: int | None = None) -> PromptFind:
-        """One search; ``calls`` instead of those of the numbers."""
-        most, numbers = self.numbers.calls if calls is None else calls, self.numbers
+    def search(self, rng: Randomness) -> PromptFind:
+        """One search."""
+        most, numbers = self.numbers.calls, self.numbers
         find, seen = PromptFind(" ".join(self.first)), {self.first}
+        least = 3 * numbers.latents + (numbers.gradient_latents if numbers.rule == "gradient" else 0)
+        if most < least:
+            find.reason = f"{most} calls are too few: the first prompt, a check and a confirmation take {least}"
+            return find
+        if not self._first(rng, find):
+            return find
         looked = self._latents(rng.child("searched"), numbers.latents)
         beam: list[_Words] = [self.first]
         turn = 0
@@ -162,6 +191,8 @@ class PromptSearcher:
             else:
                 ranked = self._ranked(beam, seen, find, most, rng.child(turn))
             if not ranked:
+                if not find.tried:
+                    find.reason = self._why_none()
                 break
             scored: list[tuple[float, _Words]] = []
             for words in ranked[: numbers.checked]:
@@ -179,6 +210,26 @@ class PromptSearcher:
             if all(len(words) >= len(self.first) + numbers.most_words for words in beam):
                 beam = [self.first]
         return find
+
+    def _first(self, rng: Randomness, find: PromptFind) -> bool:
+        """Draw the first prompt on fresh latents; whether there is something to search for."""
+        count, prompt = self.numbers.latents, find.prompt
+        made = self.drawing.draw(self._latents(rng.child("first"), count), self.drawing.condition([prompt] * count))
+        find.calls += count
+        verdict = self.discriminator.verdict(made, self.name)
+        self._first_counts = int(verdict.failed.sum()), int(verdict.valid.sum())
+        failed, valid = self._first_counts
+        find.invalid = valid < 0.5 * count
+        find.first_share = failed / valid if valid else None
+        if not find.invalid and failed >= self.numbers.share * valid:
+            find.class_fails = True
+            find.reason = f"the class as such fails: {prompt!r} loses it on {failed / valid:.0%} of {valid} latents"
+        return not find.invalid and not find.class_fails
+
+    def _why_none(self) -> str:
+        """Why no prompt can be drawn."""
+        limit = "" if self.most_perplexity is None else f", of a perplexity of {self.most_perplexity:.1f} at most,"
+        return f"{self.prior.name} proposes no prompt{limit} with {self.name!r} and no other class"
 
     def _ranked(
         self, beam: Sequence[_Words], seen: set[_Words], find: PromptFind, most: int, rng: Randomness
@@ -203,17 +254,22 @@ class PromptSearcher:
     def _offers(self, words: _Words, place: int, seen: set[_Words]) -> dict[_Words, float]:
         """Longer prompts, by a word in front of the class or a phrase at the end, and log p of the word."""
         found: dict[_Words, float] = {}
-        for word, likely in self.prior.propose(words[:place], self.numbers.proposals):
+        for word, likely in self.prior.propose(plain(words[:place]), self.numbers.proposals):
             if word == END:
                 continue
             longer: _Words | None = (*words[:place], word, *words[place:])
             if place == len(words):
-                longer = complete(self.prior, (*words, word))
+                longer = self._ended((*words, word))
             if longer is None or longer in seen or len(longer) > len(self.first) + self.numbers.most_words:
                 continue
             if self.keeps_class(longer) and self.natural(longer):
                 found[longer] = likely
         return found
+
+    def _ended(self, words: _Words) -> _Words | None:
+        """The words up to where the prior ends the prompt, as they are written; None where it does not end it."""
+        whole = complete(self.prior, plain(words))
+        return None if whole is None else (*words, *whole[len(words) :])
 
     def _slopes(
         self, words: _Words, place: int, offers: Sequence[_Words], find: PromptFind, rng: Randomness
@@ -237,13 +293,13 @@ class PromptSearcher:
             del delta
             table = tower.network.get_input_embeddings().weight.detach().float()
             at = _token_span(tower.tokenizer, filler, place, added)
-            slope = gradient[0, at].float().sum(0)
-            now = _embedding(tower.tokenizer, table, filler[place : place + added])
-            new = torch.stack(
-                [_embedding(tower.tokenizer, table, one[place : place + len(one) - len(words)]) for one in offers]
-            )
-            for one, value in zip(offers, ((new - now) @ slope).tolist(), strict=True):
-                slopes[one] += value
+            slope = gradient[0, at].float()
+            now = _rows(tower.tokenizer, table, filler[place : place + added])
+            for one in offers:
+                new = _rows(tower.tokenizer, table, one[place : place + len(one) - len(words)])
+                # Of another number of tokens than the filler's, each position gets their mean.
+                moved = new if len(new) == len(now) else new.mean(0, keepdim=True)
+                slopes[one] += float(((moved - now) * slope).sum())
         return slopes
 
     def _random(self, rng: Randomness, seen: set[_Words]) -> list[_Words]:
@@ -254,13 +310,15 @@ class PromptSearcher:
             for place in ("front", "end"):
                 for _ in range(int(torch.randint(0, 3, (), generator=generator))):
                     at = self._place(words) if place == "front" else len(words)
-                    offers = [pair for pair in self.prior.propose(words[:at], self.numbers.proposals) if pair[0] != END]
+                    offers = [
+                        pair for pair in self.prior.propose(plain(words[:at]), self.numbers.proposals) if pair[0] != END
+                    ]
                     if not offers:
                         break
                     weights = torch.tensor([likely for _, likely in offers]).softmax(0)
                     word = offers[int(torch.multinomial(weights, 1, generator=generator))][0]
                     words = (*words[:at], word, *words[at:])
-            whole = complete(self.prior, words) if len(words) > self._place(words) + len(self.own) else words
+            whole = self._ended(words) if len(words) > self._place(words) + len(self.own) else words
             if (
                 whole is None
                 or whole in seen
@@ -296,8 +354,11 @@ class PromptSearcher:
         verdict = self.discriminator.verdict(made, self.name)
         count = int(verdict.valid.sum())
         find.prompt, find.share = prompt, int(verdict.failed.sum()) / count if count else None
-        find.perplexity = perplexity(self.prior, words)
+        find.perplexity = perplexity(self.prior, plain(words))
         if find.share is None or find.share < self.numbers.share:
+            return False
+        find.above = newcombe_difference(int(verdict.failed.sum()), count, *self._first_counts).low
+        if find.above <= 0:
             return False
         find.mode, find.latents, find.images, find.verdict = NATURAL, latents, made, verdict
         return True
@@ -308,7 +369,12 @@ class PromptSearcher:
 
     def _place(self, words: Sequence[str]) -> int:
         """Where the class word begins."""
-        return _places(words, self.own)[0]
+        return _places(plain(words), self.own)[0]
+
+
+def plain(words: Sequence[str]) -> _Words:
+    """Words of a prompt as a prior reads them: in small letters, without the marks at their ends."""
+    return tuple(words_of(word)[0] for word in words)
 
 
 def _places(words: Sequence[str], part: Sequence[str]) -> list[int]:
@@ -342,10 +408,10 @@ def watched(generator: Any) -> Iterator[list[tuple[Tensor, Any]]]:  # noqa: ANN4
         yield found
 
 
-def _embedding(tokenizer: Any, table: Tensor, words: Sequence[str]) -> Tensor:  # noqa: ANN401 - of an extra
-    """Mean row of the tokens of some words, (d,)."""
+def _rows(tokenizer: Any, table: Tensor, words: Sequence[str]) -> Tensor:  # noqa: ANN401 - of an extra
+    """Rows of the tokens of some words, (t, d)."""
     ids = tokenizer(" ".join(words), add_special_tokens=False).input_ids
-    return table[torch.tensor(ids, device=table.device)].mean(0)
+    return table[torch.tensor(ids, device=table.device)]
 
 
 def _token_span(tokenizer: Any, words: Sequence[str], place: int, count: int) -> slice:  # noqa: ANN401 - of an extra

@@ -68,6 +68,8 @@ class FailureCase(_Part):
         label: class that is missing; of a token, the class that appears.
         prompts: of each image. added: words that the search added to the first prompt.
         failing: share of the images that fail, or, of a token, that show the class.
+        first_failing: the same of the first prompt; None of other spaces.
+        above: least difference of the two shares, the low end of Newcombe's interval; None of other spaces.
         probabilities: mean p_k(c) of each member.
         seen: what the quorum recognises instead, of each image; empty where it names nothing.
         perplexity: of the prompt; None of other spaces, or where the prior gives no probabilities.
@@ -86,6 +88,8 @@ class FailureCase(_Part):
     prompts: tuple[str, ...]
     added: tuple[str, ...] = ()
     failing: float
+    first_failing: float | None = None
+    above: float | None = None
     probabilities: tuple[float, ...] = ()
     seen: tuple[str, ...] = ()
     perplexity: float | None = None
@@ -111,7 +115,8 @@ class FailureCase(_Part):
         other = next((one for one in self.seen if one), "")
         shown = f", and shows {other}" if other and self.mode != 4 else ""
         if self.mode == 1:
-            return f"{self.prompts[0]!r} loses {self.label} on {self.failing:.0%} of fresh latents{shown}"
+            first = f" ({self.first_failing:.0%} with the first prompt)" if self.first_failing is not None else ""
+            return f"{self.prompts[0]!r} loses {self.label} on {self.failing:.0%} of fresh latents{first}{shown}"
         if self.mode == 2:
             return f"a latent that loses {self.label}, and {self.persists:.0%} of held-out prompts with it"
         if self.mode == 3:
@@ -122,7 +127,15 @@ class FailureCase(_Part):
 
 
 class SearchRow(_Part):
-    """One search, or its rival at as many generator calls."""
+    """One search, or its rival, with as many generator calls at most.
+
+    Attributes:
+        space, label, number: of the search. rival: it is random search.
+        calls: that it took. invalid: it ended in numbers that are not finite.
+        not_run: why nothing was searched; empty where something was. class_fails: the reason is that the first prompt
+            fails by itself.
+        case: what it found.
+    """
 
     space: Space
     label: str
@@ -130,6 +143,8 @@ class SearchRow(_Part):
     rival: bool
     calls: int
     invalid: bool
+    not_run: str = ""
+    class_fails: bool = False
     case: FailureCase | None = None
 
 
@@ -137,10 +152,12 @@ class SpaceFigures(_Part):
     """What came out in one space.
 
     Attributes:
-        found: share of searches that found a failure, with Wilson's interval (SSR). random: the same of random search.
+        found: share of searches that found a failure within the calls, with Wilson's interval (SSR). random: the same
+            of random search.
         confirmed: share of found cases that the judge confirms; None without a judge. random_confirmed: likewise.
         ngr: share of found latents that are not Gaussian; None of other spaces and without finds. random_ngr: likewise.
         calls: mean generator calls of a search. invalid: searches that ended in numbers that are not finite.
+        not_run: searches in which there was nothing to search.
     """
 
     found: Figure
@@ -151,6 +168,7 @@ class SpaceFigures(_Part):
     random_ngr: float | None
     calls: float
     invalid: int
+    not_run: int = 0
 
 
 def share(successes: int, of: int) -> Figure:
@@ -160,9 +178,12 @@ def share(successes: int, of: int) -> Figure:
 
 
 def space_figures(rows: Sequence[SearchRow], space: str) -> SpaceFigures:
-    """Figures of one space. Searches that ended invalid count in no share."""
+    """Figures of one space. Searches that ended invalid, and those in which nothing was searched, count in no share."""
     kept = [row for row in rows if row.space == space]
-    valid = {rival: [row for row in kept if row.rival is rival and not row.invalid] for rival in (False, True)}
+    valid = {
+        rival: [row for row in kept if row.rival is rival and not row.invalid and not row.not_run]
+        for rival in (False, True)
+    }
     cases = {rival: [row.case for row in rows if row.case is not None] for rival, rows in valid.items()}
 
     def confirmed(rival: bool) -> Figure | None:
@@ -183,7 +204,21 @@ def space_figures(rows: Sequence[SearchRow], space: str) -> SpaceFigures:
         random_ngr=rate(True),
         calls=sum(row.calls for row in own) / len(own) if own else 0.0,
         invalid=sum(row.invalid for row in kept if not row.rival),
+        not_run=sum(bool(row.not_run) for row in kept if not row.rival),
     )
+
+
+def reasons(rows: Sequence[SearchRow]) -> list[str]:
+    """Why searches were not run, each reason once for a class and a space."""
+    found = list[str]()
+    groups: dict[tuple[str, str, bool], list[SearchRow]] = {}
+    for row in rows:
+        if row.not_run and not row.rival:
+            groups.setdefault((row.space, row.label, row.class_fails), []).append(row)
+    for (space, label, fails), kept in groups.items():
+        what = "reported here alone" if fails else "not run, and no failure"
+        found.append(f"{space}, {label}: {len(kept)} searches {what}: {kept[0].not_run}")
+    return found
 
 
 def ranked(rows: Sequence[SearchRow]) -> tuple[FailureCase, ...]:

@@ -1,21 +1,22 @@
 """Find failures of a text-to-image model: searches over prompts, latents or a token, random search beside each.
 
 One discriminator and one objective serve all spaces. A shard holds all searches of one class in one space, and their
-rivals, which get as many generator calls as each search took. Every case keeps its latents, and the hash of the images
-that the unmodified sampler makes of them; :func:`reproduce` draws them again and compares.
+rivals. A search and its rival have the same most generator calls, and each ends at its first success. Every case keeps
+its latents, and the hash of the images that the unmodified sampler makes of them; :func:`reproduce` draws them again
+and compares.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -40,7 +41,7 @@ from snellen.runs.thumbnails import png
 from snellen.runs.unfinished import check_free
 from snellen.systems.generator_failure.discriminator import Discriminator, Judge, independent_judge
 from snellen.systems.generator_failure.drawing import Drawing
-from snellen.systems.generator_failure.language_prior import LanguagePrior
+from snellen.systems.generator_failure.language_prior import LanguagePrior, perplexity, words_of
 from snellen.systems.generator_failure.latent_search import LatentFind, LatentSearch, Prompts, search_latents
 from snellen.systems.generator_failure.normality import normality
 from snellen.systems.generator_failure.page import render
@@ -56,6 +57,7 @@ from snellen.systems.generator_failure.record import (
     SearchRow,
     Space,
     ranked,
+    reasons,
     space_figures,
 )
 from snellen.systems.generator_failure.region import grow
@@ -89,6 +91,13 @@ class SearchNumbers(BaseModel):
     token: TokenSearch = TokenSearch()
     directions: int = Field(0, ge=0)
     draws: int = Field(64, ge=1)
+
+    @field_validator("directions")
+    @classmethod
+    def _directions(cls, directions: int) -> int:
+        if directions == 1:
+            raise ValueError("a region is grown in 2 directions or more, or in none (0); got 1")
+        return directions
 
     def most_calls(self, space: Space) -> int:
         """Generator calls of one search at most, without regions."""
@@ -130,20 +139,19 @@ class Searching:
 
     def _latents(self, label: str, rng: Randomness, put: Put) -> list[SearchRow]:
         searched = tuple(one.replace("{}", label) for one in self.templates)
-        others = tuple(
+        others = [
             (one.replace("{}", name), name)
             for name in self.discriminator.classes
             if name != label
             for one in self.templates
-        )
-        prompts = Prompts(label, searched, others)
+        ]
         numbers = self.numbers.latents
+        order = torch.randperm(len(others), generator=rng.generator("held out")).tolist()
+        prompts = Prompts(label, searched, tuple(others[row] for row in sorted(order[: numbers.held_out])))
         bound = rng.for_examples([str(number) for number in range(self.numbers.searches)])
         own = search_latents(self.drawing, self.discriminator, prompts, numbers, bound)
         rule = numbers.model_copy(update={"rule": "random"})
-        rivals = search_latents(
-            self.drawing, self.discriminator, prompts, rule, bound.child("rival"), calls=[one.calls for one in own]
-        )
+        rivals = search_latents(self.drawing, self.discriminator, prompts, rule, bound.child("rival"))
         return [
             self._row("latents", label, number, rival, one, self._latent_case(label, searched, one, put, number, rival))
             for rival, finds in ((False, own), (True, rivals))
@@ -186,14 +194,12 @@ class Searching:
         rows = []
         for number in range(self.numbers.searches):
             template = self.templates[number % len(self.templates)]
-            calls: int | None = None
             for rival in (False, True):
                 numbers = self.numbers.prompts.model_copy(update={"rule": "random"} if rival else {})
                 searcher = PromptSearcher(
                     self.drawing, self.discriminator, self.prior, label, template, numbers, banned
                 )
-                find = searcher.search(rng.child(number, "rival" if rival else "search"), calls=calls)
-                calls = find.calls
+                find = searcher.search(rng.child(number, "rival" if rival else "search"))
                 case = self._prompt_case(label, searcher, find, put, number, rival)
                 rows.append(self._row("prompts", label, number, rival, find, case))
         return rows
@@ -207,11 +213,14 @@ class Searching:
         assert find.share is not None
         first = list(searcher.first)
         added = tuple(word for word in find.prompt.split() if word not in first)
+        assert find.above is not None
         return self._case(
             "prompts", label, number, rival, put, find.mode, (find.prompt,) * len(find.images),
             find.latents, find.images,
             added=added,
             failing=find.share,
+            first_failing=find.first_share,
+            above=find.above,
             probabilities=_means(find.verdict.probabilities[find.verdict.valid]),
             seen=find.verdict.seen,
             perplexity=find.perplexity,
@@ -225,35 +234,34 @@ class Searching:
         for number in range(self.numbers.searches):
             own = rng.child(number)
             order = torch.randperm(len(texts), generator=own.generator("prompts")).tolist()
-            searched, held_out = [texts[row] for row in order[::2]], [texts[row] for row in order[1::2]]
+            held_out = [texts[row] for row in order[1::2][: self.numbers.token.held_out]]
+            searched = [text for text in texts if text not in held_out]
             find = search_token(
                 self.drawing, self.discriminator, label, searched, held_out, self.numbers.token, own, towers=self.towers
             )
             rows.append(self._row("token", label, number, False, find, self._token_case(find, put, number, False)))
-            rival = self._random_token(label, searched, held_out, own.child("rival"), find.calls)
+            rival = self._random_token(label, searched, held_out, own.child("rival"))
             rows.append(self._row("token", label, number, True, rival, self._token_case(rival, put, number, True)))
         return rows
 
-    def _random_token(
-        self, label: str, searched: Sequence[str], held_out: Sequence[str], rng: Randomness, calls: int
-    ) -> TokenFind:
-        """Random embeddings, each measured, until one succeeds or the calls are spent; the last one."""
-        each = 2 * self.numbers.token.measured * len(held_out)
-        numbers = self.numbers.token.model_copy(update={"calls": each})
-        for turn in range(max(calls // each, 1)):
+    def _random_token(self, label: str, searched: Sequence[str], held_out: Sequence[str], rng: Randomness) -> TokenFind:
+        """Random embeddings, each measured, until one succeeds or the calls are spent; the last one, with all calls."""
+        numbers, spent = self.numbers.token, 0
+        random = numbers.model_copy(update={"iterations": 0})
+        while True:
             find = search_token(
                 self.drawing,
                 self.discriminator,
                 label,
                 searched,
                 held_out,
-                numbers,
-                rng.child(turn),
+                random,
+                rng.child(spent),
                 towers=self.towers,
             )
-            if find.mode is not None:
-                break
-        return find
+            spent += find.calls
+            if find.mode is not None or spent + find.calls > numbers.calls:
+                return replace(find, calls=spent)
 
     def _token_case(self, find: TokenFind, put: Put, number: int, rival: bool) -> FailureCase | None:
         if find.mode is None:
@@ -324,7 +332,15 @@ class Searching:
         case: FailureCase | None,
     ) -> SearchRow:
         return SearchRow(
-            space=space, label=label, number=number, rival=rival, calls=find.calls, invalid=find.invalid, case=case
+            space=space,
+            label=label,
+            number=number,
+            rival=rival,
+            calls=find.calls,
+            invalid=find.invalid,
+            not_run="" if isinstance(find, TokenFind) else find.reason,
+            class_fails=isinstance(find, PromptFind) and find.class_fails,
+            case=case,
         )
 
     def seconds(self) -> float:
@@ -423,16 +439,24 @@ def find_failures(
     if "token" in wanted and (len(classes) - 1) * len(templates) < 2:
         raise InputError("a token is searched with prompts of other classes and measured on others: name three classes")
     amounts = numbers or SearchNumbers()
+    if "token" in wanted:
+        others = (len(classes) - 1) * len(templates)
+        amounts.token.check_calls(min(others // 2, amounts.token.held_out))
     discriminator = Discriminator(classifiers, classes, threshold=threshold, quorum=quorum, robust=robust)
     own = load_generator(generator, device=device) if isinstance(generator, str) else generator
     drawing = Drawing(own, steps=amounts.steps, guidance_scale=amounts.guidance_scale, together=amounts.together)
     prompts = [one.replace("{}", label) for one in templates for label in classes]
     drawing.condition(prompts)  # one that is too long is refused before anything is drawn
     judged = independent_judge(judge, discriminator) if isinstance(judge, Classifier) else judge
+    banned = synonyms or {}
+    if "prompts" in wanted and prior is not None:
+        for label in classes:  # a prompt that the prior cannot read is refused before anything is drawn
+            for one in templates:
+                PromptSearcher(
+                    drawing, discriminator, prior, label, one, amounts.prompts, frozenset(banned.get(label, ()))
+                )
     items: list[tuple[Space, str]] = [(space, label) for space in wanted for label in classes]
-    work = Searching(
-        drawing, discriminator, judged, prior, towers, items, tuple(templates), synonyms or {}, amounts, seed
-    )
+    work = Searching(drawing, discriminator, judged, prior, towers, items, tuple(templates), banned, amounts, seed)
 
     def plan() -> dict[str, Any]:
         drawing.check_deterministic(prompts[0])
@@ -447,7 +471,7 @@ def find_failures(
             "classes": list(classes),
             "spaces": list(wanted),
             "templates": list(templates),
-            "synonyms": {name: sorted(words) for name, words in (synonyms or {}).items()},
+            "synonyms": {name: sorted(words) for name, words in banned.items()},
             "numbers": amounts.model_dump(mode="json"),
             "seed": seed,
             **describe_machine(classifiers[0]),
@@ -486,6 +510,13 @@ def _conclude(run: Run, folder: Path, work: Searching, notes: Sequence[str], jud
         found.append(
             "no judge: cases are confirmed by the classifiers that guided the search alone (--judge, --review)"
         )
+    found += reasons(rows)
+    if work.prior is not None and any(space == "prompts" for space, _ in work.items):
+        prompt = words_of(work.templates[0].replace("{}", work.items[0][1]))
+        if perplexity(work.prior, prompt) is None:
+            found.append(
+                f"naturalness was not limited: {work.prior.name} gives no probabilities, so prompts have no perplexity"
+            )
     spaces = tuple(dict.fromkeys(space for space, _ in work.items))
     cases = ranked(rows)
     made = GeneratorFailures(

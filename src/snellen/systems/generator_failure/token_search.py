@@ -26,6 +26,9 @@ from snellen.systems.generator_failure.drawing import Drawing, as_image
 #: Failure mode of tokens, as the paper numbers it.
 TOKEN_MODE = 4
 
+#: Fewest iterations that are a search.
+LEAST_ITERATIONS = 5
+
 #: How the token is spelled.
 TOKEN = "<failure>"  # noqa: S105 - a word of a prompt
 
@@ -34,24 +37,44 @@ class TokenSearch(BaseModel):
     """Numbers of the search; none was published.
 
     Attributes:
-        iterations: at most.
+        iterations: at most; 0 measures a random token.
         batch: pairs of prompt and latent of an iteration.
         rate: η of Adam, as a share of the median norm of the vocabulary.
         taped: steps of the sampler on the tape.
         calls: most generator calls, those of the measurement included.
+        held_out: most held-out prompts.
         measured: held-out latents of each held-out prompt.
         share: of held-out images that must show the target for a success.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    iterations: int = Field(60, ge=1)
+    iterations: int = Field(60, ge=0)
     batch: int = Field(4, ge=1)
     rate: float = Field(0.3, gt=0)
     taped: int = Field(8, ge=1)
     calls: int = Field(400, ge=1)
+    held_out: int = Field(8, ge=1)
     measured: int = Field(4, ge=1)
     share: float = Field(0.5, gt=0, le=1)
+
+    def measuring(self, held_out: int) -> int:
+        """Calls that measure a token on so many held-out prompts, with it and without."""
+        return 2 * self.measured * held_out
+
+    def check_calls(self, held_out: int) -> None:
+        """Make sure that the calls are enough for a search that is measured on so many held-out prompts.
+
+        Raises:
+            InputError: they are not.
+        """
+        iterations = min(self.iterations, LEAST_ITERATIONS)
+        least = self.measuring(held_out) + iterations * self.batch
+        if self.calls < least:
+            raise InputError(
+                f"{self.calls} calls are too few for a token: {self.measuring(held_out)} measure it on {held_out} "
+                f"held-out prompts and {iterations} iterations of {self.batch} images search it; give {least} or more"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +132,11 @@ def search_token(
         towers: text–image model, for the change of similarity.
 
     Raises:
-        InputError: a prompt that is in both lists, no prompt, or a generator without one text tower.
+        InputError: a prompt that is in both lists, no prompt, too few calls, or a generator without one text tower.
     """
     if not prompts or not held_out or set(prompts) & set(held_out):
         raise InputError("a token is searched with some prompts and measured on others; give both, and no prompt twice")
+    numbers.check_calls(len(held_out))
     generator, before = drawing.generator, drawing.calls
     if generator.text is None or generator.text.form != "one tower":
         raise InputError(
@@ -123,7 +147,7 @@ def search_token(
     low, high = float(norms.min()), float(norms.max())
     start = table.mean(0) + table.std(0) * torch.randn(table.shape[1], generator=rng.generator("start")).to(table)
     rate = numbers.rate * float(norms.median()) / table.shape[1] ** 0.5
-    spent_later = 2 * numbers.measured * len(held_out)
+    spent_later = numbers.measuring(len(held_out))
     with knowing(generator, {TOKEN: _held(start, low, high)}) as rows:
         optimizer = torch.optim.Adam([rows], lr=rate)
         for turn in range(numbers.iterations):
