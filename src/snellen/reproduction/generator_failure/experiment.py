@@ -174,7 +174,7 @@ class Experiment:
         return figures
 
     def _false(self, find: PromptFind) -> bool:
-        """Whether the judge misses the class in too few images of a find: the share that acceptance asks for."""
+        """Whether the judge misses the class in too few images of a find: the share that acceptance needs."""
         assert find.images is not None
         shown = self._shown(find.images, self._label(find))
         return shown.count(False) < PromptSearch().share * len(shown)
