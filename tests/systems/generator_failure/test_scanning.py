@@ -9,14 +9,15 @@ from pydantic import ValidationError
 from snellen.core.errors import InputError, ModelError
 from snellen.core.progress import Silent
 from snellen.models.language.listed_answers import ListedAnswers
-from snellen.systems.generator_failure import searching
+from snellen.systems.generator_failure import space_searches
 from snellen.systems.generator_failure.drawing import Drawing
 from snellen.systems.generator_failure.language_prior import ServerPrior, TrigramPrior
 from snellen.systems.generator_failure.latent_search import LatentSearch
 from snellen.systems.generator_failure.prompt_search import PromptSearch
 from snellen.systems.generator_failure.record import GeneratorFailures, SearchRow, reasons, space_figures
 from snellen.systems.generator_failure.review import review_cases
-from snellen.systems.generator_failure.searching import Searching, SearchNumbers, find_failures, reproduce
+from snellen.systems.generator_failure.searching import find_failures, reproduce
+from snellen.systems.generator_failure.space_searches import Searching, SearchNumbers
 from snellen.systems.generator_failure.token_search import TokenSearch
 from tests.systems.generator_failure.parts import Stub, cnn, judge, scene_generator
 from tests.verbs.stopping import Stopping, contents
@@ -103,8 +104,8 @@ def test_no_search_and_no_rival_spends_more_than_its_calls(made):
 @pytest.mark.parametrize("space", ["prompts", "latents", "token"])
 def test_random_search_differs_from_random_search_by_chance_alone(space, monkeypatch):
     """Images fail by chance, whoever searches: neither column is favoured."""
-    own = searching.search_token
-    monkeypatch.setattr(searching, "search_token", lambda *given, **more: own(*_random_token(given), **more))
+    own = space_searches.search_token
+    monkeypatch.setattr(space_searches, "search_token", lambda *given, **more: own(*_random_token(given), **more))
     numbers = SearchNumbers(
         searches=60, steps=1, guidance_scale=1.0,
         prompts=PromptSearch(rule="random", latents=2, checked=4, calls=12, share=1.0, perplexity_ratio=1e4),
@@ -192,7 +193,7 @@ def test_held_out_prompts_are_a_fixed_random_sample(monkeypatch):
     """Of many other classes a few confirm a latent, so that failures of mode 2 can be reached."""
     used = []
     monkeypatch.setattr(
-        searching, "search_latents", lambda drawing, discriminator, prompts, *_: used.append(prompts) or []
+        space_searches, "search_latents", lambda drawing, discriminator, prompts, *_: used.append(prompts) or []
     )
     one, stub = Drawing(scene_generator(), steps=1, guidance_scale=1.0), Stub(None)
     stub.classes = ("star", *(f"class {number}" for number in range(99)))
@@ -217,7 +218,7 @@ def test_held_out_prompts_of_a_token_are_few(monkeypatch):
         used.append((searched, held_out))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(searching, "search_token", watched)
+    monkeypatch.setattr(space_searches, "search_token", watched)
     stub = Stub(None)
     stub.classes = ("star", *(f"class {number}" for number in range(99)))
     one = Drawing(scene_generator(), steps=1, guidance_scale=1.0)

@@ -19,7 +19,8 @@ from snellen.core.progress import Progress
 from snellen.models.classifiers.references import load_classifier
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.generator_failure.language_prior import load_prior
-from snellen.systems.generator_failure.searching import SearchNumbers, find_failures
+from snellen.systems.generator_failure.searching import find_failures
+from snellen.systems.generator_failure.space_searches import SearchNumbers
 
 #: References, in order: the generator; classifiers with commas; those trained against attacks; a prior; a judge.
 GENERATOR, CLASSIFIERS, ROBUST, PRIOR, JUDGE, CLASSES, FOLDER = (

@@ -90,7 +90,8 @@ def generator(
     from snellen.systems.generator_failure.prompt_search import PromptSearch
     from snellen.systems.generator_failure.record import RECORD, WHAT, Space
     from snellen.systems.generator_failure.review import review_cases
-    from snellen.systems.generator_failure.searching import SearchNumbers, find_failures
+    from snellen.systems.generator_failure.searching import find_failures
+    from snellen.systems.generator_failure.space_searches import SearchNumbers
     from snellen.systems.generator_failure.synonyms import read_synonyms
     from snellen.systems.generator_failure.token_search import TokenSearch
 
