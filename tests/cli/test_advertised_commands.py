@@ -45,7 +45,7 @@ SMALLER = {
     4: ("--preset", "small", "--token-steps", "1", "--count", "2", "--steps", "1"),
     5: ("--limit", "2"),
     6: ("--steps", "1", "--epochs", "1", "--seeds", "2", "--pool", "1", "--no-augmentations", "--side", "16"),
-    7: ("--steps", "1", "--searches", "1", "--calls", "4", "--fresh", "1", "--robust", "artifact:other"),
+    7: ("--steps", "1", "--searches", "1", "--calls", "8", "--fresh", "2", "--robust", "artifact:other"),
     8: ("--preset", "small", "--shots", "2", "--most-steps", "1", "--check-every", "0", "--count", "2", "--steps", "2"),
     9: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),
     10: (*_SMALL_NETWORK, "--plan", '{"epochs": 1}'),

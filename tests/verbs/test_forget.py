@@ -212,7 +212,7 @@ def test_an_attack_with_shadow_models_stands_beside_the_simple_one(run, artifact
     ]  # fmt: skip
     code, out, _ = run(*command)
     assert code == 0
-    assert "area by shadow models" in out
+    assert "shadow" in out
     record = json.loads((tmp_path / "gone" / "forget.json").read_text())
     rows = {(row["network"], row["forget_set"]): row["likelihood"] for row in record["rows"]}
     assert set(rows) == {(AS_IT_WAS, "yours"), ("fine_tuning", "yours"), ("fine_tuning", "random 1")}

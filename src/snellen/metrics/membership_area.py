@@ -101,7 +101,7 @@ def membership_area(
     that have them.
 
     >>> found = membership_area([3.0] * 9 + [0.5], [1.0] * 10, [0] * 10, [0] * 10)
-    >>> found.area, found.p_value < 0.01
+    >>> found.area, found.p_value < 0.05
     (0.9, True)
 
     Args:

@@ -11,7 +11,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation
 from snellen.data.files.arrays import load_arrays
 from snellen.systems.smooth_inversion.check import BackdoorCheck
-from snellen.systems.smooth_inversion.training_images import COMMAND, WITH_GENERATOR
+from snellen.systems.smooth_inversion.training_images import COMMAND
 from tests.systems.smooth_inversion.toy_models import NAMES, PATCH, SIDE, TARGET, Quadrants, image_set, pixels, signs
 
 CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60, copies=0)
@@ -92,5 +92,4 @@ def test_too_few_training_images_are_a_note():
 def test_without_training_images_the_advice_asks_for_them():
     (finding,) = backdoors(audit(toy(), image_set(80), checks=[CHECK]))
     assert "training_suspects" not in finding.facts
-    assert f"{COMMAND}; {WITH_GENERATOR}" in finding.treatments[1]
-    assert "snellen scan trigger-amplification MODEL" in finding.treatments[1]
+    assert finding.treatments[1].endswith(COMMAND)

@@ -20,12 +20,6 @@ LIST = "backdoor_training"
 #: What shows them.
 COMMAND = "snellen scan training-set MODEL TRAINING_IMAGES"
 
-#: What also shows them in the images of a generator.
-WITH_GENERATOR = (
-    "with a generator that was trained on them: snellen scan trigger-amplification MODEL TRAINING_IMAGES --generator "
-    "GENERATOR"
-)
-
 
 @dataclass(frozen=True, eq=False)
 class TrainingSuspects:
@@ -82,9 +76,9 @@ def listed(suspects: Mapping[int, TrainingSuspects], names: Sequence[str]) -> li
 def advice(suspects: TrainingSuspects | None) -> str:
     """What is done about the training images of a class."""
     if suspects is None:
-        return f"look for the images that planted it among the training images: {COMMAND}; {WITH_GENERATOR}"
+        return f"look for the images that planted it among the training images: {COMMAND}"
     if not suspects.ids:
-        return f"look at the training images of this class, by all detectors: {COMMAND}; {WITH_GENERATOR}"
+        return f"look at the training images of this class, by all detectors: {COMMAND}"
     return f"look through lists/{LIST}.json, the most suspicious training images first; for their pictures: {COMMAND}"
 
 
