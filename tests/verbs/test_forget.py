@@ -19,6 +19,7 @@ from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RunConflictError, UnsupportedError
 from snellen.data.files.joining import join
 from snellen.forgetting import FineTuning, GradientAscent
+from snellen.runs.record import Figure
 from snellen.verbs import forget as forgetting
 from snellen.verbs.forgotten_set import AS_IT_WAS, RETRAINED
 from tests.cli.conftest import run
@@ -201,6 +202,21 @@ def test_a_split_named_test_is_not_trained_on(artifact, images):
     made = snellen.forget(f"artifact:{artifact}", whole, FAST, ids=train.ids[:3], random_sets=0)
     assert made.plan["data"]["images"] == len(train)
     assert made.row(AS_IT_WAS).figures.test.n == len(test)
+
+
+def test_forgetting_that_changed_nothing_is_a_warning(whole):
+    row = whole.row(AS_IT_WAS)
+    right, wrong = Figure(value=0.0, low=0.0, high=0.3, n=6), Figure(value=0.8, low=0.5, high=1.0, n=6)
+    known, alike = Figure(value=0.9, low=0.8, high=0.95, n=46), Figure(value=0.5, low=0.3, high=0.7, n=46)
+
+    def of(unlearning, separation, likelihood=None):
+        figures = row.figures.model_copy(update={"unlearning": unlearning, "separation": separation})
+        return row.model_copy(update={"figures": figures, "likelihood": likelihood})
+
+    assert "area 0.90" in forgetting._remains(of(right, known), of(right, known))
+    assert "area 0.90" in forgetting._remains(of(right, alike), of(right, alike, known))
+    assert forgetting._remains(of(right, known), of(wrong, known)) is None
+    assert forgetting._remains(of(right, known), of(right, alike)) is None
 
 
 def test_an_attack_with_shadow_models_stands_beside_the_simple_one(run, artifact, images, tmp_path):

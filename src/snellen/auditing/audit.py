@@ -97,8 +97,8 @@ def audit(
             instead of an effort. Names that all begin with + or - change the effort's: ``"+backdoor,-slices"``. None:
             those of the effort. ``clean`` always runs.
         threats: what the model must withstand ("linf:8/255", "l2:0.5"): only under these is adversarial fragility harm.
-        train: images that the model was trained on, for leakage and drift. At most 20,000 are read, drawn at random;
-            their units are compared with those of the audited images all the same.
+        train: images that the model was trained on, for leakage, drift and membership. At most 20,000 are read, drawn
+            at random; their units are compared with those of the audited images all the same.
         tune: images that something may be fitted to, such as a temperature.
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.

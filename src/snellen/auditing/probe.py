@@ -172,7 +172,7 @@ def job_text(
         ),
         *([f"table = {_quoted(table)}"] if table else ['# table = "table.csv"  # a table that names the images']),
         "",
-        '# train = "..."  # images the model was trained on: leakage and drift',
+        '# train = "..."  # images the model was trained on: leakage, drift and membership',
         '# val = "..."    # images that something may be fitted to: calibration, thresholds',
         "",
         "# quick, standard or full",

@@ -145,7 +145,8 @@ def audit(
         ),
     ] = None,
     train: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Images the model was trained on, for leakage and drift.")
+        str | None,
+        typer.Option(metavar="DATA", help="Images the model was trained on, for leakage, drift and membership."),
     ] = None,
     tune: Annotated[
         str | None, typer.Option(metavar="DATA", help="Images that something may be fitted to, such as a temperature.")

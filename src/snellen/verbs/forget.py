@@ -248,6 +248,20 @@ def _exact(retrain: bool | Retraining | Mapping[str, Any], case: ForgettingCase)
     return as_trained(made, case.classifier.recipe or {}, case.classifier.name, remedy)
 
 
+def _remains(before: ForgottenRow, after: ForgottenRow) -> str | None:
+    """A warning, in words, where an attack still finds the forget images and they are decided as before."""
+    was, found = before.figures.unlearning, after.figures.unlearning
+    areas = [one for one in (after.figures.separation, after.likelihood) if one is not None]
+    found_out = [one for one in areas if float(one.low or 0) > 0.5]
+    if not found_out or float(found.low or 0) > float(was.value or 0):
+        return None
+    highest = max(float(one.value or 0) for one in found_out)
+    return (
+        f"No forgetting was measured: an attack still separates the forget images from test images (area "
+        f"{highest:.2f}; 0.5: not at all), and as many of them are right as before, within the interval."
+    )
+
+
 def _attacked(work: Networks, extra: Mapping[str, Any], shadows: Sequence[Mapping[str, Any]]) -> Figure | None:
     """What the attack by likelihood ratios finds in a network; None where it was not run on it."""
     if work.shadows is None or "certainty" not in extra:
@@ -287,6 +301,9 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
         notes += falls_short(figures[work.items.index((AS_IT_WAS, YOURS))], exact, "your images")
     if lost := work.split.lost_classes(case.classifier.class_names):
         notes.append(f"No image of {', '.join(lost)} remains: a network that is retrained never decides for it.")
+    own = rows[work.items.index((setting.name, YOURS))]
+    if remains := _remains(rows[work.items.index((AS_IT_WAS, YOURS))], own):
+        notes.insert(0, remains)
     if exact is None:
         notes.append(
             "Exact retraining was not run (--retrain): what a network that never saw the images does is unknown."

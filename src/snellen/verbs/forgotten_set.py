@@ -120,14 +120,14 @@ class ForgottenSet(RunResult):
         head = (*_HEAD, _ATTACK) if attacked else _HEAD
         table = Table(head, rows, frozenset(range(2, len(head))))
         return Summary(
-            f"{self.plan['model']['name']}: {self.count} images forgotten by {self.method['method']}",
+            f"{self.plan['model']['name']}: {self.method['method']} on {self.count} images to forget",
             (table, "", *self.notes, "Not tested:", *(f"- {one}" for one in self.not_tested)),
             files=self.files,
             record=RECORD,
         )
 
     def _verdict(self) -> str:
-        return f"{self.count} images forgotten by {self.method['method']}"
+        return f"{self.method['method']} on {self.count} images to forget"
 
 
 def _area(found: Figure | None) -> str:

@@ -95,8 +95,8 @@ def _hypothesis(found: MembershipArea, train: PerImage, audited: PerImage) -> Hy
         harm=0.0,
         p_value=found.p_value,
         title=(
-            f"The classifier gives away its training images: it is surer of one than of another image of the class in "
-            f"{found.area:.1%} of the pairs (50% is chance)"
+            f"The classifier gives away its training images: in {found.area:.1%} of the pairs it is surer of a "
+            f"training image than of an audited one of the same class (50% is chance)"
         ),
         facts=facts,
     )
