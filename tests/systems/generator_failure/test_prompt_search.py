@@ -10,6 +10,7 @@ from snellen.core.randomness import Randomness
 from snellen.models.language.causal import load_causal_language_model, write_random_causal_model
 from snellen.models.language.listed_answers import ListedAnswers
 from snellen.systems.generator_failure.drawing import as_image
+from snellen.systems.generator_failure.embedded_words import watched
 from snellen.systems.generator_failure.language_prior import (
     END,
     CausalPrior,
@@ -20,7 +21,7 @@ from snellen.systems.generator_failure.language_prior import (
     perplexity,
     words_of,
 )
-from snellen.systems.generator_failure.prompt_search import PromptFind, PromptSearch, PromptSearcher, watched
+from snellen.systems.generator_failure.prompt_search import PromptFind, PromptSearch, PromptSearcher
 from snellen.systems.generator_failure.synonyms import read_synonyms
 from tests.systems.generator_failure.parts import SHAPES, Stub, discriminator, drawing, scene_generator
 

@@ -10,10 +10,10 @@ maps. Each has its part of the level, so that together they reject a draw of the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 from scipy import stats
 from torch import Tensor
 
@@ -26,8 +26,7 @@ LEVEL = 0.05
 DEVIATIONS = 3.0
 
 
-@dataclass(frozen=True)
-class Normality:
+class Normality(BaseModel):
     """How a latent lies to N(0, I).
 
     Attributes:
@@ -37,6 +36,8 @@ class Normality:
         p: of all tests together.
         rejected: p is below 0.05.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     norm: float
     mean: float

@@ -10,21 +10,21 @@ first prompt. Where the first prompt fails by itself, the class as such fails, a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.metrics.intervals import newcombe_difference
 from snellen.systems.generator_failure.discriminator import Discriminator, Verdict
 from snellen.systems.generator_failure.drawing import Drawing, as_image
+from snellen.systems.generator_failure.embedded_words import rows_of_words, span_of_words, watched
 from snellen.systems.generator_failure.language_prior import END, LanguagePrior, complete, perplexity, words_of
 
 #: Failure mode of prompts, as the paper numbers it.
@@ -292,11 +292,11 @@ class PromptSearcher:
                 continue
             del delta
             table = tower.network.get_input_embeddings().weight.detach().float()
-            at = _token_span(tower.tokenizer, filler, place, added)
+            at = span_of_words(tower.tokenizer, filler, place, added)
             slope = gradient[0, at].float()
-            now = _rows(tower.tokenizer, table, filler[place : place + added])
+            now = rows_of_words(tower.tokenizer, table, filler[place : place + added])
             for one in offers:
-                new = _rows(tower.tokenizer, table, one[place : place + len(one) - len(words)])
+                new = rows_of_words(tower.tokenizer, table, one[place : place + len(one) - len(words)])
                 # Of another number of tokens than the filler's, each position gets their mean.
                 moved = new if len(new) == len(now) else new.mean(0, keepdim=True)
                 slopes[one] += float(((moved - now) * slope).sum())
@@ -385,40 +385,3 @@ def _places(words: Sequence[str], part: Sequence[str]) -> list[int]:
 
 def _within(part: Sequence[str], whole: Sequence[str]) -> bool:
     return bool(_places(whole, part))
-
-
-@contextmanager
-def watched(generator: Any) -> Iterator[list[tuple[Tensor, Any]]]:  # noqa: ANN401 - a Generator
-    """Let gradients reach the embeddings of tokens inside the block: a zero is added to what each table gives.
-
-    Yields:
-        Such a zero (1, l, d) with its tower, for each call of a table, in order.
-    """
-    found: list[tuple[Tensor, Any]] = []
-    with ExitStack() as stack:
-        for tower in generator.text.towers:
-
-            def add(_: nn.Module, __: object, states: Tensor, tower: Any = tower) -> Tensor:  # noqa: ANN401
-                delta = torch.zeros_like(states, requires_grad=True)
-                found.append((delta, tower))
-                return states + delta
-
-            handle = tower.network.get_input_embeddings().register_forward_hook(add)
-            stack.callback(handle.remove)
-        yield found
-
-
-def _rows(tokenizer: Any, table: Tensor, words: Sequence[str]) -> Tensor:  # noqa: ANN401 - of an extra
-    """Rows of the tokens of some words, (t, d)."""
-    ids = tokenizer(" ".join(words), add_special_tokens=False).input_ids
-    return table[torch.tensor(ids, device=table.device)]
-
-
-def _token_span(tokenizer: Any, words: Sequence[str], place: int, count: int) -> slice:  # noqa: ANN401 - of an extra
-    """Positions of the tokens of some words of a prompt, behind the marks at its beginning."""
-    whole = tokenizer(" ".join(words)).input_ids
-    inner = tokenizer(" ".join(words), add_special_tokens=False).input_ids
-    begin = next((at for at in range(len(whole)) if whole[at : at + len(inner)] == inner), 0)
-    before = len(tokenizer(" ".join(words[:place]), add_special_tokens=False).input_ids) if place else 0
-    own = len(tokenizer(" ".join(words[place : place + count]), add_special_tokens=False).input_ids)
-    return slice(begin + before, begin + before + own)

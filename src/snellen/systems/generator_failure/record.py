@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from snellen.metrics.intervals import wilson
 from snellen.runs.record import Figure, RunResult, Summary, Table
+from snellen.systems.generator_failure.normality import Normality
+from snellen.systems.generator_failure.region import Region
 
 RECORD = "generator-failures.json"
 
@@ -29,35 +31,6 @@ MODES = {
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LatentNormality(_Part):
-    """How a found latent lies to N(0, I); see :class:`~snellen.systems.generator_failure.normality.Normality`."""
-
-    norm: float
-    mean: float
-    std: float
-    skewness: float
-    kurtosis: float
-    neighbours: float
-    p: float
-    rejected: bool
-
-
-class RegionSize(_Part):
-    """How far a failure extends; see :class:`~snellen.systems.generator_failure.region.Region`."""
-
-    extent: float
-    extent_error: float
-    size: float
-    directions: int
-    bounded: int
-    mass: float
-    mass_error: float
-    near: float
-    near_error: float
-    draws: int
-    calls: int
 
 
 class FailureCase(_Part):
@@ -93,14 +66,14 @@ class FailureCase(_Part):
     probabilities: tuple[float, ...] = ()
     seen: tuple[str, ...] = ()
     perplexity: float | None = None
-    normality: LatentNormality | None = None
+    normality: Normality | None = None
     persists: float | None = None
     norm: float | None = None
     norms: tuple[float, float] | None = None
     clean: float | None = None
     similarity: float | None = None
     confirmed: float | None = None
-    region: RegionSize | None = None
+    region: Region | None = None
     digest: str = ""
     files: tuple[str, ...] = ()
 

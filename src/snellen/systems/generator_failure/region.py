@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from snellen.core.errors import InputError
@@ -25,8 +25,7 @@ from snellen.core.randomness import Randomness
 Fails = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(BaseModel):
     """The region around one latent.
 
     Attributes:
@@ -37,6 +36,8 @@ class Region:
         draws: of the prior.
         calls: latents that were judged.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     extent: float
     extent_error: float

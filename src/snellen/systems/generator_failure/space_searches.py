@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,8 +35,6 @@ from snellen.systems.generator_failure.normality import normality
 from snellen.systems.generator_failure.prompt_search import PromptFind, PromptSearch, PromptSearcher
 from snellen.systems.generator_failure.record import (
     FailureCase,
-    LatentNormality,
-    RegionSize,
     SearchRow,
     Space,
 )
@@ -155,15 +153,14 @@ class Searching:
             rng = Randomness(self.seed).child("region", label, number)
             # One prompt decides here, and it may be that it needs another batch than the search had.
             if bool(fails(find.latent[None])):
-                grown = grow(find.latent, fails, rng, directions=self.numbers.directions, draws=self.numbers.draws)
-                region = RegionSize(**asdict(grown))
+                region = grow(find.latent, fails, rng, directions=self.numbers.directions, draws=self.numbers.draws)
         latents = find.latent[None].repeat(len(prompts), 1, 1, 1)
         return self._case(
             "latents", label, number, rival, put, find.mode, prompts, latents, find.images,
             failing=1.0,
             probabilities=_means(find.verdict.probabilities),
             seen=find.verdict.seen,
-            normality=LatentNormality(**asdict(normality(find.latent))),
+            normality=normality(find.latent),
             persists=find.persists,
             region=region,
         )  # fmt: skip
