@@ -3,9 +3,11 @@
 import json
 import random
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import snellen
@@ -14,6 +16,7 @@ from snellen.runs.estimate import plan
 from snellen.systems.functional_hashing import cell_search, concluding, search_work
 from snellen.systems.functional_hashing.cell_space import CellSettings, CellSpace
 from snellen.systems.functional_hashing.cells import canonical
+from snellen.systems.functional_hashing.concluding import learned_little
 from snellen.systems.functional_hashing.function_cache import Evaluation
 from tests.verbs.stopping import Stopping
 
@@ -249,8 +252,7 @@ def test_one_failure_is_counted_and_warned_of(tmp_path, monkeypatch):
     monkeypatch.setattr(CellSpace, "probe", fails)
     result = searched(tmp_path / "out", candidates=4)
     assert result.account.failed == 1
-    (warning,) = result.warnings
-    assert warning.startswith("failed: 1 of 4 candidates could not be trained")
+    (warning,) = [line for line in result.warnings if line.startswith("failed: 1 of 4 candidates could not be trained")]
     assert warning.endswith("the first one: ArithmeticError: no <b>gradient</b>")
     assert result.best[0].number > 0
 
@@ -364,3 +366,12 @@ def test_too_many_damaged_pictures_end_a_search_before_anything_is_trained(tmp_p
         searched(tmp_path / "out", str(data), candidates=2)
     result = searched(tmp_path / "allowed", str(data), candidates=2, allow_rejected=True)
     assert len(result.rejected) == 6
+
+
+def test_a_classifier_that_guesses_is_a_warning_that_names_its_classes():
+    tune = SimpleNamespace(targets=torch.tensor([0, 0, 0, 1, 1]))
+    searched = SimpleNamespace(space=SimpleNamespace(tune=tune), train=SimpleNamespace(class_names=("old", "new")))
+    (warning,) = learned_little(0.6, searched)
+    assert "60.0 % of the tune images rightly" in warning
+    assert "old, new" in warning
+    assert learned_little(0.7, searched) == []

@@ -30,6 +30,9 @@ from snellen.version import __version__
 #: Structures that share the key of another one and are trained at the end, to look for collisions.
 MOST_CHECKED = 5
 
+#: A classifier that is not so much better than the commonest class learned little.
+LEARNED = 0.05
+
 
 def conclude(
     run: Run,
@@ -64,9 +67,22 @@ def conclude(
         accuracy=accuracy,
         tune_images=len(searched.space.tune),
         test=test,
-        warnings=(*account.warnings(), *diverged),
+        warnings=(*account.warnings(), *diverged, *learned_little(accuracy, searched)),
         rejected=tuple(RejectedImage(id=one, reason=why) for one, why in sorted(searched.rejected.items())),
     )
+
+
+def learned_little(accuracy: float, searched: Searched) -> list[str]:
+    """A warning, in words, where one class alone would be right nearly as often; it names the classes that were found."""
+    targets, names = searched.space.tune.targets.tolist(), searched.train.class_names or ()
+    commonest = max(targets.count(one) for one in set(targets)) / len(targets)
+    if accuracy - commonest >= LEARNED:
+        return []
+    return [
+        f"the classifier decides {100 * accuracy:.1f} % of the tune images rightly, and one class alone has "
+        f"{100 * commonest:.1f} % of them: it learned little, or its classes ({', '.join(names)}) are not those that "
+        f"you meant"
+    ]
 
 
 def _collisions(trials: list[Trial], space: CellSpace) -> tuple[int, int]:
