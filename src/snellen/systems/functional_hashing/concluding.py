@@ -73,7 +73,7 @@ def conclude(
 
 
 def learned_little(accuracy: float, searched: Searched) -> list[str]:
-    """A warning, in words, where one class alone would be right nearly as often; it names the classes that were found."""
+    """A warning, in words, where one class alone would be right nearly as often; it names the classes."""
     targets, names = searched.space.tune.targets.tolist(), searched.train.class_names or ()
     commonest = max(targets.count(one) for one in set(targets)) / len(targets)
     if accuracy - commonest >= LEARNED:
