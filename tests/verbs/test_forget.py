@@ -338,3 +338,6 @@ def test_images_that_cannot_be_used_are_named_in_the_certificate(tmp_path):
     ids = [one for one in images.ids if "train/dark" in one and "broken" not in one][:3]
     made = snellen.forget(network, images, "gradient_ascent", ids=ids, class_names=["dark", "bright"], random_sets=0)
     assert any(note.startswith("Left out, because they cannot be used: 1 images, 1 × ") for note in made.notes)
+    broken = next(one for one in images.ids if "broken" in one)
+    with pytest.raises(InputError, match=r"1 of 4 images to forget cannot be read, the first is .*broken.png"):
+        snellen.forget(network, images, "gradient_ascent", ids=[*ids, broken], class_names=["dark", "bright"])
