@@ -220,6 +220,12 @@ def _rows(case: ForgettingCase, ids: Sequence[str] | None, classes: Sequence[str
         raise InputError(
             "nothing is named to forget: give ids of images with ids=... (--ids FILE), or classes (--class)"
         )
+    damaged = [one for one in ids or () if one in case.store.rejected]
+    if damaged:
+        raise InputError(
+            f"{len(damaged)} of {len(ids or ())} images to forget cannot be read, the first is {damaged[0]!r}: "
+            f"{case.store.rejected[damaged[0]]}. Mend the file, or leave its id out: nothing could be learned from it here"
+        )
     parts = [] if ids is None else [rows_of_ids(case.store, list(ids))]
     if classes:
         parts.append(rows_of_classes(case.store, classes, case.classifier.class_names))

@@ -76,7 +76,7 @@ def rows_of_ids(images: Labelled, ids: Sequence[str]) -> Tensor:
     """Rows of images by their ids, int64 (m,), ascending.
 
     Raises:
-        InputError: no id, an id twice, an id that no image has, or that of an image that cannot be read.
+        InputError: no id, an id twice, or an id that no image has.
     """
     if not ids:
         raise InputError("no image is named; give the ids of the images to forget")
@@ -85,12 +85,6 @@ def rows_of_ids(images: Labelled, ids: Sequence[str]) -> Tensor:
         raise InputError(f"{len(twice)} ids stand twice in the forget set, the first is {twice[0]!r}; name each once")
     places = {one: row for row, one in enumerate(images.ids)}
     unknown = [one for one in ids if one not in places]
-    damaged = [one for one in unknown if one in images.rejected]
-    if damaged:
-        raise InputError(
-            f"{len(damaged)} of {len(ids)} images to forget cannot be read, the first is {damaged[0]!r}: "
-            f"{images.rejected[damaged[0]]}. Mend the file, or leave its id out: nothing could be learned from it here"
-        )
     if unknown:
         near = images.ids[0]
         raise InputError(
