@@ -224,7 +224,7 @@ def _rows(case: ForgettingCase, ids: Sequence[str] | None, classes: Sequence[str
     if damaged:
         raise InputError(
             f"{len(damaged)} of {len(ids or ())} images to forget cannot be read, the first is {damaged[0]!r}: "
-            f"{case.store.rejected[damaged[0]]}. Mend the file, or leave its id out: nothing could be learned from it here"
+            f"{case.store.rejected[damaged[0]]}. Mend the file, or leave its id out"
         )
     parts = [] if ids is None else [rows_of_ids(case.store, list(ids))]
     if classes:
