@@ -190,3 +190,18 @@ def test_an_audit_reads_training_images_as_it_reads_the_others(tmp_path):
         checks=["clean", "leakage"],
     )
     assert {one.name: one.status for one in report.checks}["leakage"] == "done"
+
+
+def test_a_report_counts_training_images_that_could_not_be_read(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("test", "train"):
+        for number in range(8):
+            folder = tmp_path / part / "xy"[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (tmp_path / "train" / "x" / "0.png").write_bytes(b"no picture")
+    out = tmp_path / "run"
+    report = snellen.audit(module(), tmp_path / "test", train=tmp_path / "train", checks=["clean", "leakage"], out=out)
+    (note,) = [note for note in report.notes if "images could not be used" in note]
+    assert note.startswith("1 of 8 training images could not be used")
+    assert "0.png" in (out / "train" / "rejected.json").read_text()
