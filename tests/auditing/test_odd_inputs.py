@@ -81,7 +81,7 @@ def test_a_handful_of_images(count):
 
 
 def test_images_too_small_for_fingerprints():
-    statuses, report = run(model(side=4), images(60, 4), train=images(60, 4))
+    statuses, _ = run(model(side=4), images(60, 4), train=images(60, 4))
     assert statuses["duplicates"].status == "skipped"
     assert "fewer than 8 pixels" in statuses["duplicates"].reason
 
