@@ -198,6 +198,7 @@ ATTACKS = {
     "carlini_wagner_l0": Row({"steps": 8, "share": 2.0, "weight_factor": 100.0}),
     "carlini_wagner_l2": Row({"steps": 8, "searches": 3}),
     "carlini_wagner_linf": Row({"steps": 8, "weight_factor": 10.0}),
+    "deepfool": Row({"steps": 8, "target_classes": 3}),
     "fab": Row({"steps": 8, "target_classes": 3}),
     "feature_guided_search": Row({"queries": 60}),
     "fgsm": Row(),
