@@ -18,7 +18,11 @@ from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.norms import Norm, ball, refuse_levels, uphill
 from snellen.methods.attacks.perturbation import Search
-from snellen.methods.attacks.perturbation.contested_classes import classes_to_raise, on_pairs, refuse_without_pairs
+from snellen.methods.attacks.perturbation.contested_classes import (
+    classes_to_lower,
+    classes_to_raise,
+    refuse_without_pairs,
+)
 from snellen.methods.attacks.perturbation.objectives import targeted_margin
 from snellen.methods.attacks.perturbation.projections import Projection
 from snellen.methods.attacks.search_attack import SearchAttack
@@ -28,8 +32,8 @@ class DeepFool(SearchAttack):
     """A small change that alters the decision, by steps to the nearest hyperplane; an image leaves when it crosses.
 
     The change is scaled by 1 + overshoot and cut to [0, 1]. With ``epsilon``, a crossing counts within it alone: DeepFool
-    seeks a small change and none of a given size, so a failure says less than one of PGD. A step costs a query and a
-    gradient for each of the other classes.
+    seeks a small change and none of a given size, so a failure says less than one of PGD. A step costs two queries,
+    and a gradient for each of the other classes.
 
     >>> from torch import nn
     >>> from snellen.core.classifier import Classifier
@@ -91,12 +95,16 @@ class DeepFool(SearchAttack):
         best = torch.full((len(points),), torch.inf, device=points.device, dtype=points.dtype)
         step, lost = torch.zeros_like(points), torch.zeros_like(best, dtype=torch.bool)
         search.stepped[positions] = True
-        for target in targets.T:
-            search.evaluate = on_pairs(search.classifier, targeted_margin, target, search.criterion)
-            with torch.enable_grad():
-                variables = points.detach().requires_grad_(True)
-                _, values, _ = search.ask(variables, positions)
-                gradient = search.differentiate(values, variables, positions)
+        with torch.enable_grad():
+            variables = points.detach().requires_grad_(True)
+            scores, _, finite = search.ask(variables, positions)
+            lowered = classes_to_lower(scores.detach(), search.labels[positions], search.criterion)
+            # How far each class to raise still is from the class that stands in its way; negative until it is reached.
+            gaps = [targeted_margin(scores, lowered, target[positions]) for target in targets.T]
+        lost |= ~finite
+        for values in gaps:
+            (gradient,) = torch.autograd.grad(values, variables, torch.ones_like(values), retain_graph=True)
+            search.gradients[positions] += 1
             flat = gradient.flatten(1)
             lost |= ~flat.isfinite().all(1) | ~values.detach().isfinite()
             dual = flat.abs().sum(1) if self.norm == "linf" else flat.norm(dim=1)
@@ -104,9 +112,7 @@ class DeepFool(SearchAttack):
             distance = torch.where(dual > 0, values.detach().abs() / dual.clamp(min=1e-12), torch.inf)
             nearer = distance < best
             best = torch.where(nearer, distance, best)
-            # A little more than the distance, so that a point on the hyperplane itself moves on. Values are negative on
-            # this side of it, or positive where the criterion is met by coming nearer.
-            way = torch.where(values.detach() == 0, -search.criterion.direction, values.detach().sign())
-            towards = -uphill(self.norm, gradient) * (way * (distance + 1e-6)).view(-1, 1, 1, 1)
+            # A little more than the distance, so that a point on the hyperplane itself moves on.
+            towards = uphill(self.norm, gradient) * (distance + 1e-6).view(-1, 1, 1, 1)
             step = torch.where((nearer & (dual > 0)).view(-1, 1, 1, 1), towards, step)
         return torch.where(lost.view(-1, 1, 1, 1), torch.zeros_like(step), step), lost

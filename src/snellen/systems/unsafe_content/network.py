@@ -1,0 +1,222 @@
+"""A small network that follows a policy: image and list of categories in, "safe" or the violated category out.
+
+The small counterpart of PerspectiveVision (Qu et al. 2025), for training on a CPU. Categories enter by their words, in the
+order of the list, with an embedding for each place, and attend to the image's tokens and to each other; a token for "safe"
+reads both. So nothing in its form makes the answer independent of the order of the list, nor safe when a category is
+removed: it learns both from the examples (:mod:`snellen.systems.unsafe_content.examples`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from snellen.core.classifier import Classifier, hash_tensors
+from snellen.core.errors import InputError
+from snellen.core.preparation import Preparation
+from snellen.systems.unsafe_content.policy import Category, Policy
+
+#: Entries of the vector that a text becomes.
+WORDS = 192
+
+#: Categories of a list, at most.
+PLACES = 24
+
+#: The score of a place that holds no category; finite, since attacks stop at scores that are not.
+_ABSENT = -1e4
+
+
+def word_vector(text: str) -> Tensor:
+    """Words of a text as signed counts in :data:`WORDS` entries, by their hashes, of length one: float32 (WORDS,).
+
+    >>> bool(torch.equal(word_vector("Red triangle"), word_vector("red, triangle!")))
+    True
+    """
+    vector = torch.zeros(WORDS)
+    for word in re.findall(r"\w+", text.lower()):
+        digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+        for at in (0, 4):
+            number = int.from_bytes(digest[at : at + 4], "big")
+            vector[number % WORDS] += 1 if number & (1 << 31) else -1
+    return vector / vector.norm().clamp(min=1e-6)
+
+
+def words_of(policy: Policy) -> Tensor:
+    """Vectors of the categories of a policy, name and definition: (k, WORDS)."""
+    if len(policy) > PLACES:
+        raise InputError(f"this network reads policies of up to {PLACES} categories, got {len(policy)}; split the policy")
+    return torch.stack([word_vector(one.line) for one in policy.each()])
+
+
+class ImageTrunk(nn.Module):
+    """Images (n, 3, h, w) in [0, 1] → tokens (n, m, width), one for each 8 × 8 pixels."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.width = width
+        sizes = (3, width // 4, width // 2, width, width)
+        strides = (2, 2, 2, 1)
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(4, b), nn.GELU())
+                for a, b, stride in zip(sizes, sizes[1:], strides, strict=False)
+            )
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens, row by row."""
+        tokens: Tensor = self.layers(images - 0.5).flatten(2).transpose(1, 2)
+        return tokens
+
+
+class ImageEncoder(nn.Module):
+    """Images → features (n, dim): mean and largest token, and a linear layer."""
+
+    def __init__(self, width: int = 96, dim: int = 64) -> None:
+        super().__init__()
+        self.trunk = ImageTrunk(width)
+        self.project = nn.Linear(2 * width, dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features, not normalised."""
+        tokens = self.trunk(images)
+        features: Tensor = self.project(torch.cat([tokens.mean(1), tokens.amax(1)], dim=1))
+        return features
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.among = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.image = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, policy: Tensor, tokens: Tensor, absent: Tensor) -> Tensor:
+        read = self.norms[0](policy)
+        policy = policy + self.among(read, read, read, key_padding_mask=absent, need_weights=False)[0]
+        policy = policy + self.image(self.norms[1](policy), tokens, tokens, need_weights=False)[0]
+        mixed: Tensor = policy + self.mix(self.norms[2](policy))
+        return mixed
+
+
+class PolicyNetwork(nn.Module):
+    """Images and lists of categories → scores of "safe" and of each place of the list.
+
+    Args:
+        width: of all tokens.
+        blocks: layers of attention.
+        heads: of each attention.
+        side: images have side × side pixels.
+    """
+
+    def __init__(self, width: int = 96, blocks: int = 2, heads: int = 4, side: int = 48) -> None:
+        super().__init__()
+        self.settings = {"width": width, "blocks": blocks, "heads": heads, "side": side}
+        self.trunk = ImageTrunk(width)
+        self.places = nn.Parameter(0.02 * torch.randn(PLACES, width))
+        self.safe = nn.Parameter(0.02 * torch.randn(width))
+        self.words = nn.Linear(WORDS, width)
+        self.tokens = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.score_safe, self.score_category = nn.Linear(width, 1), nn.Linear(width, 1)
+
+    @property
+    def preparation(self) -> Preparation:
+        """Resize and crop of its images."""
+        side = int(self.settings["side"])
+        return Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
+
+    def forward(self, images: Tensor, words: Tensor, present: Tensor | None = None) -> Tensor:
+        """Scores (n, 1 + k), before any softmax.
+
+        Args:
+            images: (n, 3, h, w) in [0, 1].
+            words: (n, k, WORDS), in the order of each list.
+            present: bool (n, k), places that hold a category; None: all.
+        """
+        count, places = words.shape[:2]
+        if present is None:
+            present = torch.ones(count, places, dtype=torch.bool, device=images.device)
+        tokens = self.tokens(self.trunk(images))
+        listed = self.words(words) + self.places[:places]
+        policy = torch.cat([self.safe.expand(count, 1, -1), listed], dim=1)
+        absent = torch.cat([torch.zeros_like(present[:, :1]), ~present], dim=1)
+        for block in self.blocks:
+            policy = block(policy, tokens, absent)
+        policy = self.norm(policy)
+        safe, each = self.score_safe(policy[:, :1]).squeeze(2), self.score_category(policy[:, 1:]).squeeze(2)
+        return torch.cat([safe, each.masked_fill(~present, _ABSENT)], dim=1)
+
+    def save(self, path: Path | str, policy: Policy) -> Path:
+        """Write weights, settings and the policy that it was trained with as one file, ``NAME.safetensors``."""
+        path = Path(path)
+        record = {"settings": self.settings, "policy": [one.model_dump() for one in policy.each()]}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path, metadata={"policy_network": json.dumps(record, sort_keys=True)})
+        return path
+
+
+def load_policy_network(path: Path | str) -> tuple[PolicyNetwork, Policy]:
+    """Read what :meth:`PolicyNetwork.save` wrote: the network in evaluation mode, and the policy of its training.
+
+    Raises:
+        InputError: no such file, or another one.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            record: Any = json.loads((file.metadata() or {})["policy_network"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        network = PolicyNetwork(**record["settings"])
+        network.load_state_dict(tensors)
+        policy = Policy(categories=tuple(Category(**one) for one in record["policy"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path} is no policy-following network; expected a file .safetensors that PolicyNetwork.save wrote ({reason})"
+        ) from error
+    return network.eval(), policy
+
+
+class UnderPolicy(nn.Module):
+    """A network under one policy: images (n, 3, h, w) → scores of safe and of each category (n, 1 + k)."""
+
+    words: Tensor
+
+    def __init__(self, network: PolicyNetwork, policy: Policy) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("words", words_of(policy))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores before any softmax."""
+        scores: Tensor = self.network(images, self.words.expand(len(images), *self.words.shape))
+        return scores
+
+
+def categories_classifier(network: PolicyNetwork, policy: Policy, *, name: str = "policy-following") -> Classifier:
+    """The network under a policy as a classifier of "Safe" and the categories; the network itself stays as it is."""
+    import copy
+
+    names: Sequence[str] = ("Safe", *policy.names)
+    identity = hash_tensors({**network.state_dict(), "policy": words_of(policy)})
+    module = UnderPolicy(copy.deepcopy(network), policy)
+    return Classifier(
+        module,
+        class_names=names,
+        preparation=network.preparation,
+        name=name,
+        identity=identity,
+        device=next(network.parameters()).device,
+    )
