@@ -18,3 +18,4 @@ if TYPE_CHECKING:
     from snellen.systems.perturbation_estimation.method import Perturbation as Perturbation
     from snellen.systems.smooth_inversion.method import Backdoor as Backdoor
     from snellen.systems.trigger_amplification.method import TriggerAmplification as TriggerAmplification
+    from snellen.systems.unsafe_content.method import UnsafeContent as UnsafeContent

@@ -1,8 +1,9 @@
 """DeepFool: steps to the nearest decision hyperplane of the classifier made linear at the current point.
 
 Moosavi-Dezfooli, Fawzi and Frossard, "DeepFool: a simple and accurate method to fool deep neural networks", CVPR 2016,
-arXiv 1511.04599, algorithm 2. Of the hyperplanes between the label and k other classes the nearest is chosen, at distance
-|f| / ‖w‖_q with q dual to the norm; the step goes there along the dual direction, with an overshoot so that it crosses.
+arXiv 1511.04599, algorithm 2. Of the hyperplanes between the label and k other classes the nearest is chosen, at
+distance |f| / ‖w‖_q with q dual to the norm; the step goes there along the dual direction, with an overshoot so that it
+crosses.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from snellen.methods.attacks.search_attack import SearchAttack
 class DeepFool(SearchAttack):
     """A small change that alters the decision, by steps to the nearest hyperplane; an image leaves when it crosses.
 
-    The change is scaled by 1 + overshoot and cut to [0, 1]. With ``epsilon``, a crossing counts within it alone: DeepFool
-    seeks a small change and none of a given size, so a failure says less than one of PGD. A step costs two queries,
-    and a gradient for each of the other classes.
+    The change is scaled by 1 + overshoot and cut to [0, 1]. With ``epsilon``, a crossing counts within it alone:
+    DeepFool seeks a small change and none of a given size, so a failure says less than one of PGD. A step costs two
+    queries, and a gradient for each of the other classes.
 
     >>> from torch import nn
     >>> from snellen.core.classifier import Classifier
@@ -88,9 +89,7 @@ class DeepFool(SearchAttack):
             positions, change = positions[left], change[left]
         return search.result()
 
-    def _nearest(
-        self, search: Search, points: Tensor, positions: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _nearest(self, search: Search, points: Tensor, positions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The step to the nearest hyperplane (m, 3, h, w), and whose gradients are not finite: bool (m,)."""
         best = torch.full((len(points),), torch.inf, device=points.device, dtype=points.dtype)
         step, lost = torch.zeros_like(points), torch.zeros_like(best, dtype=torch.bool)

@@ -1,13 +1,14 @@
 """The conventional classifiers by their structure, over one shared image encoder.
 
 Each head takes the encoder's feature (n, d) and gives a margin (n,): above 0 is unsafe. Margins are scores before any
-softmax or sigmoid. What each is modelled on (Qu et al. 2025, section 4.1): Q16 (Schramowski et al. 2022), two learned prompt
-vectors; MultiHeaded (Qu et al. 2023), five heads; the safety filter of Stable Diffusion (Rando et al. 2022), cosines less
-thresholds, with special care; the NSFW detector of LAION, a network on standardised features.
+softmax or sigmoid. What each is modelled on (Qu et al. 2025, section 4.1): Q16 (Schramowski et al. 2022), two learned
+prompt vectors; MultiHeaded (Qu et al. 2023), five heads; the safety filter of Stable Diffusion (Rando et al. 2022),
+cosines less thresholds, with special care; the NSFW detector of LAION, a network on standardised features.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -85,7 +86,9 @@ class ConceptThresholds(nn.Module):
     def __init__(self, concepts: Tensor, special: int = 0) -> None:
         super().__init__()
         if not 0 <= special < len(concepts):
-            raise InputError(f"of {len(concepts)} concepts, 0 to {len(concepts) - 1} are of special care; got {special}")
+            raise InputError(
+                f"of {len(concepts)} concepts, 0 to {len(concepts) - 1} are of special care; got {special}"
+            )
         self.register_buffer("concepts", F.normalize(concepts.detach(), dim=1))
         self.thresholds = nn.Parameter(torch.full((len(concepts),), 0.5))
         self.special = special
@@ -110,7 +113,7 @@ class FeatureNetwork(nn.Module):
         self.standardise = Standardise(dim)
         sizes = (dim, 64, 512, 256)
         self.layers = nn.Sequential(
-            *(part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())),
+            *(part for a, b in itertools.pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())),
             nn.Linear(256, 1),
         )
 

@@ -1,9 +1,9 @@
 """A small network that follows a policy: image and list of categories in, "safe" or the violated category out.
 
-The small counterpart of PerspectiveVision (Qu et al. 2025), for training on a CPU. Categories enter by their words, in the
-order of the list, with an embedding for each place, and attend to the image's tokens and to each other; a token for "safe"
-reads both. So nothing in its form makes the answer independent of the order of the list, nor safe when a category is
-removed: it learns both from the examples (:mod:`snellen.systems.unsafe_content.examples`).
+The small counterpart of PerspectiveVision (Qu et al. 2025), for training on a CPU. Categories enter by their words, in
+the order of the list, with an embedding for each place, and attend to the image's tokens and to each other; a token for
+"safe" reads both. So nothing in its form makes the answer independent of the order of the list, nor safe when a
+category is removed: it learns both from the examples (:mod:`snellen.systems.unsafe_content.examples`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def word_vector(text: str) -> Tensor:
 def words_of(policy: Policy) -> Tensor:
     """Vectors of the categories of a policy, name and definition: (k, WORDS)."""
     if len(policy) > PLACES:
-        raise InputError(f"this network reads policies of up to {PLACES} categories, got {len(policy)}; split the policy")
+        raise InputError(
+            f"this network reads policies of up to {PLACES} categories, got {len(policy)}; split the policy"
+        )
     return torch.stack([word_vector(one.line) for one in policy.each()])
 
 
@@ -184,7 +186,8 @@ def load_policy_network(path: Path | str) -> tuple[PolicyNetwork, Policy]:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{path} is no policy-following network; expected a file .safetensors that PolicyNetwork.save wrote ({reason})"
+            f"{path} is no policy-following network; expected a .safetensors file that PolicyNetwork.save wrote "
+            f"({reason})"
         ) from error
     return network.eval(), policy
 

@@ -1,8 +1,8 @@
 """Three outcomes of a judgement: safe, unsafe, unclear; the sentences they are read from; and the majority of several.
 
 Qu et al. 2025: models that answer in words are asked three questions, each answer becomes safe, unsafe or unclear, the
-majority decides, and what stays unclear is drawn. Here unclear answers are counted first; a draw depends on the seed and
-the id of the image alone, and never on its neighbours.
+majority decides, and what stays unclear is drawn. Here unclear answers are counted first; a draw depends on the seed
+and the id of the image alone, and never on its neighbours.
 """
 
 from __future__ import annotations

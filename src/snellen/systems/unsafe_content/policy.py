@@ -1,7 +1,8 @@
 """A policy: categories of content that are not allowed, each with a name and a definition in words.
 
-Qu et al., "UnsafeBench", CCS 2025, arXiv 2405.03486: eleven categories, one line each in the prompt. The list that comes
-with Snellen (``policy.toml``) has these categories in words of its own; any other list is a TOML file of the same form.
+Qu et al., "UnsafeBench", CCS 2025, arXiv 2405.03486: eleven categories, one line each in the prompt. The list that
+comes with Snellen (``policy.toml``) has these categories in words of its own; any other list is a TOML file of the same
+form.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Robust accuracy under noise and attacks of one size, on images that the classifier judges correctly.
 
-Qu et al. 2025, section 4.3: K correctly classified images are drawn, and robust accuracy is 1 − mean(is adversarial). The
-budget here is in pixels of [0, 1], for the attacks of the library and for the noise alike, which has the same norm. The
-published code works in normalised pixels; :func:`in_pixels` converts its numbers.
+Qu et al. 2025, section 4.3: K correctly classified images are drawn, and robust accuracy is 1 − mean(is adversarial).
+The budget here is in pixels of [0, 1], for the attacks of the library and for the noise alike, which has the same norm.
+The published code works in normalised pixels; :func:`in_pixels` converts its numbers.
 
 Attacks climb pre-softmax scores. A softmax behind probabilities shrinks gradients and makes a classifier look robust.
 """
@@ -137,7 +137,9 @@ def measure_robustness(
     chosen, labels, names = images[rows], unsafe[rows], [ids[row] for row in rows.tolist()]
     # By construction; a classifier that answers otherwise the second time cannot be measured.
     if not bool(_right(classifier, chosen, labels, batch_size).all()):
-        raise InputError(f"{classifier.name} judges the same images differently each time; robust accuracy is not defined")
+        raise InputError(
+            f"{classifier.name} judges the same images differently each time; robust accuracy is not defined"
+        )
     stands: dict[str, list[Tensor]] = {"noise": []}
     finite: dict[str, list[Tensor]] = {"noise": []}
     searches = attacks_of(norm, epsilon, steps)

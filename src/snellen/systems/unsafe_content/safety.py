@@ -1,7 +1,8 @@
 """The uniform face of safety classifiers: images in, two logits out, and what each claims, whatever it is made of.
 
-Qu et al. 2025 wrap every classifier as ``classify(images) → (B, 2)``, arg-max 1 = unsafe. Models that answer in words are
-asked by three prompts (:data:`QUESTIONS`) whose majority decides; a policy-following one gets the whole policy in one.
+Qu et al. 2025 wrap every classifier as ``classify(images) → (B, 2)``, arg-max 1 = unsafe. Models that answer in words
+are asked by three prompts (:data:`QUESTIONS`) whose majority decides; a policy-following one gets the whole policy in
+one.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ QUESTIONS = (
 #: How references begin.
 FORMS = (
     "policy:FILE.safetensors (a network that follows a policy), towers:REF (a text–image model, by the definitions), "
-    "answers:REF (a model that answers questions, three prompts), follows:REF (one that follows a policy in its prompt), or "
-    "a reference of a classifier with a class named safe or unsafe"
+    "answers:REF (a model that answers questions, three prompts), follows:REF (one that follows a policy in its "
+    "prompt), or a reference of a classifier with a class named safe or unsafe"
 )
 
 
@@ -137,7 +138,9 @@ class ByScores:
         finite = scores.isfinite().all(1)
         outcomes = torch.where(finite, (two[:, 1] > two[:, 0]).long(), UNCLEAR).tolist()
         largest = scores[:, self._unsafe].argmax(1).tolist()
-        categories = [self._categories[at] if one == IS_UNSAFE else None for one, at in zip(outcomes, largest, strict=True)]
+        categories = [
+            self._categories[at] if one == IS_UNSAFE else None for one, at in zip(outcomes, largest, strict=True)
+        ]
         return Verdicts(torch.where(finite[:, None], two, 0).cpu(), tuple(outcomes), tuple(categories))
 
     def identity(self) -> str:
@@ -225,7 +228,9 @@ def load_safety_classifier(
         return ByScores(categories_classifier(network.to(device), policy, name=Path(rest).name), policy, claims)
     if scheme == "towers":
         return ByScores(
-            zero_shot_classifier(load_two_tower(rest, device=device), safe_prompts(policy), truncate=True), policy, claims
+            zero_shot_classifier(load_two_tower(rest, device=device), safe_prompts(policy), truncate=True),
+            policy,
+            claims,
         )
     if scheme in ("answers", "follows"):
         answerer = load_question_answerer(rest, device=device)

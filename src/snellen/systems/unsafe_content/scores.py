@@ -1,8 +1,8 @@
 """How good judgements are: F1 with unsafe as the positive class, by data set, category and source, and the gap.
 
 Qu et al. 2025, section 4: F1 = 2 TP / (2 TP + FP + FN) for each category that a classifier claims, for photographs and
-for generated images apart. Intervals are bootstraps of whole units (:mod:`snellen.metrics.bootstrap`). Pooled values count
-all images together, so that large data sets and categories weigh more; values of each data set stand beside them.
+for generated images apart. Intervals are bootstraps of whole units (:mod:`snellen.metrics.bootstrap`). Pooled values
+count all images together, so that large data sets and categories weigh more; values of each data set stand beside them.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def fit_policy_network(
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or len(images) != len(unsafe):
         raise InputError(
-            f"training takes bytes (n, 3, side, side) and a truth for each; got {images.dtype} {tuple(images.shape)} and "
-            f"{len(unsafe)} truths"
+            f"training takes bytes (n, 3, side, side) and a truth for each; got {images.dtype} {tuple(images.shape)} "
+            f"and {len(unsafe)} truths"
         )
     if len(set(map(bool, unsafe))) < 2:
         raise InputError("training needs safe and unsafe images; got one kind alone")
@@ -116,9 +116,7 @@ def fit_policy_network(
     return network.eval()
 
 
-def batch_of(
-    examples: Sequence[Example], vectors: Tensor, place: dict[str, int]
-) -> tuple[Tensor, Tensor, Tensor]:
+def batch_of(examples: Sequence[Example], vectors: Tensor, place: dict[str, int]) -> tuple[Tensor, Tensor, Tensor]:
     """Words (n, k, WORDS), bool (n, k) of places that hold a category, and answers int64 (n,): 0 is safe, 1 + place."""
     longest = max(len(one.policy) for one in examples)
     rows = torch.zeros(len(examples), longest, dtype=torch.int64)
