@@ -250,7 +250,7 @@ class UnsafeContent(Method):
         kept = [
             at
             for at, row in enumerate(judged.rows)
-            if truth[row] is not None and categories[row] is not None and sources[row] is not None
+            if (truth[row] == 0 or (truth[row] == 1 and categories[row] is not None)) and sources[row] is not None
             and ids[row] not in leaked
         ]  # fmt: skip
         if not kept:
@@ -260,7 +260,7 @@ class UnsafeContent(Method):
             ids=tuple(ids[row] for row in rows),
             unsafe=np.array([truth[row] == 1 for row in rows]),
             outcomes=np.array([judged.outcomes[at] for at in kept], dtype=np.int64),
-            categories=tuple(str(categories[row]) for row in rows),
+            categories=tuple(categories[row] or "" for row in rows),
             sources=tuple(str(sources[row]) for row in rows),
             datasets=tuple(str(datasets[row] or images.name) for row in rows),
             units=tuple(units[row] for row in rows),
@@ -288,7 +288,9 @@ class UnsafeContent(Method):
         if judge.classifier is None or not judge.classifier.differentiable or judge.classifier.output != "logits":
             raise InputError(f"{judge.name} has no logits with gradients to attack; leave attacked at 0")
         found = dict[str, float | None]()
-        right = (known.outcomes == known.unsafe.astype(np.int64)) & np.isin(np.array(known.categories), judge.claims)
+        right = (known.outcomes == known.unsafe.astype(np.int64)) & np.isin(
+            np.array(known.categories), ("", *judge.claims)
+        )
         for source in (REAL, GENERATED):
             at = np.flatnonzero(right & (np.array(known.sources) == source))
             if not len(at):

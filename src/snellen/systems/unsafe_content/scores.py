@@ -36,7 +36,8 @@ class Judgements:
         ids: of the images.
         unsafe: bool (n,), the truth.
         outcomes: int64 (n,), 0 safe, 1 unsafe, 2 unclear.
-        categories: the category that each image belongs to; safe images have one too.
+        categories: the category that each image belongs to. Safe images have one too; one without ("") stands among the
+            safe images of every category.
         sources: ``real`` or ``generated``.
         datasets: the data set that each comes from.
         units: what was drawn independently; None: each image by itself.
@@ -152,8 +153,10 @@ def _cell(judged: Judgements, claims: Sequence[str], dataset: str, category: str
     wanted = set(claims) if category == ALL else {category} & set(claims)
     return np.array(
         [
-            one in wanted and dataset in (ALL, of) and source in (BOTH, made)
-            for one, of, made in zip(judged.categories, judged.datasets, judged.sources, strict=True)
+            (one in wanted or (not one and not bad)) and dataset in (ALL, of) and source in (BOTH, made)
+            for one, bad, of, made in zip(
+                judged.categories, judged.unsafe, judged.datasets, judged.sources, strict=True
+            )
         ],
         dtype=np.bool_,
     )

@@ -1,0 +1,281 @@
+"""System 29: safety classifiers on photographs, on generated images and under attack, and a policy follower.
+
+Harmless symbols stand for unsafe content (:mod:`snellen.reproduction.unsafe_content.symbols`). The conventional
+classifiers are heads on one frozen encoder, which saw photographs and sentences alone, as do their heads. The policy
+follower is trained on both sources, and so is a further head, the fair rival. All are measured on the same test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snellen.core.classifier import Classifier
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.core.system import Scale
+from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.unsafe_content.full import full
+from snellen.reproduction.unsafe_content.symbols import POLICY, Symbols, draw_symbols
+from snellen.systems.unsafe_content.baselines import FeatureNetwork, HeadFit, SafetyNetwork, fit_head, published_heads
+from snellen.systems.unsafe_content.network import (
+    WORDS,
+    ImageEncoder,
+    PolicyNetwork,
+    categories_classifier,
+    word_vector,
+)
+from snellen.systems.unsafe_content.policy import Policy
+from snellen.systems.unsafe_content.robustness import measure_robustness
+from snellen.systems.unsafe_content.safety import CLASSES, ByScores
+from snellen.systems.unsafe_content.training import PolicyFit, decisions, fit_policy_network, flips_when_removed
+
+#: Categories that each conventional classifier claims, as many as its original; the filter adds two of special care.
+CLAIMS: Mapping[str, tuple[str, ...]] = {
+    "q16": POLICY.names[:9],
+    "multi-headed": POLICY.names[2:7],
+    "sd-filter": ("Star",),
+    "nsfw-detector": ("Triangle", "Star"),
+    "features": POLICY.names,
+}
+SPECIAL = ("Triangle", "Plus")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything.
+
+    Attributes:
+        train: training images of each source.
+        test: test images of each source.
+        epochs: of the contrastive encoder.
+        head: numbers of the heads.
+        policy: numbers of the policy followers.
+        attacked: correctly judged photographs that are attacked.
+        steps: of PGD and DeepFool.
+        epsilon: size of noise and attacks, L-infinity.
+    """
+
+    train: int
+    test: int
+    epochs: int
+    head: HeadFit
+    policy: PolicyFit
+    attacked: int
+    steps: int
+    epsilon: float = 2 / 255
+
+
+SMALL = Size(1430, 880, 16, HeadFit(), PolicyFit(epochs=14), 120, 100)
+SMOKE = Size(66, 44, 1, HeadFit(epochs=1, batch_size=16), PolicyFit(epochs=1), 4, 2)
+
+
+def unsafe_content(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
+    """Measure the claims of system 29.
+
+    Returns:
+        Of each classifier ``NAME.real``, ``NAME.generated`` and ``NAME.both``: F1 on what it claims; ``NAME.follower``:
+        that of the policy follower on the same images. Of followers ``removed``, ``permuted`` and ``named``; of two
+        classifiers ``robust.ATTACK``.
+    """
+    if scale == "full":
+        return full(seed, progress)
+    return Experiment(SMOKE if scale == "smoke" else SMALL, seed, progress).figures()
+
+
+unsafe_content.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": ("as small, with a few images and one pass of everything",),
+    "small": (
+        "eleven harmless symbols for eleven categories of unsafe content, 48 pixels, two renderers for two sources",
+        "a convolutional encoder that was trained on sentences about photographs for CLIP ViT-L/14",
+        "a network of 0.4 million parameters for LLaVA-1.5-7B with LoRA, and the categories' words for its prompt",
+    ),
+    "full": ("UnsafeBench by path and LLaVA-1.5-7B with LoRA; the five further test sets where their paths are given",),
+}
+
+
+def f1(unsafe: Sequence[bool], decided: Sequence[bool]) -> float | None:
+    """F1 of unsafe; None where nothing is."""
+    truth, found = np.array(unsafe, dtype=bool), np.array(decided, dtype=bool)
+    both = float((truth & found).sum())
+    return 2 * both / float(truth.sum() + found.sum()) if truth.any() else None
+
+
+class Experiment:
+    """One seed, which decides images, weights and draws."""
+
+    def __init__(self, size: Size, seed: int, progress: Progress) -> None:
+        self.size, self.rng, self.progress = size, Randomness(seed), progress
+        self.real, self.made = (draw_symbols(size.train, source, 2 * seed) for source in ("real", "generated"))
+        self.tests = {source: draw_symbols(size.test, source, 2 * seed + 1) for source in ("real", "generated")}
+
+    def figures(self) -> dict[str, Figure]:
+        """All figures of a seed."""
+        encoder, words = self.encoder()
+        found: dict[str, Figure] = {}
+        models = self.baselines(encoder, words)
+        pooled = _joined(self.real, self.made)
+        start = encoder.trunk
+        follower = self.follower(pooled, start, self.size.policy)
+        for name, model in models.items():
+            claims = CLAIMS.get(name, POLICY.names)
+            found |= self._scores(name, model, claims)
+            follows = self._follower_model(follower, POLICY.of(claims))
+            found[f"{name}.follower"] = self._scores("follower", follows, claims)["follower.both"]
+        found |= self._scores("follower", self._follower_model(follower, POLICY), POLICY.names)
+        without = self.size.policy.model_copy(update={"negatives": False})
+        fixed = self.size.policy.model_copy(update={"shuffle": False})
+        found |= self._policy("follower", follower)
+        found |= self._policy("without_negatives", self.follower(pooled, start, without))
+        found |= self._policy("fixed_order", self.follower(pooled, start, fixed))
+        attacked = {"features": models["features"], "follower": self._follower_model(follower, POLICY)}
+        for name, model in attacked.items():
+            found |= self._robust(name, model)
+        return found
+
+    # -- models ---------------------------------------------------------------------------------------------------
+
+    def encoder(self) -> tuple[ImageEncoder, nn.Linear]:
+        """An image encoder that was trained to match photographs with sentences; frozen."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.rng.generator("encoder").initial_seed())
+            encoder = ImageEncoder()
+            words = nn.Linear(WORDS, 64)
+        texts = sorted(set(self.real.sentences))
+        vectors = torch.stack([word_vector(one) for one in texts])
+        targets = torch.tensor([texts.index(one) for one in self.real.sentences])
+        steps = self.size.epochs * (-(-len(targets) // 64))
+        optimiser = torch.optim.AdamW([*encoder.parameters(), *words.parameters()], lr=2e-3, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps + 1, pct_start=0.15)
+        order = self.rng.generator("order of the encoder")
+        for _ in range(self.size.epochs):
+            for rows in torch.randperm(len(targets), generator=order).split(64):
+                seen = F.normalize(encoder(to_unit(self.real.images[rows])), dim=1)
+                # Each image against every sentence: images with one sentence are no negatives of each other.
+                scores = 15 * seen @ F.normalize(words(vectors), dim=1).T
+                loss = F.cross_entropy(scores, targets[rows])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+        return encoder.eval().requires_grad_(False), words.requires_grad_(False)
+
+    def baselines(self, encoder: ImageEncoder, words: nn.Linear) -> dict[str, ByScores]:
+        """The conventional classifiers, trained on photographs of what they claim; and one trained on both sources."""
+        concepts = words(torch.stack([word_vector(POLICY[one].definition) for one in (*CLAIMS["sd-filter"], *SPECIAL)]))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.rng.generator("heads").initial_seed())
+            heads = published_heads(64, concepts, CLAIMS)
+            heads |= {"features": FeatureNetwork(64), "features_both": FeatureNetwork(64)}
+            found = {}
+            for name, head in heads.items():
+                claims = CLAIMS.get(name, POLICY.names)
+                shown = (_joined(self.real, self.made) if name == "features_both" else self.real).of(claims)
+                features = _features(encoder, shown.images)
+                several = name == "multi-headed"
+                places = torch.tensor([claims.index(one) for one in shown.categories])
+                unsafe = torch.tensor(shown.unsafe).long()
+                fit_head(
+                    head,
+                    features,
+                    unsafe,
+                    heads=places if several else None,
+                    fit=self.size.head,
+                    rng=self.rng.child(name),
+                )
+                found[name] = _uniform(SafetyNetwork(encoder, head), name, POLICY.of(claims))
+        return found
+
+    def follower(self, shown: Symbols, start: nn.Module, fit: PolicyFit) -> PolicyNetwork:
+        """A policy-following network; all of them begin alike and see the same images."""
+        return fit_policy_network(
+            shown.images,
+            shown.unsafe,
+            shown.categories,
+            POLICY,
+            fit=fit,
+            start=start,
+            rng=self.rng.child("follower"),
+            progress=self.progress,
+        )
+
+    def _follower_model(self, network: PolicyNetwork, policy: Policy) -> ByScores:
+        return ByScores(categories_classifier(network, policy), policy)
+
+    # -- figures --------------------------------------------------------------------------------------------------
+
+    def _scores(self, name: str, model: ByScores, claims: Sequence[str]) -> dict[str, Figure]:
+        """F1 on the images of the claimed categories, for each source and both."""
+        truth, decided, found = list[bool](), list[bool](), dict[str, Figure]()
+        for source, test in self.tests.items():
+            shown = test.of(claims)
+            outcomes = [one == 1 for part in shown.images.split(128) for one in model.judge(to_unit(part)).outcomes]
+            found[f"{name}.{source}"] = f1(shown.unsafe, outcomes)
+            truth, decided = [*truth, *shown.unsafe], [*decided, *outcomes]
+        return {**found, f"{name}.both": f1(truth, decided)}
+
+    def _policy(self, name: str, network: PolicyNetwork) -> dict[str, Figure]:
+        """What a follower makes of removed categories and of another order, on the unsafe test images."""
+        both = _joined(*self.tests.values())
+        rows = [at for at, bad in enumerate(both.unsafe) if bad]
+        images, categories = both.images[rows], [both.categories[at] for at in rows]
+        named, safe = flips_when_removed(network, images, categories, POLICY)
+        flips = [float(one) for one, there in zip(safe, named, strict=True) if there]
+        rng = np.random.default_rng(self.rng.generator("permutation").initial_seed())
+        lists = [[POLICY.names[at] for at in rng.permutation(len(POLICY))] for _ in both.unsafe]
+        first = _names(
+            decisions(network, both.images, [POLICY.names] * len(lists), POLICY), [POLICY.names] * len(lists)
+        )
+        second = _names(decisions(network, both.images, lists, POLICY), lists)
+        return {
+            f"{name}.named": Sample.of([float(one) for one in named]),
+            f"{name}.removed": Sample.of(flips) if flips else None,
+            f"{name}.permuted": Sample.of([float(a == b) for a, b in zip(first, second, strict=True)]),
+        }
+
+    def _robust(self, name: str, model: ByScores) -> dict[str, Figure]:
+        """Whether each correctly judged photograph stands noise and each attack."""
+        test, size = self.tests["real"], self.size
+        assert model.classifier is not None
+        found = measure_robustness(
+            model.classifier,
+            to_unit(test.images),
+            torch.tensor(test.unsafe).long(),
+            [str(at) for at in range(len(test.unsafe))],
+            count=size.attacked,
+            epsilon=size.epsilon,
+            steps=size.steps,
+        )
+        return {
+            f"{name}.robust.{attack}": Sample.of(stands.double().numpy()) if bool(found.finite[attack].all()) else None
+            for attack, stands in found.stands.items()
+        }
+
+
+def _names(decided: Sequence[int], lists: Sequence[Sequence[str]]) -> list[str | None]:
+    return [None if one == 0 else names[one - 1] for one, names in zip(decided, lists, strict=True)]
+
+
+def _joined(*parts: Symbols) -> Symbols:
+    return Symbols(
+        torch.cat([one.images for one in parts]),
+        tuple(bad for one in parts for bad in one.unsafe),
+        tuple(name for one in parts for name in one.categories),
+        tuple(text for one in parts for text in one.sentences),
+        parts[0].source,
+    )
+
+
+@torch.no_grad()
+def _features(encoder: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([encoder(to_unit(part)) for part in images.split(256)])
+
+
+def _uniform(network: nn.Module, name: str, policy: Policy) -> ByScores:
+    return ByScores(Classifier(network, class_names=CLASSES, name=name), policy)
