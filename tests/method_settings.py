@@ -280,6 +280,10 @@ SCANS = {
             "classifier": lambda _: load_classifier("bundled:fashion-cnn"),
         },
     ),
+    "unsafe_content": Row(
+        {"classifier": "towers:bundled:scene-clip", "resamples": 100},
+        {"images": lambda _: toy_models.image_set(12)},
+    ),
     "training_set": Row(
         {"pictures": 2},
         {"images": lambda _: toy_models.image_set(180), "classifier": lambda _: toy_models.classifier()},

@@ -26,7 +26,9 @@ from snellen.reproduction.unsafe_content.symbols import POLICY, Symbols, draw_sy
 from snellen.systems.unsafe_content.baselines import FeatureNetwork, HeadFit, SafetyNetwork, fit_head, published_heads
 from snellen.systems.unsafe_content.network import (
     WORDS,
+    Alignment,
     ImageEncoder,
+    ImageTrunk,
     PolicyNetwork,
     categories_classifier,
     word_vector,
@@ -117,11 +119,11 @@ class Experiment:
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
-        encoder, words = self.encoder()
+        encoder, words, align = self.encoder()
         found: dict[str, Figure] = {}
         models = self.baselines(encoder, words)
         pooled = _joined(self.real, self.made)
-        start = encoder.trunk
+        start = (encoder.trunk, align)
         follower = self.follower(pooled, start, self.size.policy)
         for name, model in models.items():
             claims = CLAIMS.get(name, POLICY.names)
@@ -141,30 +143,33 @@ class Experiment:
 
     # -- models ---------------------------------------------------------------------------------------------------
 
-    def encoder(self) -> tuple[ImageEncoder, nn.Linear]:
-        """An image encoder that was trained to match photographs with sentences; frozen."""
+    def encoder(self) -> tuple[ImageEncoder, nn.Linear, Alignment]:
+        """An image encoder that was trained to match photographs with sentences, as a whole and token by token."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.rng.generator("encoder").initial_seed())
-            encoder = ImageEncoder()
-            words = nn.Linear(WORDS, 64)
+            encoder, words, align = ImageEncoder(), nn.Linear(WORDS, 64), Alignment()
         texts = sorted(set(self.real.sentences))
         vectors = torch.stack([word_vector(one) for one in texts])
         targets = torch.tensor([texts.index(one) for one in self.real.sentences])
         steps = self.size.epochs * (-(-len(targets) // 64))
-        optimiser = torch.optim.AdamW([*encoder.parameters(), *words.parameters()], lr=2e-3, weight_decay=1e-4)
+        optimiser = torch.optim.AdamW(
+            [*encoder.parameters(), *words.parameters(), *align.parameters()], lr=2e-3, weight_decay=1e-4
+        )
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps + 1, pct_start=0.15)
         order = self.rng.generator("order of the encoder")
         for _ in range(self.size.epochs):
             for rows in torch.randperm(len(targets), generator=order).split(64):
-                seen = F.normalize(encoder(to_unit(self.real.images[rows])), dim=1)
+                tokens = encoder.trunk(to_unit(self.real.images[rows]))
+                seen = F.normalize(encoder.pooled(tokens), dim=1)
                 # Each image against every sentence: images with one sentence are no negatives of each other.
                 scores = 15 * seen @ F.normalize(words(vectors), dim=1).T
                 loss = F.cross_entropy(scores, targets[rows])
+                loss = loss + F.cross_entropy(15 * align(tokens, vectors), targets[rows])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-        return encoder.eval().requires_grad_(False), words.requires_grad_(False)
+        return encoder.eval().requires_grad_(False), words.requires_grad_(False), align.requires_grad_(False)
 
     def baselines(self, encoder: ImageEncoder, words: nn.Linear) -> dict[str, ByScores]:
         """The conventional classifiers, trained on photographs of what they claim; and one trained on both sources."""
@@ -192,7 +197,7 @@ class Experiment:
                 found[name] = _uniform(SafetyNetwork(encoder, head), name, POLICY.of(claims))
         return found
 
-    def follower(self, shown: Symbols, start: nn.Module, fit: PolicyFit) -> PolicyNetwork:
+    def follower(self, shown: Symbols, start: tuple[ImageTrunk, Alignment], fit: PolicyFit) -> PolicyNetwork:
         """A policy-following network; all of them begin alike and see the same images."""
         return fit_policy_network(
             shown.images,

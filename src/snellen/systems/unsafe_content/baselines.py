@@ -179,6 +179,10 @@ def fit_head(
     fit, features = fit or HeadFit(), features.detach()
     if isinstance(head, FeatureNetwork):
         head.standardise.fit(F.normalize(features, dim=1))
+    if isinstance(head, PrototypeHead):  # the original begins with two prompts; here with the mean of each class
+        with torch.no_grad():
+            means = [F.normalize(features[unsafe == kind], dim=1).mean(0) for kind in (0, 1)]
+            head.vectors.copy_(torch.stack(means))
     truth = unsafe.to(features.dtype)
     if heads is not None:
         parts = len(head.each(features[:2]).T) if isinstance(head, ConceptThresholds) else len(head.heads)  # type: ignore[arg-type]

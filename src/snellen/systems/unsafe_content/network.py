@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -90,9 +91,28 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, not normalised."""
-        tokens = self.trunk(images)
+        return self.pooled(self.trunk(images))
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """Tokens (n, m, width) → features (n, dim)."""
         features: Tensor = self.project(torch.cat([tokens.mean(1), tokens.amax(1)], dim=1))
         return features
+
+
+class Alignment(nn.Module):
+    """Where in an image a text is: cosines of image tokens and words, and the largest of each text.
+
+    Trained on images with sentences before any policy, as LLaVA's towers are; a :class:`PolicyNetwork` begins with it.
+    """
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.keys, self.words = nn.Linear(width, width), nn.Linear(WORDS, width)
+
+    def forward(self, tokens: Tensor, words: Tensor) -> Tensor:
+        """Tokens (n, m, width), texts (n, k, WORDS) or (k, WORDS) → largest cosines (n, k)."""
+        seen, named = F.normalize(self.keys(tokens), dim=2), F.normalize(self.words(words), dim=-1)
+        return (named @ seen.transpose(1, 2)).amax(2)
 
 
 class _Block(nn.Module):
@@ -127,7 +147,7 @@ class PolicyNetwork(nn.Module):
         self.trunk = ImageTrunk(width)
         self.places = nn.Parameter(0.02 * torch.randn(PLACES, width))
         self.safe = nn.Parameter(0.02 * torch.randn(width))
-        self.words = nn.Linear(WORDS, width)
+        self.align, self.evidence = Alignment(width), nn.Linear(1, width)
         self.tokens = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
@@ -150,8 +170,9 @@ class PolicyNetwork(nn.Module):
         count, places = words.shape[:2]
         if present is None:
             present = torch.ones(count, places, dtype=torch.bool, device=images.device)
-        tokens = self.tokens(self.trunk(images))
-        listed = self.words(words) + self.places[:places]
+        seen = self.trunk(images)
+        tokens, matches = self.tokens(seen), self.align(seen, words)
+        listed = self.align.words(words) + self.evidence(matches[:, :, None]) + self.places[:places]
         policy = torch.cat([self.safe.expand(count, 1, -1), listed], dim=1)
         absent = torch.cat([torch.zeros_like(present[:, :1]), ~present], dim=1)
         for block in self.blocks:

@@ -14,7 +14,7 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.systems.unsafe_content.examples import Example, construct, has_parity, prompt_of
-from snellen.systems.unsafe_content.network import PolicyNetwork, words_of
+from snellen.systems.unsafe_content.network import Alignment, ImageTrunk, PolicyNetwork, words_of
 from snellen.systems.unsafe_content.policy import Policy
 
 #: What progress calls it.
@@ -41,7 +41,7 @@ def fit_policy_network(
     policy: Policy,
     *,
     fit: PolicyFit | None = None,
-    start: nn.Module | None = None,
+    start: tuple[ImageTrunk, Alignment] | None = None,
     network: PolicyNetwork | None = None,
     rng: Randomness,
     progress: Progress | None = None,
@@ -54,7 +54,7 @@ def fit_policy_network(
         categories: the category of each image; safe images have one too.
         policy: all categories.
         fit: numbers.
-        start: an image trunk whose weights the network begins with; None: random ones.
+        start: image trunk and alignment whose weights the network begins with; None: random ones.
         network: a fresh network of another size; changed in place.
         rng: of weights, examples and batches.
         progress: callback that receives progress updates.
@@ -78,7 +78,8 @@ def fit_policy_network(
             torch.manual_seed(rng.generator("weights").initial_seed())
             network = PolicyNetwork(side=images.shape[-1])
     if start is not None:
-        network.trunk.load_state_dict(start.state_dict())
+        network.trunk.load_state_dict(start[0].state_dict())
+        network.align.load_state_dict(start[1].state_dict())
     device = next(network.parameters()).device
     vectors, place = words_of(policy).to(device), {name: at for at, name in enumerate(policy.names)}
 

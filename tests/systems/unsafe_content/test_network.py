@@ -1,0 +1,160 @@
+"""A network that follows a policy: it flips when a category is removed, and files and heads around it."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from snellen.core.errors import InputError
+from snellen.core.preparation import to_unit
+from snellen.core.randomness import Randomness
+from snellen.systems.unsafe_content.baselines import (
+    CARE,
+    ConceptThresholds,
+    FeatureNetwork,
+    MultipleHeads,
+    PrototypeHead,
+    SafetyNetwork,
+    fit_head,
+    published_heads,
+)
+from snellen.systems.unsafe_content.network import PolicyNetwork, categories_classifier, load_policy_network, words_of
+from snellen.systems.unsafe_content.safety import ByScores
+from snellen.systems.unsafe_content.training import decisions, fit_policy_network, flips_when_removed
+from tests.systems.unsafe_content.symbol_network import POLICY, squares, trained
+
+
+def unsafe_squares():
+    shown = squares(120, seed=1)
+    rows = [at for at, bad in enumerate(shown.unsafe) if bad]
+    return shown.images[rows], [shown.categories[at] for at in rows]
+
+
+@pytest.mark.covers("29.4")
+def test_an_unsafe_image_is_safe_once_its_category_is_removed():
+    named, flipped = flips_when_removed(trained(), *unsafe_squares(), POLICY)
+    assert sum(named) > 0.9 * len(named)
+    assert sum(a and b for a, b in zip(named, flipped, strict=True)) > 0.9 * sum(named)
+
+
+@pytest.mark.covers("29.5")
+def test_another_order_of_the_categories_changes_few_answers():
+    shown = squares(120, seed=2)
+    orders = [POLICY.names, POLICY.names[::-1], (POLICY.names[1], POLICY.names[2], POLICY.names[0])]
+    answers = []
+    for order in orders:
+        found = decisions(trained(), shown.images, [order] * 120, POLICY)
+        answers.append([None if one == 0 else order[one - 1] for one in found])
+    truth = [name if bad else None for bad, name in zip(shown.unsafe, shown.categories, strict=True)]
+    for one in answers:
+        assert sum(a == b for a, b in zip(one, truth, strict=True)) > 0.9 * 120
+        assert sum(a == b for a, b in zip(one, answers[0], strict=True)) > 0.95 * 120
+
+
+def test_places_count_so_that_order_is_learned_and_not_built_in():
+    network = PolicyNetwork(width=32, side=16).eval()
+    words = words_of(POLICY)[None]
+    images = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        forward, backward = network(images, words), network(images, words.flip(1))
+    assert not torch.allclose(forward[:, 1:], backward[:, 1:].flip(1), atol=1e-6)
+
+
+def test_absent_places_change_nothing_and_stay_finite():
+    network, images = trained(), torch.rand(2, 3, 16, 16)
+    words = words_of(POLICY)[None].expand(2, 3, -1)
+    padded = torch.cat([words, torch.randn(2, 2, words.shape[2])], dim=1)
+    present = torch.tensor([[True, True, True, False, False]]).expand(2, 5)
+    with torch.no_grad():
+        assert torch.allclose(network(images, words), network(images, padded, present)[:, :4], atol=1e-5)
+        assert network(images, padded, present).isfinite().all()
+
+
+def test_a_network_is_one_file_and_judges_as_before(tmp_path):
+    network = trained()
+    path = network.save(tmp_path / "my folder" / "follower.safetensors", POLICY)
+    again, policy = load_policy_network(path)
+    assert policy == POLICY
+    images = to_unit(squares(8).images)
+    ours, theirs = (ByScores(categories_classifier(one, POLICY), POLICY).judge(images) for one in (network, again))
+    assert torch.equal(ours.logits, theirs.logits)
+    assert ours.categories == theirs.categories
+    assert not network.training
+    assert all(one.requires_grad for one in network.parameters()), "the classifier froze a copy"
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"\x80\x04no pickle is read")
+    for name in ("other.safetensors", "broken.safetensors", "absent.safetensors"):
+        with pytest.raises(InputError, match="is no policy-following network"):
+            load_policy_network(tmp_path / name)
+
+
+def test_training_refuses_what_it_cannot_use():
+    shown = squares(12)
+    for images, unsafe, reason in (
+        (to_unit(shown.images), shown.unsafe, "takes bytes"),
+        (shown.images, shown.unsafe[:3], "3 truths"),
+        (shown.images, [True] * 12, "one kind alone"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            fit_policy_network(images, unsafe, shown.categories, POLICY, rng=Randomness(0))
+
+
+# -- conventional classifiers ------------------------------------------------------------------------------------------
+
+
+def blobs(count=300):
+    generator = torch.Generator().manual_seed(0)
+    places = torch.arange(count) % 3
+    unsafe = (torch.arange(count) // 3) % 2
+    centres = torch.eye(8)[places] * unsafe[:, None] * 3 + torch.eye(8)[7] * (1 - unsafe[:, None]) * 3
+    return centres + 0.3 * torch.randn(count, 8, generator=generator), unsafe, places
+
+
+@pytest.mark.parametrize("head", [PrototypeHead(8), FeatureNetwork(8), MultipleHeads(8, 3, width=32)], ids=repr)
+def test_heads_learn_and_give_margins_before_any_softmax(head):
+    features, unsafe, places = blobs()
+    fit_head(head, features, unsafe, heads=places if isinstance(head, MultipleHeads) else None, rng=Randomness(0))
+    margins = head(features).detach()
+    assert margins.shape == (300,)
+    assert float(((margins > 0).long() == unsafe).float().mean()) > 0.95
+    assert not head.training
+    two = SafetyNetwork(torch.nn.Identity(), head)(features)
+    assert torch.equal(two[:, 1] - two[:, 0], margins)
+
+
+def test_five_heads_each_know_their_own_category():
+    features, unsafe, places = blobs()
+    head = MultipleHeads(8, 3, width=32)
+    fit_head(head, features, unsafe, heads=places, rng=Randomness(0))
+    each = head.each(features).detach()
+    rows = unsafe == 1
+    assert float((each[rows].argmax(1) == places[rows]).float().mean()) > 0.95
+    assert torch.equal(head(features), head.each(features).amax(1))
+
+
+def test_special_care_loosens_the_other_thresholds():
+    concepts = torch.eye(3)
+    filter_ = ConceptThresholds(concepts, special=1)
+    features = torch.tensor([[0.495, 0.0, 0.0, ], [0.495, 0.0, 0.6]])  # fmt: skip
+    features = torch.cat([features, (1 - features.square().sum(1, keepdim=True)).sqrt()], dim=1)
+    filter_ = ConceptThresholds(torch.eye(4)[:3], special=1)
+    plain, careful = filter_.each(features).amax(1).tolist()
+    assert plain == pytest.approx(-0.005, abs=1e-5)
+    assert careful == pytest.approx(-0.005 + CARE, abs=1e-5)
+    assert (filter_(features) > 0).tolist() == [False, True]
+    with pytest.raises(InputError, match="special care"):
+        ConceptThresholds(concepts, special=3)
+
+
+def test_published_heads_have_their_shapes():
+    claims = {"multi-headed": ["a"] * 5, "sd-filter": ["Sexual"]}
+    heads = published_heads(768, torch.randn(4, 768), claims)
+    sizes = {name: sum(one.numel() for one in head.parameters()) for name, head in heads.items()}
+    assert sizes["q16"] == 2 * 768
+    assert sizes["multi-headed"] == 5 * (768 * 384 + 384 + 2 * 384 + 384 + 1)
+    assert sizes["nsfw-detector"] == 768 * 64 + 64 + 64 * 512 + 512 + 512 * 256 + 256 + 256 + 1
+    assert heads["sd-filter"].special == 3
+
+
+def test_one_kind_of_images_fits_no_head():
+    with pytest.raises(InputError, match="one kind alone"):
+        fit_head(PrototypeHead(8), torch.randn(6, 8), torch.ones(6).long(), rng=Randomness(0))
