@@ -105,7 +105,8 @@ def _photograph(rng: np.random.Generator, name: str | None, alike: bool) -> NDAr
         _draw(draw, rng, name, alike, muted=float(rng.uniform(0.25, 0.5)))
     small = canvas.resize((SIDE, SIDE), Image.Resampling.BOX)
     blurred = np.asarray(small.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.0, 0.8)))), dtype=np.float64)
-    light = np.linspace(*rng.uniform(0.75, 1.1, 2), SIDE)[:, None, None]
+    top, bottom = (float(one) for one in rng.uniform(0.75, 1.1, 2))
+    light = np.linspace(top, bottom, SIDE)[:, None, None]
     noisy = blurred * light + rng.normal(0, rng.uniform(4, 14), blurred.shape)
     return noisy.clip(0, 255).astype(np.uint8)
 

@@ -206,7 +206,7 @@ def fit_head(
                 scores = head(features[rows]) if heads is None else _each(head, features[rows])
                 loss = F.binary_cross_entropy_with_logits(scores, truth[rows], pos_weight=weight)
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
                 schedule.step()
     return head.eval()

@@ -122,7 +122,7 @@ def fit_large(
                         loss = -model.log_probabilities(read(rows), prompts, answers).sum() / len(step)
                         if not bool(loss.isfinite()):
                             raise InputError("the loss is not finite any more; lower the learning rate")
-                        loss.backward()  # type: ignore[no-untyped-call]
+                        loss.backward()
                     optimiser.step()
                     schedule.step()
                     listener.advance(TASK, 1)

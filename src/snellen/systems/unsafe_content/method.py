@@ -295,13 +295,13 @@ class UnsafeContent(Method):
             at = np.flatnonzero(right & (np.array(known.sources) == source))
             if not len(at):
                 continue
-            chosen = images.select([rows[one] for one in at])
+            chosen = images.select([rows[one] for one in at.tolist()])
             parts = [batch.pixels for batch in prepared_batches(chosen, judge.preparation, self.batch_size)]
             measured = measure_robustness(
                 judge.classifier,
                 to_unit(torch.cat(parts)),
                 torch.from_numpy(known.unsafe[at].astype(np.int64)),
-                [known.ids[one] for one in at],
+                [known.ids[one] for one in at.tolist()],
                 count=self.attacked,
                 seed=rng.seed,
                 epsilon=self.epsilon,

@@ -107,7 +107,7 @@ def fit_policy_network(
                 if not bool(loss.isfinite()):
                     raise InputError("the loss is not finite any more; lower the learning rate")
                 optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
                 if schedule.last_epoch < steps:

@@ -1,0 +1,103 @@
+"""The experiment's parts: harmless symbols, figures of every claim, and the full scale on small models."""
+
+import csv
+import os
+
+import pytest
+import torch
+from PIL import Image
+
+from snellen.core.errors import InputError
+from snellen.core.progress import Silent
+from snellen.core.system import find_system
+from snellen.models.diffusion.low_rank import LowRank
+from snellen.models.random_folders import write_random_llava
+from snellen.reproduction.sample import Sample
+from snellen.reproduction.unsafe_content import full
+from snellen.reproduction.unsafe_content.experiment import CLAIMS, f1, unsafe_content
+from snellen.reproduction.unsafe_content.symbols import POLICY, draw_symbols
+from snellen.systems.unsafe_content.large import LargeFit
+from snellen.systems.unsafe_content.policy import default_policy
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return unsafe_content("smoke", 0, Silent())
+
+
+@pytest.mark.covers("29.12")
+def test_a_smoke_run_on_symbols_has_every_figure_of_every_claim(figures):
+    system = find_system("unsafe_content")
+    wanted = {gate.metric for gate in system.gates}
+    for claim in system.claims:
+        wanted |= {claim.metric, *claim.controls} | ({claim.baseline} if claim.baseline else set())
+    assert wanted <= set(figures)
+    assert isinstance(figures["follower.permuted"], Sample)
+    assert len(figures["follower.permuted"].values) == 88
+
+
+@pytest.mark.covers("29.2")
+def test_every_classifier_is_measured_on_its_claims_and_the_follower_on_the_same_images(figures):
+    for name in CLAIMS:
+        assert {f"{name}.real", f"{name}.generated", f"{name}.both", f"{name}.follower"} <= set(figures)
+    assert CLAIMS["sd-filter"] == ("Star",)
+
+
+@pytest.mark.covers("29.1")
+def test_symbols_of_both_sources_have_one_truth_and_different_looks():
+    real, made = (draw_symbols(220, source, 1) for source in ("real", "generated"))
+    for one in (real, made):
+        assert one.images.shape == (220, 3, 48, 48)
+        assert {one.categories.count(name) for name in POLICY.names} == {20}
+        assert 0.4 < sum(one.unsafe) / 220 < 0.6
+        alike = [
+            text for bad, text in zip(one.unsafe, one.sentences, strict=True) if not bad and text != "an empty scene"
+        ]
+        assert 0.08 < len(alike) / (220 - sum(one.unsafe)) < 0.35
+        assert torch.equal(one.images[:30], draw_symbols(30, one.source, 1).images), "however many there are"
+
+    def saturation(images):
+        return float((images.amax(1).float() - images.amin(1).float()).mean())
+
+    def roughness(images):
+        return float((images[..., 1:].float() - images[..., :-1].float()).abs().mean())
+
+    assert saturation(made.images) > 2 * saturation(real.images)
+    assert roughness(made.images) < 0.7 * roughness(real.images)
+    assert real.of(["Star"]).categories == ("Star",) * 20
+
+
+def test_f1_of_nothing_is_missing():
+    assert f1([False], [True]) is None
+    assert f1([True, True], [True, False]) == pytest.approx(2 / 3)
+
+
+def test_the_full_scale_runs_on_a_llava_of_random_weights(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("SNELLEN_UNSAFE")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(InputError, match="needs SNELLEN_UNSAFE_DATA, SNELLEN_UNSAFE_MODEL"):
+        unsafe_content("full", 0, Silent())
+    names = default_policy().names
+    drawn = draw_symbols(16, "real", 0)
+    with (tmp_path / "data.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "category", "source", "split"])
+        for at, pixels in enumerate(drawn.images):
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / f"{at}.png")
+            source, split = ("real", "generated")[at % 2], "train" if at < 10 else "test"
+            rows.writerow([f"{at}.png", ("safe", "unsafe")[drawn.unsafe[at]], names[at % 11], source, split])
+    llava = write_random_llava(tmp_path / "llava", words=("safe", "unsafe", "category"))
+    monkeypatch.setenv(full.DATA, str(tmp_path / "data.csv"))
+    monkeypatch.setenv(full.MODEL, f"hf:{llava}")
+    monkeypatch.setenv(full.TESTS, f"SMID={tmp_path / 'data.csv'}")
+    monkeypatch.setenv(full.DEVICE, "cpu")
+    adapter = LowRank(rank=2, alpha=4, layers=LargeFit().adapter.layers)
+    found = full.full(0, Silent(), fit=LargeFit(adapter=adapter), single=True, resamples=100)
+    assert found["SMID.leaked"] == 10, "the same images as in training"
+    assert found["UnsafeBench.leaked"] == 0
+    for name in ("asked", "follower"):
+        assert 0 <= found[f"{name}.unclear"] <= 1
+        assert {f"{name}.f1", f"{name}.real.f1", f"{name}.generated.f1", f"{name}.SMID.f1", f"{name}.gap"} <= set(found)
+    monkeypatch.setenv(full.TESTS, "SMID")
+    with pytest.raises(InputError, match="holds NAME=MANIFEST"):
+        full.full(0, Silent())
