@@ -95,7 +95,7 @@ def test_the_full_scale_runs_on_a_llava_of_random_weights(tmp_path, monkeypatch)
     found = full.full(0, Silent(), fit=LargeFit(adapter=adapter), single=True, resamples=100)
     assert found["SMID.leaked"] == 10, "the same images as in training"
     assert found["UnsafeBench.leaked"] == 0
-    for name in ("asked", "follower"):
+    for name in ("untrained", "follower"):
         assert 0 <= found[f"{name}.unclear"] <= 1
         assert {f"{name}.f1", f"{name}.real.f1", f"{name}.generated.f1", f"{name}.SMID.f1", f"{name}.gap"} <= set(found)
     monkeypatch.setenv(full.TESTS, "SMID")

@@ -83,7 +83,7 @@ def test_a_network_is_one_file_and_judges_as_before(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"\x80\x04no pickle is read")
     for name in ("other.safetensors", "broken.safetensors", "absent.safetensors"):
-        with pytest.raises(InputError, match="is no policy-following network"):
+        with pytest.raises(InputError, match="is no network that follows a policy"):
             load_policy_network(tmp_path / name)
 
 

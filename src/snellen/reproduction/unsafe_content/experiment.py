@@ -198,7 +198,7 @@ class Experiment:
         return found
 
     def follower(self, shown: Symbols, start: tuple[ImageTrunk, Alignment], fit: PolicyFit) -> PolicyNetwork:
-        """A policy-following network; all of them begin alike and see the same images."""
+        """A policy follower; all of them begin alike and see the same images."""
         return fit_policy_network(
             shown.images,
             shown.unsafe,

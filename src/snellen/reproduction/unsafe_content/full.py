@@ -76,7 +76,7 @@ def full(
         model.module.to(torch.bfloat16)
     figures: dict[str, Figure] = {f"{name}.leaked": float(len(found)) for name, found in leaks.items()}
     leaked = {name: {one.test for one in found} for name, found in leaks.items()}
-    figures |= _scores("asked", ByAnswers(model, policy), tests, leaked, seed, resamples)
+    figures |= _scores("untrained", ByAnswers(model, policy), tests, leaked, seed, resamples)
     truth, categories = truth_of(training, policy), category_of(training, policy)
     rows = [
         row

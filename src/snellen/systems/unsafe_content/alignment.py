@@ -21,7 +21,7 @@ CLAIMS: Mapping[str, tuple[str, ...] | None] = {
     "sd-filter": ("Sexual",),
     "nsfw-detector": ("Harassment", "Sexual"),
     "nudenet": ("Sexual",),
-    "policy-following": None,
+    "perspective-vision": None,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The training examples of a policy-following classifier: what policy each image is shown with, and the answer.
+"""The training examples of a classifier that follows a policy: what policy each image is shown with, and the answer.
 
 Qu et al. 2025, PerspectiveVision. For an image of category c:
 

@@ -207,7 +207,7 @@ def load_policy_network(path: Path | str) -> tuple[PolicyNetwork, Policy]:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{path} is no policy-following network; expected a .safetensors file that PolicyNetwork.save wrote "
+            f"{path} is no network that follows a policy; expected a .safetensors file that PolicyNetwork.save wrote "
             f"({reason})"
         ) from error
     return network.eval(), policy
@@ -229,7 +229,7 @@ class UnderPolicy(nn.Module):
         return scores
 
 
-def categories_classifier(network: PolicyNetwork, policy: Policy, *, name: str = "policy-following") -> Classifier:
+def categories_classifier(network: PolicyNetwork, policy: Policy, *, name: str = "policy follower") -> Classifier:
     """The network under a policy as a classifier of "Safe" and the categories; the network itself stays as it is."""
     import copy
 

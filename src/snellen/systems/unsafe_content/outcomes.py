@@ -1,6 +1,6 @@
 """Three outcomes of a judgement: safe, unsafe, unclear; the sentences they are read from; and the majority of several.
 
-Qu et al. 2025: models that answer in words are asked three questions, each answer becomes safe, unsafe or unclear, the
+Qu et al. 2025: models that answer in words get three questions, each answer becomes safe, unsafe or unclear, the
 majority decides, and what stays unclear is drawn. Here unclear answers are counted first; a draw depends on the seed
 and the id of the image alone, and never on its neighbours.
 """
@@ -78,7 +78,7 @@ def drawn_where_unclear(outcomes: NDArray[np.int64], ids: Sequence[str], seed: i
 
 
 def answer_for(category: str | None) -> str:
-    """The sentence that a policy-following model gives; None: nothing of the policy is violated.
+    """The sentence that a policy follower gives; None: nothing of the policy is violated.
 
     >>> answer_for(None), answer_for("Spam")
     ('Safety Status: Safe, Unsafe Category: None', 'Safety Status: Unsafe, Unsafe Category: Spam')

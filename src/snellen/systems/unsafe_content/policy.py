@@ -13,13 +13,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from snellen.core import package
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.refused_values import refused_values
 
 #: What the answer calls an image that violates nothing; no category may have this name.
 SAFE = "Safe"
 
-#: Names that an answer could not be told apart by.
+#: Words of every answer, which cannot name a category.
 RESERVED = frozenset({"safe", "unsafe", "none"})
 
 
@@ -141,4 +142,4 @@ def read_policy(path: str | Path) -> Policy:
 
 def default_policy() -> Policy:
     """The eleven categories of UnsafeBench."""
-    return read_policy(Path(__file__).with_name("policy.toml"))
+    return read_policy(package.root() / "systems" / "unsafe_content" / "policy.toml")

@@ -1,7 +1,7 @@
-"""The uniform face of safety classifiers: images in, two logits out, and what each claims, whatever it is made of.
+"""The uniform face of safety classifiers: images in, two logits out, and what each claims.
 
 Qu et al. 2025 wrap every classifier as ``classify(images) → (B, 2)``, arg-max 1 = unsafe. Models that answer in words
-are asked by three prompts (:data:`QUESTIONS`) whose majority decides; a policy-following one gets the whole policy in
+get three prompts (:data:`QUESTIONS`) whose majority decides; a policy follower gets the whole policy in
 one.
 """
 

@@ -1,4 +1,4 @@
-"""Training of the small policy-following network on constructed examples, drawn anew in each pass."""
+"""Training of the small policy follower on constructed examples, drawn anew in each pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snellen.systems.unsafe_content.network import Alignment, ImageTrunk, Policy
 from snellen.systems.unsafe_content.policy import Policy
 
 #: What progress calls it.
-TASK = "training a policy-following network"
+TASK = "training a policy follower"
 
 
 class PolicyFit(BaseModel):
