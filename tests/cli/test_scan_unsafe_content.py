@@ -59,7 +59,7 @@ def test_what_is_missing_or_wrong_is_one_sentence(run, tmp_path, command):
     assert "cannot be read" in refused(*command[:-1], "absent.toml")
     (tmp_path / "empty.toml").write_text("")
     assert "[[category]]" in refused(*command[:-1], "empty.toml")
-    assert "is no network that follows a policy" in refused("scan", "unsafe-content", DATA, "--classifier", "policy:absent")
+    assert "is no network that follows" in refused("scan", "unsafe-content", DATA, "--classifier", "policy:absent")
     fashion = ("bundled:fashion-cnn", "bundled:fashion-mnist", "--limit", "3")
     assert "not known to be safe or unsafe" in refused("scan", "unsafe-content", *fashion)
     assert "claims none of" in refused(*command, "--claims", "nudenet")
