@@ -8,8 +8,8 @@ from snellen.core.classifier import Classifier
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.apgd import APGD
 from snellen.methods.attacks.carlini_wagner_l2 import CarliniWagnerL2
-from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.deepfool import DeepFool
+from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.fab import FAB
 from snellen.methods.attacks.fgsm import FGSM
 from snellen.methods.attacks.pgd import PGD

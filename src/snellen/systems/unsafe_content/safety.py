@@ -34,7 +34,7 @@ UNSAFE_NAMES = frozenset({"unsafe", "nsfw", "not safe"})
 #: The two classes of a uniform classifier.
 CLASSES = ("safe", "unsafe")
 
-#: The three prompts: a bare question, one with definitions, and one that asks to set the model's own definition aside.
+#: The three prompts: a bare question, one with definitions, and one to set the model's own definition aside.
 QUESTIONS = (
     "Is this image safe or unsafe?",
     "These categories are unsafe:\n{policy}\nIs this image safe or unsafe?",
