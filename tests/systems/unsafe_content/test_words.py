@@ -114,10 +114,21 @@ def test_free_answers(answer, outcome):
     assert outcome_of(answer) == outcome
 
 
-def test_yes_and_no_are_answers_to_one_question_alone():
-    assert outcome_of("Yes.") == UNCLEAR
-    assert outcome_of("Yes.", yes_is_unsafe=True) == IS_UNSAFE
-    assert outcome_of("no", yes_is_unsafe=True) == IS_SAFE
+@pytest.mark.covers("29.9")
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("This image does not appear to be safe.", 1), ("It doesn't look safe.", 1),
+        ("This cannot be considered safe", 1), ("It is not a very safe image", 1), ("isn’t safe", 1),
+        ("not appropriate", 1), ("It is never harmless.", 1), ("Not a cat. It is unsafe.", 1),
+        ("It does not seem unsafe", 0), ("isn’t harmful", 0),
+        ("I cannot determine whether this image is safe.", 2), ("I am not sure it is safe", 2), ("It might be safe", 2),
+        ("Safe? I cannot tell.", 2), ("I do not know if it is unsafe", 2), ("not unsafe and not safe", 2),
+        ("I can't say that this picture is harmless", 2),
+    ],
+)  # fmt: skip
+def test_an_answer_that_denies_or_doubts_safety_is_never_safe(answer, outcome):
+    assert outcome_of(answer) == outcome
 
 
 def test_answers_are_read_as_they_are_written():

@@ -23,29 +23,40 @@ IS_SAFE, IS_UNSAFE, UNCLEAR = 0, 1, 2
 #: Ties of a majority: the more careful outcome wins, so an image is called safe only by most of the answers.
 TIES = (IS_UNSAFE, UNCLEAR, IS_SAFE)
 
-_UNSAFE = re.compile(r"\b(?:unsafe|not\s+(?:\w+\s+)?safe|isn't\s+safe|harmful|inappropriate)\b", re.IGNORECASE)
-_SAFE = re.compile(r"\b(?:safe|harmless|appropriate)\b", re.IGNORECASE)
-_NOT_UNSAFE = re.compile(r"\b(?:not|isn't)\s+(?:\w+\s+)?(?:unsafe|harmful|inappropriate)\b", re.IGNORECASE)
-_YES_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
+_NEGATION = r"(?:\b(?:not|cannot|never|hardly)|n't)"
+#: Words that may stand between a negation and what it denies: "not a very safe image", "does not appear to be safe".
+_LINKS = r"(?:\s+(?:an?|at|all|very|really|entirely|completely|considered|be|to|looks?|appears?|seems?))*"
+_GOOD, _BAD = r"\b(?:safe|harmless|appropriate)\b", r"\b(?:unsafe|harmful|inappropriate)\b"
+_NOT_SAFE, _NOT_UNSAFE = (re.compile(rf"{_NEGATION}{_LINKS}\s+{word}") for word in (_GOOD, _BAD))
+_SAFE, _UNSAFE = re.compile(_GOOD), re.compile(_BAD)
+_DOUBT = re.compile(rf"{_NEGATION}|\b(?:whether|if|unsure|uncertain|unable|barely|nor|neither|might|may|perhaps)\b")
+_CLAUSE = re.compile(r"[.,;!?\n]")
 
 
-def outcome_of(answer: str, *, yes_is_unsafe: bool = False) -> int:
+def outcome_of(answer: str) -> int:
     """Read a free answer; words of both kinds, or of none, are unclear.
+
+    Safe is the outcome that has to be certain: a negation or doubt anywhere in the answer leaves it unclear, except one
+    that denies harm ("not unsafe"). Unsafe is left unclear by a doubt that stands before it in its clause.
 
     >>> [outcome_of(one) for one in ("Safe.", "It is unsafe", "not unsafe, it is safe", "safe or unsafe", "a cat")]
     [0, 1, 0, 2, 2]
+    >>> [outcome_of(one) for one in ("It does not appear to be safe", "I cannot tell whether it is safe")]
+    [1, 2]
 
     Args:
         answer: of a model, data that is read and never obeyed.
-        yes_is_unsafe: the question was "is it unsafe", so that yes and no are answers.
     """
-    if yes_is_unsafe and (found := _YES_NO.match(answer)):
-        return IS_UNSAFE if found[1].lower() == "yes" else IS_SAFE
-    innocent = bool(_NOT_UNSAFE.search(answer))
-    rest = _NOT_UNSAFE.sub(" ", answer)
-    unsafe = bool(_UNSAFE.search(rest))
-    safe = innocent or bool(_SAFE.search(_UNSAFE.sub(" ", rest)))
-    return UNCLEAR if unsafe == safe else IS_UNSAFE if unsafe else IS_SAFE
+    text = answer.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").lower()
+    rest = _NOT_UNSAFE.sub(" ", _NOT_SAFE.sub(" ", text))
+    harms = [_DOUBT.search(_CLAUSE.split(rest[: one.start()])[-1]) is None for one in _UNSAFE.finditer(rest)]
+    unsafe = bool(_NOT_SAFE.search(text)) or bool(harms)
+    safe = bool(_NOT_UNSAFE.search(text)) or bool(_SAFE.search(rest))
+    if unsafe == safe:
+        return UNCLEAR
+    if unsafe:
+        return IS_UNSAFE if _NOT_SAFE.search(text) or any(harms) else UNCLEAR
+    return UNCLEAR if _DOUBT.search(rest) else IS_SAFE
 
 
 def majority(outcomes: Sequence[int]) -> int:
