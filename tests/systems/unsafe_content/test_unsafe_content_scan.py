@@ -9,8 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from typer.testing import CliRunner
 
 import snellen
+from snellen.cli import on_images
+from snellen.cli.app import app
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
@@ -19,6 +22,7 @@ from snellen.data.files.arrays import load_arrays
 from snellen.data.files.folder import load_folder
 from snellen.models.random_folders import write_random_llava
 from snellen.scans import UnsafeContent
+from snellen.systems.unsafe_content import method as method_module
 from snellen.systems.unsafe_content import safety
 from snellen.systems.unsafe_content.method import blurred, source_of
 from snellen.systems.unsafe_content.outcomes import IS_UNSAFE, UNCLEAR, answer_for
@@ -255,6 +259,7 @@ def test_three_questions_are_asked_and_unclear_ones_are_counted(monkeypatch):
     tied = ByAnswers(Scripted(lambda one: "unsafe" if "Forget" in one else "safe" if "These" in one else "?"), POLICY)
     assert tied.judge(torch.rand(1, 3, 16, 16)).outcomes == (IS_UNSAFE,)
     monkeypatch.setattr(safety, "load_question_answerer", lambda *_, **__: model)
+    method_module._loaded.cache_clear()
     found = UnsafeContent(classifier="answers:hf:somewhere", resamples=100).scan(
         labelled(category=["Spam"] * 96), rng=Randomness(0)
     )
@@ -285,6 +290,36 @@ def test_references_of_every_form(tmp_path, place):
             load_safety_classifier(bad, POLICY)
     with pytest.raises(InputError, match="--classifier"):
         UnsafeContent().scan(labelled(), rng=Randomness(0))
+
+
+def test_a_classifier_is_loaded_once_and_on_the_device_of_the_command(monkeypatch, place):
+    asked = []
+
+    def load(reference, policy, *, claims, device):
+        asked.append((reference, device))
+        return load_safety_classifier(f"policy:{place / 'follower.safetensors'}", policy, claims=claims)
+
+    monkeypatch.setattr(method_module, "load_safety_classifier", load)
+    method_module._loaded.cache_clear()
+    reference = "answers:hf:large"
+    method = UnsafeContent(classifier=reference, policy=str(place / "policy.toml"), device="cuda:1", resamples=100)
+    method.load()
+    method.reference_hashes()
+    method.scan(labelled(6), classifier=red(), rng=Randomness(0))
+    assert asked == [(reference, "cuda:1")]
+    method.model_copy(update={"device": "cpu"}).load()
+    method.model_copy(update={"device": "cpu", "claims": ("Ring",)}).load()
+    assert [device for _, device in asked] == ["cuda:1", "cpu", "cpu"]
+    method_module._loaded.cache_clear()
+
+
+def test_the_device_of_the_command_line_is_that_of_the_classifier(monkeypatch):
+    seen = []
+    monkeypatch.setattr(on_images, "carry_out", lambda verb, model, images, methods, **rest: seen.extend(methods))
+    for options in ([], ["--device", "cuda:1"]):
+        call = ["scan", "unsafe-content", "optotypes:scenes?count=4", "--classifier", "answers:hf:absent", *options]
+        assert CliRunner().invoke(app, call).exit_code == 0
+    assert [one.device for one in seen] == ["cpu", "cuda:1"]
 
 
 def test_sources_come_from_columns_or_provenance():

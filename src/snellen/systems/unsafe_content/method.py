@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -95,6 +96,7 @@ class UnsafeContent(Method):
         description="categories that the classifier claims, or the name of a published one (q16, multi-headed, "
         "sd-filter, nsfw-detector, nudenet); by default all",
     )
+    device: str = Field("cpu", description="where the classifier of --classifier runs, such as cuda")
     training: str | None = Field(
         None,
         description="training images of the classifier; test images that are among them, or nearly, are not scored",
@@ -122,8 +124,9 @@ class UnsafeContent(Method):
         policy = self.chosen_policy()
         claims = None if not self.claims else named if named and named not in policy.names else self.claims
         if self.classifier is not None:
-            device = "cpu" if model is None else str(model.device)
-            return load_safety_classifier(self.classifier, policy, claims=claims, device=device)
+            if self.classifier.startswith("policy:"):  # small, and often trained again to the same file
+                return load_safety_classifier(self.classifier, policy, claims=claims, device=self.device)
+            return _loaded(self.classifier, policy, claims, self.device)
         if model is None:
             raise InputError(f"{self.name} needs a classifier: --classifier with {FORMS_OF_CLASSIFIERS}")
         return ByScores(model, policy, claims)
@@ -325,6 +328,13 @@ class UnsafeContent(Method):
             )
             for at in order[: self.blurred]
         ]
+
+
+@lru_cache(maxsize=1)
+def _loaded(
+    reference: str, policy: Policy, claims: str | tuple[str, ...] | None, device: str
+) -> SafetyClassifier:  # a check, the hashes and the scan need one in turn, and large weights are read once
+    return load_safety_classifier(reference, policy, claims=claims, device=device)
 
 
 def blurred(picture: Tensor) -> Tensor:
