@@ -20,6 +20,7 @@ from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.folder import load_folder
+from snellen.data.references import load_images
 from snellen.models.random_folders import write_random_llava
 from snellen.scans import UnsafeContent
 from snellen.systems.unsafe_content import method as method_module
@@ -322,6 +323,7 @@ def test_the_device_of_the_command_line_is_that_of_the_classifier(monkeypatch):
     assert [one.device for one in seen] == ["cpu", "cuda:1"]
 
 
+@pytest.mark.covers("29.1")
 def test_sources_come_from_columns_or_provenance():
     images = labelled(4)
     table = images.table.drop_columns(["source"])
@@ -329,8 +331,11 @@ def test_sources_come_from_columns_or_provenance():
     made = json.dumps({"origin": "generated"})
     origin = table.append_column("provenance", pa.array([made, None, made, None]))
     assert source_of(replace(images, table=origin)) == ["generated", "real", "generated", "real"]
-    odd = table.append_column("source", pa.array(["Real", "GENERATED", "web", None]))
-    assert source_of(replace(images, table=odd)) == ["real", "generated", None, "real"]
+    flags = origin.append_column("synthetic", pa.array(["0", "1", None, "1"]))
+    assert source_of(replace(images, table=flags)) == ["real", "generated", "generated", "generated"]
+    assert set(source_of(load_images("optotypes:scenes?count=4"))) == {"real"}, "a procedural world counts as real"
+    odd = flags.append_column("source", pa.array(["Real", "GENERATED", "web", None]))
+    assert source_of(replace(images, table=odd)) == ["real", "generated", None, "generated"]
 
 
 def test_a_scan_resumes_and_another_policy_is_another_plan(place, tmp_path):

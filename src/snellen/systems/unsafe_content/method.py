@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from snellen.core.outcomes import Scanned, Shown
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
+from snellen.data.class_balance import synthetic
 from snellen.data.files.costly_structure import refuse_costly
 from snellen.data.files.decoding import FORMATS, pillow_warnings_contained
 from snellen.data.loading import prepared_batches
@@ -385,15 +385,11 @@ def category_of(images: ImageSet, policy: Policy) -> list[str | None]:
 
 
 def source_of(images: ImageSet) -> list[str | None]:
-    """``real`` or ``generated``: the column ``source``, else the origin in ``provenance``, else real."""
-    found = list[str | None]()
-    for written, provenance in zip(images.column("source"), images.column("provenance"), strict=True):
-        if written is not None:
-            found.append(str(written).lower() if str(written).lower() in (REAL, GENERATED) else None)
-            continue
-        origin = json.loads(str(provenance)).get("origin", REAL) if provenance is not None else REAL
-        found.append(REAL if origin == REAL else GENERATED)
-    return found
+    """``real`` or ``generated``: the column ``source``, else as :func:`synthetic` says; None where it is another."""
+    made = (GENERATED if one else REAL for one in synthetic(images))
+    rows = zip(images.column("source"), made, strict=True)
+    sources = (known if written is None else str(written).lower() for written, known in rows)
+    return [one if one in (REAL, GENERATED) else None for one in sources]
 
 
 def _verdict(judged: _Judged, counts: Counter[str]) -> str:
