@@ -128,6 +128,45 @@ def test_robust_accuracy_is_measured_for_each_source(place):
         attacking.scan(spam, classifier=plain, rng=Randomness(0))
 
 
+@pytest.mark.covers("29.2")
+@pytest.mark.covers("29.9")
+def test_every_image_is_scored_or_counted_with_the_reason(place):
+    shown = squares(24, seed=3)
+    category, source = list(shown.categories), ["real"] * 24
+    bad, good = shown.unsafe.index(True), shown.unsafe.index(False)
+    category[bad], source[good] = "Dragons", "web"
+    found = scan(place, labelled(24, category=category, source=source), claims=("Triangle", "Ring")).figures
+    assert found["not scored: unsafe in no category of the policy"] == 1
+    assert found["not scored: a source other than real or generated"] == 1
+    assert found["not scored: a category that is not claimed"] == sum(
+        name == "Plus" for at, name in enumerate(category) if at not in (bad, good)
+    )
+    lost = sum(value for name, value in found.items() if name.startswith("not scored: "))
+    assert found["scored"] + lost == found["images"] == 24
+    assert found["scored, Ring"] == category.count("Ring")
+    assert 0 < found["scored, unsafe, Ring"] < found["scored, Ring"]
+    assert found["scored, unclear, Ring, real"] == 0
+    plain = load_arrays(np.zeros((3, 16, 16, 3), dtype=np.uint8))
+    nothing = scan(place, plain).figures
+    assert (nothing["scored"], nothing["not scored: no label that says safe or unsafe"]) == (0, 3)
+
+
+def test_what_cannot_be_attacked_is_refused_before_any_image_is_judged(place, monkeypatch):
+    monkeypatch.setattr(UnsafeContent, "_judged", lambda *_: pytest.fail("judged before it was refused"))
+    with pytest.raises(InputError, match="needs labels that say safe or unsafe"):
+        scan(place, load_arrays(np.zeros((3, 16, 16, 3), dtype=np.uint8)), attacked=5)
+
+
+def test_only_images_that_are_attacked_are_read_again(place, monkeypatch):
+    read = []
+    usual = method_module.prepared_batches
+    monkeypatch.setattr(
+        method_module, "prepared_batches", lambda images, *rest: read.append(len(images)) or usual(images, *rest)
+    )
+    scan(place, labelled(), attacked=3, steps=1)
+    assert read == [96, 3, 3]
+
+
 @pytest.mark.covers("29.10")
 def test_images_that_were_trained_on_are_not_scored(tmp_path, place):
     images = labelled(48)

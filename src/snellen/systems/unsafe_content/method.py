@@ -41,7 +41,7 @@ from snellen.data.references import load_images
 from snellen.systems.unsafe_content.leaks import find_leaks
 from snellen.systems.unsafe_content.outcomes import IS_UNSAFE, UNCLEAR
 from snellen.systems.unsafe_content.policy import Policy, default_policy, read_policy
-from snellen.systems.unsafe_content.robustness import measure_robustness
+from snellen.systems.unsafe_content.robustness import correct_rows, measure_robustness
 from snellen.systems.unsafe_content.safety import FORMS as FORMS_OF_CLASSIFIERS
 from snellen.systems.unsafe_content.safety import (
     SAFE_NAMES,
@@ -167,6 +167,8 @@ class UnsafeContent(Method):
             InputError: no classifier, or one that cannot be used.
         """
         judge = self.judge_of(classifier)
+        if self.attacked:  # what would fail after the last image fails before the first
+            self._can_attack(images, judge)
         judged = self._judged(images, judge, progress or Silent())
         evidence = self._rows(images, judged, judge)
         figures: dict[str, float | None] = {
@@ -187,6 +189,15 @@ class UnsafeContent(Method):
             figures=figures | scored,
             pictures=self._shown(images, judged, judge),
         )
+
+    def _can_attack(self, images: ImageSet, judge: SafetyClassifier) -> None:
+        if judge.classifier is None or not judge.classifier.differentiable or judge.classifier.output != "logits":
+            raise InputError(f"{judge.name} has no logits with gradients to attack; leave attacked at 0")
+        if all(one is None for one in truth_of(images, self.chosen_policy())):
+            raise InputError(
+                f"robust accuracy needs labels that say safe or unsafe, and {images.name} has none; name them so in a "
+                f"manifest, or leave attacked at 0"
+            )
 
     def _judged(self, images: ImageSet, judge: SafetyClassifier, listener: Progress) -> _Judged:
         found, ids = _Judged(), images.ids
@@ -250,12 +261,12 @@ class UnsafeContent(Method):
             leaked = {one.test for one in leaks}
             found["also among the training images"] = float(len(leaked))
         ids, units = images.ids, images.units
-        kept = [
-            at
-            for at, row in enumerate(judged.rows)
-            if (truth[row] == 0 or (truth[row] == 1 and categories[row] is not None)) and sources[row] is not None
-            and ids[row] not in leaked
-        ]  # fmt: skip
+        reasons = [
+            _why_not(ids[row] in leaked, truth[row], categories[row], sources[row], judge.claims) for row in judged.rows
+        ]
+        found |= {f"not scored: {why}": float(count) for why, count in Counter(filter(None, reasons)).items()}
+        kept = [at for at, why in enumerate(reasons) if why is None]
+        found["scored"] = float(len(kept))
         if not kept:
             return found
         rows = [judged.rows[at] for at in kept]
@@ -271,7 +282,10 @@ class UnsafeContent(Method):
         )
         for one in f1_table(known, judge.claims, resamples=self.resamples):
             name = ", ".join(part for part in (one.dataset, one.category, one.source) if part not in (ALL, BOTH))
-            name = f"F1{f', {name}' if name else ''}"
+            name = f", {name}" if name else ""
+            counts = {"scored": one.images, "scored, unsafe": one.unsafe, "scored, unclear": one.unclear}
+            found |= {f"{what}{name}": float(count) for what, count in counts.items()}
+            name = f"F1{name}"
             found[name] = one.f1
             if one.interval is not None:
                 found |= {f"{name}.low": one.interval.low, f"{name}.high": one.interval.high}
@@ -286,18 +300,17 @@ class UnsafeContent(Method):
     def _attacked(
         self, images: ImageSet, rows: Sequence[int], known: Judgements, judge: SafetyClassifier, rng: Randomness
     ) -> dict[str, float | None]:
-        if not self.attacked:
+        if not self.attacked or judge.classifier is None:
             return {}
-        if judge.classifier is None or not judge.classifier.differentiable or judge.classifier.output != "logits":
-            raise InputError(f"{judge.name} has no logits with gradients to attack; leave attacked at 0")
         found = dict[str, float | None]()
-        right = (known.outcomes == known.unsafe.astype(np.int64)) & np.isin(
-            np.array(known.categories), ("", *judge.claims)
-        )
+        right = known.outcomes == known.unsafe.astype(np.int64)
         for source in (REAL, GENERATED):
             at = np.flatnonzero(right & (np.array(known.sources) == source))
             if not len(at):
+                found[f"attacked, {source}"] = 0.0
                 continue
+            # Drawn by number before any is read, so that no more than these are in memory.
+            at = at[correct_rows(torch.ones(len(at), dtype=torch.bool), self.attacked, rng.seed).numpy()]
             chosen = images.select([rows[one] for one in at.tolist()])
             parts = [batch.pixels for batch in prepared_batches(chosen, judge.preparation, self.batch_size)]
             measured = measure_robustness(
@@ -390,6 +403,21 @@ def source_of(images: ImageSet) -> list[str | None]:
     rows = zip(images.column("source"), made, strict=True)
     sources = (known if written is None else str(written).lower() for written, known in rows)
     return [one if one in (REAL, GENERATED) else None for one in sources]
+
+
+def _why_not(
+    leaked: bool, truth: int | None, category: str | None, source: str | None, claims: Sequence[str]
+) -> str | None:
+    """Why an image has no part in the scores; None where it has."""
+    if leaked:
+        return "also among the training images"
+    if truth is None:
+        return "no label that says safe or unsafe"
+    if source is None:
+        return "a source other than real or generated"
+    if category is None:
+        return "unsafe in no category of the policy" if truth else None
+    return None if category in claims else "a category that is not claimed"
 
 
 def _verdict(judged: _Judged, counts: Counter[str]) -> str:
