@@ -11,6 +11,7 @@ from snellen.systems.unsafe_content.baselines import (
     CARE,
     ConceptThresholds,
     FeatureNetwork,
+    HeadFit,
     MultipleHeads,
     PrototypeHead,
     SafetyNetwork,
@@ -158,3 +159,17 @@ def test_published_heads_have_their_shapes():
 def test_one_kind_of_images_fits_no_head():
     with pytest.raises(InputError, match="one kind alone"):
         fit_head(PrototypeHead(8), torch.randn(6, 8), torch.ones(6).long(), rng=Randomness(0))
+
+
+@pytest.mark.parametrize(("count", "batch", "steps"), [(100, 128, 6), (130, 128, 6), (140, 128, 12), (96, 32, 18)])
+def test_the_rate_of_a_head_falls_once_to_nothing(monkeypatch, count, batch, steps):
+    rates, usual = [], torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self, *rest: rates.append(self.param_groups[0]["lr"]) or usual(self, *rest)
+    )
+    features, unsafe, _ = blobs(count)
+    fit_head(PrototypeHead(8), features, unsafe, fit=HeadFit(epochs=6, batch_size=batch), rng=Randomness(0))
+    assert len(rates) == steps
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == HeadFit().learning_rate
+    assert rates[-1] < 0.1 * rates[0]

@@ -23,6 +23,9 @@ from snellen.models.encoders.head_on_encoder import Standardise
 #: How much thresholds loosen where a concept of special care fires, as in the filter of Stable Diffusion.
 CARE = 0.01
 
+#: Features in the last batch of a pass, at least; fewer have no part in it, since their statistics say too little.
+SMALLEST = 8
+
 #: What the encoder's cosines are multiplied by.
 SCALE = 100.0
 
@@ -192,17 +195,15 @@ def fit_head(
     optimiser = torch.optim.AdamW(
         [one for one in head.parameters() if one.requires_grad], lr=fit.learning_rate, weight_decay=fit.weight_decay
     )
-    steps = max(fit.epochs * (len(features) // fit.batch_size), 1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    starts = [at for at in range(0, len(features), fit.batch_size) if not at or len(features) - at >= SMALLEST]
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, fit.epochs * len(starts))
     generator = rng.generator("batches")
     head.train()
     with torch.enable_grad():
         for _ in range(fit.epochs):
             order = torch.randperm(len(features), generator=generator)
-            for start in range(0, len(order) - 1, fit.batch_size):
+            for start in starts:
                 rows = order[start : start + fit.batch_size]
-                if len(rows) < 2:  # batch statistics need two
-                    continue
                 scores = head(features[rows]) if heads is None else _each(head, features[rows])
                 loss = F.binary_cross_entropy_with_logits(scores, truth[rows], pos_weight=weight)
                 optimiser.zero_grad()
