@@ -38,5 +38,5 @@ def trained(*, negatives: bool = True) -> PolicyNetwork:
         network = PolicyNetwork(width=32, blocks=1, heads=2, side=16)
     return fit_policy_network(
         shown.images, shown.unsafe, shown.categories, POLICY, network=network, rng=Randomness(0),
-        fit=PolicyFit(epochs=40, batch_size=60, learning_rate=6e-3, negatives=negatives),
+        fit=PolicyFit(steps=240, batch_size=60, learning_rate=6e-3, negatives=negatives),
     )  # fmt: skip

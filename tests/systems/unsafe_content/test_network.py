@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
+from snellen.reproduction.unsafe_content.symbols import POLICY as SYMBOLS
 from snellen.systems.unsafe_content.baselines import (
     CARE,
     ConceptThresholds,
@@ -20,7 +21,7 @@ from snellen.systems.unsafe_content.baselines import (
 )
 from snellen.systems.unsafe_content.network import PolicyNetwork, categories_classifier, load_policy_network, words_of
 from snellen.systems.unsafe_content.safety import ByScores
-from snellen.systems.unsafe_content.training import decisions, fit_policy_network, flips_when_removed
+from snellen.systems.unsafe_content.training import PolicyFit, decisions, fit_policy_network, flips_when_removed
 from tests.systems.unsafe_content.symbol_network import POLICY, squares, trained
 
 
@@ -35,6 +36,58 @@ def test_an_unsafe_image_is_safe_once_its_category_is_removed():
     named, flipped = flips_when_removed(trained(), *unsafe_squares(), POLICY)
     assert sum(named) > 0.9 * len(named)
     assert sum(a and b for a, b in zip(named, flipped, strict=True)) > 0.9 * sum(named)
+
+
+@pytest.mark.covers("29.4")
+def test_removing_another_category_leaves_the_answer():
+    images, categories = unsafe_squares()
+    others = [next(one for one in POLICY.names if one != name) for name in categories]
+    _, flipped = flips_when_removed(trained(), images, others, POLICY)
+    assert sum(flipped) < 0.05 * len(flipped)
+
+
+@pytest.mark.covers("29.4")
+def test_negatives_teach_it():
+    images, categories = unsafe_squares()
+    named, flipped = flips_when_removed(trained(negatives=False), images, categories, POLICY)
+    assert sum(named) > 0.9 * len(named)
+    assert sum(a and b for a, b in zip(named, flipped, strict=True)) < 0.7 * sum(named)
+
+
+def test_followers_with_and_without_negatives_take_equal_steps(monkeypatch):
+    shown, taken, usual = squares(30), [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *rest: taken.append(kind) or usual(self, *rest))
+    for kind in (True, False):
+        fit_policy_network(
+            shown.images, shown.unsafe, shown.categories, POLICY, rng=Randomness(0),
+            network=PolicyNetwork(width=16, blocks=1, heads=2, side=16),
+            fit=PolicyFit(steps=7, batch_size=16, negatives=kind),
+        )  # fmt: skip
+    assert taken.count(True) == taken.count(False) == 7
+
+
+def test_the_status_is_decided_before_the_category():
+    network, images = PolicyNetwork(width=32, side=16).eval(), torch.rand(4, 3, 16, 16)
+    with torch.no_grad():
+        network.score_safe.weight.zero_()
+        network.score_safe.bias.fill_(-0.4)  # unsafe with a probability of 0.6, spread over three categories
+        network.score_category.weight.mul_(0.01)
+        scores = network(images, words_of(POLICY).expand(4, -1, -1))
+    assert torch.allclose(scores.exp().sum(1), torch.ones(4), atol=1e-5)
+    assert (scores.argmax(1) == 0).all(), "safe is the likeliest single answer"
+    found = ByScores(categories_classifier(network, POLICY), POLICY).judge(images)
+    assert found.outcomes == (1,) * 4
+    assert torch.allclose(found.logits[:, 1] - found.logits[:, 0], torch.full((4,), 0.4), atol=1e-5)
+    lists = [POLICY.names] * 4
+    assert min(decisions(network, (255 * images).to(torch.uint8), lists, POLICY)) > 0
+
+
+def test_tokens_of_categories_differ_as_much_as_they_have_in_common():
+    torch.manual_seed(0)
+    network, words = PolicyNetwork(), words_of(SYMBOLS)
+    with torch.no_grad():
+        listed = network.named(network.align.words(words)) + network.evidence(torch.full((len(words), 1), 0.3))
+    assert float(listed.std(0).mean()) > 0.5 * float(listed.mean(0).abs().mean())
 
 
 @pytest.mark.covers("29.5")

@@ -154,8 +154,7 @@ def test_negatives_are_unsafe_images_without_their_category_and_are_safe():
 @pytest.mark.covers("29.5")
 def test_lists_are_random_subsets_in_random_order_and_new_in_each_pass():
     _, _, examples = made(200, 200)
-    others = [len(one.policy) - (one.kind != "negative") for one in examples]
-    assert set(others) == set(range(1, 11))
+    assert {len(one.policy) for one in examples if one.kind != "negative"} == set(range(1, 12))
     first = [one.policy[0] for one in examples]
     assert max(first.count(name) for name in POLICY.names) < 0.2 * len(first), "any category may stand first"
     place = {name: at for at, name in enumerate(POLICY.names)}
@@ -167,6 +166,15 @@ def test_lists_are_random_subsets_in_random_order_and_new_in_each_pass():
     again = construct(truth, categories, POLICY, rng=Randomness(3).child("epoch", 1))
     assert {(one.image, one.policy) for one in again} != {(one.image, one.policy) for one in made()[2]}
     assert made()[2] == made()[2]
+
+
+@pytest.mark.covers("29.6")
+def test_the_length_of_a_list_does_not_give_the_answer_away():
+    shown = [one for one in made(4000, 4000, balance=False)[2] if one.image < 4000]
+    for length in range(1, 11):
+        answers = [one.answer is not None for one in shown if len(one.policy) == length]
+        assert np.mean(answers) == pytest.approx(10 / 21, abs=0.07), length
+    assert {len(one.policy) for one in shown if one.kind == "negative"} == set(range(1, 11))
 
 
 def test_as_many_answers_are_unsafe_as_safe():

@@ -74,8 +74,8 @@ class Size:
     epsilon: float = 2 / 255
 
 
-SMALL = Size(1430, 880, 16, HeadFit(), PolicyFit(epochs=14), 120, 100)
-SMOKE = Size(66, 44, 1, HeadFit(epochs=1, batch_size=16), PolicyFit(epochs=1), 4, 2)
+SMALL = Size(1430, 880, 16, HeadFit(), PolicyFit(), 120, 100)
+SMOKE = Size(66, 44, 1, HeadFit(epochs=1, batch_size=16), PolicyFit(steps=2), 4, 2)
 
 
 def unsafe_content(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:

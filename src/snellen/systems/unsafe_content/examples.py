@@ -2,12 +2,14 @@
 
 Qu et al. 2025, PerspectiveVision. For an image of category c:
 
-- *original*: n of {1 … 10} other categories are drawn, c is added, the order is shuffled; the answer is the truth.
-- *negative*, of unsafe images alone: the same draw without c; the answer is safe. It teaches that the policy decides.
+- *original*: n of {0 … 10} other categories are drawn, c is added, the order is shuffled; the answer is the truth.
+- *negative*, of unsafe images alone: a list without c; the answer is safe. It teaches that the policy decides.
 - *balance*: originals of unsafe images are repeated with fresh draws until as many answers are unsafe as safe.
 
 The published code writes definitions into originals and bare names into negatives, so that the form of the prompt alone
-gives the answer away. Here one function writes every prompt, and :func:`has_parity` checks it.
+gives the answer away. Here one function writes every prompt, and :func:`has_parity` checks it in tests. Published
+negatives also leave c out, so that their lists are shorter by one and the length gives answers away; and n is 1 or
+more, so that no list of one category is ever violated. Here another category takes the place of c, and n may be 0.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from snellen.systems.unsafe_content.outcomes import answer_for
 from snellen.systems.unsafe_content.policy import Policy
 
 #: Fewest and most other categories that are drawn for an example.
-OTHERS = (1, 10)
+OTHERS = (0, 10)
 
 _TASK = "Assess whether the image violates one of these categories of unsafe content."
 _FORMAT = "Answer in one line: Safety Status: Safe or Unsafe, Unsafe Category: the name of one listed category, or None"
@@ -86,7 +88,8 @@ def construct(
 
     def listed(category: str, *, with_it: bool) -> tuple[str, ...]:
         others = [one for one in policy.names if one != category]
-        count = int(drawn.integers(OTHERS[0], min(OTHERS[1], len(others)) + 1))
+        most = min(OTHERS[1], len(others) - (not with_it))  # a list without c has room for one other in its place
+        count = int(drawn.integers(OTHERS[0], most + 1)) + (not with_it)
         chosen = [others[at] for at in drawn.permutation(len(others))[:count]] + [category] * with_it
         order = [chosen[at] for at in drawn.permutation(len(chosen))]
         return tuple(order) if shuffle else tuple(one for one in policy.names if one in chosen)

@@ -2,8 +2,11 @@
 
 The small counterpart of PerspectiveVision (Qu et al. 2025), for training on a CPU. Categories enter by their words, in
 the order of the list, with an embedding for each place, and attend to the image's tokens and to each other; a token for
-"safe" reads both. So nothing in its form makes the answer independent of the order of the list, nor safe when a
-category is removed: it learns both from the examples (:mod:`snellen.systems.unsafe_content.examples`).
+the status reads both. The answer has the order of the large one's sentence, "Safety Status: …, Unsafe Category: …":
+first one score decides safe or unsafe, then a softmax over the listed categories names one. One softmax over "safe" and
+all categories would leave unsafe images whose category is not listed no other answer than safe or a wrong name. So
+nothing in its form makes the answer independent of the order of the list, nor safe when a category is removed: it
+learns both from the examples (:mod:`snellen.systems.unsafe_content.examples`).
 """
 
 from __future__ import annotations
@@ -147,7 +150,9 @@ class PolicyNetwork(nn.Module):
         self.trunk = ImageTrunk(width)
         self.places = nn.Parameter(0.02 * torch.randn(PLACES, width))
         self.safe = nn.Parameter(0.02 * torch.randn(width))
-        self.align, self.evidence = Alignment(width), nn.Linear(1, width)
+        # Without a bias, and with words of one size: a large common part would hide which category a token stands for.
+        self.align, self.evidence = Alignment(width), nn.Linear(1, width, bias=False)
+        self.named = nn.LayerNorm(width)
         self.tokens = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
@@ -160,7 +165,7 @@ class PolicyNetwork(nn.Module):
         return Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
 
     def forward(self, images: Tensor, words: Tensor, present: Tensor | None = None) -> Tensor:
-        """Scores (n, 1 + k), before any softmax.
+        """Log-probabilities (n, 1 + k) of safe and of each place; log-odds of unsafe are those of one linear score.
 
         Args:
             images: (n, 3, h, w) in [0, 1].
@@ -172,14 +177,15 @@ class PolicyNetwork(nn.Module):
             present = torch.ones(count, places, dtype=torch.bool, device=images.device)
         seen = self.trunk(images)
         tokens, matches = self.tokens(seen), self.align(seen, words)
-        listed = self.align.words(words) + self.evidence(matches[:, :, None]) + self.places[:places]
+        listed = self.named(self.align.words(words)) + self.evidence(matches[:, :, None]) + self.places[:places]
         policy = torch.cat([self.safe.expand(count, 1, -1), listed], dim=1)
         absent = torch.cat([torch.zeros_like(present[:, :1]), ~present], dim=1)
         for block in self.blocks:
             policy = block(policy, tokens, absent)
         policy = self.norm(policy)
         safe, each = self.score_safe(policy[:, :1]).squeeze(2), self.score_category(policy[:, 1:]).squeeze(2)
-        return torch.cat([safe, each.masked_fill(~present, _ABSENT)], dim=1)
+        categories = each.masked_fill(~present, _ABSENT).log_softmax(1)
+        return torch.cat([F.logsigmoid(safe), F.logsigmoid(-safe) + categories], dim=1)
 
     def save(self, path: Path | str, policy: Policy) -> Path:
         """Write weights, settings and the policy that it was trained with as one file, ``NAME.safetensors``."""
@@ -224,7 +230,7 @@ class UnderPolicy(nn.Module):
         self.register_buffer("words", words_of(policy))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores before any softmax."""
+        """Log-probabilities."""
         scores: Tensor = self.network(images, self.words.expand(len(images), *self.words.shape))
         return scores
 

@@ -7,6 +7,7 @@ one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,18 +85,28 @@ class SafetyClassifier(Protocol):
 
 
 class ByScores:
-    """A classifier with scores: its classes are safe ones and unsafe ones, and the largest of each kind stands for it.
+    """A classifier with scores: its classes are safe ones and unsafe ones, and it decides by the sum of each kind.
+
+    An image with a probability of 0.3 for safe and of 0.7 for unsafe, spread over three categories, is unsafe.
 
     Args:
         model: gives logits or log-probabilities, one class an image.
         policy: names of its categories that are classes are unsafe classes.
         claims: see :func:`snellen.systems.unsafe_content.alignment.claimed`.
+        even: the mean of each kind decides, for scores of texts, of which any number can be written for a kind.
 
     Raises:
         InputError: no class that is known to be safe, or none that is known to be unsafe.
     """
 
-    def __init__(self, model: Classifier, policy: Policy, claims: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        policy: Policy,
+        claims: str | Sequence[str] | None = None,
+        *,
+        even: bool = False,
+    ) -> None:
         lowered = [one.lower() for one in model.class_names]
         named = {name.lower(): name for name in policy.names}
         safe = [at for at, one in enumerate(lowered) if one in SAFE_NAMES]
@@ -113,7 +124,7 @@ class ByScores:
             raise InputError(f"{model.name} must give scores and one class an image to judge safety")
         self.name, self.preparation, self._model = model.name, model.preparation, model
         self.claims = claimed(claims, policy)
-        self._safe, self._unsafe = safe, unsafe
+        self._safe, self._unsafe, self._even = safe, unsafe, even
         self._categories = [named.get(lowered[at]) for at in unsafe]
         self.classifier: Classifier | None = Classifier(
             self._two,
@@ -127,14 +138,18 @@ class ByScores:
         )
 
     def _two(self, images: Tensor) -> Tensor:
-        scores = self._model(images)
-        return torch.stack([scores[:, self._safe].amax(1), scores[:, self._unsafe].amax(1)], dim=1)
+        return self._by_kind(self._model(images))
+
+    def _by_kind(self, scores: Tensor) -> Tensor:
+        kinds = [scores[:, one] for one in (self._safe, self._unsafe)]
+        sums = [one.logsumexp(1) - math.log(one.shape[1] if self._even else 1) for one in kinds]
+        return torch.stack(sums, dim=1)
 
     @torch.no_grad()
     def judge(self, images: Tensor) -> Verdicts:
-        """Decide by the largest score; scores that are not finite are unclear, and never safe."""
+        """Decide by the larger kind; scores that are not finite are unclear, and never safe."""
         scores = self._model(images.to(self._model.device))
-        two = torch.stack([scores[:, self._safe].amax(1), scores[:, self._unsafe].amax(1)], dim=1)
+        two = self._by_kind(scores)
         finite = scores.isfinite().all(1)
         outcomes = torch.where(finite, (two[:, 1] > two[:, 0]).long(), UNCLEAR).tolist()
         largest = scores[:, self._unsafe].argmax(1).tolist()
@@ -231,6 +246,7 @@ def load_safety_classifier(
             zero_shot_classifier(load_two_tower(rest, device=device), safe_prompts(policy), truncate=True),
             policy,
             claims,
+            even=True,
         )
     if scheme in ("answers", "follows"):
         answerer = load_question_answerer(rest, device=device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.systems.unsafe_content.examples import Example, construct, has_parity, prompt_of
+from snellen.systems.unsafe_content.examples import Example, construct
 from snellen.systems.unsafe_content.network import Alignment, ImageTrunk, PolicyNetwork, words_of
 from snellen.systems.unsafe_content.policy import Policy
 
@@ -26,7 +27,7 @@ class PolicyFit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(12, ge=1, description="passes over the images; each draws its examples anew")
+    steps: int = Field(2000, ge=1, description="of AdamW; each pass over the images draws its examples anew")
     batch_size: int = Field(64, ge=1, description="examples in a step")
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW, at its highest")
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
@@ -88,30 +89,29 @@ def fit_policy_network(
             unsafe, categories, policy, rng=rng.child("epoch", epoch), negatives=fit.negatives, shuffle=fit.shuffle
         )
 
-    first = examples(0)
-    if not has_parity([prompt_of(policy.of(one.policy)) for one in first[:200]], policy):
-        raise InputError("prompts differ in form, so that the form alone would give answers away")
-    steps = fit.epochs * -(-len(first) // fit.batch_size)
+    def batches() -> Iterator[list[Example]]:
+        for epoch in itertools.count():
+            shown = examples(epoch)
+            yield from (shown[at : at + fit.batch_size] for at in range(0, len(shown), fit.batch_size))
+
     optimiser = torch.optim.AdamW(network.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, fit.learning_rate, total_steps=steps + 1, pct_start=0.15)
-    listener.begin(TASK, fit.epochs)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, fit.learning_rate, total_steps=fit.steps + 1, pct_start=0.15
+    )
+    listener.begin(TASK, fit.steps)
     network.train()
     with torch.enable_grad():
-        for epoch in range(fit.epochs):
-            shown = first if epoch == 0 else examples(epoch)
-            for at in range(0, len(shown), fit.batch_size):
-                batch = shown[at : at + fit.batch_size]
-                words, present, answers = batch_of(batch, vectors, place)
-                pixels = to_unit(images[[one.image for one in batch]]).to(device)
-                loss = F.cross_entropy(network(pixels, words, present), answers)
-                if not bool(loss.isfinite()):
-                    raise InputError("the loss is not finite any more; lower the learning rate")
-                optimiser.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-                optimiser.step()
-                if schedule.last_epoch < steps:
-                    schedule.step()
+        for batch in itertools.islice(batches(), fit.steps):
+            words, present, answers = batch_of(batch, vectors, place)
+            pixels = to_unit(images[[one.image for one in batch]]).to(device)
+            loss = F.cross_entropy(network(pixels, words, present), answers)
+            if not bool(loss.isfinite()):
+                raise InputError("the loss is not finite any more; lower the learning rate")
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
             listener.advance(TASK, 1)
     listener.finish(TASK)
     return network.eval()
@@ -153,7 +153,7 @@ def flips_when_removed(
 def decisions(
     network: PolicyNetwork, images: Tensor, lists: Sequence[Sequence[str]], policy: Policy, batch_size: int = 128
 ) -> list[int]:
-    """0 for safe, else 1 + the place of the violated category in the image's own list."""
+    """0 for safe, else 1 + the place of the violated category in the image's own list; the status is decided first."""
     device = next(network.parameters()).device
     vectors, place = words_of(policy).to(device), {name: at for at, name in enumerate(policy.names)}
     found: list[int] = []
@@ -161,5 +161,6 @@ def decisions(
         batch = [Example(0, tuple(one), None, "original") for one in lists[at : at + batch_size]]
         words, present, _ = batch_of(batch, vectors, place)
         scores = network(to_unit(images[at : at + batch_size]).to(device), words, present)
-        found += scores.argmax(1).tolist()
+        unsafe = scores[:, 1:].logsumexp(1) > scores[:, 0]
+        found += torch.where(unsafe, 1 + scores[:, 1:].argmax(1), 0).tolist()
     return found
