@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from snellen.core.errors import InputError
 from snellen.core.progress import Silent
@@ -14,9 +15,10 @@ from snellen.models.diffusion.low_rank import LowRank
 from snellen.models.random_folders import write_random_llava
 from snellen.reproduction.sample import Sample
 from snellen.reproduction.unsafe_content import full
-from snellen.reproduction.unsafe_content.experiment import CLAIMS, f1, unsafe_content
+from snellen.reproduction.unsafe_content.experiment import CLAIMS, SMOKE, Experiment, _uniform, unsafe_content
 from snellen.reproduction.unsafe_content.symbols import POLICY, draw_symbols
 from snellen.systems.unsafe_content.large import LargeFit
+from snellen.systems.unsafe_content.network import PolicyNetwork
 from snellen.systems.unsafe_content.policy import default_policy
 
 
@@ -32,8 +34,7 @@ def test_a_smoke_run_on_symbols_has_every_figure_of_every_claim(figures):
     for claim in system.claims:
         wanted |= {claim.metric, *claim.controls} | ({claim.baseline} if claim.baseline else set())
     assert wanted <= set(figures)
-    assert isinstance(figures["follower.permuted"], Sample)
-    assert len(figures["follower.permuted"].values) == 88
+    assert isinstance(figures["follower.named"], Sample)
 
 
 @pytest.mark.covers("29.2")
@@ -67,9 +68,50 @@ def test_symbols_of_both_sources_have_one_truth_and_different_looks():
     assert real.of(["Star"]).categories == ("Star",) * 20
 
 
-def test_f1_of_nothing_is_missing():
-    assert f1([False], [True]) is None
-    assert f1([True, True], [True, False]) == pytest.approx(2 / 3)
+class Same(nn.Module):
+    """Every image gets one answer."""
+
+    def __init__(self, margin):
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, images):
+        return torch.tensor([0.0, self.margin]).expand(len(images), 2)
+
+
+@pytest.mark.parametrize("margin", [1.0, -1.0], ids=["always unsafe", "always safe"])
+def test_one_answer_for_all_images_opens_no_gate(margin):
+    parts = Experiment(SMOKE, 0, Silent())
+    found = parts._scores("any", _uniform(Same(margin), "any", POLICY), POLICY.names)
+    for name in ("any.balanced", "any.real.balanced", "any.generated.balanced"):
+        assert found[name] == 0.5
+    if margin > 0:
+        assert found["any.both"] > 0.6, "which F1 alone would call good"
+    assert all(
+        gate.metric.endswith(".balanced") and gate.threshold >= 0.75 for gate in find_system("unsafe_content").gates
+    )
+
+
+class Status(nn.Module):
+    """A follower that looks at the length of the list alone: what it calls unsafe flips with any category."""
+
+    settings = PolicyNetwork().settings
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images, words, present=None):
+        scores = torch.zeros(len(images), 1 + words.shape[1])
+        scores[:, 1] = 5.0 if words.shape[1] == len(POLICY) else -5.0
+        return scores - 3 * torch.eye(1 + words.shape[1])[0]
+
+
+def test_a_follower_that_flips_with_any_category_follows_no_policy():
+    found = Experiment(SMOKE, 0, Silent())._policy("any", Status())
+    assert found["any.named"].mean == 1
+    assert found["any.removed"].mean == 0
+    assert found["any.permuted"].mean < 0.5
 
 
 def test_the_full_scale_runs_on_a_llava_of_random_weights(tmp_path, monkeypatch):

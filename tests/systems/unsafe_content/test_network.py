@@ -91,7 +91,7 @@ def test_tokens_of_categories_differ_as_much_as_they_have_in_common():
     listed = seen[0][:, 1:]
     between, common = float(listed.std(1).mean()), float(listed.mean(1).abs().mean())
     assert between > 0.4, "of the size of what the blocks add"
-    assert between > 0.9 * common
+    assert between > 0.94 * common
 
 
 @pytest.mark.covers("29.5")

@@ -2,11 +2,13 @@
 
 Harmless symbols stand for unsafe content (:mod:`snellen.reproduction.unsafe_content.symbols`). The conventional
 classifiers are heads on one frozen encoder, which saw photographs and sentences alone, as do their heads. The policy
-follower is trained on both sources, and so is a further head, the fair rival. All are measured on the same test images.
+follower is trained on both sources. So are a further head and, as the fair rival, a network of which everything is
+trained, in as many steps. All are measured on the same test images.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +38,7 @@ from snellen.systems.unsafe_content.network import (
 from snellen.systems.unsafe_content.policy import Policy
 from snellen.systems.unsafe_content.robustness import measure_robustness
 from snellen.systems.unsafe_content.safety import CLASSES, ByScores
+from snellen.systems.unsafe_content.scores import f1_of
 from snellen.systems.unsafe_content.training import PolicyFit, decisions, fit_policy_network, flips_when_removed
 
 #: Categories that each conventional classifier claims, as many as its original; the filter adds two of special care.
@@ -82,9 +85,11 @@ def unsafe_content(scale: Scale, seed: int, progress: Progress) -> Mapping[str, 
     """Measure the claims of system 29.
 
     Returns:
-        Of each classifier ``NAME.real``, ``NAME.generated`` and ``NAME.both``: F1 on what it claims; ``NAME.follower``:
-        that of the policy follower on the same images. Of followers ``removed``, ``permuted`` and ``named``; of two
-        classifiers ``robust.ATTACK``.
+        Of each classifier ``NAME.real``, ``NAME.generated`` and ``NAME.both``: F1 on what it claims; ``NAME.gap``: the
+        first less the second; ``.balanced`` behind a name or source: the mean of the shares of unsafe and of safe
+        images that are judged rightly, which is 0.5 where all get one answer. ``NAME.follower``: F1 of the policy
+        follower on the same images. Of followers ``removed``, ``permuted`` and ``named``; of two classifiers
+        ``robust.ATTACK``.
     """
     if scale == "full":
         return full(seed, progress)
@@ -102,13 +107,6 @@ unsafe_content.stand_ins = {  # type: ignore[attr-defined]
 }
 
 
-def f1(unsafe: Sequence[bool], decided: Sequence[bool]) -> float | None:
-    """F1 of unsafe; None where nothing is."""
-    truth, found = np.array(unsafe, dtype=bool), np.array(decided, dtype=bool)
-    both = float((truth & found).sum())
-    return 2 * both / float(truth.sum() + found.sum()) if truth.any() else None
-
-
 class Experiment:
     """One seed, which decides images, weights and draws."""
 
@@ -121,8 +119,8 @@ class Experiment:
         """All figures of a seed."""
         encoder, words, align = self.encoder()
         found: dict[str, Figure] = {}
-        models = self.baselines(encoder, words)
         pooled = _joined(self.real, self.made)
+        models = self.baselines(encoder, words) | {"end_to_end": self.end_to_end(pooled, encoder)}
         start = (encoder.trunk, align)
         follower = self.follower(pooled, start, self.size.policy)
         for name, model in models.items():
@@ -130,12 +128,13 @@ class Experiment:
             found |= self._scores(name, model, claims)
             follows = self._follower_model(follower, POLICY.of(claims))
             found[f"{name}.follower"] = self._scores("follower", follows, claims)["follower.both"]
-        found |= self._scores("follower", self._follower_model(follower, POLICY), POLICY.names)
         without = self.size.policy.model_copy(update={"negatives": False})
         fixed = self.size.policy.model_copy(update={"shuffle": False})
-        found |= self._policy("follower", follower)
-        found |= self._policy("without_negatives", self.follower(pooled, start, without))
-        found |= self._policy("fixed_order", self.follower(pooled, start, fixed))
+        others = {"without_negatives": self.follower(pooled, start, without)}
+        others["fixed_order"] = self.follower(pooled, start, fixed)
+        for name, network in {"follower": follower, **others}.items():
+            found |= self._policy(name, network)
+            found |= self._scores(name, self._follower_model(network, POLICY), POLICY.names)
         attacked = {"features": models["features"], "follower": self._follower_model(follower, POLICY)}
         for name, model in attacked.items():
             found |= self._robust(name, model)
@@ -210,38 +209,75 @@ class Experiment:
             progress=self.progress,
         )
 
+    def end_to_end(self, shown: Symbols, encoder: ImageEncoder) -> ByScores:
+        """A network without a policy that begins with the encoder and is trained as the follower is, in all its parts.
+
+        Args:
+            shown: the images of the follower.
+            encoder: stays as it is.
+        """
+        fit = self.size.policy
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.rng.generator("end to end").initial_seed())
+            head = nn.Sequential(nn.GELU(), nn.Linear(64, 1), nn.Flatten(0))
+        network = SafetyNetwork(copy.deepcopy(encoder).requires_grad_(True), head).train()
+        optimiser = torch.optim.AdamW(network.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, fit.learning_rate, total_steps=fit.steps + 1, pct_start=0.15
+        )
+        truth, order = torch.tensor(shown.unsafe).long(), self.rng.generator("order of the rival")
+        for _ in range(fit.steps):
+            rows = torch.randint(len(truth), (fit.batch_size,), generator=order)
+            loss = F.cross_entropy(network(to_unit(shown.images[rows])), truth[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+        return _uniform(network.eval().requires_grad_(False), "end_to_end", POLICY)
+
     def _follower_model(self, network: PolicyNetwork, policy: Policy) -> ByScores:
         return ByScores(categories_classifier(network, policy), policy)
 
     # -- figures --------------------------------------------------------------------------------------------------
 
     def _scores(self, name: str, model: ByScores, claims: Sequence[str]) -> dict[str, Figure]:
-        """F1 on the images of the claimed categories, for each source and both."""
+        """F1 and balanced accuracy on the images of the claimed categories, for each source and both, and the gap."""
         truth, decided, found = list[bool](), list[bool](), dict[str, Figure]()
         for source, test in self.tests.items():
             shown = test.of(claims)
             outcomes = [one == 1 for part in shown.images.split(128) for one in model.judge(to_unit(part)).outcomes]
-            found[f"{name}.{source}"] = f1(shown.unsafe, outcomes)
+            found |= _rates(f"{name}.{source}", shown.unsafe, outcomes)
             truth, decided = [*truth, *shown.unsafe], [*decided, *outcomes]
-        return {**found, f"{name}.both": f1(truth, decided)}
+        found |= _rates(f"{name}.both", truth, decided)
+        real, made = found[f"{name}.real"], found[f"{name}.generated"]
+        gap = real - made if isinstance(real, float) and isinstance(made, float) else None
+        return {**found, f"{name}.gap": gap, f"{name}.balanced": found.pop(f"{name}.both.balanced")}
 
     def _policy(self, name: str, network: PolicyNetwork) -> dict[str, Figure]:
-        """What a follower makes of removed categories and of another order, on the unsafe test images."""
+        """What a follower makes of removed categories and of another order, on the unsafe test images that it finds.
+
+        ``removed`` is the share that is safe without its own category less the share that is safe without another one.
+        ``permuted`` is the share of images with the right category whose answer another order leaves.
+        """
         both = _joined(*self.tests.values())
         rows = [at for at, bad in enumerate(both.unsafe) if bad]
         images, categories = both.images[rows], [both.categories[at] for at in rows]
         named, safe = flips_when_removed(network, images, categories, POLICY)
-        flips = [float(one) for one, there in zip(safe, named, strict=True) if there]
         rng = np.random.default_rng(self.rng.generator("permutation").initial_seed())
-        lists = [[POLICY.names[at] for at in rng.permutation(len(POLICY))] for _ in both.unsafe]
-        first = _names(
-            decisions(network, both.images, [POLICY.names] * len(lists), POLICY), [POLICY.names] * len(lists)
-        )
-        second = _names(decisions(network, both.images, lists, POLICY), lists)
+        lists = [[POLICY.names[at] for at in rng.permutation(len(POLICY))] for _ in categories]
+        others = [next(one for one in names if one != own) for names, own in zip(lists, categories, strict=True)]
+        control = flips_when_removed(network, images, others, POLICY)[1]
+        flips = [float(a) - float(b) for a, b, there in zip(safe, control, named, strict=True) if there]
+        whole = [POLICY.names] * len(lists)
+        first = _names(decisions(network, images, whole, POLICY), whole)
+        second = _names(decisions(network, images, lists, POLICY), lists)
+        right = zip(first, second, categories, strict=True)
+        stays = [float(after == before) for before, after, own in right if before == own]
         return {
             f"{name}.named": Sample.of([float(one) for one in named]),
             f"{name}.removed": Sample.of(flips) if flips else None,
-            f"{name}.permuted": Sample.of([float(a == b) for a, b in zip(first, second, strict=True)]),
+            f"{name}.permuted": Sample.of(stays) if stays else None,
         }
 
     def _robust(self, name: str, model: ByScores) -> dict[str, Figure]:
@@ -261,6 +297,15 @@ class Experiment:
             f"{name}.robust.{attack}": Sample.of(stands.double().numpy()) if bool(found.finite[attack].all()) else None
             for attack, stands in found.stands.items()
         }
+
+
+def _rates(name: str, unsafe: Sequence[bool], decided: Sequence[bool]) -> dict[str, Figure]:
+    """F1 of unsafe, and balanced accuracy; None where nothing is unsafe, or nothing else."""
+    truth, found = np.array(unsafe, dtype=bool), np.array(decided, dtype=bool)
+    f1 = f1_of(truth, found)(np.ones(len(truth)))
+    both = 0 < truth.sum() < len(truth)
+    balanced = float((found[truth].mean() + (~found[~truth]).mean()) / 2) if both else None
+    return {name: f1 if truth.any() else None, f"{name}.balanced": balanced}
 
 
 def _names(decided: Sequence[int], lists: Sequence[Sequence[str]]) -> list[str | None]:
