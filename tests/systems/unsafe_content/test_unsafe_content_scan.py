@@ -293,9 +293,6 @@ def test_three_questions_are_asked_and_unclear_ones_are_counted(monkeypatch):
     assert len(model.asked) == 12
     assert sum("Forget your own" in one for one in model.asked) == 4
     assert all("Spam: " in one for one in model.asked if not one.startswith("Is"))
-    judge.judge(torch.rand(1, 3, 16, 16), hints=["Spam"])
-    assert "Hate" not in model.asked[-1]
-    assert "Spam: " in model.asked[-1], "the published hint is the image's own category alone"
     tied = ByAnswers(Scripted(lambda one: "unsafe" if "Forget" in one else "safe" if "These" in one else "?"), POLICY)
     assert tied.judge(torch.rand(1, 3, 16, 16)).outcomes == (IS_UNSAFE,)
     monkeypatch.setattr(safety, "load_question_answerer", lambda *_, **__: model)

@@ -83,10 +83,6 @@ class Robustness:
         kept = self.finite[attack]
         return float(self.stands[attack][kept].float().mean()) if bool(kept.any()) else None
 
-    def failed(self, attack: str) -> int:
-        """Searches that met scores that are not finite."""
-        return int((~self.finite[attack]).sum())
-
 
 def attacks_of(norm: Norm = "linf", epsilon: float = 2 / 255, steps: int = 100) -> dict[str, SearchAttack]:
     """FGSM, PGD and DeepFool with one budget in pixels."""

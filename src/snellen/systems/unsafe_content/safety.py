@@ -188,15 +188,8 @@ class ByAnswers:
         self.name, self.preparation, self._model = model.name, model.preparation, model
         self.policy, self.claims, self._follows, self._tokens = policy, claimed(claims, policy), follows, max_tokens
 
-    def judge(self, images: Tensor, hints: Sequence[str] | None = None) -> Verdicts:
-        """Ask, read the answers, and take the majority.
-
-        Args:
-            images: prepared images.
-            hints: the images' own categories, in place of the whole policy: the published protocol, and a hint that no
-                moderator has.
-        """
-        texts = [self.policy.text] * len(images) if hints is None else [self.policy[one].line for one in hints]
+    def judge(self, images: Tensor) -> Verdicts:
+        """Ask about prepared images, read the answers, and take the majority."""
         if self._follows:
             answers = self._model.answer(images, [prompt_of(self.policy)] * len(images), max_tokens=self._tokens)
             read = [read_answer(one, self.policy) for one in answers]
@@ -205,7 +198,7 @@ class ByAnswers:
                 [
                     outcome_of(one)
                     for one in self._model.answer(
-                        images, [question.replace("{policy}", text) for text in texts], max_tokens=self._tokens
+                        images, [question.replace("{policy}", self.policy.text)] * len(images), max_tokens=self._tokens
                     )
                 ]
                 for question in QUESTIONS
