@@ -2,7 +2,7 @@
 
 Harmless symbols stand for unsafe content (:mod:`snellen.reproduction.unsafe_content.symbols`). The conventional
 classifiers are heads on one frozen encoder, which saw photographs and sentences alone, as do their heads. The policy
-follower is trained on both sources. So are a further head and, as the fair rival, a network of which everything is
+follower is trained on both sources. So are a further head and, as the fair rival, a network whose parts are all
 trained, in as many steps. All are measured on the same test images.
 """
 

@@ -93,7 +93,7 @@ class ByScores:
         model: gives logits or log-probabilities, one class an image.
         policy: names of its categories that are classes are unsafe classes.
         claims: see :func:`snellen.systems.unsafe_content.alignment.claimed`.
-        even: the mean of each kind decides, for scores of texts, of which any number can be written for a kind.
+        even: the mean of each kind decides, for scores of texts, since a kind may have any number of them.
 
     Raises:
         InputError: no class that is known to be safe, or none that is known to be unsafe.
