@@ -1,8 +1,8 @@
 """Figures of localisation and attribution, all of one confusion matrix over all pixels of a split.
 
 arXiv 2511.19111: N[i, j] counts pixels of label i that were predicted as j.
-IoU_c = N[c, c] / (Σ_j N[c, j] + Σ_i N[i, c] − N[c, c]). A class that no pixel of the split has is left out of means, and
-is never counted as 0. The binary figures collapse the editors 1 … n to 1.
+IoU_c = N[c, c] / (Σ_j N[c, j] + Σ_i N[i, c] − N[c, c]). A class that no pixel of the split has is left out of means,
+and is never counted as 0. The binary figures collapse the editors 1 … n to 1.
 """
 
 from __future__ import annotations
