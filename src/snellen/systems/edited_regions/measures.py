@@ -209,7 +209,7 @@ def area_recall(pairs: Sequence[tuple[float, float]], limits: Sequence[float] = 
 def best_threshold(scores: NDArray[np.float64], edited: NDArray[np.bool_]) -> float:
     """The score from which on images are called edited, chosen on validation images: the highest balanced accuracy.
 
-    Of equal ones the highest threshold, between two scores.
+    Of equal ones the highest threshold, between two scores in [0, 1].
 
     >>> best_threshold(np.array([0.0, 0.1, 0.5]), np.array([False, False, True]))
     0.3
@@ -223,7 +223,7 @@ def best_threshold(scores: NDArray[np.float64], edited: NDArray[np.bool_]) -> fl
         )
     values = np.unique(scores)
     middle = (values[1:] + values[:-1]) / 2
-    limits = np.concatenate([middle, [np.nextafter(values[-1], np.inf)]])
+    limits = np.concatenate([middle, [min(1.0, float(np.nextafter(values[-1], np.inf)))]])
     balanced = [float((scores[edited] >= one).mean() + (scores[~edited] < one).mean()) for one in limits]
     best = max(balanced)
     return float(max(one for one, value in zip(limits, balanced, strict=True) if value == best))

@@ -165,7 +165,6 @@ class EditedRegions(Method):
     def _looked_at(self, images: ImageSet, loaded: Detector, progress: Progress) -> _Found:
         found, units = _Found(), images.column("unit_id")
         window = self.window or loaded.window
-        device_network = loaded.network
         for row, name in enumerate(images.ids):
             progress.advance(TASK, 1)
             try:
@@ -177,7 +176,7 @@ class EditedRegions(Method):
                 pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
                 if bool((pixels[0] == pixels[1]).all() and (pixels[1] == pixels[2]).all()):
                     raise RejectedImageError("it is grey: traces of a camera's colour filters are what edits lack")
-                (regions,) = found_regions(device_network, pixels[None], window=window, stride=max(1, window * 3 // 4))
+                (regions,) = found_regions(loaded.network, pixels[None], window=window)
                 if not np.isfinite(regions.edited).all():
                     raise RejectedImageError("the detector's scores are not finite (NaN or infinity)")
             except RejectedImageError as error:

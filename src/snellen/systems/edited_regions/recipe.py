@@ -28,7 +28,7 @@ from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
 from snellen.training.plan import TrainingPlan
 
 #: Of a small network on small images; for SegFormer the customary rate is 6e-5.
-PLAN = TrainingPlan(epochs=20, batch_size=16, learning_rate=4e-3, schedule="one-cycle", warmup_steps=30)
+PLAN = TrainingPlan(epochs=20, batch_size=16, learning_rate=4e-3)
 
 
 class EditedRegionsDetector(FittedMethod):

@@ -1,0 +1,184 @@
+"""The detector as a folder, and the scan on a user's own images."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import snellen
+from snellen.core.artifact import Artifact
+from snellen.core.errors import InputError
+from snellen.core.randomness import Randomness
+from snellen.recipes import EditedRegionsDetector
+from snellen.scans import EditedRegions
+from snellen.systems.edited_regions.detector import load_detector
+from snellen.systems.edited_regions.method import MOST_SHARE, editor_map, heat_map
+from tests.systems.edited_regions.parts import made_set
+
+PLAN = {"epochs": 3, "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detector")
+    made_set(folder / "made", 24)
+    images = snellen.load_images(folder / "made" / "manifest.csv")
+    recipe = EditedRegionsDetector(width=4, crop=32, plan=PLAN, editors=("dark", "light"))
+    train = images.select([row for row, split in enumerate(images.column("split")) if split != "test"])
+    artifact = recipe.fit(train, rng=Randomness(0)).save(folder / "my detector")
+    return folder, artifact, recipe, images
+
+
+def test_a_detector_is_read_as_it_was_trained(trained):
+    folder, artifact, _, _ = trained
+    loaded = load_detector(str(folder / "my detector"))
+    assert loaded.editors == ("dark", "light")
+    assert loaded.window == 32
+    assert 0 < loaded.threshold <= 1
+    assert all(torch.equal(one, loaded.network.state_dict()[name]) for name, one in artifact.tensors.items())
+    assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
+    assert {"tune.iou", "tune.binary_head.iou", "tune.semantic_miou", "tune.image.auroc"} <= set(artifact.card.metrics)
+
+
+@pytest.mark.covers("22.8")
+def test_the_card_reports_both_heads(trained):
+    metrics = trained[1].card.metrics
+    assert metrics["tune.iou"] != metrics["tune.binary_head.iou"]
+
+
+def test_what_no_detector_is_trained_on_is_refused(trained, tmp_path):
+    folder, _, recipe, images = trained
+    with pytest.raises(InputError, match="test images"):
+        recipe.fit(images, rng=Randomness(0))
+    train = images.of_split("train")
+    with pytest.raises(InputError, match="no split 'tune'"):
+        recipe.fit(train, rng=Randomness(0))
+    with pytest.raises(InputError, match="column 'edits' names a label map"):
+        recipe.fit(snellen.load_images(folder / "made" / "images"), rng=Randomness(0))
+    with pytest.raises(InputError, match="use resize instead of scale"):
+        EditedRegionsDetector(augment=("scale:0.5",)).fit(train, rng=Randomness(0))
+
+
+def test_label_maps_that_cannot_be_used_are_counted(trained, tmp_path):
+    folder, _, recipe, _ = trained
+    text = (folder / "made" / "manifest.csv").read_text().splitlines()
+    rows = [line for line in text[1:] if ",test," not in line]
+    rows[0] = rows[0].replace("labels/", "images/")  # a picture in colour is no label map
+    kept = folder / "made" / "other.csv"
+    kept.write_text("\n".join([text[0], *rows]) + "\n")
+    made = recipe.fit(snellen.load_images(kept), rng=Randomness(0))
+    assert made.card.lineage.recipe["rejected"] == 1
+
+
+@pytest.fixture(scope="module")
+def pictures(trained, tmp_path_factory):
+    """Images as a user has them: of several sizes and forms, and some that cannot be used."""
+    folder = tmp_path_factory.mktemp("user") / "my images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("a b.png", (40, 50)), ("c.png", (33, 64)), ("d.png", (32, 32))):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / name)
+    Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8)).save(folder / "grey.png")
+    Image.fromarray(rng.integers(0, 256, (8, 40, 3), np.uint8)).save(folder / "small.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 50)
+    return folder
+
+
+def imread(path):
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def scanned(folder, data, out, **fields):
+    method = EditedRegions(detector=str(folder / "my detector"), **fields)
+    return snellen.scan(None, data, method, out=out, allow_rejected=True)
+
+
+def test_bad_images_are_named_and_not_counted(trained, pictures, tmp_path):
+    found = scanned(trained[0], snellen.load_images(pictures), tmp_path / "out")
+    figures = found.settings["edited_regions"]
+    assert figures.figures["images"] == 3
+    reasons = {one.id: one.reason for one in figures.rejected}
+    assert set(reasons) == {"grey.png", "small.png", "broken.png"}
+    assert "it is grey" in reasons["grey.png"]
+    assert "each side needs 16" in reasons["small.png"]
+    rows = pq.read_table(tmp_path / "out" / "evidence.parquet").to_pylist()
+    assert len(rows) == 6
+    assert all(0 <= row["value"] <= 1 for row in rows if row["status"] != "rejected")
+
+
+def test_images_are_scanned_at_their_own_size_with_heat_maps(trained, pictures, tmp_path):
+    scanned(trained[0], snellen.load_images(pictures), tmp_path / "out")
+    maps = sorted((tmp_path / "out" / "edited_regions").glob("*probability.png"))
+    assert {imread(one).shape[:2] for one in maps} == {(40, 50), (33, 64), (32, 32)}
+    assert (tmp_path / "out" / "sheet-edited_regions.png").is_file()
+
+
+def test_what_is_edited_everywhere_is_outside_scope(trained, pictures, tmp_path, monkeypatch):
+    folder = trained[0]
+    everything = Artifact.load(folder / "my detector")
+    tensors = {name: one.clone() for name, one in everything.tensors.items()}
+    tensors["body.last.bias"][:] = torch.tensor([-99.0, 99.0, -99.0, 99.0])
+    Artifact(tensors, everything.card).save(tmp_path / "my detector")
+    found = scanned(tmp_path, snellen.load_images(pictures), tmp_path / "out").settings["edited_regions"]
+    assert found.figures["outside scope"] == 3
+    assert found.figures["reported"] == 0
+    assert found.statistic is None
+    assert "nothing could be judged; 3 more are outside scope" in found.verdict
+    rows = pq.read_table(tmp_path / "out" / "evidence.parquet").to_pylist()
+    outside = [row for row in rows if row["status"] == "skipped"]
+    assert len(outside) == 3
+    assert all("outside scope" in row["reason"] and row["value"] > MOST_SHARE for row in outside)
+
+
+def test_a_made_set_is_judged_by_its_own_classes(trained, tmp_path):
+    folder, _, _, images = trained
+    found = scanned(folder, images.of_split("test"), tmp_path / "out", threshold=0.02)
+    figures = found.settings["edited_regions"].figures
+    assert {"reported of edited", "reported of untouched"} <= set(figures)
+    assert figures["threshold"] == 0.02
+
+
+def test_a_detector_that_is_none_is_refused(trained, tmp_path):
+    folder, artifact, _, images = trained
+    with pytest.raises(InputError, match="needs a detector"):
+        snellen.scan(None, images, EditedRegions())
+    with pytest.raises(InputError, match="is not an artifact"):
+        snellen.scan(None, images, EditedRegions(detector=str(tmp_path)))
+    other = artifact.card.model_copy(update={"kind": "denoiser"})
+    Artifact(artifact.tensors, other).save(tmp_path / "other")
+    with pytest.raises(InputError, match="is of the kind 'denoiser'"):
+        snellen.scan(None, images, EditedRegions(detector=str(tmp_path / "other")))
+    fewer = artifact.card.model_copy(update={"class_names": ("untouched", "dark")})
+    Artifact(artifact.tensors, fewer).save(tmp_path / "fewer")
+    with pytest.raises(InputError, match="names 1 editors"):
+        load_detector(str(tmp_path / "fewer"))
+    broken = json.loads((folder / "my detector" / "card.json").read_text())
+    built = {**artifact.card.architecture, "depth": 3}
+    Artifact(artifact.tensors, artifact.card.model_copy(update={"architecture": built})).save(tmp_path / "built")
+    with pytest.raises(InputError, match="no detector can be built"):
+        load_detector(str(tmp_path / "built"))
+    assert broken["kind"] == "segmenter"
+
+
+def test_another_detector_makes_another_plan(trained):
+    folder, artifact, _, _ = trained
+    assert EditedRegions(detector=str(folder / "my detector")).reference_hashes() == {"detector": artifact.card.sha256}
+    assert EditedRegions().reference_hashes() == {}
+
+
+def test_maps_are_pictures_of_the_size_of_the_image():
+    pixels = torch.randint(0, 256, (3, 6, 9), dtype=torch.uint8)
+    chance = np.zeros((6, 9), np.float32)
+    chance[2:4] = 1
+    shown = heat_map(pixels, chance)
+    assert shown.shape == (3, 6, 9)
+    assert torch.allclose(shown[:, 2], torch.tensor([1.0, 0.1, 0.1])[:, None].expand(3, 9))
+    labels = np.zeros((6, 9), np.uint8)
+    labels[0], labels[1] = 1, 9  # colours are repeated behind the eighth editor
+    made = editor_map(pixels, labels)
+    assert torch.equal(made[:, 4], made.new_tensor(0.6) * (pixels[:, 4].float() / 255).mean(0).expand(3, 9))
+    assert 0 <= float(made.min()) <= float(made.max()) <= 1
