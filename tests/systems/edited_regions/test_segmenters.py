@@ -150,6 +150,8 @@ def test_weights_are_inverse_frequencies_of_the_labels_that_occur():
     labels = torch.tensor([[0] * 6 + [1] * 2 + [255]], dtype=torch.uint8)
     weights = inverse_frequencies(labels, 3)
     assert weights.tolist() == pytest.approx([8 / 12, 8 / 4, 0.0])
+    half = inverse_frequencies(labels, 3, 0.5)
+    assert half.tolist() == pytest.approx([(8 / 12) ** 0.5, 2**0.5, 0.0])
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +169,7 @@ def traced():
     untrained = new_network("small", 2, seed=0, width=8)
     before = {name: one.clone() for name, one in untrained.state_dict().items()}
     plan = TrainingPlan(epochs=25, batch_size=8, learning_rate=1e-2)
-    trained = fit_segmenter(untrained, examples, plan=plan, crop=20, weighted=True)
+    trained = fit_segmenter(untrained, examples, plan=plan, crop=20, balance=1.0)
     assert all(torch.equal(one, before[name]) for name, one in untrained.state_dict().items())
     untrained.load_state_dict(dict(trained.weights))
     return untrained, examples

@@ -1,7 +1,8 @@
-"""System 22: are edits of small editors found and named, what destroys their traces, and does it beat a whole-image CNN.
+"""System 22: are edits found and named, what destroys their traces, and how does a whole-image network compare.
 
-Photographed scenes are edited in one to three turns by four editors with different decoders. One segmenter is trained on
-all, another without the images of one editor, and a whole-image network on the same images in the same steps each time.
+Photographed scenes are edited in one to three turns by four small editors with different decoders. One segmenter is
+trained on all, another without the images of one editor, and a whole-image network on the same images in the same steps
+each time.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
+from snellen.models.diffusion.editor import Editor
 from snellen.systems.edited_regions.detecting import Regions, in_batches
 from snellen.systems.edited_regions.distortions import error_levels
 from snellen.systems.edited_regions.fitting import LabelledImages, fit_segmenter, new_network
@@ -52,6 +54,7 @@ class Size:
         editor_epochs: passes of an editor's training.
         epochs: passes of a segmenter's training, and of the whole-image network's.
         width: channels of the first block.
+        least_score: of an edit that is kept.
     """
 
     bases: int
@@ -59,6 +62,7 @@ class Size:
     editor_epochs: int
     epochs: int
     width: int
+    least_score: float
 
     def plan(self, seed: int) -> TrainingPlan:
         """One plan for segmenters and the whole-image network."""
@@ -75,8 +79,8 @@ class Size:
         )
 
 
-SMALL = Size(bases=900, editor_images=400, editor_epochs=8, epochs=20, width=16)
-SMOKE = Size(bases=24, editor_images=8, editor_epochs=1, epochs=1, width=4)
+SMALL = Size(bases=900, editor_images=400, editor_epochs=8, epochs=20, width=16, least_score=0.6)
+SMOKE = Size(bases=24, editor_images=8, editor_epochs=1, epochs=1, width=4, least_score=0.0)
 
 
 def trained_editors(size: Size, seed: int, progress: Progress) -> dict[Decoder, EditorNetwork]:
@@ -114,14 +118,16 @@ def made_splits(
 ) -> tuple[MadeSet, dict[str, Split]]:
     """Make a set in a folder of its own, and read it."""
     bases = scene_bases(size.bases, SIDE, seed=seed, generator=networks[BASES], generated=GENERATED)
-    editors = {name: SmallEditor(networks[name], paint_scene) for name in EDITORS}
+    editors: dict[str, Callable[[], Editor]] = {
+        name: partial(SmallEditor, networks[name], paint_scene) for name in EDITORS
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "made"
         made = make_edits(
             bases,
-            {key: lambda editor=editor: editor for key, editor in editors.items()},
+            editors,
             folder,
-            settings=EditSettings(least_score=0.6, part=256, batch_size=32),
+            settings=EditSettings(least_score=size.least_score, part=256, batch_size=32),
             seed=seed,
             progress=progress,
         )
@@ -142,7 +148,7 @@ def _read(path: Path) -> Tensor:
 def trained_segmenter(examples: LabelledImages, size: Size, seed: int, progress: Progress) -> RegionNetwork:
     """The small segmenter, with weights for the labels, since untouched pixels are most."""
     network = new_network("small", len(EDITORS), seed=seed, width=size.width)
-    trained = fit_segmenter(network, examples, plan=size.plan(seed), crop=CROP, progress=progress)
+    trained = fit_segmenter(network, examples, plan=size.plan(seed), crop=CROP, balance=0.5, progress=progress)
     network.load_state_dict(dict(trained.weights))
     return network.eval().requires_grad_(False)
 

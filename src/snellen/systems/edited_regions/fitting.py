@@ -54,15 +54,15 @@ class LabelledImages:
         return LabelledImages(self.images[rows], self.labels[rows], tuple(self.ids[row] for row in rows.tolist()))
 
 
-def inverse_frequencies(labels: Tensor, classes: int) -> Tensor:
-    """Weight of each label: pixels over classes and its pixels, float32 (classes,); 0 for one that has none.
+def inverse_frequencies(labels: Tensor, classes: int, balance: float = 1.0) -> Tensor:
+    """Weight of each label: (pixels over classes and its pixels) ^ balance, float32 (classes,); 0 where it has none.
 
     >>> inverse_frequencies(torch.tensor([[0, 0, 0, 1]], dtype=torch.uint8), 2).tolist()
     [0.666..., 2.0]
     """
     counts = torch.bincount(labels[labels != IGNORED].flatten().long(), minlength=classes).double()
     present = counts > 0
-    weights = torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0.0)
+    weights = torch.where(present, (counts.sum() / (present.sum() * counts.clamp(min=1))) ** balance, 0.0)
     return weights.float()
 
 
@@ -140,7 +140,7 @@ def fit_segmenter(
     *,
     plan: TrainingPlan,
     crop: int = 512,
-    weighted: bool = False,
+    balance: float = 0.0,
     augmentation: Augmentation | None = None,
     checkpoint: Path | None = None,
     recipe: dict[str, object] | None = None,
@@ -153,7 +153,7 @@ def fit_segmenter(
         examples: to train on.
         plan: all numbers of the training.
         crop: side of the crops, pixels.
-        weighted: weight labels by their inverse frequency.
+        balance: exponent of the inverse frequencies that weigh the labels; 0: none, 1: the inverse frequency.
         augmentation: distorts the crops; without one, the network sees pixels as they are in the files.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training.
@@ -166,7 +166,7 @@ def fit_segmenter(
     judged = examples.labels[examples.labels != IGNORED]
     if not bool((judged > 0).any()) or not bool((judged == 0).any()):
         raise InputError("the training images have no edited pixel, or no untouched one: both are needed")
-    weights = inverse_frequencies(examples.labels, network.editors + 1) if weighted else None
+    weights = inverse_frequencies(examples.labels, network.editors + 1, balance) if balance else None
     return train(
         network,
         store,

@@ -44,7 +44,12 @@ class EditedRegionsDetector(FittedMethod):
     width: int = Field(16, ge=4, multiple_of=4, description="channels of the first block of small")
     editors: tuple[str, ...] = Field((), description="names of labels 1 to n; without any, they are numbered")
     crop: int = Field(512, ge=16, description="side of training crops and of windows, pixels; nothing is rescaled")
-    weighted: bool = Field(False, description="weight labels by their inverse frequency")
+    balance: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="exponent of the inverse frequencies that weigh labels; 0: all pixels count the same",
+    )
     augment: tuple[str, ...] = Field(
         (), description="distort each training crop by one of these or by none: jpeg:70, resize:0.75, noise:4"
     )
@@ -84,7 +89,7 @@ class EditedRegionsDetector(FittedMethod):
             train,
             plan=plan,
             crop=self.crop,
-            weighted=self.weighted,
+            balance=self.balance,
             augmentation=augmentation_of(self.augment),
             checkpoint=fitting.checkpoint,
             recipe=self.record(),
