@@ -47,6 +47,7 @@ from snellen.testing.auditing import labelled_images
 from snellen.testing.conformance import small_problem
 from snellen.testing.treating import small_patient
 from tests.data.worlds.glowing_objects import GlowingObjects, reader
+from tests.systems.edited_regions.parts import made_set, save_detector
 from tests.systems.label_maps.annotators import colour_annotator
 from tests.systems.language_guided_augmentation.leaning import leaning_patient
 from tests.systems.perturbation_estimation.denoisers import save_denoiser
@@ -95,6 +96,20 @@ def denoiser(folder: Path) -> str:
     """An artifact that gives images back as they are."""
     save_denoiser(folder / "denoiser", ResidualDenoiser(depth=2, width=1), architecture(2, 1), size=toy_models.SIDE)
     return f"artifact:{folder / 'denoiser'}"
+
+
+@cache
+def edited(folder: Path) -> ImageSet:
+    """A made set of edited images, to fit to."""
+    made_set(folder / "edited", 8)
+    return load_images(folder / "edited" / "fitting.csv")
+
+
+@cache
+def edits_detector(folder: Path) -> str:
+    """A detector of edited regions with its first weights."""
+    save_detector(folder / "edits")
+    return str(folder / "edits")
 
 
 @cache
@@ -260,6 +275,7 @@ SCANS = {
         | {"confirming": 4, "copies": 1},
         {"images": lambda _: toy_models.image_set(40), "classifier": lambda _: toy_models.classifier()},
     ),
+    "edited_regions": Row({"detector": edits_detector, "pictures": 2}, {"images": lambda _: blobs(6)}),
     "perturbation": Row(
         {"denoiser": denoiser, "pictures": 2},
         {"images": lambda _: toy_models.image_set(6), "classifier": lambda _: toy_models.classifier()},
@@ -360,6 +376,7 @@ RECIPES = {
         },
         {"data": garments},
     ),
+    "edited_regions": Row({"width": 4, "crop": 16, "plan": _PLAN}, {"data": edited}),
     "rand_augment": Row(_TRAINED, _BLOBS),
     "saliency_mix": Row(_TRAINED, _BLOBS),
     "smooth_adversarial": Row(_TRAINED | {"steps": 2}, _BLOBS),

@@ -16,6 +16,7 @@ from snellen.data.files.folder import load_folder
 from snellen.reproduction.language_guided_augmentation.experiment import world
 from snellen.systems.label_maps.annotating import annotate
 from snellen.training.fitting.groundwork import initial_network
+from tests.systems.edited_regions.parts import save_detector
 from tests.systems.label_maps.annotators import colour_annotator
 from tests.systems.language_guided_augmentation.leaning import save_leaning
 from tests.systems.perturbation_estimation.denoisers import save_untrained
@@ -185,6 +186,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         "FOLDER": "sae",
         "FILE": "signs.txt",
         "DENOISER": str(tmp_path / "denoiser"),
+        "DETECTOR": str(tmp_path / "detector"),
     }
     colours = ("red", "green", "blue", "yellow")
     Path("prompts.txt").write_text("a red heart on sand\n")
@@ -194,6 +196,8 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     Path("star.toml").write_text(STAR, encoding="utf-8")
     if "DENOISER" in system.command:
         save_untrained(tmp_path / "denoiser")
+    if "DETECTOR" in system.command:
+        save_detector(tmp_path / "detector")
     if "MAPS" in system.command:
         annotate(load_folder(data), colour_annotator(names=("cat", "dog")), tmp_path / "maps")
     program, *arguments = [stands_for.get(word, word) for word in shlex.split(system.command)]

@@ -2,6 +2,9 @@
 
 import torch
 
+from snellen.core.artifact import Artifact, Card, Lineage
+from snellen.systems.edited_regions.detector import NAME
+from snellen.systems.edited_regions.fitting import new_network
 from snellen.systems.edited_regions.making import EditSettings, make_edits
 from snellen.systems.edited_regions.scene_bases import scene_bases
 from snellen.systems.edited_regions.scene_program import paint_scene
@@ -34,6 +37,19 @@ def network(decoder="nearest"):
 
 def small_editor(decoder="nearest"):
     return SmallEditor(network(decoder), paint_scene)
+
+
+def save_detector(folder):
+    """A detector with its first weights, as the recipe saves one."""
+    built = {"architecture": "small", "editors": 2, "width": 4}
+    card = Card(
+        name="edits",
+        kind="segmenter",
+        architecture={"name": NAME, **built, "threshold": 0.01, "window": 64},
+        class_names=("untouched", "dark", "light"),
+        lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
+    )
+    return Artifact(new_network("small", 2, seed=0, width=4).state_dict(), card).save(folder)
 
 
 def made_set(folder, count=24, *, settings=None, seed=0, given=None, **changes):

@@ -27,8 +27,9 @@ def trained(tmp_path_factory):
     made_set(folder / "made", 24)
     images = snellen.load_images(folder / "made" / "manifest.csv")
     recipe = EditedRegionsDetector(width=4, crop=32, plan=PLAN, editors=("dark", "light"))
-    train = images.select([row for row, split in enumerate(images.column("split")) if split != "test"])
-    artifact = recipe.fit(train, rng=Randomness(0)).save(folder / "my detector")
+    artifact = recipe.fit(snellen.load_images(folder / "made" / "fitting.csv"), rng=Randomness(0)).save(
+        folder / "my detector"
+    )
     return folder, artifact, recipe, images
 
 
@@ -135,11 +136,16 @@ def test_what_is_edited_everywhere_is_outside_scope(trained, pictures, tmp_path,
 
 
 def test_a_made_set_is_judged_by_its_own_classes(trained, tmp_path):
-    folder, _, _, images = trained
-    found = scanned(folder, images.of_split("test"), tmp_path / "out", threshold=0.02)
-    figures = found.settings["edited_regions"].figures
-    assert {"reported of edited", "reported of untouched"} <= set(figures)
-    assert figures["threshold"] == 0.02
+    _, artifact, _, images = trained
+    tensors = {name: one.clone() for name, one in artifact.tensors.items()}
+    tensors["body.last.weight"][:] = 0
+    tensors["body.last.bias"][:] = torch.tensor([9.0, -9.0, -9.0, -9.0])  # nothing is ever edited
+    Artifact(tensors, artifact.card).save(tmp_path / "my detector")
+    for threshold, share in ((0.02, 0.0), (0.0, 1.0)):
+        found = scanned(tmp_path, images.of_split("test"), tmp_path / str(threshold), threshold=threshold)
+        figures = found.settings["edited_regions"].figures
+        assert figures["reported of edited"] == figures["reported of untouched"] == share
+        assert figures["threshold"] == threshold
 
 
 def test_a_detector_that_is_none_is_refused(trained, tmp_path):

@@ -218,6 +218,8 @@ def test_the_manifest_is_a_table_of_images(made):
     rows = list(csv.DictReader((folder / "manifest.csv").read_text().splitlines()))
     assert [row["id"] for row in rows] == [one.id for one in found.images]
     assert {row["label"] for row in rows} == {"edited", "untouched"}
+    fitted = list(csv.DictReader((folder / "fitting.csv").read_text().splitlines()))
+    assert fitted == [row for row in rows if row["split"] != "test"]
     assert all((folder / row["edits"]).is_file() and (folder / row["path"]).is_file() for row in rows)
     assert json.loads((folder / "edits.json").read_bytes())["acceptance"] == found.acceptance
 

@@ -168,8 +168,8 @@ def traced():
     examples = LabelledImages(images, labels, tuple(map(str, range(16))))
     untrained = new_network("small", 2, seed=0, width=8)
     before = {name: one.clone() for name, one in untrained.state_dict().items()}
-    plan = TrainingPlan(epochs=25, batch_size=8, learning_rate=1e-2)
-    trained = fit_segmenter(untrained, examples, plan=plan, crop=20, balance=1.0)
+    plan = TrainingPlan(epochs=80, batch_size=8, learning_rate=1e-2)
+    trained = fit_segmenter(untrained, examples, plan=plan, crop=20, balance=0.5)
     assert all(torch.equal(one, before[name]) for name, one in untrained.state_dict().items())
     untrained.load_state_dict(dict(trained.weights))
     return untrained, examples

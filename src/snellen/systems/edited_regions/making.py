@@ -44,6 +44,9 @@ BaseKind = Literal["real", "generated"]
 #: The record of a made set, and its table of images.
 RECORD, MANIFEST = "edits.json", "manifest.csv"
 
+#: Table of the images that a detector may be fitted to: the splits train and tune.
+FITTING = "fitting.csv"
+
 TASK = "editing images"
 
 
@@ -208,7 +211,8 @@ def make_edits(
     """Edit base images in turns, and write images, label maps, a manifest and the record.
 
     The folder gets ``images/``, ``labels/`` (see :mod:`snellen.systems.edited_regions.labels`), ``manifest.csv`` with
-    the columns path, id, label, unit_id, split, edits, base_kind and turns, and ``edits.json``, the record, last.
+    the columns path, id, label, unit_id, split, edits, base_kind and turns, ``fitting.csv`` with the same of the splits
+    train and tune, and ``edits.json``, the record, last.
 
     Args:
         bases: six or more, sides as the editors take them.
@@ -252,7 +256,9 @@ def make_edits(
                 listener.advance(TASK, len(part))
             extras = [run.shard_extra(number) for number in range(len(parts))]
             made = _concluded(plan, list(editors), extras)
-            write_atomically(folder / MANIFEST, _manifest(made).encode())
+            fitted = [one for one in made.images if one.split != "test"]
+            write_atomically(folder / MANIFEST, _table(made.images).encode())
+            write_atomically(folder / FITTING, _table(fitted).encode())
             write_atomically(folder / RECORD, canonical_json(made.model_dump(mode="json")))
             shutil.rmtree(run.folder)
         tidy(folder)
@@ -425,12 +431,12 @@ def _concluded(plan: dict[str, Any], names: Sequence[str], extras: Sequence[Mapp
     )
 
 
-def _manifest(made: MadeSet) -> str:
+def _table(images: Sequence[Provenance]) -> str:
     """The table of images, with their label maps in the column ``edits``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "id", "label", "unit_id", "split", "edits", "base_kind", "turns"])
-    for one in made.images:
+    for one in images:
         kind, turns = "edited" if one.turns else "untouched", len(one.turns)
         row = [f"images/{one.file}", one.id, kind, one.base, one.split, f"labels/{one.file}", one.base_kind, turns]
         writer.writerow(row)
