@@ -49,7 +49,7 @@ class Size:
     """How much is made and trained.
 
     Attributes:
-        bases: base images, of which a fifth are for tests.
+        bases: base images; a fifth of them are for tests.
         editor_images: images that editors learn from.
         editor_epochs: passes of an editor's training.
         epochs: passes of a segmenter's training, and of the whole-image network's.

@@ -93,8 +93,8 @@ class ModelPlanner:
     Args:
         detector: finds phrases as boxes.
         segmenter: turns boxes into masks; one that takes boxes.
-        phrases: what may be in the picture; without any, the answerer is asked.
-        answerer: judges whether an edit shows what was asked. Without one, an edit is judged by the share of its
+        phrases: what may be in the picture; without any, the answerer names what it sees.
+        answerer: judges whether an edit shows what its prompt says. Without one, an edit is judged by the share of its
             region that changed.
         objects: what may be added.
         attributes: what an object may become.
@@ -163,7 +163,7 @@ class ModelPlanner:
         return Instruction(edit, prompt, region.mask, region)
 
     def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction) -> float:
-        """The judge's probability that the picture around the region shows what was asked, in [0, 1]."""
+        """The judge's probability that the picture around the region shows what the prompt says, in [0, 1]."""
         if self.answerer is None:
             return changed_pixels(before, after, instruction.mask).inside
         removed = instruction.edit == "remove"
@@ -173,7 +173,7 @@ class ModelPlanner:
         return float(chances[1] if removed else chances[0])
 
     def accept(self, instruction: Instruction) -> None:
-        """Nothing is kept: the next turn looks at the picture itself."""
+        """Nothing is kept: the next turn begins from the picture itself."""
 
 
 def _around(image: Tensor, mask: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 arXiv 2511.19111: a base image, a region and an instruction, masked inpainting by a model that is drawn, up to three
 times; a score decides what is kept. The split belongs to the *base image*, so that no photograph is on both sides, and
 each split has images that nobody edited. Of each turn all images of one editor are edited together, so that a pipeline
-is loaded once for a part; parts are written whole, and a call that was interrupted goes on behind the last one.
+is loaded once for a part; parts are written whole, and an interrupted call resumes behind the last one.
 """
 
 from __future__ import annotations
@@ -333,12 +333,12 @@ class _Maker:
 
     def _edited(self, name: str, group: Sequence[tuple[_Piece, Randomness]], turn: int, attempt: int) -> list[Decision]:
         """The candidates of one editor; those that are accepted are entered."""
-        asked = [(piece, rng, _instruction(piece, rng)) for piece, rng in group]
-        ready = [(piece, rng, one) for piece, rng, one in asked if one is not None and bool(one.mask.any())]
+        planned = [(piece, rng, _instruction(piece, rng)) for piece, rng in group]
+        ready = [(piece, rng, one) for piece, rng, one in planned if one is not None and bool(one.mask.any())]
         known = {"turn": turn, "attempt": attempt, "editor": name}
         decisions = [
             Decision(id=piece.id, edit="change", prompt="", score=None, accepted=False, **known)
-            for piece, _, one in asked
+            for piece, _, one in planned
             if one is None or not bool(one.mask.any())
         ]
         editor = self.editors[name]() if ready else None
@@ -366,19 +366,22 @@ class _Maker:
                     )
         return decisions
 
-    def _turn(self, piece: _Piece, asked: Instruction, picture: Tensor, seed: int, name: str) -> TurnRecord:
+    def _turn(self, piece: _Piece, instruction: Instruction, picture: Tensor, seed: int, name: str) -> TurnRecord:
         """Judge an edit, and enter it where it is good enough: bytes, as a file would hold them."""
         before, pasted = piece.image, self.settings.composited
-        after = composite(before, picture, asked.mask, self.settings.border) if pasted else picture
+        after = composite(before, picture, instruction.mask, self.settings.border) if pasted else picture
         after = after.mul(255).round() / 255
-        score, changed = piece.planner.score_edit(before, after, asked), changed_pixels(before, after, asked.mask)
+        score, changed = (
+            piece.planner.score_edit(before, after, instruction),
+            changed_pixels(before, after, instruction.mask),
+        )
         record = TurnRecord(
             editor=name,
             label=1 + list(self.editors).index(name),
-            edit=asked.edit,
-            prompt=asked.prompt,
-            mask_sha256=hash_mask(asked.mask),
-            area=float(asked.mask.float().mean()),
+            edit=instruction.edit,
+            prompt=instruction.prompt,
+            mask_sha256=hash_mask(instruction.mask),
+            area=float(instruction.mask.float().mean()),
             seed=seed,
             composited=pasted,
             score=score,
@@ -387,9 +390,9 @@ class _Maker:
         )
         if score >= self.settings.least_score:
             piece.image = after
-            piece.masks.append(asked.mask)
+            piece.masks.append(instruction.mask)
             piece.kept.append(record)
-            piece.planner.accept(asked)
+            piece.planner.accept(instruction)
         return record
 
 

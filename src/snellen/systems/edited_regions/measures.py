@@ -69,7 +69,7 @@ class Localised:
     """Figures of one confusion matrix; NaN where the split has nothing to measure them on.
 
     Attributes:
-        iou: of the edited pixels, whoever edited them.
+        iou: of the edited pixels, by any editor.
         binary_miou: mean of that and the IoU of untouched pixels.
         semantic_miou: mean over the classes of the split, class 0 with them.
         editor_miou: the same without class 0.

@@ -126,7 +126,7 @@ class EditedRegions(Method):
         threshold = loaded.threshold if self.threshold is None else self.threshold
         listener = progress or Silent()
         listener.begin(TASK, len(images))
-        found = self._looked_at(images, loaded, listener)
+        found = self._scored(images, loaded, listener)
         listener.finish(TASK)
         judged = [share for share in found.shares if share <= MOST_SHARE]
         hits = sum(share >= threshold for share in judged)
@@ -162,7 +162,7 @@ class EditedRegions(Method):
             ],
         )
 
-    def _looked_at(self, images: ImageSet, loaded: Detector, progress: Progress) -> _Found:
+    def _scored(self, images: ImageSet, loaded: Detector, progress: Progress) -> _Found:
         found, units = _Found(), images.column("unit_id")
         window = self.window or loaded.window
         for row, name in enumerate(images.ids):

@@ -1,8 +1,8 @@
 """Segmenters: images, float (n, 3, h, w) in [0, 1] → a label of each pixel, logits (n, editors + 1, h, w), at any size.
 
 arXiv 2511.19111 trains FCN-8s (Long et al. 2015), DeepLabv3+ (Chen et al. 2018) and SegFormer (Xie et al. 2021). The
-last is that of transformers; of torchvision there are DeepLabv3 and FCN-8s' parts, of which the latter is put together
-here. ``small`` keeps the full resolution in its first layers, where the traces of editors are.
+last is that of transformers. DeepLabv3 is that of torchvision, and FCN-8s is put together here on its VGG16. ``small``
+keeps the full resolution in its first layers, where the traces of editors are.
 
 Each has a second head for "edited or not", trained with a loss of its own, beside the one for the editors.
 """

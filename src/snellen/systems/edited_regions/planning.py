@@ -40,7 +40,7 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Instruction:
-    """What an editor is asked.
+    """What an editor shall do.
 
     Attributes:
         edit: the type.
@@ -65,7 +65,7 @@ class Planner(Protocol):
         """An instruction for a region and a type of edit."""
 
     def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction) -> float:
-        """How good an edit is, in [0, 1]: whether it shows what was asked, without artefacts."""
+        """How good an edit is, in [0, 1]: whether it shows what the prompt says, without artefacts."""
 
     def accept(self, instruction: Instruction) -> None:
         """The edit was kept: further turns begin from it."""

@@ -23,7 +23,7 @@ AROUND = 2
 #: Radii of objects that are added, in half sides of the image, and tries to place one.
 RADII, TRIES = (0.26, 0.46), 12
 
-#: Mean difference to what was asked at which a score is 1/e.
+#: Mean difference to the prompt's picture at which a score is 1/e.
 TOLERATED = 0.15
 
 #: Most objects of a scene.
@@ -85,9 +85,9 @@ class ScenePlanner:
         return Instruction(edit, words, region.mask, region)
 
     def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction) -> float:
-        """exp(−d / 0.15): d is the mean difference to what was asked, within the mask."""
-        asked = paint_scene(before[None], instruction.mask[None, None], [instruction.prompt], [0])[0]
-        difference = (after - asked).abs().mean(0)[instruction.mask]
+        """exp(−d / 0.15): d is the mean difference to what the prompt says, within the mask."""
+        wanted = paint_scene(before[None], instruction.mask[None, None], [instruction.prompt], [0])[0]
+        difference = (after - wanted).abs().mean(0)[instruction.mask]
         return float(torch.exp(-difference.mean() / TOLERATED))
 
     def accept(self, instruction: Instruction) -> None:
@@ -140,7 +140,7 @@ def _described(prompt: str, mask: Tensor) -> SceneObject | None:
 
 
 def paint_scene(images: Tensor, masks: Tensor, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
-    """Draw what prompts ask into regions; what was there is taken out first, and the rest stays bit for bit.
+    """Draw what prompts say into regions; what was there is taken out first, and the rest stays bit for bit.
 
     Args:
         images: float (n, 3, h, w) in [0, 1].

@@ -1,7 +1,7 @@
 """Small editors that differ in how their decoders enlarge: autoencoders whose spectra leave different traces.
 
 Each is a network with a code of a quarter of the sides, as latent models have one, trained in seconds by one function.
-An editor draws what its prompt asks into the region, and writes *the whole picture* anew through its own decoder, so
+An editor draws what its prompt says into the region, and writes *the whole picture* anew through its own decoder, so
 that pixels outside of the region change, too, as those of latent diffusion models do.
 """
 
@@ -39,7 +39,7 @@ LEVELS = 8
 #: Sides of images are multiples of this, pixels.
 FACTOR = 4
 
-#: Images (n, 3, h, w), masks bool (n, 1, h, w), prompts, seeds → what the prompts ask, drawn into the regions.
+#: Images (n, 3, h, w), masks bool (n, 1, h, w), prompts, seeds → what the prompts say, drawn into the regions.
 Painter = Callable[[Tensor, Tensor, Sequence[str], Sequence[int]], Tensor]
 
 
@@ -132,7 +132,7 @@ class SmallEditor:
 
     Args:
         network: from :func:`fit_editor`.
-        painter: draws what a prompt asks, before the network writes the picture anew.
+        painter: draws what a prompt says, before the network writes the picture anew.
         batch_size: pictures at a time.
     """
 
@@ -166,7 +166,7 @@ class SmallEditor:
 
 
 def written_bytes(network: EditorNetwork, images: Tensor) -> Tensor:
-    """Byte images (n, 3, h, w) as a decoder writes them: a generated base, every pixel of which is synthetic."""
+    """Byte images (n, 3, h, w) as a decoder writes them: a generated base, whose pixels are all synthetic."""
     written = SmallEditor(network, lambda given, *_: given).written(to_unit(images))
     return written.mul(255).round().to(torch.uint8)
 
