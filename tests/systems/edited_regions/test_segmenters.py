@@ -252,6 +252,8 @@ def test_training_distorts_before_the_network_normalises():
     assert any(torch.equal(one, images) for one in drawn), "at times nothing is done"
     changed = [one for one in drawn if not torch.equal(one, images)]
     assert changed
+    bytes_ = images.mul(255).round().to(torch.uint8)
+    assert torch.equal(changed[0], Distortion.read("jpeg:50").images(bytes_, Randomness(0)) / 255), "of the bytes"
     for one in changed:
         assert torch.equal((one * 255).round() / 255, one), "bytes"
         assert 0 <= float(one.min()) <= float(one.max()) <= 1

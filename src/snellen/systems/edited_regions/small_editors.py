@@ -91,7 +91,7 @@ class EditorNetwork(nn.Module):
 
 
 #: Numbers of a training that takes seconds.
-PLAN = TrainingPlan(epochs=4, batch_size=16, learning_rate=3e-3, schedule="cosine", warmup_steps=20, weight_decay=0.0)
+PLAN = TrainingPlan(epochs=4, batch_size=16, learning_rate=3e-3, weight_decay=0.0)
 
 
 def fit_editor(
