@@ -70,6 +70,7 @@ def soft_mask(mask: Tensor, border: int) -> Tensor:
 
     What lies outside stays 0, so that pixels with label 0 are those of the image before, bit for bit.
 
+    >>> import torch
     >>> soft_mask(torch.tensor([[False, True, True, True, True, True, False]]).expand(7, 7), 1)[3].tolist()
     [0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.0]
 
