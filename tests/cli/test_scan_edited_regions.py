@@ -11,8 +11,8 @@ from tests.systems.edited_regions.parts import made_set, save_detector
 
 def test_a_detector_is_trained_and_finds_regions_in_a_folder(run, tmp_path):
     made_set(tmp_path / "my set", 12)
-    train = ["train", "edited-regions", "my set/fitting.csv", "--width", "4", "--crop", "32", "--editors", "dark"]
-    train += ["--editors", "light", "--plan", '{"epochs": 1}', "--out", "my detector"]
+    train = ["train", "edited-regions", "my set/fitting.csv", "--width", "4", "--crop", "32"]
+    train += ["--plan", '{"epochs": 1}', "--out", "my detector"]
     code, _, err = run(*train)
     assert (code, err.strip()) == (0, "")
     scan = ["scan", "edited-regions", "my set/images", "--detector", "my detector", "--out", "my scan"]

@@ -1,6 +1,7 @@
 """The detector as a folder, and the scan on a user's own images."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,11 +15,14 @@ from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.recipes import EditedRegionsDetector
 from snellen.scans import EditedRegions
-from snellen.systems.edited_regions.detector import load_detector
+from snellen.systems.edited_regions.detector import editors_of, load_detector
+from snellen.systems.edited_regions.labels import write_labels
 from snellen.systems.edited_regions.method import MOST_SHARE, editor_map, heat_map
+from snellen.training.plan import TrainingPlan
 from tests.systems.edited_regions.parts import made_set
 
 PLAN = {"epochs": 3, "batch_size": 8}
+PLAN_OF_ONE = TrainingPlan(epochs=1, batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detector")
     made_set(folder / "made", 24)
     images = snellen.load_images(folder / "made" / "manifest.csv")
-    recipe = EditedRegionsDetector(width=4, crop=32, plan=PLAN, editors=("dark", "light"))
+    recipe = EditedRegionsDetector(width=4, crop=32, plan=PLAN)
     artifact = recipe.fit(snellen.load_images(folder / "made" / "fitting.csv"), rng=Randomness(0)).save(
         folder / "my detector"
     )
@@ -72,6 +76,40 @@ def test_label_maps_that_cannot_be_used_are_counted(trained, tmp_path):
     kept.write_text("\n".join([text[0], *rows]) + "\n")
     made = recipe.fit(snellen.load_images(kept), rng=Randomness(0))
     assert made.card.lineage.recipe["rejected"] == 1
+
+
+def test_editors_come_from_the_record_and_a_contradiction_is_refused(trained):
+    folder, artifact, recipe, _ = trained
+    images = snellen.load_images(folder / "made" / "fitting.csv")
+    assert recipe.editors == ()
+    assert artifact.card.class_names == ("untouched", "dark", "light")
+    for named in (("dark",), ("light", "dark")):
+        with pytest.raises(InputError, match="dark, light, in this order; leave --editors out"):
+            recipe.model_copy(update={"editors": named}).fit(images, rng=Randomness(0))
+    assert editors_of(images, ("dark", "light")) == ("dark", "light")
+
+
+def test_a_label_that_no_editor_has_is_an_error_and_loses_no_image(trained, tmp_path):
+    """A set without a record, as others make one."""
+    folder, _, recipe, _ = trained
+    shutil.copytree(folder / "made", tmp_path / "made")
+    (tmp_path / "made" / "edits.json").unlink()
+    images = snellen.load_images(tmp_path / "made" / "fitting.csv")
+    maps = [np.asarray(imread(tmp_path / "made" / path)) for path in images.of_split("train").column("edits")]
+    affected = sum(bool((one == 2).any()) for one in maps)
+    assert affected
+    with pytest.raises(InputError, match=rf"{affected} of {len(maps)} label maps have labels .* \(\[2\]; there are 1"):
+        recipe.model_copy(update={"editors": ("dark",)}).fit(images, rng=Randomness(0))
+    made = recipe.model_copy(update={"plan": PLAN_OF_ONE}).fit(images, rng=Randomness(0))
+    assert made.card.class_names == ("untouched", "editor 1", "editor 2")
+    assert made.card.lineage.recipe["rejected"] == 0
+    tune = images.of_split("tune")
+    tuned = tune.column("edits")[[tune.class_names[one] for one in tune.labels].index("edited")]
+    labels = np.zeros((32, 32), np.uint8)
+    labels[:9], labels[9:12] = 3, 255
+    write_labels(tmp_path / "made" / tuned, labels, 3)
+    made = recipe.model_copy(update={"plan": PLAN_OF_ONE}).fit(images, rng=Randomness(0))
+    assert made.card.class_names[1:] == ("editor 1", "editor 2", "editor 3"), "the highest label of both splits"
 
 
 @pytest.fixture(scope="module")

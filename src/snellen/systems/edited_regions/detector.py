@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from snellen.data.files.contained_file import read_file
 from snellen.data.files.file_source import FileSource
 from snellen.models.weights.state_dict_file import load_strictly
 from snellen.systems.edited_regions.fitting import LabelledImages
-from snellen.systems.edited_regions.labels import read_labels
+from snellen.systems.edited_regions.labels import IGNORED, MOST_EDITORS, read_labels
+from snellen.systems.edited_regions.making import RECORD, read_made
 from snellen.systems.edited_regions.networks import RegionNetwork
 
 #: What a card calls the network.
@@ -81,15 +83,46 @@ def load_detector(reference: str, device: torch.device | str = "cpu") -> Detecto
     return Detector(network.to(device), names, threshold, window, artifact.card)
 
 
+def editors_of(images: ImageSet, named: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of the labels 1 to n: those in the record beside the table of images, or the given ones.
+
+    Args:
+        images: of a manifest.
+        named: as the caller names them; none: the record decides.
+
+    Returns:
+        Nothing where neither is there: labels are then numbered.
+
+    Raises:
+        InputError: the record cannot be read, or names other editors than the caller.
+    """
+    source = images.source
+    if not isinstance(source, FileSource) or not (source.root / RECORD).is_file():
+        return tuple(named)
+    known = read_made(source.root).editors
+    recorded = tuple(known[label] for label in sorted(known))
+    if sorted(known) != list(range(1, len(known) + 1)):
+        raise InputError(f"{source.root / RECORD} names labels {sorted(known)}; expected 1 to {len(known)}")
+    if named and tuple(named) != recorded:
+        raise InputError(
+            f"--editors names {', '.join(named)}, and {source.root / RECORD} {', '.join(recorded)}, in this order; "
+            f"leave --editors out"
+        )
+    return recorded
+
+
 def label_maps_of(images: ImageSet, editors: int) -> tuple[LabelledImages, dict[str, str]]:
     """Images at their own size with their label maps, and why others cannot be used.
 
+    A label that no editor has is an error, and no reason to leave an image out: a wrong number of editors would take
+    away the images of the others.
+
     Args:
         images: of a manifest with the column ``edits``, as :func:`~.making.make_edits` writes it.
-        editors: their number n.
+        editors: their number n; :data:`~.labels.MOST_EDITORS` where it is not known.
 
     Raises:
-        InputError: no such column, no usable image, or images of several sizes.
+        InputError: no such column, no usable image, images of several sizes, or labels above n.
     """
     paths = images.column(COLUMN)
     source = images.source
@@ -104,13 +137,14 @@ def label_maps_of(images: ImageSet, editors: int) -> tuple[LabelledImages, dict[
                 raise RejectedImageError(f"it has no label map in the column {COLUMN!r}")
             shown = images.read(row)
             content = read_file(source.mask_root, str(path), source.limits.max_bytes)
-            found = read_labels(content, shown.size, editors, what=str(path))
+            found = read_labels(content, shown.size, MOST_EDITORS, what=str(path))
         except RejectedImageError as error:
             rejected[name] = str(error)
             continue
         pixels.append(torch.from_numpy(np.array(shown)).permute(2, 0, 1).contiguous())
         labels.append(torch.from_numpy(found.copy()))
         kept.append(name)
+    _check_known(images.name, labels, editors)
     sizes = sorted({tuple(one.shape[1:]) for one in pixels})
     if len(sizes) != 1:
         first = next(iter(rejected.items()), None)
@@ -119,3 +153,14 @@ def label_maps_of(images: ImageSet, editors: int) -> tuple[LabelledImages, dict[
             f"{[f'{w} x {h}' for h, w in sizes][:5] or 'none'}" + ("" if first is None else f"; {first[0]}: {first[1]}")
         )
     return LabelledImages(torch.stack(pixels), torch.stack(labels), tuple(kept)), rejected
+
+
+def _check_known(name: str, labels: Sequence[Tensor], editors: int) -> None:
+    unknown = [sorted({int(one) for one in each.unique()} - {*range(editors + 1), IGNORED}) for each in labels]
+    affected = [found for found in unknown if found]
+    if affected:
+        raise InputError(
+            f"{name}: {len(affected)} of {len(labels)} label maps have labels that no editor has "
+            f"({sorted({label for found in affected for label in found})[:5]}; there are {editors} editors); name all "
+            f"editors in the order of their labels, or leave --editors out"
+        )

@@ -18,10 +18,10 @@ from snellen.core.randomness import Randomness
 from snellen.metrics.auroc import auroc
 from snellen.models.weights.state_dict_file import load_strictly
 from snellen.systems.edited_regions.detecting import Regions, in_batches
-from snellen.systems.edited_regions.detector import COLUMN, NAME, label_maps_of
+from snellen.systems.edited_regions.detector import COLUMN, NAME, editors_of, label_maps_of
 from snellen.systems.edited_regions.distortions import Distortion
 from snellen.systems.edited_regions.fitting import Augmentation, LabelledImages, fit_segmenter, new_network
-from snellen.systems.edited_regions.labels import MOST_EDITORS
+from snellen.systems.edited_regions.labels import IGNORED, MOST_EDITORS
 from snellen.systems.edited_regions.measures import best_threshold, binary, confusion, localised
 from snellen.systems.edited_regions.networks import Architecture
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
@@ -42,7 +42,9 @@ class EditedRegionsDetector(FittedMethod):
 
     architecture: Architecture = Field("small", description="small, fcn8s, deeplabv3 or segformer")
     width: int = Field(16, ge=4, multiple_of=4, description="channels of the first block of small")
-    editors: tuple[str, ...] = Field((), description="names of labels 1 to n; without any, they are numbered")
+    editors: tuple[str, ...] = Field(
+        (), description="names of labels 1 to n; left out, those in edits.json beside the table, or numbers"
+    )
     crop: int = Field(512, ge=16, description="side of training crops and of windows, pixels; nothing is rescaled")
     balance: float = Field(
         0.5,
@@ -68,17 +70,19 @@ class EditedRegionsDetector(FittedMethod):
         """Train; images of a split "tune" choose the threshold of whole images and give the figures of the card.
 
         Raises:
-            InputError: no label maps, no split to validate on, or a base of another architecture.
+            InputError: no label maps, labels that no editor has, editors that contradict the record, no split to validate on,
+                or a base of another architecture.
         """
         named = {*fitting.data.column("split")} - {None}
         if "tune" not in named:
             raise InputError(
                 f"{fitting.data.name} has no split 'tune': its images choose when an image is called edited"
             )
-        train, rejected = label_maps_of(fitting.data.of_split("train"), self._editors_of(fitting.data))
-        tune, further = label_maps_of(fitting.data.of_split("tune"), self._editors_of(fitting.data))
-        editors = self._editors_of(fitting.data) if self.editors else int(train.labels[train.labels < 255].max())
-        names = self.editors or tuple(f"editor {at}" for at in range(1, editors + 1))
+        names = editors_of(fitting.data, self.editors)
+        train, rejected = label_maps_of(fitting.data.of_split("train"), len(names) or MOST_EDITORS)
+        tune, further = label_maps_of(fitting.data.of_split("tune"), len(names) or MOST_EDITORS)
+        editors = len(names) or max(_highest(train), _highest(tune), 1)
+        names = names or tuple(f"editor {at}" for at in range(1, editors + 1))
         plan = fitting.seeded(self.plan)
         network = new_network(self.architecture, editors, seed=plan.seed, width=self.width)
         built = {"name": NAME, "architecture": self.architecture, "editors": editors, "width": self.width}
@@ -111,9 +115,10 @@ class EditedRegionsDetector(FittedMethod):
         )
         return Artifact(dict(trained.weights), card)
 
-    def _editors_of(self, data: ImageSet) -> int:
-        """Labels that are allowed: of the named editors, or any."""
-        return len(self.editors) or MOST_EDITORS
+
+def _highest(examples: LabelledImages) -> int:
+    """The highest label of an editor; 0 where nothing was edited."""
+    return int(torch.where(examples.labels == IGNORED, 0, examples.labels).max())
 
 
 def figures_of(found: Sequence[Regions], truth: LabelledImages, editors: int) -> dict[str, float]:
