@@ -20,6 +20,9 @@ class PaintingEditor:
     def __init__(self, lift=4 / 255, log=None):
         self.lift, self.log = lift, log
 
+    def identity(self):
+        return f"painting {self.lift}"
+
     def edit(self, images, masks, prompts, seeds):
         if self.log is not None:
             self.log.append(len(images))

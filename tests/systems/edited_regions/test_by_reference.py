@@ -73,7 +73,7 @@ def test_the_judge_gives_a_probability_that_turns_around_for_a_removal(models):
     region = SimpleNamespace(name="a cat", edits=("remove", "change"), mask=mask, key=0)
     gone = planner.write_edit(image, region, "remove", Randomness(0))
     there = SimpleNamespace(edit="change", prompt="a cat", mask=mask, region=region)
-    first, second = planner.score_edit(image, image, gone), planner.score_edit(image, image, there)
+    first, second = (planner.score_edit(image, image, one, 0) for one in (gone, there))
     assert 0 < second < 1
     assert first == pytest.approx(1 - second, abs=1e-5)
 
@@ -84,7 +84,7 @@ def test_without_a_judge_the_changed_share_counts():
     mask[:4] = True
     after = torch.zeros(3, 8, 8)
     after[:, :2] = 1
-    assert planner.score_edit(torch.zeros(3, 8, 8), after, SimpleNamespace(mask=mask)) == 0.5
+    assert planner.score_edit(torch.zeros(3, 8, 8), after, SimpleNamespace(mask=mask), 0) == 0.5
 
 
 def test_answers_are_words_and_nothing_else(models):
@@ -116,6 +116,9 @@ def test_published_pipelines_edit_a_photograph_in_turns(models, tmp_path):
     loads = {name: reference_editor(one, steps=2, guidance=2.0) for name, one in references.items()}
     assert isinstance(loads["inpainting"]().editor, InpaintingEditor)
     assert isinstance(loads["blended"]().editor, BlendedEditor)
+    assert loads["blended"]().identity() == loads["blended"]().identity()
+    for other in (reference_editor(references["blended"], steps=3, guidance=2.0), loads["inpainting"]):
+        assert other().identity() != loads["blended"]().identity()
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (6, 3, 30, 36), np.uint8))
     bases = [
@@ -128,6 +131,17 @@ def test_published_pipelines_edit_a_photograph_in_turns(models, tmp_path):
     assert turns
     assert all(turn.changed_outside == 0 for turn in turns)
     assert {turn.editor for turn in turns} <= set(references)
+
+
+def test_a_planner_is_identified_by_models_words_and_threshold():
+    def identity(detector="0", **options):
+        boxes, sam = Boxes(), SimpleNamespace(prompts=frozenset({"boxes"}), name="s", identity=lambda: "1")
+        boxes.identity = lambda: detector
+        return ModelPlanner(boxes, sam, **{"phrases": ["a cat"], **options}).identity()
+
+    assert identity() == identity()
+    changes = [{"threshold": 0.4}, {"phrases": ["a dog"]}, {"objects": ["a tree"]}, {"detector": "2"}]
+    assert len({identity(), *(identity(**one) for one in changes)}) == 5
 
 
 def test_a_generator_of_classes_is_no_editor():

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ from PIL import Image
 
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError, RunConflictError
+from snellen.core.randomness import Randomness
+from snellen.data.worlds.optotypes.scene import Scene, SceneObject
 from snellen.systems.edited_regions import making
 from snellen.systems.edited_regions.labels import last_turns
 from snellen.systems.edited_regions.making import Base, EditSettings, make_edits, read_made, splits_of
 from snellen.systems.edited_regions.planning import Instruction, Region
 from snellen.systems.edited_regions.scene_bases import scene_bases
+from snellen.systems.edited_regions.scene_program import ScenePlanner
 from snellen.systems.edited_regions.small_editors import hash_mask
 from tests.systems.edited_regions.parts import SIZE, PaintingEditor, editors, made_set, network
 
@@ -149,7 +153,7 @@ class Nothing:
     def write_edit(self, image, region, edit, rng):
         return Instruction(edit, "x", region.mask, region)
 
-    def score_edit(self, before, after, instruction):
+    def score_edit(self, before, after, instruction, seed):
         return 1.0
 
     def accept(self, instruction):
@@ -209,8 +213,103 @@ def test_work_is_grouped_by_editor(tmp_path):
     loads, log = [], []
     given = {name: lambda name=name, load=load: (loads.append(name), load())[1] for name, load in editors(log).items()}
     made_set(tmp_path / "made", settings=EditSettings(part=100, turns=1, tries=1, least_score=0), given=given)
-    assert sorted(loads) == ["dark", "light"], "each is loaded once for a turn of a part"
+    assert loads == ["dark", "light", "dark"], "once to identify each, and the last one is kept"
     assert max(log) > 1
+
+
+def test_an_editor_is_loaded_once_for_a_group_and_kept_for_its_next_one(tmp_path):
+    loads = []
+    given = {name: lambda name=name, load=load: (loads.append(name), load())[1] for name, load in editors().items()}
+    found = made_set(
+        tmp_path / "made", 12, settings=EditSettings(part=100, turns=2, tries=2, least_score=0.85), given=given
+    )
+    groups = {(one.turn, one.attempt, one.editor) for one in found.decisions if one.score is not None}
+    assert len(groups) == 8
+    assert len(loads) == 2 + 4, "of each try the editor in memory comes first"
+    places = [(one.turn, one.attempt, one.editor) for one in found.decisions if one.score is not None]
+    assert places == sorted(places), "the log does not depend on that"
+
+
+def test_other_editors_planners_or_bases_are_another_set(tmp_path):
+    made_set(tmp_path / "made", 8)
+    with pytest.raises(RunConflictError, match="differs in: identities"):
+        made_set(tmp_path / "made", 8, given={**editors(), "light": lambda: PaintingEditor(16 / 255)})
+    bases = scene_bases(8, SIZE, generator=network("bilinear"), generated=0.25)
+    settings = EditSettings(part=7, batch_size=4, least_score=0.3)
+    others = [replace(bases[0], planner=bases[1].planner), *bases[1:]]
+    with pytest.raises(RunConflictError, match=r"differs in: planners\)"):
+        make_edits(others, editors(), tmp_path / "made", settings=settings)
+
+
+def test_an_interrupted_call_does_not_resume_with_other_editors(tmp_path, monkeypatch):
+    calls, before = iter(range(100)), making._Maker.made
+
+    def killed(self, pieces):
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return before(self, pieces)
+
+    monkeypatch.setattr(making._Maker, "made", killed)
+    with pytest.raises(KeyboardInterrupt):
+        made_set(tmp_path / "made", 20)
+    monkeypatch.setattr(making._Maker, "made", before)
+    with pytest.raises(RunConflictError, match="identities"):
+        made_set(tmp_path / "made", 20, given={**editors(), "light": lambda: PaintingEditor(16 / 255)})
+
+
+def test_what_nothing_identifies_is_compared_with_nothing(tmp_path):
+    class Nameless(PaintingEditor):
+        identity = None
+
+    made_set(tmp_path / "made", 8, given={"one": Nameless})
+    with pytest.raises(InputError, match=r"the editor 'one' has no method identity"):
+        made_set(tmp_path / "made", 8, given={"one": Nameless})
+    bases = scene_bases(8, SIZE, generator=network("bilinear"), generated=0.25)
+    known = make_edits(bases, {"one": Nameless}, tmp_path / "known", identities={"one": "7"})
+    assert make_edits(bases, {"one": Nameless}, tmp_path / "known", identities={"one": "7"}) == known
+    with pytest.raises(RunConflictError, match="identities"):
+        make_edits(bases, {"one": Nameless}, tmp_path / "known", identities={"one": "8"})
+    with pytest.raises(InputError, match="identities name two; the editors are one"):
+        make_edits(bases, {"one": Nameless}, tmp_path / "known", identities={"two": "8"})
+
+
+def test_a_record_has_the_seed_that_the_editor_received(tmp_path):
+    seen = {}
+
+    class Recorded(PaintingEditor):
+        def edit(self, images, masks, prompts, seeds):
+            for mask, prompt, seed in zip(masks, prompts, seeds, strict=True):
+                seen[hash_mask(mask[0].bool()), prompt, seed] = True
+            return super().edit(images, masks, prompts, seeds)
+
+    found = made_set(tmp_path / "made", 12, given={"one": Recorded})
+    turns = [turn for one in found.images for turn in one.turns]
+    assert len({turn.seed for turn in turns}) == len(turns) > 4
+    assert all((turn.mask_sha256, turn.prompt, turn.seed) in seen for turn in turns)
+
+
+def test_the_score_is_of_the_texture_that_the_seed_draws(tmp_path):
+    """An editor that draws exactly what its prompt says has the score 1, textures too."""
+    found = made_set(tmp_path / "made", 16, given={"one": lambda: PaintingEditor(0.0)}, border=0)
+    scores = [turn.score for one in found.images for turn in one.turns]
+    assert scores
+    assert min(scores) > 0.98
+
+
+def test_an_object_that_was_changed_lies_above_all_others():
+    scene = Scene(
+        objects=tuple(
+            SceneObject(shape="circle", colour=colour, radius=0.3, x=x, y=0.0)
+            for colour, x in (("red", -0.1), ("blue", 0.4))
+        )
+    )
+    planner = ScenePlanner(scene, SIZE)
+    image = torch.zeros(3, SIZE, SIZE)
+    region = planner.propose_regions(image, Randomness(0))[0]
+    instruction = planner.write_edit(image, region, "change", Randomness(0))
+    planner.accept(instruction)
+    assert planner.scene.objects[0].colour == "blue"
+    assert planner.scene.objects[1].colour in instruction.prompt
 
 
 def test_the_manifest_is_a_table_of_images(made):

@@ -8,8 +8,11 @@ rescaled. What models answer is data: words for prompts, and nothing else.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,6 +25,7 @@ from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.detectors.protocol import Detector
 from snellen.models.diffusion.editor import BlendedEditor, Editor, check_edit
 from snellen.models.diffusion.editor_inpainting import InpaintingEditor, inpainting_generator
+from snellen.models.diffusion.generator_adapters import model_hashes
 from snellen.models.diffusion.loading import load_generator, load_unchecked
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.segmenters.protocol import Segmenter
@@ -43,10 +47,16 @@ class PaddedEditor:
     Args:
         editor: an editor that takes sides of a multiple.
         multiple: pixels.
+        name: hash of weights and settings.
     """
 
     editor: Editor
     multiple: int
+    name: str = ""
+
+    def identity(self) -> str:
+        """Hash of what was given: weights of the networks, sampler and guidance (sha256, hex)."""
+        return self.name
 
     def edit(self, images: Tensor, masks: Tensor, prompts: Sequence[str] | None, seeds: Sequence[int]) -> Tensor:
         """Edit pictures; see :class:`~snellen.models.diffusion.editor.Editor`."""
@@ -82,7 +92,9 @@ def reference_editor(
             if generator.takes != "prompts":
                 raise InputError(f"{reference} takes {generator.takes}; an editor needs a generator that takes prompts")
             editor = BlendedEditor(Sampler(generator, steps=steps), guidance_scale=guidance, paste=False)
-        return PaddedEditor(editor, generator.factor * generator.denoiser.size_multiple)
+        settings = [type(editor).__name__, steps, guidance, dict(generator.schedule), model_hashes(generator)]
+        name = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        return PaddedEditor(editor, generator.factor * generator.denoiser.size_multiple, name)
 
     return load
 
@@ -123,6 +135,16 @@ class ModelPlanner:
         self.phrases, self.objects, self.attributes = tuple(phrases), tuple(objects), tuple(attributes)
         self.threshold = threshold
 
+    @cached_property
+    def _identity(self) -> str:
+        models = [None if one is None else one.identity() for one in (self.detector, self.segmenter, self.answerer)]
+        words = [self.phrases, self.objects, self.attributes, QUESTION, YES_NO, self.threshold]
+        return hashlib.sha256(json.dumps([models, words]).encode()).hexdigest()
+
+    def identity(self) -> str:
+        """Hash of the models, the words and the threshold (sha256, hex)."""
+        return self._identity
+
     def propose_regions(self, image: Tensor, rng: Randomness) -> Sequence[Region]:
         """Masks of what is found, and a free rectangle for something new."""
         phrases = self.phrases or self._named(image)
@@ -162,7 +184,7 @@ class ModelPlanner:
         prompt = word if edit == "add" else f"a {word} {region.name.removeprefix('a ').removeprefix('the ')}"
         return Instruction(edit, prompt, region.mask, region)
 
-    def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction) -> float:
+    def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction, seed: int) -> float:
         """The judge's probability that the picture around the region shows what the prompt says, in [0, 1]."""
         if self.answerer is None:
             return changed_pixels(before, after, instruction.mask).inside

@@ -2,17 +2,19 @@
 
 arXiv 2511.19111: a base image, a region and an instruction, masked inpainting by a model that is drawn, up to three
 times; a score decides what is kept. The split belongs to the *base image*, so that no photograph is on both sides, and
-each split has images that nobody edited. Of each turn all images of one editor are edited together, so that a pipeline
-is loaded once for a part; parts are written whole, and an interrupted call resumes behind the last one.
+each split has images that nobody edited. Of each try of a turn all images of one editor are edited together, so that a
+pipeline is loaded once for a group, and not again where the group before was its own. Parts are written whole, and an
+interrupted call resumes behind the last one, if editors, planners and bases are still the same.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +33,7 @@ from snellen.core.run import canonical_json, write_atomically
 from snellen.core.unwritable import explained_unwritable, tidy
 from snellen.models.diffusion.editor import Editor
 from snellen.runs.safe_names import file_names
-from snellen.runs.unfinished import check_free, opened
+from snellen.runs.unfinished import UNFINISHED, check_free, opened
 from snellen.runs.whole_file import whole_file
 from snellen.systems.edited_regions.labels import MOST_EDITORS, changed_pixels, composite, label_map, write_labels
 from snellen.systems.edited_regions.measures import area_histogram
@@ -216,36 +218,49 @@ def make_edits(
 
     Args:
         bases: six or more, sides as the editors take them.
-        editors: name → what loads it; it is loaded for its images of a part, and let go. The first has label 1.
+        editors: name → what loads it; one at a time is kept. The first has label 1. Each is loaded once before all
+            edits for its method ``identity()``, a hash of weights and settings, unless it is in ``identities``.
         folder: new, or one in which the same call was interrupted; a finished one is read again.
         settings: numbers.
-        identities: hash of each editor's weights, where known: another one makes another plan.
+        identities: hashes of editors, for those without that method, or to spare the loading.
         seed: of splits, turns, instructions and edits.
         progress: callback that receives progress updates.
 
     Raises:
-        InputError: too few bases, no editor, an editor that cannot be used, or a folder with something else.
-        RunConflictError: the folder holds another set.
+        InputError: too few bases, no editor, an editor that cannot be used, identities of others, a folder with
+            something else, or a set to compare with editors or planners that nothing identifies.
+        RunConflictError: the folder holds another set: other editors, planners, bases, settings or another seed.
     """
     settings, folder, listener = settings or EditSettings(), Path(folder), progress or Silent()
     if not 1 <= len(editors) <= MOST_EDITORS:
         raise InputError(f"editors are 1 to {MOST_EDITORS}, got {len(editors)}")
     splits = splits_of([one.id for one in bases], settings, seed)
+    kept = _Kept(editors)
+    known = _identities(kept, identities or {})
+    planners = _planners(bases)
     plan: dict[str, Any] = {
         "kind": "edited regions",
         "settings": settings.model_dump(mode="json"),
         "editors": list(editors),
-        "identities": dict(identities or {}),
+        "identities": known,
+        "planners": planners,
         "bases": hash_tensors({f"{at}": one.image for at, one in enumerate(bases)}),
         "ids": [one.id for one in bases],
         "kinds": [one.kind for one in bases],
         "seed": seed,
     }
     check_free(folder, RECORD, "set of edited images")
+    unknown = [f"the editor {name!r}" for name, one in known.items() if one is None]
+    unknown += ["a planner"] if planners is None else []
+    if unknown and any((folder / name).exists() for name in (RECORD, UNFINISHED)):
+        raise InputError(
+            f"{folder} holds a set of edited images, and {', '.join(unknown)} has no method identity(): it cannot be "
+            f"compared with that of the set; give it one, or choose another folder"
+        )
     with explained_unwritable(folder):
         if (folder / RECORD).is_file():
             return _finished(folder, plan)
-        maker = _Maker(editors, folder, settings, seed, listener)
+        maker = _Maker(kept, folder, settings, seed, listener)
         pieces = maker.pieces(bases, splits)
         parts = [pieces[at : at + settings.part] for at in range(0, len(pieces), settings.part)]
         listener.begin(TASK, len(pieces))
@@ -266,6 +281,48 @@ def make_edits(
     return made
 
 
+@dataclass
+class _Kept:
+    """Editors of which one at a time is in memory: the last."""
+
+    loads: Mapping[str, Callable[[], Editor]]
+    name: str | None = None
+    editor: Editor | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.loads)
+
+    def get(self, name: str) -> Editor:
+        if self.editor is None or name != self.name:
+            self.name, self.editor = None, None  # the memory is free before the next one needs it
+            self.editor = self.loads[name]()
+            self.name = name
+        return self.editor
+
+
+def _identities(kept: _Kept, given: Mapping[str, str]) -> dict[str, str | None]:
+    """Hash of each editor: the given one, or its own; None where it has none."""
+    if stray := sorted(set(given) - set(kept.names)):
+        raise InputError(f"identities name {', '.join(stray)}; the editors are {', '.join(kept.names)}")
+    found: dict[str, str | None] = {}
+    for name in kept.names:
+        own = None if name in given else getattr(kept.get(name), "identity", None)
+        found[name] = given[name] if name in given else None if own is None else str(own())
+    return found
+
+
+def _planners(bases: Sequence[Base]) -> str | None:
+    """Hash of the planners of all bases; None where one has none."""
+    digest = hashlib.sha256()
+    for base in bases:
+        own = getattr(base.planner(), "identity", None)
+        if own is None:
+            return None
+        digest.update(f"{own()}\n".encode())
+    return digest.hexdigest()
+
+
 def _finished(folder: Path, plan: Mapping[str, Any]) -> MadeSet:
     """The set in a folder, if it is of this plan."""
     made = read_made(folder)
@@ -280,7 +337,7 @@ def _finished(folder: Path, plan: Mapping[str, Any]) -> MadeSet:
 
 @dataclass(frozen=True, eq=False)
 class _Maker:
-    editors: Mapping[str, Callable[[], Editor]]
+    editors: _Kept
     folder: Path
     settings: EditSettings
     seed: int
@@ -305,7 +362,7 @@ class _Maker:
         for turn in range(1, self.settings.turns + 1):
             waiting = [piece for piece in pieces if piece.turns >= turn]
             for attempt in range(self.settings.tries):
-                decided = [one for group in self._grouped(waiting, turn, attempt) for one in group]
+                decided = self._grouped(waiting, turn, attempt)
                 decisions += decided
                 refused = {one.id for one in decided if not one.accepted and one.score is not None}
                 waiting = [piece for piece in waiting if piece.id in refused]
@@ -314,22 +371,22 @@ class _Maker:
                 to_image(piece.image).save(stream, "PNG")
             masks = [mask.numpy() for mask in piece.masks]
             labels = label_map(masks, [one.label for one in piece.kept], tuple(piece.image.shape[1:]))  # type: ignore[arg-type]
-            write_labels(self.folder / "labels" / piece.file, labels, len(self.editors))
+            write_labels(self.folder / "labels" / piece.file, labels, len(self.editors.names))
         return {
             "images": [_provenance(piece).model_dump(mode="json") for piece in pieces],
             "decisions": [one.model_dump(mode="json") for one in decisions],
         }
 
-    def _grouped(self, waiting: Sequence[_Piece], turn: int, attempt: int) -> Iterator[list[Decision]]:
-        """All candidates of one try, editor by editor."""
-        names = list(self.editors)
+    def _grouped(self, waiting: Sequence[_Piece], turn: int, attempt: int) -> list[Decision]:
+        """All candidates of one try, editor by editor; the one in memory comes first, and the log has another order."""
+        names = self.editors.names
         groups: dict[str, list[tuple[_Piece, Randomness]]] = {}
         for piece in waiting:
             rng = Randomness(self.seed).child("turn", turn, attempt).for_examples([piece.id])
             groups.setdefault(names[int(rng.integers("editor", (), 0, len(names))[0])], []).append((piece, rng))
-        for name in names:
-            if name in groups:
-                yield self._edited(name, groups[name], turn, attempt)
+        order = sorted(groups, key=lambda name: (name != self.editors.name, names.index(name)))
+        made = {name: self._edited(name, groups[name], turn, attempt) for name in order}
+        return [one for name in names if name in made for one in made[name]]
 
     def _edited(self, name: str, group: Sequence[tuple[_Piece, Randomness]], turn: int, attempt: int) -> list[Decision]:
         """The candidates of one editor; those that are accepted are entered."""
@@ -341,7 +398,7 @@ class _Maker:
             for piece, _, one in planned
             if one is None or not bool(one.mask.any())
         ]
-        editor = self.editors[name]() if ready else None
+        editor = self.editors.get(name) if ready else None
         sizes = list(dict.fromkeys(tuple(piece.image.shape) for piece, _, _ in ready))
         for size in sizes:
             alike = [one for one in ready if tuple(one[0].image.shape) == size]
@@ -372,12 +429,12 @@ class _Maker:
         after = composite(before, picture, instruction.mask, self.settings.border) if pasted else picture
         after = after.mul(255).round() / 255
         score, changed = (
-            piece.planner.score_edit(before, after, instruction),
+            piece.planner.score_edit(before, after, instruction, seed),
             changed_pixels(before, after, instruction.mask),
         )
         record = TurnRecord(
             editor=name,
-            label=1 + list(self.editors).index(name),
+            label=1 + self.editors.names.index(name),
             edit=instruction.edit,
             prompt=instruction.prompt,
             mask_sha256=hash_mask(instruction.mask),

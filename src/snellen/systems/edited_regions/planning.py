@@ -2,7 +2,7 @@
 
 arXiv 2511.19111, section on the data engine: a vision-language model names objects, Grounded-SAM gives their masks, the
 model writes a prompt for an edit type, and scores the result. Here that is one protocol with two implementations: the
-scene program, which knows objects and masks, and models by reference (:mod:`.model_planner`).
+scene program, which knows objects and masks, and models by reference (:mod:`.by_reference`).
 """
 
 from __future__ import annotations
@@ -58,14 +58,17 @@ class Instruction:
 class Planner(Protocol):
     """Decides about the turns of *one* base image."""
 
+    def identity(self) -> str:
+        """Hash of all that decides: scene or weights, words and thresholds (sha256, hex)."""
+
     def propose_regions(self, image: Tensor, rng: Randomness) -> Sequence[Region]:
         """Regions of an image, float (3, h, w) in [0, 1], as it is now."""
 
     def write_edit(self, image: Tensor, region: Region, edit: EditType, rng: Randomness) -> Instruction:
         """An instruction for a region and a type of edit."""
 
-    def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction) -> float:
-        """How good an edit is, in [0, 1]: whether it shows what the prompt says, without artefacts."""
+    def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction, seed: int) -> float:
+        """How good an edit of this seed is, in [0, 1]: whether it shows what the prompt says, without artefacts."""
 
     def accept(self, instruction: Instruction) -> None:
         """The edit was kept: further turns begin from it."""

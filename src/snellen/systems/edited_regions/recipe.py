@@ -70,8 +70,8 @@ class EditedRegionsDetector(FittedMethod):
         """Train; images of a split "tune" choose the threshold of whole images and give the figures of the card.
 
         Raises:
-            InputError: no label maps, labels that no editor has, editors that contradict the record, no split to validate on,
-                or a base of another architecture.
+            InputError: no label maps, labels that no editor has, editors that contradict the record, no split to
+                validate on, or a base of another architecture.
         """
         named = {*fitting.data.column("split")} - {None}
         if "tune" not in named:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
+from snellen.core.run import canonical_json
 from snellen.data.worlds.optotypes.factors import BACKGROUNDS, COLOURS, SHAPES, TEXTURES
 from snellen.data.worlds.optotypes.parser import parse
 from snellen.data.worlds.optotypes.rendering import render, visible
@@ -40,6 +42,11 @@ class ScenePlanner:
 
     def __init__(self, scene: Scene, size: int) -> None:
         self.scene, self.size = scene, size
+
+    def identity(self) -> str:
+        """Hash of the scene and of the numbers of this file (sha256, hex)."""
+        numbers = [AROUND, RADII, TRIES, TOLERATED, MOST, self.size]
+        return hashlib.sha256(canonical_json([self.scene.model_dump(mode="json"), numbers])).hexdigest()
 
     def propose_regions(self, image: Tensor, rng: Randomness) -> Sequence[Region]:
         """The objects that are seen, each widened by two pixels, and one free place."""
@@ -84,24 +91,21 @@ class ScenePlanner:
         words = f"a {texture} {colour} {shape}"
         return Instruction(edit, words, region.mask, region)
 
-    def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction) -> float:
-        """exp(−d / 0.15): d is the mean difference to what the prompt says, within the mask."""
-        wanted = paint_scene(before[None], instruction.mask[None, None], [instruction.prompt], [0])[0]
+    def score_edit(self, before: Tensor, after: Tensor, instruction: Instruction, seed: int) -> float:
+        """exp(−d / 0.15): d is the mean difference to what the prompt says with this seed, within the mask."""
+        wanted = paint_scene(before[None], instruction.mask[None, None], [instruction.prompt], [seed])[0]
         difference = (after - wanted).abs().mean(0)[instruction.mask]
         return float(torch.exp(-difference.mean() / TOLERATED))
 
     def accept(self, instruction: Instruction) -> None:
-        """Change the scene as the edit did."""
+        """Change the scene as the edit did: what was drawn last lies above all others."""
         objects, key = list(self.scene.objects), instruction.region.key
-        if instruction.edit == "remove":
+        if instruction.edit != "add":
             del objects[key]
-        else:
+        if instruction.edit != "remove":
             made = _described(instruction.prompt, instruction.mask)
             assert made is not None, "an instruction of this planner describes an object"
-            if instruction.edit == "change":
-                objects[key] = made
-            else:
-                objects.append(made)
+            objects.append(made)
         self.scene = self.scene.model_copy(update={"objects": tuple(objects)})
 
 
