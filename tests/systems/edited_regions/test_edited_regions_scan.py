@@ -15,6 +15,7 @@ from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.recipes import EditedRegionsDetector
 from snellen.scans import EditedRegions
+from snellen.systems.edited_regions import method
 from snellen.systems.edited_regions.detector import editors_of, load_detector
 from snellen.systems.edited_regions.labels import write_labels
 from snellen.systems.edited_regions.method import MOST_SHARE, editor_map, heat_map
@@ -42,7 +43,7 @@ def test_a_detector_is_read_as_it_was_trained(trained):
     loaded = load_detector(str(folder / "my detector"))
     assert loaded.editors == ("dark", "light")
     assert loaded.window == 32
-    assert 0 < loaded.threshold <= 1
+    assert loaded.threshold > 0
     assert all(torch.equal(one, loaded.network.state_dict()[name]) for name, one in artifact.tensors.items())
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
     assert {"tune.iou", "tune.binary_head.iou", "tune.semantic_miou", "tune.image.auroc"} <= set(artifact.card.metrics)
@@ -112,6 +113,54 @@ def test_a_label_that_no_editor_has_is_an_error_and_loses_no_image(trained, tmp_
     assert made.card.class_names[1:] == ("editor 1", "editor 2", "editor 3"), "the highest label of both splits"
 
 
+def nothing_found(artifact, folder, **metrics):
+    """A detector that calls no pixel edited, as the recipe saves one."""
+    tensors = {name: one.clone() for name, one in artifact.tensors.items()}
+    tensors["body.last.weight"][:] = 0
+    tensors["body.last.bias"][:] = torch.tensor([9.0, -9.0, -9.0, -9.0])
+    built = {**artifact.card.architecture, "threshold": None}
+    card = artifact.card.model_copy(update={"architecture": built, "metrics": {**artifact.card.metrics, **metrics}})
+    Artifact(tensors, card).save(folder / "my detector")
+
+
+def test_a_useless_detector_reports_nothing_and_says_why(trained, pictures, tmp_path):
+    nothing_found(trained[1], tmp_path, **{"tune.image.auroc": 0.5})
+    for fields in ({}, {"threshold": 0.0}):
+        found = scanned(tmp_path, snellen.load_images(pictures), tmp_path / f"out {len(fields)}", **fields)
+        one = found.settings["edited_regions"]
+        assert one.figures["reported"] == 0, "an image without an edited pixel is reported at no threshold"
+        assert "no threshold was better than to report nothing" in one.verdict
+        assert "is 0.50, and 0.5 is chance" in one.verdict
+        assert "chosen on 1 edited and 1 untouched images" in one.verdict
+    assert np.isinf(load_detector(str(tmp_path / "my detector")).threshold)
+
+
+def test_a_detector_of_enough_images_is_not_doubted(trained, pictures, tmp_path):
+    good = {"tune.image.auroc": 0.9, "tune.images.edited": 30.0, "tune.images.untouched": 10.0}
+    card = trained[1].card.model_copy(
+        update={
+            "metrics": {**trained[1].card.metrics, **good},
+            "architecture": {**trained[1].card.architecture, "threshold": 0.1},
+        }
+    )
+    Artifact(trained[1].tensors, card).save(tmp_path / "my detector")
+    found = scanned(tmp_path, snellen.load_images(pictures), tmp_path / "out").settings["edited_regions"]
+    assert "chance" not in found.verdict
+    assert "chosen on" not in found.verdict
+    assert found.figures["threshold"] == 0.1
+
+
+def test_validation_images_of_one_kind_are_refused_before_training(trained, monkeypatch):
+    folder, _, recipe, _ = trained
+    text = (folder / "made" / "fitting.csv").read_text().splitlines()
+    kept = folder / "made" / "one kind.csv"
+    rows = [line for line in text if not (",tune," in line and ",untouched," in line)]
+    kept.write_text("\n".join(rows) + "\n")
+    monkeypatch.setattr("snellen.systems.edited_regions.recipe.fit_segmenter", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(InputError, match="needs untouched and edited validation images"):
+        recipe.fit(snellen.load_images(kept), rng=Randomness(0))
+
+
 @pytest.fixture(scope="module")
 def pictures(trained, tmp_path_factory):
     """Images as a user has them: of several sizes and forms, and some that cannot be used."""
@@ -173,17 +222,18 @@ def test_what_is_edited_everywhere_is_outside_scope(trained, pictures, tmp_path,
     assert all("outside scope" in row["reason"] and row["value"] > MOST_SHARE for row in outside)
 
 
-def test_a_made_set_is_judged_by_its_own_classes(trained, tmp_path):
+def test_a_made_set_is_judged_by_its_own_classes(trained, tmp_path, monkeypatch):
     _, artifact, _, images = trained
-    tensors = {name: one.clone() for name, one in artifact.tensors.items()}
-    tensors["body.last.weight"][:] = 0
-    tensors["body.last.bias"][:] = torch.tensor([9.0, -9.0, -9.0, -9.0])  # nothing is ever edited
-    Artifact(tensors, artifact.card).save(tmp_path / "my detector")
-    for threshold, share in ((0.02, 0.0), (0.0, 1.0)):
-        found = scanned(tmp_path, images.of_split("test"), tmp_path / str(threshold), threshold=threshold)
+    monkeypatch.setattr(method, "MOST_SHARE", 1.0)  # so that nothing is outside scope
+    for bias, share in ((-9.0, 0.0), (19.0, 1.0)):
+        tensors = {name: one.clone() for name, one in artifact.tensors.items()}
+        tensors["body.last.weight"][:] = 0
+        tensors["body.last.bias"][:] = torch.tensor([9.0, bias, bias, bias])  # nothing is edited, or everything
+        Artifact(tensors, artifact.card).save(tmp_path / f"{bias}" / "my detector")
+        found = scanned(tmp_path / f"{bias}", images.of_split("test"), tmp_path / f"out {bias}", threshold=0.02)
         figures = found.settings["edited_regions"].figures
         assert figures["reported of edited"] == figures["reported of untouched"] == share
-        assert figures["threshold"] == threshold
+        assert figures["threshold"] == 0.02
 
 
 def test_a_detector_that_is_none_is_refused(trained, tmp_path):

@@ -110,6 +110,8 @@ def test_areas_fall_into_bins_and_recall_is_by_area():
 
 def test_the_threshold_is_chosen_on_both_kinds():
     scores, edited = np.array([0.0, 0.02, 0.01, 0.4, 0.3]), np.array([False, False, False, True, True])
-    assert best_threshold(scores, edited) == pytest.approx(0.16)
+    assert best_threshold(scores, edited) == 0.3
+    assert best_threshold(np.zeros(5), edited) == np.inf, "nothing beats to call nothing"
+    assert best_threshold(1 - scores, edited) == np.inf
     with pytest.raises(InputError, match="2 edited of 2"):
         best_threshold(np.array([0.1, 0.2]), np.array([True, True]))

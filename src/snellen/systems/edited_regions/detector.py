@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ class Detector:
     Attributes:
         network: see :class:`~snellen.systems.edited_regions.networks.RegionNetwork`.
         editors: names of labels 1 to n.
-        threshold: share of edited pixels from which on an image is called edited, chosen on validation images.
+        threshold: share of edited pixels from which on an image is called edited, chosen on validation images; infinity
+            where no share was better than to call nothing edited.
         window: side of the windows that it was trained with, pixels.
         card: of the artifact.
     """
@@ -70,7 +72,8 @@ def load_detector(reference: str, device: torch.device | str = "cpu") -> Detecto
             f"edited-regions' makes one"
         )
     try:
-        threshold, window = float(built.pop("threshold")), int(built.pop("window"))
+        chosen, window = built.pop("threshold"), int(built.pop("window"))
+        threshold = math.inf if chosen is None else float(chosen)
         with torch.random.fork_rng(devices=[]):
             network = RegionNetwork(**built)
     except (KeyError, TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.core.errors import InputError
+from snellen.metrics.discrimination import ScoreCounts
 from snellen.systems.edited_regions.labels import IGNORED
 
 #: Limits of the histogram of edited areas, shares of the image.
@@ -209,10 +210,10 @@ def area_recall(pairs: Sequence[tuple[float, float]], limits: Sequence[float] = 
 def best_threshold(scores: NDArray[np.float64], edited: NDArray[np.bool_]) -> float:
     """The score from which on images are called edited, chosen on validation images: the highest balanced accuracy.
 
-    Of equal ones the highest threshold, between two scores in [0, 1].
+    Of equal ones the highest threshold; infinity where none is better than to call nothing edited.
 
     >>> best_threshold(np.array([0.0, 0.1, 0.5]), np.array([False, False, True]))
-    0.3
+    0.5
 
     Raises:
         InputError: validation images of one kind alone.
@@ -221,9 +222,4 @@ def best_threshold(scores: NDArray[np.float64], edited: NDArray[np.bool_]) -> fl
         raise InputError(
             f"a threshold needs untouched and edited validation images; got {int(edited.sum())} edited of {len(edited)}"
         )
-    values = np.unique(scores)
-    middle = (values[1:] + values[:-1]) / 2
-    limits = np.concatenate([middle, [min(1.0, float(np.nextafter(values[-1], np.inf)))]])
-    balanced = [float((scores[edited] >= one).mean() + (scores[~edited] < one).mean()) for one in limits]
-    best = max(balanced)
-    return float(max(one for one, value in zip(limits, balanced, strict=True) if value == best))
+    return ScoreCounts.of(edited, scores).youden_threshold

@@ -41,6 +41,13 @@ HOW = (
 #: Least side of an image, pixels, and share of edited pixels above which an image is outside scope.
 LEAST_SIDE, MOST_SHARE = 16, 0.9
 
+#: Area under the ROC curve of validation images below which a detector knows hardly more than chance, and images of
+#: each kind below which its threshold is a guess.
+LEAST_AREA, FEWEST = 0.6, 10
+
+#: Kinds of images of a made set.
+KINDS = ("edited", "untouched")
+
 #: States of an image in the evidence, as reasons.
 EDITED, GLOBAL = (
     "edited",
@@ -80,8 +87,8 @@ class EditedRegions(Method):
         None,
         ge=0,
         le=1,
-        description="share of edited pixels from which on an image is reported; left out, that of the detector, chosen "
-        "on its validation images",
+        description="share of edited pixels, above 0, from which on an image is reported; left out, that of the "
+        "detector, chosen on its validation images",
     )
     window: int | None = Field(
         None, ge=LEAST_SIDE, description="side of the windows, pixels; left out, that of the detector's training"
@@ -129,7 +136,7 @@ class EditedRegions(Method):
         found = self._scored(images, loaded, listener)
         listener.finish(TASK)
         judged = [share for share in found.shares if share <= MOST_SHARE]
-        hits = sum(share >= threshold for share in judged)
+        hits = sum(_reaches(share, threshold) for share in judged)
         evidence = Evidence.merge([self._rows(found, threshold, loaded), self._lost(found)])
         if not found.ids:
             return Scanned(evidence, None, "no image could be used")
@@ -137,7 +144,7 @@ class EditedRegions(Method):
             "images": float(len(found.ids)),
             "outside scope": float(len(found.ids) - len(judged)),
             "reported": float(hits),
-            "threshold": threshold,
+            "threshold": threshold if np.isfinite(threshold) else None,
         }
         if judged:
             low, high = clopper_pearson(hits, len(judged))
@@ -197,7 +204,7 @@ class EditedRegions(Method):
     def _rows(self, found: _Found, threshold: float, loaded: Detector) -> Evidence:
         outside = [share > MOST_SHARE for share in found.shares]
         reasons = [
-            GLOBAL if out else EDITED if share >= threshold else None
+            GLOBAL if out else EDITED if _reaches(share, threshold) else None
             for share, out in zip(found.shares, outside, strict=True)
         ]
         names = ("untouched", *loaded.editors)
@@ -241,17 +248,46 @@ class EditedRegions(Method):
     def _verdict(self, found: _Found, hits: int, judged: int, threshold: float, loaded: Detector) -> str:
         outside = len(found.ids) - judged
         also = f"; {outside} more are outside scope" if outside else ""
+        also += "".join(f"; {one}" for one in _doubts(loaded))
         if not judged:
             return f"nothing could be judged{also}"
+        if np.isinf(threshold):
+            return f"none of {judged} images is reported: the detector has no threshold, see --threshold{also}"
         said = f"{hits} of {judged} images have at least {threshold:.2%} of their pixels predicted as edited"
         if hits:
             rows = [
-                at for at, share in enumerate(found.shares) if threshold <= share <= MOST_SHARE and found.editors[at]
+                at
+                for at, share in enumerate(found.shares)
+                if _reaches(share, threshold) and share <= MOST_SHARE and found.editors[at]
             ]
             counts = np.bincount([found.editors[at] for at in rows], minlength=len(loaded.editors) + 1)[1:]
             if counts.any():
                 said += f", most by {loaded.editors[int(counts.argmax())]!r}; a sign of an edit, and no proof"
         return said + also
+
+
+def _reaches(share: float, threshold: float) -> bool:
+    """Whether an image is reported: an edited pixel at least, for any threshold."""
+    return share > 0 and share >= threshold
+
+
+def _doubts(loaded: Detector) -> list[str]:
+    """What the detector's validation images say against it."""
+    metrics, found = loaded.card.metrics, []
+    area, counts = metrics.get("tune.image.auroc"), [metrics.get(f"tune.images.{one}") for one in KINDS]
+    if np.isinf(loaded.threshold):
+        found.append("on the detector's validation images no threshold was better than to report nothing")
+    if area is not None and area < LEAST_AREA:
+        found.append(
+            f"the detector knows hardly more than chance: the area under the ROC curve of its validation images is "
+            f"{area:.2f}, and 0.5 is chance"
+        )
+    if any(one is not None and one < FEWEST for one in counts):
+        edited, untouched = (int(one or 0) for one in counts)
+        found.append(
+            f"its threshold was chosen on {edited} edited and {untouched} untouched images; {FEWEST} of each are needed"
+        )
+    return found
 
 
 def _control(loaded: Detector) -> str | None:
@@ -265,7 +301,7 @@ def _control(loaded: Detector) -> str | None:
 def _of_known(found: _Found, images: ImageSet, threshold: float) -> dict[str, float | None]:
     """Where the set says which images were edited, how many the scan reports of either kind."""
     names = images.class_names or ()
-    if not images.has_labels or set(names) != {"edited", "untouched"}:
+    if not images.has_labels or set(names) != set(KINDS):
         return {}
     labels = dict(zip(images.ids, images.labels.tolist(), strict=True))
     figures: dict[str, float | None] = {}
@@ -273,7 +309,7 @@ def _of_known(found: _Found, images: ImageSet, threshold: float) -> dict[str, fl
         rows = [at for at, one in enumerate(found.ids) if labels[one] == names.index(kind)]
         rows = [at for at in rows if found.shares[at] <= MOST_SHARE]
         if rows:
-            figures[f"reported of {kind}"] = float(np.mean([found.shares[at] >= threshold for at in rows]))
+            figures[f"reported of {kind}"] = float(np.mean([_reaches(found.shares[at], threshold) for at in rows]))
     return figures
 
 

@@ -83,6 +83,8 @@ class EditedRegionsDetector(FittedMethod):
         tune, further = label_maps_of(fitting.data.of_split("tune"), len(names) or MOST_EDITORS)
         editors = len(names) or max(_highest(train), _highest(tune), 1)
         names = names or tuple(f"editor {at}" for at in range(1, editors + 1))
+        edited = tune.edited.numpy()
+        best_threshold(np.zeros(len(edited)), edited)  # one kind of validation images alone is refused before training
         plan = fitting.seeded(self.plan)
         network = new_network(self.architecture, editors, seed=plan.seed, width=self.width)
         built = {"name": NAME, "architecture": self.architecture, "editors": editors, "width": self.width}
@@ -102,14 +104,18 @@ class EditedRegionsDetector(FittedMethod):
         network.load_state_dict(dict(trained.weights))
         network.eval()
         found = list(in_batches(network, tune.images, window=self.crop))
-        threshold = best_threshold(np.array([one.share for one in found]), tune.edited.numpy())
+        threshold = best_threshold(np.array([one.share for one in found]), edited)
+        figures = figures_of(found, tune, editors) | {
+            "images.edited": float(edited.sum()),
+            "images.untouched": float((~edited).sum()),
+        }
         card = Card(
             name="edited-regions",
             kind="segmenter",
-            architecture={**built, "threshold": threshold, "window": self.crop},
+            architecture={**built, "threshold": threshold if np.isfinite(threshold) else None, "window": self.crop},
             description="Shows which pixels of an image were edited, and by which editor.",
             class_names=("untouched", *names),
-            metrics=rounded({f"tune.{name}": value for name, value in figures_of(found, tune, editors).items()}),
+            metrics=rounded({f"tune.{name}": value for name, value in figures.items()}),
             history=tuple(rounded(row) for row in trained.history),
             lineage=fitting.lineage({**self.record(), "rejected": len(rejected) + len(further)}, trained.data),
         )
