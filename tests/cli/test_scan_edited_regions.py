@@ -44,7 +44,9 @@ def test_what_is_missing_or_wrong_is_one_sentence(run, tmp_path):
     assert "at most 1" in refused("scan", "edited-regions", "images", *wrong)
     assert "names a label map for each image" in refused("train", "edited-regions", "images", "--out", "x")
     made_set(tmp_path / "made", 8)
-    assert "test images" in refused("train", "edited-regions", "made/manifest.csv", "--out", "x")
+    words = refused("train", "edited-regions", "made/manifest.csv", "--out", "x")
+    assert "test images" in words
+    assert "fitting.csv is the same set without them" in words
     code, out, err = run("scan", "diffseg30k", "images", "--detector", "artifact:detector", "--json")
     assert (code, err.strip()) == (0, "")
     (found,) = json.loads(out)["settings"].values()

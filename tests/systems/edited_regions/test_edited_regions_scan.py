@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 import snellen
-from snellen.core.artifact import Artifact
+from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.recipes import EditedRegionsDetector
 from snellen.scans import EditedRegions
 from snellen.systems.edited_regions import method
 from snellen.systems.edited_regions.detector import editors_of, load_detector
+from snellen.systems.edited_regions.fitting import new_network
 from snellen.systems.edited_regions.labels import write_labels
 from snellen.systems.edited_regions.method import MOST_SHARE, editor_map, heat_map
 from snellen.training.plan import TrainingPlan
@@ -192,10 +193,33 @@ def test_bad_images_are_named_and_not_counted(trained, pictures, tmp_path):
     reasons = {one.id: one.reason for one in figures.rejected}
     assert set(reasons) == {"grey.png", "small.png", "broken.png"}
     assert "it is grey" in reasons["grey.png"]
-    assert "each side needs 16" in reasons["small.png"]
+    assert "each side needs 16 at least for small" in reasons["small.png"]
     rows = pq.read_table(tmp_path / "out" / "evidence.parquet").to_pylist()
     assert len(rows) == 6
     assert all(0 <= row["value"] <= 1 for row in rows if row["status"] != "rejected")
+
+
+def test_a_network_with_a_larger_least_side_names_it(tmp_path, pictures):
+    built = {"architecture": "fcn8s", "editors": 1, "width": 16}
+    card = Card(
+        name="edits",
+        kind="segmenter",
+        architecture={"name": "edited_regions", **built, "threshold": 0.01, "window": 32},
+        class_names=("untouched", "one"),
+        lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
+    )
+    Artifact(new_network("fcn8s", 1, seed=0).state_dict(), card).save(tmp_path / "my detector")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, size in (("large.png", (33, 32)), ("low.png", (31, 40))):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).save(folder / name)
+    found = scanned(tmp_path, snellen.load_images(folder), tmp_path / "out").settings["edited_regions"]
+    assert found.figures["images"] == 1
+    assert {one.id: one.reason for one in found.rejected} == {
+        "low.png": "it is 40 x 31 pixels; each side needs 32 at least for fcn8s"
+    }
+    with pytest.raises(InputError, match="windows of 16 pixels are too small for fcn8s, which needs 32"):
+        scanned(tmp_path, snellen.load_images(folder), tmp_path / "other", window=16)
 
 
 def test_images_are_scanned_at_their_own_size_with_heat_maps(trained, pictures, tmp_path):

@@ -1,6 +1,7 @@
 """Networks, their training on unscaled crops, windows at the native size, and distortions of bytes."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, MissingExtraError
 from snellen.core.randomness import Randomness
 from snellen.systems.edited_regions.camera import bayer, photographed
 from snellen.systems.edited_regions.detecting import found_regions, places, window_logits
@@ -57,6 +58,38 @@ def test_every_network_gives_logits_at_the_size_of_its_images(architecture):
     assert labels.shape == (1, 4, 45, 38)
     assert edited.shape == (1, 45, 38)
     assert labels.isfinite().all()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_network_takes_its_least_side_and_refuses_smaller_crops(architecture):
+    made = network(architecture).eval()
+    side = made.least_side
+    assert made(torch.rand(1, 3, side, side))[0].shape == (1, 4, side, side)
+    images = torch.zeros(2, 3, side, side, dtype=torch.uint8)
+    examples = LabelledImages(images, torch.zeros(2, side, side, dtype=torch.uint8), ("a", "b"))
+    with pytest.raises(InputError, match=rf"{architecture} needs crops of {side} pixels at least; got {side - 1}"):
+        fit_segmenter(made, examples, plan=TrainingPlan(epochs=1), crop=side - 1)
+
+
+def test_a_network_that_normalises_over_a_batch_sees_no_batch_of_one():
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, 3, 16, 16), generator=rng, dtype=torch.uint8)
+    labels = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    labels[:, :8] = 1
+    examples, made = LabelledImages(images, labels, ("a", "b", "c")), network("deeplabv3")
+    trained = fit_segmenter(made, examples, plan=TrainingPlan(epochs=1, batch_size=2))
+    assert all(one.isfinite().all() for one in trained.weights.values() if one.is_floating_point())
+    with pytest.raises(InputError, match="needs two at least; got 3 images in batches of 1"):
+        fit_segmenter(made, examples, plan=TrainingPlan(epochs=1, batch_size=1))
+    with pytest.raises(InputError, match="got 1 images"):
+        fit_segmenter(made, examples.select(torch.tensor([0])), plan=TrainingPlan(epochs=1))
+
+
+@pytest.mark.parametrize("architecture", ["fcn8s", "deeplabv3"])
+def test_without_torchvision_the_extra_is_named(architecture, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(MissingExtraError, match=r"snellen\[models\]"):
+        RegionNetwork(architecture, 1)
 
 
 def test_published_classes_are_those_of_the_libraries():
@@ -200,7 +233,7 @@ def test_each_head_has_parameters_that_only_its_own_loss_moves(traced):
 
 def test_a_training_without_edits_is_refused():
     clean = LabelledImages(
-        torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, 8, 8, dtype=torch.uint8), ("a", "b")
+        torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.zeros(2, 16, 16, dtype=torch.uint8), ("a", "b")
     )
     with pytest.raises(InputError, match="no edited pixel"):
         fit_segmenter(network(), clean, plan=TrainingPlan(epochs=1))

@@ -160,8 +160,16 @@ def fit_segmenter(
         progress: callback that receives progress updates.
 
     Raises:
-        InputError: no edited or no untouched pixel to learn from.
+        InputError: no edited or no untouched pixel to learn from, images or crops that are too small for the network,
+            or batches of one image for a network that normalises them.
     """
+    side = min(*examples.images.shape[2:], crop)
+    if side < network.least_side:
+        raise InputError(
+            f"{network.architecture} needs crops of {network.least_side} pixels at least; got {side}, the smaller of "
+            f"the images and the crop (--crop)"
+        )
+    plan = _without_single(plan, len(examples), network)
     store = ImageStore.of_tensors(examples.images, examples.labels, ids=examples.ids)
     judged = examples.labels[examples.labels != IGNORED]
     if not bool((judged > 0).any()) or not bool((judged == 0).any()):
@@ -176,3 +184,15 @@ def fit_segmenter(
         recipe=recipe or {},
         progress=progress,
     )
+
+
+def _without_single(plan: TrainingPlan, count: int, network: RegionNetwork) -> TrainingPlan:
+    """The plan without a last batch of one image, where a network normalises over a batch, which needs two."""
+    if not any(isinstance(part, nn.BatchNorm2d) for part in network.modules()):
+        return plan
+    if plan.batch_size == 1 or count == 1:
+        raise InputError(
+            f"{network.architecture} normalises over the images of a batch and needs two at least; got {count} images "
+            f"in batches of {plan.batch_size}"
+        )
+    return plan.model_copy(update={"drop_last": True}) if count % plan.batch_size == 1 else plan

@@ -124,7 +124,7 @@ class EditedRegions(Method):
             are rows of status "skipped". The statistic is the share of the judged images that are reported.
 
         Raises:
-            InputError: no detector, or one that cannot be read.
+            InputError: no detector, one that cannot be read, or windows that are too small for it.
         """
         reason = self.missing(classifier, images)
         if reason is not None or self.detector is None:
@@ -171,14 +171,20 @@ class EditedRegions(Method):
 
     def _scored(self, images: ImageSet, loaded: Detector, progress: Progress) -> _Found:
         found, units = _Found(), images.column("unit_id")
-        window = self.window or loaded.window
+        window, least = self.window or loaded.window, loaded.network.least_side
+        if window < least:
+            raise InputError(
+                f"windows of {window} pixels are too small for {loaded.network.architecture}, which needs {least}; "
+                f"raise --window"
+            )
         for row, name in enumerate(images.ids):
             progress.advance(TASK, 1)
             try:
                 picture = images.read(row)
-                if min(picture.size) < LEAST_SIDE:
+                if min(picture.size) < least:
                     raise RejectedImageError(
-                        f"it is {picture.size[0]} x {picture.size[1]} pixels; each side needs {LEAST_SIDE} at least"
+                        f"it is {picture.size[0]} x {picture.size[1]} pixels; each side needs {least} at least for "
+                        f"{loaded.network.architecture}"
                     )
                 pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
                 if bool((pixels[0] == pixels[1]).all() and (pixels[1] == pixels[2]).all()):

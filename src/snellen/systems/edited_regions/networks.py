@@ -25,6 +25,11 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+#: Least side of an image by architecture, pixels. VGG16 halves five times; the attention of SegFormer reduces a quarter
+#: of the sides to an eighth of that.
+LEAST_SIDES: dict[Architecture, int] = {"small": 16, "fcn8s": 32, "deeplabv3": 16, "segformer": 32}
+
+
 def _block(given: int, made: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(given, made, 3, padding=1), nn.GroupNorm(4, made), nn.SiLU(),
@@ -84,8 +89,7 @@ class FullyConvolutional8(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        import torchvision
-
+        torchvision = import_extra("torchvision", "models", "an FCN-8s")
         features = torchvision.models.vgg16(weights=None).features
         self.to8, self.to16, self.to32 = features[:17], features[17:24], features[24:]
         self.scores = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in (256, 512, 512))
@@ -124,8 +128,7 @@ def _cut(given: Tensor, size: torch.Size) -> Tensor:
 class _TorchvisionDeepLab(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        import torchvision
-
+        torchvision = import_extra("torchvision", "models", "a DeepLabv3")
         self.network = torchvision.models.segmentation.deeplabv3_resnet50(
             weights=None, weights_backbone=None, num_classes=channels
         )
@@ -161,6 +164,10 @@ class RegionNetwork(nn.Module):
         editors: their number n.
         width: channels of the first block of ``small``.
         segformer: changes of a ``SegformerConfig``; by default MiT-B2.
+
+    Raises:
+        InputError: an unknown architecture.
+        MissingExtraError: torchvision or transformers is not installed.
     """
 
     mean: Tensor
@@ -170,7 +177,7 @@ class RegionNetwork(nn.Module):
         self, architecture: Architecture, editors: int, *, width: int = 16, segformer: dict[str, Any] | None = None
     ) -> None:
         super().__init__()
-        self.editors = editors
+        self.architecture, self.editors = architecture, editors
         channels = editors + 2  # untouched, the editors, and the binary head
         self.body: nn.Module
         if architecture == "small":
@@ -185,6 +192,11 @@ class RegionNetwork(nn.Module):
             raise InputError(f"architecture {architecture!r}; expected one of {', '.join(ARCHITECTURES)}")
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+
+    @property
+    def least_side(self) -> int:
+        """Least side of an image, pixels."""
+        return LEAST_SIDES[self.architecture]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of labels (n, editors + 1, h, w), and of "edited" (n, h, w), for images in [0, 1]."""

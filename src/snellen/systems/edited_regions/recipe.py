@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -14,7 +15,9 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.method import Method
+from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.data.files.file_source import FileSource
 from snellen.metrics.auroc import auroc
 from snellen.models.weights.state_dict_file import load_strictly
 from snellen.systems.edited_regions.detecting import Regions, in_batches
@@ -22,6 +25,7 @@ from snellen.systems.edited_regions.detector import COLUMN, NAME, editors_of, la
 from snellen.systems.edited_regions.distortions import Distortion
 from snellen.systems.edited_regions.fitting import Augmentation, LabelledImages, fit_segmenter, new_network
 from snellen.systems.edited_regions.labels import IGNORED, MOST_EDITORS
+from snellen.systems.edited_regions.making import FITTING
 from snellen.systems.edited_regions.measures import best_threshold, binary, confusion, localised
 from snellen.systems.edited_regions.networks import Architecture
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
@@ -56,6 +60,28 @@ class EditedRegionsDetector(FittedMethod):
         (), description="distort each training crop by one of these or by none: jpeg:70, resize:0.75, noise:4"
     )
     plan: Annotated[TrainingPlan, laid_over(PLAN)] = Field(PLAN, description="numbers of the training")
+
+    def fit(
+        self,
+        data: ImageSet,
+        *,
+        base: Artifact | None = None,
+        rng: Randomness,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Artifact:
+        """Fit to images; see :class:`~snellen.training.fitting.frame.FittedMethod`.
+
+        Raises:
+            InputError: test images, images that the recipe cannot use, or a base of another architecture.
+        """
+        source = data.source
+        if "test" in {*data.column("split")} and isinstance(source, FileSource) and (source.root / FITTING).is_file():
+            raise InputError(
+                f"{data.name} holds test images, on which nothing is trained; {source.root / FITTING} is the same set "
+                f"without them"
+            )
+        return super().fit(data, base=base, rng=rng, checkpoint=checkpoint, progress=progress)
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: a set without label maps, or a distortion that changes the size of images."""
