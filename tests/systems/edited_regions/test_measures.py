@@ -17,7 +17,6 @@ from snellen.systems.edited_regions.measures import (
     class_iou,
     confusion,
     localised,
-    turn_counts,
 )
 
 LABELS = arrays(np.uint8, (5, 6), elements=st.sampled_from([0, 1, 2, 3, 255]))
@@ -84,20 +83,6 @@ def test_an_edge_may_be_off_by_three_pixels():
     assert boundary_f(boundary_counts(truth, far)) < 0.8
     assert boundary_f(boundary_counts(truth, np.zeros_like(truth))) == 0
     assert np.isnan(boundary_f(boundary_counts(np.zeros_like(truth), truth)))
-
-
-def test_a_turn_is_judged_where_no_later_one_wrote():
-    last = np.zeros((12, 12), np.uint8)
-    last[2:8, 2:8] = 1
-    last[5:10, 5:10] = 2
-    found = (last == 1).astype(np.uint8)
-    counts = turn_counts(last, found, 3)
-    assert counts[0].tolist() == [27, 27]
-    assert counts[1].tolist() == [0, 25]
-    assert counts[2].tolist() == [0, 0], "nothing is left of a turn that never was"
-    wide = (last > 0).astype(np.uint8)
-    wide[0:2, 2:8] = 1  # beside the first turn, within the margin
-    assert turn_counts(last, wide, 1)[0].tolist() == [27, 27 + 12]
 
 
 @pytest.mark.covers("22.11")

@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from snellen.core.errors import InputError, MissingExtraError
-from snellen.core.randomness import Randomness
+from snellen.core.randomness import Randomness, derive_seed
 from snellen.systems.edited_regions.camera import bayer, photographed
 from snellen.systems.edited_regions.detecting import found_regions, places, window_logits
 from snellen.systems.edited_regions.detector import label_maps_of
-from snellen.systems.edited_regions.distortions import Distortion, error_levels
+from snellen.systems.edited_regions.distortions import Distortion, error_levels, residual_levels, residual_score
 from snellen.systems.edited_regions.fitting import (
     LabelledImages,
     cropped,
@@ -29,6 +29,8 @@ from snellen.systems.edited_regions.labels import IGNORED
 from snellen.systems.edited_regions.networks import ARCHITECTURES, RegionNetwork, _bilinear
 from snellen.systems.edited_regions.recipe import augmentation_of, figures_of
 from snellen.systems.edited_regions.small_editors import DECODERS, LEVELS, EditorNetwork, fit_editor
+from snellen.systems.edited_regions.whole_image import POOLINGS, WholeImageNetwork, fit_whole_image
+from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch
 from snellen.training.plan import TrainingPlan
 from tests.systems.edited_regions.parts import small_editor
@@ -320,6 +322,41 @@ def test_error_levels_are_low_where_nothing_is_to_lose():
     levels = error_levels(image)
     assert levels.shape == (32, 32)
     assert levels[14:18, 14:18].max() < 0.2 * levels[:4, :4].min()
+
+
+def test_residual_levels_are_low_where_a_part_is_smooth():
+    image = torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noise = residual_score(image)
+    image[:, 8:24, 8:24] = torch.arange(16, dtype=torch.uint8) * 4  # a ramp: four neighbours explain it wholly
+    levels = residual_levels(image)
+    assert levels.shape == (32, 32)
+    assert levels[13:19, 13:19].max() < 1e-6
+    assert residual_score(image) > noise
+
+
+@pytest.mark.covers("22.10")
+def test_the_whole_image_network_is_trained_for_the_stated_steps(monkeypatch):
+    seen, before = [], WholeImageNetwork.forward
+
+    def counted(self, images):
+        if self.training:
+            seen.append(len(images))
+        return before(self, images)
+
+    monkeypatch.setattr(WholeImageNetwork, "forward", counted)
+    images = torch.randint(0, 256, (10, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    labels = torch.zeros(10, 16, 16, dtype=torch.uint8)
+    labels[:5, 4:8, 4:8] = 1
+    examples = LabelledImages(images, labels, tuple(map(str, range(10))))
+    for pooling in POOLINGS:
+        seen.clear()
+        plan = TrainingPlan(epochs=3, batch_size=4)
+        made = fit_whole_image(examples, plan=plan, width=4, pooling=pooling)
+        assert seen == [4, 4, 2] * 3
+        assert made.last.in_features == {"both": 24, "mean": 12}[pooling]
+        with seeded(derive_seed(plan.seed, "whole image"), torch.device("cpu")):
+            first = WholeImageNetwork(width=4, pooling=pooling)
+        assert not torch.equal(made.last.weight, first.last.weight)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.models.diffusion.editor import Editor
 from snellen.systems.edited_regions.detecting import Regions, in_batches
-from snellen.systems.edited_regions.distortions import error_levels
 from snellen.systems.edited_regions.fitting import LabelledImages, fit_segmenter, new_network
 from snellen.systems.edited_regions.labels import composite
 from snellen.systems.edited_regions.making import EditSettings, MadeSet, Provenance, make_edits
@@ -83,11 +83,28 @@ SMALL = Size(bases=900, editor_images=400, editor_epochs=8, epochs=20, width=16,
 SMOKE = Size(bases=24, editor_images=8, editor_epochs=1, epochs=1, width=4, least_score=0.0)
 
 
+def other_photographs(count: int, seed: int, name: str) -> Tensor:
+    """Photographs of scenes and noise of their own, bytes (n, 3, side, side)."""
+    scenes = drawn_scenes(count, seed=derive_seed(seed, name) % 2**31)
+    return photographs(scenes, SIDE, seed=derive_seed(seed, name, "camera") % 2**31)
+
+
 def trained_editors(size: Size, seed: int, progress: Progress) -> dict[Decoder, EditorNetwork]:
-    """Editors and the generator of bases, on photographs of other scenes."""
-    images = photographs(drawn_scenes(size.editor_images, seed=derive_seed(seed, "editors") % 2**31), SIDE, seed=seed)
+    """Editors and the generator of bases, on photographs of other scenes, with noise that no base image has."""
+    images = other_photographs(size.editor_images, seed, "editors")
     return {
         name: fit_editor(name, images, plan=size.editor_plan(seed), progress=progress) for name in (*EDITORS, BASES)
+    }
+
+
+def editor_figures(networks: dict[Decoder, EditorNetwork], seed: int) -> dict[str, float]:
+    """How well editors write photographs, and how much they differ: the largest and smallest mean difference."""
+    images = to_unit(other_photographs(32, seed, "judged"))
+    written = [SmallEditor(networks[name], paint_scene).written(images) for name in EDITORS]
+    pairs = [(one, two) for at, one in enumerate(written) for two in written[at + 1 :]]
+    return {
+        "editors.error": max(float((one - images).abs().mean()) for one in written),
+        "editors.difference": min(float((one - two).abs().mean()) for one, two in pairs),
     }
 
 
@@ -158,14 +175,16 @@ def regions_of(network: RegionNetwork, images: Tensor) -> list[Regions]:
     return list(in_batches(network, images, window=SIDE))
 
 
-def error_level_iou(images: Tensor, labels: NDArray[np.uint8], tune: LabelledImages) -> float:
-    """Binary IoU of error levels below a threshold that validation images choose among twenty."""
-    held = np.stack([error_levels(one) for one in tune.images])
+def untrained_iou(
+    levels: Callable[[Tensor], NDArray[np.float32]], images: Tensor, labels: NDArray[np.uint8], tune: LabelledImages
+) -> float:
+    """Binary IoU of levels (errors, residuals) below a threshold that validation images choose among twenty."""
+    held = np.stack([levels(one) for one in tune.images])
     best, limit = -1.0, 0.0
     for one in np.quantile(held, np.linspace(0.01, 0.6, 20)):
         value = _iou(tune.labels.numpy(), held < one)
         best, limit = (value, float(one)) if value > best else (best, limit)
-    return _iou(labels, np.stack([error_levels(one) for one in images]) < limit)
+    return _iou(labels, np.stack([levels(one) for one in images]) < limit)
 
 
 def _iou(labels: NDArray[np.uint8], found: NDArray[np.bool_]) -> float:
@@ -173,14 +192,21 @@ def _iou(labels: NDArray[np.uint8], found: NDArray[np.bool_]) -> float:
     return float(class_iou(confusion(truth, found.astype(np.uint8), 2))[1])
 
 
-def spliced(size: Size, seed: int, count: int) -> tuple[Tensor, Tensor]:
-    """The control: regions of scenes replaced by *another photograph* of the same scene: no editor wrote a pixel.
+def spliced(seed: int, count: int, *, blurred: bool = False) -> tuple[Tensor, Tensor]:
+    """A control: regions of scenes replaced by *another photograph* of the same scene: no editor wrote a pixel.
+
+    Args:
+        seed: of scenes and noise.
+        count: of images.
+        blurred: the region is the mean of nine pixels of the photograph itself instead: smooth, and without an editor.
 
     Returns:
         Bytes (n, 3, h, w), and the regions, bool (n, h, w).
     """
     scenes = drawn_scenes(count, seed=derive_seed(seed, "spliced") % 2**31)
     first, second = (to_unit(photographs(scenes, SIDE, seed=derive_seed(seed, one) % 2**31)) for one in ("a", "b"))
+    if blurred:
+        second = functional.avg_pool2d(functional.pad(first, (1, 1, 1, 1), mode="reflect"), 3, 1)
     masks, rng = [], Randomness(seed).child("spliced")
     for at, scene in enumerate(scenes):
         regions = ScenePlanner(scene, SIDE).propose_regions(first[at], rng.for_examples([str(at)]))

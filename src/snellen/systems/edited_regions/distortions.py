@@ -103,3 +103,25 @@ def error_levels(image: Tensor, *, quality: int = ELA_QUALITY, window: int = ELA
     levels = (again - to_unit(image)).abs().mean(0).mul(255)
     padded = functional.pad(levels[None, None], (window // 2,) * 4, mode="replicate")
     return functional.avg_pool2d(padded, window, 1)[0, 0].numpy()
+
+
+#: Quantile of the residual levels of an image that stands for its smoothest part.
+LOW = 0.05
+
+
+def residual_levels(image: Tensor) -> NDArray[np.float32]:
+    """How much of each pixel its four neighbours do not explain, smoothed: bytes (3, h, w) → float32 (h, w).
+
+    A decoder writes smoothly and a sensor does not: low where something was edited. Nothing is trained.
+    """
+    kernel = torch.tensor([[0.0, 0.25, 0.0], [0.25, -1.0, 0.25], [0.0, 0.25, 0.0]]).expand(3, 1, 3, 3)
+    padded = functional.pad(to_unit(image)[None], (1, 1, 1, 1), mode="reflect")
+    levels = functional.conv2d(padded, kernel, groups=3).abs().mean(1, keepdim=True)
+    half = ELA_WINDOW // 2
+    smooth = functional.avg_pool2d(functional.pad(levels, (half,) * 4, mode="reflect"), ELA_WINDOW, 1)
+    return smooth[0, 0].numpy()
+
+
+def residual_score(image: Tensor) -> float:
+    """Minus a low quantile of the residual levels: high where a part of the image is smooth."""
+    return -float(np.quantile(residual_levels(image), LOW))

@@ -159,30 +159,6 @@ def boundary_f(counts: NDArray[np.int64]) -> float:
     return 2 * precision * recall / (precision + recall) if recalled and precise else 0.0
 
 
-def turn_counts(
-    last: NDArray[np.uint8], predicted: NDArray[np.uint8], turns: int, *, margin: int = TOLERANCE
-) -> NDArray[np.int64]:
-    """Intersection and union of each turn in one image: int64 (turns, 2).
-
-    The region of a turn is what no later turn overwrote. What is predicted beside it counts within a margin, where no
-    other turn wrote.
-
-    Args:
-        last: the turn that wrote each pixel last, 0 where none did (see :func:`~.labels.last_turns`).
-        predicted: labels, of the same shape.
-        turns: rows of the result.
-        margin: pixels around a region.
-    """
-    counts = np.zeros((turns, 2), dtype=np.int64)
-    for turn in range(1, turns + 1):
-        own = last == turn
-        if own.any():
-            near = (_wide(own, margin) & (last == 0)) | own
-            edited = (predicted > 0) & near
-            counts[turn - 1] = (own & edited).sum(), (own | edited).sum()
-    return counts
-
-
 def area_histogram(areas: Sequence[float], limits: Sequence[float] = AREAS) -> dict[str, int]:
     """How many edits have which share of the image; a limit belongs to the bin below it.
 

@@ -7,6 +7,8 @@ segmenter and its plan.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,19 +23,26 @@ from snellen.training.batches import Batch, ImageStore
 from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
 
+#: What is left of the channels of a picture.
+Pooling = Literal["both", "mean"]
+
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
 
 class WholeImageNetwork(nn.Module):
     """Images (n, 3, h, w) in [0, 1] → logits of "edited", (n,).
 
     Args:
         width: channels of the first block, as of the segmenter.
+        pooling: what is left of each channel of a picture: its mean and largest value, or its mean alone.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, *, width: int = 16) -> None:
+    def __init__(self, *, width: int = 16, pooling: Pooling = "both") -> None:
         super().__init__()
+        self.pooling = pooling
         body = SmallUNet(1, width=width)
         self.first, self.at_full, self.at_half, self.at_quarter = (
             body.first,
@@ -41,22 +50,28 @@ class WholeImageNetwork(nn.Module):
             body.at_half,
             body.at_quarter,
         )
-        self.last = nn.Linear(6 * width, 1)
+        self.last = nn.Linear((6 if pooling == "both" else 3) * width, 1)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits; the mean and the largest value of each channel are what is left of a picture."""
+        """Logits of the pooled channels."""
         shown = (images - self.mean) / self.deviation
         full = self.at_full(self.first(torch.cat([shown, residual(shown)], 1)))
         half = self.at_half(functional.avg_pool2d(full, 2, ceil_mode=True))
         quarter = self.at_quarter(functional.avg_pool2d(half, 2, ceil_mode=True))
-        logits: Tensor = self.last(torch.cat([quarter.mean((2, 3)), quarter.amax((2, 3))], 1))[:, 0]
+        pooled = [quarter.mean((2, 3)), *([quarter.amax((2, 3))] if self.pooling == "both" else [])]
+        logits: Tensor = self.last(torch.cat(pooled, 1))[:, 0]
         return logits
 
 
 def fit_whole_image(
-    examples: LabelledImages, *, plan: TrainingPlan, width: int = 16, progress: Progress | None = None
+    examples: LabelledImages,
+    *,
+    plan: TrainingPlan,
+    width: int = 16,
+    pooling: Pooling = "both",
+    progress: Progress | None = None,
 ) -> WholeImageNetwork:
     """Train the rival on the images of a segmenter, by the same plan: as many steps of as many images.
 
@@ -65,10 +80,11 @@ def fit_whole_image(
             pixel is an edited one. Images are not cropped: a part of an edited image may hold no edit.
         plan: all numbers of the training.
         width: channels of the first block.
+        pooling: see :class:`WholeImageNetwork`.
         progress: callback that receives progress updates.
     """
     with seeded(derive_seed(plan.seed, "whole image"), torch.device("cpu")):
-        network = WholeImageNetwork(width=width)
+        network = WholeImageNetwork(width=width, pooling=pooling)
     store = ImageStore.of_tensors(examples.images, examples.edited.long(), ids=examples.ids)
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
