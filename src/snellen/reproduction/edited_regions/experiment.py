@@ -2,8 +2,8 @@
 
 Photographed scenes are edited in one to three turns by four small editors with different decoders. One segmenter is
 trained on all, another without the images of one editor, and whole-image networks on the same images in the same steps
-each time, whose learning rate and pooling validation images choose. Error levels and residuals are baselines without any
-training.
+each time, whose learning rate and pooling validation images choose. Error levels and residuals are baselines without
+any training.
 """
 
 from __future__ import annotations

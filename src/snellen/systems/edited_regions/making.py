@@ -283,7 +283,7 @@ def make_edits(
 
 @dataclass
 class _Kept:
-    """Editors of which one at a time is in memory: the last."""
+    """Editors, one at a time in memory: the last."""
 
     loads: Mapping[str, Callable[[], Editor]]
     name: str | None = None
