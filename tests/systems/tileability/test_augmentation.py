@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snellen.core.randomness import Randomness
-from snellen.systems.tileability.augmentation import DAMAGES, breaking, damaged, preserving, rolled
+from snellen.systems.tileability.augmentation import DAMAGES, broken, damaged, preserving, rolled
 from snellen.systems.tileability.synthesis import seam_ratio
 
 
@@ -35,8 +35,7 @@ def test_rolled_images_are_the_same_on_the_torus(whole):
 @pytest.mark.covers("21.2")
 def test_what_preserves_leaves_seams_as_they_were(whole):
     for number in range(5):
-        changed, targets = preserving(whole, torch.ones(6), Randomness(number).bind(6))
-        assert torch.equal(targets, torch.ones(6))
+        changed = preserving(whole, Randomness(number).bind(6))
         assert not torch.equal(changed, whole)
         assert changed.min() >= 0
         assert changed.max() <= 1
@@ -45,7 +44,7 @@ def test_what_preserves_leaves_seams_as_they_were(whole):
 
 def test_colours_change_alike_everywhere(whole):
     flat = torch.full_like(whole, 0.5)
-    changed, _ = preserving(flat, torch.ones(6), of(6))
+    changed = preserving(flat, of(6))
     assert float(changed.std((2, 3)).max()) < 0.05, "but for a little noise"
     assert float(changed.mean((2, 3)).std()) > 0.02
 
@@ -70,13 +69,21 @@ def test_a_window_without_a_change_is_the_texture(whole):
     assert torch.allclose(_window(whole, torch.eye(2).repeat(6, 1, 1)), whole, atol=1e-5)
 
 
-def test_only_repeating_textures_are_broken_and_a_share_of_them(whole):
-    images, targets = whole.repeat(20, 1, 1, 1), torch.tensor([1, 0]).repeat(60)
-    made, found = breaking(0.5)(images, targets, of(120))
-    changed = (made != images).flatten(1).any(1)
-    assert not bool(changed[targets == 0].any())
-    assert torch.equal(found, torch.where(changed, 0, targets))
-    assert 15 < int(changed.sum()) < 45
-    assert torch.equal(breaking(0.0)(images, targets, of(120))[0], images)
-    again, _ = breaking(0.5)(images, targets, of(120))
-    assert torch.equal(again, made), "the same batch is broken alike"
+def test_two_batches_change_alike(whole):
+    assert torch.equal(preserving(whole, of(6)), preserving(whole.clone(), of(6)))
+
+
+def test_a_roll_moves_a_seam_inside_and_without_it_the_seam_stays(whole):
+    ramp = torch.linspace(0, 1, 48).expand(6, 3, 48, 48)
+    ratios = [seam_ratio(one) for one in preserving(ramp, of(6), roll=False)]
+    assert min(ratios) > 5
+    assert max(seam_ratio(one) for one in preserving(ramp, of(6))) < 5
+
+
+def test_each_texture_has_a_damage_of_its_own(whole):
+    images = whole.repeat(20, 1, 1, 1)
+    made = broken(images, of(120))
+    assert bool((made != images).flatten(1).any(1).all())
+    assert torch.equal(broken(images, of(120)), made), "the same batch is broken alike"
+    spots = broken(images, of(120), ("blob",))
+    assert bool((spots >= images - 1e-6).all()), "a spot only lightens"

@@ -1,8 +1,8 @@
 """System 21: does the metric see what keeps a texture from repeating, and does it help to make one that does.
 
-One seed trains four networks on pairs of drawn textures and tests them on patterns that training never showed: the
-metric, the same without attention, the same on the image alone, and a second metric that judges what the first one
-helped to make. Nothing is chosen by test textures.
+The metric is the embedded one, which was trained once and never saw the patterns that are tested. Beside it, one seed
+trains three networks for as long as a seed allows: the same network anew, the same without attention, and the same on
+the image alone. The second one also judges what the metric helped to make. Nothing is chosen by test textures.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from snellen.systems.tileability.synthesis import (
     sliced_wasserstein,
     synthesize_texture,
 )
-from snellen.systems.tileability.tileability import Tileability
-from snellen.systems.tileability.training import PLAN, SMALL, fit_tileability
+from snellen.systems.tileability.tileability import Tileability, load_tileability
+from snellen.systems.tileability.training import PLAN, SMALL, fit_tileability, pairs_of
 from snellen.training.batches import ImageStore
 from snellen.training.students import StudentPlan, store_to_measure
 
@@ -56,7 +56,8 @@ class Size:
         made: textures that are synthesised.
         synthesis: its numbers.
         config: sizes of the network.
-        broken: share of the repeating textures that is broken anew in each pass.
+        after: passes in which every partner is broken anew.
+        metric: the metric by reference; None: the one that the seed trains.
     """
 
     train: int
@@ -66,15 +67,16 @@ class Size:
     made: int
     synthesis: TextureSynthesis
     config: TileabilityConfig = SMALL
-    broken: float = 0.0
+    after: int = 2
+    metric: str | None = "bundled:tileability"
 
 
-SMALL_SIZE = Size(4_000, 800, 64, 4, 12, TextureSynthesis())
+SMALL_SIZE = Size(4_000, 800, 64, 11, 12, TextureSynthesis(), after=9)
 SMOKE = Size(
     64, 48, 32, 1, 2, TextureSynthesis(steps=2, projections=4, scales=2),
     SMALL.model_copy(update={"channels": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "side": 64}),
 )  # fmt: skip
-FULL = Size(0, 0, 512, 20, 50, TextureSynthesis(steps=500), TileabilityConfig(), 0.5)
+FULL = Size(0, 0, 512, 20, 50, TextureSynthesis(steps=500), TileabilityConfig(), 1, None)
 
 
 def tileability(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
@@ -83,7 +85,7 @@ def tileability(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Fig
     Returns:
         ``NAME.auc`` and ``NAME.FAILURE`` of each network and of the ratio of jumps: for each broken texture, the share
         of repeating ones that score higher. ``made.NAME.seam``, ``made.NAME.judge`` and ``made.NAME.texture`` with the
-        metric and without: ratio of jumps, logit of the second metric, and distance to the example's patches;
+        metric and without: ratio of jumps, logit of the network without attention, distance to the example's patches;
         ``made.guided.kept`` is that distance over the distance to another example.
     """
     size = {"smoke": SMOKE, "small": SMALL_SIZE, "full": FULL}[scale]
@@ -98,7 +100,7 @@ tileability.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with one pass over 64 textures of 32 pixels and a smaller network",),
     "small": (
         "ten drawn patterns of 64 pixels, in pairs of a repeating one and its broken twin, for libraries of textures",
-        "a ConvNeXt of 0.7 million weights from nothing for ConvNeXt-Base from ImageNet",
+        "a ConvNeXt of 0.35 million weights from nothing for ConvNeXt-Base from ImageNet",
         "pictures of 128 pixels for 512",
         "patches by sliced Wasserstein distance for neural texture synthesis",
     ),
@@ -118,11 +120,13 @@ class Experiment:
 
     def figures(self) -> dict[str, Figure]:
         """Train, test, synthesise."""
-        metric, judge = self._fitted("metric"), self._fitted("judge")
-        plain = self._fitted("plain", config=self.size.config.model_copy(update={"attention": False}))
-        alone = self._fitted("alone", tiles=1)
+        short = self._fitted()
+        plain = self._fitted(config=self.size.config.model_copy(update={"attention": False}))
+        alone = self._fitted(tiles=1)
+        metric = load_tileability(self.size.metric) if self.size.metric else short
         scores = {
             "metric": self._logits(metric),
+            "short": self._logits(short),
             "plain": self._logits(plain),
             "alone": self._logits(alone),
             "seam": -seam_energy_ratio(self._tested.permute(0, 2, 3, 1).numpy()),
@@ -133,11 +137,11 @@ class Experiment:
         whole = scores["seam"][self._failures == "none"]
         found["whole.seam"] = float(np.median(-whole))
         found["metric.right"] = Sample.of((scores["metric"] > 0) == (self._failures == "none"))
-        return {**found, **self._made(metric, judge)}
+        return {**found, **self._made(metric, plain)}
 
     @cached_property
     def _store(self) -> ImageStore:
-        return ImageStore.of_images(self.train, self._preparation)
+        return pairs_of(self.train, self._preparation, self.progress)
 
     @cached_property
     def _tested(self) -> Tensor:
@@ -157,9 +161,9 @@ class Experiment:
     def _preparation(self) -> Preparation:
         return Preparation(size=(self.size.side, self.size.side))
 
-    def _fitted(self, name: str, *, config: TileabilityConfig | None = None, tiles: int = 2) -> Tileability:
-        """All but the judge begin with the same weights, and see the same batches."""
-        own = derive_seed(self.seed, "judge" if name == "judge" else "metric") % 2**31
+    def _fitted(self, *, config: TileabilityConfig | None = None, tiles: int = 2) -> Tileability:
+        """All see the same batches."""
+        own = derive_seed(self.seed, "metric") % 2**31
         steps = self.size.epochs * (len(self._store) // PLAN.batch_size)
         plan = PLAN.model_copy(
             update={"epochs": self.size.epochs, "warmup_steps": min(PLAN.warmup_steps, steps // 4), "seed": own}
@@ -169,7 +173,7 @@ class Experiment:
             config=config or self.size.config,
             plan=plan,
             tiles=tiles,
-            broken=self.size.broken,
+            after=self.size.after,
             convnext=self.convnext,
             progress=self.progress,
         )

@@ -1,4 +1,4 @@
-"""Changes of a texture that keep whether it repeats, and changes that end it; both of batches, by seed."""
+"""Changes of a texture that keep whether it repeats, and changes that end it; of batches, by seed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from torch import Tensor
 from torch.nn import functional
 
 from snellen.core.randomness import Randomness
-from snellen.training.transforms import BatchTransform
 
 Damage = Literal["crop", "rotation", "shear", "ramp", "blob", "patch"]
 DAMAGES: tuple[Damage, ...] = get_args(Damage)
 
 
-def preserving(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
-    """Flip, turn by 90 degrees, roll around the border, change colours, add noise: a texture repeats as it did before.
+def preserving(images: Tensor, rng: Randomness, *, roll: bool = True) -> Tensor:
+    """Flip, turn by 90 degrees, roll around the border, change colours, add noise: it repeats, or not, as before.
 
-    Colours change before the image is tiled, and alike everywhere.
+    Colours change before the image is tiled, and alike everywhere. The same draws change two batches alike.
 
     Args:
         images: (n, 3, h, w) in [0, 1]; turned only where square.
-        targets: stay. rng: of the batch.
+        rng: of the batch.
+        roll: not for textures with a seam, which it would move into the middle of the image.
     """
     count = len(images)
 
     def drawn(name: str, width: int = 1) -> Tensor:
         return rng.uniform(name, (width,), like=images)
 
-    changed = rolled(images, drawn("roll", 2))
+    changed = images
+    if roll:
+        changed = rolled(images, drawn("roll", 2))
     flips = drawn("flips", 3) < 0.5
     for place, dim in ((0, 2), (1, 3)):
         changed = torch.where(flips[:, place, None, None, None], changed.flip(dim), changed)
@@ -38,7 +40,7 @@ def preserving(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor
     gains = 0.7 + 0.6 * drawn("gains", 3).reshape(count, 3, 1, 1)
     offsets = 0.2 * (drawn("offsets", 3).reshape(count, 3, 1, 1) - 0.5)
     noise = 0.04 * drawn("strength").reshape(count, 1, 1, 1) * rng.normal("noise", images.shape[1:], like=images)
-    return (changed * gains + offsets + noise).clamp(0, 1), targets
+    return (changed * gains + offsets + noise).clamp(0, 1)
 
 
 def rolled(images: Tensor, shares: Tensor) -> Tensor:
@@ -50,26 +52,16 @@ def rolled(images: Tensor, shares: Tensor) -> Tensor:
     return images.gather(2, rows).gather(3, across[:, None, None, :].expand(-1, images.shape[1], height, -1))
 
 
-def breaking(share: float, damages: tuple[Damage, ...] = DAMAGES) -> BatchTransform:
-    """A transform that ends the repetition of a share of the images with target 1, and sets their target to 0.
-
-    Args:
-        share: in [0, 1].
-        damages: one is drawn for each image.
-    """
-
-    def transform(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
-        chosen = (rng.uniform("broken", (1,), like=images)[:, 0] < share) & (targets == 1).to(images.device)
-        kinds = (rng.uniform("damage", (1,), like=images)[:, 0] * len(damages)).long()
-        amounts = rng.uniform("amounts", (5,), like=images)
-        made = images.clone()
-        for place, damage in enumerate(damages):
-            rows = (chosen & (kinds == place)).nonzero().flatten()
-            if len(rows):
-                made[rows] = damaged(images[rows], damage, amounts[rows])
-        return made, torch.where(chosen.to(targets.device), torch.zeros_like(targets), targets)
-
-    return transform
+def broken(images: Tensor, rng: Randomness, damages: tuple[Damage, ...] = DAMAGES) -> Tensor:
+    """Textures (n, 3, h, w) that repeat, each with a damage of its own, see :func:`damaged`."""
+    kinds = (rng.uniform("damage", (1,), like=images)[:, 0] * len(damages)).long()
+    amounts = rng.uniform("amounts", (5,), like=images)
+    made = images.clone()
+    for place, damage in enumerate(damages):
+        rows = (kinds == place).nonzero().flatten()
+        if len(rows):
+            made[rows] = damaged(images[rows], damage, amounts[rows])
+    return made
 
 
 def damaged(images: Tensor, damage: Damage, amounts: Tensor) -> Tensor:
