@@ -23,7 +23,7 @@ from snellen.systems.tileability.training import PLAN, SMALL, beside_its_twin, p
 from snellen.training.acceleration import seeded
 
 NAME = "tileability"
-SIZE, COUNT, EPOCHS, AFTER = 64, 24_000, 36, 3
+SIZE, COUNT, EPOCHS, AFTER = 64, 24_000, 28, 3
 DESCRIPTION = (
     "TexTile for textures of 64 pixels: whether one repeats side by side without a seam or a motif that shows. Trained "
     "on seven drawn patterns; photographs of textures were never shown."
