@@ -71,7 +71,7 @@ class Size:
     metric: str | None = "bundled:tileability"
 
 
-SMALL_SIZE = Size(4_000, 800, 64, 11, 12, TextureSynthesis(), after=9)
+SMALL_SIZE = Size(4_000, 800, 64, 10, 12, TextureSynthesis(), after=10)
 SMOKE = Size(
     64, 48, 32, 1, 2, TextureSynthesis(steps=2, projections=4, scales=2),
     SMALL.model_copy(update={"channels": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "side": 64}),
