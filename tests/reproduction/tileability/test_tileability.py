@@ -17,6 +17,7 @@ from snellen.reproduction.sample import Sample
 from snellen.reproduction.tileability import experiment, full
 from snellen.reproduction.tileability.experiment import HELD_OUT, SMOKE, Experiment, tileability
 from snellen.systems.tileability.network import TileabilityNetwork
+from snellen.systems.tileability.tileability import load_tileability
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +61,26 @@ def test_test_patterns_are_never_trained_on():
     assert not set(train.column("group")) & set(HELD_OUT)
 
 
-def test_all_networks_but_the_judge_begin_alike(monkeypatch):
-    seeds = []
+def test_rivals_of_a_seed_see_the_same_batches_and_the_metric_took_no_part(monkeypatch):
+    calls, own = [], experiment.fit_tileability
 
-    def fit(store, *, plan, tiles, config, **_):
-        seeds.append((plan.seed, tiles, config.attention))
-        return "made"
+    def fit(pairs, *, plan, tiles, config, **others):
+        calls.append((plan.seed, tiles, config.attention, pairs.fingerprint()))
+        return own(pairs, plan=plan, tiles=tiles, config=config, **others)
 
+    loaded = []
     monkeypatch.setattr(experiment, "fit_tileability", fit)
-    one = Experiment(SMOKE, 0, Silent(), *parts())
-    one._fitted("metric")
-    one._fitted("judge")
-    one._fitted("plain", config=SMOKE.config.model_copy(update={"attention": False}))
-    one._fitted("alone", tiles=1)
-    assert seeds[0][0] == seeds[2][0] == seeds[3][0] != seeds[1][0]
-    assert [row[1:] for row in seeds] == [(2, True), (2, True), (2, False), (1, True)]
+    monkeypatch.setattr(experiment, "load_tileability", lambda name: loaded.append(name) or own_metric(calls))
+    Experiment(SMOKE, 0, Silent(), *parts()).figures()
+    assert [call[1:3] for call in calls] == [(2, True), (2, False), (1, True)]
+    assert len({(call[0], call[3]) for call in calls}) == 1
+    assert loaded == ["bundled:tileability"]
+
+
+def own_metric(calls):
+    """The embedded metric is loaded after all trainings, so that none can begin with it."""
+    assert len(calls) == 3
+    return load_tileability("bundled:tileability")
 
 
 def test_the_full_scale_takes_textures_and_weights_by_path(monkeypatch, tmp_path):
