@@ -77,7 +77,7 @@ def edited_regions(scale: Scale, seed: int, progress: Progress) -> Mapping[str, 
 edited_regions.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with 24 images and one pass of each training",),
     "small": (
-        "photographed scenes of 64 pixels for COCO; 900 images for 30,000",
+        "photographed scenes of 64 pixels for COCO; 800 images for 30,000",
         "four autoencoders with different decoders for eight diffusion models",
         "the scene program for Qwen2.5-VL and Grounded-SAM",
         "a U-Net of 97 thousand parameters for FCN-8s, DeepLabv3+ and SegFormer",

@@ -79,7 +79,7 @@ class Size:
         )
 
 
-SMALL = Size(bases=900, editor_images=400, editor_epochs=8, epochs=20, width=16, least_score=0.6)
+SMALL = Size(bases=800, editor_images=400, editor_epochs=8, epochs=20, width=16, least_score=0.6)
 SMOKE = Size(bases=24, editor_images=8, editor_epochs=1, epochs=1, width=4, least_score=0.0)
 
 
