@@ -19,8 +19,10 @@ from snellen.core.method import Method
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.norms import Norm, ball, refuse_levels
+from snellen.methods.attacks.perturbation.inputs import gives_maps
 from snellen.methods.attacks.perturbation.projections import Projection
 from snellen.methods.attacks.perturbation.search import Search, start_search
+from snellen.methods.attacks.pixel_search import default_criterion
 
 
 class SearchAttack(Method):
@@ -49,6 +51,9 @@ class SearchAttack(Method):
     #: Stream of the draws, where it is not the attack's name.
     _stream: ClassVar[str | None] = None
 
+    #: Whether it also attacks models that decide each pixel.
+    takes_maps: ClassVar[bool] = False
+
     def attack(
         self,
         classifier: Classifier,
@@ -64,23 +69,26 @@ class SearchAttack(Method):
             classifier: the model under attack; its query and gradient counts go up.
             images: float32 or float64 (n, 3, h, w) in [0, 1]; n may be 0.
             labels: integers (n,), or 0/1 (n, k) for a multilabel classifier, on the device of the images; targets for a
-                targeted criterion.
+                targeted criterion. For models that decide each pixel see :mod:`snellen.methods.attacks.pixel_search`.
             criterion: what counts as success, by default misclassification.
             rng: randomness of each image, by default that of seed 0.
 
         Raises:
             InputError: a bare model in place of a classifier, images or labels that do not fit, or probabilities where
                 logits are needed.
-            UnsupportedError: the classifier lacks what the attack needs, such as gradients.
+            UnsupportedError: the classifier lacks what the attack needs, such as gradients; or it gives maps, and the
+                attack takes none.
             NotFiniteError: at the first look, no image of the batch has finite scores and a finite objective.
         """
+        maps = self.takes_maps and isinstance(classifier, Classifier) and gives_maps(classifier)
         begun = start_search(
             classifier,
             images,
             labels,
             projection=self._allowed(),
-            criterion=criterion,
+            criterion=criterion or (default_criterion(classifier) if maps else None),
             rng=(rng or Randomness(0)).child(self._stream or self.name),
+            keep="last" if maps else "first",
         )
         with begun as (search, rng):
             if (why := self.missing(classifier)) is not None:
