@@ -11,8 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from snellen.core.errors import InputError
+from snellen.systems.context_upsampling.upsampling import LargeContextUpsampling, merged
 
 
 @dataclass(frozen=True)
@@ -96,3 +100,37 @@ class ByPhases(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(n, C_in, h, w) → (n, C_out, 2h, 2w)."""
         return by_phases(self.layer, maps)
+
+
+def equivalent_kernel(layer: nn.Module) -> Tensor:
+    """The kernel of zero insertion and one filter that a way of upsampling amounts to: (C_in, C_out / g, K', K').
+
+    Of a large context layer the sum of both paths; of pixel shuffle the four small kernels, interleaved to twice their
+    side; of an interpolation and a convolution both, one after the other.
+
+    Args:
+        layer: made by :func:`snellen.systems.context_upsampling.upsampling.upsampling`.
+
+    Raises:
+        InputError: another module, or bicubic interpolation, whose filter is longer and left out.
+    """
+    if isinstance(layer, LargeContextUpsampling):
+        return merged(layer).large.weight.detach()
+    if isinstance(layer, nn.ConvTranspose2d):
+        return layer.weight.detach()
+    parts = list(layer.children()) if isinstance(layer, nn.Sequential) else []
+    if len(parts) == 2 and isinstance(parts[0], nn.Conv2d) and isinstance(parts[1], nn.PixelShuffle):
+        weight = parts[0].weight.detach()
+        side, inputs, outputs = weight.shape[-1], weight.shape[1], weight.shape[0] // 4
+        own = weight.view(outputs, 2, 2, inputs, side, side).permute(3, 0, 4, 1, 5, 2).flip(2, 4)
+        return own.reshape(inputs, outputs, 2 * side, 2 * side)
+    if len(parts) == 2 and isinstance(parts[0], nn.Upsample) and isinstance(parts[1], nn.Conv2d):
+        if parts[0].mode in ("nearest", "bilinear"):
+            row = torch.ones(2) if parts[0].mode == "nearest" else torch.tensor([0.25, 0.75, 0.75, 0.25])
+            weight = parts[1].weight.detach()
+            taps = torch.outer(row, row).to(weight)[None, None]
+            side = len(row) - 1
+            wide = F.pad(weight.transpose(0, 1).flatten(0, 1)[:, None], (side,) * 4)
+            made = F.conv2d(wide.flip(-1, -2), taps)
+            return made.view(weight.shape[1], weight.shape[0], *made.shape[-2:])
+    raise InputError(f"{type(layer).__name__} is no way of upsampling whose kernel is known")

@@ -174,11 +174,11 @@ def merged(layer: LargeContextUpsampling) -> LargeContextUpsampling:
         kernel=layer.large.kernel_size[0],
         small_kernel=None,
         groups=layer.large.groups,
-    )
+    ).to(weight)
     with torch.no_grad():
         one.large.weight.copy_(weight)
         one.large.bias.copy_(bias)  # type: ignore[union-attr, arg-type]
-    return one.to(layer.large.weight).train(layer.training)
+    return one.train(layer.training)
 
 
 def upsampling(

@@ -1,0 +1,62 @@
+"""Scenes with the exact class of each pixel, and the same scenes blurred."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from snellen.core.images import Split
+from snellen.core.preparation import to_unit
+from snellen.data.worlds.optotypes.factors import Shape
+from snellen.data.worlds.optotypes.rendering import render, visible
+from snellen.data.worlds.optotypes.scenes import Scenes
+
+#: Classes 1 to 4; class 0 is the background.
+SHAPES: tuple[Shape, ...] = ("square", "triangle", "star", "heart")
+CLASSES: tuple[str, ...] = ("background", *SHAPES)
+
+#: Deviation of the blur that restoration removes, pixels.
+BLUR = 1.2
+
+
+def segmented_scenes(split: Split, count: int, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Pictures of one to three shapes on textured grounds, uint8 (n, 3, h, w), and classes of pixels, int64 (n, h, w).
+
+    A pixel belongs to the object that covers most of it, or to the background where none covers half of it.
+    """
+    world = Scenes(
+        size=size,
+        count=count,
+        seed=seed,
+        shapes=SHAPES,
+        objects=(1, 3),
+        backgrounds=("grey", "grass", "sand", "brick", "water"),
+        captions=False,
+    )
+    scenes = world.scenes(split)
+    pixels, maps = [], []
+    for start in range(0, len(scenes), 64):
+        part = scenes[start : start + 64]
+        pixels.append(render(part, size).pixels.clone())
+        coverage = visible(part, size).clone()
+        most, which = coverage.max(1)
+        numbers = torch.zeros(len(part), coverage.shape[1], dtype=torch.int64)
+        for row, scene in enumerate(part):
+            for place, one in enumerate(scene.objects):
+                numbers[row, place] = CLASSES.index(one.shape)
+        chosen = numbers.gather(1, which.flatten(1)).view_as(which)
+        maps.append(torch.where(most >= 0.5, chosen, 0))
+    return torch.cat(pixels), torch.cat(maps)
+
+
+def blurred(pixels: Tensor, deviation: float = BLUR) -> Tensor:
+    """Gaussian blur of bytes (n, 3, h, w): float32 in [0, 1], rounded to bytes as a camera would."""
+    reach = round(3 * deviation)
+    places = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    taps = torch.exp(-places.square() / (2 * deviation**2))
+    taps = taps / taps.sum()
+    wide = F.pad(to_unit(pixels), (reach,) * 4, mode="reflect")
+    made = F.conv2d(wide, taps.view(1, 1, 1, -1).expand(3, 1, 1, -1), groups=3)
+    made = F.conv2d(made, taps.view(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)
+    return (made * 255).round().clamp(0, 255) / 255
