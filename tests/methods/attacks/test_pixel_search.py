@@ -1,4 +1,4 @@
-"""Attacks on models that decide each pixel: weights, starts, budgets, restarts, and what classifiers' attacks refuse."""
+"""Attacks on models that decide each pixel: weights, starts, budgets, restarts, and what is refused."""
 
 import pytest
 import torch
@@ -242,7 +242,7 @@ def test_errors_of_values_grow_and_a_limit_ends_the_search():
         SegPGD(steps=1).attack(restorer(), images, truth)
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("attack", [APGD(steps=2), HopSkipJump(budget=9), Transfer()])

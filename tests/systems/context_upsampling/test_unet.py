@@ -71,7 +71,7 @@ def test_any_size_comes_back(size):
 @pytest.mark.covers("19.8")
 @pytest.mark.parametrize("kind", [PGD, CosPGD])
 def test_padding_follows_the_attacked_image(kind):
-    """13 × 18 pixels are padded to 16 × 20 inside: what is padded is the attacked image's border, and never attacked."""
+    """13 × 18 pixels are padded to 16 × 20 inside, with the border of the attacked image."""
     seen = []
     model = ContextUNet(3, widths=(4, 8, 16)).eval()
     model.encoder[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
