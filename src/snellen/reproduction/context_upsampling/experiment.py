@@ -74,7 +74,7 @@ class Size:
     queries: int
 
 
-SMALL = Size(side=48, train=640, test=96, epochs=12, restoring=6, steps=10, queries=150)
+SMALL = Size(side=48, train=512, test=64, epochs=14, restoring=5, steps=10, queries=100)
 SMOKE = Size(side=32, train=32, test=4, epochs=1, restoring=1, steps=2, queries=3)
 
 
@@ -84,8 +84,9 @@ def context_upsampling(scale: Scale, seed: int, progress: Progress) -> Mapping[s
     Returns:
         Of each variant: ``clean`` and ``ATTACK_LEVELS`` (mIoU over all test pixels), ``parameters``, ``artifacts`` of
         the output of the last upsampling layer, ``stop_band`` and ``phase_ratio`` of its kernels; of some also
-        ``square_2`` and ``transfer_2`` (without their gradients). ``transposed.left`` is the share of its mIoU that PGD
-        of 8 levels leaves. Of restoration: ``NAME.psnr`` and ``NAME.psnr_pgd_2`` and so on, an image each.
+        ``square_8``, ``transfer_2`` and ``transfer_8`` (without their gradients). ``transposed.left`` is the share of
+        its mIoU that PGD of 8 levels leaves. Of restoration: ``NAME.psnr`` and ``NAME.psnr_pgd_2`` and so on, a value
+        for each image.
     """
     if scale == "full":
         return full(seed, progress)
@@ -95,9 +96,9 @@ def context_upsampling(scale: Scale, seed: int, progress: Progress) -> Mapping[s
 context_upsampling.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with 32 scenes of 32 pixels, one epoch and attacks of two steps",),
     "small": (
-        "scenes of 48 pixels with one to three shapes and exact masks for PASCAL VOC 2012, the same scenes blurred for "
+        "scenes of 48 pixels with one of four shapes and exact masks for PASCAL VOC 2012, the same scenes blurred for "
         "GoPro; no disparity",
-        "a U-Net of about 120,000 weights for U-Net with ConvNeXt, NAFNet and Restormer; 12 epochs from nothing",
+        "a U-Net of about 120,000 weights for U-Net with ConvNeXt, NAFNet and Restormer; 14 epochs from nothing",
         "kernels of 7 at the coarsest maps, which have 12 pixels a side, and 11 at finer ones",
     ),
     "full": ("PASCAL VOC 2012 by path, a U-Net on ConvNeXt-tiny of timm, with its weights where they are installed",),
@@ -117,32 +118,33 @@ class Experiment:
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
-        networks = {name: self.trained(ContextUNet(len(CLASSES), seed=self.seed, **options), *self.train, pixel_cross_entropy, self.size.epochs) for name, options in VARIANTS.items()}  # fmt: skip  # noqa: E501
-        judged = {
-            name: Classifier(one, class_names=CLASSES, task="segment", name=name) for name, one in networks.items()
-        }
+        judged = {name: self.segmenter(name) for name in VARIANTS}
         attacks = standard_attacks(self.size.steps)
         figures: dict[str, Figure] = {}
         for name, classifier in judged.items():
             counts = examine(classifier, self.images, self.labels, attacks, rng=self.rng, progress=self.progress)
             figures |= {f"{name}.{one}": float(mean_overlap(count.sum(0))) for one, count in counts.items()}
             figures |= self.spectra(name, classifier)
-        figures["transposed.left"] = _number(figures["transposed.pgd_8"]) / max(
-            _number(figures["transposed.clean"]), 1e-9
-        )
+        left, whole = (_number(figures[f"transposed.{one}"]) for one in ("pgd_8", "clean"))
+        figures["transposed.left"] = left / max(whole, 1e-9)
         return {**figures, **self.without_gradients(judged), **self.restoration()}
+
+    def segmenter(self, name: str) -> Classifier:
+        """The trained network of a variant."""
+        network = ContextUNet(len(CLASSES), seed=self.seed, **VARIANTS[name])
+        made = self.trained(network, *self.train, pixel_cross_entropy, self.size.epochs)
+        return Classifier(made, class_names=CLASSES, task="segment", name=name)
 
     def trained(self, network: nn.Module, images: Tensor, targets: Tensor, objective: Any, epochs: int) -> nn.Module:  # noqa: ANN401
         """The network after the last epoch; nothing is chosen."""
         plan = TrainingPlan(
-            epochs=epochs, batch_size=16, learning_rate=3e-3, weight_decay=1e-2, channels_last=True, drop_last=True,
+            epochs=epochs, batch_size=8, learning_rate=3e-3, weight_decay=1e-2, channels_last=True, drop_last=True,
             seed=self.seed,
         )  # fmt: skip
-        made = train(
-            network, ImageStore.of_tensors(images, targets), plan=plan, objective=objective, progress=self.progress
-        )
+        store = ImageStore.of_tensors(images, targets)
+        made = train(network, store, plan=plan, objective=objective, progress=self.progress)
         network.load_state_dict(made.weights)
-        return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+        return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def spectra(self, name: str, classifier: Classifier) -> dict[str, Figure]:
         """Of the last upsampling layer, which gives maps of the size of the images."""
@@ -186,10 +188,10 @@ class Experiment:
         truth, given = to_unit(self.sharp), blurred(self.sharp)
         found["blurred.psnr"] = Sample.of(peak_signal_to_noise(given, truth).numpy())
         for name in RESTORING:
-            network = ContextUNet(3, seed=self.seed, residual=True, **VARIANTS[name])
+            blank = ContextUNet(3, seed=self.seed, residual=True, **VARIANTS[name])
             network = self.trained(
-                network, blurred(self.train[0]), to_unit(self.train[0]), squared_error, self.size.restoring
-            )  # type: ignore[assignment]
+                blank, blurred(self.train[0]), to_unit(self.train[0]), squared_error, self.size.restoring
+            )
             restorer = Classifier(network, class_names=["red", "green", "blue"], task="score", name=name)
             with torch.no_grad():
                 found[f"{name}.psnr"] = Sample.of(peak_signal_to_noise(restorer(given), truth).numpy())

@@ -13,7 +13,7 @@ from snellen.data.worlds.optotypes.rendering import render, visible
 from snellen.data.worlds.optotypes.scenes import Scenes
 
 #: Classes 1 to 4; class 0 is the background.
-SHAPES: tuple[Shape, ...] = ("square", "triangle", "star", "heart")
+SHAPES: tuple[Shape, ...] = ("square", "triangle", "ring", "cross")
 CLASSES: tuple[str, ...] = ("background", *SHAPES)
 
 #: Deviation of the blur that restoration removes, pixels.
@@ -21,16 +21,16 @@ BLUR = 1.2
 
 
 def segmented_scenes(split: Split, count: int, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Pictures of one to three shapes on textured grounds, uint8 (n, 3, h, w), and classes of pixels, int64 (n, h, w).
+    """Pictures of a shape on textured grounds, uint8 (n, 3, h, w), and classes of pixels, int64 (n, h, w).
 
-    A pixel belongs to the object that covers most of it, or to the background where none covers half of it.
+    A pixel belongs to the object that covers at least half of it, or else to the background.
     """
     world = Scenes(
         size=size,
         count=count,
         seed=seed,
         shapes=SHAPES,
-        objects=(1, 3),
+        sizes=("medium", "large"),
         backgrounds=("grey", "grass", "sand", "brick", "water"),
         captions=False,
     )

@@ -124,13 +124,12 @@ def equivalent_kernel(layer: nn.Module) -> Tensor:
         side, inputs, outputs = weight.shape[-1], weight.shape[1], weight.shape[0] // 4
         own = weight.view(outputs, 2, 2, inputs, side, side).permute(3, 0, 4, 1, 5, 2).flip(2, 4)
         return own.reshape(inputs, outputs, 2 * side, 2 * side)
-    if len(parts) == 2 and isinstance(parts[0], nn.Upsample) and isinstance(parts[1], nn.Conv2d):
-        if parts[0].mode in ("nearest", "bilinear"):
-            row = torch.ones(2) if parts[0].mode == "nearest" else torch.tensor([0.25, 0.75, 0.75, 0.25])
-            weight = parts[1].weight.detach()
-            taps = torch.outer(row, row).to(weight)[None, None]
-            side = len(row) - 1
-            wide = F.pad(weight.transpose(0, 1).flatten(0, 1)[:, None], (side,) * 4)
-            made = F.conv2d(wide.flip(-1, -2), taps)
-            return made.view(weight.shape[1], weight.shape[0], *made.shape[-2:])
+    rows = {"nearest": torch.ones(2), "bilinear": torch.tensor([0.25, 0.75, 0.75, 0.25])}
+    if len(parts) == 2 and isinstance(parts[0], nn.Upsample) and parts[0].mode in rows:
+        assert isinstance(parts[1], nn.Conv2d)
+        row, weight = rows[parts[0].mode], parts[1].weight.detach()
+        side = len(row) - 1
+        wide = F.pad(weight.transpose(0, 1).flatten(0, 1)[:, None], (side,) * 4)
+        made = F.conv2d(wide.flip(-1, -2), torch.outer(row, row).to(weight)[None, None])
+        return made.view(weight.shape[1], weight.shape[0], *made.shape[-2:])
     raise InputError(f"{type(layer).__name__} is no way of upsampling whose kernel is known")
