@@ -69,6 +69,13 @@ _UNAUDITED = {
         "where that is small, the alignment says little about the victims. Its estimates prove no attack, and it is no "
         "defence: an attack that knows it gets through.",
     ),
+    "segmenter": (
+        "image-segmentation",
+        "python -c \"from snellen.models.segmenters.pixel_classifiers import load_pixel_classifier as load; "
+        "print(load('FOLDER'))\"",
+        "The figures are of the images that were held out, clean and under attacks with gradients; against others they "
+        "say nothing. It was trained at one size of images, and knows the classes of its masks alone.",
+    ),
     "captioner": (
         "image-to-text",
         "snellen explain neuron-descriptions MODEL IMAGES --describer artifact:FOLDER",
