@@ -71,7 +71,7 @@ _UNAUDITED = {
     ),
     "segmenter": (
         "image-segmentation",
-        "python -c \"from snellen.models.segmenters.pixel_classifiers import load_pixel_classifier as load; "
+        'python -c "from snellen.models.segmenters.pixel_classifiers import load_pixel_classifier as load; '
         "print(load('FOLDER'))\"",
         "The figures are of the images that were held out, clean and under attacks with gradients; against others they "
         "say nothing. It was trained at one size of images, and knows the classes of its masks alone.",

@@ -29,8 +29,8 @@ SIDE = 96
 
 
 def doubled(taps: Tensor, *, count: int = 64, seed: int = 0) -> Tensor:
-    """White noise of mean 1/2 with zeros inserted, and a filter over both axes: (n, 1, 96, 96)."""
-    noise = torch.rand(count, 1, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(seed))
+    """White noise of mean 0 with zeros inserted, and a filter over both axes: (n, 1, 96, 96)."""
+    noise = torch.randn(count, 1, SIDE // 2, SIDE // 2, generator=torch.Generator().manual_seed(seed))
     spread = torch.zeros(count, 1, SIDE, SIDE)
     spread[..., ::2, ::2] = noise
     reach = len(taps) // 2
@@ -39,9 +39,9 @@ def doubled(taps: Tensor, *, count: int = 64, seed: int = 0) -> Tensor:
 
 
 def grey(values: Tensor, low: float) -> Tensor:
-    """Decibels below the largest value as bytes, white at the largest and black at ``low``: uint8 (3, h, w)."""
+    """Decibels below the largest value as bytes, light at the largest and black at ``low``: uint8 (3, h, w)."""
     decibels = 10 * (values / values.max()).clamp(min=1e-12).log10()
-    return (255 * (1 - decibels / low)).clamp(0, 255).byte().expand(3, -1, -1)
+    return (225 * (1 - decibels / low)).clamp(0, 225).byte().expand(3, -1, -1)
 
 
 def spectra() -> Image.Image:
@@ -50,8 +50,11 @@ def spectra() -> Image.Image:
     responses = [grey(filter_response(kernel, size=SIDE).square(), -40.0) for kernel in kernels]
     powers = [grey(power_spectrum(doubled(taps), window="none"), -40.0) for taps in FILTERS.values()]
     rows = [
-        (responses, "response of the filter, frequency 0 in the middle, white to black: 0 to −40 dB"),
-        (powers, "spectrum of white noise behind zero insertion and the filter: bright corners and edges are repeats"),
+        (responses, "response of the filter, frequency 0 in the middle, light to black: 0 to 40 dB below the largest"),
+        (
+            powers,
+            "spectrum of white noise behind zero insertion and the filter: what is light outside of the middle square is repeated",
+        ),
     ]
     return picture_grid("What a filter of upsampling leaves of the repeated spectrum", list(FILTERS), rows)
 
