@@ -128,7 +128,7 @@ def test_masks_of_classes_are_read_and_bad_ones_are_named(files):
     reasons = {key.rpartition("/")[2]: reason for key, reason in store.rejected.items()}
     assert "holds the value 7, and there are 2 classes" in reasons["third.png"]
     assert "16×16 pixels, and the image 32×32" in reasons["small.png"]
-    recipe = ContextUpsampling(masks="class", classes=("no", "yes"), **{**SHORT, "plan": {"epochs": 1}})
+    recipe = ContextUpsampling(mask_values="class", classes=("no", "yes"), **{**SHORT, "plan": {"epochs": 1}})
     made = recipe.fit(files, rng=Randomness(0))
     assert made.card.class_names == ("no", "yes")
     assert made.card.lineage.recipe["rejected"] == 2
@@ -147,8 +147,8 @@ def test_images_without_masks_and_test_images_are_refused():
     [
         ({"kernels": (8,)}, "got 8"),
         ({"kernels": (7, 7, 7)}, "3 kernels for 2 steps"),
-        ({"masks": "class"}, "need the names of two classes"),
-        ({"classes": ("a", "b")}, "belong to masks=class"),
+        ({"mask_values": "class"}, "needs the names of two classes"),
+        ({"classes": ("a", "b")}, "belong to mask_values=class"),
         ({"decoder_kernel": 4}, "odd side"),
     ],
 )

@@ -92,7 +92,7 @@ def test_padding_follows_the_attacked_image(kind):
         ({"widths": (4, 9)}, "double from level to level"),
         ({"widths": (4, 8, 16), "kernels": (7,) * 3}, "one for each step"),
         ({"widths": (4,)}, "double"),
-        ({"residual": True}, "3 channels, and 4 were asked for"),
+        ({"residual": True}, "3 channels, and outputs is 4"),
         ({"kernels": 6}, "got 6"),
     ],
 )

@@ -88,7 +88,7 @@ class ContextUpsampling(FittedMethod):
     name: ClassVar[str] = "context_upsampling"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "masks"})
 
-    masks: Masks = Field(
+    mask_values: Masks = Field(
         "object",
         description="what masks hold: object: the object of the image's class, the rest is background; class: the "
         "number of a class in each pixel of a grey file, 255 where none is known",
@@ -122,17 +122,17 @@ class ContextUpsampling(FittedMethod):
             raise InputError(
                 f"{len(self.kernels)} kernels for {len(self.widths) - 1} steps of upsampling; give one, or one for each"
             )
-        if self.masks == "class" and len(set(self.classes)) < 2:
-            raise InputError("masks that hold classes need the names of two classes or more: classes")
-        if self.masks == "object" and self.classes:
-            raise InputError("classes belong to masks=class; with masks=object they are those of the images")
+        if self.mask_values == "class" and len(set(self.classes)) < 2:
+            raise InputError("mask_values=class needs the names of two classes or more: classes")
+        if self.mask_values == "object" and self.classes:
+            raise InputError("classes belong to mask_values=class; with mask_values=object images bring their own")
         if self.decoder_kernel is not None and (self.decoder_kernel % 2 == 0 or self.decoder_kernel < 3):
             raise InputError(f"kernels of a decoder have an odd side of at least 3; got {self.decoder_kernel}")
         return self
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: no masks, or no labels where masks are those of objects."""
-        needs = self.needs - ({"labels"} if self.masks == "class" else set())
+        needs = self.needs - ({"labels"} if self.mask_values == "class" else set())
         return missing_needs(needs, classifier, images)
 
     def fitted(self, fitting: Fitting) -> Artifact:
@@ -147,7 +147,9 @@ class ContextUpsampling(FittedMethod):
         has_tune = "tune" in data.column("split")
 
         def store(images: ImageSet) -> ImageStore:
-            return pixel_store(images, preparation, masks=self.masks, class_count=len(names), progress=fitting.progress)
+            return pixel_store(
+                images, preparation, masks=self.mask_values, class_count=len(names), progress=fitting.progress
+            )
 
         examples = store(data.of_split("train") if has_tune else data)
         tune = store(data.of_split("tune")) if has_tune else None
@@ -208,7 +210,7 @@ class ContextUpsampling(FittedMethod):
     def _figures(
         self, network: nn.Module, names: tuple[str, ...], tune: ImageStore, fitting: Fitting
     ) -> Mapping[str, float]:
-        """Figures of the tune images, of which the first hundred are attacked."""
+        """Figures of the first hundred tune images."""
         classifier = Classifier(network, class_names=names, task="segment", name=self.name)
         images, labels = to_unit(tune.images[:_ATTACKED]), tune.targets[:_ATTACKED]
         counts = examine(

@@ -108,7 +108,7 @@ def swap_upsampling(
     Args:
         model: any module.
         rule: what upsampling becomes; by default LCTC of 7 and 3.
-        example: what the model takes, such as images (1, 3, h, w). Without it, layers whose channels no weight tells
+        example: what the model takes, such as images (1, 3, h, w). Without it, layers without channels of their own
             are kept, functional interpolation is not seen, and shapes are not compared.
 
     Raises:
@@ -210,7 +210,7 @@ def _seen(model: nn.Module, example: Tensor) -> _Found:
     return found
 
 
-def _shapes(output: Any) -> Any:  # noqa: ANN401 - whatever a model gives
+def _shapes(output: Any) -> Any:  # noqa: ANN401 - of any model
     """Shapes of all tensors of an output, in its own structure."""
     if isinstance(output, Tensor):
         return tuple(output.shape)
@@ -257,7 +257,7 @@ def _planned(model: nn.Module, name: str, layer: nn.Module, found: _Found) -> tu
             assert isinstance(convolution, nn.Conv2d)
             return convolution.in_channels, convolution.out_channels // 4, "convolution and pixel shuffle", before
         if seen is None:
-            return "no convolution before it tells its channels; give an example"
+            return "no convolution before it has its channels; give an example"
         return seen[1], seen[1] // 4, "pixel shuffle", None
     assert isinstance(layer, nn.Upsample)
     if seen is None or made is None:

@@ -105,7 +105,7 @@ class ContextUNet(nn.Module):
                 f"two of them"
             )
         if residual and outputs != 3:
-            raise InputError(f"a residual output is added to the image of 3 channels, and {outputs} were asked for")
+            raise InputError(f"a residual output is added to the image of 3 channels, and outputs is {outputs}")
         self.residual = residual
 
         def made(name: str, build: Callable[[], nn.Module]) -> nn.Module:
