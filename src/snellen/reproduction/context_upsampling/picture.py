@@ -53,7 +53,7 @@ def spectra() -> Image.Image:
         (responses, "response of the filter, frequency 0 in the middle, light to black: 0 to 40 dB below the largest"),
         (
             powers,
-            "spectrum of white noise behind zero insertion and the filter: light outside of the middle square is repeated",
+            "spectrum of white noise behind zero insertion and the filter: outside of the middle square it is repeated",
         ),
     ]
     return picture_grid("What a filter of upsampling leaves of the repeated spectrum", list(FILTERS), rows)

@@ -178,7 +178,7 @@ def phase_sum_ratio(weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SpectralReport:
-    """What spectra say of maps.
+    """Figures of the spectrum of maps.
 
     Attributes:
         score: see :func:`artifact_score`.

@@ -4,7 +4,7 @@ O. Ronneberger, P. Fischer and T. Brox, 2015, in the form of the published code:
 and ReLU on each level, upsampling that halves the channels, concatenation with the skip. Every weight but those of
 upsampling starts the same for every way: each part has a seed of its own.
 
-The control asks whether context helps anywhere in the decoder, or in upsampling alone: its blocks are those of
+The control separates context anywhere in the decoder from context in upsampling: its blocks are those of
 ConvNeXt (depthwise K × K, norm, 1 × 1 expansion, GELU, 1 × 1 projection), its upsampling is a transposed convolution of
 2 × 2.
 """
