@@ -74,7 +74,7 @@ class Size:
     queries: int
 
 
-SMALL = Size(side=48, train=512, test=64, epochs=14, restoring=5, steps=10, queries=100)
+SMALL = Size(side=48, train=512, test=64, epochs=12, restoring=5, steps=10, queries=100)
 SMOKE = Size(side=32, train=32, test=4, epochs=1, restoring=1, steps=2, queries=3)
 
 
@@ -98,7 +98,7 @@ context_upsampling.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "scenes of 48 pixels with one of four shapes and exact masks for PASCAL VOC 2012, the same scenes blurred for "
         "GoPro; no disparity",
-        "a U-Net of about 120,000 weights for U-Net with ConvNeXt, NAFNet and Restormer; 14 epochs from nothing",
+        "a U-Net of about 120,000 weights for U-Net with ConvNeXt, NAFNet and Restormer; 12 epochs from nothing",
         "kernels of 7 at the coarsest maps, which have 12 pixels a side, and 11 at finer ones",
     ),
     "full": ("PASCAL VOC 2012 by path, a U-Net on ConvNeXt-tiny of timm, with its weights where they are installed",),
