@@ -10,10 +10,17 @@ from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.reproduction.context_upsampling import experiment, full
-from snellen.reproduction.context_upsampling.experiment import SMALL, SMOKE, VARIANTS, Experiment, context_upsampling
-from snellen.reproduction.context_upsampling.materials import CLASSES, SHAPES, blurred, segmented_scenes
+from snellen.reproduction.context_upsampling.experiment import (
+    SMALL,
+    SMOKE,
+    VARIANTS,
+    Experiment,
+    context_upsampling,
+    phase_figures,
+)
+from snellen.reproduction.context_upsampling.materials import CLASSES, SHAPES, segmented_scenes
 from snellen.reproduction.context_upsampling.picture import spectra
-from snellen.reproduction.sample import Sample
+from snellen.systems.context_upsampling.examining import shares_left
 from snellen.systems.context_upsampling.unet import ContextUNet
 from snellen.training.plan import TrainingPlan
 
@@ -32,7 +39,7 @@ def test_the_smoke_scale_gives_every_figure_of_the_claims(smoke):
         named |= {claim.metric, *claim.controls, *([claim.baseline] if claim.baseline else [])}
     assert named <= set(smoke)
     for value in smoke.values():
-        assert np.isfinite(value.mean if isinstance(value, Sample) else value)
+        assert value is None or np.isfinite(value)
     for name in VARIANTS:
         for figure in ("clean", "fgsm_2", "pgd_2", "segpgd_2", "cospgd_2", "fgsm_8", "pgd_8", "segpgd_8", "cospgd_8"):
             assert 0 <= smoke[f"{name}.{figure}"] <= 1
@@ -83,11 +90,40 @@ def test_maps_are_exact_and_splits_are_apart():
     assert torch.equal(segmented_scenes("train", 4, size=48, seed=0)[0], pixels[:4])
 
 
-def test_blur_keeps_constants_and_the_truth_is_sharp():
-    flat = torch.full((1, 3, 20, 20), 128, dtype=torch.uint8)
-    assert torch.allclose(blurred(flat), torch.full((1, 3, 20, 20), 128 / 255), atol=1e-6)
-    sharp, _ = segmented_scenes("train", 2, size=48, seed=0)
-    assert blurred(sharp).diff(dim=-1).abs().mean() < 0.9 * (sharp / 255.0).diff(dim=-1).abs().mean()
+def test_a_share_left_needs_something_to_lose():
+    figures = {"a.clean": 0.8, "a.pgd_2": 0.2, "a.parameters": 5.0, "b.clean": 0.0, "b.square_8": 0.0}
+    assert shares_left(figures) == {"a.pgd_2_left": 0.25, "b.square_8_left": None}
+
+
+def test_kernels_whose_phases_cancel_are_counted_apart():
+    """No ratio is made up for them, and none of the others is capped."""
+    mixed = phase_figures(torch.tensor([1.0, 500.0, 700.0, torch.inf]))
+    assert mixed == {"phase_broken": 0.25, "phase_ratio": 500.0}
+    assert phase_figures(torch.tensor([torch.inf])) == {"phase_broken": 1.0, "phase_ratio": None}
+
+
+def test_claims_of_attacks_compare_shares_behind_gates_of_convergence():
+    """Who knows more has more to lose: attacked figures alone would follow clean ones."""
+    system = find_system("context_upsampling")
+    gates = {gate.id: gate for gate in system.gates}
+    assert gates["converged"].metric == "transposed.clean"
+    assert gates["converged"].threshold > 0.85
+    assert (gates["control"].metric, gates["control"].threshold) == ("h2.behind", 0.02)
+    assert (gates["searched"].metric, gates["searched"].threshold) == ("transposed.square_8_taken", 0.1)
+    for claim in system.claims:
+        assert "converged" in claim.gates
+        if any(name in claim.metric for name in ("pgd", "square")):
+            assert claim.metric.endswith("_left")
+            assert claim.baseline.endswith("_left")
+        assert ("control" in claim.gates) == ("h2" in (claim.metric.split(".")[0], claim.baseline.split(".")[0]))
+    assert "searched" in next(claim for claim in system.claims if claim.id == "19.j").gates
+
+
+def test_figures_of_gates_follow_from_those_of_the_networks(smoke):
+    assert smoke["h2.behind"] == pytest.approx(smoke["transposed.clean"] - smoke["h2.clean"])
+    assert smoke["transposed.square_8_taken"] == pytest.approx(smoke["transposed.clean"] - smoke["transposed.square_8"])
+    for name in VARIANTS:
+        assert smoke[f"{name}.cospgd_8_left"] == pytest.approx(smoke[f"{name}.cospgd_8"] / smoke[f"{name}.clean"])
 
 
 def test_the_picture_shows_repeats_where_nothing_is_filtered():
@@ -134,7 +170,7 @@ def test_the_full_experiment_runs_with_the_true_encoder(voc):
     figures = full.full(
         0, Silent(), side=64, variants=("transposed", "lctc11"), steps=1, plan=TrainingPlan(epochs=1, batch_size=2)
     )
-    assert {"transposed.clean", "transposed.left", "lctc11.cospgd_8"} <= set(figures)
+    assert {"transposed.clean", "transposed.pgd_8_left", "lctc11.cospgd_8"} <= set(figures)
     assert all(value >= 0 for value in figures.values())
 
 

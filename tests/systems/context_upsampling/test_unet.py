@@ -64,7 +64,7 @@ def test_the_control_has_as_many_parameters_large_decoder_kernels_and_the_upsamp
 
 @pytest.mark.parametrize("size", [(16, 16), (30, 50), (17, 4), (5, 33)])
 def test_any_size_comes_back(size):
-    model = ContextUNet(3, widths=(4, 8, 16), residual=True).eval()
+    model = ContextUNet(3, widths=(4, 8, 16)).eval()
     assert model(torch.rand(1, 3, *size)).shape == (1, 3, *size)
 
 
@@ -92,7 +92,6 @@ def test_padding_follows_the_attacked_image(kind):
         ({"widths": (4, 9)}, "double from level to level"),
         ({"widths": (4, 8, 16), "kernels": (7,) * 3}, "one for each step"),
         ({"widths": (4,)}, "double"),
-        ({"residual": True}, "3 channels, and outputs is 4"),
         ({"kernels": 6}, "got 6"),
     ],
 )

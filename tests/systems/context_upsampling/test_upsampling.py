@@ -9,7 +9,6 @@ from torch import nn
 
 from snellen.core.errors import InputError
 from snellen.systems.context_upsampling.polyphase import (
-    ByPhases,
     by_phases,
     equivalent_kernel,
     phase_kernels,
@@ -93,7 +92,6 @@ def test_phases_give_what_the_layer_gives(kernel, channels_in, channels_out, gro
     layer = transposed(channels_in, channels_out, kernel, groups=groups).double()
     maps = torch.randn(2, channels_in, 5, 9, dtype=torch.float64)
     assert torch.allclose(by_phases(layer, maps), layer(maps), atol=1e-12)
-    assert torch.equal(ByPhases(layer)(maps), by_phases(layer, maps))
 
 
 def test_taps_of_phases_are_those_of_the_published_table():

@@ -1,7 +1,7 @@
 """System 19: does context during upsampling make a pixel-wise network steadier, and context elsewhere not.
 
 One U-Net, one set of scenes, one order and one number of epochs; ways of upsampling differ. All are attacked from the
-same starts. The networks of restoration are trained on the same scenes, blurred.
+same starts, and compared by the share of its clean mIoU that each keeps: who knows more has more to lose.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from snellen.attacks import PGD, CosPGD, Square
+from snellen.attacks import PGD, Square
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
-from snellen.methods.attacks.search_attack import SearchAttack
-from snellen.metrics.restoration import peak_signal_to_noise
 from snellen.metrics.segmentation import confusion, mean_overlap
 from snellen.reproduction.context_upsampling.full import full
-from snellen.reproduction.context_upsampling.materials import CLASSES, blurred, segmented_scenes
-from snellen.reproduction.sample import Figure, Sample
-from snellen.systems.context_upsampling.examining import examine, standard_attacks
+from snellen.reproduction.context_upsampling.materials import CLASSES, segmented_scenes
+from snellen.reproduction.sample import Figure
+from snellen.systems.context_upsampling.examining import examine, shares_left, standard_attacks
 from snellen.systems.context_upsampling.method import pixel_cross_entropy
 from snellen.systems.context_upsampling.polyphase import equivalent_kernel
 from snellen.systems.context_upsampling.spectra import artifact_score, phase_sum_ratio, stop_band_energy
 from snellen.systems.context_upsampling.unet import ContextUNet
-from snellen.training.batches import Batch, ImageStore
+from snellen.training.batches import ImageStore
 from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
 
@@ -46,8 +44,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "h2": {"kind": "transposed", "kernels": 2, "decoder_kernel": 7},
 }
 
-#: Those that restore images, and those that are attacked without gradients.
-RESTORING = ("pixel_shuffle", "lctc11")
+#: Those that are attacked without gradients.
 WITHOUT_GRADIENTS = ("transposed", "pixel_shuffle", "lctc11")
 
 #: Makes the images that are shown to the others.
@@ -61,7 +58,7 @@ class Size:
     Attributes:
         side: pixels.
         train: scenes to train on. test: scenes to attack.
-        epochs: of every network. restoring: of those that restore.
+        epochs: of every network.
         steps: of the attacks. queries: of the attack without gradients.
     """
 
@@ -69,24 +66,24 @@ class Size:
     train: int
     test: int
     epochs: int
-    restoring: int
     steps: int
     queries: int
 
 
-SMALL = Size(side=48, train=512, test=64, epochs=12, restoring=5, steps=10, queries=100)
-SMOKE = Size(side=32, train=32, test=4, epochs=1, restoring=1, steps=2, queries=3)
+SMALL = Size(side=48, train=512, test=64, epochs=20, steps=10, queries=300)
+SMOKE = Size(side=32, train=32, test=4, epochs=1, steps=2, queries=3)
 
 
 def context_upsampling(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 19.
 
     Returns:
-        Of each variant: ``clean`` and ``ATTACK_LEVELS`` (mIoU over all test pixels), ``parameters``, ``artifacts`` of
-        the output of the last upsampling layer, ``stop_band`` and ``phase_ratio`` of its kernels; of some also
-        ``square_8``, ``transfer_2`` and ``transfer_8`` (without their gradients). ``transposed.left`` is the share of
-        its mIoU that PGD of 8 levels leaves. Of restoration: ``NAME.psnr`` and ``NAME.psnr_pgd_2`` and so on, a value
-        for each image.
+        Of each variant: ``clean`` and ``ATTACK_LEVELS`` (mIoU over all test pixels), ``ATTACK_LEVELS_left`` (as a
+        share of its clean mIoU), ``parameters``, ``artifacts`` of the output of the last upsampling layer; of its
+        kernels ``stop_band``, ``phase_broken`` (share of those whose phases differ in sign or hold a sum of 0) and
+        ``phase_ratio`` (median of the others). Of some also ``square_8``, ``transfer_2`` and ``transfer_8`` (without
+        their gradients). ``h2.behind`` is what H2 lacks of the baseline's clean mIoU, ``transposed.square_8_taken``
+        what the search by scores takes from the baseline. None is what could not be measured.
     """
     if scale == "full":
         return full(seed, progress)
@@ -96,9 +93,8 @@ def context_upsampling(scale: Scale, seed: int, progress: Progress) -> Mapping[s
 context_upsampling.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with 32 scenes of 32 pixels, one epoch and attacks of two steps",),
     "small": (
-        "scenes of 48 pixels with one of four shapes and exact masks for PASCAL VOC 2012, the same scenes blurred for "
-        "GoPro; no disparity",
-        "a U-Net of about 120,000 weights for U-Net with ConvNeXt, NAFNet and Restormer; 12 epochs from nothing",
+        "scenes of 48 pixels with one of four shapes and exact masks for PASCAL VOC 2012; no restoration, no disparity",
+        "a U-Net of about 120,000 weights for U-Net with ConvNeXt; 20 epochs from nothing",
         "kernels of 7 at the coarsest maps, which have 12 pixels a side, and 11 at finer ones",
     ),
     "full": ("PASCAL VOC 2012 by path, a U-Net on ConvNeXt-tiny of timm, with its weights where they are installed",),
@@ -112,41 +108,35 @@ class Experiment:
         self.size, self.seed, self.progress = size, seed, progress
         self.train = segmented_scenes("train", size.train, size=size.side, seed=seed)
         test, self.labels = segmented_scenes("tune", size.test, size=size.side, seed=seed)
-        self.sharp = test
         self.images = to_unit(test)
         self.rng = Randomness(seed).child("starts").bind(size.test)
 
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, float | None]:
         """All figures of a seed."""
         judged = {name: self.segmenter(name) for name in VARIANTS}
         attacks = standard_attacks(self.size.steps)
-        figures: dict[str, Figure] = {}
+        figures: dict[str, float | None] = {}
         for name, classifier in judged.items():
             counts = examine(classifier, self.images, self.labels, attacks, rng=self.rng, progress=self.progress)
             figures |= {f"{name}.{one}": float(mean_overlap(count.sum(0))) for one, count in counts.items()}
             figures |= self.spectra(name, classifier)
-        left, whole = (_number(figures[f"transposed.{one}"]) for one in ("pgd_8", "clean"))
-        figures["transposed.left"] = left / max(whole, 1e-9)
-        return {**figures, **self.without_gradients(judged), **self.restoration()}
+        figures |= self.without_gradients(judged)
+        return {**figures, **shares_left(figures), **behind(figures), **taken(figures)}
 
     def segmenter(self, name: str) -> Classifier:
-        """The trained network of a variant."""
+        """The network of a variant after the last epoch; nothing is chosen."""
         network = ContextUNet(len(CLASSES), seed=self.seed, **VARIANTS[name])
-        made = self.trained(network, *self.train, pixel_cross_entropy, self.size.epochs)
-        return Classifier(made, class_names=CLASSES, task="segment", name=name)
-
-    def trained(self, network: nn.Module, images: Tensor, targets: Tensor, objective: Any, epochs: int) -> nn.Module:  # noqa: ANN401
-        """The network after the last epoch; nothing is chosen."""
         plan = TrainingPlan(
-            epochs=epochs, batch_size=8, learning_rate=3e-3, weight_decay=1e-2, channels_last=True, drop_last=True,
-            seed=self.seed,
+            epochs=self.size.epochs, batch_size=8, learning_rate=3e-3, weight_decay=1e-2, channels_last=True,
+            drop_last=True, seed=self.seed,
         )  # fmt: skip
-        store = ImageStore.of_tensors(images, targets)
-        made = train(network, store, plan=plan, objective=objective, progress=self.progress)
+        store = ImageStore.of_tensors(*self.train)
+        made = train(network, store, plan=plan, objective=pixel_cross_entropy, progress=self.progress)
         network.load_state_dict(made.weights)
-        return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        return Classifier(network, class_names=CLASSES, task="segment", name=name)
 
-    def spectra(self, name: str, classifier: Classifier) -> dict[str, Figure]:
+    def spectra(self, name: str, classifier: Classifier) -> dict[str, float | None]:
         """Of the last upsampling layer, which gives maps of the size of the images."""
         network = classifier.module
         assert isinstance(network, ContextUNet)
@@ -158,14 +148,14 @@ class Experiment:
         return {
             f"{name}.artifacts": artifact_score(maps),
             f"{name}.output_artifacts": artifact_score(scores),
-            f"{name}.stop_band": float(stop_band_energy(kernels).nanmean()),
-            f"{name}.phase_ratio": float(phase_sum_ratio(kernels).clamp(max=100).median()),
+            f"{name}.stop_band": _known(stop_band_energy(kernels).nanmean()),
+            **{f"{name}.{one}": value for one, value in phase_figures(phase_sum_ratio(kernels)).items()},
             f"{name}.parameters": float(sum(weight.numel() for weight in network.parameters())),
         }
 
-    def without_gradients(self, judged: Mapping[str, Classifier]) -> dict[str, Figure]:
+    def without_gradients(self, judged: Mapping[str, Classifier]) -> dict[str, float | None]:
         """A search by scores alone, and images made on another network: neither can be misled by gradients."""
-        found: dict[str, Figure] = {}
+        found: dict[str, float | None] = {}
         square = {"square_8": Square(epsilon=8 / 255, queries=self.size.queries)}
         surrogate = judged[SURROGATE]
         made = {
@@ -182,36 +172,29 @@ class Experiment:
                 found[f"{name}.transfer_{size}"] = float(mean_overlap(count))
         return found
 
-    def restoration(self) -> dict[str, Figure]:
-        """PSNR of deblurred images, clean and under attacks on the squared error."""
-        found: dict[str, Figure] = {}
-        truth, given = to_unit(self.sharp), blurred(self.sharp)
-        found["blurred.psnr"] = Sample.of(peak_signal_to_noise(given, truth).numpy())
-        for name in RESTORING:
-            blank = ContextUNet(3, seed=self.seed, residual=True, **VARIANTS[name])
-            network = self.trained(
-                blank, blurred(self.train[0]), to_unit(self.train[0]), squared_error, self.size.restoring
-            )
-            restorer = Classifier(network, class_names=["red", "green", "blue"], task="score", name=name)
-            with torch.no_grad():
-                found[f"{name}.psnr"] = Sample.of(peak_signal_to_noise(restorer(given), truth).numpy())
-            for size, epsilon in (("2", 2 / 255), ("8", 8 / 255)):
-                attacks: tuple[SearchAttack, ...] = (
-                    PGD(epsilon=epsilon, steps=self.size.steps),
-                    CosPGD(epsilon=epsilon, steps=self.size.steps),
-                )
-                for attack in attacks:
-                    made = attack.attack(restorer, given, truth, rng=self.rng)
-                    values = peak_signal_to_noise(made.scores, truth).numpy()
-                    found[f"{name}.psnr_{attack.name}_{size}"] = Sample.of(values)
-        return found
+
+def behind(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What the control lacks of the baseline's clean mIoU; below 0 where it is better."""
+    return {"h2.behind": _minus(figures["transposed.clean"], figures["h2.clean"])}
 
 
-def squared_error(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean squared error of each image: (n,)."""
-    return (model(batch.images) - batch.targets).square().flatten(1).mean(1)
+def taken(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What the search by scores takes from the baseline's clean mIoU."""
+    return {"transposed.square_8_taken": _minus(figures["transposed.clean"], figures["transposed.square_8"])}
 
 
-def _number(figure: Figure) -> float:
-    assert isinstance(figure, float)
-    return figure
+def phase_figures(ratios: Tensor) -> dict[str, float | None]:
+    """Share of the kernels whose ratio is infinite, and the median of the others; None where there are none."""
+    finite = ratios[ratios.isfinite()]
+    return {
+        "phase_broken": float(ratios.isinf().double().mean()),
+        "phase_ratio": float(finite.median()) if len(finite) else None,
+    }
+
+
+def _known(value: Tensor) -> float | None:
+    return float(value) if bool(value.isfinite()) else None
+
+
+def _minus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other

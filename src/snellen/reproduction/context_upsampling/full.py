@@ -27,7 +27,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.metrics.segmentation import mean_overlap
 from snellen.reproduction.sample import Figure
-from snellen.systems.context_upsampling.examining import examine, standard_attacks
+from snellen.systems.context_upsampling.examining import examine, shares_left, standard_attacks
 from snellen.systems.context_upsampling.method import pixel_cross_entropy
 from snellen.systems.context_upsampling.unet import double_convolution, large_kernel_blocks
 from snellen.systems.context_upsampling.upsampling import upsampling
@@ -153,7 +153,7 @@ def full(
     steps: int = 20,
     plan: TrainingPlan | None = None,
 ) -> Mapping[str, Figure]:
-    """MIoU of each variant, clean and under FGSM, PGD, SegPGD and CosPGD of 2 and 8 levels.
+    """MIoU of each variant, clean and under FGSM, PGD, SegPGD and CosPGD of 2 and 8 levels, and the shares left.
 
     Args:
         seed: of weights, order and starts.
@@ -172,7 +172,7 @@ def full(
     device = torch.device(os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu"))
     examples, held = VocExamples(folder, "train", side), VocExamples(folder, "tune", side)
     plan = plan or TrainingPlan(epochs=50, batch_size=8, learning_rate=1e-4, weight_decay=1e-4, mixed_precision="bf16")
-    figures: dict[str, Figure] = {}
+    figures: dict[str, float] = {}
     for name in variants:
         network = ConvNextUNet(len(CLASSES), seed=seed, **VARIANTS[name])
         if weights := os.environ.get(WEIGHTS):
@@ -191,12 +191,9 @@ def full(
             for one, count in counts.items():
                 totals[one] = totals.get(one, 0) + count.sum(0)
         figures |= {f"{name}.{one}": float(mean_overlap(total)) for one, total in totals.items()}
-    if "transposed" in variants:
-        left, whole = (figures[f"transposed.{one}"] for one in ("pgd_8", "clean"))
-        assert isinstance(left, float)
-        assert isinstance(whole, float)
-        figures["transposed.left"] = left / max(whole, 1e-9)
-    return figures
+    if {"transposed", "h2"} <= set(variants):
+        figures["h2.behind"] = figures["transposed.clean"] - figures["h2.clean"]
+    return {**figures, **shares_left(figures)}
 
 
 def _load_encoder(network: ConvNextUNet, path: Path) -> None:

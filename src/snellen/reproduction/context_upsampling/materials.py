@@ -1,13 +1,11 @@
-"""Scenes with the exact class of each pixel, and the same scenes blurred."""
+"""Scenes with the exact class of each pixel."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.core.images import Split
-from snellen.core.preparation import to_unit
 from snellen.data.worlds.optotypes.factors import Shape
 from snellen.data.worlds.optotypes.rendering import render, visible
 from snellen.data.worlds.optotypes.scenes import Scenes
@@ -15,9 +13,6 @@ from snellen.data.worlds.optotypes.scenes import Scenes
 #: Classes 1 to 4; class 0 is the background.
 SHAPES: tuple[Shape, ...] = ("square", "triangle", "ring", "cross")
 CLASSES: tuple[str, ...] = ("background", *SHAPES)
-
-#: Deviation of the blur that restoration removes, pixels.
-BLUR = 1.2
 
 
 def segmented_scenes(split: Split, count: int, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -48,15 +43,3 @@ def segmented_scenes(split: Split, count: int, *, size: int, seed: int) -> tuple
         chosen = numbers.gather(1, which.flatten(1)).view_as(which)
         maps.append(torch.where(most >= 0.5, chosen, 0))
     return torch.cat(pixels), torch.cat(maps)
-
-
-def blurred(pixels: Tensor, deviation: float = BLUR) -> Tensor:
-    """Gaussian blur of bytes (n, 3, h, w): float32 in [0, 1], rounded to bytes as a camera would."""
-    reach = round(3 * deviation)
-    places = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    taps = torch.exp(-places.square() / (2 * deviation**2))
-    taps = taps / taps.sum()
-    wide = F.pad(to_unit(pixels), (reach,) * 4, mode="reflect")
-    made = F.conv2d(wide, taps.view(1, 1, 1, -1).expand(3, 1, 1, -1), groups=3)
-    made = F.conv2d(made, taps.view(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)
-    return (made * 255).round().clamp(0, 255) / 255

@@ -85,6 +85,23 @@ def examine(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
+def shares_left(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Of ``NAME.ATTACK`` and ``NAME.clean``: ``NAME.ATTACK_left``, the share of the clean figure that an attack leaves.
+
+    None where nothing was right before the attack. A name counts as an attack where it ends in a size, as ``pgd_2``.
+
+    >>> shares_left({"unet.clean": 0.8, "unet.pgd_2": 0.4, "unet.parameters": 7.0})
+    {'unet.pgd_2_left': 0.5}
+    """
+    found: dict[str, float | None] = {}
+    for name, value in figures.items():
+        model, _, attack = name.rpartition(".")
+        whole = figures.get(f"{model}.clean")
+        if value is not None and attack.rpartition("_")[2].replace("p", "").isdigit() and attack != "clean":
+            found[f"{name}_left"] = value / whole if whole else None
+    return found
+
+
 @torch.no_grad()
 def upsampling_artifacts(classifier: Classifier, images: Tensor, layers: tuple[str, ...]) -> dict[str, float]:
     """Artifact score of the output of each of these layers, on images (n, 3, h, w) in [0, 1], all taken together."""

@@ -65,6 +65,11 @@ def phase_kernels(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def by_phases(layer: nn.ConvTranspose2d, maps: Tensor) -> Tensor:
     """What the layer gives, by four ordinary convolutions and interleaving: (n, C_in, h, w) → (n, C_out, 2h, 2w).
 
+    >>> from snellen.systems.context_upsampling.upsampling import transposed
+    >>> layer, maps = transposed(2, 2, 7, groups=2), torch.rand(1, 2, 3, 4)
+    >>> torch.allclose(by_phases(layer, maps), layer(maps), atol=1e-6)
+    True
+
     Args:
         layer: of stride 2, made by :func:`snellen.systems.context_upsampling.upsampling.transposed`.
         maps: (n, C_in, h, w).
@@ -82,24 +87,6 @@ def by_phases(layer: nn.ConvTranspose2d, maps: Tensor) -> Tensor:
             seen = F.pad(maps, (across.before, across.after, down.before, down.after))
             whole[:, :, :, row, :, column] = F.conv2d(seen, taps, layer.bias, groups=groups)
     return whole.view(count, layer.out_channels, 2 * height, 2 * width)
-
-
-class ByPhases(nn.Module):
-    """A transposed convolution that is computed by phases; it shares its weights with the given layer.
-
-    >>> from snellen.systems.context_upsampling.upsampling import transposed
-    >>> layer, maps = transposed(2, 2, 7, groups=2), torch.rand(1, 2, 3, 4)
-    >>> torch.allclose(ByPhases(layer)(maps), layer(maps), atol=1e-6)
-    True
-    """
-
-    def __init__(self, layer: nn.ConvTranspose2d) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(n, C_in, h, w) → (n, C_out, 2h, 2w)."""
-        return by_phases(self.layer, maps)
 
 
 def equivalent_kernel(layer: nn.Module) -> Tensor:

@@ -68,7 +68,7 @@ class ContextUNet(nn.Module):
     torch.Size([1, 4, 30, 50])
 
     Args:
-        outputs: classes, or channels of the restored image.
+        outputs: classes, or channels of values.
         widths: channels of each level, the finest first; each twice the one before.
         kind: of upsampling.
         kernels: its side K for each step of the decoder, the coarsest first; one number stands for all. Where a map is
@@ -76,7 +76,6 @@ class ContextUNet(nn.Module):
         small_kernel: side of the parallel path of ``lctc``; None: none.
         initial: weights of ``lctc``.
         decoder_kernel: side of the kernels of a decoder of large kernels; None: the ordinary decoder.
-        residual: the output is added to the image (restoration); needs outputs = 3.
         seed: of the initial weights.
 
     Raises:
@@ -93,7 +92,6 @@ class ContextUNet(nn.Module):
         small_kernel: int | None = 3,
         initial: Initial = "default",
         decoder_kernel: int | None = None,
-        residual: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -104,9 +102,6 @@ class ContextUNet(nn.Module):
                 f"widths {list(widths)} double from level to level, and kernels {sides} are one for each step between "
                 f"two of them"
             )
-        if residual and outputs != 3:
-            raise InputError(f"a residual output is added to the image of 3 channels, and outputs is {outputs}")
-        self.residual = residual
 
         def made(name: str, build: Callable[[], nn.Module]) -> nn.Module:
             with seeded(derive_seed(seed, "context u-net", name), torch.device("cpu")):
@@ -147,7 +142,7 @@ class ContextUNet(nn.Module):
         for step, (larger, block) in enumerate(zip(self.upsampling, self.decoder, strict=True)):
             maps = block(torch.cat([larger(maps), skips[-2 - step]], 1))
         values: Tensor = self.head(maps)[..., :height, :width]
-        return images + values if self.residual else values
+        return values
 
 
 def build(outputs: int, **options: object) -> ContextUNet:
