@@ -7,7 +7,7 @@ from torch import nn
 
 from snellen.attacks import APGD, FGSM, PGD, CosPGD, HopSkipJump, SegPGD, Square, Transfer
 from snellen.core.classifier import Classifier
-from snellen.core.criterion import PixelsMisclassified, PixelsTargeted, ValuesFarOff
+from snellen.core.criterion import Misclassified, PixelsMisclassified, PixelsTargeted, Targeted, ValuesFarOff
 from snellen.core.errors import InputError, ModelError, UnsupportedError
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.pixel_search import OnPixels, by_alignment, by_decision, evenly, harm, pixel_losses
@@ -287,7 +287,108 @@ def test_no_images_and_only_void_pixels_are_no_errors():
 
 
 @pytest.mark.parametrize("kind", [SegPGD, CosPGD])
-def test_on_a_classifier_they_are_pgd(kind):
+def test_classifiers_are_refused_in_one_sentence(kind):
+    """On them, both would be PGD under another name."""
     classifier, images, labels = small_problem(count=6)
-    ours = kind(epsilon=0.02, steps=4).attack(classifier, images, labels)
-    assert torch.equal(ours.images, PGD(epsilon=0.02, steps=4).attack(classifier, images, labels).images)
+    with pytest.raises(UnsupportedError, match=r"^\w+ weighs the pixels .* decides once .*; use pgd$"):
+        kind(steps=1).attack(classifier, images, labels)
+    assert "decides once" in kind().missing(classifier)
+    assert kind().missing(segmenter()) is None
+
+
+def test_one_channel_has_no_weights_for_cospgd():
+    images, truth = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 8, 8)
+    depth = Classifier(network(outputs=1), class_names=["depth"], task="score")
+    with pytest.raises(InputError, match="gives one channel; use pgd"):
+        CosPGD(steps=1).attack(depth, images, truth)
+    assert (PGD(steps=1).attack(depth, images, truth).images != images).any()
+
+
+@pytest.mark.parametrize(
+    ("model", "criterion", "message"),
+    [
+        (segmenter, Misclassified(), "Misclassified does not fit .* decides each pixel; use PixelsMisclassified or"),
+        (segmenter, Targeted(), "Targeted does not fit"),
+        (segmenter, ValuesFarOff(0.1), "ValuesFarOff does not fit"),
+        (restorer, PixelsMisclassified(), "gives maps of values; use ValuesFarOff"),
+        (lambda: small_problem()[0], PixelsTargeted(), "decides once for an image; use Misclassified or"),
+    ],
+)
+def test_criteria_of_other_models_are_refused(model, criterion, message):
+    with pytest.raises(InputError, match=message):
+        PGD(steps=1).attack(model(), *scenes(), criterion=criterion)
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_squares_cost_what_is_documented(restarts):
+    images, labels = scenes()
+    attacked = Square(epsilon=0.02, queries=15, restarts=restarts).attack(segmenter(), images, labels)
+    assert attacked.queries.tolist() == [15 * restarts] * 3
+
+
+def test_squares_end_where_the_criterion_is_met_and_those_that_leave_keep_their_best():
+    """A row that ends early returns the candidate that met its limit; the others go on as if it had stayed."""
+    images, labels = scenes()
+    rng = Randomness(0).bind(3)
+    whole = Square(epsilon=0.15, queries=60).attack(segmenter(), images, labels, rng=rng)
+    share = harm(whole.scores, labels).max().item()
+    limit = PixelsMisclassified(share - 1e-6)
+    attacked = Square(epsilon=0.15, queries=60).attack(segmenter(), images, labels, criterion=limit, rng=rng)
+    assert attacked.success.any()
+    assert (attacked.queries[attacked.success] <= 60).all()
+    assert attacked.queries.min() < 60
+    assert (attacked.queries[~attacked.success] == 60).all()
+    assert torch.allclose(attacked.scores, segmenter()(attacked.images), atol=1e-5)
+    assert (harm(attacked.scores, labels)[attacked.success] >= share - 1e-6).all()
+    still = ~attacked.success
+    assert torch.equal(attacked.images[still], whole.images[still])
+
+
+def test_squares_return_the_best_of_all_that_were_seen():
+    images, labels = scenes()
+    seen = []
+
+    class Watched(Classifier):
+        def __call__(self, given):
+            scores = super().__call__(given)
+            seen.append(pixel_losses(scores, labels).flatten(1).mean(1))
+            return scores
+
+    attacked = Square(epsilon=0.1, queries=25).attack(
+        Watched(segmenter().module, class_names=["a", "b", "c"], task="segment"), images, labels
+    )
+    assert len(seen) == 25
+    final = pixel_losses(attacked.scores, labels).flatten(1).mean(1)
+    assert torch.allclose(final, torch.stack(seen).amax(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [SegPGD, CosPGD])
+def test_starts_are_those_of_pgd(kind):
+    """With a step of nothing, what comes back is the start."""
+    images, labels = scenes()
+    rng = Randomness(5).bind(3)
+    given = [
+        one(epsilon=0.1, steps=1, step_size=1e-9).attack(segmenter(), images, labels, rng=rng) for one in (PGD, kind)
+    ]
+    assert (given[0].images != images).any()
+    assert torch.allclose(given[0].images, given[1].images, atol=1e-7)
+
+
+def test_segpgd_steps_by_the_weights_of_its_step():
+    """Two steps by hand, with λ = 0 and ¼ of two; λ fixed at 0 goes another way."""
+    images, labels = scenes()
+    labels = torch.where(torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)) < 0.5, 2, labels)
+    model, moved = segmenter(), {}
+    for name, shares in {"rising": (0.0, 0.25), "fixed": (0.0, 0.0)}.items():
+        current = images.clone()
+        for share in shares:
+            variable = current.clone().requires_grad_()
+            scores = model(variable)
+            weights = torch.where(scores.argmax(1) == labels, 1 - share, share)
+            loss = (F.cross_entropy(scores, labels, reduction="none") * weights).sum()
+            (gradient,) = torch.autograd.grad(loss, variable)
+            current = (current + 0.02 * gradient.sign()).clamp(0, 1)
+        moved[name] = current
+    attacked = SegPGD(epsilon=0.1, steps=2, step_size=0.02, random_start=False).attack(model, images, labels).images
+    assert torch.allclose(attacked, moved["rising"], atol=1e-6)
+    assert not torch.allclose(attacked, moved["fixed"], atol=1e-6)

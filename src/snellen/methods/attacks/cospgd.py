@@ -12,12 +12,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from snellen.core.errors import InputError
 from snellen.methods.attacks.pgd import PGD
 from snellen.methods.attacks.pixel_search import by_alignment
 
 
 class CosPGD(PGD):
-    """PGD whose loss counts pixels by their agreement with the label. On a classifier, which decides once, it is PGD.
+    """PGD whose loss counts pixels by their agreement with the label; classifiers, which decide once, are refused.
+
+    Maps of one channel are refused too: softmax over one channel is 1, and every weight would be the same.
 
     >>> import torch
     >>> from torch import nn
@@ -33,5 +36,11 @@ class CosPGD(PGD):
     #: The starts are those of PGD: attacks are compared from the same points.
     _stream: ClassVar[str | None] = "pgd"
 
+    takes_classifiers: ClassVar[bool] = False
+
     def _weigh(self, scores: Tensor, labels: Tensor, done: float, targeted: bool) -> Tensor:
+        if scores.shape[1] == 1:
+            raise InputError(
+                "cospgd weighs pixels by a softmax over their channels, and this model gives one channel; use pgd"
+            )
         return by_alignment(scores, labels, done, targeted)

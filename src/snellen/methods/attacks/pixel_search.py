@@ -17,8 +17,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.criterion import VOID, Criterion, PixelsMisclassified, ValuesFarOff
-from snellen.core.errors import ModelError
+from snellen.core.criterion import (
+    VOID,
+    Criterion,
+    Margin,
+    Misclassified,
+    MultilabelChanged,
+    PixelsMisclassified,
+    PixelsTargeted,
+    Targeted,
+    ValuesFarOff,
+)
+from snellen.core.errors import InputError, ModelError
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.perturbation.loop import ascend
 from snellen.methods.attacks.perturbation.search import Search
@@ -32,6 +42,32 @@ Weighing = Callable[[Tensor, Tensor, float, bool], Tensor]
 def default_criterion(classifier: Classifier) -> Criterion:
     """What ends a search early: every pixel is wrong; of values, nothing does."""
     return PixelsMisclassified(1.0) if classifier.task == "segment" else ValuesFarOff()
+
+
+#: Criteria by what they are made for; one of a user's own is taken as it is.
+_OF_TASK: dict[str, tuple[type[Criterion], ...]] = {
+    "segment": (PixelsMisclassified, PixelsTargeted),
+    "score": (ValuesFarOff,),
+}
+_OF_CLASSIFIERS: tuple[type[Criterion], ...] = (Misclassified, Targeted, Margin, MultilabelChanged)
+
+
+def refuse_criterion(classifier: Classifier, criterion: Criterion | None) -> None:
+    """Refuse one of Snellen's criteria on a model that gives something else than it judges.
+
+    Raises:
+        InputError: naming those that fit.
+    """
+    fitting = _OF_TASK.get(classifier.task, _OF_CLASSIFIERS)
+    others = {*_OF_CLASSIFIERS, *_OF_TASK["segment"], *_OF_TASK["score"]} - set(fitting)
+    if type(criterion) in others:
+        gives = {"segment": "decides each pixel", "score": "gives maps of values"}.get(
+            classifier.task, "decides once for an image"
+        )
+        raise InputError(
+            f"the criterion {type(criterion).__name__} does not fit {classifier.name}, which {gives}; use "
+            f"{' or '.join(one.__name__ for one in fitting)}"
+        )
 
 
 def pixel_losses(scores: Tensor, labels: Tensor) -> Tensor:
@@ -158,6 +194,28 @@ def search_pixels(
         ascend(search, start, step_rule=step_rule, steps=steps, random_start=random_start, stop=evaluation.stop)
         if restart:
             keep_worse(search, before)
+
+
+def keep_best(
+    search: Search, candidates: Tensor, positions: Tensor, highest: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Evaluate candidates once and keep those that do more than all before, or that meet the criterion.
+
+    Returns values to climb, and which images are done, (m,) each: the criterion is met, or scores are not finite.
+
+    Args:
+        search: the account, which keeps last iterates and evaluates by :class:`OnPixels`.
+        candidates: (m, 3, h, w) in [0, 1].
+        positions: of their images.
+        highest: best values so far, times the direction of the criterion; by default nothing was seen yet.
+    """
+    scores, values, finite = search.ask(candidates, positions)
+    met = finite & search.criterion.success(scores, search.labels[positions])
+    better = finite if highest is None else finite & (search.criterion.direction * values > highest)
+    worth = better | met
+    search.record(positions[worth], candidates[worth], scores[worth].detach(), finite[worth])
+    search.not_finite[positions] |= ~finite
+    return values, met | ~finite
 
 
 def kept_by(search: Search) -> tuple[Tensor, Tensor, Tensor, Tensor]:

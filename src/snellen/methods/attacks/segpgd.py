@@ -17,7 +17,7 @@ from snellen.methods.attacks.pixel_search import by_decision
 
 
 class SegPGD(PGD):
-    """PGD whose loss counts pixels by whether they are right. On a classifier, which decides once, it is PGD.
+    """PGD whose loss counts pixels by whether they are right; classifiers, which decide once, are refused.
 
     >>> import torch
     >>> from torch import nn
@@ -32,6 +32,8 @@ class SegPGD(PGD):
     name: ClassVar[str] = "segpgd"
     #: The starts are those of PGD: attacks are compared from the same points.
     _stream: ClassVar[str | None] = "pgd"
+
+    takes_classifiers: ClassVar[bool] = False
 
     def _weigh(self, scores: Tensor, labels: Tensor, done: float, targeted: bool) -> Tensor:
         if labels.is_floating_point():

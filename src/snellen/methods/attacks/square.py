@@ -29,7 +29,7 @@ from snellen.methods.attacks.perturbation.squares import (
     with_squares_at_bounds,
 )
 from snellen.methods.attacks.perturbation.stopping import Hopeless
-from snellen.methods.attacks.pixel_search import OnPixels, evenly, keep_worse, kept_by
+from snellen.methods.attacks.pixel_search import OnPixels, evenly, keep_best, keep_worse, kept_by
 from snellen.methods.attacks.search_attack import BallAttack
 
 #: Queries whose draws are made at once: 100 · 8 numbers an image, 32 MB for 10,000 images.
@@ -40,7 +40,8 @@ class Square(BallAttack):
     """Random squares of shrinking size, each kept where it lowers the margin: no gradients are needed.
 
     An image costs at most ``restarts · queries + 1`` queries. Of a model that decides each pixel it climbs the mean
-    loss over the pixels, and every image returns its best candidate.
+    loss over the pixels, without a query of the clean image; every image returns its best candidate, or the first that
+    meets the criterion.
 
     >>> import torch
     >>> from torch import nn
@@ -92,7 +93,8 @@ class Square(BallAttack):
             return
         images, direction = search.images[positions], search.criterion.direction
         best = self._first(images, rng[positions])
-        values, done = search.look(best, positions)
+        pixels = search.keep == "last"
+        values, done = keep_best(search, best, positions) if pixels else search.look(best, positions)
         highest, block = direction * values, dict[str, Tensor]()
         stop = None
         if self.patience is not None:
@@ -110,15 +112,16 @@ class Square(BallAttack):
                 else:
                     block = self._drawn(images, query, rng.child("block", number)[positions])
             candidates = self._changed(best, images, block, place, self._side(query, images))
-            values, done = search.look(candidates, positions)
+            if pixels:
+                values, done = keep_best(search, candidates, positions, highest)
+            else:
+                values, done = search.look(candidates, positions)
             if stop is not None:
                 done = done | stop(values, positions, query + 1)
             values = direction * values
             better = values > highest
             highest = torch.where(better, values, highest)
             best = torch.where(better.view(-1, 1, 1, 1), candidates, best)
-        if search.keep == "last":
-            search.look(best, positions)
 
     def _side(self, query: int, images: Tensor) -> int:
         share = share_of_pixels(query, self.queries if self.rescale else 10_000, self.first_share)
