@@ -103,17 +103,67 @@ def test_a_layer_that_is_a_model_and_one_in_two_places():
     assert swapped.large.weight.dtype == torch.float64
     assert report.swaps[0].name == ""
     shared = nn.ConvTranspose2d(3, 3, 2, 2)
-    twice, _ = swap_upsampling(nn.Sequential(shared, nn.ReLU(), shared), None, EXAMPLE)
-    assert twice[0] is twice[2]
+    twice, report = swap_upsampling(nn.Sequential(shared, nn.ReLU(), shared), None, EXAMPLE)
+    assert isinstance(twice[0], nn.ConvTranspose2d)
+    assert "stands in 2 places of the model (0, 2)" in report.kept["0"]
     bare = nn.PixelShuffle(2)
-    both = nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), bare, nn.ReLU(), bare)
-    _, report = swap_upsampling(both, None, EXAMPLE)
-    assert "called 2 times" in report.kept["2"]
+    both = nn.Sequential(nn.Sequential(nn.Conv2d(3, 16, 1), bare), nn.Sequential(nn.Conv2d(4, 16, 1), bare))
+    for example in (None, EXAMPLE):
+        kept, report = swap_upsampling(both, None, example)
+        assert "stands in 2 places" in report.kept["0.1"]
+        assert kept(EXAMPLE).shape == (2, 4, 32, 48)
+
+
+class Again(nn.Module):
+    """A layer, or the convolution before one, that the code calls in two places."""
+
+    def __init__(self, up, *, convolution):
+        super().__init__()
+        self.up, self.convolution = up, convolution
+
+    def forward(self, images):
+        return self.up(images).mean() + (self.up[0](images) if self.convolution else self.up(2 * images)).mean()
+
+
+@pytest.mark.parametrize("example", [None, torch.rand(1, 3, 8, 8)])
+def test_a_convolution_in_two_places_is_not_taken_away_from_the_other(example):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(3, 16, 3, padding=1)
+            self.up = nn.Sequential(self.first, nn.PixelShuffle(2))
+
+        def forward(self, images):
+            return self.up(images).mean() + self.first(images).mean()
+
+    model = Both()
+    swapped, report = swap_upsampling(model, None, example)
+    assert not report.swaps
+    assert "the convolution before it stands in 2 places" in report.kept["up.1"]
+    assert torch.equal(swapped(EXAMPLE), model(EXAMPLE))
+
+
+def test_what_is_called_more_than_once_or_shares_its_weights_is_kept():
+    shuffle = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.PixelShuffle(2))
+    _, report = swap_upsampling(Again(shuffle, convolution=True), None, EXAMPLE)
+    assert "the convolution before it is called 2 times" in report.kept["up.1"]
+    _, report = swap_upsampling(Again(nn.Sequential(nn.ConvTranspose2d(3, 3, 2, 2)), convolution=False), None, EXAMPLE)
+    assert "called 2 times" in report.kept["up.0"]
+    tied = nn.Sequential(nn.ConvTranspose2d(3, 3, 2, 2), nn.ConvTranspose2d(3, 3, 2, 2))
+    tied[1].weight = tied[0].weight
+    _, report = swap_upsampling(tied)
+    assert report.kept["0"] == "it shares its weights with 1"
 
 
 def test_bad_rules_and_examples():
     with pytest.raises(InputError, match="got 4"):
         SwapRule(kernel=4)
+    with pytest.raises(InputError, match=r"larger than the kernel of every layer, of side 2; .* small_kernel=None"):
+        SwapRule(kernel=2)
+    with pytest.raises(InputError, match="larger than the kernel of up, of side 3"):
+        SwapRule(kernels={"up": 3}, small_kernel=5)
+    assert SwapRule(kernel=2, small_kernel=None, kind="transposed").kernel == 2
+    assert SwapRule(kernel=2, kind="transposed").kernel == 2
     with pytest.raises(InputError, match=r"has kernels for nowhere, and up, shuffle\.1 are replaced"):
         swap_upsampling(Mixed(), SwapRule(kernels={"nowhere": 7}))
     with pytest.raises(InputError, match=r"does not take the example \(2, 4, 8, 12\)"):

@@ -55,6 +55,12 @@ class SwapRule:
     def __post_init__(self) -> None:
         for kernel in (self.kernel, *self.kernels.values(), *([self.small_kernel] if self.small_kernel else [])):
             margins(kernel)
+        for name, kernel in {"every layer": self.kernel, **self.kernels}.items():
+            if self.kind == "lctc" and self.small_kernel is not None and self.small_kernel > kernel:
+                raise InputError(
+                    f"the small path of side {self.small_kernel} is larger than the kernel of {name}, of side {kernel}; "
+                    f"use a larger kernel, or small_kernel=None"
+                )
 
 
 @dataclass(frozen=True)
@@ -238,11 +244,13 @@ def _planned(model: nn.Module, name: str, layer: nn.Module, found: _Found) -> tu
     """Channels of the new layer, words for the old one, and a convolution that goes with it; or why it is kept."""
     if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose3d):
         return "it works on another number of axes"
+    if (why := _shared(model, layer, "it")) is not None:
+        return why
     seen, made = found.inputs.get(name), found.results.get(name)
     if found.outputs is not None and (seen is None or made is None):
         return "the example did not pass through it"
-    if found.calls.get(name, 0) > 1 and not isinstance(layer, nn.ConvTranspose2d):
-        return f"it is called {found.calls[name]} times, and has no weights that its places could share"
+    if found.calls.get(name, 0) > 1:
+        return f"it is called {found.calls[name]} times, and one new layer would stand in all of these places"
     if isinstance(layer, nn.ConvTranspose2d):
         if not _doubles(layer):
             return f"stride {layer.stride} and padding {layer.padding} do not give exactly twice the size"
@@ -255,6 +263,10 @@ def _planned(model: nn.Module, name: str, layer: nn.Module, found: _Found) -> tu
         if before is not None:
             convolution = model.get_submodule(before)
             assert isinstance(convolution, nn.Conv2d)
+            if (why := _shared(model, convolution, "the convolution before it")) is not None:
+                return why
+            if found.calls.get(before, 0) > 1:
+                return f"the convolution before it is called {found.calls[before]} times, also for something else"
             return convolution.in_channels, convolution.out_channels // 4, "convolution and pixel shuffle", before
         if seen is None:
             return "no convolution before it has its channels; give an example"
@@ -265,6 +277,20 @@ def _planned(model: nn.Module, name: str, layer: nn.Module, found: _Found) -> tu
     if made[2:] != (2 * seen[2], 2 * seen[3]):
         return f"it scales {seen[2:]} to {made[2:]}, which is not by 2"
     return seen[1], seen[1], f"{layer.mode} interpolation", None
+
+
+def _shared(model: nn.Module, layer: nn.Module, words: str) -> str | None:
+    """Why a layer is kept that the model holds in several places, or whose weights another layer holds too."""
+    places = [name for name, one in model.named_modules(remove_duplicate=False) if one is layer]
+    if len(places) > 1:
+        return f"{words} stands in {len(places)} places of the model ({', '.join(places)})"
+    own = {id(weight) for weight in layer.parameters()}
+    others = [
+        name
+        for name, one in model.named_modules()
+        if one is not layer and own & {id(weight) for weight in one.parameters(recurse=False)}
+    ]
+    return f"{words} shares its weights with {', '.join(others)}" if others else None
 
 
 def _doubles(layer: nn.ConvTranspose2d) -> bool:
