@@ -75,6 +75,29 @@ def test_the_artifact_score_tells_repeats_from_their_removal():
     assert artifact_score(filtered(given, torch.tensor([0.4, 1.0, 0.4]))) > 3
 
 
+@pytest.mark.parametrize("side", [32, 48, 64])
+def test_the_score_needs_low_frequencies_and_its_rings_leave_out_0(side):
+    """Smooth maps without repeats are not scored by how near frequency 0 is, and white noise has nothing to repeat."""
+    generator = torch.Generator().manual_seed(0)
+
+    def smooth(size):
+        # A power of f⁻³, as images have about.
+        down, across = torch.fft.fftfreq(size)[:, None], torch.fft.fftfreq(size)[None]
+        radius = (down.square() + across.square()).sqrt()
+        radius[0, 0] = 1 / size
+        return torch.fft.ifft2(torch.fft.fft2(torch.randn(64, 1, size, size, generator=generator)) / radius**1.5).real
+
+    assert 0.5 < artifact_score(smooth(side)) < 1.1
+    assert artifact_score(spread(smooth(side // 2))) > 15
+    white = torch.randn(64, 1, side // 2, side // 2, generator=generator)
+    assert artifact_score(spread(white)) == pytest.approx(1, abs=0.15)
+
+
+def test_maps_too_small_for_a_score_are_refused():
+    with pytest.raises(InputError, match="24 × 40 pixels are too small for a score; 32 are needed"):
+        artifact_score(torch.rand(1, 1, 24, 40))
+
+
 @pytest.mark.covers("19.9")
 def test_the_mean_of_every_map_is_removed_and_a_window_laid_over_it():
     maps = torch.rand(2, 2, 16, 24)

@@ -2,7 +2,8 @@
 
 The artifact score is a definition of ours: energy in small windows around the frequencies at which doubling once or
 twice repeats the middle of the spectrum (1/2 and 1/4 cycles a pixel, on the axes and the diagonals), divided by the
-energy around each window. 1: no peaks; below 1: a filter has taken more there than around.
+energy around each window. 1: no peaks; below 1: a filter has taken more there than around. It needs maps whose energy
+lies at low frequencies: white noise of mean 0 has nothing to repeat.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ REPEATS: tuple[tuple[float, float], ...] = (
     (0.5, 0.0), (0.0, 0.5), (0.5, 0.5), (0.25, 0.0), (0.0, 0.25), (0.25, 0.25), (0.25, -0.25),
 )  # fmt: skip
 
-#: Least side of a map: below, windows and their surroundings overlap.
+#: Least side of a map that has a spectrum worth the name.
 LEAST_SIDE = 16
+
+#: Least side for an artifact score: below, a frequency that is repeated and its surroundings hold one another.
+LEAST_SCORED = 32
 
 
 def power_spectrum(maps: Tensor, *, window: Window = "hann") -> Tensor:
@@ -87,33 +91,50 @@ def artifact_score(maps: Tensor, *, window: Window = "hann", radius: float = 1.5
     """Energy at the frequencies that doubling repeats, over the energy around them; 1 means no peaks.
 
     The mean over :data:`REPEATS` of (mean power within ``radius`` steps of the frequency) / (mean power between
-    twice and four times that distance). A step is the distance of two frequencies of the map.
+    twice and four times that distance, but for what lies near 0 or near another of them). A step is the distance of two
+    frequencies of the map.
 
-    >>> rows = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    >>> spread = torch.zeros(8, 1, 64, 64)
-    >>> spread[..., ::2, ::2] = rows
-    >>> artifact_score(rows) < 2, artifact_score(spread) > 10
-    (True, True)
+    Peaks are repeats of what is strong at low frequencies. The score therefore needs maps with a mean or with smooth
+    parts, as images and features have; white noise of mean 0 repeats as white noise, and its score is 1 whatever
+    doubled it.
+
+    >>> noise = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> white, with_a_mean = torch.zeros(2, 8, 1, 64, 64)
+    >>> white[..., ::2, ::2], with_a_mean[..., ::2, ::2] = noise, noise + 1
+    >>> artifact_score(noise) < 1.2, artifact_score(white) < 1.2, artifact_score(with_a_mean) > 10
+    (True, True, True)
 
     Args:
-        maps: (n, c, h, w), outputs, features or differences.
+        maps: (n, c, h, w), outputs, features or differences, of 32 pixels a side or more.
         window: as in :func:`power_spectrum`.
         radius: of the windows.
 
     Raises:
-        InputError: maps without a spectrum, or constant ones.
+        InputError: maps without a spectrum, one side below 32, or constant maps.
     """
     power = power_spectrum(maps, window=window)
     height, width = power.shape
+    if min(height, width) < LEAST_SCORED:
+        raise InputError(f"maps of {height} × {width} pixels are too small for a score; {LEAST_SCORED} are needed")
     if not bool(power.any()):
         raise InputError("every map is constant: there is no energy to compare")
     down, across = frequencies(height, width)
-    ratios = []
-    for at_down, at_across in REPEATS:
+
+    def distance(at_down: float, at_across: float) -> Tensor:
         # Frequencies are periodic: −1/2 is 1/2.
         rows, columns = (down - at_down + 0.5).remainder(1) - 0.5, (across - at_across + 0.5).remainder(1) - 0.5
-        distance = ((rows * height).square() + (columns * width).square()).sqrt()
-        inside, around = distance <= radius, (distance > 2 * radius) & (distance <= 4 * radius)
+        return ((rows * height).square() + (columns * width).square()).sqrt()
+
+    ratios = []
+    for at in REPEATS:
+        away = distance(*at)
+        inside, around = away <= radius, (away > 2 * radius) & (away <= 4 * radius)
+        for other in ((0.0, 0.0), *REPEATS):
+            if other != at:
+                # And the place on the other side of the frequency, so that a slope across the ring cancels out.
+                mirrored = (2 * at[0] - other[0], 2 * at[1] - other[1])
+                for place in (other, mirrored):
+                    around &= distance(*place) > 2 * radius
         ratios.append(power[inside].mean() / power[around].mean().clamp(min=torch.finfo(power.dtype).tiny))
     return float(torch.stack(ratios).mean())
 

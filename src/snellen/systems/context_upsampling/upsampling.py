@@ -4,8 +4,8 @@ S. Agnihotri, J. Grabinski and M. Keuper, ECCV 2024, arXiv 2311.17524: upsamplin
 spectrum, and the kernel that follows must remove the repeats. The ideal one is a sinc without end, so a longer kernel
 can come nearer to it; a small path beside it restores detail. Every weight is learned.
 
-The number of groups is that of the published code: depthwise where channels are kept (U-Net), and two input channels
-for each output channel where they are halved (Restormer). Weights start as PyTorch starts them, as there; ``bilinear``
+The number of groups follows the published code: depthwise where channels are kept, as in its U-Net, and two input
+channels for each output channel where they are halved, as in its Restormer. Weights start as PyTorch starts them, as there; ``bilinear``
 and ``sinc`` are options of ours.
 """
 
