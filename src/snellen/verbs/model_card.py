@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from snellen.auditing.markdown import plain, table
 from snellen.auditing.report import AuditReport
 from snellen.core.artifact import Card
+from snellen.models.segmenters.pixel_classifiers import lines_that_predict
 
 #: Findings and classes that are named; all findings are in the report.
 _FINDINGS, _CLASSES = 10, 30
@@ -71,8 +72,7 @@ _UNAUDITED = {
     ),
     "segmenter": (
         "image-segmentation",
-        'python -c "from snellen.models.segmenters.pixel_classifiers import load_pixel_classifier as load; '
-        "print(load('FOLDER'))\"",
+        lines_that_predict("FOLDER", "IMAGES"),
         "The figures are of the images that were held out, clean and under attacks with gradients; against others they "
         "say nothing. It was trained at one size of images, and knows the classes of its masks alone.",
     ),

@@ -1,12 +1,16 @@
 """Training on images with masks: labels of pixels, the last epoch, figures at several strengths, attacked batches."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
+from typer.testing import CliRunner
 
 import snellen
+from snellen.cli.app import app
 from snellen.core.criterion import VOID
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
@@ -17,6 +21,7 @@ from snellen.data.references import load_images
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.models.segmenters.pixel_classifiers import load_pixel_classifier, pixel_classifier
 from snellen.recipes import ContextUpsampling
+from snellen.systems.context_upsampling import method
 from snellen.systems.context_upsampling.examining import examine, levels, standard_attacks
 from snellen.systems.context_upsampling.method import HalfAttacked, pixel_cross_entropy
 from snellen.systems.context_upsampling.pixel_labels import pixel_store
@@ -108,7 +113,7 @@ def files(tmp_path):
     masks = {
         "good": generator.integers(0, 2, (32, 32)),
         "void": np.full((32, 32), 255),
-        "third": np.full((32, 32), 7),
+        "third": np.pad(np.full((1, 1), 7), ((0, 31), (0, 31))),
         "small": np.zeros((16, 16)),
         "also": generator.integers(0, 2, (32, 32)),
     }
@@ -129,9 +134,71 @@ def test_masks_of_classes_are_read_and_bad_ones_are_named(files):
     assert "holds the value 7, and there are 2 classes" in reasons["third.png"]
     assert "16×16 pixels, and the image 32×32" in reasons["small.png"]
     recipe = ContextUpsampling(mask_values="class", classes=("no", "yes"), **{**SHORT, "plan": {"epochs": 1}})
-    made = recipe.fit(files, rng=Randomness(0))
+    first, reason = next(iter(store.rejected.items()))
+    with pytest.warns(UserWarning, match=re.escape(f"2 images are left out; the first is {first}: {reason}")):
+        made = recipe.fit(files, rng=Randomness(0))
     assert made.card.class_names == ("no", "yes")
     assert made.card.lineage.recipe["rejected"] == 2
+
+
+def test_a_value_that_scaling_loses_is_found_all_the_same(files):
+    small = snellen_preparation().model_copy(update={"size": (16, 16), "resize_to": (16, 16)})
+    store = pixel_store(files, small, masks="class", class_count=2)
+    assert any("holds the value 7" in reason for reason in store.rejected.values())
+
+
+def test_an_object_whose_class_is_none_of_those_is_named():
+    with pytest.raises(InputError, match=r"its class 'star' is none of 0|its class 'ring' is none of 0"):
+        pixel_store(scenes("train", 4), snellen_preparation(), masks="object", class_count=1)
+
+
+def test_clean_figures_are_of_all_images_and_attacked_ones_of_a_drawn_sample(monkeypatch):
+    """Images come sorted by class: the first ones would be of one class alone."""
+    monkeypatch.setattr(method, "_ATTACKED", 4)
+    seen = []
+
+    def watched(classifier, images, labels, attacks, **options):
+        seen.append((len(images), bool(attacks), images))
+        return examine(classifier, images, labels, attacks, **options)
+
+    monkeypatch.setattr(method, "examine", watched)
+    short = {**SHORT, "attack_steps": 1, "plan": {"epochs": 1, "batch_size": 4}}
+    both = join([scenes("train", 4), scenes("tune", 12)])
+    for seed in (0, 0, 1):
+        made = ContextUpsampling(**short).fit(both, rng=Randomness(seed))
+    whole, drawn = ([one for one in seen if one[1] is attacked] for attacked in (False, True))
+    assert [count for count, _, _ in whole] == [12] * 3
+    assert [count for count, _, _ in drawn] == [4] * 3
+    assert torch.equal(drawn[0][2], drawn[1][2])
+    assert not torch.equal(drawn[0][2], drawn[2][2])
+    assert not torch.equal(drawn[0][2], whole[0][2][:4])
+    assert (made.card.metrics["tune.images"], made.card.metrics["tune.attacked_images"]) == (12, 4)
+    assert "clean_of_attacked" in " ".join(made.card.metrics)
+    assert "Clean figures are of 12 held-out images, attacked ones of 4 of them" in made.card.description
+
+
+def test_tune_images_without_any_known_pixel_are_refused_before_the_training(files):
+    void = files.select([place for place, key in enumerate(files.ids) if key.endswith("void.png")])
+    good = files.select([place for place, key in enumerate(files.ids) if key.endswith(("good.png", "also.png"))])
+    recipe = ContextUpsampling(mask_values="class", classes=("no", "yes"), **SHORT)
+    with pytest.raises(InputError, match="no pixel of the tune images has a known class"):
+        recipe.fit(join([as_split(good, "train"), as_split(void, "tune")]), rng=Randomness(0))
+
+
+def test_the_printed_lines_predict(tmp_path, capsys, monkeypatch):
+    """As they stand, with spaces in names."""
+    monkeypatch.chdir(tmp_path)
+    data = "optotypes:scenes?count=4&size=16&shapes=star,ring#train"
+    short = ["--side", "16", "--widths", "4", "--widths", "8", "--plan", '{"epochs": 1}', "--out", "a folder"]
+    ran = CliRunner().invoke(app, ["train", "context-upsampling", data, *short])
+    assert ran.exit_code == 0, ran.output
+    assert "decides nothing" not in ran.output
+    assert "use it as artifact" not in ran.output
+    lines = ran.output[ran.output.index("import snellen") :]
+    exec(compile(lines, "printed", "exec"), {})  # noqa: S102
+    assert "('background', " in capsys.readouterr().out
+    card = (tmp_path / "a folder" / "README.md").read_text(encoding="utf-8")
+    assert "segmenter = load_pixel_classifier('FOLDER')" in card
 
 
 def test_images_without_masks_and_test_images_are_refused():
@@ -147,6 +214,11 @@ def test_images_without_masks_and_test_images_are_refused():
     [
         ({"kernels": (8,)}, "got 8"),
         ({"kernels": (7, 7, 7)}, "3 kernels for 2 steps"),
+        ({"kernels": (2,)}, "small_kernel 3 is larger .*; use larger kernels, or no small path"),
+        ({"kernels": (2,), "small_kernel": None, "initial": "sinc"}, "a kernel of side 2 cannot; use 3 or more"),
+        ({"small_kernel": 4}, "got 4"),
+        ({"widths": (8, 12)}, r"widths \[8, 12\] do not double .*; give two or more"),
+        ({"widths": (8,)}, "give two or more"),
         ({"mask_values": "class"}, "needs the names of two classes"),
         ({"classes": ("a", "b")}, "belong to mask_values=class"),
         ({"decoder_kernel": 4}, "odd side"),

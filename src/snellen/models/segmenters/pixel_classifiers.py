@@ -29,6 +29,25 @@ def load_pixel_classifier(folder: os.PathLike[str] | str, *, device: str = "cpu"
     return pixel_classifier(artifact, device=device)
 
 
+def lines_that_predict(folder: str, images: str) -> str:
+    """Lines of Python that print the classes of an image's pixels, for a folder and a reference of images.
+
+    >>> print(lines_that_predict("trained", "my images").splitlines()[3])
+    segmenter = load_pixel_classifier('trained')
+    """
+    return "\n".join(
+        (
+            "import snellen",
+            "from snellen.core.preparation import to_unit",
+            "from snellen.models.segmenters.pixel_classifiers import load_pixel_classifier",
+            f"segmenter = load_pixel_classifier({folder!r})",
+            f"image = snellen.load_images({images!r}).read(0)",
+            "scores = segmenter(to_unit(segmenter.preparation.pixels(image))[None])",
+            "print(segmenter.class_names, segmenter.predict(scores)[0])",
+        )
+    )
+
+
 def pixel_classifier(artifact: Artifact, *, device: str = "cpu") -> Classifier:
     """The classifier of an artifact; errors are those of :func:`load_pixel_classifier`."""
     card = artifact.card

@@ -6,7 +6,9 @@ epoch is kept, and no attacked score chooses anything.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -27,6 +29,7 @@ from snellen.metrics.segmentation import segmentation_figures
 from snellen.models.classifiers.artifact_models import untrained
 from snellen.systems.context_upsampling.examining import examine, standard_attacks, upsampling_artifacts
 from snellen.systems.context_upsampling.pixel_labels import Masks, pixel_store
+from snellen.systems.context_upsampling.spectra import LEAST_SCORED
 from snellen.systems.context_upsampling.upsampling import Initial, Kind, margins
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch, ImageStore
@@ -37,8 +40,8 @@ from snellen.training.plan import TrainingPlan
 #: Rate and decay are larger than published (1e-4 both, for a pretrained encoder): this network starts from nothing.
 PLAN = TrainingPlan(epochs=20, batch_size=16, learning_rate=3e-3, weight_decay=1e-2, channels_last=True, drop_last=True)
 
-#: Images that are attacked for the figures of a card.
-_ATTACKED = 100
+#: Images that are attacked for the figures of a card, and those that are looked at together.
+_ATTACKED, _TOGETHER = 100, 256
 
 
 def pixel_cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
@@ -78,8 +81,9 @@ class HalfAttacked:
 class ContextUpsampling(FittedMethod):
     """Train a U-Net with large context upsampling on images with masks, and measure it clean and under attack.
 
-    Images of a split "tune" give the figures of the card: mean overlap (mIoU) clean and under FGSM, PGD, SegPGD and
-    CosPGD, and the artifact score of each upsampling layer. Nothing is chosen by them.
+    Images of a split "tune" give the figures of the card: mean overlap (mIoU) of all of them clean, of at most 100 that
+    chance draws under FGSM, PGD, SegPGD and CosPGD, and the artifact score of each upsampling layer. Nothing is chosen
+    by them.
 
     >>> ContextUpsampling(kernels=(7, 11)).kernels
     (7, 11)
@@ -116,8 +120,19 @@ class ContextUpsampling(FittedMethod):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for kernel in self.kernels:
+        for kernel in (*self.kernels, *([] if self.small_kernel is None else [self.small_kernel])):
             margins(kernel)
+        if self.kind == "lctc" and self.small_kernel is not None and self.small_kernel > min(self.kernels, default=0):
+            raise InputError(
+                f"small_kernel {self.small_kernel} is larger than the smallest of kernels {list(self.kernels)}; use "
+                f"larger kernels, or no small path"
+            )
+        if self.kind == "lctc" and self.initial != "default" and 2 in self.kernels:
+            raise InputError(f"initial={self.initial} interpolates, which a kernel of side 2 cannot; use 3 or more")
+        if len(self.widths) < 2 or self.widths[0] < 1 or any(b != 2 * a for a, b in pairwise(self.widths)):
+            raise InputError(
+                f"widths {list(self.widths)} do not double from level to level; give two or more, such as 16, 32, 64"
+            )
         if len(self.kernels) not in (1, len(self.widths) - 1):
             raise InputError(
                 f"{len(self.kernels)} kernels for {len(self.widths) - 1} steps of upsampling; give one, or one for each"
@@ -153,6 +168,9 @@ class ContextUpsampling(FittedMethod):
 
         examples = store(data.of_split("train") if has_tune else data)
         tune = store(data.of_split("tune")) if has_tune else None
+        _report_rejected({**examples.rejected, **({} if tune is None else tune.rejected)})
+        if tune is not None and not bool((tune.targets != VOID).any()):
+            raise InputError("no pixel of the tune images has a known class: nothing could be measured on them")
         architecture = self.architecture(len(names), fitting.rng.generator("initial weights").initial_seed() % 2**31)
         plan = fitting.seeded(self.plan)
         if plan.drop_last and len(examples) < plan.batch_size:
@@ -177,7 +195,8 @@ class ContextUpsampling(FittedMethod):
         card = Card(
             name=f"context-upsampling-{self.kind}",
             kind="segmenter",
-            description=f"U-Net that decides the class of each pixel; upsampling: {self.kind.replace('_', ' ')}.",
+            description=f"U-Net that decides the class of each pixel; upsampling: {self.kind.replace('_', ' ')}."
+            + _measured_on(figures),
             architecture=architecture,
             class_names=names,
             preparation=preparation.model_dump(mode="json"),
@@ -210,23 +229,47 @@ class ContextUpsampling(FittedMethod):
     def _figures(
         self, network: nn.Module, names: tuple[str, ...], tune: ImageStore, fitting: Fitting
     ) -> Mapping[str, float]:
-        """Figures of the first hundred tune images."""
+        """Clean figures of all tune images; attacked ones of at most a hundred, which the seed draws."""
         classifier = Classifier(network, class_names=names, task="segment", name=self.name)
-        images, labels = to_unit(tune.images[:_ATTACKED]), tune.targets[:_ATTACKED]
+        whole = sum(
+            examine(classifier, to_unit(tune.images[rows]), tune.targets[rows], {})["clean"].sum(0)
+            for rows in torch.arange(len(tune)).split(_TOGETHER)
+        )
+        known = (tune.targets != VOID).flatten(1).any(1).nonzero().flatten()
+        drawn = torch.randperm(len(known), generator=fitting.rng.generator("attacked images"))[:_ATTACKED]
+        rows = known[drawn].sort().values
+        images = to_unit(tune.images[rows])
         counts = examine(
             classifier,
             images,
-            labels,
+            tune.targets[rows],
             standard_attacks(self.attack_steps),
             rng=fitting.rng.child("starts"),
             progress=fitting.progress,
         )
-        found: dict[str, float] = {}
-        for name, count in counts.items():
-            figures = segmentation_figures(count.sum(0))
+        own = counts.pop("clean")
+        found: dict[str, float] = {"tune.images": float(len(tune)), "tune.attacked_images": float(len(rows))}
+        totals = {"clean": whole, "clean_of_attacked": own.sum(0)}
+        for name, total in (totals | {name: count.sum(0) for name, count in counts.items()}).items():
+            figures = segmentation_figures(total)
             found |= {f"tune.{name}.{figure}": value for figure, value in figures.items()}
         layers = tuple(f"upsampling.{step}" for step in range(len(self.widths) - 1))
         sides = [self.side // 2**step for step in range(len(layers))][::-1]
-        shown = tuple(layer for layer, side in zip(layers, sides, strict=True) if side >= 16)
+        shown = tuple(layer for layer, side in zip(layers, sides, strict=True) if side >= LEAST_SCORED)
         artifacts = upsampling_artifacts(classifier, images, shown)
         return {**found, **{f"tune.artifacts.{layer}": score for layer, score in artifacts.items()}}
+
+
+def _measured_on(figures: Mapping[str, float]) -> str:
+    """How many images the figures of a card are of."""
+    if not figures:
+        return ""
+    whole, attacked = (int(figures[f"tune.{name}"]) for name in ("images", "attacked_images"))
+    return f" Clean figures are of {whole} held-out images, attacked ones of {attacked} of them, drawn by chance."
+
+
+def _report_rejected(rejected: Mapping[str, str]) -> None:
+    """Say which images are left out before hours are spent on the others."""
+    if rejected:
+        key, reason = next(iter(rejected.items()))
+        warnings.warn(f"{len(rejected)} images are left out; the first is {key}: {reason}", UserWarning, stacklevel=2)

@@ -59,6 +59,8 @@ def pixel_store(
             if masks == "object":
                 if labels[index] < 0:
                     raise RejectedImageError("no label")
+                if labels[index] >= class_count - 1:
+                    raise RejectedImageError(f"its class {_named(images, labels[index])} is none of {class_count - 1}")
                 found = torch.where(objects.of(index, prepared), labels[index] + 1, 0)
             else:
                 found = _classes(images, index, preparation, class_count)
@@ -82,6 +84,11 @@ def pixel_store(
     )
 
 
+def _named(images: ImageSet, label: int) -> str:
+    names = images.class_names or ()
+    return repr(names[label]) if label < len(names) else f"number {label}"
+
+
 def _classes(images: ImageSet, index: int, preparation: Preparation, class_count: int) -> Tensor:
     """The map of a mask whose values are numbers of classes: int64 (h, w)."""
     mask, size = images.read_mask(index), images.read(index).size
@@ -89,13 +96,14 @@ def _classes(images: ImageSet, index: int, preparation: Preparation, class_count
         raise RejectedImageError("it has no mask (column mask)")
     if mask.size != size:
         raise RejectedImageError(f"its mask is {mask.size[0]}×{mask.size[1]} pixels, and the image {size[0]}×{size[1]}")
-    fill = (VOID_BYTE,) * 3
-    nearest = preparation.model_copy(update={"interpolation": "nearest", "fill": fill})
-    values = nearest.pixels(Image.merge("RGB", [mask] * 3))[0].long()
-    unknown = np.setdiff1d(values.unique().numpy(), [*range(class_count), VOID_BYTE])
+    # Of the mask as it is: what scaling and cropping lose is a mistake all the same.
+    unknown = np.setdiff1d(np.array(mask), [*range(class_count), VOID_BYTE])
     if len(unknown):
         raise RejectedImageError(
             f"its mask holds the value {unknown[0]}, and there are {class_count} classes, 0 to {class_count - 1}, and "
             f"{VOID_BYTE} for none"
         )
+    fill = (VOID_BYTE,) * 3
+    nearest = preparation.model_copy(update={"interpolation": "nearest", "fill": fill})
+    values = nearest.pixels(Image.merge("RGB", [mask] * 3))[0].long()
     return torch.where(values == VOID_BYTE, VOID, values)
