@@ -195,7 +195,7 @@ def test_the_printed_lines_predict(tmp_path, capsys, monkeypatch):
     assert "decides nothing" not in ran.output
     assert "use it as artifact" not in ran.output
     lines = ran.output[ran.output.index("import snellen") :]
-    exec(compile(lines, "printed", "exec"), {})  # noqa: S102
+    exec(compile(lines, "printed", "exec"), {})
     assert "('background', " in capsys.readouterr().out
     card = (tmp_path / "a folder" / "README.md").read_text(encoding="utf-8")
     assert "segmenter = load_pixel_classifier('FOLDER')" in card

@@ -58,8 +58,8 @@ class SwapRule:
         for name, kernel in {"every layer": self.kernel, **self.kernels}.items():
             if self.kind == "lctc" and self.small_kernel is not None and self.small_kernel > kernel:
                 raise InputError(
-                    f"the small path of side {self.small_kernel} is larger than the kernel of {name}, of side {kernel}; "
-                    f"use a larger kernel, or small_kernel=None"
+                    f"the small path of side {self.small_kernel} is larger than the kernel of {name}, of side "
+                    f"{kernel}; use a larger kernel, or small_kernel=None"
                 )
 
 

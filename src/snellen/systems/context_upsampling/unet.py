@@ -2,8 +2,8 @@
 
 O. Ronneberger, P. Fischer and T. Brox, 2015: two 3 × 3 convolutions with batch norm and ReLU on each level, upsampling
 that halves the channels, concatenation with the skip. The U-Net of the published code keeps the channels and upsamples
-depthwise; here they are halved, with as many groups as output channels, so that all ways end in the same width. Every weight but those of
-upsampling starts the same for every way: each part has a seed of its own.
+depthwise; here they are halved, with as many groups as output channels, so that all ways end in the same width. Every
+weight but those of upsampling starts the same for every way: each part has a seed of its own.
 
 The control separates context anywhere in the decoder from context in upsampling: its blocks are those of
 ConvNeXt (depthwise K × K, norm, 1 × 1 expansion, GELU, 1 × 1 projection), its upsampling is a transposed convolution of

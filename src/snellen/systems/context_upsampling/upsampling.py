@@ -5,8 +5,8 @@ spectrum, and the kernel that follows must remove the repeats. The ideal one is 
 can come nearer to it; a small path beside it restores detail. Every weight is learned.
 
 The number of groups follows the published code: depthwise where channels are kept, as in its U-Net, and two input
-channels for each output channel where they are halved, as in its Restormer. Weights start as PyTorch starts them, as there; ``bilinear``
-and ``sinc`` are options of ours.
+channels for each output channel where they are halved, as in its Restormer. Weights start as PyTorch starts them, as
+there; ``bilinear`` and ``sinc`` are options of ours.
 """
 
 from __future__ import annotations
