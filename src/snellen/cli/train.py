@@ -89,7 +89,7 @@ def _show(made: Delivered, data: str) -> None:
             f"audit: {shown}{len(made.report.findings)} findings, {markup(str(made.folder / 'audit'))}/report.html"
         )
     if lost := made.artifact.card.lineage.recipe.get("rejected", 0):
-        why = "masks" if made.artifact.card.kind == "segmenter" else "a label"
+        why = "a usable mask" if made.artifact.card.kind == "segmenter" else "a label"
         typer.echo(
             f"{lost} of the images to learn from could not be used (damaged, or without {why}) and were left out"
         )
