@@ -40,7 +40,7 @@ from snellen.training.plan import TrainingPlan
 #: Rate and decay are larger than published (1e-4 both, for a pretrained encoder): this network starts from nothing.
 PLAN = TrainingPlan(epochs=20, batch_size=16, learning_rate=3e-3, weight_decay=1e-2, channels_last=True, drop_last=True)
 
-#: Images that are attacked for the figures of a card, and those that are looked at together.
+#: Images that are attacked for the figures of a card, and those of one batch of clean ones.
 _ATTACKED, _TOGETHER = 100, 256
 
 

@@ -95,8 +95,8 @@ def artifact_score(maps: Tensor, *, window: Window = "hann", radius: float = 1.5
     frequencies of the map.
 
     Peaks are repeats of what is strong at low frequencies. The score therefore needs maps with a mean or with smooth
-    parts, as images and features have; white noise of mean 0 repeats as white noise, and its score is 1 whatever
-    doubled it.
+    parts, as images and features have; white noise of mean 0 repeats as white noise, and its score is 1 behind any
+    doubling.
 
     >>> noise = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     >>> white, with_a_mean = torch.zeros(2, 8, 1, 64, 64)
