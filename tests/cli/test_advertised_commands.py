@@ -110,7 +110,7 @@ OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 OF_OBJECTS = {27: "optotypes:scenes?count=2"}
 
 #: Systems that need more images of each class.
-OF_SHAPES = dict.fromkeys((6, 8, 14, 23), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
+OF_SHAPES = dict.fromkeys((6, 8, 14, 19, 23), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
 
 #: Systems that look at objects again, and the classes of these.
 OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}
