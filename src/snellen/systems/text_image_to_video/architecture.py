@@ -38,6 +38,9 @@ class VideoArchitecture(BaseModel):
     longest: int = Field(16, ge=1, description="words of a text, at most")
     causal: bool = Field(False, description="temporal attention to earlier frames alone: an ablation")
     image_by: ImageBy = Field("replacement", description="how the network gets the image")
+    absolute_positions: bool = Field(
+        True, description="tokens also carry their place and frame, which a small network learns motion from sooner"
+    )
     query_key_norm: bool = Field(True, description="queries and keys are normalised")
     sandwich_norm: bool = Field(True, description="a norm behind each attention and MLP as well as in front")
     stateless_norm: bool = Field(True, description="norms have no learned scale")

@@ -34,7 +34,7 @@ from snellen.systems.text_image_to_video.videos import Videos
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Batch
 from snellen.training.loop import train
-from snellen.training.plan import TrainingPlan
+from snellen.training.plan import MixedPrecision, TrainingPlan
 from snellen.training.repeated import Repeated
 
 
@@ -47,7 +47,9 @@ class VideoTraining(BaseModel):
     text_steps: int = Field(800, ge=0, description="steps from text alone")
     joint_steps: int = Field(1200, ge=0, description="steps from text and given frames")
     unmasked_steps: int = Field(600, ge=0, description="such steps without dropped positions, at the end")
-    batch_size: int = Field(32, ge=1, description="videos of a step")
+    batch_size: int = Field(32, ge=1, description="videos at once")
+    accumulate: int = Field(1, ge=1, description="such batches of a step")
+    mixed_precision: MixedPrecision = Field("no", description="of the arithmetic in training")
     learning_rate: float = Field(2e-3, gt=0, description="peak, of each stage")
     text_dropout: float = Field(0.1, ge=0, le=1, description="p_T: share of texts that are dropped")
     image_dropout: float = Field(0.1, ge=0, le=1, description="p_I: share of examples without given frames")
@@ -250,6 +252,8 @@ def _run(
     plan = TrainingPlan(
         epochs=1,
         batch_size=training.batch_size,
+        accumulate=training.accumulate,
+        mixed_precision=training.mixed_precision,
         learning_rate=training.learning_rate,
         second_momentum=0.99,
         weight_decay=0.0,
@@ -261,7 +265,7 @@ def _run(
     )
     trained = train(
         network,
-        Repeated(videos.store(architecture), stage.steps * training.batch_size),
+        Repeated(videos.store(architecture), stage.steps * training.batch_size * training.accumulate),
         plan=plan,
         objective=VideoFlow(architecture, training, stage),
         checkpoint=None if checkpoints is None else checkpoints / f"{stage.name}.safetensors",

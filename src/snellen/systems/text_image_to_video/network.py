@@ -30,7 +30,7 @@ class Block(nn.Module):
     def __init__(self, architecture: VideoArchitecture) -> None:
         super().__init__()
         one = architecture
-        self.causal, self.sandwich = one.causal, one.sandwich_norm
+        self.causal, self.sandwich, self.numbered = one.causal, one.sandwich_norm, one.absolute_positions
         self.offsets = nn.Parameter(torch.zeros(len(_BRANCHES), 3, one.width))
         kinds = ("spatial", *(("temporal",) if one.frames > 1 else ()), "cross")
         self.attentions = nn.ModuleDict(
@@ -72,6 +72,8 @@ class Block(nn.Module):
     def _across(self, shown: Tensor, places: Places) -> Tensor:
         """Attention across frames at each position, over those frames that have not dropped it."""
         count, frames, _, width = shown.shape
+        # The number of the frame is known here alone, so that without these layers each frame is an image.
+        shown = shown + frame_vectors(width, frames, shown.device) if self.numbered else shown
         here = None
         if (
             places.spread is not None
@@ -111,6 +113,18 @@ class Places:
         longest = architecture.frames // architecture.temporal_patch
         self.times = torch.arange(frames, device=device)[None] * min(1.0, longest / frames)
         self.spread = kept if kept is not None and kept.shape[1] == frames and frames > 1 else None
+
+
+def place_vectors(width: int, grid: int, device: torch.device) -> Tensor:
+    """Row and column of each position of a frame as sines and cosines: (1, 1, s, d)."""
+    spots, half = torch.arange(grid * grid, device=device), width // 4 * 2
+    parts = waves(spots // grid / grid, half), waves(spots % grid / grid, width - half)
+    return torch.cat(parts, dim=-1)[None, None]
+
+
+def frame_vectors(width: int, frames: int, device: torch.device) -> Tensor:
+    """The number of each frame in the same way: (1, F, 1, d)."""
+    return waves(torch.arange(frames, device=device) / frames, width)[None, :, None]
 
 
 class VideoTransformer(nn.Module):
@@ -162,7 +176,10 @@ class VideoTransformer(nn.Module):
         one = self.architecture
         patches = cut(videos, one.patch, one.temporal_patch)
         places = Places(one, patches.shape[1], videos.shape[-1] // one.patch, kept, videos.device)
-        shown = self.enter(patches if kept is None else gathered(patches, kept))
+        shown = self.enter(patches)
+        if one.absolute_positions:
+            shown = shown + place_vectors(one.width, videos.shape[-1] // one.patch, videos.device)
+        shown = shown if kept is None else gathered(shown, kept)
         moment = self.time(waves(times, one.width))
         modulation = self.modulation(nn.functional.silu(moment)).unflatten(-1, (len(_BRANCHES), 3, one.width))
         context, allowed = self._context(tokens, image, with_image)
