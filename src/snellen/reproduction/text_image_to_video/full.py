@@ -42,11 +42,12 @@ def full_size() -> tuple[VideoArchitecture, VideoTraining, VideoTraining, Sample
         accumulate=8,
         mixed_precision="bf16",
         learning_rate=2e-4,
+        shift=1,
         ema_decay=0.9999,
         checkpoint_every=1000,
     )
     arm = base.model_copy(update={"image_steps": 0, "text_steps": 0, "joint_steps": 40_000, "unmasked_steps": 10_000})
-    return network, base, arm, SampleSettings(steps=50, scale=7.5)
+    return network, base, arm, SampleSettings(steps=50, shift=1, scale=7.5)
 
 
 def full_material(network: VideoArchitecture, progress: Progress) -> tuple[Videos, Videos, tuple[Tensor, Tensor]]:

@@ -57,6 +57,7 @@ class VideoTraining(BaseModel):
     mask_ratio: float = Field(0.5, ge=0, lt=1, description="share of positions that are dropped; 0 for none")
     mask_each_frame: bool = Field(False, description="drop other positions in each frame, instead of the same in all")
     density: Density = Field("logit_normal", description="of times in training")
+    shift: float = Field(4.0, ge=1, description="how far times lie nearer to noise; 1: not at all")
     ema_decay: float = Field(0.99, gt=0, lt=1, description="of the averaged weights; published: 0.9999")
     checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; none: at a stage's end")
 
@@ -131,7 +132,7 @@ class VideoFlow:
         one, training = self.architecture, self.training
         clean, rng = batch.images * 2 - 1, batch.rng
         noise = rng.normal("noise", clean.shape[1:], like=clean)
-        times = draw_times(rng, training.density).to(clean)
+        times = draw_times(rng, training.density, training.shift).to(clean)
         conditions = draw_conditions(
             rng,
             clean.shape[1],

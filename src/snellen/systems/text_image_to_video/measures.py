@@ -88,3 +88,12 @@ def mean_colours(videos: Tensor) -> Tensor:
     weights = torch.where(colourful > _LEAST, colourful, torch.zeros_like(colourful))
     total = weights.sum(dim=(1, 2, 3, 4)).clamp_min(1e-9)
     return (videos * weights).sum(dim=(1, 3, 4)) / total[:, None]
+
+
+def flips(decisions: Tensor) -> Tensor:
+    """Share of later frames that a classifier decides otherwise than the first: classes (n, F) → (n,).
+
+    >>> flips(torch.tensor([[2, 2, 1, 2, 0]])).tolist()
+    [0.5]
+    """
+    return (decisions[:, 1:] != decisions[:, :1]).double().mean(dim=1)

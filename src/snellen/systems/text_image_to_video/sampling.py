@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.systems.text_image_to_video.flow import check_generated, on_path, replace_frames
+from snellen.systems.text_image_to_video.flow import check_generated, on_path, replace_frames, shifted
 from snellen.systems.text_image_to_video.guidance import Norm, Pass, guided, renormalised
 
 #: What stands in place of a given frame where the image is dropped: the given frame with as much of its own noise as
@@ -34,6 +34,7 @@ def sample_videos(
     guidance: tuple[Pass, ...],
     *,
     steps: int,
+    shift: float = 1.0,
     norm: Norm = "none",
     reference_frame: ReferenceFrame = "noised",
     in_place: bool = True,
@@ -46,7 +47,8 @@ def sample_videos(
         clean: given frames, of the same shape; read where ``replaced`` is true.
         replaced: frames that are given, bool (n, F); none of a video: text to video.
         guidance: passes, the conditional one first.
-        steps: of equal length.
+        steps: of equal length, before they are shifted.
+        shift: how far they lie nearer to noise; 1: not at all.
         norm: how a guided prediction is renormalised.
         reference_frame: what a pass without image sees in place of a given frame.
         in_place: frames enter by replacement; False where the network takes the image another way and makes all of its
@@ -60,7 +62,7 @@ def sample_videos(
     check_generated(replaced)
     count, many = len(noise), len(guidance)
     held = replaced if in_place else torch.zeros_like(replaced)
-    videos, times = noise, torch.linspace(0, 1, steps + 1, device=noise.device)
+    videos, times = noise, shifted(torch.linspace(0, 1, steps + 1, device=noise.device), shift)
     with_text = torch.tensor([one.text for one in guidance], device=noise.device).repeat_interleave(count)
     with_image = torch.tensor([one.image for one in guidance], device=noise.device).repeat_interleave(count)
     unconditional = next((k for k, one in enumerate(guidance) if not one.image), None)

@@ -33,6 +33,7 @@ class SampleSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(20, ge=1, description="Euler steps from noise to the video")
+    shift: float = Field(4.0, ge=1, allow_inf_nan=False, description="how far steps lie nearer to noise; 1: not at all")
     guidance: Kind = Field(
         "joint", description="what the reference pass drops: text and image, text alone, or one after the other"
     )
@@ -132,6 +133,7 @@ class VideoModel:
             held,
             guidance,
             steps=chosen.steps,
+            shift=chosen.shift,
             norm=chosen.norm,
             reference_frame=chosen.reference_frame,
             in_place=in_place,
