@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ from snellen.core.randomness import derive_seed
 from snellen.data.worlds.optotypes.factors import Shape
 from snellen.data.worlds.optotypes.objects import DISTANCES
 from snellen.data.worlds.rendered_source import RenderedSource
+
+T = TypeVar("T")
 
 Direction = Literal["left", "right", "up", "down"]
 Speed = Literal["slowly", "fast"]
@@ -103,9 +105,9 @@ class _Drawn:
         self.world = world
         seeds = [derive_seed(world.seed, "moving shapes", split, number) for number in range(world.count)]
         draws = np.array([np.random.default_rng(seed).random(7) for seed in seeds])
-        fields = (world.shapes, world.colours, world.directions, world.speeds, world.grounds)
-        chosen = [[values[int(share * len(values))] for share in draws[:, k]] for k, values in enumerate(fields)]
-        self.shapes, self.colours, self.directions, self.speeds, self.grounds = chosen
+        self.shapes, self.colours = _picked(world.shapes, draws[:, 0]), _picked(world.colours, draws[:, 1])
+        self.directions, self.speeds = _picked(world.directions, draws[:, 2]), _picked(world.speeds, draws[:, 3])
+        self.grounds = _picked(world.grounds, draws[:, 4])
         self.starts = draws[:, 5:].round(4)
         steps = [np.array(STEPS[d]) * SPEEDS[s] for d, s in zip(self.directions, self.speeds, strict=True)]
         moments = np.arange(world.frames)[None, :, None]
@@ -163,6 +165,11 @@ class _Drawn:
             "provenance": [made.model_dump_json(exclude_none=True)] * len(rows),
         }
         return pa.table({name: pa.array(values, COLUMNS[name]) for name, values in columns.items()})
+
+
+def _picked(values: Sequence[T], shares: NDArray[np.float64]) -> list[T]:
+    """The value that each share of [0, 1) falls on."""
+    return [values[int(share * len(values))] for share in shares]
 
 
 def _ground(name: Ground, size: int) -> Tensor:

@@ -63,7 +63,7 @@ SMALL = Size(
     test=96,
     network=VideoArchitecture(frames=5, side=16, patch=4, width=64, blocks=3),
     base=_BASE,
-    arm=_BASE.model_copy(update={"text_steps": 0, "joint_steps": 900, "image_dropout": 0.2}),
+    arm=_BASE.model_copy(update={"text_steps": 0, "joint_steps": 900}),
     sampling=SampleSettings(steps=16, scale=2.0),
     judge=200,
 )
@@ -101,11 +101,10 @@ def text_image_to_video(scale: Scale, seed: int, progress: Progress) -> Mapping[
         train, test, labels = full_material(network, progress)
         return Experiment(train, test, labels, size, seed, progress).figures()
     size = SMOKE if scale == "smoke" else SMALL
-    worlds = [small_world(count, size.network.frames, seed) for count in (size.train, size.test)]
-    sets = [world.images(split=split) for world, split in zip(worlds, ("train", "test"), strict=True)]
-    videos = [read_videos(one, frames=size.network.frames, side=size.network.side) for one in sets]
-    labels = tuple(subjects_of(one) for one in videos)
-    return Experiment(videos[0], videos[1], (labels[0], labels[1]), size, seed, progress).figures()
+    frames, side = size.network.frames, size.network.side
+    train = read_videos(small_world(size.train, frames, seed).images(split="train"), frames=frames, side=side)
+    test = read_videos(small_world(size.test, frames, seed).images(split="test"), frames=frames, side=side)
+    return Experiment(train, test, (subjects_of(train), subjects_of(test)), size, seed, progress).figures()
 
 
 text_image_to_video.stand_ins = {  # type: ignore[attr-defined]

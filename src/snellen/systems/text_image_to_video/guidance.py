@@ -62,9 +62,9 @@ def passes(kind: Kind, scale: float, image_scale: float | None = None) -> tuple[
         raise InputError(f"an image scale goes with guidance 'separate'; got {kind!r} with {image_scale}")
     if kind == "separate":
         own = scale if image_scale is None else image_scale
-        found = (Pass(True, True, scale), Pass(False, True, own - scale), Pass(False, False, 1 - own))
+        found = [Pass(True, True, scale), Pass(False, True, own - scale), Pass(False, False, 1 - own)]
     else:
-        found = (Pass(True, True, scale), Pass(False, kind == "text", 1 - scale))
+        found = [Pass(True, True, scale), Pass(False, kind == "text", 1 - scale)]
     return tuple(one for number, one in enumerate(found) if number == 0 or one.weight != 0)
 
 

@@ -92,7 +92,7 @@ class Attention(nn.Module):
         if mask is not None and causal:
             mask = mask & torch.ones(queries.shape[-2], keys.shape[-2], dtype=torch.bool, device=mask.device).tril()
         found = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=causal and mask is None)
-        return self.out(found.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.out(found.transpose(1, 2).flatten(2))
 
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -51,7 +51,7 @@ class Block(nn.Module):
 
         def within(shown: Tensor) -> Tensor:
             attended = self.attentions["spatial"](shown.flatten(0, 1), positions=(places.rows, places.columns))
-            return attended.unflatten(0, (count, frames))  # type: ignore[no-any-return]
+            return attended.unflatten(0, (count, frames))
 
         tokens = self._branch("spatial", tokens, changes["spatial"], within)
         if "temporal" in self.attentions:
@@ -67,7 +67,7 @@ class Block(nn.Module):
         return tokens + gate * self._behind(kind, layer(shown))  # type: ignore[operator]
 
     def _behind(self, kind: str, changed: Tensor) -> Tensor:
-        return self.behind[kind](changed) if self.sandwich else changed  # type: ignore[no-any-return]
+        return self.behind[kind](changed) if self.sandwich else changed
 
     def _across(self, shown: Tensor, places: Places) -> Tensor:
         """Attention across frames at each position, over those frames that have not dropped it."""
@@ -88,7 +88,7 @@ class Block(nn.Module):
         by_spot = shown.transpose(1, 2).flatten(0, 1)
         found = self.attentions["temporal"](by_spot, positions=(places.times,), allowed=here, causal=self.causal)
         found = found.unflatten(0, (count, -1)).transpose(1, 2)
-        return found if places.spread is None else found.gather(2, index)  # type: ignore[no-any-return]
+        return found if places.spread is None else found.gather(2, index)
 
 
 class Places:

@@ -121,9 +121,7 @@ class VideoModel:
             times_over = len(videos) // len(tokens)
             shown = without_text(tokens.repeat(times_over, 1), with_text)
             image = None if in_place else clean[:, 0].repeat(times_over, 1, 1, 1)
-            return self.network(  # type: ignore[no-any-return]
-                videos, times, shown, image=image, with_image=with_image & has_image.repeat(times_over)
-            )
+            return self.network(videos, times, shown, image=image, with_image=with_image & has_image.repeat(times_over))
 
         guidance = passes(chosen.guidance, chosen.scale, chosen.image_scale)
         made = sample_videos(
