@@ -163,7 +163,7 @@ class Experiment:
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
         found = self._measured("real", self.real)
-        found["real.motion"] = Sample.of((self.way == self._asked(self.test.captions)).double().numpy())
+        found["real.motion"] = Sample.of((self.way == self._named(self.test.captions)).double().numpy())
         found["real.subject"] = found.pop("real.kept")
         still = self.real[:, :1].expand_as(self.real)
         found["still.second_frame"] = Sample.of(psnr(still[:, 1], self.real[:, 1]).numpy())
@@ -193,7 +193,7 @@ class Experiment:
         turned = [turned_caption(caption) for caption in self.test.captions]
         made = directions(self._from_image(model, turned))
         found["other_captions.motion"] = Sample.of((made == self.way).double().numpy())
-        found["other_captions.asked_motion"] = Sample.of((made == self._asked(turned)).double().numpy())
+        found["other_captions.named_motion"] = Sample.of((made == self._named(turned)).double().numpy())
         return found
 
     def _from_image(
@@ -245,7 +245,7 @@ class Experiment:
         return as_classifier(network, plan, [str(number) for number in range(classes)], "judge of subjects")
 
     @staticmethod
-    def _asked(captions: tuple[str, ...] | list[str]) -> Tensor:
+    def _named(captions: tuple[str, ...] | list[str]) -> Tensor:
         """The direction that each caption names, −1 for none."""
         words = [caption.split() for caption in captions]
         return torch.tensor([next((k for k, one in enumerate(DIRECTIONS) if one in row), -1) for row in words])

@@ -1,4 +1,4 @@
-"""Videos as files that people look at: animated WebP, MP4, and a sheet with a film in each row."""
+"""Videos as files for people: animated WebP, MP4, and a sheet with a film in each row."""
 
 from __future__ import annotations
 

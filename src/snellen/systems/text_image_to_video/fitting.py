@@ -204,8 +204,8 @@ def fit_video_model(
         architecture: numbers of the network.
         training: numbers of the training.
         seed: of weights, order and noise.
-        start: weights to go on from, instead of new ones; of the same architecture, but for layers that only one has.
-        checkpoints: folder to save to, and to go on from.
+        start: weights to begin with, instead of new ones; of the same architecture, but for layers that only one has.
+        checkpoints: folder to save to, and to resume from.
         progress: callback that receives progress updates.
 
     Raises:

@@ -151,7 +151,7 @@ def given_frames(pattern: Pattern, scores: Tensor, few: Tensor) -> Tensor:
 
 
 def check_generated(replaced: Tensor) -> None:
-    """Refuse videos of which every frame is given.
+    """Refuse videos whose frames are all given.
 
     Raises:
         InputError: there is nothing to generate.

@@ -69,14 +69,14 @@ class Attention(nn.Module):
         allowed: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
-        """Tokens (n, s, d), and what they look at (n, k, d), themselves by default → (n, s, d).
+        """Tokens (n, s, d) that attend to a context (n, k, d), by default to themselves → (n, s, d).
 
         Args:
-            tokens: that ask.
-            context: that answer.
+            tokens: with the queries.
+            context: with keys and values.
             positions: one or two of (n or 1, s), for rotary positions in one or two dimensions.
-            allowed: keys that may be looked at, bool (n, k); None: all.
-            causal: look at earlier tokens and themselves alone.
+            allowed: keys that may be attended to, bool (n, k); None: all.
+            causal: attend to earlier tokens and themselves alone.
         """
         queries = self._split(self.query(tokens))
         keys, values = (

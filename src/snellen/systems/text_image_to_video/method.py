@@ -2,7 +2,7 @@
 
 The first frame of a video may be an image of your test set: the frames are a manifest with the class of that image, so
 that a classifier can be measured on what follows. The video model is a folder; where it is missing and videos are
-named, it is trained first, once, and a stopped training goes on.
+named, it is trained first, once, and a stopped training resumes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Provenance
 from snellen.core.method import Method
 from snellen.core.preparation import to_image
@@ -76,6 +78,14 @@ class TextImageToVideo(SampleSettings, Method):
         """
         found = ready(self) if (Path(self.model) / "card.json").is_file() else None
         length = self.frames or (found.architecture if found else self.network or VideoArchitecture()).frames
+        for row in rows:
+            listed = row.get("frames")
+            given = [row.get("image"), *(listed.values() if isinstance(listed, Mapping) else ())]
+            if any(isinstance(one, Image.Image) for one in given):
+                raise InputError(
+                    f"request {row.get('id')!r}: in a list of requests an image is the path of a file, so that the "
+                    f"same call can be resumed; save it first, or request an image set"
+                )
         self._given[:] = [hash_of_frames(self._request(row, length, found)) for row in rows]
         seeds_of(rows, "video", Randomness(0))
 

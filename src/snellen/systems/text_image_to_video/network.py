@@ -1,6 +1,6 @@
 """The network F(xₜ, text, t): a diffusion transformer that attends within frames, across frames, and to the text.
 
-Z. Lin et al. 2024, arXiv 2412.07730 (STIV), after PixArt-α. Temporal attention joins tokens of one position, and looks
+Z. Lin et al. 2024, arXiv 2412.07730 (STIV), after PixArt-α. Temporal attention joins tokens of one position, and works
 in both directions. Time enters by one shared modulation with offsets for each block; every branch has a gate that
 starts at 0, so that a new block, and a new temporal layer in a trained one, is the identity. The head predicts the
 velocity of every frame. In training some of the positions may be dropped (MaskDiT), never whole frames.
@@ -57,8 +57,8 @@ class Block(nn.Module):
         if "temporal" in self.attentions:
             tokens = self._branch("temporal", tokens, changes["temporal"], lambda shown: self._across(shown, places))
         shown = self.before["cross"](tokens).flatten(1, 2)
-        asked = self.attentions["cross"](shown, context, allowed=allowed).view(count, frames, spots, width)
-        tokens = tokens + self.cross_gate * self._behind("cross", asked)
+        found = self.attentions["cross"](shown, context, allowed=allowed).view(count, frames, spots, width)
+        tokens = tokens + self.cross_gate * self._behind("cross", found)
         return self._branch("mlp", tokens, changes["mlp"], self.mlp)
 
     def _branch(self, kind: str, tokens: Tensor, change: Tensor, layer: object) -> Tensor:
@@ -75,15 +75,13 @@ class Block(nn.Module):
         # The number of the frame is known here alone, so that without these layers each frame is an image.
         shown = shown + frame_vectors(width, frames, shown.device) if self.numbered else shown
         here = None
-        if (
-            places.spread is not None
-        ):  # (n, F, s): bring tokens to their positions, and look only at those that are there
+        if places.spread is not None:  # (n, F, s): bring tokens to their positions; what is not there is no key
             full = shown.new_zeros(count, frames, places.spots, width)
             index = places.spread[..., None].expand(-1, -1, -1, width)
             here = shown.new_zeros(count, frames, places.spots, dtype=torch.bool).scatter(2, places.spread, True)
             shown = full.scatter(2, index, shown)
             here = here.transpose(1, 2).flatten(0, 1)
-            # A position that every frame has dropped looks at filler, and nobody reads what it finds.
+            # A position that every frame has dropped attends to filler; nothing of it is gathered again.
             here = here | ~here.any(dim=1, keepdim=True)
         by_spot = shown.transpose(1, 2).flatten(0, 1)
         found = self.attentions["temporal"](by_spot, positions=(places.times,), allowed=here, causal=self.causal)

@@ -55,7 +55,7 @@ def sample_videos(
             frames itself.
 
     Raises:
-        InputError: no step, or a video of which every frame is given.
+        InputError: no step, or a video whose frames are all given.
     """
     if steps < 1:
         raise InputError(f"a sampler makes one step or more; got {steps}")

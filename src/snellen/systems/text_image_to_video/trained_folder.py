@@ -37,7 +37,7 @@ def train_video_model(
         network: numbers; length, size and words are those of the videos.
         training: numbers.
         seed: of everything random.
-        checkpoints: folder to save to, and to go on from.
+        checkpoints: folder to save to, and to resume from.
         source: name of the videos in the record.
         progress: callback that receives progress updates.
     """
