@@ -46,7 +46,7 @@ def rotated_2d(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Attention with several heads; whoever calls it says which axis is the sequence, and what positions do.
+    """Attention with several heads over one sequence; the caller chooses which axis that is, and what positions do.
 
     Args:
         width: of tokens.

@@ -87,7 +87,7 @@ class VideoModel:
         """Videos float32 (n, F, 3, h, w) in [0, 1], on the CPU. A video does not depend on its neighbours.
 
         Args:
-            texts: one for each video; an empty one asks for nothing.
+            texts: one for each video; an empty one is the null text.
             seeds: of the noise of each.
             given: frames in [0, 1], (n, F, 3, h, w); read where ``replaced`` is true.
             replaced: which frames are given, bool (n, F); None: none.
