@@ -9,7 +9,7 @@ from torch import nn
 import snellen
 from snellen.core.errors import InputError, ModelError
 from snellen.core.preparation import Preparation
-from snellen.runs.given import given_classifier, given_images
+from snellen.runs.given import given_classifier, given_companion, given_images
 
 
 class Small(nn.Module):
@@ -156,3 +156,52 @@ def test_what_cannot_be_copied_is_named():
     model.lock = __import__("threading").Lock()
     with pytest.raises(ModelError, match=r"Small holds something that cannot be copied.*give a callable instead"):
         snellen.load_classifier(model, ["cat", "dog"])
+
+
+def test_columns_hold_for_the_table_of_training_images_as_far_as_it_has_them(tmp_path):
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    theirs, own = tmp_path / "training set.csv", tmp_path / "own.csv"
+    theirs.write_text("file,dx,patient\na.png,x,1\nb.png,y,2\n", encoding="utf-8")
+    own.write_text("path,label\na.png,x\nb.png,y\n", encoding="utf-8")
+    columns = {"image": "file", "label": "dx", "unit": "patient"}
+    found = given_companion(str(theirs), columns)
+    assert found.class_names == ("x", "y")
+    assert list(found.column("unit_id")) == ["1", "2"]
+    assert given_companion(own, columns).class_names == ("x", "y")
+    assert len(given_companion(tmp_path, columns)) == 2, "a folder has no columns"
+    with pytest.raises(InputError, match="absent"):
+        given_companion(str(tmp_path / "absent.csv"), columns)
+
+
+def test_an_audit_reads_training_images_as_it_reads_the_others(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{'xy'[number % 2]}")
+    for name, part in (("test", rows[:12]), ("train", rows[12:])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["file,dx", *part]) + "\n", encoding="utf-8")
+    report = snellen.audit(
+        module(),
+        tmp_path / "test.csv",
+        train=tmp_path / "train.csv",
+        columns={"image": "file", "label": "dx"},
+        checks=["clean", "leakage"],
+    )
+    assert {one.name: one.status for one in report.checks}["leakage"] == "done"
+
+
+def test_a_report_counts_training_images_that_could_not_be_read(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("test", "train"):
+        for number in range(8):
+            folder = tmp_path / part / "xy"[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (tmp_path / "train" / "x" / "0.png").write_bytes(b"no picture")
+    out = tmp_path / "run"
+    report = snellen.audit(module(), tmp_path / "test", train=tmp_path / "train", checks=["clean", "leakage"], out=out)
+    (note,) = [note for note in report.notes if "images could not be used" in note]
+    assert note.startswith("1 of 8 training images could not be used")
+    assert "0.png" in (out / "train" / "rejected.json").read_text()

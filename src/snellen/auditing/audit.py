@@ -41,7 +41,7 @@ from snellen.models.remote.sent_log import sent_log
 from snellen.runs.engines.choosing import choose_engine, recorded
 from snellen.runs.engines.engine import Engine
 from snellen.runs.estimate import Planned
-from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.given import Images, Model, given_classifier, given_companion, given_images
 from snellen.runs.measuring import measure, read_part
 
 
@@ -154,8 +154,8 @@ def audit(
         save_images and (predictions is None or images is not None), pseudonyms, None if out is None else Path(out)
     )
     given: dict[Companion, ImageSet | None] = {
-        "train": None if train is None else given_images(train),
-        "tune": None if tune is None else given_images(tune),
+        "train": None if train is None else given_companion(train, columns),
+        "tune": None if tune is None else given_companion(tune, columns),
     }
     able = None
     if predictions is not None:

@@ -221,7 +221,12 @@ def conclude(
         tested=tested,
         eye_chart=_eye_chart(known, conclusions, len(classifier.class_names)),
         panels=tuple(panel for found in conclusions.values() for panel in found.panels if pictured or not panel.heat),
-        checks=tuple(_status(check.name, gathered.skipped[check.name], failures.get(check.name)) for check in checks),
+        checks=tuple(
+            _status(
+                check.name, gathered.skipped[check.name] or conclusions[check.name].skipped, failures.get(check.name)
+            )
+            for check in checks
+        ),
         notes=(
             *NOTES,
             *gathered.notes,

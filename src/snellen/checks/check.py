@@ -147,6 +147,7 @@ class Conclusion:
         pictures: WebP files that panels show, by the sha256 of their bytes.
         sight: level of a test → what the check would have found at it in nine of ten cases, in words, or None where
             that is unknown. Reported where the check found nothing.
+        skipped: why nothing could be measured; the report lists the check among those that did not run.
     """
 
     metrics: dict[str, Measured] = field(default_factory=dict)
@@ -160,6 +161,7 @@ class Conclusion:
     notes: Sequence[str] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     sight: Sequence[Callable[[float], str | None]] = ()
+    skipped: str | None = None
 
 
 class Check(BaseModel, ABC):

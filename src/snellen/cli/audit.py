@@ -227,9 +227,9 @@ def audit(
         from snellen.auditing.effort import chosen_checks, named_outright, with_settings
         from snellen.core.budget import seconds_of
         from snellen.core.run import canonical_json
-        from snellen.data.references import load_images
         from snellen.models.classifiers.references import load_classifier
         from snellen.runs.estimate import plan
+        from snellen.runs.given import given_companion
 
         # What can be refused without the images is refused before they are read.
         if budget is not None:
@@ -238,8 +238,8 @@ def audit(
         chosen = with_settings(choice.checks, level, choice.settings)
         earlier = check_gate_options(gate_options, resolve_checks(chosen_checks(chosen, level), threats), folder)
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
-        training = None if train is None else load_images(train, progress=spinner)
-        tuning = None if tune is None else load_images(tune, progress=spinner)
+        training = None if train is None else given_companion(train, choice.columns, spinner)
+        tuning = None if tune is None else given_companion(tune, choice.columns, spinner)
         classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device, **given)
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {

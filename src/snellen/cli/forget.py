@@ -77,9 +77,9 @@ def forget(
     """Remove what a classifier learned from some images, and measure how well that worked."""
     folder = out or free_folder("snellen-forget")
     with loading("reading model and images") as spinner:
-        from snellen.data.references import load_images
         from snellen.models.classifiers.references import load_classifier
         from snellen.models.remote.permission import permitting
+        from snellen.runs.given import given_companion
         from snellen.runs.unfinished import check_free
         from snellen.verbs.forget import forget as remove
         from snellen.verbs.forgotten_set import RECORD, WHAT
@@ -89,7 +89,7 @@ def forget(
         with permitting(allow_remote or ()):
             classifier = load_classifier(model, classes, device=device, **built)
         images = read_images(data, reading, spinner)
-        held_out = None if test is None else load_images(test, progress=spinner)
+        held_out = None if test is None else given_companion(test, reading["columns"], spinner)
     carry_out(
         remove,
         classifier,

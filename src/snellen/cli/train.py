@@ -46,7 +46,7 @@ def train(
         raise InputError("train one classifier at a time: give each option of the recipe once")
     with loading("reading images") as spinner:
         from snellen.core.artifact import Artifact
-        from snellen.data.references import load_images
+        from snellen.runs.given import given_companion
         from snellen.verbs.train import check_free
         from snellen.verbs.train import train as deliver
 
@@ -57,8 +57,8 @@ def train(
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
         images = read_images(data, reading, spinner)
-        chooses = None if tune is None else load_images(tune, progress=spinner)
-        audited = None if test is None else load_images(test, progress=spinner)
+        chooses = None if tune is None else given_companion(tune, reading["columns"], spinner)
+        audited = None if test is None else given_companion(test, reading["columns"], spinner)
     try:
         with TerminalProgress() as progress:
             made = deliver(

@@ -13,6 +13,8 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, Stated
+from snellen.core.progress import Progress
+from snellen.data.files.manifest_table import read_header
 from snellen.data.references import Array, Labels, load_images
 from snellen.models.classifiers.foreign_calls import is_maite_model, maite_takes_bytes
 from snellen.models.classifiers.own_models import own_model
@@ -39,6 +41,25 @@ def given_images(
     :func:`snellen.load_images`.
     """
     return load_images(images, labels, columns=columns, class_names=class_names)
+
+
+def given_companion(
+    images: Images, columns: Mapping[str, str] | None = None, progress: Progress | None = None
+) -> ImageSet:
+    """Training or tuning images, which go with others: columns hold for their table, too, as far as it has them.
+
+    Args:
+        images: see :func:`snellen.load_images`.
+        columns: what the columns of the table of the others mean.
+        progress: as of :func:`snellen.load_images`.
+    """
+    file = Path(os.fspath(images).rpartition("#")[0] or images) if isinstance(images, str | os.PathLike) else None
+    if columns is None or file is None or file.suffix.lower() not in (".csv", ".parquet") or not file.is_file():
+        return load_images(images, progress=progress)
+    held = read_header(file)
+    return load_images(
+        images, columns={what: name for what, name in columns.items() if name in held}, progress=progress
+    )
 
 
 def given_classifier(

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from snellen.auditing.audit import audit
+from snellen.auditing.checks.membership import AREA_HARM
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation
 from snellen.data.files.arrays import load_arrays
+from snellen.metrics.membership_area import membership_area
 
 SIDE, EACH = 8, 200
 
@@ -73,7 +75,9 @@ def test_too_few_images_are_said_to_be_too_few():
     train, test = drawn(0), drawn(1, 20)
     report = audit(fitted(*train, steps=300), set_of(*test), train=set_of(*train), checks=["membership"])
     assert "membership.attack_auroc" not in report.metrics
-    assert any("it needs 30 labelled training images" in note for note in report.notes)
+    status = {one.name: (one.status, one.reason) for one in report.checks}
+    assert status["membership"][0] == "skipped"
+    assert "needs 30 labelled training images" in status["membership"][1]
 
 
 def test_without_training_images_it_is_skipped_with_the_option_that_brings_them():
@@ -82,3 +86,17 @@ def test_without_training_images_it_is_skipped_with_the_option_that_brings_them(
     (row,) = (row for row in report.checks if row.name == "membership")
     assert row.status == "skipped"
     assert "--train DATA" in row.reason
+
+
+def test_the_harm_of_a_leak_grows_with_its_area():
+    rng = np.random.default_rng(0)
+    units = np.arange(200)
+    labels = np.repeat([0, 1], 100)
+    sizes = []
+    for gap in (0.0, 0.8, 1.6, 4.0):
+        area = membership_area(
+            rng.normal(gap, 1, 200), rng.normal(0, 1, 200), labels, labels, member_units=units, non_member_units=units
+        )
+        low = area.lower(0.95)
+        sizes.append(next(harm for bound, harm in AREA_HARM if low >= bound))
+    assert sizes == [0.0, 0.005, 0.05, 0.2]

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from snellen.core.errors import InputError, ModelError
 from snellen.core.progress import Silent
+from snellen.methods.generation.made_images import identities_of
+from snellen.methods.synthesis.avoided_failures import AvoidedFailures
 from snellen.models.language.listed_answers import ListedAnswers
 from snellen.systems.generator_failure import space_searches
 from snellen.systems.generator_failure.drawing import Drawing
@@ -179,6 +181,14 @@ def test_searches_that_were_not_run_count_in_no_share_and_are_named_once(made):
         "latents, star: 2 searches not run, and no failure: no words",
         "latents, star: 2 searches reported here alone: the class as such fails: 'a star' …",
     ]
+
+
+def test_a_data_set_that_avoids_the_failures_reads_the_record(made):
+    found = AvoidedFailures.read(made.folder)
+    assert found.weights == identities_of(scene_generator())
+    assert found.classes.keys() == {row.label for row in made.searches if row.class_fails and not row.rival}
+    named = {(one.label, one.added) for one in made.cases if one.space == "prompts" and one.real is not False}
+    assert {(one.label, one.words) for one in found.prompts} == {pair for pair in named if pair[1]}
 
 
 def test_a_prior_without_probabilities_limits_no_naturalness_and_the_record_says_so(tmp_path):

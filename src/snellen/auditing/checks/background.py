@@ -85,7 +85,7 @@ class Background(Sampled):
         drawn = rng.for_examples(known.ids).uniform("share", ()).numpy()
         rows = np.flatnonzero(known.labelled & (drawn < self.sized(int(known.labelled.sum())).share))
         if reading.audited is None or not len(rows):
-            return Conclusion(notes=["Background: of so few images none was drawn; raise background.share."])
+            return Conclusion(skipped="of so few images none was drawn; raise background.share")
         device, reference = reading.classifier.device, self.segmenter
         segmenter = None if reference is None else fitting_segmenter(reference, device)
         objects = ObjectMasks(reading.audited, reading.classifier.preparation, segmenter)
@@ -107,7 +107,11 @@ class Background(Sampled):
             f"object, or no image of another class to take one from."
         ] * bool(lost)
         notes += self.sampling_notes(reading, len(rows))
-        return self._concluded(found, known, reading, lenders, notes) if found else Conclusion(notes=notes)
+        return (
+            self._concluded(found, known, reading, lenders, notes)
+            if found
+            else Conclusion(notes=notes, skipped=f"none of {len(rows)} drawn images could be given another background")
+        )
 
     def _concluded(
         self, found: Sequence[Swapped], known: PerImage, reading: Reading, lenders: Lenders, notes: Sequence[str]

@@ -109,7 +109,7 @@ class BagDecisions(Check):
         """Figures of bags and of their images, what is wrong with either, every bag by name, and heat maps."""
         rule, names, known = self.resolved(reading.classifier), reading.names, reading.images
         if known.bag_labels is None or rule.pooling is None or rule.threshold is None or rule.positive is None:
-            return Conclusion(notes=["No image that could be used is in a bag, so that no bag has a score."])
+            return Conclusion(skipped="no image that could be used is in a bag")
         place = names.index(rule.positive)
         bags = BagTable.of(known, positive=place, pooling=rule.pooling, threshold=rule.threshold)
         whole = _whole(bags, reading)

@@ -101,7 +101,10 @@ class Certified(Sampled):
         rows = {row["example_id"]: row for row in every.where(status="ok").table.to_pylist()}
         notes = [*_left_out(every), *self.sampling_notes(reading)]
         if not rows:
-            return Conclusion(notes=_left_out(every) or ["Certificates: of so few images none was drawn; raise share."])
+            return Conclusion(
+                notes=_left_out(every),
+                skipped="of so few images none was drawn, or none could be certified; raise share",
+            )
         judged = np.array([key in rows for key in reading.images.ids])
         found = [rows[key] for key in np.asarray(reading.images.ids, dtype=object)[judged]]
         radii = np.array([row["value"] for row in found])

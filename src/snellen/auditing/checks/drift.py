@@ -45,7 +45,7 @@ class Drift(Check):
         train, images = reading.companions["train"], reading.images
         enough = min(len(set(train.unit_ids)), len(set(images.unit_ids))) >= FEWEST_UNITS
         if not enough:
-            return Conclusion(notes=[f"Drift is tested from {FEWEST_UNITS} images or units in each set on."])
+            return Conclusion(skipped=f"needs {FEWEST_UNITS} images or units in each of the two sets")
         metrics, hypotheses, panels = dict[str, Measured](), list[Hypothesis](), list[Panel]()
         if train.features is not None and images.features is not None:
             found = feature_drift(

@@ -35,7 +35,7 @@ class Duplicates(Check):
         """Counted, not inferred: harm is the share of images that are copies and add no evidence."""
         images = reading.images
         if images.pixel_hashes is None or images.fingerprints is None:
-            return Conclusion(notes=["Images of fewer than 8 pixels a side are not searched for duplicates."])
+            return Conclusion(skipped="images of fewer than 8 pixels a side are not searched for duplicates")
         exact = exact_groups(images.pixel_hashes)
         first = {row: group[0] for group in exact for row in group}
         # Equal images count once here: their copies are reported as exact ones.

@@ -189,7 +189,7 @@ class Masking(Sampled):
         zero, saturated = useless_gradients(images, reading.evidence)
         measured = zero != ABSENT
         if not measured.any():
-            return Conclusion(notes=["Masking: of so few images none was drawn; raise masking.share."])
+            return Conclusion(skipped="of so few images none was drawn; raise masking.share")
         for name, values in (("zero_gradient_share", zero == 1), ("saturated_share", saturated == 1)):
             metrics[f"{self.name}.{name}"] = _measured(values[measured], images.units_of(measured))
         hypotheses = []

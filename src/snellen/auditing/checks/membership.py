@@ -7,13 +7,16 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.auditing.checks.drift import AREA_HARM
 from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding
 from snellen.core.method import Need
 from snellen.metrics.membership_area import FEWEST_OF_A_CLASS, MembershipArea, certainty, membership_area
+
+#: An attack has no error scale. Area under its ROC curve, lower bound → harm. From 0.9 on an attacker separates nearly
+#: every training image from others, which a report must not call mild.
+AREA_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.2), (0.75, 0.05), (0.6, 0.005), (0.0, 0.0))
 
 #: Fewer training or audited images are not compared.
 FEWEST = 30
@@ -53,10 +56,8 @@ class Membership(Check):
             )
         if found is None:
             return Conclusion(
-                notes=[
-                    f"A membership attack was not tried: it needs {FEWEST} labelled training images and as many "
-                    f"audited ones that are not among them, {FEWEST_OF_A_CLASS} of a class."
-                ]
+                skipped=f"needs {FEWEST} labelled training images and as many audited ones that are not among them, "
+                f"{FEWEST_OF_A_CLASS} of a class"
             )
         low, high = found.interval
         return Conclusion(
@@ -70,7 +71,7 @@ class Membership(Check):
                 "The membership attack compares how sure the classifier is of training images and of audited ones of "
                 "the same class. It is a simple attack: one with shadow models may find more. Audited images that come "
                 "from elsewhere are decided less surely for that reason alone, and raise the area. Its harm is read "
-                "from a table, as that of drift: 0.005 from a lower end of 0.7 on, 0.05 from 0.9 on."
+                "from a table: 0.005 from a lower end of 0.6 on, 0.05 from 0.75 on, 0.2 from 0.9 on."
             ],
         )
 

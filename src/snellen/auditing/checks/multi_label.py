@@ -82,8 +82,7 @@ class MultiLabel(Check):
         """The hypothesis that no more images than are tolerated show a second class."""
         known, winners, strengths = seen_windows(reading.images, reading.evidence)
         if len(known) < FEWEST or len(reading.names) < 2:
-            note = "Several classes in an image: needs square images with labels"
-            return Conclusion(notes=[note] if reading.images.labelled.any() else [])
+            return Conclusion(skipped=f"needs {FEWEST} square images with labels, and two classes or more")
         shown = shown_classes(winners, strengths, known.labels, windows(self.per_side), typical=self.typical)
         chosen = shown.judged & one_of_each_unit(known)
         counted, second = known.select(chosen), shown.second[chosen]
@@ -93,8 +92,7 @@ class MultiLabel(Check):
             f"the model sees them as strongly in images of other labels"
         ][: len(shown.weak)]
         if not n:
-            lacking = f"Several classes in an image: no class has {FEWEST} images that show it"
-            return Conclusion(notes=left_out or [lacking])
+            return Conclusion(notes=left_out, skipped=f"no class has {FEWEST} images that show it and no other")
         conflicts = int(((second >= 0) & (counted.predictions == second)).sum())
         p_value = regularised_incomplete_beta(self.tolerated, several, n - several + 1) if several else 1.0
         metrics = {}

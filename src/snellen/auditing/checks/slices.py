@@ -51,7 +51,7 @@ class Slices(Check):
         known = reading.images.select(reading.images.labelled)
         units = len(set(known.unit_ids))
         if known.features is None or min(len(known), units) < FEWEST:
-            return Conclusion(notes=[f"Slices are searched from {FEWEST} labelled images and units on."])
+            return Conclusion(skipped=f"needs {FEWEST} labelled images and units")
         found = find_slices(
             known.features,
             ~known.correct,

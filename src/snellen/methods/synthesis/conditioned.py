@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.core.method import Method
 from snellen.core.randomness import Randomness
@@ -26,6 +28,7 @@ from snellen.data.files.joining import join
 from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.methods.generation.sample import Sample
+from snellen.methods.synthesis.avoided_failures import failures_in
 from snellen.methods.synthesis.manifest_rows import BLANK, Manifested, Source, check_templates
 from snellen.methods.synthesis.templates import known_templates
 from snellen.models.diffusion.generator import Generator
@@ -54,6 +57,12 @@ class Conditioned(Method):
     solver: SolverName = Field("ddim", description="which scheduler makes the steps")
     adapter: Path | None = Field(
         None, description="folder of adapters of the generator, as few-shot writes it: one for all classes or for each"
+    )
+
+    avoid: Path | None = Field(
+        None,
+        description="folder of snellen scan generator: classes and prompts on which it found this generator to fail "
+        "are not drawn, and count as rejected",
     )
 
     @field_validator("templates", mode="before")
@@ -87,9 +96,18 @@ class Conditioned(Method):
         """One row as a request to :meth:`generate`.
 
         Raises:
-            RejectedImageError: the real image that it is made from cannot be read.
+            RejectedImageError: the real image that it is made from cannot be read, or the generator is known to fail.
         """
+        why = self.avoided(row)
+        if why is not None:
+            raise RejectedImageError(why)
         return self.request_of_text(row)
+
+    def avoided(self, row: Manifested) -> str | None:
+        """Why the image of a row is not made, by the failures that are to be avoided; None: it is."""
+        if self.avoid is None:
+            return None
+        return failures_in(self.avoid).reason((row.label, self.words.get(row.label, row.label)), row.prompt)
 
     def request_of_text(self, row: Manifested) -> dict[str, Any]:
         """The same without a real image: all that can be checked before the first one is made."""
@@ -172,6 +190,7 @@ class Conditioned(Method):
         Raises:
             InputError: a prompt or class that the generator does not take, or adapters that do not fit.
         """
+        self._check_failures(rows)
         different = {(row.label, row.prompt): row for row in rows}
         self.sampling().check([self.sampled(self.request_of_text(row)) for row in different.values()])
         adapters = self.adapters()
@@ -180,10 +199,29 @@ class Conditioned(Method):
             for label in source.classes:
                 adapters.of(label)
 
+    def _check_failures(self, rows: Sequence[Manifested]) -> None:
+        """Refuse failures of another generator, and those that leave nothing to draw.
+
+        Raises:
+            InputError: as above, or no record of failures.
+        """
+        if self.avoid is None:
+            return
+        if failures_in(self.avoid).weights != identities_of(generator_of(self.generator)):
+            raise InputError(
+                f"{self.avoid} holds failures of another generator than {self.generator}: search this one with "
+                f"'snellen scan generator {self.generator}'"
+            )
+        reasons = [self.avoided(row) for row in rows]
+        if rows and all(reasons):
+            raise InputError(f"nothing is left to generate, the first reason: {reasons[0]}")
+
     def identities(self) -> dict[str, str]:
-        """Hashes of all weights that decide the images."""
+        """Hashes of all weights that decide the images, and of the failures that are avoided."""
         adapters = self.adapters()
         own = {} if adapters is None else {"adapters": adapters.identity}
+        if self.avoid is not None:
+            own["avoided"] = sha256(failures_in(self.avoid).model_dump_json().encode()).hexdigest()
         return {**identities_of(generator_of(self.generator)), **own}
 
 
