@@ -15,6 +15,7 @@ from snellen.systems.text_image_to_video.network import (
     from_image_model,
     gathered,
     joined,
+    linear_guess,
     spread,
 )
 
@@ -132,9 +133,11 @@ def test_a_video_model_from_an_image_model_makes_every_frame_as_that_does():
 
 
 def test_a_new_network_is_the_identity_of_its_tokens_and_predicts_nothing():
-    network = VideoTransformer(architecture())
-    made = network(torch.randn(2, 4, 3, 8, 8), torch.rand(2), tokens_of(["red", ""], network.architecture))
-    assert float(made.detach().abs().max()) == 0
+    network = VideoTransformer(architecture(linear_skip=False))
+    videos, times, tokens = torch.randn(2, 4, 3, 8, 8), torch.rand(2), tokens_of(["red", ""], network.architecture)
+    assert float(network(videos, times, tokens).detach().abs().max()) == 0
+    guessing = VideoTransformer(architecture())(videos, times, tokens)
+    assert torch.allclose(guessing, linear_guess(times)[:, None, None, None, None] * videos, atol=1e-6)
     block, shown = network.blocks[0], torch.randn(1, 4, 16, 16)
     places = Places(network.architecture, 4, 4, None, shown.device)
     same = block(shown, torch.zeros(1, 3, 3, 16), torch.randn(1, 3, 16), torch.ones(1, 3, dtype=torch.bool), places)
@@ -227,6 +230,14 @@ def test_a_network_with_cross_attention_sees_the_image_only_where_it_has_one():
     assert torch.allclose(one[1], network(videos, times, tokens)[1], atol=1e-6), "no image is no token, not a black one"
     black = network(videos, times, tokens, image=torch.zeros_like(first))
     assert not torch.allclose(black[1], one[1])
+
+
+def test_the_linear_guess_is_the_regression_of_the_velocity_on_what_is_seen():
+    clean, noise = 0.5 * torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0))[0], torch.randn(200_000)
+    for time in (0.0, 0.2, 0.7, 1.0):
+        seen = time * clean + (1 - time) * noise
+        fitted = float((seen * (clean - noise)).mean() / seen.square().mean())
+        assert float(linear_guess(torch.tensor(time))) == pytest.approx(fitted, abs=0.02)
 
 
 def test_texts_become_tokens_and_the_null_text_is_one_of_its_own():

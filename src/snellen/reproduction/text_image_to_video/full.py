@@ -31,7 +31,15 @@ DATA = "SNELLEN_CAPTIONED_VIDEOS"
 def full_size() -> tuple[VideoArchitecture, VideoTraining, VideoTraining, SampleSettings]:
     """Network, training from text, training of an arm, and sampling, with what is known of the published numbers."""
     network = VideoArchitecture(
-        frames=16, side=64, patch=4, width=768, blocks=12, heads=12, text_blocks=4, absolute_positions=False
+        frames=16,
+        side=64,
+        patch=4,
+        width=768,
+        blocks=12,
+        heads=12,
+        text_blocks=4,
+        absolute_positions=False,
+        linear_skip=False,
     )
     base = VideoTraining(
         image_steps=50_000,

@@ -41,6 +41,9 @@ class VideoArchitecture(BaseModel):
     absolute_positions: bool = Field(
         True, description="tokens also carry their place and frame, which a small network learns motion from sooner"
     )
+    linear_skip: bool = Field(
+        True, description="the best linear guess of the velocity is added, so that tokens need not carry the noise"
+    )
     query_key_norm: bool = Field(True, description="queries and keys are normalised")
     sandwich_norm: bool = Field(True, description="a norm behind each attention and MLP as well as in front")
     stateless_norm: bool = Field(True, description="norms have no learned scale")
