@@ -77,7 +77,7 @@ def test_seeds_repeat_bytes_and_the_network_stays_as_it_is(folder):
     again = found.generate([TEXT, ""], [4, 5], settings=SampleSettings(steps=2))
     assert torch.equal(one, again)
     other = found.generate([TEXT], [5], settings=SampleSettings(steps=2))
-    assert float((one[:1] - other).abs().mean()) > 0.05, "another seed is another video"
+    assert float((one[:1] - other).abs().mean()) > 1e-3, "another seed is another video"
     assert 0 <= float(one.min()) <= float(one.max()) <= 1
     assert found.identity == identity == model().identity
     assert [(name, weight.requires_grad) for name, weight in found.network.named_parameters()] == flags
