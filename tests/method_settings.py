@@ -564,6 +564,8 @@ FORGETTING = {
     "catastrophic_last_layers": _FEW_PASSES,
     "scrub": Row({"epochs": 2, "ascents": 1, "batch_size": 16}),
     "gradient_ascent": _FEW_PASSES,
+    "boundary_shrink": _FEW_PASSES,
+    "boundary_expanding": _FEW_PASSES,
     "selective_dampening": Row({"selection": 0.5}),
 }
 

@@ -12,6 +12,8 @@ from snellen.core.facade import methods_by_class
 __getattr__, __dir__ = methods_by_class(__name__, "forgetting")
 
 if TYPE_CHECKING:
+    from snellen.methods.forgetting.boundary import BoundaryExpanding as BoundaryExpanding
+    from snellen.methods.forgetting.boundary import BoundaryShrink as BoundaryShrink
     from snellen.methods.forgetting.dampening import SelectiveDampening as SelectiveDampening
     from snellen.methods.forgetting.fine_tuning import FineTuning as FineTuning
     from snellen.methods.forgetting.fine_tuning import SparseFineTuning as SparseFineTuning

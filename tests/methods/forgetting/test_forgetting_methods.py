@@ -9,6 +9,8 @@ from torch import nn
 from snellen.core.errors import InputError, ModelError, UnsupportedError
 from snellen.core.randomness import Randomness
 from snellen.forgetting import (
+    BoundaryExpanding,
+    BoundaryShrink,
     CatastrophicLastLayers,
     ExactLastLayers,
     FineTuning,
@@ -20,12 +22,14 @@ from snellen.forgetting import (
     SparseFineTuning,
 )
 from snellen.methods.forgetting import forgetter
+from snellen.methods.forgetting.boundary import nearest_other_class
 from snellen.methods.forgetting.dampening import kept_share
 from snellen.methods.forgetting.forget_split import ForgetSplit, rows_of_classes, rows_of_ids
 from snellen.methods.forgetting.initial_weights import last_layers, redraw
 from snellen.methods.forgetting.random_labels import drawn_labels
 from snellen.methods.forgetting.retraining import PUBLISHED, as_trained, of_lineage
 from snellen.methods.forgetting.scrub import softened_divergence
+from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.batches import ImageStore, load_batch
 from snellen.training.evaluation import accuracy, score_examples
 from snellen.training.loop import train as train_loop
@@ -120,6 +124,45 @@ def test_gradient_ascent_reads_the_forget_set_alone_and_raises_its_loss():
     made = GradientAscent(epochs=5, batch_size=4, learning_rate=1e-3).forget(learned()[0], split, rng=Randomness(0))
     assert store.seen == set(range(5, 17))
     assert accuracy(made, split.forgotten)["loss"] > accuracy(learned()[0], split.forgotten)["loss"]
+
+
+def test_the_nearest_other_class_lies_beyond_a_step_across_the_boundary():
+    """Scores are mean colours: a step raises the loss by darkening the own channel, so the next brighter one wins."""
+
+    class Means(nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3)) * 20
+
+    images = torch.tensor([[0.9, 0.5, 0.4], [0.2, 0.6, 0.3]])[:, :, None, None].expand(-1, -1, 4, 4)
+    labels = torch.tensor([0, 1])
+    assert nearest_other_class(Means(), images, labels, 0.1).tolist() == [1, 2]
+    wrong_already = torch.tensor([1, 0])
+    assert nearest_other_class(Means(), images, wrong_already, 0.1).tolist() == [0, 1]
+    assert not images.requires_grad
+
+
+@pytest.mark.parametrize("method", [BoundaryShrink, BoundaryExpanding])
+def test_boundary_methods_read_the_forget_set_alone_and_raise_its_loss(method):
+    network, store = learned()
+    seen = audited()
+    split = ForgetSplit(seen, torch.arange(5, 17))
+    before = {name: one.clone() for name, one in network.state_dict().items()}
+    made = method(epochs=6, batch_size=4, learning_rate=3e-3).forget(network, split, rng=Randomness(0))
+    loss, own_loss = (accuracy(one, split.forgotten)["loss"] for one in (made, network))
+    assert loss > 2 * own_loss
+    assert method is BoundaryExpanding or wrong(made, split) > 0.3
+    # Boundary expanding reads one image to find the last layer.
+    assert seen.__dict__["seen"] - set(range(5, 17)) <= {0}
+    assert made(torch.rand(2, 3, 8, 8)).shape == (2, 2), "no further class is left"
+    assert all(torch.equal(one, before[name]) for name, one in network.state_dict().items())
+    assert len(store) == 96
+
+
+def test_boundary_expanding_needs_a_linear_last_layer():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    prepared = PreparedNetwork(network, (0, 0, 0), (1, 1, 1))
+    with pytest.raises(UnsupportedError, match=r"is a Conv2d; use boundary-shrink"):
+        BoundaryExpanding().forget(prepared, split_of(), rng=Randomness(0))
 
 
 def test_a_rate_that_is_too_high_is_an_error_with_a_reason():
