@@ -1,5 +1,6 @@
 """The experiment's parts: arms of one start and one recipe, captions of other directions, figures of every claim."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from snellen.core.classifier import hash_tensors
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.reproduction.sample import Sample
@@ -17,12 +18,13 @@ from snellen.reproduction.text_image_to_video.experiment import (
     ARMS,
     SMALL,
     Experiment,
+    small_world,
     subjects_of,
     text_image_to_video,
     turned_caption,
 )
 from snellen.systems.text_image_to_video.measures import DIRECTIONS
-from snellen.systems.text_image_to_video.videos import Videos
+from snellen.systems.text_image_to_video.videos import Videos, read_videos
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,57 @@ def test_measures_of_perfect_and_of_still_videos(run):
     assert figures["cross_attention.first_frame"].mean < 60
     assert figures["still.second_frame"].mean < 30
     assert figures["real.dynamic"].mean == pytest.approx(2, abs=0.2), "an eighth of 16 pixels"
+
+
+def test_gates_and_claims_of_motion_are_guarded(run):
+    figures, _ = run
+    system = find_system("text_image_to_video")
+    gates = {gate.id: gate for gate in system.gates}
+    claims = {claim.id: claim for claim in system.claims}
+    assert gates["beats_still"].metric == "replacement.over_still"
+    over = figures["replacement.second_frame"].values - figures["still.second_frame"].values
+    assert np.allclose(figures["replacement.over_still"].values, over)
+    assert {"moves", "beats_still"} <= set(claims["30.a"].gates) & set(claims["30.e"].gates)
+    assert "moves" in claims["30.b"].gates
+    assert gates["moves"].scales == claims["30.d"].scales == ("small",), "no words name the motion of ordinary videos"
+    assert claims["30.c"].threshold == 0.1
+
+
+def test_captions_that_cannot_be_read_are_refused_before_anything_is_trained(monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(experiment, "train_student", never)
+    monkeypatch.setattr(experiment, "fit_video_model", never)
+    size = experiment.SMOKE
+    train, test = (
+        read_videos(small_world(4, 3, 0).images(split=split), frames=3, side=16) for split in ("train", "test")
+    )
+    labels = (subjects_of(train), subjects_of(test))
+    for caption, message in (("a red square on pavement", "'pavement'"), (" ".join(["a"] * 40), "has 40 words")):
+        bad = dataclasses.replace(test, captions=(caption, *test.captions[1:]))
+        with pytest.raises((InputError, UnknownNameError), match=message):
+            Experiment(train, bad, labels, size, 0, Silent())
+    # A word of a turned caption is known also where no training caption has it.
+    one_way = dataclasses.replace(train, captions=("a red square moves left fast on black",) * 4)
+    same = dataclasses.replace(test, captions=one_way.captions)
+    with pytest.raises(AssertionError, match="trained"):
+        Experiment(one_way, same, labels, size, 0, Silent())
+
+
+def test_videos_are_sampled_a_few_at_once_and_come_out_the_same(run, monkeypatch):
+    figures, _ = run
+    sizes, plain = [], experiment.VideoModel.generate
+
+    def watched(self, texts, *arguments, **options):
+        sizes.append(len(texts))
+        return plain(self, texts, *arguments, **options)
+
+    monkeypatch.setattr(experiment.VideoModel, "generate", watched)
+    monkeypatch.setattr(experiment, "_AT_ONCE", 3)
+    again = text_image_to_video("smoke", 0, Silent())
+    assert set(sizes) == {3, 1}
+    assert np.allclose(again["replacement.second_frame"].values, figures["replacement.second_frame"].values, atol=1e-3)
 
 
 def test_subjects_are_colour_and_shape():

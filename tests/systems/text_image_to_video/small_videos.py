@@ -12,7 +12,7 @@ FRAMES = 4
 
 NETWORK = VideoArchitecture(frames=FRAMES, width=16, heads=2, blocks=1, text_blocks=1)
 
-TRAINING = VideoTraining(image_steps=2, text_steps=2, joint_steps=3, unmasked_steps=2, batch_size=4)
+TRAINING = VideoTraining(image_steps=2, text_steps=2, joint_steps=3, unmasked_steps=2, batch_size=4, mask_ratio=0.5)
 
 
 def videos(count: int = 8, split: str = "train") -> Videos:

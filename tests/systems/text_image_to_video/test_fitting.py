@@ -1,5 +1,7 @@
 """Stages of a training: what each drops, that a killed one ends with the same bytes, and averaged weights."""
 
+import dataclasses
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -96,11 +98,11 @@ def test_dropped_positions_are_neither_shown_nor_learned_and_no_frame_is_dropped
 
 @pytest.mark.covers("30.8")
 def test_stages_come_in_order_and_end_without_dropped_positions():
-    stages = stages_of(VideoTraining())
+    stages = stages_of(VideoTraining(unmasked_steps=600, mask_ratio=0.5))
     assert [(one.name, one.mask_ratio, one.image_dropout) for one in stages] == [
         ("text", 0.5, 1.0), ("joint", 0.5, 0.1), ("unmasked", 0.0, 0.1)
     ]  # fmt: skip
-    text_alone = stages_of(VideoTraining(joint_steps=0, unmasked_steps=5))
+    text_alone = stages_of(VideoTraining(joint_steps=0, unmasked_steps=5, mask_ratio=0.5))
     assert [(one.name, one.image_dropout) for one in text_alone] == [("text", 1.0), ("unmasked", 1.0)]
     with pytest.raises(InputError, match="one step or more"):
         fit_video_model(
@@ -165,8 +167,38 @@ def test_the_video_stage_begins_with_the_weights_of_the_image_stage(monkeypatch)
     fit_video_model(videos(), built(), TRAINING, seed=0)
     assert len(calls) == 1
     start = {name: torch.zeros_like(value) for name, value in VideoTransformer(built()).state_dict().items()}
-    fit_video_model(videos(), built(), TRAINING, seed=0, start=start)
+    with pytest.raises(InputError, match="has no image stage; got 2 steps"):
+        fit_video_model(videos(), built(), TRAINING, seed=0, start=start)
+    joint = TRAINING.model_copy(update={"image_steps": 0})
+    fit_video_model(videos(), built(), joint, seed=0, start=start)
     assert len(calls) == 1, "given weights are not thrown away"
+    with pytest.raises(
+        InputError, match=r"given weights fit another network: enter.weight is \(32, 48\), and \(16, 48\)"
+    ):
+        fit_video_model(videos(), built(), joint, seed=0, start=VideoTransformer(built(width=32)).state_dict())
+    with pytest.raises(InputError, match="none of the given weights belongs to a video model"):
+        fit_video_model(videos(), built(), joint, seed=0, start={"a": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("frames", [1, FRAMES])
+def test_an_image_stage_trains_what_is_returned(frames):
+    alone = VideoTraining(image_steps=3, text_steps=0, joint_steps=0, unmasked_steps=0, batch_size=4)
+    shown = dataclasses.replace(videos(), pixels=videos().pixels[:, :frames])
+    found = fit_video_model(shown, built(frames=frames), alone, seed=0)
+    assert float(found.network.head.weight.abs().max()) > 0, "not as it was made"
+    assert len(found.history) == 1
+    assert found.data
+
+
+def test_the_objective_draws_shifted_times_and_weighs_errors_by_them():
+    losses, times = [], []
+    for changes in ({"error_of": "velocity"}, {"error_of": "video"}, {"shift": 1.0}):
+        network, training = Watched(), TRAINING.model_copy(update={"mask_ratio": 0.0, **changes})
+        losses.append(VideoFlow(built(), training, Stage("text", 1, 0.0, 1.0))(network, batch()).detach())
+        times.append(network.seen["times"])
+    assert torch.equal(times[0], times[1])
+    assert torch.allclose(losses[1], losses[0] * (1 - times[0]).square())
+    assert torch.allclose(times[0], times[2] / (times[2] + TRAINING.shift * (1 - times[2])))
 
 
 def test_training_lowers_the_loss():

@@ -1,5 +1,7 @@
 """Path, replacement, dropped conditions, guidance and Euler steps, against hand computation."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -9,9 +11,11 @@ from snellen.systems.text_image_to_video.flow import (
     check_generated,
     draw_conditions,
     draw_times,
+    error_weights,
     masked_loss,
     on_path,
     replace_frames,
+    shifted,
     velocity,
 )
 from snellen.systems.text_image_to_video.guidance import CONDITIONAL, guided, passes, renormalised
@@ -99,6 +103,37 @@ def test_times_lie_inside_and_logit_normal_ones_are_in_the_middle():
         assert float(times.max()) < 1
         assert float(times.mean()) == pytest.approx(0.5, abs=0.02)
     assert float(normal.std()) < 0.22 < 0.27 < float(uniform.std())
+
+
+def test_shifted_times_lie_nearer_to_noise_in_training_and_in_sampling():
+    rng = Randomness(0).bind(3000)
+    assert torch.equal(draw_times(rng, shift=4.0), shifted(draw_times(rng), 4.0))
+    assert (
+        float((draw_times(rng, shift=8.0) < 0.1).float().mean())
+        > 0.4
+        > 0.02
+        > float((draw_times(rng) < 0.1).float().mean())
+    )
+    seen = []
+
+    def predict(shown, times, *_):
+        seen.append(float(times[0]))
+        return times[:, None, None, None, None].expand_as(shown)
+
+    noise = videos(1)
+    made = sample_videos(predict, noise, videos(0), NONE, (CONDITIONAL,), steps=3, shift=4.0)
+    times = [0, 1 / 9, 1 / 3, 1]  # t / (t + 4·(1 − t)) of 0, 1/3, 2/3, 1
+    assert seen == pytest.approx(times[:3])
+    moved = sum(here * (there - here) for here, there in itertools.pairwise(times))
+    assert torch.allclose(made - noise, torch.full(SHAPE, moved), atol=1e-6)
+
+
+def test_the_weighted_error_of_the_velocity_is_the_error_of_the_video():
+    clean, noise, predicted, times = videos(0), videos(1), videos(2), torch.tensor([0.3, 0.9])
+    everything = torch.ones(2, 3, 1, 1, 1, dtype=torch.bool)
+    losses = masked_loss(predicted, velocity(clean, noise), everything) * error_weights(times, "video")
+    reached = on_path(clean, noise, times) + (1 - times)[:, None, None, None, None] * predicted
+    assert torch.allclose(losses, (reached - clean).square().flatten(1).mean(dim=1), atol=1e-5)
 
 
 @pytest.mark.covers("30.3")

@@ -158,6 +158,8 @@ def test_images_of_a_set_become_first_frames_and_keep_class_split_and_unit(folde
     made = snellen.generate(method, images, out=tmp_path / "out")
     assert "4 given images" not in str(made.notes)
     assert "2 given images were cut and scaled to 16x16 pixels" in made.notes
+    again = snellen.generate(method, images, out=tmp_path / "again")
+    assert again.notes == made.notes, "nothing is counted on from one call to the next"
     found = snellen.load_images(made.manifest)
     assert found.class_names == ("circle", "cross")
     assert sorted(found.column("caption"))[0] == "a red circle moves left fast on grey"
@@ -226,6 +228,7 @@ def test_a_missing_model_is_trained_once_and_a_stopped_training_goes_on(tmp_path
     assert trained.identity == model().identity
     method.make_ready()
     assert steps[0] == 10
+    method.model_copy(update={"training": TRAINING.model_copy(update={"checkpoint_every": 7})}).make_ready()
     other = method.model_copy(update={"training": TRAINING.model_copy(update={"joint_steps": 9})})
     with pytest.raises(InputError, match=r"was trained with training .* name another folder"):
         other.make_ready()

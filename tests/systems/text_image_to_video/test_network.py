@@ -15,7 +15,6 @@ from snellen.systems.text_image_to_video.network import (
     from_image_model,
     gathered,
     joined,
-    linear_guess,
     spread,
 )
 
@@ -44,7 +43,7 @@ def moved(network, frame, row, column, **options):
     before = network(videos, time, tokens, **options)
     videos[0, frame, :, row * one.patch, column * one.patch] += 1
     change = (network(videos, time, tokens, **options) - before).abs()
-    return cut(change, one.patch, 1)[0].amax(dim=-1).unflatten(-1, (one.grid, one.grid)) > 1e-6
+    return cut(change, one.patch)[0].amax(dim=-1).unflatten(-1, (one.grid, one.grid)) > 1e-6
 
 
 def only(network, kind):
@@ -133,15 +132,9 @@ def test_a_video_model_from_an_image_model_makes_every_frame_as_that_does():
 
 
 def test_a_new_network_is_the_identity_of_its_tokens_and_predicts_nothing():
-    network = VideoTransformer(architecture(linear_skip=False))
+    network = VideoTransformer(architecture())
     videos, times, tokens = torch.randn(2, 4, 3, 8, 8), torch.rand(2), tokens_of(["red", ""], network.architecture)
     assert float(network(videos, times, tokens).detach().abs().max()) == 0
-    guessing = VideoTransformer(architecture())(videos, times, tokens)
-    assert torch.allclose(guessing, linear_guess(times)[:, None, None, None, None] * videos, atol=1e-6)
-    block, shown = network.blocks[0], torch.randn(1, 4, 16, 16)
-    places = Places(network.architecture, 4, 4, None, shown.device)
-    same = block(shown, torch.zeros(1, 3, 3, 16), torch.randn(1, 3, 16), torch.ones(1, 3, dtype=torch.bool), places)
-    assert torch.equal(same, shown)
 
 
 @pytest.mark.covers("30.7")
@@ -170,7 +163,7 @@ def test_norms_are_there_and_can_be_switched_off():
             network.blocks[0].mlp[2].weight.mul_(factor)
             network.blocks[0].mlp[2].bias.mul_(factor)
             shown = torch.ones(1, 4, 16, 16) + torch.randn(16, generator=torch.Generator().manual_seed(1))
-            places = Places(network.architecture, 4, 4, None, shown.device)
+            places = Places(network.architecture, 4, None, shown.device)
             mask = torch.ones(1, 3, dtype=torch.bool)
             sizes.append(
                 float(network.blocks[0](shown, torch.ones(1, 3, 3, 16), torch.ones(1, 3, 16), mask, places).norm())
@@ -193,28 +186,52 @@ def test_rotary_products_depend_on_the_distance_alone():
     assert pair((0.0, 1.0), (2.0, 3.0)) != pytest.approx(pair((1.0, 0.0), (3.0, 2.0 + 1)), abs=1e-3)
 
 
-def test_positions_of_larger_grids_and_longer_videos_are_interpolated():
+def test_positions_of_longer_videos_are_interpolated_and_those_of_shorter_ones_are_the_first():
     one = architecture()
-    same, larger = Places(one, 4, 4, None, torch.device("cpu")), Places(one, 8, 8, None, torch.device("cpu"))
+    same, longer, shorter = (Places(one, frames, None, torch.device("cpu")) for frames in (4, 8, 2))
     assert same.rows.max() == same.columns.max() == 3
-    assert same.times.max() == 3
-    assert larger.rows.max() == larger.columns.max() == 3.5
-    assert larger.times.max() == 3.5
+    assert same.times.tolist() == [[0, 1, 2, 3]]
+    assert longer.times.max() == 3.5
+    assert shorter.times.tolist() == [[0, 1]]
     network = changed(VideoTransformer(one))
-    assert network(torch.randn(1, 6, 3, 16, 16), torch.rand(1), tokens_of([""], one)).shape == (1, 6, 3, 16, 16)
+    assert network(torch.randn(1, 6, 3, 8, 8), torch.rand(1), tokens_of([""], one)).shape == (1, 6, 3, 8, 8)
+    # With attention to earlier frames alone, the first two frames are the same alone and in a whole video.
+    looking_back = changed(VideoTransformer(architecture(causal=True)))
+    videos, time, tokens = torch.randn(1, 4, 3, 8, 8), torch.rand(1), tokens_of(["red"], one)
+    whole, part = looking_back(videos, time, tokens), looking_back(videos[:, :2], time, tokens)
+    assert torch.allclose(whole[:, :2], part, atol=1e-5)
 
 
-@pytest.mark.parametrize("temporal", [1, 2])
-def test_patches_come_back(temporal):
+def test_patches_come_back():
     videos = torch.randn(2, 4, 3, 8, 8)
-    patches = cut(videos, 2, temporal)
-    assert patches.shape == (2, 4 // temporal, 16, 12 * temporal)
-    assert torch.equal(patches[0, 0, 1][: 4 * temporal : 4 * temporal], videos[0, 0, 0, 0, 2:3]), "row by row"
-    assert torch.equal(joined(patches, 2, temporal, 8), videos)
+    patches = cut(videos, 2)
+    assert patches.shape == (2, 4, 16, 12)
+    assert torch.equal(patches[0, 0, 1].view(3, 2, 2), videos[0, 0, :, :2, 2:4]), "row by row"
+    assert torch.equal(joined(patches, 2, 8), videos)
     kept = torch.tensor([[[1, 5]], [[0, 15]]])
     found = spread(gathered(patches, kept), kept, 16)
     assert torch.equal(found[1, :, 15], patches[1, :, 15])
     assert float(found[1, :, 1:15].abs().max()) == 0
+
+
+def test_the_text_multiplies_what_tokens_hold_and_filler_is_no_text():
+    for pooled in (True, False):
+        network = VideoTransformer(architecture(pooled_text=pooled))
+        with torch.no_grad():
+            for name, weight in network.named_parameters():
+                if "cross" not in name:  # the branch that adds the text stays closed
+                    weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(len(name))))
+        calls = []
+        network.text.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        videos, time = torch.randn(1, 4, 3, 8, 8), torch.rand(1)
+        one, other = (network(videos, time, tokens_of([text], network.architecture)) for text in ("red", "star"))
+        assert torch.equal(one, other) != pooled
+        assert len(calls) == 2, "the encoder is called once"
+    network = changed(VideoTransformer(architecture()))
+    short = changed(VideoTransformer(architecture(longest=1)))
+    short.load_state_dict({**network.state_dict(), "text.places": network.text.places[:1]})
+    wide, narrow = (each(videos, time, tokens_of(["red"], each.architecture)) for each in (network, short))
+    assert torch.allclose(wide, narrow, atol=1e-6)
 
 
 @pytest.mark.covers("30.4")
@@ -232,14 +249,6 @@ def test_a_network_with_cross_attention_sees_the_image_only_where_it_has_one():
     assert not torch.allclose(black[1], one[1])
 
 
-def test_the_linear_guess_is_the_regression_of_the_velocity_on_what_is_seen():
-    clean, noise = 0.5 * torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0))[0], torch.randn(200_000)
-    for time in (0.0, 0.2, 0.7, 1.0):
-        seen = time * clean + (1 - time) * noise
-        fitted = float((seen * (clean - noise)).mean() / seen.square().mean())
-        assert float(linear_guess(torch.tensor(time))) == pytest.approx(fitted, abs=0.02)
-
-
 def test_texts_become_tokens_and_the_null_text_is_one_of_its_own():
     one = architecture(words=("a", "red", "star"), longest=4)
     assert tokens_of(["A red, red star!", ""], one).tolist() == [[2, 3, 3, 4], [1, 0, 0, 0]]
@@ -254,7 +263,6 @@ def test_texts_become_tokens_and_the_null_text_is_one_of_its_own():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"temporal_patch": 3}, "4 frames cannot be cut into tokens of 3"),
         ({"patch": 3}, "8 pixels cannot be cut into patches of 3"),
         ({"heads": 3}, "multiple of 4 numbers"),
         ({"words": ("red", "red")}, "each word once"),

@@ -38,8 +38,6 @@ def full_size() -> tuple[VideoArchitecture, VideoTraining, VideoTraining, Sample
         blocks=12,
         heads=12,
         text_blocks=4,
-        absolute_positions=False,
-        linear_skip=False,
     )
     base = VideoTraining(
         image_steps=50_000,
@@ -50,6 +48,8 @@ def full_size() -> tuple[VideoArchitecture, VideoTraining, VideoTraining, Sample
         accumulate=8,
         mixed_precision="bf16",
         learning_rate=2e-4,
+        mask_ratio=0.5,
+        error_of="velocity",
         shift=1,
         ema_decay=0.9999,
         checkpoint_every=1000,

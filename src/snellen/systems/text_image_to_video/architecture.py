@@ -26,23 +26,19 @@ class VideoArchitecture(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    frames: int = Field(8, ge=1, description="of a video; 1: a model of images, without temporal layers")
+    frames: int = Field(5, ge=1, description="of a video; 1: a model of images, without temporal layers")
     side: int = Field(16, ge=4, description="height and width, pixels")
     patch: int = Field(4, ge=1, description="height and width of a token, pixels")
-    temporal_patch: int = Field(1, ge=1, description="frames of a token")
     width: int = Field(64, ge=8, description="numbers of a token")
-    blocks: int = Field(4, ge=1, description="each with spatial, temporal and cross attention, and an MLP")
+    blocks: int = Field(3, ge=1, description="each with spatial, temporal and cross attention, and an MLP")
     heads: int = Field(4, ge=1, description="of each attention")
     text_blocks: int = Field(2, ge=0, description="of the text encoder")
     words: tuple[str, ...] = Field(("a",), min_length=1, description="vocabulary of the text encoder")
     longest: int = Field(16, ge=1, description="words of a text, at most")
     causal: bool = Field(False, description="temporal attention to earlier frames alone: an ablation")
     image_by: ImageBy = Field("replacement", description="how the network gets the image")
-    absolute_positions: bool = Field(
-        True, description="tokens also carry their place and frame, which a small network learns motion from sooner"
-    )
-    linear_skip: bool = Field(
-        True, description="the best linear guess of the velocity is added, so that tokens need not carry the noise"
+    pooled_text: bool = Field(
+        True, description="the sum of the text's tokens is added to the vector of time, so that the text multiplies too"
     )
     query_key_norm: bool = Field(True, description="queries and keys are normalised")
     sandwich_norm: bool = Field(True, description="a norm behind each attention and MLP as well as in front")
@@ -50,8 +46,6 @@ class VideoArchitecture(BaseModel):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.frames % self.temporal_patch:
-            raise ValueError(f"{self.frames} frames cannot be cut into tokens of {self.temporal_patch}")
         if self.side % self.patch:
             raise ValueError(f"a side of {self.side} pixels cannot be cut into patches of {self.patch}")
         if self.width % (4 * self.heads):

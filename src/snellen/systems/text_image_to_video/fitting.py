@@ -21,9 +21,11 @@ from snellen.core.randomness import Randomness, derive_seed
 from snellen.systems.text_image_to_video.architecture import VideoArchitecture, without_text
 from snellen.systems.text_image_to_video.flow import (
     Density,
+    ErrorOf,
     Pattern,
     draw_conditions,
     draw_times,
+    error_weights,
     masked_loss,
     on_path,
     replace_frames,
@@ -39,27 +41,30 @@ from snellen.training.repeated import Repeated
 
 
 class VideoTraining(BaseModel):
-    """Numbers of a training; the defaults suit the small network, about a quarter of an hour of one core."""
+    """Numbers of a training; the defaults are the recipe of the small experiment, about three minutes of a core."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_steps: int = Field(200, ge=0, description="steps on single frames, without temporal layers")
-    text_steps: int = Field(800, ge=0, description="steps from text alone")
-    joint_steps: int = Field(1200, ge=0, description="steps from text and given frames")
-    unmasked_steps: int = Field(600, ge=0, description="such steps without dropped positions, at the end")
-    batch_size: int = Field(32, ge=1, description="videos at once")
+    image_steps: int = Field(0, ge=0, description="steps on single frames, without temporal layers")
+    text_steps: int = Field(500, ge=0, description="steps from text alone")
+    joint_steps: int = Field(1100, ge=0, description="steps from text and given frames")
+    unmasked_steps: int = Field(0, ge=0, description="such steps without dropped positions, at the end")
+    batch_size: int = Field(16, ge=1, description="videos at once")
     accumulate: int = Field(1, ge=1, description="such batches of a step")
     mixed_precision: MixedPrecision = Field("no", description="of the arithmetic in training")
-    learning_rate: float = Field(2e-3, gt=0, description="peak, of each stage")
+    learning_rate: float = Field(3e-3, gt=0, description="peak, of each stage")
     text_dropout: float = Field(0.1, ge=0, le=1, description="p_T: share of texts that are dropped")
     image_dropout: float = Field(0.1, ge=0, le=1, description="p_I: share of examples without given frames")
     patterns: tuple[Pattern, ...] = Field(("first",), min_length=1, description="which frames are given")
-    mask_ratio: float = Field(0.5, ge=0, lt=1, description="share of positions that are dropped; 0 for none")
+    mask_ratio: float = Field(
+        0.0, ge=0, lt=1, description="share of positions that are dropped, until unmasked_steps; published: 0.5"
+    )
     mask_each_frame: bool = Field(False, description="drop other positions in each frame, instead of the same in all")
     density: Density = Field("logit_normal", description="of times in training")
-    shift: float = Field(4.0, ge=1, description="how far times lie nearer to noise; 1: not at all")
+    error_of: ErrorOf = Field("video", description="velocity, or video: the error of v weighted by (1 - t)^2")
+    shift: float = Field(8.0, ge=1, description="how far times lie nearer to noise; 1: not at all")
     ema_decay: float = Field(0.99, gt=0, lt=1, description="of the averaged weights; published: 0.9999")
-    checkpoint_every: int | None = Field(None, ge=1, description="steps between checkpoints; none: at a stage's end")
+    checkpoint_every: int | None = Field(100, ge=1, description="steps between checkpoints; none: at a stage's end")
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class VideoFlow:
         counted = ~held[:, :, None, None, None]
         kept = kept_positions(
             rng,
-            clean.shape[1] // one.temporal_patch,
+            clean.shape[1],
             one.grid**2,
             self.stage.mask_ratio,
             each_frame=training.mask_each_frame,
@@ -162,14 +167,15 @@ class VideoFlow:
             image=clean[:, 0],
             with_image=conditions.with_image.to(clean.device),
         )
-        return masked_loss(predicted, velocity(clean, noise), counted)
+        losses = masked_loss(predicted, velocity(clean, noise), counted)
+        return losses * error_weights(times, training.error_of)
 
 
 def _where_kept(kept: Tensor, clean: Tensor, one: VideoArchitecture) -> Tensor:
     """Pixels of the positions that are not dropped: bool (n, F, 1, h, w)."""
-    frames = clean.shape[1] // one.temporal_patch
-    ones = clean.new_ones(len(clean), frames, kept.shape[-1], one.temporal_patch * one.patch**2)
-    return joined(spread(ones, kept, one.grid**2), one.patch, one.temporal_patch, one.side) > 0
+    frames = clean.shape[1]
+    ones = clean.new_ones(len(clean), frames, kept.shape[-1], one.patch**2)
+    return joined(spread(ones, kept, one.grid**2), one.patch, one.side) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +215,8 @@ def fit_video_model(
         progress: callback that receives progress updates.
 
     Raises:
-        InputError: no step at all, or videos of another size.
+        InputError: no step at all; videos of another size; given weights of another architecture, or image steps with
+            them.
     """
     expected = (architecture.frames, 3, architecture.side, architecture.side)
     if tuple(videos.pixels.shape[1:]) != expected:
@@ -217,17 +224,19 @@ def fit_video_model(
     stages, history, data = stages_of(training), list[Mapping[str, float]](), ""
     if not stages and not training.image_steps:
         raise InputError("a training takes one step or more; all stages have 0")
+    if start is not None and training.image_steps:
+        raise InputError(
+            f"a training that begins with given weights has no image stage; got {training.image_steps} steps"
+        )
     network = _new(architecture, seed)
     if start is not None:
-        own = network.state_dict()
-        network.load_state_dict({name: start.get(name, value) for name, value in own.items()})
-    elif training.image_steps and architecture.frames > 1:
-        images = architecture.model_copy(update={"frames": 1, "temporal_patch": 1})
-        if architecture.temporal_patch == 1:
-            first = Stage("image", training.image_steps, training.mask_ratio, 1.0)
-            found = _run(_new(images, seed), videos, images, training, first, seed, checkpoints, progress)
-            history.append(found[1])
-            network = from_image_model(found[0].state_dict(), network)
+        network = _begun(network, start)
+    elif training.image_steps:
+        images = architecture.model_copy(update={"frames": 1})
+        first = Stage("image", training.image_steps, training.mask_ratio, 1.0)
+        pictures, row, data = _run(_new(images, seed), videos, images, training, first, seed, checkpoints, progress)
+        history.append(row)
+        network = pictures if architecture.frames == 1 else from_image_model(pictures.state_dict(), network)
     for stage in stages:
         network, row, data = _run(network, videos, architecture, training, stage, seed, checkpoints, progress)
         history.append(row)
@@ -237,6 +246,21 @@ def fit_video_model(
 def _new(architecture: VideoArchitecture, seed: int) -> VideoTransformer:
     with seeded(derive_seed(seed, "video model"), torch.device("cpu")):
         return VideoTransformer(architecture)
+
+
+def _begun(network: VideoTransformer, start: Mapping[str, Tensor]) -> VideoTransformer:
+    """The network with given weights; layers that these lack keep their own, and those of no layer are left out."""
+    own = network.state_dict()
+    other = next((name for name, value in own.items() if name in start and start[name].shape != value.shape), None)
+    if other is not None:
+        raise InputError(
+            f"given weights fit another network: {other} is {tuple(start[other].shape)}, and {tuple(own[other].shape)} "
+            f"is expected; give weights of the same architecture"
+        )
+    if not set(own) & set(start):
+        raise InputError("none of the given weights belongs to a video model; give the weights of one")
+    network.load_state_dict({name: start.get(name, value) for name, value in own.items()})
+    return network
 
 
 def _run(

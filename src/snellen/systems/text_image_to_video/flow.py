@@ -19,6 +19,9 @@ from snellen.core.randomness import Randomness
 
 Density = Literal["uniform", "logit_normal"]
 
+#: What the squared error is of: v, or x₁, which is (1 − t)² times as much.
+ErrorOf = Literal["velocity", "video"]
+
 #: Which frames an example gives, where it gives any: the first; the first and last; the first few; any but all.
 Pattern = Literal["first", "ends", "prefix", "any"]
 
@@ -65,6 +68,17 @@ def masked_loss(predicted: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     weights = counted.expand_as(predicted).to(predicted.dtype)
     errors = ((predicted - target).square() * weights).flatten(1).sum(dim=1)
     return errors / weights.flatten(1).sum(dim=1).clamp_min(1)
+
+
+def error_weights(times: Tensor, error_of: ErrorOf) -> Tensor:
+    """Weights of the losses, (n,): (1 − t)² makes the error of v one of x₁, since x₁ = xₜ + (1 − t)·v.
+
+    Errors of v at late times come from noise alone, and are large; what moves where is decided at early ones.
+
+    >>> error_weights(torch.tensor([0.0, 0.5]), "video").tolist(), error_weights(torch.zeros(1), "velocity").tolist()
+    ([1.0, 0.25], [1.0])
+    """
+    return (1 - times).square() if error_of == "video" else torch.ones_like(times)
 
 
 def shifted(times: Tensor, shift: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a video shows, measured: faithfulness to the given frame, motion, and whether the subject stays the same.
+"""What a video shows, measured: faithfulness to the given frame, motion, and whether a decision stays.
 
 Motion is measured directly, without a network: the place of a coloured object on a grey ground is the phase of the
 first Fourier component of its colourfulness, which also holds where it leaves on one side and comes in on the other.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from snellen.core.errors import InputError
@@ -72,22 +71,15 @@ def directions(videos: Tensor) -> Tensor:
     return torch.where(change.abs().amax(dim=1) < 0.1, -1, found)
 
 
-def dynamic_degree(videos: Tensor) -> Tensor:
-    """Mean length of a step, in pixels, (n,); a frame without an object counts as no motion."""
-    return steps(videos).nan_to_num(0.0).norm(dim=-1).mean(dim=1)
+def dynamic_degree(videos: Tensor, ways: Tensor) -> Tensor:
+    """Mean step along a direction, in pixels a frame, (n,): back counts against it, so that noise does not move.
 
-
-def subject_consistency(features: Tensor) -> Tensor:
-    """Mean cosine of the features of frames that follow each other: (n, F, d) → (n,)."""
-    return F.cosine_similarity(features[:, 1:], features[:, :-1], dim=-1).mean(dim=1)
-
-
-def mean_colours(videos: Tensor) -> Tensor:
-    """Mean colour of what is coloured, over all frames: (n, F, 3, h, w) → (n, 3); grey where nothing is."""
-    colourful = videos.amax(dim=2, keepdim=True) - videos.amin(dim=2, keepdim=True)
-    weights = torch.where(colourful > _LEAST, colourful, torch.zeros_like(colourful))
-    total = weights.sum(dim=(1, 2, 3, 4)).clamp_min(1e-9)
-    return (videos * weights).sum(dim=(1, 3, 4)) / total[:, None]
+    Args:
+        videos: float (n, F, 3, h, w) in [0, 1]; a frame without an object counts as no motion.
+        ways: indices into :data:`DIRECTIONS`, int64 (n,); −1, no direction, gives 0.
+    """
+    along = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)[ways]
+    return (steps(videos).nan_to_num(0.0) * along[:, None]).sum(dim=-1).mean(dim=1)
 
 
 def flips(decisions: Tensor) -> Tensor:

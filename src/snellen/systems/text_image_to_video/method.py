@@ -91,13 +91,15 @@ class TextImageToVideo(SampleSettings, Method):
 
     def make_ready(self, progress: Progress | None = None) -> None:
         """Load the model, or train it."""
+        self._resized = 0
         ready(self, progress)
 
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
         """The frames of a video for each request, from ``ID/000`` on.
 
         Columns: unit_id (that of the request, else its id), caption, the class of the request as label, and
-        ``attributes`` with the video, the number of the frame, and whether it was given.
+        ``attributes`` with the video, the number of the frame, whether it was given, and ``resized`` where it had
+        another size.
 
         Raises:
             InputError: as :meth:`check`.
@@ -109,7 +111,6 @@ class TextImageToVideo(SampleSettings, Method):
         replaced = torch.zeros(len(wanted), length, dtype=torch.bool)
         for row, request in enumerate(wanted):
             for number, picture in request.frames.items():
-                self._resized += picture.size != (side, side)
                 given[row, number], replaced[row, number] = square(side)(picture), True
         seeds = seeds_of(requests, "video", rng)
         made = model.generate(
@@ -120,8 +121,10 @@ class TextImageToVideo(SampleSettings, Method):
     def join(self, frames: ImageSet, folder: Path) -> Sequence[str]:
         """Write each video as a file, and a sheet of the first ones; returns the sheet's name."""
         rows: dict[str, list[int]] = {}
-        for row, text in enumerate(frames.column("attributes")):
-            rows.setdefault(json.loads(str(text))["video"], []).append(row)
+        known = [json.loads(str(text)) for text in frames.column("attributes")]
+        self._resized = sum("resized" in one for one in known)
+        for row, one in enumerate(known):
+            rows.setdefault(one["video"], []).append(row)
         names, shown, texts = file_names(list(rows), ""), list[Tensor](), list[str]()
         for name, members in zip(names, rows.values(), strict=True):
             video = torch.stack([square_bytes(frames, row) for row in members])
@@ -166,7 +169,13 @@ def _frames_of(
     length = made.shape[1]
     pixels = (made * 255).round().to(torch.uint8)
     rows = [(video, frame) for video in range(len(wanted)) for frame in range(length)]
-    known = [{"video": wanted[v].key, "frame": f, "given": bool(replaced[v, f])} for v, f in rows]
+    side = made.shape[-1]
+    known = []
+    for v, f in rows:
+        other = f in wanted[v].frames and wanted[v].frames[f].size != (side, side)
+        known.append(
+            {"video": wanted[v].key, "frame": f, "given": bool(replaced[v, f]), **({"resized": True} if other else {})}
+        )
     origins = [
         Provenance(
             origin="generated",

@@ -1,9 +1,10 @@
 """The network F(xₜ, text, t): a diffusion transformer that attends within frames, across frames, and to the text.
 
 Z. Lin et al. 2024, arXiv 2412.07730 (STIV), after PixArt-α. Temporal attention joins tokens of one position, and works
-in both directions. Time enters by one shared modulation with offsets for each block; every branch has a gate that
-starts at 0, so that a new block, and a new temporal layer in a trained one, is the identity. The head predicts the
-velocity of every frame. In training some of the positions may be dropped (MaskDiT), never whole frames.
+in both directions. Time enters by one shared modulation with offsets for each block, and the sum of the text's tokens
+with it: cross attention alone, behind a gate of 0, can only add, and learns late what the text changes. Every branch
+has a gate that starts at 0, so that a new block, and a new temporal layer in a trained one, is the identity. The head
+predicts the velocity of every frame. In training some of the positions may be dropped (MaskDiT), never whole frames.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Block(nn.Module):
     def __init__(self, architecture: VideoArchitecture) -> None:
         super().__init__()
         one = architecture
-        self.causal, self.sandwich, self.numbered = one.causal, one.sandwich_norm, one.absolute_positions
+        self.causal, self.sandwich = one.causal, one.sandwich_norm
         self.offsets = nn.Parameter(torch.zeros(len(_BRANCHES), 3, one.width))
         kinds = ("spatial", *(("temporal",) if one.frames > 1 else ()), "cross")
         self.attentions = nn.ModuleDict(
@@ -72,8 +73,6 @@ class Block(nn.Module):
     def _across(self, shown: Tensor, places: Places) -> Tensor:
         """Attention across frames at each position, over those frames that have not dropped it."""
         count, frames, _, width = shown.shape
-        # The number of the frame is known here alone, so that without these layers each frame is an image.
-        shown = shown + frame_vectors(width, frames, shown.device) if self.numbered else shown
         here = None
         if places.spread is not None:  # (n, F, s): bring tokens to their positions; what is not there is no key
             full = shown.new_zeros(count, frames, places.spots, width)
@@ -90,39 +89,23 @@ class Block(nn.Module):
 
 
 class Places:
-    """Positions of tokens in a video, interpolated where a grid is larger than the one of training.
+    """Positions of tokens in a video; those of frames are interpolated where it is longer than in training.
 
     Args:
-        architecture: with the grid of training.
-        frames: tokens in time.
-        grid: tokens along a side.
+        architecture: with the grid and the length of training.
+        frames: of the video.
         kept: positions that are not dropped, int64 (n, F or 1, s); None: all.
         device: of the tokens.
     """
 
-    def __init__(
-        self, architecture: VideoArchitecture, frames: int, grid: int, kept: Tensor | None, device: torch.device
-    ) -> None:
+    def __init__(self, architecture: VideoArchitecture, frames: int, kept: Tensor | None, device: torch.device) -> None:
+        grid = architecture.grid
         self.spots = grid * grid
-        spots = torch.arange(self.spots, device=device)
-        stretch = min(1.0, architecture.grid / grid)
-        chosen = spots[None] if kept is None else kept.expand(-1, frames, -1).flatten(0, 1)
-        self.rows, self.columns = (chosen // grid) * stretch, (chosen % grid) * stretch
-        longest = architecture.frames // architecture.temporal_patch
-        self.times = torch.arange(frames, device=device)[None] * min(1.0, longest / frames)
+        chosen = torch.arange(self.spots, device=device)[None] if kept is None else kept.expand(-1, frames, -1)
+        chosen = chosen if kept is None else chosen.flatten(0, 1)
+        self.rows, self.columns = chosen // grid, chosen % grid
+        self.times = torch.arange(frames, device=device)[None] * min(1.0, architecture.frames / frames)
         self.spread = kept if kept is not None and kept.shape[1] == frames and frames > 1 else None
-
-
-def place_vectors(width: int, grid: int, device: torch.device) -> Tensor:
-    """Row and column of each position of a frame as sines and cosines: (1, 1, s, d)."""
-    spots, half = torch.arange(grid * grid, device=device), width // 4 * 2
-    parts = waves(spots // grid / grid, half), waves(spots % grid / grid, width - half)
-    return torch.cat(parts, dim=-1)[None, None]
-
-
-def frame_vectors(width: int, frames: int, device: torch.device) -> Tensor:
-    """The number of each frame in the same way: (1, F, 1, d)."""
-    return waves(torch.arange(frames, device=device) / frames, width)[None, :, None]
 
 
 class VideoTransformer(nn.Module):
@@ -135,7 +118,7 @@ class VideoTransformer(nn.Module):
     def __init__(self, architecture: VideoArchitecture) -> None:
         super().__init__()
         self.architecture = one = architecture
-        numbers = one.temporal_patch * one.patch**2 * 3
+        numbers = one.patch**2 * 3
         self.enter = nn.Linear(numbers, one.width)
         self.text = TextEncoder(one.vocabulary, one.longest, one.width, one.heads, one.text_blocks)
         self.time = nn.Sequential(nn.Linear(one.width, one.width), nn.SiLU(), nn.Linear(one.width, one.width))
@@ -172,57 +155,45 @@ class VideoTransformer(nn.Module):
             with_image: whether each row has it, bool (n,).
         """
         one = self.architecture
-        patches = cut(videos, one.patch, one.temporal_patch)
-        places = Places(one, patches.shape[1], videos.shape[-1] // one.patch, kept, videos.device)
+        patches = cut(videos, one.patch)
+        places = Places(one, patches.shape[1], kept, videos.device)
         shown = self.enter(patches)
-        if one.absolute_positions:
-            shown = shown + place_vectors(one.width, videos.shape[-1] // one.patch, videos.device)
         shown = shown if kept is None else gathered(shown, kept)
+        context, allowed = self.text(tokens), tokens != 0
         moment = self.time(waves(times, one.width))
+        if one.pooled_text:
+            moment = moment + (context * allowed[..., None]).sum(dim=1)
         modulation = self.modulation(nn.functional.silu(moment)).unflatten(-1, (len(_BRANCHES), 3, one.width))
-        context, allowed = self._context(tokens, image, with_image)
+        context, allowed = self._with_image(context, allowed, image, with_image)
         for block in self.blocks:
             shown = block(shown, modulation, context, allowed, places)
         shift, scale = self.last_change(nn.functional.silu(moment))[:, None, None].chunk(2, dim=-1)
         found = self.head(self.last(shown) * (1 + scale) + shift)
-        if one.linear_skip:
-            guess = linear_guess(times)[:, None, None, None] * patches
-            found = found + (guess if kept is None else gathered(guess, kept))
         found = found if kept is None else spread(found, kept, places.spots)
-        return joined(found, one.patch, one.temporal_patch, videos.shape[-1])
+        return joined(found, one.patch, one.side)
 
-    def _context(self, tokens: Tensor, image: Tensor | None, with_image: Tensor | None) -> tuple[Tensor, Tensor]:
-        context, allowed = self.text(tokens), tokens != 0
+    def _with_image(
+        self, context: Tensor, allowed: Tensor, image: Tensor | None, with_image: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         if self.architecture.image_by != "cross_attention" or image is None:
             return context, allowed
-        seen = self.image(cut(image[:, None], self.architecture.patch, 1)[:, 0]) + self.image_places
-        has = torch.ones(len(tokens), dtype=torch.bool) if with_image is None else with_image
+        seen = self.image(cut(image[:, None], self.architecture.patch)[:, 0]) + self.image_places
+        has = torch.ones(len(context), dtype=torch.bool) if with_image is None else with_image
         more = has.to(allowed.device)[:, None].expand(-1, seen.shape[1])
         return torch.cat([context, seen], dim=1), torch.cat([allowed, more], dim=1)
 
 
-def linear_guess(times: Tensor, spread_of_data: float = 0.5) -> Tensor:
-    """Factor c of the best linear guess c·xₜ of v, for data of mean 0 and this standard deviation σ: (n,).
-
-    c = (t·σ² − (1 − t)) / (t²·σ² + (1 − t)²), from E[v·xₜ] / E[xₜ²]; −1 where all is noise, 1 where none is. The skip
-    connection of T. Karras et al. 2022 does the same for a denoiser. A patch of noise has nearly as many numbers as a
-    small token, which would otherwise carry little else.
-    """
-    variance = spread_of_data**2
-    return (times * variance - (1 - times)) / (times.square() * variance + (1 - times).square())
+def cut(videos: Tensor, patch: int) -> Tensor:
+    """Patches of videos: (n, F, c, h, w) → (n, F, s, numbers)."""
+    found = videos.unflatten(-2, (-1, patch)).unflatten(-1, (-1, patch))
+    return found.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
 
 
-def cut(videos: Tensor, patch: int, temporal_patch: int) -> Tensor:
-    """Patches of videos: (n, F, c, h, w) → (n, F / temporal_patch, s, numbers)."""
-    found = videos.unflatten(1, (-1, temporal_patch)).unflatten(-2, (-1, patch)).unflatten(-1, (-1, patch))
-    return found.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(4).flatten(2, 3)
-
-
-def joined(patches: Tensor, patch: int, temporal_patch: int, side: int) -> Tensor:
+def joined(patches: Tensor, patch: int, side: int) -> Tensor:
     """The inverse of :func:`cut` for square frames of this side."""
     grid = side // patch
-    found = patches.unflatten(2, (grid, grid)).unflatten(-1, (temporal_patch, -1, patch, patch))
-    return found.permute(0, 1, 4, 5, 2, 6, 3, 7).flatten(1, 2).flatten(3, 4).flatten(4, 5)
+    found = patches.unflatten(2, (grid, grid)).unflatten(-1, (-1, patch, patch))
+    return found.permute(0, 1, 4, 2, 5, 3, 6).flatten(3, 4).flatten(4, 5)
 
 
 def gathered(patches: Tensor, kept: Tensor) -> Tensor:

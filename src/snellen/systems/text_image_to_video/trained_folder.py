@@ -70,9 +70,9 @@ def ready(method: TextImageToVideo, progress: Progress | None = None) -> VideoMo
         f"{name} {recorded.get(name)!r}, not {wanted!r}"
         for name, wanted in (
             ("videos", method.videos or None),
-            ("training", None if method.training is None else method.training.model_dump(mode="json")),
+            ("training", None if method.training is None else _counted(method.training.model_dump(mode="json"))),
         )
-        if wanted is not None and recorded.get(name) != wanted
+        if wanted is not None and (_counted(recorded.get(name)) if name == "training" else recorded.get(name)) != wanted
     ]
     if method.network is not None:
         own, wished = found.architecture.model_dump(), method.network.model_dump()
@@ -84,6 +84,11 @@ def ready(method: TextImageToVideo, progress: Progress | None = None) -> VideoMo
     if differs:
         raise InputError(f"{folder} was trained with {'; '.join(differs)}: name another folder for a new model")
     return found
+
+
+def _counted(training: object) -> object:
+    """A recorded training without how often it was saved, which changes no weight."""
+    return {k: v for k, v in training.items() if k != "checkpoint_every"} if isinstance(training, dict) else training
 
 
 @lru_cache(maxsize=2)

@@ -96,14 +96,14 @@ class VideoModel:
 
         Raises:
             InputError: all frames of a video are given, an image that the network cannot take, a text that is too long,
-                or a number of frames that cannot be cut into tokens.
+                or more than one frame of a model of images.
             UnknownNameError: a word that the model does not know.
         """
         one, chosen = self.architecture, settings or SampleSettings()
         length = frames or one.frames
         shape = (len(texts), length, 3, one.side, one.side)
-        if length % one.temporal_patch or (one.frames == 1 and length > 1):
-            raise InputError(f"{length} frames cannot be made by a model of {one.frames}, {one.temporal_patch} a token")
+        if one.frames == 1 and length > 1:
+            raise InputError(f"this is a model of images, without temporal layers; it cannot make {length} frames")
         tokens = tokens_of(list(texts), one)
         noise = torch.cat([Randomness(seed).bind(1).normal("video", shape[1:]) for seed in seeds])
         held = torch.zeros(shape[:2], dtype=torch.bool) if replaced is None else replaced
