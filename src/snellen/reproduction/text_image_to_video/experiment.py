@@ -173,7 +173,8 @@ class Experiment:
         found["real.motion"] = Sample.of((self.way == self._named(self.test.captions)).double().numpy())
         found["real.subject"] = found.pop("real.kept")
         still = self.real[:, :1].expand_as(self.real)
-        found["still.second_frame"] = Sample.of(psnr(still[:, 1], self.real[:, 1]).numpy())
+        copied = psnr(still[:, 1], self.real[:, 1])
+        found["still.second_frame"] = Sample.of(copied.numpy())
         network = self.network
         base = fit_video_model(self.train, network, self.size.base, seed=self.seed, progress=self.progress).network
         for name, (changes, numbers) in ARMS.items():
@@ -183,9 +184,9 @@ class Experiment:
                 self.train, own, training, seed=self.seed, start=base.state_dict(), progress=self.progress
             )
             model = VideoModel(_measuring(fitted.network), lineage_of(training, fitted.data, self.seed), name=name)
-            found |= self._measured(name, self._from_image(model, self.test.captions))
-            over = found[f"{name}.second_frame"].values - found["still.second_frame"].values
-            found[f"{name}.over_still"] = Sample.of(over)
+            made = self._from_image(model, self.test.captions)
+            found |= self._measured(name, made)
+            found[f"{name}.over_still"] = Sample.of((psnr(made[:, 1], self.real[:, 1]) - copied).numpy())
             if name != "cross_attention":
                 found |= self._from_text(name, model)
             if name == "replacement":
