@@ -65,7 +65,7 @@ def test_one_model_makes_videos_of_text_of_an_image_of_both_ends_and_of_the_firs
     assert [made.labels[made.ids.index(f"{key}/002")] for key in ("text", "image")] == [-1, 0]
     assert made.column("unit_id")[:5] == ["text"] * 4 + ["image"]
     origin = json.loads(made.column("provenance")[4])
-    assert (origin["prompt"], origin["source_id"], origin["guidance_scale"]) == (TEXT, "image", 2.0)
+    assert (origin["prompt"], origin["source_id"], origin["guidance_scale"]) == (TEXT, "image", 1.5)
 
 
 @pytest.mark.covers("30.12")

@@ -63,7 +63,7 @@ SMALL = Size(
     network=VideoArchitecture(),
     base=_BASE,
     arm=_ARM,
-    sampling=SampleSettings(steps=16, scale=2.0),
+    sampling=SampleSettings(steps=16, scale=1.5),
     judge=200,
 )
 

@@ -37,7 +37,7 @@ class SampleSettings(BaseModel):
     guidance: Kind = Field(
         "joint", description="what the reference pass drops: text and image, text alone, or one after the other"
     )
-    scale: float = Field(2.0, ge=0, allow_inf_nan=False, description="of guidance; 1 means none")
+    scale: float = Field(1.5, ge=0, allow_inf_nan=False, description="of guidance; 1 means none")
     image_scale: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="of the image, where guidance is separate"
     )
