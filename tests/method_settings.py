@@ -518,6 +518,16 @@ GENERATION = {
     ),
     "sample": Row({"steps": 2}, _SCENES),
     "variation": Row({"steps": 4}, {"requests": [{**one, "image": BLUE} for one in _SCENES["requests"]]}),
+    "text_image_to_video": Row(
+        {
+            "model": lambda folder: str(folder / "video-model"),
+            "videos": "optotypes:moving_shapes?count=8&frames=3#train",
+            "network": {"frames": 3, "width": 16, "heads": 2, "blocks": 1, "text_blocks": 1},
+            "training": {"image_steps": 1, "text_steps": 1, "joint_steps": 1, "unmasked_steps": 1, "batch_size": 2},
+            "steps": 2,
+        },
+        {"requests": [{"id": "a", "prompt": "a red circle moves left slowly on black"}, {"id": "b", "seed": 3}]},
+    ),
 }
 
 _ROWS = {
@@ -535,6 +545,7 @@ SYNTHESIS = {
 
 #: Few images, so that a world is made in a moment.
 WORLDS = {
+    "moving_shapes": Row({"count": 4, "frames": 3}),
     "scenes": Row({"count": 12, "individuals": 2}),
     "slides": Row({"count": 4, "tiles_across": 6, "tile_size": 32}),
     "solids": Row({"size": 24, "objects": 1, "views": 1}),

@@ -82,6 +82,11 @@ SMALLER = {
         "--words", "red", "--words", "green", "--words", "blue", "--template", "a {} shape", "--shares", "uniform",
         "--fit", '{"steps": 2, "checked": 8}', "--samples", "256",
     ),
+    30: (
+        "--videos", "optotypes:moving_shapes?count=4&frames=2#train", "--steps", "1",
+        "--network", '{"frames": 2, "width": 16, "heads": 2, "blocks": 1}',
+        "--training", '{"image_steps": 1, "text_steps": 1, "joint_steps": 1, "unmasked_steps": 1, "batch_size": 2}',
+    ),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
     33: (
         "--limit", "60", "--sources", "1", "--steps", "2", "--samples", "2",
@@ -119,7 +124,7 @@ OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", (
 OF_TRAINING = {24: ("optotypes:scenes?count=30&size=16&shapes=star,ring#train", ("star", "ring"))}
 
 #: Systems that are asked for classes instead of prompts.
-BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2") | {28: "draws:2"}
+BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2") | {28: "draws:2", 30: "draws:2"}
 
 
 def untrained_classifier(classes, side):
