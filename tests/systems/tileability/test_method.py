@@ -74,3 +74,18 @@ def test_large_pictures_are_made_smaller(by_hand, tmp_path):
 def test_an_unknown_model_is_one_sentence(folder):
     with pytest.raises(InputError, match="names no tileability metric"):
         snellen.scan(None, folder, TileabilityScan(model="mine"), allow_rejected=1.0)
+
+
+def test_a_texture_that_passes_with_a_jump_at_its_seams_is_named(monkeypatch, folder):
+    monkeypatch.setattr(method, "load_tileability", lambda reference: Tileability(Passes(), 128).eval())
+    found = snellen.scan(None, folder, "tileability", allow_rejected=1.0)
+    figures = found.settings["tileability"]
+    assert "all 2 textures repeat, as far as the metric sees; 1 more have a jump at their seams" in figures.verdict
+    assert figures.figures["pass with a jump"] == 1
+
+
+class Passes(nn.Module):
+    """Calls every texture repeating."""
+
+    def forward(self, pictures):
+        return torch.ones(len(pictures))
