@@ -31,6 +31,7 @@ from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.planting.truth import set_column
 from snellen.data.worlds.slides.slides import Slides
 from snellen.data.worlds.solids.solid_set import Solids
+from snellen.data.worlds.textures.textures import Textures
 from snellen.methods.smoothing.branches import SmoothedNetwork
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.treatments.treatment import Patient
@@ -286,6 +287,7 @@ SCANS = {
         {"pictures": 2, "steps": 2},
         {"images": lambda _: toy_models.image_set(80), "classifier": lambda _: toy_models.classifier()},
     ),
+    "tileability": Row({"pictures": 2}, {"images": lambda _: Textures(count=6, size=32).images()}),
     "strip": Row(
         {"pictures": 2, "overlays": 2},
         {"images": lambda _: toy_models.image_set(80), "classifier": lambda _: toy_models.classifier()},
@@ -651,6 +653,11 @@ def training_images(_: Path) -> ImageSet:
     return as_split(labelled_images(40)[1], "train")
 
 
+def other_training_images(_: Path) -> ImageSet:
+    """The same, none of them audited."""
+    return as_split(labelled_images(100)[1].select(range(60, 100)), "train")
+
+
 @cache
 def solid_views(_: Path) -> ImageSet:
     """Views whose renderer is known."""
@@ -680,12 +687,15 @@ CHECKS = {
             "images": lambda _: Slides(count=4, tiles_across=6, tile_size=32).images(),
         },
     ),
-    "slices": Row(),
+    "slices": Row(
+        {},
+        {"classifier": lambda _: labelled_images(120)[0], "images": lambda _: labelled_images(120)[1]},
+    ),
     "label_noise": Row(),
     "duplicates": Row(),
     "leakage": Row({}, {"train": training_images}),
     "drift": Row({"permutations": 99}, {"train": training_images}),
-    "membership": Row({}, {"train": training_images}),
+    "membership": Row({}, {"train": other_training_images}),
     "data_quality": Row(),
     "explanations": Row({"examples": 1, "evaluations": 20}),
     "background": Row({"share": 0.25, "swaps": 1, "evaluations": 20, "examples": 0}, _SCENES_AUDITED),

@@ -18,4 +18,5 @@ if TYPE_CHECKING:
     from snellen.systems.edited_regions.method import EditedRegions as EditedRegions
     from snellen.systems.perturbation_estimation.method import Perturbation as Perturbation
     from snellen.systems.smooth_inversion.method import Backdoor as Backdoor
+    from snellen.systems.tileability.method import TileabilityScan as TileabilityScan
     from snellen.systems.trigger_amplification.method import TriggerAmplification as TriggerAmplification

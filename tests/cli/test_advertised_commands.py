@@ -117,6 +117,9 @@ OF_OBJECTS = {27: "optotypes:scenes?count=2"}
 #: Systems that need more images of each class.
 OF_SHAPES = dict.fromkeys((6, 8, 14, 19, 23), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
 
+#: Systems that need textures, and those of a side.
+OF_TEXTURES = {21: "optotypes:textures?count=4&size=32"}
+
 #: Systems that look at objects again, and the classes of these.
 OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}
 
@@ -160,7 +163,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     images = (
         "bundled:fashion-mnist"
         if "MODEL" in system.command
-        else {**OF_BAGS, **OF_OBJECTS, **OF_SHAPES}.get(system.number, str(data))
+        else {**OF_BAGS, **OF_OBJECTS, **OF_SHAPES, **OF_TEXTURES}.get(system.number, str(data))
     )
     model = "bundled:fashion-cnn"
     if system.number in OF_VIEWS | OF_TRAINING:

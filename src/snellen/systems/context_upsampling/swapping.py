@@ -106,7 +106,7 @@ def swap_upsampling(
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ConvTranspose2d(8, 4, 2, 2))
     >>> swapped, report = swap_upsampling(model, SwapRule(kernel=7), torch.zeros(1, 3, 16, 16))
     >>> print(report)
-    1 layers replaced, 356 parameters before and 692 afterwards
+    1 layers replaced, 356 parameters before and 696 afterwards
     1: transposed convolution 2 × 2, 8 → 4 → large context 7 × 7 + 3 × 3, 8 → 4
 
     New layers have new weights: train the model further. Their modes, device and type are those of the old ones.
