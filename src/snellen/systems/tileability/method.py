@@ -125,8 +125,11 @@ class TileabilityScan(Method):
             pictures=[
                 Shown(
                     name=ids[place],
-                    text=f"{ids[place]}: score {scores[place]:.2f}, jumps at seams {ratios[place]:.1f} times inside",
-                    pictures={"tiled": _tiled(images.read(rows[place]))},
+                    text=f"score {scores[place]:.2f}, jump {ratios[place]:.1f} of that inside: {ids[place]}",
+                    pictures={
+                        "one": _tiled(images.read(rows[place]), 1),
+                        "two by two": _tiled(images.read(rows[place]), 2),
+                    },
                 )
                 for place in order.tolist()
             ],
@@ -171,7 +174,7 @@ def _ratio(pixels: Tensor) -> float:
     return float(seam_energy_ratio(values[None])[0])
 
 
-def _tiled(image: Image.Image) -> Tensor:
-    """Two by two copies at 256 pixels, float32 (3, 256, 256)."""
-    pixels = _pixels(image)[0].tile(1, 2, 2)
+def _tiled(image: Image.Image, copies: int) -> Tensor:
+    """Copies along each side, at 256 pixels: float32 (3, 256, 256)."""
+    pixels = _pixels(image)[0].tile(1, copies, copies)
     return torch.nn.functional.interpolate(pixels[None], (256, 256), mode="bilinear", antialias=True)[0].clamp(0, 1)
