@@ -136,7 +136,7 @@ class Gathered:
         wholes: training and tuning images before they were limited in size.
         notes: what else a reader must know.
         drawn_from: images that the audited ones were drawn from; None where nobody knows.
-        unread: of training and tuning images, reasons and how often each; sets of which all could be used are absent.
+        unread: of training and tuning images, reasons and how often each; sets that could be used whole are absent.
     """
 
     evidence: Mapping[str, Evidence]
