@@ -16,7 +16,8 @@ from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scene import Scene, SceneObject
 from snellen.systems.edited_regions import making
 from snellen.systems.edited_regions.labels import last_turns
-from snellen.systems.edited_regions.making import Base, EditSettings, make_edits, read_made, splits_of
+from snellen.systems.edited_regions.made_set import read_made
+from snellen.systems.edited_regions.making import Base, EditSettings, make_edits, splits_of
 from snellen.systems.edited_regions.planning import Instruction, Region
 from snellen.systems.edited_regions.scene_bases import scene_bases
 from snellen.systems.edited_regions.scene_program import ScenePlanner

@@ -38,7 +38,7 @@ from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.edited_regions.detecting import Regions
 from snellen.systems.edited_regions.distortions import Distortion, error_levels, residual_levels
 from snellen.systems.edited_regions.fitting import LabelledImages
-from snellen.systems.edited_regions.making import MadeSet
+from snellen.systems.edited_regions.made_set import MadeSet
 from snellen.systems.edited_regions.measures import (
     area_recall,
     best_threshold,

@@ -22,7 +22,8 @@ from snellen.models.diffusion.editor import Editor
 from snellen.systems.edited_regions.detecting import Regions, in_batches
 from snellen.systems.edited_regions.fitting import LabelledImages, fit_segmenter, new_network
 from snellen.systems.edited_regions.labels import composite
-from snellen.systems.edited_regions.making import EditSettings, MadeSet, Provenance, make_edits
+from snellen.systems.edited_regions.made_set import MadeSet, Provenance
+from snellen.systems.edited_regions.making import EditSettings, make_edits
 from snellen.systems.edited_regions.measures import class_iou, confusion
 from snellen.systems.edited_regions.networks import RegionNetwork
 from snellen.systems.edited_regions.scene_bases import drawn_scenes, photographs, scene_bases

@@ -26,7 +26,7 @@ from snellen.reproduction.edited_regions.materials import (
 from snellen.reproduction.shared.documents import Pictures
 from snellen.runs.picture_grid import picture_grid
 from snellen.systems.edited_regions.detecting import Regions
-from snellen.systems.edited_regions.making import Provenance
+from snellen.systems.edited_regions.made_set import Provenance
 from snellen.systems.edited_regions.method import editor_map, heat_map
 
 #: Seed of no record, rows, and how often a pixel is repeated.

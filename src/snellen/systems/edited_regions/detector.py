@@ -20,7 +20,7 @@ from snellen.data.files.file_source import FileSource
 from snellen.models.weights.state_dict_file import load_strictly
 from snellen.systems.edited_regions.fitting import LabelledImages
 from snellen.systems.edited_regions.labels import IGNORED, MOST_EDITORS, read_labels
-from snellen.systems.edited_regions.making import RECORD, read_made
+from snellen.systems.edited_regions.made_set import RECORD, read_made
 from snellen.systems.edited_regions.networks import RegionNetwork
 
 #: What a card calls the network.

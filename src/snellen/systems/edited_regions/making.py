@@ -9,15 +9,13 @@ interrupted call resumes behind the last one, if editors, planners and bases are
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,18 +34,21 @@ from snellen.runs.safe_names import file_names
 from snellen.runs.unfinished import UNFINISHED, check_free, opened
 from snellen.runs.whole_file import whole_file
 from snellen.systems.edited_regions.labels import MOST_EDITORS, changed_pixels, composite, label_map, write_labels
+from snellen.systems.edited_regions.made_set import (
+    FITTING,
+    MANIFEST,
+    RECORD,
+    BaseKind,
+    Decision,
+    MadeSet,
+    Provenance,
+    TurnRecord,
+    read_made,
+    table_of,
+)
 from snellen.systems.edited_regions.measures import area_histogram
-from snellen.systems.edited_regions.planning import EDIT_TYPES, EditType, Instruction, Planner
+from snellen.systems.edited_regions.planning import EDIT_TYPES, Instruction, Planner
 from snellen.systems.edited_regions.small_editors import hash_mask
-
-#: Where a base image comes from: untouched pixels of a generated one are synthetic, too.
-BaseKind = Literal["real", "generated"]
-
-#: The record of a made set, and its table of images.
-RECORD, MANIFEST = "edits.json", "manifest.csv"
-
-#: Table of the images that a detector may be fitted to: the splits train and tune.
-FITTING = "fitting.csv"
 
 TASK = "editing images"
 
@@ -89,75 +90,6 @@ class EditSettings(BaseModel):
     test: float = Field(0.2, gt=0, lt=1, description="share of the base images that are for tests")
     part: int = Field(64, ge=1, description="images that are edited before they are written")
     batch_size: int = Field(16, ge=1, description="images of one call of an editor")
-
-
-class TurnRecord(BaseModel):
-    """One turn that was kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    editor: str
-    label: int
-    edit: EditType
-    prompt: str
-    mask_sha256: str
-    area: float = Field(description="of the mask, share of the image")
-    seed: int
-    composited: bool
-    score: float
-    changed_inside: float
-    changed_outside: float
-
-
-class Provenance(BaseModel):
-    """How one image came about."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    file: str = Field(description="name of its file in images/ and in labels/")
-    base: str
-    base_kind: BaseKind
-    base_sha256: str
-    split: str
-    turns: tuple[TurnRecord, ...]
-
-
-class Decision(BaseModel):
-    """What the filter decided about one candidate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    turn: int
-    attempt: int
-    editor: str
-    edit: EditType
-    prompt: str
-    score: float | None = Field(description="None where there was no region to edit")
-    accepted: bool
-
-
-class MadeSet(BaseModel):
-    """Everything that was made; ``edits.json``.
-
-    Attributes:
-        plan: everything that could change a byte.
-        editors: label → name of the editor.
-        images: provenance of each.
-        decisions: of the filter, each candidate.
-        acceptance: share of the candidates that were kept.
-        areas: how many kept edits have which share of the image.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    plan: dict[str, Any]
-    editors: dict[int, str]
-    images: tuple[Provenance, ...]
-    decisions: tuple[Decision, ...]
-    acceptance: float | None
-    areas: dict[str, int]
 
 
 @dataclass
@@ -272,8 +204,8 @@ def make_edits(
             extras = [run.shard_extra(number) for number in range(len(parts))]
             made = _concluded(plan, list(editors), extras)
             fitted = [one for one in made.images if one.split != "test"]
-            write_atomically(folder / MANIFEST, _table(made.images).encode())
-            write_atomically(folder / FITTING, _table(fitted).encode())
+            write_atomically(folder / MANIFEST, table_of(made.images).encode())
+            write_atomically(folder / FITTING, table_of(fitted).encode())
             write_atomically(folder / RECORD, canonical_json(made.model_dump(mode="json")))
             shutil.rmtree(run.folder)
         tidy(folder)
@@ -489,28 +421,3 @@ def _concluded(plan: dict[str, Any], names: Sequence[str], extras: Sequence[Mapp
         acceptance=float(np.mean([one.accepted for one in judged])) if judged else None,
         areas=area_histogram([turn.area for one in images for turn in one.turns]),
     )
-
-
-def _table(images: Sequence[Provenance]) -> str:
-    """The table of images, with their label maps in the column ``edits``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "id", "label", "unit_id", "split", "edits", "base_kind", "turns"])
-    for one in images:
-        kind, turns = "edited" if one.turns else "untouched", len(one.turns)
-        row = [f"images/{one.file}", one.id, kind, one.base, one.split, f"labels/{one.file}", one.base_kind, turns]
-        writer.writerow(row)
-    return text.getvalue()
-
-
-def read_made(folder: Path | str) -> MadeSet:
-    """The record of a made set.
-
-    Raises:
-        InputError: there is none, or it cannot be read.
-    """
-    path = Path(folder) / RECORD
-    try:
-        return MadeSet.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no record of edited images: {str(error).splitlines()[0]}") from error

@@ -25,7 +25,7 @@ from snellen.systems.edited_regions.detector import COLUMN, NAME, editors_of, la
 from snellen.systems.edited_regions.distortions import Distortion
 from snellen.systems.edited_regions.fitting import Augmentation, LabelledImages, fit_segmenter, new_network
 from snellen.systems.edited_regions.labels import IGNORED, MOST_EDITORS
-from snellen.systems.edited_regions.making import FITTING
+from snellen.systems.edited_regions.made_set import FITTING
 from snellen.systems.edited_regions.measures import best_threshold, binary, confusion, localised
 from snellen.systems.edited_regions.networks import Architecture
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
