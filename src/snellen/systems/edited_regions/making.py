@@ -34,6 +34,7 @@ from snellen.runs.safe_names import file_names
 from snellen.runs.unfinished import UNFINISHED, check_free, opened
 from snellen.runs.whole_file import whole_file
 from snellen.systems.edited_regions.labels import MOST_EDITORS, changed_pixels, composite, label_map, write_labels
+from snellen.systems.edited_regions.loaded_editors import LoadedEditors, identities_of_editors
 from snellen.systems.edited_regions.made_set import (
     FITTING,
     MANIFEST,
@@ -167,8 +168,8 @@ def make_edits(
     if not 1 <= len(editors) <= MOST_EDITORS:
         raise InputError(f"editors are 1 to {MOST_EDITORS}, got {len(editors)}")
     splits = splits_of([one.id for one in bases], settings, seed)
-    kept = _Kept(editors)
-    known = _identities(kept, identities or {})
+    kept = LoadedEditors(editors)
+    known = identities_of_editors(kept, identities or {})
     planners = _planners(bases)
     plan: dict[str, Any] = {
         "kind": "edited regions",
@@ -213,37 +214,6 @@ def make_edits(
     return made
 
 
-@dataclass
-class _Kept:
-    """Editors, one at a time in memory: the last."""
-
-    loads: Mapping[str, Callable[[], Editor]]
-    name: str | None = None
-    editor: Editor | None = None
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.loads)
-
-    def get(self, name: str) -> Editor:
-        if self.editor is None or name != self.name:
-            self.name, self.editor = None, None  # the memory is free before the next one needs it
-            self.editor = self.loads[name]()
-            self.name = name
-        return self.editor
-
-
-def _identities(kept: _Kept, given: Mapping[str, str]) -> dict[str, str | None]:
-    """Hash of each editor: the given one, or its own; None where it has none."""
-    if stray := sorted(set(given) - set(kept.names)):
-        raise InputError(f"identities name {', '.join(stray)}; the editors are {', '.join(kept.names)}")
-    found: dict[str, str | None] = {}
-    for name in kept.names:
-        own = None if name in given else getattr(kept.get(name), "identity", None)
-        found[name] = given[name] if name in given else None if own is None else str(own())
-    return found
-
-
 def _planners(bases: Sequence[Base]) -> str | None:
     """Hash of the planners of all bases; None where one has none."""
     digest = hashlib.sha256()
@@ -269,7 +239,7 @@ def _finished(folder: Path, plan: Mapping[str, Any]) -> MadeSet:
 
 @dataclass(frozen=True, eq=False)
 class _Maker:
-    editors: _Kept
+    editors: LoadedEditors
     folder: Path
     settings: EditSettings
     seed: int
