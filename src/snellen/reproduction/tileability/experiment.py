@@ -195,7 +195,10 @@ class Experiment:
         return found
 
     def _made(self, metric: Tileability, judge: Tileability) -> dict[str, Figure]:
-        """Textures from crops off their period, with the metric in the loss and without."""
+        """Textures like crops off their period, with the metric in the loss and without; both begin at the same noise.
+
+        From the example itself, the loss of the texture would be 0, and nothing would move without the metric.
+        """
         kind = "crop" if (self._failures == "crop").any() else "other"
         rows = np.flatnonzero(self._failures == kind)[: self.size.made]
         values: dict[str, list[float]] = {}
@@ -205,9 +208,11 @@ class Experiment:
             directions = torch.randn(256, wanted.shape[1], generator=torch.Generator().manual_seed(self.seed))
             begun = {"seam": seam_ratio(example), "judge": float(judge.logits(example[None])[0]), "texture": 0.0}
             self._note(values, "start", begun)
+            noise = torch.Generator().manual_seed(derive_seed(self.seed, "noise", place) % 2**31)
+            start = torch.rand(example.shape, generator=noise)
             for name, guide in (("guided", metric), ("unguided", None)):
                 made = synthesize_texture(
-                    example, guide, synthesis=self.size.synthesis, seed=self.seed, progress=self.progress
+                    example, guide, start=start, synthesis=self.size.synthesis, seed=self.seed, progress=self.progress
                 )
                 away = sliced_wasserstein(patches_of(made.image, self.size.synthesis.patch), wanted, directions)
                 after = {

@@ -126,10 +126,7 @@ class TileabilityScan(Method):
                 Shown(
                     name=ids[place],
                     text=f"score {scores[place]:.2f}, jump {ratios[place]:.1f} of that inside: {ids[place]}",
-                    pictures={
-                        "one": _tiled(images.read(rows[place]), 1),
-                        "two by two": _tiled(images.read(rows[place]), 2),
-                    },
+                    pictures=_pictures(images.read(rows[place])),
                 )
                 for place in order.tolist()
             ],
@@ -174,7 +171,11 @@ def _ratio(pixels: Tensor) -> float:
     return float(seam_energy_ratio(values[None])[0])
 
 
-def _tiled(image: Image.Image, copies: int) -> Tensor:
-    """Copies along each side, at 256 pixels: float32 (3, 256, 256)."""
-    pixels = _pixels(image)[0].tile(1, copies, copies)
-    return torch.nn.functional.interpolate(pixels[None], (256, 256), mode="bilinear", antialias=True)[0].clamp(0, 1)
+def _pictures(image: Image.Image) -> dict[str, Tensor]:
+    """One copy and two by two, at 256 pixels: float32 (3, 256, 256) each."""
+    pixels = _pixels(image)
+    return {name: _shown(pixels.tile(1, 1, copies, copies)) for name, copies in (("one", 1), ("two by two", 2))}
+
+
+def _shown(pixels: Tensor) -> Tensor:
+    return torch.nn.functional.interpolate(pixels, (256, 256), mode="bilinear", antialias=True)[0].clamp(0, 1)
