@@ -204,6 +204,7 @@ def test_a_report_counts_training_images_that_could_not_be_read(tmp_path):
     report = snellen.audit(module(), tmp_path / "test", train=tmp_path / "train", checks=["clean", "leakage"], out=out)
     assert list(report.data["unread"]["train"].values()) == [1]
     assert "1 training images rejected: " in str(report.to_markdown())
+    assert "1 training images rejected (" in (out / "report.html").read_text()
     assert "0.png" in (out / "train" / "rejected.json").read_text()
     for number in range(2, 12, 2):
         (tmp_path / "train" / "x" / f"{number}.png").write_bytes(b"no picture")
