@@ -98,6 +98,21 @@ def captioner_table(found: Mapping[str, Any]) -> str:
     return markdown_table(["factor", "stated", "true", "worst value"], rows)
 
 
+def tileability_table(found: Mapping[str, Any]) -> str:
+    """Areas under the ROC curve by failure."""
+    kinds = list(next(iter(next(iter(found.values())).values())))
+    rows = [
+        [
+            where,
+            name,
+            *(f"{one[kind]['area']:.2f} ({one[kind]['low']:.2f} – {one[kind]['high']:.2f})" for kind in kinds),
+        ]
+        for where, both in found.items()
+        for name, one in both.items()
+    ]
+    return markdown_table(["textures", "scored by", *kinds], rows)
+
+
 def sizes_table(root: Path) -> str:
     """The size of each embedded model, and what its training took."""
     rows = []
@@ -129,5 +144,6 @@ TABLES: Tables = {
         "fashion-diffusion": from_measured("embedded-fashion-diffusion", fashion_diffusion_table),
         "segmenter": from_measured("embedded-segmenter", segmenter_table),
         "captioner": from_measured("embedded-captioner", captioner_table),
+        "tileability": from_measured("embedded-tileability", tileability_table),
     }
 }

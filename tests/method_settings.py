@@ -31,6 +31,7 @@ from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.planting.truth import set_column
 from snellen.data.worlds.slides.slides import Slides
 from snellen.data.worlds.solids.solid_set import Solids
+from snellen.data.worlds.textures.textures import Textures
 from snellen.methods.smoothing.branches import SmoothedNetwork
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.treatments.treatment import Patient
@@ -47,6 +48,7 @@ from snellen.testing.auditing import labelled_images
 from snellen.testing.conformance import small_problem
 from snellen.testing.treating import small_patient
 from tests.data.worlds.glowing_objects import GlowingObjects, reader
+from tests.systems.edited_regions.parts import made_set, save_detector
 from tests.systems.label_maps.annotators import colour_annotator
 from tests.systems.language_guided_augmentation.leaning import leaning_patient
 from tests.systems.perturbation_estimation.denoisers import save_denoiser
@@ -95,6 +97,20 @@ def denoiser(folder: Path) -> str:
     """An artifact that gives images back as they are."""
     save_denoiser(folder / "denoiser", ResidualDenoiser(depth=2, width=1), architecture(2, 1), size=toy_models.SIDE)
     return f"artifact:{folder / 'denoiser'}"
+
+
+@cache
+def edited(folder: Path) -> ImageSet:
+    """A made set of edited images, to fit to."""
+    made_set(folder / "edited", 8)
+    return load_images(folder / "edited" / "fitting.csv")
+
+
+@cache
+def edits_detector(folder: Path) -> str:
+    """A detector of edited regions with its first weights."""
+    save_detector(folder / "edits")
+    return str(folder / "edits")
 
 
 @cache
@@ -198,6 +214,7 @@ ATTACKS = {
     "carlini_wagner_l0": Row({"steps": 8, "share": 2.0, "weight_factor": 100.0}),
     "carlini_wagner_l2": Row({"steps": 8, "searches": 3}),
     "carlini_wagner_linf": Row({"steps": 8, "weight_factor": 10.0}),
+    "cospgd": Row({"steps": 8}),
     "deepfool": Row({"steps": 8, "target_classes": 3}),
     "fab": Row({"steps": 8, "target_classes": 3}),
     "feature_guided_search": Row({"queries": 60}),
@@ -207,6 +224,7 @@ ATTACKS = {
     "randomized_ensemble": Row({"steps": 8}),
     "representation_transfer": Row({"steps": 8}),
     "saliency_map": Row(),
+    "segpgd": Row({"steps": 8}),
     "square": Row({"queries": 60}),
     "standard_ensemble": Row({"steps": 8, "queries": 60, "target_classes": 3}),
     "transfer": Row(),
@@ -261,6 +279,7 @@ SCANS = {
         | {"confirming": 4, "copies": 1},
         {"images": lambda _: toy_models.image_set(40), "classifier": lambda _: toy_models.classifier()},
     ),
+    "edited_regions": Row({"detector": edits_detector, "pictures": 2}, {"images": lambda _: blobs(6)}),
     "perturbation": Row(
         {"denoiser": denoiser, "pictures": 2},
         {"images": lambda _: toy_models.image_set(6), "classifier": lambda _: toy_models.classifier()},
@@ -269,6 +288,7 @@ SCANS = {
         {"pictures": 2, "steps": 2},
         {"images": lambda _: toy_models.image_set(80), "classifier": lambda _: toy_models.classifier()},
     ),
+    "tileability": Row({"pictures": 2}, {"images": lambda _: Textures(count=6, size=32).images()}),
     "strip": Row(
         {"pictures": 2, "overlays": 2},
         {"images": lambda _: toy_models.image_set(80), "classifier": lambda _: toy_models.classifier()},
@@ -308,6 +328,10 @@ RECIPES = {
     "bag_pooling": Row(_BAGS | {"plan": {"epochs": 1}}, {"data": slides}),
     "concept_bottleneck": Row({"tower": clip, "concepts": phrases, "penalty": 0.01}, _BLOBS),
     "consistency_smoothing": Row(_TRAINED | {"copies": 2}, _BLOBS),
+    "context_upsampling": Row(
+        {"widths": (4, 8), "side": 16, "attack_steps": 1, "plan": {"epochs": 1, "batch_size": 4}},
+        {"data": lambda _: as_split(Scenes(count=8, size=16, shapes=("star", "ring")).images(split="train"), "train")},
+    ),
     "cutmix": Row(_TRAINED, _BLOBS),
     "defensive_distillation": Row(_TRAINED, _BLOBS),
     "gaussian_smoothing": Row(_TRAINED, _BLOBS),
@@ -365,6 +389,7 @@ RECIPES = {
         },
         {"data": garments},
     ),
+    "edited_regions": Row({"width": 4, "crop": 16, "plan": _PLAN}, {"data": edited}),
     "rand_augment": Row(_TRAINED, _BLOBS),
     "saliency_mix": Row(_TRAINED, _BLOBS),
     "smooth_adversarial": Row(_TRAINED | {"steps": 2}, _BLOBS),
@@ -500,6 +525,16 @@ GENERATION = {
     ),
     "sample": Row({"steps": 2}, _SCENES),
     "variation": Row({"steps": 4}, {"requests": [{**one, "image": BLUE} for one in _SCENES["requests"]]}),
+    "text_image_to_video": Row(
+        {
+            "model": lambda folder: str(folder / "video-model"),
+            "videos": "optotypes:moving_shapes?count=8&frames=3#train",
+            "network": {"frames": 3, "width": 16, "heads": 2, "blocks": 1, "text_blocks": 1},
+            "training": {"image_steps": 1, "text_steps": 1, "joint_steps": 1, "unmasked_steps": 1, "batch_size": 2},
+            "steps": 2,
+        },
+        {"requests": [{"id": "a", "prompt": "a red circle moves left slowly on black"}, {"id": "b", "seed": 3}]},
+    ),
 }
 
 _ROWS = {
@@ -517,6 +552,7 @@ SYNTHESIS = {
 
 #: Few images, so that a world is made in a moment.
 WORLDS = {
+    "moving_shapes": Row({"count": 4, "frames": 3}),
     "scenes": Row({"count": 12, "individuals": 2}),
     "slides": Row({"count": 4, "tiles_across": 6, "tile_size": 32}),
     "solids": Row({"size": 24, "objects": 1, "views": 1}),
@@ -622,6 +658,11 @@ def training_images(_: Path) -> ImageSet:
     return as_split(labelled_images(40)[1], "train")
 
 
+def other_training_images(_: Path) -> ImageSet:
+    """The same, none of them audited."""
+    return as_split(labelled_images(100)[1].select(range(60, 100)), "train")
+
+
 @cache
 def solid_views(_: Path) -> ImageSet:
     """Views whose renderer is known."""
@@ -651,12 +692,15 @@ CHECKS = {
             "images": lambda _: Slides(count=4, tiles_across=6, tile_size=32).images(),
         },
     ),
-    "slices": Row(),
+    "slices": Row(
+        {},
+        {"classifier": lambda _: labelled_images(120)[0], "images": lambda _: labelled_images(120)[1]},
+    ),
     "label_noise": Row(),
     "duplicates": Row(),
     "leakage": Row({}, {"train": training_images}),
     "drift": Row({"permutations": 99}, {"train": training_images}),
-    "membership": Row({}, {"train": training_images}),
+    "membership": Row({}, {"train": other_training_images}),
     "data_quality": Row(),
     "explanations": Row({"examples": 1, "evaluations": 20}),
     "background": Row({"share": 0.25, "swaps": 1, "evaluations": 20, "examples": 0}, _SCENES_AUDITED),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from snellen.core import index
+from snellen.core.errors import UnsupportedError
 from snellen.core.index import AREAS, MethodEntry, methods
 from snellen.core.method import Attack, Editing, Explainer, build
 from snellen.testing import (
@@ -25,11 +26,28 @@ from snellen.testing import (
     check_view_attack,
     check_world,
 )
+from snellen.testing.conformance import small_problem
 from tests.method_settings import ATTACKS, CHECKS, METHODS, Row, resolved
+
+
+def check_refusal_of_classifiers(attack: Attack) -> None:
+    """What an attack on models that decide each pixel promises here: it refuses others before it spends anything."""
+    classifier, images, labels = small_problem()
+    assert attack.missing(classifier) is not None  # type: ignore[attr-defined]
+    with classifier.counting() as spent, pytest.raises(UnsupportedError, match="use pgd"):
+        attack.attack(classifier, images, labels)
+    assert not any(spent().counts().values())
+
 
 #: The conformance check of each area, beside those of attacks and of explanations, which have two.
 CONFORMANCE = {
-    "attacks": lambda method: check_attack if isinstance(method, Attack) else check_view_attack,
+    "attacks": lambda method: (
+        check_view_attack
+        if not isinstance(method, Attack)
+        else check_attack
+        if getattr(method, "takes_classifiers", True)
+        else check_refusal_of_classifiers
+    ),
     "shifts": lambda method: check_edit if isinstance(method, Editing) else check_shift,
     "certificates": lambda _: check_certificate,
     "explanations": lambda method: check_explanation if isinstance(method, Explainer) else check_description,
@@ -50,7 +68,9 @@ EPSILONS = {"linf": (0.01, 0.05), "l2": (0.1, 0.5)}
 IN_BALLS = [
     attack
     for name, entry in methods("attacks").items()
-    if name in ATTACKS and {"norm", "epsilon"} <= set((attack := entry.load()).model_fields)
+    if name in ATTACKS
+    and {"norm", "epsilon"} <= set((attack := entry.load()).model_fields)
+    and attack.takes_classifiers
 ]
 
 EVERY = [entry for area in AREAS for entry in methods(area).values()]

@@ -21,6 +21,8 @@ from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.optotypes.truth import attribute_f1, pooled
 from snellen.data.worlds.planting.scene_shortcuts import scenes_of, with_scenes
+from snellen.data.worlds.textures.textures import Textures
+from snellen.metrics.auroc import auroc
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.classifiers.references import load_classifier
@@ -30,12 +32,15 @@ from snellen.models.diffusion.sampler import Sampler
 from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
 from snellen.models.references import load_captioner, load_segmenter, load_two_tower
 from snellen.models.weights.bundled_folders import bundled_folder, bundled_folders, read_card
+from snellen.reproduction.tileability.experiment import HELD_OUT
 from snellen.systems.neuron_descriptions.describer import load_describer
 from snellen.systems.neuron_descriptions.drawn_units import drawn_units
 from snellen.systems.neuron_descriptions.region_sentences import said_attributes
 from snellen.systems.neuron_descriptions.region_truth import FactorMaps, attributes_of_units
 from snellen.systems.neuron_descriptions.regions_of_units import reader, unit_regions
 from snellen.systems.neuron_descriptions.varied_letters import varied_letters
+from snellen.systems.tileability.tileability import load_tileability
+from snellen.training.students import StudentPlan, store_to_measure
 
 SHAPES = ("square", "triangle", "star", "cross", "ring", "heart")
 WORLD = Scenes(
@@ -49,7 +54,7 @@ WORLD = Scenes(
     captions=False,
     seed=5,
 )
-LARGEST_FILE, LARGEST_SUM = 4_000_000, 15_300_000
+LARGEST_FILE, LARGEST_SUM = 4_000_000, 16_100_000
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +180,15 @@ def test_the_describer_says_what_drawn_units_follow():
         attribute_f1(said_attributes(one.text), true) for one, true in zip(said, truth, strict=True) if one and true
     )
     assert score.f1 > 0.6
+
+
+def test_the_metric_ranks_textures_that_repeat_above_their_broken_twins():
+    textures = Textures(count=120, size=64, generators=HELD_OUT, seed=31).images()
+    held = store_to_measure(textures, StudentPlan(), preparation=Preparation(size=(64, 64)))
+    with torch.no_grad():
+        logits = load_tileability("bundled:tileability").logits(to_unit(held.read(torch.arange(120))[0])).numpy()
+    assert auroc(textures.labels, logits) > 0.85
+    assert float(np.mean(logits[::2] > logits[1::2])) > 0.8
 
 
 def test_assets_tell_of_every_folder():

@@ -51,7 +51,11 @@ def made(name: str) -> Attack:
     return kind(**{field: value for field, value in FEWER.items() if field in kind.model_fields})
 
 
-ATTACKS = [name for name, entry in index.methods("attacks").items() if hasattr(entry.load(), "attack")]
+ATTACKS = [
+    name
+    for name, entry in index.methods("attacks").items()
+    if hasattr(kind := entry.load(), "attack") and getattr(kind, "takes_classifiers", True)
+]
 
 
 def test_the_pretended_gpu_refuses_what_a_gpu_refuses_and_counts_what_waits():

@@ -26,6 +26,7 @@ from snellen.training import TrainingPlan, record_environment, train
 from snellen.training.batches import Batch, Examples
 from snellen.training.loop import Trained
 from snellen.training.objectives import Objective
+from snellen.training.transforms import BatchTransform
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from console import Console
@@ -106,6 +107,7 @@ def fit(
     plan: TrainingPlan,
     objective: Objective,
     recipe: Mapping[str, Any],
+    transform: BatchTransform | None = None,
 ) -> tuple[Trained, dict[str, Any]]:
     """Train, or do the first steps only and compare them.
 
@@ -118,6 +120,7 @@ def fit(
         plan: all numbers.
         objective: what is minimised.
         recipe: what else defines the training, as JSON values.
+        transform: augmentation of each batch.
 
     Returns:
         What was trained, and its record.
@@ -125,7 +128,7 @@ def fit(
     if given.first_steps:
         noting = FirstLosses(objective, stop=True)
         try:
-            train(model, examples, plan=plan, objective=noting, recipe=recipe)
+            train(model, examples, plan=plan, objective=noting, transform=transform, recipe=recipe)
         except _EnoughError:
             _compare(given.assets / name, part, noting.means())
         raise SystemExit(0)
@@ -139,7 +142,14 @@ def fit(
     noting = FirstLosses(objective, kept=kept)
     started, before = time.monotonic(), os.times()
     trained = train(
-        model, examples, plan=plan, objective=noting, recipe=recipe, checkpoint=checkpoint, progress=Console()
+        model,
+        examples,
+        plan=plan,
+        objective=noting,
+        transform=transform,
+        recipe=recipe,
+        checkpoint=checkpoint,
+        progress=Console(),
     )
     after = os.times()
     record = {

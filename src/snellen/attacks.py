@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snellen.methods.attacks.carlini_wagner_l0 import CarliniWagnerL0 as CarliniWagnerL0
     from snellen.methods.attacks.carlini_wagner_l2 import CarliniWagnerL2 as CarliniWagnerL2
     from snellen.methods.attacks.carlini_wagner_linf import CarliniWagnerLinf as CarliniWagnerLinf
+    from snellen.methods.attacks.cospgd import CosPGD as CosPGD
     from snellen.methods.attacks.deepfool import DeepFool as DeepFool
     from snellen.methods.attacks.ensemble import StandardEnsemble as StandardEnsemble
     from snellen.methods.attacks.fab import FAB as FAB
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from snellen.methods.attacks.pgd import PGD as PGD
     from snellen.methods.attacks.randomized_ensemble import RandomizedEnsemble as RandomizedEnsemble
     from snellen.methods.attacks.saliency_map import SaliencyMap as SaliencyMap
+    from snellen.methods.attacks.segpgd import SegPGD as SegPGD
     from snellen.methods.attacks.square import Square as Square
     from snellen.methods.attacks.transfer import Transfer as Transfer
     from snellen.systems.feature_guided_search.method import FeatureGuidedSearch as FeatureGuidedSearch

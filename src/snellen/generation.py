@@ -21,3 +21,4 @@ if TYPE_CHECKING:
     from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance as GradientFreeGuidance
     from snellen.systems.guided_captions.method import GuidedCaptions as GuidedCaptions
     from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance as PlugAndPlayGuidance
+    from snellen.systems.text_image_to_video.method import TextImageToVideo as TextImageToVideo

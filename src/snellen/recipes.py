@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from snellen.systems.adversarial_mixup.automix import AutoMix as AutoMix
     from snellen.systems.adversarial_mixup.method import AdversarialMixup as AdversarialMixup
     from snellen.systems.concept_bottleneck.recipe import ConceptBottleneckRecipe as ConceptBottleneckRecipe
+    from snellen.systems.context_upsampling.method import ContextUpsampling as ContextUpsampling
+    from snellen.systems.edited_regions.recipe import EditedRegionsDetector as EditedRegionsDetector
     from snellen.systems.few_shot_adaptation.tuning import AdaptedTower as AdaptedTower
     from snellen.systems.label_free_tuning.method import LabelFreePromptTuning as LabelFreePromptTuning
     from snellen.systems.label_maps.method import LabelMapsRecipe as LabelMapsRecipe

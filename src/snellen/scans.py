@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from snellen.methods.scans.cognitive_distillation import CognitiveDistillation as CognitiveDistillation
     from snellen.methods.scans.superposition import Strip as Strip
     from snellen.methods.scans.training_set import TrainingSet as TrainingSet
+    from snellen.systems.edited_regions.method import EditedRegions as EditedRegions
     from snellen.systems.perturbation_estimation.method import Perturbation as Perturbation
     from snellen.systems.smooth_inversion.method import Backdoor as Backdoor
+    from snellen.systems.tileability.method import TileabilityScan as TileabilityScan
     from snellen.systems.trigger_amplification.method import TriggerAmplification as TriggerAmplification
     from snellen.systems.unsafe_content.method import UnsafeContent as UnsafeContent

@@ -12,6 +12,7 @@ from snellen.core.facade import methods_by_class
 __getattr__, __dir__ = methods_by_class(__name__, "worlds")
 
 if TYPE_CHECKING:
+    from snellen.data.worlds.moving_shapes import MovingShapes as MovingShapes
     from snellen.data.worlds.optotypes.scenes import Scenes as Scenes
     from snellen.data.worlds.slides.slides import Slides as Slides
     from snellen.data.worlds.solids.solid_set import Solids as Solids

@@ -75,7 +75,7 @@ def test_a_handful_of_images(count):
     statuses, report = run(model(), images(count), train=images(count))
     unable = {name: check.reason for name, check in statuses.items() if check.status != "done"}
     assert unable.keys() <= {"group_gap", "drift", "slices"}
-    assert "images or units in each of the two sets" in unable["drift"]
+    assert f"training has {count}, the audited set {count}" in unable["drift"]
     assert "labelled images and units" in unable["slices"]
     assert not [found for found in report.findings if found.p_value is not None]
 

@@ -16,6 +16,7 @@ from snellen.data.files.folder import load_folder
 from snellen.reproduction.language_guided_augmentation.experiment import world
 from snellen.systems.label_maps.annotating import annotate
 from snellen.training.fitting.groundwork import initial_network
+from tests.systems.edited_regions.parts import save_detector
 from tests.systems.label_maps.annotators import colour_annotator
 from tests.systems.language_guided_augmentation.leaning import save_leaning
 from tests.systems.perturbation_estimation.denoisers import save_untrained
@@ -81,6 +82,11 @@ SMALLER = {
         "--words", "red", "--words", "green", "--words", "blue", "--template", "a {} shape", "--shares", "uniform",
         "--fit", '{"steps": 2, "checked": 8}', "--samples", "256",
     ),
+    30: (
+        "--videos", "optotypes:moving_shapes?count=4&frames=2#train", "--steps", "1",
+        "--network", '{"frames": 2, "width": 16, "heads": 2, "blocks": 1}',
+        "--training", '{"image_steps": 1, "text_steps": 1, "joint_steps": 1, "unmasked_steps": 1, "batch_size": 2}',
+    ),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
     33: (
         "--limit", "60", "--sources", "1", "--steps", "2", "--samples", "2",
@@ -109,7 +115,10 @@ OF_BAGS = {36: "optotypes:slides?count=4&tiles_across=4&tile_size=32#train"}
 OF_OBJECTS = {27: "optotypes:scenes?count=2"}
 
 #: Systems that need more images of each class.
-OF_SHAPES = dict.fromkeys((6, 8, 14, 23), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
+OF_SHAPES = dict.fromkeys((6, 8, 14, 19, 23), "optotypes:scenes?count=30&size=16&shapes=star,ring#train")
+
+#: Systems that need textures, and those of a side.
+OF_TEXTURES = {21: "optotypes:textures?count=4&size=32"}
 
 #: Systems that look at objects again, and the classes of these.
 OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", ("car", "mug"))}
@@ -118,7 +127,7 @@ OF_VIEWS = {11: ("optotypes:solids?classes=car,mug&objects=1&views=2&size=16", (
 OF_TRAINING = {24: ("optotypes:scenes?count=30&size=16&shapes=star,ring#train", ("star", "ring"))}
 
 #: Systems that are asked for classes instead of prompts.
-BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2") | {28: "draws:2"}
+BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2") | {28: "draws:2", 30: "draws:2"}
 
 
 def untrained_classifier(classes, side):
@@ -154,7 +163,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     images = (
         "bundled:fashion-mnist"
         if "MODEL" in system.command
-        else {**OF_BAGS, **OF_OBJECTS, **OF_SHAPES}.get(system.number, str(data))
+        else {**OF_BAGS, **OF_OBJECTS, **OF_SHAPES, **OF_TEXTURES}.get(system.number, str(data))
     )
     model = "bundled:fashion-cnn"
     if system.number in OF_VIEWS | OF_TRAINING:
@@ -185,6 +194,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         "FOLDER": "sae",
         "FILE": "signs.txt",
         "DENOISER": str(tmp_path / "denoiser"),
+        "DETECTOR": str(tmp_path / "detector"),
     }
     colours = ("red", "green", "blue", "yellow")
     Path("prompts.txt").write_text("a red heart on sand\n")
@@ -194,6 +204,8 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     Path("star.toml").write_text(STAR, encoding="utf-8")
     if "DENOISER" in system.command:
         save_untrained(tmp_path / "denoiser")
+    if "DETECTOR" in system.command:
+        save_detector(tmp_path / "detector")
     if "MAPS" in system.command:
         annotate(load_folder(data), colour_annotator(names=("cat", "dog")), tmp_path / "maps")
     program, *arguments = [stands_for.get(word, word) for word in shlex.split(system.command)]

@@ -195,13 +195,18 @@ def test_an_audit_reads_training_images_as_it_reads_the_others(tmp_path):
 def test_a_report_counts_training_images_that_could_not_be_read(tmp_path):
     rng = np.random.default_rng(0)
     for part in ("test", "train"):
-        for number in range(8):
+        for number in range(40):
             folder = tmp_path / part / "xy"[number % 2]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     (tmp_path / "train" / "x" / "0.png").write_bytes(b"no picture")
     out = tmp_path / "run"
     report = snellen.audit(module(), tmp_path / "test", train=tmp_path / "train", checks=["clean", "leakage"], out=out)
-    (note,) = [note for note in report.notes if "images could not be used" in note]
-    assert note.startswith("1 of 8 training images could not be used")
+    assert list(report.data["unread"]["train"].values()) == [1]
+    assert "1 training images rejected: " in str(report.to_markdown())
+    assert "1 training images rejected (" in (out / "report.html").read_text()
     assert "0.png" in (out / "train" / "rejected.json").read_text()
+    for number in range(2, 12, 2):
+        (tmp_path / "train" / "x" / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"6 of 40 images of .*train.* are rejected, more than 5%"):
+        snellen.audit(module(), tmp_path / "test", train=tmp_path / "train", checks=["clean", "leakage"])

@@ -341,3 +341,16 @@ def test_images_that_cannot_be_used_are_named_in_the_certificate(tmp_path):
     broken = next(one for one in images.ids if "broken" in one)
     with pytest.raises(InputError, match=r"1 of 4 images to forget cannot be read, the first is .*broken.png"):
         snellen.forget(network, images, "gradient_ascent", ids=[*ids, broken], class_names=["dark", "bright"])
+
+
+def test_a_classifier_that_lost_what_was_to_remain_is_a_warning(whole):
+    row = whole.row(AS_IT_WAS)
+
+    def of(value, low, high):
+        remaining = Figure(value=value, low=low, high=high, n=200)
+        return row.model_copy(update={"figures": row.figures.model_copy(update={"remaining": remaining})})
+
+    warning = forgetting._damaged(of(1.0, 0.98, 1.0), of(0.345, 0.28, 0.41))
+    assert "34% of the remaining training images are right, of 100% before" in warning
+    assert "lower --learning-rate" in warning
+    assert forgetting._damaged(of(1.0, 0.98, 1.0), of(0.93, 0.88, 0.96)) is None

@@ -136,6 +136,7 @@ class Gathered:
         wholes: training and tuning images before they were limited in size.
         notes: what else a reader must know.
         drawn_from: images that the audited ones were drawn from; None where nobody knows.
+        unread: of training and tuning images, reasons and how often each; sets that could be used whole are absent.
     """
 
     evidence: Mapping[str, Evidence]
@@ -145,6 +146,7 @@ class Gathered:
     wholes: Mapping[Companion, WholeSet] = field(default_factory=dict)
     notes: Sequence[str] = ()
     drawn_from: int | None = None
+    unread: Mapping[Companion, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +217,7 @@ def conclude(
             "labelled": images.has_labels,
             **_why_rejected(gathered.rejected),
             **({} if gathered.drawn_from in (None, len(images)) else {"drawn_from": gathered.drawn_from}),
+            **({"unread": {name: dict(why) for name, why in gathered.unread.items()}} if gathered.unread else {}),
         },
         metrics={name: figure for found in conclusions.values() for name, figure in found.metrics.items()},
         findings=tuple(findings),

@@ -223,6 +223,11 @@ def _lines(report: AuditReport) -> list[str]:
     if data["rejected"]:
         why = listed_reasons(data.get("rejected_reasons", {}))
         lines.append(f"{data['rejected']} images rejected{f': {why}' if why else ''}.")
+    for name, reasons in data.get("unread", {}).items():
+        kind = "training" if name == "train" else "tuning"
+        lines.append(
+            f"{sum(reasons.values())} {kind} images rejected: {listed_reasons(reasons)}; see {name}/rejected.json."
+        )
     if "preprocessing" in model:
         lines.append(f"Preprocessing: {model['preprocessing']}.")
     return [*lines, *(f"{note[:1].upper()}{note[1:]}." for note in model["notes"])]

@@ -24,7 +24,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, write_atomically
-from snellen.data.rejections import check_rejected, counted_reasons, listed_reasons
+from snellen.data.rejections import check_rejected, counted_reasons
 from snellen.models.remote.sent_log import SENT
 
 
@@ -88,17 +88,14 @@ def finish(
     check_rejected(unusable, len(resolved.images), resolved.images.name, allowed=allow_rejected)
     seconds = sets["audit"].seconds()
     beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
-    unread = list[str]()
+    unread = dict[Companion, dict[str, int]]()
     for name, other in resolved.companions.items():
         found, lost = sets[name].gathered()
+        check_rejected({row["id"]: row["reason"] for row in lost}, len(other), other.name, allowed=allow_rejected)
         beside[name] = (found[CLEAN], other)
         beside_rejected += lost
         if lost:
-            why = listed_reasons(counted_reasons(row["reason"] for row in lost))
-            kind = "training" if name == "train" else "tuning"
-            unread.append(
-                f"{len(lost)} of {len(other)} {kind} images could not be used: {why}. See {name}/rejected.json."
-            )
+            unread[name] = counted_reasons(row["reason"] for row in lost)
         seconds[name] = sum(sets[name].seconds().values())
     cleans = [evidence[CLEAN], *(found for found, _ in beside.values())]
     notes = [
@@ -106,11 +103,17 @@ def finish(
         *privacy.notes(),
         *(choice.notes() if choice is not None else ()),
         *_left_out(effort, resolved),
-        *unread,
         *sent_note(resolved.classifier, cleans, [*rejected, *beside_rejected]),
     ]
     gathered = Gathered(
-        evidence, beside, rejected, resolved.skipped, resolved.wholes, notes, drawn_from=len(resolved.drawn_from)
+        evidence,
+        beside,
+        rejected,
+        resolved.skipped,
+        resolved.wholes,
+        notes,
+        drawn_from=len(resolved.drawn_from),
+        unread=unread,
     )
     report, files = conclude(
         resolved.measuring, resolved.images, run.plan, resolved.checks, gathered, rng, workers=workers

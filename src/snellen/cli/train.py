@@ -76,10 +76,10 @@ def train(
         message = f"stopped; the same command resumes from {out} after the last whole epoch, or after the training"
         typer.echo(message, err=True)
         raise
-    _show(made)
+    _show(made, data)
 
 
-def _show(made: Delivered) -> None:
+def _show(made: Delivered, data: str) -> None:
     for name, figure in made.artifact.card.metrics.items():
         typer.echo(f"{name}: {figure:.4f}")
     if made.report is not None:
@@ -89,9 +89,17 @@ def _show(made: Delivered) -> None:
             f"audit: {shown}{len(made.report.findings)} findings, {markup(str(made.folder / 'audit'))}/report.html"
         )
     if lost := made.artifact.card.lineage.recipe.get("rejected", 0):
+        why = "a usable mask" if made.artifact.card.kind == "segmenter" else "a label"
         typer.echo(
-            f"{lost} of the images to learn from could not be used (damaged, or without a label) and were left out"
+            f"{lost} of the images to learn from could not be used (damaged, or without {why}) and were left out"
         )
     for note in made.notes:
         typer.echo(markup(note))
+    if made.artifact.card.kind == "segmenter":
+        from snellen.models.segmenters.pixel_classifiers import lines_that_predict
+
+        typer.echo(f"Written: {markup(str(made.folder))}; it decides the pixels of an image in Python:")
+        # No markup: these lines are to be run as they stand.
+        typer.echo(lines_that_predict(str(made.folder), data))
+        return
     typer.echo(f"Written: {markup(str(made.folder))}; use it as artifact:{markup(str(made.folder))}")

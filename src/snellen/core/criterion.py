@@ -90,13 +90,58 @@ class MultilabelChanged:
         return ((scores > 0) != (labels > 0)).sum(1) >= self.flips
 
 
+#: Class of a pixel that nothing is known about, and that no loss or figure counts.
+VOID = -1
+
+
 @dataclass(frozen=True)
 class PixelsMisclassified:
-    """At least ``share`` of the pixels are misclassified: scores (n, k, h, w), labels (n, h, w)."""
+    """At least ``share`` of the pixels are misclassified: scores (n, k, h, w), labels (n, h, w), :data:`VOID` left out.
+
+    >>> scores, labels = torch.eye(2).view(1, 2, 1, 2), torch.tensor([[[0, 0]]])
+    >>> [PixelsMisclassified(share).success(scores, labels).item() for share in (0.5, 1)]
+    [True, False]
+    """
 
     share: float = 0.5
     direction: int = 1
 
     def success(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """(n, k, h, w), (n, h, w) → bool (n,)."""
-        return (scores.argmax(1) != labels).flatten(1).float().mean(1) >= self.share
+        """(n, k, h, w), (n, h, w) → bool (n,); never where all pixels are void."""
+        return _share_of_pixels(scores.argmax(1) != labels, labels) >= self.share
+
+
+@dataclass(frozen=True)
+class PixelsTargeted:
+    """At least ``share`` of the pixels are given their target class: scores (n, k, h, w), targets (n, h, w)."""
+
+    share: float = 1.0
+    direction: int = -1
+
+    def success(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """(n, k, h, w), (n, h, w) → bool (n,); never where all pixels are void."""
+        return _share_of_pixels(scores.argmax(1) == labels, labels) >= self.share
+
+
+@dataclass(frozen=True)
+class ValuesFarOff:
+    """The root mean square error of a map of values is at least ``error``: values and truth (n, k, h, w).
+
+    By default no error is large enough, so that a search ends at its last step.
+
+    >>> ValuesFarOff(0.5).success(torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.0, 1.0]]]])).tolist()
+    [True]
+    """
+
+    error: float = torch.inf
+    direction: int = 1
+
+    def success(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """(n, k, h, w), (n, k, h, w) → bool (n,)."""
+        return (scores - labels).square().flatten(1).mean(1).sqrt() >= self.error
+
+
+def _share_of_pixels(counted: Tensor, labels: Tensor) -> Tensor:
+    """Share of the pixels that are not void, (n, h, w) → (n,); NaN, which is at least nothing, where all are."""
+    known = labels != VOID
+    return (counted & known).flatten(1).float().sum(1) / known.flatten(1).float().sum(1)

@@ -29,6 +29,7 @@ EMBEDDED = (
     "scene-diffusion",
     "scene-judge",
     "scene-sam",
+    "tileability",
 )
 
 #: What decides what the package computes: sources, and the tables of published numbers beside them.

@@ -268,6 +268,22 @@ def _remains(before: ForgottenRow, after: ForgottenRow) -> str | None:
     )
 
 
+#: A fall of the accuracy on remaining images, from the lower end before to the upper end after, that damages.
+DAMAGE = 0.1
+
+
+def _damaged(before: ForgottenRow, after: ForgottenRow) -> str | None:
+    """A warning, in words, where forgetting cost what was to remain."""
+    was, left = before.figures.remaining, after.figures.remaining
+    if float(left.high or 0) > float(was.low or 0) - DAMAGE:
+        return None
+    return (
+        f"Forgetting damaged the classifier: {float(left.value or 0):.0%} of the remaining training images are right, "
+        f"of {float(was.value or 0):.0%} before. Try a lower --learning-rate, or fewer --epochs; methods that train on "
+        f"the forget set alone (gradient ascent, boundary methods) need a rate that is chosen."
+    )
+
+
 def _attacked(work: Networks, extra: Mapping[str, Any], shadows: Sequence[Mapping[str, Any]]) -> Figure | None:
     """What the attack by likelihood ratios finds in a network; None where it was not run on it."""
     if work.shadows is None or "certainty" not in extra:
@@ -308,6 +324,8 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
     if lost := work.split.lost_classes(case.classifier.class_names):
         notes.append(f"No image of {', '.join(lost)} remains: a network that is retrained never decides for it.")
     own = rows[work.items.index((setting.name, YOURS))]
+    if damage := _damaged(rows[work.items.index((AS_IT_WAS, YOURS))], own):
+        notes.insert(0, damage)
     if remains := _remains(rows[work.items.index((AS_IT_WAS, YOURS))], own):
         notes.insert(0, remains)
     if exact is None:

@@ -48,6 +48,14 @@ class Prepares(Protocol):
         """Fit it, unless that was done."""
 
 
+@runtime_checkable
+class Joins(Protocol):
+    """A method whose images belong together, and that writes what they make: the frames of videos."""
+
+    def join(self, images: ImageSet, folder: Path) -> Sequence[str]:
+        """Write files below the folder, from all images; returns the names of those that a record lists."""
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
     """Requests to methods; an item is a request.
@@ -187,7 +195,7 @@ def generate(
             work=lambda _: work,
             shards=shards,
             task=TASK,
-            conclude=lambda run, folder: _conclude(run, len(shards), few, sheet, folder),
+            conclude=lambda run, folder: _conclude(run, len(shards), few, method, sheet, folder),
             images=images,
             seen=None if images is not None else lambda _: range(0),
             again=work.reopening() if isinstance(few, ImageRequests | ListedRequests) else None,
@@ -242,7 +250,7 @@ def _plan(
     }
 
 
-def _conclude(run: Run, shards: int, requests: Requests, sheet: bool, folder: Path) -> GeneratedSet:
+def _conclude(run: Run, shards: int, requests: Requests, method: Method, sheet: bool, folder: Path) -> GeneratedSet:
     """Write what needs all images, and make the record."""
     extras = [run.shard_extra(shard) for shard in range(shards)]
     rows: list[dict[str, str]] = [row for extra in extras for row in extra["rows"]]
@@ -256,8 +264,10 @@ def _conclude(run: Run, shards: int, requests: Requests, sheet: bool, folder: Pa
         raise InputError(f"the method gave {twice} ids that occur twice; each image needs one of its own")
     write_manifest(folder / MANIFEST, rows)
     files = [MANIFEST]
-    if sheet:
-        made = load_manifest(folder / MANIFEST, name=requests.name)
+    made = load_manifest(folder / MANIFEST, name=requests.name) if sheet or isinstance(method, Joins) else None
+    if isinstance(method, Joins) and made is not None:
+        files += method.join(made, folder)
+    if sheet and made is not None:
         chosen = choose_examples(made, range(len(made)), EXAMPLES)
         # Images that were there already may be of many sizes, and their classes are known.
         files += write_pictures(made, chosen, folder, grid=isinstance(requests, ListedRequests))

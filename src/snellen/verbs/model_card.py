@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from snellen.auditing.markdown import plain, table
 from snellen.auditing.report import AuditReport
 from snellen.core.artifact import Card
+from snellen.models.segmenters.pixel_classifiers import lines_that_predict
 
 #: Findings and classes that are named; all findings are in the report.
 _FINDINGS, _CLASSES = 10, 30
@@ -68,6 +69,12 @@ _UNAUDITED = {
         "nobody attacked whose decision it changes, `carried_over` the share of pairs that fooled the surrogate, too: "
         "where that is small, the alignment says little about the victims. Its estimates prove no attack, and it is no "
         "defence: an attack that knows it gets through.",
+    ),
+    "segmenter": (
+        "image-segmentation",
+        lines_that_predict("FOLDER", "IMAGES"),
+        "The figures are of the images that were held out, clean and under attacks with gradients; against others they "
+        "say nothing. It was trained at one size of images, and knows the classes of its masks alone.",
     ),
     "captioner": (
         "image-to-text",

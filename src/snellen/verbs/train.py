@@ -134,7 +134,12 @@ def train(
     notes: list[str] = []
     decides = artifact.card.kind == "classifier"
     if not decides and (onnx or test is not None):
-        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} decides nothing")
+        does = (
+            "decides each pixel, and both are for classifiers"
+            if artifact.card.kind == "segmenter"
+            else "decides nothing"
+        )
+        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} {does}")
     written = _onnx(folder, notes) if onnx and decides else None
     report = None
     if test is not None and decides:

@@ -22,7 +22,11 @@ from snellen.methods.attacks.perturbation.expectation import _OverTransformation
 from snellen.methods.attacks.perturbation.stopping import Stalled
 from snellen.testing.conformance import small_problem
 
-EVERY = {name: entry.load() for name, entry in methods("attacks").items() if hasattr(entry.load(), "attack")}
+EVERY = {
+    name: kind
+    for name, entry in methods("attacks").items()
+    if hasattr(kind := entry.load(), "attack") and getattr(kind, "takes_classifiers", True)
+}
 
 #: What is promised here does not depend on how long a search is.
 SHORT = {"steps": 6, "searches": 2, "queries": 40, "budget": 60, "target_classes": 2, "draws": 2}

@@ -63,6 +63,9 @@ def test_their_rows_are_rejected_with_the_reason_and_no_other(failures, tmp_path
     assert sum("ring' itself" in one.reason for one in made.rejected) == 6
     assert any("'sand'" in one.reason for one in made.rejected)
     assert len(images) + len(made.rejected) == 18
+    assert made.notes[0] == "no image of ring is in the set; the reasons are among the rejected"
+    untouched = snellen.synthesize(method(failures("more")), ["heart"], out=tmp_path / "heart", count=2, sheet=False)
+    assert any("nothing was left out" in note for note in untouched.notes)
     plain = ByName(generator=GENERATOR, steps=1, templates=("a {}", "a {} on sand", "a {} on grass"))
     other = snellen.synthesize(plain, ["star", "ring", "heart"], out=tmp_path / "plain", count=6, sheet=False)
     whole = snellen.load_images(other.manifest)

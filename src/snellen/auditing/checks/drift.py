@@ -43,9 +43,12 @@ class Drift(Check):
     def conclude(self, reading: Reading) -> Conclusion:
         """One hypothesis for the features, one for each property, one for the labels: nothing has changed."""
         train, images = reading.companions["train"], reading.images
-        enough = min(len(set(train.unit_ids)), len(set(images.unit_ids))) >= FEWEST_UNITS
-        if not enough:
-            return Conclusion(skipped=f"needs {FEWEST_UNITS} images or units in each of the two sets")
+        held = [len(set(one.unit_ids)) for one in (train, images)]
+        if min(held) < FEWEST_UNITS:
+            return Conclusion(
+                skipped=f"needs {FEWEST_UNITS} images or units that can be used in each of the two sets; training has "
+                f"{held[0]}, the audited set {held[1]}"
+            )
         metrics, hypotheses, panels = dict[str, Measured](), list[Hypothesis](), list[Panel]()
         if train.features is not None and images.features is not None:
             found = feature_drift(

@@ -99,8 +99,8 @@ class Leakage(Check):
             if pair.audited:
                 audited |= {later.ids[row] for row in np.flatnonzero(exact | near | shared)}
         notes = [
-            f"{NAMES[name]}: {len(seen):,} of {reading.wholes[name].images:,} images were compared (a sample drawn at "
-            f"random, less what could not be used): leakage of images is a lower bound, that of units is complete."
+            f"{NAMES[name]}: {len(seen):,} of {reading.wholes[name].images:,} images were compared (those that "
+            f"were drawn, less what could not be used): leakage of images is a lower bound, that of units is complete."
             for name, seen in reading.companions.items()
             if _is_cut(reading, name)
         ]

@@ -57,7 +57,7 @@ class Membership(Check):
         if found is None:
             return Conclusion(
                 skipped=f"needs {FEWEST} labelled training images and as many audited ones that are not among them, "
-                f"{FEWEST_OF_A_CLASS} of a class"
+                f"{FEWEST_OF_A_CLASS} of a class; there are {len(known)} and {len(others)} that can be used"
             )
         low, high = found.interval
         return Conclusion(

@@ -45,6 +45,7 @@ _REFERENCES = frozenset(
         "instructor",
         "inpainter",
         "language",
+        "model",
         "synonyms",
         "captioner",
         "describer",

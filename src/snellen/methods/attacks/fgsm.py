@@ -13,6 +13,8 @@ from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.norms import steepest
 from snellen.methods.attacks.perturbation import Search, ascend, cross_entropy, on_scores
+from snellen.methods.attacks.perturbation.inputs import gives_maps
+from snellen.methods.attacks.pixel_search import evenly, search_pixels
 from snellen.methods.attacks.search_attack import BallAttack
 
 
@@ -30,9 +32,14 @@ class FGSM(BallAttack):
     """
 
     name: ClassVar[str] = "fgsm"
+    takes_maps: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients"})
 
     def _search(self, search: Search, rng: Randomness) -> Attacked:
+        if gives_maps(search.classifier):
+            step_rule = steepest(self.norm, self.epsilon)
+            search_pixels(search, rng, weigh=evenly, step_rule=step_rule, steps=1, random_start=False)
+            return search.result()
         search.evaluate = on_scores(search.classifier, cross_entropy)
         ascend(search, rng, step_rule=steepest(self.norm, self.epsilon), steps=1)
         return search.result()

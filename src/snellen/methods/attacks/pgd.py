@@ -10,19 +10,23 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.norms import steepest
 from snellen.methods.attacks.perturbation import Search, ascend, cross_entropy, on_scores
+from snellen.methods.attacks.perturbation.inputs import gives_maps
+from snellen.methods.attacks.pixel_search import evenly, search_pixels
 from snellen.methods.attacks.search_attack import BallAttack
 
 
 class PGD(BallAttack):
     """Steps of steepest ascent on cross-entropy inside a norm ball; an image leaves at its first success.
 
-    Targeted attacks pass ``criterion=Targeted()`` and the target classes as labels.
+    Targeted attacks pass ``criterion=Targeted()`` and the target classes as labels. Of a model that decides each pixel
+    it climbs the mean loss over the pixels, and every image returns its last iterate.
 
     An image costs at most ``restarts · (steps + 1) + 1`` queries. With a random start the clean images are scored
     first, so that those that meet the criterion already are returned unchanged: one query of these, also for a caller
@@ -40,6 +44,7 @@ class PGD(BallAttack):
     """
 
     name: ClassVar[str] = "pgd"
+    takes_maps: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "gradients"})
 
     steps: int = Field(20, ge=1, description="gradient steps of each restart")
@@ -58,9 +63,19 @@ class PGD(BallAttack):
             )
         return self
 
+    def _weigh(self, scores: Tensor, labels: Tensor, done: float, targeted: bool) -> Tensor:
+        """Weights of the pixels of a model that gives maps."""
+        return evenly(scores, labels, done, targeted)
+
     def _search(self, search: Search, rng: Randomness) -> Attacked:
-        search.evaluate = on_scores(search.classifier, cross_entropy)
         step_rule = steepest(self.norm, self.step_size or 2.5 * self.epsilon / self.steps)
+        if gives_maps(search.classifier):
+            search_pixels(
+                search, rng, weigh=self._weigh, step_rule=step_rule, steps=self.steps, random_start=self.random_start,
+                restarts=self.restarts,
+            )  # fmt: skip
+            return search.result()
+        search.evaluate = on_scores(search.classifier, cross_entropy)
         if self.random_start:
             search.judge_clean()
         for restart in range(self.restarts):

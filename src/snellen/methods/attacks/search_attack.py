@@ -15,12 +15,15 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Criterion
 from snellen.core.errors import UnsupportedError
+from snellen.core.images import ImageSet
 from snellen.core.method import Method
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.norms import Norm, ball, refuse_levels
+from snellen.methods.attacks.perturbation.inputs import gives_maps
 from snellen.methods.attacks.perturbation.projections import Projection
 from snellen.methods.attacks.perturbation.search import Search, start_search
+from snellen.methods.attacks.pixel_search import default_criterion, refuse_criterion
 
 
 class SearchAttack(Method):
@@ -49,6 +52,12 @@ class SearchAttack(Method):
     #: Stream of the draws, where it is not the attack's name.
     _stream: ClassVar[str | None] = None
 
+    #: Whether it also attacks models that decide each pixel.
+    takes_maps: ClassVar[bool] = False
+
+    #: Whether it attacks models that decide once for an image.
+    takes_classifiers: ClassVar[bool] = True
+
     def attack(
         self,
         classifier: Classifier,
@@ -64,28 +73,52 @@ class SearchAttack(Method):
             classifier: the model under attack; its query and gradient counts go up.
             images: float32 or float64 (n, 3, h, w) in [0, 1]; n may be 0.
             labels: integers (n,), or 0/1 (n, k) for a multilabel classifier, on the device of the images; targets for a
-                targeted criterion.
+                targeted criterion. For models that decide each pixel see :mod:`snellen.methods.attacks.pixel_search`.
             criterion: what counts as success, by default misclassification.
             rng: randomness of each image, by default that of seed 0.
 
         Raises:
-            InputError: a bare model in place of a classifier, images or labels that do not fit, or probabilities where
-                logits are needed.
-            UnsupportedError: the classifier lacks what the attack needs, such as gradients.
+            InputError: a bare model in place of a classifier, images or labels that do not fit, a criterion that is
+                not made for what the model gives, or probabilities where logits are needed.
+            UnsupportedError: the classifier lacks what the attack needs, such as gradients; or it gives maps, and the
+                attack takes none; or the attack takes maps alone.
             NotFiniteError: at the first look, no image of the batch has finite scores and a finite objective.
         """
+        maps = self.takes_maps and isinstance(classifier, Classifier) and gives_maps(classifier)
+        if isinstance(classifier, Classifier):
+            self._refuse(classifier, criterion)
         begun = start_search(
             classifier,
             images,
             labels,
             projection=self._allowed(),
-            criterion=criterion,
+            criterion=criterion or (default_criterion(classifier) if maps else None),
             rng=(rng or Randomness(0)).child(self._stream or self.name),
+            keep="last" if maps else "first",
         )
         with begun as (search, rng):
             if (why := self.missing(classifier)) is not None:
                 raise UnsupportedError(f"{self.name} {why}; hop_skip_jump attacks by decisions alone")
             return self._search(search, rng)
+
+    def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
+        """What is lacking, in words; a model that decides once for an image, where the attack weighs pixels."""
+        once = None if classifier is None else self._once(classifier)
+        return once or super().missing(classifier, images)
+
+    def _once(self, classifier: Classifier) -> str | None:
+        if self.takes_classifiers or gives_maps(classifier):
+            return None
+        return (
+            f"weighs the pixels of models that decide each of them, and {classifier.name} decides once for an image, "
+            f"where it would be pgd; use pgd"
+        )
+
+    def _refuse(self, classifier: Classifier, criterion: Criterion | None) -> None:
+        """Refuse what the attack, or its criterion, is not made for."""
+        if (why := self._once(classifier)) is not None:
+            raise UnsupportedError(f"{self.name} {why}")
+        refuse_criterion(classifier, criterion)
 
     @abstractmethod
     def _allowed(self) -> Projection:

@@ -18,6 +18,7 @@ from snellen.core.randomness import Randomness
 from snellen.methods.attacks.norms import uphill
 from snellen.methods.attacks.perturbation import Search, negative_margin, on_scores
 from snellen.methods.attacks.perturbation.contested_classes import refuse_without_pairs
+from snellen.methods.attacks.perturbation.inputs import gives_maps
 from snellen.methods.attacks.perturbation.squares import (
     Windows,
     bump,
@@ -28,6 +29,7 @@ from snellen.methods.attacks.perturbation.squares import (
     with_squares_at_bounds,
 )
 from snellen.methods.attacks.perturbation.stopping import Hopeless
+from snellen.methods.attacks.pixel_search import OnPixels, evenly, keep_best, keep_worse, kept_by
 from snellen.methods.attacks.search_attack import BallAttack
 
 #: Queries whose draws are made at once: 100 · 8 numbers an image, 32 MB for 10,000 images.
@@ -37,7 +39,9 @@ _BLOCK = 100
 class Square(BallAttack):
     """Random squares of shrinking size, each kept where it lowers the margin: no gradients are needed.
 
-    An image costs at most ``restarts · queries + 1`` queries.
+    An image costs at most ``restarts · queries + 1`` queries. Of a model that decides each pixel it climbs the mean
+    loss over the pixels, without a query of the clean image; every image returns its best candidate, or the first that
+    meets the criterion.
 
     >>> import torch
     >>> from torch import nn
@@ -52,6 +56,7 @@ class Square(BallAttack):
 
     name: ClassVar[str] = "square"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
+    takes_maps: ClassVar[bool] = True
 
     queries: int = Field(5000, ge=1, description="candidates of each restart, beside one query of the clean image")
     first_share: float = Field(0.8, gt=0, le=1, description="share of the pixels that the first squares cover (p)")
@@ -68,11 +73,17 @@ class Square(BallAttack):
     )
 
     def _search(self, search: Search, rng: Randomness) -> Attacked:
-        refuse_without_pairs(search.classifier, self.name)
-        search.evaluate = on_scores(search.classifier, negative_margin)
-        search.judge_clean()
+        if gives_maps(search.classifier):
+            search.evaluate = OnPixels(search.classifier, evenly, steps=self.queries, criterion=search.criterion)
+        else:
+            refuse_without_pairs(search.classifier, self.name)
+            search.evaluate = on_scores(search.classifier, negative_margin)
+            search.judge_clean()
         for restart in range(self.restarts):
+            before = kept_by(search) if restart else None
             self._try_squares(search, rng.child("restart", restart))
+            if before is not None and search.keep == "last":
+                keep_worse(search, before)
         return search.result()
 
     def _try_squares(self, search: Search, rng: Randomness) -> None:
@@ -82,7 +93,8 @@ class Square(BallAttack):
             return
         images, direction = search.images[positions], search.criterion.direction
         best = self._first(images, rng[positions])
-        values, done = search.look(best, positions)
+        pixels = search.keep == "last"
+        values, done = keep_best(search, best, positions) if pixels else search.look(best, positions)
         highest, block = direction * values, dict[str, Tensor]()
         stop = None
         if self.patience is not None:
@@ -100,7 +112,10 @@ class Square(BallAttack):
                 else:
                     block = self._drawn(images, query, rng.child("block", number)[positions])
             candidates = self._changed(best, images, block, place, self._side(query, images))
-            values, done = search.look(candidates, positions)
+            if pixels:
+                values, done = keep_best(search, candidates, positions, highest)
+            else:
+                values, done = search.look(candidates, positions)
             if stop is not None:
                 done = done | stop(values, positions, query + 1)
             values = direction * values

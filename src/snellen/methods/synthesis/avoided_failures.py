@@ -19,6 +19,9 @@ from snellen.core.formats import FORMATS
 
 RECORD = "generator-failures.json"
 
+#: How each reason begins.
+KNOWN_TO_FAIL = "the generator "
+
 
 class FailingWords(BaseModel):
     """Words with which a prompt loses its class.
@@ -92,13 +95,13 @@ class AvoidedFailures(BaseModel):
         own = {name.casefold() for name in names}
         for label, why in self.classes.items():
             if label.casefold() in own:
-                return f"the generator fails at {label!r} itself: {why}"
+                return f"{KNOWN_TO_FAIL}fails at {label!r} itself: {why}"
         said = set(re.findall(r"\w+", (prompt or "").casefold()))
         for one in self.prompts:
             wanted = {word for text in one.words for word in re.findall(r"\w+", text.casefold())}
             if one.label.casefold() in own and wanted and wanted <= said:
                 words = ", ".join(map(repr, one.words))
-                return f"the generator loses {one.label!r} in prompts with {words} (case {one.case})"
+                return f"{KNOWN_TO_FAIL}loses {one.label!r} in prompts with {words} (case {one.case})"
         return None
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
+from snellen.methods.synthesis.avoided_failures import KNOWN_TO_FAIL
 from snellen.methods.synthesis.copies import Copies
 from snellen.runs.record import RejectedImage, RunResult, Summary, Table
 
@@ -59,8 +60,17 @@ class SyntheticSet(RunResult):
         return tuple(
             f"{setting}: {note}" if several else note
             for setting, found in self.copies.items()
-            for note in (() if found is None else found.notes)
+            for note in (*self._left_out(setting), *(() if found is None else found.notes))
         )
+
+    def _left_out(self, setting: str) -> tuple[str, ...]:
+        """Classes without an image, and failures to avoid that touched nothing."""
+        lost = [name for name in self.plan["source"].get("classes", ()) if not self.written[setting].get(name)]
+        notes = [f"no image of {', '.join(lost)} is in the set; the reasons are among the rejected"] * bool(lost)
+        avoided = any(one.reason.startswith(KNOWN_TO_FAIL) for one in self.rejected)
+        if "avoided" in self.plan.get("models", {}).get(setting, {}) and not avoided:
+            notes.append("nothing was left out: no class or prompt here is among the failures that are avoided")
+        return tuple(notes)
 
     def summary(self) -> Summary:
         """How many images of how many classes each setting has, and how many of them add nothing."""

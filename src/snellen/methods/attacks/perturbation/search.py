@@ -16,10 +16,10 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Criterion, Misclassified
-from snellen.core.errors import NotFiniteError
+from snellen.core.errors import NotFiniteError, UnsupportedError
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
-from snellen.methods.attacks.perturbation.inputs import checked_inputs
+from snellen.methods.attacks.perturbation.inputs import checked_inputs, gives_maps
 from snellen.methods.attacks.perturbation.objectives import Evaluation, calls_per_candidate, no_objective, on_scores
 from snellen.methods.attacks.perturbation.projections import Projection
 
@@ -35,7 +35,7 @@ class Search:
     Args:
         classifier: the model under attack.
         images: checked images (n, 3, h, w), see :func:`snellen.methods.attacks.perturbation.inputs.checked_inputs`.
-        labels: checked labels (n,) or (n, k).
+        labels: checked labels (n,) or (n, k); maps (n, h, w) or (n, k, h, w).
         criterion: what counts as success.
         projection: where a success must lie, and the norm of the distance.
         keep: which candidate of an image is kept.
@@ -60,7 +60,8 @@ class Search:
         count = len(images)
         self.has_seen = False
         self.best = images.clone()
-        self.scores = images.new_full((count, len(classifier.class_names)), torch.nan)
+        map_size = labels.shape[-2:] if gives_maps(classifier) else ()
+        self.scores = images.new_full((count, len(classifier.class_names), *map_size), torch.nan)
         self.success = torch.zeros(count, dtype=torch.bool, device=images.device)
         self.already = torch.zeros_like(self.success)
         self.not_finite = torch.zeros_like(self.success)
@@ -243,8 +244,14 @@ def start_search(
 
     Raises:
         InputError: no classifier, or images or labels that do not fit.
+        UnsupportedError: the classifier gives maps, and the search does not keep its last iterates.
     """
     with torch.inference_mode(False), torch.no_grad():
+        if isinstance(classifier, Classifier) and gives_maps(classifier) and keep != "last":
+            raise UnsupportedError(
+                f"this attack is one on classifiers, and {classifier.name} decides each pixel; attack it with fgsm, "
+                f"pgd, segpgd, cospgd or square"
+            )
         images, labels = checked_inputs(classifier, images, labels)
         search = Search(
             classifier,

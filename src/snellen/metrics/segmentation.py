@@ -1,0 +1,85 @@
+"""How far maps of classes agree with the truth: counts of pixels, from which every figure follows.
+
+Counts of images and of batches add up, so that figures over a set need no map of it in memory. Pixels of class −1 are
+void and are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snellen.core.criterion import VOID
+from snellen.core.errors import InputError
+
+
+def confusion(predicted: Tensor, truth: Tensor, class_count: int) -> NDArray[np.int64]:
+    """Pixels of each image by true and predicted class: (n, h, w), (n, h, w) → (n, k, k), rows are the truth.
+
+    >>> import torch
+    >>> confusion(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 0]]]), 2).tolist()
+    [[[1, 1], [0, 0]]]
+
+    Args:
+        predicted: classes from 0 to k − 1.
+        truth: the same, or −1.
+        class_count: k.
+
+    Raises:
+        InputError: maps of other shapes, or classes that do not exist.
+    """
+    if predicted.shape != truth.shape or predicted.ndim != 3:
+        raise InputError(f"maps are (n, h, w) both; got {tuple(predicted.shape)} and {tuple(truth.shape)}")
+    first, second = (one.detach().cpu().flatten(1).long() for one in (truth, predicted))
+    if bool((first < VOID).any()) or bool((first >= class_count).any()):
+        raise InputError(f"true classes are {VOID} to {class_count - 1}, {VOID} for void pixels")
+    if bool((second < 0).any()) or bool((second >= class_count).any()):
+        raise InputError(f"predicted classes are 0 to {class_count - 1}")
+    found = np.zeros((len(truth), class_count, class_count), dtype=np.int64)
+    for row, (own, given) in enumerate(zip(first.numpy(), second.numpy(), strict=True)):
+        known = own != VOID
+        pairs = np.bincount(own[known] * class_count + given[known], minlength=class_count**2)
+        found[row] = pairs.reshape(class_count, class_count)
+    return found
+
+
+def overlap_of_classes(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Intersection over union of each class: counts (..., k, k) → (..., k); NaN where a class is in neither map."""
+    both = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
+    either = counts.sum(-1) + counts.sum(-2) - both
+    return np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
+
+
+def mean_overlap(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean of these over the classes that occur: mIoU, (..., k, k) → (...,); NaN where no pixel is counted.
+
+    >>> mean_overlap(np.array([[3, 1], [0, 0]])).item()
+    0.375
+    """
+    overlap = overlap_of_classes(counts)
+    held = np.isfinite(overlap).sum(-1)
+    total: NDArray[np.float64] = np.nansum(overlap, -1)
+    return np.divide(total, held, out=np.full(np.shape(total), np.nan), where=held > 0)
+
+
+def segmentation_figures(counts: NDArray[np.int64]) -> Mapping[str, float]:
+    """mIoU, mean accuracy over the true classes, and pixel accuracy, of counts (k, k) over a set.
+
+    >>> {name: round(value, 3) for name, value in segmentation_figures(np.array([[3, 1], [0, 4]])).items()}
+    {'miou': 0.775, 'mean_accuracy': 0.875, 'pixel_accuracy': 0.875}
+
+    Raises:
+        InputError: no pixel was counted.
+    """
+    total = counts.sum()
+    if not total:
+        raise InputError("no pixel has a known class: there is nothing to measure")
+    own, right = counts.sum(1), np.diagonal(counts)
+    return {
+        "miou": float(mean_overlap(counts)),
+        "mean_accuracy": float((right[own > 0] / own[own > 0]).mean()),
+        "pixel_accuracy": float(right.sum() / total),
+    }

@@ -1,0 +1,1 @@
+"""The experiment of system 22 and its claims."""

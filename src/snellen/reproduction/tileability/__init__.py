@@ -1,0 +1,1 @@
+"""The small experiment of system 21."""

@@ -1,0 +1,1 @@
+"""TexTile: how well a texture repeats side by side."""
