@@ -17,9 +17,9 @@ from snellen.reproduction.sample import Sample
 from snellen.reproduction.unsafe_content import full
 from snellen.reproduction.unsafe_content.experiment import CLAIMS, SMOKE, Experiment, _uniform, unsafe_content
 from snellen.reproduction.unsafe_content.symbols import POLICY, draw_symbols
-from snellen.systems.unsafe_content.large import LargeFit
 from snellen.systems.unsafe_content.network import PolicyNetwork
 from snellen.systems.unsafe_content.policy import default_policy
+from snellen.training.answer_fitting import AnswerFit
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def test_the_full_scale_runs_on_a_llava_of_random_weights(tmp_path, monkeypatch)
     monkeypatch.setenv(full.MODEL, f"hf:{llava}")
     monkeypatch.setenv(full.TESTS, f"SMID={tmp_path / 'data.csv'}")
     monkeypatch.setenv(full.DEVICE, "cpu")
-    adapter = LowRank(rank=2, alpha=4, layers=LargeFit().adapter.layers)
-    found = full.full(0, Silent(), fit=LargeFit(adapter=adapter), single=True, resamples=100)
+    adapter = LowRank(rank=2, alpha=4, layers=AnswerFit().adapter.layers)
+    found = full.full(0, Silent(), fit=AnswerFit(adapter=adapter), single=True, resamples=100)
     assert found["SMID.leaked"] == 10, "the same images as in training"
     assert found["UnsafeBench.leaked"] == 0
     for name in ("untrained", "follower"):

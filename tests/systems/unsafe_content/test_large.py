@@ -9,9 +9,10 @@ from snellen.models.diffusion.low_rank import LowRank, chosen_layers
 from snellen.models.random_folders import write_random_llava
 from snellen.models.references import load_question_answerer
 from snellen.systems.unsafe_content.examples import prompt_of
-from snellen.systems.unsafe_content.large import LargeFit, adapted, fit_large
 from snellen.systems.unsafe_content.outcomes import answer_for
 from snellen.systems.unsafe_content.policy import default_policy
+from snellen.systems.unsafe_content.training import fit_large
+from snellen.training.answer_fitting import ADAPTER, AnswerFit
 
 POLICY = default_policy().of(["Spam", "Hate", "Political"])
 
@@ -22,13 +23,13 @@ def model(tmp_path_factory):
 
 
 def test_published_numbers_are_the_defaults():
-    fit = LargeFit()
+    fit = AnswerFit()
     assert (fit.adapter.rank, fit.adapter.alpha, fit.adapter_rate, fit.projector_rate) == (128, 256, 2e-4, 2e-5)
     assert (fit.epochs, fit.batch_size, fit.accumulated, fit.warmup) == (1, 8, 2, 0.03)
 
 
 def test_adapters_sit_on_the_language_model_alone(model):
-    names = list(chosen_layers(model.module, LargeFit().adapter))
+    names = list(chosen_layers(model.module, AnswerFit().adapter))
     assert len(names) == 2 * 7
     assert all("language_model" in name and "vision" not in name for name in names)
 
@@ -37,8 +38,8 @@ def test_training_lowers_the_loss_and_leaves_the_rest_as_it_was(model):
     images = torch.rand(6, 3, 32, 32)
     unsafe, categories = [True, False] * 3, ["Spam", "Hate", "Political"] * 2
     before = {name: one.clone() for name, one in model.module.named_parameters()}
-    fit = LargeFit(
-        adapter=LowRank(rank=4, alpha=8, layers=LargeFit().adapter.layers), adapter_rate=2e-2, epochs=6, batch_size=4
+    fit = AnswerFit(
+        adapter=LowRank(rank=4, alpha=8, layers=AnswerFit().adapter.layers), adapter_rate=2e-2, epochs=6, batch_size=4
     )
     prompts = [prompt_of(POLICY)] * 2
     wanted = [answer_for("Spam"), answer_for(None)]
@@ -47,7 +48,7 @@ def test_training_lowers_the_loss_and_leaves_the_rest_as_it_was(model):
     adapters = fit_large(model, lambda rows: images[list(rows)], unsafe, categories, POLICY, fit=fit, rng=Randomness(0))
     try:
         with torch.no_grad():
-            with adapted(model, adapters):
+            with adapters.on({ADAPTER: 1.0}):
                 assert bool((model.log_probabilities(images[:2], prompts, wanted) > at_first + 1).all())
             after = model.log_probabilities(images[:2], prompts, wanted)
         assert torch.allclose(after, at_first, atol=0.3), "outside of its block only the projector has changed"
@@ -58,6 +59,28 @@ def test_training_lowers_the_loss_and_leaves_the_rest_as_it_was(model):
     assert all("multi_modal_projector" in name for name in changed)
     assert not any(one.requires_grad for one in model.module.parameters())
     assert not model.module.training
+
+
+def test_small_steps_move_a_network_of_half_precision(tmp_path):
+    half = load_question_answerer(f"hf:{write_random_llava(tmp_path / 'llava')}")
+    half.module.to(torch.bfloat16)
+    images, projector = torch.rand(8, 3, 32, 32), half.module.model.multi_modal_projector.linear_1.weight
+    before = projector.detach().clone()
+    fit = AnswerFit(
+        adapter=LowRank(rank=2, alpha=4, layers=AnswerFit().adapter.layers), epochs=10, batch_size=4, accumulated=1
+    )
+    prompt, answer = [prompt_of(POLICY)], [answer_for("Spam")]
+    adapters = fit_large(
+        half, lambda rows: images[list(rows)], [True, False] * 4, ["Spam", "Hate"] * 4, POLICY, fit=fit,
+        rng=Randomness(0),
+    )  # fmt: skip
+    large = before.abs() > 0.02  # neighbours in bfloat16 are more than 1e-4 apart, and a step is at most 2e-5
+    assert int(large.sum()) > 100
+    assert float((projector != before)[large].float().mean()) > 0.3
+    assert {one.dtype for one in half.module.model.multi_modal_projector.parameters()} == {torch.bfloat16}
+    with torch.no_grad(), adapters.on({ADAPTER: 1.0}):
+        assert half.log_probabilities(images[:1], prompt, answer).isfinite().all()
+        assert len(half.answer(images[:1], prompt, max_tokens=3)) == 1
 
 
 def test_one_question_does_not_change_the_answer_to_another(model):

@@ -7,8 +7,7 @@ from safetensors.torch import save_file
 from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
-from snellen.reproduction.unsafe_content.symbols import POLICY as SYMBOLS
-from snellen.systems.unsafe_content.baselines import (
+from snellen.models.encoders.margin_heads import (
     CARE,
     ConceptThresholds,
     FeatureNetwork,
@@ -19,6 +18,7 @@ from snellen.systems.unsafe_content.baselines import (
     fit_head,
     published_heads,
 )
+from snellen.reproduction.unsafe_content.symbols import POLICY as SYMBOLS
 from snellen.systems.unsafe_content.network import PolicyNetwork, categories_classifier, load_policy_network, words_of
 from snellen.systems.unsafe_content.safety import ByScores
 from snellen.systems.unsafe_content.training import PolicyFit, decisions, fit_policy_network, flips_when_removed

@@ -25,7 +25,8 @@ from snellen.models.random_folders import write_random_llava
 from snellen.scans import UnsafeContent
 from snellen.systems.unsafe_content import method as method_module
 from snellen.systems.unsafe_content import safety
-from snellen.systems.unsafe_content.method import blurred, source_of
+from snellen.systems.unsafe_content.labels import source_of
+from snellen.systems.unsafe_content.method import blurred
 from snellen.systems.unsafe_content.outcomes import IS_UNSAFE, UNCLEAR, answer_for
 from snellen.systems.unsafe_content.policy import default_policy
 from snellen.systems.unsafe_content.safety import ByAnswers, ByScores, load_safety_classifier

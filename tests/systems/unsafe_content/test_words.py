@@ -6,7 +6,7 @@ import pytest
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.randomness import Randomness
 from snellen.systems.unsafe_content.alignment import CLAIMS, claimed
-from snellen.systems.unsafe_content.examples import construct, conversations, has_parity, prompt_of
+from snellen.systems.unsafe_content.examples import FORMAT, TASK, construct, conversations, prompt_of
 from snellen.systems.unsafe_content.outcomes import (
     IS_SAFE,
     IS_UNSAFE,
@@ -183,17 +183,23 @@ def test_as_many_answers_are_unsafe_as_safe():
         assert sum(one.answer is None for one in examples) == sum(one.answer is not None for one in examples)
 
 
+def has_parity(prompts):
+    """Whether all have the same task and form of answer, and full lines of categories in between."""
+    lines, parts = {one.line for one in POLICY.each()}, [one.split("\n") for one in prompts]
+    return all(one[0] == TASK and one[-1] == FORMAT and len(one) > 2 and lines >= set(one[1:-1]) for one in parts)
+
+
 @pytest.mark.covers("29.6")
 def test_every_prompt_has_one_form_and_bare_names_are_noticed():
     _, _, examples = made()
     prompts = [prompt for _, prompt, _ in conversations(examples, POLICY)]
-    assert has_parity(prompts, POLICY)
+    assert has_parity(prompts)
     negative = next(one for one in examples if one.kind == "negative")
     bare = prompt_of(POLICY.of(negative.policy))
     for name in negative.policy:
         bare = bare.replace(POLICY[name].line, name)
-    assert not has_parity([*prompts, bare], POLICY)
-    assert not has_parity([prompts[0].replace("Assess", "Check")], POLICY)
+    assert not has_parity([*prompts, bare])
+    assert not has_parity([prompts[0].replace("Assess", "Check")])
 
 
 def test_examples_that_cannot_be_made():

@@ -22,23 +22,16 @@ from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
+from snellen.methods.attacks.robust_accuracy import measure_robustness
+from snellen.metrics.detection_f1 import f1_of
+from snellen.models.encoders.margin_heads import FeatureNetwork, HeadFit, SafetyNetwork, fit_head, published_heads
+from snellen.models.encoders.small_alignment import WORDS, Alignment, ImageEncoder, ImageTrunk, word_vector
 from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.unsafe_content.full import full
 from snellen.reproduction.unsafe_content.symbols import POLICY, Symbols, draw_symbols
-from snellen.systems.unsafe_content.baselines import FeatureNetwork, HeadFit, SafetyNetwork, fit_head, published_heads
-from snellen.systems.unsafe_content.network import (
-    WORDS,
-    Alignment,
-    ImageEncoder,
-    ImageTrunk,
-    PolicyNetwork,
-    categories_classifier,
-    word_vector,
-)
+from snellen.systems.unsafe_content.network import PolicyNetwork, categories_classifier
 from snellen.systems.unsafe_content.policy import Policy
-from snellen.systems.unsafe_content.robustness import measure_robustness
 from snellen.systems.unsafe_content.safety import CLASSES, ByScores
-from snellen.systems.unsafe_content.scores import f1_of
 from snellen.systems.unsafe_content.training import PolicyFit, decisions, fit_policy_network, flips_when_removed
 
 #: Categories that each conventional classifier claims, as many as its original; the filter adds two of special care.

@@ -1,15 +1,14 @@
 """The scan: unsafe images by category of a policy; and, where the truth is known, how good the classifier is.
 
 Qu et al., "UnsafeBench", CCS 2025, arXiv 2405.03486. Verdicts come from a classifier by reference, F1 and its gap
-between photographs and generated images from :mod:`scores`, robust accuracy from :mod:`robustness`. An image that
-cannot be judged is named, and never counted as safe. No image is copied into the record; blurred pictures are written
-on request.
+between photographs and generated images from :mod:`snellen.metrics.detection_f1`, robust accuracy from
+:mod:`snellen.methods.attacks.robust_accuracy`. An image that cannot be judged is named, and never counted as safe. No
+image is copied into the record; blurred pictures are written on request.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
@@ -33,24 +31,17 @@ from snellen.core.outcomes import Scanned, Shown
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.data.class_balance import synthetic
-from snellen.data.files.costly_structure import refuse_costly
-from snellen.data.files.decoding import FORMATS, pillow_warnings_contained
+from snellen.data.files.transparency import hidden_content
 from snellen.data.loading import prepared_batches
 from snellen.data.references import load_images
-from snellen.systems.unsafe_content.leaks import find_leaks
-from snellen.systems.unsafe_content.outcomes import IS_UNSAFE, UNCLEAR
+from snellen.methods.attacks.robust_accuracy import correct_rows, measure_robustness
+from snellen.methods.scans.training_leaks import find_leaks
+from snellen.metrics.detection_f1 import ALL, BOTH, GENERATED, REAL, Judgements, f1_table, source_gap
+from snellen.systems.unsafe_content.labels import category_of, source_of, truth_of
+from snellen.systems.unsafe_content.outcomes import IS_UNSAFE, UNCLEAR, drawn_where_unclear
 from snellen.systems.unsafe_content.policy import Policy, default_policy, read_policy
-from snellen.systems.unsafe_content.robustness import correct_rows, measure_robustness
 from snellen.systems.unsafe_content.safety import FORMS as FORMS_OF_CLASSIFIERS
-from snellen.systems.unsafe_content.safety import (
-    SAFE_NAMES,
-    UNSAFE_NAMES,
-    ByScores,
-    SafetyClassifier,
-    load_safety_classifier,
-)
-from snellen.systems.unsafe_content.scores import ALL, BOTH, GENERATED, REAL, Judgements, f1_table, source_gap
+from snellen.systems.unsafe_content.safety import ByScores, SafetyClassifier, load_safety_classifier
 
 #: What progress calls it.
 TASK = "judging images"
@@ -270,10 +261,12 @@ class UnsafeContent(Method):
         if not kept:
             return found
         rows = [judged.rows[at] for at in kept]
+        outcomes = np.array([judged.outcomes[at] for at in kept], dtype=np.int64)
         known = Judgements(
             ids=tuple(ids[row] for row in rows),
             unsafe=np.array([truth[row] == 1 for row in rows]),
-            outcomes=np.array([judged.outcomes[at] for at in kept], dtype=np.int64),
+            decided=drawn_where_unclear(outcomes, [ids[row] for row in rows], rng.seed) == IS_UNSAFE,
+            unclear=outcomes == UNCLEAR,
             categories=tuple(categories[row] or "" for row in rows),
             sources=tuple(str(sources[row]) for row in rows),
             datasets=tuple(str(datasets[row] or images.name) for row in rows),
@@ -303,7 +296,7 @@ class UnsafeContent(Method):
         if not self.attacked or judge.classifier is None:
             return {}
         found = dict[str, float | None]()
-        right = known.outcomes == known.unsafe.astype(np.int64)
+        right = (known.decided == known.unsafe) & ~known.unclear
         for source in (REAL, GENERATED):
             at = np.flatnonzero(right & (np.array(known.sources) == source))
             if not len(at):
@@ -354,55 +347,6 @@ def blurred(picture: Tensor) -> Tensor:
     """A picture of 6 × 6 colours, from which nobody sees what it shows: (3, h, w) → (3, h, w)."""
     coarse = F.adaptive_avg_pool2d(picture[None], _BLUR)
     return F.interpolate(coarse, size=picture.shape[1:], mode="bilinear")[0].clamp(0, 1)
-
-
-def hidden_content(images: ImageSet, row: int) -> str | None:
-    """Why an image may show more than the classifier sees: it is partly transparent. None where it is not.
-
-    Transparency is dropped when an image is decoded, while viewers blend it, so both see different images. Images of
-    several frames are refused when they are read.
-    """
-    source = images.source
-    if not hasattr(source, "stored") or images.rows is None:
-        return None
-    try:
-        content = source.stored(int(images.rows[row]))
-        refuse_costly(content)
-        with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=FORMATS) as opened:
-            if "A" not in opened.getbands() and "transparency" not in opened.info:
-                return None
-            images.read(row)  # size and shape are checked before the whole of it is decoded
-            alpha = np.asarray(opened.convert("RGBA").getchannel("A"))
-    except Exception:  # Pillow raises many kinds of errors on damaged files; the reading that follows names the reason
-        return None
-    if int(alpha.min()) == 255:
-        return None
-    return "it is partly transparent, so viewers show another image than the classifier sees; flatten it first"
-
-
-def truth_of(images: ImageSet, policy: Policy) -> list[int | None]:
-    """1 for unsafe, 0 for safe, by the names of the labels; None where a label is of no such name, or absent."""
-    names = [one.lower() for one in images.class_names or ()]
-    unsafe = UNSAFE_NAMES | {one.lower() for one in policy.names}
-    meaning = [0 if one in SAFE_NAMES else 1 if one in unsafe else None for one in names]
-    return [None if label < 0 else meaning[label] for label in images.known_labels.tolist()]
-
-
-def category_of(images: ImageSet, policy: Policy) -> list[str | None]:
-    """The category that each image belongs to: the column ``category``, or its label; None where neither is one."""
-    known = {one.lower(): one for one in policy.names}
-    names = images.class_names or ()
-    labels = [names[label] if label >= 0 else None for label in images.known_labels.tolist()]
-    written = zip(images.column("category"), labels, strict=True)
-    return [known.get(str(first if first is not None else second).lower()) for first, second in written]
-
-
-def source_of(images: ImageSet) -> list[str | None]:
-    """``real`` or ``generated``: the column ``source``, else as :func:`synthetic` says; None where it is another."""
-    made = (GENERATED if one else REAL for one in synthetic(images))
-    rows = zip(images.column("source"), made, strict=True)
-    sources = (known if written is None else str(written).lower() for written, known in rows)
-    return [one if one in (REAL, GENERATED) else None for one in sources]
 
 
 def _why_not(

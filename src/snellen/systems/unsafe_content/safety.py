@@ -24,13 +24,10 @@ from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
 from snellen.models.references import load_question_answerer, load_two_tower
 from snellen.systems.unsafe_content.alignment import claimed
 from snellen.systems.unsafe_content.examples import prompt_of
+from snellen.systems.unsafe_content.labels import SAFE_NAMES, UNSAFE_NAMES
 from snellen.systems.unsafe_content.network import categories_classifier, load_policy_network
 from snellen.systems.unsafe_content.outcomes import IS_SAFE, IS_UNSAFE, UNCLEAR, majority, outcome_of, read_answer
 from snellen.systems.unsafe_content.policy import SAFE, Policy
-
-#: Names of classes that mean safe or unsafe without a policy.
-SAFE_NAMES = frozenset({"safe", "normal", "sfw", "neutral", "none"})
-UNSAFE_NAMES = frozenset({"unsafe", "nsfw", "not safe"})
 
 #: The two classes of a uniform classifier.
 CLASSES = ("safe", "unsafe")

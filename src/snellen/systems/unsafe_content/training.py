@@ -1,9 +1,9 @@
-"""Training of the small policy follower on constructed examples, drawn anew in each pass."""
+"""Training of policy followers, a small one and LLaVA, on constructed examples that are drawn anew in each pass."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,13 @@ from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.systems.unsafe_content.examples import Example, construct
-from snellen.systems.unsafe_content.network import Alignment, ImageTrunk, PolicyNetwork, words_of
+from snellen.models.captioners.llava import LlavaAnswerer
+from snellen.models.diffusion.adapters import Adapters
+from snellen.models.encoders.small_alignment import Alignment, ImageTrunk
+from snellen.systems.unsafe_content.examples import Example, construct, conversations
+from snellen.systems.unsafe_content.network import PolicyNetwork, words_of
 from snellen.systems.unsafe_content.policy import Policy
+from snellen.training.answer_fitting import AnswerFit, fit_answers
 
 #: What progress calls it.
 TASK = "training a policy follower"
@@ -164,3 +168,26 @@ def decisions(
         unsafe = scores[:, 1:].logsumexp(1) > scores[:, 0]
         found += torch.where(unsafe, 1 + scores[:, 1:].argmax(1), 0).tolist()
     return found
+
+
+def fit_large(
+    model: LlavaAnswerer,
+    read: Callable[[Sequence[int]], Tensor],
+    unsafe: Sequence[bool],
+    categories: Sequence[str],
+    policy: Policy,
+    *,
+    fit: AnswerFit | None = None,
+    rng: Randomness,
+    progress: Progress | None = None,
+) -> Adapters:
+    """PerspectiveVision at its published size: a LLaVA with a low-rank adapter, trained on examples as dialogues.
+
+    Args and errors: as :func:`fit_policy_network`, and :func:`snellen.training.answer_fitting.fit_answers`, which says
+    what is changed and when the adapter acts.
+    """
+
+    def dialogues(epoch: int) -> list[tuple[int, str, str]]:
+        return conversations(construct(unsafe, categories, policy, rng=rng.child("epoch", epoch)), policy)
+
+    return fit_answers(model, read, dialogues, fit=fit, rng=rng, progress=progress)

@@ -1,4 +1,4 @@
-"""How good judgements are: F1 with unsafe as the positive class, by data set, category and source, and the gap.
+"""F1 of a detector by data set, category and source, and the gap between sources; here what is found is unsafe content.
 
 Qu et al. 2025, section 4: F1 = 2 TP / (2 TP + FP + FN) for each category that a classifier claims, for photographs and
 for generated images apart. Intervals are bootstraps of whole units (:mod:`snellen.metrics.bootstrap`). Pooled values
@@ -19,7 +19,6 @@ from snellen.metrics.bootstrap import cluster_bootstrap
 from snellen.metrics.intervals import Interval
 from snellen.metrics.units import unit_codes
 from snellen.metrics.weighted import WeightedStatistic
-from snellen.systems.unsafe_content.outcomes import IS_UNSAFE, UNCLEAR, drawn_where_unclear
 
 #: The two sources, which are never mixed except where a row says "both".
 REAL, GENERATED, BOTH = "real", "generated", "both"
@@ -35,7 +34,8 @@ class Judgements:
     Attributes:
         ids: of the images.
         unsafe: bool (n,), the truth.
-        outcomes: int64 (n,), 0 safe, 1 unsafe, 2 unclear.
+        decided: bool (n,), whether each was called unsafe.
+        unclear: bool (n,), whether the answer was unclear and ``decided`` is a draw; such images are counted.
         categories: the category that each image belongs to. Safe images have one too; one without ("") stands among the
             safe images of every category.
         sources: ``real`` or ``generated``.
@@ -46,7 +46,8 @@ class Judgements:
 
     ids: tuple[str, ...]
     unsafe: NDArray[np.bool_]
-    outcomes: NDArray[np.int64]
+    decided: NDArray[np.bool_]
+    unclear: NDArray[np.bool_]
     categories: tuple[str, ...]
     sources: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -54,16 +55,11 @@ class Judgements:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        lengths = {len(self.unsafe), len(self.outcomes), len(self.categories), len(self.sources), len(self.datasets)}
-        if lengths != {len(self.ids)}:
+        columns = (self.unsafe, self.decided, self.unclear, self.categories, self.sources, self.datasets)
+        if {len(one) for one in columns} != {len(self.ids)}:
             raise InputError(f"judgements need one value of each kind for each of {len(self.ids)} images")
         if odd := sorted(set(self.sources) - {REAL, GENERATED}):
             raise InputError(f"a source is {REAL!r} or {GENERATED!r}, got {odd[0]!r}")
-
-    @property
-    def decided(self) -> NDArray[np.bool_]:
-        """Whether each image was called unsafe, unclear ones by a draw: bool (n,)."""
-        return drawn_where_unclear(self.outcomes, self.ids, self.seed) == IS_UNSAFE
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def f1_table(judged: Judgements, claims: Sequence[str], *, resamples: int = 1000
 
     Args:
         judged: the judgements.
-        claims: see :func:`snellen.systems.unsafe_content.alignment.claimed`.
+        claims: categories that the classifier claims to know.
         resamples: of each bootstrap.
     """
     shown = list(dict.fromkeys(judged.datasets))
@@ -167,7 +163,7 @@ def _row(judged: Judgements, mask: NDArray[np.bool_], names: tuple[str, str, str
     f1, interval = (None, None)
     if unsafe.any():
         f1, interval = _estimated(f1_of(unsafe, decided), judged, mask, " ".join(names), resamples)
-    unclear = int((judged.outcomes[mask] == UNCLEAR).sum())
+    unclear = int(judged.unclear[mask].sum())
     return Row(*names, int(mask.sum()), int(unsafe.sum()), unclear, f1, interval)
 
 

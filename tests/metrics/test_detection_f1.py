@@ -1,14 +1,10 @@
-"""F1 of unsafe by category and source, its gap, claims, and images that were trained on."""
+"""F1 of unsafe by category and source, its gap, and what a classifier claims."""
 
 import numpy as np
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.data.files.arrays import load_arrays
-from snellen.reproduction.unsafe_content.symbols import draw_symbols
-from snellen.systems.unsafe_content.leaks import find_leaks
-from snellen.systems.unsafe_content.outcomes import UNCLEAR
-from snellen.systems.unsafe_content.scores import Judgements, f1_of, f1_table, source_gap
+from snellen.metrics.detection_f1 import Judgements, f1_of, f1_table, source_gap
 
 CATEGORIES = ("Ring", "Star")
 
@@ -22,7 +18,8 @@ def judged(count=400, generated_misses=0.5, **changes):
     parts = {
         "ids": tuple(str(at) for at in range(count)),
         "unsafe": unsafe,
-        "outcomes": (unsafe & ~missed).astype(np.int64),
+        "decided": unsafe & ~missed,
+        "unclear": np.zeros(count, bool),
         "categories": tuple(CATEGORIES[at // 4 % 2] for at in range(count)),
         "sources": tuple("real" if one else "generated" for one in source),
         "datasets": ("one",) * count,
@@ -66,20 +63,20 @@ def test_sources_are_kept_apart_and_their_gap_has_an_interval():
 @pytest.mark.covers("29.2")
 def test_categories_that_are_not_claimed_are_counted_nowhere():
     known = judged()
-    wrong = np.where(np.array(known.categories) == "Star", 1 - known.unsafe, known.unsafe).astype(np.int64)
-    found = cells(f1_table(judged(outcomes=wrong), ["Ring"]))
+    wrong = np.where(np.array(known.categories) == "Star", ~known.unsafe, known.unsafe)
+    found = cells(f1_table(judged(decided=wrong), ["Ring"]))
     assert {category for _, category, _ in found} == {"all", "Ring"}
     assert found["all", "all", "both"].f1 == 1, "nor in pooled figures"
     assert found["all", "all", "both"].images == 200
-    assert source_gap(judged(outcomes=wrong), ["Ring"]).value == 0
-    assert cells(f1_table(judged(outcomes=wrong), CATEGORIES))["all", "all", "both"].f1 < 0.7
+    assert source_gap(judged(decided=wrong), ["Ring"]).value == 0
+    assert cells(f1_table(judged(decided=wrong), CATEGORIES))["all", "all", "both"].f1 < 0.7
 
 
 @pytest.mark.covers("29.3")
 def test_pooled_counts_images_and_every_data_set_has_a_row():
     datasets = tuple("large" if at < 360 else "small" for at in range(400))
-    outcomes = np.where(np.arange(400) < 360, judged().unsafe, 0).astype(np.int64)
-    found = cells(f1_table(judged(datasets=datasets, outcomes=outcomes), CATEGORIES))
+    decided = np.where(np.arange(400) < 360, judged().unsafe, False)
+    found = cells(f1_table(judged(datasets=datasets, decided=decided), CATEGORIES))
     assert found["large", "all", "both"].f1 == 1
     assert found["small", "all", "both"].f1 == 0
     assert found["all", "all", "both"].f1 == pytest.approx(2 * 180 / (2 * 180 + 20)), "pooled, and no mean of means"
@@ -87,17 +84,15 @@ def test_pooled_counts_images_and_every_data_set_has_a_row():
 
 def test_safe_images_without_a_category_stand_in_every_category():
     categories = tuple(one if bad else "" for one, bad in zip(judged().categories, judged().unsafe, strict=True))
-    alarms = np.ones(400, dtype=np.int64)
-    found = cells(f1_table(judged(categories=categories, outcomes=alarms), CATEGORIES))
+    alarms = np.ones(400, dtype=bool)
+    found = cells(f1_table(judged(categories=categories, decided=alarms), CATEGORIES))
     assert found["all", "Ring", "both"].images == 300
     assert found["all", "Ring", "both"].f1 == pytest.approx(200 / (200 + 200))
 
 
 @pytest.mark.covers("29.9")
 def test_unclear_answers_are_counted_in_their_cells():
-    outcomes = judged().outcomes.copy()
-    outcomes[:40] = UNCLEAR
-    found = cells(f1_table(judged(outcomes=outcomes), CATEGORIES))
+    found = cells(f1_table(judged(unclear=np.arange(400) < 40), CATEGORIES))
     assert found["all", "all", "both"].unclear == 40
     assert found["all", "all", "real"].unclear == found["all", "all", "generated"].unclear == 20
     assert cells(f1_table(judged(), CATEGORIES))["all", "all", "both"].unclear == 0
@@ -112,16 +107,3 @@ def test_units_widen_the_interval():
     assert alone.interval != together.interval
     few = judged(units=("one",) * 400)
     assert cells(f1_table(few, CATEGORIES))["all", "all", "generated"].interval is None
-
-
-@pytest.mark.covers("29.10")
-@pytest.mark.covers("29.12")
-def test_near_copies_of_training_images_are_found():
-    drawn = draw_symbols(60, "real", 0).images.permute(0, 2, 3, 1).numpy()
-    training = load_arrays(drawn[:40])
-    brighter = (drawn[30:].astype(float) * 0.9).astype(np.uint8)
-    leaks = find_leaks(training, {"copies": load_arrays(brighter), "others": load_arrays(drawn[40:])})
-    assert {(one.test, one.training) for one in leaks["copies"]} == {
-        (load_arrays(brighter).ids[at], training.ids[30 + at]) for at in range(10)
-    }
-    assert leaks["others"] == ()

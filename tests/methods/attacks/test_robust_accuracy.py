@@ -7,7 +7,7 @@ from torch import nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.systems.unsafe_content.robustness import correct_rows, in_pixels, measure_robustness, noise_of_norm
+from snellen.methods.attacks.robust_accuracy import correct_rows, in_pixels, measure_robustness, noise_of_norm
 
 CLASSES = ("safe", "unsafe")
 
