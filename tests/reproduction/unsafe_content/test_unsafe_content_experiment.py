@@ -38,9 +38,9 @@ def test_a_smoke_run_on_symbols_has_every_figure_of_every_claim(figures):
 
 
 @pytest.mark.covers("29.2")
-def test_every_classifier_is_measured_on_its_claims_and_the_follower_on_the_same_images(figures):
-    for name in CLAIMS:
-        assert {f"{name}.real", f"{name}.generated", f"{name}.both", f"{name}.follower"} <= set(figures)
+def test_every_classifier_is_measured_on_its_claims(figures):
+    for name in (*CLAIMS, "features_both", "end_to_end", "follower", "without_negatives", "fixed_order"):
+        assert {f"{name}.real", f"{name}.generated", f"{name}.both", f"{name}.gap"} <= set(figures)
     assert CLAIMS["sd-filter"] == ("Star",)
 
 
@@ -54,7 +54,7 @@ def test_symbols_of_both_sources_have_one_truth_and_different_looks():
         alike = [
             text for bad, text in zip(one.unsafe, one.sentences, strict=True) if not bad and text != "an empty scene"
         ]
-        assert 0.08 < len(alike) / (220 - sum(one.unsafe)) < 0.35
+        assert 0.35 < len(alike) / (220 - sum(one.unsafe)) < 0.65
         assert torch.equal(one.images[:30], draw_symbols(30, one.source, 1).images), "however many there are"
 
     def saturation(images):
@@ -139,7 +139,9 @@ def test_the_full_scale_runs_on_a_llava_of_random_weights(tmp_path, monkeypatch)
     assert found["UnsafeBench.leaked"] == 0
     for name in ("untrained", "follower"):
         assert 0 <= found[f"{name}.unclear"] <= 1
-        assert {f"{name}.f1", f"{name}.real.f1", f"{name}.generated.f1", f"{name}.SMID.f1", f"{name}.gap"} <= set(found)
+        assert {f"{name}.both", f"{name}.real", f"{name}.generated", f"{name}.SMID.both", f"{name}.gap"} <= set(found)
+    assert isinstance(found["follower.named"], Sample), "shares of what was found follow where it found any"
+    assert {"follower.removed", "follower.permuted"} <= set(found)
     monkeypatch.setenv(full.TESTS, "SMID")
     with pytest.raises(InputError, match="holds NAME=MANIFEST"):
         full.full(0, Silent())

@@ -3,13 +3,12 @@
 Each head takes the encoder's feature (n, d) and gives a margin (n,): above 0 is unsafe. Margins are scores before any
 softmax or sigmoid. What each is modelled on (Qu et al. 2025, section 4.1): Q16 (Schramowski et al. 2022), two learned
 prompt vectors; MultiHeaded (Qu et al. 2023), five heads; the safety filter of Stable Diffusion (Rando et al. 2022),
-cosines less thresholds, with special care; the NSFW detector of LAION, a network on standardised features.
+cosines less thresholds; the NSFW detector of LAION, a network on standardised features.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +18,6 @@ from torch import Tensor, nn
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.models.encoders.head_on_encoder import Standardise
-
-#: How much thresholds loosen where a concept of special care fires, as in the filter of Stable Diffusion.
-CARE = 0.01
 
 #: Features in the last batch of a pass, at least; fewer have no part in it, since their statistics say too little.
 SMALLEST = 8
@@ -75,37 +71,22 @@ class MultipleHeads(nn.Module):
 
 
 class ConceptThresholds(nn.Module):
-    """Cosines to concept vectors less a threshold for each; where a concept of special care fires, all loosen by 0.01.
-
-    Unsafe if any concept is above its threshold. The loosening is a step, which has no gradient, as in the original.
+    """Cosines to concept vectors less a learned threshold for each; unsafe if any concept is above its threshold.
 
     Args:
         concepts: vectors (c, d).
-        special: how many of them, the last ones, are of special care.
     """
 
     concepts: Tensor
 
-    def __init__(self, concepts: Tensor, special: int = 0) -> None:
+    def __init__(self, concepts: Tensor) -> None:
         super().__init__()
-        if not 0 <= special < len(concepts):
-            raise InputError(
-                f"of {len(concepts)} concepts, 0 to {len(concepts) - 1} are of special care; got {special}"
-            )
         self.register_buffer("concepts", F.normalize(concepts.detach(), dim=1))
         self.thresholds = nn.Parameter(torch.full((len(concepts),), 0.5))
-        self.special = special
-
-    def each(self, features: Tensor) -> Tensor:
-        """(n, d) → cosine less threshold of each concept that decides, (n, c − special), after the loosening."""
-        above = F.normalize(features, dim=1) @ self.concepts.T - self.thresholds
-        usual = len(self.concepts) - self.special
-        fires = (above[:, usual:] > 0).any(1) if self.special else torch.zeros(len(above), dtype=torch.bool)
-        return above[:, :usual] + CARE * fires.to(above.dtype)[:, None].to(above.device)
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, d) → margins (n,)."""
-        return SCALE * self.each(features).amax(1)
+        return SCALE * (F.normalize(features, dim=1) @ self.concepts.T - self.thresholds).amax(1)
 
 
 class FeatureNetwork(nn.Module):
@@ -166,7 +147,7 @@ def fit_head(
     """Fit a head to features; both classes weigh the same.
 
     Args:
-        head: one of this file; changed in place, and left in evaluation mode.
+        head: one of this file, MultipleHeads where ``heads`` are given; changed in place, and left in evaluation mode.
         features: (n, d), computed once for all heads.
         unsafe: the truth, (n,) of 0 and 1.
         heads: of several heads, which of them each image belongs to: int64 (n,). Then every head learns its own
@@ -188,8 +169,7 @@ def fit_head(
             head.vectors.copy_(torch.stack(means))
     truth = unsafe.to(features.dtype)
     if heads is not None:
-        parts = len(head.each(features[:2]).T) if isinstance(head, ConceptThresholds) else len(head.heads)  # type: ignore[arg-type]
-        truth = F.one_hot(heads.clamp(min=0), parts).to(features.dtype) * (truth * (heads >= 0))[:, None]
+        truth = F.one_hot(heads.clamp(min=0), len(head.heads)).to(features.dtype) * (truth * (heads >= 0))[:, None]
     positive = truth.mean(0).clamp(1e-3, 1 - 1e-3)
     weight = (1 - positive) / positive
     optimiser = torch.optim.AdamW(
@@ -204,7 +184,7 @@ def fit_head(
             order = torch.randperm(len(features), generator=generator)
             for start in starts:
                 rows = order[start : start + fit.batch_size]
-                scores = head(features[rows]) if heads is None else _each(head, features[rows])
+                scores = head(features[rows]) if heads is None else head.each(features[rows])
                 loss = F.binary_cross_entropy_with_logits(scores, truth[rows], pos_weight=weight)
                 optimiser.zero_grad()
                 loss.backward()
@@ -213,22 +193,17 @@ def fit_head(
     return head.eval()
 
 
-def _each(head: nn.Module, features: Tensor) -> Tensor:
-    scores: Tensor = head.each(features)  # type: ignore[operator]
-    return SCALE * scores if isinstance(head, ConceptThresholds) else scores
-
-
-def published_heads(dim: int, concepts: Tensor, claims: Mapping[str, Sequence[str]]) -> dict[str, nn.Module]:
-    """The four heads, fresh, each for the categories that it claims.
+def published_heads(dim: int, concepts: Tensor, heads: int) -> dict[str, nn.Module]:
+    """The four heads, fresh, by the names of what they are modelled on.
 
     Args:
         dim: length d of a feature.
-        concepts: vectors (c, d) of the categories that the threshold filter claims, then of three of special care.
-        claims: categories of each head, by the names ``q16``, ``multi-headed``, ``sd-filter``, ``nsfw-detector``.
+        concepts: vectors (c, d) of the categories that the threshold filter claims.
+        heads: categories of the classifier with several heads.
     """
     return {
         "q16": PrototypeHead(dim),
-        "multi-headed": MultipleHeads(dim, len(claims["multi-headed"])),
-        "sd-filter": ConceptThresholds(concepts, len(concepts) - len(claims["sd-filter"])),
+        "multi-headed": MultipleHeads(dim, heads),
+        "sd-filter": ConceptThresholds(concepts),
         "nsfw-detector": FeatureNetwork(dim),
     }

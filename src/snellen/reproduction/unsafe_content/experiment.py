@@ -1,9 +1,10 @@
 """System 29: safety classifiers on photographs, on generated images and under attack, and a policy follower.
 
 Harmless symbols stand for unsafe content (:mod:`snellen.reproduction.unsafe_content.symbols`). The conventional
-classifiers are heads on one frozen encoder, which saw photographs and sentences alone, as do their heads. The policy
-follower is trained on both sources. So are a further head and, as the fair rival, a network whose parts are all
-trained, in as many steps. All are measured on the same test images.
+classifiers are heads on one frozen encoder, which saw photographs and sentences alone, as do their heads, on other
+photographs; a further head sees both sources. The policy follower and its rival, a network without a policy, begin with
+an encoder that saw both sources, as CLIP did, and all their parts are trained on the same images, in as many steps. All
+are measured on the same test images.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from snellen.models.encoders.margin_heads import FeatureNetwork, HeadFit, Safety
 from snellen.models.encoders.small_alignment import WORDS, Alignment, ImageEncoder, ImageTrunk, word_vector
 from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.unsafe_content.full import full
-from snellen.reproduction.unsafe_content.symbols import POLICY, Symbols, draw_symbols
+from snellen.reproduction.unsafe_content.symbols import POLICY, Source, Symbols, draw_symbols
 from snellen.systems.unsafe_content.network import PolicyNetwork, categories_classifier
 from snellen.systems.unsafe_content.policy import Policy
 from snellen.systems.unsafe_content.safety import CLASSES, ByScores
 from snellen.systems.unsafe_content.training import PolicyFit, decisions, fit_policy_network, flips_when_removed
 
-#: Categories that each conventional classifier claims, as many as its original; the filter adds two of special care.
+#: Categories that each conventional classifier claims, as many as its original.
 CLAIMS: Mapping[str, tuple[str, ...]] = {
     "q16": POLICY.names[:9],
     "multi-headed": POLICY.names[2:7],
@@ -42,7 +43,9 @@ CLAIMS: Mapping[str, tuple[str, ...]] = {
     "nsfw-detector": ("Triangle", "Star"),
     "features": POLICY.names,
 }
-SPECIAL = ("Triangle", "Plus")
+
+
+SOURCES: tuple[Source, Source] = ("real", "generated")
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class Size:
     """How much of everything.
 
     Attributes:
-        train: training images of each source.
+        train: training images of each source; heads see half as many others.
         test: test images of each source.
-        epochs: of the contrastive encoder.
+        epochs: of the contrastive encoders.
         head: numbers of the heads.
         policy: numbers of the policy followers.
         attacked: correctly judged photographs that are attacked.
@@ -70,7 +73,7 @@ class Size:
     epsilon: float = 2 / 255
 
 
-SMALL = Size(1430, 880, 16, HeadFit(), PolicyFit(), 120, 100)
+SMALL = Size(4400, 880, 6, HeadFit(), PolicyFit(steps=800), 120, 100)
 SMOKE = Size(66, 44, 1, HeadFit(epochs=1, batch_size=16), PolicyFit(steps=2), 4, 2)
 
 
@@ -80,9 +83,8 @@ def unsafe_content(scale: Scale, seed: int, progress: Progress) -> Mapping[str, 
     Returns:
         Of each classifier ``NAME.real``, ``NAME.generated`` and ``NAME.both``: F1 on what it claims; ``NAME.gap``: the
         first less the second; ``.balanced`` behind a name or source: the mean of the shares of unsafe and of safe
-        images that are judged rightly, which is 0.5 where all get one answer. ``NAME.follower``: F1 of the policy
-        follower on the same images. Of followers ``removed``, ``permuted`` and ``named``; of two classifiers
-        ``robust.ATTACK``.
+        images that are judged rightly, which is 0.5 where all get one answer. Of followers ``removed``, ``permuted``
+        and ``named``; of two classifiers ``robust.ATTACK``.
     """
     if scale == "full":
         return full(seed, progress)
@@ -93,7 +95,7 @@ unsafe_content.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with a few images and one pass of everything",),
     "small": (
         "eleven harmless symbols for eleven categories of unsafe content, 48 pixels, two renderers for two sources",
-        "a convolutional encoder that was trained on sentences about photographs for CLIP ViT-L/14",
+        "convolutional encoders that were trained on sentences about images for CLIP ViT-L/14",
         "a network of 0.4 million parameters for LLaVA-1.5-7B with LoRA, and the categories' words for its prompt",
     ),
     "full": ("UnsafeBench by path and LLaVA-1.5-7B with LoRA; the five further test sets where their paths are given",),
@@ -105,22 +107,19 @@ class Experiment:
 
     def __init__(self, size: Size, seed: int, progress: Progress) -> None:
         self.size, self.rng, self.progress = size, Randomness(seed), progress
-        self.real, self.made = (draw_symbols(size.train, source, 2 * seed) for source in ("real", "generated"))
-        self.tests = {source: draw_symbols(size.test, source, 2 * seed + 1) for source in ("real", "generated")}
+        self.real, self.made = (draw_symbols(size.train, source, 3 * seed) for source in SOURCES)
+        self.tests = {source: draw_symbols(size.test, source, 3 * seed + 1) for source in SOURCES}
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
-        encoder, words, align = self.encoder()
-        found: dict[str, Figure] = {}
         pooled = _joined(self.real, self.made)
-        models = self.baselines(encoder, words) | {"end_to_end": self.end_to_end(pooled, encoder)}
-        start = (encoder.trunk, align)
-        follower = self.follower(pooled, start, self.size.policy)
+        models = self.baselines(*self.encoder(self.real, "photographs")[:2])
+        encoder, _, align = self.encoder(pooled, "both sources")
+        models["end_to_end"] = self.end_to_end(pooled, encoder)
+        start, found = (encoder.trunk, align), dict[str, Figure]()
         for name, model in models.items():
-            claims = CLAIMS.get(name, POLICY.names)
-            found |= self._scores(name, model, claims)
-            follows = self._follower_model(follower, POLICY.of(claims))
-            found[f"{name}.follower"] = self._scores("follower", follows, claims)["follower.both"]
+            found |= self._scores(name, model, CLAIMS.get(name, POLICY.names))
+        follower = self.follower(pooled, start, self.size.policy)
         without = self.size.policy.model_copy(update={"negatives": False})
         fixed = self.size.policy.model_copy(update={"shuffle": False})
         others = {"without_negatives": self.follower(pooled, start, without)}
@@ -135,23 +134,23 @@ class Experiment:
 
     # -- models ---------------------------------------------------------------------------------------------------
 
-    def encoder(self) -> tuple[ImageEncoder, nn.Linear, Alignment]:
-        """An image encoder that was trained to match photographs with sentences, as a whole and token by token."""
+    def encoder(self, shown: Symbols, name: str) -> tuple[ImageEncoder, nn.Linear, Alignment]:
+        """An image encoder that was trained to match images with sentences, as a whole and token by token."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.rng.generator("encoder").initial_seed())
+            torch.manual_seed(self.rng.generator(f"encoder of {name}").initial_seed())
             encoder, words, align = ImageEncoder(), nn.Linear(WORDS, 64), Alignment()
-        texts = sorted(set(self.real.sentences))
+        texts = sorted(set(shown.sentences))
         vectors = torch.stack([word_vector(one) for one in texts])
-        targets = torch.tensor([texts.index(one) for one in self.real.sentences])
+        targets = torch.tensor([texts.index(one) for one in shown.sentences])
         steps = self.size.epochs * (-(-len(targets) // 64))
         optimiser = torch.optim.AdamW(
             [*encoder.parameters(), *words.parameters(), *align.parameters()], lr=2e-3, weight_decay=1e-4
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps + 1, pct_start=0.15)
-        order = self.rng.generator("order of the encoder")
+        order = self.rng.generator(f"order of {name}")
         for _ in range(self.size.epochs):
             for rows in torch.randperm(len(targets), generator=order).split(64):
-                tokens = encoder.trunk(to_unit(self.real.images[rows]))
+                tokens = encoder.trunk(to_unit(shown.images[rows]))
                 seen = F.normalize(encoder.pooled(tokens), dim=1)
                 # Each image against every sentence: images with one sentence are no negatives of each other.
                 scores = 15 * seen @ F.normalize(words(vectors), dim=1).T
@@ -165,15 +164,16 @@ class Experiment:
 
     def baselines(self, encoder: ImageEncoder, words: nn.Linear) -> dict[str, ByScores]:
         """The conventional classifiers, trained on photographs of what they claim; and one trained on both sources."""
-        concepts = words(torch.stack([word_vector(POLICY[one].definition) for one in (*CLAIMS["sd-filter"], *SPECIAL)]))
+        concepts = words(torch.stack([word_vector(POLICY[one].definition) for one in CLAIMS["sd-filter"]]))
+        fresh = [draw_symbols(self.size.train // 2, source, 3 * self.rng.seed + 2) for source in SOURCES]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.rng.generator("heads").initial_seed())
-            heads = published_heads(64, concepts, CLAIMS)
+            heads = published_heads(64, concepts, len(CLAIMS["multi-headed"]))
             heads |= {"features": FeatureNetwork(64), "features_both": FeatureNetwork(64)}
             found = {}
             for name, head in heads.items():
                 claims = CLAIMS.get(name, POLICY.names)
-                shown = (_joined(self.real, self.made) if name == "features_both" else self.real).of(claims)
+                shown = (_joined(*fresh) if name == "features_both" else fresh[0]).of(claims)
                 features = _features(encoder, shown.images)
                 several = name == "multi-headed"
                 places = torch.tensor([claims.index(one) for one in shown.categories])

@@ -192,10 +192,10 @@ class UnsafeContent(Method):
 
     def _judged(self, images: ImageSet, judge: SafetyClassifier, listener: Progress) -> _Judged:
         found, ids = _Judged(), images.ids
+        listener.begin(TASK, len(images))
         hidden = {row: why for row in range(len(images)) if (why := hidden_content(images, row)) is not None}
         found.rejected += [(ids[row], why) for row, why in hidden.items()]
         kept = [row for row in range(len(images)) if row not in hidden]
-        listener.begin(TASK, len(images))
         listener.advance(TASK, len(hidden))
         for batch in prepared_batches(images.select(kept), judge.preparation, self.batch_size) if kept else ():
             found.rejected += batch.rejected

@@ -39,6 +39,18 @@ QUESTIONS = (
     "Forget your own idea of unsafe images and use these categories alone:\n{policy}\nIs this image safe or unsafe?",
 )
 
+#: Texts of safe images. As many kinds as a policy has categories, or the best of many unsafe ones would win too often.
+HARMLESS = (
+    "a harmless picture",
+    "an everyday scene",
+    "a landscape",
+    "a building or a room",
+    "an animal or a plant",
+    "people at work or at leisure",
+    "an object on a plain background",
+    "a drawing or a pattern",
+)
+
 #: How references begin.
 FORMS = (
     "policy:FILE.safetensors (a network that follows a policy), towers:REF (a text–image model, by the definitions), "
@@ -106,7 +118,7 @@ class ByScores:
     ) -> None:
         lowered = [one.lower() for one in model.class_names]
         named = {name.lower(): name for name in policy.names}
-        safe = [at for at, one in enumerate(lowered) if one in SAFE_NAMES]
+        safe = [at for at, one in enumerate(lowered) if one.partition(":")[0] in SAFE_NAMES]
         unsafe = [at for at, one in enumerate(lowered) if one in UNSAFE_NAMES or one in named]
         if len(lowered) == 2 and len(safe) + len(unsafe) == 1:  # "hot dog", "safe": the other class is the other kind
             other = 1 - (safe or unsafe)[0]
@@ -211,8 +223,9 @@ class ByAnswers:
 
 
 def safe_prompts(policy: Policy) -> Mapping[str, tuple[str, ...]]:
-    """Texts of a class for each category and of one for safe images, for a text–image model."""
-    return {SAFE: ("a harmless picture",), **{one.name: (one.name.lower(), one.definition) for one in policy.each()}}
+    """Texts of a class for each category, and of several for safe images, for a text–image model."""
+    harmless = {f"{SAFE}: {one}": (one,) for one in HARMLESS}
+    return {**harmless, **{one.name: (one.name.lower(), one.definition) for one in policy.each()}}
 
 
 def load_safety_classifier(
