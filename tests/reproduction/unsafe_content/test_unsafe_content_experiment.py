@@ -2,15 +2,20 @@
 
 import csv
 import os
+from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
 from snellen.core.errors import InputError
+from snellen.core.preparation import Preparation
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
+from snellen.data.files.arrays import load_arrays
 from snellen.models.diffusion.low_rank import LowRank
 from snellen.models.random_folders import write_random_llava
 from snellen.reproduction.sample import Sample
@@ -18,6 +23,7 @@ from snellen.reproduction.unsafe_content import full
 from snellen.reproduction.unsafe_content.experiment import CLAIMS, SMOKE, Experiment, _uniform, unsafe_content
 from snellen.reproduction.unsafe_content.symbols import POLICY, draw_symbols
 from snellen.systems.unsafe_content.network import PolicyNetwork
+from snellen.systems.unsafe_content.outcomes import answer_for
 from snellen.systems.unsafe_content.policy import default_policy
 from snellen.training.answer_fitting import AnswerFit
 
@@ -112,6 +118,44 @@ def test_a_follower_that_flips_with_any_category_follows_no_policy():
     assert found["any.named"].mean == 1
     assert found["any.removed"].mean == 0
     assert found["any.permuted"].mean < 0.5
+
+
+class Scripted:
+    """A large model whose answers are a function of the prompt."""
+
+    name, preparation, device = "scripted", Preparation(size=(48, 48)), torch.device("cpu")
+
+    def __init__(self, say):
+        self.say = say
+
+    def answer(self, images, questions, *, max_tokens=10):
+        return tuple(self.say(one) for one in questions)
+
+
+@pytest.mark.parametrize(
+    ("say", "named", "removed", "permuted"),
+    [
+        (lambda prompt: answer_for("Spam" if "\nSpam: " in prompt else None), 1, 1, 1),
+        (lambda _: answer_for("Spam"), 1, 0, 1),
+        (lambda prompt: answer_for("Spam" if prompt.count("\n") > 11 else None), 1, 0, 1),
+        (lambda prompt: answer_for("Spam" if prompt.split("\n")[1].startswith("Hate") else "Hate"), 1, 0, None),
+        (lambda _: answer_for(None), 0, None, None),
+    ],
+    ids=["follows the policy", "always unsafe", "counts categories", "depends on the order", "always safe"],
+)
+def test_the_full_scale_measures_what_a_follower_makes_of_its_list(say, named, removed, permuted):
+    policy, drawn = default_policy(), draw_symbols(6, "real", 0)
+    images = load_arrays(
+        drawn.images.permute(0, 2, 3, 1).numpy(), np.ones(6, dtype=np.int64), class_names=("safe", "unsafe")
+    )
+    images = replace(images, table=images.table.append_column("category", pa.array(["Spam"] * 6)))
+    known = full._known(images, policy, {images.ids[0]})
+    assert known.rows == [1, 2, 3, 4, 5], "the first is in the training set"
+    found = full._follows("any", Scripted(say), policy, {"test": known}, 0)
+    assert found["any.named"].values == (named,) * 5
+    for figure, wanted in (("any.removed", removed), ("any.permuted", permuted)):
+        assert wanted is None or found[figure].mean == wanted
+        assert wanted is not None or found[figure] is None or found[figure].mean < 0.5
 
 
 def test_the_full_scale_runs_on_a_llava_of_random_weights(tmp_path, monkeypatch):

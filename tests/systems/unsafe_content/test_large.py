@@ -12,7 +12,7 @@ from snellen.systems.unsafe_content.examples import prompt_of
 from snellen.systems.unsafe_content.outcomes import answer_for
 from snellen.systems.unsafe_content.policy import default_policy
 from snellen.systems.unsafe_content.training import fit_large
-from snellen.training.answer_fitting import ADAPTER, AnswerFit
+from snellen.training.answer_fitting import ADAPTER, AnswerFit, fit_answers
 
 POLICY = default_policy().of(["Spam", "Hate", "Political"])
 
@@ -59,6 +59,12 @@ def test_training_lowers_the_loss_and_leaves_the_rest_as_it_was(model):
     assert all("multi_modal_projector" in name for name in changed)
     assert not any(one.requires_grad for one in model.module.parameters())
     assert not model.module.training
+
+
+def test_without_dialogues_nothing_is_trained(model):
+    with pytest.raises(InputError, match="needs dialogues"):
+        fit_answers(model, lambda rows: torch.rand(len(rows), 3, 32, 32), lambda _: [], rng=Randomness(0))
+    assert not hasattr(model.module, "peft_config")
 
 
 def test_small_steps_move_a_network_of_half_precision(tmp_path):

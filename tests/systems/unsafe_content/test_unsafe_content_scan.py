@@ -265,6 +265,18 @@ def test_classes_in_another_order_and_under_other_names_mean_the_same():
     )
 
 
+def test_categories_do_not_win_by_their_number():
+    names = list(safety.safe_prompts(default_policy()))
+    table = 10 * torch.randn(400, len(names), generator=torch.Generator().manual_seed(0))
+
+    def guess(images):
+        return table[: len(images)]
+
+    model = Classifier(guess, class_names=names, preparation=SQUARE)
+    found = ByScores(model, default_policy(), even=True).judge(torch.rand(400, 3, 16, 16))
+    assert 0.4 < found.outcomes.count(IS_UNSAFE) / 400 < 0.7, "eleven against one would win in more than 0.85"
+
+
 # -- models that answer in words ---------------------------------------------------------------------------------------
 
 
