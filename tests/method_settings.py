@@ -53,6 +53,7 @@ from tests.systems.label_maps.annotators import colour_annotator
 from tests.systems.language_guided_augmentation.leaning import leaning_patient
 from tests.systems.perturbation_estimation.denoisers import save_denoiser
 from tests.systems.smooth_inversion import toy_models
+from tests.systems.text_image_to_video.small_videos import model as video_model
 
 Value = Any | Callable[[Path], Any]
 
@@ -669,6 +670,13 @@ def solid_views(_: Path) -> ImageSet:
     return Solids(classes=("mug", "car"), objects=3, views=2, size=16, shadow=False).images(split="test")
 
 
+@cache
+def video_folder(folder: Path) -> str:
+    """A video model that was trained in a moment."""
+    video_model().save(folder / "small-video-model")
+    return str(folder / "small-video-model")
+
+
 def smoothed(_: Path) -> Classifier:
     """A network that was trained under noise."""
     torch.manual_seed(0)
@@ -707,6 +715,10 @@ CHECKS = {
     "attributes": Row({"share": 0.25, "kinds": ("size_5",), "severities": (5,), "examples": 0}, _SCENES_AUDITED),
     "corruption": Row({"kinds": ("contrast",), "severities": (1, 5), "examples": 0}),
     "nuisance": Row({"nuisances": ("fog",), "strengths": (1.0,), "examples": 0}, _SCENES_AUDITED),
+    "motion": Row(
+        {"model": video_folder, "prompts": ("a red circle moves left slowly on black",), "images": 40, "examples": 0}
+        | {"sampling": {"steps": 1}},
+    ),
     "viewpoint": Row(
         {"objects": 2, "views": 2, "attacked": 0, "examples": 0},
         {"classifier": reading("mug", "car", side=16), "images": solid_views},
