@@ -83,3 +83,9 @@ def test_the_rate_of_a_head_falls_once_to_nothing(monkeypatch, count, batch, ste
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == HeadFit().learning_rate
     assert rates[-1] < 0.1 * rates[0]
+
+
+def test_categories_of_images_belong_to_several_heads():
+    features, unsafe, places = blobs(30)
+    with pytest.raises(InputError, match="got them for PrototypeHead"):
+        fit_head(PrototypeHead(8), features, unsafe, heads=places, rng=Randomness(0))

@@ -156,10 +156,13 @@ def fit_head(
         rng: of the order of batches.
 
     Raises:
-        InputError: one class alone.
+        InputError: one class alone, or categories for a single head.
     """
     if not 0 < int(unsafe.sum()) < len(unsafe):
         raise InputError("fitting a safety classifier needs safe and unsafe images; got one kind alone")
+    several = head if isinstance(head, MultipleHeads) and heads is not None else None
+    if several is None and heads is not None:
+        raise InputError(f"a category of each image belongs to MultipleHeads; got them for {type(head).__name__}")
     fit, features = fit or HeadFit(), features.detach()
     if isinstance(head, FeatureNetwork):
         head.standardise.fit(F.normalize(features, dim=1))
@@ -168,8 +171,8 @@ def fit_head(
             means = [F.normalize(features[unsafe == kind], dim=1).mean(0) for kind in (0, 1)]
             head.vectors.copy_(torch.stack(means))
     truth = unsafe.to(features.dtype)
-    if heads is not None:
-        truth = F.one_hot(heads.clamp(min=0), len(head.heads)).to(features.dtype) * (truth * (heads >= 0))[:, None]
+    if several is not None and heads is not None:
+        truth = F.one_hot(heads.clamp(min=0), len(several.heads)).to(features.dtype) * (truth * (heads >= 0))[:, None]
     positive = truth.mean(0).clamp(1e-3, 1 - 1e-3)
     weight = (1 - positive) / positive
     optimiser = torch.optim.AdamW(
@@ -184,7 +187,7 @@ def fit_head(
             order = torch.randperm(len(features), generator=generator)
             for start in starts:
                 rows = order[start : start + fit.batch_size]
-                scores = head(features[rows]) if heads is None else head.each(features[rows])
+                scores = head(features[rows]) if several is None else several.each(features[rows])
                 loss = F.binary_cross_entropy_with_logits(scores, truth[rows], pos_weight=weight)
                 optimiser.zero_grad()
                 loss.backward()
