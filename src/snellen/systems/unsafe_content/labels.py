@@ -1,4 +1,4 @@
-"""What the labels and columns of a data set say of each image: safe or unsafe, its category, and its source."""
+"""What labels and columns of a data set record for each image: safe or unsafe, its category, and its source."""
 
 from __future__ import annotations
 
