@@ -126,6 +126,10 @@ def test_a_class_that_is_never_found_is_a_finding_with_wrong_pixels_in_red(tmp_p
     example = finding.examples[0]
     assert example.after is not None
     assert example.after != example.image
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "of the mIoU" in page
+    assert "evidence/segmentation.parquet, setting unchanged" in page
+    assert 'id="treatment"' not in page, "no command treats a segmenter"
     rows = json.loads((tmp_path / "run" / "lists" / "segmentation.json").read_text())
     assert rows[0]["overlap"]["bar"] == 0
 
