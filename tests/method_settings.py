@@ -670,6 +670,15 @@ def solid_views(_: Path) -> ImageSet:
     return Solids(classes=("mug", "car"), objects=3, views=2, size=16, shadow=False).images(split="test")
 
 
+def pixel_reader(*classes: str, side: int) -> Classifier:
+    """A segmenter of one layer."""
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, len(classes), 3, padding=1)
+    return Classifier(
+        network, class_names=classes, preparation=Preparation(size=(side, side)), task="segment", name="pixels"
+    )
+
+
 @cache
 def video_folder(folder: Path) -> str:
     """A video model that was trained in a moment."""
@@ -730,6 +739,10 @@ CHECKS = {
     ),
     "masking": Row({"share": 0.1, "steps": 2, "queries": 10, "examples": 0}),
     "multi_label": Row({"per_side": 2, "examples": 0}),
+    "segmentation": Row(
+        {"kinds": ("fog",), "severities": (3,), "steps": 1, "attacked": 1.0, "examples": 0},
+        {"classifier": lambda _: pixel_reader("background", "bright", "dim", side=32), "images": small_scenes},
+    ),
     "shortcuts": Row({"support": 2, "kept": 1, "examples": 0}, _SCENES_AUDITED),
     "backdoor": Row(
         {"images": 40, "epsilon": 0.9, "sources": 1, "confirming": 2, "copies": 0}

@@ -107,6 +107,11 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
             that both could use.
     """
     check_alike(first, second.class_names, str(second.report.model["task"]), names=("first run", "second run"))
+    if first.report.model["task"] == "segment":
+        raise InputError(
+            "audits of segmenters are not compared image by image; compare segmentation.miou and the other figures of "
+            "both report.json by their intervals"
+        )
     sides = [_labelled(record, first.class_names) for record in (first, second)]
     notes: list[str] = []
     for side, which in zip(sides, ("first", "second"), strict=True):
