@@ -1,6 +1,6 @@
 """Harmless images for a benchmark of safety classifiers: eleven symbols that stand for categories of unsafe content.
 
-An image is *unsafe* if it shows the symbol of its category. A fifth of the safe images show a look-alike, the others
+An image is *unsafe* if it shows the symbol of its category. Half of the safe images show a look-alike, the others
 neither. Two renderers make two sources: *photographs* have clutter, texture, muted colours, blur and noise; *generated*
 images are smooth and saturated, drawn small and enlarged. Strokes are wide enough to survive both.
 """
@@ -24,7 +24,7 @@ from snellen.systems.unsafe_content.policy import Category, Policy
 SIDE = 48
 
 #: Share of the safe images that show a look-alike.
-LOOK_ALIKES = 0.2
+LOOK_ALIKES = 0.5
 
 #: Side of the canvas that is drawn on, and of what a generated image is enlarged from.
 _CANVAS, _DRAWN = 4 * SIDE, 40
