@@ -239,12 +239,31 @@ def test_the_command_audits_a_trained_folder_as_a_segmenter(tmp_path, monkeypatc
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-def test_that_two_audits_of_segmenters_cannot_be_compared_is_an_error_that_says_what_to_read(tmp_path):
-    manifest = folder_of(tmp_path)
-    for name in ("first", "second"):
-        audited(segmenter(), manifest, out=tmp_path / name)
-    with pytest.raises(InputError, match=r"compare segmentation.miou .* by their intervals"):
-        snellen.compare(tmp_path / "first", tmp_path / "second")
+def test_two_audits_of_segmenters_are_compared_image_by_image(tmp_path):
+    groups = ["old" if number % 2 else "new" for number in range(60)]
+    manifest = folder_of(tmp_path, 60, groups)
+    check = Segmentation(kinds=("brightness",), severities=(3,), epsilons=(8 / 255,), steps=1, attacked=1.0)
+    audited(segmenter(blind=True), manifest, check, out=tmp_path / "first")
+    audited(segmenter(), manifest, check, out=tmp_path / "second")
+    found = snellen.compare(tmp_path / "first", tmp_path / "second")
+    assert found.paired
+    by_name = {one.name: one for one in found.figures}
+    bar = by_name["segmentation.class.bar.iou"]
+    assert (bar.first, bar.second, bar.difference, bar.verdict) == (0.0, 1.0, 1.0, "better")
+    assert by_name["segmentation.miou"].verdict == by_name["segmentation.group.old.miou"].verdict == "better"
+    assert by_name["segmentation.class.disc.iou"].verdict == "same"
+    assert {one.key: one.verdict for one in found.findings}["worst_class:bar"] == "mended"
+    again = snellen.compare(tmp_path / "second", tmp_path / "first")
+    assert {one.key: one.verdict for one in again.findings}["worst_class:bar"] == "new"
+
+
+def test_audits_of_segmenters_on_other_images_are_compared_unpaired(tmp_path):
+    for name, count in (("first", 40), ("second", 30)):
+        (tmp_path / name).mkdir()
+        audited(segmenter(), folder_of(tmp_path / name, count), out=tmp_path / f"{name}-run")
+    found = snellen.compare(tmp_path / "first-run", tmp_path / "second-run")
+    assert not found.paired
+    assert {one.name: one for one in found.figures}["segmentation.miou"].difference == 0
 
 
 def test_a_file_of_an_audit_names_the_task(tmp_path, monkeypatch):

@@ -107,11 +107,6 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
             that both could use.
     """
     check_alike(first, second.class_names, str(second.report.model["task"]), names=("first run", "second run"))
-    if first.report.model["task"] == "segment":
-        raise InputError(
-            "audits of segmenters are not compared image by image; compare segmentation.miou and the other figures of "
-            "both report.json by their intervals"
-        )
     sides = [_labelled(record, first.class_names) for record in (first, second)]
     notes: list[str] = []
     for side, which in zip(sides, ("first", "second"), strict=True):
@@ -277,8 +272,11 @@ _NONE = object()
 
 
 def _labelled(record: RunRecord, class_names: tuple[str, ...]) -> Side:
-    """The labelled images of a run by ascending id, in the given order of classes."""
+    """The labelled images of a run by ascending id, in the given order of classes; of a segmenter's, all images."""
     images = record.images
+    if record.report.model["task"] == "segment":
+        rows = np.array(sorted(range(len(images)), key=lambda row: images.ids[row]), dtype=np.int64)
+        return Side(record, rows, images.select(rows))
     order = sorted(np.flatnonzero(images.labelled).tolist(), key=lambda row: images.ids[row])
     return _side(record, np.array(order, dtype=np.int64), class_names)
 
