@@ -82,9 +82,11 @@ def folder(tmp_path):
 def audited(monkeypatch, folder, film, classifier=None, images=None, **numbers):
     monkeypatch.setattr(check, "load_video_model", lambda *_, **__: film)
     monkeypatch.setattr(check, "tokens_of", lambda *_: None)
-    monkeypatch.setattr(
-        check, "load_classifier", lambda name, **_: {"bundled:edge": edge(), "bundled:same": bright()}[name]
+    alike = Classifier(
+        nn.Sequential(Bright()), class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="alike"
     )
+    judges = {"bundled:edge": edge(), "bundled:alike": alike, "bundled:same": bright()}
+    monkeypatch.setattr(check, "load_classifier", lambda name, **_: judges[name])
     return snellen.audit(
         classifier or bright(), images or pictures(), checks=[Motion(model=folder, **numbers)], progress=None
     )
