@@ -27,13 +27,19 @@ UNSTABLE_COORDINATES, UNSTABLE_EFFECT = 150, 0.3
 
 
 class Renderer(Protocol):
-    """A generator under AttFind: fixed noise, and blocks of which later ones can be run alone."""
+    """A generator under AttFind: fixed noise, and blocks of which later ones can be run alone.
 
-    #: int64 (S,), the block that each coordinate belongs to, from 0.
-    block_of: Tensor
+    Styles are rows of which the first S numbers are StyleSpace; what follows them (scales of the convolutions to
+    colours) is rendered with and never searched.
+    """
+
+    @property
+    def block_of(self) -> Tensor:
+        """The block that each coordinate of StyleSpace belongs to, from 0: int64 (S,)."""
+        ...
 
     def before(self, styles: Tensor, block: int) -> object:
-        """What stands before a block, of styles (n, S)."""
+        """What stands before a block, of styles (n, S + …)."""
         ...
 
     def rows(self, state: object, rows: Tensor) -> object:
@@ -41,7 +47,7 @@ class Renderer(Protocol):
         ...
 
     def on(self, state: object, styles: Tensor, block: int) -> Tensor:
-        """Images (n, 3, h, w) of what stands before a block and of styles (n, S)."""
+        """Images (n, 3, h, w) in [0, 1] of what stands before a block and of styles."""
         ...
 
 
@@ -143,14 +149,15 @@ def effects(
         together: images rendered at once.
         advance: told how many images were rendered.
     """
-    total = styles.shape[1]
+    blocks = renderer.block_of.cpu()
+    total = len(blocks)
     tried = torch.arange(total) if coordinates is None else coordinates.cpu()
     tried = tried[((bounds[1] - bounds[0]) > 0).cpu()[tried]]
     with torch.no_grad():
         base = torch.cat([scores_of(renderer.on(renderer.before(part, 0), part, 0)) for part in styles.split(together)])
         found = torch.zeros(len(styles), 2, total, base.shape[1])
-        for block in renderer.block_of.unique().tolist():
-            own = tried[renderer.block_of.cpu()[tried] == block]
+        for block in blocks.unique().tolist():
+            own = tried[blocks[tried] == block]
             for rows in torch.arange(len(styles)).split(together):
                 state = renderer.before(styles[rows], block)
                 for image, way, at in _pairs(len(rows), own, together):
@@ -191,13 +198,12 @@ def promising(
             for column in scores.sum(0):
                 (gradient,) = torch.autograd.grad(column, leaf, retain_graph=True)
                 size += gradient.abs().sum(0).cpu()
-    ranked = (size * (bounds[1] - bounds[0]).cpu()).argsort(descending=True, stable=True)
+    reach = (size * (bounds[1] - bounds[0]).cpu())[: len(renderer.block_of)]
+    ranked = reach.argsort(descending=True, stable=True)
     return ranked[: max(round(share * len(ranked)), 1)].sort().values
 
 
-def stable_images(
-    found: Tensor, most: int = UNSTABLE_COORDINATES, above: float = UNSTABLE_EFFECT
-) -> Tensor:
+def stable_images(found: Tensor, most: int = UNSTABLE_COORDINATES, above: float = UNSTABLE_EFFECT) -> Tensor:
     """Images that no more than ``most`` coordinates move by more than ``above``: bool (n,), of effects (n, 2, S, K)."""
     return (found.abs().amax((1, 3)) > above).sum(1) <= most
 

@@ -79,14 +79,16 @@ def random_attributes(
     The direction is tuned on the same effects as that of the attributes, so that only the choice of the coordinate
     is random. Coordinates without a range are not drawn.
     """
-    possible = ((bounds[1] - bounds[0]) > 0).nonzero().flatten().cpu()
+    possible = ((bounds[1] - bounds[0])[: found.shape[2]] > 0).nonzero().flatten().cpu()
     drawn = possible[torch.randperm(len(possible), generator=generator)[:count]].tolist()
     lists = dict[int, list[Attribute]]()
     for target in range(found.shape[3]):
         rows = decided != target
         mean = found[rows if bool(rows.any()) else slice(None), :, :, target].mean(0)
         lists[target] = [
-            Attribute(at, UP if float(mean[UP, at]) >= float(mean[DOWN, at]) else DOWN, target, float(mean[:, at].max()))
+            Attribute(
+                at, UP if float(mean[UP, at]) >= float(mean[DOWN, at]) else DOWN, target, float(mean[:, at].max())
+            )
             for at in drawn
         ]
     return lists

@@ -34,7 +34,7 @@ def adversarial_loss(fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(images: Tensor, scores: Tensor, weight: float = 10.0) -> Tensor:
-    """weight · mean((‖∇ D‖ − 1)²) at real images (n, 3, h, w), which must require gradients; scores are (n,)."""
+    """Weight · mean((‖∇ D‖ − 1)²) at real images (n, 3, h, w), which must require gradients; scores are (n,)."""
     (gradients,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return weight * (gradients.flatten(1).norm(dim=1) - 1).square().mean()
 
@@ -101,7 +101,7 @@ def consistency_loss(scores: Tensor, remade_scores: Tensor) -> Tensor:
 def encoder_step_loss(
     adversarial: Tensor, reconstruction: Tensor, consistency: Tensor, *, rec_scale: float, kl_scale: float
 ) -> Tensor:
-    """adversarial + 2 · (rec_scale · reconstruction + kl_scale · consistency), of one encoder step."""
+    """Adversarial + 2 · (rec_scale · reconstruction + kl_scale · consistency), of one encoder step."""
     return adversarial + ALTERNATION * (rec_scale * reconstruction + kl_scale * consistency)
 
 

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.style_counterfactuals.maps import LEVELS, pyramid_layers, read_maps
@@ -144,57 +143,6 @@ def scale_head(channels: int, side: int, width: int) -> nn.Module:
         layers += [nn.Conv2d(channels, channels, 3, 2, 1), nn.LeakyReLU(SLOPE)]
         now = math.ceil(now / 2)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(now), nn.Flatten(), nn.Linear(channels * now * now, width))
-
-
-class _ResidualBlock(nn.Module):
-    """Two 3×3 convolutions beside a 1×1 one, halved where wanted (the block of StyleGAN2's discriminator)."""
-
-    def __init__(self, have: int, make: int, halve: bool) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(have, make, 3, 1, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(make, make, 3, 1, 1), nn.LeakyReLU(SLOPE)
-        )
-        self.short, self.halve = nn.Conv2d(have, make, 1), halve
-
-    def forward(self, maps: Tensor) -> Tensor:
-        short, made = self.short(maps), self.body(maps)
-        if self.halve:
-            short, made = F.avg_pool2d(short, 2), F.avg_pool2d(made, 2)
-        summed: Tensor = (short + made) / math.sqrt(2)
-        return summed
-
-
-class ResidualEncoder(nn.Module):
-    """The critic's network with any number of outputs: critic D with one, single-scale encoder with ``width``.
-
-    Channels are 4c, 8c, … for capacity c, at most ``most``; the side is halved log2(side) − 1 times.
-
-    Args:
-        side: of the images, a power of two of at least 8.
-        capacity: c; published 16.
-        width: outputs.
-        most: channels at most; published 512.
-
-    Raises:
-        InputError: a side that is no power of two.
-    """
-
-    def __init__(self, side: int, *, capacity: int, width: int, most: int = 512) -> None:
-        super().__init__()
-        check_side(side)
-        self.width, halvings = width, int(math.log2(side)) - 1
-        channels = [3, *(min(4 * capacity * 2**level, most) for level in range(halvings + 1))]
-        self.blocks = nn.Sequential(
-            *(_ResidualBlock(channels[at], channels[at + 1], at < halvings) for at in range(halvings + 1))
-        )
-        self.last = nn.Sequential(
-            nn.Conv2d(channels[-1], channels[-1], 3, 1, 1), nn.Flatten(), nn.Linear(4 * channels[-1], width)
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, side, side) → (n, width)."""
-        made: Tensor = self.last(self.blocks(images))
-        return made
 
 
 def check_side(side: int) -> None:
