@@ -137,7 +137,7 @@ def effects(
 ) -> Tensor:
     """Δ logits of every image, direction and coordinate: float32 (n, 2, S, K), 0 where nothing was measured.
 
-    Every image is rendered up to each block once; a coordinate of that block is moved, and the blocks from there on run.
+    Every image is rendered up to each block once; a coordinate of it is moved, and the blocks from there on run.
 
     Args:
         renderer: the generator, with its fixed noise.

@@ -1,4 +1,4 @@
-"""The losses of ProjectedEx: hinge with the sign turned, gradient penalty, reconstruction, consistency of the classifier.
+"""The losses of ProjectedEx: hinge with its sign turned, gradient penalty, reconstruction, consistency.
 
 Qi et al., CBMS 2025, arXiv 2501.01392; those of StylEx (Lang et al., ICCV 2021). A critic's score is *low* for real
 images here: mean(relu(1 + D(real)) + relu(1 − D(fake))) for the critic, mean(D(fake)) for the generator.

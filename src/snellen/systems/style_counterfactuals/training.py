@@ -219,7 +219,8 @@ class Training:
         """Images in [0, 1], their logits, and a source of noise, of one micro-batch of this step."""
         draws = self.rng.generator(f"step {self.step} part {part}")
         rows = torch.randint(len(self.images), (self.plan.batch_size,), generator=draws)
-        return to_unit(self.images[rows]).to(self.device), self.scores[rows.to(self.device)], draws
+        real = to_unit(self.images[rows]).to(self.device).contiguous(memory_format=torch.channels_last)
+        return real, self.scores[rows.to(self.device)], draws
 
     def _make(self, kind: Kind, real: Tensor, scores: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images of this step, in [0, 1] if the generator is bounded, and the codes that they were made of."""

@@ -1,0 +1,299 @@
+"""One study: encoded images, their attributes, and what moving these does, beside random coordinates.
+
+Attributes are chosen on one half of the images and measured on the other, so that a flip rate is not that of the images
+an attribute was chosen on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError
+from snellen.core.progress import Progress, Silent
+from snellen.core.randomness import Randomness
+from snellen.systems.style_counterfactuals.attributes import (
+    EXPLAINED,
+    UNSTABLE_EFFECT,
+    Attribute,
+    attributes_of_classes,
+    effects,
+    promising,
+    stable_images,
+    style_bounds,
+)
+from snellen.systems.style_counterfactuals.flips import (
+    SHIFT,
+    Counterfactuals,
+    counterfactuals,
+    random_attributes,
+    runners_up,
+)
+from snellen.systems.style_counterfactuals.losses import perceptual_distance
+from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
+from snellen.systems.style_counterfactuals.training import Seen
+
+#: What progress calls it.
+TASK = "searching attributes"
+
+#: Share of the reconstructions that the critic finds more real than its threshold.
+REAL_SHARE = 0.95
+
+#: Draws of random coordinates, whose mean is the control.
+DRAWS = 5
+
+
+class Search(BaseModel):
+    """Numbers of a search for attributes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attributes: int = Field(4, ge=1, description="attributes of each class (m)")
+    explained: float = Field(EXPLAINED, gt=0, description="logits after which an image counts as explained (θ)")
+    shift: float = Field(SHIFT, gt=0, description="how far attributes are moved; 1 is the bound over the images")
+    share: float = Field(1.0, gt=0, le=1, description="share of the coordinates that are tried, chosen by gradients")
+    unstable: int | None = Field(None, ge=0, description="leave out images that more coordinates move by 0.3 or more")
+    realistic: float | None = Field(None, description="leave out reconstructions that the critic scores above this")
+    agreement: float = Field(0.8, ge=0, le=1, description="least agreement between image and reconstruction")
+    together: int = Field(256, ge=1, description="images rendered at once")
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Images in the generator's space.
+
+    Attributes:
+        images: (n, 3, side, side) in [0, 1].
+        scores: logits of the images, (n, K).
+        styles: rows of styles.
+        remade: reconstructions.
+        base: logits of these.
+    """
+
+    images: Tensor
+    scores: Tensor
+    styles: Tensor
+    remade: Tensor
+    base: Tensor
+
+    @property
+    def agreed(self) -> Tensor:
+        """Whether image and reconstruction are taken for the same class, bool (n,)."""
+        return self.scores.argmax(1) == self.base.argmax(1)
+
+    def of(self, rows: Tensor) -> Encoded:
+        """Some of them."""
+        return Encoded(self.images[rows], self.scores[rows], self.styles[rows], self.remade[rows], self.base[rows])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What was found.
+
+    Attributes:
+        renderer: the generator with its fixed noise.
+        chosen_on: images that attributes were chosen on.
+        measured_on: images that they were measured on.
+        measured_rows: positions of the latter among the images that were given.
+        bounds: of the styles of ``chosen_on``.
+        effects: (n, 2, S, K), on ``chosen_on``.
+        lists: attributes of each class.
+        top: counterfactuals of ``measured_on`` by the attributes.
+        random: the same for each draw of random coordinates.
+        left_out: images that were left out, and why.
+    """
+
+    renderer: StyleRenderer
+    chosen_on: Encoded
+    measured_on: Encoded
+    measured_rows: Tensor
+    bounds: tuple[Tensor, Tensor]
+    effects: Tensor
+    lists: Mapping[int, Sequence[Attribute]]
+    top: Counterfactuals
+    random: Sequence[Counterfactuals]
+    left_out: Mapping[str, int]
+
+    @property
+    def agreement(self) -> float:
+        """Share of all images for whose reconstruction the decision is the same."""
+        return float(torch.cat([self.chosen_on.agreed, self.measured_on.agreed]).float().mean())
+
+
+def encode(explainer: StyleExplainer, seen: Seen, images: Tensor, together: int = 256) -> tuple[StyleRenderer, Encoded]:
+    """Encode and rebuild images (n, 3, side, side) in [0, 1] by the averaged generator, with the one fixed noise."""
+    device = explainer.path_length.device
+    renderer = StyleRenderer(explainer.average, fixed_noise(explainer.sizes.side, device))
+    parts: list[tuple[Tensor, ...]] = []
+    with torch.no_grad():
+        for part in images.to(device).split(together):
+            scores = seen.scores(part)
+            styles = renderer.styles(explainer.codes(part, scores))
+            remade = renderer.images(styles)
+            parts.append((part, scores, styles, remade, seen.scores(remade)))
+    return renderer, Encoded(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def check_agreement(encoded: Encoded, names: Sequence[str], least: float) -> None:
+    """Refuse reconstructions that the classifier takes for something else: their attributes would mean nothing.
+
+    Raises:
+        InputError: all images are taken for one class.
+        ModelError: agreement below ``least``, or no better than always naming the most frequent class.
+    """
+    counts = encoded.scores.argmax(1).bincount(minlength=len(names))
+    if int((counts > 0).sum()) < 2:
+        raise InputError(
+            f"all {len(encoded)} explained images are taken for {names[int(counts.argmax())]}: nothing shows what would "
+            f"change that; give images of which some are taken for another class"
+        )
+    found, chance = float(encoded.agreed.float().mean()), float(counts.max()) / len(encoded)
+    if found < least or found <= chance:
+        raise ModelError(
+            f"the classifier takes {found:.0%} of the reconstructions for what it takes the images for (at least "
+            f"{max(least, chance):.0%} are needed; always naming one class gives {chance:.0%}): attributes of such a "
+            f"generator would mean nothing. Train it longer (--steps), on more images, or at a larger side"
+        )
+
+
+def study(
+    explainer: StyleExplainer,
+    seen: Seen,
+    images: Tensor,
+    search: Search,
+    rng: Randomness,
+    *,
+    progress: Progress | None = None,
+) -> Study:
+    """Encode images, choose attributes on one half, and measure counterfactuals on the other.
+
+    Args:
+        explainer: trained for the classifier; in evaluation mode.
+        seen: the classifier.
+        images: (n, 3, side, side) in [0, 1], not among those of the training.
+        search: numbers.
+        rng: splits the images, draws random coordinates.
+        progress: callback that receives progress updates.
+
+    Raises:
+        InputError: too few images. ModelError: the generator does not rebuild what the classifier sees.
+    """
+    listener = progress or Silent()
+    renderer, encoded = encode(explainer, seen, images, search.together)
+    check_agreement(encoded, seen.classifier.class_names, search.agreement)
+    usable = encoded.styles.isfinite().all(1) & encoded.base.isfinite().all(1) & encoded.scores.isfinite().all(1)
+    left_out = {"their scores or styles are not finite": int((~usable).sum())}
+    if search.realistic is not None:
+        with torch.no_grad():
+            real = explainer.critic(encoded.remade)[:, 0] <= search.realistic
+        left_out["the critic takes their reconstruction for made"] = int((usable & ~real).sum())
+        usable = usable & real
+    rows = usable.nonzero().flatten()
+    rows = rows[torch.randperm(len(rows), generator=rng.generator("halves")).to(rows.device)]
+    if len(rows) < 4:
+        raise InputError(
+            f"{len(rows)} of {len(images)} images are usable, and two halves take four; left out: {left_out}"
+        )
+    first, second = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    chosen_on, measured_on = encoded.of(first), encoded.of(second)
+    bounds = style_bounds(chosen_on.styles)
+    tried = None
+    if search.share < 1:
+        tried = promising(renderer, seen.scores, chosen_on.styles, bounds, search.share, search.together)
+    listener.begin(TASK, len(chosen_on) * 2 * (renderer.coordinates if tried is None else len(tried)))
+    found = effects(
+        renderer,
+        seen.scores,
+        chosen_on.styles,
+        bounds,
+        coordinates=tried,
+        together=search.together,
+        advance=lambda count: listener.advance(TASK, count),
+    )
+    listener.finish(TASK)
+    decided, kept = chosen_on.base.argmax(1).cpu(), torch.ones(len(found), dtype=torch.bool)
+    if search.unstable is not None:
+        kept = stable_images(found, search.unstable, UNSTABLE_EFFECT)
+        left_out[f"more than {search.unstable} coordinates move them"] = int((~kept).sum())
+        if not bool(kept.any()):
+            raise InputError(f"more than {search.unstable} coordinates move every image; allow more by --unstable")
+    lists = attributes_of_classes(found[kept], decided[kept], search.attributes, explained=search.explained)
+    if not any(lists.values()):
+        raise ModelError("no coordinate of the generator raises any class: it ignores its code; train it longer")
+
+    def moved(chosen: Mapping[int, Sequence[Attribute]]) -> Counterfactuals:
+        return counterfactuals(
+            renderer, seen.scores, measured_on.styles, measured_on.base, chosen, bounds,
+            shift=search.shift, together=search.together,
+        )  # fmt: skip
+
+    drawn = [
+        random_attributes(found[kept], bounds, decided[kept], search.attributes, rng.generator(f"random {draw}"))
+        for draw in range(DRAWS)
+    ]
+    return Study(
+        renderer=renderer,
+        chosen_on=chosen_on,
+        measured_on=measured_on,
+        measured_rows=second.cpu(),
+        bounds=bounds,
+        effects=found,
+        lists=lists,
+        top=moved(lists),
+        random=[moved(one) for one in drawn],
+        left_out={why: count for why, count in left_out.items() if count},
+    )
+
+
+def flip_rate(found: Counterfactuals) -> float:
+    """Share of images whose decision changed."""
+    return float(found.flipped.float().mean())
+
+
+def distances(seen: Seen, images: Tensor, others: Tensor, together: int = 128) -> Tensor:
+    """Perceptual distance of each pair, in the first maps of the classifier: (n,)."""
+    with torch.no_grad():
+        parts = [
+            perceptual_distance(seen.maps(one), seen.maps(other))
+            for one, other in zip(images.split(together), others.split(together), strict=True)
+        ]
+    return torch.cat(parts)
+
+
+def off_manifold(explainer: StyleExplainer, remade: Tensor, images: Tensor) -> float:
+    """Share of images that the critic finds less real than it finds 95 % of the reconstructions."""
+    with torch.no_grad():
+        usual = explainer.critic(remade)[:, 0].quantile(REAL_SHARE)
+        return float((explainer.critic(images)[:, 0] > usual).float().mean())
+
+
+def followed(judge: Classifier, size: tuple[int, int] | None, remade: Tensor, found: Counterfactuals) -> float:
+    """Share of the flips that a second classifier follows: its decision changes too. NaN where nothing flipped."""
+    from snellen.systems.style_counterfactuals.pyramid import resized
+
+    if not bool(found.flipped.any()):
+        return float("nan")
+    with torch.no_grad():
+        before = judge(resized(remade[found.flipped], size).to(judge.device)).argmax(1)
+        after = judge(resized(found.images[found.flipped], size).to(judge.device)).argmax(1)
+    return float((before != after).float().mean())
+
+
+def alone(study: Study, seen: Seen, attribute: Attribute, shift: float) -> float:
+    """Share of the measured images next to an attribute's class whose decision it changes, moved alone; else NaN."""
+    rows = runners_up(study.measured_on.base) == attribute.target
+    if not bool(rows.any()):
+        return float("nan")
+    part = study.measured_on.of(rows)
+    found = counterfactuals(
+        study.renderer, seen.scores, part.styles, part.base, {attribute.target: [attribute]}, study.bounds, shift=shift
+    )
+    return flip_rate(found)
