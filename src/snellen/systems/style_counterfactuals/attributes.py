@@ -267,7 +267,7 @@ def attributes_of_classes(
 
 
 def merged(own: Sequence[Attribute], other: Sequence[Attribute], target: int) -> list[Attribute]:
-    """Attributes of a class, and those of the only other class turned around: each coordinate once, sorted by effect."""
+    """Attributes of a class and those of the only other class turned: each coordinate once, by mean effect."""
     best: dict[int, Attribute] = {}
     for one in [*own, *(replace(other_one.opposite, target=target) for other_one in other)]:
         if one.coordinate not in best or one.effect > best[one.coordinate].effect:

@@ -58,9 +58,10 @@ def read_maps(
 
 
 def map_layers(network: nn.Module, run: Callable[[], object]) -> list[str]:
-    """Layers that give a map, one for each size of map, the largest first: the last layer to run of each size.
+    """Layers that give a map, one for each size of map, the largest first.
 
-    Maps of a single place are left out.
+    Of each size it is the last outermost one to run, such as the last block of a stage. Maps of a single place are left
+    out.
 
     Args:
         network: any network.
@@ -71,7 +72,10 @@ def map_layers(network: nn.Module, run: Callable[[], object]) -> list[str]:
     def keep(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-                last[(int(output.shape[2]), int(output.shape[3]))] = name
+                size = (int(output.shape[2]), int(output.shape[3]))
+                # The first layer of a stage may still work at the size before it, inside of that stage.
+                if size not in last or name.count(".") <= last[size].count("."):
+                    last[size] = name
 
         return hook
 

@@ -325,7 +325,7 @@ class _Rows:
         )
 
     def _name(self, number: int, one: Attribute) -> str:
-        return f"{self.names[one.target]} {number}"
+        return f"{self.names[one.target]}, attribute {number}"
 
     def _add(
         self,

@@ -66,6 +66,8 @@ class StyleExplainer(nn.Module):
     torch.Size([2, 7])
     """
 
+    path_length: Tensor
+
     def __init__(self, sizes: Sizes, classes: int, *, device: str | torch.device = "cpu") -> None:
         super().__init__()
         self.sizes, self.classes, shape = sizes, classes, sizes.shape(classes)
@@ -80,7 +82,8 @@ class StyleExplainer(nn.Module):
         #: Running mean of the path lengths.
         self.register_buffer("path_length", torch.zeros(()))
         # A quarter faster on a CPU; set here, so that a loaded network computes the same bits as a trained one.
-        self.to(device).to(memory_format=torch.channels_last)
+        self.to(device)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def codes(self, images: Tensor, scores: Tensor) -> Tensor:
         """The code w = [E(x); C(x)], (n, width + K), of images (n, 3, side, side) and their logits (n, K)."""
@@ -88,8 +91,12 @@ class StyleExplainer(nn.Module):
 
     def saved(self) -> dict[str, Tensor]:
         """All tensors but those of a backbone that is loaded by reference; the mixing is among them."""
-        left_out = () if self.sizes.backbone == "random" else ("encoder.backbone.",)
-        return {name: one for name, one in self.state_dict().items() if not name.startswith(left_out or ("\0",))}
+        referenced = self.sizes.backbone != "random"
+        return {
+            name: one
+            for name, one in self.state_dict().items()
+            if not (referenced and name.startswith("encoder.backbone."))
+        }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take back what :meth:`saved` gave.

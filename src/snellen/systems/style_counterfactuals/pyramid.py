@@ -88,7 +88,8 @@ def load_backbone(reference: str, side: int, *, width: int = 16, device: str | t
     """
     if reference == "random":
         network = RandomBackbone(width).to(device)
-        return Backbone(network, network, side, reference)
+        # A function, because a module that is kept under a second name would be saved twice.
+        return Backbone(network, lambda images: network(images), side, reference)
     classifier = load_classifier(reference, device=str(device))
     if classifier.module is None or not classifier.differentiable:
         raise InputError(f"{reference} gives no layers and gradients; take a torch model as the backbone, or random")
@@ -120,6 +121,7 @@ class PyramidEncoder(nn.Module):
             nn.Conv2d(have, make, 1, bias=False) for have, make in zip(backbone.channels, wide, strict=True)
         )
         for layer in self.mixing:
+            assert isinstance(layer, nn.Conv2d)
             nn.init.kaiming_normal_(layer.weight)
         self.mixing.requires_grad_(False)
         self.heads = nn.ModuleList(

@@ -152,8 +152,8 @@ def check_agreement(encoded: Encoded, names: Sequence[str], least: float) -> Non
     counts = encoded.scores.argmax(1).bincount(minlength=len(names))
     if int((counts > 0).sum()) < 2:
         raise InputError(
-            f"all {len(encoded)} explained images are taken for {names[int(counts.argmax())]}: nothing shows what would "
-            f"change that; give images of which some are taken for another class"
+            f"all {len(encoded)} explained images are taken for {names[int(counts.argmax())]}, so nothing shows what "
+            f"would change that; give images of which some are taken for another class"
         )
     found, chance = float(encoded.agreed.float().mean()), float(counts.max()) / len(encoded)
     if found < least or found <= chance:

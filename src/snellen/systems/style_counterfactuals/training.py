@@ -102,7 +102,7 @@ class Seen:
     """
 
     def __init__(self, classifier: Classifier, probe: Tensor) -> None:
-        self.classifier, self.size = classifier, tuple(probe.shape[2:])
+        self.classifier, self.size = classifier, (int(probe.shape[2]), int(probe.shape[3]))
         assert classifier.module is not None
         self._layers = map_layers(classifier.module, lambda: classifier(probe.to(classifier.device)))[:EARLY]
         if not self._layers:
