@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.systems.style_counterfactuals.attributes import DOWN, UP, Attribute, Renderer, moved_styles
+from snellen.systems.style_counterfactuals.attributes import Attribute, Renderer, moved_styles
 
 #: Shift of the published flip study.
 SHIFT = 2.0
@@ -80,15 +80,22 @@ def random_attributes(
     is random. Coordinates without a range are not drawn.
     """
     possible = ((bounds[1] - bounds[0])[: found.shape[2]] > 0).nonzero().flatten().cpu()
-    drawn = possible[torch.randperm(len(possible), generator=generator)[:count]].tolist()
+    return directed(found, decided, possible[torch.randperm(len(possible), generator=generator)[:count]].tolist())
+
+
+def directed(found: Tensor, decided: Tensor, coordinates: Sequence[int]) -> dict[int, list[Attribute]]:
+    """Given coordinates for every class, each in the direction that raises it on average over images of other classes.
+
+    Args:
+        found: effects (n, 2, S, K).
+        decided: int64 (n,), what each reconstruction is taken for.
+        coordinates: any coordinates of StyleSpace.
+    """
     lists = dict[int, list[Attribute]]()
     for target in range(found.shape[3]):
-        rows = decided != target
+        rows = (decided != target).cpu()
         mean = found[rows if bool(rows.any()) else slice(None), :, :, target].mean(0)
         lists[target] = [
-            Attribute(
-                at, UP if float(mean[UP, at]) >= float(mean[DOWN, at]) else DOWN, target, float(mean[:, at].max())
-            )
-            for at in drawn
+            Attribute(one, int(mean[:, one].argmax()), target, float(mean[:, one].max())) for one in coordinates
         ]
     return lists

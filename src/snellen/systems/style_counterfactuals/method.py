@@ -86,14 +86,16 @@ class StyleCounterfactuals(Method):
     side: int | None = Field(None, description="width of the generator's images in pixels, a power of two")
     encoder: EncoderKind | None = Field(None, description="pyramid of a frozen backbone, or one trained scale")
     backbone: str | None = Field(None, description="reference of the frozen backbone of the pyramid, or random")
-    images: int = Field(128, ge=8, description="images held back from the training, to search and measure on")
+    held_back: int = Field(128, ge=8, description="images kept from the training, to search and measure on")
     attributes: int = Field(4, ge=1, description="attributes of each class (m)")
     explained: float = Field(EXPLAINED, gt=0, description="logits after which an image counts as explained (θ)")
     shift: float = Field(SHIFT, gt=0, description="how far attributes are moved; 1 is the bound over the images")
     share: float = Field(1.0, gt=0, le=1, description="share of the coordinates that are tried, chosen by gradients")
     unstable: int | None = Field(None, ge=0, description="leave out images that more coordinates move by 0.3 logits")
     realistic: float | None = Field(None, description="leave out reconstructions that the critic scores above this")
-    agreement: float = Field(0.8, ge=0, le=1, description="least agreement between images and reconstructions")
+    agreement: float = Field(
+        0.8, ge=0, le=1, description="least agreement of images and reconstructions; 0: any, with a warning"
+    )
     judge: str | None = Field(None, description="reference of a second classifier, to see whether it follows a flip")
     shown: int = Field(4, ge=0, description="images that are shown with every attribute moved")
 
@@ -151,7 +153,7 @@ class StyleCounterfactuals(Method):
             side = _side_of(self.generator, classifier)
         read = _read(classifier, images, side)
         order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
-        held = min(self.images, len(order) // 2)
+        held = min(self.held_back, len(order) // 2)
         with classifier.counting() as spent:
             explainer = trained_explainer(
                 self.generator, classifier, read.pixels[order[held:]], self.plan, rng, size=read.size, progress=progress

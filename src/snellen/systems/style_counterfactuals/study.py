@@ -59,7 +59,7 @@ class Search(BaseModel):
     share: float = Field(1.0, gt=0, le=1, description="share of the coordinates that are tried, chosen by gradients")
     unstable: int | None = Field(None, ge=0, description="leave out images that more coordinates move by 0.3 or more")
     realistic: float | None = Field(None, description="leave out reconstructions that the critic scores above this")
-    agreement: float = Field(0.8, ge=0, le=1, description="least agreement between image and reconstruction")
+    agreement: float = Field(0.8, ge=0, le=1, description="least agreement of image and reconstruction; 0: any")
     together: int = Field(256, ge=1, description="images rendered at once")
 
 
@@ -188,7 +188,8 @@ def study(
     """
     listener = progress or Silent()
     renderer, encoded = encode(explainer, seen, images, search.together)
-    check_agreement(encoded, seen.classifier.class_names, search.agreement)
+    if search.agreement:
+        check_agreement(encoded, seen.classifier.class_names, search.agreement)
     usable = encoded.styles.isfinite().all(1) & encoded.base.isfinite().all(1) & encoded.scores.isfinite().all(1)
     left_out = {"their scores or styles are not finite": int((~usable).sum())}
     if search.realistic is not None:

@@ -77,7 +77,7 @@ class StylePlan(BaseModel):
 
 PUBLISHED = StylePlan()
 
-#: For minutes of one core: images of 32 pixels, 304 coordinates.
+#: For minutes of one core: images of 32 pixels, 296 coordinates.
 SMALL = StylePlan(
     sizes=Sizes(side=32, capacity=4, most=64, width=32, mixed=8, mapping_layers=2, backbone_width=8),
     steps=2400,

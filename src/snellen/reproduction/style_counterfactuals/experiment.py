@@ -1,0 +1,257 @@
+"""System 32: are the attributes of a style generator the traits that a classifier decides by, where these are known.
+
+Lesions with six independent factors; a classifier learns a rule on two of them, intensity × radius. A generator with
+a pyramid encoder and one with a single scale are trained around it, for as many steps. Everything is measured on images
+that neither training nor the choice of attributes saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snellen.core.classifier import Classifier
+from snellen.core.preparation import Preparation, to_unit
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.core.system import Scale
+from snellen.metrics.generated_images import frechet_distance
+from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.shared.small_networks import narrow_network
+from snellen.reproduction.style_counterfactuals.full import full
+from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, Lesions, draw_lesions
+from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects
+from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
+from snellen.systems.style_counterfactuals.networks import EncoderKind
+from snellen.systems.style_counterfactuals.study import (
+    Search,
+    Study,
+    distances,
+    encode,
+    followed,
+    off_manifold,
+    study,
+)
+from snellen.systems.style_counterfactuals.training import SMALL as SMALL_PLAN
+from snellen.systems.style_counterfactuals.training import Seen, StylePlan, Training, train_explainer
+
+#: The rule is on the first two; a classifier must not look at the last two.
+RULE, OTHERS = ("intensity", "radius"), ("texture", "position")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything.
+
+    Attributes:
+        train: images of the trainings.
+        test: images to choose attributes and to measure on, half each.
+        updates: steps of each small CNN.
+        plan: numbers of the generators.
+    """
+
+    train: int
+    test: int
+    updates: int
+    plan: StylePlan
+
+
+SMALL = Size(train=3000, test=240, updates=300, plan=SMALL_PLAN.model_copy(update={"steps": 2000}))
+SMOKE = Size(
+    train=24, test=12, updates=4,
+    plan=SMALL_PLAN.model_copy(
+        update={
+            "steps": 2, "batch_size": 2,
+            "sizes": SMALL_PLAN.sizes.model_copy(
+                update={"capacity": 1, "most": 8, "width": 4, "mixed": 2, "backbone_width": 2, "mapping_layers": 1}
+            ),
+        }
+    ),
+)  # fmt: skip
+
+
+def style_counterfactuals(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
+    """Measure the claims of system 32.
+
+    Returns:
+        ``classifier.accuracy``; for each encoder, ``pyramid`` and ``single``: ``agreement``, ``l1`` of each image, and
+        ``frechet``, the distance of reconstructions in features of a small CNN (``real.frechet``: of two halves of the
+        images); ``mean.l1`` of the mean image, and ``pyramid.gain`` over it. For the pyramid's attributes (``top``),
+        random coordinates (``random``) and those of a classifier of other factors (``other``): ``flipped``,
+        ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier. ``tracks.FACTOR``, the
+        largest correlation of an attribute's coordinate with a factor; ``tracks.rule``, the lesser of the two of the
+        rule; ``tracks.others``, the larger of texture and position.
+    """
+    if scale == "full":
+        return full(seed, progress)
+    return Experiment(SMOKE if scale == "smoke" else SMALL, seed, progress).figures()
+
+
+style_counterfactuals.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": ("as small, with two steps of everything",),
+    "small": (
+        "procedural lesions of 32 pixels with known factors, for PI-CAI",
+        "a small CNN on a rule of two factors, for a ResNet-18 on cancer",
+        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 2,000 steps of 32 images",
+        "the perceptual distance in the classifier's own maps, for LPIPS",
+        "the Fréchet distance in features of a small CNN, for FID",
+    ),
+    "full": ("the paper's numbers, with a classifier and images by reference",),
+}
+
+
+class Experiment:
+    """One seed, which decides images, classifiers, generators and halves."""
+
+    def __init__(self, size: Size, seed: int, progress: Progress) -> None:
+        self.size, self.progress = size, progress
+        self.rng = Randomness(seed).child("style counterfactuals")
+        self.train = draw_lesions(size.train, self.rng.generator("train"))
+        self.test = draw_lesions(size.test, self.rng.generator("test"))
+        self.classifier = self.trained("classifier", self.train.labels)
+        self.seen = Seen(self.classifier, torch.full((2, 3, SIDE, SIDE), 0.5))
+        self.images = to_unit(self.test.images)
+        #: Tells the six factors, and gives the features of the Fréchet distance.
+        self.reader = small_cnn("reader", self.train, self.train.factors, size.updates, self.rng)
+
+    def figures(self) -> dict[str, Figure]:
+        """All figures of a seed."""
+        with torch.no_grad():
+            decided = self.classifier(self.images).argmax(1)
+        mean = to_unit(self.train.images).mean(0)
+        halves = self.images[: len(self.images) // 2], self.images[len(self.images) // 2 :]
+        figures: dict[str, Figure] = {
+            "classifier.accuracy": Sample.of((decided == self.test.labels).numpy()),
+            "mean.l1": Sample.of((self.images - mean).abs().mean((1, 2, 3)).numpy()),
+            "real.frechet": frechet_distance(*map(self.features, halves)),
+        }
+        made = {kind: self.generator(kind) for kind in ("pyramid", "single")}
+        for kind, training in made.items():
+            figures |= self.rebuilt(kind, training)
+        own, flat = figures["pyramid.l1"], figures["mean.l1"]
+        assert isinstance(own, Sample)
+        assert isinstance(flat, Sample)
+        figures["pyramid.gain"] = Sample.of(np.subtract(flat.values, own.values))
+        return figures | self.attributes(made["pyramid"])
+
+    # -- networks -------------------------------------------------------------------------------------------------
+
+    def trained(self, name: str, labels: Tensor) -> Classifier:
+        """A classifier of two classes."""
+        network = small_cnn(name, self.train, labels, self.size.updates, self.rng)
+        return Classifier(
+            network, class_names=["small", "large"], preparation=Preparation(size=(SIDE, SIDE)), name=name
+        )
+
+    def generator(self, kind: EncoderKind) -> Training:
+        """A generator around the classifier; both kinds have the same numbers, steps and randomness."""
+        sizes = self.size.plan.sizes.model_copy(update={"encoder": kind})
+        plan = self.size.plan.model_copy(update={"sizes": sizes})
+        return train_explainer(
+            self.classifier, self.train.images, plan, self.rng.child("generator"), progress=self.progress
+        )
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features of the small CNN in front of its last layer."""
+        with torch.no_grad():
+            found: Tensor = self.reader[:-1](images).mean((2, 3))
+        return found
+
+    # -- figures --------------------------------------------------------------------------------------------------
+
+    def rebuilt(self, kind: str, training: Training) -> dict[str, Figure]:
+        """How well test images are rebuilt."""
+        _, encoded = encode(training.explainer, self.seen, self.images)
+        return {
+            f"{kind}.agreement": Sample.of(encoded.agreed.numpy()),
+            f"{kind}.l1": Sample.of((encoded.remade - encoded.images).abs().mean((1, 2, 3)).numpy()),
+            f"{kind}.frechet": frechet_distance(self.features(encoded.images), self.features(encoded.remade)),
+        }
+
+    def attributes(self, training: Training) -> dict[str, Figure]:
+        """Attributes of one generator: what they flip, track and move, beside random and foreign coordinates."""
+        search = Search(agreement=0.0)  # a claim judges it
+        found = study(training.explainer, self.seen, self.images, search, self.rng, progress=self.progress)
+        judge = self.trained("judge", self.train.labels)
+        figures = self._moved("top", found, [found.top], training)
+        figures |= self._moved("random", found, found.random, training)
+        figures |= self._moved("other", found, [self._foreign(found, search)], training)
+        share = followed(judge, None, found.measured_on.remade, found.top)
+        figures["top.followed"] = share if np.isfinite(share) else None
+        values = self._tracks(found, found.lists[1])
+        figures |= {f"tracks.{factor}": value for factor, value in values.items()}
+        figures["tracks.rule"] = min(values[factor] for factor in RULE)
+        figures["tracks.others"] = max(values[factor] for factor in OTHERS)
+        return figures
+
+    def _moved(
+        self, name: str, found: Study, moved: Sequence[Counterfactuals], training: Training
+    ) -> dict[str, Figure]:
+        """Flips of each image and what they cost, means over the draws."""
+        remade = found.measured_on.remade
+        flipped = torch.stack([one.flipped.float() for one in moved]).mean(0)
+        cost = torch.stack([distances(self.seen, remade, one.images) for one in moved]).mean(0)
+        real = self.features(found.measured_on.images)
+        return {
+            f"{name}.flipped": Sample.of(flipped.numpy()),
+            f"{name}.distance": Sample.of(cost.numpy()),
+            f"{name}.frechet": float(np.mean([frechet_distance(real, self.features(one.images)) for one in moved])),
+            f"{name}.off_manifold": float(
+                np.mean([off_manifold(training.explainer, remade, one.images) for one in moved])
+            ),
+        }
+
+    def _foreign(self, found: Study, search: Search) -> Counterfactuals:
+        """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
+        foreign = self.trained("foreign", self.train.other_labels)
+        chosen = found.chosen_on
+        moved = effects(found.renderer, foreign, chosen.styles, found.bounds, together=search.together)
+        with torch.no_grad():
+            decided = foreign(chosen.remade).argmax(1)
+        lists = attributes_of_classes(moved, decided, search.attributes)
+        coordinates = [one.coordinate for one in lists[1]]
+        return counterfactuals(
+            found.renderer, self.seen.scores, found.measured_on.styles, found.measured_on.base,
+            directed(found.effects, chosen.base.argmax(1), coordinates), found.bounds, shift=search.shift,
+        )  # fmt: skip
+
+    def _tracks(self, found: Study, top: Sequence[Attribute]) -> dict[str, float]:
+        """Largest |correlation| of an attribute's coordinate with each true factor, over the measured images."""
+        truth = self.test.factors[found.measured_rows].numpy()
+        styles = found.measured_on.styles.numpy()
+        correlations = [
+            [abs(_correlation(styles[:, one.coordinate], truth[:, at])) for at in range(len(FACTORS))] for one in top
+        ]
+        return {factor: max((row[at] for row in correlations), default=0.0) for at, factor in enumerate(FACTORS)}
+
+
+def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
+    """A small network; classes (int64 targets) by cross-entropy, factors by squared error."""
+    draws = rng.generator(f"network {name}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draws.initial_seed() % 2**31)
+        classes = not targets.is_floating_point()
+        network = nn.Sequential(*narrow_network(2 if classes else targets.shape[1], widths=(12, 24, 48, 48)).children())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(updates, 2))
+    for _ in range(updates):
+        rows = torch.randint(len(targets), (64,), generator=draws)
+        told = network(to_unit(lesions.images[rows]))
+        loss = F.cross_entropy(told, targets[rows]) if classes else F.mse_loss(told, targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval().requires_grad_(False)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson correlation; 0 of a coordinate that does not vary."""
+    if first.std() < 1e-9 or second.std() < 1e-9:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])

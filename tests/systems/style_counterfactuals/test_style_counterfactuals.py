@@ -1,0 +1,254 @@
+"""The explanation from a user's side: rows, pictures, figures beside controls, and what is refused."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import snellen
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError, UnsupportedError
+from snellen.core.preparation import Preparation, to_unit
+from snellen.core.randomness import Randomness
+from snellen.data.files.arrays import load_arrays
+from snellen.systems.style_counterfactuals import method as module
+from snellen.systems.style_counterfactuals.flips import Counterfactuals
+from snellen.systems.style_counterfactuals.method import StyleCounterfactuals
+from snellen.systems.style_counterfactuals.study import (
+    Encoded,
+    Search,
+    check_agreement,
+    flip_rate,
+    followed,
+    off_manifold,
+    study,
+)
+from snellen.systems.style_counterfactuals.training import PRESETS, Seen
+from tests.systems.style_counterfactuals.small import PLAN, classifier, images, trained
+
+METHOD = StyleCounterfactuals(held_back=24, agreement=0.0, steps=4, attributes=3, shown=2)
+
+
+@pytest.fixture(autouse=True)
+def _small_plan(monkeypatch):
+    monkeypatch.setattr(module, "PRESETS", {**PRESETS, "small": PLAN})
+
+
+def image_set(count=48, **options):
+    return load_arrays(images(count).permute(0, 2, 3, 1).numpy(), **options)
+
+
+@pytest.fixture(scope="module")
+def described():
+    patch = pytest.MonkeyPatch()
+    patch.setattr(module, "PRESETS", {**PRESETS, "small": PLAN})
+    with patch.context():
+        yield METHOD.describe(classifier(), image_set(), rng=Randomness(0))
+
+
+@pytest.mark.covers("32.11")
+def test_flips_stand_beside_those_of_random_coordinates_and_beside_what_they_cost(described):
+    row = described.parts.index("top 3 together")
+    for name in ("flipped", "distance", "off_manifold"):
+        assert 0 <= float(described.figures[name][row]) < math.inf
+        assert 0 <= float(described.controls[name][row]) < math.inf
+    assert 0 < float(described.figures["agreement"][row]) <= 1
+
+
+def test_every_row_has_a_sentence_and_heads_for_its_pictures(described):
+    assert all(described.text)
+    assert [len(row) for row in described.heads] == [len(row) for row in described.pictures]
+    assert len(set(described.parts)) == len(described.parts)
+    examples = [row for row, part in enumerate(described.parts) if part.startswith("image ")]
+    assert len(examples) == 2
+    for row in examples:
+        heads = described.heads[row]
+        assert [head.partition(" class ")[0] for head in heads[:2]] == ["image,", "rebuilt,"]
+        assert [head.split(",")[0] for head in heads[2:4]] == ["1 toward", "1 away"]
+        assert all(0 <= float(head.rpartition(" ")[2]) <= 1 for head in heads)
+
+
+@pytest.mark.covers("32.6")
+def test_the_probability_above_a_picture_is_that_of_the_picture(described):
+    judge = classifier()
+    row = next(row for row, part in enumerate(described.parts) if part.startswith("image "))
+    for head, picture in zip(described.heads[row], described.pictures[row], strict=True):
+        target = int(head.split("class ")[1].split(" ")[0])
+        chance = judge.probabilities(judge(to_unit(picture)[None]))[0, target]
+        assert float(head.rpartition(" ")[2]) == pytest.approx(float(chance), abs=0.06)  # bytes, and two digits
+
+
+def test_the_images_that_are_explained_are_not_those_of_the_training(monkeypatch):
+    kept = {}
+    real_train, real_study = module.trained_explainer, module.study
+    monkeypatch.setattr(module, "trained_explainer", lambda *a, **k: kept.update(train=a[2]) or real_train(*a, **k))
+    monkeypatch.setattr(module, "study", lambda *a, **k: kept.update(study=a[2]) or real_study(*a, **k))
+    METHOD.describe(classifier(), image_set(), rng=Randomness(0))
+    rows = {one.numpy().tobytes() for one in kept["train"]}
+    held = {one.mul(255).round().to(torch.uint8).numpy().tobytes() for one in kept["study"]}
+    assert (len(rows), len(held)) == (24, 24)
+    assert not rows & held
+
+
+def test_the_verb_writes_a_panel_for_each_image_and_a_page(tmp_path):
+    done = snellen.explain(classifier(), image_set(), METHOD, out=tmp_path / "out here")
+    names = [one.name for one in (tmp_path / "out here/style_counterfactuals").glob("*.png")]
+    assert len(names) == 2 + sum("attribute" in one for one in done.evidence.table["example_id"].to_pylist())
+    page = (tmp_path / "out here/explain.html").read_text()
+    assert "1 toward, class" in page
+    figures = done.settings["style_counterfactuals"].figures
+    assert figures["flipped"].control is not None
+    again = snellen.explain(classifier(), image_set(), METHOD, out=tmp_path / "second")
+    assert again.settings == done.settings
+
+
+def test_a_generator_is_kept_and_used_again_at_its_own_side(tmp_path):
+    kept = METHOD.model_copy(update={"generator": tmp_path / "g"})
+    first = kept.describe(classifier(), image_set(), rng=Randomness(0))
+    second = kept.model_copy(update={"side": 64, "steps": 9}).describe(classifier(), image_set(), rng=Randomness(0))
+    assert first.text == second.text
+
+
+def test_three_classes_have_three_lists():
+    found = METHOD.model_copy(update={"agreement": 0.0, "attributes": 1}).describe(
+        classifier(3), image_set(60), rng=Randomness(0)
+    )
+    own = [part for part in found.parts if "attribute" in part]
+    assert len(own) >= 2
+    assert len({part.split(",")[0] for part in own}) == len(own)
+
+
+def test_filters_leave_images_out_and_say_so():
+    found = METHOD.model_copy(update={"unstable": 0, "realistic": 1e9, "share": 0.5})
+    with pytest.raises(InputError, match="more than 0 coordinates move every image"):
+        found.describe(classifier(), image_set(), rng=Randomness(0))
+    with pytest.raises(InputError, match="the critic takes their reconstruction for made"):
+        METHOD.model_copy(update={"realistic": -1e9}).describe(classifier(), image_set(), rng=Randomness(0))
+
+
+def test_a_second_classifier_is_asked_about_flips():
+    flipped = Counterfactuals(to_unit(images(4)), torch.zeros(4, 2), torch.tensor([True, True, False, True]))
+    same = followed(classifier(), None, to_unit(images(4)), flipped)
+    assert same == 0.0
+    dark = torch.zeros(4, 3, 32, 32)
+    bright = Counterfactuals(torch.ones(4, 3, 32, 32), torch.zeros(4, 2), torch.tensor([True, False, False, True]))
+    assert followed(classifier(), None, dark, bright) == 1.0
+    nothing = Counterfactuals(dark, torch.zeros(4, 2), torch.zeros(4, dtype=torch.bool))
+    assert math.isnan(followed(classifier(), None, dark, nothing))
+    assert flip_rate(bright) == 0.5
+
+
+def test_images_that_the_critic_finds_less_real_are_off_the_manifold():
+    explainer = trained(PLAN.model_copy(update={"steps": 1})).explainer
+
+    class Level(nn.Module):
+        def forward(self, given):
+            return given.mean((1, 2, 3))[:, None]
+
+    explainer.critic = Level()
+    remade = torch.linspace(0, 0.5, 20)[:, None, None, None].expand(-1, 3, 4, 4)
+    assert off_manifold(explainer, remade, remade * 0) == 0.0
+    assert off_manifold(explainer, remade, remade * 0 + 0.9) == 1.0
+    assert off_manifold(explainer, remade, remade) == pytest.approx(0.05)
+
+
+# -- what means nothing is an error ----------------------------------------------------------------------------
+
+
+def encoded(decided, remade):
+    scores, base = (nn.functional.one_hot(torch.tensor(one), 2).float() for one in (decided, remade))
+    empty = torch.zeros(len(decided), 3, 4, 4)
+    return Encoded(empty, scores, torch.zeros(len(decided), 3), empty, base)
+
+
+def test_reconstructions_that_the_classifier_does_not_recognise_are_an_error():
+    check_agreement(encoded([0, 1, 0, 1], [0, 1, 0, 1]), ["a", "b"], 0.9)
+    with pytest.raises(ModelError, match=r"takes 75% of the reconstructions.*\(at least 90% are needed.*--steps"):
+        check_agreement(encoded([0, 1, 0, 1], [0, 1, 0, 0]), ["a", "b"], 0.9)
+
+
+def test_agreement_no_better_than_naming_one_class_is_an_error_at_a_lower_demand():
+    with pytest.raises(ModelError, match="always naming one class gives 75%"):
+        check_agreement(encoded([0, 0, 0, 1], [0, 0, 0, 0]), ["a", "b"], 0.1)
+
+
+def test_images_of_one_decision_are_an_error():
+    with pytest.raises(InputError, match="all 3 explained images are taken for b"):
+        check_agreement(encoded([1, 1, 1], [1, 1, 1]), ["a", "b"], 0.1)
+
+
+def test_a_verb_ends_with_that_error_and_no_record(tmp_path):
+    with pytest.raises(ModelError, match="attributes of such a generator would mean nothing"):
+        snellen.explain(classifier(3), image_set(), METHOD.model_copy(update={"agreement": 1.0}), out=tmp_path / "out")
+    assert not (tmp_path / "out/explain.json").exists()
+
+
+def test_a_weak_agreement_is_said_in_the_result(monkeypatch):
+    monkeypatch.setattr(module, "SOUND", 1.01)
+    found = METHOD.describe(classifier(), image_set(), rng=Randomness(0))
+    assert any("attributes may mislead" in one for one in found.assumptions)
+    assert "Careful" in found.text[found.parts.index("top 3 together")]
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(InputError, match="12 images of arrays are usable, and style_counterfactuals takes 16"):
+        METHOD.describe(classifier(), image_set(12), rng=Randomness(0))
+
+
+def test_broken_and_grey_images(tmp_path):
+    for number, one in enumerate(images(40)):
+        Image.fromarray(one[0].numpy(), mode="L").save(tmp_path / f"grey {number}.png")
+    (tmp_path / "broken one.png").write_bytes(b"no image")
+    found = METHOD.describe(classifier(), snellen.load_images(tmp_path), rng=Randomness(0))
+    assert [key for key, _ in found.rejected] == ["broken one.png"]
+
+
+def test_classifiers_that_cannot_be_explained_are_refused():
+    several = Classifier(
+        classifier().module,
+        class_names=["a", "b"],
+        task="multilabel",
+        preparation=Preparation(size=(32, 32)),
+    )
+    with pytest.raises(UnsupportedError, match="is multilabel with 2"):
+        METHOD.describe(several, image_set(), rng=Randomness(0))
+    plain = Classifier(lambda given: given.flatten(1)[:, :2], class_names=["a", "b"], name="by-url")
+    assert METHOD.missing(plain) == "needs gradients, and by-url gives none"
+
+
+def test_options_that_cannot_be_used_are_refused_before_a_run(tmp_path):
+    with pytest.raises(ValueError, match="power of two"):
+        StyleCounterfactuals(side=33)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="no generator"):
+        StyleCounterfactuals(generator=tmp_path).load()
+    with pytest.raises(InputError):
+        StyleCounterfactuals(judge="bundled:nothing").load()
+
+
+def test_presets_and_options_make_the_plan():
+    given = StyleCounterfactuals(preset="published", steps=7, side=32, encoder="single")
+    assert (given.plan.steps, given.plan.sizes.side, given.plan.sizes.encoder, given.plan.batch_size) == (
+        7,
+        32,
+        "single",
+        64,
+    )
+    assert given.search == Search(attributes=4, agreement=0.8)
+
+
+def test_a_study_splits_choosing_from_measuring():
+    done = trained(PLAN)
+    seen = Seen(classifier(), torch.full((2, 3, 32, 32), 0.5))
+    given = to_unit(images(20, seed=3))
+    found = study(done.explainer, seen, given, Search(agreement=0.0), Randomness(0))
+    assert (len(found.chosen_on), len(found.measured_on)) == (10, 10)
+    assert torch.equal(given[found.measured_rows], found.measured_on.images)
+    chosen = {one.numpy().tobytes() for one in found.chosen_on.images}
+    assert not chosen & {one.numpy().tobytes() for one in found.measured_on.images}
+    assert json.dumps({str(key): [one.coordinate for one in value] for key, value in found.lists.items()})
+    assert np.isfinite(found.effects.numpy()).all()
