@@ -103,6 +103,22 @@ def test_every_scale_changes_the_image(explainer, level):
 
 
 @pytest.mark.covers("32.4")
+@pytest.mark.parametrize("level", range(4))
+def test_every_map_of_the_backbone_reaches_the_code(explainer, level):
+    """Two images that differ in one map alone have codes that differ in its part alone."""
+    encoder, real = explainer.encoder, to_unit(images(2))
+    with torch.no_grad():
+        maps = encoder.backbone(real)
+        changed = [one + (at == level) for at, one in enumerate(maps)]
+        encoder.backbone.forward = lambda _: maps
+        before = encoder(real)
+        encoder.backbone.forward = lambda _: changed
+        after = encoder(real)
+    differs = ((before - after).abs() > 1e-7).any(0).view(4, 2).any(1)
+    assert differs.tolist() == [at == level for at in range(4)]
+
+
+@pytest.mark.covers("32.4")
 def test_the_four_parts_are_of_four_sizes_of_map(explainer):
     assert explainer.encoder.backbone.sides == (16, 8, 4, 2)
     assert [len(part[0]) for part in explainer.encoder.parts(to_unit(images(1)))] == [2, 2, 2, 2]

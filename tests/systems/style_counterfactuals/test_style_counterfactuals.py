@@ -252,3 +252,18 @@ def test_a_study_splits_choosing_from_measuring():
     assert not chosen & {one.numpy().tobytes() for one in found.measured_on.images}
     assert json.dumps({str(key): [one.coordinate for one in value] for key, value in found.lists.items()})
     assert np.isfinite(found.effects.numpy()).all()
+
+
+@pytest.mark.covers("32.8")
+def test_bounds_of_a_study_are_those_of_its_valid_images():
+    """An image without finite scores is left out of everything, with its reason."""
+    done = trained(PLAN)
+    seen = Seen(classifier(), torch.full((2, 3, 32, 32), 0.5))
+    plain, given = seen.scores, to_unit(images(20, seed=3))
+    seen.scores = lambda shown: torch.where((shown == 0).flatten(1).all(1)[:, None], torch.nan, plain(shown))
+    found = study(done.explainer, seen, torch.cat([given, given[:3] * 0]), Search(agreement=0.0), Randomness(0))
+    assert found.left_out == {"their scores or styles are not finite": 3}
+    assert len(found.chosen_on) + len(found.measured_on) == 20
+    low, high = found.bounds
+    assert torch.equal(low, found.chosen_on.styles.amin(0))
+    assert torch.equal(high, found.chosen_on.styles.amax(0))

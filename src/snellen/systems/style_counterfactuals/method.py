@@ -162,8 +162,8 @@ class StyleCounterfactuals(Method):
             kept = order[:held]
             found = study(explainer, seen, to_unit(read.pixels[kept]), self.search, rng, progress=progress)
             rows = _Rows(self, explainer, seen, found, judge)
-            rows.attributes()
             rows.together()
+            rows.attributes()
             rows.examples([read.ids[kept[at]] for at in found.measured_rows.tolist()])
         return rows.described(read.rejected, spent())
 
