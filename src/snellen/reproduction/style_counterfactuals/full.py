@@ -19,7 +19,6 @@ from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.data.loading import prepared_batches
 from snellen.data.references import load_images
 from snellen.metrics.generated_images import frechet_distance
 from snellen.models.classifiers.references import load_classifier
@@ -27,6 +26,7 @@ from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.encoders.references import load_encoder
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.style_counterfactuals.folder import trained_explainer
+from snellen.systems.style_counterfactuals.method import read_images
 from snellen.systems.style_counterfactuals.pyramid import resized
 from snellen.systems.style_counterfactuals.study import Search, encode, study
 from snellen.systems.style_counterfactuals.training import PUBLISHED, Seen, StylePlan
@@ -64,24 +64,20 @@ def full(
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     classifier = load_classifier(os.environ[MODEL], device=device)
     encoder = load_encoder(os.environ[FEATURES], device=device)
-    side, parts, size = plan.sizes.side, list[Tensor](), (0, 0)
-    for batch in prepared_batches(load_images(os.environ[DATA]), classifier.preparation, 64):
-        if batch.ids:
-            size = (int(batch.pixels.shape[2]), int(batch.pixels.shape[3]))
-            parts.append(resized(to_unit(batch.pixels), (side, side)).mul(255).round().to(torch.uint8))
-    if sum(map(len, parts)) < held + 2:
-        raise InputError(f"{os.environ[DATA]} has {sum(map(len, parts))} usable images; {held + 2} or more are needed")
-    rng, pixels = Randomness(seed), torch.cat(parts)
-    order = torch.randperm(len(pixels), generator=rng.generator("held back"))
-    images, fitting = to_unit(pixels[order[:held]]), pixels[order[held:]]
+    read = read_images(classifier, load_images(os.environ[DATA]), plan.sizes.side)
+    if len(read.pixels) < held + 2:
+        raise InputError(f"{os.environ[DATA]} has {len(read.pixels)} usable images; {held + 2} or more are needed")
+    rng = Randomness(seed)
+    order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
+    images, fitting = to_unit(read.pixels[order[:held]]), read.pixels[order[held:]]
     figures: dict[str, Figure] = {}
     for kind in ("pyramid", "single"):
         backbone = os.environ.get(BACKBONE) or plan.sizes.backbone
         sizes = plan.sizes.model_copy(update={"encoder": kind, "backbone": backbone})
         own = plan.model_copy(update={"sizes": sizes})
         folder = Path(os.environ[FOLDER]) / f"{kind}-{seed}"
-        explainer = trained_explainer(folder, classifier, fitting, own, rng, size=size, progress=progress)
-        seen = Seen(classifier, torch.full((2, 3, *size), 0.5))
+        explainer = trained_explainer(folder, classifier, fitting, own, rng, size=read.size, progress=progress)
+        seen = Seen(classifier, torch.full((2, 3, *read.size), 0.5))
         _, encoded = encode(explainer, seen, images, 64)
         remade = encoded.remade.cpu()
         figures |= {

@@ -55,7 +55,7 @@ _TOGETHER = 64
 
 
 @dataclass(frozen=True, eq=False)
-class _Read:
+class ReadImages:
     """Images as the classifier sees them, reduced to the generator's side: uint8 (n, 3, side, side)."""
 
     ids: tuple[str, ...]
@@ -151,7 +151,7 @@ class StyleCounterfactuals(Method):
         side = self.plan.sizes.side
         if self.generator is not None and finished(self.generator):
             side = _side_of(self.generator, classifier)
-        read = _read(classifier, images, side)
+        read = read_images(classifier, images, side)
         order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
         held = min(self.held_back, len(order) // 2)
         with classifier.counting() as spent:
@@ -174,7 +174,7 @@ def _side_of(folder: Path, classifier: Classifier) -> int:
     return load_explainer(folder, classifier).sizes.side
 
 
-def _read(classifier: Classifier, images: ImageSet, side: int) -> _Read:
+def read_images(classifier: Classifier, images: ImageSet, side: int) -> ReadImages:
     """All usable images in memory, at the generator's side.
 
     Raises:
@@ -199,7 +199,7 @@ def _read(classifier: Classifier, images: ImageSet, side: int) -> _Read:
             f"hundred, for a generator that means anything){first}"
         )
     assert size is not None
-    return _Read(tuple(ids), torch.cat(parts), size, tuple(rejected))
+    return ReadImages(tuple(ids), torch.cat(parts), size, tuple(rejected))
 
 
 class _Rows:
