@@ -99,10 +99,23 @@ def test_a_diverging_training_is_an_error_that_says_what_to_do():
         trained(PLAN.model_copy(update={"learning_rate": 1e30, "steps": 6}))
 
 
+def test_images_without_finite_scores_are_never_drawn(monkeypatch):
+    plain = training.Seen.scores
+
+    def failing(seen, given):
+        first = torch.arange(len(given))[:, None] == 0 if len(given) == 24 else torch.zeros(len(given), 1).bool()
+        return torch.where(first, math.nan, plain(seen, given))
+
+    monkeypatch.setattr(training.Seen, "scores", failing)
+    found = trained(PLAN.model_copy(update={"steps": 2, "batch_size": 60}))
+    assert found.rows.tolist() == list(range(1, 24))
+    assert all(map(math.isfinite, found.losses.values()))
+
+
 def test_scores_that_are_not_finite_are_refused():
     broken = classifier()
     nn.init.constant_(broken.module.map.weight, math.nan)
-    with pytest.raises(training.ModelError, match="not finite"):
+    with pytest.raises(training.ModelError, match="finite scores for 0 of 24 images"):
         training.train_explainer(broken, images(), PLAN, Randomness(0))
 
 

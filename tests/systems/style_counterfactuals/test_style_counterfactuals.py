@@ -111,6 +111,9 @@ def test_a_generator_is_kept_and_used_again_at_its_own_side(tmp_path):
     first = kept.describe(classifier(), image_set(), rng=Randomness(0))
     second = kept.model_copy(update={"side": 64, "steps": 9}).describe(classifier(), image_set(), rng=Randomness(0))
     assert first.text == second.text
+    assert any("trained on none of them" in one for one in second.assumptions)
+    third = kept.describe(classifier(), image_set(40), rng=Randomness(0))
+    assert any("may have seen some of them" in one for one in third.assumptions)
 
 
 def test_three_classes_have_three_lists():

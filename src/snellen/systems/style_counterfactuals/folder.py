@@ -82,6 +82,11 @@ def load_explainer(folder: Path, classifier: Classifier) -> StyleExplainer:
     return explainer.eval()
 
 
+def trained_on(folder: Path) -> str:
+    """Hash of the images that the generator of a folder was trained on."""
+    return Artifact.load(folder).card.lineage.data
+
+
 def finished(folder: Path | None) -> bool:
     """Whether a trained generator lies there."""
     return folder is not None and (folder / "card.json").is_file()

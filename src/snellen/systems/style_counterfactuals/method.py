@@ -11,12 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from snellen.core.budget import Spent
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.images import ImageSet
@@ -29,7 +30,13 @@ from snellen.data.loading import prepared_batches
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.style_counterfactuals.attributes import EXPLAINED, UP, Attribute, moved_styles
 from snellen.systems.style_counterfactuals.flips import SHIFT, runners_up
-from snellen.systems.style_counterfactuals.folder import check_place, finished, trained_explainer
+from snellen.systems.style_counterfactuals.folder import (
+    check_place,
+    finished,
+    load_explainer,
+    trained_explainer,
+    trained_on,
+)
 from snellen.systems.style_counterfactuals.networks import EncoderKind, StyleExplainer
 from snellen.systems.style_counterfactuals.pyramid import check_side, resized
 from snellen.systems.style_counterfactuals.study import (
@@ -42,7 +49,7 @@ from snellen.systems.style_counterfactuals.study import (
     off_manifold,
     study,
 )
-from snellen.systems.style_counterfactuals.training import PRESETS, Seen, StylePlan
+from snellen.systems.style_counterfactuals.training import PRESETS, Seen, StylePlan, images_hash
 
 #: Fewer images than this are refused: some train the generator, some choose attributes, some measure them.
 FEWEST = 16
@@ -148,30 +155,24 @@ class StyleCounterfactuals(Method):
                 f"{classifier.name} is {classifier.task} with {len(classifier.class_names)}"
             )
         judge = None if self.judge is None else load_classifier(self.judge, device=str(classifier.device))
-        side = self.plan.sizes.side
-        if self.generator is not None and finished(self.generator):
-            side = _side_of(self.generator, classifier)
-        read = read_images(classifier, images, side)
+        loaded = load_explainer(self.generator, classifier) if self.generator and finished(self.generator) else None
+        read = read_images(classifier, images, (loaded or self.plan).sizes.side)
         order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
         held = min(self.held_back, len(order) // 2)
         with classifier.counting() as spent:
-            explainer = trained_explainer(
+            explainer = loaded or trained_explainer(
                 self.generator, classifier, read.pixels[order[held:]], self.plan, rng, size=read.size, progress=progress
             )
             seen = Seen(classifier, torch.full((2, 3, *read.size), 0.5))
             kept = order[:held]
             found = study(explainer, seen, to_unit(read.pixels[kept]), self.search, rng, progress=progress)
-            rows = _Rows(self, explainer, seen, found, judge)
+            ids = [read.ids[kept[at]] for at in found.measured_rows.tolist()]
+            rows = _Rows(self, explainer, seen, found, judge, ids)
             rows.together()
             rows.attributes()
-            rows.examples([read.ids[kept[at]] for at in found.measured_rows.tolist()])
-        return rows.described(read.rejected, spent())
-
-
-def _side_of(folder: Path, classifier: Classifier) -> int:
-    from snellen.systems.style_counterfactuals.folder import load_explainer
-
-    return load_explainer(folder, classifier).sizes.side
+            rows.examples()
+        known = self.generator is None or trained_on(self.generator) == images_hash(read.pixels[order[held:]])
+        return rows.described(read.rejected, spent(), held_back=known)
 
 
 def read_images(classifier: Classifier, images: ImageSet, side: int) -> ReadImages:
@@ -202,6 +203,14 @@ def read_images(classifier: Classifier, images: ImageSet, side: int) -> ReadImag
     return ReadImages(tuple(ids), torch.cat(parts), size, tuple(rejected))
 
 
+class _Tile(NamedTuple):
+    """A picture with its head, made of the measured image at a position."""
+
+    at: int
+    head: str
+    image: Tensor
+
+
 class _Rows:
     """Rows of the result: attributes, all of a class together, and images."""
 
@@ -212,11 +221,14 @@ class _Rows:
         seen: Seen,
         found: Study,
         judge: Classifier | None,
+        ids: Sequence[str],
     ) -> None:
         self.method, self.explainer, self.seen, self.found, self.judge = method, explainer, seen, found, judge
+        self.ids = ids  # of the measured images
         self.names = seen.classifier.class_names
         self.parts, self.text = list[str](), list[str]()
-        self.pictures, self.heads = list[Tensor](), list[tuple[str, ...]]()
+        self.pictures = list[Tensor]()
+        self.heads, self.sources = list[tuple[str, ...]](), list[tuple[str, ...]]()
         self.figures: list[dict[str, float]] = []
         self.controls: list[dict[str, float]] = []
         self.records: list[dict[str, object]] = []
@@ -226,7 +238,7 @@ class _Rows:
         self.blank = torch.zeros(0, 3, *found.chosen_on.images.shape[2:], dtype=torch.uint8)
 
     def attributes(self) -> None:
-        """A row for each attribute, with the images that it moves most, both ways."""
+        """A row for each attribute, with some images that it is moved in, both ways."""
         random = self._random_alone()
         control = sum(random) / len(random) if random else math.nan
         for target in self.classes:
@@ -278,7 +290,7 @@ class _Rows:
             said += f". Careful: only {found.agreement:.0%} of the reconstructions keep the decision"
         self._add(f"top {self.method.attributes} together", said, figures=figures, controls=controls, record={})
 
-    def examples(self, ids: Sequence[str]) -> None:
+    def examples(self) -> None:
         """Rows of some images: reconstruction, and each attribute moved toward the runner-up and away from it."""
         base = self.found.measured_on.base
         decided, nearest = base.argmax(1).tolist(), runners_up(base).tolist()
@@ -286,11 +298,14 @@ class _Rows:
         turns = max(map(len, places.values()))
         order = [rows[at] for at in range(turns) for rows in places.values() if at < len(rows)]
         for at in order[: self.method.shown]:
-            shown, lines = self._example(at, nearest[at])
-            self._add(f"image {ids[at]}", "; ".join(lines) or "no attribute for its nearest class", shown=shown)
+            self._add(
+                f"image {self.ids[at]}",
+                f"taken for {self.names[decided[at]]}, next to it {self.names[nearest[at]]}",
+                shown=self._example(at, nearest[at]),
+            )
 
-    def described(self, rejected: tuple[tuple[str, str], ...], spent: object) -> Described:
-        """The result."""
+    def described(self, rejected: tuple[tuple[str, str], ...], spent: Spent, *, held_back: bool) -> Described:
+        """The result; ``held_back`` says whether the generator was trained on the other images of this call."""
         names = {name for row in self.figures for name in row}
         controlled = {name for row in self.controls for name in row}
 
@@ -308,6 +323,7 @@ class _Rows:
             status=("ok",) * len(self.parts),
             text=tuple(self.text),
             pictures=tuple(self.pictures),
+            sources=tuple(self.sources),
             heads=tuple(self.heads),
             figures={name: column(self.figures, name) for name in sorted(names)},
             controls={name: column(self.controls, name) for name in sorted(controlled)},
@@ -317,13 +333,18 @@ class _Rows:
                 f"the classifier takes {self.found.agreement:.1%} of the reconstructions for what it takes the images "
                 f"for; effects are logits against the reconstruction, not the image",
                 f"attributes were chosen on {len(self.found.chosen_on)} images and measured on "
-                f"{len(self.found.measured_on)} others, none of them of the generator's own training",
+                f"{len(self.found.measured_on)} others; "
+                + (
+                    "the generator was trained on none of them"
+                    if held_back
+                    else "the generator was trained in another call, and may have seen some of them"
+                ),
                 "an attribute is what the generator changes with one coordinate; that the classifier follows it does "
                 "not make it a sign of the class in nature",
                 *warning,
                 *left,
             ),
-            spent=spent,  # type: ignore[arg-type]
+            spent=spent,
         )
 
     def _name(self, number: int, one: Attribute) -> str:
@@ -337,17 +358,17 @@ class _Rows:
         figures: dict[str, float] | None = None,
         controls: dict[str, float] | None = None,
         record: dict[str, object] | None = None,
-        shown: Sequence[tuple[str, Tensor]] = (),
+        shown: Sequence[_Tile] = (),
     ) -> None:
         self.parts.append(part)
         self.text.append(text)
         self.figures.append(figures or {})
         self.controls.append(controls or {})
         self.records.append(record or {})
-        self.heads.append(tuple(head for head, _ in shown))
-        self.pictures.append(
-            torch.stack([one.mul(255).round().to(torch.uint8).cpu() for _, one in shown]) if shown else self.blank
-        )
+        self.heads.append(tuple(tile.head for tile in shown))
+        self.sources.append(tuple(self.ids[tile.at] for tile in shown))
+        bytes_ = [tile.image.mul(255).round().to(torch.uint8).cpu() for tile in shown]
+        self.pictures.append(torch.stack(bytes_) if bytes_ else self.blank)
 
     def _random_alone(self) -> list[float]:
         """Flip rates of single random coordinates: the ones drawn, each alone, toward the classes that have rows."""
@@ -360,40 +381,38 @@ class _Rows:
             rates += [alone(found, self.seen, one, self.method.shift) for one in drawn[target]]
         return [rate for rate in rates if not math.isnan(rate)]
 
-    def _both_ways(self, one: Attribute, count: int = 2) -> list[tuple[str, Tensor]]:
+    def _both_ways(self, one: Attribute, count: int = 2) -> list[_Tile]:
         """Some images with one attribute moved toward its class and away from it."""
-        away = (runners_up(self.found.measured_on.base) == one.target).nonzero().flatten()
-        rows = (away if len(away) else torch.arange(len(self.found.measured_on)))[:count]
-        shown = list[tuple[str, Tensor]]()
+        encoded = self.found.measured_on
+        away = (runners_up(encoded.base) == one.target).nonzero().flatten()
+        rows = (away if len(away) else torch.arange(len(encoded)))[:count]
+        shown = list[_Tile]()
         for at in rows.tolist():
-            shown += [(f"rebuilt, {self._chance(self.found.measured_on.base[at], one.target)}", self._remade(at))]
+            shown.append(_Tile(at, f"rebuilt, {self._chance(encoded.base[at], one.target)}", encoded.remade[at]))
             shown += self._moved(at, one)
         return shown
 
-    def _moved(self, at: int, one: Attribute, mark: str = "") -> list[tuple[str, Tensor]]:
+    def _moved(self, at: int, one: Attribute, mark: str = "") -> list[_Tile]:
         """An image with an attribute moved toward its class, and away from it, with the probability of the class."""
-        styles, shown = self.found.measured_on.styles[at : at + 1], list[tuple[str, Tensor]]()
+        styles, shown = self.found.measured_on.styles[at : at + 1], list[_Tile]()
         with torch.no_grad():
             for word, way in (("toward", one), ("away", one.opposite)):
                 moved = moved_styles(styles, [way], self.found.bounds, self.method.shift)
                 image = self.found.renderer.images(moved)
-                shown.append((f"{mark}{word}, {self._chance(self.seen.scores(image)[0], one.target)}", image[0]))
+                chance = self._chance(self.seen.scores(image)[0], one.target)
+                shown.append(_Tile(at, f"{mark}{word}, {chance}", image[0]))
         return shown
 
-    def _example(self, at: int, target: int) -> tuple[list[tuple[str, Tensor]], list[str]]:
+    def _example(self, at: int, target: int) -> list[_Tile]:
+        """An image, its reconstruction, and every attribute of a class moved both ways."""
         encoded = self.found.measured_on
-        decided = int(encoded.base[at].argmax())
         shown = [
-            (f"image, {self._chance(encoded.scores[at], target)}", encoded.images[at]),
-            (f"rebuilt, {self._chance(encoded.base[at], target)}", self._remade(at)),
+            _Tile(at, f"image, {self._chance(encoded.scores[at], target)}", encoded.images[at]),
+            _Tile(at, f"rebuilt, {self._chance(encoded.base[at], target)}", encoded.remade[at]),
         ]
-        lines = [f"taken for {self.names[decided]}, next to it {self.names[target]}"]
         for number, one in enumerate(self.found.lists.get(target, ()), 1):
             shown += self._moved(at, one, f"{number} ")
-        return shown, lines
-
-    def _remade(self, at: int) -> Tensor:
-        return self.found.measured_on.remade[at]
+        return shown
 
     def _chance(self, scores: Tensor, target: int) -> str:
         """A class and its probability, short enough for the head of a column."""

@@ -136,8 +136,12 @@ def encode(explainer: StyleExplainer, seen: Seen, images: Tensor, together: int 
     with torch.no_grad():
         for part in images.to(device).split(together):
             scores = seen.scores(part)
-            styles = renderer.styles(explainer.codes(part, scores))
+            # A classifier may fail on single images; these are left out later, and must not spoil their batch.
+            known = torch.where(scores.isfinite(), scores, 0.0)
+            styles = renderer.styles(explainer.codes(part, known))
             remade = renderer.images(styles)
+            if not bool(remade.isfinite().all()):
+                raise ModelError("the generator gives values that are not finite; train it at a lower rate")
             parts.append((part, scores, styles, remade, seen.scores(remade)))
     return renderer, Encoded(*(torch.cat(column) for column in zip(*parts, strict=True)))
 

@@ -168,8 +168,13 @@ class Training:
         with torch.no_grad():
             parts = [self.seen.scores(to_unit(part).to(self.device)) for part in self.images.split(128)]
         self.scores = torch.cat(parts)
-        if not bool(self.scores.isfinite().all()):
-            raise ModelError(f"{self.seen.classifier.name} gives scores that are not finite for images of training")
+        #: Images whose scores are finite; others are never drawn.
+        self.rows = self.scores.isfinite().all(1).nonzero().flatten().cpu()
+        if len(self.rows) < 2:
+            raise ModelError(
+                f"{self.seen.classifier.name} gives finite scores for {len(self.rows)} of {len(self.images)} images of "
+                f"training; two are needed"
+            )
 
     def one_step(self) -> None:
         """One step of the critic, then one of generator and encoder, both of the kind of this step."""
@@ -220,7 +225,7 @@ class Training:
     def _batch(self, part: int) -> tuple[Tensor, Tensor, torch.Generator]:
         """Images in [0, 1], their logits, and a source of noise, of one micro-batch of this step."""
         draws = self.rng.generator(f"step {self.step} part {part}")
-        rows = torch.randint(len(self.images), (self.plan.batch_size,), generator=draws)
+        rows = self.rows[torch.randint(len(self.rows), (self.plan.batch_size,), generator=draws)]
         real = to_unit(self.images[rows]).to(self.device).contiguous(memory_format=torch.channels_last)
         return real, self.scores[rows.to(self.device)], draws
 
@@ -274,7 +279,7 @@ class Training:
         return {
             "plan": self.plan.model_dump(mode="json"),
             "classifier": self.seen.classifier.fingerprint(),
-            "images": hashlib.sha256(self.images.numpy().tobytes()).hexdigest(),
+            "images": images_hash(self.images),
             "seed": [self.rng.seed, *self.rng.path],
         }
 
@@ -300,6 +305,11 @@ class Training:
         restore_optimizer(self.maker, {n: one for n, one in found.optimizer.items() if n < _CRITIC})
         restore_optimizer(self.judge, {n - _CRITIC: one for n, one in found.optimizer.items() if n >= _CRITIC})
         self.step, self.history = found.state.step, found.state.history
+
+
+def images_hash(images: Tensor) -> str:
+    """Hash of training images uint8 (n, 3, side, side), sha256 in hex."""
+    return hashlib.sha256(images.numpy().tobytes()).hexdigest()
 
 
 def _finite(value: float) -> bool:
