@@ -16,6 +16,9 @@ Effort = Literal["quick", "standard", "full"]
 
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
+#: The check that a segmenter gets in place of "clean".
+OF_SEGMENTERS = "segmentation"
+
 #: Checks as a call names them.
 Named: TypeAlias = "str | Sequence[str | Mapping[str, Any] | Check]"
 
@@ -32,7 +35,7 @@ def checks_at(effort: Effort) -> list[str]:
     if effort not in EFFORTS:
         raise unknown_name("effort", effort, EFFORTS)
     if effort == "full":
-        return list(CHECKS)
+        return [name for name in CHECKS if name != OF_SEGMENTERS]  # added where the model is one
     if effort == "standard":
         return default_checks()
     return [name for name, entry in index.checks().items() if entry.effort == "quick"]
@@ -128,12 +131,13 @@ def with_settings(
 
 
 def left_out(effort: Effort, running: Sequence[str]) -> str | None:
-    """One line on what a level leaves out; None where it leaves nothing out.
+    """One line on what a level leaves out of the checks for such a model; None where it leaves nothing out.
 
     >>> left_out("full", checks_at("full")) is None
     True
     """
-    idle = [name for name in checks_at("full") if name not in running]
+    fitting = "segment" if OF_SEGMENTERS in running else "single"
+    idle = [name for name in checks_at("full") if name not in running and fitting in CHECKS[name].tasks]
     return f"Effort {effort} leaves out: {', '.join(idle)}." if idle else None
 
 
