@@ -109,11 +109,14 @@ def test_the_verb_writes_a_panel_for_each_image_and_a_page(tmp_path):
 def test_a_generator_is_kept_and_used_again_at_its_own_side(tmp_path):
     kept = METHOD.model_copy(update={"generator": tmp_path / "g"})
     first = kept.describe(classifier(), image_set(), rng=Randomness(0))
-    second = kept.model_copy(update={"side": 64, "steps": 9}).describe(classifier(), image_set(), rng=Randomness(0))
+    second = kept.model_copy(update={"steps": None, "side": 32}).describe(classifier(), image_set(), rng=Randomness(0))
     assert first.text == second.text
     assert any("trained on none of them" in one for one in second.assumptions)
     third = kept.describe(classifier(), image_set(40), rng=Randomness(0))
     assert any("may have seen some of them" in one for one in third.assumptions)
+    for name, value in (("steps", 9), ("side", 64), ("encoder", "single")):
+        with pytest.raises(InputError, match=f"finished generator with {name} .* leave --{name} out"):
+            kept.model_copy(update={name: value}).load()
 
 
 def test_three_classes_have_three_lists():
@@ -188,6 +191,13 @@ def test_a_verb_ends_with_that_error_and_no_record(tmp_path):
     with pytest.raises(ModelError, match="attributes of such a generator would mean nothing"):
         snellen.explain(classifier(3), image_set(), METHOD.model_copy(update={"agreement": 1.0}), out=tmp_path / "out")
     assert not (tmp_path / "out/explain.json").exists()
+
+
+def test_images_of_one_decision_are_refused_before_a_training(monkeypatch):
+    monkeypatch.setattr(module, "trained_explainer", lambda *_, **__: pytest.fail("trained"))
+    dark = load_arrays(np.random.default_rng(0).integers(0, 9, (20, 32, 32, 3), dtype=np.uint8))
+    with pytest.raises(InputError, match="explained images are taken for class 0"):
+        METHOD.model_copy(update={"agreement": 0.5}).describe(classifier(), dark, rng=Randomness(0))
 
 
 def test_a_weak_agreement_is_said_in_the_result(monkeypatch):

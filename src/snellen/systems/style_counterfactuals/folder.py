@@ -69,10 +69,7 @@ def load_explainer(folder: Path, classifier: Classifier) -> StyleExplainer:
             f"{folder} holds a generator that was trained for another classifier than {classifier.name}: what this one "
             f"says of an image is a part of the code; name another folder, and one is trained there"
         )
-    try:
-        plan = StylePlan.model_validate(described.get("plan"))
-    except ValidationError as error:
-        raise InputError(f"{folder}: the card describes no plan of this version: {error}") from error
+    plan = _plan(folder, described)
     with torch.random.fork_rng(devices=[]):
         explainer = StyleExplainer(plan.sizes, len(classifier.class_names), device=classifier.device)
     try:
@@ -82,9 +79,21 @@ def load_explainer(folder: Path, classifier: Classifier) -> StyleExplainer:
     return explainer.eval()
 
 
-def trained_on(folder: Path) -> str:
-    """Hash of the images that the generator of a folder was trained on."""
-    return Artifact.load(folder).card.lineage.data
+def trained_by(folder: Path) -> tuple[StylePlan, str]:
+    """Plan of the finished generator of a folder, and the hash of the images that it was trained on.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    card = Artifact.load(folder).card
+    return _plan(folder, card.architecture), card.lineage.data
+
+
+def _plan(folder: Path, described: Mapping[str, object]) -> StylePlan:
+    try:
+        return StylePlan.model_validate(described.get("plan"))
+    except ValidationError as error:
+        raise InputError(f"{folder}: the card describes no plan of this version: {error}") from error
 
 
 def finished(folder: Path | None) -> bool:

@@ -34,8 +34,8 @@ from snellen.systems.style_counterfactuals.folder import (
     check_place,
     finished,
     load_explainer,
+    trained_by,
     trained_explainer,
-    trained_on,
 )
 from snellen.systems.style_counterfactuals.networks import EncoderKind, StyleExplainer
 from snellen.systems.style_counterfactuals.pyramid import check_side, resized
@@ -43,6 +43,7 @@ from snellen.systems.style_counterfactuals.study import (
     Search,
     Study,
     alone,
+    check_decisions,
     distances,
     flip_rate,
     followed,
@@ -132,6 +133,19 @@ class StyleCounterfactuals(Method):
             load_classifier(self.judge)
         if self.generator is not None and not finished(self.generator):
             check_place(self.generator)
+        if self.generator is not None and finished(self.generator):
+            self._check_plan(self.generator)
+
+    def _check_plan(self, folder: Path) -> None:
+        """Refuse numbers of a training that a finished generator does not have."""
+        plan = trained_by(folder)[0]
+        kept = {"steps": plan.steps, **{name: getattr(plan.sizes, name) for name in ("side", "encoder", "backbone")}}
+        for name, value in kept.items():
+            if getattr(self, name) not in (None, value):
+                raise InputError(
+                    f"{folder} holds a finished generator with {name} {value}, and {getattr(self, name)} is asked for; "
+                    f"leave --{name} out, or name a new folder"
+                )
 
     def describe(
         self, classifier: Classifier, images: ImageSet, *, rng: Randomness, progress: Progress | None = None
@@ -149,21 +163,26 @@ class StyleCounterfactuals(Method):
             ModelError: the generator does not rebuild what the classifier sees.
             UnsupportedError: a classifier of several classes for each image, or of one class.
         """
+        self.load()
         if classifier.task != "single" or len(classifier.class_names) < 2:
             raise UnsupportedError(
                 f"style_counterfactuals needs a classifier that decides for one of two classes or more; "
                 f"{classifier.name} is {classifier.task} with {len(classifier.class_names)}"
             )
+        names = classifier.class_names
         judge = None if self.judge is None else load_classifier(self.judge, device=str(classifier.device))
         loaded = load_explainer(self.generator, classifier) if self.generator and finished(self.generator) else None
         read = read_images(classifier, images, (loaded or self.plan).sizes.side)
         order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
         held = min(self.held_back, len(order) // 2)
         with classifier.counting() as spent:
+            seen = Seen(classifier, torch.full((2, 3, *read.size), 0.5))
+            if self.agreement:
+                with torch.no_grad():  # before a long training
+                    check_decisions(seen.scores(to_unit(read.pixels[order[:held]]).to(classifier.device)), names)
             explainer = loaded or trained_explainer(
                 self.generator, classifier, read.pixels[order[held:]], self.plan, rng, size=read.size, progress=progress
             )
-            seen = Seen(classifier, torch.full((2, 3, *read.size), 0.5))
             kept = order[:held]
             found = study(explainer, seen, to_unit(read.pixels[kept]), self.search, rng, progress=progress)
             ids = [read.ids[kept[at]] for at in found.measured_rows.tolist()]
@@ -171,7 +190,8 @@ class StyleCounterfactuals(Method):
             rows.together()
             rows.attributes()
             rows.examples()
-        known = self.generator is None or trained_on(self.generator) == images_hash(read.pixels[order[held:]])
+        data = None if self.generator is None else trained_by(self.generator)[1]
+        known = data is None or data == images_hash(read.pixels[order[held:]])
         return rows.described(read.rejected, spent(), held_back=known)
 
 

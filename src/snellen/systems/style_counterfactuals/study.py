@@ -146,6 +146,21 @@ def encode(explainer: StyleExplainer, seen: Seen, images: Tensor, together: int 
     return renderer, Encoded(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
+def check_decisions(scores: Tensor, names: Sequence[str]) -> Tensor:
+    """Images of each class by the classifier's decision, int64 (K,), of logits (n, K).
+
+    Raises:
+        InputError: all are of one class.
+    """
+    counts = scores.argmax(1).bincount(minlength=len(names))
+    if int((counts > 0).sum()) < 2:
+        raise InputError(
+            f"all {len(scores)} explained images are taken for {names[int(counts.argmax())]}, so nothing shows what "
+            f"would change that; give images of which some are taken for another class"
+        )
+    return counts
+
+
 def check_agreement(encoded: Encoded, names: Sequence[str], least: float) -> None:
     """Refuse reconstructions that the classifier takes for something else: their attributes would mean nothing.
 
@@ -153,18 +168,14 @@ def check_agreement(encoded: Encoded, names: Sequence[str], least: float) -> Non
         InputError: all images are taken for one class.
         ModelError: agreement below ``least``, or no better than always naming the most frequent class.
     """
-    counts = encoded.scores.argmax(1).bincount(minlength=len(names))
-    if int((counts > 0).sum()) < 2:
-        raise InputError(
-            f"all {len(encoded)} explained images are taken for {names[int(counts.argmax())]}, so nothing shows what "
-            f"would change that; give images of which some are taken for another class"
-        )
+    counts = check_decisions(encoded.scores, names)
     found, chance = float(encoded.agreed.float().mean()), float(counts.max()) / len(encoded)
     if found < least or found <= chance:
         raise ModelError(
             f"the classifier takes {found:.0%} of the reconstructions for what it takes the images for (at least "
             f"{max(least, chance):.0%} are needed; always naming one class gives {chance:.0%}): attributes of such a "
-            f"generator would mean nothing. Train it longer (--steps), on more images, or at a larger side"
+            f"generator would mean nothing. Train it longer (--steps, in a new folder --generator), on more images, "
+            f"or at a larger side"
         )
 
 
