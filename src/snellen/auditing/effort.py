@@ -114,18 +114,20 @@ def with_settings(
     if not settings:
         return checks
     running = names_of(chosen_checks(checks, effort))
-    idle = [check for check in settings if check not in running]
+    idle = [check for check in settings if check not in running and check != OF_SEGMENTERS]
     if idle:
         raise InputError(
             f"settings (--set) name {', '.join(idle)}, no check of this audit; these are {', '.join(running)}"
         )
     listed = _as_list(checks)
     if not all(map(_sign, listed)):
+        # A segmenter gets its check unnamed.
+        beside = [OF_SEGMENTERS] if OF_SEGMENTERS in settings and OF_SEGMENTERS not in running else []
         return [
             {"check": _name(one), **(one if isinstance(one, Mapping) else {}), **settings[_name(one)]}
             if _name(one) in settings
             else one
-            for one in listed
+            for one in [*listed, *beside]
         ]
     return [*listed, *({"check": f"+{name}", **fields} for name, fields in settings.items())]
 
