@@ -1,1 +1,1 @@
-"""System 32: attributes of lesion images of which everything is known."""
+"""System 32: attributes of lesion images whose factors are known."""

@@ -40,7 +40,7 @@ from snellen.systems.style_counterfactuals.study import (
 from snellen.systems.style_counterfactuals.training import SMALL as SMALL_PLAN
 from snellen.systems.style_counterfactuals.training import Seen, StylePlan, Training, train_explainer
 
-#: The rule is on the first two; a classifier must not look at the last two.
+#: The rule is on the first two; a classifier must not use the last two.
 RULE, OTHERS = ("intensity", "radius"), ("texture", "position")
 
 
@@ -116,7 +116,7 @@ class Experiment:
         self.classifier = self.trained("classifier", self.train.labels)
         self.seen = Seen(self.classifier, torch.full((2, 3, SIDE, SIDE), 0.5))
         self.images = to_unit(self.test.images)
-        #: Tells the six factors, and gives the features of the Fréchet distance.
+        #: Reads the six factors, and gives the features of the Fréchet distance.
         self.reader = small_cnn("reader", self.train, self.train.factors, size.updates, self.rng)
 
     def figures(self) -> dict[str, Figure]:
@@ -241,8 +241,8 @@ def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: R
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(updates, 2))
     for _ in range(updates):
         rows = torch.randint(len(targets), (64,), generator=draws)
-        told = network(to_unit(lesions.images[rows]))
-        loss = F.cross_entropy(told, targets[rows]) if classes else F.mse_loss(told, targets[rows])
+        given = network(to_unit(lesions.images[rows]))
+        loss = F.cross_entropy(given, targets[rows]) if classes else F.mse_loss(given, targets[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

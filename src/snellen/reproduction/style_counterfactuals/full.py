@@ -36,7 +36,7 @@ MODEL, DATA, FEATURES, FOLDER = (f"SNELLEN_PROJECTEDEX_{name}" for name in ("MOD
 #: Optional: a pretrained backbone of the pyramid, and where it runs.
 BACKBONE, DEVICE = "SNELLEN_PROJECTEDEX_BACKBONE", "SNELLEN_PROJECTEDEX_DEVICE"
 
-#: Images of the published flip study, rounded up to halves of which one chooses attributes.
+#: Images of the published flip study, rounded up; one half of them chooses attributes.
 EXPLAINED = 250
 
 

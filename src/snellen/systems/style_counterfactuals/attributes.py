@@ -27,9 +27,9 @@ UNSTABLE_COORDINATES, UNSTABLE_EFFECT = 150, 0.3
 
 
 class Renderer(Protocol):
-    """A generator under AttFind: fixed noise, and blocks of which later ones can be run alone.
+    """A generator under AttFind: fixed noise, and blocks whose later ones can be run alone.
 
-    Styles are rows of which the first S numbers are StyleSpace; what follows them (scales of the convolutions to
+    The first S numbers of a row of styles are StyleSpace; what follows them (scales of the convolutions to
     colours) is rendered with and never searched.
     """
 
@@ -147,7 +147,7 @@ def effects(
         shift: 1 when searching.
         coordinates: int64, those that are tried; None: all. Those without a range have no effect and are not tried.
         together: images rendered at once.
-        advance: told how many images were rendered.
+        advance: receives how many images were rendered.
     """
     blocks = renderer.block_of.cpu()
     total = len(blocks)

@@ -66,8 +66,8 @@ def load_explainer(folder: Path, classifier: Classifier) -> StyleExplainer:
         raise InputError(f"{folder} holds {artifact.card.name}, and no generator of style counterfactuals")
     if artifact.card.class_names != classifier.class_names or described.get("classifier") != classifier.fingerprint():
         raise InputError(
-            f"{folder} holds a generator that was trained for another classifier than {classifier.name}: what this one "
-            f"says of an image is a part of the code; name another folder, and one is trained there"
+            f"{folder} holds a generator that was trained for another classifier than {classifier.name}: the logits "
+            f"of that one are a part of the code; name another folder, and one is trained there"
         )
     plan = _plan(folder, described)
     with torch.random.fork_rng(devices=[]):

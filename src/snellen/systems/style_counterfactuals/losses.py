@@ -88,7 +88,7 @@ def reconstruction_loss(
 def consistency_loss(scores: Tensor, remade_scores: Tensor) -> Tensor:
     """KL(softmax C(x) ‖ softmax C(x̂)), mean over the batch; scores are (n, K), K ≥ 2.
 
-    What the classifier says of the image is the truth: x̂ is punished where it lacks what C(x) was sure of.
+    The prediction for the image is the truth: x̂ is punished where it lacks what C(x) was sure of.
 
     >>> one, other = torch.tensor([[0.0, 9.0]]), torch.tensor([[0.0, 0.0]])
     >>> round(float(consistency_loss(one, other)), 3), round(float(consistency_loss(other, one)), 3)

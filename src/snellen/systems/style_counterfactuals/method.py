@@ -128,7 +128,7 @@ class StyleCounterfactuals(Method):
         return Search(**{name: getattr(self, name) for name in Search.model_fields if name in type(self).model_fields})
 
     def load(self) -> None:
-        """Load the second classifier, and look at the folder of the generator."""
+        """Load the second classifier, and check the folder of the generator."""
         if self.judge is not None:
             load_classifier(self.judge)
         if self.generator is not None and not finished(self.generator):
@@ -266,11 +266,11 @@ class _Rows:
                 flipped = alone(self.found, self.seen, one, self.method.shift)
                 way = "up" if one.direction == UP else "down"
                 block = int(self.found.renderer.block_of[one.coordinate])
-                said = "" if math.isnan(flipped) else f"; alone it flips {flipped:.0%} (random: {control:.0%})"
+                line = "" if math.isnan(flipped) else f"; alone it flips {flipped:.0%} (random: {control:.0%})"
                 self._add(
                     self._name(number, one),
                     f"coordinate {one.coordinate} {way} (block {block}) raises {self.names[target]} by "
-                    f"{one.effect:.2f} logits{said}",
+                    f"{one.effect:.2f} logits{line}",
                     figures={"effect": one.effect, "flipped": flipped},
                     controls={"flipped": control},
                     record={
@@ -301,14 +301,14 @@ class _Rows:
             "distance": sum(costs) / len(costs),
             "off_manifold": sum(off_manifold(self.explainer, remade, one.images) for one in found.random) / len(costs),
         }
-        said = f"shift {self.method.shift:g} flips {own:.0%} of {len(remade)} images; random coordinates {control:.0%}"
+        line = f"shift {self.method.shift:g} flips {own:.0%} of {len(remade)} images; random coordinates {control:.0%}"
         if self.judge is not None:
             figures["followed"] = followed(self.judge, self.judge.preparation.size, remade, found.top)
             if not math.isnan(figures["followed"]):
-                said += f"; a second classifier follows {figures['followed']:.0%} of the flips"
+                line += f"; a second classifier follows {figures['followed']:.0%} of the flips"
         if found.agreement < SOUND:
-            said += f". Careful: only {found.agreement:.0%} of the reconstructions keep the decision"
-        self._add(f"top {self.method.attributes} together", said, figures=figures, controls=controls, record={})
+            line += f". Careful: only {found.agreement:.0%} of the reconstructions keep the decision"
+        self._add(f"top {self.method.attributes} together", line, figures=figures, controls=controls, record={})
 
     def examples(self) -> None:
         """Rows of some images: reconstruction, and each attribute moved toward the runner-up and away from it."""

@@ -156,7 +156,7 @@ def check_decisions(scores: Tensor, names: Sequence[str]) -> Tensor:
     if int((counts > 0).sum()) < 2:
         raise InputError(
             f"all {len(scores)} explained images are taken for {names[int(counts.argmax())]}, so nothing shows what "
-            f"would change that; give images of which some are taken for another class"
+            f"would change that; give some images that are taken for another class"
         )
     return counts
 

@@ -208,10 +208,10 @@ class Training:
             loss = adversarial_loss(self.explainer.critic(fake)[:, 0])
             add("adversarial", loss)
             if kind == "encoder":
-                rebuilt, told = self._rebuilding(real, fake, scores, codes)
+                rebuilt, agreed = self._rebuilding(real, fake, scores, codes)
                 add("reconstruction", rebuilt)
-                add("consistency", told)
-                loss = encoder_step_loss(loss, rebuilt, told, rec_scale=plan.rec_scale, kl_scale=plan.kl_scale)
+                add("consistency", agreed)
+                loss = encoder_step_loss(loss, rebuilt, agreed, rec_scale=plan.rec_scale, kl_scale=plan.kl_scale)
             elif plan.path_every and step >= plan.path_start and step % plan.path_every == 0:
                 loss = loss + self._path_penalty(codes, draws)
             (loss / plan.accumulate).backward()
@@ -247,7 +247,7 @@ class Training:
         return own.generator.synthesis(codes, grain), codes
 
     def _rebuilding(self, real: Tensor, fake: Tensor, scores: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction loss, and what the classifier says of the reconstruction."""
+        """Reconstruction loss, and how well the classifier agrees on the reconstruction."""
         seen, width = fake.clamp(0, 1), self.plan.sizes.width
         with torch.no_grad():
             maps = self.seen.maps(real)
