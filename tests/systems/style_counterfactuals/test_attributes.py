@@ -17,11 +17,12 @@ from snellen.systems.style_counterfactuals.attributes import (
     merged,
     moved_styles,
     promising,
+    rise,
     shifted_styles,
     stable_images,
     style_bounds,
 )
-from snellen.systems.style_counterfactuals.flips import counterfactuals, random_attributes, runners_up
+from snellen.systems.style_counterfactuals.flips import counterfactuals, directed, random_coordinates, runners_up
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
 from snellen.systems.style_counterfactuals.study import encode
 from snellen.systems.style_counterfactuals.training import Seen
@@ -196,7 +197,9 @@ def test_the_filter_keeps_what_the_exact_search_finds(scene):
     assert torch.allclose(filtered[:, :, kept], exact[:, :, kept], atol=1e-4)
     others = torch.ones(renderer.coordinates, dtype=torch.bool)
     others[kept] = False
-    assert float(filtered[:, :, others].abs().max()) == 0
+    assert bool(filtered[:, :, others].isnan().all()), "not measured is not 0"
+    assert {one.coordinate for one in cover(filtered, 1, 99)} <= set(kept.tolist())
+    assert torch.equal(stable_images(filtered, 0), stable_images(filtered.nan_to_num(0), 0))
 
 
 def test_unstable_images_are_those_that_many_coordinates_move():
@@ -236,10 +239,34 @@ def test_flips_go_toward_the_runner_up_and_random_coordinates_are_as_many(scene)
     nothing = counterfactuals(renderer, seen.scores, encoded.styles, encoded.base, {}, bounds)
     assert not bool(nothing.flipped.any())
     found = effects(renderer, seen.scores, encoded.styles, bounds)
-    drawn = random_attributes(found, bounds, encoded.base.argmax(1), 4, torch.Generator().manual_seed(0))
-    coordinates = {tuple(one.coordinate for one in chosen) for chosen in drawn.values()}
-    assert [len(set(one)) for one in coordinates] == [4]
+    order = random_coordinates(bounds, renderer.coordinates, torch.Generator().manual_seed(0))
+    assert sorted(order) == (bounds[1] > bounds[0])[: renderer.coordinates].nonzero().flatten().tolist()
+    decided = encoded.base.argmax(1)
+    drawn = directed(found, decided, {0: order[:2], 2: order[:4]})
+    assert {key: [one.coordinate for one in own] for key, own in drawn.items()} == {0: order[:2], 2: order[:4]}
+    with pytest.raises(ValueError, match="not measured"):
+        directed(torch.full_like(found, torch.nan), decided, {0: order[:2]})
     rows = encoded.base.argmax(1) != 2
     for one in drawn[2]:
         mean = found[rows if bool(rows.any()) else slice(None), :, one.coordinate, 2].mean(0)
         assert float(mean[one.direction]) == pytest.approx(float(mean.max()))
+
+
+def test_a_coordinate_is_chosen_one_way_only_and_moves_start_where_it_stood():
+    found = torch.zeros(4, 2, 2, 3)
+    found[:2, UP, 0, 1], found[2:, DOWN, 0, 1], found[:, UP, 1, 1] = 2.0, 1.9, 0.1
+    assert [(one.coordinate, one.direction) for one in cover(found, 1, 3)] == [(0, UP), (1, UP)]
+    bounds = (torch.tensor([-1.0]), torch.tensor([1.0]))
+    both = [Attribute(0, DOWN, 1, 1.0), Attribute(0, UP, 1, 1.0)]
+    assert moved_styles(torch.zeros(1, 1), both, bounds, 2.0).tolist() == [[2.0]]
+
+
+def test_the_rise_of_a_turned_attribute_is_measured_in_its_own_way_and_class():
+    found, decided = torch.zeros(4, 2, 2, 2), torch.tensor([0, 0, 1, 1])
+    found[2:, DOWN, 0, 0] = 3.0  # raises class 0; the other way does nothing for class 1
+    found[:2, UP, 1, 1] = torch.tensor([1.5, 0.5])
+    found[2:, UP, 1, 1] = 9.0  # taken for class 1 already
+    first, second = attributes_of_classes(found, decided, 2)[1]
+    assert (first.coordinate, first.direction, rise(found, decided, first)) == (0, UP, 0.0)
+    assert (second.coordinate, rise(found, decided, second)) == (1, 1.0)
+    assert torch.tensor(rise(found, torch.ones(4), second)).isnan()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.reproduction.style_counterfactuals.full import full
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, Lesions, draw_lesions
-from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects
+from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects, moved_styles
 from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.study import (
@@ -40,8 +41,11 @@ from snellen.systems.style_counterfactuals.study import (
 from snellen.systems.style_counterfactuals.training import SMALL as SMALL_PLAN
 from snellen.systems.style_counterfactuals.training import Seen, StylePlan, Training, train_explainer
 
-#: The rule is on the first two; a classifier must not use the last two.
-RULE, OTHERS = ("intensity", "radius"), ("texture", "position")
+#: What is measured of moved images.
+MOVED = ("flipped", "distance", "frechet", "off_manifold")
+
+#: The rule is on two factors; an attribute of its classifier must not be about another.
+RULE, OTHERS = ("intensity", "radius"), ("sharpness", "gland", "texture", "position")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Size:
     plan: StylePlan
 
 
-SMALL = Size(train=3000, test=240, updates=300, plan=SMALL_PLAN.model_copy(update={"steps": 1600}))
+SMALL = Size(train=3000, test=240, updates=300, plan=SMALL_PLAN.lasting(1600))
 SMOKE = Size(
     train=24, test=12, updates=4,
     plan=SMALL_PLAN.model_copy(
@@ -79,13 +83,17 @@ def style_counterfactuals(scale: Scale, seed: int, progress: Progress) -> Mappin
     """Measure the claims of system 32.
 
     Returns:
-        ``classifier.accuracy``; for each encoder, ``pyramid`` and ``single``: ``agreement``, ``l1`` of each image, and
-        ``frechet``, the distance of reconstructions in features of a small CNN (``real.frechet``: of two halves of the
-        images); ``mean.l1`` of the mean image, and ``pyramid.gain`` over it. For the pyramid's attributes (``top``),
-        random coordinates (``random``) and those of a classifier of other factors (``other``): ``flipped``,
-        ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier. ``tracks.FACTOR``, the
-        largest correlation of an attribute's coordinate with a factor; ``tracks.rule``, the lesser of the two of the
-        rule; ``tracks.others``, the larger of texture and position.
+        ``classifier.accuracy``; ``reader.rule``, the lesser R² of the two factors of the rule that a network reads off
+        reconstructions; for each encoder, ``pyramid`` and ``single``: ``agreement``, ``l1`` of each image, and
+        ``frechet``, the distance of reconstructions in features of that network (``real.frechet``: of two halves of the
+        images); ``permuted.agreement`` and ``permuted.l1``, where each code of the pyramid takes the logits of another
+        image; ``mean.l1`` of the mean image, and ``pyramid.gain`` over it. For the pyramid's attributes (``top``),
+        as many random coordinates (``random``) and as many of a classifier of other factors (``other``; None where it
+        has fewer): ``flipped``, ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier.
+        ``foreign.accuracy`` and ``foreign.agreement`` of the other classifier. ``top.changes`` and ``random.changes``:
+        by how much the factor of the rule has a larger share of what an attribute changes in the image than the largest
+        factor outside of the rule, for the better pair of two attributes, one for each factor, and the lesser of the
+        two; ``changes.FACTOR``, the largest share that any attribute has of it.
     """
     if scale == "full":
         return full(seed, progress)
@@ -132,6 +140,7 @@ class Experiment:
         }
         pyramid = self.generator("pyramid")
         figures |= self.rebuilt("pyramid", pyramid)
+        figures |= self.permuted(pyramid)
         figures |= self.attributes(pyramid)
         figures |= self.rebuilt("single", self.generator("single"))
         own, flat = figures["pyramid.l1"], figures["mean.l1"]
@@ -173,20 +182,32 @@ class Experiment:
             f"{kind}.frechet": frechet_distance(self.features(encoded.images), self.features(encoded.remade)),
         }
 
+    def permuted(self, training: Training) -> dict[str, Figure]:
+        """The control of the agreement: each code takes the logits of another image. And what is read off images."""
+        own = encode(training.explainer, self.seen, self.images)[1]
+        order = torch.arange(len(self.images)).roll(1)
+        other = encode(training.explainer, self.seen, self.images, order=order)[1]
+        return {
+            "permuted.agreement": Sample.of(other.agreed.numpy()),
+            "permuted.l1": Sample.of((other.remade - other.images).abs().mean((1, 2, 3)).numpy()),
+            "reader.rule": min(self._read_well(own.remade)[FACTORS.index(factor)] for factor in RULE),
+        }
+
     def attributes(self, training: Training) -> dict[str, Figure]:
-        """Attributes of one generator: what they flip, track and move, beside random and foreign coordinates."""
-        search = Search(agreement=0.0)  # a claim judges it
+        """Attributes of one generator: what they flip, change and cost, beside random and foreign coordinates."""
+        search = Search(agreement=0.0)  # a gate judges it
         found = study(training.explainer, self.seen, self.images, search, self.rng, progress=self.progress)
         judge = self.trained("judge", self.train.labels)
         figures = self._moved("top", found, [found.top], training)
         figures |= self._moved("random", found, found.random, training)
-        figures |= self._moved("other", found, [self._foreign(found, search)], training)
+        figures |= self.foreign(found, search, training)
         share = followed(judge, None, found.measured_on.remade, found.top)
         figures["top.followed"] = share if np.isfinite(share) else None
-        values = self._tracks(found, found.lists[1])
-        figures |= {f"tracks.{factor}": value for factor, value in values.items()}
-        figures["tracks.rule"] = min(values[factor] for factor in RULE)
-        figures["tracks.others"] = max(values[factor] for factor in OTHERS)
+        shares = self._shares(found, found.lists[1])
+        figures |= {f"changes.{factor}": max(row[at] for row in shares) for at, factor in enumerate(FACTORS)}
+        figures["top.changes"] = _margin(shares)
+        drawn = [_margin(self._shares(found, one[1])) for one in found.drawn]
+        figures["random.changes"] = None if None in drawn else float(np.mean([one for one in drawn if one is not None]))
         return figures
 
     def _moved(
@@ -206,28 +227,66 @@ class Experiment:
             ),
         }
 
-    def _foreign(self, found: Study, search: Search) -> Counterfactuals:
+    def foreign(self, found: Study, search: Search, training: Training) -> dict[str, Figure]:
         """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
         foreign = self.trained("foreign", self.train.other_labels)
-        chosen = found.chosen_on
+        chosen, top = found.chosen_on, found.lists
         moved = effects(found.renderer, foreign, chosen.styles, found.bounds, together=search.together)
         with torch.no_grad():
-            decided = foreign(chosen.remade).argmax(1)
-        lists = attributes_of_classes(moved, decided, search.attributes)
-        coordinates = [one.coordinate for one in lists[1]]
-        return counterfactuals(
-            found.renderer, self.seen.scores, found.measured_on.styles, found.measured_on.base,
-            directed(found.effects, chosen.base.argmax(1), coordinates), found.bounds, shift=search.shift,
-        )  # fmt: skip
+            given, remade = (foreign(one).argmax(1) for one in (self.images, chosen.remade))
+            agreed = foreign(chosen.images).argmax(1) == remade
+        figures: dict[str, Figure] = {
+            "foreign.accuracy": Sample.of((given == self.test.other_labels).numpy()),
+            "foreign.agreement": Sample.of(agreed.numpy()),
+        }
+        most = max(map(len, top.values()))
+        # Those that cover its images, and then, where all are covered already, its next by mean effect.
+        lists = [attributes_of_classes(moved, remade, most, explained=one)[1] for one in (search.explained, np.inf)]
+        coordinates = list(dict.fromkeys(one.coordinate for own in lists for one in own))
+        if len(coordinates) < most:
+            return {**figures, **dict.fromkeys(f"other.{name}" for name in MOVED)}
+        own = directed(found.effects, chosen.base.argmax(1), {key: coordinates[: len(top[key])] for key in top})
+        measured = found.measured_on
+        others = counterfactuals(
+            found.renderer, self.seen.scores, measured.styles, measured.base, own, found.bounds, shift=search.shift
+        )
+        return figures | self._moved("other", found, [others], training)
 
-    def _tracks(self, found: Study, top: Sequence[Attribute]) -> dict[str, float]:
-        """Largest |correlation| of an attribute's coordinate with each true factor, over the measured images."""
-        truth = self.test.factors[found.measured_rows].numpy()
-        styles = found.measured_on.styles.numpy()
-        correlations = [
-            [abs(_correlation(styles[:, one.coordinate], truth[:, at])) for at in range(len(FACTORS))] for one in top
-        ]
-        return {factor: max((row[at] for row in correlations), default=0.0) for at, factor in enumerate(FACTORS)}
+    def _read_well(self, images: Tensor) -> list[float]:
+        """R² of each factor, read off images that were made of the test images."""
+        with torch.no_grad():
+            off = (self.reader(images) - self.test.factors).square().mean(0)
+        return (1 - off / self.test.factors.var(0, correction=0)).tolist()
+
+    def _shares(self, found: Study, chosen: Sequence[Attribute]) -> list[list[float]]:
+        """Of each attribute, the share that each factor has of what moving it to its bound changes in the images.
+
+        A change is the size of the mean difference of the factor read off the moved image and the reconstruction.
+        """
+        measured, shares = found.measured_on, list[list[float]]()
+        with torch.no_grad():
+            before = self.reader(measured.remade)
+            for one in chosen:
+                moved = found.renderer.images(moved_styles(measured.styles, [one], found.bounds, 1.0))
+                change = (self.reader(moved) - before).mean(0).abs()
+                shares.append((change / change.sum().clamp(min=1e-9)).tolist())
+        return shares
+
+
+def _margin(shares: Sequence[Sequence[float]]) -> float | None:
+    """How far the factors of the rule lead in the better pair of two attributes; None of fewer than two.
+
+    Args:
+        shares: of each attribute, the share of each factor.
+    """
+    if len(shares) < 2:
+        return None
+    first, second = (FACTORS.index(factor) for factor in RULE)
+    outside = [max(row[FACTORS.index(factor)] for factor in OTHERS) for row in shares]
+    return max(
+        min(shares[one][first] - outside[one], shares[other][second] - outside[other])
+        for one, other in permutations(range(len(shares)), 2)
+    )
 
 
 def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
@@ -248,10 +307,3 @@ def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: R
         optimizer.step()
         schedule.step()
     return network.eval().requires_grad_(False)
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson correlation; 0 of a coordinate that does not vary."""
-    if first.std() < 1e-9 or second.std() < 1e-9:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])

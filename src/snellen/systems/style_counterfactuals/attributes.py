@@ -59,7 +59,9 @@ class Attribute:
         coordinate: of StyleSpace.
         direction: :data:`DOWN` or :data:`UP`.
         target: class whose logit it raises.
-        effect: mean of max(0, Δ logit) over the images that were unexplained when it was chosen.
+        effect: mean of max(0, Δ logit) over the images that were unexplained when it was chosen. Of a turned attribute
+            (:func:`merged`) it is that of the other way on the other class: an order, and not what ``target`` gains,
+            which is :func:`rise`.
     """
 
     coordinate: int
@@ -117,11 +119,13 @@ def shifted_styles(
 def moved_styles(
     styles: Tensor, attributes: Sequence[Attribute], bounds: tuple[Tensor, Tensor], shift: float
 ) -> Tensor:
-    """A copy of styles (n, S) with several attributes moved in every row."""
+    """A copy of styles (n, S) with several attributes moved in every row, each from where it stood."""
+    moved = styles.clone()
     for one in attributes:
         at = torch.full((len(styles),), one.coordinate, device=styles.device)
-        styles = shifted_styles(styles, at, torch.full_like(at, one.direction), bounds, shift)
-    return styles
+        alone = shifted_styles(styles, at, torch.full_like(at, one.direction), bounds, shift)
+        moved[:, one.coordinate] = alone[:, one.coordinate]
+    return moved
 
 
 def effects(
@@ -135,7 +139,7 @@ def effects(
     together: int = 256,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
-    """Δ logits of every image, direction and coordinate: float32 (n, 2, S, K), 0 where nothing was measured.
+    """Δ logits of every image, direction and coordinate: float32 (n, 2, S, K), NaN where nothing was measured.
 
     Every image is rendered up to each block once; a coordinate of it is moved, and the blocks from there on run.
 
@@ -145,17 +149,19 @@ def effects(
         styles: (n, S), of the reconstructions.
         bounds: of :func:`style_bounds`.
         shift: 1 when searching.
-        coordinates: int64, those that are tried; None: all. Those without a range have no effect and are not tried.
+        coordinates: int64, those that are tried; None: all. Those without a range need no try: their effect is 0.
         together: images rendered at once.
         advance: receives how many images were rendered.
     """
     blocks = renderer.block_of.cpu()
     total = len(blocks)
     tried = torch.arange(total) if coordinates is None else coordinates.cpu()
-    tried = tried[((bounds[1] - bounds[0]) > 0).cpu()[tried]]
+    moves = ((bounds[1] - bounds[0]) > 0).cpu()[:total]
+    tried = tried[moves[tried]]
     with torch.no_grad():
         base = torch.cat([scores_of(renderer.on(renderer.before(part, 0), part, 0)) for part in styles.split(together)])
-        found = torch.zeros(len(styles), 2, total, base.shape[1])
+        found = torch.full((len(styles), 2, total, base.shape[1]), torch.nan)
+        found[:, :, ~moves] = 0
         for block in blocks.unique().tolist():
             own = tried[blocks[tried] == block]
             for rows in torch.arange(len(styles)).split(together):
@@ -205,7 +211,7 @@ def promising(
 
 def stable_images(found: Tensor, most: int = UNSTABLE_COORDINATES, above: float = UNSTABLE_EFFECT) -> Tensor:
     """Images that no more than ``most`` coordinates move by more than ``above``: bool (n,), of effects (n, 2, S, K)."""
-    return (found.abs().amax((1, 3)) > above).sum(1) <= most
+    return (found.nan_to_num(0).abs().amax((1, 3)) > above).sum(1) <= most
 
 
 def cover(
@@ -215,6 +221,7 @@ def cover(
 
     A = max(0, Δ of the class). Again and again the (direction, coordinate) of the largest mean A over the images that
     are not explained yet is chosen; A of it is added to what each image has, and an image that has θ leaves the mean.
+    A coordinate is chosen once: moved both ways it would move nowhere. Effects that were not measured raise nothing.
     Ends early when all images are explained or nothing raises the class any more.
 
     Args:
@@ -224,7 +231,7 @@ def cover(
         rows: bool (n,), the images it is chosen on: those that are taken for another class. None: all.
         explained: θ, in logits.
     """
-    raised = found[..., target].clamp(min=0).flatten(1)
+    raised = found[..., target].nan_to_num(0).clamp(min=0).flatten(1)
     raised = (raised if rows is None else raised[rows]).clone()
     has, width, chosen = torch.zeros(len(raised)), found.shape[2], list[Attribute]()
     while len(chosen) < count and bool((open_ := has < explained).any()):
@@ -234,7 +241,7 @@ def cover(
             break
         chosen.append(Attribute(best % width, best // width, target, float(means[best])))
         has += raised[:, best]
-        raised[:, best] = 0
+        raised[:, [best % width, best % width + width]] = 0
     return chosen
 
 
@@ -273,3 +280,16 @@ def merged(own: Sequence[Attribute], other: Sequence[Attribute], target: int) ->
         if one.coordinate not in best or one.effect > best[one.coordinate].effect:
             best[one.coordinate] = one
     return sorted(best.values(), key=lambda one: -one.effect)
+
+
+def rise(found: Tensor, decided: Tensor, attribute: Attribute) -> float:
+    """Mean of max(0, Δ logit) of the attribute's class, over the images taken for another class; NaN without any.
+
+    Args:
+        found: effects (n, 2, S, K).
+        decided: int64 (n,), what each reconstruction is taken for.
+        attribute: the coordinate, its way and its class, all of which were measured.
+    """
+    rows = decided != attribute.target
+    gained = found[rows, attribute.direction, attribute.coordinate, attribute.target].clamp(min=0)
+    return float(gained.mean())

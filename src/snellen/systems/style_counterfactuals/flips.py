@@ -71,31 +71,34 @@ def counterfactuals(
     return Counterfactuals(images, scores, scores.argmax(1) != base.argmax(1))
 
 
-def random_attributes(
-    found: Tensor, bounds: tuple[Tensor, Tensor], decided: Tensor, count: int, generator: torch.Generator
-) -> dict[int, list[Attribute]]:
-    """As many coordinates at random for every class, each in the direction that raises the class on average.
+def random_coordinates(bounds: tuple[Tensor, Tensor], total: int, generator: torch.Generator) -> list[int]:
+    """All of the first ``total`` coordinates that have a range, in random order."""
+    possible = ((bounds[1] - bounds[0])[:total] > 0).nonzero().flatten().cpu()
+    return possible[torch.randperm(len(possible), generator=generator)].tolist()
+
+
+def directed(found: Tensor, decided: Tensor, coordinates: Mapping[int, Sequence[int]]) -> dict[int, list[Attribute]]:
+    """Given coordinates of each class, each in the direction that raises it on average over images of other classes.
 
     The direction is tuned on the same effects as that of the attributes, so that only the choice of the coordinate
-    is random. Coordinates without a range are not drawn.
-    """
-    possible = ((bounds[1] - bounds[0])[: found.shape[2]] > 0).nonzero().flatten().cpu()
-    return directed(found, decided, possible[torch.randperm(len(possible), generator=generator)[:count]].tolist())
-
-
-def directed(found: Tensor, decided: Tensor, coordinates: Sequence[int]) -> dict[int, list[Attribute]]:
-    """Given coordinates for every class, each in the direction that raises it on average over images of other classes.
+    differs.
 
     Args:
         found: effects (n, 2, S, K).
         decided: int64 (n,), what each reconstruction is taken for.
-        coordinates: any coordinates of StyleSpace.
+        coordinates: of StyleSpace, by class.
+
+    Raises:
+        ValueError: a coordinate whose effects were not measured.
     """
     lists = dict[int, list[Attribute]]()
-    for target in range(found.shape[3]):
+    for target, own in coordinates.items():
         rows = (decided != target).cpu()
-        mean = found[rows if bool(rows.any()) else slice(None), :, :, target].mean(0)
+        means = found[rows if bool(rows.any()) else slice(None)][:, :, list(own), target].mean(0)
+        if bool(means.isnan().any()):
+            raise ValueError(f"coordinates {list(own)} of class {target} have effects that were not measured")
         lists[target] = [
-            Attribute(one, int(mean[:, one].argmax()), target, float(mean[:, one].max())) for one in coordinates
+            Attribute(one, int(mean.argmax()), target, float(mean.max()))
+            for one, mean in zip(own, means.unbind(1), strict=True)
         ]
     return lists

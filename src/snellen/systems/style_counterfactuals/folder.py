@@ -15,7 +15,7 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.networks import StyleExplainer
-from snellen.systems.style_counterfactuals.training import StylePlan, Training, train_explainer
+from snellen.systems.style_counterfactuals.training import StylePlan, Training, images_hash, train_explainer
 from snellen.training.environment import record_environment
 from snellen.version import __version__
 
@@ -123,9 +123,10 @@ def trained_explainer(
         progress: callback that receives progress updates.
 
     Raises:
-        InputError: a folder that holds something else.
+        InputError: a folder that holds something else, or a generator of another plan or of other images.
     """
     if folder is not None and finished(folder):
+        _check_same(folder, images, plan)
         return load_explainer(folder, classifier)
     if folder is not None:
         check_place(folder)
@@ -138,6 +139,24 @@ def trained_explainer(
     return training.explainer
 
 
+def _check_same(folder: Path, images: Tensor, plan: StylePlan) -> None:
+    kept, data = trained_by(folder)
+    if kept != plan:
+        raise InputError(f"{folder} holds a generator that {differing(kept, plan)}; name a new folder")
+    if data != images_hash(images):
+        raise InputError(
+            f"{folder} holds a generator that was trained on other images, maybe on those that are held back now; name "
+            f"a new folder"
+        )
+
+
+def differing(kept: StylePlan, wanted: StylePlan) -> str:
+    """The first number in which the plan of a generator is another than the one that is wanted, in words."""
+    both = [{**one.model_dump(exclude={"sizes"}), **one.sizes.model_dump()} for one in (kept, wanted)]
+    name = next(name for name, value in both[0].items() if value != both[1][name])
+    return f"was trained with {name} {both[0][name]}, and {both[1][name]} is asked for"
+
+
 def check_place(folder: Path) -> None:
     """Refuse a folder that holds neither a generator nor an unfinished training, but something.
 
@@ -148,5 +167,7 @@ def check_place(folder: Path) -> None:
         raise InputError(f"{folder} is a file; a generator is kept in a folder: name one that is new or empty")
     if folder.is_dir():
         others = [one.name for one in folder.iterdir() if not one.name.startswith(CHECKPOINT)]
+        if (folder / CHECKPOINT).is_file():  # stopped while a finished training was saved: it is saved again
+            others = [name for name in others if not name.startswith("weights.safetensors")]
         if others and not finished(folder):
             raise InputError(f"{folder} holds {others[0]!r} and no generator; name a folder that is new or empty")

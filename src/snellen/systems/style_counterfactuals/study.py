@@ -31,11 +31,13 @@ from snellen.systems.style_counterfactuals.flips import (
     SHIFT,
     Counterfactuals,
     counterfactuals,
-    random_attributes,
+    directed,
+    random_coordinates,
     runners_up,
 )
 from snellen.systems.style_counterfactuals.losses import perceptual_distance
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
+from snellen.systems.style_counterfactuals.pyramid import resized
 from snellen.systems.style_counterfactuals.training import Seen
 
 #: What progress calls it.
@@ -46,6 +48,9 @@ REAL_SHARE = 0.95
 
 #: Draws of random coordinates, whose mean is the control.
 DRAWS = 5
+
+#: Random coordinates that are moved alone.
+SINGLES = 8
 
 
 class Search(BaseModel):
@@ -73,6 +78,7 @@ class Encoded:
         styles: rows of styles.
         remade: reconstructions.
         base: logits of these.
+        decided: int64 (n,), what the classifier takes the images for, at their own size.
     """
 
     images: Tensor
@@ -80,15 +86,17 @@ class Encoded:
     styles: Tensor
     remade: Tensor
     base: Tensor
+    decided: Tensor
 
     @property
     def agreed(self) -> Tensor:
         """Whether image and reconstruction are taken for the same class, bool (n,)."""
-        return self.scores.argmax(1) == self.base.argmax(1)
+        return self.decided == self.base.argmax(1)
 
     def of(self, rows: Tensor) -> Encoded:
         """Some of them."""
-        return Encoded(self.images[rows], self.scores[rows], self.styles[rows], self.remade[rows], self.base[rows])
+        parts = (self.images, self.scores, self.styles, self.remade, self.base, self.decided)
+        return Encoded(*(one[rows] for one in parts))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -107,7 +115,10 @@ class Study:
         effects: (n, 2, S, K), on ``chosen_on``.
         lists: attributes of each class.
         top: counterfactuals of ``measured_on`` by the attributes.
-        random: the same for each draw of random coordinates.
+        random: the same for each draw of as many random coordinates.
+        drawn: the random coordinates of each draw, by class.
+        single: random coordinates of each class, to be moved alone.
+        agreement: share of all usable images whose reconstruction is taken for what the image is taken for.
         left_out: images that were left out, and why.
     """
 
@@ -120,42 +131,60 @@ class Study:
     lists: Mapping[int, Sequence[Attribute]]
     top: Counterfactuals
     random: Sequence[Counterfactuals]
+    drawn: Sequence[Mapping[int, Sequence[Attribute]]]
+    single: Mapping[int, Sequence[Attribute]]
+    agreement: float
     left_out: Mapping[str, int]
 
-    @property
-    def agreement(self) -> float:
-        """Share of all images for whose reconstruction the decision is the same."""
-        return float(torch.cat([self.chosen_on.agreed, self.measured_on.agreed]).float().mean())
 
+def encode(
+    explainer: StyleExplainer,
+    seen: Seen,
+    images: Tensor,
+    together: int = 256,
+    *,
+    decided: Tensor | None = None,
+    order: Tensor | None = None,
+) -> tuple[StyleRenderer, Encoded]:
+    """Encode and rebuild images (n, 3, side, side) in [0, 1] by the averaged generator, with the one fixed noise.
 
-def encode(explainer: StyleExplainer, seen: Seen, images: Tensor, together: int = 256) -> tuple[StyleRenderer, Encoded]:
-    """Encode and rebuild images (n, 3, side, side) in [0, 1] by the averaged generator, with the one fixed noise."""
+    Args:
+        explainer: whose average draws.
+        seen: the classifier.
+        images: at the generator's side.
+        together: images at once.
+        decided: int64 (n,), what the classifier takes them for at their own size; None: what it takes these for.
+        order: int64 (n,), a control: the code of each image takes the logits of the image that is named here.
+    """
     device = explainer.path_length.device
     renderer = StyleRenderer(explainer.average, fixed_noise(explainer.sizes.side, device))
     parts: list[tuple[Tensor, ...]] = []
     with torch.no_grad():
-        for part in images.to(device).split(together):
-            scores = seen.scores(part)
-            # A classifier may fail on single images; these are left out later, and must not spoil their batch.
-            known = torch.where(scores.isfinite(), scores, 0.0)
-            styles = renderer.styles(explainer.codes(part, known))
+        scores = torch.cat([seen.scores(part) for part in images.to(device).split(together)])
+        # A classifier may fail on single images; these are left out later, and must not spoil their batch.
+        known = torch.where(scores.isfinite(), scores, 0.0)
+        known = known if order is None else known[order.to(device)]
+        for part, logits in zip(images.to(device).split(together), known.split(together), strict=True):
+            styles = renderer.styles(explainer.codes(part, logits))
             remade = renderer.images(styles)
             if not bool(remade.isfinite().all()):
                 raise ModelError("the generator gives values that are not finite; train it at a lower rate")
-            parts.append((part, scores, styles, remade, seen.scores(remade)))
-    return renderer, Encoded(*(torch.cat(column) for column in zip(*parts, strict=True)))
+            parts.append((part, styles, remade, seen.scores(remade)))
+    given, styles, remade, base = (torch.cat(column) for column in zip(*parts, strict=True))
+    decisions = scores.argmax(1) if decided is None else decided.to(device)
+    return renderer, Encoded(given, scores, styles, remade, base, decisions)
 
 
-def check_decisions(scores: Tensor, names: Sequence[str]) -> Tensor:
-    """Images of each class by the classifier's decision, int64 (K,), of logits (n, K).
+def check_decisions(decided: Tensor, names: Sequence[str]) -> Tensor:
+    """Images of each class by the classifier's decision, int64 (K,), of decisions (n,).
 
     Raises:
         InputError: all are of one class.
     """
-    counts = scores.argmax(1).bincount(minlength=len(names))
+    counts = decided.bincount(minlength=len(names))
     if int((counts > 0).sum()) < 2:
         raise InputError(
-            f"all {len(scores)} explained images are taken for {names[int(counts.argmax())]}, so nothing shows what "
+            f"all {len(decided)} explained images are taken for {names[int(counts.argmax())]}, so nothing shows what "
             f"would change that; give some images that are taken for another class"
         )
     return counts
@@ -168,7 +197,7 @@ def check_agreement(encoded: Encoded, names: Sequence[str], least: float) -> Non
         InputError: all images are taken for one class.
         ModelError: agreement below ``least``, or no better than always naming the most frequent class.
     """
-    counts = check_decisions(encoded.scores, names)
+    counts = check_decisions(encoded.decided, names)
     found, chance = float(encoded.agreed.float().mean()), float(counts.max()) / len(encoded)
     if found < least or found <= chance:
         raise ModelError(
@@ -186,6 +215,7 @@ def study(
     search: Search,
     rng: Randomness,
     *,
+    decided: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Study:
     """Encode images, choose attributes on one half, and measure counterfactuals on the other.
@@ -196,17 +226,19 @@ def study(
         images: (n, 3, side, side) in [0, 1], not among those of the training.
         search: numbers.
         rng: splits the images, draws random coordinates.
+        decided: int64 (n,), what the classifier takes the images for at their own size; None: what it takes these for.
         progress: callback that receives progress updates.
 
     Raises:
         InputError: too few images. ModelError: the generator does not rebuild what the classifier sees.
     """
     listener = progress or Silent()
-    renderer, encoded = encode(explainer, seen, images, search.together)
+    renderer, encoded = encode(explainer, seen, images, search.together, decided=decided)
     if search.agreement:
         check_agreement(encoded, seen.classifier.class_names, search.agreement)
     usable = encoded.styles.isfinite().all(1) & encoded.base.isfinite().all(1) & encoded.scores.isfinite().all(1)
     left_out = {"their scores or styles are not finite": int((~usable).sum())}
+    agreement = float(encoded.agreed[usable].float().mean())  # before filters, which leave out what is rebuilt badly
     if search.realistic is not None:
         with torch.no_grad():
             real = explainer.critic(encoded.remade)[:, 0] <= search.realistic
@@ -221,27 +253,28 @@ def study(
     first, second = rows[: len(rows) // 2], rows[len(rows) // 2 :]
     chosen_on, measured_on = encoded.of(first), encoded.of(second)
     bounds = style_bounds(chosen_on.styles)
-    tried = None
+    tried = torch.arange(renderer.coordinates)
     if search.share < 1:
         tried = promising(renderer, seen.scores, chosen_on.styles, bounds, search.share, search.together)
-    listener.begin(TASK, len(chosen_on) * 2 * (renderer.coordinates if tried is None else len(tried)))
-    found = effects(
-        renderer,
-        seen.scores,
-        chosen_on.styles,
-        bounds,
-        coordinates=tried,
-        together=search.together,
-        advance=lambda count: listener.advance(TASK, count),
-    )
-    listener.finish(TASK)
-    decided, kept = chosen_on.base.argmax(1).cpu(), torch.ones(len(found), dtype=torch.bool)
+
+    def measured(styles: Tensor, coordinates: Tensor) -> Tensor:
+        listener.begin(TASK, len(styles) * 2 * len(coordinates))
+        found = effects(
+            renderer, seen.scores, styles, bounds, coordinates=coordinates, together=search.together,
+            advance=lambda count: listener.advance(TASK, count),
+        )  # fmt: skip
+        listener.finish(TASK)
+        return found
+
+    found = measured(chosen_on.styles, tried)
     if search.unstable is not None:
         kept = stable_images(found, search.unstable, UNSTABLE_EFFECT)
         left_out[f"more than {search.unstable} coordinates move them"] = int((~kept).sum())
         if not bool(kept.any()):
             raise InputError(f"more than {search.unstable} coordinates move every image; allow more by --unstable")
-    lists = attributes_of_classes(found[kept], decided[kept], search.attributes, explained=search.explained)
+        chosen_on, found = chosen_on.of(kept.to(chosen_on.styles.device)), found[kept]
+    choices = chosen_on.base.argmax(1).cpu()
+    lists = attributes_of_classes(found, choices, search.attributes, explained=search.explained)
     if not any(lists.values()):
         raise ModelError("no coordinate of the generator raises any class: it ignores its code; train it longer")
 
@@ -251,10 +284,19 @@ def study(
             shift=search.shift, together=search.together,
         )  # fmt: skip
 
-    drawn = [
-        random_attributes(found[kept], bounds, decided[kept], search.attributes, rng.generator(f"random {draw}"))
-        for draw in range(DRAWS)
-    ]
+    def drawn(name: str, counts: Mapping[int, int]) -> dict[int, list[int]]:
+        order = random_coordinates(bounds, renderer.coordinates, rng.generator(name))
+        return {target: order[:count] for target, count in counts.items()}
+
+    draws = [drawn(f"random {draw}", {target: len(own) for target, own in lists.items()}) for draw in range(DRAWS)]
+    alone = drawn("random alone", dict.fromkeys(lists, SINGLES))
+    # A share of the coordinates was tried; the direction of a random one is measured as that of the others is.
+    named = {one for draw in [*draws, alone] for own in draw.values() for one in own}
+    lacking = sorted(named - set(tried.tolist()))
+    if lacking:
+        others = measured(chosen_on.styles, torch.tensor(lacking))
+        found = torch.where(found.isnan(), others, found)
+    controls = [directed(found, choices, one) for one in draws]
     return Study(
         renderer=renderer,
         chosen_on=chosen_on,
@@ -264,7 +306,10 @@ def study(
         effects=found,
         lists=lists,
         top=moved(lists),
-        random=[moved(one) for one in drawn],
+        random=[moved(one) for one in controls],
+        drawn=controls,
+        single=directed(found, choices, alone),
+        agreement=agreement,
         left_out={why: count for why, count in left_out.items() if count},
     )
 
@@ -293,8 +338,6 @@ def off_manifold(explainer: StyleExplainer, remade: Tensor, images: Tensor) -> f
 
 def followed(judge: Classifier, size: tuple[int, int] | None, remade: Tensor, found: Counterfactuals) -> float:
     """Share of the flips that a second classifier follows: its decision changes too. NaN where nothing flipped."""
-    from snellen.systems.style_counterfactuals.pyramid import resized
-
     if not bool(found.flipped.any()):
         return float("nan")
     with torch.no_grad():
@@ -303,7 +346,7 @@ def followed(judge: Classifier, size: tuple[int, int] | None, remade: Tensor, fo
     return float((before != after).float().mean())
 
 
-def alone(study: Study, seen: Seen, attribute: Attribute, shift: float) -> float:
+def flipped_alone(study: Study, seen: Seen, attribute: Attribute, shift: float) -> float:
     """Share of the measured images next to an attribute's class whose decision it changes, moved alone; else NaN."""
     rows = runners_up(study.measured_on.base) == attribute.target
     if not bool(rows.any()):

@@ -8,6 +8,7 @@ kind. All randomness follows from (seed, step), so a training that was stopped e
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,27 @@ class StylePlan(BaseModel):
     average_every: int = Field(10, ge=1, description="steps between updates of the average")
     average_start: int = Field(20_000, ge=0, description="the average follows the generator up to this step")
 
+    def lasting(self, steps: int) -> StylePlan:
+        """The same plan with another number of steps, and an average that spans the same share of them.
+
+        An average that forgets too slowly for its run ends on a generator long gone, beside a newer encoder.
+
+        >>> short = StylePlan().lasting(1000)
+        >>> short.average_start, short.average_every, short.average_decay
+        (200, 1, 0.95)
+        """
+        ratio = steps / self.steps
+        every = max(min(round(self.average_every * ratio), self.average_every), 1)
+        span = ratio * self.average_every / (1 - self.average_decay)  # steps until the average has forgotten 63 %
+        return self.model_copy(
+            update={
+                "steps": steps,
+                "average_start": round(self.average_start * ratio),
+                "average_every": every,
+                "average_decay": round(max(1 - every / span, 0.0), 6),
+            }
+        )
+
 
 PUBLISHED = StylePlan()
 
@@ -88,6 +110,8 @@ SMALL = StylePlan(
     rec_scale=40.0,
     kl_scale=4.0,
     path_every=0,
+    average_decay=0.99,
+    average_every=1,
     average_start=1200,
 )
 
@@ -179,7 +203,7 @@ class Training:
     def one_step(self) -> None:
         """One step of the critic, then one of generator and encoder, both of the kind of this step."""
         plan, kind, step = self.plan, kind_of(self.step), self.step
-        sums: dict[str, float] = {}
+        sums = dict[str, float]()
 
         def add(name: str, value: Tensor) -> None:
             sums[name] = sums.get(name, 0.0) + float(value.detach()) / plan.accumulate
@@ -218,7 +242,7 @@ class Training:
         self.explainer.critic.requires_grad_(True)
         self.maker.step()
         self._average()
-        if not all(map(_finite, sums.values())):
+        if not all(map(math.isfinite, sums.values())):
             raise ModelError(f"training diverged at step {step}: losses {sums}; take a lower learning rate")
         self.losses, self.step = sums, step + 1
 
@@ -267,7 +291,7 @@ class Training:
 
     def _average(self) -> None:
         if self.step < self.plan.average_start:
-            if self.step == self.plan.average_start - 1 or self.step == self.plan.steps - 1:
+            if self.step in (self.plan.average_start - 1, self.plan.steps - 1):
                 self.explainer.average.load_state_dict(self.explainer.generator.state_dict())
         elif self.step % self.plan.average_every == 0:
             average_into(self.explainer.average, self.explainer.generator, self.plan.average_decay)
@@ -310,10 +334,6 @@ class Training:
 def images_hash(images: Tensor) -> str:
     """Hash of training images uint8 (n, 3, side, side), sha256 in hex."""
     return hashlib.sha256(images.numpy().tobytes()).hexdigest()
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
 
 
 def train_explainer(
@@ -374,6 +394,5 @@ def train_explainer(
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = {name for row in rows for name in row}
-    return {
-        name: sum(row[name] for row in rows if name in row) / sum(name in row for row in rows) for name in sorted(names)
-    }
+    held = {name: [row[name] for row in rows if name in row] for name in sorted(names)}
+    return {name: sum(values) / len(values) for name, values in held.items()}
