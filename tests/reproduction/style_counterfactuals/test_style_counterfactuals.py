@@ -13,7 +13,7 @@ from snellen.reproduction.style_counterfactuals import experiment, full
 from snellen.reproduction.style_counterfactuals.experiment import SMOKE, style_counterfactuals
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, draw_lesions
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
-from snellen.systems.style_counterfactuals.study import Search
+from snellen.systems.style_counterfactuals.study import Search, encode
 from snellen.systems.style_counterfactuals.training import PUBLISHED
 
 
@@ -121,3 +121,85 @@ def test_full_runs_by_reference(monkeypatch, tmp_path):
     }
     again = full.full(0, Silent(), plan=plan, search=Search(agreement=0.0, attributes=1, share=0.05), held=24)
     assert again == found
+
+
+def test_a_full_rerun_with_other_images_does_not_take_the_old_generator(monkeypatch, tmp_path):
+    values = {full.MODEL: "bundled:fashion-cnn", full.DATA: "bundled:fashion-mnist", full.FOLDER: str(tmp_path)}
+    for name, value in {**values, full.FEATURES: "bundled:fashion-cnn", full.DEVICE: "cpu"}.items():
+        monkeypatch.setenv(name, value)
+    search = Search(agreement=0.0, attributes=1, share=0.05)
+    for count in (48, 50):
+        monkeypatch.setattr(full, "load_images", lambda one, count=count: load_images(one).limit(count))
+        if count == 48:
+            full.full(0, Silent(), plan=SMOKE.plan, search=search, held=24)
+        else:
+            with pytest.raises(InputError, match="trained on other images"):
+                full.full(0, Silent(), plan=SMOKE.plan, search=search, held=24)
+
+
+def test_the_lead_of_the_rule_takes_two_attributes_and_counts_every_other_factor():
+    """Columns: intensity, radius, sharpness, gland, texture, position."""
+    both, plain = [0.5, 0.4, 0.1, 0.0, 0.0, 0.0], [0.0, 0.6, 0.1, 0.1, 0.2, 0.0]
+    gland = [0.3, 0.3, 0.0, 0.4, 0.0, 0.0]
+    assert experiment._margin([both]) is None, "one attribute cannot serve both factors"
+    assert experiment._margin([both, plain]) == pytest.approx(min(0.5 - 0.1, 0.6 - 0.2))
+    assert experiment._margin([both, gland]) == pytest.approx(max(min(0.4, -0.1), min(-0.1, 0.3)))
+    assert experiment._margin([gland, gland, both, plain]) == pytest.approx(0.4)
+
+
+class Reading(torch.nn.Module):
+    """Reads the mean as intensity, the upper half as gland, and nothing else."""
+
+    def forward(self, images):
+        found = torch.zeros(len(images), len(FACTORS))
+        found[:, 0], found[:, 3] = images.mean((1, 2, 3)), images[:, :, :16].mean((1, 2, 3)) / 3
+        return found
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The experiment with a generator of two steps, and its study."""
+    own = experiment.Experiment(SMOKE, 0, Silent())
+    training = own.generator("pyramid")
+    search = Search(agreement=0.0)
+    return own, training, experiment.study(training.explainer, own.seen, own.images, search, own.rng)
+
+
+def test_what_an_attribute_changes_is_read_off_the_moved_image(small, monkeypatch):
+    own, _, found = small
+    monkeypatch.setattr(own, "reader", Reading())
+    one = found.lists[1][0]
+    ((*shares,),) = own._shares(found, [one])
+    styles = found.measured_on.styles.clone()
+    styles[:, one.coordinate] = found.bounds[one.direction][one.coordinate]
+    with torch.no_grad():
+        moved = found.renderer.images(styles)
+    by_hand = (own.reader(moved) - own.reader(found.measured_on.remade)).mean(0).abs()
+    assert shares == pytest.approx((by_hand / by_hand.sum()).tolist(), abs=1e-5)
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
+
+
+def test_permuted_logits_are_those_of_other_images(small):
+    own, training, _ = small
+    order = torch.arange(len(own.images)).roll(1)
+    plain = encode(training.explainer, own.seen, own.images)[1]
+    other = encode(training.explainer, own.seen, own.images, order=order)[1]
+    with torch.no_grad():
+        codes = training.explainer.codes(own.images, plain.scores[order])
+        by_hand = StyleRenderer(training.explainer.average, fixed_noise(32)).styles(codes)
+    assert torch.allclose(other.styles, by_hand, atol=1e-5)
+    assert torch.equal(other.decided, plain.decided)
+    assert not torch.allclose(other.styles, plain.styles, atol=1e-3)
+
+
+def test_the_foreign_control_moves_as_many_coordinates_or_gives_no_figure(small, monkeypatch):
+    own, training, found = small
+    kept, plain = [], experiment.counterfactuals
+    monkeypatch.setattr(experiment, "counterfactuals", lambda *a, **k: kept.append(a[4]) or plain(*a, **k))
+    figures = own.foreign(found, Search(agreement=0.0), training)
+    if figures["other.flipped"] is not None:
+        assert {key: len(one) for key, one in kept[-1].items()} == {key: len(one) for key, one in found.lists.items()}
+    monkeypatch.setattr(experiment, "attributes_of_classes", lambda *a, **k: {0: [], 1: []})
+    figures = own.foreign(found, Search(agreement=0.0), training)
+    assert [figures[f"other.{name}"] for name in experiment.MOVED] == [None] * 4
+    assert isinstance(figures["foreign.accuracy"], Sample)

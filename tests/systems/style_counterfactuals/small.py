@@ -27,6 +27,11 @@ class Brightness(nn.Module):
         self.map = nn.Conv2d(3, 4, 3, 2, 1)
         self.norm = nn.BatchNorm2d(4)
         nn.init.constant_(self.map.weight, 1 / 27)
+        with torch.no_grad():  # else all channels were one, and the perceptual distance were 0
+            self.map.weight[0, :, 0] += 0.05
+            self.map.weight[0, :, 2] -= 0.05
+            self.map.weight[1, :, :, 0] += 0.05
+            self.map.weight[1, :, :, 2] -= 0.05
         nn.init.zeros_(self.map.bias)
         self.classes = classes
 

@@ -79,6 +79,38 @@ def test_a_step_of_encoding_lowers_exactly_its_loss(monkeypatch):
     assert scales == [{"rec_scale": 3.0, "kl_scale": 7.0}]
 
 
+@pytest.mark.covers("32.12")
+def test_the_loss_of_a_step_is_made_of_the_images_that_it_drew_with_their_scores_first(monkeypatch):
+    """What arrives at each loss, and the sum that is lowered, by hand."""
+    kept = {}
+    plain, rebuilding = training.consistency_loss, training.reconstruction_loss
+    total, adversarial = training.encoder_step_loss, training.adversarial_loss
+
+    def spy(name, function):
+        def called(*parts, **named):
+            kept[name] = (parts, function(*parts, **named))
+            return kept[name][1]
+
+        monkeypatch.setattr(training, function.__name__, called)
+
+    drawn, batch = [], training.Training._batch
+    monkeypatch.setattr(training.Training, "_batch", lambda own, part: drawn.append(batch(own, part)) or drawn[-1])
+    for name, function in (("kl", plain), ("rebuilt", rebuilding), ("sum", total), ("adversarial", adversarial)):
+        spy(name, function)
+    found = trained(PLAN.model_copy(update={"steps": 2, "rec_scale": 3.0, "kl_scale": 7.0}))
+    real, scores, _ = drawn[-1]
+    (own, remade), kl = kept["kl"]
+    (images_, fake, *_), rebuilt = kept["rebuilt"]
+    assert torch.equal(own, scores), "the prediction for the image is the truth"
+    assert torch.allclose(own, found.seen.scores(real), atol=1e-4)
+    assert torch.equal(images_, real)
+    assert remade.requires_grad
+    assert torch.allclose(remade, found.seen.scores(fake.clamp(0, 1)), atol=1e-4)
+    by_hand = kept["adversarial"][1] + 2 * (3 * rebuilt + 7 * losses.consistency_loss(scores, remade))
+    assert torch.allclose(kept["sum"][1], by_hand, rtol=1e-5)
+    assert torch.allclose(kl, losses.consistency_loss(scores, remade))
+
+
 def test_path_lengths_of_a_linear_generator_are_known():
     factor = 3.0
     styles = torch.ones(2, 4, requires_grad=True)

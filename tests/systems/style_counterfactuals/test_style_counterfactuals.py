@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from snellen.core.preparation import Preparation, to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.systems.style_counterfactuals import method as module
-from snellen.systems.style_counterfactuals.flips import Counterfactuals
+from snellen.systems.style_counterfactuals import rows as rows_module
+from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals
 from snellen.systems.style_counterfactuals.method import StyleCounterfactuals
 from snellen.systems.style_counterfactuals.study import (
     Encoded,
     Search,
     check_agreement,
+    distances,
+    encode,
     flip_rate,
     followed,
     off_manifold,
@@ -57,6 +61,12 @@ def test_flips_stand_beside_those_of_random_coordinates_and_beside_what_they_cos
         assert 0 <= float(described.figures[name][row]) < math.inf
         assert 0 <= float(described.controls[name][row]) < math.inf
     assert 0 < float(described.figures["agreement"][row]) <= 1
+    assert float(described.figures["distance"][row]) > 0
+    alone = [row for row, part in enumerate(described.parts) if ", attribute " in part]
+    assert set(described.figures["effect"].isfinite().nonzero().flatten().tolist()) <= set(alone)
+    for name, rows in (("flipped", [row]), ("flipped_alone", alone)):  # one figure is never a mean of both
+        for figures in (described.figures, described.controls):
+            assert set(figures[name].isfinite().nonzero().flatten().tolist()) <= set(rows)
 
 
 def test_every_row_has_a_sentence_and_heads_for_its_pictures(described):
@@ -117,15 +127,22 @@ def test_a_generator_is_kept_and_used_again_at_its_own_side(tmp_path):
     for name, value in (("steps", 9), ("side", 64), ("encoder", "single")):
         with pytest.raises(InputError, match=f"finished generator with {name} .* leave --{name} out"):
             kept.model_copy(update={name: value}).load()
+    for preset, differs in (("published", "batch_size 4, and 64"), ("small", None)):
+        named = StyleCounterfactuals(generator=tmp_path / "g", preset=preset, steps=4)
+        if differs is None:
+            named.load()
+        else:
+            with pytest.raises(InputError, match=f"trained with .*{differs} is asked for; leave --preset out"):
+                named.load()
 
 
-def test_three_classes_have_three_lists():
-    found = METHOD.model_copy(update={"agreement": 0.0, "attributes": 1}).describe(
+def test_of_three_classes_those_that_an_image_is_next_to_have_rows():
+    found = METHOD.model_copy(update={"attributes": 1, "shown": 99}).describe(
         classifier(3), image_set(60), rng=Randomness(0)
     )
-    own = [part for part in found.parts if "attribute" in part]
-    assert len(own) >= 2
-    assert len({part.split(",")[0] for part in own}) == len(own)
+    own = [part.split(",")[0] for part in found.parts if "attribute" in part]
+    next_to = {text.rpartition("next to it ")[2] for text in found.text if "next to it" in text}
+    assert sorted(own) == sorted(next_to)
 
 
 def test_filters_leave_images_out_and_say_so():
@@ -168,7 +185,7 @@ def test_images_that_the_critic_finds_less_real_are_off_the_manifold():
 def encoded(decided, remade):
     scores, base = (nn.functional.one_hot(torch.tensor(one), 2).float() for one in (decided, remade))
     empty = torch.zeros(len(decided), 3, 4, 4)
-    return Encoded(empty, scores, torch.zeros(len(decided), 3), empty, base)
+    return Encoded(empty, scores, torch.zeros(len(decided), 3), empty, base, torch.tensor(decided))
 
 
 def test_reconstructions_that_the_classifier_does_not_recognise_are_an_error():
@@ -201,7 +218,7 @@ def test_images_of_one_decision_are_refused_before_a_training(monkeypatch):
 
 
 def test_a_weak_agreement_is_said_in_the_result(monkeypatch):
-    monkeypatch.setattr(module, "SOUND", 1.01)
+    monkeypatch.setattr(rows_module, "SOUND", 1.01)
     found = METHOD.describe(classifier(), image_set(), rng=Randomness(0))
     assert any("attributes may mislead" in one for one in found.assumptions)
     assert "Careful" in found.text[found.parts.index("top 3 together")]
@@ -241,6 +258,15 @@ def test_options_that_cannot_be_used_are_refused_before_a_run(tmp_path):
         StyleCounterfactuals(generator=tmp_path).load()
     with pytest.raises(InputError):
         StyleCounterfactuals(judge="bundled:nothing").load()
+    with pytest.raises(InputError):
+        StyleCounterfactuals(backbone="bundled:nothing", generator=tmp_path / "new").load()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_target_is_refused_for_a_method_that_describes_all_classes(tmp_path):
+    with pytest.raises(InputError, match=r"style_counterfactuals: .* leave the target \(--target\) out"):
+        snellen.explain(classifier(), image_set(), METHOD, target="class 1", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_presets_and_options_make_the_plan():
@@ -252,6 +278,7 @@ def test_presets_and_options_make_the_plan():
         64,
     )
     assert given.search == Search(attributes=4, agreement=0.8)
+    assert given.plan.average_start < given.plan.steps
 
 
 def test_a_study_splits_choosing_from_measuring():
@@ -280,3 +307,110 @@ def test_bounds_of_a_study_are_those_of_its_valid_images():
     low, high = found.bounds
     assert torch.equal(low, found.chosen_on.styles.amin(0))
     assert torch.equal(high, found.chosen_on.styles.amax(0))
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A trained explainer, the classifier, and 20 images."""
+    done = trained(PLAN)
+    return done.explainer, Seen(classifier(), torch.full((2, 3, 32, 32), 0.5)), to_unit(images(20, seed=3))
+
+
+@pytest.mark.covers("32.11")
+def test_a_study_moves_by_its_shift_and_as_many_random_coordinates_as_attributes(scene):
+    explainer, seen, given = scene
+    for shift in (1.0, 2.0):
+        found = study(explainer, seen, given, Search(agreement=0.0, shift=shift, attributes=3), Randomness(0))
+        measured = found.measured_on
+        for chosen, made in ((found.lists, found.top), *zip(found.drawn, found.random, strict=True)):
+            by_hand = counterfactuals(
+                found.renderer, seen.scores, measured.styles, measured.base, chosen, found.bounds, shift=shift
+            )
+            assert torch.allclose(made.scores, by_hand.scores, atol=1e-4)
+            assert {key: len(own) for key, own in chosen.items()} == {key: len(own) for key, own in found.lists.items()}
+        cost = distances(seen, measured.remade, found.top.images)
+        assert bool((cost > 0).all())
+        assert float(distances(seen, measured.remade, measured.remade).abs().max()) == pytest.approx(0, abs=1e-6)
+        longer = counterfactuals(
+            found.renderer, seen.scores, measured.styles, measured.base, found.lists, found.bounds, shift=3 - shift
+        )
+        assert not torch.allclose(found.top.scores, longer.scores, atol=1e-4)
+
+
+def test_with_few_coordinates_tried_random_ones_have_a_measured_direction(scene):
+    explainer, seen, given = scene
+    part = study(explainer, seen, given, Search(agreement=0.0, share=0.05), Randomness(0))
+    whole = study(explainer, seen, given, Search(agreement=0.0), Randomness(0))
+    assert bool(part.effects.isnan().any())
+    rows = part.chosen_on.base.argmax(1)
+    for target in (0, 1):
+        named = [*part.single[target], *(one for draw in part.drawn for one in draw[target])]
+        for one in named:
+            others = rows != target if bool((rows != target).any()) else slice(None)
+            mean = whole.effects[others, :, one.coordinate, target].mean(0)
+            assert one.effect == pytest.approx(float(mean.max()), abs=1e-4)
+            assert float(mean[one.direction]) == pytest.approx(float(mean.max()), abs=1e-4)
+
+
+def test_unstable_images_choose_nothing(scene):
+    """The attributes of a study are those of the images that are left."""
+    explainer, seen, given = scene
+    whole = study(explainer, seen, given, Search(agreement=0.0), Randomness(0))
+    counts = (whole.effects.abs().amax((1, 3)) > 0.3).sum(1)
+    most = int(counts.median())
+    part = study(explainer, seen, given, Search(agreement=0.0, unstable=most), Randomness(0))
+    kept = counts <= most
+    assert 0 < int(kept.sum()) < len(kept)
+    assert len(part.chosen_on) == len(part.effects) == int(kept.sum())
+    assert torch.allclose(part.effects, whole.effects[kept], atol=1e-4)
+    assert part.left_out == {f"more than {most} coordinates move them": int((~kept).sum())}
+    assert part.agreement == whole.agreement
+
+
+def test_agreement_is_that_of_all_images_and_not_of_those_that_a_filter_left(scene):
+    explainer, seen, given = scene
+    whole = study(explainer, seen, given, Search(agreement=0.0), Randomness(0))
+    with torch.no_grad():
+        scores = explainer.critic(encode(explainer, seen, given)[1].remade)[:, 0]
+    part = study(explainer, seen, given, Search(agreement=0.0, realistic=float(scores.median())), Randomness(0))
+    assert len(part.chosen_on) + len(part.measured_on) < 20
+    assert part.agreement == whole.agreement
+
+
+def test_agreement_is_with_the_decision_for_the_image_as_it_was_given(scene):
+    explainer, seen, given = scene
+    encoded = encode(explainer, seen, given)[1]
+    wrong = 1 - encoded.base.argmax(1)
+    assert encode(explainer, seen, given, decided=wrong)[1].agreed.sum() == 0
+    assert study(explainer, seen, given, Search(agreement=0.0), Randomness(0), decided=wrong).agreement == 0
+
+
+def test_the_result_says_how_many_decisions_the_reduction_keeps():
+    """A classifier of stripes of one pixel sees nothing of them at half of their size."""
+
+    class Stripes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.map = nn.Conv2d(3, 4, 3)
+
+        def forward(self, given):
+            level = (given[..., ::2] - given[..., 1::2]).mean((1, 2, 3)) + 0 * self.map(given).mean((1, 2, 3))
+            return 50 * torch.stack([0.05 - level, level - 0.05], 1)
+
+    fine = torch.rand(32, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.3
+    fine[::2, ..., ::2] += 0.4
+    arrays = fine.mul(255).to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    of_stripes = Classifier(
+        Stripes().eval(), class_names=["plain", "striped"], preparation=Preparation(size=(64, 64)), name="stripes"
+    )
+    read = module.read_images(of_stripes, load_arrays(arrays), 32)
+    assert read.decided.tolist() == [1, 0] * 16
+    found = METHOD.model_copy(update={"held_back": 16}).describe(of_stripes, load_arrays(arrays), rng=Randomness(0))
+    said = " ".join(found.assumptions)
+    kept = re.search(r"draws 32x32 pixels; reduced to these, (.*?)% of", said)
+    assert kept is not None
+    assert 20 < float(kept[1]) < 80, "only those without stripes keep it"
+    with pytest.raises(ModelError, match="would mean nothing"):
+        METHOD.model_copy(update={"held_back": 16, "agreement": 0.8}).describe(
+            of_stripes, load_arrays(arrays), rng=Randomness(0)
+        )

@@ -109,7 +109,12 @@ style_counterfactuals.stand_ins = {  # type: ignore[attr-defined]
         "the perceptual distance in the classifier's own maps, for LPIPS",
         "the Fréchet distance in features of a small CNN, for FID",
     ),
-    "full": ("the paper's numbers, with a classifier and images by reference",),
+    "full": (
+        "the paper's sizes and steps, with a classifier and images by reference",
+        "a frozen random backbone with strides 2 to 16, unless a pretrained one is named, for one with 4 to 32",
+        "the perceptual distance in the classifier's own maps, without learned weights, for LPIPS",
+        "the Fréchet distance on the 250 images held back, in features of an encoder by reference: too few for a claim",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The paper's comparison on a GPU: pyramid against single-scale encoder around a classifier of 64-pixel crops.
+"""Sizes and steps of the paper on a GPU: pyramid against single-scale encoder around a classifier of 64-pixel crops.
 
 Everything comes by reference, from environment variables, and nothing is downloaded: a ResNet-18 on prostate crops and
 one modality of PI-CAI (CC BY-NC 4.0) as a folder or manifest. Estimated from the numbers of passes and not measured:
@@ -70,6 +70,7 @@ def full(
     rng = Randomness(seed)
     order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
     images, fitting = to_unit(read.pixels[order[:held]]), read.pixels[order[held:]]
+    decided = read.decided[order[:held]]
     figures: dict[str, Figure] = {}
     for kind in ("pyramid", "single"):
         backbone = os.environ.get(BACKBONE) or plan.sizes.backbone
@@ -78,7 +79,7 @@ def full(
         folder = Path(os.environ[FOLDER]) / f"{kind}-{seed}"
         explainer = trained_explainer(folder, classifier, fitting, own, rng, size=read.size, progress=progress)
         seen = Seen(classifier, torch.full((2, 3, *read.size), 0.5))
-        _, encoded = encode(explainer, seen, images, 64)
+        _, encoded = encode(explainer, seen, images, 64, decided=decided)
         remade = encoded.remade.cpu()
         figures |= {
             f"{kind}.agreement": Sample.of(encoded.agreed.cpu().numpy()),
@@ -87,7 +88,13 @@ def full(
         }
         if kind == "pyramid":
             found = study(
-                explainer, seen, images, search or Search(attributes=10, agreement=0.0), rng, progress=progress
+                explainer,
+                seen,
+                images,
+                search or Search(attributes=10, agreement=0.0),
+                rng,
+                decided=decided,
+                progress=progress,
             )
             drawn = torch.stack([one.flipped.float() for one in found.random]).mean(0)
             figures["top.flipped"] = Sample.of(found.top.flipped.cpu().numpy())

@@ -99,6 +99,6 @@ def pyramid_layers(network: nn.Module, run: Callable[[], object], whose: str) ->
     if len(found) < LEVELS:
         raise InputError(
             f"{whose} gives maps of {len(found)} sizes, and a feature pyramid takes {LEVELS}; give a backbone that "
-            f"halves its maps more often, larger images, or encoder='single'"
+            f"halves its maps more often, larger images, or an encoder of one scale (--encoder single)"
         )
     return found[-LEVELS:]

@@ -36,7 +36,7 @@ from snellen.systems.style_counterfactuals.folder import (
     trained_explainer,
 )
 from snellen.systems.style_counterfactuals.networks import EncoderKind
-from snellen.systems.style_counterfactuals.pyramid import check_side, resized
+from snellen.systems.style_counterfactuals.pyramid import check_side, load_backbone, resized
 from snellen.systems.style_counterfactuals.rows import Rows
 from snellen.systems.style_counterfactuals.study import Search, check_decisions, study
 from snellen.systems.style_counterfactuals.training import PRESETS, Seen, StylePlan, images_hash
@@ -129,13 +129,15 @@ class StyleCounterfactuals(Method):
         return Search(**{name: getattr(self, name) for name in Search.model_fields if name in type(self).model_fields})
 
     def load(self) -> None:
-        """Load the second classifier, and check the folder of the generator."""
+        """Load the second classifier and the backbone, and check the folder of the generator."""
         if self.judge is not None:
             load_classifier(self.judge)
         if self.generator is not None and not finished(self.generator):
             check_place(self.generator)
         if self.generator is not None and finished(self.generator):
             self._check_plan(self.generator)
+        elif self.plan.sizes.encoder == "pyramid" and self.plan.sizes.backbone != "random":
+            load_backbone(self.plan.sizes.backbone, self.plan.sizes.side)
 
     def _check_plan(self, folder: Path) -> None:
         """Refuse numbers of a training that a finished generator does not have."""
