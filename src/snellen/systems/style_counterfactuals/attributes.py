@@ -288,7 +288,7 @@ def rise(found: Tensor, decided: Tensor, attribute: Attribute) -> float:
     Args:
         found: effects (n, 2, S, K).
         decided: int64 (n,), what each reconstruction is taken for.
-        attribute: the coordinate, its way and its class, all of which were measured.
+        attribute: a coordinate whose effects were measured, its way and its class.
     """
     rows = decided != attribute.target
     gained = found[rows, attribute.direction, attribute.coordinate, attribute.target].clamp(min=0)
