@@ -262,6 +262,10 @@ EXPLANATIONS = {
     "perception": Row({}, {"classifier": perceiving, "images": lambda _: torch.rand(6, 3, 8, 8)}),
     "rise": Row({"masks": 40}),
     "smooth_grad": Row(),
+    "style_counterfactuals": Row(
+        {"steps": 2, "held_back": 8, "attributes": 1, "share": 0.02, "agreement": 0.0, "shown": 1},
+        {"classifier": lambda _: small_problem()[0], "images": lambda _: toy_models.image_set(16)},
+    ),
     # What a stage loads is left out, and grey takes the place of inpainting on noise.
     "visual_language": Row(
         {

@@ -23,4 +23,5 @@ if TYPE_CHECKING:
     from snellen.systems.concept_bottleneck.concept_contributions import ConceptContributions as ConceptContributions
     from snellen.systems.neuron_descriptions.method import NeuronDescriptions as NeuronDescriptions
     from snellen.systems.perception.method import Perception as Perception
+    from snellen.systems.style_counterfactuals.method import StyleCounterfactuals as StyleCounterfactuals
     from snellen.systems.visual_language.method import VisualLanguage as VisualLanguage

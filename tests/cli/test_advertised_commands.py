@@ -88,6 +88,7 @@ SMALLER = {
         "--training", '{"image_steps": 1, "text_steps": 1, "joint_steps": 1, "unmasked_steps": 1, "batch_size": 2}',
     ),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
+    32: ("--limit", "20", "--steps", "2", "--agreement", "0", "--held-back", "10", "--share", "0.01"),
     33: (
         "--limit", "60", "--sources", "1", "--steps", "2", "--samples", "2",
         "--refined-steps", "2", "--refined-samples", "2",

@@ -252,6 +252,7 @@ class Described:
         text: one sentence for each part; empty where there is none.
         pictures: per part uint8 (k, 3, h, w), the images that show it, as they are to be shown.
         sources: per part the ids of these images.
+        heads: per part what stands above each picture; left out, the ids.
         figures: by name, float (p,) each; NaN where there is none.
         controls: the same figure for something random of equal size; its names are names of figures.
         records: per part, as JSON values, what else must be kept.
@@ -265,6 +266,7 @@ class Described:
     text: tuple[str, ...]
     pictures: tuple[Tensor, ...] = ()
     sources: tuple[tuple[str, ...], ...] = ()
+    heads: tuple[tuple[str, ...], ...] = ()
     figures: Mapping[str, Tensor] = field(default_factory=dict)
     controls: Mapping[str, Tensor] = field(default_factory=dict)
     records: tuple[Mapping[str, Any], ...] = ()

@@ -214,6 +214,9 @@ def explain(
     model, keep = inputs.classifier, save_images and out is not None
     # Images that only probe a model may be of any classes.
     fitted = not all(isinstance(setting.method, Describer) for setting in inputs.settings)
+    if number is not None and not fitted:
+        names = " and ".join(setting.name for setting in inputs.settings)
+        raise InputError(f"{names}: the model is described with all of its classes; leave the target (--target) out")
 
     def call(count: int) -> Call[ExplainedSet]:
         few = inputs.images.limit(count, seed)

@@ -124,7 +124,8 @@ def described_rows(found: Described, classifier: Classifier, setting: Setting, *
     if keep:
         pictures = [[_png(one) for one in row] for row in found.pictures] or [[] for _ in found.parts]
         extra[PICTURES] = pa.array(pictures, _PICTURE)
-        extra[HEADS] = pa.array(sources or [[] for _ in pictures], pa.list_(pa.string()))
+        heads = [list(row) for row in found.heads] or sources
+        extra[HEADS] = pa.array(heads or [[] for _ in pictures], pa.list_(pa.string()))
     return Evidence.of(
         found.parts,
         setting=setting.name,

@@ -27,13 +27,20 @@ _SENTENCES = 5
 
 #: What the figures of methods mean, in a sentence; others are shown by their name alone.
 FIGURE_WORDS: Mapping[str, str] = {
+    "agreement": "share of the reconstructions that the model takes for what it takes the images for",
     "auroc": "area under the ROC curve of the part's score on images where it is known whether they show it",
     "completeness_gap": "the map's sum less the change of the score that it should add up to; 0 is right",
     "deletion": "area under the curve of the probability as the most important pixels are removed first; low is good",
+    "distance": "perceptual distance of the changed image from its reconstruction; low is good",
     "drop": "how much probability is lost when the part is removed; high is good",
+    "effect": "mean rise of the class's logit over the images that are taken for another class",
+    "flipped": "share of images whose decision changes when all parts are moved together; high is good",
+    "flipped_alone": "share of images whose decision changes when one part alone is moved; high is good",
+    "followed": "share of these changes that a second classifier follows; low is a sign of an artefact",
     "influence": "mean size of what the part adds to the score of the decision, in units of the score",
     "insertion": "area under the curve of the probability as the most important pixels come first; high is good",
     "kept": "the probability when only the part is kept; high is good",
+    "off_manifold": "share of changed images that the critic finds less real than 95 % of the reconstructions",
     "sentence": "logarithm of the probability of the sentence, seeing the part; high is good",
 }
 

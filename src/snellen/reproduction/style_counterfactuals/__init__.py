@@ -1,0 +1,1 @@
+"""System 32: attributes of lesion images whose factors are known."""

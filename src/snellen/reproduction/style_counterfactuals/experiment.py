@@ -1,0 +1,314 @@
+"""System 32: are the attributes of a style generator the traits that a classifier decides by, where these are known.
+
+Lesions with six independent factors; a classifier learns a rule on two of them, intensity × radius. A generator with
+a pyramid encoder and one with a single scale are trained around it, for as many steps. Everything is measured on images
+that neither training nor the choice of attributes saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from snellen.core.classifier import Classifier
+from snellen.core.preparation import Preparation, to_unit
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.core.system import Scale
+from snellen.metrics.generated_images import frechet_distance
+from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.shared.small_networks import narrow_network
+from snellen.reproduction.style_counterfactuals.full import full
+from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, Lesions, draw_lesions
+from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects, moved_styles
+from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
+from snellen.systems.style_counterfactuals.networks import EncoderKind
+from snellen.systems.style_counterfactuals.study import (
+    Search,
+    Study,
+    distances,
+    encode,
+    followed,
+    off_manifold,
+    study,
+)
+from snellen.systems.style_counterfactuals.training import SMALL as SMALL_PLAN
+from snellen.systems.style_counterfactuals.training import Seen, StylePlan, Training, train_explainer
+
+#: What is measured of moved images.
+MOVED = ("flipped", "distance", "frechet", "off_manifold")
+
+#: The rule is on two factors; an attribute of its classifier must not be about another.
+RULE, OTHERS = ("intensity", "radius"), ("sharpness", "gland", "texture", "position")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything.
+
+    Attributes:
+        train: images of the trainings.
+        test: images to choose attributes and to measure on, half each.
+        updates: steps of each small CNN.
+        plan: numbers of the generators.
+    """
+
+    train: int
+    test: int
+    updates: int
+    plan: StylePlan
+
+
+SMALL = Size(train=3000, test=240, updates=300, plan=SMALL_PLAN.lasting(1600))
+SMOKE = Size(
+    train=24, test=12, updates=4,
+    plan=SMALL_PLAN.model_copy(
+        update={
+            "steps": 2, "batch_size": 2,
+            "sizes": SMALL_PLAN.sizes.model_copy(
+                update={"capacity": 1, "most": 8, "width": 4, "mixed": 2, "backbone_width": 2, "mapping_layers": 1}
+            ),
+        }
+    ),
+)  # fmt: skip
+
+
+def style_counterfactuals(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
+    """Measure the claims of system 32.
+
+    Returns:
+        ``classifier.accuracy``; ``reader.rule``, the lesser R² of the two factors of the rule that a network reads off
+        reconstructions; for each encoder, ``pyramid`` and ``single``: ``agreement``, ``l1`` of each image, and
+        ``frechet``, the distance of reconstructions in features of that network (``real.frechet``: of two halves of the
+        images); ``permuted.agreement`` and ``permuted.l1``, where each code of the pyramid takes the logits of another
+        image; ``mean.l1`` of the mean image, and ``pyramid.gain`` over it. For the pyramid's attributes (``top``),
+        as many random coordinates (``random``) and as many of a classifier of other factors (``other``; None where it
+        has fewer): ``flipped``, ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier.
+        ``foreign.accuracy`` and ``foreign.agreement`` of the other classifier. ``top.changes`` and ``random.changes``:
+        by how much the factor of the rule has a larger share of what an attribute changes in the image than the largest
+        factor outside of the rule, for the better pair of two attributes, one for each factor, and the lesser of the
+        two; ``changes.FACTOR``, the largest share that any attribute has of it.
+    """
+    if scale == "full":
+        return full(seed, progress)
+    return Experiment(SMOKE if scale == "smoke" else SMALL, seed, progress).figures()
+
+
+style_counterfactuals.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": ("as small, with two steps of everything",),
+    "small": (
+        "procedural lesions of 32 pixels with known factors, for PI-CAI",
+        "a small CNN on a rule of two factors, for a ResNet-18 on cancer",
+        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 1,600 steps of 32 images",
+        "the perceptual distance in the classifier's own maps, for LPIPS",
+        "the Fréchet distance in features of a small CNN, for FID",
+    ),
+    "full": (
+        "the paper's sizes and steps, with a classifier and images by reference",
+        "a frozen random backbone with strides 2 to 16, unless a pretrained one is named, for one with 4 to 32",
+        "the perceptual distance in the classifier's own maps, without learned weights, for LPIPS",
+        "the Fréchet distance on the 250 images held back, in features of an encoder by reference: too few for a claim",
+    ),
+}
+
+
+class Experiment:
+    """One seed, which decides images, classifiers, generators and halves."""
+
+    def __init__(self, size: Size, seed: int, progress: Progress) -> None:
+        self.size, self.progress = size, progress
+        self.rng = Randomness(seed).child("style counterfactuals")
+        self.train = draw_lesions(size.train, self.rng.generator("train"))
+        self.test = draw_lesions(size.test, self.rng.generator("test"))
+        self.classifier = self.trained("classifier", self.train.labels)
+        self.seen = Seen(self.classifier, torch.full((2, 3, SIDE, SIDE), 0.5))
+        self.images = to_unit(self.test.images)
+        #: Reads the six factors, and gives the features of the Fréchet distance.
+        self.reader = small_cnn("reader", self.train, self.train.factors, size.updates, self.rng)
+
+    def figures(self) -> dict[str, Figure]:
+        """All figures of a seed."""
+        with torch.no_grad():
+            decided = self.classifier(self.images).argmax(1)
+        mean = to_unit(self.train.images).mean(0)
+        halves = self.images[: len(self.images) // 2], self.images[len(self.images) // 2 :]
+        figures: dict[str, Figure] = {
+            "classifier.accuracy": Sample.of((decided == self.test.labels).numpy()),
+            "mean.l1": Sample.of((self.images - mean).abs().mean((1, 2, 3)).numpy()),
+            "real.frechet": frechet_distance(*map(self.features, halves)),
+        }
+        pyramid = self.generator("pyramid")
+        figures |= self.rebuilt("pyramid", pyramid)
+        figures |= self.permuted(pyramid)
+        figures |= self.attributes(pyramid)
+        figures |= self.rebuilt("single", self.generator("single"))
+        own, flat = figures["pyramid.l1"], figures["mean.l1"]
+        assert isinstance(own, Sample)
+        assert isinstance(flat, Sample)
+        return {**figures, "pyramid.gain": Sample.of(np.subtract(flat.values, own.values))}
+
+    # -- networks -------------------------------------------------------------------------------------------------
+
+    def trained(self, name: str, labels: Tensor) -> Classifier:
+        """A classifier of two classes."""
+        network = small_cnn(name, self.train, labels, self.size.updates, self.rng)
+        return Classifier(
+            network, class_names=["small", "large"], preparation=Preparation(size=(SIDE, SIDE)), name=name
+        )
+
+    def generator(self, kind: EncoderKind) -> Training:
+        """A generator around the classifier; both kinds have the same numbers, steps and randomness."""
+        sizes = self.size.plan.sizes.model_copy(update={"encoder": kind})
+        plan = self.size.plan.model_copy(update={"sizes": sizes})
+        return train_explainer(
+            self.classifier, self.train.images, plan, self.rng.child("generator"), progress=self.progress
+        )
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features of the small CNN in front of its last layer."""
+        with torch.no_grad():
+            found: Tensor = self.reader[:-1](images).mean((2, 3))
+        return found
+
+    # -- figures --------------------------------------------------------------------------------------------------
+
+    def rebuilt(self, kind: str, training: Training) -> dict[str, Figure]:
+        """How well test images are rebuilt."""
+        _, encoded = encode(training.explainer, self.seen, self.images)
+        return {
+            f"{kind}.agreement": Sample.of(encoded.agreed.numpy()),
+            f"{kind}.l1": Sample.of((encoded.remade - encoded.images).abs().mean((1, 2, 3)).numpy()),
+            f"{kind}.frechet": frechet_distance(self.features(encoded.images), self.features(encoded.remade)),
+        }
+
+    def permuted(self, training: Training) -> dict[str, Figure]:
+        """The control of the agreement: each code takes the logits of another image. And what is read off images."""
+        own = encode(training.explainer, self.seen, self.images)[1]
+        order = torch.arange(len(self.images)).roll(1)
+        other = encode(training.explainer, self.seen, self.images, order=order)[1]
+        return {
+            "permuted.agreement": Sample.of(other.agreed.numpy()),
+            "permuted.l1": Sample.of((other.remade - other.images).abs().mean((1, 2, 3)).numpy()),
+            "reader.rule": min(self._read_well(own.remade)[FACTORS.index(factor)] for factor in RULE),
+        }
+
+    def attributes(self, training: Training) -> dict[str, Figure]:
+        """Attributes of one generator: what they flip, change and cost, beside random and foreign coordinates."""
+        search = Search(agreement=0.0)  # a gate judges it
+        found = study(training.explainer, self.seen, self.images, search, self.rng, progress=self.progress)
+        judge = self.trained("judge", self.train.labels)
+        figures = self._moved("top", found, [found.top], training)
+        figures |= self._moved("random", found, found.random, training)
+        figures |= self.foreign(found, search, training)
+        share = followed(judge, None, found.measured_on.remade, found.top)
+        figures["top.followed"] = share if np.isfinite(share) else None
+        shares = self._shares(found, found.lists[1])
+        figures |= {f"changes.{factor}": max(row[at] for row in shares) for at, factor in enumerate(FACTORS)}
+        figures["top.changes"] = _margin(shares)
+        drawn = [_margin(self._shares(found, one[1])) for one in found.drawn]
+        figures["random.changes"] = None if None in drawn else float(np.mean([one for one in drawn if one is not None]))
+        return figures
+
+    def _moved(
+        self, name: str, found: Study, moved: Sequence[Counterfactuals], training: Training
+    ) -> dict[str, Figure]:
+        """Flips of each image and what they cost, means over the draws."""
+        remade = found.measured_on.remade
+        flipped = torch.stack([one.flipped.float() for one in moved]).mean(0)
+        cost = torch.stack([distances(self.seen, remade, one.images) for one in moved]).mean(0)
+        real = self.features(found.measured_on.images)
+        return {
+            f"{name}.flipped": Sample.of(flipped.numpy()),
+            f"{name}.distance": Sample.of(cost.numpy()),
+            f"{name}.frechet": float(np.mean([frechet_distance(real, self.features(one.images)) for one in moved])),
+            f"{name}.off_manifold": float(
+                np.mean([off_manifold(training.explainer, remade, one.images) for one in moved])
+            ),
+        }
+
+    def foreign(self, found: Study, search: Search, training: Training) -> dict[str, Figure]:
+        """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
+        foreign = self.trained("foreign", self.train.other_labels)
+        chosen, top = found.chosen_on, found.lists
+        moved = effects(found.renderer, foreign, chosen.styles, found.bounds, together=search.together)
+        with torch.no_grad():
+            given, remade = (foreign(one).argmax(1) for one in (self.images, chosen.remade))
+            agreed = foreign(chosen.images).argmax(1) == remade
+        figures: dict[str, Figure] = {
+            "foreign.accuracy": Sample.of((given == self.test.other_labels).numpy()),
+            "foreign.agreement": Sample.of(agreed.numpy()),
+        }
+        most = max(map(len, top.values()))
+        # Those that cover its images, and then, where all are covered already, its next by mean effect.
+        lists = [attributes_of_classes(moved, remade, most, explained=one)[1] for one in (search.explained, np.inf)]
+        coordinates = list(dict.fromkeys(one.coordinate for own in lists for one in own))
+        if len(coordinates) < most:
+            return {**figures, **dict.fromkeys(f"other.{name}" for name in MOVED)}
+        own = directed(found.effects, chosen.base.argmax(1), {key: coordinates[: len(top[key])] for key in top})
+        measured = found.measured_on
+        others = counterfactuals(
+            found.renderer, self.seen.scores, measured.styles, measured.base, own, found.bounds, shift=search.shift
+        )
+        return figures | self._moved("other", found, [others], training)
+
+    def _read_well(self, images: Tensor) -> list[float]:
+        """R² of each factor, read off images that were made of the test images."""
+        with torch.no_grad():
+            off = (self.reader(images) - self.test.factors).square().mean(0)
+        return (1 - off / self.test.factors.var(0, correction=0)).tolist()
+
+    def _shares(self, found: Study, chosen: Sequence[Attribute]) -> list[list[float]]:
+        """Of each attribute, the share that each factor has of what moving it to its bound changes in the images.
+
+        A change is the size of the mean difference of the factor read off the moved image and the reconstruction.
+        """
+        measured, shares = found.measured_on, list[list[float]]()
+        with torch.no_grad():
+            before = self.reader(measured.remade)
+            for one in chosen:
+                moved = found.renderer.images(moved_styles(measured.styles, [one], found.bounds, 1.0))
+                change = (self.reader(moved) - before).mean(0).abs()
+                shares.append((change / change.sum().clamp(min=1e-9)).tolist())
+        return shares
+
+
+def _margin(shares: Sequence[Sequence[float]]) -> float | None:
+    """How far the factors of the rule lead in the better pair of two attributes; None of fewer than two.
+
+    Args:
+        shares: of each attribute, the share of each factor.
+    """
+    if len(shares) < 2:
+        return None
+    first, second = (FACTORS.index(factor) for factor in RULE)
+    outside = [max(row[FACTORS.index(factor)] for factor in OTHERS) for row in shares]
+    return max(
+        min(shares[one][first] - outside[one], shares[other][second] - outside[other])
+        for one, other in permutations(range(len(shares)), 2)
+    )
+
+
+def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
+    """A small network; classes (int64 targets) by cross-entropy, factors by squared error."""
+    draws = rng.generator(f"network {name}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draws.initial_seed() % 2**31)
+        classes = not targets.is_floating_point()
+        network = nn.Sequential(*narrow_network(2 if classes else targets.shape[1], widths=(12, 24, 48, 48)).children())
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(updates, 2))
+    for _ in range(updates):
+        rows = torch.randint(len(targets), (64,), generator=draws)
+        given = network(to_unit(lesions.images[rows]))
+        loss = F.cross_entropy(given, targets[rows]) if classes else F.mse_loss(given, targets[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval().requires_grad_(False)
