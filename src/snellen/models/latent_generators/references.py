@@ -22,6 +22,8 @@ from snellen.models.latent_generators.decoder_network import DecoderNetwork
 from snellen.models.latent_generators.latent_generator import LatentGenerator
 from snellen.models.latent_generators.of_autoencoder import decoded_prior
 from snellen.models.latent_generators.of_diffusion import first_noise
+from snellen.models.latent_generators.style_network import ARCHITECTURE as STYLE_ARCHITECTURE
+from snellen.models.latent_generators.style_network import style_network
 from snellen.models.weights.devices import resolve_device
 from snellen.models.weights.state_dict_file import load_strictly
 
@@ -101,8 +103,14 @@ def _whole(reference: str, options: dict[str, str], key: str, default: int, leas
 def _decoder(reference: str, folder: Path, device: torch.device) -> LatentGenerator:
     artifact = Artifact.load(folder)
     described = artifact.card.architecture
+    if described.get("name") == STYLE_ARCHITECTURE:
+        styled = style_network(artifact, source=str(folder / "weights.safetensors"))
+        return LatentGenerator(styled, styled.shape.latent, name=reference, device=device)
     if described.get("name") != ARCHITECTURE:
-        raise InputError(f"{folder} holds a {artifact.card.kind}, and not a decoder of latents ({ARCHITECTURE})")
+        raise InputError(
+            f"{folder} holds a {artifact.card.kind}, and not a decoder of latents "
+            f"({ARCHITECTURE}, {STYLE_ARCHITECTURE})"
+        )
     with torch.random.fork_rng(devices=[]):
         network = DecoderNetwork(int(described["dimension"]), tuple(described["widths"]))
     load_strictly(network, artifact.tensors, source=str(folder / "weights.safetensors"))
