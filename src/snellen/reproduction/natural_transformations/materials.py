@@ -74,9 +74,7 @@ def draw_factors(count: int, seed: int, *, correlation: float, light: tuple[floa
 
 def relit(factors: Factors, light: Tensor | None = None, hue: Tensor | None = None) -> Factors:
     """The same images under another light or of another hue."""
-    return replace(
-        factors, light=factors.light if light is None else light, hue=factors.hue if hue is None else hue
-    )
+    return replace(factors, light=factors.light if light is None else light, hue=factors.hue if hue is None else hue)
 
 
 def draw_images(factors: Factors, side: int = 32) -> Tensor:

@@ -6,7 +6,7 @@ shape, fine ones colour. The loss of an image is
     |x̂ − x|² + ½ |x̂ − x| + ½ |∇x̂ − ∇x| + κ · KL(E(x) ‖ N(0, I)) + a · softplus(−D(G(z)))
 
 and E also learns to give back the z of generated images. A critic D with R1 (Mescheder, Geiger and Nowozin, ICML 2018,
-arXiv 1801.04406, equation 9) is trained beside them and dropped. The published system takes a GAN that was trained before.
+arXiv 1801.04406, equation 9) is trained beside them and dropped. The published system takes a finished GAN.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from snellen.models.latent_generators.style_network import (
     SMALLEST,
     DownNetwork,
     Maps,
+    StyleBlock,
     StyleNetwork,
     StyleShape,
     style_artifact,
@@ -74,7 +75,7 @@ class AutoencoderSettings(BaseModel):
     )
     mapping_layers: int = Field(0, ge=0, description="layers from z to w")
     divergence: float = Field(2e-5, ge=0, description="weight of the divergence from the prior (κ)")
-    adversarial: float = Field(0.01, ge=0, description="weight of the critic (a); 0: none is trained")
+    adversarial: float = Field(0.003, ge=0, description="weight of the critic (a); 0: none is trained")
     held_out: float = Field(0.1, gt=0, lt=1, description="share of the images that only measures the reconstruction")
     plan: Annotated[TrainingPlan, laid_over(PLAN)] = Field(PLAN, description="numbers of the training")
 
@@ -86,7 +87,9 @@ class AutoencoderSettings(BaseModel):
         """
         blocks = (side // SMALLEST).bit_length()
         if blocks < 2 or SMALLEST * 2 ** (blocks - 1) != side:
-            raise InputError(f"the generator makes images of 8, 16, 32, 64, … pixels, and these have {side}: set side=32")
+            raise InputError(
+                f"the generator makes images of 8, 16, 32, 64, … pixels, and these have {side}: set side=32"
+            )
         widths = self.widths or tuple(min(64, 16 * 2**place) for place in reversed(range(blocks)))
         if len(widths) != blocks:
             raise InputError(f"images of {side} pixels need {blocks} widths, one for each block; got {list(widths)}")
@@ -150,7 +153,11 @@ class Autoencoder:
         style_artifact(self.generator, "style-generator", lineage, metrics=figures).save(folder / "generator")
         shape = self.generator.shape.model_dump(mode="json")
         card = Card(
-            name="style-encoder", kind="other", architecture={"name": ENCODER, **shape}, metrics=figures, lineage=lineage
+            name="style-encoder",
+            kind="other",
+            architecture={"name": ENCODER, **shape},
+            metrics=figures,
+            lineage=lineage,
         )
         Artifact(dict(self.encoder.state_dict()), card).save(folder / "encoder")
 
@@ -215,8 +222,9 @@ def split_style(generator: StyleNetwork, block: int) -> SplitGenerator:
         drawn = torch.randn(_DRAWS, generator.shape.latent, generator=torch.Generator().manual_seed(0))
         prior = Prior.of_codes(generator.mapping(drawn.to(generator.constant)))
     affine = tuple(
-        torch.cat([part.weight.detach() for part in (one.style1, one.style2, one.to_colours)])  # type: ignore[union-attr]
+        torch.cat([part.weight.detach() for part in (one.style1, one.style2, one.to_colours)])
         for one in generator.blocks
+        if isinstance(one, StyleBlock)
     )
     width = generator.shape.widths[block - 1] + channels
     identity = f"{hash_tensors(generator.state_dict())}:{block}"
@@ -266,7 +274,7 @@ class AutoencoderTraining(nn.Module):
 
 
 def apart(made: Tensor, images: Tensor) -> Tensor:
-    """Squared, absolute and gradient differences of images (n, 3, s, s), the first two of equal weight 1 and ½: (n,)."""
+    """Squared, half the absolute and half the gradient differences of images (n, 3, s, s): (n,)."""
     difference = made - images
     edges = difference.diff(dim=2).abs().flatten(1).mean(1) + difference.diff(dim=3).abs().flatten(1).mean(1)
     return difference.square().flatten(1).mean(1) + 0.5 * difference.abs().flatten(1).mean(1) + 0.5 * edges

@@ -31,7 +31,8 @@ Invert = Callable[[Tensor], Codes]
 def code_keys(images: Tensor, generator: str, encoder: str, settings: InversionSettings) -> list[str]:
     """A key of each image: sha256 of the hashes of both networks, the settings, the size and the pixels.
 
-    >>> one, two = code_keys(torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)]).byte(), "g", "e", InversionSettings())
+    >>> images = torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)]).byte()
+    >>> one, two = code_keys(images, "g", "e", InversionSettings())
     >>> one != two, len(one)
     (True, 64)
 
@@ -89,4 +90,6 @@ def _read(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
         tensors = load(path.read_bytes())
         return {name[:-2]: (one, tensors[f"{name[:-2]}.a"]) for name, one in tensors.items() if name.endswith(".v")}
     except (SafetensorError, KeyError, OSError) as error:
-        raise InputError(f"{path} holds no latent codes ({error}); delete it, and the images are inverted anew") from error
+        raise InputError(
+            f"{path} holds no latent codes ({error}); delete it, and the images are inverted anew"
+        ) from error

@@ -257,7 +257,7 @@ def kept_directions(directions: Directions, examined: Sequence[Examined]) -> Dir
     if not rows:
         nearest = min(examined, key=lambda one: one.changed)
         raise InputError(
-            f"none of {len(examined)} directions keeps the class and is visible; {nearest.name} {nearest.reason}: raise "
-            f"most_changed or lower epsilon, or name a judge that does not decide by what the directions change"
+            f"none of {len(examined)} directions keeps the class and is visible; {nearest.name} {nearest.reason}: "
+            f"raise most_changed or lower epsilon, or name a judge that does not decide by what the directions change"
         )
     return directions[rows]

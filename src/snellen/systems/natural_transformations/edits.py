@@ -1,4 +1,4 @@
-"""Training against edits of the training images (NaTra; the objective is a reconstruction, its text was not at hand):
+"""Training against edits of the training images, after NaTra; the objective is a reconstruction from the abstract.
 
     min over θ of E[ CE(f(x), y) + β · max over k, |t| ≤ ε of CE(f(G2(F(x; k, t))), y) ]
 

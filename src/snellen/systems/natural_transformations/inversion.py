@@ -295,7 +295,7 @@ def _descend(
             judged, codes = shown(free)
             loss = inversion_loss(images, render(generator, codes), judged, generator.prior, settings, perceptual)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
     return [one.detach() for one in free]
 
