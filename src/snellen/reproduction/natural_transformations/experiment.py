@@ -1,0 +1,253 @@
+"""System 26, after NaTra: does training against latent edits undo what a training set lets light and hue give away.
+
+Nine in ten training images have the light and the hue of their class. Every arm sees the same images in the same order,
+and as many further ones in each step; what these are differs. Tests are drawn by the renderer, never by the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from snellen.core.errors import InputError
+from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress
+from snellen.core.randomness import Randomness
+from snellen.core.system import Scale
+from snellen.reproduction.natural_transformations.arms import (
+    JITTER,
+    Attacked,
+    FromCodes,
+    mixed,
+    noised,
+    reconstructed,
+    transformed,
+    unchanged,
+)
+from snellen.reproduction.natural_transformations.materials import (
+    SHAPES,
+    UNSEEN_LIGHT,
+    Factors,
+    draw_factors,
+    draw_images,
+)
+from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.shared.small_networks import narrow_network
+from snellen.systems.natural_transformations.autoencoder import (
+    PLAN,
+    Autoencoder,
+    AutoencoderSettings,
+    fit_autoencoder,
+)
+from snellen.systems.natural_transformations.editing import Editing, EditSettings, inverted, prepare_editing, psnr_of
+from snellen.systems.natural_transformations.edits import Supply, with_extra
+from snellen.systems.natural_transformations.inversion import Codes, InversionSettings, moment_distance, render
+from snellen.systems.natural_transformations.method import Judge
+from snellen.training.acceleration import seeded
+from snellen.training.batches import ImageStore
+from snellen.training.loop import train
+from snellen.training.plan import TrainingPlan
+
+#: Share of the training images with the light, and of those with the hue, of their class.
+CORRELATION = 0.9
+
+#: Range of light that the oracle learns, wider than any test's.
+_ANY_LIGHT = (0.3, 1.6)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything.
+
+    Attributes:
+        train: training images.
+        test: images of each test.
+        inverted: held-out images that inversions are compared on.
+        plan: of every classifier.
+        autoencoder: of generator and encoder.
+        inversion: of the codes that are trained with.
+        edits: directions, filter, search.
+    """
+
+    train: int
+    test: int
+    inverted: int
+    plan: TrainingPlan
+    autoencoder: AutoencoderSettings
+    inversion: InversionSettings
+    edits: EditSettings
+
+
+SMALL = Size(
+    train=3000,
+    test=600,
+    inverted=192,
+    plan=TrainingPlan(
+        epochs=8, batch_size=64, learning_rate=2e-3, schedule="one-cycle", warmup_steps=60, drop_last=True
+    ),
+    autoencoder=AutoencoderSettings(
+        latent=16, widths=(48, 32, 16, 8), plan=PLAN.model_copy(update={"epochs": 20})
+    ),
+    inversion=InversionSettings(codes=4, steps=10, expansion_steps=10, perceptual=0.1),
+    edits=EditSettings(),
+)
+SMOKE = Size(
+    train=48,
+    test=12,
+    inverted=6,
+    plan=TrainingPlan(epochs=1, batch_size=16),
+    autoencoder=AutoencoderSettings(latent=4, widths=(8, 8, 8, 8), plan=PLAN.model_copy(update={"epochs": 1})),
+    inversion=InversionSettings(codes=2, steps=1, expansion_steps=1, batch=24),
+    edits=EditSettings(count=1, most_changed=1.0, least_visible=0.0, least_psnr=-10.0, draws=2),
+)
+
+
+def natural_transformations(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
+    """Measure the claims of system 26.
+
+    Returns:
+        Of each arm ``correlated_accuracy``, ``decorrelated_accuracy``, ``light_accuracy`` (hue of the class, any light),
+        ``unseen_accuracy`` (light stronger than in training, any hue); ``standard.fall``; of inversions
+        ``bies.psnr``, ``lce.psnr``, ``bies.prior_distance``, ``unshifted.prior_distance`` and ``….kept_labels`` on
+        held-out images; ``generator.psnr``, ``oracle.accuracy``, ``edits.directions``.
+
+    Raises:
+        InputError: the scale is full: see :func:`snellen.reproduction.natural_transformations.full.full`.
+    """
+    if scale == "full":
+        raise InputError(
+            "system 26 has no full experiment of this kind: the paper's data and figures are unknown; see full(), which "
+            "takes a generator and images by path, or choose small"
+        )
+    return Experiment(SMALL if scale == "small" else SMOKE, seed, progress).figures()
+
+
+natural_transformations.stand_ins = {  # type: ignore[attr-defined]
+    "smoke": ("as small, with 48 images and one or two steps of everything",),
+    "small": (
+        "drawn shapes of 32 pixels, whose light and hue follow the class, for photographs of faces",
+        "a style generator of about 80,000 weights, trained on these images for minutes, for a finished StyleGAN",
+        "a perceptual distance in the encoder's own maps for LPIPS",
+        "a classifier that was trained on other drawings without any correlation for the judge of directions",
+    ),
+}
+
+
+def store(factors: Factors, side: int = 32) -> ImageStore:
+    """Drawn images in memory."""
+    return ImageStore.of_tensors(draw_images(factors, side), factors.shape)
+
+
+class Experiment:
+    """One seed: images, generator, codes, directions, and a classifier for each arm."""
+
+    def __init__(self, size: Size, seed: int, progress: Progress) -> None:
+        self.size, self.seed, self.progress, self.rng = size, seed, progress, Randomness(seed)
+        own = [10 * seed + number for number in range(8)]
+        self.examples = store(draw_factors(size.train, own[0], correlation=CORRELATION))
+        correlated = draw_factors(size.test, own[1], correlation=CORRELATION)
+        free = draw_factors(size.test, own[2], correlation=0.0)
+        self.tests = {
+            "correlated": store(correlated),
+            "decorrelated": store(free),
+            "light": store(replace(correlated, light=free.light)),
+            "unseen": store(draw_factors(size.test, own[3], correlation=0.0, light=UNSEEN_LIGHT)),
+        }
+        self.held = store(draw_factors(size.inverted, own[4], correlation=0.0))
+        drawn = draw_factors(size.train, own[5], correlation=0.0, light=_ANY_LIGHT)
+        self.oracle = Judge(self._network(store(drawn)))
+
+    def figures(self) -> dict[str, Figure]:
+        """All figures of a seed."""
+        made = fit_autoencoder(
+            self.examples, self.size.autoencoder, rng=self.rng.child("generator"), progress=self.progress
+        )
+        generator, codes, psnr = inverted(made, self.examples, self.size.inversion, rng=self.rng)
+        editing = prepare_editing(
+            generator, codes, psnr, self.examples.targets, self.oracle, self.size.edits, rng=self.rng.child("directions")
+        )
+        figures: dict[str, Figure] = {
+            "generator.psnr": made.metrics["held_out_psnr"],
+            "oracle.accuracy": Sample.of(self._right(self.oracle, self.tests["decorrelated"])),
+            "oracle.reconstructions": Sample.of(self._read(editing)),
+            "edits.directions": float(len(editing.directions)),
+            "edits.images_left_out": float((~editing.usable).sum()),
+            **self._inversions(made, editing),
+        }
+        for name, supply in self.arms(editing).items():
+            network = self._network(self.examples, supply)
+            for test, images in self.tests.items():
+                figures[f"{name}.{test}_accuracy"] = Sample.of(self._right(network, images))
+        fall = [figures[f"standard.{test}_accuracy"] for test in ("correlated", "decorrelated")]
+        assert isinstance(fall[0], Sample) and isinstance(fall[1], Sample)
+        return {**figures, "standard.fall": fall[0].mean - fall[1].mean}
+
+    def arms(self, editing: Editing) -> dict[str, Supply]:
+        """Further images of every arm."""
+        edits = editing.supply("random")
+        return {
+            "standard": unchanged,
+            "jitter": transformed(JITTER),
+            "pgd": Attacked(len(SHAPES)),
+            "reconstructions": FromCodes(edits, reconstructed),
+            "noise": FromCodes(edits, noised),
+            "mixing": FromCodes(edits, mixed),
+            "random": edits,
+            "worst": editing.supply("worst_of_q"),
+        }
+
+    def _network(
+        self, examples: ImageStore, supply: Supply | None = None
+    ) -> nn.Module:
+        """A classifier; without a supply, trained on the images alone. All arms begin alike."""
+        with seeded(self.rng.generator("initial weights").initial_seed(), torch.device("cpu")):
+            network = narrow_network(len(SHAPES))
+        plan = self.size.plan.model_copy(update={"seed": self.seed})
+        steps = len(examples) // plan.batch_size
+        given = unchanged if supply is None else supply
+        objective = with_extra(given, beta=1.0, epochs=plan.epochs, steps=steps)
+        trained = train(network, examples, plan=plan, objective=objective, progress=self.progress)
+        network.load_state_dict(dict(trained.weights))
+        return network.eval()
+
+    @torch.no_grad()
+    def _right(self, network: nn.Module, images: ImageStore) -> list[float]:
+        parts = to_unit(images.images).split(256)
+        return (torch.cat([network(part).argmax(1) for part in parts]) == images.targets).double().tolist()
+
+    @torch.no_grad()
+    def _read(self, editing: Editing) -> list[float]:
+        """Whether the oracle reads the class of each reconstruction, of a part of the training images."""
+        rows = torch.arange(min(self.size.test, len(self.examples)))
+        made = render(editing.generator, editing.codes[rows])
+        return (self.oracle(made).argmax(1) == self.examples.targets[rows]).double().tolist()
+
+    def _inversions(self, made: Autoencoder, editing: Editing) -> dict[str, Figure]:
+        """Held-out images: with one code and with several at equal steps, and with one code without the pull."""
+        several = self.size.inversion
+        one = several.model_copy(update={"codes": 1})
+        free = one.model_copy(update={"pull": 0.0, "moments": 0.0})
+        found: dict[str, Figure] = {}
+        for name, settings in {"bies": one, "lce": several, "unshifted": free}.items():
+            generator, codes, _ = inverted(made, self.held, settings, rng=self.rng.child("held out"))
+            found[f"{name}.psnr"] = Sample.of(psnr_of(generator, codes, self.held.images).double().numpy())
+            middle, spread = moment_distance(codes.mean, generator.prior)
+            found[f"{name}.moment_distance"] = float(middle + spread)
+            found[f"{name}.prior_distance"] = Sample.of(generator.prior.distance(codes.mean).double().numpy())
+            found[f"{name}.kept_labels"] = Sample.of(self._kept(editing, codes))
+        return found
+
+    @torch.no_grad()
+    def _kept(self, editing: Editing, codes: Codes) -> list[float]:
+        """Share of the edits of each held-out image, to both ends of every direction, whose class the oracle reads."""
+        found = list[Tensor]()
+        for row in range(len(editing.directions)):
+            for end in (-1.0, 1.0):
+                coefficients = torch.zeros(len(codes), len(editing.directions))
+                coefficients[:, row] = end * editing.settings.epsilon
+                made = render(editing.generator, codes, editing.directions.shift(coefficients))
+                found.append(self.oracle(made).argmax(1) == self.held.targets)
+        return torch.stack(found).double().mean(0).tolist()
