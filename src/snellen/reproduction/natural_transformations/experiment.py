@@ -88,9 +88,7 @@ SMALL = Size(
     plan=TrainingPlan(
         epochs=8, batch_size=64, learning_rate=2e-3, schedule="one-cycle", warmup_steps=60, drop_last=True
     ),
-    autoencoder=AutoencoderSettings(
-        latent=16, widths=(48, 32, 16, 8), plan=PLAN.model_copy(update={"epochs": 20})
-    ),
+    autoencoder=AutoencoderSettings(latent=16, widths=(48, 32, 16, 8), plan=PLAN.model_copy(update={"epochs": 20})),
     inversion=InversionSettings(codes=4, steps=10, expansion_steps=10, perceptual=0.1),
     edits=EditSettings(),
 )
@@ -167,7 +165,13 @@ class Experiment:
         )
         generator, codes, psnr = inverted(made, self.examples, self.size.inversion, rng=self.rng)
         editing = prepare_editing(
-            generator, codes, psnr, self.examples.targets, self.oracle, self.size.edits, rng=self.rng.child("directions")
+            generator,
+            codes,
+            psnr,
+            self.examples.targets,
+            self.oracle,
+            self.size.edits,
+            rng=self.rng.child("directions"),
         )
         figures: dict[str, Figure] = {
             "generator.psnr": made.metrics["held_out_psnr"],
@@ -199,9 +203,7 @@ class Experiment:
             "worst": editing.supply("worst_of_q"),
         }
 
-    def _network(
-        self, examples: ImageStore, supply: Supply | None = None
-    ) -> nn.Module:
+    def _network(self, examples: ImageStore, supply: Supply | None = None) -> nn.Module:
         """A classifier; without a supply, trained on the images alone. All arms begin alike."""
         with seeded(self.rng.generator("initial weights").initial_seed(), torch.device("cpu")):
             network = narrow_network(len(SHAPES))
