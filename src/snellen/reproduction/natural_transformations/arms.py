@@ -84,7 +84,7 @@ class FromCodes:
 def reconstructed(
     edits: EditedImages, rows: Tensor, rng: Randomness, model: nn.Module, labels: Tensor, reached: float
 ) -> Tensor:
-    """t = 0: what inversion alone does to a training."""
+    """Reconstructions, where t = 0: what inversion alone does to a training."""
     return render(edits.generator, edits.codes[rows])
 
 

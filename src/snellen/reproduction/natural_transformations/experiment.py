@@ -34,7 +34,7 @@ from snellen.reproduction.natural_transformations.materials import (
     draw_factors,
     draw_images,
 )
-from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.sample import Figure, Sample, mean_of
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.systems.natural_transformations.autoencoder import (
     PLAN,
@@ -107,7 +107,7 @@ def natural_transformations(scale: Scale, seed: int, progress: Progress) -> Mapp
     """Measure the claims of system 26.
 
     Returns:
-        Of each arm ``correlated_accuracy``, ``decorrelated_accuracy``, ``light_accuracy`` (hue of the class, any light),
+        Of each arm ``correlated_accuracy``, ``decorrelated_accuracy``, ``light_accuracy`` (any light, own hue),
         ``unseen_accuracy`` (light stronger than in training, any hue); ``standard.fall``; of inversions
         ``bies.psnr``, ``lce.psnr``, ``bies.prior_distance``, ``unshifted.prior_distance`` and ``….kept_labels`` on
         held-out images; ``generator.psnr``, ``oracle.accuracy``, ``edits.directions``.
@@ -117,8 +117,8 @@ def natural_transformations(scale: Scale, seed: int, progress: Progress) -> Mapp
     """
     if scale == "full":
         raise InputError(
-            "system 26 has no full experiment of this kind: the paper's data and figures are unknown; see full(), which "
-            "takes a generator and images by path, or choose small"
+            "system 26 has no full experiment: the paper's data and figures are unknown; choose small, or call full() of "
+            "this folder with a generator and images by path"
         )
     return Experiment(SMALL if scale == "small" else SMOKE, seed, progress).figures()
 
@@ -185,9 +185,8 @@ class Experiment:
             network = self._network(self.examples, supply)
             for test, images in self.tests.items():
                 figures[f"{name}.{test}_accuracy"] = Sample.of(self._right(network, images))
-        fall = [figures[f"standard.{test}_accuracy"] for test in ("correlated", "decorrelated")]
-        assert isinstance(fall[0], Sample) and isinstance(fall[1], Sample)
-        return {**figures, "standard.fall": fall[0].mean - fall[1].mean}
+        before, after = (mean_of(figures[f"standard.{test}_accuracy"]) for test in ("correlated", "decorrelated"))
+        return {**figures, "standard.fall": None if before is None or after is None else before - after}
 
     def arms(self, editing: Editing) -> dict[str, Supply]:
         """Further images of every arm."""

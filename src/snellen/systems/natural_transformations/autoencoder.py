@@ -334,6 +334,8 @@ def fit_autoencoder(
             f"beside those held out; give more images, or name a generator that was trained before"
         )
     held, used = order[:count], order[count:].sort().values
+    taken = plan.epochs * (len(used) // (plan.batch_size * plan.accumulate))
+    plan = plan.model_copy(update={"warmup_steps": min(plan.warmup_steps, taken // 4)})
     with seeded(rng.generator("initial weights").initial_seed(), torch.device("cpu")):
         module = AutoencoderTraining(shape, settings)
     chosen = ImageStore.of_tensors(

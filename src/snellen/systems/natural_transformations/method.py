@@ -65,7 +65,6 @@ class NaturalTransformations(ClassifierRecipe):
             InputError: images that the generator does not make or reconstruct, or directions that all change the class.
         """
         ground = lay_groundwork(fitting, architecture=self.architecture, side=self.side, plan=self.plan)
-        editing = self.editing(ground)
         steps = cut_steps(
             epoch_order(ground.examples, seed=ground.plan.seed, epoch=1),
             batch_size=ground.plan.batch_size,
@@ -77,6 +76,7 @@ class NaturalTransformations(ClassifierRecipe):
                 f"{len(ground.examples)} training images fill no batch of {ground.plan.batch_size}: lower "
                 f"plan.batch_size"
             )
+        editing = self.editing(ground)
         objective = with_extra(
             editing.supply(), beta=self.beta, epochs=ground.plan.epochs, steps=len(steps), transform=self.views()
         )
