@@ -45,11 +45,12 @@ from snellen.systems.natural_transformations.autoencoder import (
 from snellen.systems.natural_transformations.editing import Editing, EditSettings, inverted, prepare_editing, psnr_of
 from snellen.systems.natural_transformations.edits import Supply, with_extra
 from snellen.systems.natural_transformations.inversion import Codes, InversionSettings, moment_distance, render
-from snellen.systems.natural_transformations.method import Judge
+from snellen.systems.natural_transformations.method import JUDGE_VIEW, Judge
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
+from snellen.training.transforms import BatchTransform
 
 #: Share of the training images with the light, and of those with the hue, of their class.
 CORRELATION = 0.9
@@ -69,6 +70,7 @@ class Size:
         plan: of every classifier.
         autoencoder: of generator and encoder.
         inversion: of the codes that are trained with.
+        compared: of the inversions of held-out images.
         edits: directions, filter, search.
     """
 
@@ -78,6 +80,7 @@ class Size:
     plan: TrainingPlan
     autoencoder: AutoencoderSettings
     inversion: InversionSettings
+    compared: InversionSettings
     edits: EditSettings
 
 
@@ -88,8 +91,9 @@ SMALL = Size(
     plan=TrainingPlan(
         epochs=8, batch_size=64, learning_rate=2e-3, schedule="one-cycle", warmup_steps=60, drop_last=True
     ),
-    autoencoder=AutoencoderSettings(latent=16, widths=(48, 32, 16, 8), plan=PLAN.model_copy(update={"epochs": 20})),
-    inversion=InversionSettings(codes=4, steps=10, expansion_steps=10, perceptual=0.1),
+    autoencoder=AutoencoderSettings(latent=16, widths=(48, 32, 16, 8), plan=PLAN.model_copy(update={"epochs": 12})),
+    inversion=InversionSettings(codes=4, steps=5, expansion_steps=5, rate=0.03, perceptual=0.0),
+    compared=InversionSettings(codes=4, steps=30, expansion_steps=30, rate=0.03, perceptual=0.0),
     edits=EditSettings(),
 )
 SMOKE = Size(
@@ -99,6 +103,7 @@ SMOKE = Size(
     plan=TrainingPlan(epochs=1, batch_size=16),
     autoencoder=AutoencoderSettings(latent=4, widths=(8, 8, 8, 8), plan=PLAN.model_copy(update={"epochs": 1})),
     inversion=InversionSettings(codes=2, steps=1, expansion_steps=1, batch=24),
+    compared=InversionSettings(codes=2, steps=1, expansion_steps=1),
     edits=EditSettings(count=1, most_changed=1.0, least_visible=0.0, least_psnr=-10.0, draws=2),
 )
 
@@ -129,7 +134,7 @@ natural_transformations.stand_ins = {  # type: ignore[attr-defined]
         "drawn shapes of 32 pixels, whose light and hue follow the class, for photographs of faces",
         "a style generator of about 80,000 weights, trained on these images for minutes, for a finished StyleGAN",
         "a perceptual distance in the encoder's own maps for LPIPS",
-        "a classifier that was trained on other drawings without any correlation for the judge of directions",
+        "an oracle, which measures alone: a classifier of other drawings without any correlation",
     ),
 }
 
@@ -157,6 +162,8 @@ class Experiment:
         self.held = store(draw_factors(size.inverted, own[4], correlation=0.0))
         drawn = draw_factors(size.train, own[5], correlation=0.0, light=_ANY_LIGHT)
         self.oracle = Judge(self._network(store(drawn)))
+        # As the recipe does it: of the same images, under changes of colours. The oracle measures alone.
+        self.judge = Judge(self._network(self.examples, transform=JUDGE_VIEW))
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
@@ -178,6 +185,7 @@ class Experiment:
             "oracle.accuracy": Sample.of(self._right(self.oracle, self.tests["decorrelated"])),
             "oracle.reconstructions": Sample.of(self._read(editing)),
             "edits.directions": float(len(editing.directions)),
+            "judge.accuracy": Sample.of(self._right(self.judge, self.tests["decorrelated"])),
             "edits.images_left_out": float((~editing.usable).sum()),
             **self._inversions(made, editing),
         }
@@ -202,15 +210,16 @@ class Experiment:
             "worst": editing.supply("worst_of_q"),
         }
 
-    def _network(self, examples: ImageStore, supply: Supply | None = None) -> nn.Module:
-        """A classifier; without a supply, trained on the images alone. All arms begin alike."""
+    def _network(
+        self, examples: ImageStore, supply: Supply = unchanged, transform: BatchTransform | None = None
+    ) -> nn.Module:
+        """A classifier, trained on images and as many further ones. All arms begin alike."""
         with seeded(self.rng.generator("initial weights").initial_seed(), torch.device("cpu")):
             network = narrow_network(len(SHAPES))
         plan = self.size.plan.model_copy(update={"seed": self.seed})
         steps = len(examples) // plan.batch_size
-        given = unchanged if supply is None else supply
-        objective = with_extra(given, beta=1.0, epochs=plan.epochs, steps=steps)
-        trained = train(network, examples, plan=plan, objective=objective, progress=self.progress)
+        objective = with_extra(supply, beta=1.0, epochs=plan.epochs, steps=steps)
+        trained = train(network, examples, plan=plan, objective=objective, transform=transform, progress=self.progress)
         network.load_state_dict(dict(trained.weights))
         return network.eval()
 
@@ -228,7 +237,7 @@ class Experiment:
 
     def _inversions(self, made: Autoencoder, editing: Editing) -> dict[str, Figure]:
         """Held-out images: with one code and with several at equal steps, and with one code without the pull."""
-        several = self.size.inversion
+        several = self.size.compared
         one = several.model_copy(update={"codes": 1})
         free = one.model_copy(update={"pull": 0.0, "moments": 0.0})
         found: dict[str, Figure] = {}
