@@ -46,7 +46,9 @@ def test_codes_are_read_again_and_a_changed_part_inverts_anew(tmp_path, counted)
     first, count = run()
     assert count == 10
     again, count = run()
-    assert count == 0 and torch.equal(first.values, again.values) and torch.equal(first.weights, again.weights)
+    assert count == 0
+    assert torch.equal(first.values, again.values)
+    assert torch.equal(first.weights, again.weights)
     changed = images.images.clone()
     changed[3] = 255 - changed[3]
     assert run(store=ImageStore.of_tensors(changed, images.targets))[1] == 1, "one image changed"

@@ -68,7 +68,7 @@ def test_the_result_is_an_ordinary_classifier_with_the_log_of_every_direction(ma
     facts = made.card.lineage.recipe
     assert facts["images_not_edited"] == 0
     assert facts["reconstruction_psnr"] > 5
-    assert [row["direction"] for row in facts["directions"]][0] == "principal 1, coarse layers"
+    assert next(row["direction"] for row in facts["directions"]) == "principal 1, coarse layers"
     assert len(facts["directions"]) == 6
     assert all(len(row["by_class"]) == 2 for row in facts["directions"])
     assert "tune.accuracy" in made.card.metrics

@@ -122,8 +122,8 @@ def natural_transformations(scale: Scale, seed: int, progress: Progress) -> Mapp
     """
     if scale == "full":
         raise InputError(
-            "system 26 has no full experiment: the paper's data and figures are unknown; choose small, or call full() of "
-            "this folder with a generator and images by path"
+            "system 26 has no full experiment, since the paper's data and figures are unknown; choose small, or call "
+            "full() with a generator and images of your own"
         )
     return Experiment(SMALL if scale == "small" else SMOKE, seed, progress).figures()
 
