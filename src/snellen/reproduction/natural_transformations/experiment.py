@@ -167,19 +167,8 @@ class Experiment:
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
-        made = fit_autoencoder(
-            self.examples, self.size.autoencoder, rng=self.rng.child("generator"), progress=self.progress
-        )
-        generator, codes, psnr = inverted(made, self.examples, self.size.inversion, rng=self.rng)
-        editing = prepare_editing(
-            generator,
-            codes,
-            psnr,
-            self.examples.targets,
-            self.oracle,
-            self.size.edits,
-            rng=self.rng.child("directions"),
-        )
+        made = self.autoencoder()
+        editing = self.editing(made)
         figures: dict[str, Figure] = {
             "generator.psnr": made.metrics["held_out_psnr"],
             "oracle.accuracy": Sample.of(self._right(self.oracle, self.tests["decorrelated"])),
@@ -195,6 +184,17 @@ class Experiment:
                 figures[f"{name}.{test}_accuracy"] = Sample.of(self._right(network, images))
         before, after = (mean_of(figures[f"standard.{test}_accuracy"]) for test in ("correlated", "decorrelated"))
         return {**figures, "standard.fall": None if before is None or after is None else before - after}
+
+    def autoencoder(self) -> Autoencoder:
+        """Generator and encoder, trained on the training images."""
+        rng = self.rng.child("generator")
+        return fit_autoencoder(self.examples, self.size.autoencoder, rng=rng, progress=self.progress)
+
+    def editing(self, made: Autoencoder) -> Editing:
+        """Codes of the training images, and directions that the judge lets pass."""
+        generator, codes, psnr = inverted(made, self.examples, self.size.inversion, rng=self.rng)
+        labels, rng = self.examples.targets, self.rng.child("directions")
+        return prepare_editing(generator, codes, psnr, labels, self.judge, self.size.edits, rng=rng)
 
     def arms(self, editing: Editing) -> dict[str, Supply]:
         """Further images of every arm."""
