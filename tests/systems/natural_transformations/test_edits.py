@@ -143,6 +143,16 @@ def test_edits_at_zero_are_the_training_images_own_reconstructions():
     assert torch.equal(made, edits.generator(codes_of(COUNT)[rows]))
 
 
+def test_drawn_edits_move_along_as_many_directions_as_wanted():
+    rng = Randomness(0).bind(COUNT)
+    for together, expected in ((1, 1), (3, 3), (99, 6)):
+        drawn = edited(together=together).drawn(rng, 2.0)
+        assert ((drawn != 0).sum(1) == expected).all()
+        assert float(drawn.abs().max()) <= 2.0
+    which = torch.stack([edited().drawn(rng.child(number), 1.0).ne(0) for number in range(60)]).double().mean((0, 1))
+    torch.testing.assert_close(which, torch.full((6,), 1 / 6, dtype=torch.float64), atol=0.06, rtol=0)
+
+
 def test_epsilon_rises_over_the_first_third():
     reached = [risen(epoch, step, epochs=3, steps=4) for epoch in (1, 2, 3) for step in range(4)]
     assert reached[:4] == pytest.approx([0.0, 0.25, 0.5, 0.75])

@@ -67,6 +67,7 @@ def test_the_result_is_an_ordinary_classifier_with_the_log_of_every_direction(ma
     assert classifier(torch.rand(2, 3, 16, 16)).shape == (2, 2)
     facts = made.card.lineage.recipe
     assert facts["images_not_edited"] == 0
+    assert 0 <= facts["labels_changed_by_edits"] <= 1
     assert facts["reconstruction_psnr"] > 5
     assert next(row["direction"] for row in facts["directions"]) == "principal 1, coarse layers"
     assert len(facts["directions"]) == 6

@@ -91,9 +91,10 @@ def reconstructed(
 def noised(
     edits: EditedImages, rows: Tensor, rng: Randomness, model: nn.Module, labels: Tensor, reached: float
 ) -> Tensor:
-    """Gaussian noise on all codes, with the mean square of a random edit along one direction."""
+    """Gaussian noise on all codes, with the mean square of a random edit."""
     shape = edits.codes.values.shape[2:]
-    lengths = (edits.directions.deviations.square() * edits.directions.vectors.square().sum((1, 2))).mean()
+    moved = min(edits.together, len(edits.directions))
+    lengths = moved * (edits.directions.deviations.square() * edits.directions.vectors.square().sum((1, 2))).mean()
     drawn = rng.normal("noise", shape, like=edits.codes.values)
     size = edits.epsilon * reached * (lengths / 3 / drawn[0].numel()).sqrt()
     return render(edits.generator, edits.codes[rows], drawn * size)

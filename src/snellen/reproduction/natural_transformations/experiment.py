@@ -118,12 +118,12 @@ def natural_transformations(scale: Scale, seed: int, progress: Progress) -> Mapp
         held-out images; ``generator.psnr``, ``oracle.accuracy``, ``edits.directions``.
 
     Raises:
-        InputError: the scale is full: see :func:`snellen.reproduction.natural_transformations.full.full`.
+        InputError: the scale is full.
     """
     if scale == "full":
         raise InputError(
-            "system 26 has no full experiment, since the paper's data and figures are unknown; choose small, or call "
-            "full() with a generator and images of your own"
+            "system 26 has no full experiment: the paper's data and figures are unknown, and finished StyleGANs have "
+            "licences of their own; choose small"
         )
     return Experiment(SMALL if scale == "small" else SMOKE, seed, progress).figures()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class EditSettings(BaseModel):
     least_psnr: float = Field(20.0, description="images that are reconstructed worse are not edited, decibels")
     search: Search = Field("worst_of_q", description="how the edit of a step is chosen")
     draws: int = Field(4, ge=1, description="edits that worst_of_q compares (q)")
+    together: int = Field(1, ge=1, description="directions along which a drawn edit moves at once")
     steps: int = Field(4, ge=1, description="gradient steps of pga")
 
 
@@ -80,6 +81,7 @@ class Editing:
         usable: bool (n,): the others are not edited.
         directions: those that the filter keeps.
         examined: every direction, with the reason where it is left out.
+        changed: share of the judge's right decisions that drawn edits lose, with as many directions as they have.
         settings: numbers.
     """
 
@@ -90,12 +92,14 @@ class Editing:
     directions: Directions
     examined: tuple[Examined, ...]
     settings: EditSettings
+    changed: float = 0.0
 
     def supply(self, search: Search | None = None) -> EditedImages:
         """Edits for a training; ``search`` in place of the one of the settings."""
         return EditedImages(
             self.generator, self.codes[self.usable.nonzero().flatten()], places(self.usable), self.directions,
             self.settings.epsilon, search or self.settings.search, self.settings.draws, self.settings.steps,
+            self.settings.together,
         )  # fmt: skip
 
     def facts(self) -> dict[str, Any]:
@@ -103,6 +107,7 @@ class Editing:
         return {
             "reconstruction_psnr": round(float(self.psnr.mean()), 3),
             "images_not_edited": int((~self.usable).sum()),
+            "labels_changed_by_edits": round(self.changed, 4),
             "directions": [one.row() for one in self.examined],
         }
 
@@ -204,7 +209,22 @@ def prepare_editing(
         directions, generator, good[order], labels[rows[order]], judge,
         epsilon=settings.epsilon, most_changed=settings.most_changed, least_visible=settings.least_visible,
     )  # fmt: skip
-    return Editing(generator, codes, psnr, usable, kept_directions(directions, examined), examined, settings)
+    made = Editing(generator, codes, psnr, usable, kept_directions(directions, examined), examined, settings)
+    return replace(made, changed=_changed(made, order, labels[rows[order]], judge, rng))
+
+
+@torch.no_grad()
+def _changed(
+    editing: Editing, rows: Tensor, labels: Tensor, judge: Callable[[Tensor], Tensor] | nn.Module, rng: Randomness
+) -> float:
+    """Share of the labels that random edits of these usable images lose, of those read rightly before."""
+    edits = editing.supply("random")
+    drawn = edits.drawn(rng.child("drawn").for_examples([str(row) for row in rows.tolist()]), edits.epsilon)
+    plain, made = edits.images(rows, torch.zeros_like(drawn)), edits.images(rows, drawn)
+    before, after = (
+        torch.cat([judge(part).argmax(1) for part in images.split(_TOGETHER)]) == labels for images in (plain, made)
+    )
+    return float((before & ~after).sum() / before.sum())
 
 
 def direction_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,10 +2,10 @@
 
     min over θ of E[ CE(f(x), y) + β · max over k, |t| ≤ ε of CE(f(G2(F(x; k, t))), y) ]
 
-The inner maximum is over bounded latent coefficients. ``random`` draws one direction and one t; ``worst_of_q`` draws q
-of them and keeps the highest loss; ``pga`` takes projected steps of the gradient's sign on the coefficients of all
-directions, through the generator. An edit keeps the label of its source image, and original and edited images pass the
-network in one batch, so that BatchNorm sees both.
+The inner maximum is over bounded latent coefficients. ``random`` draws one direction and one t, or several directions
+with a t each; ``worst_of_q`` draws q such edits and keeps the highest loss; ``pga`` takes projected steps of the
+gradient's sign on the coefficients of all directions, through the generator. An edit keeps the label of its source
+image, and original and edited images pass the network in one batch, so that BatchNorm sees both.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class EditedImages:
         epsilon: largest coefficient, in standard deviations.
         search: how an edit is chosen.
         draws: q of ``worst_of_q``.
+        together: directions along which a drawn edit moves; all, where there are fewer.
         steps: of ``pga``, each of 2.5 · ε / steps.
     """
 
@@ -71,6 +72,7 @@ class EditedImages:
     search: Search = "worst_of_q"
     draws: int = 4
     steps: int = 4
+    together: int = 1
 
     def __post_init__(self) -> None:
         if not len(self.codes):
@@ -102,19 +104,20 @@ class EditedImages:
             made = self.images(codes.repeat(draws), drawn.flatten(0, 1))
             if draws == 1:
                 return made
-            losses = cross_entropy(model(made).float(), labels.repeat(draws)).unflatten(0, (draws, len(codes)))
-            chosen = losses.argmax(0)
+            # The generator may stand on another device than the network.
+            scores = model(made.to(labels.device)).float()
+            losses = cross_entropy(scores, labels.repeat(draws)).unflatten(0, (draws, len(codes)))
+            chosen = losses.argmax(0).to(made.device)
             kept = made.unflatten(0, (draws, len(codes)))
             return kept[chosen, torch.arange(len(codes), device=made.device)]
 
     def drawn(self, rng: Randomness, epsilon: float) -> Tensor:
-        """One direction and one t in [−epsilon, epsilon] for each example: coefficients (m, K), all others 0."""
+        """``together`` directions, each with a t in [−epsilon, epsilon], for each example: coefficients (m, K)."""
         count = len(self.directions)
-        like = self.codes.values
-        which = rng.integers("direction", (), 0, count, like=like)
-        sizes = (2 * rng.uniform("size", (), like=like) - 1) * epsilon
-        found = like.new_zeros(len(which), count)
-        return found.scatter(1, which[:, None].long(), sizes[:, None].to(found))
+        some, like = min(self.together, count), self.codes.values
+        which = rng.uniform("direction", (count,), like=like).argsort(1)[:, :some]
+        sizes = (2 * rng.uniform("size", (some,), like=like) - 1) * epsilon
+        return like.new_zeros(len(which), count).scatter(1, which, sizes.to(like))
 
     def _climbed(self, model: nn.Module, codes: Tensor, labels: Tensor, rng: Randomness, epsilon: float) -> Tensor:
         like = self.codes.values
@@ -122,7 +125,7 @@ class EditedImages:
         with torch.enable_grad():
             for _ in range(self.steps):
                 free = coefficients.detach().requires_grad_(True)
-                losses = cross_entropy(model(self.images(codes, free)).float(), labels)
+                losses = cross_entropy(model(self.images(codes, free).to(labels.device)).float(), labels)
                 slope = torch.autograd.grad(losses.sum(), free)[0]
                 coefficients = (free + 2.5 * epsilon / self.steps * slope.sign()).detach().clamp(-epsilon, epsilon)
         with torch.no_grad():
