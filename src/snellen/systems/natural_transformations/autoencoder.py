@@ -1,9 +1,8 @@
 """A style generator and its encoder, trained together on the user's training images (a VAE-GAN in minutes on a CPU).
 
-The encoder E gives each of the B blocks of the generator a code of its own. Codes of coarse blocks cost more, so that
-what a fine block can draw, such as colours, is coded there, and shapes in coarse ones. The loss of an image is
+The encoder E gives each block of the generator a code of its own. The loss of an image is
 
-    |x̂ − x|² + ½ |x̂ − x| + ½ |∇x̂ − ∇x| + κ · Σ_b r^{B−1−b} · KL(E_b(x) ‖ N(0, I)) + a · softplus(−D(G(z)))
+    |x̂ − x|² + ½ |x̂ − x| + ½ |∇x̂ − ∇x| + κ · KL(E(x) ‖ N(0, I)) + a · softplus(−D(G(z)))
 
 and E also learns to give back the z of generated images. A critic D with R1 (Mescheder, Geiger and Nowozin, ICML 2018,
 arXiv 1801.04406, equation 9) is trained beside them and dropped. The published system takes a finished GAN.
@@ -74,10 +73,7 @@ class AutoencoderSettings(BaseModel):
         (), description="channels of each block, the coarsest first; left out, 64 or fewer, halved towards the finest"
     )
     mapping_layers: int = Field(0, ge=0, description="layers from z to w")
-    divergence: float = Field(2e-5, ge=0, description="weight of the finest block's divergence from the prior (κ)")
-    coarse_cost: float = Field(
-        4.0, ge=1, description="how much dearer than the next finer one a block's divergence is (r); 1: all alike"
-    )
+    divergence: float = Field(2e-5, ge=0, description="weight of the divergence from the prior (κ)")
     adversarial: float = Field(
         0.0, ge=0, description="weight of the critic (a); 0: none is trained, which reconstructs best in minutes"
     )
@@ -257,8 +253,7 @@ class AutoencoderTraining(nn.Module):
         if noise is None or drawn is None:
             return self.generator.synthesis(mapped(self.generator, mean))
         made = self.generator.synthesis(mapped(self.generator, mean + noise * (spread / 2).exp()))
-        costs = self.settings.coarse_cost ** torch.arange(mean.shape[1] - 1, -1, -1.0, device=mean.device)
-        divergence = 0.5 * ((mean.square() + spread.exp() - 1 - spread).sum(2) * costs).sum(1)
+        divergence = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum((1, 2))
         losses = apart(made, images) + self.settings.divergence * divergence
         sampled = self.generator.synthesis(mapped(self.generator, drawn))
         again, _ = latents(self.encoder, sampled.detach(), len(self.generator.blocks))
