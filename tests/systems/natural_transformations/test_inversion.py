@@ -60,10 +60,13 @@ def test_several_codes_are_nearer_to_unseen_images_at_equal_steps():
 
 
 @pytest.mark.covers("26.4")
-def test_shifting_pulls_codes_to_the_prior_and_without_its_weights_it_does_not():
+@pytest.mark.parametrize(
+    "weights", [{"pull": 0.3, "moments": 0.0}, {"pull": 0.0, "moments": 1.0}], ids=["pull", "moments"]
+)
+def test_shifting_pulls_codes_to_the_prior_and_without_its_weights_it_does_not(weights):
     generator, images = split(), pictures(16)
     start = 1.5 * codes_of(16) + 0.8
-    pulled = ONE.model_copy(update={"pull": 0.1, "moments": 1.0, "steps": 12})
+    pulled = ONE.model_copy(update={**weights, "steps": 12})
     free = pulled.model_copy(update={"pull": 0.0, "moments": 0.0})
     before = sum(moment_distance(start, generator.prior))
     after = {
