@@ -54,6 +54,7 @@ from tests.systems.language_guided_augmentation.leaning import leaning_patient
 from tests.systems.natural_transformations.parts import patient_of, save_pair
 from tests.systems.perturbation_estimation.denoisers import save_denoiser
 from tests.systems.smooth_inversion import toy_models
+from tests.systems.text_image_to_video.small_videos import model as video_model
 
 Value = Any | Callable[[Path], Any]
 
@@ -687,6 +688,22 @@ def solid_views(_: Path) -> ImageSet:
     return Solids(classes=("mug", "car"), objects=3, views=2, size=16, shadow=False).images(split="test")
 
 
+def pixel_reader(*classes: str, side: int) -> Classifier:
+    """A segmenter of one layer."""
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, len(classes), 3, padding=1)
+    return Classifier(
+        network, class_names=classes, preparation=Preparation(size=(side, side)), task="segment", name="pixels"
+    )
+
+
+@cache
+def video_folder(folder: Path) -> str:
+    """A video model that was trained in a moment."""
+    video_model().save(folder / "small-video-model")
+    return str(folder / "small-video-model")
+
+
 def smoothed(_: Path) -> Classifier:
     """A network that was trained under noise."""
     torch.manual_seed(0)
@@ -725,6 +742,10 @@ CHECKS = {
     "attributes": Row({"share": 0.25, "kinds": ("size_5",), "severities": (5,), "examples": 0}, _SCENES_AUDITED),
     "corruption": Row({"kinds": ("contrast",), "severities": (1, 5), "examples": 0}),
     "nuisance": Row({"nuisances": ("fog",), "strengths": (1.0,), "examples": 0}, _SCENES_AUDITED),
+    "motion": Row(
+        {"model": video_folder, "prompts": ("a red circle moves left slowly on black",), "images": 40, "examples": 0}
+        | {"sampling": {"steps": 1}},
+    ),
     "viewpoint": Row(
         {"objects": 2, "views": 2, "attacked": 0, "examples": 0},
         {"classifier": reading("mug", "car", side=16), "images": solid_views},
@@ -736,6 +757,10 @@ CHECKS = {
     ),
     "masking": Row({"share": 0.1, "steps": 2, "queries": 10, "examples": 0}),
     "multi_label": Row({"per_side": 2, "examples": 0}),
+    "segmentation": Row(
+        {"kinds": ("fog",), "severities": (3,), "steps": 1, "attacked": 1.0, "examples": 0},
+        {"classifier": lambda _: pixel_reader("background", "bright", "dim", side=32), "images": small_scenes},
+    ),
     "shortcuts": Row({"support": 2, "kept": 1, "examples": 0}, _SCENES_AUDITED),
     "backdoor": Row(
         {"images": 40, "epsilon": 0.9, "sources": 1, "confirming": 2, "copies": 0}

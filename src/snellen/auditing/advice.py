@@ -38,7 +38,9 @@ def advised(findings: Sequence[Finding]) -> tuple[Advice, ...]:
     """
     kinds: dict[str, list[Finding]] = {}
     for finding in findings:
-        if finding.level != "note":
+        # Advice without a command, such as that on segmenters, is no treatment.
+        commands = [one for one in finding.treatments if one.startswith(IN_FOLDER)]
+        if finding.level != "note" and (commands or not finding.treatments):
             kinds.setdefault(finding.kind, []).append(finding)
     found = []
     for kind, members in kinds.items():

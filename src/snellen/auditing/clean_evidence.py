@@ -44,14 +44,17 @@ def clean_evidence(
 ) -> Evidence:
     """One row for each image of a batch, setting "clean": decision, confidence, and the columns that are kept.
 
+    A segmenter has no decision about an image: both are unknown.
+
     Args:
         batch: n images.
         keep: which columns.
         carried: columns of the image set that the evidence carries along, such as each image's group, (n,) each; of
             what the set does not know at all there is no column.
     """
-    labels_only = batch.classifier.output == "labels"
-    confidence = None if labels_only else batch.classifier.probabilities(batch.scores).amax(1).tolist()
+    pixelwise = batch.classifier.task == "segment"
+    unknown = pixelwise or batch.classifier.output == "labels"
+    confidence = None if unknown else batch.classifier.probabilities(batch.scores).amax(1).tolist()
     extra: dict[str, pa.Array] = {name: pa.array(values, COLUMNS[name]) for name, values in (carried or {}).items()}
     if "scores" in keep:
         extra[SCORES] = array_column(batch.scores.detach().float().cpu().numpy())
@@ -70,7 +73,7 @@ def clean_evidence(
         model=batch.classifier.name,
         unit_ids=batch.unit_ids,
         label=[None if label < 0 else label for label in batch.labels.tolist()],
-        prediction=batch.classifier.predict(batch.scores).tolist(),
+        prediction=None if pixelwise else batch.classifier.predict(batch.scores).tolist(),
         value=confidence,
         extra=extra,
     )

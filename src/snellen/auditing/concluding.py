@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from snellen.auditing.effort import OF_SEGMENTERS
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.shard_work import CLEAN, make_batch
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Reading, WholeSet
@@ -200,7 +201,12 @@ def conclude(
         except InputError as error:
             # What one check cannot use must not cost the others, nor the hours that measured them.
             conclusions[check.name], failures[check.name] = Conclusion(), str(error)
-    findings, makers, tested = judge(running, conclusions, trained="train" in gathered.companions)
+    base = conclusions.get(OF_SEGMENTERS)
+    if base is not None and base.skipped is not None and classifier.task == "segment":
+        raise InputError(f"nothing can be concluded about {classifier.name} on {images.name}: {base.skipped}")
+    findings, makers, tested = judge(
+        running, conclusions, trained="train" in gathered.companions, treatable=classifier.task != "segment"
+    )
     sight = unseen(running, conclusions, makers, tested)
     pictures: dict[str, bytes] = {}
     if pictured:
@@ -273,18 +279,24 @@ def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:
 
 
 def judge(
-    checks: Sequence[Check], conclusions: Mapping[str, Conclusion], *, trained: bool = False
+    checks: Sequence[Check],
+    conclusions: Mapping[str, Conclusion],
+    *,
+    trained: bool = False,
+    treatable: bool = True,
 ) -> tuple[list[Finding], dict[int, Check], Judged]:
     """Findings of all checks, ranked; the check that made each; and how many hypotheses were tested.
 
-    ``trained`` says whether training images were given: see :func:`~snellen.checks.treatments.treatments`.
+    ``trained`` says whether training images were given: see :func:`~snellen.checks.treatments.treatments`. A model that
+    no command treats is not ``treatable``: findings keep what their checks advise.
     """
     hypotheses = [(check, one) for check in checks for one in conclusions[check.name].hypotheses]
     held = confirmed([one for _, one in hypotheses], FALSE_DISCOVERY_RATE)
     made = [(found, check) for (check, _), found in zip(hypotheses, held, strict=True) if found is not None]
     chosen = len(made)
     made += [(found, check) for check in checks for found in conclusions[check.name].findings]
-    made = [(_with_treatments(one, trained=trained), check) for one, check in made]
+    if treatable:
+        made = [(_with_treatments(one, trained=trained), check) for one, check in made]
     findings = rank(found for found, _ in made)
     makers = {place: next(check for f, check in made if f is found) for place, found in enumerate(findings)}
     return findings, makers, Judged(hypotheses=len(hypotheses), findings=chosen, rate=FALSE_DISCOVERY_RATE)

@@ -16,6 +16,9 @@ Effort = Literal["quick", "standard", "full"]
 
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
+#: The check that a segmenter gets in place of "clean".
+OF_SEGMENTERS = "segmentation"
+
 #: Checks as a call names them.
 Named: TypeAlias = "str | Sequence[str | Mapping[str, Any] | Check]"
 
@@ -32,7 +35,7 @@ def checks_at(effort: Effort) -> list[str]:
     if effort not in EFFORTS:
         raise unknown_name("effort", effort, EFFORTS)
     if effort == "full":
-        return list(CHECKS)
+        return [name for name in CHECKS if name != OF_SEGMENTERS]  # added where the model is one
     if effort == "standard":
         return default_checks()
     return [name for name, entry in index.checks().items() if entry.effort == "quick"]
@@ -111,29 +114,32 @@ def with_settings(
     if not settings:
         return checks
     running = names_of(chosen_checks(checks, effort))
-    idle = [check for check in settings if check not in running]
+    idle = [check for check in settings if check not in running and check != OF_SEGMENTERS]
     if idle:
         raise InputError(
             f"settings (--set) name {', '.join(idle)}, no check of this audit; these are {', '.join(running)}"
         )
     listed = _as_list(checks)
     if not all(map(_sign, listed)):
+        # A segmenter gets its check unnamed.
+        beside = [OF_SEGMENTERS] if OF_SEGMENTERS in settings and OF_SEGMENTERS not in running else []
         return [
             {"check": _name(one), **(one if isinstance(one, Mapping) else {}), **settings[_name(one)]}
             if _name(one) in settings
             else one
-            for one in listed
+            for one in [*listed, *beside]
         ]
     return [*listed, *({"check": f"+{name}", **fields} for name, fields in settings.items())]
 
 
 def left_out(effort: Effort, running: Sequence[str]) -> str | None:
-    """One line on what a level leaves out; None where it leaves nothing out.
+    """One line on what a level leaves out of the checks for such a model; None where it leaves nothing out.
 
     >>> left_out("full", checks_at("full")) is None
     True
     """
-    idle = [name for name in checks_at("full") if name not in running]
+    fitting = "segment" if OF_SEGMENTERS in running else "single"
+    idle = [name for name in checks_at("full") if name not in running and fitting in CHECKS[name].tasks]
     return f"Effort {effort} leaves out: {', '.join(idle)}." if idle else None
 
 

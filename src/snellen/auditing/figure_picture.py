@@ -10,7 +10,7 @@ from snellen.auditing.eye_chart_picture import column_words
 from snellen.checks.check import Check, Measured
 from snellen.checks.panels import Line, Panel, Point
 from snellen.core import index
-from snellen.core.finding import KINDS, Finding
+from snellen.core.finding import KINDS, STRESS, Finding
 
 #: What the figures that lead the page are called.
 LEADING: dict[str, str] = {
@@ -77,6 +77,12 @@ def evidence_of(metric: str) -> tuple[str, str]:
 
 def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, Figure | None]:
     """Where the rows behind a finding are, in words, and the figure to read first."""
+    of_pixels = [one for one in figures if one.name.startswith("segmentation.")]
+    if of_pixels:
+        first = next((one for one in of_pixels if finding.subject and f".{finding.subject}." in one.name), of_pixels[0])
+        changed = finding.kind in STRESS
+        which = f"settings that begin with {finding.subject}" if changed else "setting unchanged"
+        return f"evidence/segmentation.parquet, {which}", first
     check = next((one.name for one in index.checks().values() if finding.kind in one.finds), finding.kind)
     if check in index.checks() and index.checks()[check].listed:
         return f"lists/{check}.json", next((one for one in figures if one.name.startswith(f"{check}.")), None)

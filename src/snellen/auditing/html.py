@@ -139,6 +139,12 @@ def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: in
         words, figure = finding_evidence(finding, figures)
         return {"words": words, "figure": figure}
 
+    def harmed(finding: Finding) -> str:
+        """Of what harm is a share."""
+        if report.model.get("task") == "segment":
+            return "mIoU"
+        return "bags" if finding.kind in OF_BAGS else "images"
+
     return {
         "report": report,
         "verdict": verdict(report),
@@ -150,7 +156,7 @@ def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: in
         "arranged": arrange_findings(report.findings),
         "heat": heat,
         "pictures": embed_pictures(report.findings, pictures, budget=left),
-        "of_bags": OF_BAGS,
+        "harmed": harmed,
         "figures_of_bags": FIGURES_OF_BAGS,
         "groups": picture_groups,
         "evidence": evidence,

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -74,6 +74,7 @@ class AuditJob(BaseModel):
         data: reference of the images.
         classes: file with the class names, one a line.
         model_args: what the architecture of a checkpoint is built with.
+        task: what the outputs decide, where the model does not say; ``segment``: the class of each pixel.
         size: of the images for the model, pixels, or height and width.
         mean, std: that images are normalised with, for all channels or for each; finite, and std positive.
         columns: what columns mean: ``{unit = "patient", group = "hospital"}``.
@@ -95,6 +96,7 @@ class AuditJob(BaseModel):
     data: str
     classes: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
+    task: Literal["single", "ordinal", "segment"] | None = None
     size: _Side | tuple[_Side, _Side] | None = None
     mean: _Mean | tuple[_Mean, ...] | None = None
     std: _Std | tuple[_Std, ...] | None = None
@@ -183,6 +185,7 @@ class AuditJob(BaseModel):
             names,
             device=self.device,
             model_args=self.model_args or None,
+            task=self.task,
             size=self.size,
             normalization=self._normalization(),
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from snellen.auditing.budgeting import MEASURING_SHARE, Choice, fitted, measure_rates, recorded_choice
-from snellen.auditing.checks import resolve_checks
+from snellen.auditing.checks import build_check, resolve_checks
+from snellen.auditing.effort import OF_SEGMENTERS
 from snellen.auditing.limiting import limited
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.shard_work import ShardWork
@@ -82,13 +83,12 @@ class ResolvedAudit:
         wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
         chosen = [
             privacy.check((check if bounded else check.unbounded()).resolved(classifier))
-            for check in resolve_checks(checks, threats)
+            for check in _fitting(resolve_checks(checks, threats), classifier)
         ]
-        skipped = {check.name: check.missing(classifier, drawn, frozenset(companions)) for check in chosen}
-        if skipped["clean"] is not None:
-            raise InputError(
-                f"the check 'clean', which every other is compared with, cannot run: it {skipped['clean']}"
-            )
+        skipped = {check.name: _missing(check, classifier, drawn, frozenset(companions)) for check in chosen}
+        base = OF_SEGMENTERS if classifier.task == "segment" else "clean"
+        if skipped[base] is not None:
+            raise InputError(f"the check {base!r}, which every other is compared with, cannot run: it {skipped[base]}")
         measuring = fast_copy(classifier)
         return cls(classifier, drawn, images, companions, wholes, chosen, skipped, seed, measuring)
 
@@ -189,9 +189,25 @@ class ResolvedAudit:
     @property
     def checks_by_set(self) -> dict[str, Sequence[Check]]:
         """Checks that measure something of their own, by set, with the share of the images that they measure."""
-        labelled = int((self.images.known_labels >= 0).sum())
+        # A segmenter is measured on images with masks, whether or not they have a label.
+        pixelwise = self.classifier.task == "segment"
+        labelled = len(self.images) if pixelwise else int((self.images.known_labels >= 0).sum())
         own = [check.sized(labelled) for check in self.running if check.measures]
         return {"audit": own, **dict.fromkeys(self.companions, ())}
+
+
+def _fitting(checks: list[Check], classifier: Classifier) -> list[Check]:
+    """The checks, with the one of segmenters among them where the model is one."""
+    if classifier.task != "segment" or any(check.name == OF_SEGMENTERS for check in checks):
+        return checks
+    return [*checks, build_check(OF_SEGMENTERS, {})]
+
+
+def _missing(check: Check, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+    """Why a check cannot run, or None; that it is not for segmenters comes before all else."""
+    if classifier.task == "segment" and classifier.task not in check.tasks:
+        return f"is not for segmenters: it reads one decision for each image, and {classifier.name} decides each pixel"
+    return check.missing(classifier, images, companions)
 
 
 def _companions(

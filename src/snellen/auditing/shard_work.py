@@ -48,7 +48,9 @@ class Provisional:
     seen: int = 0
 
     def count(self, batch: Batch) -> None:
-        """Add the labelled images of a batch."""
+        """Add the labelled images of a batch; of a segmenter, which decides no image, none."""
+        if batch.classifier.task == "segment":
+            return
         known = batch.labels >= 0
         decided = batch.classifier.predict(batch.scores)
         self.right += int((decided[known] == batch.labels[known]).sum())

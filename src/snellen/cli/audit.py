@@ -74,6 +74,14 @@ class EffortName(StrEnum):
         return self.value
 
 
+class TaskName(StrEnum):
+    """What the outputs of a model decide; see :data:`snellen.core.classifier.Task`."""
+
+    single = "single"
+    ordinal = "ordinal"
+    segment = "segment"
+
+
 #: Parameters of the command that are requirements.
 _GATE = ("require", "fail_on", "baseline", "junit")
 
@@ -153,6 +161,13 @@ def audit(
     ] = None,
     device: DeviceOption = "cpu",
     model_args: ModelArgsOption = None,
+    task: Annotated[
+        TaskName | None,
+        typer.Option(
+            help="What the outputs decide. segment: the class of each pixel, scores (n, k, h, w).",
+            show_default="what the model says, else single",
+        ),
+    ] = None,
     size: SizeOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
@@ -240,7 +255,9 @@ def audit(
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         training = None if train is None else given_companion(train, choice.columns, spinner)
         tuning = None if tune is None else given_companion(tune, choice.columns, spinner)
-        classifier = load_classifier(model or DEFAULT_MODEL, classes, device=device, **given)
+        classifier = load_classifier(
+            model or DEFAULT_MODEL, classes, device=device, task=None if task is None else task.value, **given
+        )
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {
         "out": folder,

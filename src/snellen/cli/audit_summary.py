@@ -33,10 +33,15 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     for column in single.columns[1:]:
         column.justify = "right"
     grid: dict[str, dict[str, str]] = {}
+    what = "accuracy"
     for name, figure in report.metrics.items():
         if name.startswith("corruption.") and name.endswith(".accuracy"):
             _, kind, severity = name.removesuffix(".accuracy").split(".", 2)
             grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
+        elif name.startswith("segmentation.corruption."):
+            _, _, kind, severity = name.removesuffix(".miou").split(".", 3)
+            grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
+            what = "mIoU"
         elif not (name.startswith("corruption.") and name.count(".") > 1):  # errors by kind are in the report
             count = f"{figure.n} bags" if name in FIGURES_OF_BAGS else str(figure.n)
             single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", count)
@@ -44,7 +49,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         console.print(single)
     if grid:
         severities = list(dict.fromkeys(severity for row in grid.values() for severity in row))
-        table = Table("\naccuracy at severity", *(f"\n{s}" for s in severities), box=None, pad_edge=False)
+        table = Table(f"\n{what} at severity", *(f"\n{s}" for s in severities), box=None, pad_edge=False)
         for kind, row in grid.items():
             table.add_row(kind, *(row.get(severity, "") for severity in severities))
         console.print(table)
@@ -63,9 +68,12 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
             console.print(f"[dim]  {markup(words)}[/]", soft_wrap=True)
     idle = [check for check in report.checks if check.status != "done"]
     console.print(*([""] if idle else []))
+    same: dict[tuple[str, str], list[str]] = {}
     for check in idle:
-        line = f"[dim]check {check.name} {check.status}:[/] {markup(check.reason or '')}"
-        console.print(line, no_wrap=True, overflow="ellipsis")
+        same.setdefault((check.status, check.reason or ""), []).append(check.name)
+    for (status, reason), names in same.items():
+        line = f"[dim]check{'s' if len(names) > 1 else ''} {', '.join(names)} {status}:[/] {markup(reason)}"
+        console.print(line, **({"soft_wrap": True} if len(names) > 1 else {"no_wrap": True, "overflow": "ellipsis"}))
     less = None if effort is None else left_out(effort, [check.name for check in report.checks])
     if less is not None:
         console.print(f"\n[dim]{less}[/]")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snellen.core.criterion import VOID
 from snellen.core.errors import InputError
+from snellen.metrics.weighted import WeightedStatistic
 
 
 def confusion(predicted: Tensor, truth: Tensor, class_count: int) -> NDArray[np.int64]:
@@ -48,9 +49,46 @@ def confusion(predicted: Tensor, truth: Tensor, class_count: int) -> NDArray[np.
 
 def overlap_of_classes(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Intersection over union of each class: counts (..., k, k) → (..., k); NaN where a class is in neither map."""
-    both = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
-    either = counts.sum(-1) + counts.sum(-2) - both
+    return overlap_of_parts(overlap_parts(counts))
+
+
+def overlap_parts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What overlaps need of counts (..., k, k): pixels right, true and decided of each class, (..., 3, k). They add up.
+
+    >>> overlap_parts(np.array([[3, 1], [0, 4]])).tolist()
+    [[3, 4], [4, 4], [3, 5]]
+    """
+    return np.stack([np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1), counts.sum(-2)], -2)
+
+
+def overlap_of_parts(parts: NDArray[np.floating | np.integer]) -> NDArray[np.float64]:
+    """Intersection over union of each class, (..., 3, k) → (..., k); NaN where a class is in neither map."""
+    both, own, given = (parts[..., place, :].astype(float) for place in range(3))
+    either = own + given - both
     return np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
+
+
+def weighted_overlap(parts: NDArray[np.integer], label: int | None = None) -> WeightedStatistic:
+    """Mean overlap over the classes that occur (mIoU), or the overlap of one, as a function of the images' weights.
+
+    >>> parts = overlap_parts(np.array([[[3, 1], [0, 4]], [[4, 0], [4, 0]]]))
+    >>> round(weighted_overlap(parts)(np.array([1.0, 0.0])), 3), weighted_overlap(parts, 1)(np.array([0.0, 1.0]))
+    (0.775, 0.0)
+
+    Args:
+        parts: of each image, (n, 3, k).
+        label: the class; None: the mean of all.
+    """
+    flat = parts.reshape(len(parts), -1).astype(np.float64)
+
+    def statistic(weights: NDArray[np.float64]) -> float:
+        overlap = overlap_of_parts((weights @ flat).reshape(parts.shape[1:]))
+        if label is not None:
+            return float(overlap[label])
+        held = overlap[np.isfinite(overlap)]
+        return float(held.mean()) if len(held) else float("nan")
+
+    return statistic
 
 
 def mean_overlap(counts: NDArray[np.int64]) -> NDArray[np.float64]:

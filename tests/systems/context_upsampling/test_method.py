@@ -83,7 +83,7 @@ def test_an_artifact_is_loaded_as_a_model_that_decides_pixels(made, tmp_path):
     assert segmenter(image).shape == (2, 3, 32, 32)
     assert torch.equal(segmenter(image), pixel_classifier(made)(image))
     assert segmenter.task == "segment"
-    with pytest.raises(InputError, match="holds a segmenter, not a classifier"):
+    with pytest.raises(InputError, match=r"decides the class of each pixel .* --task segment"):
         snellen.load_classifier(f"artifact:{tmp_path / 'a folder'}")
     with pytest.raises(InputError, match="is a classifier, and a segmenter is needed"):
         pixel_classifier(type(made)(made.tensors, made.card.model_copy(update={"kind": "classifier"})))

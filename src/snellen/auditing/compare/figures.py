@@ -23,6 +23,7 @@ from snellen.auditing.compare.difference import (
 from snellen.auditing.compare.listed_differences import listed_difference
 from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters, same_labels, same_set
 from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.compare.segment_differences import CHECK, overlap_difference, segmenters
 from snellen.checks.check import Measured
 from snellen.checks.independent import halves
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
@@ -65,6 +66,8 @@ def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float
 
 #: Last parts of names of figures with a better side, more or less; no other figure can be worse.
 MORE = (
+    "miou",
+    "iou",
     "accuracy",
     "balanced_accuracy",
     "worst_accuracy",
@@ -151,6 +154,11 @@ def compare_figures(pair: Pair, *, resamples: int) -> list[FigureDifference]:
             reason = _unlike_means(name, pair)
         if reason is not None or before is None or after is None:
             found.append(FigureDifference(name, before, after, None, reason))
+            continue
+        if segmenters(pair) and name.startswith(f"{CHECK}."):
+            difference = overlap_difference(name, pair, resamples)
+            why = None if difference else "too few images were measured in both runs"
+            found.append(FigureDifference(name, before, after, difference, why))
             continue
         if bags is not None and name.startswith(f"{BAGS}."):
             difference = compare_bag_figure(name, bags, resamples)

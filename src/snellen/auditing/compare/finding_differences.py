@@ -31,6 +31,7 @@ from snellen.auditing.compare.gap_differences import (
 )
 from snellen.auditing.compare.listed_differences import compare_backdoors, listed_difference
 from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters, mean_difference
+from snellen.auditing.compare.segment_differences import CHECK, overlap_quantities, segmenters
 from snellen.core import index
 from snellen.core.finding import Finding
 from snellen.metrics.weighted import weighted_calibration_error
@@ -84,6 +85,8 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     reported, and it was reported because its quantity was large.
     """
     unlike = differing_parameters(pair.first.record, pair.second.record)
+    if segmenters(pair):
+        return {} if CHECK in unlike else overlap_quantities(pair, resamples=resamples)
     found = {}
     if all(len(side.images) for side in _sides(pair)):
         found["accuracy"] = _difference(pair, *(_error(side) for side in _sides(pair)))

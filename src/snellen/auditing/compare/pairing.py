@@ -272,8 +272,11 @@ _NONE = object()
 
 
 def _labelled(record: RunRecord, class_names: tuple[str, ...]) -> Side:
-    """The labelled images of a run by ascending id, in the given order of classes."""
+    """The labelled images of a run by ascending id, in the given order of classes; of a segmenter's, all images."""
     images = record.images
+    if record.report.model["task"] == "segment":
+        rows = np.array(sorted(range(len(images)), key=lambda row: images.ids[row]), dtype=np.int64)
+        return Side(record, rows, images.select(rows))
     order = sorted(np.flatnonzero(images.labelled).tolist(), key=lambda row: images.ids[row])
     return _side(record, np.array(order, dtype=np.int64), class_names)
 

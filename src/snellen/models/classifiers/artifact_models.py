@@ -29,10 +29,10 @@ def load(rest: str, device: torch.device) -> LoadedModel:
 
 
 def load_artifact(folder: Path, *, name: str) -> LoadedModel:
-    """Load a classifier artifact under a name of its own."""
+    """Load a classifier artifact, or one that decides each pixel, under a name of its own."""
     artifact = Artifact.load(folder)
     card = artifact.card
-    if card.kind != "classifier":
+    if card.kind not in ("classifier", "segmenter"):
         raise InputError(f"{folder} holds a {card.kind}, not a classifier")
     with torch.random.fork_rng(devices=[]):
         network = build_network(card.architecture, str(folder / "card.json"))
@@ -42,7 +42,7 @@ def load_artifact(folder: Path, *, name: str) -> LoadedModel:
         name=name,
         preparation=read_preparation(card.preparation, source=str(folder / "card.json")),
         normalization=recorded_normalization(card.normalization, source=folder / "card.json"),
-        task=card.task,
+        task="segment" if card.kind == "segmenter" else card.task,
         class_names=card.class_names or None,
         identity=_identity(card),
         feature_layer=index.architectures()[str(card.architecture["name"])].feature_layer,

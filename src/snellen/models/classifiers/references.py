@@ -130,6 +130,11 @@ def load_classifier(
             raise InputError("model_args are for references; a model in memory is built already")
         else:
             loaded = own_model(ref, stated)
+    if loaded.task == "segment" and task is None:
+        raise InputError(
+            f"{loaded.name} decides the class of each pixel and is no classifier of images; to audit it as a segmenter "
+            f'say so: --task segment, or load_classifier(..., task="segment")'
+        )
     if size is not None:
         chosen["preparation"] = resized(loaded.preparation, both_sides(size))
     given = {*chosen, *(() if class_names is None else ("class_names",))}

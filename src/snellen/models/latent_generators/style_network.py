@@ -29,7 +29,7 @@ _SLOPE = 0.2
 
 
 class StyleShape(BaseModel):
-    """Sizes of a generator and of the networks that look at its images.
+    """Sizes of a generator, and of the networks that judge or encode its images.
 
     >>> StyleShape(latent=8, widths=(16, 8)).side, StyleShape(latent=8, widths=(16, 8)).coordinates
     (8, 56)

@@ -70,7 +70,7 @@ class Size:
     queries: int
 
 
-SMALL = Size(side=48, train=512, test=64, epochs=20, steps=10, queries=300)
+SMALL = Size(side=48, train=1024, test=64, epochs=12, steps=10, queries=300)
 SMOKE = Size(side=32, train=32, test=4, epochs=1, steps=2, queries=3)
 
 
@@ -94,7 +94,7 @@ context_upsampling.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with 32 scenes of 32 pixels, one epoch and attacks of two steps",),
     "small": (
         "scenes of 48 pixels with one of four shapes and exact masks for PASCAL VOC 2012; no restoration, no disparity",
-        "a U-Net of about 120,000 weights for U-Net with ConvNeXt; 20 epochs from nothing",
+        "a U-Net of about 120,000 weights for U-Net with ConvNeXt; 12 epochs from nothing",
         "kernels of 7 at the coarsest maps, which have 12 pixels a side, and 11 at finer ones",
     ),
     "full": ("PASCAL VOC 2012 by path, a U-Net on ConvNeXt-tiny of timm, with its weights where they are installed",),
@@ -127,7 +127,7 @@ class Experiment:
         """The network of a variant after the last epoch; nothing is chosen."""
         network = ContextUNet(len(CLASSES), seed=self.seed, **VARIANTS[name])
         plan = TrainingPlan(
-            epochs=self.size.epochs, batch_size=8, learning_rate=3e-3, weight_decay=1e-2, channels_last=True,
+            epochs=self.size.epochs, batch_size=16, learning_rate=3e-3, weight_decay=1e-2, channels_last=True,
             drop_last=True, seed=self.seed,
         )  # fmt: skip
         store = ImageStore.of_tensors(*self.train)

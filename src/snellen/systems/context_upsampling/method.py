@@ -27,8 +27,9 @@ from snellen.methods.attacks.in_training import lent
 from snellen.methods.attacks.pixel_search import pixel_losses
 from snellen.metrics.segmentation import segmentation_figures
 from snellen.models.classifiers.artifact_models import untrained
+from snellen.models.segmenters.pixel_maps import Masks
 from snellen.systems.context_upsampling.examining import examine, standard_attacks, upsampling_artifacts
-from snellen.systems.context_upsampling.pixel_labels import Masks, pixel_store
+from snellen.systems.context_upsampling.pixel_labels import pixel_store
 from snellen.systems.context_upsampling.spectra import LEAST_SCORED
 from snellen.systems.context_upsampling.upsampling import Initial, Kind, margins
 from snellen.training.acceleration import seeded
