@@ -229,6 +229,7 @@ ATTACKS = {
     "carlini_wagner_l2": Row({"steps": 8, "searches": 3}),
     "carlini_wagner_linf": Row({"steps": 8, "weight_factor": 10.0}),
     "cospgd": Row({"steps": 8}),
+    "deepfool": Row({"steps": 8, "target_classes": 3}),
     "fab": Row({"steps": 8, "target_classes": 3}),
     "feature_guided_search": Row({"queries": 60}),
     "fgsm": Row(),
@@ -312,6 +313,10 @@ SCANS = {
             "images": lambda _: load_images("bundled:fashion-mnist").limit(80),
             "classifier": lambda _: load_classifier("bundled:fashion-cnn"),
         },
+    ),
+    "unsafe_content": Row(
+        {"classifier": "towers:bundled:scene-clip", "resamples": 100},
+        {"images": lambda _: toy_models.image_set(12)},
     ),
     "training_set": Row(
         {"pictures": 2},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from snellen.methods.attacks.carlini_wagner_l2 import CarliniWagnerL2 as CarliniWagnerL2
     from snellen.methods.attacks.carlini_wagner_linf import CarliniWagnerLinf as CarliniWagnerLinf
     from snellen.methods.attacks.cospgd import CosPGD as CosPGD
+    from snellen.methods.attacks.deepfool import DeepFool as DeepFool
     from snellen.methods.attacks.ensemble import StandardEnsemble as StandardEnsemble
     from snellen.methods.attacks.fab import FAB as FAB
     from snellen.methods.attacks.fgsm import FGSM as FGSM

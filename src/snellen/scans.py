@@ -20,3 +20,4 @@ if TYPE_CHECKING:
     from snellen.systems.smooth_inversion.method import Backdoor as Backdoor
     from snellen.systems.tileability.method import TileabilityScan as TileabilityScan
     from snellen.systems.trigger_amplification.method import TriggerAmplification as TriggerAmplification
+    from snellen.systems.unsafe_content.method import UnsafeContent as UnsafeContent

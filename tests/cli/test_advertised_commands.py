@@ -190,6 +190,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         "CAPTIONER": "bundled:scene-captioner",
         "ANSWERS": "bundled:scene-clip",
         "TOWERS": "bundled:scene-clip",
+        "CLASSIFIER": "towers:bundled:scene-clip",
         "PROMPTS": "keep.txt",
         "FOLDER": "sae",
         "FILE": "signs.txt",

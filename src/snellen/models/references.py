@@ -113,7 +113,7 @@ def load_question_answerer(reference: str, *, device: str = "cpu") -> QuestionAn
     """Load a model that answers questions about images; errors are those of :meth:`Kind.load`.
 
     Args:
-        reference: ``hf:FOLDER`` (BLIP for question answering, of transformers) or ``bundled:NAME``.
+        reference: ``hf:FOLDER`` (BLIP for question answering or LLaVA, of transformers) or ``bundled:NAME``.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     """
     answerer: QuestionAnswerer = _QUESTION_ANSWERERS.load(reference, device)

@@ -8,6 +8,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.apgd import APGD
 from snellen.methods.attacks.carlini_wagner_l2 import CarliniWagnerL2
+from snellen.methods.attacks.deepfool import DeepFool
 from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.fab import FAB
 from snellen.methods.attacks.fgsm import FGSM
@@ -22,6 +23,7 @@ ATTACKS = {
     "apgd-ce": (lambda one, **ball: APGD(steps=1 if one else 10, **ball)),
     "apgd-dlr": (lambda one, **ball: APGD(steps=1 if one else 10, loss="dlr", **ball)),
     "apgd-t": (lambda one, **ball: APGD(steps=1 if one else 10, loss="targeted_dlr", **ball)),
+    "deepfool": (lambda one, **ball: DeepFool(steps=1 if one else 10, **ball)),
     "fab": (lambda one, **ball: FAB(steps=1 if one else 10, **ball)),
     "square": (lambda one, **ball: Square(queries=1 if one else 60, **ball)),
     "ensemble": (lambda one, **ball: StandardEnsemble(steps=1 if one else 10, queries=1 if one else 60, **ball)),

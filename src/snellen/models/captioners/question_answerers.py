@@ -18,6 +18,7 @@ from torch import Tensor
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
+from snellen.models.captioners import llava
 from snellen.models.captioners.captioner import CrossAttentionDecoder, WordPieces
 from snellen.models.captioners.greedy import decode_greedily, ignored_settings, sequence_log_probabilities
 from snellen.models.captioners.hugging_face_captioners import blip_pieces
@@ -148,7 +149,7 @@ def _alike(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
 
 
 def load(rest: str, device: torch.device, *, name: str | None = None) -> QuestionAnswerer:
-    """Load a folder as ``save_pretrained`` of a ``BlipForQuestionAnswering`` and its processor writes it.
+    """Load a folder as ``save_pretrained`` of a BLIP for questions, or of a LLaVA, and its processor writes it.
 
     Raises:
         InputError: a hub id, missing files, another kind of model, or weights that do not fit.
@@ -157,8 +158,12 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> Questio
     check_folder(folder, tokenizer=True)
     transformers = import_transformers(f"hf:{rest}")
     config = load_config(transformers, folder)
+    if config.model_type == "llava":
+        return llava.build(transformers, folder, device, name=name)
     if config.model_type != "blip":
-        raise InputError(f"{folder} holds a model of type {config.model_type!r}, not a BLIP for questions (blip)")
+        raise InputError(
+            f"{folder} holds a model of type {config.model_type!r}, not a BLIP for questions (blip) or LLaVA"
+        )
     model = load_network(transformers.BlipForQuestionAnswering, folder, what="a model that answers questions")
     preparation, normalization = translate(load_image_processor(transformers, folder), name=folder.name)
     return BlipAnswerer(
