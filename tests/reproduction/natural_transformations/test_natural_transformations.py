@@ -24,7 +24,7 @@ from snellen.systems.natural_transformations.edits import EditedImages
 from snellen.systems.natural_transformations.inversion import render
 from snellen.training.batches import Batch
 
-ARMS = ("standard", "jitter", "pgd", "reconstructions", "noise", "mixing", "random", "worst")
+ARMS = ("standard", "jitter", "pgd", "reconstructions", "noise", "mixing", "redrawn", "random", "worst")
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from snellen.attacks import PGD
 from snellen.core.classifier import Classifier
+from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.in_training import lent
+from snellen.reproduction.natural_transformations.materials import Factors, draw_images, relit
 from snellen.systems.natural_transformations.directions import layer_ranges
 from snellen.systems.natural_transformations.edits import EditedImages, Extra, Supply
 from snellen.systems.natural_transformations.inversion import render
@@ -39,6 +41,25 @@ def transformed(transform: BatchTransform) -> Supply:
         return Extra(changed, torch.arange(len(changed)))
 
     return supply
+
+
+@dataclass(frozen=True, eq=False)
+class Redrawn:
+    """Training images drawn again by the renderer under any light and in any hue: what perfect edits would be.
+
+    It knows the factors, so it bounds what edits can reach, and is no rival.
+
+    Args:
+        factors: of all training images.
+    """
+
+    factors: Factors
+
+    def __call__(self, model: nn.Module, batch: Batch, reached: float) -> Extra:
+        """Draw all of them."""
+        rng = batch.rng.child("redrawn")
+        changed = relit(self.factors[batch.positions], rng.uniform("light", ()), rng.uniform("hue", ()))
+        return Extra(to_unit(draw_images(changed, batch.images.shape[-1])), torch.arange(len(batch.images)))
 
 
 @dataclass(frozen=True)

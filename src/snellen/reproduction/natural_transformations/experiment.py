@@ -21,6 +21,7 @@ from snellen.reproduction.natural_transformations.arms import (
     JITTER,
     Attacked,
     FromCodes,
+    Redrawn,
     mixed,
     noised,
     reconstructed,
@@ -150,7 +151,8 @@ class Experiment:
     def __init__(self, size: Size, seed: int, progress: Progress) -> None:
         self.size, self.seed, self.progress, self.rng = size, seed, progress, Randomness(seed)
         own = [10 * seed + number for number in range(8)]
-        self.examples = store(draw_factors(size.train, own[0], correlation=CORRELATION))
+        self.factors = draw_factors(size.train, own[0], correlation=CORRELATION)
+        self.examples = store(self.factors)
         correlated = draw_factors(size.test, own[1], correlation=CORRELATION)
         free = draw_factors(size.test, own[2], correlation=0.0)
         self.tests = {
@@ -206,6 +208,7 @@ class Experiment:
             "reconstructions": FromCodes(edits, reconstructed),
             "noise": FromCodes(edits, noised),
             "mixing": FromCodes(edits, mixed),
+            "redrawn": Redrawn(self.factors),
             "random": edits,
             "worst": editing.supply("worst_of_q"),
         }
