@@ -47,7 +47,7 @@ class NaturalTransformations(ClassifierRecipe):
     side: int = Field(32, ge=8, description="height and width of the images, pixels: 8, 16, 32, 64, …")
     generator: Path | None = Field(None, description="folder of a trained generator with its encoder; none: train one")
     autoencoder: AutoencoderSettings = Field(AutoencoderSettings(), description="numbers of the generator's training")
-    block: int | None = Field(None, ge=1, description="block in front of which the generator is cut; none: the middle")
+    block: int | None = Field(None, ge=1, description="the generator is cut before this block; none: in the middle")
     inversion: InversionSettings = Field(InversionSettings(), description="numbers of the inversion")
     edits: EditSettings = Field(EditSettings(), description="numbers of directions, filter and edits")
     judge: str | None = Field(
