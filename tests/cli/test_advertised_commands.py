@@ -90,7 +90,7 @@ SMALLER = {
     26: (
         *("--architecture", "fashion_cnn", "--side", "16", "--no-onnx", "--plan", '{"epochs": 1, "batch_size": 2}'),
         "--autoencoder",
-        '{"latent": 4, "widths": [8, 8, 8], "held_out": 0.3, "plan": {"epochs": 1, "batch_size": 2}}',
+        '{"latent": 4, "widths": [8, 8, 8], "held_out": 0.5, "plan": {"epochs": 1, "batch_size": 1}}',
         *("--inversion", '{"codes": 2, "steps": 1, "expansion_steps": 1}'),
         *("--edits", '{"count": 1, "most_changed": 1, "least_visible": 0, "least_psnr": -20}'),
     ),
