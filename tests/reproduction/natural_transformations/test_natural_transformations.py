@@ -10,7 +10,15 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.models.latent_generators.style_network import StyleNetwork
 from snellen.reproduction.natural_transformations import experiment as module
-from snellen.reproduction.natural_transformations.arms import Attacked, FromCodes, mixed, noised, reconstructed
+from snellen.reproduction.natural_transformations.arms import (
+    Attacked,
+    Drawn,
+    FromCodes,
+    mixed,
+    noised,
+    pseudo_labelled,
+    reconstructed,
+)
 from snellen.reproduction.natural_transformations.experiment import SMOKE, Experiment, natural_transformations
 from snellen.reproduction.natural_transformations.materials import (
     SEEN_LIGHT,
@@ -24,7 +32,7 @@ from snellen.systems.natural_transformations.edits import EditedImages
 from snellen.systems.natural_transformations.inversion import render
 from snellen.training.batches import Batch
 
-ARMS = ("standard", "jitter", "pgd", "reconstructions", "noise", "mixing", "redrawn", "random", "worst")
+ARMS = ("standard", "jitter", "pgd", "reconstructions", "noise", "mixing", "pseudo", "tuning", "redrawn", "random", "worst")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +40,8 @@ def run():
     """Figures of a smoke run, and how many further images each arm had in each step."""
     found, plain, name = {}, module.with_extra, []
 
-    def named(experiment, editing):
-        return {key: (key, supply) for key, supply in arms(experiment, editing).items()}
+    def named(experiment, editing, standard):
+        return {key: (key, supply) for key, supply in arms(experiment, editing, standard).items()}
 
     def counted(supply, **options):
         key, inner = supply if isinstance(supply, tuple) else ("judges", supply)
@@ -56,8 +64,8 @@ def run():
 @pytest.mark.covers("26.10")
 def test_every_arm_has_as_many_further_images(run):
     _, counts = run
-    assert set(counts) == {*ARMS, "judges"}
-    for name in ARMS:
+    assert set(counts) == {*ARMS, "judges"} - {"standard"}, "the standard classifier is trained before the others"
+    for name in set(ARMS) - {"standard"}:
         assert counts[name] == [(16, 16)] * 3, name
 
 
@@ -89,6 +97,35 @@ def test_tests_are_drawn_by_the_renderer_with_light_that_training_never_shows(mo
     seen = {bytes(image.numpy().tobytes()) for image in made.examples.images}
     for images in made.tests.values():
         assert not seen & {bytes(image.numpy().tobytes()) for image in images.images}
+
+
+def test_pool_and_tuning_images_are_others_than_those_of_training_and_tests_and_free_of_the_class(monkeypatch):
+    monkeypatch.setattr(Experiment, "_network", lambda *_, **__: nn.Identity())
+    given = {}
+    monkeypatch.setattr(module, "fit_autoencoder", lambda images, *_, **__: given.update(pool=images))
+    made = Experiment(SMOKE, 3, Silent())
+    made.autoencoder()
+    assert torch.equal(given["pool"].images, made.pool)
+    assert bool((given["pool"].targets == -1).all()), "the generator has no labels"
+    known = [made.examples, made.held, *made.tests.values()]
+    seen = {image.numpy().tobytes() for images in known for image in images.images}
+    tuning = {image.numpy().tobytes() for image in made.tuning.images}
+    pool = {image.numpy().tobytes() for image in made.pool}
+    assert len(pool) == SMOKE.pool
+    assert len(tuning) == SMOKE.tuning
+    assert not pool & (seen | tuning)
+    assert not tuning & seen
+
+
+def test_pseudo_labels_are_those_of_the_network_and_come_with_their_images():
+    images = torch.randint(0, 256, (30, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    drawn = pseudo_labelled(network, images)
+    assert torch.equal(drawn.labels, network(images.float() / 255).argmax(1))
+    own = Drawn(images, torch.arange(30))
+    rng = Randomness(0).child("training", 1, 0).bind(8)
+    extra = own(None, Batch(torch.rand(8, 3, 4, 4), torch.zeros(8).long(), torch.ones(8), torch.arange(8), rng), 1.0)
+    assert len(set(extra.labels.tolist())) > 3
+    assert torch.equal(extra.images, images[extra.labels].float() / 255)
 
 
 @pytest.mark.covers("26.12")

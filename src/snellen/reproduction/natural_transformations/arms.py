@@ -44,6 +44,30 @@ def transformed(transform: BatchTransform) -> Supply:
 
 
 @dataclass(frozen=True, eq=False)
+class Drawn:
+    """Images of another set, drawn at random, each with the label that it has there.
+
+    Args:
+        images: uint8 (n, 3, h, w).
+        labels: int64 (n,): pseudo-labels of a classifier, or true ones.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __call__(self, model: nn.Module, batch: Batch, reached: float) -> Extra:
+        """Draw as many as the batch has."""
+        rows = batch.rng.child("other images").integers("row", (), 0, len(self.images))
+        return Extra(to_unit(self.images[rows]), torch.arange(len(batch.images)), self.labels[rows])
+
+
+@torch.no_grad()
+def pseudo_labelled(network: nn.Module, images: Tensor) -> Drawn:
+    """Unlabelled images with the classes that a trained classifier decides: uint8 (n, 3, h, w)."""
+    return Drawn(images, torch.cat([network(to_unit(part)).argmax(1) for part in images.split(256)]))
+
+
+@dataclass(frozen=True, eq=False)
 class Redrawn:
     """Training images drawn again by the renderer under any light and in any hue: what perfect edits would be.
 

@@ -2,6 +2,10 @@
 
 Nine in ten training images have the light and the hue of their class. Every arm sees the same images in the same order,
 and as many further ones in each step; what these are differs. Tests are drawn by the renderer, never by the generator.
+
+The generator learns from a pool of unlabelled images of the same renderer, in which light and hue are independent of
+the shape, as a finished GAN has seen a whole domain and not one biased task. Directions are judged by a network of a
+small labelled tuning set without the correlation. Rivals have the same pool, and the same tuning set.
 """
 
 from __future__ import annotations
@@ -20,10 +24,12 @@ from snellen.core.system import Scale
 from snellen.reproduction.natural_transformations.arms import (
     JITTER,
     Attacked,
+    Drawn,
     FromCodes,
     Redrawn,
     mixed,
     noised,
+    pseudo_labelled,
     reconstructed,
     transformed,
     unchanged,
@@ -66,6 +72,8 @@ class Size:
 
     Attributes:
         train: training images.
+        pool: unlabelled images that generator and encoder learn from.
+        tuning: labelled images that the judge of directions learns from.
         test: images of each test.
         inverted: held-out images that inversions are compared on.
         plan: of every classifier.
@@ -76,6 +84,8 @@ class Size:
     """
 
     train: int
+    pool: int
+    tuning: int
     test: int
     inverted: int
     plan: TrainingPlan
@@ -87,6 +97,8 @@ class Size:
 
 SMALL = Size(
     train=3000,
+    pool=3000,
+    tuning=300,
     test=600,
     inverted=192,
     plan=TrainingPlan(
@@ -99,6 +111,8 @@ SMALL = Size(
 )
 SMOKE = Size(
     train=48,
+    pool=40,
+    tuning=24,
     test=12,
     inverted=6,
     plan=TrainingPlan(epochs=1, batch_size=16),
@@ -133,7 +147,9 @@ natural_transformations.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with 48 images and one or two steps of everything",),
     "small": (
         "drawn shapes of 32 pixels, whose light and hue follow the class, for photographs of faces",
-        "a style generator of about 80,000 weights, trained on these images for minutes, for a finished StyleGAN",
+        "a style generator of about 80,000 weights, trained for minutes on a pool of unlabelled drawings whose light and "
+        "hue are independent of the shape, for a finished StyleGAN",
+        "a judge of directions, trained on 300 labelled drawings without any correlation",
         "a perceptual distance in the encoder's own maps for LPIPS",
         "an oracle, which measures alone: a classifier of other drawings without any correlation",
     ),
@@ -163,9 +179,10 @@ class Experiment:
         }
         self.held = store(draw_factors(size.inverted, own[4], correlation=0.0))
         drawn = draw_factors(size.train, own[5], correlation=0.0, light=_ANY_LIGHT)
-        self.oracle = Judge(self._network(store(drawn)))
-        # As the recipe does it: of the same images, under changes of colours. The oracle measures alone.
-        self.judge = Judge(self._network(self.examples, transform=JUDGE_VIEW))
+        self.pool = store(draw_factors(size.pool, own[6], correlation=0.0)).images
+        self.tuning = store(draw_factors(size.tuning, own[7], correlation=0.0))
+        self.oracle = Judge(self._network(store(drawn)))  # it measures alone
+        self.judge = Judge(self._network(self.tuning, transform=JUDGE_VIEW, passes=size.train // size.tuning))
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
@@ -180,17 +197,19 @@ class Experiment:
             "edits.images_left_out": float((~editing.usable).sum()),
             **self._inversions(made, editing),
         }
-        for name, supply in self.arms(editing).items():
-            network = self._network(self.examples, supply)
+        standard = self._network(self.examples)
+        for name, supply in self.arms(editing, standard).items():
+            network = standard if name == "standard" else self._network(self.examples, supply)
             for test, images in self.tests.items():
                 figures[f"{name}.{test}_accuracy"] = Sample.of(self._right(network, images))
         before, after = (mean_of(figures[f"standard.{test}_accuracy"]) for test in ("correlated", "decorrelated"))
         return {**figures, "standard.fall": None if before is None or after is None else before - after}
 
     def autoencoder(self) -> Autoencoder:
-        """Generator and encoder, trained on the training images."""
-        rng = self.rng.child("generator")
-        return fit_autoencoder(self.examples, self.size.autoencoder, rng=rng, progress=self.progress)
+        """Generator and encoder, trained on the pool; it has no labels."""
+        rng, unknown = self.rng.child("generator"), torch.full((len(self.pool),), -1)
+        pool = ImageStore.of_tensors(self.pool, unknown)
+        return fit_autoencoder(pool, self.size.autoencoder, rng=rng, progress=self.progress)
 
     def editing(self, made: Autoencoder) -> Editing:
         """Codes of the training images, and directions that the judge lets pass."""
@@ -198,8 +217,8 @@ class Experiment:
         labels, rng = self.examples.targets, self.rng.child("directions")
         return prepare_editing(generator, codes, psnr, labels, self.judge, self.size.edits, rng=rng)
 
-    def arms(self, editing: Editing) -> dict[str, Supply]:
-        """Further images of every arm."""
+    def arms(self, editing: Editing, standard: nn.Module) -> dict[str, Supply]:
+        """Further images of every arm; the standard classifier labels the pool for one of them."""
         edits = editing.supply("random")
         return {
             "standard": unchanged,
@@ -208,18 +227,24 @@ class Experiment:
             "reconstructions": FromCodes(edits, reconstructed),
             "noise": FromCodes(edits, noised),
             "mixing": FromCodes(edits, mixed),
+            "pseudo": pseudo_labelled(standard, self.pool),
+            "tuning": Drawn(self.tuning.images, self.tuning.targets),
             "redrawn": Redrawn(self.factors),
             "random": edits,
             "worst": editing.supply("worst_of_q"),
         }
 
     def _network(
-        self, examples: ImageStore, supply: Supply = unchanged, transform: BatchTransform | None = None
+        self,
+        examples: ImageStore,
+        supply: Supply = unchanged,
+        transform: BatchTransform | None = None,
+        passes: int = 1,
     ) -> nn.Module:
-        """A classifier, trained on images and as many further ones. All arms begin alike."""
+        """A classifier, trained on images and as many further ones. All arms begin alike; few images pass more often."""
         with seeded(self.rng.generator("initial weights").initial_seed(), torch.device("cpu")):
             network = narrow_network(len(SHAPES))
-        plan = self.size.plan.model_copy(update={"seed": self.seed})
+        plan = self.size.plan.model_copy(update={"seed": self.seed, "epochs": passes * self.size.plan.epochs})
         steps = len(examples) // plan.batch_size
         objective = with_extra(supply, beta=1.0, epochs=plan.epochs, steps=steps)
         trained = train(network, examples, plan=plan, objective=objective, transform=transform, progress=self.progress)

@@ -38,10 +38,12 @@ class Extra(NamedTuple):
     Args:
         images: (m, 3, h, w) in [0, 1], without gradients.
         rows: int64 (m,): which image of the batch each belongs to.
+        labels: (m,), of images that are no edits; None: those of the source images.
     """
 
     images: Tensor
     rows: Tensor
+    labels: Tensor | None = None
 
 
 #: (model, batch, share of ε that is reached, in [0, 1]) → further images.
@@ -153,7 +155,7 @@ def with_extra(
     """Cross-entropy of a batch and β times that of further images, both in one forward pass.
 
     Args:
-        supply: makes further images, which keep the labels of their source images.
+        supply: makes further images, which keep the labels of their source images unless it gives others.
         beta: their weight.
         epochs: of the training, for the course of ε.
         steps: of an epoch.
@@ -163,11 +165,11 @@ def with_extra(
     def objective(model: nn.Module, batch: Batch) -> Tensor:
         # The loop names the randomness of a step by its epoch and its number.
         reached = risen(batch.epoch, int(batch.rng.path[-1]), epochs=epochs, steps=steps)
-        images, rows = supply(model, batch, reached)
+        images, rows, other = supply(model, batch, reached)
         if not len(rows):
             return cross_entropy(model(batch.images), batch.targets)
         at = rows.to(batch.targets.device)
-        labels = batch.targets[at]
+        labels = batch.targets[at] if other is None else other.to(at.device)
         if transform is not None:
             images, labels = transform(images, labels, batch.rng[rows].child("further images"))
         losses = cross_entropy(model(torch.cat([batch.images, images])), torch.cat([batch.targets, labels]))

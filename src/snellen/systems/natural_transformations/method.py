@@ -7,14 +7,15 @@ of the paper was not at hand: the pipeline is that of its abstract, each step is
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
+from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.natural_transformations.autoencoder import Autoencoder, AutoencoderSettings, fit_autoencoder
 from snellen.systems.natural_transformations.editing import Editing, EditSettings, inverted, prepare_editing
@@ -34,8 +35,10 @@ JUDGE_VIEW = colour_jitter(0.5, 0.5, 0.8, 0.5)
 class NaturalTransformations(ClassifierRecipe):
     """Train on images and on edits of them that are hard and keep the class: light, colours and more.
 
-    Without a generator, one is trained on the training images first. Without a judge, a second network of the same
-    architecture is trained under changes of colours, and decides which directions keep the class.
+    Without a generator, one is trained first: on ``generator_images``, which need no labels, or else on the training
+    images. What varies together in the images that it learns from, its directions change together. Without a judge, a
+    second network of the same architecture is trained under changes of colours, and decides which directions keep the
+    class.
 
     >>> NaturalTransformations().edits.search
     'worst_of_q'
@@ -46,6 +49,9 @@ class NaturalTransformations(ClassifierRecipe):
 
     side: int = Field(32, ge=8, description="height and width of the images, pixels: 8, 16, 32, 64, …")
     generator: Path | None = Field(None, description="folder of a trained generator with its encoder; none: train one")
+    generator_images: str | None = Field(
+        None, description="reference of unlabelled images that a generator is trained on; none: the training images"
+    )
     autoencoder: AutoencoderSettings = Field(AutoencoderSettings(), description="numbers of the generator's training")
     block: int | None = Field(None, ge=1, description="the generator is cut before this block; none: in the middle")
     inversion: InversionSettings = Field(InversionSettings(), description="numbers of the inversion")
@@ -57,6 +63,15 @@ class NaturalTransformations(ClassifierRecipe):
     keep: Path | None = Field(
         None, description="folder in which generator, encoder and codes are kept for further runs"
     )
+
+    @model_validator(mode="after")
+    def _one_generator(self) -> Self:
+        if self.generator is not None and self.generator_images is not None:
+            raise ValueError(
+                f"generator {self.generator} is trained already, and generator_images {self.generator_images} would "
+                f"train one: give one of the two"
+            )
+        return self
 
     def course(self, fitting: Fitting) -> Course:
         """The training of the classifier, once generator, codes and directions are there.
@@ -89,7 +104,7 @@ class NaturalTransformations(ClassifierRecipe):
     def editing(self, ground: Groundwork) -> Editing:
         """Generator, codes, directions and their filter for the training images of a groundwork."""
         fitting, store = ground.fitting, ground.examples
-        autoencoder = self._autoencoder(fitting, store)
+        autoencoder = self._autoencoder(ground)
         generator, codes, psnr = inverted(
             autoencoder,
             store,
@@ -104,10 +119,17 @@ class NaturalTransformations(ClassifierRecipe):
             rng=fitting.rng.child("directions"), trained=ground.network,
         )  # fmt: skip
 
-    def _autoencoder(self, fitting: Fitting, store: ImageStore) -> Autoencoder:
+    def _pool(self, ground: Groundwork) -> ImageStore:
+        """Images that the generator learns from, prepared as the training images are; labels are not read."""
+        if self.generator_images is None:
+            return ground.examples
+        images = load_images(self.generator_images).unlabelled()
+        return ImageStore.of_images(images, ground.preparation, progress=ground.fitting.progress)
+
+    def _autoencoder(self, ground: Groundwork) -> Autoencoder:
         if self.generator is not None:
             return Autoencoder.load(self.generator)
-        kept = self.keep
+        fitting, kept, store = ground.fitting, self.keep, self._pool(ground)
         if kept is not None and (kept / "encoder" / "card.json").is_file():
             found = Autoencoder.load(kept)
             if found.data != store.fingerprint() or found.settings != self.autoencoder:
@@ -121,8 +143,12 @@ class NaturalTransformations(ClassifierRecipe):
             progress=fitting.progress,
         )  # fmt: skip
         if kept is not None:
-            settings = self.autoencoder.model_dump(mode="json")
-            made.save(kept, fitting.lineage({"method": self.name, "settings": settings}, made.data, parent=""))
+            record = {
+                "method": self.name,
+                "settings": self.autoencoder.model_dump(mode="json"),
+                "generator_images": self.generator_images,
+            }
+            made.save(kept, fitting.lineage(record, made.data, parent=""))
         return made
 
     def _judge(self, ground: Groundwork) -> Judge:

@@ -85,7 +85,7 @@ class NaturalTuning(FineTuning):
         supply = self.editing(patient, rng).supply()
 
         def edited(model: nn.Module, batch: Batch) -> Tensor:
-            images, rows = supply(model, batch, 1.0)
+            images, rows, _ = supply(model, batch, 1.0)
             losses = batch.images.new_zeros(len(batch.images))
             if not len(rows):
                 return losses
