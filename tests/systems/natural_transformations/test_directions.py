@@ -38,10 +38,12 @@ def test_directions_are_orthonormal_deterministic_and_know_no_label(algorithm):
     assert found.names == again.names
     for name, rows in layer_ranges(BLOCKS).items():
         own = [place for place, label in enumerate(found.names) if f"{name} layers" in label]
-        for row in range(BLOCKS):
-            vectors = found.vectors[own, row]
-            expected = torch.eye(4) if row in rows else torch.zeros(4, 4)
-            torch.testing.assert_close(vectors @ vectors.T, expected, atol=1e-5, rtol=0)
+        vectors = found.vectors[own]
+        alike = len(rows) if algorithm == "closed_form" else 1
+        products = vectors.flatten(1) @ vectors.flatten(1).T
+        torch.testing.assert_close(products, alike * torch.eye(4), atol=1e-5, rtol=0)
+        others = [row for row in range(BLOCKS) if row not in rows]
+        assert not vectors[:, others].any(), "other layers stay as they are"
     assert "label" not in " ".join(inspect.signature(find_directions).parameters)
 
 
@@ -53,6 +55,18 @@ def test_the_algorithms_are_those_of_their_papers():
     first = principal(codes, 1)[0]
     assert int(first.abs().argmax()) == 1
     assert float(first[1]) > 0.9, "the number furthest from 0 is positive"
+
+
+def test_a_factor_that_two_layers_code_with_opposite_signs_is_one_principal_direction():
+    generator, codes = split(), 0.1 * codes_of(200)
+    factor = torch.randn(200, generator=torch.Generator().manual_seed(4))
+    codes[:, 1, 0] += 3 * factor
+    codes[:, 2, 0] -= 3 * factor  # the mean of the two layers does not move
+    found = find_directions(generator, 1, algorithm="principal", codes=codes, ranges=("all",))
+    assert found.names == ("principal 1, all layers",)
+    parts = found.vectors[0, :, 0]
+    assert float(parts[1] * parts[2]) == pytest.approx(-0.5, abs=0.02)
+    assert float(found.deviations[0]) == pytest.approx(3 * 2**0.5 * float(factor.std()), rel=0.02)
 
 
 def test_steps_are_in_standard_deviations_of_the_prior():
@@ -119,7 +133,7 @@ def test_the_trained_network_is_no_judge_of_its_own_edits():
 
 def test_what_no_direction_can_be_found_in_is_refused():
     generator, codes = split(), Codes.plain(codes_of(8), split().channels)
-    with pytest.raises(InputError, match="coarse, middle, fine; got finest"):
+    with pytest.raises(InputError, match="coarse, middle, fine, all; got finest"):
         find_directions(generator, 2, ranges=("finest",))
     with pytest.raises(InputError, match="1 to 6 directions; got 9"):
         find_directions(generator, 9)

@@ -3,8 +3,10 @@
 The abstract names the step; the two standard algorithms below are our choice. Closed form (SeFa: Shen and Zhou, CVPR
 2021, arXiv 2007.06600, equation 4): top eigenvectors of AᵀA, where A stacks the weights of the affine layers that read
 the codes. Principal components (GANSpace: Härkönen et al., NeurIPS 2020, arXiv 2004.02546): eigenvectors of the
-covariance of codes. Each direction n acts on a range of layers: w ← w + t · σ_n · n, with t in standard deviations of
-the generator's codes along n.
+covariance of codes, here of the codes of all layers of a range side by side: an encoder gives each layer a code of its
+own, and the same numbers of two layers need not mean the same. Each direction n acts on a range of layers:
+w ← w + t · σ_n · n, with t in standard deviations along n: of the given codes for principal components, of the
+generator's own for the closed form.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from snellen.systems.natural_transformations.inversion import Codes, Prior, Spli
 
 Algorithm = Literal["closed_form", "principal"]
 
-#: Names of ranges of layers, the coarsest first.
-RANGES = ("coarse", "middle", "fine")
+#: Names of ranges of layers, the coarsest first, and the name of all layers at once.
+RANGES, ALL = ("coarse", "middle", "fine"), "all"
 
 #: Images that are rendered at once.
 _TOGETHER = 128
@@ -33,8 +35,10 @@ class Directions:
     """K directions, each on a range of layers.
 
     Attributes:
-        vectors: (K, L, d): the unit vector of a direction in the rows of its layers, 0 in the others.
-        deviations: standard deviation of the generator's codes along each, (K,).
+        vectors: (K, L, d), 0 outside the rows of its layers. A closed-form direction is the same unit vector in each
+            of these rows, a principal one has unit length over all of them.
+        deviations: standard deviation along each, (K,): of the given codes where it is principal, of the generator's
+            own where it is closed-form.
         names: algorithm, number and range of each.
     """
 
@@ -111,14 +115,14 @@ def find_directions(
         count: directions of each range.
         algorithm: ``closed_form``, from weights, or ``principal``, from codes.
         codes: inverted codes (n, L, d), of ``principal``.
-        ranges: which ranges of layers.
+        ranges: which ranges of layers; ``all``: one range of all of them.
 
     Raises:
         InputError: an unknown range, no codes where they are needed, or more directions than a code has numbers.
     """
-    known = layer_ranges(generator.layers)
-    if unknown := [one for one in ranges if one not in RANGES]:
-        raise InputError(f"layers have the ranges {', '.join(RANGES)}; got {', '.join(unknown)}")
+    known = {**layer_ranges(generator.layers), ALL: range(generator.layers)}
+    if unknown := [one for one in ranges if one not in (*RANGES, ALL)]:
+        raise InputError(f"layers have the ranges {', '.join((*RANGES, ALL))}; got {', '.join(unknown)}")
     if algorithm == "principal" and codes is None:
         raise InputError("principal directions are those of codes, and none were given; use closed_form without any")
     vectors, deviations, names = list[Tensor](), list[Tensor](), list[str]()
@@ -128,13 +132,18 @@ def find_directions(
             continue
         if algorithm == "principal":
             assert codes is not None
-            found = principal(codes[:, rows.start : rows.stop].mean(1), count)
+            own = codes[:, rows.start : rows.stop]
+            side_by_side = principal(own.flatten(1), count)
+            found = side_by_side.unflatten(1, own.shape[1:])
+            deviations.append((own.flatten(1) @ side_by_side.T).std(0, unbiased=False))
         else:
-            found = closed_form([generator.affine[row] for row in rows], count)
-        placed = found.new_zeros(count, generator.layers, found.shape[1])
-        placed[:, rows.start : rows.stop] = found[:, None]
+            alike = closed_form([generator.affine[row] for row in rows], count)
+            found = alike[:, None]
+            variances = torch.einsum("kd,de,ke->k", alike, generator.prior.covariance, alike)
+            deviations.append(variances.clamp_min(0).sqrt())
+        placed = found.new_zeros(count, generator.layers, found.shape[2])
+        placed[:, rows.start : rows.stop] = found
         vectors.append(placed)
-        deviations.append(torch.einsum("kd,de,ke->k", found, generator.prior.covariance, found).clamp_min(0).sqrt())
         names += [f"{algorithm} {number + 1}, {name} layers" for number in range(count)]
     if not names:
         raise InputError(f"a generator of {generator.layers} layers has none of the ranges {', '.join(ranges)}")

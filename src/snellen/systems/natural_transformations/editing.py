@@ -54,7 +54,7 @@ class EditSettings(BaseModel):
         "principal", description="principal: of the codes of the images; closed_form: of weights"
     )
     count: int = Field(5, ge=1, description="directions of each range of layers, before the filter")
-    ranges: tuple[str, ...] = Field(RANGES, description="ranges of layers that directions act on")
+    ranges: tuple[str, ...] = Field(RANGES, description="ranges of layers that directions act on; all: one of all layers")
     epsilon: float = Field(2.0, gt=0, description="largest step along a direction, in standard deviations")
     most_changed: float = Field(
         0.05, gt=0, le=1, description="leave out directions that change this share of labels (τ)"
