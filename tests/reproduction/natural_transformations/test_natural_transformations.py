@@ -24,8 +24,12 @@ from snellen.reproduction.natural_transformations.materials import (
     SEEN_LIGHT,
     SHAPES,
     UNSEEN_LIGHT,
+    apart,
     draw_factors,
     draw_images,
+    hue_of,
+    light_of,
+    relit,
 )
 from snellen.reproduction.sample import Sample
 from snellen.systems.natural_transformations.edits import EditedImages
@@ -154,6 +158,15 @@ def test_a_factor_changes_what_it_names_alone():
     shift = [image.mean(0)[:, :4].mean() - image.mean(0)[:, -4:].mean() for image in (plain[0], lit[0])]
     side = [image.mean(0)[:4].mean() - image.mean(0)[-4:].mean() for image in (plain[0], lit[0])]
     assert float(shift[0] * shift[1]) < 0 or float(side[0] * side[1]) < 0, "light comes from the other side"
+
+
+def test_light_and_hue_are_read_from_images_as_they_were_drawn():
+    factors = draw_factors(300, 7, correlation=0.0)
+    images = draw_images(factors).float() / 255
+    assert float(apart(light_of(images), factors.light).median()) < 0.02
+    red = hue_of(draw_images(relit(factors, hue=torch.zeros(300))).float() / 255)
+    assert float(apart(hue_of(images) - red, factors.hue).median()) < 0.02
+    assert apart(torch.tensor([0.45, 0.1]), torch.tensor([-0.45, -0.1])).tolist() == pytest.approx([0.1, 0.2])
 
 
 # -- arms from codes ---------------------------------------------------------------------------------------------------

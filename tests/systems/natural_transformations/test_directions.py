@@ -39,9 +39,8 @@ def test_directions_are_orthonormal_deterministic_and_know_no_label(algorithm):
     for name, rows in layer_ranges(BLOCKS).items():
         own = [place for place, label in enumerate(found.names) if f"{name} layers" in label]
         vectors = found.vectors[own]
-        alike = len(rows) if algorithm == "closed_form" else 1
         products = vectors.flatten(1) @ vectors.flatten(1).T
-        torch.testing.assert_close(products, alike * torch.eye(4), atol=1e-5, rtol=0)
+        torch.testing.assert_close(products, torch.eye(4), atol=1e-5, rtol=0)
         others = [row for row in range(BLOCKS) if row not in rows]
         assert not vectors[:, others].any(), "other layers stay as they are"
     assert "label" not in " ".join(inspect.signature(find_directions).parameters)
@@ -67,6 +66,54 @@ def test_a_factor_that_two_layers_code_with_opposite_signs_is_one_principal_dire
     parts = found.vectors[0, :, 0]
     assert float(parts[1] * parts[2]) == pytest.approx(-0.5, abs=0.02)
     assert float(found.deviations[0]) == pytest.approx(3 * 2**0.5 * float(factor.std()), rel=0.02)
+
+
+def test_closed_form_directions_of_two_layers_move_one_layer_each_because_their_codes_are_apart():
+    generator = split()
+    found = find_directions(generator, 6, ranges=("all",))
+    for vector in found.vectors:
+        assert sorted(float(part.norm()) for part in vector) == pytest.approx([0.0, 0.0, 1.0], abs=1e-4)
+    strongest = max(float(torch.linalg.svdvals(one)[0]) for one in generator.affine)
+    first = found.vectors[0]
+    layer = int(first.norm(dim=1).argmax())
+    assert float((generator.affine[layer] @ first[layer]).norm()) == pytest.approx(strongest, rel=1e-4)
+
+
+def test_directions_are_those_of_the_domain_where_its_codes_are_given():
+    generator, codes = split(), Codes.plain(codes_of(60), split().channels)
+    domain = 0.1 * codes_of(100, seed=5)
+    domain[:, 0, 2] += torch.linspace(-3, 3, 100)
+    labels = brightness(render(generator, codes)).argmax(1)
+    settings = EditSettings(count=1, ranges=("coarse",), most_changed=1.0, least_visible=0.0)
+    given = (generator, codes, torch.full((60,), 30.0), labels, brightness, settings)
+    own = prepare_editing(*given, rng=Randomness(0)).directions
+    other = prepare_editing(*given, rng=Randomness(0), domain=domain).directions
+    assert float(other.vectors[0, 0, 2]) > 0.95
+    assert float(own.vectors[0, 0, 2].abs()) < 0.9
+
+
+@pytest.mark.covers("26.6")
+def test_a_judge_that_answers_one_class_always_judges_nothing():
+    generator, codes = split(), Codes.plain(codes_of(40), split().channels)
+    found, labels = find_directions(generator, 2), (torch.arange(40) >= 30).long()
+
+    def constant(images):
+        return torch.tensor([[1.0, 0.0]]).repeat(len(images), 1)
+
+    with pytest.raises(InputError, match=r"30 of 40 reconstructions rightly and none of the classes 1; expected 50%"):
+        examine_directions(found, generator, codes, labels, constant, epsilon=1.0)
+    with pytest.raises(InputError, match=r"10 of 40 reconstructions rightly and none of the classes 1"):
+        examine_directions(found, generator, codes, 1 - labels, constant, epsilon=1.0)
+    opened = examine_directions(found, generator, codes, labels, constant, epsilon=1.0, most_changed=1.0)
+    assert [one.judged for one in opened] == [30] * len(found)
+
+
+def test_the_advice_where_no_direction_is_left_follows_the_reason():
+    generator, codes = split(), Codes.plain(codes_of(40), split().channels)
+    found, labels = find_directions(generator, 1), brightness(render(generator, codes)).argmax(1)
+    unseen = examine_directions(found, generator, codes, labels, brightness, epsilon=1e-4)
+    with pytest.raises(InputError, match="pixels by 0.0000 only: lower least_visible or raise epsilon"):
+        kept_directions(found, unseen)
 
 
 def test_steps_are_in_standard_deviations_of_the_prior():
@@ -120,6 +167,21 @@ def test_the_filter_keeps_what_the_judge_reads_alike_and_logs_every_direction():
     lines = direction_lines([one.row() for one in examined])
     assert len(lines) == len(found)
     assert any("left out: changes the label" in line for line in lines)
+
+
+@pytest.mark.covers("26.1")
+@pytest.mark.covers("26.9")
+def test_every_image_is_edited_by_its_own_code_where_some_are_left_out():
+    generator, codes = split(), Codes.plain(codes_of(30), split().channels)
+    labels = brightness(render(generator, codes)).argmax(1)
+    psnr = torch.where(torch.arange(30) % 3 == 0, 10.0, 30.0)
+    settings = EditSettings(count=1, most_changed=1.0, least_visible=0.0)
+    made = prepare_editing(generator, codes, psnr, labels, brightness, settings, rng=Randomness(0))
+    supply = made.supply()
+    rows = (psnr > 20).nonzero().flatten()
+    assert supply.place[psnr < 20].tolist() == [-1] * 10
+    plain = supply.images(supply.place[rows], torch.zeros(20, len(made.directions)))
+    torch.testing.assert_close(plain, render(generator, codes[rows]))
 
 
 @pytest.mark.covers("26.6")

@@ -9,10 +9,9 @@ from PIL import Image
 
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
-from snellen.core.method import build
 from snellen.core.randomness import Randomness
 from snellen.systems.natural_transformations import method as module
-from tests.systems.natural_transformations.parts import pictures
+from tests.systems.natural_transformations.parts import LATENT, pictures
 from tests.systems.natural_transformations.test_method import coloured, recipe
 
 
@@ -52,6 +51,24 @@ def test_the_generator_learns_from_the_named_images_and_no_label(tmp_path, pool,
         recipe(keep=keep).fit(coloured(), rng=Randomness(0))
 
 
+def test_directions_are_found_in_the_codes_of_the_named_images_for_a_finished_generator_too(
+    tmp_path, pool, monkeypatch
+):
+    keep = tmp_path / "kept"
+    recipe(keep=keep).fit(coloured(), rng=Randomness(0))
+    given, plain = [], module.prepare_editing
+
+    def seen(*positional, **options):
+        given.append(options["domain"])
+        return plain(*positional, **options)
+
+    monkeypatch.setattr(module, "prepare_editing", seen)
+    recipe(generator=keep, generator_images=str(pool)).fit(coloured(), rng=Randomness(0))
+    recipe(generator=keep).fit(coloured(), rng=Randomness(0))
+    assert given[0].shape == (48, 3, LATENT)
+    assert given[1] is None
+
+
 def test_left_out_it_is_the_training_images(monkeypatch):
     given = []
 
@@ -72,8 +89,4 @@ def test_images_that_are_no_pool_end_in_one_sentence(tmp_path, pool):
     with pytest.raises(InputError, match="test"):
         recipe(generator_images="optotypes:scenes?count=40&shapes=star,ring&size=16#test").fit(
             coloured(), rng=Randomness(0)
-        )
-    with pytest.raises(InputError, match="give one of the two"):
-        build(
-            "recipes", {"method": "natural_transformations", "generator": tmp_path, "generator_images": str(pool)}
         )

@@ -30,7 +30,7 @@ def plain(generator, images, start, settings, steps):
     for _ in range(steps):
         codes = start + shift
         loss = (2 * (generator(codes) - images)).square().mean()
-        loss = loss + settings.pull * generator.prior.distance(codes).mean()
+        loss = loss + settings.pull * (generator.prior.distance(codes) - 1).square().mean()
         loss = loss + settings.moments * sum(moment_distance(codes, generator.prior))
         optimizer.zero_grad()
         loss.backward()
@@ -80,12 +80,40 @@ def test_shifting_pulls_codes_to_the_prior_and_without_its_weights_it_does_not(w
 def test_the_loss_is_that_of_the_page():
     prior = Prior(torch.zeros(2), torch.eye(2))
     images, made = torch.zeros(2, 3, 2, 2), torch.full((2, 3, 2, 2), 0.25)
-    codes = torch.tensor([[[1.0, 1.0]], [[-1.0, -1.0]]])  # mean 0, deviation 1
+    codes = torch.tensor([[[2.0, 2.0]], [[-2.0, -2.0]]])  # mean 0, deviation 2, distance 4
     settings = InversionSettings(pull=0.5, moments=7.0, perceptual=2.0)
     loss = inversion_loss(images, made, codes, prior, settings, lambda first, second: torch.tensor([1.0, 3.0]))
-    assert float(loss) == pytest.approx(0.25 + 2.0 * 2.0 + 0.5 * 1.0, rel=1e-2)
+    assert float(loss) == pytest.approx(0.25 + 2.0 * 2.0 + 0.5 * 9.0 + 7.0 * 1.0, rel=1e-2)
     alone = inversion_loss(images, made, codes + 2, prior, settings.model_copy(update={"pull": 0.0, "perceptual": 0.0}))
-    assert float(alone) == pytest.approx(0.25 + 7.0 * 4.0, rel=1e-3)
+    assert float(alone) == pytest.approx(0.25 + 7.0 * (4.0 + 1.0), rel=1e-3)
+
+
+@pytest.mark.covers("26.4")
+def test_the_pull_is_to_the_shell_of_the_generators_codes_and_not_to_their_mean():
+    generator, images = split(), pictures(8)
+    strong = ONE.model_copy(update={"pull": 50.0, "moments": 0.0, "steps": 60})
+    for length in (0.5, 1.6):
+        start = length * codes_of(8)
+        found = invert(generator, images, start, strong, rng=Randomness(0)).mean
+        apart = [float((generator.prior.distance(one) - 1).abs().mean()) for one in (start, found)]
+        assert apart[1] < 0.5 * apart[0]
+
+
+def test_codes_that_were_shifted_go_back_to_the_sphere_that_the_generator_knows():
+    generator, codes = split(), codes_of(4)
+    torch.testing.assert_close(generator(3 * codes), generator(codes), atol=1e-5, rtol=0)
+    others = Codes.plain(codes_of(4, seed=9), generator.channels)
+    shift = codes - others.mean
+    torch.testing.assert_close(render(generator, others, 2 * codes - others.mean), generator(codes), atol=1e-5, rtol=0)
+    torch.testing.assert_close(render(generator, others, shift), generator(codes), atol=1e-5, rtol=0)
+
+
+def test_a_shift_moves_every_code_of_an_image_alike():
+    generator = split()
+    codes = Codes(codes_of(6).view(2, 3, BLOCKS, LATENT), torch.rand(2, 3, generator.channels))
+    shift = torch.randn(2, BLOCKS, LATENT, generator=torch.Generator().manual_seed(3))
+    moved = Codes(codes.values + shift[:, None], codes.weights)
+    torch.testing.assert_close(render(generator, codes, shift), render(generator, moved))
 
 
 def test_a_batch_of_one_image_has_no_moments_and_works():

@@ -15,6 +15,7 @@ from snellen.data.files.joining import join
 from snellen.data.files.splits import as_split
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.natural_transformations import autoencoder as fitting
+from snellen.systems.natural_transformations import editing
 from snellen.systems.natural_transformations import method as module
 from snellen.systems.natural_transformations.autoencoder import (
     PLAN,
@@ -23,7 +24,7 @@ from snellen.systems.natural_transformations.autoencoder import (
     AutoencoderTraining,
     fit_autoencoder,
 )
-from snellen.systems.natural_transformations.editing import inverted
+from snellen.systems.natural_transformations.editing import EditSettings, inverted
 from snellen.systems.natural_transformations.inversion import InversionSettings
 from snellen.training.batches import ImageStore
 from tests.systems.natural_transformations.parts import LATENT, SHAPE, pictures
@@ -157,6 +158,69 @@ def test_a_judge_by_reference_must_know_the_same_classes_at_the_same_size(tmp_pa
     large = {**FAST, "side": 32, "autoencoder": SMALL.model_copy(update={"widths": (8, 8, 8, 8)})}
     with pytest.raises(InputError, match=r"sees images of \(16, 16\), and edits are \(32, 32\)"):
         build("recipes", {"method": "natra", **large, "judge": reference}).fit(coloured(), rng=Randomness(0))
+
+
+@pytest.mark.covers("26.6")
+def test_the_network_that_the_training_starts_from_is_no_judge(tmp_path, made):
+    made.save(tmp_path / "start")
+    method = recipe(judge=f"artifact:{tmp_path / 'start'}")
+    with pytest.raises(InputError, match="has the weights that the training starts from"):
+        method.fit(coloured(), base=made, rng=Randomness(0))
+
+
+def test_epsilon_rises_once_where_several_batches_make_a_step(monkeypatch):
+    seen, plain = [], module.with_extra
+
+    def watched(supply, **options):
+        def inner(model, batch, reached):
+            seen.append(reached)
+            return supply(model, batch, reached)
+
+        return plain(inner, **options)
+
+    monkeypatch.setattr(module, "with_extra", watched)
+    recipe(plan={"epochs": 3, "batch_size": 8, "accumulate": 2}).fit(coloured(), rng=Randomness(0))
+    assert len(seen) == 15
+    assert seen == sorted(seen)
+    assert seen[0] == 0.0
+    assert 0.5 < seen[4] < seen[5] == 1.0
+
+
+def test_the_judge_has_learnt_and_directions_are_judged_at_the_ends_of_training(monkeypatch):
+    seen, plain = {}, module.prepare_editing
+
+    def watched(generator, codes, psnr, labels, judge, *given, **options):
+        seen.update(judge=judge, labels=labels)
+        return plain(generator, codes, psnr, labels, judge, *given, **options)
+
+    def examined(*given, epsilon, **options):
+        seen.update(epsilon=epsilon)
+        return examine(*given, epsilon=epsilon, **options)
+
+    examine = editing.examine_directions
+    monkeypatch.setattr(module, "prepare_editing", watched)
+    monkeypatch.setattr(editing, "examine_directions", examined)
+    learn = module.train
+    monkeypatch.setattr(module, "train", lambda *given, **options: seen.setdefault("made", learn(*given, **options)))
+    recipe().fit(coloured(), rng=Randomness(0))
+    assert seen["epsilon"] == EditSettings().epsilon
+    weights = seen["judge"].network.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in seen["made"].weights.items())
+
+
+def test_a_file_in_place_of_the_folder_to_keep_is_refused_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "fit_autoencoder", lambda *_, **__: pytest.fail("trained in vain"))
+    (tmp_path / "afile").write_text("-")
+    with pytest.raises(InputError, match="afile is a file; name a folder"):
+        recipe(keep=tmp_path / "afile").fit(coloured(), rng=Randomness(0))
+
+
+def test_a_generator_without_its_settings_is_refused_in_one_sentence(tmp_path, made):
+    store = ImageStore.of_tensors((pictures(40) * 255).byte(), torch.zeros(40, dtype=torch.int64))
+    lineage = made.card.lineage.model_copy(update={"recipe": {"method": "other"}})
+    fit_autoencoder(store, SMALL, rng=Randomness(0)).save(tmp_path, lineage)
+    with pytest.raises(InputError, match="does not say under which settings"):
+        Autoencoder.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,11 @@ from snellen.reproduction.natural_transformations.materials import (
     SHAPES,
     UNSEEN_LIGHT,
     Factors,
+    apart,
     draw_factors,
     draw_images,
+    hue_of,
+    light_of,
 )
 from snellen.reproduction.sample import Figure, Sample, mean_of
 from snellen.reproduction.shared.small_networks import narrow_network
@@ -97,17 +100,17 @@ class Size:
 
 SMALL = Size(
     train=3000,
-    pool=3000,
+    pool=4000,
     tuning=300,
     test=600,
     inverted=192,
     plan=TrainingPlan(
         epochs=8, batch_size=64, learning_rate=2e-3, schedule="one-cycle", warmup_steps=60, drop_last=True
     ),
-    autoencoder=AutoencoderSettings(latent=16, widths=(48, 32, 16, 8), plan=PLAN.model_copy(update={"epochs": 12})),
+    autoencoder=AutoencoderSettings(latent=24, widths=(64, 48, 24, 12), plan=PLAN.model_copy(update={"epochs": 14})),
     inversion=InversionSettings(codes=4, steps=5, expansion_steps=5, rate=0.03, perceptual=0.0),
     compared=InversionSettings(codes=4, steps=30, expansion_steps=30, rate=0.03, perceptual=0.0),
-    edits=EditSettings(),
+    edits=EditSettings(least_psnr=0.0),  # every image is edited, so that all arms have as many further ones
 )
 SMOKE = Size(
     train=48,
@@ -195,6 +198,7 @@ class Experiment:
             "edits.directions": float(len(editing.directions)),
             "judge.accuracy": Sample.of(self._right(self.judge, self.tests["decorrelated"])),
             "edits.images_left_out": float((~editing.usable).sum()),
+            **self._turns(editing),
             **self._inversions(made, editing),
         }
         standard = self._network(self.examples)
@@ -215,7 +219,8 @@ class Experiment:
         """Codes of the training images, and directions that the judge lets pass."""
         generator, codes, psnr = inverted(made, self.examples, self.size.inversion, rng=self.rng)
         labels, rng = self.examples.targets, self.rng.child("directions")
-        return prepare_editing(generator, codes, psnr, labels, self.judge, self.size.edits, rng=rng)
+        domain = made.codes(self.pool)
+        return prepare_editing(generator, codes, psnr, labels, self.judge, self.size.edits, rng=rng, domain=domain)
 
     def arms(self, editing: Editing, standard: nn.Module) -> dict[str, Supply]:
         """Further images of every arm; the standard classifier labels the pool for one of them."""
@@ -263,6 +268,22 @@ class Experiment:
         made = render(editing.generator, editing.codes[rows])
         return (self.oracle(made).argmax(1) == self.examples.targets[rows]).double().tolist()
 
+    @torch.no_grad()
+    def _turns(self, editing: Editing) -> dict[str, Figure]:
+        """How far edits at either end turn light and hue, in turns: the median of images, the best of directions."""
+        rows = torch.arange(min(self.size.test, 256, len(self.examples)))
+        plain = render(editing.generator, editing.codes[rows])
+        found = torch.zeros(2, len(editing.directions), 2)
+        for row in range(len(editing.directions)):
+            for place, end in enumerate((-editing.settings.epsilon, editing.settings.epsilon)):
+                coefficients = torch.zeros(len(rows), len(editing.directions))
+                coefficients[:, row] = end
+                made = render(editing.generator, editing.codes[rows], editing.directions.shift(coefficients))
+                for number, read in enumerate((light_of, hue_of)):
+                    found[number, row, place] = apart(read(made), read(plain)).median()
+        light, hue = found.mean(2).amax(1).tolist()
+        return {"edits.light_turn": light, "edits.hue_turn": hue}
+
     def _inversions(self, made: Autoencoder, editing: Editing) -> dict[str, Figure]:
         """Held-out images: with one code and with several at equal steps, and with one code without the pull."""
         several = self.size.compared
@@ -274,7 +295,9 @@ class Experiment:
             found[f"{name}.psnr"] = Sample.of(psnr_of(generator, codes, self.held.images).double().numpy())
             middle, spread = moment_distance(codes.mean, generator.prior)
             found[f"{name}.moment_distance"] = float(middle + spread)
-            found[f"{name}.prior_distance"] = Sample.of(generator.prior.distance(codes.mean).double().numpy())
+            # Codes of the generator's own have a distance of 1; all codes of an image count, not their mean.
+            away = (generator.prior.distance(codes.values.flatten(0, 1)) - 1).abs().unflatten(0, (len(codes), -1))
+            found[f"{name}.prior_distance"] = Sample.of(away.mean(1).double().numpy())
             found[f"{name}.kept_labels"] = Sample.of(self._kept(editing, codes))
         return found
 

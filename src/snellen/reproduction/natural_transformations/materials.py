@@ -103,6 +103,27 @@ def draw_images(factors: Factors, side: int = 32) -> Tensor:
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+def hue_of(images: Tensor) -> Tensor:
+    """Hue at the middle of images (n, 3, h, w), in turns from −½ to ½: (n,). It is the object's in every shape."""
+    side = images.shape[-1]
+    middle = images[:, :, 3 * side // 8 : 5 * side // 8, 3 * side // 8 : 5 * side // 8].mean((2, 3))
+    red, green, blue = middle.unbind(1)
+    return torch.atan2(3**0.5 * (green - blue), 2 * red - green - blue) / (2 * torch.pi)
+
+
+def light_of(images: Tensor) -> Tensor:
+    """Where the brighter border of images (n, 3, h, w) lies, in turns from −½ to ½: (n,)."""
+    grey, width = images.mean(1), images.shape[-1] // 4
+    down = grey[:, -width:].mean((1, 2)) - grey[:, :width].mean((1, 2))
+    right = grey[:, :, -width:].mean((1, 2)) - grey[:, :, :width].mean((1, 2))
+    return torch.atan2(down, right) / (2 * torch.pi)
+
+
+def apart(first: Tensor, second: Tensor) -> Tensor:
+    """Distance of angles in turns, from 0 to ½."""
+    return ((first - second + 0.5) % 1 - 0.5).abs()
+
+
 def _edges(angle: Tensor) -> Tensor:
     """Radius of each shape at each angle, (classes, n, h, w)."""
 

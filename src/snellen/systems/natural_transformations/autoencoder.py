@@ -17,7 +17,7 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from snellen.core.artifact import Artifact, Card, Lineage, rounded
@@ -131,6 +131,18 @@ class Autoencoder:
         mean, _ = latents(self.encoder, images, len(self.generator.blocks))
         return mapped(self.generator, mean)
 
+    @torch.no_grad()
+    def codes(self, images: Tensor) -> Tensor:
+        """W0 of many images, uint8 (n, 3, s, s): codes (n, blocks, d).
+
+        Raises:
+            InputError: images of another size than the generator makes.
+        """
+        side = self.generator.shape.side
+        if tuple(images.shape[1:]) != (self.generator.shape.channels, side, side):
+            raise InputError(f"the generator makes {side} × {side} pixels, and images are {tuple(images.shape[1:])}")
+        return torch.cat([self.start(to_unit(part)) for part in images.split(_TOGETHER)])
+
     def perceptual(self, images: Tensor, others: Tensor) -> Tensor:
         """Mean squared distance of the encoder's maps, whose channels have unit length at each place: (n,).
 
@@ -172,13 +184,19 @@ class Autoencoder:
         artifact, encoded = Artifact.load(folder / "generator"), Artifact.load(folder / "encoder")
         generator = style_network(artifact, source=str(folder / "generator"))
         described = dict(encoded.card.architecture)
-        if described.pop("name", None) != ENCODER or StyleShape.model_validate(described) != generator.shape:
+        if described.pop("name", None) != ENCODER or described != generator.shape.model_dump(mode="json"):
             raise InputError(f"{folder}/encoder is no encoder of {folder}/generator: name a folder that holds both")
         with torch.random.fork_rng(devices=[]):
             encoder = encoder_of(generator.shape)
         load_strictly(encoder, encoded.tensors, source=str(folder / "encoder"))
         lineage = artifact.card.lineage
-        settings = AutoencoderSettings.model_validate(lineage.recipe["settings"])
+        try:
+            settings = AutoencoderSettings.model_validate(lineage.recipe.get("settings"))
+        except ValidationError as error:
+            raise InputError(
+                f"{folder}/generator does not say under which settings it was trained with its encoder; expected a "
+                f"folder that --keep wrote"
+            ) from error
         return cls(generator, encoder, artifact.card.metrics, lineage.data, settings)
 
 
@@ -209,14 +227,18 @@ def split_style(generator: StyleNetwork, block: int) -> SplitGenerator:
     if not 0 < block < blocks:
         raise InputError(f"a generator of {blocks} blocks is cut in front of block 1 to {blocks - 1}; got {block}")
 
+    def own(codes: Tensor) -> Tensor:
+        # Without mapping layers, w is z of length √d. Codes that were shifted go back to the sphere that was trained on.
+        return mapped(generator, codes) if generator.shape.mapping_layers == 0 else codes
+
     def coarse(codes: Tensor) -> Tensor:
-        maps = generator.maps(generator.styles(codes), block)
+        maps = generator.maps(generator.styles(own(codes)), block)
         assert maps.image is not None
         return torch.cat([maps.features, maps.image], 1)
 
     def fine(features: Tensor, codes: Tensor) -> Tensor:
         before = Maps(features[:, :-channels], features[:, -channels:])
-        made = generator.render(generator.styles(codes), start=block, before=before)
+        made = generator.render(generator.styles(own(codes)), start=block, before=before)
         return made if generator.shape.bounded else made.clamp(0, 1)
 
     with torch.no_grad():

@@ -3,8 +3,8 @@
 The abstract names the step; the two standard algorithms below are our choice. Closed form (SeFa: Shen and Zhou, CVPR
 2021, arXiv 2007.06600, equation 4): top eigenvectors of AᵀA, where A stacks the weights of the affine layers that read
 the codes. Principal components (GANSpace: Härkönen et al., NeurIPS 2020, arXiv 2004.02546): eigenvectors of the
-covariance of codes, here of the codes of all layers of a range side by side: an encoder gives each layer a code of its
-own, and the same numbers of two layers need not mean the same. Each direction n acts on a range of layers:
+covariance of codes. Both are those of the codes of all layers of a range side by side: an encoder gives each layer a
+code of its own, and the same numbers of two layers need not mean the same. Each direction n acts on a range of layers:
 w ← w + t · σ_n · n, with t in standard deviations along n: of the given codes for principal components, of the
 generator's own for the closed form.
 """
@@ -26,6 +26,9 @@ Algorithm = Literal["closed_form", "principal"]
 #: Names of ranges of layers, the coarsest first, and the name of all layers at once.
 RANGES, ALL = ("coarse", "middle", "fine"), "all"
 
+#: Share of the reconstructions that a judge reads rightly at least, where it filters.
+LEAST_READ = 0.5
+
 #: Images that are rendered at once.
 _TOGETHER = 128
 
@@ -35,8 +38,7 @@ class Directions:
     """K directions, each on a range of layers.
 
     Attributes:
-        vectors: (K, L, d), 0 outside the rows of its layers. A closed-form direction is the same unit vector in each
-            of these rows, a principal one has unit length over all of them.
+        vectors: (K, L, d), 0 outside the rows of its layers, of unit length over them.
         deviations: standard deviation along each, (K,): of the given codes where it is principal, of the generator's
             own where it is closed-form.
         names: algorithm, number and range of each.
@@ -137,9 +139,10 @@ def find_directions(
             found = side_by_side.unflatten(1, own.shape[1:])
             deviations.append((own.flatten(1) @ side_by_side.T).std(0, unbiased=False))
         else:
-            alike = closed_form([generator.affine[row] for row in rows], count)
-            found = alike[:, None]
-            variances = torch.einsum("kd,de,ke->k", alike, generator.prior.covariance, alike)
+            # Layers side by side: each has a code of its own, so that their weights stand on the diagonal.
+            weights = torch.block_diag(*(generator.affine[row] for row in rows))
+            found = closed_form([weights], count).unflatten(1, (len(rows), -1))
+            variances = torch.einsum("kld,de,kle->k", found, generator.prior.covariance, found)
             deviations.append(variances.clamp_min(0).sqrt())
         placed = found.new_zeros(count, generator.layers, found.shape[2])
         placed[:, rows.start : rows.stop] = found
@@ -171,6 +174,11 @@ class Examined:
     judged: int
     kept: bool
     reason: str
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is left out because it changes too little."""
+        return "pixels" in self.reason
 
     def row(self) -> dict[str, Any]:
         """As JSON values, for a lineage."""
@@ -208,11 +216,11 @@ def examine_directions(
         labels: their classes, int64 (n,).
         judge: images (n, 3, h, w) in [0, 1] → scores (n, k).
         epsilon: in standard deviations.
-        most_changed: τ: a direction that loses this share or more is left out.
+        most_changed: τ: a direction that loses this share or more is left out; 1: the filter is open.
         least_visible: δ: one that changes pixels less, in the mean, is left out.
 
     Raises:
-        InputError: no image whose reconstruction the judge reads rightly.
+        InputError: the judge reads too few reconstructions rightly, or none of a class; an open filter needs one.
     """
 
     def shown(row: int | None, t: float) -> Tensor:
@@ -236,6 +244,14 @@ def examine_directions(
         raise InputError(
             f"the judge reads none of {len(labels)} reconstructions rightly, so that it cannot say which directions "
             f"keep a class: name another judge, or train the generator for longer"
+        )
+    unread = sorted({int(one) for one in labels.tolist()} - {int(one) for one in labels[right].tolist()})
+    if most_changed < 1 and (unread or float(right.double().mean()) < LEAST_READ):
+        raise InputError(
+            f"the judge reads {int(right.sum())} of {len(labels)} reconstructions rightly"
+            + (f" and none of the classes {', '.join(map(str, unread))}" if unread else "")
+            + f"; expected {LEAST_READ:.0%} and some of every class, or it would pass directions that change the class: "
+            f"name another judge, or train the generator for longer"
         )
     found = []
     for row, name in enumerate(directions.names):
@@ -264,9 +280,15 @@ def kept_directions(directions: Directions, examined: Sequence[Examined]) -> Dir
     """
     rows = [row for row, one in enumerate(examined) if one.kept]
     if not rows:
-        nearest = min(examined, key=lambda one: one.changed)
+        nearest = min(examined, key=lambda one: (one.hidden, one.changed))
+        advice = (
+            "lower least_visible or raise epsilon (--edits), or train the generator for longer"
+            if nearest.hidden
+            else "raise most_changed or lower epsilon (--edits), or name a judge that does not decide by what the "
+            "directions change"
+        )
         raise InputError(
             f"none of {len(examined)} directions keeps the class and is visible; {nearest.name} {nearest.reason}: "
-            f"raise most_changed or lower epsilon, or name a judge that does not decide by what the directions change"
+            f"{advice}"
         )
     return directions[rows]

@@ -51,7 +51,7 @@ class EditSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     algorithm: Algorithm = Field(
-        "principal", description="principal: of the codes of the images; closed_form: of weights"
+        "principal", description="principal: of the codes of images; closed_form: of weights"
     )
     count: int = Field(5, ge=1, description="directions of each range of layers, before the filter")
     ranges: tuple[str, ...] = Field(RANGES, description="ranges of layers that directions act on; all: one of all layers")
@@ -173,6 +173,7 @@ def prepare_editing(
     *,
     rng: Randomness,
     trained: nn.Module | None = None,
+    domain: Tensor | None = None,
 ) -> Editing:
     """Find directions, and keep those along which a judge reads the same class.
 
@@ -185,6 +186,8 @@ def prepare_editing(
         settings: numbers.
         rng: which images are judged.
         trained: the network that will be trained, to make sure that it is not the judge.
+        domain: codes (m, L, d) of images of the whole domain, in which principal directions are found; None: in those
+            of the n images. What varies together in these codes, a direction changes together.
 
     Raises:
         InputError: the judge is that network; no image is reconstructed well enough; no direction keeps the class.
@@ -202,7 +205,11 @@ def prepare_editing(
     rows = usable.nonzero().flatten()
     good = codes[rows]
     directions = find_directions(
-        generator, settings.count, algorithm=settings.algorithm, codes=good.mean, ranges=settings.ranges
+        generator,
+        settings.count,
+        algorithm=settings.algorithm,
+        codes=good.mean if domain is None else domain,
+        ranges=settings.ranges,
     )
     order = rng.for_examples([str(row) for row in rows.tolist()]).uniform("judged", ()).argsort()[: settings.examined]
     examined = examine_directions(
@@ -230,7 +237,7 @@ def _changed(
 def direction_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The log of a lineage as text: a line for each direction."""
     return [
-        f"{row['direction']}: label changed {row['label_changed']:.1%}, visible {row['visible']:.3f}, "
+        f"{row['direction']}: label changed {row['label_changed']:.1%} of {row['judged']}, visible {row['visible']:.3f}, "
         + ("kept" if row["kept"] else f"left out: {row['reason']}")
         for row in rows
     ]

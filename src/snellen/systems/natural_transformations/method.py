@@ -7,9 +7,10 @@ of the paper was not at hand: the pipeline is that of its abstract, each step is
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
@@ -36,9 +37,9 @@ class NaturalTransformations(ClassifierRecipe):
     """Train on images and on edits of them that are hard and keep the class: light, colours and more.
 
     Without a generator, one is trained first: on ``generator_images``, which need no labels, or else on the training
-    images. What varies together in the images that it learns from, its directions change together. Without a judge, a
-    second network of the same architecture is trained under changes of colours, and decides which directions keep the
-    class.
+    images. Directions are found in the codes of the same images: what varies together there, they change together.
+    Without a judge, a second network of the same architecture is trained under changes of colours, and decides which
+    directions keep the class.
 
     >>> NaturalTransformations().edits.search
     'worst_of_q'
@@ -50,7 +51,9 @@ class NaturalTransformations(ClassifierRecipe):
     side: int = Field(32, ge=8, description="height and width of the images, pixels: 8, 16, 32, 64, …")
     generator: Path | None = Field(None, description="folder of a trained generator with its encoder; none: train one")
     generator_images: str | None = Field(
-        None, description="reference of unlabelled images that a generator is trained on; none: the training images"
+        None,
+        description="reference of unlabelled images of the domain: a generator is trained on them where none is given, "
+        "and principal directions are found in their codes; none: the training images",
     )
     autoencoder: AutoencoderSettings = Field(AutoencoderSettings(), description="numbers of the generator's training")
     block: int | None = Field(None, ge=1, description="the generator is cut before this block; none: in the middle")
@@ -63,15 +66,6 @@ class NaturalTransformations(ClassifierRecipe):
     keep: Path | None = Field(
         None, description="folder in which generator, encoder and codes are kept for further runs"
     )
-
-    @model_validator(mode="after")
-    def _one_generator(self) -> Self:
-        if self.generator is not None and self.generator_images is not None:
-            raise ValueError(
-                f"generator {self.generator} is trained already, and generator_images {self.generator_images} would "
-                f"train one: give one of the two"
-            )
-        return self
 
     def course(self, fitting: Fitting) -> Course:
         """The training of the classifier, once generator, codes and directions are there.
@@ -93,8 +87,10 @@ class NaturalTransformations(ClassifierRecipe):
             )
         editing = self.editing(ground)
         objective = with_extra(
-            editing.supply(), beta=self.beta, epochs=ground.plan.epochs, steps=len(steps), transform=self.views()
-        )
+            editing.supply(), beta=self.beta, epochs=ground.plan.epochs,
+            # the loop numbers the batches of an epoch, of which several may make a step
+            steps=sum(len(one) for one in steps), transform=self.views(),
+        )  # fmt: skip
 
         def finish(trained: Trained) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return dict(trained.weights), editing.facts()
@@ -104,7 +100,10 @@ class NaturalTransformations(ClassifierRecipe):
     def editing(self, ground: Groundwork) -> Editing:
         """Generator, codes, directions and their filter for the training images of a groundwork."""
         fitting, store = ground.fitting, ground.examples
-        autoencoder = self._autoencoder(ground)
+        if self.keep is not None and self.keep.exists() and not self.keep.is_dir():
+            raise InputError(f"{self.keep} is a file; name a folder to keep generator, encoder and codes in")
+        pool = self._pool(ground)
+        autoencoder = self._autoencoder(ground, pool)
         generator, codes, psnr = inverted(
             autoencoder,
             store,
@@ -117,19 +116,20 @@ class NaturalTransformations(ClassifierRecipe):
         return prepare_editing(
             generator, codes, psnr, store.targets, self._judge(ground), self.edits,
             rng=fitting.rng.child("directions"), trained=ground.network,
+            domain=None if self.generator_images is None else autoencoder.codes(pool.images),
         )  # fmt: skip
 
     def _pool(self, ground: Groundwork) -> ImageStore:
-        """Images that the generator learns from, prepared as the training images are; labels are not read."""
+        """Images that stand for the domain, prepared as the training images are; labels are not read."""
         if self.generator_images is None:
             return ground.examples
         images = load_images(self.generator_images).unlabelled()
         return ImageStore.of_images(images, ground.preparation, progress=ground.fitting.progress)
 
-    def _autoencoder(self, ground: Groundwork) -> Autoencoder:
+    def _autoencoder(self, ground: Groundwork, store: ImageStore) -> Autoencoder:
         if self.generator is not None:
             return Autoencoder.load(self.generator)
-        fitting, kept, store = ground.fitting, self.keep, self._pool(ground)
+        fitting, kept = ground.fitting, self.keep
         if kept is not None and (kept / "encoder" / "card.json").is_file():
             found = Autoencoder.load(kept)
             if found.data != store.fingerprint() or found.settings != self.autoencoder:
@@ -188,9 +188,14 @@ def referenced_judge(reference: str, ground: Groundwork) -> Judge:
     """A classifier by reference that judges directions.
 
     Raises:
-        InputError: it has other classes, or sees images of another size.
+        InputError: it has other classes, sees images of another size, or is what the training starts from.
     """
     found = load_classifier(reference)
+    if found.module is not None and _same(found.module, ground.network):
+        raise InputError(
+            f"the judge {found.name} has the weights that the training starts from, so that it would call right what "
+            f"is learnt; name another judge"
+        )
     if tuple(found.class_names) != tuple(ground.class_names):
         raise InputError(
             f"the judge {found.name} decides {len(found.class_names)} classes, {', '.join(found.class_names[:3])} …; "
@@ -203,6 +208,12 @@ def referenced_judge(reference: str, ground: Groundwork) -> Judge:
             f"this side, or name another judge"
         )
     return Judge(_Scores(found))
+
+
+def _same(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two networks have the same weights, whichever modules they stand in."""
+    one, other = ([value.detach().cpu() for value in module.state_dict().values()] for module in (first, second))
+    return len(one) == len(other) and all(torch.equal(*pair) for pair in zip(one, other, strict=True))
 
 
 class _Scores(nn.Module):
