@@ -36,7 +36,19 @@ from snellen.systems.natural_transformations.edits import EditedImages
 from snellen.systems.natural_transformations.inversion import render
 from snellen.training.batches import Batch
 
-ARMS = ("standard", "jitter", "pgd", "reconstructions", "noise", "mixing", "pseudo", "tuning", "redrawn", "random", "worst")
+ARMS = (
+    "standard",
+    "jitter",
+    "pgd",
+    "reconstructions",
+    "noise",
+    "mixing",
+    "pseudo",
+    "tuning",
+    "redrawn",
+    "random",
+    "worst",
+)
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_the_advice_where_no_direction_is_left_follows_the_reason():
     generator, codes = split(), Codes.plain(codes_of(40), split().channels)
     found, labels = find_directions(generator, 1), brightness(render(generator, codes)).argmax(1)
     unseen = examine_directions(found, generator, codes, labels, brightness, epsilon=1e-4)
-    with pytest.raises(InputError, match="pixels by 0.0000 only: lower least_visible or raise epsilon"):
+    with pytest.raises(InputError, match=r"pixels by 0\.0000 only: lower least_visible or raise epsilon"):
         kept_directions(found, unseen)
 
 

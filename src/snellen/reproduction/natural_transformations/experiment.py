@@ -151,8 +151,8 @@ natural_transformations.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with 48 images and one or two steps of everything",),
     "small": (
         "drawn shapes of 32 pixels, whose light and hue follow the class, for photographs of faces",
-        "a style generator of about 80,000 weights, trained for minutes on a pool of unlabelled drawings whose light and "
-        "hue are independent of the shape, for a finished StyleGAN",
+        "a style generator of about 160,000 weights, trained for minutes on a pool of unlabelled drawings whose light "
+        "and hue are independent of the shape, for a finished StyleGAN",
         "a judge of directions, trained on 300 labelled drawings without any correlation",
         "a perceptual distance in the encoder's own maps for LPIPS",
         "an oracle, which measures alone: a classifier of other drawings without any correlation",
@@ -247,7 +247,7 @@ class Experiment:
         transform: BatchTransform | None = None,
         passes: int = 1,
     ) -> nn.Module:
-        """A classifier, trained on images and as many further ones. All arms begin alike; few images pass more often."""
+        """A classifier of images and as many further ones. All arms begin alike; few images pass more often."""
         with seeded(self.rng.generator("initial weights").initial_seed(), torch.device("cpu")):
             network = narrow_network(len(SHAPES))
         plan = self.size.plan.model_copy(update={"seed": self.seed, "epochs": passes * self.size.plan.epochs})

@@ -228,7 +228,7 @@ def split_style(generator: StyleNetwork, block: int) -> SplitGenerator:
         raise InputError(f"a generator of {blocks} blocks is cut in front of block 1 to {blocks - 1}; got {block}")
 
     def own(codes: Tensor) -> Tensor:
-        # Without mapping layers, w is z of length √d. Codes that were shifted go back to the sphere that was trained on.
+        # Without mapping layers, w is z of length √d: codes that were shifted go back to the sphere that was learnt.
         return mapped(generator, codes) if generator.shape.mapping_layers == 0 else codes
 
     def coarse(codes: Tensor) -> Tensor:

@@ -250,8 +250,8 @@ def examine_directions(
         raise InputError(
             f"the judge reads {int(right.sum())} of {len(labels)} reconstructions rightly"
             + (f" and none of the classes {', '.join(map(str, unread))}" if unread else "")
-            + f"; expected {LEAST_READ:.0%} and some of every class, or it would pass directions that change the class: "
-            f"name another judge, or train the generator for longer"
+            + f"; expected {LEAST_READ:.0%} and some of every class, or it would pass directions that change the "
+            f"class: name another judge, or train the generator for longer"
         )
     found = []
     for row, name in enumerate(directions.names):

@@ -50,11 +50,11 @@ class EditSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    algorithm: Algorithm = Field(
-        "principal", description="principal: of the codes of images; closed_form: of weights"
-    )
+    algorithm: Algorithm = Field("principal", description="principal: of the codes of images; closed_form: of weights")
     count: int = Field(5, ge=1, description="directions of each range of layers, before the filter")
-    ranges: tuple[str, ...] = Field(RANGES, description="ranges of layers that directions act on; all: one of all layers")
+    ranges: tuple[str, ...] = Field(
+        RANGES, description="ranges of layers that directions act on; all: one of all layers"
+    )
     epsilon: float = Field(2.0, gt=0, description="largest step along a direction, in standard deviations")
     most_changed: float = Field(
         0.05, gt=0, le=1, description="leave out directions that change this share of labels (τ)"
@@ -237,7 +237,7 @@ def _changed(
 def direction_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The log of a lineage as text: a line for each direction."""
     return [
-        f"{row['direction']}: label changed {row['label_changed']:.1%} of {row['judged']}, visible {row['visible']:.3f}, "
-        + ("kept" if row["kept"] else f"left out: {row['reason']}")
+        f"{row['direction']}: label changed {row['label_changed']:.1%} of {row['judged']}, "
+        f"visible {row['visible']:.3f}, " + ("kept" if row["kept"] else f"left out: {row['reason']}")
         for row in rows
     ]

@@ -8,7 +8,8 @@ N codes w⁽ⁿ⁾ ∈ R^{L × d}, one row for each layer of the generator, and 
 after mGANprior (Gu, Shen and Zhou, CVPR 2020, arXiv 1912.07116, equation 2). N = 1 with α = 1 is plain inversion.
 Shifting minimises, over a residual D of the encoder's codes of a whole batch, W = W0 + D,
 
-    mean_i [ |x_i − x̂_i|² + a_p · P(x_i, x̂_i) + a_r · (|w_i − w̄|²_{Σ⁻¹} − 1)² ] + a_m · ( |mean(W) − w̄|² + |std(W) − σ|² )
+    mean_i [ |x_i − x̂_i|² + a_p · P(x_i, x̂_i) + a_r · (|w_i − w̄|²_{Σ⁻¹} − 1)² ]
+        + a_m · ( |mean(W) − w̄|² + |std(W) − σ|² )
 
 where squares are means over pixels in [−1, 1] or over numbers of a code, P is a perceptual distance, and the last two
 terms are in standard deviations of the generator's own codes, so that 1 is large. Codes of the prior have a
@@ -184,7 +185,9 @@ class InversionSettings(BaseModel):
     expansion_steps: int = Field(60, ge=0, description="steps with all codes and their channel weights")
     rate: float = Field(0.02, gt=0, description="learning rate of Adam")
     perceptual: float = Field(0.8, ge=0, description="weight of the perceptual distance (a_p)")
-    pull: float = Field(1e-3, ge=0, description="weight of each code's distance to the shell of the generator's codes (a_r)")
+    pull: float = Field(
+        1e-3, ge=0, description="weight of each code's distance to the shell of the generator's codes (a_r)"
+    )
     moments: float = Field(1e-2, ge=0, description="weight of mean and deviation of a batch of codes (a_m)")
     noise: float = Field(
         0.05, ge=0, description="noise that the codes of an image begin with, in standard deviations of the prior"
