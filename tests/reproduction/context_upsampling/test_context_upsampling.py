@@ -132,14 +132,14 @@ def test_the_picture_shows_repeats_where_nothing_is_filtered():
     assert drawn.std() > 10
 
 
-def test_networks_have_the_size_that_the_card_names():
+def test_networks_have_the_size_that_the_page_names():
     counts = {
         name: sum(weight.numel() for weight in ContextUNet(len(CLASSES), **options).parameters())
         for name, options in VARIANTS.items()
     }
     assert 100_000 < counts["transposed"] < 130_000
     assert counts["lctc11"] < counts["h2"] < counts["pixel_shuffle"]
-    assert SMALL.side == 48
+    assert SMALL.side == 32
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from snellen.training.batches import ImageStore
 from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
 
-#: Ways of upsampling, as options of the U-Net. The coarsest maps have 12 pixels a side, where a kernel of 11 would
+#: Ways of upsampling, as options of the U-Net. The coarsest maps have 8 pixels a side, where a kernel of 11 would
 #: read little but padding: there K is 7.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "transposed": {"kind": "transposed", "kernels": 2},
@@ -70,7 +70,7 @@ class Size:
     queries: int
 
 
-SMALL = Size(side=48, train=1024, test=64, epochs=12, steps=10, queries=300)
+SMALL = Size(side=32, train=1024, test=64, epochs=24, steps=10, queries=200)
 SMOKE = Size(side=32, train=32, test=4, epochs=1, steps=2, queries=3)
 
 
@@ -93,9 +93,9 @@ def context_upsampling(scale: Scale, seed: int, progress: Progress) -> Mapping[s
 context_upsampling.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("as small, with 32 scenes of 32 pixels, one epoch and attacks of two steps",),
     "small": (
-        "scenes of 48 pixels with one of four shapes and exact masks for PASCAL VOC 2012; no restoration, no disparity",
-        "a U-Net of about 120,000 weights for U-Net with ConvNeXt; 12 epochs from nothing",
-        "kernels of 7 at the coarsest maps, which have 12 pixels a side, and 11 at finer ones",
+        "scenes of 32 pixels with one of four shapes and exact masks for PASCAL VOC 2012; no restoration, no disparity",
+        "a U-Net of about 120,000 weights for U-Net with ConvNeXt; 24 epochs from nothing",
+        "kernels of 7 at the coarsest maps, which have 8 pixels a side, and 11 at finer ones",
     ),
     "full": ("PASCAL VOC 2012 by path, a U-Net on ConvNeXt-tiny of timm, with its weights where they are installed",),
 }
