@@ -47,6 +47,8 @@ def test_it_says_what_it_needs(tmp_path):
     named = tuning(generator=tmp_path)
     assert named.refusal(network, patient) is None
     assert "16 × 16 pixels, and images are 32 × 32" in str(named.refusal(network, resized(patient, 32, 500)))
+    soft = replace(patient.training, targets=torch.full((64, 2), 0.5))
+    assert named.refusal(network, replace(patient, train=soft)) == "needs images with one label each"
     assert "cannot use its generator" in str(tuning(generator=tmp_path / "none").refusal(network, patient))
 
 

@@ -227,10 +227,12 @@ def _changed(
     """Share of the labels that random edits of these usable images lose, of those read rightly before."""
     edits = editing.supply("random")
     drawn = edits.drawn(rng.child("drawn").for_examples([str(row) for row in rows.tolist()]), edits.epsilon)
-    plain, made = edits.images(rows, torch.zeros_like(drawn)), edits.images(rows, drawn)
-    before, after = (
-        torch.cat([judge(part).argmax(1) for part in images.split(_TOGETHER)]) == labels for images in (plain, made)
-    )
+
+    def right(coefficients: Tensor) -> Tensor:
+        parts = zip(rows.split(_TOGETHER), coefficients.split(_TOGETHER), strict=True)
+        return torch.cat([judge(edits.images(*part)).argmax(1) for part in parts]) == labels
+
+    before, after = right(torch.zeros_like(drawn)), right(drawn)
     return float((before & ~after).sum() / before.sum())
 
 

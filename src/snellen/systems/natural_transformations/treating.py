@@ -62,6 +62,8 @@ class NaturalTuning(FineTuning):
     def refusal(self, network: PreparedNetwork, patient: Patient) -> str | None:
         """Images that no generator can be trained on here, or that the named one does not make."""
         count, (channels, height, width) = len(patient.training), patient.training.images.shape[1:]
+        if patient.training.targets.ndim != 1:
+            return "needs images with one label each"
         if self.generator is not None:
             try:
                 side = Autoencoder.load(self.generator).generator.shape.side
@@ -69,8 +71,6 @@ class NaturalTuning(FineTuning):
                 return f"cannot use its generator: {error}"
             fits = (channels, height, width) == (3, side, side)
             return None if fits else f"has a generator of {side} × {side} pixels, and images are {height} × {width}"
-        if patient.training.targets.ndim != 1:
-            return "needs images with one label each"
         if height != width or height > LARGEST_SIDE or height < 8 or height & (height - 1):
             return (
                 f"trains a generator of 8, 16, 32 or {LARGEST_SIDE} pixels, and images are {height} × {width}: name "
