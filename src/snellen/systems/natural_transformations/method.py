@@ -88,7 +88,7 @@ class NaturalTransformations(ClassifierRecipe):
         editing = self.editing(ground)
         objective = with_extra(
             editing.supply(), beta=self.beta, epochs=ground.plan.epochs,
-            # the loop numbers the batches of an epoch, of which several may make a step
+            # the loop numbers the batches of an epoch, and several may make a step
             steps=sum(len(one) for one in steps), transform=self.views(),
         )  # fmt: skip
 
