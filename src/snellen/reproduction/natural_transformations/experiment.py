@@ -110,8 +110,9 @@ SMALL = Size(
     autoencoder=AutoencoderSettings(latent=24, widths=(64, 48, 24, 12), plan=PLAN.model_copy(update={"epochs": 14})),
     inversion=InversionSettings(codes=4, steps=5, expansion_steps=5, rate=0.03, perceptual=0.0),
     compared=InversionSettings(codes=4, steps=30, expansion_steps=30, rate=0.03, perceptual=0.0),
-    # Every image is edited, so that all arms have as many further ones.
-    edits=EditSettings(ranges=("all",), count=12, epsilon=1.5, together=2, least_psnr=0.0),
+    # Every image is edited, so that all arms have as many further ones. With τ = 5 %, one of the two directions that
+    # complete the circle of hue, and one of those of light, was left out by less than a point.
+    edits=EditSettings(ranges=("all",), count=12, epsilon=1.5, together=4, most_changed=0.08, least_psnr=0.0),
 )
 SMOKE = Size(
     train=48,
