@@ -15,6 +15,7 @@ from snellen.core.finding import KINDS, STRESS, Finding
 #: What the figures that lead the page are called.
 LEADING: dict[str, str] = {
     "clean.accuracy": "clean accuracy",
+    "segmentation.miou": "mean overlap (mIoU)",
     "bags.auroc": "area under the ROC curve, bags",
     "calibration.ece": "calibration error",
     "corruption.mce": "mean corruption error",

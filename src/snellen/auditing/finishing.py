@@ -10,9 +10,10 @@ from safetensors.numpy import save
 
 from snellen.auditing.budgeting import Choice
 from snellen.auditing.concluding import Gathered, conclude
-from snellen.auditing.effort import Effort, left_out
+from snellen.auditing.effort import OF_SEGMENTERS, Effort, left_out
 from snellen.auditing.engine import SetRun
 from snellen.auditing.html import render_report
+from snellen.auditing.overlap_rows import UNCHANGED
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import ResolvedAudit
@@ -86,6 +87,10 @@ def finish(
     _check_usable(resolved.classifier, resolved.images, evidence[CLEAN], rejected)
     unusable = {row["id"]: row["reason"] for row in rejected}
     check_rejected(unusable, len(resolved.images), resolved.images.name, allowed=allow_rejected)
+    if resolved.classifier.task == "segment":
+        check_rejected(
+            {**unusable, **without_map(evidence)}, len(resolved.images), resolved.images.name, allowed=allow_rejected
+        )
     seconds = sets["audit"].seconds()
     beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
     unread = dict[Companion, dict[str, int]]()
@@ -131,6 +136,12 @@ def finish(
     if choice is not None:
         seconds["estimated"] = choice.estimated
     return report.keeping(folder=None, pictures=files.pictures, rejected=rejected), seconds
+
+
+def without_map(evidence: Mapping[str, Evidence]) -> dict[str, str]:
+    """Images of a segmenter that have no usable mask, with the reason of each."""
+    table = evidence.get(OF_SEGMENTERS, Evidence.merge([])).where(setting=UNCHANGED, status="skipped").table
+    return dict(zip(table["example_id"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 
 def _left_out(effort: Effort | None, resolved: ResolvedAudit) -> list[str]:

@@ -27,11 +27,24 @@ from snellen.metrics.weighted import WeightedStatistic
 #: Setting of the images as they are, and the column of the pixels right, true and decided of each class.
 UNCHANGED, PARTS = "unchanged", "pixels"
 
+#: Name of the class that is no object.
+GROUND = "background"
+
 #: What a report says under a finding about a segmenter.
 TREATMENT = (
     "nothing here changes a trained segmenter: train it anew with more such images (snellen train context-upsampling "
     "trains one from images with masks)"
 )
+
+
+def compared_with(label: int, names: tuple[str, ...]) -> list[int]:
+    """The other classes that a class is compared with: without background, which is easy, where others remain.
+
+    >>> compared_with(1, ("background", "disc", "bar")), compared_with(1, ("background", "disc"))
+    ([2], [0])
+    """
+    others = [other for other in range(len(names)) if other != label]
+    return [other for other in others if names[other] != GROUND] or others
 
 
 def overlap_evidence(batch: Batch, setting: str, decided: Tensor, truth: Tensor) -> Evidence:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
 
 #: Figures that the text names; all are in the report.
-LEADING = ("clean.accuracy", "clean.balanced_accuracy", "calibration.ece", "corruption.error")
+LEADING = ("segmentation.miou", "clean.accuracy", "clean.balanced_accuracy", "calibration.ece", "corruption.error")
 
 
 def text_summary(report: AuditReport) -> str:

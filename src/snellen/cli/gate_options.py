@@ -96,7 +96,7 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
     if out.resolve() == options.baseline.resolve():
         raise InputError(f"--baseline {options.baseline} is also the folder of this audit; name another --out")
     baseline = RunRecord.read(options.baseline)
-    if not baseline.images.labelled.any():
+    if not baseline.images.labelled.any() and baseline.report.model["task"] != "segment":
         raise InputError(
             f"--baseline {options.baseline} judged no labelled image: nothing can be compared with it; audit labelled "
             f"images"
@@ -115,7 +115,7 @@ def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: I
     if baseline is None:
         return
     check_alike(baseline, classifier.class_names, classifier.task, names=("baseline", "model"))
-    if not images.has_labels:
+    if not images.has_labels and classifier.task != "segment":
         raise InputError(
             f"{images.name} has no labels: nothing can be compared with the baseline; name labelled images, or leave "
             f"--baseline out"

@@ -139,7 +139,8 @@ def train(
             if artifact.card.kind == "segmenter"
             else "decides nothing"
         )
-        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} {does}")
+        how = f"; to audit it: snellen audit artifact:{folder} DATA --task segment" if "pixel" in does else ""
+        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} {does}{how}")
     written = _onnx(folder, notes) if onnx and decides else None
     report = None
     if test is not None and decides:

@@ -177,6 +177,8 @@ def test_attacks_are_measured_without_harm_and_need_gradients(tmp_path):
 
 
 def test_images_whose_mask_cannot_be_used_are_counted_with_the_reason(tmp_path):
+    with pytest.raises(InputError, match="2 of 30"):
+        audited(segmenter(), folder_of(tmp_path, 30, damaged=(3, 8)))
     report = audited(segmenter(), folder_of(tmp_path, damaged=(3, 8)))
     assert report.metrics["segmentation.miou"].n == 38
     note = next(note for note in report.notes if "count in no figure" in note)
@@ -186,7 +188,7 @@ def test_images_whose_mask_cannot_be_used_are_counted_with_the_reason(tmp_path):
 
 def test_too_few_usable_masks_are_an_error_and_no_clean_report(tmp_path):
     with pytest.raises(InputError, match=r"nothing can be concluded about own .* needs 20 images .* there are 12"):
-        audited(segmenter(), folder_of(tmp_path, 14, damaged=(0, 1)))
+        audited(segmenter(), folder_of(tmp_path, 14, damaged=(0, 1)), allow_rejected=True)
 
 
 def test_every_other_check_is_skipped_by_name(tmp_path):
@@ -282,3 +284,57 @@ def test_a_file_of_an_audit_names_the_task(tmp_path, monkeypatch):
     done = CliRunner().invoke(app, ["audit", "audit.toml", "--out", "run"])
     assert done.exit_code == 0, done.output
     assert "segmentation.miou" in done.output
+
+
+def test_the_background_is_found_by_its_name_wherever_it_stands():
+    class Differs(nn.Module):
+        """Star where a pixel is not the colour of the corner; scores of background and star in a given order."""
+
+        def __init__(self, order):
+            super().__init__()
+            self.register_buffer("order", torch.tensor(order))
+
+        def forward(self, images):
+            differs = (images - images[:, :, :1, :1]).abs().sum(1) - 0.1
+            return torch.stack([-differs, differs], 1)[:, self.order]
+
+    images = snellen.load_images("optotypes:scenes?count=40&shapes=star&size=32")
+
+    def model(order, *names):
+        prepared = Preparation(size=(32, 32))
+        return Classifier(Differs(order), class_names=names, preparation=prepared, task="segment", name="one")
+
+    first = audited(model([0, 1], "background", "star"), images)
+    last = audited(model([1, 0], "star", "background"), images)
+    name = "segmentation.class.star.iou"
+    assert first.metrics[name] == last.metrics[name]
+    with pytest.raises(InputError, match="needs to know which class is the background"):
+        audited(model([1, 0], "star", "ground"), images)
+
+
+def test_maps_of_another_size_than_the_image_are_an_error_that_says_so(tmp_path):
+    half = Classifier(
+        nn.Sequential(nn.AvgPool2d(2), ByColour()), class_names=NAMES, preparation=Preparation(size=(24, 24)),
+        task="segment", name="half",
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="half gives scores of 12x12 for images of 24x24 pixels; interpolate"):
+        audited(half, folder_of(tmp_path))
+
+
+def test_a_gate_and_a_baseline_judge_a_segmenter(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = "optotypes:scenes?count=24&shapes=star,ring&size=32"
+    snellen.train(
+        {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}},
+        snellen.load_images(data + "#train"),
+        out="trained",
+    )
+    options = ["--task", "segment", "--set", 'segmentation.kinds=["fog"]', "--set", "segmentation.epsilons=[]"]
+    call = ["audit", "artifact:trained", data, *options]
+    met = CliRunner().invoke(app, [*call, "--out", "one", "--require", "segmentation.miou<=1"])
+    assert met.exit_code == 0, met.output
+    failed = CliRunner().invoke(app, [*call, "--out", "two", "--fail-on", "note"])
+    assert failed.exit_code == 3
+    assert "no labelled image was judged" not in failed.output
+    same = CliRunner().invoke(app, [*call, "--out", "three", "--baseline", "one"])
+    assert same.exit_code == 0, same.output

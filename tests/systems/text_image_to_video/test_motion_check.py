@@ -82,9 +82,11 @@ def folder(tmp_path):
 def audited(monkeypatch, folder, film, classifier=None, images=None, **numbers):
     monkeypatch.setattr(check, "load_video_model", lambda *_, **__: film)
     monkeypatch.setattr(check, "tokens_of", lambda *_: None)
-    monkeypatch.setattr(
-        check, "load_classifier", lambda name, **_: {"bundled:edge": edge(), "bundled:same": bright()}[name]
+    alike = Classifier(
+        nn.Sequential(Bright()), class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="alike"
     )
+    judges = {"bundled:edge": edge(), "bundled:alike": alike, "bundled:same": bright()}
+    monkeypatch.setattr(check, "load_classifier", lambda name, **_: judges[name])
     return snellen.audit(
         classifier or bright(), images or pictures(), checks=[Motion(model=folder, **numbers)], progress=None
     )
@@ -147,15 +149,20 @@ def test_what_a_pan_loses_as_well_is_no_finding_of_motion(monkeypatch, folder):
 
 
 def test_frames_that_a_judge_loses_too_are_errors_of_the_generator(monkeypatch, folder):
-    report = audited(monkeypatch, folder, Film(grey=0.0), judge="bundled:same")
+    report = audited(monkeypatch, folder, Film(grey=0.0), judge="bundled:alike")
     assert report.metrics["motion.generated.flips"].value == 0, "the judge loses the same frames"
     assert not report.findings
     images = pictures(24, ["bright"] * 24).select(range(1, 24, 2))
-    report = audited(monkeypatch, folder, Film(grey=0.0), images=images, judge="bundled:same")
+    report = audited(monkeypatch, folder, Film(grey=0.0), images=images, judge="bundled:alike")
     assert "motion.lost" not in report.metrics
     reason = next(one.reason for one in report.checks if one.name == "motion")
     assert reason is not None
     assert "finds the class in 0% of the generated frames" in reason
+
+
+def test_a_classifier_does_not_judge_itself(monkeypatch, folder):
+    with pytest.raises(InputError, match="is the audited classifier itself"):
+        audited(monkeypatch, folder, Film(), judge="bundled:same")
 
 
 def test_images_that_are_wrong_at_first_count_nowhere_and_too_few_right_ones_are_no_result(monkeypatch, folder):
@@ -183,7 +190,7 @@ def test_what_cannot_be_used_is_refused_before_the_audit(tmp_path, monkeypatch):
     model().save(tmp_path / "film")
     with pytest.raises(UnknownNameError, match="bright"):
         Motion(model=str(tmp_path / "film"), prompts=("a red bright moves left slowly on black",)).resolved(bright())
-    other = SimpleNamespace(class_names=("bright", "dark"))
+    other = SimpleNamespace(class_names=("bright", "dark"), identity=None)
     monkeypatch.setattr(check, "load_classifier", lambda *_, **__: other)
     with pytest.raises(InputError, match="has other classes, or another order"):
         Motion(model=str(tmp_path / "film"), prompts=("",), judge="bundled:scene-cnn").resolved(bright())

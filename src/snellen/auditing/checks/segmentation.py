@@ -11,8 +11,10 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from snellen.auditing.overlap_rows import (
+    GROUND,
     UNCHANGED,
     OverlapRows,
+    compared_with,
     lost_hypothesis,
     overlap_evidence,
     overlap_panels,
@@ -65,7 +67,8 @@ class Segmentation(Sampled):
 
     masks: Masks | None = Field(
         None,
-        description="what masks hold: object: the object of the image's class, the rest is the first class; class: the "
+        description="what masks hold: object: the object of the image's class, before the class named background, else "
+        "the first one; class: the "
         "number of a class in each pixel, 255 where none is known; none: object where images have labels",
     )
     kinds: tuple[str, ...] = Field(
@@ -120,7 +123,17 @@ class Segmentation(Sampled):
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why it cannot run; without gradients the attacks alone are left out, with a note."""
         if self.masks == "object" and not images.has_labels:
-            return f"masks are of objects (masks=object), and {images.name} has no labels that name them"
+            return f"needs labels that name the objects of the masks (masks=object), and {images.name} has none"
+        if not any(images.column("mask")):
+            return f"needs masks, and {images.name} brings none: a column mask, --masks FOLDER, or load_images(masks=…)"
+        if self._values(images) == "object" and GROUND not in classifier.class_names:
+            first, known = classifier.class_names[0], images.known_labels
+            if (known == 0).any():
+                return (
+                    f"needs to know which class is the background: masks are of objects, no class is named {GROUND}, "
+                    f"and {first}, the first, is the class of images; name it {GROUND}, or say that masks hold classes "
+                    f"(--set {self.name}.masks=class)"
+                )
         return super().missing(classifier, images, companions)
 
     def cost(self) -> float:
@@ -144,6 +157,12 @@ class Segmentation(Sampled):
         parts = [skipped_evidence(batch, lost)] if lost else []
         if found:
             known, truth = batch.take(torch.tensor(found)), torch.stack(maps)
+            if known.scores.shape[2:] != known.images.shape[2:]:
+                given, wanted = ("x".join(map(str, one.shape[2:])) for one in (known.scores, known.images))
+                raise ModelError(
+                    f"{known.classifier.name} gives scores of {given} for images of {wanted} pixels; interpolate them "
+                    f"to the size of the images"
+                )
             parts.append(overlap_evidence(known, UNCHANGED, known.classifier.predict(known.scores), truth))
             draws = self.draws(known)
             chosen = (draws < self.share).nonzero().flatten()
@@ -154,10 +173,20 @@ class Segmentation(Sampled):
                 parts += self._attacked(known.take(chosen), truth[chosen.cpu()])
         return Evidence.merge(parts)
 
+    def _values(self, images: ImageSet) -> Masks:
+        """What masks of these images hold."""
+        return self.masks or ("object" if images.has_labels else "class")
+
     def _maps(self, images: ImageSet, classifier: Classifier) -> PixelMaps:
-        masks: Masks = self.masks or ("object" if images.has_labels else "class")
-        classes = range(len(classifier.class_names))
-        return PixelMaps(images, classifier.preparation, masks=masks, class_count=len(classes), object_classes=classes)
+        names = classifier.class_names
+        return PixelMaps(
+            images,
+            classifier.preparation,
+            masks=self._values(images),
+            class_count=len(names),
+            object_classes=range(len(names)),
+            ground=names.index(GROUND) if GROUND in names else 0,
+        )
 
     def _corrupted(self, batch: Batch, truth: Tensor) -> list[Evidence]:
         found = []
@@ -226,13 +255,13 @@ class Segmentation(Sampled):
         )
 
     def _classes(self, rows: OverlapRows, names: tuple[str, ...], metrics: dict[str, Measured]) -> list[Hypothesis]:
-        """One hypothesis for each class: its overlap is no smaller than the mean of the others."""
+        """One hypothesis for each class: its overlap is no smaller than the mean of the others, without background."""
         total, found = rows.parts.sum(0), list[Hypothesis]()
         for label in np.flatnonzero(total[1] > 0).tolist():
             name, own = names[label], weighted_overlap(rows.parts, label)
             try:
                 metrics[f"{self.name}.class.{name}.iou"] = rows.figure(own, rows.everywhere)
-                others = weighted_overlap(np.delete(rows.parts, label, axis=2))
+                others = weighted_overlap(rows.parts[:, :, compared_with(label, names)])
                 lost = rows.paired(others, own, rows.everywhere)
             except InputError:
                 continue  # so few images show the class, or the others, that most resamples hold none

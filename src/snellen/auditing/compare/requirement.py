@@ -172,7 +172,7 @@ def _unsought(report: AuditReport) -> str | None:
     failed = [f"{check.name} ({check.reason})" for check in report.checks if check.status == "failed"]
     if failed:
         return f"not known, because checks failed: {'; '.join(failed)}"
-    if JUDGED not in report.metrics:
+    if JUDGED not in report.metrics and "segmentation.miou" not in report.metrics:
         return "not known, because no labelled image was judged"
     return None
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snellen.auditing.compare.difference import Difference, OfWeights, difference_of
 from snellen.auditing.compare.pairing import Pair, Side
-from snellen.auditing.overlap_rows import PARTS, UNCHANGED
+from snellen.auditing.overlap_rows import PARTS, UNCHANGED, compared_with
 from snellen.checks.per_image import read_array
 from snellen.core.evidence import Evidence
 from snellen.metrics.segmentation import weighted_overlap
@@ -147,10 +147,12 @@ def _of_class(pair: Pair, name: str) -> Made:
 
 
 def _behind(pair: Pair, name: str) -> Made:
-    label = pair.first.record.class_names.index(name)
+    names = pair.first.record.class_names
+    label = names.index(name)
+    compared = compared_with(label, names)
 
     def made(parts: Sequence[NDArray[np.int64]]) -> WeightedStatistic:
-        own, others = weighted_overlap(parts[0], label), weighted_overlap(np.delete(parts[0], label, axis=2))
+        own, others = weighted_overlap(parts[0], label), weighted_overlap(parts[0][:, :, compared])
         return lambda weights: others(weights) - own(weights)
 
     return made

@@ -222,7 +222,11 @@ def _checked(loaded: LoadedModel, outputs: object, images: Tensor) -> Tensor:
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ModelError(f"{loaded.name} returned {shape} for {len(images)} images; expected one tensor (n, k)")
     if outputs.ndim > 2 and loaded.task != "segment":
-        hint = ' (a model that decides each pixel is loaded with task="segment")' if outputs.ndim == 4 else ""
+        hint = (
+            ' (a model that decides each pixel is loaded with task="segment", or --task segment)'
+            if outputs.ndim == 4
+            else ""
+        )
         raise ModelError(
             f"{loaded.name} returned {tuple(outputs.shape)}; expected scores (n, k), one for each class{hint}"
         )

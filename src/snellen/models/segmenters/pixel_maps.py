@@ -31,7 +31,8 @@ class PixelMaps:
         preparation: of the images.
         masks: what they hold.
         class_count: k; a mask with another class is refused by name.
-        object_classes: class of the pixels of an object, by the label of its image; the rest is class 0.
+        object_classes: class of the pixels of an object, by the label of its image.
+        ground: class of the other pixels.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class PixelMaps:
         masks: Masks,
         class_count: int,
         object_classes: Sequence[int] = (),
+        ground: int = 0,
     ) -> None:
         self._images, self._preparation, self._masks = images, preparation, masks
-        self._count, self._object_classes = class_count, object_classes
+        self._count, self._object_classes, self._ground = class_count, object_classes, ground
         self._objects = ObjectMasks(images, preparation)
         self._labels = images.labels.tolist() if masks == "object" else [0] * len(images)
 
@@ -65,7 +67,9 @@ class PixelMaps:
             raise RejectedImageError("no label")
         if label >= len(self._object_classes):
             raise RejectedImageError(f"its class {self._named(label)} is none of {len(self._object_classes)}")
-        return torch.where(self._objects.of(index, pixels), self._object_classes[label], 0)
+        if self._object_classes[label] == self._ground:
+            raise RejectedImageError(f"its class {self._named(label)} is that of the background")
+        return torch.where(self._objects.of(index, pixels), self._object_classes[label], self._ground)
 
     def _classes(self, index: int) -> Tensor:
         """The map of a mask whose values are numbers of classes."""

@@ -198,6 +198,11 @@ class Motion(Check):
         if self.judge is None:
             return None
         judge = load_classifier(self.judge, device=str(classifier.device))
+        if judge.identity is not None and judge.fingerprint() == classifier.fingerprint():
+            raise InputError(
+                f"{self.name}.judge={self.judge} is the audited classifier itself, which would excuse its own "
+                f"mistakes; name a second one"
+            )
         if judge.class_names != classifier.class_names:
             raise InputError(
                 f"{self.name}.judge={self.judge} has other classes, or another order of them: {judge.class_names[:4]} "
