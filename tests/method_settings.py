@@ -51,6 +51,7 @@ from tests.data.worlds.glowing_objects import GlowingObjects, reader
 from tests.systems.edited_regions.parts import made_set, save_detector
 from tests.systems.label_maps.annotators import colour_annotator
 from tests.systems.language_guided_augmentation.leaning import leaning_patient
+from tests.systems.natural_transformations.parts import patient_of, save_pair
 from tests.systems.perturbation_estimation.denoisers import save_denoiser
 from tests.systems.smooth_inversion import toy_models
 from tests.systems.text_image_to_video.small_videos import model as video_model
@@ -98,6 +99,18 @@ def denoiser(folder: Path) -> str:
     """An artifact that gives images back as they are."""
     save_denoiser(folder / "denoiser", ResidualDenoiser(depth=2, width=1), architecture(2, 1), size=toy_models.SIDE)
     return f"artifact:{folder / 'denoiser'}"
+
+
+@cache
+def style_generator(folder: Path) -> str:
+    """A style generator with its encoder, of random weights, for the images of a small patient."""
+    save_pair(folder / "pair")
+    return str(folder / "pair")
+
+
+def square_patient(_: Path) -> Patient:
+    """A patient whose images have a size that a style generator makes."""
+    return patient_of(Finding(kind="group_gap", subject="two", harm=0.3, title="planted"))
 
 
 @cache
@@ -322,6 +335,12 @@ _BLOBS = {"data": lambda _: blobs()}
 _BAGS = {"encoder": "bundled:fashion-cnn", "width": 8}
 _VIEWS = {"architecture": "fashion_cnn", "side": 16, "added_views": 2, "clean_epochs": 0, "plan": _PLAN}
 
+_NATURAL = {
+    "autoencoder": {"latent": 4, "widths": (8, 8, 8), "plan": {"epochs": 1, "batch_size": 8}},
+    "inversion": {"codes": 2, "steps": 1, "expansion_steps": 1, "perceptual": 0.0},
+    "edits": {"count": 1, "most_changed": 1.0, "least_visible": 0.0, "least_psnr": -20.0, "draws": 2},
+}
+
 RECIPES = {
     "adapted_tower": Row(
         {"tower": clip, "augment": False, "rank": 2, "plan": {"epochs": 1, "batch_size": 20}},
@@ -359,6 +378,9 @@ RECIPES = {
     "multiple_instance_learning": Row(
         _BAGS | {"warmup_epochs": 1, "bags_from": 1, "queue": 16, "projection": 4, "plan": {"epochs": 3}},
         {"data": slides},
+    ),
+    "natural_transformations": Row(
+        _NATURAL | {"architecture": "fashion_cnn", "side": 16, "plan": _PLAN}, {"data": lambda _: blobs(40, 16)}
     ),
     "neuron_describer": Row(
         {
@@ -456,6 +478,7 @@ TREATMENTS = {
     "label_shift": Row({}, found("drift", "labels")),
     "last_layer_retraining": Row({"steps": 5}),
     "logit_adjustment": Row(),
+    "natural_tuning": Row({**_ONE_EPOCH, **_NATURAL, "generator": style_generator}, {"patient": square_patient}),
     "nuisance_tuning": Row(_ONE_EPOCH, found("nuisance", "dense fog")),
     "object_tuning": Row(_ONE_EPOCH, found("attribute", "size")),
     "personalised_images": Row({**_ONE_EPOCH, "count": 2, "token_steps": 1}, {"patient": leaning}),

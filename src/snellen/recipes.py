@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from snellen.systems.label_maps.method import LabelMapsRecipe as LabelMapsRecipe
     from snellen.systems.multiple_instance.bag_pooling import BagPooling as BagPooling
     from snellen.systems.multiple_instance.method import MultipleInstanceLearning as MultipleInstanceLearning
+    from snellen.systems.natural_transformations.method import NaturalTransformations as NaturalTransformations
     from snellen.systems.neuron_descriptions.recipe import NeuronDescriber as NeuronDescriber
     from snellen.systems.perception.recipe import PerceptualAutoencoderRecipe as PerceptualAutoencoderRecipe
     from snellen.systems.perturbation_estimation.recipe import PerturbationDenoiser as PerturbationDenoiser

@@ -39,4 +39,5 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.synthesized_images import SynthesizedImages as SynthesizedImages
     from snellen.systems.language_guided_augmentation.treating import EditedShortcuts as EditedShortcuts
     from snellen.systems.language_guided_augmentation.treating import PersonalisedImages as PersonalisedImages
+    from snellen.systems.natural_transformations.treating import NaturalTuning as NaturalTuning
     from snellen.systems.smooth_inversion.unlearning import TriggerUnlearning as TriggerUnlearning

@@ -87,6 +87,13 @@ SMALLER = {
         "--network", '{"frames": 2, "width": 16, "heads": 2, "blocks": 1}',
         "--training", '{"image_steps": 1, "text_steps": 1, "joint_steps": 1, "unmasked_steps": 1, "batch_size": 2}',
     ),
+    26: (
+        *("--architecture", "fashion_cnn", "--side", "16", "--no-onnx", "--plan", '{"epochs": 1, "batch_size": 2}'),
+        "--autoencoder",
+        '{"latent": 4, "widths": [8, 8, 8], "held_out": 0.5, "plan": {"epochs": 1, "batch_size": 1}}',
+        *("--inversion", '{"codes": 2, "steps": 1, "expansion_steps": 1}'),
+        *("--edits", '{"count": 1, "most_changed": 1, "least_visible": 0, "least_psnr": -20}'),
+    ),
     31: (*_SMALL_NETWORK, "--parts", "2", "--plan", '{"epochs": 1, "batch_size": 2}'),
     32: ("--limit", "20", "--steps", "2", "--agreement", "0", "--held-back", "10", "--share", "0.01"),
     33: (

@@ -1,0 +1,1 @@
+"""System 26, after NaTra: training against natural changes, where light and hue follow the class."""

@@ -1,0 +1,243 @@
+"""The experiment's parts: a renderer with known factors, arms with as many images, figures of every claim."""
+
+import pytest
+import torch
+from torch import nn
+
+from snellen.core.errors import InputError
+from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
+from snellen.core.system import find_system
+from snellen.models.latent_generators.style_network import StyleNetwork
+from snellen.reproduction.natural_transformations import experiment as module
+from snellen.reproduction.natural_transformations.arms import (
+    Attacked,
+    Drawn,
+    FromCodes,
+    mixed,
+    noised,
+    pseudo_labelled,
+    reconstructed,
+)
+from snellen.reproduction.natural_transformations.experiment import SMOKE, Experiment, natural_transformations
+from snellen.reproduction.natural_transformations.materials import (
+    SEEN_LIGHT,
+    SHAPES,
+    UNSEEN_LIGHT,
+    apart,
+    draw_factors,
+    draw_images,
+    hue_of,
+    light_of,
+    relit,
+)
+from snellen.reproduction.sample import Sample
+from snellen.systems.natural_transformations.edits import EditedImages
+from snellen.systems.natural_transformations.inversion import render
+from snellen.training.batches import Batch
+
+ARMS = (
+    "standard",
+    "jitter",
+    "pgd",
+    "reconstructions",
+    "noise",
+    "mixing",
+    "pseudo",
+    "tuning",
+    "redrawn",
+    "random",
+    "worst",
+)
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Figures of a smoke run, and how many further images each arm had in each step."""
+    found, plain, name = {}, module.with_extra, []
+
+    def named(experiment, editing, standard):
+        return {key: (key, supply) for key, supply in arms(experiment, editing, standard).items()}
+
+    def counted(supply, **options):
+        key, inner = supply if isinstance(supply, tuple) else ("judges", supply)
+
+        def watched(model, batch, reached):
+            extra = inner(model, batch, reached)
+            found.setdefault(key, []).append((len(extra.images), len(batch.images)))
+            return extra
+
+        name.append(key)
+        return plain(watched, **options)
+
+    arms = Experiment.arms
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Experiment, "arms", named)
+        patch.setattr(module, "with_extra", counted)
+        return natural_transformations("smoke", 0, Silent()), found
+
+
+@pytest.mark.covers("26.10")
+def test_every_arm_has_as_many_further_images(run):
+    _, counts = run
+    assert set(counts) == {*ARMS, "judges"} - {"standard"}, "the standard classifier is trained before the others"
+    for name in set(ARMS) - {"standard"}:
+        assert counts[name] == [(16, 16)] * 3, name
+
+
+@pytest.mark.covers("26.2")
+@pytest.mark.covers("26.10")
+def test_a_smoke_run_has_every_figure_of_every_claim(run):
+    figures, _ = run
+    system = find_system("natural_transformations")
+    wanted = {gate.metric for gate in system.gates}
+    for claim in system.claims:
+        wanted |= {claim.metric, *claim.controls, *([claim.baseline] if claim.baseline else [])}
+    assert not wanted - set(figures)
+    assert all(isinstance(figures[f"{name}.decorrelated_accuracy"], Sample) for name in ARMS)
+    assert len(figures["lce.psnr"].values) == len(figures["bies.psnr"].values) == SMOKE.inverted
+
+
+def test_there_is_no_full_scale_of_unknown_figures():
+    with pytest.raises(InputError, match="figures are unknown"):
+        natural_transformations("full", 0, Silent())
+
+
+@pytest.mark.covers("26.12")
+def test_tests_are_drawn_by_the_renderer_with_light_that_training_never_shows(monkeypatch):
+    monkeypatch.setattr(StyleNetwork, "render", lambda *_, **__: pytest.fail("a generator drew a test"))
+    monkeypatch.setattr(Experiment, "_network", lambda *_, **__: nn.Identity())
+    made = Experiment(SMOKE, 3, Silent())
+    assert set(made.tests) == {"correlated", "decorrelated", "light", "unseen"}
+    assert SEEN_LIGHT[1] < UNSEEN_LIGHT[0]
+    seen = {bytes(image.numpy().tobytes()) for image in made.examples.images}
+    for images in made.tests.values():
+        assert not seen & {bytes(image.numpy().tobytes()) for image in images.images}
+
+
+def test_pool_and_tuning_images_are_others_than_those_of_training_and_tests_and_free_of_the_class(monkeypatch):
+    monkeypatch.setattr(Experiment, "_network", lambda *_, **__: nn.Identity())
+    given = {}
+    monkeypatch.setattr(module, "fit_autoencoder", lambda images, *_, **__: given.update(pool=images))
+    made = Experiment(SMOKE, 3, Silent())
+    made.autoencoder()
+    assert torch.equal(given["pool"].images, made.pool)
+    assert bool((given["pool"].targets == -1).all()), "the generator has no labels"
+    known = [made.examples, made.held, *made.tests.values()]
+    seen = {image.numpy().tobytes() for images in known for image in images.images}
+    tuning = {image.numpy().tobytes() for image in made.tuning.images}
+    pool = {image.numpy().tobytes() for image in made.pool}
+    assert len(pool) == SMOKE.pool
+    assert len(tuning) == SMOKE.tuning
+    assert not pool & (seen | tuning)
+    assert not tuning & seen
+
+
+def test_pseudo_labels_are_those_of_the_network_and_come_with_their_images():
+    images = torch.randint(0, 256, (30, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    drawn = pseudo_labelled(network, images)
+    assert torch.equal(drawn.labels, network(images.float() / 255).argmax(1))
+    own = Drawn(images, torch.arange(30))
+    rng = Randomness(0).child("training", 1, 0).bind(8)
+    extra = own(None, Batch(torch.rand(8, 3, 4, 4), torch.zeros(8).long(), torch.ones(8), torch.arange(8), rng), 1.0)
+    assert len(set(extra.labels.tolist())) > 3
+    assert torch.equal(extra.images, images[extra.labels].float() / 255)
+
+
+@pytest.mark.covers("26.12")
+def test_light_and_hue_follow_the_class_in_training_alone():
+    def share(factors, name):
+        sixth = (getattr(factors, name) * len(SHAPES)).long()
+        return float((sixth == factors.shape).double().mean())
+
+    biased, free = draw_factors(3000, 0, correlation=0.9), draw_factors(3000, 1, correlation=0.0)
+    for name in ("light", "hue"):
+        assert share(biased, name) == pytest.approx(0.9 + 0.1 / 6, abs=0.02)
+        assert share(free, name) == pytest.approx(1 / 6, abs=0.03)
+    strong = draw_factors(500, 2, correlation=0.0, light=UNSEEN_LIGHT)
+    assert float(strong.intensity.min()) > float(biased.intensity.max())
+    assert torch.equal(draw_factors(10, 5, correlation=0.9).hue, draw_factors(20, 5, correlation=0.9).hue[:10])
+
+
+def test_a_factor_changes_what_it_names_alone():
+    one = draw_factors(6, 0, correlation=0.0)
+    plain = draw_images(one).float()
+    turned = draw_images(type(one)(**{**vars(one), "hue": (one.hue + 0.5) % 1})).float()
+    corner = (slice(None), slice(None), slice(0, 3), slice(0, 3))
+    assert torch.equal(plain[corner], turned[corner]), "the ground has no hue"
+    assert float((plain - turned).abs().mean()) > 3
+    lit = draw_images(type(one)(**{**vars(one), "light": (one.light + 0.5) % 1})).float()
+    shift = [image.mean(0)[:, :4].mean() - image.mean(0)[:, -4:].mean() for image in (plain[0], lit[0])]
+    side = [image.mean(0)[:4].mean() - image.mean(0)[-4:].mean() for image in (plain[0], lit[0])]
+    assert float(shift[0] * shift[1]) < 0 or float(side[0] * side[1]) < 0, "light comes from the other side"
+
+
+def test_light_and_hue_are_read_from_images_as_they_were_drawn():
+    factors = draw_factors(300, 7, correlation=0.0)
+    images = draw_images(factors).float() / 255
+    assert float(apart(light_of(images), factors.light).median()) < 0.02
+    red = hue_of(draw_images(relit(factors, hue=torch.zeros(300))).float() / 255)
+    assert float(apart(hue_of(images) - red, factors.hue).median()) < 0.02
+    assert apart(torch.tensor([0.45, 0.1]), torch.tensor([-0.45, -0.1])).tolist() == pytest.approx([0.1, 0.2])
+
+
+# -- arms from codes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def edits():
+    from snellen.systems.natural_transformations.directions import find_directions
+    from snellen.systems.natural_transformations.inversion import Codes
+    from tests.systems.natural_transformations.parts import codes_of, split
+
+    generator = split()
+    codes = Codes.plain(codes_of(40), generator.channels)
+    return EditedImages(generator, codes, torch.arange(40), find_directions(generator, 2), 2.0, "random")
+
+
+def network(images):
+    return torch.stack([images.mean((1, 2, 3)), -images.mean((1, 2, 3))], 1)
+
+
+def test_noise_has_the_mean_square_of_random_edits(edits, monkeypatch):
+    shifts = []
+    monkeypatch.setattr(
+        "snellen.reproduction.natural_transformations.arms.render",
+        lambda g, c, shift=None: shifts.append(shift) or c.mean,
+    )
+    rows, rng = torch.arange(40), Randomness(0).bind(40)
+    for number in range(20):
+        noised(edits, rows, rng.child(number), network, rows, 1.0)
+    noise = torch.stack(shifts).square().sum((2, 3)).mean()
+    drawn = torch.stack([edits.directions.shift(edits.drawn(rng.child(number), 2.0)) for number in range(20)])
+    assert float(noise) == pytest.approx(float(drawn.square().sum((2, 3)).mean()), rel=0.1)
+
+
+def test_mixing_keeps_coarse_codes_and_takes_the_hardest_partner(edits):
+    rows, rng = torch.arange(8), Randomness(0).bind(8)
+    labels = torch.zeros(8, dtype=torch.int64)
+    assert torch.allclose(
+        mixed(edits, rows, rng, network, labels, 0.0), render(edits.generator, edits.codes[rows]), atol=1e-5
+    )
+    made = mixed(edits, rows, rng, network, labels, 1.0)
+    one = EditedImages(edits.generator, edits.codes, edits.place, edits.directions, 2.0, "random", draws=1)
+    first = mixed(one, rows, rng, network, labels, 1.0)
+    assert bool((network(made)[:, 0] <= network(first)[:, 0] + 1e-6).all()), "darker is harder for this network"
+    for row in range(8):
+        own = edits.codes.mean[row]
+        candidates = edits.codes.mean.clone()
+        candidates[:, 0] = own[0]
+        nearest = (edits.generator(candidates) - made[row]).flatten(1).abs().amax(1).min()
+        assert float(nearest) < 1e-4, "an image of other codes with the coarse ones of its own"
+
+
+def test_arms_leave_the_network_as_it_is(edits):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 6)).train()
+    rng = Randomness(0).child("training", 1, 0).bind(4)
+    batch = Batch(torch.rand(4, 3, 16, 16), torch.arange(4), torch.ones(4), torch.arange(4), rng)
+    for supply in (Attacked(6), FromCodes(edits, reconstructed), FromCodes(edits, noised)):
+        made = supply(model, batch, 1.0)
+        assert len(made.images) == 4
+        assert not made.images.requires_grad
+        assert model.training
+        assert model[1].weight.requires_grad

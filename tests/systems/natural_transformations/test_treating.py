@@ -1,0 +1,70 @@
+"""The treatment of group gaps: offered where a generator can be had, made once, better on the group that lost."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from snellen.checks.treatments import ladder
+from snellen.core.finding import Finding
+from snellen.core.method import build
+from snellen.core.randomness import Randomness
+from snellen.models.classifiers.trainable import trainable
+from snellen.systems.natural_transformations import treating
+from snellen.systems.natural_transformations.treating import NaturalTuning
+from snellen.training.batches import ImageStore
+from tests.systems.natural_transformations.parts import patient_of, save_pair
+
+FINDING = Finding(kind="group_gap", subject="two", harm=0.3, title="planted")
+FAST = {
+    "inversion": {"codes": 1, "steps": 1, "expansion_steps": 0, "perceptual": 0.0},
+    "edits": {"count": 1, "most_changed": 1.0, "least_visible": 0.0, "least_psnr": -20.0, "draws": 2},
+}
+
+
+def tuning(**changes):
+    return build("treatments", {"method": "natural_tuning", **FAST, **changes})
+
+
+def resized(patient, side, count):
+    pixels = torch.zeros(count, 3, side, side, dtype=torch.uint8)
+    return replace(patient, train=ImageStore.of_tensors(pixels, torch.arange(count) % 2))
+
+
+def test_it_is_offered_last_for_groups_and_slices():
+    for kind in ("group_gap", "slice"):
+        assert [rung.name for rung in ladder(kind)][-1] == "natural_tuning"
+
+
+def test_it_says_what_it_needs(tmp_path):
+    patient = patient_of(FINDING)
+    network = trainable(patient.classifier)
+    assert "500 training images or more, and there are 64" in str(tuning().refusal(network, patient))
+    assert "images are 224 × 224" in str(tuning().refusal(network, resized(patient, 224, 4)))
+    assert tuning().refusal(network, resized(patient, 32, 500)) is None
+    save_pair(tmp_path)
+    named = tuning(generator=tmp_path)
+    assert named.refusal(network, patient) is None
+    assert "16 × 16 pixels, and images are 32 × 32" in str(named.refusal(network, resized(patient, 32, 500)))
+    soft = replace(patient.training, targets=torch.full((64, 2), 0.5))
+    assert named.refusal(network, replace(patient, train=soft)) == "needs images with one label each"
+    assert "cannot use its generator" in str(tuning(generator=tmp_path / "none").refusal(network, patient))
+
+
+def test_edits_of_a_patient_are_made_once_and_add_to_the_loss(tmp_path, monkeypatch):
+    save_pair(tmp_path)
+    patient, method = patient_of(FINDING), tuning(generator=tmp_path)
+    term = method.term(patient, rng=Randomness(0))
+    monkeypatch.setattr(treating, "inverted", lambda *_, **__: pytest.fail("inverted again"))
+    longer = method.longer(patient)
+    assert isinstance(longer, NaturalTuning)
+    assert longer.editing(patient, Randomness(0)) is method.editing(patient, Randomness(0))
+    network = trainable(patient.classifier)
+    from snellen.training.batches import load_batch
+
+    batch = load_batch(patient.training, torch.arange(8), Randomness(0), torch.device("cpu"))
+    losses = term.objective(network, batch)
+    assert losses.shape == (8,)
+    assert bool((losses > 0).all())
+    assert np.isfinite(losses.detach().numpy()).all()
