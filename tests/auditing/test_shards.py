@@ -139,7 +139,7 @@ def test_what_a_run_recorded(tmp_path):
 
 
 def test_the_accuracy_so_far_is_that_of_labelled_images():
-    classifier = SimpleNamespace(predict=lambda scores: scores.argmax(1))
+    classifier = SimpleNamespace(predict=lambda scores: scores.argmax(1), task="single")
     so_far = Provisional()
     for labels in ([0, 1, -1], [1, -1, -1]):
         so_far.count(SimpleNamespace(classifier=classifier, labels=torch.tensor(labels), scores=torch.eye(3)))

@@ -14,12 +14,8 @@ from safetensors.torch import save_file
 import snellen
 import snellen.auditing.audit  # its module is patched below
 from snellen.cli.text import terminal
-from snellen.core.system import list_systems
 from snellen.systems.few_shot_adaptation.shots import FewerShotsWarning
 from snellen.testing.conformance import small_problem
-
-#: The number of a system that has no experiment yet.
-UNBUILT = next(str(system.number) for system in list_systems() if system.experiment is None)
 
 
 @pytest.fixture
@@ -96,7 +92,6 @@ def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_
         (["audit", "onnx:model.onnx"], "name the images to audit"),
         (["audit", "bundled:fashion-cnn", "photos", "--device", "cuda"], "cuda"),
         (["audit", "bundled:fashion-cnn", "photos", "--classes", "names.txt"], "names.txt"),
-        (["reproduce", UNBUILT], "not built yet"),
         (["reproduce", "medmnistc"], "unknown system 'medmnistc'"),
         (["reproduce", "37", "--scale", "tiny"], "tiny"),
     ],

@@ -134,9 +134,7 @@ def test_bundled_images_have_names_and_are_a_test_set(assets: Path) -> None:
 
 
 def test_bundled_images_may_be_missing(assets: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"fashion-mnist-2000\.npz is not part of this installation; install snellen again"
-    ):
+    with pytest.raises(InputError, match=r"fashion-mnist-2000\.npz is not part of this installation; check the name"):
         load_images("bundled:fashion-mnist")
     with pytest.raises(UnknownNameError, match="did you mean 'fashion-mnist'"):
         load_images("bundled:fashion-mnits")

@@ -116,7 +116,8 @@ def asset(name: str) -> Path:
     for folder in asset_folders():
         if (folder / name).exists():
             return folder / name
-    remedy = f"it comes with: pip install {MODELS_DISTRIBUTION}" if name in EMBEDDED else "install snellen again"
+    lost = "check the name, or install snellen again"
+    remedy = f"it comes with: pip install {MODELS_DISTRIBUTION}" if name in EMBEDDED else lost
     raise InputError(f"{name} is not part of this installation; {remedy}")
 
 

@@ -93,7 +93,8 @@ class Case:
         report, subject, place = _opened(run, classifier, images)
         model = subject.classifier
         if model.task != "single":
-            raise InputError(f"{model.name} decides {model.task}, and treatments are for one class an image")
+            what = "the class of each pixel" if model.task == "segment" else f"a task of the kind {model.task}"
+            raise InputError(f"{model.name} decides {what}, and treatments are for one class an image")
         chosen = chosen_findings(report, (findings,) if isinstance(findings, str) else findings)
         maker = ByName(generator=generator) if isinstance(generator, str) else generator
         if maker is not None:

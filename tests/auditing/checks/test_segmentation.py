@@ -14,7 +14,7 @@ import snellen
 from snellen.auditing.checks.segmentation import Segmentation
 from snellen.cli.app import app
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError, ModelError
+from snellen.core.errors import InputError, ModelError, UnknownNameError
 from snellen.core.preparation import Preparation
 from snellen.metrics.segmentation import (
     confusion,
@@ -338,3 +338,10 @@ def test_a_gate_and_a_baseline_judge_a_segmenter(tmp_path, monkeypatch):
     assert "no labelled image was judged" not in failed.output
     same = CliRunner().invoke(app, [*call, "--out", "three", "--baseline", "one"])
     assert same.exit_code == 0, same.output
+
+
+def test_an_unknown_task_and_a_check_without_its_key_are_named():
+    with pytest.raises(UnknownNameError, match="segmentation"):
+        snellen.load_classifier(ByColour(), NAMES, preparation=Preparation(size=(24, 24)), task="segmentation")
+    with pytest.raises(InputError, match="names itself by the key 'check'"):
+        snellen.audit(segmenter(), np.zeros((20, 24, 24, 3), np.uint8), checks=[{"method": "segmentation"}])

@@ -78,7 +78,12 @@ def resolve_checks(
     for named in default_checks() if checks is None else checks:
         if isinstance(named, Mapping):
             parameters = dict(named)
-            check = build_check(str(parameters.pop("check", None)), parameters)
+            if "check" not in parameters:
+                raise InputError(
+                    f"a check with parameters names itself by the key 'check', as in "
+                    f'{{"check": "corruption", "severities": [1]}}; got the keys {", ".join(map(repr, parameters))}'
+                )
+            check = build_check(str(parameters.pop("check")), parameters)
         else:
             check = build_check(named, {}) if isinstance(named, str) else named
         if check.name in chosen:

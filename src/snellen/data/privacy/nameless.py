@@ -54,6 +54,10 @@ _REFERENCES = frozenset(
         "benign",
         "clean",
         "renderer",
+        "judge",
+        "backbone",
+        "policy",
+        "training",
     }
 )
 _PATH = re.compile(r"/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -105,6 +105,8 @@ def load_classifier(
         MissingExtraError: the scheme needs a package that is not installed.
         ModelError: a model whose outputs cannot be used.
     """
+    if task is not None and task not in get_args(Task):
+        raise unknown_name("task", task, get_args(Task))
     overrides = {
         "preparation": preparation,
         "normalization": normalization,

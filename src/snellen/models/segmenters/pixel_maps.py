@@ -85,7 +85,7 @@ class PixelMaps:
         if len(unknown):
             raise RejectedImageError(
                 f"its mask holds the value {unknown[0]}, and there are {count} classes, 0 to {count - 1}, and "
-                f"{VOID_BYTE} for none"
+                f"{VOID_BYTE} for none (colours and palettes are read as grey: save the numbers as a grey file)"
             )
         fill = (VOID_BYTE,) * 3
         nearest = self._preparation.model_copy(update={"interpolation": "nearest", "fill": fill})

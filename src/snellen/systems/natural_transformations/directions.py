@@ -95,7 +95,7 @@ def layer_ranges(layers: int) -> dict[str, range]:
     """Coarse, middle and fine thirds of the layers; a generator of fewer layers has fewer ranges.
 
     >>> {name: list(rows) for name, rows in layer_ranges(7).items()}
-    {'coarse': [0, 1], 'middle': [2, 3], 'fine': [4, 5, 6]}
+    {'coarse': [0, 1], 'middle': [2, 3, 4], 'fine': [5, 6]}
     """
     ends = [round(layers * part / 3 - 0.01) for part in range(4)]
     found = {name: range(ends[place], ends[place + 1]) for place, name in enumerate(RANGES)}
