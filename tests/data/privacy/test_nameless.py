@@ -236,9 +236,10 @@ def test_a_loop_of_links_in_a_manifest_is_told_without_the_way_to_it(tmp_path, n
 AREAS_TOLD = ("attacks", "shifts", "explanations", "scans")
 
 #: Parameters of methods and checks that are texts, and name neither a file nor a model: words of ours, classes, layers.
-PUBLIC = {
-    "kind", "kinds", "layer", "positive", "prompt", "prompts", "words", "correct", "nuisances", "concept", "device", "claims",
-}  # fmt: skip
+PUBLIC = {"kind", "kinds", "layer", "positive", "prompt", "prompts", "words", "correct", "nuisances", "concept"} | {
+    "device",
+    "claims",
+}
 
 
 def test_every_parameter_that_may_be_a_name_is_hidden_or_known_to_be_none(names):
