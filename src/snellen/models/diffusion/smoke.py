@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -62,9 +62,7 @@ def write_smoke_folder(name: str, folder: str | Path, *, seed: int = 0) -> Path:
     target = Path(folder)
     with quiet_loading():
         pipeline = SMOKE_FOLDERS[name](diffusers, transformers)
-        for part, component in sorted(pipeline.components.items()):
-            if isinstance(component, nn.Module):
-                fill(component, Randomness(seed).child("smoke", name, part))
+        _fill_all(pipeline.components, seed, name)
         pipeline.save_pretrained(target, safe_serialization=True)
     return target
 
@@ -344,9 +342,7 @@ def write_variations_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:
     target = Path(folder)
     with quiet_loading():
         pipeline = _image_variations(diffusers, transformers)
-        for part, component in sorted(pipeline.components.items()):
-            if isinstance(component, nn.Module):
-                fill(component, Randomness(seed).child("smoke", "image-variations", part))
+        _fill_all(pipeline.components, seed, "image-variations")
         pipeline.save_pretrained(target, safe_serialization=True)
     return target
 
@@ -368,9 +364,7 @@ def write_inpainting_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:
         plain = SMOKE_FOLDERS["stable-diffusion-1.5"](diffusers, transformers)
         network = diffusers.UNet2DConditionModel.from_config({**plain.unet.config, "in_channels": 9})
         parts = {**plain.components, "unet": network}
-        for name, part in sorted(parts.items()):
-            if isinstance(part, nn.Module):
-                fill(part, Randomness(seed).child("smoke", "inpainting", name))
+        _fill_all(parts, seed, "inpainting")
         parts.pop("image_encoder", None)
         pipeline = diffusers.StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
         pipeline.save_pretrained(target, safe_serialization=True)
@@ -387,7 +381,6 @@ def write_instructed_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:
     """
     diffusers = import_extra("diffusers", "diffusion", "the smoke folder of an editor by instruction")
     transformers = import_extra("transformers", "diffusion", "the smoke folder of an editor by instruction")
-    target = Path(folder)
     with quiet_loading():
         torch.default_generator.manual_seed(0)  # as above
         plain = SMOKE_FOLDERS["stable-diffusion-1.5"](diffusers, transformers)
@@ -395,8 +388,13 @@ def write_instructed_smoke_folder(folder: str | Path, *, seed: int = 0) -> Path:
         parts = {**plain.components, "unet": network}
         parts.pop("image_encoder", None)
         pipeline = diffusers.StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False)
-        for part, component in sorted(pipeline.components.items()):
-            if isinstance(component, nn.Module):
-                fill(component, Randomness(seed).child("smoke", "instructed", part))
-        pipeline.save_pretrained(target, safe_serialization=True)
-    return target
+        _fill_all(pipeline.components, seed, "instructed")
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    return Path(folder)
+
+
+def _fill_all(parts: Mapping[str, object], seed: int, what: str) -> None:
+    """Fill every network of a pipeline, in the order of their names."""
+    for name, part in sorted(parts.items()):
+        if isinstance(part, nn.Module):
+            fill(part, Randomness(seed).child("smoke", what, name))
