@@ -70,7 +70,7 @@ class Size:
     queries: int
 
 
-SMALL = Size(side=32, train=1024, test=64, epochs=24, steps=10, queries=200)
+SMALL = Size(side=32, train=1024, test=64, epochs=24, steps=10, queries=300)
 SMOKE = Size(side=32, train=32, test=4, epochs=1, steps=2, queries=3)
 
 
