@@ -12,9 +12,12 @@ from typer.testing import CliRunner
 
 import snellen
 from snellen.auditing.checks.segmentation import Segmentation
+from snellen.auditing.overlap_hypotheses import of_groups
+from snellen.auditing.overlap_rows import OverlapRows
 from snellen.cli.app import app
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, UnknownNameError
+from snellen.core.evidence import Evidence
 from snellen.core.preparation import Preparation
 from snellen.metrics.segmentation import (
     confusion,
@@ -83,6 +86,17 @@ def folder_of(folder, count=40, groups=None, damaged=(), spoiled=()):
     return str(folder / "manifest.csv")
 
 
+SCENES = "optotypes:scenes?count=24&shapes=star,ring&size=32"
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A folder with a segmenter that was trained in a moment."""
+    recipe = {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}}
+    snellen.train(recipe, snellen.load_images(SCENES + "#train"), out=tmp_path / "trained")
+    return tmp_path
+
+
 def audited(model, manifest, check=QUICK, **given):
     return snellen.audit(model, manifest, checks=["clean", check], **given)
 
@@ -141,6 +155,26 @@ def test_a_group_that_is_served_worse_is_found(tmp_path):
     (finding,) = of_kind(report, "group_gap")
     assert finding.subject == "old"
     assert report.metrics["segmentation.group.old.miou"].high < report.metrics["segmentation.group.new.miou"].low
+    assert 0 < finding.harm < 0.8 * finding.facts["lost"] * 0.5, "a lower bound, times the share of the group"
+
+
+def test_random_groups_are_accused_no_more_often_than_the_level():
+    """Images of one kind, cut into two groups by chance: p values below 5 % come in about 5 % of the draws."""
+    rng, low = np.random.default_rng(0), 0
+    for draw in range(60):
+        counts = np.stack([rng.binomial(500, [share, share / 4], (60, 2)) for share in (0.8, 0.1)], 1)
+        spread = rng.integers(1, 6, (60, 1, 1))
+        rows = OverlapRows(
+            evidence=Evidence.merge([]),
+            ids=tuple(map(str, range(60))),
+            parts=overlap_parts(counts * spread),
+            right=np.ones(60),
+            units=np.arange(60),
+            groups=tuple(rng.permutation(["a", "b"] * 30)),
+            seed=draw,
+        )
+        low += of_groups(rows, examples=0).hypotheses[0].p_value < 0.05
+    assert low <= 9, "one-sided, at 5 %: 3 are expected, more than 9 in one of a thousand tests"
 
 
 def test_a_corruption_that_changes_colours_costs_overlap_and_one_that_moves_pixels_is_refused(tmp_path):
@@ -222,23 +256,17 @@ def test_a_model_of_pixels_must_be_declared_as_one(tmp_path):
     assert audited(loaded, folder_of(tmp_path)).metrics["segmentation.miou"].value == 1.0
 
 
-def test_the_command_audits_a_trained_folder_as_a_segmenter(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = "optotypes:scenes?count=24&shapes=star,ring&size=32"
-    snellen.train(
-        {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}},
-        snellen.load_images(data + "#train"),
-        out="trained",
-    )
-    refused = CliRunner().invoke(app, ["audit", "artifact:trained", data, "--out", "no"])
+def test_the_command_audits_a_trained_folder_as_a_segmenter(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    refused = CliRunner().invoke(app, ["audit", "artifact:trained", SCENES, "--out", "no"])
     assert isinstance(refused.exception, InputError)
     assert "--task segment" in str(refused.exception)
     options = ["--set", 'segmentation.kinds=["fog"]', "--set", "segmentation.steps=1", "--checks", "clean,segmentation"]
-    done = CliRunner().invoke(app, ["audit", "artifact:trained", data, "--task", "segment", "--out", "run", *options])
+    done = CliRunner().invoke(app, ["audit", "artifact:trained", SCENES, "--task", "segment", "--out", "run", *options])
     assert done.exit_code == 0, done.output
     assert "segmentation.miou" in done.output
     assert "mIoU at severity" in done.output
-    assert (tmp_path / "run" / "report.html").is_file()
+    assert (trained / "run" / "report.html").is_file()
 
 
 def test_two_audits_of_segmenters_are_compared_image_by_image(tmp_path):
@@ -268,16 +296,10 @@ def test_audits_of_segmenters_on_other_images_are_compared_unpaired(tmp_path):
     assert {one.name: one for one in found.figures}["segmentation.miou"].difference == 0
 
 
-def test_a_file_of_an_audit_names_the_task(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = "optotypes:scenes?count=24&shapes=star,ring&size=32"
-    snellen.train(
-        {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}},
-        snellen.load_images(data + "#train"),
-        out="trained",
-    )
-    (tmp_path / "audit.toml").write_text(
-        f'model = "artifact:trained"\ntask = "segment"\ndata = "{data}"\nchecks = ["clean", "segmentation"]\n'
+def test_a_file_of_an_audit_names_the_task(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    (trained / "audit.toml").write_text(
+        f'model = "artifact:trained"\ntask = "segment"\ndata = "{SCENES}"\nchecks = ["clean", "segmentation"]\n'
         '[settings.segmentation]\nkinds = ["fog"]\nepsilons = []\n'
     )
     assert "segmentation.miou" in snellen.audit("audit.toml").metrics
@@ -321,16 +343,10 @@ def test_maps_of_another_size_than_the_image_are_an_error_that_says_so(tmp_path)
         audited(half, folder_of(tmp_path))
 
 
-def test_a_gate_and_a_baseline_judge_a_segmenter(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = "optotypes:scenes?count=24&shapes=star,ring&size=32"
-    snellen.train(
-        {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}},
-        snellen.load_images(data + "#train"),
-        out="trained",
-    )
+def test_a_gate_and_a_baseline_judge_a_segmenter(trained, monkeypatch):
+    monkeypatch.chdir(trained)
     options = ["--task", "segment", "--set", 'segmentation.kinds=["fog"]', "--set", "segmentation.epsilons=[]"]
-    call = ["audit", "artifact:trained", data, *options]
+    call = ["audit", "artifact:trained", SCENES, *options]
     met = CliRunner().invoke(app, [*call, "--out", "one", "--require", "segmentation.miou<=1"])
     assert met.exit_code == 0, met.output
     failed = CliRunner().invoke(app, [*call, "--out", "two", "--fail-on", "note"])
