@@ -34,21 +34,27 @@ QUICK = Segmentation(kinds=("brightness",), severities=(3,), epsilons=(), exampl
 
 
 class ByColour(nn.Module):
-    """Red pixels are discs, blue ones bars, others ground; ``blind`` never finds a bar."""
+    """Red pixels are discs, blue ones bars, others ground, whose score they must exceed; ``blind`` never finds a bar."""
 
-    def __init__(self, blind=False):
+    def __init__(self, blind=False, ground=0.5):
         super().__init__()
         self.register_buffer("blind", torch.tensor(float(blind)))
+        self.register_buffer("ground", torch.tensor(ground))
 
     def forward(self, images):
         red, green, blue = images.unbind(1)
         disc, bar = 4 * (red - green - blue), 4 * (blue - red - green) - 100 * self.blind
-        return torch.stack([torch.full_like(disc, 0.5), disc, bar], 1)
+        return torch.stack([torch.ones_like(disc) * self.ground, disc, bar], 1)
 
 
-def segmenter(blind=False, **given):
+def segmenter(blind=False, ground=0.5, **given):
     return Classifier(
-        ByColour(blind), class_names=NAMES, preparation=Preparation(size=(24, 24)), task="segment", name="own", **given
+        ByColour(blind, ground),
+        class_names=NAMES,
+        preparation=Preparation(size=(24, 24)),
+        task="segment",
+        name="own",
+        **given,
     )
 
 
@@ -285,6 +291,22 @@ def test_two_audits_of_segmenters_are_compared_image_by_image(tmp_path):
     assert {one.key: one.verdict for one in found.findings}["worst_class:bar"] == "mended"
     again = snellen.compare(tmp_path / "second", tmp_path / "first")
     assert {one.key: one.verdict for one in again.findings}["worst_class:bar"] == "new"
+
+
+def test_what_corruptions_and_attacks_cost_is_compared(tmp_path):
+    manifest = folder_of(tmp_path)
+    check = Segmentation(kinds=("contrast",), severities=(2, 4), epsilons=(0.05,), steps=2, attacked=1.0)
+    for name, ground in (("steady", 0.5), ("fragile", 2.5)):
+        audited(segmenter(ground=ground), manifest, check, out=tmp_path / name)
+    found = snellen.compare(tmp_path / "steady", tmp_path / "fragile")
+    by_name, by_key = ({one.name: one for one in found.figures}, {one.key: one for one in found.findings})
+    assert by_name["segmentation.miou"].verdict == "same"
+    for figure in ("corruption.contrast.2", "attack.segpgd.12.75", "attack.cospgd.12.75"):
+        assert by_name[f"segmentation.{figure}.miou"].verdict == "worse"
+    lost = [1 - np.mean([getattr(by_name[f"segmentation.corruption.contrast.{at}.miou"], side) for at in (2, 4)])
+            for side in ("first", "second")]  # fmt: skip
+    assert by_key["corruption:contrast"].difference == pytest.approx(lost[1] - lost[0], abs=1e-6)
+    assert by_key["adversarial:segpgd.12.75"].verdict in ("worse", "new")
 
 
 def test_audits_of_segmenters_on_other_images_are_compared_unpaired(tmp_path):
