@@ -34,7 +34,7 @@ QUICK = Segmentation(kinds=("brightness",), severities=(3,), epsilons=(), exampl
 
 
 class ByColour(nn.Module):
-    """Red pixels are discs, blue ones bars, others ground, whose score they must exceed; ``blind`` never finds a bar."""
+    """Red pixels are discs, blue ones bars, if they exceed the score of ground; ``blind`` finds no bar."""
 
     def __init__(self, blind=False, ground=0.5):
         super().__init__()
