@@ -126,6 +126,7 @@ def test_figures_are_those_of_all_pixels_with_a_known_class(tmp_path):
     report = audited(segmenter(), folder_of(tmp_path))
     assert report.metrics["segmentation.miou"].value == 1.0
     assert report.metrics["segmentation.miou"].n == 40
+    assert "own on manifest: mIoU 1.000" in repr(report)
     assert not of_kind(report, "accuracy")
     blind = audited(segmenter(blind=True), str(tmp_path / "manifest.csv"))
     whole = 24 * 23
