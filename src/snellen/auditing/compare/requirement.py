@@ -26,7 +26,7 @@ ESTIMATE = "value"
 #: Names that are no metrics: ``findings.LEVEL`` counts findings, ``acuity.NUISANCE`` reads the eye chart.
 FINDINGS, ACUITY = "findings", "acuity"
 
-#: Figures of which every audit has one that judged an image with a label, or of a segmenter with a mask.
+#: Every audit that judged an image with a label, or a segmenter's answer with a mask, has one of these figures.
 JUDGED = ("clean.accuracy", "segmentation.miou")
 
 #: Levels from the worst on.
