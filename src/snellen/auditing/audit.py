@@ -35,6 +35,7 @@ from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run
 from snellen.core.unwritable import explained_unwritable
+from snellen.data.factors import Columns, Groups
 from snellen.data.loading import check_batches
 from snellen.data.references import Labels
 from snellen.models.remote.sent_log import sent_log
@@ -71,7 +72,8 @@ def audit(
     part: str | None = None,
     labels: Labels | None = None,
     class_names: Sequence[str] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    groups: Groups | None = None,
     allow_rejected: bool = False,
     progress: Progress | None = None,
 ) -> AuditReport:
@@ -127,7 +129,9 @@ def audit(
         labels: of images in memory that bring none: numbers or names, one for each.
         class_names: in the order of the outputs, where the model does not name them and the images name others.
         columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx",
-            "unit": "patient"}``.
+            "unit": "patient"}``; ``group`` may name several: ``["hospital", "scanner", "age:40,60"]``.
+        groups: of the audited images: names of columns, as behind ``group``, or values of each image by name, in their
+            order: ``{"hospital": [...], "age:40,60": [...]}``. Of several, errors are judged by each and by each pair.
         allow_rejected: report also where more than 5 % of the images cannot be used.
         progress: callback that receives progress updates.
 
@@ -161,12 +165,12 @@ def audit(
     if predictions is not None:
         if classifier is not None:
             raise InputError("a classifier and predictions came; give one of them")
-        model, audited = recorded_audit(predictions, images, labels, class_names, columns)
+        model, audited = recorded_audit(predictions, images, labels, class_names, columns, groups)
         able = checks_without_model(images is not None)
     elif classifier is None or images is None:
         raise InputError("an audit takes a classifier and images, or predictions with labels or images")
     else:
-        audited = given_images(images, labels, columns)
+        audited = given_images(images, labels, columns, groups=groups)
         model = given_classifier(classifier, audited, class_names)
     chosen = chosen_checks(checks, effort, able, model.task)
     resolved = ResolvedAudit.of(

@@ -39,7 +39,10 @@ class ErrorGap:
 
 
 def error_gap(
-    wrong: NDArray[np.bool_], member: NDArray[np.bool_], units: NDArray[np.int64] | None = None
+    wrong: NDArray[np.bool_],
+    member: NDArray[np.bool_],
+    units: NDArray[np.int64] | None = None,
+    lost: NDArray[np.float64] | None = None,
 ) -> ErrorGap | None:
     """Compare the errors of the members with those of the others; None when either are missing.
 
@@ -56,25 +59,28 @@ def error_gap(
         wrong: (n,), whether each decision is wrong.
         member: (n,), whether each image is a member.
         units: (n,), code of each image's unit; None when each is its own.
+        lost: (n,) in [0, 1], what each decision loses where errors do not cost alike: then means of it are compared,
+            with a variance over units.
     """
     inside_n = int(member.sum())
     outside_n = len(member) - inside_n
     if not inside_n or not outside_n:
         return None
-    lost, elsewhere = int(wrong[member].sum()), int(wrong[~member].sum())
-    if units is None:
+    own, elsewhere = int(wrong[member].sum()), int(wrong[~member].sum())
+    if units is None and lost is None:
         return ErrorGap(
-            lost / inside_n,
+            own / inside_n,
             elsewhere / outside_n,
             inside_n,
             outside_n,
-            fisher_greater(lost, inside_n, elsewhere, outside_n),
-            lambda confidence: newcombe_difference(lost, inside_n, elsewhere, outside_n, 2 * confidence - 1).low,
+            fisher_greater(own, inside_n, elsewhere, outside_n),
+            lambda confidence: newcombe_difference(own, inside_n, elsewhere, outside_n, 2 * confidence - 1).low,
         )
-    values = wrong.astype(np.float64)
-    found = clustered_difference(values[member], values[~member], units[member], units[~member], pseudo_units=1.0)
+    values = wrong.astype(np.float64) if lost is None else lost
+    codes = (None, None) if units is None else (units[member], units[~member])
+    found = clustered_difference(values[member], values[~member], *codes, pseudo_units=1.0)
     return ErrorGap(
-        lost / inside_n, elsewhere / outside_n, inside_n, outside_n, found.p_value(), lambda level: found.lower(level)
+        own / inside_n, elsewhere / outside_n, inside_n, outside_n, found.p_value(), lambda level: found.lower(level)
     )
 
 

@@ -77,7 +77,7 @@ class AuditJob(BaseModel):
         task: what the outputs decide, where the model does not say; ``segment``: the class of each pixel.
         size: of the images for the model, pixels, or height and width.
         mean, std: that images are normalised with, for all channels or for each; finite, and std positive.
-        columns: what columns mean: ``{unit = "patient", group = "hospital"}``.
+        columns: what columns mean: ``{unit = "patient", group = "hospital"}``; ``group`` may name several.
         masks: folder of masks that are called like the images.
         table: CSV or Parquet file that names the images and says more of them.
         train: images the model was trained on.
@@ -100,7 +100,7 @@ class AuditJob(BaseModel):
     size: _Side | tuple[_Side, _Side] | None = None
     mean: _Mean | tuple[_Mean, ...] | None = None
     std: _Std | tuple[_Std, ...] | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     masks: str | None = None
     table: str | None = None
     train: str | None = None
@@ -160,13 +160,18 @@ class AuditJob(BaseModel):
         """
         beside = dict(given or {})
         names = beside.pop("class_names", self.classes)
-        data, columns = self.data, dict(self.columns)
+        data, columns, groups = self.data, dict(self.columns), None
         if isinstance(beside.get("images", data), str | os.PathLike):  # images in memory are taken as they come
             data = beside.pop("images", data)
             columns |= beside.pop("columns", {})
+            groups = beside.pop("groups", None)
+            if groups is not None:
+                columns.pop("group", None)
         loading: dict[str, Callable[[], Any]] = {
             "classifier": lambda: self._classifier(names),
-            "images": lambda: load_images(data, columns=columns or None, masks=self.masks, table=self.table),
+            "images": lambda: load_images(
+                data, columns=columns or None, groups=groups, masks=self.masks, table=self.table
+            ),
             "train": lambda: None if self.train is None else load_images(self.train),
             "tune": lambda: None if self.val is None else load_images(self.val),
             "checks": self.named_checks,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from snellen.auditing.checks import build_check, default_checks
 from snellen.core import index
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
+from snellen.data.factors import Columns, Groups
 from snellen.data.files.labels import numbered_class_names
-from snellen.data.references import Labels
+from snellen.data.references import Labels, load_images
 from snellen.models.classifiers.recorded_predictions import (
     class_count,
     prediction_count,
@@ -31,7 +32,8 @@ def recorded_audit(
     images: Images | None,
     labels: Labels | None,
     class_names: Sequence[str] | None,
-    columns: Mapping[str, str] | None,
+    columns: Columns | None,
+    groups: Groups | None = None,
 ) -> tuple[Classifier, ImageSet]:
     """Predictions as a classifier, and the images that they are of; without any, a set with known labels.
 
@@ -39,7 +41,7 @@ def recorded_audit(
         InputError: predictions or labels that cannot be, or labels of nothing.
     """
     if images is not None:
-        audited = given_images(images, labels, columns)
+        audited = given_images(images, labels, columns, groups=groups)
     else:
         if labels is None:
             raise InputError("predictions need labels to be compared with: give labels=..., or images that have some")
@@ -47,6 +49,8 @@ def recorded_audit(
         named = class_names is not None or any(isinstance(label, str) for label in plain)
         numbered = None if named else numbered_class_names(class_count(predictions, plain))
         audited = unseen_images(prediction_count(predictions), plain, class_names=class_names or numbered)
+        if groups is not None:
+            audited = load_images(audited, groups=groups)
     return recorded_classifier(predictions, audited, class_names=class_names), audited
 
 

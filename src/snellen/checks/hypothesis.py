@@ -11,6 +11,9 @@ from snellen.metrics.multiplicity import benjamini_hochberg, selected_confidence
 #: Share of false findings among the findings, on average.
 FALSE_DISCOVERY_RATE = 0.05
 
+#: What can be separated without a loss of its own has no error scale. Area under the ROC curve, lower bound → harm.
+AREA_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
+
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:

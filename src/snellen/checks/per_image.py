@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from snellen.core.evidence import Evidence
+from snellen.core.factors import FACTORS, decoded
 from snellen.core.finding import FindingExample
 from snellen.core.images import ImageSet
 from snellen.metrics.inspection.fingerprints import Fingerprints
@@ -73,7 +74,7 @@ def read_properties(table: pa.Table) -> ImageProperties | None:
 GROUP, BAG, BAG_LABEL = "group", "bag_id", "bag_label"
 
 #: Columns of an image set that the clean evidence carries along, and what makes their values.
-CARRIED: dict[str, Callable[[Any], object]] = {GROUP: str, BAG: str, BAG_LABEL: int}
+CARRIED: dict[str, Callable[[Any], object]] = {GROUP: str, FACTORS: str, BAG: str, BAG_LABEL: int}
 
 #: The outcome of an image in a setting, from :meth:`PerImage.outcomes`.
 RIGHT, WRONG, ABSENT = 1, 0, -1
@@ -92,6 +93,7 @@ class PerImage:
         unit_names: the same, None where none is known.
         units: code of that unit (n,); None when every image is a unit of its own.
         groups: name of each image's group, None where unknown.
+        factors: values of several groups by their names, each (n,), None where unknown; none where there is one group.
         bags: id of each image's bag, None where unknown.
         bag_labels: label of each image's bag (n,), −1 where unknown; None when no image is in a bag.
         splits: split of each image, None where unknown.
@@ -100,6 +102,8 @@ class PerImage:
         pixel_hashes: hash of the prepared pixels of each image; None when they were not kept.
         fingerprints: of each image; None when they were not kept.
         properties: brightness, sharpness, …; None when they were not kept.
+        costs: what a decision loses beside the right one, (true class, decision), in [0, 1] with 1 for the costliest
+            error; None: all errors lose 1.
     """
 
     ids: tuple[str, ...]
@@ -110,6 +114,7 @@ class PerImage:
     unit_names: tuple[str | None, ...] = ()
     units: NDArray[np.int64] | None = None
     groups: tuple[str | None, ...] = ()
+    factors: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     bags: tuple[str | None, ...] = ()
     bag_labels: NDArray[np.int64] | None = None
     splits: tuple[str | None, ...] = ()
@@ -118,6 +123,7 @@ class PerImage:
     pixel_hashes: tuple[str, ...] | None = None
     fingerprints: Fingerprints | None = None
     properties: ImageProperties | None = None
+    costs: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, clean: Evidence, images: ImageSet | None = None) -> PerImage:
@@ -141,6 +147,7 @@ class PerImage:
             unit_names=_of_ids(images, "unit_id", ids),
             units=None if len(set(units)) == len(ids) else unit_codes(units),
             groups=_names(table, GROUP) if images is None else _of_ids(images, GROUP, ids),
+            factors=decoded(_names(table, FACTORS) if images is None else _of_ids(images, FACTORS, ids)),
             bags=bags,
             bag_labels=None if all(bag is None for bag in bags) else _bag_labels(table, images, ids),
             splits=_of_ids(images, "split", ids),
@@ -163,6 +170,28 @@ class PerImage:
     def correct(self) -> NDArray[np.bool_]:
         """Whether each prediction is the label, (n,); False without a label."""
         return self.labelled & (self.predictions == self.labels)
+
+    @cached_property
+    def lost(self) -> NDArray[np.float64]:
+        """What each decision loses beside the right one, (n,), in [0, 1]; 0 without a label."""
+        return self.loss_of(self.predictions)
+
+    @property
+    def weighed(self) -> NDArray[np.float64] | None:
+        """The same where errors do not cost alike; None where they do, and counting them is enough."""
+        return None if self.costs is None else self.lost
+
+    def loss_of(self, predictions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What other decisions on the same images lose, (n,) → (n,); no decision (negative) loses all, no label 0."""
+        if self.costs is None:
+            wrong: NDArray[np.float64] = (self.labelled & (predictions != self.labels)).astype(np.float64)
+            return wrong
+        found = np.zeros(len(self))
+        known = self.labelled & (predictions >= 0)
+        found[known] = self.costs[self.labels[known], predictions[known]]
+        none = self.labelled & (predictions < 0)
+        found[none] = self.costs.max(1)[self.labels[none]]
+        return found
 
     def units_of(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Unit codes of some images, or None when every image is a unit of its own."""
@@ -188,6 +217,7 @@ class PerImage:
             unit_names=tuple(self.unit_names[row] for row in rows) if self.unit_names else (),
             units=part(self.units),
             groups=tuple(self.groups[row] for row in rows) if self.groups else (),
+            factors={name: tuple(values[row] for row in rows) for name, values in self.factors.items()},
             bags=tuple(self.bags[row] for row in rows) if self.bags else (),
             bag_labels=part(self.bag_labels),
             splits=tuple(self.splits[row] for row in rows) if self.splits else (),

@@ -18,6 +18,10 @@ UNTREATED: dict[str, str] = {
     "gradient_masking": "it hides a weakness and is none: believe the accuracy under attacks without gradients, and "
     "treat the finding 'adversarial'",
     "multi_label": "an image of several classes needs several labels: snellen train label-maps",
+    "metadata_shortcut": "collect images of every class from every group, or train with equal weight for pairs of class "
+    "and group (snellen treat . --treatments group_dro); audit on images in which label and group are independent",
+    "out_of_distribution": "a person must look at the images that lists/out_of_distribution.csv names: leave them out, "
+    "or collect more of their kind for training",
     "coverage": "images that are missing must be collected or generated",
     "data_quality": "files must be repaired or left out: lists/data_quality.json names them",
     "unsafe_content": "a person must review the images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ class Choice:
     checks: str | None
     effort: Effort | None
     settings: Mapping[str, Mapping[str, object]]
-    columns: Mapping[str, str] | None
+    columns: Mapping[str, str | Sequence[str]] | None
 
 
 def under_options(context: typer.Context, given: Choice) -> Choice:

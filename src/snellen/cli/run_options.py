@@ -38,7 +38,8 @@ ColumnOption = Annotated[
     typer.Option(
         metavar="MEANING=NAME",
         help="What a column of a table means, repeatable: --column image=file --column label=dx --column unit=patient "
-        "--column group=hospital.",
+        "--column group=hospital. Several groups: --column group=hospital --column group=scanner --column "
+        "group=age:40,60 (bands of numbers).",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -68,7 +69,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JS
 class Reading(TypedDict):
     """How images are read: arguments of :func:`snellen.load_images`."""
 
-    columns: Mapping[str, str] | None
+    columns: Mapping[str, str | list[str]] | None
     masks: Path | None
     table: Path | None
 
@@ -78,18 +79,21 @@ def reading(column: ColumnOption = None, masks: MasksOption = None, table: Table
     return {"columns": read_columns(column), "masks": masks, "table": table}
 
 
-def read_columns(options: list[str] | None) -> dict[str, str] | None:
-    """``MEANING=NAME`` of each option as a mapping; None where there are none.
+def read_columns(options: list[str] | None) -> dict[str, str | list[str]] | None:
+    """``MEANING=NAME`` of each option as a mapping; None where there are none. Groups may be several.
 
-    >>> read_columns(["label=dx"])
-    {'label': 'dx'}
+    >>> read_columns(["label=dx", "group=hospital", "group=age:40,60"])
+    {'label': 'dx', 'group': ['hospital', 'age:40,60']}
     """
-    found: dict[str, str] = {}
+    found: dict[str, str | list[str]] = {}
     for option in options or ():
         meaning, equals, name = option.partition("=")
-        if not (meaning and equals and name) or meaning in found:
-            raise InputError(f"--column {option!r}: expected MEANING=NAME, each meaning once, such as label=dx")
-        found[meaning] = name
+        if not (meaning and equals and name) or (meaning in found and meaning != "group"):
+            raise InputError(
+                f"--column {option!r}: expected MEANING=NAME, each meaning but group once, such as label=dx"
+            )
+        before = found.get(meaning)
+        found[meaning] = name if before is None else [*([before] if isinstance(before, str) else before), name]
     return found or None
 
 

@@ -31,6 +31,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "labels": pa.list_(pa.int8()),  # 0/1 for each class (multilabel)
     "unit_id": pa.string(),  # patient, lot, video: what is drawn independently
     "group": pa.string(),  # hospital, camera, background: what must not matter
+    "group_factors": pa.string(),  # JSON object: several groups of an image by name, such as hospital and scanner
     "split": pa.string(),  # train, tune or test
     "mask": pa.string(),  # path of the object's mask
     "boxes": pa.list_(pa.list_(pa.float32())),  # x0, y0, x1, y1 in pixels of the original

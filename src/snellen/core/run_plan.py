@@ -14,6 +14,7 @@ import PIL
 import torch
 
 from snellen.core.classifier import Classifier
+from snellen.core.factors import FACTORS
 from snellen.core.images import ImageSet
 from snellen.core.package import code_hash
 from snellen.core.progress import Progress
@@ -58,9 +59,11 @@ def describe_beside(images: ImageSet) -> dict[str, Any]:
     The fingerprint of the images holds none of these. Every mask that is a file is read once.
     """
     masks = [images.mask_hash(index) for index in range(len(images))]
-    if not {"table", "masks"} & set(images.reference or ()) and not any(masks):
+    has_factors = FACTORS in images.table.column_names
+    if not {"table", "masks"} & set(images.reference or ()) and not any(masks) and not has_factors:
         return {}
     known = [*(images.column(name) for name in ("unit_id", "group", "bag_id", "split", "mask")), masks]
+    known += [images.column(FACTORS)] * has_factors
     return {"beside": hashlib.sha256(json.dumps(known).encode()).hexdigest()}
 
 

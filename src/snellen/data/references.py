@@ -19,6 +19,7 @@ from torch import Tensor
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Opened, Split
 from snellen.core.progress import Progress
+from snellen.data.factors import Columns, Groups, parted, with_factors, with_groups
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.beside import with_masks, with_table
 from snellen.data.files.bundled import load_bundled
@@ -31,7 +32,7 @@ from snellen.data.files.medmnist import load_npz
 from snellen.data.files.parquet_images.loading import load_parquet_images, stored_images_below
 from snellen.data.files.pictures import Values
 from snellen.data.files.splits import SPELLINGS, split_of
-from snellen.data.objects.data_sets import is_data_set, load_data_set
+from snellen.data.objects.data_sets import field_values, is_data_set, load_data_set
 from snellen.data.objects.tables import is_table, load_table
 from snellen.data.privacy.nameless import nameless_source
 
@@ -66,7 +67,8 @@ def load_images(
     labels: Labels | None = None,
     *,
     class_names: Sequence[str] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    groups: Groups | None = None,
     masks: os.PathLike[str] | str | None = None,
     table: os.PathLike[str] | str | None = None,
     value_range: tuple[float, float] | None = None,
@@ -101,7 +103,10 @@ def load_images(
         labels: of images in memory that bring none: numbers or names, one for each.
         class_names: of images in memory whose labels are numbers.
         columns: which column means what, for a table, a manifest, or items with fields:
-            ``{"image": "file", "label": "dx", "unit": "patient"}``.
+            ``{"image": "file", "label": "dx", "unit": "patient"}``. ``group`` may name several:
+            ``["hospital", "scanner", "age:40,60"]``, where numbers after a colon are edges of bands.
+        groups: the same names without ``columns``; or values of each image by name, in the order of the images:
+            ``{"hospital": [...], "age:40,60": [...]}``, a mapping or a table.
         masks: folder of masks that are called like the images (:func:`~snellen.data.files.beside.with_masks`); for
             images that are files.
         table: CSV or Parquet file that names the images and says more of them, which ``columns`` then speaks of
@@ -114,6 +119,24 @@ def load_images(
         InputError: nothing there, or not usable; the message says what was expected.
     """
     values = None if value_range is None else Values(*value_range)
+    columns, factors, groups = parted(columns, groups)
+    if factors or groups is not None:
+        images = load_images(
+            ref,
+            labels,
+            class_names=class_names,
+            columns=columns,
+            masks=masks,
+            table=table,
+            value_range=value_range,
+            name=name,
+            progress=progress,
+        )
+        if groups is not None:
+            return with_groups(images, groups)
+        if _has_items(ref):
+            return with_groups(images, field_values(ref, factors))
+        return with_factors(images, factors, columns)
     if isinstance(ref, tuple) and not hasattr(ref, "_fields"):
         if len(ref) != 2:
             raise InputError(f"a tuple of arrays is (images, labels); got {len(ref)} values")
@@ -157,6 +180,13 @@ def load_images(
     if is_data_set(ref):
         return load_data_set(ref, columns=columns, class_names=class_names, labels=listed, values=values, name=name)
     raise InputError(f"images cannot be loaded from {type(ref).__name__}; known forms: {_FORMS}")
+
+
+def _has_items(ref: object) -> bool:
+    """Whether images are read from a data set in memory, item by item."""
+    if isinstance(ref, ImageSet | tuple | os.PathLike) or is_table(ref):
+        return False
+    return is_data_set(ref)
 
 
 def load_images_again(reference: Mapping[str, Any]) -> ImageSet:

@@ -14,6 +14,7 @@ from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, Stated
 from snellen.core.progress import Progress
+from snellen.data.factors import Columns, Factor, Groups
 from snellen.data.files.manifest_table import read_header
 from snellen.data.references import Array, Labels, load_images
 from snellen.models.classifiers.foreign_calls import is_maite_model, maite_takes_bytes
@@ -34,17 +35,18 @@ _SIZED = 16
 def given_images(
     images: Images,
     labels: Labels | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     class_names: Sequence[str] | None = None,
+    groups: Groups | None = None,
 ) -> ImageSet:
     """An image set from a reference or from objects that hold images; arguments and errors as
     :func:`snellen.load_images`.
     """
-    return load_images(images, labels, columns=columns, class_names=class_names)
+    return load_images(images, labels, columns=columns, class_names=class_names, groups=groups)
 
 
 def given_companion(
-    images: Images, columns: Mapping[str, str] | None = None, progress: Progress | None = None
+    images: Images, columns: Columns | None = None, progress: Progress | None = None
 ) -> ImageSet:
     """Training or tuning images, which go with others: columns hold for their table, too, as far as it has them.
 
@@ -57,9 +59,12 @@ def given_companion(
     if columns is None or file is None or file.suffix.lower() not in (".csv", ".parquet") or not file.is_file():
         return load_images(images, progress=progress)
     held = read_header(file)
-    return load_images(
-        images, columns={what: name for what, name in columns.items() if name in held}, progress=progress
-    )
+    found: dict[str, str | list[str]] = {}
+    for what, name in columns.items():
+        there = [one for one in ([name] if isinstance(name, str) else name) if Factor.read(one, held).name in held]
+        if there:
+            found[what] = there[0] if isinstance(name, str) else there
+    return load_images(images, columns=found, progress=progress)
 
 
 def given_classifier(

@@ -9,15 +9,12 @@ from pydantic import Field
 
 from snellen.auditing.checks.slices import WORDS
 from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
-from snellen.checks.hypothesis import Hypothesis
+from snellen.checks.hypothesis import AREA_HARM, Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.inspection.column_drift import LabelDrift, PropertyDrift, label_drift, property_drift
 from snellen.metrics.inspection.drift import FEWEST_UNITS, FeatureDrift, feature_drift
-
-#: Sets that can be separated have no error scale of their own. Area under the ROC curve, lower bound → harm.
-AREA_HARM: tuple[tuple[float, float], ...] = ((0.9, 0.05), (0.7, 0.005), (0.0, 0.0))
 
 #: Means that differ by less, in standard deviations, do not separate two sets.
 TELLING_DIFFERENCE = 0.1

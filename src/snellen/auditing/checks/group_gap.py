@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from snellen.auditing.factor_findings import conclude_factors
 from snellen.auditing.gaps import error_gap, gap_sight
 from snellen.checks.check import Check, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
@@ -19,7 +20,7 @@ from snellen.metrics.clustered import clustered_share
 
 
 class GroupGap(Check):
-    """Accuracy of each group of the column ``group`` against all others."""
+    """Accuracy of each group of the column ``group`` against all others; of several factors, by each and each pair."""
 
     name: ClassVar[str] = "group_gap"
     summary: ClassVar[str] = "is a known group (hospital, camera, background) served worse than the rest"
@@ -29,14 +30,16 @@ class GroupGap(Check):
 
     def figure_names(self) -> frozenset[str]:
         """Known before the audit runs; see :meth:`Check.figure_names`."""
-        return self._names("worst_accuracy")
+        return self._names("worst_accuracy", "worst_pair_accuracy", "judged", "label_auroc")
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""
         return 0.0
 
     def conclude(self, reading: Reading) -> Conclusion:
-        """One hypothesis for each group: it is no worse than the others."""
+        """One hypothesis for each group: it is no worse than the others; see also :func:`conclude_factors`."""
+        if reading.images.factors:
+            return conclude_factors(reading, self.examples)
         kept = np.array([group is not None for group in reading.images.groups]) & reading.images.labelled
         known = reading.images.select(kept)
         members = rows_of(known.groups)
@@ -65,7 +68,7 @@ class GroupGap(Check):
 
     def _hypothesis(self, name: str, rows: np.ndarray, known: PerImage, names: tuple[str, ...]) -> Hypothesis | None:
         member = _member(rows, known)
-        gap = error_gap(~known.correct, member, known.units)
+        gap = error_gap(~known.correct, member, known.units, known.weighed)
         if gap is None:
             return None
 

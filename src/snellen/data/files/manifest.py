@@ -171,7 +171,7 @@ class _Table:
             return pa.array(self._splits(), COLUMNS["split"])
         if column == "boxes":
             return self._boxes()
-        if column in ("attributes", "provenance"):
+        if column in ("attributes", "group_factors", "provenance"):
             self._check_json(column)
         return pa.array(self.texts(column), pa.string())
 

@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.errors import InputError, RejectedImageError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Normalization, Preparation, Stated
+from snellen.data.factors import Factor
 from snellen.data.files.contained_file import distinguished, printable
 from snellen.data.files.manifest_table import SHORT, renamed
 from snellen.data.files.pictures import Values, picture_of
@@ -127,6 +128,29 @@ def load_data_set(
         stated=items.stated(read_from),
         notes=notes,
     )
+
+
+def field_values(data: Any, texts: Sequence[str]) -> dict[str, list[object]]:  # noqa: ANN401 - of any library
+    """Values of some fields of all items of a data set, or of their metadata.
+
+    Args:
+        data: as for :func:`load_data_set`.
+        texts: names of fields, with edges of bands behind a colon.
+
+    Raises:
+        InputError: the items have no such field.
+    """
+    items = _Items.of(data, None)
+    there = items.field_names
+    names = {text: Factor.read(text, there).name for text in texts}
+    for name in names.values():
+        if name not in there:
+            raise unknown_name(f"field of {items.shown_as} for a group", name, there)
+    columns = getattr(items.data, "column_names", None)
+    if items.chosen is None and isinstance(columns, list) and set(names.values()) <= set(columns):
+        return {text: [_plain(value) for value in items.data[name]] for text, name in names.items()}
+    held = [_fields(items.item(index)) for index in range(items.count)]
+    return {text: [_plain(row.get(name)) for row in held] for text, name in names.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.factors import FACTORS, decoded, encoded, is_band
 from snellen.core.images import COLUMNS, ImageSet, ImageSource, MaskFiles, MaskSource, Opened
 from snellen.data.files.bags import TiledSource, tiled_source
 from snellen.data.files.file_source import FileSource
@@ -80,6 +81,9 @@ def without_names(images: ImageSet, pseudonyms: Pseudonyms) -> ImageSet:
     for name in NAMES:
         if name in images.table.column_names:
             columns[name] = pa.array(pseudonyms.all_of(images.table[name].to_pylist()), COLUMNS[name])
+    if FACTORS in images.table.column_names:
+        values = decoded(images.table[FACTORS].to_pylist())
+        columns[FACTORS] = pa.array(encoded(_nameless_factors(values, pseudonyms)), COLUMNS[FACTORS])
     if "attributes" in images.table.column_names:
         places = [_place_of_tile(text) for text in images.table["attributes"].to_pylist()]
         columns["attributes"] = pa.array(places, COLUMNS["attributes"])
@@ -93,6 +97,18 @@ def without_names(images: ImageSet, pseudonyms: Pseudonyms) -> ImageSet:
         opened=None if reference is None else Opened(source, {**reference, "nameless": True}),
     )
     return hidden_set.select(np.argsort(np.array(hidden_set.ids, dtype=np.str_)))
+
+
+def _nameless_factors(
+    values: Mapping[str, Sequence[str | None]], pseudonyms: Pseudonyms
+) -> dict[str, list[str | None]]:
+    """Pseudonyms for the values of each factor; its name stays, and so do bands of numbers."""
+    found: dict[str, list[str | None]] = {}
+    for name, level in values.items():
+        hidden_names = pseudonyms.all_of(list(level))
+        pairs = zip(level, hidden_names, strict=True)
+        found[name] = [one if one is not None and is_band(one) else other for one, other in pairs]
+    return found
 
 
 def with_other_name(classifier: Classifier, pseudonyms: Pseudonyms) -> Classifier:

@@ -1,0 +1,85 @@
+"""Several groups of each image, such as hospital, scanner and age band: as they are stored, and how they are named."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+#: Column of an image table that holds them: a JSON object for each image, name of a factor → value.
+FACTORS = "group_factors"
+
+#: What a band of numbers is called.
+_BAND = re.compile(r"under \S+|\S+ to under \S+|\S+ or more")
+
+
+def encoded(values: Mapping[str, Sequence[str | None]]) -> list[str]:
+    """Values of each image by factor, as they are stored; those that are not known are left out.
+
+    >>> encoded({"site": ["A", None], "age": ["under 40", "40 or more"]})
+    ['{"site": "A", "age": "under 40"}', '{"age": "40 or more"}']
+    """
+    names = list(values)
+    return [
+        json.dumps({name: value for name, value in zip(names, row, strict=True) if value is not None})
+        for row in zip(*values.values(), strict=True)
+    ]
+
+
+def decoded(column: Sequence[object]) -> dict[str, tuple[str | None, ...]]:
+    """Values by factor, in the order in which factors are first named: what :func:`encoded` gave, or None.
+
+    >>> decoded(['{"site": "A"}', None, '{"age": "40 or more"}'])
+    {'site': ('A', None, None), 'age': (None, None, '40 or more')}
+    """
+    known: dict[object, dict[str, str]] = {None: {}}
+    rows = []
+    for text in column:
+        if text not in known:
+            held = json.loads(str(text))
+            known[text] = {str(name): str(value) for name, value in held.items() if value is not None}
+        rows.append(known[text])
+    names = dict.fromkeys(name for row in known.values() for name in row)
+    return {name: tuple(row.get(name) for row in rows) for name in names}
+
+
+def band_names(edges: Sequence[float]) -> list[str]:
+    """Names of the bands between ascending edges; a band holds its lower edge.
+
+    >>> band_names([40, 60.5])
+    ['under 40', '40 to under 60.5', '60.5 or more']
+    """
+    shown = [f"{edge:g}" for edge in edges]
+    between = [f"{low} to under {high}" for low, high in pairwise(shown)]
+    return [f"under {shown[0]}", *between, f"{shown[-1]} or more"]
+
+
+def is_band(value: str) -> bool:
+    """Whether a value is the name of a band, which names nobody."""
+    return _BAND.fullmatch(value) is not None
+
+
+def subject_of(levels: Iterable[tuple[str, str]]) -> str:
+    """How a finding names the images that have these values.
+
+    >>> subject_of([("scanner", "GE"), ("age", "60 or more")])
+    'scanner=GE, age=60 or more'
+    """
+    return ", ".join(f"{name}={value}" for name, value in levels)
+
+
+def number_of(value: object) -> float | None:
+    """A value as a finite number; None where it is none.
+
+    >>> number_of("41"), number_of(True), number_of("F"), number_of("nan")
+    (41.0, None, None, None)
+    """
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
