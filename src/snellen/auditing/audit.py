@@ -12,6 +12,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from snellen.auditing.checks import base_check, with_parameters
 from snellen.auditing.crew import SHARDS_EACH, WorkersFailedError, default_crew, without_workers
 from snellen.auditing.effort import Effort, chosen_checks
 from snellen.auditing.engine import report_of_part, set_runs
@@ -36,6 +37,7 @@ from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run
 from snellen.core.unwritable import explained_unwritable
 from snellen.data.factors import Columns, Groups
+from snellen.data.files.costs import Costs, load_costs
 from snellen.data.loading import check_batches
 from snellen.data.references import Labels
 from snellen.models.remote.sent_log import sent_log
@@ -74,6 +76,8 @@ def audit(
     class_names: Sequence[str] | None = None,
     columns: Columns | None = None,
     groups: Groups | None = None,
+    costs: Costs | None = None,
+    prevalence: float | None = None,
     allow_rejected: bool = False,
     progress: Progress | None = None,
 ) -> AuditReport:
@@ -132,6 +136,11 @@ def audit(
             "unit": "patient"}``; ``group`` may name several: ``["hospital", "scanner", "age:40,60"]``.
         groups: of the audited images: names of columns, as behind ``group``, or values of each image by name, in their
             order: ``{"hospital": [...], "age:40,60": [...]}``. Of several, errors are judged by each and by each pair.
+        costs: what errors cost: a CSV file with a row for each true class and a column for each decision, a mapping of
+            mappings, a table, or an array (k, k). Harm then counts costs, as a share of that of the costliest error,
+            and with it the order of findings.
+        prevalence: of the positive class where the model will be used, in (0, 1): predictive values and net benefit are
+            those there. See :class:`~snellen.auditing.checks.discrimination.Discrimination`.
         allow_rejected: report also where more than 5 % of the images cannot be used.
         progress: callback that receives progress updates.
 
@@ -173,6 +182,12 @@ def audit(
         audited = given_images(images, labels, columns, groups=groups)
         model = given_classifier(classifier, audited, class_names)
     chosen = chosen_checks(checks, effort, able, model.task)
+    if costs is not None:
+        if base_check(model.task) != base_check("single"):
+            raise InputError(f"costs are of decisions about images, and {model.name} makes none ({model.task})")
+        chosen = with_parameters(chosen, "clean", {"costs": load_costs(costs, model.class_names)}, "a table of costs")
+    if prevalence is not None:
+        chosen = with_parameters(chosen, "discrimination", {"prevalence": prevalence}, "a prevalence")
     resolved = ResolvedAudit.of(
         model,
         audited,

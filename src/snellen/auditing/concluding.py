@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from snellen.auditing.checks import base_check
+from snellen.auditing.checks.clean import Clean
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.shard_work import CLEAN, make_batch
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Reading, WholeSet
@@ -31,6 +32,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
 from snellen.core.run_plan import describe
+from snellen.data.files.costs import regrets
 from snellen.data.loading import prepared_batches
 from snellen.data.rejections import counted_reasons
 from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint
@@ -179,7 +181,7 @@ def conclude(
             return known
         return with_fingerprints(known, given, classifier, batch_size=plan["batch_size"], workers=workers)
 
-    known = read(gathered.evidence[CLEAN], images)
+    known = with_costs(read(gathered.evidence[CLEAN], images), checks)
     companions = {name: _with_features(read(*measured))[0] for name, measured in gathered.companions.items()}
     running = [check for check in checks if gathered.skipped[check.name] is None]
     conclusions, failures = dict[str, Conclusion](), dict[str, str]()
@@ -255,6 +257,12 @@ def conclude(
         arrays={name: one for found in conclusions.values() for name, one in found.arrays.items()} if pictured else {},
     )
     return report, files
+
+
+def with_costs(known: PerImage, checks: Sequence[Check]) -> PerImage:
+    """What is known of the images, with what errors cost where the audit was given that."""
+    costs = next((check.costs for check in checks if isinstance(check, Clean)), None)
+    return known if costs is None else replace(known, costs=regrets(costs))
 
 
 def _why_rejected(rejected: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:

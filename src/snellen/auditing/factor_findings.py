@@ -195,7 +195,7 @@ class FactorGaps:
 
     def sight(self, alpha: float) -> str | None:
         """What would have been found in the largest and the smallest group that is tested."""
-        tested = [one for one in judged_cells(self.known, [one.cell for one in self.singles], among=1, rate=alpha)]
+        tested = judged_cells(self.known, [one.cell for one in self.singles], among=1, rate=alpha)
         seen = sorted((one for one in tested if one.drop is not None), key=lambda one: -one.units)
         if not seen:
             return None

@@ -80,6 +80,8 @@ class AuditJob(BaseModel):
         columns: what columns mean: ``{unit = "patient", group = "hospital"}``; ``group`` may name several.
         masks: folder of masks that are called like the images.
         table: CSV or Parquet file that names the images and says more of them.
+        costs: CSV file of what errors cost, rows true classes and columns decisions.
+        prevalence: of the positive class where the model will be used.
         train: images the model was trained on.
         val: images that something may be fitted to.
         out: run directory.
@@ -103,6 +105,8 @@ class AuditJob(BaseModel):
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     masks: str | None = None
     table: str | None = None
+    costs: str | None = None
+    prevalence: float | None = Field(None, gt=0, lt=1)
     train: str | None = None
     val: str | None = None
     out: str | None = None
@@ -134,7 +138,7 @@ class AuditJob(BaseModel):
         """The same job with paths that hold where ``folder`` does."""
         if folder == Path():  # all paths hold here as they stand
             return self
-        paths = ("model", "data", "classes", "masks", "table", "train", "val", "out", "pseudonyms")
+        paths = ("model", "data", "classes", "masks", "table", "costs", "train", "val", "out", "pseudonyms")
         moved: dict[str, Any] = {
             name: placed(value, folder) for name in paths if isinstance(value := getattr(self, name), str)
         }
@@ -179,7 +183,7 @@ class AuditJob(BaseModel):
         plain = ("out", "effort", "threats", "limit", "budget", "batch_size", "workers", "seed", "save_images")
         found = {
             name: getattr(self, name)
-            for name in (*plain, "pseudonyms", "allow_rejected")
+            for name in (*plain, "costs", "prevalence", "pseudonyms", "allow_rejected")
             if name in self.model_fields_set
         }
         return {**found, **{name: load() for name, load in loading.items() if name not in beside}, **beside}

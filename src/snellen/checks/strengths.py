@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from snellen.checks.check import Measured, Reading
 from snellen.checks.eye_chart import Column, chance_level, column, retained
 from snellen.checks.per_image import ABSENT, RIGHT, WRONG, PerImage
 from snellen.core.evidence import Evidence
+from snellen.core.finding import Finding
 from snellen.metrics.clustered import ClusteredMean, clustered_mean, clustered_share
 from snellen.metrics.corruption_error import NormalisedErrors, Reference, normalise
 from snellen.metrics.intervals import clopper_pearson
@@ -68,6 +69,32 @@ def lost_over(
         right[paired] - kept.mean(0), None if units is None else units[paired], pseudo_units=PSEUDO_UNITS
     )
     return Lost(paired, float(right[paired].mean()), kept.mean(1), drop)
+
+
+def in_costs(found: Lost, images: PerImage, evidence: Evidence, settings: Sequence[str]) -> Lost:
+    """The same loss as a mean of what decisions cost, where errors do not cost alike; as it came where they do.
+
+    Args:
+        found: right decisions that are lost.
+        images: with costs or without.
+        evidence: of the check.
+        settings: of the strengths.
+    """
+    weighed = images.weighed
+    if weighed is None:
+        return found
+    after = np.mean([images.loss_of(images.decisions(evidence, setting)[0]) for setting in settings], axis=0)
+    change = (after - weighed)[found.paired]
+    return replace(found, drop=clustered_mean(change, images.units_of(found.paired), pseudo_units=PSEUDO_UNITS))
+
+
+def counted_in_costs(finding: Finding, found: Lost, costs: Lost) -> Finding:
+    """A finding of lost accuracy with the p value of what the loss costs, and as much less that is usual."""
+    if costs is found:
+        return finding
+    ratio = costs.drop.value / found.drop.value if found.drop.value > 0 else 0.0
+    usual = finding.usual * min(max(ratio, 0.0), 1.0)
+    return finding.model_copy(update={"p_value": costs.drop.p_value(), "usual": usual})
 
 
 def accuracy_at(outcomes: NDArray[np.int8], units: NDArray[np.int64] | None) -> Measured:

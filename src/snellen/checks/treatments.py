@@ -18,8 +18,10 @@ UNTREATED: dict[str, str] = {
     "gradient_masking": "it hides a weakness and is none: believe the accuracy under attacks without gradients, and "
     "treat the finding 'adversarial'",
     "multi_label": "an image of several classes needs several labels: snellen train label-maps",
-    "metadata_shortcut": "collect images of every class from every group, or train with equal weight for pairs of class "
-    "and group (snellen treat . --treatments group_dro); audit on images in which label and group are independent",
+    "costly_decisions": "decide for the class of least expected cost instead of the most probable one: "
+    "(probabilities @ costs).argmin(1), with the table of costs in the order of the classes",
+    "metadata_shortcut": "collect images of every class from every group, or train with equal weight for each pair of "
+    "class and group; audit on images in which label and group are independent",
     "out_of_distribution": "a person must look at the images that lists/out_of_distribution.csv names: leave them out, "
     "or collect more of their kind for training",
     "coverage": "images that are missing must be collected or generated",

@@ -159,6 +159,23 @@ def audit(
     tune: Annotated[
         str | None, typer.Option(metavar="DATA", help="Images that something may be fitted to, such as a temperature.")
     ] = None,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV of what errors cost: a row for each true class, a column for each decision. Harm and the order "
+            "of findings follow it.",
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Of the positive class where the model will be used: predictive values and net benefit are those "
+            "there.",
+            show_default="that of the images",
+        ),
+    ] = None,
     device: DeviceOption = "cpu",
     model_args: ModelArgsOption = None,
     task: Annotated[
@@ -281,6 +298,8 @@ def audit(
         "shards": shards,
         "threads": threads,
         "part": part,
+        "costs": costs,
+        "prevalence": prevalence,
         "allow_rejected": allow_rejected,
     }
     if dry_run:

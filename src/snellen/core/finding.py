@@ -15,6 +15,7 @@ KINDS: dict[str, str] = {
     "class_order": "the classes of the model and of the labels are in another order",
     "in_sample": "the classifier was trained on these images, so that its figures do not hold for new ones",
     "worst_class": "one class is much worse than the others",
+    "costly_decisions": "decisions ignore what errors cost",
     "slice": "a hidden subgroup is much worse than the rest",
     "group_gap": "a known group is much worse than another",
     "calibration": "confidence does not match accuracy",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -45,9 +45,7 @@ def given_images(
     return load_images(images, labels, columns=columns, class_names=class_names, groups=groups)
 
 
-def given_companion(
-    images: Images, columns: Columns | None = None, progress: Progress | None = None
-) -> ImageSet:
+def given_companion(images: Images, columns: Columns | None = None, progress: Progress | None = None) -> ImageSet:
     """Training or tuning images, which go with others: columns hold for their table, too, as far as it has them.
 
     Args:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from snellen.auditing.compare.run_record import RunRecord
@@ -19,8 +21,9 @@ from snellen.checks.check import Check
 from snellen.checks.independent import halves
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
+from snellen.core.factors import FACTORS, decoded, subject_of
 from snellen.core.finding import Finding
-from snellen.core.images import ImageSet
+from snellen.core.images import COLUMNS, ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
@@ -135,7 +138,7 @@ class Case:
             findings=chosen,
             val=_prepared(fitting, model, progress, left_out),
             train=store,
-            images=None if store is None or training is None else _usable(training, store),
+            images=None if store is None or training is None else _grouped(_usable(training, store), chosen),
             checks={check.name: check for check in subject.checks},
             folder=place,
             max_loss=max_loss,
@@ -165,6 +168,28 @@ class Case:
             "max_loss": self.patient.max_loss,
             "seed": self.seed,
         }
+
+
+#: Group of training images that no finding names.
+OTHERS = "others"
+
+
+def _grouped(training: ImageSet, findings: Sequence[Finding]) -> ImageSet:
+    """Training images of several groups each, with the groups that findings name as their one group.
+
+    An image in several of them is in the first, that of the most harm; all others are together.
+    """
+    factors = decoded(training.column(FACTORS))
+    subjects = [finding.subject for finding in findings if finding.kind == "group_gap"]
+    if not factors or not subjects:
+        return training
+    groups = []
+    for row in zip(*factors.values(), strict=True):
+        levels = [level for level in zip(factors, row, strict=True) if level[1] is not None]
+        own = {subject_of(held) for count in (1, 2) for held in combinations(levels, count)}
+        groups.append(next((one for one in subjects if one in own), OTHERS))
+    place = training.table.column_names.index("group")
+    return replace(training, table=training.table.set_column(place, "group", pa.array(groups, COLUMNS["group"])))
 
 
 #: Why a run under pseudonyms is refused: other images come with their own names, and would be written with them.

@@ -67,6 +67,46 @@ def default_checks(task: str = "single") -> list[str]:
     return [name for name, check in CHECKS.items() if check.by_default or name == base_check(task)]
 
 
+def with_parameters(
+    checks: Sequence[str | Mapping[str, Any] | Check], name: str, given: Mapping[str, Any], needed: str
+) -> list[str | Mapping[str, Any] | Check]:
+    """The same checks, one of them with parameters that an argument of the audit gives.
+
+    >>> with_parameters(["clean", "discrimination"], "discrimination", {"prevalence": 0.1}, "a prevalence")
+    ['clean', {'check': 'discrimination', 'prevalence': 0.1}]
+
+    Args:
+        checks: as a call names them.
+        name: of the check.
+        given: its parameters.
+        needed: what the argument is, for messages.
+
+    Raises:
+        InputError: the check does not run, or has other values already.
+    """
+    found: list[str | Mapping[str, Any] | Check] = []
+    met = False
+    for one in checks:
+        own = one.name if isinstance(one, Check) else one if isinstance(one, str) else str(one.get("check"))
+        if own != name:
+            found.append(one)
+            continue
+        met = True
+        if isinstance(one, Check):
+            held = one.model_dump(exclude_unset=True)
+        else:
+            held = {} if isinstance(one, str) else {key: value for key, value in one.items() if key != "check"}
+        twice = [key for key in given if held.get(key) not in (None, given[key])]
+        if twice:
+            raise InputError(f"{needed} comes twice: by itself, and as {name}.{twice[0]}; give one of them")
+        found.append({"check": name, **held, **given})
+    if not met and name == base_check("single"):
+        return [{"check": name, **given}, *found]
+    if not met:
+        raise InputError(f"{needed} is of the check {name!r}, which does not run; add it: checks=+{name}")
+    return found
+
+
 def resolve_checks(
     checks: Sequence[str | Mapping[str, Any] | Check] | None, threats: Sequence[str] = (), task: str = "single"
 ) -> list[Check]:

@@ -199,7 +199,11 @@ class Adversarial(Sampled):
 
     def _hypothesis(self, threat: Threat, reading: Reading, known: np.ndarray, right: np.ndarray) -> Hypothesis:
         """That a declared threat costs no accuracy."""
-        lost = reading.images.correct[known].astype(float) - right
+        images = reading.images
+        lost = images.correct[known].astype(float) - right
+        if images.costs is not None:
+            after = images.loss_of(images.decisions(reading.evidence, threat.label)[0])
+            lost = (after - images.lost)[known]
         drop = clustered_mean(lost, reading.images.units_of(known), pseudo_units=1.0)
         p_value = drop.p_value()
         return Hypothesis(

@@ -7,17 +7,22 @@ from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from snellen.auditing.class_order import OtherOrder, constant_answer
+from snellen.auditing.costly_errors import COUNTED, CostlyErrors
 from snellen.auditing.gaps import error_gap, gap_sight
-from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage, confident_mistakes
+from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
 from snellen.core.finding import Finding
+from snellen.core.images import ImageSet
+from snellen.data.files.costs import load_costs
 from snellen.metrics.classification import ConfusionCounts, confusion_pairs
-from snellen.metrics.clustered import clustered_share
+from snellen.metrics.clustered import clustered_mean, clustered_share
 from snellen.metrics.intervals import wilson
 from snellen.metrics.stratified import stratified_interval
 
@@ -84,10 +89,32 @@ class Clean(Check):
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 
     examples: int = Field(5, ge=0, description="pictures for each finding")
+    costs: tuple[tuple[float, ...], ...] | None = Field(
+        None, description="what each decision (column) on each true class (row) costs, in the classes' order"
+    )
+
+    @field_validator("costs")
+    @classmethod
+    def _usable(cls, costs: tuple[tuple[float, ...], ...] | None) -> tuple[tuple[float, ...], ...] | None:
+        return None if costs is None else load_costs(costs, [str(number) for number in range(len(costs))])
+
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why the check cannot run, or None when it can.
+
+        Raises:
+            InputError: costs of another number of classes.
+        """
+        count = len(classifier.class_names)
+        if self.costs is not None and len(self.costs) != count:
+            raise InputError(
+                f"the costs are of {len(self.costs)} classes, and {classifier.name} has {count}; give a row and a "
+                f"column for each"
+            )
+        return super().missing(classifier, images, companions)
 
     def figure_names(self) -> frozenset[str]:
         """Known before the audit runs; see :meth:`Check.figure_names`."""
-        return self._names("accuracy", "balanced_accuracy")
+        return self._names("accuracy", "balanced_accuracy", "cost", "cost_saved")
 
     def cost(self) -> float:
         """Clean scores are computed for every audit anyway."""
@@ -100,15 +127,23 @@ class Clean(Check):
         if not len(known):
             return Conclusion(panels=curves)
         order = OtherOrder.of(known, len(reading.names))
+        costly = None if self.costs is None else CostlyErrors.of(known, self.costs, reading)
+        weighed = costly is not None and order is None
         return Conclusion(
-            metrics=_metrics(known, len(reading.names)),
+            metrics={**_metrics(known, len(reading.names)), **(costly.metrics() if costly is not None else {})},
             hypotheses=(
                 # In another order no class is what its name says, so that single ones get no finding.
                 [self._guessing(known, reading.names), *self._classes(known, reading.names)]
                 if order is None
                 else [order.hypothesis(reading.names)]
-            ),
-            panels=[*_confusions(known, reading.names), *curves],
+            )
+            + (costly.hypotheses(reading.names, self.examples) if costly is not None and weighed else []),
+            panels=[
+                *_confusions(known, reading.names),
+                *([costly.panel(reading.names)] if costly is not None else []),
+                *curves,
+            ],
+            notes=[COUNTED] * (costly is not None),
             sight=[
                 gap_sight(
                     "class",
@@ -146,6 +181,10 @@ class Clean(Check):
                 examples=confident_mistakes(known, names, self.examples),
             )
 
+        weighed = known.weighed
+        if weighed is not None:
+            mean = clustered_mean(weighed, known.units, pseudo_units=1.0)
+            return Hypothesis(p_value, lambda level: max(mean.lower(level), 0.0), finding)
         return Hypothesis(
             p_value, lambda level: clustered_share(~known.correct, known.units, 2 * level - 1).low, finding
         )
@@ -160,7 +199,7 @@ class Clean(Check):
 
     def _class(self, label: int, known: PerImage, names: tuple[str, ...]) -> Hypothesis | None:
         member = known.labels == label
-        gap = error_gap(~known.correct, member, known.units)
+        gap = error_gap(~known.correct, member, known.units, known.weighed)
         if gap is None:
             return None
 

@@ -21,9 +21,11 @@ from snellen.checks.strengths import (
     accuracy_at,
     chart_column,
     class_breaks,
+    counted_in_costs,
     error_metrics,
     failure_severities,
     half_lost_at,
+    in_costs,
     lost_over,
     normalised_errors,
     outcomes_by_kind,
@@ -210,10 +212,11 @@ class CommonCorruptions(Sampled):
         found = lost_over(images.correct, outcomes, images.units)
         if found is None:
             return None
+        costs = in_costs(found, images, reading.evidence, [setting_name(kind, one) for one in self.severities])
         return Hypothesis(
-            found.drop.p_value(),
-            found.drop.lower,
-            lambda harm: self._finding(kind, outcomes, found, reading, harm, usual),
+            costs.drop.p_value(),
+            costs.drop.lower,
+            lambda harm: counted_in_costs(self._finding(kind, outcomes, found, reading, harm, usual), found, costs),
         )
 
     def _finding(

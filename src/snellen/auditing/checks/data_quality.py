@@ -125,7 +125,9 @@ def _gap(rows: np.ndarray, images: PerImage) -> ErrorGap | None:
     member = np.zeros(len(images), dtype=bool)
     member[rows] = True
     known = images.labelled
-    return error_gap(~images.correct[known], member[known], images.units_of(known))
+    weighed = images.weighed
+    lost = None if weighed is None else weighed[known]
+    return error_gap(~images.correct[known], member[known], images.units_of(known), lost)
 
 
 def _errors(gap: ErrorGap | None) -> tuple[str, str]:

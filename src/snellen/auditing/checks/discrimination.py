@@ -1,4 +1,4 @@
-"""How well the scores separate the classes, over all thresholds; of two classes, also at a chosen one."""
+"""How well the scores separate the classes, over all thresholds; of a positive class, also at one threshold."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, R
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
-from snellen.core.errors import unknown_name
+from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.metrics.auroc import macro_auroc
 from snellen.metrics.auroc_interval import macro_auroc_interval
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.discrimination import ScoreCounts
+from snellen.metrics.net_benefit import net_benefit, net_benefit_interval, treat_all
 from snellen.metrics.operating_point import OperatingPoint
 from snellen.metrics.temperature import tempered_probabilities
 from snellen.metrics.unit_jackknife import design_effect
@@ -27,17 +28,33 @@ from snellen.metrics.units import dense_codes
 #: Points of the drawn curve.
 POINTS = 60
 
+#: Points of the decision curve.
+DECISION_POINTS = 33
+
 
 class Discrimination(Check):
-    """Area under the ROC curve, each class against all others; of two classes sensitivity and predictive values."""
+    """Area under the ROC curve, each class against all others; of a positive class figures at a threshold too."""
 
     name: ClassVar[str] = "discrimination"
     summary: ClassVar[str] = "area under the ROC curve; of two classes, sensitivity and predictive values"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 
-    positive: str | None = Field(None, description="which of two classes is the positive one; by default the last")
-    specificity: float = Field(0.95, gt=0, lt=1, description="at which the sensitivity is reported")
+    positive: str | None = Field(None, description="the positive class, beside all others; by default the last of two")
+    specificity: float = Field(0.95, gt=0, lt=1, description="that the threshold has on the tuning images")
+    sensitivity: float | None = Field(
+        None, gt=0, le=1, description="that the threshold has on the tuning images, in place of a specificity"
+    )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="probability from which on an image is called positive, in place of a chosen one"
+    )
+    threshold_probability: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="probability of the condition from which on one would act, at which the net benefit is reported; "
+        "by default that of the costs",
+    )
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="at which predictive values are reported; by default that of the images"
     )
@@ -46,17 +63,45 @@ class Discrimination(Check):
         """Why the check cannot run, or None when it can.
 
         Raises:
-            InputError: the positive class is none of the classifier's; raised before anything is computed.
+            InputError: the positive class is none of the classifier's, or what needs one is given without it; raised
+                before anything is computed.
         """
         if self.positive is not None and self.positive not in classifier.class_names:
             raise unknown_name("class", self.positive, classifier.class_names)
+        count = len(classifier.class_names)
+        if self.positive is None and count != 2 and (unused := self._of_two):
+            raise InputError(
+                f"{' and '.join(unused)} {'is' if len(unused) == 1 else 'are'} of a positive class beside all others, "
+                f"and {classifier.name} has {count} classes: name it, --set discrimination.positive="
+                f"{classifier.class_names[-1]}"
+            )
+        if self.threshold is not None and self.sensitivity is not None:
+            raise InputError("a threshold and a sensitivity that chooses one are given; give one of them")
+        wanted = "sensitivity" if self.sensitivity is not None else "specificity"
+        chooses = self.sensitivity is not None or self.specificity != Discrimination.model_fields["specificity"].default
+        if chooses and self.threshold is None and "tune" not in companions:
+            raise InputError(
+                f"a {wanted} chooses a threshold, and none is chosen on the audited images: give --tune DATA, or the "
+                f"threshold itself, --set discrimination.threshold=0.3"
+            )
         return super().missing(classifier, images, companions)
 
     def figure_names(self) -> frozenset[str]:
         """Known before the audit runs; see :meth:`Check.figure_names`."""
         return self._names(
-            "auroc", "sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value"
+            "auroc",
+            "sensitivity",
+            "specificity",
+            "positive_predictive_value",
+            "negative_predictive_value",
+            "net_benefit",
         )
+
+    @property
+    def _of_two(self) -> list[str]:
+        """Parameters that are given and mean something for a positive class alone."""
+        names = ("prevalence", "sensitivity", "threshold", "threshold_probability")
+        return [name for name in names if getattr(self, name) is not None]
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""
@@ -69,16 +114,20 @@ class Discrimination(Check):
             return Conclusion()
         probabilities = tempered_probabilities(known.scores, 1.0)
         metrics = {"discrimination.auroc": self._area(known, probabilities)}
-        if len(reading.names) != 2:
-            given = [name for name in ("positive", "prevalence") if getattr(self, name) is not None]
-            unused = f"{' and '.join(given)} not used: there are {len(reading.names)} classes, not two."
-            return Conclusion(metrics=metrics, notes=[unused] if given else [])
+        if self.positive is None and len(reading.names) != 2:
+            return Conclusion(metrics=metrics)
         place = 1 if self.positive is None else reading.names.index(self.positive)
-        counts = ScoreCounts.of((known.labels == place).astype(np.int64), probabilities[:, place])
+        positive = known.labels == place
+        if positive.all() or not positive.any():
+            return Conclusion(metrics=metrics)
+        counts = ScoreCounts.of(positive.astype(np.int64), probabilities[:, place])
         found, note = self._operating_point(known, counts, probabilities[:, place], place, reading)
         return Conclusion(
             metrics={**metrics, **found},
-            panels=[_curve(counts, self.name, reading.names[place])],
+            panels=[
+                _curve(counts, self.name, reading.names[place]),
+                _decision_curve(probabilities[:, place], positive, known, self.prevalence, self.name),
+            ],
             notes=[f"The positive class is {reading.names[place]}. {note}"],
         )
 
@@ -94,16 +143,9 @@ class Discrimination(Check):
         place: int,
         reading: Reading,
     ) -> tuple[dict[str, Measured], str]:
-        """Figures at the threshold that the tuning images, or else these, choose for the wanted specificity."""
-        tune = reading.companions.get("tune")
-        chosen_on, chosen_from = counts, "these images, so that its figures are a little too good"
-        if tune is not None and tune.scores is not None and len(tune.classes_present()) == 2:
-            rows = tune.labelled
-            sure = tempered_probabilities(tune.scores[rows], 1.0)[:, place]
-            chosen_on = ScoreCounts.of((tune.labels[rows] == place).astype(np.int64), sure)
-            chosen_from = "the tuning images"
-        threshold = chosen_on.threshold_at_specificity(self.specificity)
-        positive, called = known.labels == place, scores >= threshold
+        """Figures at the threshold that is stated, or that tuning images choose, or of the model's own decisions."""
+        positive = known.labels == place
+        called, chosen = self._called(known, scores, place, reading.companions.get("tune"))
         point = OperatingPoint.of(positive, called)
         prevalence = point.prevalence if self.prevalence is None else self.prevalence
         figures = {
@@ -136,17 +178,60 @@ class Discrimination(Check):
                 found[f"discrimination.{name}"] = Measured(
                     value=value, low=min(low, value), high=max(high, value), n=len(known)
                 )
-        wanted = f"a specificity of {self.specificity:.0%} on {chosen_from}"
-        chosen = (
-            f"Its threshold, {threshold:.4g}, is the lowest with {wanted}"
-            if np.isfinite(threshold)
-            else f"No score reaches {wanted}: nothing is called positive"
-        )
         note = (
             f"{chosen}; average precision {counts.average_precision:.4f}; predictive values are those at a "
             f"prevalence of {prevalence:.1%}."
         )
+        exchange = self._exchange(known, place)
+        if exchange is not None:
+            value = net_benefit(point.sensitivity, point.specificity, prevalence, exchange)
+            low, high = net_benefit_interval(called, positive, known.units, exchange, self.prevalence)
+            found["discrimination.net_benefit"] = Measured(
+                value=value, low=min(low, value), high=max(high, value), n=len(known)
+            )
+            best = max(treat_all(prevalence, exchange), 0.0)
+            note += (
+                f" Net benefit is that at a threshold probability of {exchange:.3g}: a missed positive is as bad as "
+                f"{(1 - exchange) / exchange:.3g} false alarms. The better of calling all or none positive has "
+                f"{best:.4f}."
+            )
         return found, note
+
+    def _called(
+        self, known: PerImage, scores: NDArray[np.float64], place: int, tune: PerImage | None
+    ) -> tuple[NDArray[np.bool_], str]:
+        """Which images are called positive, and how the threshold came about; never from the audited images."""
+        if self.threshold is not None:
+            return scores >= self.threshold, f"Its threshold, {self.threshold:.4g}, is stated"
+        held = None if tune is None else tune.labelled & (tune.labels == place)
+        if tune is None or held is None or tune.scores is None or not held.any() or held.sum() == tune.labelled.sum():
+            why = "there are no tuning images" if tune is None else "the tuning images are of one class"
+            return known.predictions == place, (
+                f"The decisions are the model's own, since {why} that could choose a threshold (--tune DATA)"
+            )
+        rows = tune.labelled
+        sure = tempered_probabilities(tune.scores[rows], 1.0)[:, place]
+        chosen_on = ScoreCounts.of((tune.labels[rows] == place).astype(np.int64), sure)
+        if self.sensitivity is not None:
+            threshold = chosen_on.threshold_at_sensitivity(self.sensitivity)
+            wanted = f"the highest with a sensitivity of {self.sensitivity:.0%} on the tuning images"
+        else:
+            threshold = chosen_on.threshold_at_specificity(self.specificity)
+            wanted = f"the lowest with a specificity of {self.specificity:.0%} on the tuning images"
+        if not np.isfinite(threshold):
+            return np.zeros(len(scores), dtype=bool), (
+                f"No score reaches a specificity of {self.specificity:.0%} on the tuning images: nothing is called "
+                f"positive"
+            )
+        return scores >= threshold, f"Its threshold, {threshold:.4g}, is {wanted}"
+
+    def _exchange(self, known: PerImage, place: int) -> float | None:
+        """Threshold probability of the net benefit: stated, or false alarm / (false alarm + miss) by the costs."""
+        if self.threshold_probability is not None or known.costs is None:
+            return self.threshold_probability
+        others = [one for one in range(len(known.costs)) if one != place]
+        alarm, miss = float(known.costs[others, place].mean()), float(known.costs[place, others].mean())
+        return alarm / (alarm + miss) if alarm > 0 and miss > 0 else None
 
 
 def _fewer(
@@ -164,6 +249,35 @@ def _fewer(
         false_negatives=round(point.false_negatives / effect[True]),
         true_negatives=round(point.true_negatives / effect[False]),
         false_positives=round(point.false_positives / effect[False]),
+    )
+
+
+def _decision_curve(
+    scores: NDArray[np.float64], positive: NDArray[np.bool_], known: PerImage, prevalence: float | None, check: str
+) -> Panel:
+    """Net benefit at every threshold probability, beside calling all or none positive."""
+    of = float(positive.mean()) if prevalence is None else prevalence
+    points, every = [], []
+    for exchange in np.linspace(0.02, 0.98, DECISION_POINTS).round(3).tolist():
+        called = scores >= exchange
+        value = net_benefit(float(called[positive].mean()), float(1 - called[~positive].mean()), of, exchange)
+        low, high = net_benefit_interval(called, positive, known.units, exchange, prevalence)
+        points.append(Point(x=exchange, y=value, low=min(low, value), high=max(high, value)))
+        if (benefit := treat_all(of, exchange)) > -of:
+            every.append(Point(x=exchange, y=benefit))
+    ends = (Point(x=points[0].x, y=0.0), Point(x=points[-1].x, y=0.0))
+    return Panel(
+        check=check,
+        title="Decision curve",
+        about="Found positives less the false alarms that they are worth, for each image, if one acts from a "
+        "probability on; with 95 % intervals over units.",
+        x_label="threshold probability",
+        y_label="net benefit",
+        lines=(
+            Line(name="by the model", points=tuple(points)),
+            Line(name="all positive", points=tuple(every), reference=True),
+            Line(name="none positive", points=ends, reference=True),
+        ),
     )
 
 

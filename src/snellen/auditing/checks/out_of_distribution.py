@@ -72,7 +72,7 @@ class OutOfDistribution(Check):
             f"compare with make that fewer."
         )
         if where == "training images" and of == "features of the model":
-            note += " A model may take its training images otherwise than new ones; give --tune images to rule that out."
+            note += " A model may see its training images otherwise than new ones; --tune images rule that out."
         return Conclusion(
             metrics={"out_of_distribution.share": Measured(value=found.share, low=low, high=high, n=len(images))},
             hypotheses=[self._hypothesis(found, images, where, reading.names)],
@@ -82,9 +82,7 @@ class OutOfDistribution(Check):
             notes=[note],
         )
 
-    def _hypothesis(
-        self, found: ForeignImages, images: PerImage, where: str, names: tuple[str, ...]
-    ) -> Hypothesis:
+    def _hypothesis(self, found: ForeignImages, images: PerImage, where: str, names: tuple[str, ...]) -> Hypothesis:
         member = np.zeros(len(images), dtype=bool)
         member[found.named] = True
         held = images.labelled
@@ -162,7 +160,7 @@ def _described(
 
 
 def _of_length_one(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features divided by their length: far images often have short ones (Sun, Ming, Zhu and Li, ICML 2022)."""
+    """Features divided by their length, which says more of confidence than of content (Sun et al., ICML 2022)."""
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
@@ -193,8 +191,8 @@ def _curve(found: ForeignImages) -> Panel:
     return Panel(
         check="out_of_distribution",
         title="How foreign the images are",
-        about="Share of the images whose p value is at most so large. Images of the distribution of those compared with "
-        "lie on the dashed line.",
+        about="Share of the images whose p value is at most so large. Images like those that they are compared "
+        "with lie on the dashed line.",
         x_label="p value",
         y_label="share of the images",
         lines=(

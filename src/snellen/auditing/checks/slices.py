@@ -6,8 +6,10 @@ import hashlib
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from snellen.auditing.gaps import error_gap
 from snellen.checks.check import Check, Conclusion, Kept, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import PerImage
@@ -64,7 +66,7 @@ class Slices(Check):
             seed=reading.rng.seed,
         )
         return Conclusion(
-            hypotheses=[self._hypothesis(one, known, reading.names) for one in found.slices],
+            hypotheses=[self._hypothesis(one, known, reading.names, found.held_out) for one in found.slices],
             lists={self.name: _rows(found, known, reading.names)} if found.slices else {},
             notes=[
                 f"Slices were proposed by one half of the images and tested on the other: {len(found.slices)} were. "
@@ -72,7 +74,9 @@ class Slices(Check):
             ],
         )
 
-    def _hypothesis(self, one: ErrorSlice, known: PerImage, names: tuple[str, ...]) -> Hypothesis:
+    def _hypothesis(
+        self, one: ErrorSlice, known: PerImage, names: tuple[str, ...], held_out: NDArray[np.bool_]
+    ) -> Hypothesis:
         p_value = max(one.p_value, one.excess.p_within_classes)
 
         def finding(harm: float) -> Finding:
@@ -101,6 +105,17 @@ class Slices(Check):
         # What its classes lose anyhow is no harm of the slice.
         within = one.excess.gap_within_classes
         most = max(within, 0.0) if np.isfinite(within) else 0.0
+        weighed = known.weighed
+        if weighed is not None:
+            # An error costs at most 1, so that the bound of what is lost is never above that of the errors.
+            inside = np.isin(np.arange(len(known)), one.members)
+            gap = error_gap(~known.correct[held_out], inside[held_out], known.units_of(held_out), weighed[held_out])
+            if gap is not None:
+                return Hypothesis(
+                    p_value,
+                    lambda level: min(max(min(one.lower(level), gap.lower(level)), 0.0), most) * one.share,
+                    finding,
+                )
         return Hypothesis(p_value, lambda level: min(max(one.lower(level), 0.0), most) * one.share, finding)
 
 

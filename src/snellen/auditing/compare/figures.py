@@ -71,6 +71,8 @@ MORE = (
     "accuracy",
     "balanced_accuracy",
     "worst_accuracy",
+    "worst_pair_accuracy",
+    "net_benefit",
     "auroc",
     "instance_auroc",
     "coverage",
@@ -91,6 +93,7 @@ LESS = (
     "mce",
     "relative_mce",
     "lost",
+    "cost",
 )
 
 #: Figures at a threshold: a loss in one is a gain in another.
@@ -215,6 +218,10 @@ def per_image(name: str, side: Side) -> NDArray[np.float64]:
     """What the figure is the mean of, (n,), NaN for an image without it; zeros for one that is no mean."""
     images = side.images
     check, _, rest = name.partition(".")
+    if name == "clean.cost":
+        table = np.asarray(side.record.parameters["clean"]["costs"], dtype=np.float64)
+        paid: NDArray[np.float64] = table[images.labels, images.predictions]
+        return paid
     if name == "clean.accuracy" or name == "clean.balanced_accuracy":
         return images.correct.astype(np.float64)
     if name == "corruption.clean_error":
@@ -236,7 +243,9 @@ def per_image(name: str, side: Side) -> NDArray[np.float64]:
     if check == "adversarial" and rest.endswith(".accuracy"):
         return right_under(side, check, rest.removesuffix(".accuracy"))
     if name == "group_gap.worst_accuracy":
-        return np.array([0.0 if group is not None else np.nan for group in images.groups])
+        values = list(images.factors.values()) or [images.groups]
+        known = np.any([[value is not None for value in one] for one in values], axis=0)
+        return np.where(known, 0.0, np.nan)
     return np.zeros(len(images))
 
 
@@ -252,6 +261,8 @@ def estimate(name: str, side: Side, known: NDArray[np.bool_], resamples: int) ->
     if name.endswith("error") and check == "corruption":
         balanced = side.record.parameters["corruption"].get("benchmark", IMAGENET_C) != IMAGENET_C
         return Stratified(values, images.labels) if balanced else Mean(values)
+    if name == "clean.cost":
+        return Mean(values, bounded=False)
     if name == "clean.accuracy" or (of_images(check) and name.endswith(".accuracy")):
         return Mean(values)
     if name in ("calibration.brier", "calibration.nll") and images.scores is not None:
@@ -278,7 +289,17 @@ def mean_right(side: Side, kind: str) -> NDArray[np.float64]:
 def _statistic(name: str, side: Side, images: PerImage) -> WeightedStatistic | None:
     correct = images.correct
     if name == "group_gap.worst_accuracy":
-        return weighted_worst_mean(correct, images.groups)
+        if not images.factors:
+            return weighted_worst_mean(correct, images.groups)
+        each = []
+        for levels in images.factors.values():
+            held = np.array([level is not None for level in levels], dtype=bool)
+            if held.any():
+                kept = [level for level in levels if level is not None]
+                each.append((held, weighted_worst_mean(correct[held], kept)))
+        return lambda weights: min(
+            (mean(weights[held]) for held, mean in each if weights[held].any()), default=float("nan")
+        )
     if images.confidence is None:
         return None
     sure = images.confidence
@@ -337,7 +358,9 @@ def _is_error_of_kind(name: str) -> bool:
 
 def _unlike_means(name: str, pair: Pair) -> str | None:
     """Why a figure of the same name means something else in the other run."""
-    if name == "group_gap.worst_accuracy" and pair.paired and pair.first.images.groups != pair.second.images.groups:
+    sides = pair.first.images, pair.second.images
+    others = sides[0].groups != sides[1].groups or sides[0].factors != sides[1].factors
+    if name in ("group_gap.worst_accuracy", "group_gap.worst_pair_accuracy") and pair.paired and others:
         return "images belong to other groups in the second run"
     if name == "calibration.ece_with_temperature":
         first, second = pair.first.record, pair.second.record

@@ -50,6 +50,7 @@ LACKS = {
     "gradient_masking": "not one image that both models get right was attacked in both runs under this threat",
     "multi_label": "not one image was judged in both runs",
     "group_gap": "the evidence of both runs has no such group with images inside and outside of it",
+    "coverage": "it is counted among the images of each run, and says nothing about the model",
     "data_quality": "not both runs have such images beside others",
 }
 
@@ -60,7 +61,7 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ========================  =========================================================================================
     ``accuracy``              error
     ``worst_class:NAME``      error of the class less that of the others
-    ``group_gap:NAME``        error of the group less that of the others
+    ``group_gap:NAME``        error of the group less that of the others; of a pair of groups, of those in one of both
     ``bag_accuracy``          error on bags
     ``missed_bags:NAME``      error on positive bags less that on the others; ``bag_false_alarms:NAME`` the other way
     ``bag_group_gap:NAME``    error on the bags of the group less that on the others

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from snellen.auditing.checks.data_quality import flagged_images
 from snellen.auditing.compare.difference import Difference, Gap, Units, difference_of
 from snellen.auditing.compare.pairing import Pair, Side
+from snellen.auditing.factor_cells import FEWEST, Cell, pair_cells, single_cells
 
 #: Why a difference is not paired though the runs are.
 OTHER_MEMBERS = "not paired: other images belong to it in the second run"
@@ -20,7 +21,13 @@ Placed = tuple[Gap, Units]
 
 
 def compare_groups(pair: Pair) -> dict[str, Difference]:
-    """Error of each group less that of the other groups, by key; images without a group count nowhere."""
+    """Error of each group less that of the other groups, by key; images without a group count nowhere.
+
+    Of several groups an image, by each value of each, beside the other values of the same; and by each pair of values,
+    beside the images that have one of both.
+    """
+    if any(side.images.factors for side in (pair.first, pair.second)):
+        return _compare_factors(pair)
     names = [{name for name in side.images.groups if name is not None} for side in (pair.first, pair.second)]
     found = {}
     for name in sorted(names[0] & names[1]):
@@ -29,6 +36,24 @@ def compare_groups(pair: Pair) -> dict[str, Difference]:
         if difference is not None:
             found[f"group_gap:{name}"] = difference
     return found
+
+
+def _compare_factors(pair: Pair) -> dict[str, Difference]:
+    cells: list[dict[str, Cell]] = []
+    for side in (pair.first, pair.second):
+        singles = single_cells(side.images)
+        cells.append({cell.subject: cell for cell in (*singles, *pair_cells(singles))})
+    found = {}
+    for subject in cells[0].keys() & cells[1].keys():
+        both = [one[subject] for one in cells]
+        members = [cell.member for cell in both]
+        if min(int(member.sum()) for member in members) < (FEWEST if len(both[0].levels) > 1 else 1):
+            continue
+        among = [np.logical_or.reduce(cell.among) for cell in both]
+        difference = _placed_difference(pair, members, among)
+        if difference is not None:
+            found[f"group_gap:{subject}"] = difference
+    return dict(sorted(found.items()))
 
 
 def compare_flagged_images(pair: Pair) -> dict[str, Difference]:

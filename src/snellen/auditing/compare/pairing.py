@@ -261,14 +261,11 @@ def differing_parameters(first: RunRecord, second: RunRecord) -> dict[str, str]:
     found = {}
     for check in first.parameters.keys() & second.parameters.keys():
         ours, theirs = first.parameters[check], second.parameters[check]
-        names = sorted(name for name in {*ours, *theirs} - HARMLESS if ours.get(name, _NONE) != theirs.get(name, _NONE))
+        names = sorted(name for name in {*ours, *theirs} - HARMLESS if ours.get(name) != theirs.get(name))
         if names:
             differing = ", ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
             found[check] = f"the check {check} had other parameters in the two runs ({differing})"
     return found
-
-
-_NONE = object()
 
 
 def _labelled(record: RunRecord, class_names: tuple[str, ...]) -> Side:

@@ -80,7 +80,8 @@ def foreign_images(
     foreign images if each of these is beyond it, and less than theirs otherwise.
 
     >>> rng = np.random.default_rng(0)
-    >>> found = foreign_images(rng.normal(size=(900, 4)), np.concatenate([rng.normal(size=(90, 4)), np.full((10, 4), 9)]))
+    >>> images = np.concatenate([rng.normal(size=(90, 4)), np.full((10, 4), 9.0)])
+    >>> found = foreign_images(rng.normal(size=(900, 4)), images)
     >>> sorted(found.named.tolist()) == list(range(90, 100)), found.p_value < 0.05
     (True, True)
 

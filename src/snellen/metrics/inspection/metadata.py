@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def _coded(values: Sequence[str | None]) -> NDArray[np.int64]:
 def _crossed(
     classes: NDArray[np.int64], levels: NDArray[np.int64], fold: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
-    """log P(value | class) of each image's value (n, k), counted without its fold."""
+    """Log P(value | class) of each image's value (n, k), counted without its fold."""
     width = int(levels.max()) + 1
     found = np.empty((len(classes), count))
     for one in range(FOLDS):
@@ -160,7 +161,7 @@ def _exchanged(
         """Orders (p, units) → (p,)."""
         met = of_class @ values[order]
         cells = ((met - expected) ** 2 * weights).sum(1)
-        sums = np.stack([cells[:, low:high].sum(1) for low, high in zip(borders, borders[1:], strict=False)])
+        sums = np.stack([cells[:, low:high].sum(1) for low, high in pairwise(borders)])
         largest: NDArray[np.float64] = ((sums - freedom[:, None]) / np.sqrt(2 * freedom[:, None])).max(0)
         return largest
 
@@ -172,9 +173,7 @@ def _exchanged(
     return float(drawn_p_values(statistic(here), draws, permutations=permutations)[0])
 
 
-def _profiles(
-    rows: NDArray[np.int64], values: NDArray[np.int64], width: int | None, units: int
-) -> NDArray[np.float32]:
+def _profiles(rows: NDArray[np.int64], values: NDArray[np.int64], width: int | None, units: int) -> NDArray[np.float32]:
     """Share of each value within each unit, (units, values)."""
     found = np.zeros((units, int(values.max()) + 1 if width is None else width), dtype=np.float32)
     np.add.at(found, (rows, values), 1)
