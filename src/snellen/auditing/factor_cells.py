@@ -20,6 +20,9 @@ FEWEST = 10
 #: A drop of accuracy that must be found in nine of ten cases for a cell to count as judged.
 JUDGED_DROP = 0.2
 
+#: P value up to which a cell of few units is called unclear: together with others it may be a finding.
+UNCLEAR = 0.05
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -57,6 +60,7 @@ class JudgedCell:
         gaps: beside each set that it is compared with; none where that is impossible.
         why_not: why it is not compared; None: it is.
         drop: of accuracy that would be found in nine of ten cases; None: not even a loss of all.
+        alpha: level that the first of all hypotheses on cells must reach.
     """
 
     cell: Cell
@@ -64,6 +68,7 @@ class JudgedCell:
     gaps: tuple[ErrorGap, ...] = ()
     why_not: str | None = None
     drop: float | None = None
+    alpha: float = 0.0
 
     @property
     def p_value(self) -> float:
@@ -80,7 +85,11 @@ class JudgedCell:
         """In words: no cell is called right, only judged or not."""
         if self.why_not is not None:
             return self.why_not
-        return "judged" if self.drop is not None and self.drop <= JUDGED_DROP else "too few to judge"
+        if self.p_value <= self.alpha:
+            return "worse"
+        if self.drop is not None and self.drop <= JUDGED_DROP:
+            return "judged"
+        return "unclear" if self.p_value <= UNCLEAR else "too few to judge"
 
 
 def single_cells(images: PerImage) -> list[Cell]:
@@ -144,7 +153,7 @@ def _judged(images: PerImage, cell: Cell, alpha: float) -> JudgedCell:
         gaps.append(gap)
         drops.append(detectable_drop(own, rest, 1 - gap.outside, alpha))
     known = [drop for drop in drops if drop is not None]
-    return JudgedCell(cell, own, tuple(gaps), None, max(known) if len(known) == len(drops) else None)
+    return JudgedCell(cell, own, tuple(gaps), None, max(known) if len(known) == len(drops) else None, alpha)
 
 
 def independent(images: PerImage, chosen: NDArray[np.bool_]) -> int:

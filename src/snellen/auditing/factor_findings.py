@@ -68,10 +68,13 @@ class FactorGaps:
             figures = [_accuracy(self.known, one) for one in cells if one.units and (one.gaps or cells is self.singles)]
             if figures:
                 found[f"group_gap.{name}"] = min(figures, key=lambda figure: figure.value)
-        judged = sum(one.verdict == "judged" for one in self.cells)
-        share = judged / len(self.cells)
+        share = self._judged / len(self.cells)
         found["group_gap.judged"] = Measured(value=share, low=share, high=share, n=len(self.known))
         return found
+
+    @property
+    def _judged(self) -> int:
+        return sum(one.verdict in ("judged", "worse") for one in self.cells)
 
     def _hypothesis(self, one: JudgedCell) -> Hypothesis:
         def finding(harm: float) -> Finding:
@@ -148,7 +151,7 @@ class FactorGaps:
                     "without_images": len(empty),
                     "too_few": len(few),
                     "not_separable": len(mixed),
-                    "judged": sum(one.verdict == "judged" for one in self.cells),
+                    "judged": self._judged,
                 },
             )
         ]

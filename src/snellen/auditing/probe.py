@@ -12,6 +12,7 @@ from snellen.auditing.effort import checks_at
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet
+from snellen.data.factors import Columns
 from snellen.data.files.labels import align_labels
 from snellen.data.rejections import counted_reasons, listed_reasons
 
@@ -147,7 +148,7 @@ def job_text(
     model: str,
     data: str,
     classes: str | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     masks: str | None = None,
     table: str | None = None,
     built: Mapping[str, object] | None = None,
@@ -174,6 +175,8 @@ def job_text(
         "",
         '# train = "..."  # images the model was trained on: leakage, drift and membership',
         '# val = "..."    # images that something may be fitted to: calibration, thresholds',
+        '# costs = "costs.csv"  # what errors cost: a row for each true class, a column for each decision',
+        "# prevalence = 0.01  # of the positive class where the model will be used",
         "",
         "# quick, standard or full",
         'effort = "standard"',
@@ -185,8 +188,9 @@ def job_text(
         '# out = "audit"  # run directory',
         "",
         "# What columns mean: unit (patient, lot, video), group (hospital, scanner), label, split.",
+        '# Several groups: group = ["hospital", "scanner", "age:40,60"], where numbers are edges of bands.',
         "[columns]",
-        *(f"{_quoted(meant)} = {_quoted(column)}" for meant, column in (columns or {}).items()),
+        *(f"{_quoted(meant)} = {_value(column)}" for meant, column in (columns or {}).items()),
         *_comments(f"{meant}: {words}" for meant, words in found.known.items()),
         *_comments([f"columns without a meaning: {', '.join(found.further)}"] if found.further else []),
         "",

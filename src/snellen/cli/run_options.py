@@ -12,7 +12,7 @@ import typer
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from snellen.core.images import ImageSet
     from snellen.core.preparation import Normalization
@@ -69,7 +69,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JS
 class Reading(TypedDict):
     """How images are read: arguments of :func:`snellen.load_images`."""
 
-    columns: Mapping[str, str | list[str]] | None
+    columns: Mapping[str, str | Sequence[str]] | None
     masks: Path | None
     table: Path | None
 

@@ -79,11 +79,12 @@ def parted(columns: Columns | None, groups: Groups | None) -> tuple[dict[str, st
     Raises:
         InputError: several columns for another meaning than groups, groups that come twice, or none among them.
     """
-    plain = dict(columns or {})
-    several = {what for what, name in plain.items() if not isinstance(name, str)} - {_MEANING}
-    if several:
-        raise InputError(f"{', '.join(sorted(several))}: one column each; several go with {_MEANING} alone")
-    named = plain.pop(_MEANING, None)
+    given = dict(columns or {})
+    named = given.pop(_MEANING, None)
+    plain = {what: name for what, name in given.items() if isinstance(name, str)}
+    if len(plain) < len(given):
+        several = ", ".join(sorted(given.keys() - plain.keys()))
+        raise InputError(f"{several}: one column each; several go with {_MEANING} alone")
     if groups is not None and named is not None:
         raise InputError("groups come twice: as a meaning of columns, and as groups; give one of them")
     if isinstance(groups, str):

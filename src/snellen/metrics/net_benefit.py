@@ -81,8 +81,8 @@ def net_benefit_interval(
         return Interval(-weights[1], weights[0])
     codes = dense_codes(units, len(called))
     shares, ends, moves = [], [], []
-    for chosen, value in zip(rows, values, strict=True):
-        own = value[chosen].astype(np.float64)
+    for chosen, marked in zip(rows, values, strict=True):
+        own = marked[chosen].astype(np.float64)
         shares.append(float(own.mean()))
         ends.append(clustered_share(own, None if units is None else codes[chosen], confidence))
         sums, sizes = unit_sums(own, codes[chosen], int(codes.max()) + 1)

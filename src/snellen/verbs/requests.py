@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
+from snellen.data.factors import Columns
 from snellen.data.files.held_images import CARRIED
 from snellen.data.privacy.nameless import without_names
 from snellen.data.privacy.pseudonyms import Pseudonyms
@@ -156,7 +157,7 @@ class ListedRequests:
 def given_requests(
     requests: Requests | ImageSet | str | Sequence[str | Mapping[str, Any]],
     classes: Sequence[str] = (),
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
 ) -> Requests:
     """Requests from a reference or an object that holds them.
 
@@ -186,7 +187,7 @@ def given_requests(
     return ListedRequests("requests", [{"id": f"{number:06d}", **row} for number, row in enumerate(rows, start=1)])
 
 
-def load_requests(reference: str, classes: Sequence[str] = (), columns: Mapping[str, str] | None = None) -> Requests:
+def load_requests(reference: str, classes: Sequence[str] = (), columns: Columns | None = None) -> Requests:
     """Read requests: ``FILE.txt``, a prompt a line; ``FILE.json``, a list of objects; classes; draws; else images.
 
     Prompts become ``{"id": "000001", "prompt": …}``, empty lines left out. Objects without an id get one in the same

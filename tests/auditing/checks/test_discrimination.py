@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from snellen.auditing.checks.discrimination import Discrimination
 from snellen.checks.check import Reading
 from snellen.checks.per_image import PerImage
-from snellen.core.errors import UnknownNameError
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.evidence import Evidence
 from snellen.data.references import load_images
 from snellen.metrics.auroc import macro_auroc
@@ -64,13 +64,117 @@ def test_the_threshold_comes_from_the_tuning_images():
         (sure(known)[known.labels == 1, 1] >= threshold).mean(), abs=0.01
     )
     assert "on the tuning images" in found.notes[0]
-    assert "a little too good" in conclude(known, ["no", "yes"]).notes[0]
+
+
+def test_no_threshold_is_chosen_on_the_audited_images():
+    """Without tuning images the decisions are the model's own, and so they are for any wanted specificity."""
+    known = images(400, 2, 0)
+    found = conclude(known, ["no", "yes"])
+    assert "the model's own, since there are no tuning images" in found.notes[0]
+    expected = recall_score(known.labels, known.predictions), recall_score(1 - known.labels, 1 - known.predictions)
+    figures = [found.metrics[f"discrimination.{name}"].value for name in ("sensitivity", "specificity")]
+    assert figures == pytest.approx(expected, abs=1e-12)
+    one_class = images(100, 2, 5, "t")
+    one_class = one_class.select(one_class.labels == 0)
+    assert "the tuning images are of one class" in conclude(known, ["no", "yes"], {"tune": one_class}).notes[0]
+
+
+def test_a_threshold_can_be_stated_or_chosen_for_a_sensitivity():
+    known, tune = images(400, 2, 0), images(500, 2, 5, "t")
+    stated = conclude(known, ["no", "yes"], threshold=0.3)
+    called = sure(known)[:, 1] >= 0.3
+    assert stated.metrics["discrimination.sensitivity"].value == pytest.approx(recall_score(known.labels, called))
+    assert stated.metrics["discrimination.positive_predictive_value"].value == pytest.approx(
+        precision_score(known.labels, called)
+    )
+    assert stated.metrics["discrimination.negative_predictive_value"].value == pytest.approx(
+        precision_score(1 - known.labels, ~called)
+    )
+    assert "0.3, is stated" in stated.notes[0]
+    found = conclude(known, ["no", "yes"], {"tune": tune}, sensitivity=0.97)
+    threshold = float(found.notes[0].split("threshold, ")[1].split(",")[0])
+    assert (sure(tune)[tune.labels == 1, 1] >= threshold).mean() == pytest.approx(0.97, abs=0.01)
+    assert "sensitivity of 97% on the tuning images" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "names", "message"),
+    [
+        ({"sensitivity": 0.9}, "ab", "none is chosen on the audited images: give --tune DATA"),
+        ({"specificity": 0.8}, "ab", "none is chosen on the audited images: give --tune DATA"),
+        ({"threshold": 0.3, "sensitivity": 0.9}, "ab", "give one of them"),
+        ({"prevalence": 0.1}, "abc", "has 3 classes: name it, --set discrimination.positive=c"),
+    ],
+)
+def test_what_would_do_nothing_is_refused_before_the_run(parameters, names, message):
+    base = reading(Evidence.merge([]), Evidence.of(["x"], setting="clean", model="m", prediction=[0]), list(names))
+    given = load_images((np.zeros((2, 8, 8, 3), dtype=np.uint8), np.array([0, 1])))
+    with pytest.raises(InputError, match=message):
+        Discrimination(**parameters).missing(base.classifier, given, frozenset())
+
+
+def test_one_class_of_many_beside_all_others():
+    known = images(400, 3, 0)
+    found = conclude(known, ["a", "b", "c"], positive="b", threshold=0.4).metrics
+    positive, called = known.labels == 1, sure(known)[:, 1] >= 0.4
+    assert found["discrimination.sensitivity"].value == pytest.approx(recall_score(positive, called))
+    assert found["discrimination.positive_predictive_value"].value == pytest.approx(precision_score(positive, called))
+
+
+def test_the_net_benefit_is_that_of_the_counts_and_the_decision_curve_meets_its_ends():
+    known = images(500, 2, 0)
+    found = conclude(known, ["no", "yes"], threshold=0.25, threshold_probability=0.25)
+    positive, called = known.labels == 1, sure(known)[:, 1] >= 0.25
+    expected = (positive & called).mean() - (~positive & called).mean() / 3
+    figure = found.metrics["discrimination.net_benefit"]
+    assert figure.value == pytest.approx(expected)
+    assert figure.low < expected < figure.high
+    curve = next(panel for panel in found.panels if panel.title == "Decision curve")
+    model, every, none = curve.lines
+    near = min(model.points, key=lambda point: abs(point.x - 0.25))
+    assert near.y == pytest.approx(expected, abs=0.02)
+    assert {point.y for point in none.points} == {0.0}
+    assert every.points[0].y == pytest.approx(positive.mean() - (~positive).mean() * 0.02 / 0.98)
+    assert all(point.low <= point.y <= point.high for point in model.points)
+    assert "discrimination.net_benefit" not in conclude(known, ["no", "yes"]).metrics
+
+
+def test_costs_give_the_threshold_probability():
+    known = replace(images(500, 2, 0), costs=np.array([[0, 0.1], [1, 0]]))
+    found = conclude(known, ["no", "yes"])
+    assert "threshold probability of 0.0909: a missed positive is as bad as 10 false alarms" in found.notes[0]
+
+
+@pytest.mark.parametrize(("units", "size"), [(250, 1), (100, 4)])
+def test_intervals_at_a_threshold_of_other_images_cover(units, size):
+    """Sensitivity, specificity, and predictive values at another prevalence, of units that are alike."""
+    names, covered = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value"), []
+    truth = (0.8, 0.9, 0.1 * 0.8 / (0.1 * 0.8 + 0.9 * 0.1), 0.9 * 0.9 / (0.9 * 0.9 + 0.1 * 0.2))
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        codes = np.repeat(np.arange(units), size)
+        labels = (rng.random(units) < 0.4).astype(int)[codes]
+        share = np.where(labels == 1, 0.8, 0.9)
+        if size > 1:
+            each = rng.beta(0.8 * 3, 0.2 * 3, units)[codes], rng.beta(0.9 * 3, 0.1 * 3, units)[codes]
+            share = np.where(labels == 1, *each)
+        called = np.where(rng.random(len(codes)) < share, labels, 1 - labels)
+        known = PerImage(
+            ids=tuple(map(str, range(len(codes)))), labels=labels, predictions=called,
+            scores=np.eye(2)[called] * 2.0, unit_ids=tuple(map(str, codes)), units=None if size == 1 else codes,
+        )  # fmt: skip
+        found = conclude(known, ["no", "yes"], threshold=0.5, prevalence=0.1).metrics
+        figures = [found[f"discrimination.{name}"] for name in names]
+        covered.append([one.low <= true <= one.high for one, true in zip(figures, truth, strict=True)])
+    shares = np.mean(covered, axis=0)
+    assert (shares >= 0.9).all(), shares
+    assert (shares < 1).all(), shares
 
 
 def test_scores_that_no_threshold_parts_are_said_so_in_words():
-    known = images(60, 2, 0)
-    flat = replace(known, scores=np.zeros((60, 2)))
-    note = conclude(flat, ["no", "yes"]).notes[0]
+    known, tune = images(60, 2, 0), images(60, 2, 5, "t")
+    flat = replace(tune, scores=np.zeros((60, 2)))
+    note = conclude(known, ["no", "yes"], {"tune": flat}).notes[0]
     assert "No score reaches a specificity of 95%" in note
     assert "nothing is called positive" in note
     assert "inf" not in note
@@ -105,10 +209,10 @@ def test_a_misspelled_class_is_refused_before_the_run():
         Discrimination(positive="yess").missing(base.classifier, given, frozenset())
 
 
-def test_what_many_classes_do_not_use_is_told():
-    found = conclude(images(100, 3, 0), ["a", "b", "c"], positive="a", prevalence=0.1)
-    assert found.notes == ["positive and prevalence not used: there are 3 classes, not two."]
-    assert not conclude(images(100, 3, 0), ["a", "b", "c"]).notes
+def test_many_classes_have_an_area_alone_unless_one_is_named():
+    found = conclude(images(100, 3, 0), ["a", "b", "c"])
+    assert set(found.metrics) == {"discrimination.auroc"}
+    assert not found.notes
 
 
 def test_units_widen_the_interval_and_one_unit_gives_none():

@@ -110,11 +110,14 @@ class OutOfDistribution(Check):
             if gap is not None:
                 facts |= {"accuracy": 1 - gap.inside, "accuracy_elsewhere": 1 - gap.outside}
                 wrong = f"; {1 - gap.inside:.0%} of them are right, of the others {1 - gap.outside:.0%}"
+            title = f"{count} {'image is' if count == 1 else 'images are'} unlike the {where}{wrong}"
+            if not count:
+                title = f"{found.share:.1%} of the images are far from the {where}, and none of them stands out"
             return Finding(
                 kind="out_of_distribution",
                 harm=harm,
                 p_value=found.p_value,
-                title=f"{count} {'image is' if count == 1 else 'images are'} unlike the {where}{wrong}",
+                title=title,
                 facts=facts,
                 examples=tuple(
                     FindingExample(example_id=images.ids[row], caption=_caption(row, images, names))
@@ -122,9 +125,7 @@ class OutOfDistribution(Check):
                 ),
             )
 
-        return Hypothesis(
-            found.p_value if count else 1.0, lambda level: 0.0 if gap is None else gap.harm(level), finding
-        )
+        return Hypothesis(found.p_value, lambda level: 0.0 if gap is None else gap.harm(level), finding)
 
 
 def _caption(row: int, images: PerImage, names: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from snellen.core.errors import InputError
 from snellen.metrics.clustered import clustered_difference
+from snellen.metrics.exact_test import fisher_greater
 from snellen.metrics.intervals import Interval
 from snellen.metrics.multiplicity import benjamini_hochberg
 from snellen.metrics.units import dense_codes
@@ -25,6 +26,9 @@ NEIGHBOURS_SHARE, MOST_NEIGHBOURS = 1 / 3, 2_000
 #: Share of known images beyond the distance from which on an image counts as far.
 FAR = 0.05
 
+#: Shares of the farthest images by which two sets are compared.
+TAILS = (0.01, 0.05)
+
 #: Rows of distances that are computed at a time.
 BLOCK = 1_000
 
@@ -38,7 +42,7 @@ class ForeignImages:
             as far) / (1 + calibrating images).
         distances: (n,), to known images.
         named: int64, positions of images that are foreign at a false discovery rate, farthest first.
-        p_value: of "no image is foreign" (Simes).
+        p_value: of "no image is foreign".
         share: of the images that is far beyond what known images are, at least 0.
         interval: of it, 95 %, over units.
         calibrating: images that calibrate, one of each unit.
@@ -76,6 +80,9 @@ def foreign_images(
     2005). The images that are named hold a false discovery rate (Bates, Candès, Lei, Romano and Sesia, "Testing for
     outliers with conformal p-values", Annals of Statistics 51, 2023, theorem 2).
 
+    That no image is foreign at all is tested by the farthest images of both sets, which finds many that are a little far
+    as well; of units, one image each.
+
     The share compares how many images are beyond the distance that 5 % of the calibrating ones exceed. It is that of
     foreign images if each of these is beyond it, and less than theirs otherwise.
 
@@ -109,8 +116,8 @@ def foreign_images(
     order = rng.permutation(count)
     giving = np.isin(codes, order[: max(int(count * NEIGHBOURS_SHARE), NEIGHBOUR)])
     neighbours = known[rng.permutation(np.flatnonzero(giving))[:MOST_NEIGHBOURS]]
-    rows = rng.permutation(np.flatnonzero(~giving))
-    rows = rows[np.unique(codes[rows], return_index=True)[1]]
+    rows = np.flatnonzero(~giving)
+    rows = rows[_one_of_each(codes[rows], rng)]
     centre, spread = neighbours.mean(0), neighbours.std(0)
     spread = np.where(spread > 1e-6 * (np.abs(centre) + 1), spread, 1.0)
 
@@ -119,9 +126,8 @@ def foreign_images(
 
     calibrating, far = np.sort(distances(known[rows])), distances(images)
     beyond = len(calibrating) - np.searchsorted(calibrating, far, "left")
-    p_values = (1.0 + beyond) / (1.0 + len(calibrating))
+    p_values = ((1.0 + beyond) / (1.0 + len(calibrating))).astype(np.float64)
     chosen = np.flatnonzero(benjamini_hochberg(p_values.tolist(), rate))
-    ranked = np.sort(p_values) * len(p_values) / np.arange(1, len(p_values) + 1)
     border = float(np.quantile(calibrating, 1 - FAR, method="higher"))
     above = (far > border).astype(np.float64), (calibrating > border).astype(np.float64)
     own = dense_codes(units, len(images))
@@ -134,11 +140,31 @@ def foreign_images(
         p_values,
         far,
         chosen[np.argsort(-far[chosen], kind="stable")],
-        float(min(ranked.min(), 1.0)),
+        _tail_p_value(far[_one_of_each(own, rng)], calibrating),
         share,
         Interval(min(low, share), max(high, share)),
         len(calibrating),
     )
+
+
+def _one_of_each(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Position of one image of each unit, drawn at random."""
+    shuffled = rng.permutation(len(codes))
+    found: NDArray[np.int64] = shuffled[np.unique(codes[shuffled], return_index=True)[1]]
+    return found
+
+
+def _tail_p_value(distances: NDArray[np.float64], calibrating: NDArray[np.float64]) -> float:
+    """Of "both sets have one distribution", against more far images in the first: (n,) and (m,), independent ones.
+
+    Fisher's exact test of how many of the farthest images of both sets are of the first one, at two shares of farthest
+    images, corrected for two (Bonferroni). Which images are the farthest does not depend on the set that they are of.
+    """
+    pooled = np.concatenate([distances, calibrating])
+    borders = [np.quantile(pooled, 1 - share, method="higher") for share in TAILS]
+    counts = [(int((distances >= one).sum()), int((calibrating >= one).sum())) for one in borders]
+    found = [fisher_greater(first, len(distances), second, len(calibrating)) for first, second in counts]
+    return min(len(TAILS) * min(found), 1.0)
 
 
 def _distances(values: NDArray[np.float32], neighbours: NDArray[np.float32]) -> NDArray[np.float64]:

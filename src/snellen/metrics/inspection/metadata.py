@@ -97,7 +97,7 @@ def metadata_prediction(
         return None
     classes = np.searchsorted(frequent, labels[kept])
     codes = dense_codes(codes[kept], int(kept.sum()))
-    levels = {name: _coded([values[row] for row in np.flatnonzero(kept)]) for name, values in factors.items()}
+    levels = {name: _coded([values[row] for row in np.flatnonzero(kept).tolist()]) for name, values in factors.items()}
     levels = {name: found for name, found in levels.items() if found.max(initial=0) > 0}
     if not levels or codes.max() + 1 < FEWEST_UNITS:
         return None

@@ -1,0 +1,130 @@
+"""Several groups of each image: from columns, arrays, tables and data sets; bands of numbers; what is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import snellen
+from snellen.core.errors import InputError
+from snellen.core.factors import decoded
+from snellen.data.privacy.nameless import without_names
+from snellen.data.privacy.pseudonyms import KEY_BYTES, Pseudonyms
+
+N = 40
+SITE = ["A", "B"] * (N // 2)
+AGE = [20 + row for row in range(N)]
+PIXELS, LABELS = np.arange(N * 192, dtype=np.uint8).reshape(N, 8, 8, 3), np.arange(N) % 2
+
+
+def factors(images):
+    return decoded(images.column("group_factors"))
+
+
+def manifest(tmp_path, **columns):
+    columns = {"hospital": SITE, "age": AGE, **columns}
+    for row in range(N):
+        Image.fromarray(PIXELS[row]).save(tmp_path / f"{row:02d}.png")
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", *columns])
+        for row in range(N):
+            writer.writerow([f"{row:02d}.png", LABELS[row], *(values[row] for values in columns.values())])
+    return tmp_path / "m.csv"
+
+
+def test_columns_of_a_manifest_become_factors_and_the_first_is_the_group(tmp_path):
+    images = snellen.load_images(manifest(tmp_path), columns={"group": ["hospital", "age:30,50"]})
+    assert factors(images)["hospital"] == tuple(SITE)
+    assert images.column("group") == SITE
+    bands = factors(images)["age"]
+    assert [bands[row] for row in (9, 10, 29, 30)] == ["under 30", *["30 to under 50"] * 2, "50 or more"]
+    chosen = images.select([3, 1])
+    assert factors(chosen)["age"] == ("under 30", "under 30")
+
+
+def test_one_column_is_what_it_always_was(tmp_path):
+    path = manifest(tmp_path)
+    for columns in ({"group": "hospital"}, {"group": ["hospital"]}):
+        images = snellen.load_images(path, columns=columns)
+        assert images.column("group") == SITE
+        assert "group_factors" not in images.table.column_names
+    banded = snellen.load_images(path, columns={"group": "age:40"})
+    assert set(banded.column("group")) == {"under 40", "40 or more"}
+    assert "group_factors" not in banded.table.column_names
+
+
+def test_values_in_memory_a_table_and_fields_of_items_say_the_same(tmp_path):
+    values = {"hospital": SITE, "age:30,50": np.array(AGE)}
+    expected = factors(snellen.load_images((PIXELS, LABELS), groups=values))
+    items = [
+        {"image": PIXELS[row], "label": int(LABELS[row]), "hospital": SITE[row], "age": AGE[row]} for row in range(N)
+    ]
+    table = pa.table({"path": [f"{row:02d}.png" for row in range(N)], "hospital": SITE, "age": AGE})
+    names = ["hospital", "age:30,50"]
+    for images in (
+        snellen.load_images((PIXELS, LABELS), groups=pd.DataFrame(values)),
+        snellen.load_images(items, columns={"group": names}),
+        snellen.load_images(table, groups=names),
+        snellen.load_images(snellen.load_images(manifest(tmp_path)), groups=names),
+    ):
+        assert factors(images) == expected
+
+
+def test_numbers_without_edges_are_cut_at_quarters_and_a_note_says_so():
+    images = snellen.load_images((PIXELS, LABELS), groups={"hospital": SITE, "age": [float(age // 2) for age in AGE]})
+    assert len(set(factors(images)["age"])) == 4
+    assert "bands by quarters (age:" in images.notes[0]
+
+
+def test_missing_values_are_no_group():
+    ages = [None, float("nan"), "", *AGE[3:]]
+    images = snellen.load_images((PIXELS, LABELS), groups={"hospital": SITE, "age:40": ages})
+    assert factors(images)["age"][:3] == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"hospital": SITE[1:]}, "39 values for 40 images; give one for each"),
+        ({"age:60,40": AGE}, "ascending numbers"),
+        ({"age:40": ["old"] * N}, "bands are of numbers, and image 1 has 'old'"),
+        ({"hospital": SITE, "id": [f"p{row}" for row in range(N)]}, "names images or patients"),
+        ({"hospital": SITE, "id": list(range(100, 100 + N))}, "names images or patients"),
+        ({"hospital": [None] * N}, "no value for any image"),
+        ({}, "groups are none"),
+        ([SITE, AGE], "values by name"),
+        (["hospital"], "unknown column"),
+        ([], "none is among them"),
+    ],
+)
+def test_what_is_no_group_is_refused_with_what_to_do(groups, message):
+    with pytest.raises(InputError, match=message):
+        snellen.load_images((PIXELS, LABELS), groups=groups)
+
+
+def test_a_column_that_is_not_there_and_groups_that_come_twice(tmp_path):
+    path = manifest(tmp_path)
+    with pytest.raises(InputError, match="'hospitl'; did you mean 'hospital'"):
+        snellen.load_images(path, columns={"group": ["hospitl", "age:40"]})
+    with pytest.raises(InputError, match="groups come twice"):
+        snellen.load_images(path, columns={"group": "hospital"}, groups=["age:40"])
+    with pytest.raises(InputError, match="several go with group alone"):
+        snellen.load_images(path, columns={"unit": ["hospital", "age"]})
+
+
+def test_pseudonyms_hide_the_values_and_keep_bands_and_names_of_factors():
+    images = snellen.load_images(
+        (PIXELS, LABELS), groups={"hospital": ["St Mary", "Jane Doe Clinic"] * 20, "age:40": AGE}
+    )
+    hidden = without_names(images, Pseudonyms(bytes(KEY_BYTES)))
+    text = json.dumps(hidden.column("group_factors") + hidden.column("group"))
+    assert "Mary" not in text
+    assert "Doe" not in text
+    assert set(factors(hidden)) == {"hospital", "age"}
+    assert set(factors(hidden)["age"]) == {"under 40", "40 or more"}
+    assert len(set(factors(hidden)["hospital"])) == 2
