@@ -157,7 +157,7 @@ def test_costs_that_come_twice_and_a_prevalence_without_its_check():
     given = {"predictions": scores, "labels": labels}
     with pytest.raises(InputError, match=r"comes twice: by itself, and as clean\.costs"):
         snellen.audit(**given, costs=DEAR, checks=[{"check": "clean", "costs": EVEN}])
-    with pytest.raises(InputError, match="which does not run; add it: checks=.discrimination"):
+    with pytest.raises(InputError, match=r"which does not run; add it: checks=\+discrimination"):
         snellen.audit(**given, prevalence=0.1, checks=["clean"])
     with pytest.raises(InputError, match="costs are of 2 classes, and predictions has 3"):
         snellen.audit(**given, checks=[{"check": "clean", "costs": [[0, 1], [1, 0]]}])

@@ -67,7 +67,7 @@ def test_planted_images_are_named_one_by_one(tmp_path, against):
         named = {row["id"] for row in csv.DictReader(file)}
     planted = set(snellen.load_images(pictures(500, 100)).ids[:FOREIGN])
     assert planted <= named
-    assert len(named - planted) <= 3
+    assert len(named - planted) <= 8  # the rate holds on average: tests/metrics/inspection/test_conformal.py
     assert {example.example_id for example in finding.examples} <= planted
     assert finding.facts["named"] == len(named)
     assert finding.facts["accuracy"] < finding.facts["accuracy_elsewhere"]

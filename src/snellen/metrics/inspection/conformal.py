@@ -80,8 +80,8 @@ def foreign_images(
     2005). The images that are named hold a false discovery rate (Bates, Candès, Lei, Romano and Sesia, "Testing for
     outliers with conformal p-values", Annals of Statistics 51, 2023, theorem 2).
 
-    That no image is foreign at all is tested by the farthest images of both sets, which finds many that are a little far
-    as well; of units, one image each.
+    That no image is foreign at all is tested by the farthest images of both sets, which also finds many that are a
+    little far; of units, one image each.
 
     The share compares how many images are beyond the distance that 5 % of the calibrating ones exceed. It is that of
     foreign images if each of these is beyond it, and less than theirs otherwise.
