@@ -94,7 +94,8 @@ def test_wrong_options_end_with_2_and_say_what_to_do(run, folder, tmp_path, opti
 
 def test_a_prevalence_moves_the_predictive_value_and_no_sensitivity(run, folder, tmp_path):
     common = ["audit", "bundled:fashion-cnn", f"{folder}/m.csv#test", "--tune", f"{folder}/m.csv#tune", "--checks",
-              "clean,discrimination", "--set", "discrimination.positive=Shirt", "--set", "discrimination.threshold=0.02"]  # fmt: skip
+              "clean,discrimination", "--set", "discrimination.positive=Shirt",
+              "--set", "discrimination.threshold=0.02"]  # fmt: skip
     assert run(*common, "--out", tmp_path / "own")[0] == 0
     code, out, err = run(*common, "--prevalence", "0.01", "--out", tmp_path / "rare")
     assert code == 0, out + err
