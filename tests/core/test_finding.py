@@ -15,11 +15,11 @@ def test_kinds_are_the_published_list_and_each_is_explained():
     assert ", ".join(sorted(KINDS)) == (
         "accuracy, adversarial, aliasing, attribute, backdoor, background_sensitivity, background_shortcut, "
         "bag_accuracy, bag_contradiction, bag_evidence, bag_false_alarms, bag_group_gap, "
-        "calibration, class_order, corruption, coverage, "
+        "calibration, class_order, corruption, costly_decisions, coverage, "
         "data_quality, drift, duplicate, generated_content, generator_failure, gradient_masking, group_gap, "
-        "in_sample, label_noise, leakage, manipulated_region, membership, memorisation, missed_bags, multi_label, "
-        "natural_shift, nuisance, shortcut, slice, temporal, texture_seam, unforgotten, unsafe_content, viewpoint, "
-        "worst_class"
+        "in_sample, label_noise, leakage, manipulated_region, membership, memorisation, metadata_shortcut, "
+        "missed_bags, multi_label, natural_shift, nuisance, out_of_distribution, shortcut, slice, temporal, "
+        "texture_seam, unforgotten, unsafe_content, viewpoint, worst_class"
     )
     assert all(text and not text.endswith(".") for text in KINDS.values())
 

@@ -20,6 +20,9 @@ from snellen.metrics.inspection.metadata import MetadataPrediction, metadata_pre
 #: Rows of a table in the report; ``lists/groups.csv`` has all of them.
 SHOWN = 40
 
+#: Area by which a pair must predict better than the best group alone to be named in its place.
+MORE_TOGETHER = 0.03
+
 #: Combinations that a title names.
 NAMED = 3
 
@@ -242,7 +245,11 @@ def conclude_factors(reading: Reading, examples: int) -> Conclusion:
 
 
 def _shortcut(found: MetadataPrediction, known: PerImage, names: tuple[str, ...]) -> Hypothesis:
-    best = max(found.each, key=lambda name: found.each[name])
+    single = {name: area for name, area in found.each.items() if name in known.factors}
+    best = max(single, key=lambda name: single[name]) if single else ""
+    together = max(found.each, key=lambda name: found.each[name])
+    if not single or found.each[together] > single[best] + MORE_TOGETHER:
+        best = together
     telling = _telling(known, best, names)
 
     def finding(harm: float) -> Finding:
@@ -284,7 +291,7 @@ def _telling(known: PerImage, factor: str, names: tuple[str, ...]) -> str:
             weight = abs(inside - outside) * min(member.mean(), 1 - member.mean()) ** 0.5
             if weight > best:
                 best = weight
-                words = f"; {names[label]} are {inside:.0%} of {factor} {value}, {outside:.0%} of the others"
+                words = f"; {inside:.0%} of {factor} {value} are {names[label]}, {outside:.0%} of the others"
     return words
 
 

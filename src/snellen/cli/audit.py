@@ -35,6 +35,7 @@ from snellen.cli.job_file import Choice, read_job_file, under_options, written
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import (
+    DATA_PANEL,
     GATE_PANEL,
     RUN_PANEL,
     AllowRejectedOption,
@@ -162,6 +163,7 @@ def audit(
     costs: Annotated[
         Path | None,
         typer.Option(
+            rich_help_panel=DATA_PANEL,
             metavar="FILE",
             help="CSV of what errors cost: a row for each true class, a column for each decision. Harm and the order "
             "of findings follow it.",
@@ -170,6 +172,7 @@ def audit(
     prevalence: Annotated[
         float | None,
         typer.Option(
+            rich_help_panel=DATA_PANEL,
             metavar="SHARE",
             help="Of the positive class where the model will be used: predictive values and net benefit are those "
             "there.",

@@ -257,12 +257,14 @@ def _decision_curve(
 ) -> Panel:
     """Net benefit at every threshold probability, beside calling all or none positive."""
     of = float(positive.mean()) if prevalence is None else prevalence
-    points, every = [], []
+    points, every = list[Point](), list[Point]()
     for exchange in np.linspace(0.02, 0.98, DECISION_POINTS).round(3).tolist():
         called = scores >= exchange
         value = net_benefit(float(called[positive].mean()), float(1 - called[~positive].mean()), of, exchange)
         low, high = net_benefit_interval(called, positive, known.units, exchange, prevalence)
-        points.append(Point(x=exchange, y=value, low=min(low, value), high=max(high, value)))
+        # What does more harm than all positives are worth is off the chart.
+        if value >= -of or not points:
+            points.append(Point(x=exchange, y=value, low=min(max(low, -of), value), high=max(high, value)))
         if (benefit := treat_all(of, exchange)) > -of:
             every.append(Point(x=exchange, y=benefit))
     ends = (Point(x=points[0].x, y=0.0), Point(x=points[-1].x, y=0.0))

@@ -173,7 +173,7 @@ def _listed(found: ForeignImages, images: PerImage) -> list[dict[str, object]]:
 
 
 def _rows(found: ForeignImages, images: PerImage, names: tuple[str, ...]) -> list[dict[str, object]]:
-    """The images that are named, for a person to look at."""
+    """The images that are named, for a person to see."""
     return [
         {
             "id": images.ids[row],

@@ -18,7 +18,7 @@ from snellen.metrics.units import dense_codes
 #: Fewest units, and fewest of each class: a class of fewer is left out.
 FEWEST_UNITS, FEWEST_OF_CLASS = 20, 4
 
-#: Parts of the units, of which each is predicted from the others.
+#: Parts of the units; each is predicted from the others.
 FOLDS = 5
 
 #: Units that permutations exchange, drawn at random, and values of a factor that they distinguish: bounds time.
