@@ -6,6 +6,7 @@ of the paper was not at hand: the pipeline is that of its abstract, each step is
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,7 +94,10 @@ class NaturalTransformations(ClassifierRecipe):
         )  # fmt: skip
 
         def finish(trained: Trained) -> tuple[dict[str, Tensor], dict[str, Any]]:
-            return dict(trained.weights), editing.facts()
+            network = copy.deepcopy(ground.network)
+            network.load_state_dict(dict(trained.weights))
+            at_the_end = round(editing.lost(network), 4)
+            return dict(trained.weights), {**editing.facts(), "labels_changed_at_the_end": at_the_end}
 
         return Course(ground, self.recipe(), objective=objective, transform=self.views(), finish=finish)
 
