@@ -47,7 +47,8 @@ def sheet(editing: Editing, rows: Tensor) -> Tensor:
 def draw(root: Path, target: Path) -> None:
     """Train as the small experiment does, and write the picture."""
     made = Experiment(SMALL, 0, Silent())
-    editing = made.editing(made.autoencoder())
+    autoencoder = made.autoencoder()
+    editing = made.editing(autoencoder, made.coded(autoencoder), made.standard())
     with torch.no_grad():
         pixels = sheet(editing, torch.tensor(SHOWN))
     Image.fromarray(pixels.numpy()).save(target, quality=88, method=6)
