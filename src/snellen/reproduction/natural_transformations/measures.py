@@ -31,12 +31,10 @@ def rightly_read(oracle: nn.Module, generator: SplitGenerator, codes: Codes, lab
 
 def ends(editing: Editing, count: int) -> list[tuple[int, int, Tensor]]:
     """Both ends of every direction: its number, 0 or 1, and the shift of ``count`` images, (count, L, d)."""
-    found = list[tuple[int, int, Tensor]]()
-    for row, end in product(range(len(editing.directions)), (0, 1)):
-        coefficients = torch.zeros(count, len(editing.directions))
-        coefficients[:, row] = (2 * end - 1) * editing.epsilon
-        found.append((row, end, editing.directions.shift(coefficients)))
-    return found
+    return [
+        (row, end, editing.directions.along(row, (2 * end - 1) * editing.epsilon, count))
+        for row, end in product(range(len(editing.directions)), (0, 1))
+    ]
 
 
 @torch.no_grad()

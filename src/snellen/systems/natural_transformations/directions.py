@@ -66,6 +66,10 @@ class Directions:
         """Coefficients in standard deviations (n, K) → what is added to codes, (n, L, d); zeros for zeros."""
         return torch.einsum("nk,kld->nld", coefficients * self.deviations, self.vectors)
 
+    def along(self, row: int, t: float, count: int) -> Tensor:
+        """The shift of t standard deviations along one direction, for ``count`` images: (count, L, d)."""
+        return (t * self.deviations[row] * self.vectors[row]).expand(count, *self.vectors.shape[1:])
+
 
 def closed_form(weights: Sequence[Tensor], count: int) -> Tensor:
     """Top eigenvectors of AᵀA, A of all weights stacked: weights (outputs, d) each → orthonormal rows (count, d).
@@ -233,11 +237,7 @@ def examine_directions(
     def shown(row: int | None, t: float) -> Tensor:
         parts = []
         for rows in torch.arange(len(codes)).split(_TOGETHER):
-            shift = None
-            if row is not None:
-                coefficients = codes.values.new_zeros(len(rows), len(directions))
-                coefficients[:, row] = t
-                shift = directions.shift(coefficients)
+            shift = None if row is None else directions.along(row, t, len(rows))
             parts.append(render(generator, codes[rows], shift))
         return torch.cat(parts)
 
