@@ -41,6 +41,7 @@ from snellen.reproduction.natural_transformations.materials import (
     relit,
 )
 from snellen.reproduction.natural_transformations.measures import Held
+from snellen.reproduction.natural_transformations.picture import sheet
 from snellen.reproduction.sample import Sample
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.systems.natural_transformations.directions import NoDirectionError
@@ -193,6 +194,20 @@ def test_a_classifier_made_of_the_encoder_begins_with_its_maps_and_leaves_it_alo
     assert all(one.requires_grad for one in network.parameters())
     assert not any(one.requires_grad for one in made.encoder.parameters())
     assert made.encoder(images).shape == (4, 2 * BLOCKS * LATENT)
+
+
+def test_the_picture_has_reconstructions_in_the_middle_and_a_row_for_each_direction(edits):
+    editing = SimpleNamespace(directions=edits.directions, generator=edits.generator, codes=edits.codes)
+    rows = torch.tensor([3, 5])
+    pixels = sheet(editing, rows)
+    side = 2 * 16 + 2  # enlarged, with a white line around
+    assert pixels.shape == (len(edits.directions) * side, 2 * (5 * side + 6), 3)
+    plain = (render(edits.generator, edits.codes[rows]) * 255).round().to(torch.uint8)
+    for place, image in enumerate(plain):
+        left = place * (5 * side + 6) + 3 + 2 * side + 1
+        for row in range(len(edits.directions)):
+            shown = pixels[row * side + 1 : (row + 1) * side - 1 : 2, left : left + 32 : 2].permute(2, 0, 1)
+            assert int((shown.int() - image.int()).abs().max()) <= 1
 
 
 def test_there_is_no_full_scale_of_unknown_figures():

@@ -295,8 +295,8 @@ def _bounded(editing: Editing, trained: nn.Module | None) -> Editing:
             return replace(tried, changed=changed)
     raise NoDirectionError(
         f"edits of {editing.settings.search} change the label of {changed:.1%} even at {_SHARES[-1]:g} · epsilon, "
-        f"although each direction alone keeps the class; expected less than {most:.1%}: lower epsilon or together, raise "
-        f"most_changed, or take another search (--edits)"
+        f"although each direction alone keeps the class; expected less than {most:.1%}: lower epsilon or together, "
+        f"raise most_changed, or take another search (--edits)"
     )
 
 

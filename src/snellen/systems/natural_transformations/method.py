@@ -86,7 +86,7 @@ class NaturalTransformations(ClassifierRecipe):
                 f"{len(ground.examples)} training images fill no batch of {ground.plan.batch_size}: lower "
                 f"plan.batch_size"
             )
-        editing = self.editing(ground)
+        editing, data = self.editing(ground)
         objective = with_extra(
             editing.supply(), beta=self.beta, epochs=ground.plan.epochs,
             # the loop numbers the batches of an epoch, and several may make a step
@@ -97,12 +97,13 @@ class NaturalTransformations(ClassifierRecipe):
             network = copy.deepcopy(ground.network)
             network.load_state_dict(dict(trained.weights))
             at_the_end = round(editing.lost(network), 4)
-            return dict(trained.weights), {**editing.facts(), "labels_changed_at_the_end": at_the_end}
+            facts = {**editing.facts(), "labels_changed_at_the_end": at_the_end, "generator_data": data}
+            return dict(trained.weights), facts
 
         return Course(ground, self.recipe(), objective=objective, transform=self.views(), finish=finish)
 
-    def editing(self, ground: Groundwork) -> Editing:
-        """Generator, codes, directions and their filter for the training images of a groundwork."""
+    def editing(self, ground: Groundwork) -> tuple[Editing, str]:
+        """Codes, directions and their filter for the training images, and the fingerprint of the generator's images."""
         fitting, store = ground.fitting, ground.examples
         if self.keep is not None and self.keep.exists() and not self.keep.is_dir():
             raise InputError(f"{self.keep} is a file; name a folder to keep generator, encoder and codes in")
@@ -117,11 +118,12 @@ class NaturalTransformations(ClassifierRecipe):
             path=self.keep / "codes.safetensors" if self.keep is not None else _beside(fitting, "codes"),
             progress=fitting.progress,
         )
-        return prepare_editing(
+        editing = prepare_editing(
             generator, codes, psnr, store.targets, self._judge(ground), self.edits,
             rng=fitting.rng.child("directions"), trained=ground.network,
             domain=None if self.generator_images is None else autoencoder.codes(pool.images),
         )  # fmt: skip
+        return editing, autoencoder.data
 
     def _pool(self, ground: Groundwork) -> ImageStore:
         """Images that stand for the domain, prepared as the training images are; labels are not read."""
