@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
@@ -207,11 +206,6 @@ def test_the_picture_has_reconstructions_in_the_middle_and_a_row_for_each_direct
         for row in range(len(edits.directions)):
             shown = pixels[row * side + 1 : (row + 1) * side - 1 : 2, left : left + 32 : 2].permute(2, 0, 1)
             assert int((shown.int() - image.int()).abs().max()) <= 1
-
-
-def test_there_is_no_full_scale_of_unknown_figures():
-    with pytest.raises(InputError, match="figures are unknown"):
-        natural_transformations("full", 0, Silent())
 
 
 @pytest.mark.covers("26.12")

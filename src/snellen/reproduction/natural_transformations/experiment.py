@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -36,6 +35,7 @@ from snellen.reproduction.natural_transformations.arms import (
     transformed,
     unchanged,
 )
+from snellen.reproduction.natural_transformations.full import full
 from snellen.reproduction.natural_transformations.materials import (
     SHAPES,
     UNSEEN_LIGHT,
@@ -142,13 +142,10 @@ def natural_transformations(scale: Scale, seed: int, progress: Progress) -> Mapp
         ``oracle.accuracy``, ``edits.directions``, ``edits.epsilon`` and how far edits turn light and hue.
 
     Raises:
-        InputError: the scale is full.
+        InputError: the scale is full, and its images are not named.
     """
     if scale == "full":
-        raise InputError(
-            "system 26 has no full experiment: the paper's data and figures are unknown, and finished StyleGANs have "
-            "licences of their own; choose small"
-        )
+        return full(seed, progress)
     return Experiment(SMALL if scale == "small" else SMOKE, seed, progress).figures()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -90,7 +91,7 @@ class Judged:
 
     Attributes:
         rows: of the codes of usable images, int64 (m,).
-        labels: their classes, int64 (m,).
+        labels: their classes, int64 (m,), where the judge is.
         judge: not the network that is trained.
         rng: of the edits.
     """
@@ -147,7 +148,7 @@ class Editing:
         edits, (judge, labels) = self.supply(), (self.judged.judge, self.judged.labels)
         rng = self.judged.rng.for_examples([str(row) for row in self.judged.rows.tolist()])
         before, after = list[Tensor](), list[Tensor]()
-        with nullcontext(judge) if network is None else lent(network) as against:
+        with nullcontext(judge) if network is None else lent(_beside(network, labels)) as against:
             if isinstance(against, nn.Module):
                 against.requires_grad_(False)
             for part in torch.arange(len(labels)).split(_TOGETHER):
@@ -167,6 +168,12 @@ class Editing:
             "labels_changed_by_edits": round(self.changed, 4),
             "directions": [one.row() for one in self.examined],
         }
+
+
+def _beside(network: nn.Module, tensor: Tensor) -> nn.Module:
+    """A network where a tensor is: itself, or a copy."""
+    there = next((one.device for one in network.parameters()), tensor.device)
+    return network if there == tensor.device else copy.deepcopy(network).to(tensor.device)
 
 
 def places(usable: Tensor) -> Tensor:
@@ -204,20 +211,23 @@ def inverted(
     bound = rng.child("inversion")
 
     def found(rows: Tensor) -> Codes:
-        images = to_unit(store.images[rows])
+        images = to_unit(store.images[rows].to(autoencoder.device))
         own = bound.for_examples([store.ids[row] for row in rows.tolist()])
         perceptual = autoencoder.perceptual if settings.perceptual else None
         return invert(generator, images, autoencoder.start(images), settings, rng=own, perceptual=perceptual)
 
-    codes = kept_codes(path, keys, found, batch=settings.batch, progress=progress)
+    codes = kept_codes(path, keys, found, batch=settings.batch, progress=progress).to(autoencoder.device)
     return generator, codes, psnr_of(generator, codes, store.images)
 
 
 @torch.no_grad()
 def psnr_of(generator: SplitGenerator, codes: Codes, images: Tensor) -> Tensor:
-    """PSNR of the reconstructions of images uint8 (n, 3, s, s): (n,), decibels."""
+    """PSNR of the reconstructions of images uint8 (n, 3, s, s): (n,), decibels, on the CPU."""
     parts = torch.arange(len(codes)).split(_TOGETHER)
-    return torch.cat([peak_ratio(to_unit(images[rows]), render(generator, codes[rows])) for rows in parts])
+    shown = (images[rows].to(codes.values.device) for rows in parts)
+    return torch.cat(
+        [peak_ratio(to_unit(own), render(generator, codes[rows])).cpu() for rows, own in zip(parts, shown, strict=True)]
+    )
 
 
 def prepare_editing(
@@ -236,10 +246,10 @@ def prepare_editing(
 
     Args:
         generator: cut at a layer.
-        codes: of n images.
+        codes: of n images, on the generator's device.
         psnr: of their reconstructions.
         labels: their classes, int64 (n,).
-        judge: images → scores; not the network that will be trained.
+        judge: images → scores, on that device; not the network that will be trained.
         settings: numbers.
         rng: which images are judged.
         trained: the network that will be trained: it is not the judge, and edits are searched against it; None: against
@@ -255,7 +265,7 @@ def prepare_editing(
         raise InputError(
             "the judge of directions is the network that is trained: it would call right what it learns; name another"
         )
-    usable = psnr >= settings.least_psnr
+    usable, labels = psnr >= settings.least_psnr, labels.to(codes.values.device)
     if not bool(usable.any()):
         raise InputError(
             f"no training image is reconstructed with {settings.least_psnr:g} dB or more (the mean is "

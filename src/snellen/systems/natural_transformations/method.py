@@ -23,6 +23,7 @@ from snellen.systems.natural_transformations.autoencoder import Autoencoder, Aut
 from snellen.systems.natural_transformations.editing import Editing, EditSettings, inverted, prepare_editing
 from snellen.systems.natural_transformations.edits import with_extra
 from snellen.systems.natural_transformations.inversion import InversionSettings
+from snellen.training.acceleration import start_accelerator
 from snellen.training.batches import ImageStore, cut_steps, epoch_order
 from snellen.training.fitting.frame import Fitting
 from snellen.training.fitting.groundwork import Groundwork, initial_network, lay_groundwork
@@ -108,7 +109,8 @@ class NaturalTransformations(ClassifierRecipe):
         if self.keep is not None and self.keep.exists() and not self.keep.is_dir():
             raise InputError(f"{self.keep} is a file; name a folder to keep generator, encoder and codes in")
         pool = self._pool(ground)
-        autoencoder = self._autoencoder(ground, pool)
+        device = start_accelerator(ground.plan.mixed_precision).device
+        autoencoder = self._autoencoder(ground, pool).to(device)
         generator, codes, psnr = inverted(
             autoencoder,
             store,
@@ -119,7 +121,7 @@ class NaturalTransformations(ClassifierRecipe):
             progress=fitting.progress,
         )
         editing = prepare_editing(
-            generator, codes, psnr, store.targets, self._judge(ground), self.edits,
+            generator, codes, psnr, store.targets, self._judge(ground, autoencoder.device), self.edits,
             rng=fitting.rng.child("directions"), trained=ground.network,
             domain=None if self.generator_images is None else autoencoder.codes(pool.images),
         )  # fmt: skip
@@ -157,9 +159,9 @@ class NaturalTransformations(ClassifierRecipe):
             made.save(kept, fitting.lineage(record, made.data, parent=""))
         return made
 
-    def _judge(self, ground: Groundwork) -> Judge:
+    def _judge(self, ground: Groundwork, device: torch.device) -> Judge:
         if self.judge is not None:
-            return referenced_judge(self.judge, ground)
+            return referenced_judge(self.judge, ground, device)
         network = initial_network(ground.architecture, ground.fitting.rng.child("judge"))
         trained = train(
             network,
@@ -174,7 +176,7 @@ class NaturalTransformations(ClassifierRecipe):
             progress=ground.fitting.progress,
         )
         network.load_state_dict(dict(trained.weights))
-        return Judge(network)
+        return Judge(network.to(device))
 
 
 class Judge(nn.Module):
@@ -190,13 +192,13 @@ class Judge(nn.Module):
         return scores
 
 
-def referenced_judge(reference: str, ground: Groundwork) -> Judge:
-    """A classifier by reference that judges directions.
+def referenced_judge(reference: str, ground: Groundwork, device: torch.device | str = "cpu") -> Judge:
+    """A classifier by reference that judges directions, on a device.
 
     Raises:
         InputError: it has other classes, sees images of another size, or is what the training starts from.
     """
-    found = load_classifier(reference)
+    found = load_classifier(reference, device=str(device))
     if found.module is not None and _same(found.module, ground.network):
         raise InputError(
             f"the judge {found.name} has the weights that the training starts from, so that it would call right what "
