@@ -20,6 +20,7 @@ from snellen.systems.style_counterfactuals import method as module
 from snellen.systems.style_counterfactuals import rows as rows_module
 from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals
 from snellen.systems.style_counterfactuals.method import StyleCounterfactuals
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
     Encoded,
     Search,
@@ -31,7 +32,7 @@ from snellen.systems.style_counterfactuals.study import (
     off_manifold,
     study,
 )
-from snellen.systems.style_counterfactuals.training import PRESETS, Seen
+from snellen.systems.style_counterfactuals.training import PRESETS
 from tests.systems.style_counterfactuals.small import PLAN, classifier, images, trained
 
 METHOD = StyleCounterfactuals(held_back=24, agreement=0.0, steps=4, attributes=3, shown=2)
@@ -283,7 +284,7 @@ def test_presets_and_options_make_the_plan():
 
 def test_a_study_splits_choosing_from_measuring():
     done = trained(PLAN)
-    seen = Seen(classifier(), torch.full((2, 3, 32, 32), 0.5))
+    seen = Seen(classifier(), (32, 32))
     given = to_unit(images(20, seed=3))
     found = study(done.explainer, seen, given, Search(agreement=0.0), Randomness(0))
     assert (len(found.chosen_on), len(found.measured_on)) == (10, 10)
@@ -298,7 +299,7 @@ def test_a_study_splits_choosing_from_measuring():
 def test_bounds_of_a_study_are_those_of_its_valid_images():
     """An image without finite scores is left out of everything, with its reason."""
     done = trained(PLAN)
-    seen = Seen(classifier(), torch.full((2, 3, 32, 32), 0.5))
+    seen = Seen(classifier(), (32, 32))
     plain, given = seen.scores, to_unit(images(20, seed=3))
     seen.scores = lambda shown: torch.where((shown == 0).flatten(1).all(1)[:, None], torch.nan, plain(shown))
     found = study(done.explainer, seen, torch.cat([given, given[:3] * 0]), Search(agreement=0.0), Randomness(0))
@@ -313,7 +314,7 @@ def test_bounds_of_a_study_are_those_of_its_valid_images():
 def scene():
     """A trained explainer, the classifier, and 20 images."""
     done = trained(PLAN)
-    return done.explainer, Seen(classifier(), torch.full((2, 3, 32, 32), 0.5)), to_unit(images(20, seed=3))
+    return done.explainer, Seen(classifier(), (32, 32)), to_unit(images(20, seed=3))
 
 
 @pytest.mark.covers("32.11")

@@ -29,6 +29,7 @@ from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, Le
 from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects, moved_styles
 from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
 from snellen.systems.style_counterfactuals.networks import EncoderKind
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
     Search,
     Study,
@@ -39,7 +40,7 @@ from snellen.systems.style_counterfactuals.study import (
     study,
 )
 from snellen.systems.style_counterfactuals.training import SMALL as SMALL_PLAN
-from snellen.systems.style_counterfactuals.training import Seen, StylePlan, Training, train_explainer
+from snellen.systems.style_counterfactuals.training import StylePlan, Training, train_explainer
 
 #: What is measured of moved images.
 MOVED = ("flipped", "distance", "frechet", "off_manifold")
@@ -127,7 +128,7 @@ class Experiment:
         self.train = draw_lesions(size.train, self.rng.generator("train"))
         self.test = draw_lesions(size.test, self.rng.generator("test"))
         self.classifier = self.trained("classifier", self.train.labels)
-        self.seen = Seen(self.classifier, torch.full((2, 3, SIDE, SIDE), 0.5))
+        self.seen = Seen(self.classifier, (SIDE, SIDE))
         self.images = to_unit(self.test.images)
         #: Reads the six factors, and gives the features of the Fréchet distance.
         self.reader = small_cnn("reader", self.train, self.train.factors, size.updates, self.rng)

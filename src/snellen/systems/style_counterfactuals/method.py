@@ -38,8 +38,9 @@ from snellen.systems.style_counterfactuals.folder import (
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.pyramid import check_side, load_backbone, resized
 from snellen.systems.style_counterfactuals.rows import Rows
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import Search, check_decisions, study
-from snellen.systems.style_counterfactuals.training import PRESETS, Seen, StylePlan, images_hash
+from snellen.systems.style_counterfactuals.training import PRESETS, StylePlan, images_hash
 
 #: Fewer images than this are refused: some train the generator, some choose attributes, some measure them.
 FEWEST = 16
@@ -184,7 +185,7 @@ class StyleCounterfactuals(Method):
             read = read_images(classifier, images, (loaded or self.plan).sizes.side)
             order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
             held = min(self.held_back, len(order) // 2)
-            seen = Seen(classifier, torch.full((2, 3, *read.size), 0.5))
+            seen = Seen(classifier, read.size)
             if self.agreement:  # before a long training
                 check_decisions(read.decided[order[:held]], names)
             explainer = loaded or trained_explainer(

@@ -15,6 +15,7 @@ from snellen.core.outcomes import Described
 from snellen.systems.style_counterfactuals.attributes import UP, Attribute, moved_styles, rise
 from snellen.systems.style_counterfactuals.flips import runners_up
 from snellen.systems.style_counterfactuals.networks import StyleExplainer
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
     Search,
     Study,
@@ -24,7 +25,6 @@ from snellen.systems.style_counterfactuals.study import (
     followed,
     off_manifold,
 )
-from snellen.systems.style_counterfactuals.training import Seen
 
 #: Below this agreement, the result carries a warning.
 SOUND = 0.9

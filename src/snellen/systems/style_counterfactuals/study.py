@@ -38,7 +38,7 @@ from snellen.systems.style_counterfactuals.flips import (
 from snellen.systems.style_counterfactuals.losses import perceptual_distance
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
 from snellen.systems.style_counterfactuals.pyramid import resized
-from snellen.systems.style_counterfactuals.training import Seen
+from snellen.systems.style_counterfactuals.seen import Seen
 
 #: What progress calls it.
 TASK = "searching attributes"
