@@ -31,6 +31,7 @@ from snellen.systems.style_counterfactuals.flips import Counterfactuals, counter
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
+    Encoded,
     Search,
     Study,
     distances,
@@ -145,10 +146,13 @@ class Experiment:
             "real.frechet": frechet_distance(*map(self.features, halves)),
         }
         pyramid = self.generator("pyramid")
-        figures |= self.rebuilt("pyramid", pyramid)
+        rebuilt = encode(pyramid.explainer, self.seen, self.images)[1]
+        figures |= self.rebuilt("pyramid", rebuilt)
+        figures["reader.rule"] = min(self._read_well(rebuilt.remade)[FACTORS.index(factor)] for factor in RULE)
         figures |= self.permuted(pyramid)
         figures |= self.attributes(pyramid)
-        figures |= self.rebuilt("single", self.generator("single"))
+        single = self.generator("single")
+        figures |= self.rebuilt("single", encode(single.explainer, self.seen, self.images)[1])
         own, flat = figures["pyramid.l1"], figures["mean.l1"]
         assert isinstance(own, Sample)
         assert isinstance(flat, Sample)
@@ -179,9 +183,8 @@ class Experiment:
 
     # -- figures --------------------------------------------------------------------------------------------------
 
-    def rebuilt(self, kind: str, training: Training) -> dict[str, Figure]:
+    def rebuilt(self, kind: EncoderKind, encoded: Encoded) -> dict[str, Figure]:
         """How well test images are rebuilt."""
-        _, encoded = encode(training.explainer, self.seen, self.images)
         return {
             f"{kind}.agreement": Sample.of(encoded.agreed.numpy()),
             f"{kind}.l1": Sample.of((encoded.remade - encoded.images).abs().mean((1, 2, 3)).numpy()),
@@ -189,14 +192,12 @@ class Experiment:
         }
 
     def permuted(self, training: Training) -> dict[str, Figure]:
-        """The control of the agreement: each code takes the logits of another image. And what is read off images."""
-        own = encode(training.explainer, self.seen, self.images)[1]
+        """The control of the agreement: each code takes the logits of another image."""
         order = torch.arange(len(self.images)).roll(1)
         other = encode(training.explainer, self.seen, self.images, order=order)[1]
         return {
             "permuted.agreement": Sample.of(other.agreed.numpy()),
             "permuted.l1": Sample.of((other.remade - other.images).abs().mean((1, 2, 3)).numpy()),
-            "reader.rule": min(self._read_well(own.remade)[FACTORS.index(factor)] for factor in RULE),
         }
 
     def attributes(self, training: Training) -> dict[str, Figure]:

@@ -203,10 +203,10 @@ def check_agreement(encoded: Encoded, names: Sequence[str], least: float) -> Non
     found, chance = float(encoded.agreed.float().mean()), float(counts.max()) / len(encoded)
     if found < least or found <= chance:
         raise ModelError(
-            f"the classifier takes {found:.0%} of the reconstructions for what it takes the images for (at least "
-            f"{max(least, chance):.0%} are needed; always naming one class gives {chance:.0%}): attributes of such a "
-            f"generator would mean nothing. Train it longer (--steps, in a new folder --generator), on more images, "
-            f"or at a larger side"
+            f"the classifier takes {found:.0%} of the reconstructions for what it takes the images for (needed are "
+            f"{least:.0%}, and more than always naming one class gives, {chance:.0%}): attributes of such a generator "
+            f"would mean nothing. Train it longer (--steps, in a new folder --generator), on more images, or at a "
+            f"larger side"
         )
 
 
