@@ -123,6 +123,8 @@ def test_unstable_images_are_no_part_of_bounds_effects_and_lists(scene):
     assert part.lists == attributes_of_classes(part.effects, part.chosen_on.base.argmax(1), 4)
     assert part.left_out == {f"more than {most} coordinates move them": int((~kept).sum())}
     assert part.agreement == whole.agreement
+    nobody = study(explainer, seen, given, Search(agreement=0.0, unstable=len(counts) * 999), Randomness(0))
+    assert torch.equal(nobody.effects, whole.effects)
 
 
 def test_agreement_is_that_of_all_images_and_not_of_those_that_a_filter_left(scene):

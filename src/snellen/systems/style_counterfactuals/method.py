@@ -185,25 +185,24 @@ class StyleCounterfactuals(Method):
         with classifier.counting() as spent:
             read = read_images(classifier, images, (loaded or self.plan).sizes.side)
             order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
-            held = min(self.held_back, len(order) // 2)
+            held, fitted = order.tensor_split([min(self.held_back, len(order) // 2)])
             seen = Seen(classifier, read.size)
             if self.agreement:  # before a long training
-                check_decisions(read.decided[order[:held]], names)
+                check_decisions(read.decided[held], names)
             explainer = loaded or trained_explainer(
-                self.generator, classifier, read.pixels[order[held:]], self.plan, rng, size=read.size, progress=progress
+                self.generator, classifier, read.pixels[fitted], self.plan, rng, size=read.size, progress=progress
             )
-            kept = order[:held]
             found = study(
-                explainer, seen, to_unit(read.pixels[kept]), self.search, rng, decided=read.decided[kept],
+                explainer, seen, to_unit(read.pixels[held]), self.search, rng, decided=read.decided[held],
                 progress=progress,
             )  # fmt: skip
-            ids = [read.ids[kept[at]] for at in found.measured_rows.tolist()]
+            ids = [read.ids[held[at]] for at in found.measured_rows.tolist()]
             rows = Rows(explainer, seen, found, judge, ids, self.search, shown=self.shown)
             rows.together()
             rows.attributes()
             rows.examples()
         data = None if self.generator is None else trained_by(self.generator)[1]
-        known = data is None or data == images_hash(read.pixels[order[held:]])
+        known = data is None or data == images_hash(read.pixels[fitted])
         return rows.described(read.rejected, spent(), held_back=known)
 
 
