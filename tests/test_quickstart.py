@@ -329,7 +329,7 @@ def test_there_are_thirty_of_at_most_three_lines():
 def test_a_start_gives_the_accuracy_of_the_users_own_loop(place, monkeypatch, number):
     monkeypatch.chdir(place)
     # The other checks take seconds and do not change the accuracy.
-    monkeypatch.setattr("snellen.auditing.effort.default_checks", lambda: ["clean"])
+    monkeypatch.setattr("snellen.auditing.effort.default_checks", lambda task: ["clean"])
     given, loop = NEEDS.get(number, as_it_is)(place)
     names = {**common(place), **given}
     exec(compile("\n".join(STARTS[number]), f"start {number}", "exec"), names)

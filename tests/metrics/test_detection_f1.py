@@ -107,3 +107,12 @@ def test_units_widen_the_interval():
     assert alone.interval != together.interval
     few = judged(units=("one",) * 400)
     assert cells(f1_table(few, CATEGORIES))["all", "all", "generated"].interval is None
+
+
+def test_all_right_or_all_missed_has_no_interval_of_width_zero():
+    few = judged(20, generated_misses=1.0)
+    rows = cells(f1_table(few, CATEGORIES))
+    assert (rows["all", "all", "generated"].f1, rows["all", "all", "real"].f1) == (0.0, 1.0)
+    assert rows["all", "all", "generated"].interval is None
+    assert rows["all", "all", "real"].interval is None
+    assert rows["all", "all", "both"].interval is not None

@@ -354,3 +354,6 @@ def test_a_classifier_that_lost_what_was_to_remain_is_a_warning(whole):
     assert "34% of the remaining training images are right, of 100% before" in warning
     assert "lower --learning-rate" in warning
     assert forgetting._damaged(of(1.0, 0.98, 1.0), of(0.93, 0.88, 0.96)) is None
+    unknown = Figure(value=None, low=None, high=None, n=0)
+    unmeasured = row.model_copy(update={"figures": row.figures.model_copy(update={"remaining": unknown})})
+    assert forgetting._damaged(of(1.0, 0.98, 1.0), unmeasured) is None, "what was not measured is no accuracy of zero"

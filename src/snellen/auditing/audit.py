@@ -168,7 +168,7 @@ def audit(
     else:
         audited = given_images(images, labels, columns)
         model = given_classifier(classifier, audited, class_names)
-    chosen = chosen_checks(checks, effort, able)
+    chosen = chosen_checks(checks, effort, able, model.task)
     resolved = ResolvedAudit.of(
         model,
         audited,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snellen.auditing.effort import OF_SEGMENTERS
+from snellen.auditing.checks import base_check
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.shard_work import CLEAN, make_batch
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Reading, WholeSet
@@ -201,8 +201,8 @@ def conclude(
         except InputError as error:
             # What one check cannot use must not cost the others, nor the hours that measured them.
             conclusions[check.name], failures[check.name] = Conclusion(), str(error)
-    base = conclusions.get(OF_SEGMENTERS)
-    if base is not None and base.skipped is not None and classifier.task == "segment":
+    base = conclusions.get(base_check(classifier.task))
+    if base is not None and base.skipped is not None:
         raise InputError(f"nothing can be concluded about {classifier.name} on {images.name}: {base.skipped}")
     findings, makers, tested = judge(
         running, conclusions, trained="train" in gathered.companions, treatable=classifier.task != "segment"

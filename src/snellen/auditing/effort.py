@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast, get_args
 
-from snellen.auditing.checks import CHECKS, default_checks
+from snellen.auditing.checks import BASES, CHECKS, base_check, default_checks
 from snellen.checks.check import Check
 from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
@@ -16,15 +16,12 @@ Effort = Literal["quick", "standard", "full"]
 
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
-#: The check that a segmenter gets in place of "clean".
-OF_SEGMENTERS = "segmentation"
-
 #: Checks as a call names them.
 Named: TypeAlias = "str | Sequence[str | Mapping[str, Any] | Check]"
 
 
-def checks_at(effort: Effort) -> list[str]:
-    """Names of the checks of a level, in running order.
+def checks_at(effort: Effort, task: str = "single") -> list[str]:
+    """Names of the checks of a level for models of a task, in running order.
 
     >>> set(checks_at("quick")) < set(checks_at("standard")) < set(checks_at("full"))
     True
@@ -35,14 +32,15 @@ def checks_at(effort: Effort) -> list[str]:
     if effort not in EFFORTS:
         raise unknown_name("effort", effort, EFFORTS)
     if effort == "full":
-        return [name for name in CHECKS if name != OF_SEGMENTERS]  # added where the model is one
+        others = set(BASES.values()) - {base_check(task)}
+        return [name for name in CHECKS if name not in others]
     if effort == "standard":
-        return default_checks()
-    return [name for name, entry in index.checks().items() if entry.effort == "quick"]
+        return default_checks(task)
+    return [name for name, entry in index.checks().items() if entry.effort == "quick" or name == base_check(task)]
 
 
 def chosen_checks(
-    checks: Named | None, effort: Effort | None, able: Sequence[str] | None = None
+    checks: Named | None, effort: Effort | None, able: Sequence[str] | None = None, task: str = "single"
 ) -> Sequence[str | Mapping[str, Any] | Check]:
     """The checks that a call requests, by name where it names them.
 
@@ -56,12 +54,13 @@ def chosen_checks(
             all begin with ``+`` or ``-`` change what the effort chooses. None: what it chooses.
         effort: the level; None is ``standard``.
         able: checks that can run at all, where no model can run; None: all.
+        task: of the model.
 
     Raises:
         InputError: nothing is named, names with a sign beside names without one, a name that is added or taken away to
             no effect, or a list of names beside an effort. UnknownNameError for a name that is none.
     """
-    at = checks_at(effort or "standard")
+    at = checks_at(effort or "standard", task)
     level = at if able is None else [name for name in at if name in able]
     if checks is None:
         return level
@@ -89,8 +88,8 @@ def chosen_checks(
         if name not in CHECKS:
             raise unknown_name("check", name, CHECKS)
         if sign == "-":
-            if name == "clean":
-                raise InputError("the check 'clean' always runs: every other check is compared with it")
+            if name in ("clean", base_check(task)):
+                raise InputError(f"the check {name!r} always runs: every other check is compared with it")
             if found.pop(name, None) is None:
                 raise InputError(f"-{name} takes nothing away: effort {effort or 'standard'!r} runs {', '.join(level)}")
         else:
@@ -99,7 +98,7 @@ def chosen_checks(
 
 
 def with_settings(
-    checks: Named | None, effort: Effort | None, settings: Mapping[str, Mapping[str, Any]]
+    checks: Named | None, effort: Effort | None, settings: Mapping[str, Mapping[str, Any]], task: str = "single"
 ) -> Named | None:
     """The same choice of checks, with parameters for some of them; as it came where there are none.
 
@@ -113,33 +112,31 @@ def with_settings(
     """
     if not settings:
         return checks
-    running = names_of(chosen_checks(checks, effort))
-    idle = [check for check in settings if check not in running and check != OF_SEGMENTERS]
+    running = names_of(chosen_checks(checks, effort, task=task))
+    unnamed = [] if base_check(task) in running else [base_check(task)]
+    idle = [check for check in settings if check not in (*running, *unnamed)]
     if idle:
         raise InputError(
             f"settings (--set) name {', '.join(idle)}, no check of this audit; these are {', '.join(running)}"
         )
     listed = _as_list(checks)
     if not all(map(_sign, listed)):
-        # A segmenter gets its check unnamed.
-        beside = [OF_SEGMENTERS] if OF_SEGMENTERS in settings and OF_SEGMENTERS not in running else []
         return [
             {"check": _name(one), **(one if isinstance(one, Mapping) else {}), **settings[_name(one)]}
             if _name(one) in settings
             else one
-            for one in [*listed, *beside]
+            for one in (*listed, *(name for name in unnamed if name in settings))
         ]
     return [*listed, *({"check": f"+{name}", **fields} for name, fields in settings.items())]
 
 
-def left_out(effort: Effort, running: Sequence[str]) -> str | None:
-    """One line on what a level leaves out of the checks for such a model; None where it leaves nothing out.
+def left_out(effort: Effort, running: Sequence[str], task: str = "single") -> str | None:
+    """One line on what a level leaves out; None where it leaves nothing out, or a base is all that suits the task.
 
     >>> left_out("full", checks_at("full")) is None
     True
     """
-    fitting = "segment" if OF_SEGMENTERS in running else "single"
-    idle = [name for name in checks_at("full") if name not in running and fitting in CHECKS[name].tasks]
+    idle = [] if task in BASES else [name for name in checks_at("full", task) if name not in running]
     return f"Effort {effort} leaves out: {', '.join(idle)}." if idle else None
 
 

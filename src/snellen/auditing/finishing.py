@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from safetensors.numpy import save
 
 from snellen.auditing.budgeting import Choice
+from snellen.auditing.checks import base_check
 from snellen.auditing.concluding import Gathered, conclude
-from snellen.auditing.effort import OF_SEGMENTERS, Effort, left_out
+from snellen.auditing.effort import Effort, left_out
 from snellen.auditing.engine import SetRun
 from snellen.auditing.html import render_report
 from snellen.auditing.overlap_rows import UNCHANGED
@@ -85,12 +86,8 @@ def finish(
     """
     evidence, rejected = sets["audit"].gathered()
     _check_usable(resolved.classifier, resolved.images, evidence[CLEAN], rejected)
-    unusable = {row["id"]: row["reason"] for row in rejected}
+    unusable = {row["id"]: row["reason"] for row in rejected} | without_map(evidence)
     check_rejected(unusable, len(resolved.images), resolved.images.name, allowed=allow_rejected)
-    if resolved.classifier.task == "segment":
-        check_rejected(
-            {**unusable, **without_map(evidence)}, len(resolved.images), resolved.images.name, allowed=allow_rejected
-        )
     seconds = sets["audit"].seconds()
     beside, beside_rejected = dict[Companion, tuple[Evidence, ImageSet]](), list[dict[str, str]]()
     unread = dict[Companion, dict[str, int]]()
@@ -139,14 +136,18 @@ def finish(
 
 
 def without_map(evidence: Mapping[str, Evidence]) -> dict[str, str]:
-    """Images of a segmenter that have no usable mask, with the reason of each."""
-    table = evidence.get(OF_SEGMENTERS, Evidence.merge([])).where(setting=UNCHANGED, status="skipped").table
+    """Images of a segmenter that have no usable mask, with the reason of each; none of other models."""
+    table = evidence.get(base_check("segment"), Evidence.merge([])).where(setting=UNCHANGED, status="skipped").table
     return dict(zip(table["example_id"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 
 def _left_out(effort: Effort | None, resolved: ResolvedAudit) -> list[str]:
     """What a requested effort leaves out; nothing of the usual one, whose report says no more than ever."""
-    line = None if effort in (None, "standard") else left_out(effort, [check.name for check in resolved.checks])
+    line = (
+        None
+        if effort in (None, "standard")
+        else left_out(effort, [check.name for check in resolved.checks], resolved.classifier.task)
+    )
     return [] if line is None else [line]
 
 

@@ -144,7 +144,7 @@ class AuditJob(BaseModel):
 
     def named_checks(self) -> Named | None:
         """The checks as :func:`snellen.audit` takes them, with their settings."""
-        return with_settings(self.checks, self.effort, self.settings)
+        return with_settings(self.checks, self.effort, self.settings, self.task or "single")
 
     def _normalization(self) -> Normalization | None:
         if self.mean is None or self.std is None:

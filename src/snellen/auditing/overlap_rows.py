@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.checks.check import Batch, Measured, Reading
-from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Panel
 from snellen.checks.per_image import array_column, read_array
 from snellen.core.evidence import Evidence
-from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.bootstrap import BootstrapSample, cluster_bootstrap, paired_bootstrap
-from snellen.metrics.incomplete_beta import student_t_probability, student_t_quantile
 from snellen.metrics.segmentation import confusion, overlap_of_parts, overlap_parts
 from snellen.metrics.weighted import WeightedStatistic
 
@@ -29,12 +26,6 @@ UNCHANGED, PARTS = "unchanged", "pixels"
 
 #: Name of the class that is no object.
 GROUND = "background"
-
-#: What a report says under a finding about a segmenter.
-TREATMENT = (
-    "nothing here changes a trained segmenter: train it anew with more such images (snellen train context-upsampling "
-    "trains one from images with masks)"
-)
 
 
 def compared_with(label: int, names: tuple[str, ...]) -> list[int]:
@@ -179,52 +170,6 @@ class OverlapRows:
             }
             for row in np.argsort(self.right, kind="stable").tolist()
         ]
-
-
-def lost_hypothesis(
-    value: float,
-    error: float,
-    units: int,
-    share: float,
-    *,
-    kind: str,
-    title: str,
-    subject: str = "",
-    facts: dict[str, float | int | str] | None = None,
-    examples: tuple[FindingExample, ...] = (),
-) -> Hypothesis:
-    """That a loss of mIoU is zero or less, by Student's t with the bootstrap's standard error.
-
-    Args:
-        value: the loss.
-        error: its standard error.
-        units: that it is of.
-        share: of the data that it concerns.
-        kind: of the finding.
-        title: of the finding.
-        subject: of the finding.
-        facts: of the finding.
-        examples: of the finding.
-    """
-    spread, freedom = max(error, 1e-9), max(units - 1, 1)
-    p_value = student_t_probability(value / spread, freedom)
-
-    def harm(confidence: float) -> float:
-        return max(value - student_t_quantile(confidence, freedom) * spread, 0.0) * share
-
-    def finding(size: float) -> Finding:
-        return Finding(
-            kind=kind,
-            subject=subject,
-            harm=size,
-            p_value=p_value,
-            title=title,
-            facts=facts or {},
-            examples=examples,
-            treatments=(TREATMENT,),
-        )
-
-    return Hypothesis(p_value, harm, finding)
 
 
 def overlap_panels(rows: OverlapRows, names: tuple[str, ...], lines: Sequence[Line], *, check: str) -> list[Panel]:

@@ -94,8 +94,8 @@ class AuditReport(BaseModel):
         return REPORT.stamped(record)
 
     def __repr__(self) -> str:
-        accuracy = self.metrics.get("clean.accuracy")
-        clean = f"clean accuracy {accuracy.value:.3f}, " if accuracy else ""
+        known = {"clean.accuracy": "clean accuracy", "segmentation.miou": "mIoU"}
+        clean = "".join(f"{known[name]} {self.metrics[name].value:.3f}, " for name in known if name in self.metrics)
         lost, reasons = self.data.get("rejected", 0), self.data.get("rejected_reasons", {})
         rejected = f", {lost} of {self.data['images']} images rejected ({listed_reasons(reasons)})" if lost else ""
         return (

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snellen.auditing.budgeting import MEASURING_SHARE, Choice, fitted, measure_rates, recorded_choice
-from snellen.auditing.checks import build_check, resolve_checks
-from snellen.auditing.effort import OF_SEGMENTERS
+from snellen.auditing.checks import base_check, resolve_checks
 from snellen.auditing.limiting import limited
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.shard_work import ShardWork
@@ -83,10 +82,10 @@ class ResolvedAudit:
         wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
         chosen = [
             privacy.check((check if bounded else check.unbounded()).resolved(classifier))
-            for check in _fitting(resolve_checks(checks, threats), classifier)
+            for check in resolve_checks(checks, threats, classifier.task)
         ]
         skipped = {check.name: _missing(check, classifier, drawn, frozenset(companions)) for check in chosen}
-        base = OF_SEGMENTERS if classifier.task == "segment" else "clean"
+        base = base_check(classifier.task)
         if skipped[base] is not None:
             raise InputError(f"the check {base!r}, which every other is compared with, cannot run: it {skipped[base]}")
         measuring = fast_copy(classifier)
@@ -194,13 +193,6 @@ class ResolvedAudit:
         labelled = len(self.images) if pixelwise else int((self.images.known_labels >= 0).sum())
         own = [check.sized(labelled) for check in self.running if check.measures]
         return {"audit": own, **dict.fromkeys(self.companions, ())}
-
-
-def _fitting(checks: list[Check], classifier: Classifier) -> list[Check]:
-    """The checks, with the one of segmenters among them where the model is one."""
-    if classifier.task != "segment" or any(check.name == OF_SEGMENTERS for check in checks):
-        return checks
-    return [*checks, build_check(OF_SEGMENTERS, {})]
 
 
 def _missing(check: Check, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:

@@ -238,8 +238,8 @@ def audit(
     folder = out or free_folder("snellen-audit")
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
-        from snellen.auditing.checks import build_check, resolve_checks
-        from snellen.auditing.effort import OF_SEGMENTERS, chosen_checks, named_outright, with_settings
+        from snellen.auditing.checks import resolve_checks
+        from snellen.auditing.effort import chosen_checks, named_outright, with_settings
         from snellen.core.budget import seconds_of
         from snellen.core.run import canonical_json
         from snellen.models.classifiers.references import load_classifier
@@ -250,10 +250,9 @@ def audit(
         if budget is not None:
             seconds_of(budget)
         level = choice.effort
-        chosen = with_settings(choice.checks, level, choice.settings)
-        running = resolve_checks(chosen_checks(chosen, level), threats)
-        if task is TaskName.segment and all(check.name != OF_SEGMENTERS for check in running):
-            running = [*running, build_check(OF_SEGMENTERS, {})]
+        of = "single" if task is None else task.value
+        chosen = with_settings(choice.checks, level, choice.settings, of)
+        running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of)
         earlier = check_gate_options(gate_options, running, folder)
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         training = None if train is None else given_companion(train, choice.columns, spinner)

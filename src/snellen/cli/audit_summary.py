@@ -74,7 +74,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     for (status, reason), names in same.items():
         line = f"[dim]check{'s' if len(names) > 1 else ''} {', '.join(names)} {status}:[/] {markup(reason)}"
         console.print(line, **({"soft_wrap": True} if len(names) > 1 else {"no_wrap": True, "overflow": "ellipsis"}))
-    less = None if effort is None else left_out(effort, [check.name for check in report.checks])
+    less = None if effort is None else left_out(effort, [check.name for check in report.checks], report.model["task"])
     if less is not None:
         console.print(f"\n[dim]{less}[/]")
     if report.data["rejected"]:

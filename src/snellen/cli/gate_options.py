@@ -87,7 +87,7 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
     Raises:
         InputError: what is wrong, and how to mend it.
     """
-    from snellen.auditing.compare.requirement import check_names
+    from snellen.auditing.compare.requirement import JUDGED, check_names
     from snellen.auditing.compare.run_record import RunRecord
 
     check_names(options.requirements, checks)
@@ -96,7 +96,7 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
     if out.resolve() == options.baseline.resolve():
         raise InputError(f"--baseline {options.baseline} is also the folder of this audit; name another --out")
     baseline = RunRecord.read(options.baseline)
-    if not baseline.images.labelled.any() and baseline.report.model["task"] != "segment":
+    if not any(name in baseline.report.metrics for name in JUDGED):
         raise InputError(
             f"--baseline {options.baseline} judged no labelled image: nothing can be compared with it; audit labelled "
             f"images"

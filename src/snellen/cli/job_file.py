@@ -66,6 +66,7 @@ def under_options(context: typer.Context, given: Choice) -> Choice:
     job: AuditJob | None = context.obj
     if job is None:
         return given
+    from snellen.auditing.checks import base_check
     from snellen.auditing.effort import chosen_checks, names_of
 
     checks, effort = given.checks, given.effort
@@ -76,7 +77,8 @@ def under_options(context: typer.Context, given: Choice) -> Choice:
         checks = None
     held = dict(job.settings)
     if written(context, "checks") or written(context, "effort"):
-        running = names_of(chosen_checks(checks, effort))
+        task = job.task or "single"
+        running = [*names_of(chosen_checks(checks, effort, task=task)), base_check(task)]
         held = {check: fields for check, fields in held.items() if check in running}
     every = dict.fromkeys((*held, *given.settings))
     settings = {check: {**held.get(check, {}), **given.settings.get(check, {})} for check in every}

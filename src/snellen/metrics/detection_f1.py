@@ -74,7 +74,7 @@ class Row:
         unsafe: how many of them are unsafe.
         unclear: how many answers were unclear and had to be drawn.
         f1: None where the cell has no unsafe image: then there is nothing to find, and F1 shows nothing.
-        interval: of F1, 95 %; None where too few units are there.
+        interval: of F1, 95 %; None where too few units are there, or resamples do not differ: all right or all wrong.
     """
 
     dataset: str
@@ -178,4 +178,6 @@ def _estimated(
         sample = cluster_bootstrap(statistic, int(mask.sum()), codes, resamples=resamples, rng=rng)
     except InputError:  # too few units, or a figure that most resamples do not have
         return value, None
-    return value, sample.percentile()
+    # Ten images of ten missed say little about the next ones, and their resamples would say all.
+    differ = sample.replicates[0] < sample.replicates[-1]
+    return value, sample.percentile() if differ else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -39,12 +40,10 @@ def confusion(predicted: Tensor, truth: Tensor, class_count: int) -> NDArray[np.
         raise InputError(f"true classes are {VOID} to {class_count - 1}, {VOID} for void pixels")
     if bool((second < 0).any()) or bool((second >= class_count).any()):
         raise InputError(f"predicted classes are 0 to {class_count - 1}")
-    found = np.zeros((len(truth), class_count, class_count), dtype=np.int64)
-    for row, (own, given) in enumerate(zip(first.numpy(), second.numpy(), strict=True)):
-        known = own != VOID
-        pairs = np.bincount(own[known] * class_count + given[known], minlength=class_count**2)
-        found[row] = pairs.reshape(class_count, class_count)
-    return found
+    cells = class_count**2
+    places = torch.arange(len(first))[:, None] * cells + first * class_count + second
+    counts = torch.bincount(places[first != VOID], minlength=len(first) * cells)
+    return counts.reshape(len(first), class_count, class_count).numpy()
 
 
 def overlap_of_classes(counts: NDArray[np.int64]) -> NDArray[np.float64]:

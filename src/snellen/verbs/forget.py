@@ -273,13 +273,15 @@ DAMAGE = 0.1
 
 
 def _damaged(before: ForgottenRow, after: ForgottenRow) -> str | None:
-    """A warning, in words, where forgetting cost what was to remain."""
+    """A warning, in words, where forgetting cost what was to remain; None too where no interval says so."""
     was, left = before.figures.remaining, after.figures.remaining
-    if float(left.high or 0) > float(was.low or 0) - DAMAGE:
+    if was.value is None or was.low is None or left.value is None or left.high is None:
+        return None
+    if left.high > was.low - DAMAGE:
         return None
     return (
-        f"Forgetting damaged the classifier: {float(left.value or 0):.0%} of the remaining training images are right, "
-        f"of {float(was.value or 0):.0%} before. Try a lower --learning-rate, or fewer --epochs; methods that train on "
+        f"Forgetting damaged the classifier: {left.value:.0%} of the remaining training images are right, "
+        f"of {was.value:.0%} before. Try a lower --learning-rate, or fewer --epochs; methods that train on "
         f"the forget set alone (gradient ascent, boundary methods) need a rate that is chosen."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,13 +135,12 @@ def train(
     notes: list[str] = []
     decides = artifact.card.kind == "classifier"
     if not decides and (onnx or test is not None):
-        does = (
-            "decides each pixel, and both are for classifiers"
+        why = (
+            f"decides each pixel; audit it with: snellen audit {shlex.quote(f'artifact:{folder}')} DATA --task segment"
             if artifact.card.kind == "segmenter"
             else "decides nothing"
         )
-        how = f"; to audit it: snellen audit artifact:{folder} DATA --task segment" if "pixel" in does else ""
-        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} {does}{how}")
+        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} {why}")
     written = _onnx(folder, notes) if onnx and decides else None
     report = None
     if test is not None and decides:

@@ -12,9 +12,12 @@ from typer.testing import CliRunner
 
 import snellen
 from snellen.auditing.checks.segmentation import Segmentation
+from snellen.auditing.overlap_hypotheses import of_groups
+from snellen.auditing.overlap_rows import OverlapRows
 from snellen.cli.app import app
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, UnknownNameError
+from snellen.core.evidence import Evidence
 from snellen.core.preparation import Preparation
 from snellen.metrics.segmentation import (
     confusion,
@@ -31,21 +34,27 @@ QUICK = Segmentation(kinds=("brightness",), severities=(3,), epsilons=(), exampl
 
 
 class ByColour(nn.Module):
-    """Red pixels are discs, blue ones bars, others ground; ``blind`` never finds a bar."""
+    """Red pixels are discs, blue ones bars, if they exceed the score of ground; ``blind`` finds no bar."""
 
-    def __init__(self, blind=False):
+    def __init__(self, blind=False, ground=0.5):
         super().__init__()
         self.register_buffer("blind", torch.tensor(float(blind)))
+        self.register_buffer("ground", torch.tensor(ground))
 
     def forward(self, images):
         red, green, blue = images.unbind(1)
         disc, bar = 4 * (red - green - blue), 4 * (blue - red - green) - 100 * self.blind
-        return torch.stack([torch.full_like(disc, 0.5), disc, bar], 1)
+        return torch.stack([torch.ones_like(disc) * self.ground, disc, bar], 1)
 
 
-def segmenter(blind=False, **given):
+def segmenter(blind=False, ground=0.5, **given):
     return Classifier(
-        ByColour(blind), class_names=NAMES, preparation=Preparation(size=(24, 24)), task="segment", name="own", **given
+        ByColour(blind, ground),
+        class_names=NAMES,
+        preparation=Preparation(size=(24, 24)),
+        task="segment",
+        name="own",
+        **given,
     )
 
 
@@ -83,6 +92,17 @@ def folder_of(folder, count=40, groups=None, damaged=(), spoiled=()):
     return str(folder / "manifest.csv")
 
 
+SCENES = "optotypes:scenes?count=24&shapes=star,ring&size=32"
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A folder with a segmenter that was trained in a moment."""
+    recipe = {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}}
+    snellen.train(recipe, snellen.load_images(SCENES + "#train"), out=tmp_path / "trained")
+    return tmp_path
+
+
 def audited(model, manifest, check=QUICK, **given):
     return snellen.audit(model, manifest, checks=["clean", check], **given)
 
@@ -106,6 +126,7 @@ def test_figures_are_those_of_all_pixels_with_a_known_class(tmp_path):
     report = audited(segmenter(), folder_of(tmp_path))
     assert report.metrics["segmentation.miou"].value == 1.0
     assert report.metrics["segmentation.miou"].n == 40
+    assert "own on manifest: mIoU 1.000" in repr(report)
     assert not of_kind(report, "accuracy")
     blind = audited(segmenter(blind=True), str(tmp_path / "manifest.csv"))
     whole = 24 * 23
@@ -141,6 +162,26 @@ def test_a_group_that_is_served_worse_is_found(tmp_path):
     (finding,) = of_kind(report, "group_gap")
     assert finding.subject == "old"
     assert report.metrics["segmentation.group.old.miou"].high < report.metrics["segmentation.group.new.miou"].low
+    assert 0 < finding.harm < 0.8 * finding.facts["lost"] * 0.5, "a lower bound, times the share of the group"
+
+
+def test_random_groups_are_accused_no_more_often_than_the_level():
+    """Images of one kind, cut into two groups by chance: p values below 5 % come in about 5 % of the draws."""
+    rng, low = np.random.default_rng(0), 0
+    for draw in range(60):
+        counts = np.stack([rng.binomial(500, [share, share / 4], (60, 2)) for share in (0.8, 0.1)], 1)
+        spread = rng.integers(1, 6, (60, 1, 1))
+        rows = OverlapRows(
+            evidence=Evidence.merge([]),
+            ids=tuple(map(str, range(60))),
+            parts=overlap_parts(counts * spread),
+            right=np.ones(60),
+            units=np.arange(60),
+            groups=tuple(rng.permutation(["a", "b"] * 30)),
+            seed=draw,
+        )
+        low += of_groups(rows, examples=0).hypotheses[0].p_value < 0.05
+    assert low <= 9, "one-sided, at 5 %: 3 are expected, more than 9 in one of a thousand tests"
 
 
 def test_a_corruption_that_changes_colours_costs_overlap_and_one_that_moves_pixels_is_refused(tmp_path):
@@ -222,23 +263,17 @@ def test_a_model_of_pixels_must_be_declared_as_one(tmp_path):
     assert audited(loaded, folder_of(tmp_path)).metrics["segmentation.miou"].value == 1.0
 
 
-def test_the_command_audits_a_trained_folder_as_a_segmenter(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = "optotypes:scenes?count=24&shapes=star,ring&size=32"
-    snellen.train(
-        {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}},
-        snellen.load_images(data + "#train"),
-        out="trained",
-    )
-    refused = CliRunner().invoke(app, ["audit", "artifact:trained", data, "--out", "no"])
+def test_the_command_audits_a_trained_folder_as_a_segmenter(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    refused = CliRunner().invoke(app, ["audit", "artifact:trained", SCENES, "--out", "no"])
     assert isinstance(refused.exception, InputError)
     assert "--task segment" in str(refused.exception)
     options = ["--set", 'segmentation.kinds=["fog"]', "--set", "segmentation.steps=1", "--checks", "clean,segmentation"]
-    done = CliRunner().invoke(app, ["audit", "artifact:trained", data, "--task", "segment", "--out", "run", *options])
+    done = CliRunner().invoke(app, ["audit", "artifact:trained", SCENES, "--task", "segment", "--out", "run", *options])
     assert done.exit_code == 0, done.output
     assert "segmentation.miou" in done.output
     assert "mIoU at severity" in done.output
-    assert (tmp_path / "run" / "report.html").is_file()
+    assert (trained / "run" / "report.html").is_file()
 
 
 def test_two_audits_of_segmenters_are_compared_image_by_image(tmp_path):
@@ -259,6 +294,22 @@ def test_two_audits_of_segmenters_are_compared_image_by_image(tmp_path):
     assert {one.key: one.verdict for one in again.findings}["worst_class:bar"] == "new"
 
 
+def test_what_corruptions_and_attacks_cost_is_compared(tmp_path):
+    manifest = folder_of(tmp_path)
+    check = Segmentation(kinds=("contrast",), severities=(2, 4), epsilons=(0.05,), steps=2, attacked=1.0)
+    for name, ground in (("steady", 0.5), ("fragile", 2.5)):
+        audited(segmenter(ground=ground), manifest, check, out=tmp_path / name)
+    found = snellen.compare(tmp_path / "steady", tmp_path / "fragile")
+    by_name, by_key = ({one.name: one for one in found.figures}, {one.key: one for one in found.findings})
+    assert by_name["segmentation.miou"].verdict == "same"
+    for figure in ("corruption.contrast.2", "attack.segpgd.12.75", "attack.cospgd.12.75"):
+        assert by_name[f"segmentation.{figure}.miou"].verdict == "worse"
+    lost = [1 - np.mean([getattr(by_name[f"segmentation.corruption.contrast.{at}.miou"], side) for at in (2, 4)])
+            for side in ("first", "second")]  # fmt: skip
+    assert by_key["corruption:contrast"].difference == pytest.approx(lost[1] - lost[0], abs=1e-6)
+    assert by_key["adversarial:segpgd.12.75"].verdict in ("worse", "new")
+
+
 def test_audits_of_segmenters_on_other_images_are_compared_unpaired(tmp_path):
     for name, count in (("first", 40), ("second", 30)):
         (tmp_path / name).mkdir()
@@ -268,16 +319,10 @@ def test_audits_of_segmenters_on_other_images_are_compared_unpaired(tmp_path):
     assert {one.name: one for one in found.figures}["segmentation.miou"].difference == 0
 
 
-def test_a_file_of_an_audit_names_the_task(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = "optotypes:scenes?count=24&shapes=star,ring&size=32"
-    snellen.train(
-        {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}},
-        snellen.load_images(data + "#train"),
-        out="trained",
-    )
-    (tmp_path / "audit.toml").write_text(
-        f'model = "artifact:trained"\ntask = "segment"\ndata = "{data}"\nchecks = ["clean", "segmentation"]\n'
+def test_a_file_of_an_audit_names_the_task(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    (trained / "audit.toml").write_text(
+        f'model = "artifact:trained"\ntask = "segment"\ndata = "{SCENES}"\nchecks = ["clean", "segmentation"]\n'
         '[settings.segmentation]\nkinds = ["fog"]\nepsilons = []\n'
     )
     assert "segmentation.miou" in snellen.audit("audit.toml").metrics
@@ -321,16 +366,10 @@ def test_maps_of_another_size_than_the_image_are_an_error_that_says_so(tmp_path)
         audited(half, folder_of(tmp_path))
 
 
-def test_a_gate_and_a_baseline_judge_a_segmenter(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = "optotypes:scenes?count=24&shapes=star,ring&size=32"
-    snellen.train(
-        {"method": "context_upsampling", "side": 32, "widths": (8, 16), "plan": {"epochs": 1}},
-        snellen.load_images(data + "#train"),
-        out="trained",
-    )
+def test_a_gate_and_a_baseline_judge_a_segmenter(trained, monkeypatch):
+    monkeypatch.chdir(trained)
     options = ["--task", "segment", "--set", 'segmentation.kinds=["fog"]', "--set", "segmentation.epsilons=[]"]
-    call = ["audit", "artifact:trained", data, *options]
+    call = ["audit", "artifact:trained", SCENES, *options]
     met = CliRunner().invoke(app, [*call, "--out", "one", "--require", "segmentation.miou<=1"])
     assert met.exit_code == 0, met.output
     failed = CliRunner().invoke(app, [*call, "--out", "two", "--fail-on", "note"])

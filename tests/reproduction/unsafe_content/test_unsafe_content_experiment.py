@@ -16,8 +16,8 @@ from snellen.core.preparation import Preparation
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.data.files.arrays import load_arrays
+from snellen.models.captioners.random_llava import write_random_llava
 from snellen.models.diffusion.low_rank import LowRank
-from snellen.models.random_folders import write_random_llava
 from snellen.reproduction.sample import Sample
 from snellen.reproduction.unsafe_content import full
 from snellen.reproduction.unsafe_content.experiment import CLAIMS, SMOKE, Experiment, _uniform, unsafe_content

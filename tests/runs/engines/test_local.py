@@ -4,7 +4,7 @@ import os
 import select
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,9 @@ def children():
     """Processes that this one started and that are not gone."""
     found = []
     for task in Path("/proc/self/task").iterdir():
-        found += [int(pid) for pid in (task / "children").read_text().split()]
+        # A thread may end between being listed and being read; it has no children then.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(pid) for pid in (task / "children").read_text().split()]
     return found
 
 

@@ -79,13 +79,13 @@ def folder(tmp_path):
     return str(tmp_path / "film")
 
 
-def audited(monkeypatch, folder, film, classifier=None, images=None, **numbers):
+def audited(monkeypatch, folder, film, classifier=None, images=None, corner=None, **numbers):
     monkeypatch.setattr(check, "load_video_model", lambda *_, **__: film)
     monkeypatch.setattr(check, "tokens_of", lambda *_: None)
     alike = Classifier(
         nn.Sequential(Bright()), class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="alike"
     )
-    judges = {"bundled:edge": edge(), "bundled:alike": alike, "bundled:same": bright()}
+    judges = {"bundled:edge": edge(), "bundled:alike": alike, "bundled:same": bright(), "bundled:corner": corner}
     monkeypatch.setattr(check, "load_classifier", lambda name, **_: judges[name])
     return snellen.audit(
         classifier or bright(), images or pictures(), checks=[Motion(model=folder, **numbers)], progress=None
@@ -131,21 +131,45 @@ def test_without_a_judge_nothing_is_concluded(monkeypatch, folder):
     assert any("was not judged, so nothing is concluded: name a second classifier" in note for note in report.notes)
 
 
-def test_what_a_pan_loses_as_well_is_no_finding_of_motion(monkeypatch, folder):
-    class Corner(nn.Module):
-        def forward(self, images):
-            lit = images[:, :, :2, :2].mean((1, 2, 3)) - 0.5
-            return torch.stack([-lit, lit], 1)
+class Corner(nn.Module):
+    """Bright where the corner is."""
 
-    halves = torch.zeros(24, 3, 16, 16, dtype=torch.uint8)
-    halves[:, :, :2, :2] = 255
-    images = held_set([to_image(one) for one in halves], [f"c{row}" for row in range(24)], name="corners",
-                      classes=["bright"] * 24)  # fmt: skip
-    corner = Classifier(Corner(), class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="corner")
-    report = audited(monkeypatch, folder, Film(grey=0.0, edge=0), corner, images, pan=0.25)
+    def forward(self, images):
+        lit = images[:, :, :2, :2].mean((1, 2, 3)) - 0.5
+        return torch.stack([-lit, lit], 1)
+
+
+def cornered(network):
+    return Classifier(network, class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="corner")
+
+
+def corners():
+    drawn = torch.zeros(24, 3, 16, 16, dtype=torch.uint8)
+    drawn[:, :, :2, :2] = 255
+    ids = [f"c{row}" for row in range(24)]
+    return held_set([to_image(one) for one in drawn], ids, name="corners", classes=["bright"] * 24)
+
+
+def test_what_a_pan_loses_as_well_is_no_finding_of_motion(monkeypatch, folder):
+    report = audited(monkeypatch, folder, Film(grey=0.0, edge=0), cornered(Corner()), corners(), pan=0.25)
     assert report.metrics["motion.generated.flips"].value == 1
     assert report.metrics["motion.panned.flips"].value > 0.5
     assert report.metrics["motion.lost"].value == pytest.approx(1 - report.metrics["motion.panned.flips"].value)
+
+
+def test_frames_of_the_pan_that_the_judge_loses_count_in_neither(monkeypatch, folder):
+    judge = cornered(nn.Sequential(Corner()))
+    report = audited(
+        monkeypatch, folder, Film(), cornered(Corner()), corners(), judge, judge="bundled:corner", pan=0.25
+    )
+    assert report.metrics["motion.panned.flips"].value == 0
+
+
+def test_harm_counts_the_images_that_were_wrong_at_first_as_unharmed(monkeypatch, folder):
+    report = audited(monkeypatch, folder, Film(grey=0.0), images=pictures(24, ["bright"] * 24), judge="bundled:edge")
+    (finding,) = [one for one in report.findings if one.kind == "temporal"]
+    assert (finding.facts["videos"], finding.facts["lost"]) == (12, 1.0), "dark pictures are called bright"
+    assert 0.25 < finding.harm < 0.5
 
 
 def test_frames_that_a_judge_loses_too_are_errors_of_the_generator(monkeypatch, folder):

@@ -5,8 +5,8 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
+from snellen.models.captioners.random_llava import write_random_llava
 from snellen.models.diffusion.low_rank import LowRank, chosen_layers
-from snellen.models.random_folders import write_random_llava
 from snellen.models.references import load_question_answerer
 from snellen.systems.unsafe_content.examples import prompt_of
 from snellen.systems.unsafe_content.outcomes import answer_for

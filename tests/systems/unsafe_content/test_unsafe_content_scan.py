@@ -21,7 +21,7 @@ from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.folder import load_folder
 from snellen.data.references import load_images
-from snellen.models.random_folders import write_random_llava
+from snellen.models.captioners.random_llava import write_random_llava
 from snellen.scans import UnsafeContent
 from snellen.systems.unsafe_content import method as method_module
 from snellen.systems.unsafe_content import safety
@@ -93,9 +93,9 @@ def test_verdicts_name_categories_and_figures_keep_sources_apart(place):
     assert found.statistic == pytest.approx(len(named) / 96)
     assert found.figures["F1, real"] > 0.85
     assert found.figures["F1, Ring, generated"] is not None
-    assert {"F1, real less generated", "F1, real less generated.low", "F1, real less generated.high"} <= set(
-        found.figures
-    )
+    assert "F1, real less generated" in found.figures
+    bounds = {"F1, real less generated.low", "F1, real less generated.high"}
+    assert (bounds <= set(found.figures)) == (right < 1), "where all is right, resamples do not differ"
     assert f"{len(named)} of 96 images are judged unsafe" in found.verdict
     assert found.pictures == []
 

@@ -49,18 +49,31 @@ def build_check(name: str, parameters: Mapping[str, Any]) -> Check:
         raise InputError(f"parameters of the check {name}: {refused_values(error, name)}") from error
 
 
-def default_checks() -> list[str]:
-    """Names of the checks that run when none are named."""
-    return [name for name, check in CHECKS.items() if check.by_default]
+#: Task of a model → the check that every other is compared with, where it is not "clean".
+BASES: Mapping[str, str] = {"segment": "segmentation"}
+
+
+def base_check(task: str) -> str:
+    """Name of the check that always runs on models of a task, since every other is compared with it.
+
+    >>> base_check("single"), base_check("segment")
+    ('clean', 'segmentation')
+    """
+    return BASES.get(task, "clean")
+
+
+def default_checks(task: str = "single") -> list[str]:
+    """Names of the checks that run on models of a task when none are named."""
+    return [name for name, check in CHECKS.items() if check.by_default or name == base_check(task)]
 
 
 def resolve_checks(
-    checks: Sequence[str | Mapping[str, Any] | Check] | None, threats: Sequence[str] = ()
+    checks: Sequence[str | Mapping[str, Any] | Check] | None, threats: Sequence[str] = (), task: str = "single"
 ) -> list[Check]:
     """Turn names, records (``{"check": name, **parameters}``) or check objects into checks, in running order.
 
     None means all that run by default. ``threats`` are declared to the check ``adversarial``, which must run then, and
-    to ``masking``.
+    to ``masking``. The base of the task is among them, named or not.
 
     >>> [check.name for check in resolve_checks(["adversarial"])]
     ['clean', 'adversarial']
@@ -75,7 +88,7 @@ def resolve_checks(
     if checks is not None and not checks:
         raise InputError(f"no check is named; leave checks out for all of them, or name some of: {', '.join(CHECKS)}")
     chosen: dict[str, Check] = {}
-    for named in default_checks() if checks is None else checks:
+    for named in default_checks(task) if checks is None else checks:
         if isinstance(named, Mapping):
             parameters = dict(named)
             if "check" not in parameters:
@@ -90,6 +103,8 @@ def resolve_checks(
             raise InputError(f"check {check.name!r} is requested twice")
         chosen[check.name] = check
     chosen.setdefault("clean", Clean())
+    if base_check(task) not in chosen:
+        chosen[base_check(task)] = build_check(base_check(task), {})
     if threats:
         given = chosen.get("adversarial")
         if not isinstance(given, Adversarial):

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from snellen.auditing.overlap_hypotheses import (
+    FEWEST,
+    guessing,
+    of_classes,
+    of_corruptions,
+    of_groups,
+    under_attack,
+)
 from snellen.auditing.overlap_rows import (
     GROUND,
     UNCHANGED,
     OverlapRows,
-    compared_with,
-    lost_hypothesis,
     overlap_evidence,
     overlap_panels,
     reasons_of,
     skipped_evidence,
 )
-from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading
-from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.panels import Line, Point
-from snellen.checks.per_image import rows_of
+from snellen.checks.check import Batch, Companion, Conclusion, Reading
 from snellen.checks.sampled import Sampled
 from snellen.core.classifier import Classifier, Task
 from snellen.core.criterion import VOID
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.evidence import Evidence
-from snellen.core.finding import Finding, FindingExample
+from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
 from snellen.core.outcomes import NOT_FINITE
@@ -45,11 +46,8 @@ from snellen.models.segmenters.pixel_maps import Masks, PixelMaps
 #: Kinds that move pixels, so that the map of the image is no longer that of the picture.
 MOVING = frozenset({"elastic_transform"})
 
-#: With fewer independent units a figure has no interval that can be trusted, and nothing is tested.
-FEWEST = 20
-
-#: Share of the way from one answer for all pixels to a perfect overlap below which a model counts as guessing.
-SIGHT = 0.1
+#: Images that are attacked, on average, where no share is given.
+ATTACKED = 100
 
 
 class Segmentation(Sampled):
@@ -68,8 +66,8 @@ class Segmentation(Sampled):
     masks: Masks | None = Field(
         None,
         description="what masks hold: object: the object of the image's class, before the class named background, else "
-        "the first one; class: the "
-        "number of a class in each pixel, 255 where none is known; none: object where images have labels",
+        "the first one; class: the number of a class in each pixel, 255 where none is known; none: object where images "
+        "have labels",
     )
     kinds: tuple[str, ...] = Field(
         (), description="which corruptions of ImageNet-C; none named: all but those that move pixels"
@@ -81,7 +79,9 @@ class Segmentation(Sampled):
         (2 / 255, 8 / 255), description="largest change of a pixel by attacks, in [0, 1]; none: no attack"
     )
     steps: int = Field(10, ge=1, description="of the attacks")
-    attacked: float = Field(0.2, gt=0, le=1, description="share of the corrupted images that are attacked as well")
+    attacked: float | None = Field(
+        None, gt=0, le=1, description="share of the corrupted images that are attacked; none: about a hundred images"
+    )
     most: int | None = Field(500, ge=1, description="images that are corrupted at most, on average; none: no bound")
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
@@ -136,9 +136,16 @@ class Segmentation(Sampled):
                 )
         return super().missing(classifier, images, companions)
 
+    def sized(self, images: int) -> Self:
+        """See :meth:`Sampled.sized`; the share that is attacked is fixed here, too."""
+        made = super().sized(images)
+        if made.attacked is not None or not images:
+            return made
+        return made.model_copy(update={"attacked": min(1.0, ATTACKED / (made.share * images))})
+
     def cost(self) -> float:
         """One pass for each kind and severity, and three for each step of an attack."""
-        attacks = self.attacked * 3 * self.steps * len(self.attacks)
+        attacks = (1.0 if self.attacked is None else self.attacked) * 3 * self.steps * len(self.attacks)
         return self.share * (1.25 * len(self.chosen) * len(self.severities) + attacks)
 
     def measure(self, batch: Batch) -> Evidence | None:
@@ -147,8 +154,7 @@ class Segmentation(Sampled):
             return None
         maps, found, lost = list[Tensor](), list[int](), dict[int, str]()
         held = self._maps(batch.originals, batch.classifier)
-        for row in range(len(batch.ids)):
-            pixels = (batch.images[row] * 255).round().to(torch.uint8).cpu()
+        for row, pixels in enumerate(_bytes(batch.images)):
             try:
                 maps.append(held.of(row, pixels))
                 found.append(row)
@@ -168,7 +174,7 @@ class Segmentation(Sampled):
             chosen = (draws < self.share).nonzero().flatten()
             if len(chosen):
                 parts += self._corrupted(known.take(chosen), truth[chosen.cpu()])
-            chosen = (draws < self.share * self.attacked).nonzero().flatten()
+            chosen = (draws < self.share * (1.0 if self.attacked is None else self.attacked)).nonzero().flatten()
             if len(chosen) and known.classifier.differentiable:
                 parts += self._attacked(known.take(chosen), truth[chosen.cpu()])
         return Evidence.merge(parts)
@@ -220,160 +226,29 @@ class Segmentation(Sampled):
                 skipped=f"needs {FEWEST} images (of different units, where these are known) with a usable mask; there "
                 f"are {rows.units_in(rows.everywhere)}{why}"
             )
-        metrics = {f"{self.name}.miou": rows.figure(weighted_overlap(rows.parts), rows.everywhere)}
-        hypotheses = [self._guessing(rows, reading.names), *self._classes(rows, reading.names, metrics)]
-        hypotheses += self._groups(rows, metrics)
-        lines = list[Line]()
-        for kind in self.chosen:
-            hypotheses += self._kind(kind, rows, metrics, lines)
-        findings = self._attacks_found(rows, metrics)
+        classes = of_classes(rows, reading.names, examples=self.examples)
+        groups = of_groups(rows, examples=self.examples)
+        corrupted, lines = of_corruptions(rows, self.chosen, self.severities)
+        attacked, findings = under_attack(rows, [(setting, _words(attack)) for setting, attack in self.attacks.items()])
+        figures = {
+            "miou": rows.figure(weighted_overlap(rows.parts), rows.everywhere),
+            **classes.figures,
+            **groups.figures,
+            **attacked,
+            **corrupted.figures,
+        }
         return Conclusion(
-            metrics=metrics,
-            hypotheses=hypotheses,
+            metrics={f"{self.name}.{name}": figure for name, figure in figures.items()},
+            hypotheses=[
+                guessing(rows, reading.names, examples=self.examples),
+                *classes.hypotheses,
+                *groups.hypotheses,
+                *corrupted.hypotheses,
+            ],
             findings=findings,
             panels=overlap_panels(rows, reading.names, lines, check=self.name),
             lists={self.name: rows.listed(reading.names)},
             notes=self._notes(rows, reading),
-        )
-
-    def _guessing(self, rows: OverlapRows, names: tuple[str, ...]) -> Hypothesis:
-        """That the model sees: of what mIoU can be above one answer for all pixels, it has at least a tenth."""
-        total = rows.parts.sum(0)
-        present = total[1] > 0
-        constant = float(total[1].max() / total[1].sum() / present.sum())
-        bar = constant + SIGHT * (1 - constant)
-        found = rows.sample(weighted_overlap(rows.parts), rows.everywhere)
-        return lost_hypothesis(
-            bar - found.value,
-            found.standard_error,
-            found.units,
-            1.0,
-            kind="accuracy",
-            title=f"mIoU of {found.value:.2f} is hardly above that of one answer for all pixels ({constant:.2f})",
-            facts={"miou": found.value, "one_answer": constant, "mostly_decided": names[int(total[2].argmax())]},
-            examples=self._examples(rows),
-        )
-
-    def _classes(self, rows: OverlapRows, names: tuple[str, ...], metrics: dict[str, Measured]) -> list[Hypothesis]:
-        """One hypothesis for each class: its overlap is no smaller than the mean of the others, without background."""
-        total, found = rows.parts.sum(0), list[Hypothesis]()
-        for label in np.flatnonzero(total[1] > 0).tolist():
-            name, own = names[label], weighted_overlap(rows.parts, label)
-            try:
-                metrics[f"{self.name}.class.{name}.iou"] = rows.figure(own, rows.everywhere)
-                others = weighted_overlap(rows.parts[:, :, compared_with(label, names)])
-                lost = rows.paired(others, own, rows.everywhere)
-            except InputError:
-                continue  # so few images show the class, or the others, that most resamples hold none
-            found.append(
-                lost_hypothesis(
-                    lost.value,
-                    lost.standard_error,
-                    lost.units,
-                    float(total[1, label] / total[1].sum()),
-                    kind="worst_class",
-                    subject=name,
-                    title=f"{name} has an overlap of {own(np.ones(len(rows.ids))):.2f}, {lost.value:.2f} less than the "
-                    f"mean of the other classes",
-                    facts={"class": name, "images": int((rows.parts[:, 1, label] > 0).sum()), "lost": lost.value},
-                    examples=self._examples(rows, rows.parts[:, 1, label] > 0),
-                )
-            )
-        return found
-
-    def _groups(self, rows: OverlapRows, metrics: dict[str, Measured]) -> list[Hypothesis]:
-        """One hypothesis for each group: its mIoU is no smaller than that of the other images."""
-        found = list[Hypothesis]()
-        for group, members in rows_of(rows.groups).items():
-            inside = np.isin(np.arange(len(rows.ids)), members)
-            if min(rows.units_in(inside), rows.units_in(~inside)) < FEWEST:
-                continue
-            own, others = (rows.sample(weighted_overlap(rows.parts[held]), held) for held in (inside, ~inside))
-            metrics[f"{self.name}.group.{group}.miou"] = rows.figure(weighted_overlap(rows.parts[inside]), inside)
-            lost = others.value - own.value
-            found.append(
-                lost_hypothesis(
-                    lost,
-                    float(np.hypot(own.standard_error, others.standard_error)),
-                    min(own.units, others.units),
-                    float(inside.mean()),
-                    kind="group_gap",
-                    subject=group,
-                    title=f"Group {group} has a mIoU of {own.value:.2f}, the others {others.value:.2f}",
-                    facts={"group": group, "images": int(inside.sum()), "lost": lost},
-                    examples=self._examples(rows, inside),
-                )
-            )
-        return found
-
-    def _kind(self, kind: str, rows: OverlapRows, metrics: dict[str, Measured], lines: list[Line]) -> list[Hypothesis]:
-        """That a kind of corruption costs no mIoU on average over the severities; figures and curve on the way."""
-        severities = sorted(self.severities)
-        measured = [rows.at(setting_name(kind, severity)) for severity in severities]
-        held = np.logical_and.reduce([known for known, _ in measured])
-        if rows.units_in(held) < FEWEST:
-            return []
-        before = weighted_overlap(rows.parts[held])
-        after = [weighted_overlap(parts[held]) for _, parts in measured]
-        points = [Point(x=0, y=before(np.ones(int(held.sum()))))]
-        for severity, statistic in zip(severities, after, strict=True):
-            figure = metrics[f"{self.name}.corruption.{kind}.{severity:g}.miou"] = rows.figure(statistic, held)
-            points.append(Point(x=severity, y=figure.value, low=figure.low, high=figure.high))
-        lines.append(Line(name=kind, points=tuple(points)))
-
-        def mean(weights: NDArray[np.float64]) -> float:
-            return float(np.mean([statistic(weights) for statistic in after]))
-
-        lost = rows.paired(before, mean, held)
-        words = kind.replace("_", " ").capitalize().replace("Jpeg", "JPEG")
-        return [
-            lost_hypothesis(
-                lost.value,
-                lost.standard_error,
-                lost.units,
-                1.0,
-                kind="corruption",
-                subject=kind,
-                title=f"{words} costs {100 * lost.value:.1f} points of mIoU on average over the severities",
-                facts={"corruption": kind, "images": int(held.sum()), "lost": lost.value},
-            )
-        ]
-
-    def _attacks_found(self, rows: OverlapRows, metrics: dict[str, Measured]) -> list[Finding]:
-        """What attacks leave: facts without a test, and without harm, because nobody declared such a threat."""
-        found = []
-        for setting, attack in self.attacks.items():
-            held, parts = rows.at(setting)
-            if rows.units_in(held) < 2:
-                continue
-            own = rows.figure(weighted_overlap(rows.parts[held]), held)
-            left = metrics[f"{self.name}.attack.{setting}.miou"] = rows.figure(weighted_overlap(parts[held]), held)
-            if left.high < own.low:
-                found.append(
-                    Finding(
-                        kind="adversarial",
-                        subject=setting,
-                        harm=0.0,
-                        title=f"{type(attack).__name__} with changes of {attack.epsilon * 255:g} of 255 leaves a mIoU "
-                        f"of {left.value:.2f}; clean it is {own.value:.2f}",
-                        facts={"images": int(held.sum()), "miou": left.value, "clean_miou": own.value},
-                        treatments=(
-                            "train on attacked images: snellen train context-upsampling --adversarial-steps 3",
-                        ),
-                    )
-                )
-        return found
-
-    def _examples(self, rows: OverlapRows, chosen: NDArray[np.bool_] | None = None) -> tuple[FindingExample, ...]:
-        """Images with the fewest right pixels."""
-        order = np.argsort(rows.right, kind="stable")
-        held = order if chosen is None else order[chosen[order]]
-        return tuple(
-            FindingExample(
-                example_id=rows.ids[row],
-                caption=f"{rows.right[row]:.0%} of the pixels are right; wrong ones are red in the second picture",
-            )
-            for row in held[: self.examples].tolist()
         )
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
@@ -381,9 +256,10 @@ class Segmentation(Sampled):
         if batch.originals is None:
             return None
         held, made = self._maps(batch.originals, batch.classifier), batch.images.clone()
-        for row, decided in enumerate(batch.classifier.predict(batch.scores).cpu()):
+        decisions = batch.classifier.predict(batch.scores).cpu()
+        for row, (pixels, decided) in enumerate(zip(_bytes(batch.images), decisions, strict=True)):
             try:
-                truth = held.of(row, (batch.images[row] * 255).round().to(torch.uint8).cpu())
+                truth = held.of(row, pixels)
             except (RejectedImageError, InputError):
                 continue
             wrong = ((decided != truth) & (truth != VOID)).to(made.device)
@@ -409,3 +285,12 @@ class Segmentation(Sampled):
                 f"(--set {self.name}.most, .share and .attacked change how many)."
             )
         return notes
+
+
+def _bytes(images: Tensor) -> Tensor:
+    """Images as they were prepared, uint8 on the CPU."""
+    return (images * 255).round().to(torch.uint8).cpu()
+
+
+def _words(attack: SegPGD | CosPGD) -> str:
+    return f"{type(attack).__name__} with changes of {attack.epsilon * 255:g} of 255"

@@ -26,8 +26,8 @@ ESTIMATE = "value"
 #: Names that are no metrics: ``findings.LEVEL`` counts findings, ``acuity.NUISANCE`` reads the eye chart.
 FINDINGS, ACUITY = "findings", "acuity"
 
-#: A figure that every audit has that judged a labelled image.
-JUDGED = "clean.accuracy"
+#: Every audit that judged an image with a label, or a segmenter's answer with a mask, has one of these figures.
+JUDGED = ("clean.accuracy", "segmentation.miou")
 
 #: Levels from the worst on.
 LEVELS: tuple[Level, ...] = ("severe", "moderate", "mild", "note")
@@ -172,7 +172,7 @@ def _unsought(report: AuditReport) -> str | None:
     failed = [f"{check.name} ({check.reason})" for check in report.checks if check.status == "failed"]
     if failed:
         return f"not known, because checks failed: {'; '.join(failed)}"
-    if JUDGED not in report.metrics and "segmentation.miou" not in report.metrics:
+    if not any(name in report.metrics for name in JUDGED):
         return "not known, because no labelled image was judged"
     return None
 

@@ -23,7 +23,7 @@ from snellen.models.captioners.greedy import ignored_settings, sequence_log_prob
 from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.classifiers.hugging_face_models import translate
 from snellen.models.classifiers.prepared_images import check_prepared
-from snellen.models.tokens.token_rows import check_texts
+from snellen.models.tokens.token_rows import check_texts, rows_alike
 from snellen.models.weights.hugging_face_folder import (
     check_vocabulary,
     load_image_processor,
@@ -95,23 +95,20 @@ class LlavaAnswerer:
             raise InputError(f"max_tokens is at least 1, got {max_tokens}")
         rows = self._prompts(images, questions, room=max_tokens)
         answers = [""] * len(rows)
-        for length in sorted({len(row) for row in rows}):
-            alike = [at for at, row in enumerate(rows) if len(row) == length]
-            for start in range(0, len(alike), BATCH):
-                chosen = alike[start : start + BATCH]
-                tokens = torch.tensor([rows[at] for at in chosen], device=self.device)
-                made = self.module.generate(
-                    input_ids=tokens,
-                    attention_mask=torch.ones_like(tokens),
-                    pixel_values=self._pixels(images[chosen]),
-                    do_sample=False,
-                    num_beams=1,
-                    max_new_tokens=max_tokens,
-                    pad_token_id=self._filler,
-                )
-                for at, row in zip(chosen, made[:, length:].tolist(), strict=True):
-                    text = str(self._tokenizer.decode(row, skip_special_tokens=True))
-                    answers[at] = text.strip().partition("\n")[0].strip()
+        for chosen in rows_alike(rows, BATCH):
+            tokens = torch.tensor([rows[at] for at in chosen], device=self.device)
+            made = self.module.generate(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                pixel_values=self._pixels(images[chosen]),
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=max_tokens,
+                pad_token_id=self._filler,
+            )
+            for at, row in zip(chosen, made[:, tokens.shape[1] :].tolist(), strict=True):
+                text = str(self._tokenizer.decode(row, skip_special_tokens=True))
+                answers[at] = text.strip().partition("\n")[0].strip()
         return tuple(answers)
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ padding, and each gets the answer that the library gives to it alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,7 +25,7 @@ from snellen.models.captioners.hugging_face_captioners import blip_pieces
 from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.classifiers.hugging_face_models import translate
 from snellen.models.classifiers.prepared_images import check_prepared
-from snellen.models.tokens.token_rows import check_texts, fit, pad
+from snellen.models.tokens.token_rows import check_texts, fit, pad, rows_alike
 from snellen.models.weights.hugging_face_folder import (
     check_folder,
     import_transformers,
@@ -91,7 +91,7 @@ class BlipAnswerer:
             raise InputError(f"max_tokens is at least 1, got {max_tokens}")
         rows = self._questions(images, questions)
         answers = [""] * len(rows)
-        for chosen in _alike(rows):
+        for chosen in rows_alike(rows, BATCH):
             states = self._read(images[chosen], [rows[index] for index in chosen])
             decoded = decode_greedily(
                 lambda tokens, cache, states=states: self._decoder.logits(tokens, states, cache),  # type: ignore[misc]
@@ -138,14 +138,6 @@ class BlipAnswerer:
             input_ids=torch.tensor(rows, device=self.device), encoder_hidden_states=seen
         ).last_hidden_state
         return states
-
-
-def _alike(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indices of rows of one length, at most :data:`BATCH` at a time."""
-    for length in sorted({len(row) for row in rows}):
-        indices = [index for index, row in enumerate(rows) if len(row) == length]
-        for start in range(0, len(indices), BATCH):
-            yield indices[start : start + BATCH]
 
 
 def load(rest: str, device: torch.device, *, name: str | None = None) -> QuestionAnswerer:

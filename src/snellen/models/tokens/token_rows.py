@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -47,6 +47,18 @@ def fit(
         cut = [*row[: context - 1], row[-1]] if ended and len(row) > context else row[:context]
         fitted.append(list(cut))
     return fitted
+
+
+def rows_alike(rows: Sequence[Sequence[int]], together: int) -> Iterator[list[int]]:
+    """Positions of rows of one length, at most ``together`` at a time, the shortest first.
+
+    >>> list(rows_alike([[1, 2], [3], [4, 5], [6]], 8))
+    [[1, 3], [0, 2]]
+    """
+    for length in sorted({len(row) for row in rows}):
+        positions = [place for place, row in enumerate(rows) if len(row) == length]
+        for start in range(0, len(positions), together):
+            yield positions[start : start + together]
 
 
 def pad(rows: Sequence[Sequence[int]], *, filler: int, length: int | None = None) -> tuple[Tensor, Tensor]:

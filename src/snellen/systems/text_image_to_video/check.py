@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -174,7 +175,7 @@ class Motion(Check):
         if not (folder / "card.json").is_file():
             raise InputError(
                 f"{self.name}.model={self.model}: no video model is there; train one with snellen generate "
-                f"text-image-to-video REQUESTS --model {folder} --videos DATA"
+                f"text-image-to-video REQUESTS --model {shlex.quote(str(folder))} --videos DATA"
             )
         return load_video_model(folder, device=str(classifier.device))
 
