@@ -163,17 +163,20 @@ class FactorGaps:
         """Accuracy by group and by pair, lowest first, and what is missing."""
         found = []
         for title, cells in (("Accuracy by group", self.singles), ("Accuracy by pair of groups", self.pairs)):
-            rows = sorted((_row(self.known, one) for one in cells if one.units), key=lambda row: row[3])
+            ranked = sorted((_row(self.known, one) for one in cells if one.units), key=lambda row: row[3])
+            alone = self.known.units is None
+            head = ("group", "images", "units", "accuracy", "from", "to", "judged")
+            rows = [row[:2] + row[3:] if alone else row for row in ranked]
             if rows:
                 found.append(
                     Panel(
                         check="group_gap",
                         title=title,
-                        about=f"With 95 % intervals over independent units. A group is judged where a drop of "
-                        f"{JUDGED_DROP:.0%} below the others would be found in nine of ten cases; the rest is not "
-                        f"known to be right."
+                        about=f"With 95 % intervals over independent units, and the drop below the others that would "
+                        f"be found in nine of ten cases. Where it is more than {100 * JUDGED_DROP:.0f} points, too "
+                        f"few images judge: such a group is not known to be right."
                         + (f" All rows are in lists/groups.csv; here are {SHOWN}." if len(rows) > SHOWN else ""),
-                        head=("group", "images", "units", "accuracy", "from", "to", "drop that would be found", ""),
+                        head=head[:2] + head[3:] if alone else head,
                         rows=tuple(rows[:SHOWN]),
                     )
                 )
@@ -308,9 +311,9 @@ def _prediction_panel(found: MetadataPrediction) -> Panel:
     )
 
 
-def _row(known: PerImage, one: JudgedCell) -> tuple[str, int, int, float, float, float, str, str]:
+def _row(known: PerImage, one: JudgedCell) -> tuple[str, int, int, float, float, float, str]:
     figure = _accuracy(known, one)
-    drop = "–" if one.drop is None else f"{100 * one.drop:.0f} points"
+    verdict = one.verdict if one.drop is None else f"{one.verdict} ({100 * one.drop:.0f} points)"
     return (
         one.cell.subject,
         figure.n,
@@ -318,8 +321,7 @@ def _row(known: PerImage, one: JudgedCell) -> tuple[str, int, int, float, float,
         round(figure.value, 4),
         round(figure.low, 4),
         round(figure.high, 4),
-        drop,
-        one.verdict,
+        verdict,
     )
 
 

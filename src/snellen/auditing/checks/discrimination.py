@@ -262,9 +262,9 @@ def _decision_curve(
         called = scores >= exchange
         value = net_benefit(float(called[positive].mean()), float(1 - called[~positive].mean()), of, exchange)
         low, high = net_benefit_interval(called, positive, known.units, exchange, prevalence)
-        # What does more harm than all positives are worth is off the chart.
-        if value >= -of or not points:
-            points.append(Point(x=exchange, y=value, low=min(max(low, -of), value), high=max(high, value)))
+        # The benefit of finding all positives is their share; losses beyond it would flatten what matters.
+        low, value, high = (max(one, -of) for one in (min(low, value), value, max(high, value)))
+        points.append(Point(x=exchange, y=value, low=low, high=high))
         if (benefit := treat_all(of, exchange)) > -of:
             every.append(Point(x=exchange, y=benefit))
     ends = (Point(x=points[0].x, y=0.0), Point(x=points[-1].x, y=0.0))
@@ -272,7 +272,7 @@ def _decision_curve(
         check=check,
         title="Decision curve",
         about="Found positives less the false alarms that they are worth, for each image, if one acts from a "
-        "probability on; with 95 % intervals over units.",
+        "probability on; with 95 % intervals over units. The lower edge stands for all that lies below it.",
         x_label="threshold probability",
         y_label="net benefit",
         lines=(
