@@ -163,20 +163,20 @@ class FactorGaps:
         """Accuracy by group and by pair, lowest first, and what is missing."""
         found = []
         for title, cells in (("Accuracy by group", self.singles), ("Accuracy by pair of groups", self.pairs)):
-            ranked = sorted((_row(self.known, one) for one in cells if one.units), key=lambda row: row[3])
+            ranked = sorted((_row(self.known, one) for one in cells if one.units), key=lambda row: row[4])
             alone = self.known.units is None
-            head = ("group", "images", "units", "accuracy", "from", "to", "judged")
-            rows = [row[:2] + row[3:] if alone else row for row in ranked]
+            head = ("group", "judged", "images", "units", "accuracy", "from", "to", "drop")
+            rows = [row[:3] + row[4:] if alone else row for row in ranked]
             if rows:
                 found.append(
                     Panel(
                         check="group_gap",
                         title=title,
-                        about=f"With 95 % intervals over independent units, and the drop below the others that would "
-                        f"be found in nine of ten cases. Where it is more than {100 * JUDGED_DROP:.0f} points, too "
-                        f"few images judge: such a group is not known to be right."
+                        about=f"With 95 % intervals over independent units. Drop: points below the others that would "
+                        f"be found in nine of ten cases. More than {100 * JUDGED_DROP:.0f} are too few images to "
+                        f"judge: such a group is not known to be right."
                         + (f" All rows are in lists/groups.csv; here are {SHOWN}." if len(rows) > SHOWN else ""),
-                        head=head[:2] + head[3:] if alone else head,
+                        head=head[:3] + head[4:] if alone else head,
                         rows=tuple(rows[:SHOWN]),
                     )
                 )
@@ -311,17 +311,18 @@ def _prediction_panel(found: MetadataPrediction) -> Panel:
     )
 
 
-def _row(known: PerImage, one: JudgedCell) -> tuple[str, int, int, float, float, float, str]:
+def _row(known: PerImage, one: JudgedCell) -> tuple[str, str, int, int, float, float, float, str | int]:
     figure = _accuracy(known, one)
-    verdict = one.verdict if one.drop is None else f"{one.verdict} ({100 * one.drop:.0f} points)"
+    verdict = {"judged": "yes", "too few to judge": "too few"}.get(one.verdict, one.verdict.partition(":")[0])
     return (
         one.cell.subject,
+        verdict,
         figure.n,
         one.units,
         round(figure.value, 4),
         round(figure.low, 4),
         round(figure.high, 4),
-        verdict,
+        "–" if one.drop is None else round(100 * one.drop),
     )
 
 
