@@ -55,6 +55,22 @@ def test_units_taken_for_images_would_not_cover():
     assert covered / 200 < 0.9
 
 
+@pytest.mark.parametrize(("sign", "width"), [(1, "narrow"), (-1, "wide")])
+def test_found_positives_and_false_alarms_of_one_unit_count_together(sign, width):
+    """Units that call much (found positives with false alarms), or that are good (the one without the other)."""
+    truth, covered, spans = net_benefit(0.5, 0.5, 0.5, 0.5), 0, []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        calls = rng.beta(1, 1, 60).repeat(10)
+        positive = np.tile([True, False], 300)
+        called = rng.random(600) < np.where(positive | (sign > 0), calls, 1 - calls)
+        low, high = net_benefit_interval(called, positive, np.arange(60).repeat(10), 0.5, 0.5)
+        covered += low <= truth <= high
+        spans.append(high - low)
+    assert 0.93 <= covered / 300 <= 0.98
+    assert (np.mean(spans) < 0.08) == (width == "narrow")
+
+
 def test_no_image_of_a_class_leaves_all_open():
     called = np.ones(5, dtype=bool)
     assert net_benefit_interval(called, called, None, 0.5, 0.1) == pytest.approx((-0.9, 0.1))
