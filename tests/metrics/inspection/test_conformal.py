@@ -54,6 +54,7 @@ def test_a_few_known_images_can_name_only_many_and_say_how_many():
     found = foreign_images(drawn(rng, 120), images)
     assert not len(found.named)
     assert found.smallest_group == int(np.ceil(200 / (0.05 * 81)))
+    assert foreign_images(drawn(rng, 120), images, rate=0.2).smallest_group == int(np.ceil(200 / (0.2 * 81)))
     images[: found.smallest_group] += 20.0
     assert len(foreign_images(drawn(rng, 120), images).named) >= found.smallest_group
 

@@ -46,6 +46,7 @@ class ForeignImages:
         share: of the images that is far beyond what known images are, at least 0.
         interval: of it, 95 %, over units.
         calibrating: images that calibrate, one of each unit.
+        rate: of wrongly named images among the named ones.
     """
 
     p_values: NDArray[np.float64]
@@ -55,11 +56,12 @@ class ForeignImages:
     share: float
     interval: Interval
     calibrating: int
+    rate: float
 
     @property
     def smallest_group(self) -> int:
         """How many equally foreign images it takes at least, so that they can be named among so many."""
-        return int(np.ceil(len(self.p_values) / (0.05 * (self.calibrating + 1)) - 1e-9))
+        return int(np.ceil(len(self.p_values) / (self.rate * (self.calibrating + 1)) - 1e-9))
 
 
 def foreign_images(
@@ -144,6 +146,7 @@ def foreign_images(
         share,
         Interval(min(low, share), max(high, share)),
         len(calibrating),
+        rate,
     )
 
 
