@@ -161,3 +161,45 @@ def test_costs_that_come_twice_and_a_prevalence_without_its_check():
         snellen.audit(**given, prevalence=0.1, checks=["clean"])
     with pytest.raises(InputError, match="costs are of 2 classes, and predictions has 3"):
         snellen.audit(**given, checks=[{"check": "clean", "costs": [[0, 1], [1, 0]]}])
+
+
+def test_costs_that_differ_leave_accuracy_compared_and_costs_not(tmp_path):
+    cheap = [[0, 1, 1], [1, 0, 1], [5, 5, 0]]
+    for name, costs in (("none", None), ("dear", DEAR), ("again", DEAR), ("cheap", cheap)):
+        audited(costs, out=tmp_path / name)
+    for first, second in (("none", "dear"), ("cheap", "dear")):
+        found = {one.name: one for one in snellen.compare(tmp_path / first, tmp_path / second).figures}
+        assert found["clean.accuracy"].difference == 0
+        assert found["clean.cost"].difference is None
+    assert found["clean.cost"].reason == "errors cost otherwise in the second run"
+    words = {one.key: one.verdict for one in snellen.compare(tmp_path / "cheap", tmp_path / "dear").findings}
+    assert words["costly_decisions"] not in ("better", "worse", "mended", "new")
+    same = {one.name: one for one in snellen.compare(tmp_path / "again", tmp_path / "dear").figures}
+    assert same["clean.cost"].difference == 0
+
+
+def test_costs_are_compared_by_the_names_of_classes_in_any_order(tmp_path):
+    scores, labels = world()
+    order = [2, 0, 1]
+    given = {"labels": [NAMES[label] for label in labels], "checks": ["clean"]}
+    table = pd.DataFrame(DEAR, index=NAMES, columns=NAMES)
+    snellen.audit(predictions=scores, class_names=NAMES, costs=table, out=tmp_path / "a", **given)
+    names = [NAMES[place] for place in order]
+    snellen.audit(predictions=scores[:, order], class_names=names, costs=table, out=tmp_path / "b", **given)
+    found = {one.name: one for one in snellen.compare(tmp_path / "a", tmp_path / "b").figures}["clean.cost"]
+    assert found.difference is not None
+    assert found.difference == pytest.approx(0, abs=1e-12)
+    assert found.first == found.second
+
+
+@pytest.mark.parametrize(
+    ("costs", "message"),
+    [
+        ({"benign": [0, 1, 1]}, "the costs of benign are list; expected decision → cost"),
+        ({"benign": 5}, "the costs of benign are int; expected decision → cost"),
+        ([[0, 1e300, 1], [1, 0, 1], [1, 1, 0]], "benign taken for cyst is too large"),
+    ],
+)
+def test_rows_that_are_no_rows_and_costs_without_bound(costs, message):
+    with pytest.raises(InputError, match=message):
+        load_costs(costs, NAMES)

@@ -106,6 +106,9 @@ TRADED = (
     "false_in_negative_bags",
 )
 
+#: Figures that follow from what errors cost, where that is given.
+OF_COSTS = ("clean.cost", "clean.cost_saved", "discrimination.net_benefit")
+
 #: −log p of a class that was held impossible, as the audit counts it.
 LARGEST_LOSS = 1e3
 
@@ -219,8 +222,8 @@ def per_image(name: str, side: Side) -> NDArray[np.float64]:
     images = side.images
     check, _, rest = name.partition(".")
     if name == "clean.cost":
-        table = np.asarray(side.record.parameters["clean"]["costs"], dtype=np.float64)
-        paid: NDArray[np.float64] = table[images.labels, images.predictions]
+        assert side.costs is not None
+        paid: NDArray[np.float64] = side.costs[images.labels, images.predictions]
         return paid
     if name == "clean.accuracy" or name == "clean.balanced_accuracy":
         return images.correct.astype(np.float64)
@@ -356,12 +359,20 @@ def _is_error_of_kind(name: str) -> bool:
     return name.startswith("corruption.") and name.endswith(".error") and name.count(".") == 2
 
 
+def _states_probability(name: str, pair: Pair) -> bool:
+    """Whether a net benefit is at a threshold probability that was stated, so that costs do not matter."""
+    check, _, figure = name.partition(".")
+    return figure == "net_benefit" and pair.first.record.parameters[check].get("threshold_probability") is not None
+
+
 def _unlike_means(name: str, pair: Pair) -> str | None:
     """Why a figure of the same name means something else in the other run."""
     sides = pair.first.images, pair.second.images
     others = sides[0].groups != sides[1].groups or sides[0].factors != sides[1].factors
     if name in ("group_gap.worst_accuracy", "group_gap.worst_pair_accuracy") and pair.paired and others:
         return "images belong to other groups in the second run"
+    if name in OF_COSTS and not pair.same_costs and not _states_probability(name, pair):
+        return "errors cost otherwise in the second run"
     if name == "calibration.ece_with_temperature":
         first, second = pair.first.record, pair.second.record
         alike = same_set(first, second, "tune") and same_labels(first, second, [first.tuning, second.tuning])

@@ -146,6 +146,8 @@ def _by_list(key: str, metric: str, pair: Pair) -> dict[str, Difference]:
     check, _, column = metric.partition(".")
     if not all(metric in side.record.report.metrics for side in _sides(pair)):
         return {}
+    if metric == "clean.cost_saved" and not pair.same_costs:
+        return {}
     found = listed_difference(pair, check, column)
     return _by_intervals(key, metric, pair) if found is None else {key: found}
 

@@ -22,6 +22,7 @@ BAG_DECISION = frozenset({"pooling", "threshold"})
 
 #: Parameters of a check that change no figure, or that are compared only where both runs have them.
 HARMLESS = BAG_DECISION | {
+    "costs",
     "examples",
     "resamples",
     "kinds",
@@ -43,11 +44,13 @@ class Side:
         record: the run.
         rows: positions of these images among all of the run, by ascending id, (n,).
         images: what is known of them; labels and decisions in the classes of the earlier run.
+        class_names: of the earlier run.
     """
 
     record: RunRecord
     rows: NDArray[np.int64]
     images: PerImage
+    class_names: tuple[str, ...]
     seen: dict[tuple[str, str], NDArray[np.int8]] = field(default_factory=dict, repr=False)
 
     def outcomes(self, check: str, setting: str) -> NDArray[np.int8]:
@@ -56,6 +59,16 @@ class Side:
         if (check, setting) not in self.seen:
             self.seen[check, setting] = self._read(check, setting)
         return self.seen[check, setting]
+
+    @property
+    def costs(self) -> NDArray[np.float64] | None:
+        """Cost of each decision on each true class (k, k), in the order of labels and decisions; None without any."""
+        given = self.record.parameters.get("clean", {}).get("costs")
+        if given is None:
+            return None
+        places = [self.record.class_names.index(name) for name in self.class_names]
+        table: NDArray[np.float64] = np.asarray(given, dtype=np.float64)[np.ix_(places, places)]
+        return table
 
     def marked(self, check: str, setting: str, reasons: Collection[str]) -> NDArray[np.float64]:
         """1 where a row that is ok has one of these reasons, 0 where another or none, (n,); NaN where there is none."""
@@ -89,6 +102,14 @@ class Pair:
     paired: bool
     notes: tuple[str, ...]
     relabelled: int = 0
+
+    @property
+    def same_costs(self) -> bool:
+        """Whether errors cost the same in both runs, or in neither anything that was stated."""
+        ours, theirs = self.first.costs, self.second.costs
+        if ours is None or theirs is None:
+            return ours is theirs
+        return np.array_equal(ours, theirs)
 
     @property
     def units(self) -> Units:
@@ -273,7 +294,7 @@ def _labelled(record: RunRecord, class_names: tuple[str, ...]) -> Side:
     images = record.images
     if record.report.model["task"] == "segment":
         rows = np.array(sorted(range(len(images)), key=lambda row: images.ids[row]), dtype=np.int64)
-        return Side(record, rows, images.select(rows))
+        return Side(record, rows, images.select(rows), class_names)
     order = sorted(np.flatnonzero(images.labelled).tolist(), key=lambda row: images.ids[row])
     return _side(record, np.array(order, dtype=np.int64), class_names)
 
@@ -286,7 +307,7 @@ def _knows_bags(record: RunRecord) -> bool:
 def _on(side: Side, ids: list[str]) -> Side:
     wanted = set(ids)
     kept = np.array([key in wanted for key in side.images.ids], dtype=bool)
-    return Side(side.record, side.rows[kept], side.images.select(kept))
+    return Side(side.record, side.rows[kept], side.images.select(kept), side.class_names)
 
 
 def _side(record: RunRecord, rows: NDArray[np.int64], class_names: tuple[str, ...]) -> Side:
@@ -296,4 +317,4 @@ def _side(record: RunRecord, rows: NDArray[np.int64], class_names: tuple[str, ..
         labels, predictions = place[images.labels], place[images.predictions]
         scores = None if images.scores is None else images.scores[:, np.argsort(place)]
         images = replace(images, labels=labels, predictions=predictions, scores=scores)
-    return Side(record, rows, images)
+    return Side(record, rows, images, class_names)

@@ -20,6 +20,9 @@ Costs: TypeAlias = "str | os.PathLike[str] | Mapping[str, Mapping[str, float]] |
 #: Largest file that is read, bytes.
 MAX_BYTES = 64 * 2**20
 
+#: Costs beyond this are of another unit, or a mistake.
+LARGEST = 1e12
+
 #: Names that a message repeats.
 _SHOWN = 3
 
@@ -48,7 +51,7 @@ def load_costs(costs: Costs, class_names: Sequence[str]) -> tuple[tuple[float, .
         rows = {str(true): {str(one): table.loc[true, one] for one in table.columns} for true in table.index}
     elif isinstance(costs, Mapping):
         shown = "the costs"
-        rows = {str(true): {str(one): cost for one, cost in dict(row).items()} for true, row in costs.items()}
+        rows = {str(true): _of_row(str(true), row) for true, row in costs.items()}
     else:
         shown, rows = "the costs", _of_array(costs, names)
     _check_names(shown, rows, names)
@@ -76,6 +79,16 @@ def regrets(costs: Sequence[Sequence[float]]) -> np.ndarray:
     beyond = table - np.diag(table)[:, None]
     found: np.ndarray = beyond / beyond.max()
     return found
+
+
+def _of_row(true: str, row: object) -> dict[str, Any]:
+    if not isinstance(row, Mapping) and not hasattr(row, "to_dict"):
+        raise InputError(
+            f"the costs of {true} are {type(row).__name__}; expected decision → cost, such as {{{true!r}: {{{true!r}: 0, "
+            f"…}}}}, or an array without names, in the order of the classes"
+        )
+    held: Any = row
+    return {str(one): cost for one, cost in dict(held).items()}
 
 
 def _of_file(path: Path) -> dict[str, dict[str, Any]]:
@@ -148,10 +161,10 @@ def _check_names(shown: str, rows: Mapping[str, Mapping[str, Any]], names: Seque
 
 def _cost(shown: str, true: str, decision: str, value: object) -> float:
     number = number_of(value)
-    if number is None or number < 0:
-        what = "is negative" if number is not None else "is no number"
+    if number is None or number < 0 or number > LARGEST:
+        what = "is no number" if number is None else "is negative" if number < 0 else "is too large"
         raise InputError(
-            f"{shown}: the cost of {true} taken for {decision} {what} ({str(value)[:40]!r}); costs are 0 or more, in "
-            f"any unit"
+            f"{shown}: the cost of {true} taken for {decision} {what} ({str(value)[:40]!r}); costs are 0 or more, up "
+            f"to {LARGEST:g}, in any unit"
         )
     return number
