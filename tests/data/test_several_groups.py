@@ -96,6 +96,9 @@ def test_missing_values_are_no_group():
         ({"hospital": SITE, "id": [f"p{row}" for row in range(N)]}, "names images or patients"),
         ({"hospital": SITE, "id": list(range(100, 100 + N))}, "names images or patients"),
         ({"hospital": [None] * N}, "no value for any image"),
+        ({"hospital": 5}, "group 'hospital' is int; expected a list of values, one for each image"),
+        ({"hospital": "A" * N}, "group 'hospital' is str; expected a list of values"),
+        ({"hospital": np.zeros((N, 2))}, "several values for an image"),
         ({}, "groups are none"),
         ([SITE, AGE], "values by name"),
         (["hospital"], "unknown column"),
@@ -128,3 +131,29 @@ def test_pseudonyms_hide_the_values_and_keep_bands_and_names_of_factors():
     assert set(factors(hidden)) == {"hospital", "age"}
     assert set(factors(hidden)["age"]) == {"under 40", "40 or more"}
     assert len(set(factors(hidden)["hospital"])) == 2
+
+
+def written(tmp_path, values):
+    return manifest(tmp_path, group_factors=[json.dumps(value) for value in values])
+
+
+def test_a_manifest_with_factors_alone_has_the_first_as_its_group(tmp_path):
+    path = written(tmp_path, [{"site": one, "age": row} for row, one in enumerate(SITE)])
+    images = snellen.load_images(path)
+    assert images.column("group") == SITE
+    assert set(factors(images)) == {"site", "age"}
+    one = snellen.load_images(images, groups={"scanner": SITE[::-1]})
+    assert "group_factors" not in one.table.column_names, "the groups of this call take the place of others"
+    assert one.column("group") == SITE[::-1]
+
+
+@pytest.mark.parametrize("value", [{"site": {"a": 1}}, {"site": ["a"]}, [1]])
+def test_a_manifest_with_factors_that_are_no_values_is_refused(tmp_path, value):
+    with pytest.raises(InputError, match=r"line 2.*group_factors cannot be used: expected a"):
+        snellen.load_images(written(tmp_path, [value] * N))
+
+
+def test_a_value_that_reads_like_a_band_is_hidden_where_it_holds_no_numbers():
+    images = snellen.load_images((PIXELS, LABELS), groups={"ward": ["under Smith", "Doe or more"] * 20, "age:40": AGE})
+    hidden = without_names(images, Pseudonyms(bytes(KEY_BYTES)))
+    assert not {"under Smith", "Doe or more"} & set(factors(hidden)["ward"])

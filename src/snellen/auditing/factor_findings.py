@@ -71,8 +71,9 @@ class FactorGaps:
             figures = [_accuracy(self.known, one) for one in cells if one.units and (one.gaps or cells is self.singles)]
             if figures:
                 found[f"group_gap.{name}"] = min(figures, key=lambda figure: figure.value)
-        share = self._judged / len(self.cells)
-        found["group_gap.judged"] = Measured(value=share, low=share, high=share, n=len(self.known))
+        if self.cells:
+            share = self._judged / len(self.cells)
+            found["group_gap.judged"] = Measured(value=share, low=share, high=share, n=len(self.known))
         return found
 
     @property
@@ -219,8 +220,8 @@ class FactorGaps:
 def conclude_factors(reading: Reading, examples: int) -> Conclusion:
     """Everything that several groups of each image show."""
     known = reading.images.select(reading.images.labelled)
-    if not len(known):
-        return Conclusion()
+    if not any(value is not None for values in known.factors.values() for value in values):
+        return Conclusion(skipped="no image with a label has a value of any group")
     gaps = FactorGaps.of(known, reading.names, examples)
     metrics, hypotheses, panels = gaps.metrics(), gaps.hypotheses(), gaps.panels()
     predicted = metadata_prediction(known.labels, pairs_of(known), known.units, seed=reading.rng.seed)

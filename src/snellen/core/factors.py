@@ -12,7 +12,8 @@ from itertools import pairwise
 FACTORS = "group_factors"
 
 #: What a band of numbers is called.
-_BAND = re.compile(r"under \S+|\S+ to under \S+|\S+ or more")
+_NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_BAND = re.compile(rf"under {_NUMBER}|{_NUMBER} to under {_NUMBER}|{_NUMBER} or more")
 
 
 def encoded(values: Mapping[str, Sequence[str | None]]) -> list[str]:
@@ -57,7 +58,11 @@ def band_names(edges: Sequence[float]) -> list[str]:
 
 
 def is_band(value: str) -> bool:
-    """Whether a value is the name of a band, which names nobody."""
+    """Whether a value is the name of a band of numbers, which names nobody.
+
+    >>> is_band("under 40"), is_band("-1.5 to under 1e+06"), is_band("under Smith")
+    (True, True, False)
+    """
     return _BAND.fullmatch(value) is not None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -153,12 +153,29 @@ def with_groups(images: ImageSet, groups: Groups) -> ImageSet:
         raise InputError('groups are none; give values by name, such as groups={"hospital": [...]}')
     found: dict[Factor, Sequence[object]] = {}
     for text, values in given.items():
-        listed = values.to_pylist() if hasattr(values, "to_pylist") else None
-        listed = values.tolist() if listed is None and hasattr(values, "tolist") else listed or list(values)
+        listed = _listed(str(text), values)
         if len(listed) != len(images):
             raise InputError(f"group {text!r} has {len(listed)} values for {len(images)} images; give one for each")
         found[Factor.read(str(text), [text] if ":" not in str(text) else [])] = listed
     return _joined(images, found)
+
+
+def _listed(text: str, values: Any) -> list[object]:  # noqa: ANN401 - of any library
+    """Values of a group one by one, as objects of Python.
+
+    Raises:
+        InputError: one value alone, or several of each image.
+    """
+    for name in ("to_pylist", "tolist"):
+        if hasattr(values, name):
+            values = getattr(values, name)()
+            break
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InputError(f"group {text!r} is {type(values).__name__}; expected a list of values, one for each image")
+    found = list(values)
+    if any(isinstance(value, list | tuple | dict | set | np.ndarray) for value in found):
+        raise InputError(f"group {text!r} has several values for an image; expected one for each image")
+    return found
 
 
 def _joined(images: ImageSet, found: Mapping[Factor, Sequence[object]]) -> ImageSet:
@@ -173,6 +190,8 @@ def _joined(images: ImageSet, found: Mapping[Factor, Sequence[object]]) -> Image
     table = _set(images.table, _MEANING, first)
     if len(values) > 1:
         table = _set(table, FACTORS, encoded(values))
+    elif FACTORS in table.column_names:
+        table = table.drop_columns([FACTORS])
     return replace(images, table=table, notes=tuple(notes))
 
 

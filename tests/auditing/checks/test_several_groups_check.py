@@ -155,6 +155,14 @@ def test_labels_that_follow_from_the_scanner_are_a_shortcut_and_independent_ones
     assert not any(one.kind == "metadata_shortcut" for one in concluded(world(0, 600))[1])
 
 
+def test_groups_that_only_images_without_a_label_have_are_no_comparison():
+    images = world(0, 100)
+    few = {name: (*values[:50], *[None] * 50) for name, values in images.factors.items()}
+    found, findings = concluded(replace(images, labels=np.where(np.arange(100) < 50, -1, images.labels), factors=few))
+    assert found.skipped == "no image with a label has a value of any group"
+    assert not findings
+
+
 PIXELS = np.random.default_rng(0).integers(0, 255, (240, 8, 8, 3)).astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from snellen.core.errors import InputError
+from snellen.core.factors import FACTORS, decoded
 from snellen.core.images import COLUMNS, ImageSet, Provenance, Split
 from snellen.data.files.decoding import DEFAULT_LIMITS, SIXTEEN_BIT, DecodingLimits
 from snellen.data.files.file_source import FileSource
@@ -50,6 +51,11 @@ def meaning(
             raise InputError(f"{shown_as}: 'labels' has {count} classes, but 'label' has {len(names)}")
         names = names or numbered_class_names(count)
     columns |= {column: table.column(column) for column in written.columns if column not in columns}
+    if FACTORS in columns and "group" not in columns:
+        # What reads one group alone reads the first, as where columns are named.
+        values = decoded(columns[FACTORS].to_pylist())
+        if values:
+            columns["group"] = pa.array(next(iter(values.values())), COLUMNS["group"])
     columns |= written.further
     splits = set(columns["split"].to_pylist()) if "split" in columns else {None}
     return pa.table(columns), names, splits.pop() if len(splits) == 1 else None
@@ -171,7 +177,7 @@ class _Table:
             return pa.array(self._splits(), COLUMNS["split"])
         if column == "boxes":
             return self._boxes()
-        if column in ("attributes", "group_factors", "provenance"):
+        if column in ("attributes", FACTORS, "provenance"):
             self._check_json(column)
         return pa.array(self.texts(column), pa.string())
 
@@ -202,7 +208,8 @@ class _Table:
         return found
 
     def _check_json(self, column: str) -> None:
-        check: Callable[[object], object] = Provenance.model_validate if column == "provenance" else _object
+        checks: dict[str, Callable[[object], object]] = {"provenance": Provenance.model_validate, FACTORS: _factors}
+        check = checks.get(column, _object)
         for position, text in enumerate(self.texts(column)):
             if text is not None:
                 try:
@@ -251,6 +258,13 @@ def _is_box(box: object) -> bool:
 def _object(value: object) -> object:
     if not isinstance(value, dict):
         raise ValueError("expected a JSON object")
+    return value
+
+
+def _factors(value: object) -> object:
+    for name, level in dict(_object(value)).items():  # type: ignore[call-overload]
+        if not isinstance(level, str | int | float | None):
+            raise ValueError(f"expected a text or a number for {name}")
     return value
 
 
