@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -47,7 +48,10 @@ def bag_hypotheses(bags: BagTable, known: PerImage, names: tuple[str, ...], exam
     if positive.any() and negative.any():
         found.append(_guessing(bags, known, names, examples))
         found += [_class(bags, known, member, names, examples) for member in (positive, negative)]
-    found += [_group(bags, known, name, rows, names, examples) for name, rows in sorted(rows_of(bags.groups).items())]
+    for groups in bags.groupings:
+        found += [
+            _group(bags, known, name, rows, groups, names, examples) for name, rows in sorted(rows_of(groups).items())
+        ]
     found.append(_evidence(bags, known, names, examples))
     return [one for one in found if one is not None]
 
@@ -153,11 +157,12 @@ def _group(
     known: PerImage,
     name: str,
     rows: NDArray[np.int64],
+    groups: Sequence[str | None],
     names: tuple[str, ...],
     examples: int,
 ) -> Hypothesis | None:
     """That the bags of a group, such as a site, are wrong no more often than those of all other groups."""
-    grouped = np.array([group is not None for group in bags.groups]) & bags.labelled
+    grouped = np.array([group is not None for group in groups]) & bags.labelled
     member = np.zeros(len(bags), dtype=bool)
     member[rows] = True
     member &= grouped

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from snellen.checks.check import Measured
 from snellen.checks.per_image import BAG, BAG_LABEL, GROUP, PerImage, rows_of
 from snellen.core.errors import InputError
+from snellen.core.factors import groupings
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
 from snellen.metrics.auroc import auroc
@@ -39,6 +40,7 @@ class BagTable:
         probabilities: float64 (n,), of the positive class, for each image of the audit, in a bag or not.
         positive: which class is the positive one.
         threshold: score from which on a bag is called positive.
+        factors: of several groups, the same as ``groups`` for each by its name.
     """
 
     ids: tuple[str, ...]
@@ -50,6 +52,7 @@ class BagTable:
     probabilities: NDArray[np.float64]
     positive: int
     threshold: float
+    factors: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, known: PerImage, *, positive: int, pooling: Pooling, threshold: float) -> BagTable:
@@ -89,10 +92,19 @@ class BagTable:
             probabilities=probabilities,
             positive=positive,
             threshold=threshold,
+            factors={
+                name: tuple(_common([values[row] for row in own]) for own in members.values())
+                for name, values in known.factors.items()
+            },
         )
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def groupings(self) -> list[tuple[str | None, ...]]:
+        """Name of the group of each bag, by each of several groups (``scanner=GE``) or by the one."""
+        return groupings(self.groups, self.factors)
 
     @cached_property
     def labelled(self) -> NDArray[np.bool_]:

@@ -88,7 +88,7 @@ def of_classes(rows: OverlapRows, names: tuple[str, ...], *, examples: int) -> T
 def of_groups(rows: OverlapRows, *, examples: int) -> Tested:
     """One hypothesis for each group: its mIoU is no smaller than that of the other images."""
     figures, found = dict[str, Measured](), list[Hypothesis]()
-    for group, members in rows_of(rows.groups).items():
+    for group, members in [one for groups in rows.groupings for one in rows_of(groups).items()]:
         inside = np.isin(np.arange(len(rows.ids)), members)
         if min(rows.units_in(inside), rows.units_in(~inside)) < FEWEST:
             continue

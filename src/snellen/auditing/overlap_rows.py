@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from snellen.checks.check import Batch, Measured, Reading
 from snellen.checks.panels import Line, Panel
 from snellen.checks.per_image import array_column, read_array
 from snellen.core.evidence import Evidence
+from snellen.core.factors import groupings
 from snellen.metrics.bootstrap import BootstrapSample, cluster_bootstrap, paired_bootstrap
 from snellen.metrics.segmentation import confusion, overlap_of_parts, overlap_parts
 from snellen.metrics.weighted import WeightedStatistic
@@ -94,6 +95,7 @@ class OverlapRows:
         units: code of the unit of each (n,).
         groups: name of the group of each, None where unknown.
         seed: of the resamples.
+        factors: values of several groups by their names, each (n,).
     """
 
     evidence: Evidence
@@ -103,6 +105,7 @@ class OverlapRows:
     units: NDArray[np.int64]
     groups: tuple[str | None, ...]
     seed: int
+    factors: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, reading: Reading, name: str) -> OverlapRows | None:
@@ -112,16 +115,27 @@ class OverlapRows:
             return None
         ids = tuple(table["example_id"].to_pylist())
         codes = {unit: code for code, unit in enumerate(dict.fromkeys(table["unit_id"].to_pylist()))}
-        groups = dict(zip(reading.images.ids, reading.images.groups or (None,) * len(reading.images), strict=True))
+        place = {key: row for row, key in enumerate(reading.images.ids)}
+        rows = [place.get(key) for key in ids]
+
+        def of_these(values: Sequence[str | None]) -> tuple[str | None, ...]:
+            return tuple(None if row is None or not values else values[row] for row in rows)
+
         return cls(
             reading.evidence,
             ids,
             _parts(table, len(reading.names)),
             table["value"].to_numpy().astype(np.float64),
             np.array([codes[unit] for unit in table["unit_id"].to_pylist()], dtype=np.int64),
-            tuple(groups.get(key) for key in ids),
+            of_these(reading.images.groups),
             reading.rng.child(name).generator("resamples").initial_seed(),
+            {factor: of_these(values) for factor, values in reading.images.factors.items()},
         )
+
+    @property
+    def groupings(self) -> list[tuple[str | None, ...]]:
+        """Name of the group of each image, by each of several groups (``scanner=GE``) or by the one."""
+        return groupings(self.groups, self.factors)
 
     @cached_property
     def everywhere(self) -> NDArray[np.bool_]:

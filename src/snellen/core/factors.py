@@ -75,6 +75,24 @@ def subject_of(levels: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"{name}={value}" for name, value in levels)
 
 
+def groupings(
+    groups: Sequence[str | None], factors: Mapping[str, Sequence[str | None]]
+) -> list[tuple[str | None, ...]]:
+    """Names of the groups of each image, once for each factor; where there are none, of its one group.
+
+    >>> groupings(["A", "B"], {})
+    [('A', 'B')]
+    >>> groupings(["A", "B"], {"site": ["A", "B"], "scanner": ["GE", None]})
+    [('site=A', 'site=B'), ('scanner=GE', None)]
+    """
+    if not factors:
+        return [tuple(groups)]
+    return [
+        tuple(None if value is None else subject_of([(name, value)]) for value in values)
+        for name, values in factors.items()
+    ]
+
+
 def number_of(value: object) -> float | None:
     """A value as a finite number; None where it is none.
 

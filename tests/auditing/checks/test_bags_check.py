@@ -1,5 +1,7 @@
 """The check of bags: figures with patients as units, findings, what the model names, and bags that say nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -277,3 +279,17 @@ def test_labels_of_bags_and_of_images_that_contradict_each_other_are_counted():
     assert (finding.kind, finding.p_value, finding.harm) == ("bag_contradiction", None, 0.4)
     assert finding.facts == {"bags": 5, "not_tumour_but_with_such_images": 1, "tumour_without": 1}
     assert [example.example_id for example in finding.examples] == ["none in it/000", "one in it/001"]
+
+
+def test_each_of_several_groups_is_judged():
+    good, bad = slides(120, error=0.02, group="GE"), slides(40, error=0.45, seed=4, group="Siemens")
+    bags = [*good, *(Bag(f"more {b.id}", b.label, b.probabilities, b.truth, b.unit, b.group) for b in bad)]
+    held = known(bags)
+    site = tuple("north" if int(bag[-3:]) % 3 else "south" for bag in held.bags)
+    images = replace(held, groups=site, factors={"site": site, "scanner": held.groups})
+    check = BagDecisions(pooling="max")
+    found = conclude(bags, images=images, pooling="max")
+    (finding,) = (one for one in judge([check], {check.name: found})[0] if one.kind == "bag_group_gap")
+    assert finding.subject == "scanner=Siemens"
+    table = next(panel for panel in found.panels if panel.title == "Bags by group")
+    assert [row[0] for row in table.rows] == ["site=north", "site=south", "scanner=GE", "scanner=Siemens"]

@@ -165,6 +165,20 @@ def test_a_group_that_is_served_worse_is_found(tmp_path):
     assert 0 < finding.harm < 0.8 * finding.facts["lost"] * 0.5, "a lower bound, times the share of the group"
 
 
+def test_each_of_several_groups_is_judged_and_compared(tmp_path):
+    scanners = ["old" if number % 2 else "new" for number in range(80)]
+    manifest = folder_of(tmp_path, 80, scanners, spoiled=set(range(1, 80, 4)))
+    groups = {"site": (["north"] * 4 + ["south"] * 4) * 10, "scanner": scanners}
+    given = {"checks": ["clean", QUICK], "groups": groups}
+    report = snellen.audit(segmenter(), manifest, out=tmp_path / "first", **given)
+    (finding,) = of_kind(report, "group_gap")
+    assert finding.subject == "scanner=old"
+    assert "segmentation.group.site=north.miou" in report.metrics
+    snellen.audit(segmenter(), manifest, out=tmp_path / "second", **given)
+    found = {one.key: one for one in snellen.compare(tmp_path / "first", tmp_path / "second").findings}
+    assert found["group_gap:scanner=old"].verdict == "same"
+
+
 def test_random_groups_are_accused_no_more_often_than_the_level():
     """Images of one kind, cut into two groups by chance: p values below 5 % come in about 5 % of the draws."""
     rng, low = np.random.default_rng(0), 0

@@ -14,6 +14,7 @@ from snellen.auditing.compare.run_record import RunRecord
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
+from snellen.data.references import load_images
 from snellen.metrics.paired_test import mcnemar
 from tests.auditing.hand_made_bags import NAMES, Bag, by_brightness, image_set
 
@@ -221,3 +222,15 @@ def test_a_group_that_has_other_bags_is_not_paired_and_said_so(tmp_path, dim):
     pair = pair_runs(RunRecord.read(tmp_path / "first"), RunRecord.read(tmp_path / "second"))
     gap = compare_bag_findings(BagPair.of(pair), "tumour")["bag_group_gap:south"]
     assert (gap.paired, gap.remark) == (False, "not paired: other bags belong to it in the second run")
+
+
+def test_each_of_several_groups_is_compared(tmp_path, dim):
+    images = image_set(bags())
+    site = images.column("group")
+    scanner = ["GE" if (row // 8) % 2 else "Siemens" for row in range(len(images))]
+    given = load_images(images, groups={"site": site, "scanner": scanner})
+    run(tmp_path / "first", by_brightness(), given)
+    run(tmp_path / "second", dim, given)
+    pair = pair_runs(RunRecord.read(tmp_path / "first"), RunRecord.read(tmp_path / "second"))
+    keys = {key for key in compare_bag_findings(BagPair.of(pair), "tumour") if key.startswith("bag_group_gap:")}
+    assert keys == {f"bag_group_gap:{one}" for one in ("site=north", "site=south", "scanner=GE", "scanner=Siemens")}

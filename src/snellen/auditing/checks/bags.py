@@ -21,7 +21,7 @@ from snellen.auditing.bag_table import (
 from snellen.auditing.heat_map import heat_panel
 from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading
 from snellen.checks.panels import Panel
-from snellen.checks.per_image import BAG_LABEL, PerImage
+from snellen.checks.per_image import BAG_LABEL, PerImage, rows_of
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet
@@ -188,10 +188,9 @@ def _unseen(bags: BagTable, whole: Mapping[str, WholeBag]) -> list[str]:
 
 def _by_group(bags: BagTable) -> list[Panel]:
     """Sensitivity and specificity of each group in counts: small numbers are to be seen as such."""
-    members = {name: [place for place, own in enumerate(bags.groups) if own == name] for name in set(bags.groups)}
+    members = [one for groups in bags.groupings for one in sorted(rows_of(groups).items())]
     rows = []
-    for name in sorted(name for name in members if name is not None):
-        places = np.array(members[name], dtype=np.int64)
+    for name, places in members:
         labelled = places[bags.labelled[places]]
         positive, negative = labelled[bags.truth[labelled]], labelled[~bags.truth[labelled]]
         rows.append(

@@ -40,14 +40,14 @@ class Judged:
         truth: whether each is positive, bool (n,).
         scores: float64 (n,).
         called: whether each is called positive, bool (n,).
-        groups: name of the group of each; None where unknown.
+        groupings: name of the group of each, None where unknown; by each of several groups, or by the one.
         units: code of the patient of each, (n,); None when each is its own.
     """
 
     truth: NDArray[np.bool_]
     scores: NDArray[np.float64]
     called: NDArray[np.bool_]
-    groups: tuple[str | None, ...]
+    groupings: list[tuple[str | None, ...]]
     units: Units
 
     @property
@@ -59,7 +59,7 @@ class Judged:
         """Some of them, by mask (n,)."""
         rows = np.flatnonzero(chosen).tolist()
         units = None if self.units is None else self.units[chosen]
-        groups = tuple(self.groups[row] for row in rows)
+        groups = [tuple(one[row] for row in rows) for one in self.groupings]
         return Judged(self.truth[chosen], self.scores[chosen], self.called[chosen], groups, units)
 
 
@@ -100,7 +100,7 @@ class BagPair:
         sides = []
         for (table, own), names in zip(self._with(ids), labelled, strict=True):
             rows = np.array([own[bag] for bag in names], dtype=np.int64)
-            groups = tuple(table.groups[row] for row in rows)
+            groups = [tuple(one[row] for row in rows) for one in table.groupings]
             codes = table.unit_codes[rows]
             units = None if len(np.unique(table.unit_codes)) == len(table) else codes
             sides.append(Judged(table.truth[rows], table.scores[rows], table.called[rows], groups, units))
@@ -149,7 +149,7 @@ class BagPair:
                     truth=images.labels[rows] == table.positive,
                     scores=table.probabilities[rows],
                     called=images.predictions[rows] == table.positive,
-                    groups=(None,) * len(rows),
+                    groupings=[(None,) * len(rows)],
                     units=table.unit_codes[table.of_image[rows]],
                 )
             )
@@ -196,10 +196,11 @@ def compare_bag_findings(bags: BagPair, positive: str) -> dict[str, Difference]:
         f"missed_bags:{positive}": _difference(bags.paired, pair, lambda one: _gap(one, one.truth)),
         f"bag_false_alarms:{positive}": _difference(bags.paired, pair, lambda one: _gap(one, ~one.truth)),
     }
-    grouped = _kept(pair, lambda one: np.array([group is not None for group in one.groups], dtype=bool))
-    names = [{group for group in one.groups if group is not None} for one in grouped]
-    for name in sorted(names[0] & names[1]):
-        member = [np.array([group == name for group in one.groups], dtype=bool) for one in grouped]
+    sets = [[set(groups) - {None} for groups in one.groupings] for one in pair]
+    shared = {name for ours in sets[0] for name in ours} & {name for theirs in sets[1] for name in theirs}
+    for name in sorted(str(one) for one in shared):
+        grouped = _kept(pair, lambda one, name=name: _beside(one, name)[1])  # type: ignore[misc]
+        member = [_beside(one, name)[0] for one in grouped]
         same = np.array_equal(member[0], member[1])
         gaps = [_gap(one, inside) for one, inside in zip(grouped, member, strict=True)]
         gap = _difference_of(bags.paired and same, grouped, gaps[0], gaps[1])
@@ -207,6 +208,15 @@ def compare_bag_findings(bags: BagPair, positive: str) -> dict[str, Difference]:
         found[f"bag_group_gap:{name}"] = replace(gap, remark=OTHER_BAGS) if gap is not None and moved else gap
     found[f"bag_evidence:{positive}"] = _evidence(bags)
     return {key: difference for key, difference in found.items() if difference is not None}
+
+
+def _beside(judged: Judged, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Bags of a group, (n,), and all whose group is known where groups are named like this one, (n,)."""
+    groups = next((one for one in judged.groupings if name in one), judged.groupings[0])
+    return (
+        np.array([group == name for group in groups], dtype=bool),
+        np.array([group is not None for group in groups], dtype=bool),
+    )
 
 
 def _evidence(bags: BagPair) -> Difference | None:

@@ -15,6 +15,7 @@ from snellen.auditing.compare.pairing import Pair, Side
 from snellen.auditing.overlap_rows import PARTS, UNCHANGED, compared_with
 from snellen.checks.per_image import read_array
 from snellen.core.evidence import Evidence
+from snellen.core.factors import groupings
 from snellen.metrics.segmentation import weighted_overlap
 from snellen.metrics.sweep import setting_name
 from snellen.metrics.weighted import WeightedStatistic
@@ -104,7 +105,8 @@ def _measured(side: Side, settings: list[str], names: tuple[str, ...], group: st
     known = pa.array(side.images.ids, pa.string())
     held, parts = np.ones(len(side.images), dtype=np.bool_), list[NDArray[np.int64]]()
     if group is not None:
-        held &= np.array([one == group for one in side.images.groups], dtype=np.bool_)
+        each = groupings(side.images.groups, side.images.factors)
+        held &= np.array([group in one for one in zip(*each, strict=True)], dtype=np.bool_)
     own = side.record.class_names
     order = [own.index(name) for name in names]
     for setting in dict.fromkeys(settings):

@@ -84,8 +84,8 @@ def regrets(costs: Sequence[Sequence[float]]) -> np.ndarray:
 def _of_row(true: str, row: object) -> dict[str, Any]:
     if not isinstance(row, Mapping) and not hasattr(row, "to_dict"):
         raise InputError(
-            f"the costs of {true} are {type(row).__name__}; expected decision → cost, such as {{{true!r}: {{{true!r}: 0, "
-            f"…}}}}, or an array without names, in the order of the classes"
+            f"the costs of {true} are {type(row).__name__}; expected decision → cost, such as {{{true!r}: 0, …}}, or "
+            f"an array in the order of the classes"
         )
     held: Any = row
     return {str(one): cost for one, cost in dict(held).items()}
