@@ -114,3 +114,28 @@ def test_init_writes_the_groups_into_the_file(run, folder, tmp_path):
     code, out, err = run("init", "bundled:fashion-cnn", f"{folder}/m.csv#test", *options)
     assert code == 0, out + err
     assert 'group" = ["hospital", "age:40"]' in (tmp_path / "audit.toml").read_text()
+
+
+def test_training_images_have_the_groups_and_bands_of_the_audited_ones_in_each_place(folder):
+    from snellen.auditing.job import read_job
+    from snellen.core.factors import decoded
+    from snellen.data.factors import columns_beside
+    from snellen.runs.given import given_companion
+
+    names = ["hospital", "age"]
+    audited = snellen.load_images(f"{folder}/m.csv#test", groups=names)
+    bands = set(decoded(audited.column("group_factors"))["age"])
+    assert len(bands) == 4
+    for columns, groups in (({"group": names, "unit": "patient"}, None), ({"unit": "patient"}, names)):
+        beside = columns_beside(audited, columns, groups)
+        tuning = given_companion(f"{folder}/m.csv", beside)
+        assert set(decoded(tuning.column("group_factors"))["age"]) == bands
+        assert tuning.column("unit_id")[0] is not None
+    (folder / "job.toml").write_text(
+        f'model = "bundled:fashion-cnn"\ndata = "m.csv#test"\ntrain = "{folder}/m.csv"\n'
+        '[columns]\nunit = "patient"\ngroup = ["hospital", "age"]\n'
+    )
+    training = read_job(folder / "job.toml").arguments()["train"]
+    assert set(decoded(training.column("group_factors"))["age"]) == bands
+    assert training.column("unit_id")[0] is not None
+    assert columns_beside(audited, {"unit": "patient"}, {"hospital": ["A"] * len(audited)}) == {"unit": "patient"}

@@ -36,7 +36,7 @@ from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run
 from snellen.core.unwritable import explained_unwritable
-from snellen.data.factors import Columns, Groups
+from snellen.data.factors import Columns, Groups, columns_beside
 from snellen.data.files.costs import Costs, load_costs
 from snellen.data.loading import check_batches
 from snellen.data.references import Labels
@@ -166,10 +166,6 @@ def audit(
     privacy = Privacy.of(
         save_images and (predictions is None or images is not None), pseudonyms, None if out is None else Path(out)
     )
-    given: dict[Companion, ImageSet | None] = {
-        "train": None if train is None else given_companion(train, columns),
-        "tune": None if tune is None else given_companion(tune, columns),
-    }
     able = None
     if predictions is not None:
         if classifier is not None:
@@ -181,6 +177,11 @@ def audit(
     else:
         audited = given_images(images, labels, columns, groups=groups)
         model = given_classifier(classifier, audited, class_names)
+    beside = columns_beside(audited, columns, groups)
+    given: dict[Companion, ImageSet | None] = {
+        "train": None if train is None else given_companion(train, beside),
+        "tune": None if tune is None else given_companion(tune, beside),
+    }
     chosen = chosen_checks(checks, effort, able, model.task)
     if costs is not None:
         if base_check(model.task) != base_check("single"):

@@ -18,8 +18,10 @@ from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Level
 from snellen.core.preparation import Normalization
 from snellen.core.refused_values import refused_value
+from snellen.data.factors import Columns, columns_beside
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
+from snellen.runs.given import given_companion
 
 #: Ending of a file that describes an audit.
 ENDING = ".toml"
@@ -171,13 +173,14 @@ class AuditJob(BaseModel):
             groups = beside.pop("groups", None)
             if groups is not None:
                 columns.pop("group", None)
+        meant: Columns | None = columns or None
+        if "images" not in beside:
+            beside["images"] = load_images(data, columns=meant, groups=groups, masks=self.masks, table=self.table)
+            meant = columns_beside(beside["images"], meant, groups)
         loading: dict[str, Callable[[], Any]] = {
             "classifier": lambda: self._classifier(names),
-            "images": lambda: load_images(
-                data, columns=columns or None, groups=groups, masks=self.masks, table=self.table
-            ),
-            "train": lambda: None if self.train is None else load_images(self.train),
-            "tune": lambda: None if self.val is None else load_images(self.val),
+            "train": lambda: None if self.train is None else given_companion(self.train, meant),
+            "tune": lambda: None if self.val is None else given_companion(self.val, meant),
             "checks": self.named_checks,
         }
         plain = ("out", "effort", "threats", "limit", "budget", "batch_size", "workers", "seed", "save_images")

@@ -262,6 +262,7 @@ def audit(
         from snellen.auditing.effort import chosen_checks, named_outright, with_settings
         from snellen.core.budget import seconds_of
         from snellen.core.run import canonical_json
+        from snellen.data.factors import columns_beside
         from snellen.models.classifiers.references import load_classifier
         from snellen.runs.estimate import plan
         from snellen.runs.given import given_companion
@@ -275,8 +276,9 @@ def audit(
         running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of)
         earlier = check_gate_options(gate_options, running, folder)
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
-        training = None if train is None else given_companion(train, choice.columns, spinner)
-        tuning = None if tune is None else given_companion(tune, choice.columns, spinner)
+        beside = columns_beside(images, choice.columns)
+        training = None if train is None else given_companion(train, beside, spinner)
+        tuning = None if tune is None else given_companion(tune, beside, spinner)
         classifier = load_classifier(
             model or DEFAULT_MODEL, classes, device=device, task=None if task is None else task.value, **given
         )

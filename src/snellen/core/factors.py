@@ -66,6 +66,18 @@ def is_band(value: str) -> bool:
     return _BAND.fullmatch(value) is not None
 
 
+def edges_of(values: Iterable[str | None]) -> list[float]:
+    """Where bands begin, ascending, from the names of those that images are in; none where a value is no band.
+
+    >>> edges_of(["40 to under 60.5", None, "under 40"]), edges_of(["under 40", "F"])
+    ([40.0, 60.5], [])
+    """
+    known = {value for value in values if value is not None}
+    if not all(is_band(value) for value in known):
+        return []
+    return sorted({float(number) for value in known for number in re.findall(_NUMBER, value)})
+
+
 def subject_of(levels: Iterable[tuple[str, str]]) -> str:
     """How a finding names the images that have these values.
 

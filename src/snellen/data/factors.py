@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from snellen.core.errors import InputError, unknown_name
-from snellen.core.factors import FACTORS, band_names, encoded, number_of
+from snellen.core.factors import FACTORS, band_names, decoded, edges_of, encoded, number_of
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.data.files.manifest_table import SHORT
 
@@ -97,6 +97,24 @@ def parted(columns: Columns | None, groups: Groups | None) -> tuple[dict[str, st
     if len(texts) == 1 and not Factor.read(texts[0]).edges:
         plain[_MEANING], texts = texts[0], []
     return plain or None, texts, groups
+
+
+def columns_beside(images: ImageSet, columns: Columns | None, groups: Groups | None = None) -> Columns | None:
+    """What columns mean for training or tuning images: the same groups, and numbers in the bands of the audited ones.
+
+    Args:
+        images: the audited ones, with their groups.
+        columns: as they were given.
+        groups: as they were given; values in memory are those of the audited images alone.
+    """
+    named = groups if isinstance(groups, Sequence) else (columns or {}).get(_MEANING)
+    if named is None:
+        return columns
+    values, texts = decoded(images.column(FACTORS)), list[str]()
+    for text in [named] if isinstance(named, str) else map(str, named):
+        edges = edges_of(values.get(text, ()))
+        texts.append(f"{text}:{','.join(f'{edge:g}' for edge in edges)}" if edges else text)
+    return {**(columns or {}), _MEANING: texts[0] if len(texts) == 1 else texts}
 
 
 def with_factors(images: ImageSet, texts: Sequence[str], columns: Mapping[str, str] | None = None) -> ImageSet:
