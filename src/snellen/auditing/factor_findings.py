@@ -91,6 +91,7 @@ class FactorGaps:
             own = f"Group {one.cell.subject} is right in {1 - one.gaps[0].inside:.0%} of its images"
             if len(one.gaps) == 1:
                 facts["accuracy_elsewhere"] = 1 - one.gaps[0].outside
+                facts |= one.gaps[0].costs
                 title = f"{own}, others in {1 - one.gaps[0].outside:.0%}"
                 worst = self._worst_within(one)
                 if worst is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ class ErrorGap:
         inside_n, outside_n: images.
         p_value: one-sided, of a gap at least as large if there is none.
         lower: confidence → one-sided lower bound of inside − outside.
+        costs: mean loss of an image inside and outside, as facts of a finding; none where errors cost alike.
     """
 
     inside: float
@@ -32,6 +33,7 @@ class ErrorGap:
     outside_n: int
     p_value: float
     lower: Callable[[float], float]
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     def harm(self, confidence: float) -> float:
         """Lower bound of the share of all images that is lost for the gap."""
@@ -79,8 +81,15 @@ def error_gap(
     values = wrong.astype(np.float64) if lost is None else lost
     codes = (None, None) if units is None else (units[member], units[~member])
     found = clustered_difference(values[member], values[~member], *codes, pseudo_units=1.0)
+    means = {"mean_loss": float(values[member].mean()), "mean_loss_elsewhere": float(values[~member].mean())}
     return ErrorGap(
-        own / inside_n, elsewhere / outside_n, inside_n, outside_n, found.p_value(), lambda level: found.lower(level)
+        own / inside_n,
+        elsewhere / outside_n,
+        inside_n,
+        outside_n,
+        found.p_value(),
+        lambda level: found.lower(level),
+        {} if lost is None else means,
     )
 
 

@@ -99,6 +99,13 @@ def test_groups_and_their_pairs_are_weighed_too():
     dear = by_key(audited(DEAR, groups={"site": site}, checks=["clean", "group_gap"]))
     assert "group_gap:B" not in plain
     assert dear["group_gap:B"].harm > 0.005
+    facts = dear["group_gap:B"].facts
+    scores, _ = world()
+    lost = regrets(DEAR)[labels, scores.argmax(1)]
+    assert facts["mean_loss"] > facts["mean_loss_elsewhere"]
+    for subject, member in (("group_gap:B", site == "B"), ("worst_class:cancer", labels == 2)):
+        assert dear[subject].facts["mean_loss"] == pytest.approx(lost[member].mean())
+    assert not any("mean_loss" in finding.facts for finding in plain.values())
 
 
 def file_of(tmp_path, rows, header=("true", *NAMES)):

@@ -102,7 +102,9 @@ def test_a_threshold_can_be_stated_or_chosen_for_a_sensitivity():
     [
         ({"sensitivity": 0.9}, "ab", "none is chosen on the audited images: give --tune DATA"),
         ({"specificity": 0.8}, "ab", "none is chosen on the audited images: give --tune DATA"),
-        ({"threshold": 0.3, "sensitivity": 0.9}, "ab", "give one of them"),
+        ({"threshold": 0.3, "sensitivity": 0.9}, "ab", "a sensitivity and a threshold are given.*give one of them"),
+        ({"threshold": 0.3, "specificity": 0.9}, "ab", "a specificity and a threshold are given.*give one of them"),
+        ({"sensitivity": 0.9, "specificity": 0.9}, "ab", "a sensitivity and a specificity are given"),
         ({"prevalence": 0.1}, "abc", "has 3 classes: name it, --set discrimination.positive=c"),
     ],
 )

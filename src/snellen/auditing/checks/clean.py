@@ -220,6 +220,7 @@ class Clean(Check):
                     "images": gap.inside_n,
                     "accuracy": 1 - gap.inside,
                     "accuracy_elsewhere": 1 - gap.outside,
+                    **gap.costs,
                     "mostly_taken_for": names[int(taken.argmax())],
                     "times": int(taken.max()),
                 },

@@ -75,11 +75,13 @@ class Discrimination(Check):
                 f"and {classifier.name} has {count} classes: name it, --set discrimination.positive="
                 f"{classifier.class_names[-1]}"
             )
-        if self.threshold is not None and self.sensitivity is not None:
-            raise InputError("a threshold and a sensitivity that chooses one are given; give one of them")
-        wanted = "sensitivity" if self.sensitivity is not None else "specificity"
-        chooses = self.sensitivity is not None or self.specificity != Discrimination.model_fields["specificity"].default
-        if chooses and self.threshold is None and "tune" not in companions:
+        stated = self.specificity != Discrimination.model_fields["specificity"].default
+        choosing = ["sensitivity"] * (self.sensitivity is not None) + ["specificity"] * stated
+        if len(choosing) + (self.threshold is not None) > 1:
+            ways = [f"a {one}" for one in choosing] + ["a threshold"] * (self.threshold is not None)
+            raise InputError(f"{' and '.join(ways)} are given, and each chooses the threshold; give one of them")
+        if choosing and "tune" not in companions:
+            wanted = choosing[0]
             raise InputError(
                 f"a {wanted} chooses a threshold, and none is chosen on the audited images: give --tune DATA, or the "
                 f"threshold itself, --set discrimination.threshold=0.3"

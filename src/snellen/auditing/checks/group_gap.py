@@ -84,6 +84,7 @@ class GroupGap(Check):
                     "images": gap.inside_n,
                     "accuracy": 1 - gap.inside,
                     "accuracy_elsewhere": 1 - gap.outside,
+                    **gap.costs,
                 },
                 examples=confident_mistakes(known.select(member), names, self.examples),
             )
