@@ -66,6 +66,8 @@ _PUBLIC = {
     "plan": "snellen.runs.estimate",
     "register": "snellen.verbs.register",
     "reproduce": "snellen.reproduction.runner",
+    "requirements": "snellen.auditing.compare.requirements_table",
+    "sample_size": "snellen.auditing.compare.sample_size",
     "scan": "snellen.verbs.scan",
     "search": "snellen.systems.functional_hashing.cell_search",
     "shift": "snellen.verbs.shift",
@@ -95,6 +97,8 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from snellen.auditing.audit import audit as audit
     from snellen.auditing.compare.compare import compare as compare
+    from snellen.auditing.compare.requirements_table import requirements as requirements
+    from snellen.auditing.compare.sample_size import sample_size as sample_size
     from snellen.auditing.opening import open_report as open_report
     from snellen.core.artifact import Artifact as Artifact
     from snellen.core.budget import Budget as Budget
