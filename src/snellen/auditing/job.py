@@ -55,6 +55,7 @@ class Requirements(BaseModel):
         require: metrics and limits, such as ``clean.accuracy>=0.9``.
         fail_on: level of findings that fails it.
         baseline: run directory of an earlier audit.
+        not_worse_than: margins to it, such as ``1pt`` or ``discrimination.auroc=1pt``.
         junit: file for the outcome.
     """
 
@@ -63,6 +64,7 @@ class Requirements(BaseModel):
     require: tuple[str, ...] = ()
     fail_on: Level | None = None
     baseline: str | None = None
+    not_worse_than: tuple[str, ...] = ()
     junit: str | None = None
 
 

@@ -1,0 +1,2 @@
+def requirements() -> None:
+    """x"""
