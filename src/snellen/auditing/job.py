@@ -57,6 +57,7 @@ class Requirements(BaseModel):
         baseline: run directory of an earlier audit.
         not_worse_than: margins to it, such as ``1pt`` or ``discrimination.auroc=1pt``.
         junit: file for the outcome.
+        ledger: file or folder in which audits and gates of these images are counted; also in Python.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +67,7 @@ class Requirements(BaseModel):
     baseline: str | None = None
     not_worse_than: tuple[str, ...] = ()
     junit: str | None = None
+    ledger: str | None = None
 
 
 class AuditJob(BaseModel):
@@ -140,7 +142,7 @@ class AuditJob(BaseModel):
         moved: dict[str, Any] = {
             name: placed(value, folder) for name in paths if isinstance(value := getattr(self, name), str)
         }
-        gate = {name: placed(value, folder) for name in ("baseline", "junit") if (value := getattr(self.gate, name))}
+        gate = {name: placed(value, folder) for name in ("baseline", "junit", "ledger") if (value := getattr(self.gate, name))}
         settings = {check: _placed_fields(fields, folder) for check, fields in self.settings.items()}
         return self.model_copy(update={**moved, "gate": self.gate.model_copy(update=gate), "settings": settings})
 
@@ -179,6 +181,8 @@ class AuditJob(BaseModel):
             for name in (*plain, "pseudonyms", "allow_rejected")
             if name in self.model_fields_set
         }
+        if self.gate.ledger is not None:
+            found["ledger"] = self.gate.ledger
         return {**found, **{name: load() for name, load in loading.items() if name not in beside}, **beside}
 
     def _classifier(self, names: Sequence[str] | str | None) -> Classifier:

@@ -222,6 +222,15 @@ def audit(
         Path | None,
         typer.Option(metavar="FILE", help="Write the outcome as JUnit XML.", rich_help_panel=GATE_PANEL),
     ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl|DIR",
+            help="Count audits and gates of these images in a file, or in test-sets.jsonl of a folder, and show in the "
+            "report how often they were looked at. It holds fingerprints, no images and no names.",
+            rich_help_panel=GATE_PANEL,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of the summary.")] = False,
 ) -> None:
     """Find where a classifier fails: findings ranked by harm, report.html and report.json."""
@@ -291,6 +300,7 @@ def audit(
         "threads": threads,
         "part": part,
         "allow_rejected": allow_rejected,
+        "ledger": ledger,
     }
     if dry_run:
         estimate = plan(run_audit, classifier, images, **options)

@@ -105,6 +105,7 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
     from snellen.auditing.compare.requirement import JUDGED, check_names
     from snellen.auditing.compare.run_record import RunRecord
 
+    _check_margins(options, checks)
     check_names(options.requirements, checks)
     if options.baseline is None:
         return None
@@ -117,6 +118,21 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
             f"images"
         )
     return baseline
+
+
+def _check_margins(options: GateOptions, checks: Sequence[Check]) -> None:
+    """Refuse a margin of a figure that this audit does not give, or that has no better side."""
+    from snellen.auditing.compare.requirement import Requirement, check_names
+
+    for name, margin in options.margins.items():
+        if not name:
+            continue
+        from snellen.auditing.compare.figures import direction
+
+        if not direction(name):
+            raise InputError(f"--not-worse-than {name}={margin:g}: this figure has no better side; it cannot be worse")
+        if not name.startswith("class."):
+            check_names([Requirement(name, "<=", margin)], checks)
 
 
 def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: ImageSet) -> None:
@@ -154,6 +170,11 @@ def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord |
         else compare_records(baseline, RunRecord.read(folder), not_worse_than=options.margins)
     )
     found = gate(report, options.requirements, comparison)
+    if report.ledger is not None and (options.requirements or baseline is not None):
+        required = [str(one) for one in options.requirements]
+        required += [f"{name} {margin:g}" for name, margin in options.margins.items()]
+        required += [] if baseline is None else [f"baseline {baseline.report.model.get('identity')}"]
+        report.ledger.enter_gate(required, passed=found.passes)
     if options.junit is not None:
         try:
             write_atomically(options.junit, junit_xml(report, found, level=options.level.value))
