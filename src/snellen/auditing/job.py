@@ -142,7 +142,11 @@ class AuditJob(BaseModel):
         moved: dict[str, Any] = {
             name: placed(value, folder) for name in paths if isinstance(value := getattr(self, name), str)
         }
-        gate = {name: placed(value, folder) for name in ("baseline", "junit", "ledger") if (value := getattr(self.gate, name))}
+        gate = {
+            name: placed(value, folder)
+            for name in ("baseline", "junit", "ledger")
+            if (value := getattr(self.gate, name))
+        }
         settings = {check: _placed_fields(fields, folder) for check, fields in self.settings.items()}
         return self.model_copy(update={**moved, "gate": self.gate.model_copy(update=gate), "settings": settings})
 

@@ -1,7 +1,7 @@
 """How often a test set was audited and gated: a file of lines beside the run directories.
 
 Whoever chooses among models by the same images fits them to these images, however honest each figure is. The ledger
-counts that. It holds fingerprints (sha256) of images, of models and of what was asked, never a picture, a name or a
+counts that. It holds fingerprints (sha256) of images, of models and of checks, never a picture, a name or a
 figure. A set that shares images with an earlier one is recognised by a sketch: the smallest of the hashes of its images
 (bottom-k sketches: Cohen and Kaplan, PODC 2007).
 """
@@ -33,7 +33,7 @@ LINE = Format(FILE, "line of a ledger of test sets")
 #: Hashes of a sketch; of up to so many images the overlap is exact.
 SKETCH = 512
 
-#: Share of common images from which on another set counts as looked at before.
+#: Share of common images from which on another set counts as audited before.
 SHARED = 0.01
 
 #: Bytes of a file beyond which it is no ledger.
@@ -107,14 +107,14 @@ class Ledger:
         )
         whole = hashlib.sha256("\n".join(sorted(images.content_hashes)).encode()).hexdigest()
         model = plan["model"]["fingerprint"]
-        asked = {"model": model or plan["model"], "checks": plan["checks"], "seed": plan["seed"], "set": whole}
+        requested = {"model": model or plan["model"], "checks": plan["checks"], "seed": plan["seed"], "set": whole}
         line = LedgerLine(
             kind="audit",
             images=len(images),
             set=whole,
             sketch=tuple(hashes[:SKETCH]),
             model=None if model is None else str(model),
-            look=_hash(asked),
+            look=_hash(requested),
         )
         return cls(ledger_file(place), line)
 
@@ -125,9 +125,7 @@ class Ledger:
             InputError: the file cannot be read, or holds something else.
         """
         lines = read_ledger(self.file)
-        ours = (
-            number for number, line in enumerate(lines) if line.kind == "audit" and line.look == self.line.look
-        )
+        ours = (number for number, line in enumerate(lines) if line.kind == "audit" and line.look == self.line.look)
         before = lines[: next(ours, len(lines))]
         same = [line for line in before if line.set == self.line.set]
         audits = {line.look: line for line in same if line.kind == "audit"}
@@ -166,7 +164,7 @@ class Ledger:
             self._append(line)
 
     def _append(self, line: LedgerLine) -> None:
-        today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
         record = LINE.stamped(line.model_copy(update={"date": today}).model_dump(mode="json", exclude_none=True))
         text = json.dumps(record, sort_keys=True, separators=(",", ":")) + "\n"
         try:
@@ -248,11 +246,9 @@ def ledger_words(looks: Mapping[str, Any]) -> str:
     audits, gates, overlapping = looks["audits"], looks["gates"], looks.get("overlapping", 0)
     words = "Ledger: the first audit of these images"
     if audits:
-        words = (
-            f"Ledger: audit {audits + 1} of these images; {looks['models']} "
-            f"{'model' if looks['models'] == 1 else 'models'} with this one, {gates} {'gate' if gates == 1 else 'gates'} "
-            f"before"
-        )
+        models = f"{looks['models']} {'model' if looks['models'] == 1 else 'models'}"
+        gated = f"{gates} {'gate' if gates == 1 else 'gates'}"
+        words = f"Ledger: audit {audits + 1} of these images; {models} with this one, {gated} before"
     words += "."
     if overlapping:
         words += (

@@ -24,6 +24,7 @@ from snellen.cli.generate import generate
 from snellen.cli.init import init
 from snellen.cli.label import label
 from snellen.cli.method_commands import method_commands
+from snellen.cli.monitor import monitor
 from snellen.cli.option_groups import with_groups
 from snellen.cli.optotypes import optotypes
 from snellen.cli.report import report
@@ -77,6 +78,7 @@ app.command(rich_help_panel=AUDIT)(with_groups(init))
 app.command(rich_help_panel=AUDIT)(compare)
 app.command(rich_help_panel=AUDIT)(report)
 app.command(rich_help_panel=AUDIT)(requirements)
+app.command(rich_help_panel=AUDIT)(monitor)
 app.command(rich_help_panel=AUDIT)(sample_size)
 app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)

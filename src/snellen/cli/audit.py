@@ -227,7 +227,7 @@ def audit(
         typer.Option(
             metavar="FILE.jsonl|DIR",
             help="Count audits and gates of these images in a file, or in test-sets.jsonl of a folder, and show in the "
-            "report how often they were looked at. It holds fingerprints, no images and no names.",
+            "report how often they were audited. It holds fingerprints, no images and no names.",
             rich_help_panel=GATE_PANEL,
         ),
     ] = None,

@@ -68,7 +68,7 @@ def compare(
 
 
 _COLOURS = {"worse": "red", "new": "red", "better": "green", "mended": "green", "same": "default",
-            "met": "green", "not met": "red", "cannot be told": "yellow"}  # fmt: skip
+            "met": "green", "not met": "red", "undecided": "yellow"}  # fmt: skip
 
 
 def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:

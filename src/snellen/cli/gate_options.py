@@ -82,9 +82,7 @@ def read_gate_options(
 
         margins = parse_margins(not_worse_than)
         if baseline is None:
-            raise InputError(
-                "--not-worse-than is about an earlier audit: name its run directory with --baseline DIR"
-            )
+            raise InputError("--not-worse-than is about an earlier audit: name its run directory with --baseline DIR")
     requirements = [parse_requirement(text) for text in require or ()]
     if fail_on is not None:
         requirements.append(at_level(fail_on.value))
@@ -165,9 +163,7 @@ def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord |
     from snellen.core.run import write_atomically
 
     comparison = (
-        None
-        if baseline is None
-        else compare_records(baseline, RunRecord.read(folder), not_worse_than=options.margins)
+        None if baseline is None else compare_records(baseline, RunRecord.read(folder), not_worse_than=options.margins)
     )
     found = gate(report, options.requirements, comparison)
     if report.ledger is not None and (options.requirements or baseline is not None):

@@ -36,7 +36,7 @@ def requirements(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print requirements.json instead of the table.")] = False,
 ) -> None:
-    """Judge audited models by written requirements: met, not met, or not to be told from these images."""
+    """Judge audited models by written requirements: met, not met, or undecided on these images."""
     with loading("judging"):
         from snellen.auditing.compare.requirements_pdf import can_write_pdf
         from snellen.auditing.compare.requirements_table import requirements as judge_models
@@ -62,7 +62,7 @@ def requirements(
         raise typer.Exit(EXIT_GATE)
 
 
-_COLOURS = {"met": "green", "not met": "red", "cannot be told": "yellow", "not measured": "dim"}
+_COLOURS = {"met": "green", "not met": "red", "undecided": "yellow", "not measured": "dim"}
 
 
 def _show(found: RequirementsTable) -> None:
@@ -77,7 +77,7 @@ def _show(found: RequirementsTable) -> None:
         cells = []
         for cell in row.cells:
             parts = [f"[{_COLOURS[cell.verdict]}]{cell.verdict}[/]", markup(seen_words(cell))]
-            parts += [markup(hint_words(cell))] if cell.verdict == "cannot be told" else []
+            parts += [markup(hint_words(cell))] if cell.verdict == "undecided" else []
             cells.append("\n".join(part for part in parts if part))
         grid.add_row(f"[bold]{markup(row.id)}[/] {markup(row.text)}\n[dim]{markup(row.metric)}[/]\n", *cells)
     console.print(grid)

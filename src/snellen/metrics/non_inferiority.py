@@ -1,9 +1,9 @@
 """Whether one model is worse than another by less than a margin: score tests of shares, paired and apart.
 
-The hypothesis is "the later share is less than the earlier one by the margin or more". A test that takes the variance as
-it was seen errs too often where few decisions differ: of 300 pairs, 2 % of which can only get worse, in 6 % of cases at
-a level of 2.5 %. Score tests take the variance that the hypothesis itself implies. By summation over all outcomes, the
-paired one errs in at most 2.6 % (margins from half a point to five points, 100 to 2,000 images).
+The hypothesis is "the later share is less than the earlier one by the margin or more". A test that takes the variance
+as it was seen errs too often where few decisions differ: at a level of 2.5 % in up to 6 % of cases (300 images, 2 % of
+them lost and none gained). Score tests take the variance that the hypothesis itself implies. By summation over all
+outcomes, the paired one errs in at most 2.6 % (margins from half a point to five points, 100 to 2,000 images).
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def gate_power(
 def images_for_gate(
     accuracy: float, bound: float, power: float, design: UnitDesign = INDEPENDENT, *, upper: bool = False
 ) -> int:
-    """Fewest images from which on a gate passes with this power; the power rises in a saw tooth, and its last dip counts.
+    """Fewest images from which on a gate passes with this power, which rises in a saw tooth: its last dip counts.
 
     >>> images_for_gate(0.92, 0.9, 0.9)
     2239

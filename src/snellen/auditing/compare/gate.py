@@ -58,7 +58,7 @@ def gate(report: AuditReport, requirements: Sequence[Requirement], comparison: C
 
 
 def _unshown(one: NotWorse) -> str:
-    return one.words + ("; more images narrow the interval" if one.verdict == "cannot be told" else "")
+    return one.words + ("; more images narrow the interval" if one.verdict == "undecided" else "")
 
 
 def words(figure: ComparedFigure) -> str:

@@ -115,7 +115,7 @@ def _judged(name: str, margin: float, pair: Pair, resamples: int) -> NotWorse:
     if found.difference is None:
         return NotWorse(name=name, margin=margin, verdict="not measured", reason=found.reason)
     low, high, p_value = _loss(name, margin, pair, found.difference, side, resamples)
-    verdict: Verdict = "met" if high < margin else "not met" if low >= margin else "cannot be told"
+    verdict: Verdict = "met" if high < margin else "not met" if low >= margin else "undecided"
     return NotWorse(
         name=name,
         margin=margin,
@@ -148,9 +148,7 @@ def _loss(
     return -found.high, -found.low, found.p_value
 
 
-def _shares(
-    name: str, pair: Pair, resamples: int
-) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
+def _shares(name: str, pair: Pair, resamples: int) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
     """Right decisions of each side, 0 or 1, with the units of the images; None where the figure is no share."""
     sides = pair.first, pair.second
     if name.startswith("class."):
@@ -164,6 +162,4 @@ def _shares(
         if not all(isinstance(one, Mean) and np.isin(one.values, (0, 1)).all() for one in made):
             return None
         values = [np.asarray(one.values, dtype=np.float64) for one in made if isinstance(one, Mean)]
-    return [
-        (one, side.images.units_of(mask)) for one, side, mask in zip(values, sides, masks, strict=True)
-    ]
+    return [(one, side.images.units_of(mask)) for one, side, mask in zip(values, sides, masks, strict=True)]

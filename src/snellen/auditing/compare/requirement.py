@@ -132,12 +132,12 @@ def judge(requirements: Iterable[Requirement], report: AuditReport) -> list[Judg
 
 
 #: What becomes of a requirement when the images may be too few to say it.
-Verdict = Literal["met", "not met", "cannot be told", "not measured"]
+Verdict = Literal["met", "not met", "undecided", "not measured"]
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Whether a requirement is met, is not, or cannot be told from these images, and what was seen."""
+    """Whether a requirement is met, is not, or undecided from these images, and what was seen."""
 
     verdict: Verdict
     reason: str
@@ -147,7 +147,7 @@ class Standing:
 
 
 def stand(requirement: Requirement, report: AuditReport) -> Standing:
-    """Judge a requirement by the whole 95 % interval: met or not met where both ends agree, else it cannot be told.
+    """Judge a requirement by the whole 95 % interval: met or not met where both ends agree, else it undecided.
 
     Either verdict is wrong in about 2.5 % of audits at most, as :func:`judge` describes: whoever is right at the bound
     meets it by chance as rarely as misses it. An estimate (``.value``) and a number of findings decide by themselves.
@@ -172,7 +172,7 @@ def stand(requirement: Requirement, report: AuditReport) -> Standing:
         return Standing("met", words, value, low, high)
     if not requirement.holds(better):
         return Standing("not met", words, value, low, high)
-    return Standing("cannot be told", f"{words} lies on both sides of {requirement.bound:g}", value, low, high)
+    return Standing("undecided", f"{words} lies on both sides of {requirement.bound:g}", value, low, high)
 
 
 def _judge(requirement: Requirement, report: AuditReport) -> Judgement:

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from snellen.auditing.compare.requirement import Verdict
-from snellen.auditing.compare.requirements_table import RequiredCell, RequirementsTable
 from snellen.auditing.markdown import plain, table
 from snellen.core import package
 
+if TYPE_CHECKING:
+    from snellen.auditing.compare.requirement import Verdict
+    from snellen.auditing.compare.requirements_table import RequiredCell, RequirementsTable
+
 #: A sign for each verdict, so that none rests on a colour.
-SIGNS: dict[Verdict, str] = {"met": "✓", "not met": "✗", "cannot be told": "?", "not measured": "–"}
+SIGNS: dict[Verdict, str] = {"met": "✓", "not met": "✗", "undecided": "?", "not measured": "–"}
 
 
 def render_requirements(found: RequirementsTable) -> str:
     """Render the page; every name and text in it is data and is escaped."""
     style = package.text("auditing/compare/templates/requirements.css")
-    return _environment().get_template("page").render(
-        table=found,
-        style=Markup(style),  # noqa: S704 - our own file
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    return (
+        _environment()
+        .get_template("page")
+        .render(
+            table=found,
+            style=Markup(style),  # noqa: S704 - our own file
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        )
     )
 
 
@@ -54,6 +61,7 @@ def _environment() -> Environment:
 def seen_words(cell: RequiredCell) -> str:
     """The value with its interval; empty where nothing was measured.
 
+    >>> from snellen.auditing.compare.requirements_table import RequiredCell
     >>> seen_words(RequiredCell(verdict="met", value=0.93, low=0.91, high=0.95, reason=""))
     '0.930 (0.910 – 0.950)'
     """
@@ -69,13 +77,13 @@ def seen_words(cell: RequiredCell) -> str:
 
 
 def hint_words(cell: RequiredCell) -> str:
-    """What would tell, or why nothing was measured; empty otherwise."""
+    """What would decide, or why nothing was measured; empty otherwise."""
     if cell.verdict == "not measured":
         return cell.reason
-    if cell.verdict == "cannot be told" and cell.images is not None:
-        return f"about {cell.images:,} images would tell, if this value is the truth"
-    if cell.verdict == "cannot be told":
-        return "only very many images would tell" if cell.value is not None else cell.reason
+    if cell.verdict == "undecided" and cell.images is not None:
+        return f"about {cell.images:,} images would decide, if this value is the truth"
+    if cell.verdict == "undecided":
+        return "only very many images would decide" if cell.value is not None else cell.reason
     return ""
 
 
@@ -101,14 +109,16 @@ def requirements_markdown(found: RequirementsTable) -> str:
     if missing:
         lines += ["## Not measured", ""]
         for key, name, reason, command in missing:
-            lines.append(f"- {plain(key)}, {plain(name)}: {plain(reason)}" + (f": `{_code(command)}`" if command else ""))
+            lines.append(
+                f"- {plain(key)}, {plain(name)}: {plain(reason)}" + (f": `{_code(command)}`" if command else "")
+            )
         lines.append("")
     lines += ["## How to read this", "", *(f"- {plain(note)}" for note in found.notes)]
     return "\n".join(lines) + "\n"
 
 
 def _cell_words(cell: RequiredCell) -> str:
-    hint = hint_words(cell) if cell.verdict == "cannot be told" else ""
+    hint = hint_words(cell) if cell.verdict == "undecided" else ""
     return ", ".join(part for part in (f"{SIGNS[cell.verdict]} {cell.verdict}", seen_words(cell), hint) if part)
 
 

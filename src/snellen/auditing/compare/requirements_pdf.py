@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from snellen.auditing.compare.requirements_table import RequiredCell, RequirementsTable
 
 #: Colours of the verdicts on white.
-COLOURS = {"met": "#1b6e3c", "not met": "#a4161a", "cannot be told": "#6b5700", "not measured": "#565d68"}
+COLOURS = {"met": "#1b6e3c", "not met": "#a4161a", "undecided": "#6b5700", "not measured": "#565d68"}
 
 #: Models side by side on a page; more come in further tables.
 ACROSS = 6
@@ -122,7 +122,7 @@ def _cell(cell: RequiredCell, styles: dict[str, Any]) -> Any:  # noqa: ANN401 - 
     # The check mark and the cross are in none of the fonts.
     sign = {"✓": "+", "✗": "×"}.get(SIGNS[cell.verdict], SIGNS[cell.verdict])
     words = f'<font name="VeraBd" color="{COLOURS[cell.verdict]}">{marked(f"{sign} {cell.verdict}", bold=True)}</font>'
-    hint = hint_words(cell) if cell.verdict == "cannot be told" else ""
+    hint = hint_words(cell) if cell.verdict == "undecided" else ""
     for part in (seen_words(cell), hint):
         words += f"<br/>{marked(part)}" if part else ""
     return Paragraph(words, styles["cell"])

@@ -27,18 +27,19 @@ from snellen.core.run import canonical_json, write_atomically
 from snellen.metrics.sample_size import MOST, Z
 
 #: Verdicts from the best on.
-VERDICTS: tuple[Verdict, ...] = ("met", "cannot be told", "not measured", "not met")
+VERDICTS: tuple[Verdict, ...] = ("met", "undecided", "not measured", "not met")
 
-#: Share of audits in which so many more images would tell.
+#: Share of audits in which so many more images would decide.
 _POWER = 0.9
 
 NOTES = (
-    "Met: the whole 95 % interval satisfies the relation. Not met: none of it does. Cannot be told: the interval lies on "
-    "both sides of the bound, and more images narrow it. Not measured: the audit has no such figure.",
-    "A model that lies just at a bound is called met in about 2.5 % of audits, and not met in as many; a model that lies "
-    "beyond it is called wrongly more rarely. A requirement on an estimate (.value) is wrong in up to half of them.",
-    "Each verdict stands for itself. The best of many models looks better on these images than it is: judge the one that "
-    "you choose again, on images that chose nothing.",
+    "Met: the whole 95 % interval satisfies the relation. Not met: none of it does. Undecided: the interval lies "
+    "on both sides of the bound, and more images narrow it. Not measured: the audit has no such figure.",
+    "A model that lies just at a bound is called met in about 2.5 % of audits, and not met in as many; a model that "
+    "lies beyond it is called wrongly more rarely. A requirement on an estimate (.value) is wrong in up to half of "
+    "them.",
+    "Each verdict stands for itself. The best of many models looks better on these images than it is: judge the one "
+    "that you choose again, on images that chose nothing.",
 )
 
 
@@ -71,7 +72,7 @@ class RequiredCell(BaseModel):
     low: float | None = Field(None, description="lower end of the 95 % interval; null where there is none")
     high: float | None = None
     reason: str
-    images: int | None = Field(None, description="images that would tell in nine of ten audits, if the value is true")
+    images: int | None = Field(None, description="images that would decide in nine of ten audits, if the value is true")
     command: str | None = Field(None, description="what measures a figure that was not measured")
 
 
@@ -283,7 +284,9 @@ def check_figures(written: Sequence[WrittenRequirement], reports: Sequence[Audit
         if name in names or group in open_checks or grid or (relation is None and group == "class"):
             continue
         near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "snellen audit shows the names of its figures"
+        hint = (
+            f"did you mean {' or '.join(map(repr, near))}?" if near else "snellen audit shows the names of its figures"
+        )
         raise InputError(f"requirement {one.id}: no audit has a figure {name!r}; {hint}")
 
 
@@ -296,7 +299,7 @@ def _cell(
     assert relation is not None
     found = stand(relation, record.report)
     command = _command(relation.name, record, folder) if found.verdict == "not measured" else None
-    more = _images_that_tell(relation, found, len(record.images)) if found.verdict == "cannot be told" else None
+    more = _images_that_decide(relation, found, len(record.images)) if found.verdict == "undecided" else None
     return RequiredCell(
         verdict=found.verdict,
         value=_finite(found.value),
@@ -312,11 +315,13 @@ def _against(name: str, margin: float, baseline: RunRecord, record: RunRecord, f
     try:
         (found,) = not_worse(pair_runs(baseline, record), {name: margin}, resamples=RESAMPLES)
     except SnellenError as error:
-        return RequiredCell(verdict="not measured", quantity="loss", reason=str(error), command=_command(name, record, folder))
+        return RequiredCell(
+            verdict="not measured", quantity="loss", reason=str(error), command=_command(name, record, folder)
+        )
     more = None
-    if found.verdict == "cannot be told" and found.loss is not None:
-        standing = Standing("cannot be told", found.words, found.loss, found.low, found.high)
-        more = _images_that_tell(Requirement(name, "<", margin), standing, found.n)
+    if found.verdict == "undecided" and found.loss is not None:
+        standing = Standing("undecided", found.words, found.loss, found.low, found.high)
+        more = _images_that_decide(Requirement(name, "<", margin), standing, found.n)
     return RequiredCell(
         verdict=found.verdict,
         quantity="loss",
@@ -329,7 +334,7 @@ def _against(name: str, margin: float, baseline: RunRecord, record: RunRecord, f
     )
 
 
-def _images_that_tell(relation: Requirement, found: Standing, images: int) -> int | None:
+def _images_that_decide(relation: Requirement, found: Standing, images: int) -> int | None:
     """Images with which the interval would leave the bound in nine of ten audits, if the estimate is the truth."""
     if found.value is None or found.low is None or found.high is None:
         return None
@@ -415,8 +420,8 @@ def _unlike(names: Sequence[str], records: Sequence[RunRecord]) -> list[str]:
     if not other:
         return []
     return [
-        f"{', '.join(other)} {'was' if len(other) == 1 else 'were'} audited on other images than {names[0]}: a difference "
-        f"between them may come from the images."
+        f"{', '.join(other)} {'was' if len(other) == 1 else 'were'} audited on other images than {names[0]}: a "
+        f"difference between them may come from the images."
     ]
 
 

@@ -258,12 +258,12 @@ def _supposed(
     size, icc = units
     if icc is not None and (size or design.size) == 1:
         raise InputError(
-            "a correlation within units needs units of more than one image: name their size too (unit_size, --unit-size)"
+            "a correlation within units needs units of more than one image: name their size (unit_size, --unit-size)"
         )
     if size is not None and size > 1 and icc is None and design.size == 1:
         raise InputError(
-            f"units of {size:g} images need their correlation too (icc, --icc; 0.3 is usual for images of one patient), "
-            f"or a finished run with units to take it from"
+            f"units of {size:g} images need their correlation too (icc, --icc; 0.3 is usual for images of one "
+            f"patient), or a finished run with units to take it from"
         )
     given = UnitDesign(design.size if size is None else size, design.correlation if icc is None else icc)
     counted = disagreement
@@ -280,8 +280,8 @@ def _supposed(
         + (
             "images independent of each other"
             if given.size == 1
-            else f"units of {given.size:.3g} images with a correlation of {given.correlation:.3f} within a unit, a design "
-            f"effect of {given.effect:.2f}"
+            else f"units of {given.size:.3g} images with a correlation of {given.correlation:.3f} within a unit, a "
+            f"design effect of {given.effect:.2f}"
         )
     )
     return _Models(float(known), given, counted, differences), count
@@ -331,9 +331,7 @@ def _gate(wanted: Requirement, models: _Models, at_hand: int | None, power: floa
     if wanted.name == ACCURACY:
         upper = not wanted.wants_more
         found = images_for_gate(models.accuracy, wanted.bound, power, models.design, upper=upper)
-        of_images = partial(
-            gate_power, accuracy=models.accuracy, bound=wanted.bound, design=models.design, upper=upper
-        )
+        of_images = partial(gate_power, accuracy=models.accuracy, bound=wanted.bound, design=models.design, upper=upper)
         return _goal(question, found, models.design, at_hand, of_images, power)
     if record is None:
         raise InputError(
@@ -363,9 +361,7 @@ def _gate(wanted: Requirement, models: _Models, at_hand: int | None, power: floa
 def _difference(size: float, models: _Models, at_hand: int | None, power: float) -> list[Goal]:
     if size > models.accuracy:
         raise InputError(f"a model of accuracy {models.accuracy:g} cannot lose {size:g}; name a smaller difference")
-    paired = partial(
-        paired_power, difference=size, disagreement=models.disagreeing(size), design=models.of_differences
-    )
+    paired = partial(paired_power, difference=size, disagreement=models.disagreeing(size), design=models.of_differences)
     apart = partial(unpaired_power, accuracy=models.accuracy, difference=size, design=models.design)
     return _two(f"difference of {size:g} found in {power:.0%} of comparisons", paired, apart, models, at_hand, power)
 
@@ -387,7 +383,10 @@ def _two(
     at_hand: int | None,
     power: float,
 ) -> list[Goal]:
-    ways = ("on the same images", paired, models.of_differences), ("on different images, in each set", apart, models.design)
+    ways = (
+        ("on the same images", paired, models.of_differences),
+        ("on different images, in each set", apart, models.design),
+    )
     return [
         _goal(f"{question}, {way}", images_for_power(of, power, question), design, at_hand, of, power)
         for way, of, design in ways
