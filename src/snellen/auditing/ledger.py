@@ -1,6 +1,6 @@
 """How often a test set was audited and gated: a file of lines beside the run directories.
 
-Whoever chooses among models by the same images fits them to these images, however honest each figure is. The ledger
+A choice among models by the same images fits them to these images, even where each figure is honest. The ledger
 counts that. It holds fingerprints (sha256) of images, of models and of checks, never a picture, a name or a
 figure. A set that shares images with an earlier one is recognised by a sketch: the smallest of the hashes of its images
 (bottom-k sketches: Cohen and Kaplan, PODC 2007).

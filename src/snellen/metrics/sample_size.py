@@ -170,7 +170,7 @@ def gate_power(
 
     Args:
         images: n. accuracy: the true one. bound: b, in (0, 1). design: how images come in units.
-        upper: the gate asks that the share is at most b, by the upper end.
+        upper: the gate requires that the share is at most b, by the upper end.
     """
     _check(bound, "the bound of a gate on a share", 0, 1)
     if upper:

@@ -6,8 +6,8 @@ give P(c | k), and q maximises Σ_c n_c log Σ_k q_k P(c | k), by expectation ma
 Decaestecker, Neural Computation 14, 2002; with the outputs made discrete as by Lipton, Wang and Smola, ICML 2018). The
 accuracy is Σ_k q_k · recall_k.
 
-**Other mix of easy and hard images** (covariate shift): whoever is as sure is as often right. The accuracy is that of
-the audited images at each confidence, averaged over the confidences of the new ones.
+**Other mix of easy and hard images** (covariate shift): equal confidences are equally often right. The accuracy is
+that of the audited images at each confidence, averaged over the confidences of the new ones.
 
 No estimate holds under every shift. Each comes with a test of whether the new decisions can be such a mix.
 """
@@ -84,7 +84,7 @@ class ShiftedAccuracy:
 
 
 def shifted_accuracy(
-    audited: Decisions, new: Decisions, classes: int, *, resamples: int = 200, seed: int = 0
+    audited: Decisions, new: Decisions, classes: int, *, resamples: int = 200, draws: int = 199, seed: int = 0
 ) -> ShiftedAccuracy:
     """Estimate the accuracy on new images.
 
@@ -103,7 +103,8 @@ def shifted_accuracy(
     np.True_
 
     Args:
-        audited: with labels. new: without. classes: K. resamples: of the bootstrap. seed: of it.
+        audited: with labels. new: without. classes: K. resamples: of the bootstrap.
+        draws: simulated sets behind the p value of the fit. seed: of both.
 
     Raises:
         InputError: too few images in a set.
@@ -145,7 +146,7 @@ def shifted_accuracy(
     ends = []
     for value, variance in zip((by_classes, by_confidence), spread, strict=True):
         ends.append(_score(value, float(variance) + value * (1 - value) / new_units, min(old_units, new_units)))
-    fit = _fit(grid, old_cells, labels, new_cells, shares, rng, len(new) / new_units)
+    fit = _fit(grid, old_cells, labels, new_cells, shares, rng, len(new) / new_units, draws)
     low, high = min(one.low for one in ends), max(one.high for one in ends)
     return ShiftedAccuracy(
         (by_classes + by_confidence) / 2,
@@ -246,10 +247,6 @@ def _score(share: float, variance: float, most: int) -> Interval:
     return Interval(max(centre - half, 0.0), min(centre + half, 1.0))
 
 
-#: Simulated sets that say how far decisions lie from a mix by chance.
-_DRAWS = 199
-
-
 def _fit(
     grid: _Cells,
     old_cells: NDArray[np.int64],
@@ -258,6 +255,7 @@ def _fit(
     shares: NDArray[np.float64],
     rng: np.random.Generator,
     size: float,
+    draws: int,
 ) -> float:
     """P value of "the new decisions are a mix of the audited classes", by simulation of both sets.
 
@@ -277,7 +275,7 @@ def _fit(
     mixed = shares @ given
     mixed = mixed / mixed.sum()
     beyond = 0
-    for _ in range(_DRAWS):
+    for _ in range(draws):
         # The audited classes are known from as many images as they have.
         again = np.zeros_like(given)
         for label in np.flatnonzero(sizes):
@@ -285,4 +283,4 @@ def _fit(
         whole = (again.sum(0) + 1e-3) / (again.sum() + 1e-3 * grid.count)
         table = np.where(sizes[:, None] > 0, (again + whole) / (sizes[:, None] + 1), 0.0)
         beyond += distance(table, rng.multinomial(total, mixed).astype(np.float64)) >= measured
-    return (1 + beyond) / (1 + _DRAWS)
+    return (1 + beyond) / (1 + draws)

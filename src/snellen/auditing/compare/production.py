@@ -58,7 +58,7 @@ Judged = Literal["estimated", "uncertain", "refused", "too few"]
 NOTES = (
     "No labels were used: the accuracy is estimated, from labelled images of another mix. The interval joins two, of "
     "which one supposes that the images of each class look as in the audit (another mix of classes), the other that "
-    "whoever is as sure is as often right (another mix of easy and hard images). It holds where one of them does.",
+    "equal confidences are equally often right (another mix of easy and hard images). It holds where one of them does.",
     "Uncertain: the decisions or the features differ from every mix of the audited classes (p below 1 %), so that the "
     "interval rests on the second supposition alone; of images that are like no audited one it supposes that all may "
     "be wrong. Where nothing shifted, about two windows in a hundred are called so.",

@@ -149,8 +149,8 @@ class Standing:
 def stand(requirement: Requirement, report: AuditReport) -> Standing:
     """Judge a requirement by the whole 95 % interval: met or not met where both ends agree, else it undecided.
 
-    Either verdict is wrong in about 2.5 % of audits at most, as :func:`judge` describes: whoever is right at the bound
-    meets it by chance as rarely as misses it. An estimate (``.value``) and a number of findings decide by themselves.
+    Either verdict is wrong in about 2.5 % of audits at most, as :func:`judge` describes. An estimate (``.value``) and a
+    number of findings decide by themselves.
     """
     group, _, rest = requirement.name.partition(".")
     if group == FINDINGS:
