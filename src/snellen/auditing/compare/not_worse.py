@@ -121,7 +121,7 @@ def _judged(name: str, margin: float, pair: Pair, resamples: int) -> NotWorse:
         margin=margin,
         first=found.difference.first,
         second=found.difference.second,
-        loss=-side * found.difference.value,
+        loss=-side * found.difference.value + 0.0,  # and no negative zero
         low=low if math.isfinite(low) else None,
         high=high if math.isfinite(high) else None,
         p_value=p_value,

@@ -362,8 +362,13 @@ def _command(name: str, record: RunRecord, folder: Path | None) -> str | None:
     model, data = _references(folder)
     out = "RUN" if folder is None else f"{folder.resolve().name}-more"
     drawn = record.report.data.get("drawn_from")
+    with_others = (
+        ""
+        if check not in CHECKS
+        else "".join(f" --{name} {name.upper()}" for name in sorted(CHECKS[check]().compares_with))
+    )
     limit = f" --limit {record.report.data['images']} --seed {record.plan['seed']}" if drawn else ""
-    return f"snellen audit {model} {data} --checks {','.join(wanted)}{limit} --out {shlex.quote(out)}"
+    return f"snellen audit {model} {data} --checks {','.join(wanted)}{with_others}{limit} --out {shlex.quote(out)}"
 
 
 def _references(folder: Path | None) -> tuple[str, str]:
