@@ -81,9 +81,9 @@ def hint_words(cell: RequiredCell) -> str:
     if cell.verdict == "not measured":
         return cell.reason
     if cell.verdict == "undecided" and cell.images is not None:
-        return f"about {cell.images:,} images would decide, if this value is the truth"
+        return f"about {cell.images:,} images decide"
     if cell.verdict == "undecided":
-        return "only very many images would decide" if cell.value is not None else cell.reason
+        return "only very many images decide" if cell.value is not None else cell.reason
     return ""
 
 
