@@ -24,7 +24,9 @@ def requirements(
             "optionally source, or not_worse_than = '1pt' and baseline = 'RUN' beside the metric."
         ),
     ],
-    runs: Annotated[list[Path], typer.Argument(help="Run directories of finished audits, one for each model.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories of finished audits, one for each model.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(

@@ -16,9 +16,7 @@ def sample_size(
         Path | None,
         typer.Argument(help="Run directory of a finished audit: its accuracy, units and number of images."),
     ] = None,
-    images: Annotated[
-        int | None, typer.Option("--images", "-n", min=2, help="Images at hand.", show_default="those of the run")
-    ] = None,
+    images: Annotated[int | None, typer.Option(min=2, help="Images at hand.", show_default="those of the run")] = None,
     accuracy: Annotated[
         float | None, typer.Option(help="True accuracy that is supposed.", show_default="that of the run")
     ] = None,
