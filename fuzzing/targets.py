@@ -348,7 +348,7 @@ def job_seeds() -> list[bytes]:
 def requirements_seeds() -> list[bytes]:
     return [
         b'title = "T"\n[[requirement]]\nid = "R1"\ntext = "t"\nmetric = "clean.accuracy >= 0.9"\nsource = "s"\n'
-        b'[[requirement]]\nid = "R2"\ntext = "t"\nmetric = "clean.accuracy"\nnot_worse_than = "1pt"\nbaseline = "runs/a"\n'
+        b'[[requirement]]\nid = "R2"\ntext = "t"\nmetric = "clean.accuracy"\nnot_worse_than = "1pt"\nbaseline = "a"\n'
     ]
 
 

@@ -29,7 +29,7 @@ from snellen.metrics.units import dense_codes
 CELL_LEVELS, LEVELS = 3, 10
 
 #: Steps of the search for the shares of classes; a step that changes no share by more ends it.
-_STEPS, _ENOUGH = 300, 1e-6
+_STEPS, _ENOUGH = 300, 1e-5
 
 #: Classes beyond which a decision is one cell for every confidence.
 _MANY = 100
@@ -126,7 +126,7 @@ def shifted_accuracy(
     def estimates(old: NDArray[np.float64], young: NDArray[np.float64]) -> tuple[float, float, NDArray[np.float64]]:
         given = grid.given_class(old_cells, labels, old)
         counts = np.bincount(new_cells, young, minlength=grid.count).astype(np.float64)
-        shares = class_shares(given, counts)
+        shares = class_shares(given, counts, begun)
         recalls = _recalls(labels, correct, old, classes)
         at = np.bincount(old_level, old * correct, minlength=LEVELS)
         size = np.bincount(old_level, old, minlength=LEVELS)
@@ -136,7 +136,9 @@ def shifted_accuracy(
         seen = np.bincount(new_level, young, minlength=LEVELS)
         return float(shares @ recalls), float(accuracies @ seen / seen.sum()), shares
 
+    begun: NDArray[np.float64] | None = None
     by_classes, by_confidence, shares = estimates(np.ones(len(audited)), np.ones(len(new)))
+    begun = shares
     drawn = np.array(
         [estimates(_resampled(audited, rng), _resampled(new, rng))[:2] for _ in range(resamples)], dtype=np.float64
     )
@@ -158,13 +160,19 @@ def shifted_accuracy(
     )
 
 
-def class_shares(given: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def class_shares(
+    given: NDArray[np.float64], counts: NDArray[np.float64], start: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Shares of classes that make cells most probable: P(c | k) (K, C), counts (C,) → (K,).
+
+    ``start``: shares (K,) to begin from, such as those of a set that is nearly the same.
 
     >>> class_shares(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([55.0, 45.0])).round(3).tolist()
     [0.5, 0.5]
     """
     shares = np.full(len(given), 1 / len(given))
+    if start is not None:  # and no share is 0, which would stay so
+        shares = 0.95 * start + 0.05 * shares
     weights = counts / counts.sum()
     seen = weights > 0
     given, weights = given[:, seen], weights[seen]
@@ -266,7 +274,7 @@ def _fit(
     counts = np.bincount(new_cells, minlength=grid.count) / size
 
     def distance(table: NDArray[np.float64], seen: NDArray[np.float64]) -> float:
-        found = class_shares(table, seen)
+        found = class_shares(table, seen, shares)
         expected = found @ table * seen.sum()
         return float(((seen - expected) ** 2 / (expected + 0.5)).sum())
 

@@ -31,15 +31,15 @@ def monitored(world, images, **more):
 
 def test_under_another_mix_of_classes_the_interval_covers_and_labels_are_not_read(world):
     _, classifier, rest = world
-    rng, inside = np.random.default_rng(1), 0
+    rng = np.random.default_rng(1)
     for seed in range(4):
         weights = rng.uniform(0.05, 1, 10)[rest.labels]
         mixed = rest.select(np.flatnonzero(rng.random(len(rest)) < 0.4 * weights / weights.max()))
         found = monitored(world, mixed, seed=seed)
         assert found.whole.verdict == "estimated"
         accuracy = snellen.audit(classifier, mixed, checks=["clean"]).metrics["clean.accuracy"].value
-        inside += found.whole.accuracy.low <= accuracy <= found.whole.accuracy.high
-    assert inside >= 3, "one audit stands behind all four, so that misses come together"
+        # One audit stands behind all four, so that misses come together; test_shifted_accuracy.py tests the coverage.
+        assert found.whole.accuracy.low - 0.01 <= accuracy <= found.whole.accuracy.high + 0.01
     shuffled = (pixels(mixed), np.zeros(len(mixed), dtype=np.int64))
     wrong = monitored(world, snellen.load_images(shuffled, class_names=mixed.class_names))
     assert wrong.whole.accuracy.value > 0.8, "all labels are wrong, and nothing looked"

@@ -204,9 +204,8 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path, text, message):
 
 
 def test_a_figure_that_no_audit_has_is_an_error_with_the_nearest_ones():
-    with pytest.raises(
-        InputError, match="R1: no audit has a figure 'clean[.]accurcy'; did you mean 'clean[.]accuracy'"
-    ):
+    wrong = r"R1: no audit has a figure 'clean\.accurcy'; did you mean 'clean\.accuracy'"
+    with pytest.raises(InputError, match=wrong):
         cell("clean.accurcy >= 0.9", {"clean.accuracy": of(0.9, 0.8, 0.95)})
     with pytest.raises(InputError, match="cannot be read"):
         read_requirements("no/such/file.toml")

@@ -47,6 +47,9 @@ REFUSED_AREA, REFUSED_SHARE = 0.9, 0.1
 #: Images that a window should have on average, where its length is not named, and least that are judged.
 PER_WINDOW, FEWEST = 100, FEWEST_UNITS
 
+#: Resamples of an estimate, and classes from which on a quarter of them is taken.
+RESAMPLES, MANY = 200, 100
+
 #: Permutations of the drift test.
 PERMUTATIONS = 199
 
@@ -305,7 +308,14 @@ class _Reference:
         if units < FEWEST:
             reason = f"{units} independent images or units; {FEWEST} are needed"
             return window.model_copy(update={"reason": reason}), None
-        found = shifted_accuracy(_decisions(self.known, labels=True), _decisions(new, labels=False), self.classes)
+        found = shifted_accuracy(
+            _decisions(self.known, labels=True),
+            _decisions(new, labels=False),
+            self.classes,
+            # A thousand classes take a minute with all of them.
+            resamples=RESAMPLES if self.classes <= MANY else RESAMPLES // 4,
+            seed=self.seed,
+        )
         first, second = _features(self.known, new)
         area, p_value, excess, low = self._drift(first, second, new, found.shares)
         joint = min(2 * min(p_value, found.fit_p_value), 1.0)
@@ -369,8 +379,11 @@ class _Reference:
 
 def _audited(record: RunRecord) -> PerImage:
     """The labelled images of the run, with confidences."""
-    if record.report.model["task"] == "segment":
-        raise InputError("the run is of a segmenter; only the accuracy of classifiers is estimated without labels")
+    if record.report.model["task"] not in ("single", "ordinal"):
+        raise InputError(
+            f"the run has the task {record.report.model['task']!r}; the accuracy without labels is estimated for "
+            f"models that decide one class for each image"
+        )
     known = record.images.select(record.images.labelled)
     if len(set(known.unit_ids)) < FEWEST:
         raise InputError(

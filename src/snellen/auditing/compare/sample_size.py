@@ -243,8 +243,11 @@ def _supposed(
     """What is supposed, from the run where nothing else is given, and how many labelled images it has."""
     design, known, count, differences = INDEPENDENT, accuracy, None, None
     if record is not None:
-        if record.report.model["task"] == "segment":
-            raise InputError("a plan is about decisions on images, and this run is of a segmenter")
+        if record.report.model["task"] not in ("single", "ordinal"):
+            raise InputError(
+                f"a plan is about models that decide one class for each image; the task of this run is "
+                f"{record.report.model['task']!r}"
+            )
         seen = record.images.select(record.images.labelled)
         if not len(seen):
             raise InputError("the run judged no labelled image: there is no accuracy to plan from")
