@@ -74,7 +74,7 @@ def rows(found: Monitoring) -> list[tuple[str, ...]]:
 
 
 #: Head of these rows.
-HEAD = ("images of", "number", "verdict", "estimated accuracy", "area of drift", "like no audited image", "p", "why")
+HEAD = ("time", "images", "verdict", "estimated accuracy", "area of drift", "like no audited image", "p", "why")
 
 
 def changed_classes(found: Monitoring) -> list[tuple[str, str, str]]:
