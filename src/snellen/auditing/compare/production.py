@@ -3,103 +3,47 @@
 from __future__ import annotations
 
 import datetime
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.auditing.audit import audit
+from snellen.auditing.compare.calendar_windows import EVERY, Every, begin_of, days_of, usual_length
 from snellen.auditing.compare.pairing import check_alike
-from snellen.auditing.compare.run_record import RunRecord
-from snellen.auditing.compare.sample_size import record_of
+from snellen.auditing.compare.run_record import RunRecord, record_of
+from snellen.auditing.compare.unlabelled_window import FEWEST, Reference, Window
 from snellen.auditing.report import AuditReport
 from snellen.auditing.subject import recorded_classifier
 from snellen.checks.check import Measured
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.formats import FORMATS
 from snellen.core.progress import Progress
 from snellen.core.run import canonical_json, write_atomically
 from snellen.metrics.clustered import clustered_share
-from snellen.metrics.inspection.drift import FEWEST_UNITS, feature_drift
-from snellen.metrics.inspection.foreign_share import foreign_share
 from snellen.metrics.sample_size import images_for_width
-from snellen.metrics.shifted_accuracy import Decisions, shifted_accuracy
-from snellen.runs.given import Images, given_images
-
-#: Length of the windows over time.
-Every = Literal["day", "week", "month", "quarter", "year"]
-EVERY: tuple[Every, ...] = ("day", "week", "month", "quarter", "year")
-
-#: Level below which drift beyond another mix of classes is called shown.
-LEVEL = 0.01
-
-#: Lower bounds from which on no accuracy is estimated: of the area with which a simple classifier separates the images
-#: from audited ones of the same mix of classes, and of the share of images that no audited image is like.
-REFUSED_AREA, REFUSED_SHARE = 0.9, 0.1
-
-#: Images that a window should have on average, where its length is not named, and least that are judged.
-PER_WINDOW, FEWEST = 100, FEWEST_UNITS
-
-#: Resamples of an estimate, and classes from which on a quarter of them is taken.
-RESAMPLES, MANY = 200, 100
-
-#: Permutations of the drift test.
-PERMUTATIONS = 199
+from snellen.runs.given import Images, Model, given_classifier, given_images
 
 #: Width of the interval that labelling is advised for.
 ADVISED_WIDTH = 0.1
-
-Judged = Literal["estimated", "uncertain", "refused", "too few"]
 
 NOTES = (
     "No labels were used: the accuracy is estimated, from labelled images of another mix. The interval joins two, of "
     "which one supposes that the images of each class look as in the audit (another mix of classes), the other that "
     "equal confidences are equally often right (another mix of easy and hard images). It holds where one of them does.",
-    "Uncertain: the decisions or the features differ from every mix of the audited classes (p below 1 %), so that the "
-    "interval rests on the second supposition alone; of images that are like no audited one it supposes that all may "
-    "be wrong. Where nothing shifted, about two windows in a hundred are called so.",
+    "Uncertain: the decisions or the features differ from every mix of the audited classes (p of 1 % or less), so that "
+    "the interval rests on the second supposition alone, or too few images of the classes were audited to test it; of "
+    "images that are like no audited one it supposes that all may be wrong. Where nothing shifted, about two windows "
+    "in a hundred are called so.",
     "Refused: a simple classifier separates the images from audited ones of the same mix of classes with an area of "
     "0.9 or more, or at least 10 % of them are like no audited image (lower ends of 95 % intervals). No estimate is "
     "worth anything then: label some. Errors that change neither decisions nor features cannot be seen without labels.",
 )
-
-
-class Window(BaseModel):
-    """Images of a stretch of time, or all of them, without labels.
-
-    Attributes:
-        start, end: first and last day; None for all images.
-        images: that could be used. units: independent units of them.
-        verdict: whether the accuracy could be estimated.
-        accuracy: the estimate with its 95 % interval. by_classes, by_confidence: under each supposition.
-        area: of a simple classifier between these images and audited ones of the same mix of classes; 0.5 is chance.
-        foreign: share of images like no audited one, beyond what is usual.
-        p_value: of "the decisions, and the features, are a mix of the audited classes".
-        reason: of the verdict, in words.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    start: str | None = None
-    end: str | None = None
-    images: int
-    units: int
-    verdict: Judged
-    accuracy: Measured | None = None
-    by_classes: Measured | None = None
-    by_confidence: Measured | None = None
-    area: Measured | None = None
-    foreign: float | None = None
-    foreign_low: float | None = Field(None, description="lower end of the 95 % interval")
-    p_value: float | None = None
-    reason: str = ""
 
 
 class Monitoring(BaseModel):
@@ -129,8 +73,8 @@ class Monitoring(BaseModel):
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as ``monitoring.json`` holds them."""
+        return FORMATS["monitoring.json"].stamped(self.model_dump(mode="json"))
 
     def __str__(self) -> str:
         from snellen.auditing.compare.production_page import monitoring_text
@@ -166,7 +110,7 @@ def monitor(
     run: Path | str | AuditReport,
     images: Images,
     *,
-    classifier: Classifier | None = None,
+    classifier: Model | None = None,
     dates: str | Sequence[object] | None = None,
     every: Every | None = None,
     columns: Mapping[str, str] | None = None,
@@ -184,9 +128,9 @@ def monitor(
         run: a finished audit of labelled images: its directory, or its report.
         images: from production: what :func:`snellen.load_images` takes, or the directory of a finished audit of them by
             the same model.
-        classifier: the audited model, where the run does not say how it was loaded.
+        classifier: the audited model, where the run does not say how it was loaded: what :func:`snellen.audit` takes.
         dates: a column of the table or manifest of the images, or one date for each image (``date`` objects or ISO
-            texts such as ``2026-11-30``): the same over time.
+            texts such as ``2026-11-30``; None, NaN or NaT: not known): the same over time.
         every: length of the windows. None: the shortest whose windows have 100 images on average.
         columns: what the columns of a table mean, such as ``{"unit": "patient"}``.
         out: folder for the audit without labels, which is resumed, and for the result. None: nothing is kept.
@@ -212,10 +156,15 @@ def monitor(
         new, name, days = _of_run(record, RunRecord.read(images))
     else:
         given = given_images(images, columns=columns)
+        by_image = None if dates is None else days_of(dates, given.ids, given.column)
         if limit is not None:
             given = given.limit(limit, seed)
-        by_image = None if dates is None else _days(dates, given.ids, given.column)
-        model = classifier if classifier is not None else recorded_classifier(_folder(run), record.plan)
+        if by_image is not None and all(by_image[key] is None for key in given.ids):
+            raise InputError(f"none of the {len(given)} images has a date; name the column that holds them")
+        if classifier is None:
+            model = recorded_classifier(_folder(run), record.plan)
+        else:
+            model = given_classifier(classifier, given, record.class_names)
         _check_model(record, model)
         checks = ["clean", "data_quality"] if known.features is not None else ["clean"]
         with tempfile.TemporaryDirectory() as kept:
@@ -247,7 +196,7 @@ def _monitoring(
     every: Every | None,
     seed: int,
 ) -> Monitoring:
-    reference = _Reference(known, len(record.class_names), seed)
+    reference = Reference(known, len(record.class_names), seed)
     whole, shares = reference.judged(new, None)
     windows: list[Window] = []
     notes = list(NOTES)
@@ -259,11 +208,11 @@ def _monitoring(
         undated = len(new) - len(dated)
         if undated:
             notes.append(f"{undated} images have no date; they are in the whole and in no window.")
-        length = every or _length([day for day, _ in dated if day is not None])
+        length = every or usual_length([day for day, _ in dated if day is not None])
         by_window: dict[datetime.date, list[tuple[datetime.date, int]]] = {}
         for day, row in dated:
             assert day is not None
-            by_window.setdefault(_begin(day, length), []).append((day, row))
+            by_window.setdefault(begin_of(day, length), []).append((day, row))
         for begin in sorted(by_window):
             inside = by_window[begin]
             rows = np.array(sorted(row for _, row in inside), dtype=np.int64)
@@ -290,91 +239,6 @@ def _monitoring(
         to_label=images_for_width(ADVISED_WIDTH, min(max(accuracy.value, 0.02), 0.98)),
         notes=tuple(notes),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Reference:
-    """The audited images, and how others are judged by them."""
-
-    known: PerImage
-    classes: int
-    seed: int
-
-    def judged(self, new: PerImage, span: tuple[str, str] | None) -> tuple[Window, NDArray[np.float64] | None]:
-        """The window of some images, and the estimated shares of the classes where they could be estimated."""
-        units = len(set(new.unit_ids))
-        start, end = span or (None, None)
-        window = Window(start=start, end=end, images=len(new), units=units, verdict="too few")
-        if units < FEWEST:
-            reason = f"{units} independent images or units; {FEWEST} are needed"
-            return window.model_copy(update={"reason": reason}), None
-        found = shifted_accuracy(
-            _decisions(self.known, labels=True),
-            _decisions(new, labels=False),
-            self.classes,
-            # A thousand classes take a minute with all of them.
-            resamples=RESAMPLES if self.classes <= MANY else RESAMPLES // 4,
-            seed=self.seed,
-        )
-        first, second = _features(self.known, new)
-        area, p_value, excess, low = self._drift(first, second, new, found.shares)
-        joint = min(2 * min(p_value, found.fit_p_value), 1.0)
-        values = {
-            "area": area,
-            "foreign": excess,
-            "foreign_low": low,
-            "p_value": joint,
-        }
-        if low >= REFUSED_SHARE or (area is not None and area.low >= REFUSED_AREA):
-            reason = f"at least {low:.0%} of the images are like no audited image"
-            if low < REFUSED_SHARE and area is not None:
-                reason = (
-                    f"a simple classifier separates them from audited images of the classes (area {area.value:.2f})"
-                )
-            return window.model_copy(update={**values, "verdict": "refused", "reason": reason}), None
-        n = len(new)
-        # Images like no audited one may all be wrong.
-        ends = max(found.interval.low - max(excess, 0.0), 0.0), found.interval.high
-        estimates = {
-            "accuracy": _measured(found.value, ends, n),
-            "by_classes": _measured(*found.by_classes, n),
-            "by_confidence": _measured(*found.by_confidence, n),
-        }
-        drifted = joint < LEVEL
-        words = (
-            "they differ from every mix of the audited classes"
-            if drifted
-            else "a mix of the audited classes explains them"
-        )
-        verdict = "uncertain" if drifted else "estimated"
-        return window.model_copy(update={**values, **estimates, "verdict": verdict, "reason": words}), found.shares
-
-    def _drift(
-        self, first: NDArray[np.floating], second: NDArray[np.floating], new: PerImage, shares: NDArray[np.float64]
-    ) -> tuple[Measured | None, float, float, float]:
-        """Area and p value against audited images of the same mix of classes, and the share of foreign images."""
-        labels = self.known.labels
-        held = np.bincount(labels, minlength=self.classes) / len(labels)
-        weights = np.divide(shares, held, out=np.zeros(self.classes), where=held > 0)[labels]
-        foreign = foreign_share(first, second, weights, new.units, known_units=self.known.units, seed=self.seed)
-        # Thinned by unit, so that images of one unit stay or go together as far as their classes allow.
-        codes = self.known.units if self.known.units is not None else np.arange(len(labels))
-        drawn = np.random.default_rng(self.seed).random(int(codes.max()) + 1)[codes]
-        kept = drawn * weights.max() < weights
-        units = len(np.unique(codes[kept]))
-        if units < FEWEST_UNITS:
-            return None, 1.0, foreign.excess, foreign.low
-        found = feature_drift(
-            first[kept],
-            second,
-            first_units=None if self.known.units is None else codes[kept],
-            second_units=new.units,
-            permutations=PERMUTATIONS,
-            seed=self.seed,
-        )
-        ends = found.interval
-        area = Measured(value=found.auroc, low=max(ends.low, 0.0), high=min(ends.high, 1.0), n=len(new))
-        return area, found.p_value, foreign.excess, foreign.low
 
 
 def _audited(record: RunRecord) -> PerImage:
@@ -416,77 +280,3 @@ def _folder(run: Path | str | AuditReport) -> Path:
     folder = run.folder if isinstance(run, AuditReport) else Path(run)
     assert folder is not None  # record_of refused a report without one
     return folder
-
-
-def _decisions(images: PerImage, *, labels: bool) -> Decisions:
-    if images.confidence is None:
-        raise InputError("the model gave no confidences for the images")
-    return Decisions(images.predictions, images.confidence, images.units, images.labels if labels else None)
-
-
-def _features(known: PerImage, new: PerImage) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Features of both sets, of the last layer where both have them, else the scores."""
-    if known.features is not None and new.features is not None and known.features.shape[1] == new.features.shape[1]:
-        return known.features, new.features
-    if known.scores is None or new.scores is None:
-        raise InputError("neither features nor scores of both sets are known: run the audit again")
-    return known.scores, new.scores
-
-
-def _measured(value: float, interval: tuple[float, float], n: int) -> Measured:
-    return Measured(value=value, low=interval[0], high=interval[1], n=n)
-
-
-def _days(
-    dates: str | Sequence[object],
-    ids: Sequence[str],
-    column: Any,  # noqa: ANN401 - a method of the set
-) -> dict[str, datetime.date | None]:
-    """The day of each image by id."""
-    values = column(dates) if isinstance(dates, str) else list(dates)
-    if isinstance(dates, str) and all(value is None for value in values):
-        raise InputError(f"the images have no column {dates!r} with dates; name one that their table holds")
-    if len(values) != len(ids):
-        raise InputError(f"{len(values)} dates came for {len(ids)} images; give one for each, or None")
-    return {key: _day(value) for key, value in zip(ids, values, strict=True)}
-
-
-def _day(value: object) -> datetime.date | None:
-    """A day from a date, a time, or an ISO text.
-
-    >>> _day("2026-11-30T08:00:00"), _day("2026-11-30"), _day(None)
-    (datetime.date(2026, 11, 30), datetime.date(2026, 11, 30), None)
-    """
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, datetime.datetime):
-        return value.date()
-    if isinstance(value, datetime.date):
-        return value
-    text = str(value).strip()
-    try:
-        return datetime.datetime.fromisoformat(text[:-1] if text.endswith("Z") else text).date()
-    except ValueError as error:
-        raise InputError(f"{text[:40]!r} is no date; expected ISO 8601, such as 2026-11-30") from error
-
-
-def _begin(day: datetime.date, every: Every) -> datetime.date:
-    """First day of the window that holds a day.
-
-    >>> _begin(datetime.date(2026, 11, 28), "week"), _begin(datetime.date(2026, 11, 28), "quarter")
-    (datetime.date(2026, 11, 23), datetime.date(2026, 10, 1))
-    """
-    if every == "day":
-        return day
-    if every == "week":
-        return day - datetime.timedelta(days=day.weekday())
-    months = {"month": 1, "quarter": 3, "year": 12}[every]
-    return datetime.date(day.year, (day.month - 1) // months * months + 1, 1)
-
-
-def _length(days: Sequence[datetime.date]) -> Every:
-    """The shortest windows that have enough images on average."""
-    for every in EVERY:
-        if len(days) / len({_begin(day, every) for day in days}) >= PER_WINDOW:
-            return every
-    return EVERY[-1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from snellen.auditing.compare.calendar_windows import place_of
 from snellen.auditing.markdown import plain, table
 from snellen.checks.charts import line_chart
 from snellen.checks.check import Measured
@@ -16,7 +18,8 @@ from snellen.checks.panels import Line, Panel, Point
 from snellen.core import package
 
 if TYPE_CHECKING:
-    from snellen.auditing.compare.production import Judged, Monitoring, Window
+    from snellen.auditing.compare.production import Monitoring
+    from snellen.auditing.compare.unlabelled_window import Judged, Window
 
 #: A sign for each verdict, so that none rests on a colour.
 SIGNS: dict[Judged, str] = {"estimated": "✓", "uncertain": "?", "refused": "✗", "too few": "–"}
@@ -121,23 +124,28 @@ def render_monitoring(found: Monitoring) -> str:
 
 
 def _chart(found: Monitoring) -> Markup | None:
-    """Estimated accuracy by window; None with fewer than two of them."""
-    points = [
-        Point(x=number, y=one.accuracy.value, low=one.accuracy.low, high=one.accuracy.high)
-        for number, one in enumerate(found.windows, start=1)
-        if one.accuracy is not None
-    ]
-    if len(points) < 2:
+    """Estimated accuracy by window, with a gap where there is no estimate; None with fewer than two of them."""
+    if found.every is None or sum(one.accuracy is not None for one in found.windows) < 2:
         return None
-    audited = [Point(x=x, y=found.audited_accuracy.value) for x in (1, len(found.windows))]
+    places = [place_of(datetime.date.fromisoformat(one.start), found.every) for one in found.windows if one.start]
+    parts: list[list[Point]] = [[]]
+    last = places[0]
+    for place, one in zip(places, found.windows, strict=True):
+        if one.accuracy is None:
+            continue
+        if parts[-1] and place != last + 1:
+            parts.append([])
+        x, last = 1 + place - places[0], place
+        parts[-1].append(Point(x=x, y=one.accuracy.value, low=one.accuracy.low, high=one.accuracy.high))
+    audited = [Point(x=x, y=found.audited_accuracy.value) for x in (1, 1 + places[-1] - places[0])]
     lines = (
-        Line(name="estimated", points=tuple(points)),
+        *(Line(name="estimated", points=tuple(part)) for part in parts),
         Line(name="in the audit", points=tuple(audited), reference=True),
     )
     panel = Panel(
         check="monitor",
         title="Estimated accuracy over time",
-        x_label=f"{found.every}, in order",
+        x_label=f"{found.every}; 1 is that of {found.windows[0].start}",
         y_label="accuracy",
         lines=lines,
     )
