@@ -57,6 +57,13 @@ def test_a_set_that_shares_images_is_recognised(pixels, tmp_path):
     assert looks(audit(pixels, tmp_path / "other", count=20, start=40))["overlapping"] == 0
 
 
+def test_predictions_without_images_name_no_test_set(tmp_path):
+    scores, labels = np.eye(2)[np.arange(30) % 2], np.arange(30) % 2
+    with pytest.raises(InputError, match="knows a test set by its images, and predictions came alone"):
+        snellen.audit(predictions=scores, labels=labels, class_names=["a", "b"], checks=["clean"], ledger=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_overlaps_of_large_sets_are_estimated():
     rng = np.random.default_rng(1)
     names = [f"{value:016x}" for value in rng.integers(0, 2**62, 12_000)]

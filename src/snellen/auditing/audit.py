@@ -154,6 +154,8 @@ def audit(
         raise InputError("a budget is resolved by one process, and parts run side by side: give a limit instead")
     mine = read_part(part)
     if ledger is not None:
+        if predictions is not None and images is None:
+            raise InputError("a ledger knows a test set by its images, and predictions came alone: name images too")
         read_ledger(ledger_file(ledger))  # what cannot be read is refused before the audit runs
     started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     privacy = Privacy.of(
