@@ -12,8 +12,6 @@ from snellen.metrics.clustered import clustered_share
 from snellen.metrics.intervals import wilson
 from snellen.metrics.non_inferiority import paired_worsening, unpaired_worsening
 from snellen.metrics.sample_size import (
-    UnitDesign,
-    estimated_design,
     gate_power,
     images_for_gate,
     images_for_power,
@@ -24,6 +22,7 @@ from snellen.metrics.sample_size import (
     unpaired_margin_power,
     unpaired_power,
 )
+from snellen.metrics.unit_design import UnitDesign, estimated_design
 
 #: What is promised holds within a tenth.
 NEAR = 0.1
@@ -77,6 +76,9 @@ def test_from_the_planned_number_on_the_gate_never_falls_below_its_power():
     count = images_for_gate(0.95, 0.9, 0.9)
     assert min(gate_power(more, 0.95, 0.9) for more in range(count, count + 300)) >= 0.9
     assert gate_power(count - 1, 0.95, 0.9) < 0.9
+    high = images_for_gate(0.9995, 0.999, 0.9)  # where a tooth is a thousand images long
+    assert min(gate_power(more, 0.9995, 0.999) for more in range(high, high + 4000, 7)) >= 0.9
+    assert images_for_gate(0.0005, 0.001, 0.9, upper=True) == high
 
 
 @pytest.mark.parametrize(("share", "bound"), [(0.92, 0.9), (0.85, 0.8)])

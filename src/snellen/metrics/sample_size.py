@@ -4,16 +4,14 @@ Everything here is about the procedures that the audit uses: Wilson's interval w
 (:func:`snellen.metrics.clustered.clustered_share`), gates on its lower end, McNemar's exact test, and Student's t of
 differences. A plan for other intervals would promise what these do not keep.
 
-The design effect of units of m images with the correlation ρ within a unit is 1 + (m − 1) ρ (Kish, Survey Sampling,
-1965). Notation below: n images, G units, p the true accuracy, b a bound, ψ the share of images on which just one of two
-models is right, δ the difference of their accuracies.
+Images in units count as :class:`~snellen.metrics.unit_design.UnitDesign` has it. Notation below: n images, p the true
+accuracy, b a bound, ψ the share of images on which just one of two models is right, δ the difference of their accuracies.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -22,10 +20,7 @@ from numpy.typing import NDArray
 from snellen.core.errors import InputError
 from snellen.metrics.incomplete_beta import student_t_quantile
 from snellen.metrics.non_inferiority import restricted_disagreement
-from snellen.metrics.unit_jackknife import effective_units, unit_influence, unit_sums
-
-#: Level of every one-sided test here: an end of a 95 % interval.
-ALPHA = 0.025
+from snellen.metrics.unit_design import ALPHA, INDEPENDENT, UnitDesign
 
 #: Standard errors from an estimate to an end of its 95 % interval.
 Z = NormalDist().inv_cdf(1 - ALPHA)
@@ -36,92 +31,8 @@ MOST = 100_000_000
 #: Numbers of images up to which distributions are summed exactly.
 _EXACT = 50_000
 
-#: Numbers of images on either side of the one that was found, within which the power may fall below its aim again.
-_SAW = 400
-
-
-@dataclass(frozen=True)
-class UnitDesign:
-    """How images come in units.
-
-    Attributes:
-        size: images of a unit, on average; of unequal units Σ n² / Σ n. 1: each image is a unit.
-        correlation: of right decisions within a unit, in [0, 1].
-
-    Raises:
-        InputError: a size below 1, or a correlation outside of [0, 1].
-    """
-
-    size: float = 1.0
-    correlation: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.size < math.inf:
-            raise InputError(f"a unit has 1 image or more on average, got {self.size:g}")
-        if not 0 <= self.correlation <= 1:
-            raise InputError(f"the correlation within a unit lies from 0 to 1, got {self.correlation:g}")
-
-    @property
-    def effect(self) -> float:
-        """How many images of such units say as much as one independent image.
-
-        >>> UnitDesign(8, 0.3).effect
-        3.1
-        """
-        return 1 + (self.size - 1) * self.correlation
-
-    def units(self, images: float) -> int:
-        """Number of units that so many images make."""
-        return math.ceil(images / self.size - 1e-9)
-
-    def counted(self, images: float, variance: float) -> float:
-        """Independent images that the audit's interval for a share counts, for a variance p (1 − p) of one image.
-
-        The audit estimates the design effect, with one image's worth of belief that images of a unit are alike, and
-        takes Student's quantile for few units.
-        """
-        if self.size == 1:
-            return images
-        units = max(images / self.size, 2.0)
-        believed = max((images * variance * self.effect + self.size) / (images * variance + 1), 1.0)
-        tail = 1 - ALPHA
-        few = student_t_quantile(tail, max(images - 1, 1.0)) / student_t_quantile(tail, max(units - 1, 1.0))
-        return images / believed * few**2
-
-
-#: Every image is a unit.
-INDEPENDENT = UnitDesign()
-
-
-def estimated_design(values: NDArray[np.float64], codes: NDArray[np.int64] | None) -> UnitDesign:
-    """The design of images that were measured.
-
-    The correlation is (V / B − 1) / (m − 1), where V is the jackknife's variance of the mean over units, B that of
-    independent images and m = Σ n² / Σ n; negative values, which are mostly chance, count as 0.
-
-    >>> estimated_design(np.array([1.0, 1, 0, 0, 1, 1, 0, 0]), np.array([0, 0, 1, 1, 2, 2, 3, 3])).correlation
-    1.0
-    >>> estimated_design(np.ones(3), None)
-    UnitDesign(size=1.0, correlation=0.0)
-
-    Args:
-        values: (n,), such as right decisions as 0 and 1.
-        codes: (n,), unit of each; None: each image is a unit.
-    """
-    if codes is None:
-        return INDEPENDENT
-    sums, sizes = unit_sums(np.asarray(values, dtype=np.float64), codes)
-    sums, sizes = sums[sizes > 0], sizes[sizes > 0]
-    size = float((sizes**2).sum() / sizes.sum())
-    n, mean = sizes.sum(), float(np.mean(values))
-    independent = float(((values - mean) ** 2).sum()) / n / max(n - 1, 1)
-    if size == 1 or len(sizes) < 2 or independent == 0:
-        return UnitDesign(size, 0.0)
-    # Divided by G − 1 and not by G: unit_influence is that of the jackknife, which does so.
-    dependent = float((unit_influence(sums, sizes, mean) ** 2).sum())
-    few = effective_units(sizes)
-    correlation = (dependent / independent * (1 - 1 / few) * few / (few - 1) - 1) / (size - 1)
-    return UnitDesign(size, min(max(correlation, 0.0), 1.0))
+#: Teeth of the saw, and fewest images, beyond the number that was found, within which the power may fall below again.
+_TEETH, _SAW = 4, 400
 
 
 def interval_width(images: int, accuracy: float, design: UnitDesign = INDEPENDENT) -> float:
@@ -173,20 +84,29 @@ def gate_power(
         upper: the gate requires that the share is at most b, by the upper end.
     """
     _check(bound, "the bound of a gate on a share", 0, 1)
+    if design.size == 1:
+        return float(_binomial_power(np.array([images]), accuracy, bound, upper=upper)[0])
     if upper:
         return gate_power(images, 1 - accuracy, 1 - bound, design)
     from scipy.special import betainc
-    from scipy.stats import binom
 
-    if design.size == 1:
-        least = math.ceil(images * bound + Z * math.sqrt(images * bound * (1 - bound)) - 1e-9)
-        return float(binom.sf(least - 1, images, accuracy))
     counted = design.counted(images, bound * (1 - bound))
     true = max(images / design.effect, 1.0)
     # Between the whole numbers, half a step above the threshold stands for the next one, on average.
     least_share = bound + Z * math.sqrt(bound * (1 - bound) / counted)
     count = true * least_share + 0.5
     return 0.0 if count >= true + 0.5 else float(betainc(count, true - count + 1, accuracy))
+
+
+def _binomial_power(images: NDArray[np.int64], accuracy: float, bound: float, *, upper: bool) -> NDArray[np.float64]:
+    """Power of a gate for each of several numbers of independent images, (k,)."""
+    from scipy.stats import binom
+
+    if upper:
+        accuracy, bound = 1 - accuracy, 1 - bound
+    least = np.ceil(images * bound + Z * np.sqrt(images * bound * (1 - bound)) - 1e-9)
+    power: NDArray[np.float64] = binom.sf(least - 1, images, accuracy)
+    return power
 
 
 def images_for_gate(
@@ -212,10 +132,13 @@ def images_for_gate(
         return gate_power(images, accuracy, bound, design, upper=upper) >= power
 
     found = _fewest(passes, f"a gate at {bound:g}")
-    for images in range(found + _SAW, found, -1):
-        if not passes(images):
-            return images + 1
-    return found
+    if design.size > 1:  # without teeth: see gate_power
+        return found
+    # The count to reach rises with each image but one in 1 / (1 − b), or stays but for one in 1 / b.
+    teeth = max(_SAW, math.ceil(min(_TEETH / min(bound, 1 - bound), _EXACT)))
+    after = np.arange(found, found + teeth + 1)
+    below = after[_binomial_power(after, accuracy, bound, upper=upper) < power]
+    return int(below[-1]) + 1 if len(below) else found
 
 
 def paired_power(images: int, difference: float, disagreement: float, design: UnitDesign = INDEPENDENT) -> float:

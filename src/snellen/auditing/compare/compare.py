@@ -26,7 +26,7 @@ from snellen.auditing.compare.finding_differences import compare_quantities, unm
 from snellen.auditing.compare.not_worse import not_worse as judge_margins
 from snellen.auditing.compare.not_worse import parse_margins
 from snellen.auditing.compare.pairing import Pair, pair_runs
-from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.compare.run_record import RunRecord, record_of
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding
@@ -75,7 +75,9 @@ def compare(
         InputError: no finished audit in a directory, a report without one, or runs of other classes or tasks.
     """
     margins = parse_margins(not_worse_than)
-    return compare_records(_record(first, "first"), _record(second, "second"), margin=margin, not_worse_than=margins)
+    return compare_records(
+        record_of(first, "first"), record_of(second, "second"), margin=margin, not_worse_than=margins
+    )
 
 
 def compare_records(
@@ -131,16 +133,6 @@ def compare_records(
         not_worse=judge_margins(pair, not_worse_than or {}, resamples=resamples),
         notes=(*NOTES, *pair.notes),
     )
-
-
-def _record(given: Path | str | AuditReport, which: str) -> RunRecord:
-    if not isinstance(given, AuditReport):
-        return RunRecord.read(given)
-    if given.folder is None:
-        raise InputError(
-            f"the {which} report kept no run directory, and without its evidence nothing can be paired; audit with out="
-        )
-    return RunRecord.read(given.folder)
 
 
 def _run(record: RunRecord) -> ComparedRun:

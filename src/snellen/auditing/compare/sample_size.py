@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from statistics import NormalDist
 
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.points import parse_points
 from snellen.auditing.compare.requirement import ACUITY, FINDINGS, Requirement, parse_requirement
-from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.compare.run_record import RunRecord, record_of
+from snellen.auditing.compare.sample_plan import Goal, SamplePlan, Sight
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError
 from snellen.metrics.sample_size import (
-    INDEPENDENT,
-    UnitDesign,
     Z,
-    estimated_design,
     gate_power,
     images_for_gate,
     images_for_power,
@@ -34,86 +31,13 @@ from snellen.metrics.sample_size import (
     unpaired_margin_power,
     unpaired_power,
 )
+from snellen.metrics.unit_design import INDEPENDENT, UnitDesign, estimated_design
 
 #: The figure that is planned when nothing else is named.
 ACCURACY = "clean.accuracy"
 
 #: Share of cases in which a plan keeps its promise, unless another is named.
 POWER = 0.9
-
-
-class Goal(BaseModel):
-    """A question, how many images it takes, and what the images at hand give."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    question: str
-    images: int = Field(description="fewest images; in each set where nothing is paired")
-    units: int = Field(description="units that these are")
-    at_hand: float | None = Field(None, description="width, or power, that the images at hand give")
-    enough: bool | None = Field(None, description="whether those are enough; null where no set is at hand")
-
-
-class Sight(BaseModel):
-    """Something that the images at hand can show."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    what: str
-    value: float | None = Field(description="null where not even the largest effect is found so often")
-
-
-class SamplePlan(BaseModel):
-    """How many images, under which assumptions.
-
-    Attributes:
-        accuracy: that the plan supposes.
-        unit_size: images of a unit.
-        correlation: of right decisions within a unit.
-        design_effect: images that say as much as one independent image.
-        disagreement: share of images on which just one of two models is right; None where no two models are compared.
-        power: share of cases in which a gate passes, or a difference is found.
-        images: at hand; None where there is no set. units: that these are.
-        goals: one for each question. shows: what the images at hand can show.
-        notes: where the assumptions come from.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    accuracy: float
-    unit_size: float
-    correlation: float
-    design_effect: float
-    disagreement: float | None = None
-    power: float
-    images: int | None = None
-    units: int | None = None
-    goals: tuple[Goal, ...] = ()
-    shows: tuple[Sight, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def enough(self) -> bool:
-        """Whether the images at hand are enough for every question; False where none are at hand."""
-        return bool(self.goals) and all(one.enough for one in self.goals)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
-
-    def __str__(self) -> str:
-        lines = [f"Supposed: {note}" for note in self.notes]
-        for goal in self.goals:
-            of_units = "" if self.unit_size == 1 else f", {goal.units:,} units"
-            lines.append(f"{goal.question}: {goal.images:,} images{of_units}")
-            if goal.at_hand is not None and self.images is not None:
-                what = "a width of" if goal.question.startswith("interval") else "a power of"
-                verdict = "enough" if goal.enough else "too few"
-                lines.append(f"  the {self.images:,} images at hand: {verdict}; they give {what} {goal.at_hand:.3f}")
-        if self.shows:
-            lines.append(f"The {self.images:,} images at hand, with a power of {self.power:g}:")
-            lines += [f"  {one.what}: {'none' if one.value is None else f'{one.value:.4f}'}" for one in self.shows]
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -217,19 +141,6 @@ def sample_size(
         shows=() if at_hand is None else _shown(models, at_hand, power),
         notes=tuple(notes),
     )
-
-
-def record_of(given: Path | str | AuditReport, which: str) -> RunRecord:
-    """A finished audit that was named by its directory, or by its report.
-
-    Raises:
-        InputError: the report has no directory.
-    """
-    if not isinstance(given, AuditReport):
-        return RunRecord.read(given)
-    if given.folder is None:
-        raise InputError(f"the report that came as {which} kept no run directory; audit with out=")
-    return RunRecord.read(given.folder)
 
 
 def _supposed(
@@ -343,15 +254,16 @@ def _gate(wanted: Requirement, models: _Models, at_hand: int | None, power: floa
         )
     figure = record.report.metrics.get(wanted.name)
     if figure is None:
-        raise InputError(f"requirement {str(wanted)!r}: the run has no figure of this name")
+        near = difflib.get_close_matches(wanted.name, sorted(record.report.metrics), n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise InputError(f"requirement {str(wanted)!r}: the run has no figure of this name{hint}")
     if not wanted.holds(figure.value):
         raise InputError(
             f"requirement {str(wanted)!r}: the run has {figure.value:.4f}, which does not meet it: no number of images "
             f"makes such a model pass"
         )
     error = (figure.value - figure.low if wanted.wants_more else figure.high - figure.value) / Z
-    room, measured = abs(figure.value - wanted.bound), max(len(record.images), 1)
-    from statistics import NormalDist
+    room, measured = abs(figure.value - wanted.bound), int(record.images.labelled.sum())
 
     def passing(images: int) -> float:
         now = error * math.sqrt(measured / images)
