@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,15 +101,22 @@ def test_not_worse_than(run, audited):
     assert "not met  clean.accuracy not worse than 0.001" in out
     assert run("compare", "first run", "again", "--not-worse-than", "20pt")[0] == 0
     assert run("compare", "first run", "again", "--not-worse-than", "0.1pt")[0] == 3
+    code, out, _ = run("compare", "first run", "again", "--not-worse-than", "class.Ankle boot.accuracy=90pt")
+    assert "class.Ankle boot.accuracy not worse than 0.9" in out
     for wrong, message in (
         (("--not-worse-than", "1pt"), "name its run directory with --baseline"),
         (("--baseline", "first run", "--not-worse-than", "1%"), "expected points such as 1pt"),
         (("--baseline", "first run", "--not-worse-than", "drift.auroc=1pt"), "no better side"),
         (("--baseline", "first run", "--not-worse-than", "clean.acuracy=1pt"), "no better side"),
         (("--baseline", "first run", "--not-worse-than", "selective.aurc=1pt"), "does not run in this audit"),
+        (
+            ("--baseline", "first run", "--not-worse-than", "class.Ankle bot.accuracy=1pt"),
+            "'class.Ankle boot.accuracy'",
+        ),
     ):
         code, _, err = run(*QUICK, "--out", "never", *wrong)
         assert code == 2, wrong
+        assert not Path("never").exists(), "refused before the audit"
         assert message in " ".join(err.split()), (wrong, err)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from snellen.cli.text import harmless
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from snellen.auditing.compare.gate import Gate
@@ -115,6 +115,10 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
             f"--baseline {options.baseline} judged no labelled image: nothing can be compared with it; audit labelled "
             f"images"
         )
+    for name in options.margins:
+        known = [f"class.{one}.accuracy" for one in baseline.class_names]
+        if name.startswith("class.") and name not in known:
+            raise unknown_name("figure of --not-worse-than", name, known)
     return baseline
 
 

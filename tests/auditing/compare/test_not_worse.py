@@ -1,5 +1,7 @@
 """Margins to a baseline: parsed, judged on real runs and simulated ones, and what a gate makes of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import snellen
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.gate import gate, junit_xml
 from snellen.auditing.compare.not_worse import parse_margins
+from snellen.auditing.report import CheckStatus
 from snellen.core.errors import InputError
 from tests.auditing.compare.simulated_runs import run_of
 
@@ -40,6 +43,7 @@ def test_forms_of_margins():
     ):
         with pytest.raises(InputError, match=message):
             parse_margins(text)
+    assert parse_margins(["class.Ankle boot.accuracy = 2pt"]) == {"class.Ankle boot.accuracy": 0.02}
     with pytest.raises(InputError, match="two margins came for the accuracy"):
         parse_margins(["1pt", "2pt"])
 
@@ -87,6 +91,20 @@ def test_figures_that_are_no_shares_and_units_and_classes():
         judged(runs, {"label_noise.share": 0.1})
     with pytest.raises(InputError, match="neither run has a figure of this name; these are: "):
         judged(runs, {"corruption.rain.accuracy": 0.1})
+
+
+def test_a_check_that_did_not_run_leaves_its_margin_not_measured():
+    runs = pair_of(np.random.default_rng(3), 100, 0.01, 0.01)
+    skipped = CheckStatus(name="discrimination", status="skipped", reason="has no training images")
+    report = runs[1].report.model_copy(update={"checks": (*runs[1].report.checks, skipped)})
+    changed = dataclasses.replace(runs[1], report=report)
+    (found,) = judged([runs[0], changed], {"discrimination.auroc": 0.1}).not_worse
+    assert (found.verdict, found.reason) == (
+        "not measured", "the check discrimination was skipped in the second run: it has no training images"
+    )  # fmt: skip
+    assert not gate(changed.report, [], judged([runs[0], changed], {"discrimination.auroc": 0.1})).passes
+    with pytest.raises(InputError, match=r"these are: class\.cat\.accuracy, class\.dog\.accuracy"):
+        judged(runs, {"class.cow.accuracy": 0.1})
 
 
 def test_a_gate_judges_margins_in_place_of_losses(audits):

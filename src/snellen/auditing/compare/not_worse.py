@@ -10,7 +10,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.auditing.compare.difference import Difference, Mean
-from snellen.auditing.compare.figures import compare_classes, compare_figure, direction, estimate, per_image
+from snellen.auditing.compare.figures import (
+    absence,
+    compare_classes,
+    compare_figure,
+    direction,
+    estimate,
+    per_image,
+)
 from snellen.auditing.compare.pairing import Pair
 from snellen.auditing.compare.points import parse_points
 from snellen.auditing.compare.requirement import Verdict
@@ -23,7 +30,7 @@ ACCURACY, MIOU = "clean.accuracy", "segmentation.miou"
 #: Stands for that figure, until the task is known.
 LEADING = ""
 
-_NAMED = re.compile(r"\s*(?P<name>[^=<>\s]+)\s*=\s*(?P<margin>[^=]+)")
+_NAMED = re.compile(r"\s*(?P<name>[^=<>\s][^=<>]*?)\s*=\s*(?P<margin>[^=]+)")
 
 
 class NotWorse(BaseModel):
@@ -106,8 +113,13 @@ def _judged(name: str, margin: float, pair: Pair, resamples: int) -> NotWorse:
     else:
         held = any(name in one.record.report.metrics for one in (pair.first, pair.second))
         found = compare_figure(name, pair, resamples=resamples) if held else None
+    idle = None if found is not None else _idle(name, pair)
+    if idle is not None:
+        return NotWorse(name=name, margin=margin, verdict="not measured", reason=idle)
     if found is None:
         known = sorted(one for one in pair.second.record.report.metrics if direction(one))
+        if name.startswith("class."):
+            known = [f"class.{one}.accuracy" for one in pair.first.record.class_names]
         raise InputError(
             f"a margin of {name}: neither run has a figure of this name; these are: {', '.join(known[:12])}"
             + (", …" if len(known) > 12 else "")
@@ -130,6 +142,15 @@ def _judged(name: str, margin: float, pair: Pair, resamples: int) -> NotWorse:
         verdict=verdict,
         reason=None if math.isfinite(high) else "too few images or units: nothing bounds the loss",
     )
+
+
+def _idle(name: str, pair: Pair) -> str | None:
+    """Why the check of a figure gave nothing in either run, where it did not run to its end."""
+    check = name.partition(".")[0]
+    for which, side in (("second", pair.second), ("first", pair.first)):
+        if any(one.name == check and one.status != "done" for one in side.record.report.checks):
+            return absence(check, side.record, which)
+    return None
 
 
 def _loss(
