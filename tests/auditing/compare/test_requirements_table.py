@@ -3,15 +3,17 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import snellen
 from snellen.auditing.compare.requirements_file import WrittenRequirements, parse_requirements, read_requirements
-from snellen.auditing.compare.requirements_table import judge_models
+from snellen.auditing.compare.requirements_table import _cell, judge_models
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.checks.check import Measured
 from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
 from snellen.metrics.clustered import clustered_share
 from tests.auditing.compare.simulated_runs import run_of
 
@@ -175,6 +177,31 @@ def test_the_table_of_real_runs(audits, tmp_path):
     assert [model.name for model in named.models] == ["old", "new"]
     with pytest.raises(InputError, match="the run a came twice"):
         snellen.requirements(file, [audits / "a", audits / "a"])
+
+
+def test_long_names_and_texts_go_over_pages(tmp_path):
+    row = {"metric": "clean.accuracy >= 0.9", "text": "W" * 2000, "source": "s" * 400}
+    found = judge_models(written(row), ["m" * 300], [record({"clean.accuracy": of(0.95, 0.91, 0.97)})])
+    assert found.to_pdf(tmp_path / "long.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_images_without_labels_are_not_to_be_audited_again():
+    one = record({})
+    table = one.evidence["clean"].table
+    at = table.column_names.index("label")
+    unlabelled = Evidence(table.set_column(at, "label", pa.nulls(len(table), table["label"].type)))
+    bare = RunRecord(one.report, one.plan, {**one.evidence, "clean": unlabelled})
+    cell = judge_models(written({"metric": "clean.accuracy >= 0.9"}), ["a"], [bare]).rows[0].cells[0]
+    assert cell.command == "snellen audit MODEL LABELLED_DATA --checks clean --out RUN"
+
+
+def test_a_class_is_decided_by_more_images_of_the_whole_set():
+    rng, sure = np.random.default_rng(2), np.full(400, 0.9)
+    runs = [run_of(rng.random(400) < 0.9, sure, {}) for _ in range(2)]
+    one = written({"metric": "class.cat.accuracy", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
+    cell = _cell(one, runs[1], None, {"x": runs[0]})
+    assert cell.verdict == "undecided"
+    assert cell.images > 400, "a quarter of the images are cats"
 
 
 ROW = '[[requirement]]\nid = "R1"\ntext = "t"\nmetric = "clean.accuracy >= 0.9"\n'

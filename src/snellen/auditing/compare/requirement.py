@@ -16,7 +16,7 @@ from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
-    from snellen.core.finding import Level
+    from snellen.core.finding import Finding, Level
 
 Relation = Literal[">=", "<=", ">", "<"]
 
@@ -147,7 +147,7 @@ class Standing:
 
 
 def stand(requirement: Requirement, report: AuditReport) -> Standing:
-    """Judge a requirement by the whole 95 % interval: met or not met where both ends agree, else it undecided.
+    """Judge a requirement by the whole 95 % interval: met or not met where both ends agree, else it is undecided.
 
     Either verdict is wrong in about 2.5 % of audits at most, as :func:`judge` describes. An estimate (``.value``) and a
     number of findings decide by themselves.
@@ -158,7 +158,7 @@ def stand(requirement: Requirement, report: AuditReport) -> Standing:
         if _unsought(report) is not None:
             return Standing("not measured", judged.reason)
         sought = ", ".join(check.name for check in report.checks if check.status == "done")
-        counted = float(judged.reason.partition(" ")[0])
+        counted = float(len(_of_level(rest, report)))
         return Standing("met" if judged.met else "not met", f"{judged.reason}; looked for by: {sought}", counted)
     seen = _acuity(requirement, rest, report) if group == ACUITY else _metric(requirement.name, report)
     if seen is None:
@@ -196,9 +196,14 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
     return Judgement(str(requirement), met, words)
 
 
-def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
+def _of_level(level: str, report: AuditReport) -> list[Finding]:
+    """Findings of a level or worse."""
     counted = LEVELS[: LEVELS.index(level) + 1] if level in LEVELS else ()
-    found = [finding for finding in report.findings if finding.whole_level in counted]
+    return [finding for finding in report.findings if finding.whole_level in counted]
+
+
+def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
+    found = _of_level(level, report)
     words = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
         words += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)

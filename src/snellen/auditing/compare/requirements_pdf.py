@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Colours of the verdicts on white.
 COLOURS = {"met": "#1b6e3c", "not met": "#a4161a", "undecided": "#6b5700", "not measured": "#565d68"}
 
+#: Characters of a name in the head of a column, which must leave room for a row on each page.
+_MOST_NAME = 60
+
 #: Models side by side on a page; more come in further tables.
 ACROSS = 6
 
@@ -91,19 +94,28 @@ def _story(found: RequirementsTable, width: float) -> list[Any]:
     return story + [text(note, "small") for note in found.notes]
 
 
+def shortened(name: str) -> str:
+    """A name for the head of a column; the list of models has the whole.
+
+    >>> shortened("fashion-cnn"), len(shortened("x" * 300))
+    ('fashion-cnn', 60)
+    """
+    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
+
+
 def _table(found: RequirementsTable, places: range, width: float) -> Any:  # noqa: ANN401 - of ReportLab
     from reportlab.lib import colors
     from reportlab.platypus import Paragraph, Table
 
     styles = _styles()
     each = min(width * 0.62 / len(places), 150.0)
-    head = ["requirement", *(found.models[place].name for place in places)]
-    rows = [[Paragraph(marked(cell, bold=True), styles["cell"]) for cell in head]]
+    head = ["requirement", *(shortened(found.models[place].name) for place in places)]
+    rows = [[Paragraph(f'<font name="VeraBd">{marked(cell, bold=True)}</font>', styles["cell"]) for cell in head]]
     for row in found.rows:
         what = f'<font name="VeraBd">{marked(row.id, bold=True)}</font> {marked(row.text)}<br/>'
         what += f'<font color="#565d68">{marked(row.metric)}{marked(f"; {row.source}") if row.source else ""}</font>'
         rows.append([Paragraph(what, styles["cell"]), *(_cell(row.cells[place], styles) for place in places)])
-    made = Table(rows, colWidths=[width - each * len(places), *[each] * len(places)], repeatRows=1)
+    made = Table(rows, colWidths=[width - each * len(places), *[each] * len(places)], repeatRows=1, splitInRow=1)
     made.hAlign = "LEFT"
     made.setStyle(
         [

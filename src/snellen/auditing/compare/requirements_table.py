@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
@@ -12,17 +11,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.auditing.checks import CHECKS, base_check
+from snellen.auditing.checks import CHECKS
 from snellen.auditing.compare.difference import RESAMPLES
 from snellen.auditing.compare.figures import direction
+from snellen.auditing.compare.measuring_command import measuring_command
 from snellen.auditing.compare.not_worse import not_worse
 from snellen.auditing.compare.pairing import pair_runs, same_set
 from snellen.auditing.compare.requirement import ACUITY, FINDINGS, LEVELS, Requirement, Standing, Verdict, stand
 from snellen.auditing.compare.requirements_file import WrittenRequirement, WrittenRequirements, read_requirements
-from snellen.auditing.compare.run_record import RunRecord
-from snellen.auditing.compare.sample_size import record_of
+from snellen.auditing.compare.run_record import RunRecord, record_of
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, SnellenError
+from snellen.core.formats import FORMATS
 from snellen.core.run import canonical_json, write_atomically
 from snellen.metrics.sample_size import MOST, Z
 
@@ -125,8 +125,8 @@ class RequirementsTable(BaseModel):
         return f"No model meets {count}."
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return self.model_dump(mode="json")
+        """JSON values, as ``requirements.json`` holds them."""
+        return FORMATS["requirements.json"].stamped(self.model_dump(mode="json"))
 
     def __repr__(self) -> str:
         return f"RequirementsTable({len(self.models)} models × {len(self.rows)} requirements: {self.verdict})"
@@ -299,7 +299,7 @@ def _cell(
         return _against(one.metric.strip(), margin, baselines[one.baseline], record, folder)
     assert relation is not None
     found = stand(relation, record.report)
-    command = _command(relation.name, record, folder) if found.verdict == "not measured" else None
+    command = measuring_command(relation.name, record, folder) if found.verdict == "not measured" else None
     more = _images_that_decide(relation, found, len(record.images)) if found.verdict == "undecided" else None
     return RequiredCell(
         verdict=found.verdict,
@@ -317,12 +317,12 @@ def _against(name: str, margin: float, baseline: RunRecord, record: RunRecord, f
         (found,) = not_worse(pair_runs(baseline, record), {name: margin}, resamples=RESAMPLES)
     except SnellenError as error:
         return RequiredCell(
-            verdict="not measured", quantity="loss", reason=str(error), command=_command(name, record, folder)
+            verdict="not measured", quantity="loss", reason=str(error), command=measuring_command(name, record, folder)
         )
     more = None
     if found.verdict == "undecided" and found.loss is not None:
         standing = Standing("undecided", found.words, found.loss, found.low, found.high)
-        more = _images_that_decide(Requirement(name, "<", margin), standing, found.n)
+        more = _images_that_decide(Requirement(name, "<", margin), standing, len(record.images))
     return RequiredCell(
         verdict=found.verdict,
         quantity="loss",
@@ -331,7 +331,7 @@ def _against(name: str, margin: float, baseline: RunRecord, record: RunRecord, f
         low=found.low,
         high=found.high,
         reason=found.words,
-        command=_command(name, record, folder) if found.verdict == "not measured" else None,
+        command=measuring_command(name, record, folder) if found.verdict == "not measured" else None,
     )
 
 
@@ -349,45 +349,6 @@ def _images_that_decide(relation: Requirement, found: Standing, images: int) -> 
         return None
     digits = 10 ** max(math.floor(math.log10(max(needed, 1))) - 1, 0)
     return max(math.ceil(needed / digits) * digits, images + 1)
-
-
-def _command(name: str, record: RunRecord, folder: Path | None) -> str | None:
-    """The command that audits the same again, with the check that gives the figure."""
-    group = name.partition(".")[0]
-    task = str(record.report.model["task"])
-    check = {ACUITY: "corruption", "class": base_check(task)}.get(group, group)
-    done = [one.name for one in record.report.checks if one.status == "done"]
-    if check not in CHECKS and group != FINDINGS:
-        return None
-    wanted = list(dict.fromkeys([*done, *([] if group == FINDINGS else [check])]))
-    model, data = _references(folder)
-    out = "RUN" if folder is None else f"{folder.resolve().name}-more"
-    drawn = record.report.data.get("drawn_from")
-    with_others = (
-        ""
-        if check not in CHECKS
-        else "".join(f" --{name} {name.upper()}" for name in sorted(CHECKS[check]().compares_with))
-    )
-    limit = f" --limit {record.report.data['images']} --seed {record.plan['seed']}" if drawn else ""
-    return f"snellen audit {model} {data} --checks {','.join(wanted)}{with_others}{limit} --out {shlex.quote(out)}"
-
-
-def _references(folder: Path | None) -> tuple[str, str]:
-    """How model and images of a run were named, where references alone do; else placeholders."""
-    from snellen.auditing.compare.run_record import read_json
-
-    if folder is None or not (folder / "inputs.json").is_file():
-        return "MODEL", "DATA"
-    try:
-        inputs = read_json(folder, "inputs.json")
-        model, data = inputs["classifier"]["ref"], inputs["images"]["reference"]["ref"]
-        plain = all(inputs["classifier"].get(key) is None for key in ("model_args", "size", "class_names"))
-        plain = plain and not set(inputs["images"]["reference"]) - {"ref", "folder"}
-    except (InputError, KeyError, TypeError):
-        return "MODEL", "DATA"
-    if not plain or not isinstance(model, str) or not isinstance(data, str):
-        return "MODEL", "DATA"
-    return shlex.quote(model), shlex.quote(data)
 
 
 def _folder_of(run: Path | str | AuditReport) -> Path | None:
