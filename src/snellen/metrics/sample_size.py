@@ -5,7 +5,7 @@ Everything here is about the procedures that the audit uses: Wilson's interval w
 differences. A plan for other intervals would promise what these do not keep.
 
 Images in units count as :class:`~snellen.metrics.unit_design.UnitDesign` has it. Notation below: n images, p the true
-accuracy, b a bound, ψ the share of images on which just one of two models is right, δ the difference of their accuracies.
+accuracy, b a bound, ψ the share of images on which just one of two models is right, δ the difference of accuracies.
 """
 
 from __future__ import annotations
