@@ -25,8 +25,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save
 
+from snellen.auditing.compare.requirements_file import read_requirements
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.job import read_job
+from snellen.auditing.ledger import read_ledger
 from snellen.auditing.subject import _opened, _recorded
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, ModelError, RejectedImageError
@@ -162,6 +164,19 @@ def job(content: bytes) -> None:
     """Files that describe an audit."""
     with suppress(InputError):
         read_job(_file("j/audit.toml", content)).named_checks()
+
+
+def requirements(content: bytes) -> None:
+    """Files of written requirements."""
+    with suppress(InputError):
+        for one in read_requirements(_file("q/requirements.toml", content)).requirement:
+            assert one.shown_metric
+
+
+def ledger(content: bytes) -> None:
+    """Ledgers of test sets."""
+    with suppress(InputError):
+        read_ledger(_file("looks.jsonl", content))
 
 
 def csv_manifest(content: bytes) -> None:
@@ -330,6 +345,19 @@ def job_seeds() -> list[bytes]:
     ]
 
 
+def requirements_seeds() -> list[bytes]:
+    return [
+        b'title = "T"\n[[requirement]]\nid = "R1"\ntext = "t"\nmetric = "clean.accuracy >= 0.9"\nsource = "s"\n'
+        b'[[requirement]]\nid = "R2"\ntext = "t"\nmetric = "clean.accuracy"\nnot_worse_than = "1pt"\nbaseline = "a"\n'
+    ]
+
+
+def ledger_seeds() -> list[bytes]:
+    line = {"kind": "audit", "images": 2, "set": "0" * 64, "look": "1" * 64, "sketch": ["a" * 16], "date": "2026-01-01"}
+    gate = {**line, "kind": "gate", "gate": "2" * 64, "passed": True, "sketch": []}
+    return [b"\n".join(json.dumps(one).encode() for one in (line, gate)) + b"\n"]
+
+
 def parquet_seeds() -> list[bytes]:
     stored = pa.array([{"bytes": _picture("PNG"), "path": "x.png"}, None])
     described = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}}}
@@ -466,6 +494,8 @@ TARGETS: dict[str, Target] = {
     "table": Target(table, table_seeds),
     "mask": Target(mask, mask_seeds),
     "job": Target(job, job_seeds),
+    "requirements": Target(requirements, requirements_seeds),
+    "ledger": Target(ledger, ledger_seeds),
     "parquet": Target(parquet, parquet_seeds),
     "tar": Target(tar, tar_seeds),
     "weights": Target(weights, weights_seeds),

@@ -12,7 +12,9 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from snellen.auditing.compare.production import Monitoring
 from snellen.auditing.compare.report_schema import report_schema
+from snellen.auditing.compare.requirements_table import RequirementsTable
 from snellen.auditing.subject import Inputs
 from snellen.core.artifact import Card
 from snellen.core.formats import FORMATS, MANIFEST, SYSTEM, VERSION, WRITER
@@ -51,7 +53,9 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "inputs.json": (Inputs,),
     "generator-failures.json": (GeneratorFailures,),
     "label.json": (LabelledConcept,),
+    "monitoring.json": (Monitoring,),
     "nuisance.json": (NuisanceSet,),
+    "requirements.json": (RequirementsTable,),
     "scan.json": (ScannedSet,),
     "search.json": (CellSearch,),
     "shift.json": (ShiftedSet,),

@@ -114,9 +114,13 @@ def test_exit_codes_are_those_of_the_command_line():
 
 
 def test_commands_that_the_loop_calls_built_exist_and_no_other():
-    commands = {command.callback.__name__ for command in command_line.app.registered_commands if command.callback}
+    commands = {
+        command.callback.__name__.replace("_", "-")
+        for command in command_line.app.registered_commands
+        if command.callback
+    }
     commands |= {str(group.name) for group in command_line.app.registered_groups}
-    assert set(re.findall(r"`snellen (\w+)", page("commands"))) == commands
+    assert set(re.findall(r"`snellen ([\w-]+)", page("commands"))) == commands
 
 
 # -- CHANGELOG.md ------------------------------------------------------------------------------------------------------
@@ -144,7 +148,7 @@ def test_options_are_those_of_the_command_line():
         assert command.callback is not None
         if command.callback.__name__ == "systems":
             continue
-        names = listed(CHANGELOG, f"`snellen {command.callback.__name__}`**")
+        names = listed(CHANGELOG, f"`snellen {command.callback.__name__.replace('_', '-')}`**")
         arguments = {
             "return",
             "context",
@@ -157,6 +161,8 @@ def test_options_are_those_of_the_command_line():
             "run",
             "concept",
             "pool",
+            "file",
+            "runs",
         }
         arguments -= {"evaluate": {"data"}, "treat": {"model"}}.get(command.callback.__name__, set())
         parameters = [name for name in command.callback.__annotations__ if name not in arguments]

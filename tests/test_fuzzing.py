@@ -22,6 +22,8 @@ TIMES = {
     "table": 60,
     "mask": 100,
     "job": 300,
+    "requirements": 200,
+    "ledger": 200,
     "weights": 200,
     "checkpoint": 100,
     "onnx": 100,
@@ -46,6 +48,8 @@ def fuzzing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
         "table",
         "mask",
         "job",
+        "requirements",
+        "ledger",
         "parquet",
         "tar",
         "weights",
@@ -64,7 +68,7 @@ def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], Mo
 
 def test_every_target_is_run(fuzzing: Callable[[str], ModuleType]) -> None:
     names = {"image", "npz", "idx", "csv", "table", "mask", "job", "parquet", "tar", "weights", "checkpoint", "onnx"}
-    assert set(fuzzing("targets").TARGETS) == names | {"card", "run", "inputs"}
+    assert set(fuzzing("targets").TARGETS) == names | {"card", "run", "inputs", "requirements", "ledger"}
 
 
 def test_seeds_are_valid_so_that_mutations_reach_deep(fuzzing: Callable[[str], ModuleType], tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ queries = {positive = ["a star"], near_misses = ["a heart"]}
 questions.questions = [{condition = "necessary 1", question = "A star?", phrases = ["a star"], instead = ["a heart"]}]
 """
 
+#: What a model must show.
+REQUIREMENTS = '[[requirement]]\nid = "R1"\ntext = "Mostly right"\nmetric = "clean.accuracy >= 0.5"\n'
+
 #: Calls of each command; the last is of the command itself.
 CALLS = {
     "audit": (f"audit {_FASHION} --checks clean",),
@@ -54,6 +57,12 @@ CALLS = {
     "compare": (f"audit {_FASHION} --checks clean --out one", "compare one one"),
     "evaluate": ("evaluate bundled:fashion-cnn --data bundled:fashion-mnist --limit 8 --attack fgsm",),
     "report": (f"audit {_FASHION} --checks clean --out one", "report one --to md"),
+    "requirements": (f"audit {_FASHION} --checks clean --out one", "requirements requirements.toml one --out table"),
+    "monitor": (
+        "audit bundled:fashion-cnn bundled:fashion-mnist --limit 40 --checks clean --out one",
+        "monitor one bundled:fashion-mnist --limit 30",
+    ),
+    "sample-size": ("sample-size --accuracy 0.9 --width 4pt",),
     "cite": (f"audit {_FASHION} --checks clean --out one", "cite one"),
     "systems": ("systems",),
     "reproduce": ("reproduce perception --scale smoke --seeds 1",),
@@ -100,6 +109,7 @@ ROOMS = [module.name for module in pkgutil.iter_modules(snellen.__path__) if mod
 @pytest.mark.smoke
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_runs(command, run):
+    Path("requirements.toml").write_text(REQUIREMENTS, encoding="utf-8")
     Path("star.toml").write_text(STAR, encoding="utf-8")  # the folder is that of the test
     assert CALLS[command][-1].split()[0] == command
     for call in CALLS[command]:

@@ -62,10 +62,13 @@ _PUBLIC = {
     "load_segmenter": "snellen.models.references",
     "load_text_encoder": "snellen.models.encoders.sentence_encoder",
     "load_two_tower": "snellen.models.references",
+    "monitor": "snellen.auditing.compare.production",
     "open_report": "snellen.auditing.opening",
     "plan": "snellen.runs.estimate",
     "register": "snellen.verbs.register",
     "reproduce": "snellen.reproduction.runner",
+    "requirements": "snellen.auditing.compare.requirements_table",
+    "sample_size": "snellen.auditing.compare.sample_size",
     "scan": "snellen.verbs.scan",
     "search": "snellen.systems.functional_hashing.cell_search",
     "shift": "snellen.verbs.shift",
@@ -95,6 +98,9 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from snellen.auditing.audit import audit as audit
     from snellen.auditing.compare.compare import compare as compare
+    from snellen.auditing.compare.production import monitor as monitor
+    from snellen.auditing.compare.requirements_table import requirements as requirements
+    from snellen.auditing.compare.sample_size import sample_size as sample_size
     from snellen.auditing.opening import open_report as open_report
     from snellen.core.artifact import Artifact as Artifact
     from snellen.core.budget import Budget as Budget

@@ -18,6 +18,7 @@ from snellen.auditing.effort import Effort, chosen_checks
 from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
 from snellen.auditing.job import arguments_of, is_job
+from snellen.auditing.ledger import Ledger, ledger_file, read_ledger
 from snellen.auditing.plan import plan_of
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.recorded_audit import checks_without_model, recorded_audit
@@ -79,6 +80,7 @@ def audit(
     costs: Costs | None = None,
     prevalence: float | None = None,
     allow_rejected: bool = False,
+    ledger: Path | str | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audit a classifier on images.
@@ -142,6 +144,8 @@ def audit(
         prevalence: of the positive class where the model will be used, in (0, 1): predictive values and net benefit are
             those there. See :class:`~snellen.auditing.checks.discrimination.Discrimination`.
         allow_rejected: report also where more than 5 % of the images cannot be used.
+        ledger: file (``.jsonl``), or folder such as that of the run directories, in which a line counts this audit of
+            these images; the report shows how often they were audited and gated before. It holds fingerprints alone.
         progress: callback that receives progress updates.
 
     Returns:
@@ -162,6 +166,10 @@ def audit(
     if part is not None and budget is not None:
         raise InputError("a budget is resolved by one process, and parts run side by side: give a limit instead")
     mine = read_part(part)
+    if ledger is not None:
+        if predictions is not None and images is None:
+            raise InputError("a ledger knows a test set by its images, and predictions came alone: name images too")
+        read_ledger(ledger_file(ledger))  # what cannot be read is refused before the audit runs
     started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     privacy = Privacy.of(
         save_images and (predictions is None or images is not None), pseudonyms, None if out is None else Path(out)
@@ -295,6 +303,7 @@ def audit(
             measure(pieces, lambda: work, folder, listener)
         if part is not None:
             return report_of_part(run, part, pieces)
+        looks = None if ledger is None else Ledger.open(ledger, resolved.images, plan)
         report, seconds = finish(
             run,
             resolved,
@@ -305,13 +314,16 @@ def audit(
             workers=workers,
             allow_rejected=allow_rejected,
             effort=effort,
+            looks=None if looks is None else looks.earlier(),
         )
+        if looks is not None:
+            looks.enter()
         seconds["total"] = time.perf_counter() - started
         timing: dict[str, float | str] = {name: round(value, 3) for name, value in seconds.items()}
         run.write_json("timing.json", timing | ({"engine": crew.why} if crew.why else {}))
         # What is in memory is shown also where nothing is kept on disk.
         report = report if out is None else report.model_copy(update={"folder": folder})
-        return report.examining(subject)
+        return report.examining(subject).counted_in(looks)
 
 
 def _whole(given: Mapping[Companion, ImageSet | None]) -> dict[Companion, ImageSet]:

@@ -13,6 +13,7 @@ from snellen.auditing.advice import advised, whole_command
 from snellen.auditing.eye_chart_picture import acuity_words, column_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.html import fact_words, verdict
+from snellen.auditing.ledger import ledger_words
 from snellen.checks.treatments import TRAINING_IMAGES
 from snellen.core.finding import FIGURES_OF_BAGS, OF_BAGS, Finding
 from snellen.data.rejections import listed_reasons
@@ -228,6 +229,8 @@ def _lines(report: AuditReport) -> list[str]:
         lines.append(
             f"{sum(reasons.values())} {kind} images rejected: {listed_reasons(reasons)}; see {name}/rejected.json."
         )
+    if "ledger" in data:
+        lines.append(ledger_words(data["ledger"]))
     if "preprocessing" in model:
         lines.append(f"Preprocessing: {model['preprocessing']}.")
     return [*lines, *(f"{note[:1].upper()}{note[1:]}." for note in model["notes"])]

@@ -14,6 +14,7 @@ from snellen.auditing.concluding import Gathered, conclude
 from snellen.auditing.effort import Effort, left_out
 from snellen.auditing.engine import SetRun
 from snellen.auditing.html import render_report
+from snellen.auditing.ledger import EarlierLooks
 from snellen.auditing.overlap_rows import UNCHANGED
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.report import AuditReport
@@ -64,6 +65,7 @@ def finish(
     workers: int,
     allow_rejected: bool,
     effort: Effort | None = None,
+    looks: EarlierLooks | None = None,
 ) -> tuple[AuditReport, dict[str, float]]:
     """Merge the shards of all sets and write report, lists and pictures.
 
@@ -76,6 +78,7 @@ def finish(
         workers: threads that read ahead.
         allow_rejected: report however many images were rejected.
         effort: the requested one; a note says what it leaves out.
+        looks: how often the images were audited before; None where no ledger counts it.
 
     Returns:
         The report, and seconds by what was done.
@@ -120,6 +123,8 @@ def finish(
     report, files = conclude(
         resolved.measuring, resolved.images, run.plan, resolved.checks, gathered, rng, workers=workers
     )
+    if looks is not None:
+        report = report.model_copy(update={"data": {**report.data, "ledger": looks.model_dump(mode="json")}})
     run.write_json("report.json", report.to_json())
     for listing, rows in files.lists.items():
         run.write_json(f"lists/{listing}.json", rows)

@@ -28,6 +28,7 @@ from snellen.auditing.finding_picture import (
     heat_scale,
     picture_groups,
 )
+from snellen.auditing.ledger import ledger_words
 from snellen.checks.charts import line_chart
 from snellen.checks.eye_chart import EyeChart
 from snellen.core import package
@@ -173,6 +174,7 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = lambda value: f"{value:.1%}"
     environment.filters["fact"] = fact_words
+    environment.globals["ledger_words"] = ledger_words
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment
 

@@ -57,7 +57,9 @@ class Requirements(BaseModel):
         require: metrics and limits, such as ``clean.accuracy>=0.9``.
         fail_on: level of findings that fails it.
         baseline: run directory of an earlier audit.
+        not_worse_than: margins to it, such as ``1pt`` or ``discrimination.auroc=1pt``.
         junit: file for the outcome.
+        ledger: file or folder in which audits and gates of these images are counted; also in Python.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,7 +67,9 @@ class Requirements(BaseModel):
     require: tuple[str, ...] = ()
     fail_on: Level | None = None
     baseline: str | None = None
+    not_worse_than: tuple[str, ...] = ()
     junit: str | None = None
+    ledger: str | None = None
 
 
 class AuditJob(BaseModel):
@@ -144,7 +148,11 @@ class AuditJob(BaseModel):
         moved: dict[str, Any] = {
             name: placed(value, folder) for name in paths if isinstance(value := getattr(self, name), str)
         }
-        gate = {name: placed(value, folder) for name in ("baseline", "junit") if (value := getattr(self.gate, name))}
+        gate = {
+            name: placed(value, folder)
+            for name in ("baseline", "junit", "ledger")
+            if (value := getattr(self.gate, name))
+        }
         settings = {check: _placed_fields(fields, folder) for check, fields in self.settings.items()}
         return self.model_copy(update={**moved, "gate": self.gate.model_copy(update=gate), "settings": settings})
 
@@ -189,6 +197,8 @@ class AuditJob(BaseModel):
             for name in (*plain, "costs", "prevalence", "pseudonyms", "allow_rejected")
             if name in self.model_fields_set
         }
+        if self.gate.ledger is not None:
+            found["ledger"] = self.gate.ledger
         return {**found, **{name: load() for name, load in loading.items() if name not in beside}, **beside}
 
     def _classifier(self, names: Sequence[str] | str | None) -> Classifier:
@@ -226,14 +236,46 @@ def read_job(path: Path | str) -> AuditJob:
         InputError: there is no such file, or as :func:`parse_job`.
     """
     place = Path(path)
+    return parse_job(_text_of(place, "snellen init MODEL DATA writes such a file"), place).under(place.parent)
+
+
+def read_toml(place: Path, hint: str) -> dict[str, Any]:
+    """What a TOML file of a user holds, within limits of size and depth.
+
+    Args:
+        place: the file.
+        hint: how one comes by such a file, for the error where there is none.
+
+    Raises:
+        InputError: there is no such file, it is too large or nested too deep, or it is not TOML.
+    """
+    return _tables(_text_of(place, hint), place)
+
+
+def _text_of(place: Path, hint: str) -> str:
     try:
         with place.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        text = content.decode()
+            return file.read(_MAX_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"{place} cannot be read: {reason}; snellen init MODEL DATA writes such a file") from error
-    return parse_job(text, place).under(place.parent)
+        raise InputError(f"{place} cannot be read: {reason}; {hint}") from error
+
+
+def _tables(text: str, place: Path) -> dict[str, Any]:
+    if len(text) > _MAX_BYTES:
+        raise InputError(f"{place} is too large for such a file; expected at most {_MAX_BYTES} bytes")
+    deep = _DEEP_KEY.search(text) is not None
+    written: dict[str, Any] = {}
+    try:
+        written = {} if deep else tomllib.loads(text)
+        deep = deep or _deeper(written, _MAX_DEPTH)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{place} is not TOML: {str(error)[:_MOST_REASON]}") from error
+    except RecursionError:
+        deep = True
+    if deep:
+        raise InputError(f"{place}: tables or lists are nested more than {_MAX_DEPTH} deep; write them flat")
+    return written
 
 
 def parse_job(text: str, place: Path) -> AuditJob:
@@ -247,18 +289,7 @@ def parse_job(text: str, place: Path) -> AuditJob:
         InputError: the text is too long or not TOML, or a key is unknown or holds what it may not; the message names
             file, line and key.
     """
-    if len(text) > _MAX_BYTES:
-        raise InputError(f"{place} is too large for the description of an audit; expected at most {_MAX_BYTES} bytes")
-    deep = _DEEP_KEY.search(text) is not None
-    try:
-        written = {} if deep else tomllib.loads(text)
-        deep = deep or _deeper(written, _MAX_DEPTH)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{place} is not TOML: {str(error)[:_MOST_REASON]}") from error
-    except RecursionError:
-        deep = True
-    if deep:
-        raise InputError(f"{place}: tables or lists are nested more than {_MAX_DEPTH} deep; write them flat")
+    written = _tables(text, place)
     try:
         return AuditJob.model_validate(written)
     except ValidationError as error:

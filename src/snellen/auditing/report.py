@@ -21,6 +21,7 @@ from snellen.core.run import canonical_json
 from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
+    from snellen.auditing.ledger import Ledger
     from snellen.auditing.subject import Subject
 
 #: Images below which a report without findings says that they are few.
@@ -82,6 +83,7 @@ class AuditReport(BaseModel):
     _pictures: Mapping[str, bytes] = PrivateAttr(default_factory=dict)
     _rejected: Sequence[Mapping[str, str]] = PrivateAttr(default=())
     _subject: Any = PrivateAttr(default=None)
+    _ledger: Any = PrivateAttr(default=None)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, each finding with its level and key, as the file holds them."""
@@ -220,6 +222,17 @@ class AuditReport(BaseModel):
         """The same report, which knows classifier and images in this process: what a treatment begins from."""
         self._subject = subject
         return self
+
+    def counted_in(self, ledger: Ledger | None) -> AuditReport:
+        """The same report, which knows the ledger that counts it: what a gate is entered in."""
+        self._ledger = ledger
+        return self
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The ledger that counts this audit, where one was named."""
+        found: Ledger | None = self._ledger
+        return found
 
     @property
     def subject(self) -> Subject | None:

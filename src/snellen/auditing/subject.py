@@ -167,6 +167,18 @@ def _classifier(recorded: Inputs | None, folder: Path) -> Classifier:
         raise InputError(f"the classifier of {folder / INPUTS.file} is not described as one: {error!r}") from error
 
 
+def recorded_classifier(folder: Path, plan: Mapping[str, Any]) -> Classifier:
+    """The classifier that a finished audit examined, loaded again.
+
+    Raises:
+        InputError: the run does not say how it was loaded, it is no longer there, or it has changed since.
+    """
+    model = _classifier(_recorded(folder), folder)
+    if plan["model"]["fingerprint"] is not None and model.fingerprint() != plan["model"]["fingerprint"]:
+        raise InputError(f"{model.name} has changed since {folder} audited it: its weights or preparation differ")
+    return model
+
+
 def _opened(described: DescribedImages, name: str, folder: Path) -> ImageSet:
     here = os.getcwd()
     try:

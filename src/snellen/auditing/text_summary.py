@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from snellen.auditing.ledger import ledger_words
 from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def text_summary(report: AuditReport) -> str:
     if report.data["rejected"]:
         why = listed_reasons(report.data.get("rejected_reasons", {}))
         lines.append(f"Rejected: {report.data['rejected']} of {report.data['images']} images ({why})")
+    if "ledger" in report.data:
+        lines.append(ledger_words(report.data["ledger"]))
     lines.append("")
     for name in LEADING:
         if name in report.metrics:

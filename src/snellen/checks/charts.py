@@ -140,12 +140,12 @@ def _interval(point: Point) -> tuple[float, float] | None:
 
 
 def _looks(lines: Sequence[Line]) -> list[str]:
-    """Class of each line: references look alike, others take turns."""
-    looks, turn = [], 0
+    """Class of each line: references look alike, others take turns, and parts of one name are one line with gaps."""
+    turns: dict[str, int] = {}
     for line in lines:
-        looks.append("reference" if line.reference else f"look-{turn % LOOKS}")
-        turn += not line.reference
-    return looks
+        if not line.reference:
+            turns.setdefault(line.name, len(turns))
+    return ["reference" if line.reference else f"look-{turns[line.name] % LOOKS}" for line in lines]
 
 
 def _drawn(line: Line, look: str, x: _Scale, y: _Scale) -> list[str]:
@@ -176,7 +176,7 @@ def _mark(look: str, at_x: str, at_y: str) -> str:
 
 def _legend(lines: Sequence[Line], looks: Sequence[str]) -> str:
     entries = ""
-    for line, look in zip(lines, looks, strict=True):
+    for line, look in {(one.name, look): (one, look) for one, look in zip(lines, looks, strict=True)}.values():
         mark = "" if line.reference else _mark(look, "14", "6")
         entries += (
             f'<li><svg width="28" height="12" aria-hidden="true"><path class="line {look}" d="M0 6H28"/>{mark}</svg>'

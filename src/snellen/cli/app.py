@@ -24,10 +24,13 @@ from snellen.cli.generate import generate
 from snellen.cli.init import init
 from snellen.cli.label import label
 from snellen.cli.method_commands import method_commands
+from snellen.cli.monitor import monitor
 from snellen.cli.option_groups import with_groups
 from snellen.cli.optotypes import optotypes
 from snellen.cli.report import report
 from snellen.cli.reproduce import reproduce
+from snellen.cli.requirements import requirements
+from snellen.cli.sample_size import sample_size
 from snellen.cli.scan import scan
 from snellen.cli.search import search
 from snellen.cli.shift import shift
@@ -74,6 +77,9 @@ app.command(rich_help_panel=AUDIT)(audit)
 app.command(rich_help_panel=AUDIT)(with_groups(init))
 app.command(rich_help_panel=AUDIT)(compare)
 app.command(rich_help_panel=AUDIT)(report)
+app.command(rich_help_panel=AUDIT)(requirements)
+app.command(rich_help_panel=AUDIT)(monitor)
+app.command(rich_help_panel=AUDIT)(sample_size)
 app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
 app.command(rich_help_panel=TREAT)(with_groups(treat))

@@ -84,7 +84,7 @@ class TaskName(StrEnum):
 
 
 #: Parameters of the command that are requirements.
-_GATE = ("require", "fail_on", "baseline", "junit")
+_GATE = ("require", "fail_on", "baseline", "not_worse_than", "junit")
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -229,9 +229,27 @@ def audit(
             rich_help_panel=GATE_PANEL,
         ),
     ] = None,
+    not_worse_than: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="1pt|METRIC=1pt",
+            help="With --baseline: exit with 3 unless the accuracy is shown to be worse by less than this, instead of "
+            "on every significant loss. Of another figure METRIC=1pt; repeatable, all must hold.",
+            rich_help_panel=GATE_PANEL,
+        ),
+    ] = None,
     junit: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the outcome as JUnit XML.", rich_help_panel=GATE_PANEL),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl|DIR",
+            help="Count audits and gates of these images in a file, or in test-sets.jsonl of a folder, and show in the "
+            "report how often they were audited. It holds fingerprints, no images and no names.",
+            rich_help_panel=GATE_PANEL,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of the summary.")] = False,
 ) -> None:
@@ -246,13 +264,13 @@ def audit(
     level = None if effort is None else effort.level
     choice = under_options(context, Choice(checks, level, _parameters(settings or []), read_columns(column)))
     threats = tuple(threat or ())
-    gate_options = read_gate_options(require, fail_on, baseline, junit)
+    gate_options = read_gate_options(require, fail_on, baseline, junit, not_worse_than)
     if part is not None and gate_options.given and not any(written(context, name) for name in _GATE):
         gate_options = GateOptions()  # the file's are for the command that makes the report
     if part is not None and (out is None or gate_options.given):
         raise InputError(
-            "--part needs --out, the run directory that all parts share; and --require, --fail-on, --baseline and "
-            "--junit go with the command without --part, which makes the report"
+            "--part needs --out, the run directory that all parts share; and --require, --fail-on, --baseline, "
+            "--not-worse-than and --junit go with the command without --part, which makes the report"
         )
     given = model_options(model_args, size, mean, std)
     folder = out or free_folder("snellen-audit")
@@ -306,6 +324,7 @@ def audit(
         "costs": costs,
         "prevalence": prevalence,
         "allow_rejected": allow_rejected,
+        "ledger": ledger,
     }
     if dry_run:
         estimate = plan(run_audit, classifier, images, **options)

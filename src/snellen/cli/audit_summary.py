@@ -17,6 +17,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     from rich.table import Table
 
     from snellen.auditing.effort import left_out
+    from snellen.auditing.ledger import ledger_words
     from snellen.checks.treatments import IN_FOLDER, TRAINING_IMAGES, from_elsewhere
     from snellen.core.finding import FIGURES_OF_BAGS
     from snellen.data.rejections import listed_reasons
@@ -28,6 +29,8 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     console.print(f"[dim]preprocessing:[/] {markup(report.model['preprocessing'])}")
     for note in report.model["notes"]:
         console.print(f"[dim]model:[/] {markup(note)}")
+    if "ledger" in report.data:
+        console.print(markup(ledger_words(report.data["ledger"])), soft_wrap=True)
     console.print()
     single = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
     for column in single.columns[1:]:

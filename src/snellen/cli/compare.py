@@ -28,6 +28,13 @@ def compare(
         float,
         typer.Option(min=0, help="Same: the whole 95 % interval lies within plus or minus this."),
     ] = 0.02,
+    not_worse_than: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="1pt|METRIC=1pt",
+            help="Exit with 3 unless the accuracy, or METRIC, is shown to be worse by less than this; repeatable.",
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--every", help="Show every figure, and not only those that changed.")] = False,
     fail_on_loss: Annotated[
         bool, typer.Option("--fail-on-loss", help="Exit with 3 when a figure got significantly worse.")
@@ -37,12 +44,14 @@ def compare(
     """Show what got better and what got worse between two audits, image by image where both saw the same."""
     with loading("comparing"):
         from snellen.auditing.compare.compare import compare_records
+        from snellen.auditing.compare.not_worse import parse_margins
         from snellen.auditing.compare.page import render_comparison
         from snellen.auditing.compare.run_record import RunRecord
         from snellen.core.run import canonical_json, write_atomically
 
         earlier, later = RunRecord.read(first), RunRecord.read(second)
-        comparison = compare_records(earlier, later, margin=margin)
+        margins = parse_margins(not_worse_than)
+        comparison = compare_records(earlier, later, margin=margin, not_worse_than=margins)
     if out is not None:
         page = render_comparison(comparison, earlier.report, later.report)
         try:
@@ -54,11 +63,12 @@ def compare(
         typer.echo(canonical_json(comparison.to_json()), nl=False)
     else:
         _show(comparison, out, every=every)
-    if fail_on_loss and comparison.losses:
+    if (fail_on_loss and comparison.losses) or any(one.verdict != "met" for one in comparison.not_worse):
         raise typer.Exit(EXIT_GATE)
 
 
-_COLOURS = {"worse": "red", "new": "red", "better": "green", "mended": "green", "same": "default"}
+_COLOURS = {"worse": "red", "new": "red", "better": "green", "mended": "green", "same": "default",
+            "met": "green", "not met": "red", "undecided": "yellow"}  # fmt: skip
 
 
 def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
@@ -71,6 +81,8 @@ def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
     console.print(f"[bold]{markup(first.model)}[/] → [bold]{markup(second.model)}[/] on {markup(second.data)}")
     how = "each compared with itself" if comparison.paired else "[yellow]not paired[/]"
     console.print(f"{comparison.shared} images, {how}; differences are second − first\n")
+    for margin in comparison.not_worse:
+        console.print(f"{_word(margin.verdict)}  {markup(f'{margin}: {margin.words}')}\n", soft_wrap=True)
     figures = [one for one in comparison.figures if every or one.verdict in ("worse", "better")]
     if figures:
         rows = [[*shown(one), one.verdict] for one in figures]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from snellen.cli.text import harmless
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from snellen.auditing.compare.gate import Gate
@@ -44,12 +44,14 @@ class GateOptions:
         baseline: the run directory of --baseline.
         junit: the file of --junit.
         level: of --fail-on; findings of this level or worse get a case of their own in the JUnit file.
+        margins: of --not-worse-than, by figure.
     """
 
     requirements: tuple[Requirement, ...] = ()
     baseline: Path | None = None
     junit: Path | None = None
     level: LevelOption = LevelOption.moderate
+    margins: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def given(self) -> bool:
@@ -58,7 +60,11 @@ class GateOptions:
 
 
 def read_gate_options(
-    require: Sequence[str] | None, fail_on: LevelOption | None, baseline: Path | None, junit: Path | None
+    require: Sequence[str] | None,
+    fail_on: LevelOption | None,
+    baseline: Path | None,
+    junit: Path | None,
+    not_worse_than: Sequence[str] | None = None,
 ) -> GateOptions:
     """Parse the options; imports nothing heavy.
 
@@ -70,12 +76,19 @@ def read_gate_options(
     """
     from snellen.auditing.compare.requirement import at_level, parse_requirement
 
+    margins: dict[str, float] = {}
+    if not_worse_than:
+        from snellen.auditing.compare.not_worse import parse_margins
+
+        margins = parse_margins(not_worse_than)
+        if baseline is None:
+            raise InputError("--not-worse-than is about an earlier audit: name its run directory with --baseline DIR")
     requirements = [parse_requirement(text) for text in require or ()]
     if fail_on is not None:
         requirements.append(at_level(fail_on.value))
     if junit is not None and junit.is_dir():
         raise InputError(f"--junit {junit} is a folder; name a file, such as {junit / 'snellen.xml'}")
-    return GateOptions(tuple(requirements), baseline, junit, fail_on or LevelOption.moderate)
+    return GateOptions(tuple(requirements), baseline, junit, fail_on or LevelOption.moderate, margins)
 
 
 def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path) -> RunRecord | None:
@@ -90,6 +103,7 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
     from snellen.auditing.compare.requirement import JUDGED, check_names
     from snellen.auditing.compare.run_record import RunRecord
 
+    _check_margins(options, checks)
     check_names(options.requirements, checks)
     if options.baseline is None:
         return None
@@ -101,7 +115,26 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
             f"--baseline {options.baseline} judged no labelled image: nothing can be compared with it; audit labelled "
             f"images"
         )
+    for name in options.margins:
+        known = [f"class.{one}.accuracy" for one in baseline.class_names]
+        if name.startswith("class.") and name not in known:
+            raise unknown_name("figure of --not-worse-than", name, known)
     return baseline
+
+
+def _check_margins(options: GateOptions, checks: Sequence[Check]) -> None:
+    """Refuse a margin of a figure that this audit does not give, or that has no better side."""
+    from snellen.auditing.compare.requirement import Requirement, check_names
+
+    for name, margin in options.margins.items():
+        if not name:
+            continue
+        from snellen.auditing.compare.figures import direction
+
+        if not direction(name):
+            raise InputError(f"--not-worse-than {name}={margin:g}: this figure has no better side; it cannot be worse")
+        if not name.startswith("class."):
+            check_names([Requirement(name, "<=", margin)], checks)
 
 
 def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: ImageSet) -> None:
@@ -133,8 +166,15 @@ def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord |
     from snellen.auditing.compare.run_record import RunRecord
     from snellen.core.run import write_atomically
 
-    comparison = None if baseline is None else compare_records(baseline, RunRecord.read(folder))
+    comparison = (
+        None if baseline is None else compare_records(baseline, RunRecord.read(folder), not_worse_than=options.margins)
+    )
     found = gate(report, options.requirements, comparison)
+    if report.ledger is not None and (options.requirements or baseline is not None):
+        required = [str(one) for one in options.requirements]
+        required += [f"{name} {margin:g}" for name, margin in options.margins.items()]
+        required += [] if baseline is None else [f"baseline {baseline.report.model.get('identity')}"]
+        report.ledger.enter_gate(required, passed=found.passes)
     if options.junit is not None:
         try:
             write_atomically(options.junit, junit_xml(report, found, level=options.level.value))
@@ -153,8 +193,11 @@ def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
     if gate.comparison is not None:
         comparison = gate.comparison
         how = "each image with itself" if comparison.paired else "not paired, since the data differ"
+        for one in comparison.not_worse:
+            lines.append(f"{'met    ' if one.verdict == 'met' else 'not met'}  {one}: {one.words}")
+        verdict = "       " if comparison.not_worse else "not met" if comparison.losses else "met    "
         lines.append(
-            f"{'not met' if comparison.losses else 'met    '}  baseline {comparison.first.model}: "
+            f"{verdict}  baseline {comparison.first.model}: "
             f"{len(comparison.losses)} of {comparison.tested['figures']} figures worse, {len(comparison.gains)} better "
             f"({comparison.shared} images, {how})"
         )
@@ -162,7 +205,8 @@ def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
         if idle:
             lines.append(f"         not compared: {'; '.join(f'{one.name} ({one.reason})' for one in idle[:3])}")
             lines[-1] += f"; and {len(idle) - 3} more" if len(idle) > 3 else ""
-        lines += [f"         {failure}" for failure in gate.failures[sum(not one.met for one in gate.judgements) :]]
+        if not comparison.not_worse:
+            lines += [f"         {failure}" for failure in gate.failures[sum(not one.met for one in gate.judgements) :]]
     typer.echo("", err=on_error_stream)
     for line in lines:
         typer.echo(harmless(line), err=on_error_stream)

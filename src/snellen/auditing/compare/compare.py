@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snellen.auditing.compare.acuity_differences import compare_acuities
@@ -22,8 +23,10 @@ from snellen.auditing.compare.data_differences import compare_data_findings
 from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
 from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
+from snellen.auditing.compare.not_worse import not_worse as judge_margins
+from snellen.auditing.compare.not_worse import parse_margins
 from snellen.auditing.compare.pairing import Pair, pair_runs
-from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.compare.run_record import RunRecord, record_of
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding
@@ -50,6 +53,7 @@ def compare(
     second: Path | str | AuditReport,
     *,
     margin: float = MARGIN,
+    not_worse_than: float | str | Sequence[str] | Mapping[str, float | str] | None = None,
 ) -> Comparison:
     """Compare two audits.
 
@@ -60,6 +64,9 @@ def compare(
         first: the earlier run: its directory, or the report of an audit that kept one.
         second: the later run.
         margin: a difference is called the same when its whole 95 % interval lies within ± this.
+        not_worse_than: margin within which the accuracy (of a segmenter the mIoU) of the later run must be shown to be
+            no worse, one-sided at 2.5 %: ``"1pt"`` or 0.01. Of other figures ``"METRIC=1pt"``, or a mapping of figures
+            to margins. What came out is in ``not_worse`` of the result.
 
     Returns:
         All differences with verdicts.
@@ -67,11 +74,19 @@ def compare(
     Raises:
         InputError: no finished audit in a directory, a report without one, or runs of other classes or tasks.
     """
-    return compare_records(_record(first, "first"), _record(second, "second"), margin=margin)
+    margins = parse_margins(not_worse_than)
+    return compare_records(
+        record_of(first, "first"), record_of(second, "second"), margin=margin, not_worse_than=margins
+    )
 
 
 def compare_records(
-    first: RunRecord, second: RunRecord, *, margin: float = MARGIN, resamples: int = RESAMPLES
+    first: RunRecord,
+    second: RunRecord,
+    *,
+    margin: float = MARGIN,
+    resamples: int = RESAMPLES,
+    not_worse_than: Mapping[str, float] | None = None,
 ) -> Comparison:
     """The same of two runs that were read.
 
@@ -80,6 +95,7 @@ def compare_records(
         second: the later run.
         margin: of "same".
         resamples: of each bootstrap.
+        not_worse_than: margins by figure.
     """
     if not (0 <= margin < math.inf):
         raise InputError(f"the margin is zero or more, got {margin}")
@@ -114,18 +130,9 @@ def compare_records(
             )
             for one in compare_acuities(pair, resamples=resamples)
         ),
+        not_worse=judge_margins(pair, not_worse_than or {}, resamples=resamples),
         notes=(*NOTES, *pair.notes),
     )
-
-
-def _record(given: Path | str | AuditReport, which: str) -> RunRecord:
-    if not isinstance(given, AuditReport):
-        return RunRecord.read(given)
-    if given.folder is None:
-        raise InputError(
-            f"the {which} report kept no run directory, and without its evidence nothing can be paired; audit with out="
-        )
-    return RunRecord.read(given.folder)
 
 
 def _run(record: RunRecord) -> ComparedRun:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.auditing.compare.difference import Difference
+from snellen.auditing.compare.not_worse import NotWorse
 from snellen.core.finding import Level
 from snellen.metrics.multiplicity import benjamini_hochberg
 
@@ -100,6 +101,7 @@ class Comparison(BaseModel):
         figures: every metric of either run, then the accuracy of each class.
         findings: every finding of either run, what got worse first.
         acuities: the eye charts.
+        not_worse: margins within which figures had to be no worse, and what came out; empty where none was given.
         notes: how to read it.
     """
 
@@ -115,6 +117,7 @@ class Comparison(BaseModel):
     figures: tuple[ComparedFigure, ...]
     findings: tuple[ComparedFinding, ...]
     acuities: tuple[ComparedAcuity, ...]
+    not_worse: tuple[NotWorse, ...] = ()
     notes: tuple[str, ...]
 
     @property
@@ -129,7 +132,10 @@ class Comparison(BaseModel):
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
-        return self.model_dump(mode="json")
+        record = self.model_dump(mode="json")
+        if not self.not_worse:  # stated only where margins were given
+            del record["not_worse"]
+        return record
 
     def __repr__(self) -> str:
         how = "paired" if self.paired else "not paired"

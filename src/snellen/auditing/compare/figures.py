@@ -148,31 +148,37 @@ def compare_figures(pair: Pair, *, resamples: int) -> list[FigureDifference]:
     ours, theirs = pair.first.record.report.metrics, pair.second.record.report.metrics
     unlike = differing_parameters(pair.first.record, pair.second.record)
     bags = BagPair.of(pair)
-    found = []
-    for name in dict.fromkeys((*ours, *theirs)):
-        before, after = ours.get(name), theirs.get(name)
-        reason = unlike.get(name.partition(".")[0])
-        if before is None or after is None:
-            which = "first" if before is None else "second"
-            side = pair.first if before is None else pair.second
-            reason = absence(name.partition(".")[0], side.record, which)
-        if reason is None:
-            reason = _unlike_means(name, pair)
-        if reason is not None or before is None or after is None:
-            found.append(FigureDifference(name, before, after, None, reason))
-            continue
-        if segmenters(pair) and name.startswith(f"{CHECK}."):
-            difference = overlap_difference(name, pair, resamples)
-            why = None if difference else "too few images were measured in both runs"
-            found.append(FigureDifference(name, before, after, difference, why))
-            continue
-        if bags is not None and name.startswith(f"{BAGS}."):
-            difference = compare_bag_figure(name, bags, resamples)
-            why = None if direction(name) else _no_side(name)
-            found.append(FigureDifference(name, before, after, difference, why))
-            continue
-        found.append(_compare(name, before, after, pair, resamples))
+    found = [_compare_named(name, pair, unlike, bags, resamples) for name in dict.fromkeys((*ours, *theirs))]
     return found + compare_classes(pair)
+
+
+def compare_figure(name: str, pair: Pair, *, resamples: int) -> FigureDifference:
+    """Difference of one figure of both reports."""
+    unlike = differing_parameters(pair.first.record, pair.second.record)
+    return _compare_named(name, pair, unlike, BagPair.of(pair), resamples)
+
+
+def _compare_named(
+    name: str, pair: Pair, unlike: Mapping[str, str], bags: BagPair | None, resamples: int
+) -> FigureDifference:
+    before, after = (side.record.report.metrics.get(name) for side in (pair.first, pair.second))
+    reason = unlike.get(name.partition(".")[0])
+    if before is None or after is None:
+        which = "first" if before is None else "second"
+        side = pair.first if before is None else pair.second
+        reason = absence(name.partition(".")[0], side.record, which)
+    if reason is None:
+        reason = _unlike_means(name, pair)
+    if reason is not None or before is None or after is None:
+        return FigureDifference(name, before, after, None, reason)
+    if segmenters(pair) and name.startswith(f"{CHECK}."):
+        difference = overlap_difference(name, pair, resamples)
+        why = None if difference else "too few images were measured in both runs"
+        return FigureDifference(name, before, after, difference, why)
+    if bags is not None and name.startswith(f"{BAGS}."):
+        difference = compare_bag_figure(name, bags, resamples)
+        return FigureDifference(name, before, after, difference, None if direction(name) else _no_side(name))
+    return _compare(name, before, after, pair, resamples)
 
 
 def compare_classes(pair: Pair) -> list[FigureDifference]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from snellen.auditing.compare.comparison import ComparedFigure, Comparison
+from snellen.auditing.compare.not_worse import NotWorse
 from snellen.auditing.compare.requirement import LEVELS, Judgement, Requirement, judge, rests_on
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import Level
@@ -30,6 +31,10 @@ class Gate:
         failed = tuple(f"{one.requirement}: {one.reason}" for one in self.judgements if not one.met)
         if self.comparison is None:
             return failed
+        if self.comparison.not_worse:  # the margins are what was agreed on, in place of every significant loss
+            return failed + tuple(
+                f"{one}: {_unshown(one)}" for one in self.comparison.not_worse if one.verdict != "met"
+            )
         return failed + tuple(
             f"{one.name} is worse than in the baseline: {words(one)}" for one in self.comparison.losses
         )
@@ -46,9 +51,14 @@ def gate(report: AuditReport, requirements: Sequence[Requirement], comparison: C
     Args:
         report: of the audit.
         requirements: see :func:`snellen.auditing.compare.requirement.judge`.
-        comparison: of a baseline (first) with this audit (second); any figure of it that is worse is a failure.
+        comparison: of a baseline (first) with this audit (second); any figure of it that is worse is a failure. Where
+            it judged margins, every one that is not met is a failure, and nothing else of it.
     """
     return Gate(tuple(judge(requirements, report)), comparison)
+
+
+def _unshown(one: NotWorse) -> str:
+    return one.words + ("; more images narrow the interval" if one.verdict == "undecided" else "")
 
 
 def words(figure: ComparedFigure) -> str:
@@ -60,7 +70,7 @@ def words(figure: ComparedFigure) -> str:
 
 
 #: Namespaces of the test cases.
-REQUIREMENT, BASELINE, CHECK, FINDING = "requirement", "baseline", "check", "finding"
+REQUIREMENT, BASELINE, NOT_WORSE, CHECK, FINDING = "requirement", "baseline", "not_worse", "check", "finding"
 
 
 def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> bytes:
@@ -84,8 +94,13 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
         case = _case(suite, REQUIREMENT, judgement.requirement)
         if not judgement.met:
             _note(case, "failure", judgement.reason, kind="requirement")
+    margins = gate.comparison.not_worse if gate.comparison else ()
+    for margin in margins:
+        case = _case(suite, NOT_WORSE, str(margin))
+        if margin.verdict != "met":
+            _note(case, "failure", _unshown(margin), kind="margin")
     for figure in gate.comparison.figures if gate.comparison else ():
-        _baseline(_case(suite, BASELINE, figure.name), figure)
+        _baseline(_case(suite, BASELINE, figure.name), figure, fails=not margins)
     for check in report.checks:
         case = _case(suite, CHECK, check.name)
         if check.status == "skipped":
@@ -115,8 +130,10 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
-def _baseline(case: ElementTree.Element, figure: ComparedFigure) -> None:
-    if figure.verdict == "worse":
+def _baseline(case: ElementTree.Element, figure: ComparedFigure, *, fails: bool) -> None:
+    if figure.verdict == "worse" and not fails:
+        ElementTree.SubElement(case, "system-out").text = _legal(f"worse than in the baseline: {words(figure)}")
+    elif figure.verdict == "worse":
         _note(case, "failure", f"worse than in the baseline: {words(figure)}", kind="loss")
     elif figure.verdict == "not compared":
         _note(case, "skipped", figure.reason or "not compared")

@@ -16,7 +16,7 @@ from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
-    from snellen.core.finding import Level
+    from snellen.core.finding import Finding, Level
 
 Relation = Literal[">=", "<=", ">", "<"]
 
@@ -131,6 +131,50 @@ def judge(requirements: Iterable[Requirement], report: AuditReport) -> list[Judg
     return [_judge(one, report) for one in requirements]
 
 
+#: What becomes of a requirement when the images may be too few to say it.
+Verdict = Literal["met", "not met", "undecided", "not measured"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a requirement is met, is not, or undecided from these images, and what was seen."""
+
+    verdict: Verdict
+    reason: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def stand(requirement: Requirement, report: AuditReport) -> Standing:
+    """Judge a requirement by the whole 95 % interval: met or not met where both ends agree, else it is undecided.
+
+    Either verdict is wrong in about 2.5 % of audits at most, as :func:`judge` describes. An estimate (``.value``) and a
+    number of findings decide by themselves.
+    """
+    group, _, rest = requirement.name.partition(".")
+    if group == FINDINGS:
+        judged = _by_count(requirement, rest, report)
+        if _unsought(report) is not None:
+            return Standing("not measured", judged.reason)
+        sought = ", ".join(check.name for check in report.checks if check.status == "done")
+        counted = float(len(_of_level(rest, report)))
+        return Standing("met" if judged.met else "not met", f"{judged.reason}; looked for by: {sought}", counted)
+    seen = _acuity(requirement, rest, report) if group == ACUITY else _metric(requirement.name, report)
+    if seen is None:
+        return Standing("not measured", _why(group, rest, report))
+    value, low, high = seen
+    words = f"{value:.4f} ({low:.4f} to {high:.4f})"
+    if requirement.estimate:
+        return Standing("met" if requirement.holds(value) else "not met", f"estimate {words}", value, low, high)
+    worse, better = (low, high) if requirement.wants_more else (high, low)
+    if requirement.holds(worse):
+        return Standing("met", words, value, low, high)
+    if not requirement.holds(better):
+        return Standing("not met", words, value, low, high)
+    return Standing("undecided", f"{words} lies on both sides of {requirement.bound:g}", value, low, high)
+
+
 def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
     group, _, rest = requirement.name.partition(".")
     if group == FINDINGS:
@@ -152,9 +196,14 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
     return Judgement(str(requirement), met, words)
 
 
-def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
+def _of_level(level: str, report: AuditReport) -> list[Finding]:
+    """Findings of a level or worse."""
     counted = LEVELS[: LEVELS.index(level) + 1] if level in LEVELS else ()
-    found = [finding for finding in report.findings if finding.whole_level in counted]
+    return [finding for finding in report.findings if finding.whole_level in counted]
+
+
+def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
+    found = _of_level(level, report)
     words = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
         words += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)

@@ -156,3 +156,22 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} is not that of an audit")
     return value
+
+
+def record_of(given: Path | str | AuditReport, which: str) -> RunRecord:
+    """A finished audit that was named by its directory, or by its report.
+
+    Args:
+        given: directory or report.
+        which: of several it is, for messages.
+
+    Raises:
+        InputError: the report has no directory, or as :meth:`RunRecord.read`.
+    """
+    if not isinstance(given, AuditReport):
+        return RunRecord.read(given)
+    if given.folder is None:
+        raise InputError(
+            f"the {which} report kept no run directory, and without its evidence nothing can be judged; audit with out="
+        )
+    return RunRecord.read(given.folder)

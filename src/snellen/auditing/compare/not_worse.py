@@ -1,0 +1,186 @@
+"""Whether the later of two audits is shown to be worse by less than a margin: non-inferiority of a named figure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.auditing.compare.difference import Difference, Mean
+from snellen.auditing.compare.figures import (
+    absence,
+    compare_classes,
+    compare_figure,
+    direction,
+    estimate,
+    per_image,
+)
+from snellen.auditing.compare.pairing import Pair
+from snellen.auditing.compare.points import parse_points
+from snellen.auditing.compare.requirement import Verdict
+from snellen.core.errors import InputError
+from snellen.metrics.non_inferiority import paired_worsening, unpaired_worsening
+
+#: Figure that a margin alone is about: of classifiers, and of segmenters.
+ACCURACY, MIOU = "clean.accuracy", "segmentation.miou"
+
+#: Stands for that figure, until the task is known.
+LEADING = ""
+
+_NAMED = re.compile(r"\s*(?P<name>[^=<>\s][^=<>]*?)\s*=\s*(?P<margin>[^=]+)")
+
+
+class NotWorse(BaseModel):
+    """A figure of the later run, the margin within which it may be worse, and whether it is shown to lie within."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    margin: float
+    first: float | None = None
+    second: float | None = None
+    loss: float | None = Field(None, description="how much worse the later run is; negative: better")
+    low: float | None = Field(None, description="95 % interval of the loss")
+    high: float | None = None
+    p_value: float | None = Field(None, description="one-sided, of a loss of the margin or more; null where unknown")
+    n: int = 0
+    paired: bool = False
+    verdict: Verdict = Field(description="met: the loss is less than the margin; not met: it is more")
+    reason: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What was seen, in words."""
+        if self.loss is None or self.high is None:
+            return self.reason or "not measured"
+        how = "each image with itself" if self.paired else "not paired"
+        low = "–∞" if self.low is None else f"{self.low:+.4f}"
+        return (
+            f"the loss is {self.loss:+.4f} ({low} to {self.high:+.4f}), the margin {self.margin:g} "
+            f"({self.n} images, {how})"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} not worse than {self.margin:g} below the baseline"
+
+
+def parse_margins(given: str | float | Iterable[str] | Mapping[str, float | str] | None) -> dict[str, float]:
+    """Margins by figure: ``1pt`` of the leading figure, ``METRIC=1pt`` of another.
+
+    >>> parse_margins("1pt"), parse_margins(["discrimination.auroc=0.02"])
+    ({'': 0.01}, {'discrimination.auroc': 0.02})
+
+    Raises:
+        InputError: another form, or two margins of one figure.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {str(name): parse_points(margin, f"margin of {name}") for name, margin in given.items()}
+    found: dict[str, float] = {}
+    for one in [given] if isinstance(given, str | float | int) else given:
+        named = _NAMED.fullmatch(one) if isinstance(one, str) else None
+        name = LEADING if named is None else named["name"]
+        if name in found:
+            raise InputError(f"two margins came for {name or 'the accuracy'}; give one")
+        found[name] = parse_points(one if named is None else named["margin"], "margin")
+    return found
+
+
+def not_worse(pair: Pair, margins: Mapping[str, float], *, resamples: int) -> tuple[NotWorse, ...]:
+    """Judge each margin, one-sided at 2.5 %.
+
+    Shares of right decisions are judged by score tests (:mod:`snellen.metrics.non_inferiority`), other figures by the
+    95 % interval of their difference. Where several figures are named, all must be met, so that nothing is corrected
+    for their number (intersection–union: Berger, Technometrics 24, 1982, 295–300).
+
+    Raises:
+        InputError: a figure without a better side, or one that neither run has.
+    """
+    leading = MIOU if pair.first.record.report.model["task"] == "segment" else ACCURACY
+    return tuple(_judged(name or leading, margin, pair, resamples) for name, margin in margins.items())
+
+
+def _judged(name: str, margin: float, pair: Pair, resamples: int) -> NotWorse:
+    side = direction(name)
+    if not side:
+        raise InputError(f"a margin of {name}: this figure has no better side, so that it cannot be worse")
+    if name.startswith("class."):
+        found = next((one for one in compare_classes(pair) if one.name == name), None)
+    else:
+        held = any(name in one.record.report.metrics for one in (pair.first, pair.second))
+        found = compare_figure(name, pair, resamples=resamples) if held else None
+    idle = None if found is not None else _idle(name, pair)
+    if idle is not None:
+        return NotWorse(name=name, margin=margin, verdict="not measured", reason=idle)
+    if found is None:
+        known = sorted(one for one in pair.second.record.report.metrics if direction(one))
+        if name.startswith("class."):
+            known = [f"class.{one}.accuracy" for one in pair.first.record.class_names]
+        raise InputError(
+            f"a margin of {name}: neither run has a figure of this name; these are: {', '.join(known[:12])}"
+            + (", …" if len(known) > 12 else "")
+        )
+    if found.difference is None:
+        return NotWorse(name=name, margin=margin, verdict="not measured", reason=found.reason)
+    low, high, p_value = _loss(name, margin, pair, found.difference, side, resamples)
+    verdict: Verdict = "met" if high < margin else "not met" if low >= margin else "undecided"
+    return NotWorse(
+        name=name,
+        margin=margin,
+        first=found.difference.first,
+        second=found.difference.second,
+        loss=-side * found.difference.value + 0.0,  # and no negative zero
+        low=low if math.isfinite(low) else None,
+        high=high if math.isfinite(high) else None,
+        p_value=p_value,
+        n=found.difference.n,
+        paired=found.difference.paired,
+        verdict=verdict,
+        reason=None if math.isfinite(high) else "too few images or units: nothing bounds the loss",
+    )
+
+
+def _idle(name: str, pair: Pair) -> str | None:
+    """Why the check of a figure gave nothing in either run, where it did not run to its end."""
+    check = name.partition(".")[0]
+    for which, side in (("second", pair.second), ("first", pair.first)):
+        if any(one.name == check and one.status != "done" for one in side.record.report.checks):
+            return absence(check, side.record, which)
+    return None
+
+
+def _loss(
+    name: str, margin: float, pair: Pair, difference: Difference, side: int, resamples: int
+) -> tuple[float, float, float | None]:
+    """95 % interval of how much worse the later run is, and the p value of "by the margin or more"."""
+    shares = _shares(name, pair, resamples)
+    if shares is None or side < 0 or margin >= 1:
+        ends = sorted((-side * difference.low, -side * difference.high))
+        return ends[0], ends[1], None
+    (first, units), (second, others) = shares
+    if pair.paired:
+        found = paired_worsening(first, second, margin, units)
+    else:
+        found = unpaired_worsening(first, second, margin, units, others)
+    return -found.high, -found.low, found.p_value
+
+
+def _shares(name: str, pair: Pair, resamples: int) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
+    """Right decisions of each side, 0 or 1, with the units of the images; None where the figure is no share."""
+    sides = pair.first, pair.second
+    if name.startswith("class."):
+        label = pair.first.record.class_names.index(name.removeprefix("class.").removesuffix(".accuracy"))
+        masks = [side.images.labels == label for side in sides]
+        values = [side.images.correct[mask].astype(np.float64) for side, mask in zip(sides, masks, strict=True)]
+    else:
+        known = [~np.isnan(per_image(name, side)) for side in sides]
+        masks = [known[0] & known[1]] * 2 if pair.paired else known
+        made = [estimate(name, side, mask, resamples) for side, mask in zip(sides, masks, strict=True)]
+        if not all(isinstance(one, Mean) and np.isin(one.values, (0, 1)).all() for one in made):
+            return None
+        values = [np.asarray(one.values, dtype=np.float64) for one in made if isinstance(one, Mean)]
+    return [(one, side.images.units_of(mask)) for one, side, mask in zip(values, sides, masks, strict=True)]

@@ -1,0 +1,396 @@
+"""The verb ``snellen.requirements``: many audited models against written requirements, a verdict for each pair."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.auditing.checks import CHECKS
+from snellen.auditing.compare.difference import RESAMPLES
+from snellen.auditing.compare.figures import direction
+from snellen.auditing.compare.measuring_command import measuring_command
+from snellen.auditing.compare.not_worse import not_worse
+from snellen.auditing.compare.pairing import pair_runs, same_set
+from snellen.auditing.compare.requirement import ACUITY, FINDINGS, LEVELS, Requirement, Standing, Verdict, stand
+from snellen.auditing.compare.requirements_file import WrittenRequirement, WrittenRequirements, read_requirements
+from snellen.auditing.compare.run_record import RunRecord, record_of
+from snellen.auditing.report import AuditReport
+from snellen.core.errors import InputError, SnellenError
+from snellen.core.formats import FORMATS
+from snellen.core.run import canonical_json, write_atomically
+from snellen.metrics.sample_size import MOST, Z
+
+#: Verdicts from the best on.
+VERDICTS: tuple[Verdict, ...] = ("met", "undecided", "not measured", "not met")
+
+#: Share of audits in which so many more images would decide.
+_POWER = 0.9
+
+NOTES = (
+    "Met: the whole 95 % interval satisfies the relation. Not met: none of it does. Undecided: the interval lies "
+    "on both sides of the bound; the number of images that decide in nine of ten audits supposes that the value is "
+    "the truth. Not measured: the audit has no such figure.",
+    "A model that lies just at a bound is called met in about 2.5 % of audits, and not met in as many; a model that "
+    "lies beyond it is called wrongly more rarely. A requirement on an estimate (.value) is wrong in up to half of "
+    "them.",
+    "Each verdict stands for itself. The best of many models looks better on these images than it is: judge the one "
+    "that you choose again, on images that chose nothing.",
+)
+
+
+class RequiredModel(BaseModel):
+    """A column: an audited model, and how many requirements came out how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    identity: str | None = Field(description="hash of the weights")
+    data: str
+    fingerprint: str = Field(description="of the image set")
+    images: int = Field(description="images used")
+    counts: dict[Verdict, int]
+
+    @property
+    def meets_all(self) -> bool:
+        """Whether every requirement is met."""
+        return self.counts["met"] == sum(self.counts.values())
+
+
+class RequiredCell(BaseModel):
+    """What became of one requirement with one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict
+    quantity: Literal["figure", "loss"] = Field("figure", description="what the value is: the figure, or its loss")
+    value: float | None = None
+    low: float | None = Field(None, description="lower end of the 95 % interval; null where there is none")
+    high: float | None = None
+    reason: str
+    images: int | None = Field(None, description="images that would decide in nine of ten audits, if the value is true")
+    command: str | None = Field(None, description="what measures a figure that was not measured")
+
+
+class RequiredRow(BaseModel):
+    """One requirement, with a cell for each model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    text: str
+    metric: str
+    source: str | None
+    cells: tuple[RequiredCell, ...]
+
+
+class RequirementsTable(BaseModel):
+    """Models by requirements. Holds no clock reading and no path: equal runs give equal bytes.
+
+    Attributes:
+        title: of the document.
+        models: the columns, in the order of the runs.
+        rows: the requirements, in the order of the file.
+        notes: how to read it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    models: tuple[RequiredModel, ...]
+    rows: tuple[RequiredRow, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether every model meets every requirement."""
+        return all(model.meets_all for model in self.models)
+
+    @property
+    def verdict(self) -> str:
+        """The decision in a sentence or two."""
+        meeting = [model.name for model in self.models if model.meets_all]
+        count = f"all {len(self.rows)} requirements" if len(self.rows) > 1 else "the requirement"
+        if meeting:
+            meet = "meets" if len(meeting) == 1 else "meet"
+            return f"{len(meeting)} of {len(self.models)} models {meet} {count}: {', '.join(meeting)}."
+        open_ones = [model.name for model in self.models if not model.counts["not met"]]
+        if open_ones:
+            return f"No model is shown to meet {count}. Nothing speaks against {', '.join(open_ones)} so far."
+        return f"No model meets {count}."
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, as ``requirements.json`` holds them."""
+        return FORMATS["requirements.json"].stamped(self.model_dump(mode="json"))
+
+    def __repr__(self) -> str:
+        return f"RequirementsTable({len(self.models)} models × {len(self.rows)} requirements: {self.verdict})"
+
+    __str__ = __repr__
+
+    @property
+    def html(self) -> str:
+        """The table as one page."""
+        from snellen.auditing.compare.requirements_page import render_requirements
+
+        return render_requirements(self)
+
+    def _repr_html_(self) -> str:
+        from snellen.auditing.compare.requirements_page import render_fragment
+
+        return render_fragment(self)
+
+    def to_markdown(self, file: Path | str | None = None) -> str:
+        """The table as Markdown, also written to a file where one is named."""
+        from snellen.auditing.compare.requirements_page import requirements_markdown
+
+        text = requirements_markdown(self)
+        if file is not None:
+            write_atomically(Path(file), text.encode("utf-8", "replace"))
+        return text
+
+    def to_pdf(self, file: Path | str) -> Path:
+        """Write the table as a PDF file. Equal tables give equal bytes.
+
+        Raises:
+            MissingExtraError: ReportLab is not installed.
+        """
+        from snellen.auditing.compare.requirements_pdf import write_requirements_pdf
+
+        write_requirements_pdf(self, Path(file))
+        return Path(file)
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``requirements.json``, ``.html`` and ``.md``, and ``.pdf`` where ReportLab is installed.
+
+        Returns:
+            The page.
+        """
+        place = Path(folder)
+        write_atomically(place / "requirements.json", canonical_json(self.to_json()))
+        write_atomically(place / "requirements.html", self.html.encode("utf-8", "replace"))
+        self.to_markdown(place / "requirements.md")
+        from snellen.auditing.compare.requirements_pdf import can_write_pdf
+
+        if can_write_pdf():
+            self.to_pdf(place / "requirements.pdf")
+        return place / "requirements.html"
+
+
+def requirements(
+    file: Path | str,
+    runs: Path | str | AuditReport | Sequence[Path | str | AuditReport] | Mapping[str, Path | str | AuditReport],
+) -> RequirementsTable:
+    """Judge audited models by written requirements.
+
+    Args:
+        file: ``requirements.toml`` (:class:`~snellen.auditing.compare.requirements_file.WrittenRequirements`).
+        runs: finished audits, each by its directory or its report: one, several, or a mapping of names to them. Without
+            names a model has its own, and that of its folder where two models would be called alike.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: the file or a run cannot be read, or a requirement names a figure that no audit has.
+    """
+    written = read_requirements(file)
+    given: list[tuple[str | None, Path | str | AuditReport]]
+    if isinstance(runs, Mapping):
+        given = [(str(name), run) for name, run in runs.items()]
+    else:
+        given = [(None, run) for run in ([runs] if isinstance(runs, str | Path | AuditReport) else runs)]
+    if not given:
+        raise InputError("no run to judge: name one finished audit or more")
+    records = [record_of(run, f"run {number}") for number, (_, run) in enumerate(given, start=1)]
+    folders = [_folder_of(run) for _, run in given]
+    placed = [folder.resolve() for folder in folders if folder is not None]
+    twice = next((folder for folder in placed if placed.count(folder) > 1), None)
+    if twice is not None:
+        raise InputError(f"the run {twice.name} came twice; name each run once")
+    names = _names([name for name, _ in given], folders, records)
+    return judge_models(written, names, records, folders)
+
+
+def judge_models(
+    written: WrittenRequirements,
+    names: Sequence[str],
+    records: Sequence[RunRecord],
+    folders: Sequence[Path | None] | None = None,
+) -> RequirementsTable:
+    """The same of runs that were read.
+
+    Args:
+        written: the requirements.
+        names: of the models. records: their audits. folders: where these lie, for commands.
+
+    Raises:
+        InputError: a requirement names a figure that no audit has, or a baseline cannot be read.
+    """
+    places = folders or [None] * len(records)
+    check_figures(written.requirement, [record.report for record in records])
+    baselines = {one.baseline: RunRecord.read(one.baseline) for one in written.requirement if one.baseline is not None}
+    rows = [
+        RequiredRow(
+            id=one.id,
+            text=one.text,
+            metric=one.shown_metric,
+            source=one.source,
+            cells=tuple(_cell(one, record, place, baselines) for record, place in zip(records, places, strict=True)),
+        )
+        for one in written.requirement
+    ]
+    models = [
+        _model(name, record, rows, place) for place, (name, record) in enumerate(zip(names, records, strict=True))
+    ]
+    return RequirementsTable(
+        title=written.title, models=tuple(models), rows=tuple(rows), notes=(*NOTES, *_unlike(names, records))
+    )
+
+
+def check_figures(written: Sequence[WrittenRequirement], reports: Sequence[AuditReport]) -> None:
+    """Refuse a requirement on a figure that neither a run has nor any check gives.
+
+    Raises:
+        InputError: a name that is none, with the nearest ones, or a margin of a figure without a better side.
+    """
+    kinds = {column.name for one in reports if one.eye_chart is not None for column in one.eye_chart.columns}
+    names = {name for one in reports for name in one.metrics}
+    open_checks = set()
+    for name, check in CHECKS.items():
+        known = check().figure_names()
+        names |= known or set()
+        if known is None:
+            open_checks.add(name)
+    from snellen.auditing.checks.corruption import CommonCorruptions
+
+    names |= {f"{ACUITY}.{kind}" for kind in (*CommonCorruptions().chosen, *kinds)}
+    names |= {f"{FINDINGS}.{level}" for level in LEVELS}
+    for one in written:
+        relation = one.relation
+        name = one.metric.strip() if relation is None else relation.name
+        if relation is None and not direction(name):
+            raise InputError(f"requirement {one.id}: {name} has no better side, so that it cannot be worse")
+        group = name.partition(".")[0]
+        grid = group in ("corruption", "adversarial", "segmentation") and name.rpartition(".")[2] in (
+            "accuracy",
+            "miou",
+            "error",
+        )
+        if name in names or group in open_checks or grid or (relation is None and group == "class"):
+            continue
+        near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {' or '.join(map(repr, near))}?" if near else "snellen audit shows the names of its figures"
+        )
+        raise InputError(f"requirement {one.id}: no audit has a figure {name!r}; {hint}")
+
+
+def _cell(
+    one: WrittenRequirement, record: RunRecord, folder: Path | None, baselines: Mapping[str, RunRecord]
+) -> RequiredCell:
+    relation, margin = one.relation, one.margin
+    if relation is None and margin is not None and one.baseline is not None:
+        return _against(one.metric.strip(), margin, baselines[one.baseline], record, folder)
+    assert relation is not None
+    found = stand(relation, record.report)
+    command = measuring_command(relation.name, record, folder) if found.verdict == "not measured" else None
+    more = _images_that_decide(relation, found, len(record.images)) if found.verdict == "undecided" else None
+    return RequiredCell(
+        verdict=found.verdict,
+        value=_finite(found.value),
+        low=_finite(found.low),
+        high=_finite(found.high),
+        reason=found.reason,
+        images=more,
+        command=command,
+    )
+
+
+def _against(name: str, margin: float, baseline: RunRecord, record: RunRecord, folder: Path | None) -> RequiredCell:
+    try:
+        (found,) = not_worse(pair_runs(baseline, record), {name: margin}, resamples=RESAMPLES)
+    except SnellenError as error:
+        return RequiredCell(
+            verdict="not measured", quantity="loss", reason=str(error), command=measuring_command(name, record, folder)
+        )
+    more = None
+    if found.verdict == "undecided" and found.loss is not None:
+        standing = Standing("undecided", found.words, found.loss, found.low, found.high)
+        more = _images_that_decide(Requirement(name, "<", margin), standing, len(record.images))
+    return RequiredCell(
+        verdict=found.verdict,
+        quantity="loss",
+        images=more,
+        value=None if found.loss is None else found.loss + 0.0,  # and no negative zero
+        low=found.low,
+        high=found.high,
+        reason=found.words,
+        command=measuring_command(name, record, folder) if found.verdict == "not measured" else None,
+    )
+
+
+def _images_that_decide(relation: Requirement, found: Standing, images: int) -> int | None:
+    """Images with which the interval would leave the bound in nine of ten audits, if the estimate is the truth."""
+    if found.value is None or found.low is None or found.high is None:
+        return None
+    room = abs(found.value - relation.bound)
+    above = found.value > relation.bound
+    error = (found.value - found.low if above else found.high - found.value) / Z
+    if room <= 0 or not math.isfinite(error) or not math.isfinite(room):
+        return None
+    needed = images * (error * (Z + NormalDist().inv_cdf(_POWER)) / room) ** 2
+    if not needed < MOST:
+        return None
+    digits = 10 ** max(math.floor(math.log10(max(needed, 1))) - 1, 0)
+    return max(math.ceil(needed / digits) * digits, images + 1)
+
+
+def _folder_of(run: Path | str | AuditReport) -> Path | None:
+    return run.folder if isinstance(run, AuditReport) else Path(run)
+
+
+def _names(given: Sequence[str | None], folders: Sequence[Path | None], records: Sequence[RunRecord]) -> list[str]:
+    """A name for each model, and no two alike."""
+    plain = [name or str(record.report.model["name"]) for name, record in zip(given, records, strict=True)]
+    found: list[str] = []
+    for name, folder in zip(plain, folders, strict=True):
+        alike = plain.count(name) > 1 and folder is not None
+        base = f"{name} ({folder.resolve().name})" if alike and folder is not None else name
+        shown, number = base, 2
+        while shown in found:
+            shown, number = f"{base} {number}", number + 1
+        found.append(shown)
+    return found
+
+
+def _model(name: str, record: RunRecord, rows: Sequence[RequiredRow], place: int) -> RequiredModel:
+    verdicts = [row.cells[place].verdict for row in rows]
+    return RequiredModel(
+        name=name,
+        identity=record.report.model.get("identity"),
+        data=str(record.report.data["name"]),
+        fingerprint=record.fingerprint,
+        images=int(record.report.data["used"]),
+        counts={verdict: verdicts.count(verdict) for verdict in VERDICTS},
+    )
+
+
+def _unlike(names: Sequence[str], records: Sequence[RunRecord]) -> list[str]:
+    """A note where models were audited on other images than the first one."""
+    other = [name for name, one in zip(names, records, strict=True) if not same_set(records[0], one)]
+    if not other:
+        return []
+    return [
+        f"{', '.join(other)} {'was' if len(other) == 1 else 'were'} audited on other images than {names[0]}: a "
+        f"difference between them may come from the images."
+    ]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
