@@ -81,7 +81,7 @@ class ResolvedAudit:
         companions = _companions(given, classifier, seed)
         wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
         chosen = [
-            privacy.check((check if bounded else check.unbounded()).resolved(classifier))
+            privacy.check((check if bounded else check.unbounded()).seeing(images, classifier).resolved(classifier))
             for check in resolve_checks(checks, threats, classifier.task)
         ]
         skipped = {check.name: _missing(check, classifier, drawn, frozenset(companions)) for check in chosen}

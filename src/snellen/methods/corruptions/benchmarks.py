@@ -3,6 +3,10 @@
 ``imagenet-c`` is Hendrycks and Dietterich 2019 (arXiv 1903.12261), with the tables of CIFAR-10-C for images below 96
 pixels. The twelve sets of MedMNIST v2, from ``pathmnist`` to ``organsmnist``, are MedMNIST-C (Di Salvo, Doerrich and
 Ledig 2024, arXiv 2406.17536): each set has the kinds and strengths of its imaging modality.
+
+``sized`` is no published benchmark but the default of an audit: the kinds of ImageNet-C and some more, with blurs and
+losses of resolution that act on images of any size. ``sized-xray`` and its like are the same for a medical modality, from
+the kinds and strengths of MedMNIST-C.
 """
 
 from __future__ import annotations
@@ -35,10 +39,24 @@ BenchmarkName = Literal[
     "organamnist",
     "organcmnist",
     "organsmnist",
+    "sized",
+    "sized-pathology",
+    "sized-blood",
+    "sized-dermatoscopy",
+    "sized-fundus",
+    "sized-tissue",
+    "sized-oct",
+    "sized-ultrasound",
+    "sized-xray",
+    "sized-ct",
 ]
 
-BENCHMARKS: tuple[BenchmarkName, ...] = get_args(BenchmarkName)
 IMAGENET_C: BenchmarkName = "imagenet-c"
+SIZED: BenchmarkName = "sized"
+#: Strengths of our own, for images of any size.
+OWN: tuple[BenchmarkName, ...] = tuple(name for name in get_args(BenchmarkName) if name.startswith(SIZED))
+#: The published ones.
+BENCHMARKS: tuple[BenchmarkName, ...] = tuple(name for name in get_args(BenchmarkName) if name not in OWN)
 MEDMNIST_C = tuple(name for name in BENCHMARKS if name != IMAGENET_C)
 
 #: Operators of MedMNIST-C's kinds, where the names differ.
@@ -59,13 +77,14 @@ class Benchmark:
     """Kinds of corruption and their strengths.
 
     Attributes:
-        name: one of :data:`BENCHMARKS`.
+        name: one of :data:`BENCHMARKS` or :data:`OWN`.
         operators: operator of each kind, in the benchmark's order.
         large: table of each kind for 224-pixel images.
         small: the same for 32-pixel images; empty where the benchmark has none.
         families: kinds by family, all kinds once.
         main: the kinds that the benchmark's figures are means of.
         rgb: whether images are coloured; False: corrupted in RGB, then turned to grey as published; None: both.
+        balanced: whether its errors weigh every class alike.
         task: task of the labels, None where any is meant.
         labels: number of classes or labels, None where any is meant.
     """
@@ -77,6 +96,7 @@ class Benchmark:
     families: Mapping[str, tuple[str, ...]]
     main: tuple[str, ...]
     rgb: bool | None = None
+    balanced: bool = False
     task: ProtocolTask | None = None
     labels: int | None = None
 
@@ -136,7 +156,8 @@ class Benchmark:
         side, operator = min(height, width), self.operator(kind)
         found = strength(self.table(kind, side), operator, severity, side, strict=strict)
         same = (parity or not operator.mended) and (not operator.textures or _published(operator, textures))
-        return replace(found, published=found.published and height == width and same)
+        published = self.name in BENCHMARKS and found.published and height == width and same
+        return replace(found, published=published)
 
     def family(self, kind: str) -> str:
         """The family of a kind."""
@@ -159,7 +180,7 @@ def kinds_by_benchmark() -> dict[str, tuple[str, ...]]:
     >>> "fog" in kinds_by_benchmark()["imagenet-c"]
     True
     """
-    return {name: benchmark(name).kinds for name in BENCHMARKS}
+    return {name: benchmark(name).kinds for name in (*BENCHMARKS, *OWN)}
 
 
 @cache
@@ -169,9 +190,27 @@ def benchmark(name: str) -> Benchmark:
     Raises:
         UnknownNameError: there is none of that name.
     """
-    if name not in BENCHMARKS:
-        raise unknown_name("corruption benchmark", name, BENCHMARKS)
+    if name not in (*BENCHMARKS, *OWN):
+        raise unknown_name("corruption benchmark", name, (*BENCHMARKS, *OWN))
+    if name in OWN:
+        return _sized(name)
     return _imagenet_c() if name == IMAGENET_C else _medmnist_c(name)
+
+
+def same_strengths(name: str, side: int) -> frozenset[str]:
+    """Kinds of a benchmark whose strengths are those of ImageNet-C, for images of that shorter side.
+
+    >>> sorted({"fog", "gaussian_blur"} & same_strengths("sized", 28))
+    ['fog']
+    """
+    chosen, published = benchmark(name), benchmark(IMAGENET_C)
+    return frozenset(
+        kind
+        for kind in chosen.kinds
+        if kind in published.operators
+        and chosen.operators[kind] is published.operators[kind]
+        and chosen.table(kind, side) == published.table(kind, side)
+    )
 
 
 def _published(operator: Operator, textures: str | bool | None) -> bool:
@@ -207,17 +246,80 @@ def _medmnist_c(name: str) -> Benchmark:
         families={family: kinds for family, kinds in families.items() if kinds},
         main=tuple(tables),
         rgb=about["rgb"],
+        balanced=True,
         task=about["task"],
         labels=about["labels"],
     )
 
 
+def medical_sets() -> dict[str, tuple[str, ...]]:
+    """Names of the sets of MedMNIST by the modality of our own.
+
+    >>> medical_sets()["xray"]
+    ('chestmnist', 'pneumoniamnist')
+    """
+    modalities = {name: about["modality"] for name, about in _read("medmnist_c.toml")["datasets"].items()}
+    return {
+        short: tuple(name for name, modality in modalities.items() if modality == modalities[whose])
+        for short, whose in _read("sized.toml")["medical"].items()
+    }
+
+
+#: Operators of our own kinds, where the names differ.
+_OWN_OPERATORS = {"darkness": "enhance_brightness"}
+
+#: Blurs whose lengths grow with the root of the side in every table of our own.
+_ROOT = ("gaussian_blur", "defocus_blur")
+
+#: What every medical modality has beside the kinds of its set.
+_ADDED = ("gaussian_blur", "low_resolution")
+
+
+def _sized(name: str) -> Benchmark:
+    content, published = _read("sized.toml"), _imagenet_c()
+    own = {kind: OPERATORS[_OWN_OPERATORS.get(kind, kind)] for kind in content["large"]}
+    large = {kind: _table(table, LARGE_SIDE) for kind, table in content["large"].items()}
+    small = {kind: _table(table, SMALL_SIDE) for kind, table in content["small"].items()}
+    found = Benchmark(
+        name=name,
+        operators={**published.operators, **own},
+        large={**published.large, **large},
+        small={**{kind: table for kind, table in published.small.items() if kind not in large}, **small},
+        families={},
+        main=(),
+    )
+    if name != SIZED:
+        medical = _medmnist_c(content["medical"][name.removeprefix(f"{SIZED}-")])
+        tables = {
+            kind: replace(table, root=True) if kind in _ROOT else table for kind, table in medical.large.items()
+        }
+        found = replace(
+            medical,
+            name=name,
+            operators={**medical.operators, **{k: one for k, one in found.operators.items() if k not in medical.operators}},
+            large={**found.large, **tables},
+            small={kind: table for kind, table in found.small.items() if kind not in tables},
+        )
+        main = {*medical.main, *_ADDED}
+    else:
+        main = set(found.operators)
+    families = {
+        family: present
+        for family, kinds in content["families"].items()
+        if (present := tuple(kind for kind in kinds if kind in found.operators))
+    }
+    return replace(
+        found, families=families, main=tuple(kind for kinds in families.values() for kind in kinds if kind in main)
+    )
+
+
 def _table(content: Mapping[str, Any], side: int) -> Table:
     numbers = dict(content)
+    root = numbers.pop("growth", "") == "root"
     special = {name: numbers.pop(name) for name in ("augmentation_start", "augmentation_end") if name in numbers}
     strict, jumps = tuple(numbers.pop("strict", SEVERITIES)), tuple(numbers.pop("jumps", ()))
     columns = {name: tuple(float(value) for value in values) for name, values in numbers.items()}
-    return Table(side, columns, strict=strict, jumps=jumps, **special)
+    return Table(side, columns, strict=strict, jumps=jumps, root=root, **special)
 
 
 @cache

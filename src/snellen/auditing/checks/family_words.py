@@ -1,0 +1,77 @@
+"""What a finding of a family of damage says: the worst kind, where it breaks the classifier down, the kinds inside."""
+
+from __future__ import annotations
+
+from snellen.checks.damage_families import FamilyLoss, KindLoss
+from snellen.checks.eye_chart import Acuity
+from snellen.checks.usual_losses import UsualLoss
+from snellen.methods.corruptions.domains import Domain
+
+Facts = dict[str, float | int | str]
+
+
+def readable(kind: str) -> str:
+    """A kind or family as people read it.
+
+    >>> readable("jpeg_compression"), readable("nrtk_jitter")
+    ('JPEG compression', 'NRTK jitter')
+    """
+    words = kind.replace("_", " ").capitalize()
+    return words.replace("Jpeg", "JPEG").replace("Nrtk", "NRTK").replace("pybsm", "pyBSM")
+
+
+def family_title(family: FamilyLoss, usual: UsualLoss | None) -> str:
+    """The worst kind, what it costs, and the severity at which it breaks the classifier down, with its interval."""
+    worst = family.worst
+    cost = f"{_lower(worst.kind)} costs {100 * worst.lost.mean:.1f} points of accuracy on average over the severities"
+    healthy = "" if usual is None else f" (healthy classifiers: {100 * usual.low:.0f} to {100 * usual.high:.0f})"
+    return f"{readable(family.name)}: {cost}{healthy}, and {breakdown_words(worst.acuity)}"
+
+
+def breakdown_words(acuity: Acuity | None) -> str:
+    """Where a fifth of the accuracy above chance is lost.
+
+    >>> breakdown_words(Acuity(value=1.84, low=1.7, high=2.0, censored=False))
+    'breaks it down at severity 1.8 (1.7 to 2.0)'
+    >>> breakdown_words(Acuity(value=5, low=4.6, high=5, censored=True))
+    'it still reads at severity 5 (from 4.6 on that is not certain)'
+    """
+    if acuity is None:
+        return "where it breaks down is not defined"
+    if acuity.censored:
+        sure = "" if acuity.low >= acuity.value else f" (from {acuity.low:.1f} on that is not certain)"
+        return f"it still reads at severity {acuity.value:g}{sure}"
+    return f"breaks it down at severity {acuity.value:.1f} ({acuity.low:.1f} to {acuity.high:.1f})"
+
+
+def family_facts(family: FamilyLoss, fitted: Domain) -> Facts:
+    """The family, its kinds by cost, and the breakdown of the worst one: severity, or "never" up to the last."""
+    worst, acuity = family.worst, family.worst.acuity
+    found: Facts = {
+        "family": family.name,
+        "kinds": ", ".join(_of_kind(one) for one in sorted(family.kinds, key=lambda one: -one.lost.mean)),
+        "mean_drop_of_family": family.mean,
+        "plausibility": fitted.fits[worst.kind].plausibility if worst.kind in fitted.fits else "usual",
+    }
+    if acuity is not None:
+        found |= {
+            "breakdown_severity": "never" if acuity.censored else acuity.value,
+            "breakdown_low": acuity.low,
+            "breakdown_high": "never" if acuity.censored else acuity.high,
+        }
+    return found
+
+
+def kinds_found(family: FamilyLoss, confidence: float) -> str:
+    """The kinds that are found to cost accuracy, with commas; "none" where the family is found only as a whole."""
+    return ", ".join(one.kind for one in family.found(confidence)) or "none"
+
+
+def _of_kind(one: KindLoss) -> str:
+    ends = "" if one.acuity is None or one.acuity.censored else f", breakdown {one.acuity.value:.1f}"
+    return f"{one.kind} {100 * one.lost.mean:.1f}{ends}"
+
+
+def _lower(kind: str) -> str:
+    words = readable(kind)
+    return words if words.startswith(("JPEG", "NRTK")) else words[0].lower() + words[1:]
