@@ -71,7 +71,7 @@ def test_the_corruption_check_says_what_is_usual(monkeypatch):
     report = snellen.audit(
         "bundled:fashion-cnn",
         "bundled:fashion-mnist",
-        checks=["clean", {"check": "corruption", "kinds": kinds}],
+        checks=["clean", {"check": "corruption", "kinds": kinds, "families": False}],
         limit=150,
         progress=False,
     )

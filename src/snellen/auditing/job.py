@@ -87,6 +87,7 @@ class AuditJob(BaseModel):
         checks: names, or ``+name`` and ``-name`` to change the effort's.
         settings: parameters of checks, by check.
         threats: what the model must withstand.
+        domain: what the images are: photos, products, documents, satellite, industrial, medical:KIND, or all.
         gate: requirements.
     """
 
@@ -110,6 +111,7 @@ class AuditJob(BaseModel):
     checks: str | tuple[str, ...] | None = None
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     threats: tuple[str, ...] = ()
+    domain: str | None = None
     gate: Requirements = Requirements()
     device: str = "cpu"
     limit: int | None = Field(None, ge=1)
@@ -171,7 +173,18 @@ class AuditJob(BaseModel):
             "tune": lambda: None if self.val is None else load_images(self.val),
             "checks": self.named_checks,
         }
-        plain = ("out", "effort", "threats", "limit", "budget", "batch_size", "workers", "seed", "save_images")
+        plain = (
+            "out",
+            "effort",
+            "threats",
+            "domain",
+            "limit",
+            "budget",
+            "batch_size",
+            "workers",
+            "seed",
+            "save_images",
+        )
         found = {
             name: getattr(self, name)
             for name in (*plain, "pseudonyms", "allow_rejected")

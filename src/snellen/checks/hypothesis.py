@@ -20,8 +20,8 @@ class Hypothesis:
         p_value: one-sided, of data at least this extreme if there is no harm.
         harm: confidence in (0, 1) → one-sided lower bound of the harm, a share of the images.
         finding: what to say, once that bound is known.
-        inside: of a family of tests that counts as one: confidence in (0, 1) → facts on its members, tested at that level
-            within the family (Benjamini and Bogomolov 2014). None where there is no family.
+        inside: of a family of tests that counts as one: confidence in (0, 1) → facts on its members, tested at that
+            level within the family (Benjamini and Bogomolov 2014). None where there is no family.
     """
 
     p_value: float

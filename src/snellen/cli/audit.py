@@ -152,6 +152,15 @@ def audit(
             "fragility harm.",
         ),
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the images are, which decides the damage that is measured: photos, products, documents, "
+            "satellite, industrial, medical:KIND (medical:xray), or all.",
+            show_default="guessed",
+        ),
+    ] = None,
     train: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Images the model was trained on, for leakage, drift and membership."),
@@ -252,7 +261,7 @@ def audit(
         level = choice.effort
         of = "single" if task is None else task.value
         chosen = with_settings(choice.checks, level, choice.settings, of)
-        running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of)
+        running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of, domain)
         earlier = check_gate_options(gate_options, running, folder)
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         training = None if train is None else given_companion(train, choice.columns, spinner)
@@ -266,6 +275,7 @@ def audit(
         "effort": level,
         "checks": chosen,
         "threats": threats,
+        "domain": domain,
         "train": training,
         "tune": tuning,
         "batch_size": batch_size,

@@ -173,7 +173,8 @@ def level_of(harm: float) -> Level:
 def rank(findings: Iterable[Finding]) -> list[Finding]:
     """Order: :data:`FIRST`; then defects of this classifier and its data, then stress, then notes; each by harm.
 
-    Harm is counted beyond the usual and times its plausibility in the domain; ties go by all harm, kind and title, so that the order is reproducible.
+    Harm is counted beyond the usual and times its plausibility in the domain; ties go by all harm, kind and title, so
+    that the order is reproducible.
 
     >>> fog = Finding(kind="corruption", harm=0.4, title="fog")
     >>> dead = Finding(kind="worst_class", harm=0.1, title="bag")

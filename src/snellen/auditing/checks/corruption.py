@@ -13,10 +13,10 @@ from torch import Tensor
 from snellen.auditing.checks.corruption_reference import benchmark_of, check_conditions, find_reference
 from snellen.auditing.checks.family_words import family_facts, family_title, kinds_found, readable
 from snellen.auditing.checks.fitting_kinds import fit_note, fit_panel, named_kinds
+from snellen.auditing.checks.guessed_domain import guess_domain
 from snellen.checks.check import Batch, Conclusion, Measured, Reading
 from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.eye_chart import Column
-from snellen.checks.guessed_domain import guess_domain
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, PerImage, confident_mistakes
 from snellen.checks.sampled import Sampled
@@ -65,7 +65,9 @@ class CommonCorruptions(Sampled):
     """The kinds of damage that fit the domain of the images, at severities 1 to 5, or all of a published benchmark."""
 
     name: ClassVar[str] = "corruption"
-    summary: ClassVar[str] = "accuracy under noise, blur, weather, light and compression that fit the domain of the images"
+    summary: ClassVar[str] = (
+        "accuracy under noise, blur, weather, light and compression that fit the domain of the images"
+    )
     needs: ClassVar = frozenset({"labels"})
 
     benchmark: BenchmarkName = Field(
@@ -80,14 +82,16 @@ class CommonCorruptions(Sampled):
     )
     guessed: bool = Field(False, description="whether the domain was guessed; the audit sets it")
     kinds: tuple[str, ...] = Field(
-        (), description="which kinds or families; none named: those that fit the domain, or that the figures of a "
+        (),
+        description="which kinds or families; none named: those that fit the domain, or that the figures of a "
         "published benchmark average",
     )
     also: tuple[str, ...] = Field(
         (), description="kinds or families that are measured beside these, such as fog, weather or nrtk"
     )
     families: bool | None = Field(
-        None, description="one finding for each family of kinds, or one for each kind; none: families with our strengths"
+        None,
+        description="one finding for each family of kinds, or one for each kind; none: families with our strengths",
     )
     severities: tuple[Severity, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="which severities, in (0, 5]")
     strict: bool = Field(False, description="published settings in the order of their mean change")
@@ -182,14 +186,12 @@ class CommonCorruptions(Sampled):
         if self.benchmark in OWN:
             of = "" if size is None else f" of {size[1]} × {size[0]} pixels"
             lines = [
-                f"Severities 1 to 5 are the audit's own, for images{of}: blurs and losses of resolution act at any size. "
-                f"--set corruption.benchmark=imagenet-c (or a set of MedMNIST-C) takes published strengths."
+                f"Severities 1 to 5 are the audit's own, for images{of}: blurs and losses of resolution act at any "
+                f"size. --set corruption.benchmark=imagenet-c (or a set of MedMNIST-C) takes published strengths."
             ]
             size = None
         else:
-            lines = [
-                f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."
-            ]
+            lines = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
         if size is not None:
             unpublished = [kind for kind in self.chosen if not self._published(kind, size)]
             if unpublished:

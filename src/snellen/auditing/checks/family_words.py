@@ -25,23 +25,23 @@ def family_title(family: FamilyLoss, usual: UsualLoss | None) -> str:
     worst = family.worst
     cost = f"{_lower(worst.kind)} costs {100 * worst.lost.mean:.1f} points of accuracy on average over the severities"
     healthy = "" if usual is None else f" (healthy classifiers: {100 * usual.low:.0f} to {100 * usual.high:.0f})"
-    return f"{readable(family.name)}: {cost}{healthy}, and {breakdown_words(worst.acuity)}"
+    return f"{readable(family.name)}: {cost}{healthy}; {breakdown_words(worst.acuity)}"
 
 
 def breakdown_words(acuity: Acuity | None) -> str:
     """Where a fifth of the accuracy above chance is lost.
 
     >>> breakdown_words(Acuity(value=1.84, low=1.7, high=2.0, censored=False))
-    'breaks it down at severity 1.8 (1.7 to 2.0)'
+    'it breaks down at severity 1.8 (1.7 to 2.0)'
     >>> breakdown_words(Acuity(value=5, low=4.6, high=5, censored=True))
     'it still reads at severity 5 (from 4.6 on that is not certain)'
     """
     if acuity is None:
-        return "where it breaks down is not defined"
+        return "it is no better than guessing, so that it breaks down nowhere"
     if acuity.censored:
         sure = "" if acuity.low >= acuity.value else f" (from {acuity.low:.1f} on that is not certain)"
         return f"it still reads at severity {acuity.value:g}{sure}"
-    return f"breaks it down at severity {acuity.value:.1f} ({acuity.low:.1f} to {acuity.high:.1f})"
+    return f"it breaks down at severity {acuity.value:.1f} ({acuity.low:.1f} to {acuity.high:.1f})"
 
 
 def family_facts(family: FamilyLoss, fitted: Domain) -> Facts:

@@ -1,4 +1,4 @@
-"""Which kinds of damage fit a domain, in a report: names of kinds and families, a note, and a table with the reasons."""
+"""Which kinds of damage fit a domain, in a report: names of kinds, a note, and a table with the reasons."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def fit_note(fitted: Domain, measured: Sequence[str], guess: str | None) -> str:
     how = "as declared" if guess is None else f"guessed: {guess}; --domain NAME changes it"
     line = f"Damage is that of the domain {fitted.name} ({how})."
     left = [kind for kind in fitted.left_out if kind not in measured]
-    rare, unfit = (
-        [kind for kind in left if fitted.fits[kind].plausibility == word] for word in ("rare", "no")
-    )
-    parts = [f"{words}: {', '.join(kinds)}" for words, kinds in (("rare", rare), ("not for this domain", unfit)) if kinds]
+    rare, unfit = ([kind for kind in left if fitted.fits[kind].plausibility == word] for word in ("rare", "no"))
+    parts = [
+        f"{words}: {', '.join(kinds)}" for words, kinds in (("rare", rare), ("not for this domain", unfit)) if kinds
+    ]
     if parts:
         one = (unfit or rare)[0]
         line += (
@@ -69,7 +69,13 @@ def fit_note(fitted: Domain, measured: Sequence[str], guess: str | None) -> str:
 def fit_panel(fitted: Domain, chosen: Benchmark, measured: Sequence[str], check: str) -> Panel:
     """How plausible each kind is in the domain and why: what is measured first, in families."""
     rows = [
-        (family, kind, "yes" if kind in measured else "no", _WORDS[fitted.fits[kind].plausibility], fitted.fits[kind].why)
+        (
+            family,
+            kind,
+            "yes" if kind in measured else "no",
+            _WORDS[fitted.fits[kind].plausibility],
+            fitted.fits[kind].why,
+        )
         for family, kinds in chosen.families.items()
         for kind in kinds
         if kind in measured or kind not in NRTK_KINDS
@@ -77,8 +83,8 @@ def fit_panel(fitted: Domain, chosen: Benchmark, measured: Sequence[str], check:
     return Panel(
         check=check,
         title=f"Which damage fits {fitted.name}",
-        about="Harm is multiplied by 1 where a kind is usual, 0.5 sometimes, 0.2 where it is rare, and 0.1 where it is not "
-        "for the domain, for the order of findings alone.",
+        about="For the order of findings, and for it alone, harm is multiplied by 1 where a kind is usual, by 0.5 where "
+        "it happens sometimes, by 0.2 where it is rare, and by 0.1 where it is not for the domain.",
         head=("family", "kind", "measured", "in this domain", "why"),
         rows=tuple(sorted(rows, key=lambda row: row[2] != "yes")),
     )

@@ -5,14 +5,14 @@ pixels. The twelve sets of MedMNIST v2, from ``pathmnist`` to ``organsmnist``, a
 Ledig 2024, arXiv 2406.17536): each set has the kinds and strengths of its imaging modality.
 
 ``sized`` is no published benchmark but the default of an audit: the kinds of ImageNet-C and some more, with blurs and
-losses of resolution that act on images of any size. ``sized-xray`` and its like are the same for a medical modality, from
-the kinds and strengths of MedMNIST-C.
+losses of resolution that act on images of any size. ``sized-xray`` and its like are the same for a medical modality,
+from the kinds and strengths of MedMNIST-C.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, get_args
@@ -163,6 +163,16 @@ class Benchmark:
         """The family of a kind."""
         return next(name for name, kinds in self.families.items() if kind in kinds)
 
+    def of_subject(self, subject: str, measured: Sequence[str]) -> tuple[str, ...]:
+        """The kinds that a finding is about: a kind itself, or of a family those that were measured.
+
+        >>> benchmark("sized").of_subject("blur", ["gaussian_blur", "fog", "motion_blur"])
+        ('gaussian_blur', 'motion_blur')
+        """
+        if subject in self.families and subject not in self.operators:
+            return tuple(kind for kind in measured if kind in self.families[subject])
+        return (subject,)
+
     def without_family(self, family: str) -> tuple[str, ...]:
         """All kinds but those of one family: what to train on when that family is held out for testing.
 
@@ -290,13 +300,14 @@ def _sized(name: str) -> Benchmark:
     )
     if name != SIZED:
         medical = _medmnist_c(content["medical"][name.removeprefix(f"{SIZED}-")])
-        tables = {
-            kind: replace(table, root=True) if kind in _ROOT else table for kind, table in medical.large.items()
-        }
+        tables = {kind: replace(table, root=True) if kind in _ROOT else table for kind, table in medical.large.items()}
         found = replace(
             medical,
             name=name,
-            operators={**medical.operators, **{k: one for k, one in found.operators.items() if k not in medical.operators}},
+            operators={
+                **medical.operators,
+                **{k: one for k, one in found.operators.items() if k not in medical.operators},
+            },
             large={**found.large, **tables},
             small={kind: table for kind, table in found.small.items() if kind not in tables},
         )

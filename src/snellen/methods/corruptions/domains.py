@@ -70,9 +70,7 @@ class Domain:
     def left_out(self) -> tuple[str, ...]:
         """Kinds that are rare in this domain or not for it, without what needs another package."""
         return tuple(
-            kind
-            for kind in benchmark(self.benchmark).kinds
-            if kind not in self.kinds and kind not in NRTK_KINDS
+            kind for kind in benchmark(self.benchmark).kinds if kind not in self.kinds and kind not in NRTK_KINDS
         )
 
 

@@ -1,8 +1,8 @@
 """Kinds of damage from NRTK, the Natural Robustness Toolkit of Kitware (Apache-2.0): optics, sensors, haze.
 
-NRTK models a camera in physical units by pyBSM: the optical transfer functions of defocus, jitter, turbulence and of the
-size of a detector, a whole sensor with its noise, haze by its optical depth, and the distortion of a lens. Its perturbers
-take one image of bytes at a time, and some a seed; here they take batches, our seeds, and a severity from 0 to 5.
+NRTK models a camera in physical units by pyBSM: the optical transfer functions of defocus, jitter, turbulence and of
+the size of a detector, a whole sensor with its noise, haze by its optical depth, and the distortion of a lens. Its
+perturbers take one image of bytes at a time, and some a seed; here they take batches, our seeds, and a severity.
 
 The extra ``nrtk`` brings the package. It is imported when one of its kinds is used.
 """
@@ -23,7 +23,7 @@ from snellen.core.randomness import Randomness
 #: Metres on the ground that a pixel shows. A pixel is a pixel at any size of image, so that NRTK's blurs act on all.
 GROUND_SAMPLE = 0.1
 
-#: Below this image size the sensor model has too few pixels for its own resampling.
+#: Seeds that NumPy takes.
 _LARGEST_SEED = 2**31 - 1
 
 _OTF = "nrtk.impls.perturb_image.optical.otf"
@@ -35,7 +35,7 @@ _Perturb = Callable[[np.ndarray, int], np.ndarray]
 
 
 def nrtk_defocus(images: Tensor, rng: Randomness, *, spot: float) -> Tensor:
-    """A lens out of focus: ``spot`` is the radius of its blur spot where it falls to 1/e, metres on the ground · 1e-4.
+    """A lens out of focus: ``spot`` is the radius at which its blur spot falls to 1/e, as pyBSM takes it.
 
     Images (n, 3, h, w) in [0, 1]; draws nothing.
     """
@@ -69,16 +69,16 @@ def nrtk_detector(images: Tensor, rng: Randomness, *, width: float) -> Tensor:
     return _perturbed(images, rng, _still(perturber, img_gsd=GROUND_SAMPLE))
 
 
-def nrtk_pybsm(images: Tensor, rng: Randomness, *, aperture: float) -> Tensor:
-    """A whole sensor in the air by pyBSM: optics of that aperture, metres, detector, noise and atmosphere.
+def nrtk_pybsm(images: Tensor, rng: Randomness, *, distance: float) -> Tensor:
+    """A whole sensor in the air by pyBSM, with optics, detector, noise and atmosphere, at a distance in metres.
 
-    The sensor's picture is brought back to the size of the image, and to its mean and contrast: what is left is the loss
-    of detail and the noise, not the exposure. Images (n, 3, h, w) in [0, 1].
+    The distance is that along the ground. The sensor has pixels of its own, the fewer the farther; its picture is
+    brought back to the size of the image. The noise is drawn. Images (n, 3, h, w) in [0, 1].
     """
     make = _class(_OPTICAL, "PybsmPerturber")
 
     def change(image: np.ndarray, seed: int) -> np.ndarray:
-        return np.asarray(make(seed=seed, D=aperture)(image=image, img_gsd=GROUND_SAMPLE)[0])
+        return np.asarray(make(seed=seed, ground_range=distance)(image=image, img_gsd=GROUND_SAMPLE)[0])
 
     return _perturbed(images, rng, change)
 
@@ -142,7 +142,8 @@ def _perturbed(images: Tensor, rng: Randomness, change: _Perturb) -> Tensor:
 
 
 def _sized(picture: Tensor, size: tuple[int, ...]) -> Tensor:
-    planes = picture.permute(2, 0, 1).float()
+    """A picture (h, w, 3 or none) at another size: float32 (3, height, width)."""
+    planes = (picture[..., None].expand(-1, -1, 3) if picture.ndim == 2 else picture).permute(2, 0, 1).float()
     if planes.shape[1:] == torch.Size(size):
         return planes
     return F.interpolate(planes[None], size=tuple(size), mode="bilinear", align_corners=False, antialias=True)[0]

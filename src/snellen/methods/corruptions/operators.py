@@ -165,7 +165,7 @@ OPERATORS: dict[str, Operator] = {
     "nrtk_jitter": Operator(NRTK_KINDS["nrtk_jitter"], {"amplitude": _FROM_ZERO}),
     "nrtk_turbulence": Operator(NRTK_KINDS["nrtk_turbulence"], {"strength": _FROM_ZERO}),
     "nrtk_detector": Operator(NRTK_KINDS["nrtk_detector"], {"width": _FROM_ZERO}),
-    "nrtk_pybsm": Operator(NRTK_KINDS["nrtk_pybsm"], {"aperture": Parameter(reciprocal=True)}),
+    "nrtk_pybsm": Operator(NRTK_KINDS["nrtk_pybsm"], {"distance": _HELD}),
 }
 
 
