@@ -44,7 +44,11 @@ ENOUGH = 8
 def losing(one: Healthy, folder: Path) -> dict[str, object]:
     """What each kind of damage costs one classifier, on average over the severities."""
     images = one.audited_images()
-    report = snellen.audit(snellen.load_classifier(folder / one.name), images, checks=["clean", "corruption"])
+    report = snellen.audit(
+        snellen.load_classifier(folder / one.name),
+        images,
+        checks=["clean", {"check": "corruption", "benchmark": "imagenet-c"}],
+    )
     losses: dict[str, list[float]] = {}
     clean = report.metrics["clean.accuracy"].value
     for name, figure in report.metrics.items():

@@ -70,9 +70,20 @@ class FamilyLoss:
             ),
         )
 
+    @property
+    def costliest(self) -> KindLoss:
+        """The kind that costs most, the usual included."""
+        return max(self.kinds, key=lambda one: (one.lost.mean, one.kind))
+
     def harm(self, confidence: float) -> float:
-        """Lower bound of what the worst kind costs; it holds although that kind was chosen as the worst."""
-        return self.worst.lost.drop.lower(self.within(confidence))
+        """Lower bound of what the costliest kind costs: the largest of bounds that hold together. Gates count it."""
+        return max(one.lost.drop.lower(self.within(confidence)) for one in self.kinds)
+
+    def usual(self, harm: float, confidence: float) -> float:
+        """What is taken off the harm, so that it leaves what the worst kind costs beyond the usual."""
+        excess = self.worst.lost.drop.lower(self.within(confidence)) - self.worst.usual
+        known = any(one.usual for one in self.kinds)
+        return max(harm - max(excess, 0.0), 0.0) if known else 0.0
 
     def found(self, confidence: float) -> tuple[KindLoss, ...]:
         """The kinds that are found to cost accuracy, at 1 − rate · found / tested of the run; the costliest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from snellen.core.finding import Finding
@@ -20,21 +20,19 @@ class Hypothesis:
         p_value: one-sided, of data at least this extreme if there is no harm.
         harm: confidence in (0, 1) → one-sided lower bound of the harm, a share of the images.
         finding: what to say, once that bound is known.
-        inside: of a family of tests that counts as one: confidence in (0, 1) → facts on its members, tested at that
-            level within the family (Benjamini and Bogomolov 2014). None where there is no family.
+        inside: of a family of tests that counts as one: the finding and the confidence → the finding with what holds at
+            that confidence within the family (Benjamini and Bogomolov 2014). None where there is no family.
     """
 
     p_value: float
     harm: Callable[[float], float]
     finding: Callable[[float], Finding]
-    inside: Callable[[float], Mapping[str, float | int | str]] | None = None
+    inside: Callable[[Finding, float], Finding] | None = None
 
     def found(self, confidence: float) -> Finding:
         """The finding of a refused hypothesis, at the confidence that the number of refused ones leaves."""
         finding = self.finding(min(max(self.harm(confidence), 0.0), 1.0))
-        if self.inside is None:
-            return finding
-        return finding.model_copy(update={"facts": {**finding.facts, **self.inside(confidence)}})
+        return finding if self.inside is None else self.inside(finding, confidence)
 
 
 def confirmed(hypotheses: Sequence[Hypothesis], rate: float = FALSE_DISCOVERY_RATE) -> list[Finding | None]:

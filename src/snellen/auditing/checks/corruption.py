@@ -361,14 +361,16 @@ class CommonCorruptions(Sampled):
                     "subject": family.name,
                     "plausibility": worst.weight,
                     "p_value": family.p_value,
-                    "title": family_title(family, known),
+                    "title": family_title(family, usual),
                     "facts": {**family_facts(family, self._fitted), **one.facts},
                 }
             )
 
-        return Hypothesis(
-            family.p_value, family.harm, finding, lambda confidence: {"kinds_found": kinds_found(family, confidence)}
-        )
+        def inside(one: Finding, confidence: float) -> Finding:
+            facts = {**one.facts, "kinds_found": kinds_found(family, confidence)}
+            return one.model_copy(update={"usual": family.usual(one.harm, confidence), "facts": facts})
+
+        return Hypothesis(family.p_value, family.harm, finding, inside)
 
     def _hypothesis(
         self, kind: str, outcomes: NDArray[np.int8], reading: Reading, usual: UsualLoss | None

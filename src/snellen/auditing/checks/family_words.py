@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.eye_chart import Acuity
 from snellen.checks.usual_losses import UsualLoss
@@ -20,12 +22,26 @@ def readable(kind: str) -> str:
     return words.replace("Jpeg", "JPEG").replace("Nrtk", "NRTK").replace("pybsm", "pyBSM")
 
 
-def family_title(family: FamilyLoss, usual: UsualLoss | None) -> str:
-    """The worst kind, what it costs, and the severity at which it breaks the classifier down, with its interval."""
-    worst = family.worst
-    cost = f"{_lower(worst.kind)} costs {100 * worst.lost.mean:.1f} points of accuracy on average over the severities"
-    healthy = "" if usual is None else f" (healthy classifiers: {100 * usual.low:.0f} to {100 * usual.high:.0f})"
-    return f"{readable(family.name)}: {cost}{healthy}; {breakdown_words(worst.acuity)}"
+def family_title(family: FamilyLoss, usual: Mapping[str, UsualLoss]) -> str:
+    """The worst kind, what it costs, and the severity at which it breaks the classifier down, with its interval.
+
+    Where another kind costs more, and that is usual, it is named too: gates count it.
+    """
+    worst, most = family.worst, family.costliest
+    cost = f"{_cost(worst)} points of accuracy on average over the severities{_healthy(usual.get(worst.kind))}"
+    words = f"{readable(family.name)}: {cost}; {breakdown_words(worst.acuity)}"
+    if most.kind == worst.kind or most.lost.mean <= worst.lost.mean:
+        return words
+    return f"{words}. {_cost(most)[0].upper()}{_cost(most)[1:]}{_healthy(usual.get(most.kind))}"
+
+
+def _cost(one: KindLoss) -> str:
+    verb = "cost" if one.kind == "characters" else "costs"
+    return f"{_lower(one.kind)} {verb} {100 * one.lost.mean:.1f}"
+
+
+def _healthy(usual: UsualLoss | None) -> str:
+    return "" if usual is None else f" (healthy classifiers: {100 * usual.low:.0f} to {100 * usual.high:.0f})"
 
 
 def breakdown_words(acuity: Acuity | None) -> str:
@@ -41,7 +57,9 @@ def breakdown_words(acuity: Acuity | None) -> str:
     if acuity.censored:
         sure = "" if acuity.low >= acuity.value else f" (from {acuity.low:.1f} on that is not certain)"
         return f"it still reads at severity {acuity.value:g}{sure}"
-    return f"it breaks down at severity {acuity.value:.1f} ({acuity.low:.1f} to {acuity.high:.1f})"
+    digits = 2 if f"{acuity.low:.1f}" == f"{acuity.high:.1f}" else 1
+    value, low, high = (f"{number:.{digits}f}" for number in (acuity.value, acuity.low, acuity.high))
+    return f"it breaks down at severity {value} ({low} to {high})"
 
 
 def family_facts(family: FamilyLoss, fitted: Domain) -> Facts:
@@ -68,7 +86,7 @@ def kinds_found(family: FamilyLoss, confidence: float) -> str:
 
 
 def _of_kind(one: KindLoss) -> str:
-    ends = "" if one.acuity is None or one.acuity.censored else f", breakdown {one.acuity.value:.1f}"
+    ends = "" if one.acuity is None or one.acuity.censored else f" (breakdown {one.acuity.value:.1f})"
     return f"{one.kind} {100 * one.lost.mean:.1f}{ends}"
 
 

@@ -13,6 +13,9 @@ from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 #: Stands for all kinds of NRTK that are not ruled out in the domain.
 NRTK = "nrtk"
 
+#: How the note on the domain begins.
+DOMAIN_NOTE = "Damage is that of the domain"
+
 #: How the plausibilities are worded in a report.
 _WORDS = {"usual": "usual", "sometimes": "sometimes", "rare": "rare", "no": "not for this domain"}
 
@@ -51,7 +54,7 @@ def fit_note(fitted: Domain, measured: Sequence[str], guess: str | None) -> str:
         guess: why the domain was guessed; None where it was declared.
     """
     how = "as declared" if guess is None else f"guessed: {guess}; --domain NAME changes it"
-    line = f"Damage is that of the domain {fitted.name} ({how})."
+    line = f"{DOMAIN_NOTE} {fitted.name} ({how})."
     left = [kind for kind in fitted.left_out if kind not in measured]
     rare, unfit = ([kind for kind in left if fitted.fits[kind].plausibility == word] for word in ("rare", "no"))
     parts = [
@@ -83,8 +86,8 @@ def fit_panel(fitted: Domain, chosen: Benchmark, measured: Sequence[str], check:
     return Panel(
         check=check,
         title=f"Which damage fits {fitted.name}",
-        about="For the order of findings, and for it alone, harm is multiplied by 1 where a kind is usual, by 0.5 where "
-        "it happens sometimes, by 0.2 where it is rare, and by 0.1 where it is not for the domain.",
+        about="For the order of findings, and for it alone, harm is multiplied by 1 where a kind is usual, by 0.5 "
+        "where it happens sometimes, by 0.2 where it is rare, and by 0.1 where it is not for the domain.",
         head=("family", "kind", "measured", "in this domain", "why"),
         rows=tuple(sorted(rows, key=lambda row: row[2] != "yes")),
     )

@@ -90,8 +90,8 @@ def gamma(images: Tensor, rng: Randomness, *, exponent: float | Tensor) -> Tenso
 def shadow(images: Tensor, rng: Randomness, *, amount: float | Tensor) -> Tensor:
     """Light that falls off across the image: from all of it at one edge to 1 − ``amount`` at the opposite one.
 
-    The direction is drawn for each image. The way is measured between the corners that it leads from and to, so that the
-    whole fall is seen at any direction.
+    The direction is drawn for each image. The way is measured between the corners that it leads from and to, so that
+    the whole fall is seen at any direction.
     """
     height, width = images.shape[2:]
     angle = rng.uniform("direction", ()).to(images).mul(2 * math.pi).view(-1, 1, 1, 1)
