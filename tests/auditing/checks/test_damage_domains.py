@@ -160,9 +160,8 @@ def test_a_declared_domain_in_python_on_the_command_line_and_in_a_file(tmp_path)
     assert shown.exit_code == 0, shown.output
     assert "damage: satellite (as declared)" in " ".join(shown.output.split())
     job = tmp_path / "audit.toml"
-    job.write_text(
-        f'model = "{MODEL}"\ndata = "{DATA}"\ndomain = "satellite"\nchecks = "corruption"\nlimit = 20\n[settings.corruption]\nseverities = [1]\n'
-    )
+    lines = [f'model = "{MODEL}"', f'data = "{DATA}"', 'domain = "satellite"', 'checks = "corruption"', "limit = 20"]
+    job.write_text("\n".join([*lines, "[settings.corruption]", "severities = [1]"]))
     figures = snellen.audit(str(job)).metrics
     assert figures.keys() == report.metrics.keys()
     assert figures == report.metrics

@@ -1,4 +1,4 @@
-"""Strengths of our own: blurs that blur at every size, plausibilities with reasons, published strengths as they were."""
+"""Strengths of our own: blurs that blur at every size, plausibilities with reasons, published strengths kept."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ FINE = 0.125
 
 
 def pictures(side):
-    """Edges and texture, alike at both sizes: a few rectangles, and noise whose spectrum falls as that of photographs."""
+    """Edges and texture, alike at all sizes: a few rectangles, and noise with the spectrum of photographs."""
     generator = np.random.default_rng(0)
     frequencies = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
     frequencies[0, 0] = 1
