@@ -20,8 +20,8 @@ from snellen.methods.corruptions.domains import table
 #: Classes of so large a share with a word of a domain decide for it.
 NAMED = 1 / 3
 
-#: Images that are looked at, and the share of them that must agree.
-LOOKED_AT, AGREEING = 32, 0.6
+#: Images that are examined, and the share of them that must agree.
+EXAMINED, AGREEING = 32, 0.6
 
 #: A border is plain where its values differ by less than this standard deviation; grey levels of 255.
 PLAIN = 12.0
@@ -70,7 +70,7 @@ def _words(name: str) -> set[str]:
 
 def _by_pixels(images: ImageSet) -> Guess:
     pages = plain = seen = 0
-    for row in np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(int)).tolist():
+    for row in np.unique(np.linspace(0, len(images) - 1, EXAMINED).astype(int)).tolist():
         try:
             pixels = np.asarray(images.read(row), dtype=np.float64)
         except RejectedImageError:
