@@ -80,10 +80,9 @@ class FamilyLoss:
         return max(one.lost.drop.lower(self.within(confidence)) for one in self.kinds)
 
     def usual(self, harm: float, confidence: float) -> float:
-        """What is taken off the harm, so that it leaves what the worst kind costs beyond the usual."""
-        excess = self.worst.lost.drop.lower(self.within(confidence)) - self.worst.usual
-        known = any(one.usual for one in self.kinds)
-        return max(harm - max(excess, 0.0), 0.0) if known else 0.0
+        """What is taken off the harm, so that it leaves the most that a kind costs beyond its usual, likely or not."""
+        excess = max(one.lost.drop.lower(self.within(confidence)) - one.usual for one in self.kinds)
+        return max(harm - max(excess, 0.0), 0.0)
 
     def found(self, confidence: float) -> tuple[KindLoss, ...]:
         """The kinds that are found to cost accuracy, at 1 − rate · found / tested of the run; the costliest first."""

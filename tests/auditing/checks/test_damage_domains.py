@@ -294,3 +294,11 @@ def test_the_worst_kind_is_that_of_the_largest_harm_beyond_the_usual_times_plaus
     harm = chosen.harm(0.95)
     assert harm == pytest.approx(first.lost.drop.lower(0.975)), "gates count the costliest"
     assert harm - chosen.usual(harm, 0.95) == pytest.approx(second.lost.drop.lower(0.975))
+
+
+@pytest.mark.parametrize("usual", [0.0, 0.001])
+def test_the_level_is_that_of_the_largest_excess_however_rare_the_kind(usual):
+    first, second = family("f", np.random.default_rng(0), [0.5, 0.1], images=2000).kinds
+    one = FamilyLoss("f", [KindLoss(first.kind, first.lost, usual=usual, weight=0.1), second])
+    assert one.worst.kind == second.kind
+    assert one.harm(0.95) - one.usual(one.harm(0.95), 0.95) == pytest.approx(first.lost.drop.lower(0.975) - usual)

@@ -11,7 +11,15 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
 from snellen.auditing.checks.corruption_reference import benchmark_of, check_conditions, find_reference
-from snellen.auditing.checks.family_words import family_facts, family_title, kinds_found, readable
+from snellen.auditing.checks.family_words import (
+    family_facts,
+    family_title,
+    healthy_fact,
+    healthy_words,
+    kinds_found,
+    not_compared_note,
+    readable,
+)
 from snellen.auditing.checks.fitting_kinds import fit_note, fit_panel, named_kinds
 from snellen.auditing.checks.guessed_domain import guess_domain
 from snellen.checks.check import Batch, Conclusion, Measured, Reading
@@ -298,6 +306,7 @@ class CommonCorruptions(Sampled):
             notes=(
                 *([fit_note(self._fitted, self.chosen, self._why(reading))] if own else []),
                 *self._notes(reading.classifier),
+                *not_compared_note([kind for kind in outcomes if kind not in usual]),
                 *self._notes_on_reference(errors, reading.data),
                 *self.sampling_notes(reading),
             ),
@@ -407,7 +416,7 @@ class CommonCorruptions(Sampled):
             usual=0.0 if usual is None else usual.high,
             p_value=found.drop.p_value(),
             title=f"{readable(kind)} costs {100 * found.mean:.1f} points of accuracy on average over the severities"
-            + ("" if usual is None else f" (healthy classifiers: {100 * usual.low:.0f} to {100 * usual.high:.0f})"),
+            f"{healthy_words(usual)}",
             facts={
                 "corruption": kind,
                 "clean_accuracy": found.before,
@@ -419,6 +428,7 @@ class CommonCorruptions(Sampled):
                 "share_ever_broken": float(np.isfinite(failures).mean()) if len(failures) else 0.0,
                 "half_lost_by_severity": "never" if half is None else half,
                 "classes_broken": ", ".join(f"{name} from {at:g}" for name, at in broken.items()) or "none",
+                "healthy_classifiers": healthy_fact(usual),
             },
             examples=confident_mistakes(
                 images,
@@ -437,8 +447,15 @@ class CommonCorruptions(Sampled):
             return {}
         if self.benchmark not in (IMAGENET_C, SIZED):
             return {}
-        alike = same_strengths(self.benchmark, min(size))
-        return {kind: one for kind, one in usual_losses(min(size), reading.audited).items() if kind in alike}
+        found: dict[str, UsualLoss] = {}
+        for measured in dict.fromkeys((IMAGENET_C, self.benchmark)):
+            known = usual_losses(min(size), reading.audited, measured)
+            alike = {
+                side: same_strengths(self.benchmark, min(size), measured, side)
+                for side in {one.side for one in known.values()}
+            }
+            found |= {kind: one for kind, one in known.items() if kind in alike[one.side]}
+        return found
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The corrupted images at the worst severity."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.eye_chart import Acuity
@@ -10,6 +10,9 @@ from snellen.checks.usual_losses import UsualLoss
 from snellen.methods.corruptions.domains import Domain
 
 Facts = dict[str, float | int | str]
+
+#: Where it is not known what healthy classifiers lose under the same damage: all harm counts in the level.
+NOT_COMPARED = "no healthy classifiers to compare with"
 
 
 def readable(kind: str) -> str:
@@ -28,11 +31,11 @@ def family_title(family: FamilyLoss, usual: Mapping[str, UsualLoss]) -> str:
     Where another kind costs more, and that is usual, it is named too: gates count it.
     """
     worst, most = family.worst, family.costliest
-    cost = f"{_cost(worst)} points of accuracy on average over the severities{_healthy(usual.get(worst.kind))}"
+    cost = f"{_cost(worst)} points of accuracy on average over the severities{healthy_words(usual.get(worst.kind))}"
     words = f"{readable(family.name)}: {cost}; {breakdown_words(worst.acuity)}"
     if most.kind == worst.kind or most.lost.mean <= worst.lost.mean:
         return words
-    return f"{words}. {_cost(most)[0].upper()}{_cost(most)[1:]}{_healthy(usual.get(most.kind))}"
+    return f"{words}. {_cost(most)[0].upper()}{_cost(most)[1:]}{healthy_words(usual.get(most.kind))}"
 
 
 def _cost(one: KindLoss) -> str:
@@ -40,8 +43,36 @@ def _cost(one: KindLoss) -> str:
     return f"{_lower(one.kind)} {verb} {100 * one.lost.mean:.1f}"
 
 
-def _healthy(usual: UsualLoss | None) -> str:
-    return "" if usual is None else f" (healthy classifiers: {100 * usual.low:.0f} to {100 * usual.high:.0f})"
+def healthy_words(usual: UsualLoss | None) -> str:
+    """What healthy classifiers lose, for the title of a finding.
+
+    >>> healthy_words(UsualLoss(0.014, 0.2, 20, 28)), healthy_words(None)
+    (' (healthy classifiers: 1 to 20)', ' (no healthy classifiers to compare with)')
+    """
+    return f" ({NOT_COMPARED if usual is None else f'healthy classifiers: {_range(usual)}'})"
+
+
+def healthy_fact(usual: UsualLoss | None) -> str:
+    """The same for the facts.
+
+    >>> healthy_fact(UsualLoss(0.014, 0.2, 20, 28)), healthy_fact(None)
+    ('1 to 20 points', 'none to compare with')
+    """
+    return "none to compare with" if usual is None else f"{_range(usual)} points"
+
+
+def not_compared_note(kinds: Sequence[str]) -> list[str]:
+    """Which kinds no healthy classifiers were measured under; nothing where there are none."""
+    if not kinds:
+        return []
+    return [
+        f"It is not known what healthy classifiers of like images lose under {', '.join(kinds)} at these strengths: in the "
+        f"levels of findings all that they cost counts, though healthy classifiers may lose as much."
+    ]
+
+
+def _range(usual: UsualLoss) -> str:
+    return f"{100 * usual.low:.0f} to {100 * usual.high:.0f}"
 
 
 def breakdown_words(acuity: Acuity | None) -> str:

@@ -207,19 +207,26 @@ def benchmark(name: str) -> Benchmark:
     return _imagenet_c() if name == IMAGENET_C else _medmnist_c(name)
 
 
-def same_strengths(name: str, side: int) -> frozenset[str]:
-    """Kinds of a benchmark whose strengths are those of ImageNet-C, for images of that shorter side.
+def same_strengths(name: str, side: int, other: str = IMAGENET_C, other_side: int | None = None) -> frozenset[str]:
+    """Kinds of a benchmark whose strengths are those of another, for images of that shorter side.
 
     >>> sorted({"fog", "gaussian_blur"} & same_strengths("sized", 28))
     ['fog']
+
+    Args:
+        name: of the benchmark.
+        side: shorter side of the images, pixels.
+        other: the benchmark that it is compared with.
+        other_side: shorter side of the images there, where it is another: tables change with it.
     """
-    chosen, published = benchmark(name), benchmark(IMAGENET_C)
+    chosen, theirs = benchmark(name), benchmark(other)
+    there = side if other_side is None else other_side
     return frozenset(
         kind
         for kind in chosen.kinds
-        if kind in published.operators
-        and chosen.operators[kind] is published.operators[kind]
-        and chosen.table(kind, side) == published.table(kind, side)
+        if kind in theirs.operators
+        and chosen.operators[kind] is theirs.operators[kind]
+        and chosen.table(kind, side) == theirs.table(kind, there)
     )
 
 
