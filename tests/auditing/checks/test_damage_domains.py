@@ -8,10 +8,11 @@ from typer.testing import CliRunner
 
 import snellen
 from snellen.auditing.checks import resolve_checks
-from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.checks.corruption import CommonCorruptions, _unseen
 from snellen.auditing.checks.guessed_domain import guess_domain, has_plain_border, is_page
 from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.hypothesis import Hypothesis, confirmed
+from snellen.checks.per_image import PerImage
 from snellen.checks.strengths import lost_over
 from snellen.cli.app import app
 from snellen.core.errors import InputError
@@ -112,7 +113,7 @@ def test_a_family_is_one_finding_with_the_kinds_inside(audited):
 def test_what_does_not_fit_is_listed_with_the_option_that_brings_it_back(audited):
     (note,) = [one for one in audited.notes if one.startswith("Damage is that of the domain products")]
     assert "guessed: 9 of 10 classes" in note
-    assert "--domain NAME changes it" in note
+    assert "--domain NAME, in Python domain=, changes it" in note
     left = domain("products").left_out
     assert all(kind in note for kind in left)
     assert not any(f"corruption.{kind}." in name for kind in left for name in audited.metrics)
@@ -302,3 +303,31 @@ def test_the_level_is_that_of_the_largest_excess_however_rare_the_kind(usual):
     one = FamilyLoss("f", [KindLoss(first.kind, first.lost, usual=usual, weight=0.1), second])
     assert one.worst.kind == second.kind
     assert one.harm(0.95) - one.usual(one.harm(0.95), 0.95) == pytest.approx(first.lost.drop.lower(0.975) - usual)
+
+
+def test_a_family_picks_its_worst_kind_from_intervals_that_hold_together(audited):
+    blur = next(one for one in audited.findings if one.subject == "blur")
+    apart = snellen.audit(
+        MODEL,
+        DATA,
+        checks=["clean", {"check": "corruption", "domain": "products", "kinds": ["gaussian_blur"]}],
+        limit=200,
+    )
+    (alone,) = [one for one in apart.findings if one.subject == "blur"]
+    width, narrower = (one.facts["mean_drop_high"] - one.facts["mean_drop_low"] for one in (blur, alone))
+    assert blur.facts["mean_drop"] == alone.facts["mean_drop"]
+    assert width > 1.1 * narrower
+
+
+def test_what_would_be_found_grows_with_the_kinds_of_a_family():
+    right = np.random.default_rng(0).random(500) < 0.9
+    images = PerImage(tuple(map(str, range(500))), np.zeros(500, int), np.where(right, 0, 1))
+    outcomes = {"fog": np.where(np.arange(500) % 20, right, ~right).astype(np.int8)[None]}
+    losses = []
+    for families in (False, True):
+        check = CommonCorruptions(domain="photos", kinds=("fog", "snow"), families=families)
+        rivals = check._rivals(check.chosen)
+        assert rivals == {"fog": 1 + families, "snow": 1 + families}
+        losses.append(_unseen(images, outcomes, 0.01, rivals))
+    assert losses[1] == _unseen(images, outcomes, 0.005, {"fog": 1})
+    assert losses[0] != losses[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -302,7 +302,7 @@ class CommonCorruptions(Sampled):
             hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
             columns=columns,
             panels=[fit_panel(self._fitted, benchmark(self.benchmark), self.chosen, self.name)] if own else [],
-            sight=[lambda alpha: _unseen(reading.images, outcomes, alpha)],
+            sight=[lambda alpha: _unseen(reading.images, outcomes, alpha, self._rivals(outcomes))],
             notes=(
                 *([fit_note(self._fitted, self.chosen, self._why(reading))] if own else []),
                 *self._notes(reading.classifier),
@@ -311,6 +311,13 @@ class CommonCorruptions(Sampled):
                 *self.sampling_notes(reading),
             ),
         )
+
+    def _rivals(self, kinds: Collection[str]) -> Mapping[str, int]:
+        """How many measured kinds share the hypothesis of each: all of its family, or itself alone."""
+        if not self.by_family:
+            return dict.fromkeys(kinds, 1)
+        chosen = benchmark(self.benchmark)
+        return {kind: len(chosen.of_subject(chosen.family(kind), tuple(kinds))) for kind in kinds}
 
     def _columns(self, reading: Reading, outcomes: Mapping[str, NDArray[np.int8]]) -> list[Column]:
         """One column of the eye chart for each kind."""
@@ -364,7 +371,9 @@ class CommonCorruptions(Sampled):
 
         def finding(harm: float) -> Finding:
             known = usual.get(worst.kind)
-            one = self._finding(worst.kind, outcomes[worst.kind], worst.lost, reading, harm, known)
+            one = self._finding(
+                worst.kind, outcomes[worst.kind], worst.lost, reading, harm, known, family.within(0.95)
+            )
             return one.model_copy(
                 update={
                     "subject": family.name,
@@ -402,12 +411,13 @@ class CommonCorruptions(Sampled):
         reading: Reading,
         harm: float,
         usual: UsualLoss | None,
+        confidence: float = 0.95,
     ) -> Finding:
         images = reading.images
         failures = failure_severities(images, outcomes, self.severities)
         broken = class_breaks(images, outcomes, self.severities, reading.names, kinds=len(self.chosen))
         half = half_lost_at(failures)
-        interval = found.drop.interval(0.95)
+        interval = found.drop.interval(confidence)
         decided, sure = images.decisions(reading.evidence, setting_name(kind, self.severities[found.worst]))
         return Finding(
             kind="corruption",
@@ -487,15 +497,20 @@ def _trained_on(classifier: Classifier) -> tuple[str, ...]:
     return tuple(str(kind) for kind in kinds) if isinstance(kinds, (list, tuple)) else ()
 
 
-def _unseen(images: PerImage, outcomes: Mapping[str, NDArray[np.int8]], alpha: float) -> str | None:
-    """The least loss that would be found under each kind: where most changes cancel, it is the largest."""
+def _unseen(
+    images: PerImage, outcomes: Mapping[str, NDArray[np.int8]], alpha: float, rivals: Mapping[str, int]
+) -> str | None:
+    """The least loss that would be found under each kind: where most changes cancel, it is the largest.
+
+    One kind alone makes Simes' p value of a family small where its own is so many times smaller as there are kinds.
+    """
     needed = []
-    for rows in outcomes.values():
+    for kind, rows in outcomes.items():
         found = lost_over(images.correct, rows, images.units)
         if found is not None:
             units = images.units_of(found.paired)
             count = int(found.paired.sum()) if units is None else len(np.unique(units))
-            needed.append(detectable_loss(count, found.drop.standard_error**2 * count, alpha))
+            needed.append(detectable_loss(count, found.drop.standard_error**2 * count, alpha / rivals[kind]))
     losses = [loss for loss in needed if loss is not None]
     if not losses or len(losses) < len(needed):
         return None

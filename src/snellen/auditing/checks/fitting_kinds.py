@@ -53,7 +53,7 @@ def fit_note(fitted: Domain, measured: Sequence[str], guess: str | None) -> str:
         measured: kinds that are measured.
         guess: why the domain was guessed; None where it was declared.
     """
-    how = "as declared" if guess is None else f"guessed: {guess}; --domain NAME changes it"
+    how = "as declared" if guess is None else f"guessed: {guess}; --domain NAME, in Python domain=, changes it"
     line = f"{DOMAIN_NOTE} {fitted.name} ({how})."
     left = [kind for kind in fitted.left_out if kind not in measured]
     rare, unfit = ([kind for kind in left if fitted.fits[kind].plausibility == word] for word in ("rare", "no"))
@@ -64,7 +64,7 @@ def fit_note(fitted: Domain, measured: Sequence[str], guess: str | None) -> str:
         one = (unfit or rare)[0]
         line += (
             f" Not measured: {'; '.join(parts)}. --set 'corruption.also=[\"{one}\"]' brings one back, --domain "
-            f"{EVERYTHING} all."
+            f"{EVERYTHING} brings all."
         )
     return line
 
