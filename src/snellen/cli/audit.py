@@ -35,6 +35,7 @@ from snellen.cli.job_file import Choice, read_job_file, under_options, written
 from snellen.cli.privacy_options import AllowRemoteOption, BudgetOption, PseudonymsOption, SaveImagesOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import (
+    DATA_PANEL,
     GATE_PANEL,
     RUN_PANEL,
     AllowRejectedOption,
@@ -159,6 +160,7 @@ def audit(
             help="What the images are, which decides the damage that is measured: photos, products, documents, "
             "satellite, industrial, medical:KIND (medical:xray), or all.",
             show_default="guessed",
+            rich_help_panel=DATA_PANEL,
         ),
     ] = None,
     train: Annotated[
