@@ -1,7 +1,7 @@
 """What stress costs healthy classifiers of like images: by that a finding is ordinary or more.
 
-The table was measured on the healthy classifiers of ``scripts/ward``; where none of them saw like images under damage of
-the same strengths, nothing is known, and every loss counts whole.
+The table was measured on the healthy classifiers of ``scripts/ward``; where none of them saw like images under damage
+of the same strengths, nothing is known, and every loss counts whole.
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ import torch
 
 from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import corrupt
+from snellen.methods.corruptions.apply import corrupt, targeted_augmentation
 from snellen.methods.corruptions.benchmarks import BENCHMARKS, OWN, benchmark, same_strengths
 from snellen.methods.corruptions.domains import EVERYTHING, GENERAL, WEIGHTS, domain, domain_names, medical_kinds
 from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
+from snellen.methods.recipes.targeted_augmentation import TargetedAugmentation
 
 #: Cycles a pixel from which on detail is fine.
 FINE = 0.125
@@ -98,6 +99,18 @@ def test_every_kind_is_in_one_family(name):
     assert set(chosen.large) == set(chosen.kinds)
     assert set(chosen.small) <= set(chosen.kinds)
     assert set(chosen.main) <= set(chosen.kinds)
+    assert not set(chosen.main) & set(NRTK_KINDS), "what needs another package is measured and trained on by name alone"
+
+
+def test_a_training_takes_the_kinds_of_our_own():
+    images, targets = pictures(28), torch.zeros(6, dtype=torch.long)
+    for kind in set(benchmark("sized").main) - set(benchmark("imagenet-c").kinds):
+        transform = targeted_augmentation(benchmark("sized"), (kind,))
+        changed, _ = transform(images, targets, Randomness(0).for_examples("abcdef"))
+        assert changed.shape == images.shape
+        assert changed.isfinite().all()
+        assert not torch.equal(changed, images), kind
+    assert set(TargetedAugmentation(benchmark="sized").kinds) == set(benchmark("sized").main)
 
 
 def test_every_domain_weighs_every_kind_with_a_reason():

@@ -371,9 +371,7 @@ class CommonCorruptions(Sampled):
 
         def finding(harm: float) -> Finding:
             known = usual.get(worst.kind)
-            one = self._finding(
-                worst.kind, outcomes[worst.kind], worst.lost, reading, harm, known, family.within(0.95)
-            )
+            one = self._finding(worst.kind, outcomes[worst.kind], worst.lost, reading, harm, known, family.within(0.95))
             return one.model_copy(
                 update={
                     "subject": family.name,

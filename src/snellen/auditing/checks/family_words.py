@@ -66,8 +66,8 @@ def not_compared_note(kinds: Sequence[str]) -> list[str]:
     if not kinds:
         return []
     return [
-        f"It is not known what healthy classifiers of like images lose under {', '.join(kinds)} at these strengths: in the "
-        f"levels of findings all that they cost counts, though healthy classifiers may lose as much."
+        f"It is not known what healthy classifiers of like images lose under {', '.join(kinds)} at these strengths: in "
+        f"the levels of findings all that they cost counts, though healthy classifiers may lose as much."
     ]
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 from snellen.core import package
 from snellen.core.errors import unknown_name
 from snellen.methods.corruptions.frost import LARGE_SIDE, SMALL_BELOW, SMALL_SIDE
+from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 from snellen.methods.corruptions.operators import OPERATORS, SEVERITIES, Operator, Strength, Table, strength
 from snellen.methods.corruptions.textures import texture_hashes
 
@@ -82,7 +83,7 @@ class Benchmark:
         large: table of each kind for 224-pixel images.
         small: the same for 32-pixel images; empty where the benchmark has none.
         families: kinds by family, all kinds once.
-        main: the kinds that the benchmark's figures are means of.
+        main: the kinds that the benchmark's figures are means of, and that a training takes where none is named.
         rgb: whether images are coloured; False: corrupted in RGB, then turned to grey as published; None: both.
         balanced: whether its errors weigh every class alike.
         task: task of the labels, None where any is meant.
@@ -320,7 +321,8 @@ def _sized(name: str) -> Benchmark:
         )
         main = {*medical.main, *_ADDED}
     else:
-        main = set(found.operators)
+        # Those of NRTK need another package, so that no mean and no training takes them unnamed.
+        main = found.operators.keys() - NRTK_KINDS.keys()
     families = {
         family: present
         for family, kinds in content["families"].items()
