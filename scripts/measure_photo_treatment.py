@@ -90,7 +90,7 @@ def main() -> None:
         normalization=published.normalization,
         name="EfficientNet-Lite0 with a head",
     )
-    checks = ["clean", "calibration", {"check": "corruption", "kinds": list(FAMILY)}]
+    checks = ["clean", "calibration", {"check": "corruption", "benchmark": "imagenet-c", "kinds": list(FAMILY)}]
     started = time.perf_counter()
     report = snellen.audit(classifier, audited, checks=checks)
     audit_seconds = time.perf_counter() - started

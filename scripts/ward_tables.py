@@ -80,8 +80,16 @@ def _confirmed(
 
 
 def usual_table(found: Mapping[str, Any]) -> str:
-    """A row for each kind of damage, a column for each size and kind of images."""
-    rows = found["rows"]
+    """A table for each benchmark: a row for each kind of damage, a column for each size and kind of images."""
+    names = dict.fromkeys(row.get("benchmark", "imagenet-c") for row in found["rows"])
+    tables = {
+        name: _usual_of([row for row in found["rows"] if row.get("benchmark", "imagenet-c") == name]) for name in names
+    }
+    own = [f"With the strengths of `{name}`:\n\n{table}" for name, table in tables.items() if name != "imagenet-c"]
+    return "\n\n".join([*([tables["imagenet-c"]] if "imagenet-c" in tables else []), *own])
+
+
+def _usual_of(rows: Sequence[Mapping[str, Any]]) -> str:
     body = [
         [kind.replace("_", " "), *(f"{row['losses'][kind][0]:.2f} – {row['losses'][kind][1]:.2f}" for row in rows)]
         for kind in rows[0]["losses"]

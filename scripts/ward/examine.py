@@ -1,14 +1,16 @@
 """Audit the healthy classifiers of the ward: what they are accused of, and what stress costs them.
 
-    python scripts/ward/examine.py [--folder build/ward] [--only NAME ...] [--losses | --again] [--merge]
+    python scripts/ward/examine.py [--folder build/ward] [--only NAME ...] [--losses [BENCHMARK] | --again] [--merge]
 
 Each classifier that is trained is audited with the default checks on 1,000 images of its own, one file of
 docs/measured/ward a classifier; those that are there are not audited again. Half a minute to two minutes of one core
 for each. ``--losses`` measures what damage costs alone, on the same images, one file of docs/measured/ward/losses a
-classifier: a quarter of that. ``--again`` audits 4,000 other images with the checks whose findings may well be true of
-a healthy classifier, one file of docs/measured/ward/again a classifier: what is found there, too, was no false
-accusation. ``--merge`` only reads all of it and writes what is made of them: docs/measured/ward.json
-(``write_tables.py statistics`` puts it into docs/statistics.md) and the table of usual losses of the package.
+classifier: a quarter of that. ``--losses sized`` does so with the strengths of an audit's default, for the kinds whose
+strengths are not those of ImageNet-C, and writes to docs/measured/ward/losses/sized. ``--again`` audits 4,000 other
+images with the checks whose findings may well be true of a healthy classifier, one file of docs/measured/ward/again a
+classifier: what is found there, too, was no false accusation. ``--merge`` only reads all of it and writes what is made
+of them: docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/statistics.md) and the table of usual
+losses of the package.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import json
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,9 @@ import snellen
 from snellen.auditing.subject import without_copies
 from snellen.checks.usual_losses import colours_of
 from snellen.core.run import canonical_json, write_atomically
+from snellen.methods.corruptions.benchmarks import IMAGENET_C, SIZED, benchmark, same_strengths
+from snellen.methods.corruptions.domains import EVERYTHING
+from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "docs" / "measured" / "ward"
@@ -41,10 +47,18 @@ FRESH, LOOKED_AT_AGAIN = 4_000, ("clean", "calibration", "slices")
 ENOUGH = 8
 
 
-def losing(one: Healthy, folder: Path) -> dict[str, object]:
-    """What each kind of damage costs one classifier, on average over the severities."""
+def losing(one: Healthy, folder: Path, strengths: str = IMAGENET_C) -> dict[str, object]:
+    """What each kind of damage costs one classifier, on average over the severities.
+
+    Of another benchmark than ImageNet-C, only the kinds whose strengths differ from its are measured.
+    """
     images = one.audited_images()
-    report = snellen.audit(snellen.load_classifier(folder / one.name), images, checks=["clean", "corruption"])
+    check: dict[str, object] = {"check": "corruption", "benchmark": strengths}
+    if strengths != IMAGENET_C:
+        known = same_strengths(strengths, one.world.side) & set(benchmark(IMAGENET_C).main)
+        kinds = [kind for kind in benchmark(strengths).main if kind not in known and kind not in NRTK_KINDS]
+        check |= {"domain": EVERYTHING, "kinds": kinds}
+    report = snellen.audit(snellen.load_classifier(folder / one.name), images, checks=["clean", check])
     losses: dict[str, list[float]] = {}
     clean = report.metrics["clean.accuracy"].value
     for name, figure in report.metrics.items():
@@ -57,6 +71,7 @@ def losing(one: Healthy, folder: Path) -> dict[str, object]:
         "colours": colours_of(images),
         "accuracy": clean,
         "losses": {kind: float(np.mean(values)) for kind, values in losses.items()},
+        **({} if strengths == IMAGENET_C else {"benchmark": strengths}),
     }
 
 
@@ -91,14 +106,16 @@ def found_again(one: Healthy, folder: Path) -> dict[str, object]:
 def merged() -> None:
     """All that was examined, in one file, and the usual losses."""
     found, losing, again = (
-        [json.loads(file.read_bytes()) for file in sorted(place.glob("*.json"))] for place in (FILES, LOSSES, AGAIN)
+        [json.loads(file.read_bytes()) for file in sorted(place.glob(names))]
+        for place, names in ((FILES, "*.json"), (LOSSES, "**/*.json"), (AGAIN, "*.json"))
     )
     write_atomically(MERGED, canonical_json({"classifiers": found, "again": again}))
     kinds = defaultdict(list)
     for one in losing:
-        kinds[one["colours"], one["side"]].append(one["losses"])
+        kinds[one.get("benchmark", IMAGENET_C), one["colours"], one["side"]].append(one["losses"])
     rows = [
         {
+            **({} if strengths == IMAGENET_C else {"benchmark": strengths}),
             "colours": colours,
             "side": side,
             "classifiers": len(losses),
@@ -107,7 +124,7 @@ def merged() -> None:
                 for kind in losses[0]
             },
         }
-        for (colours, side), losses in sorted(kinds.items())
+        for (strengths, colours, side), losses in sorted(kinds.items())
         if len(losses) >= ENOUGH
     ]
     write_atomically(USUAL, canonical_json({"measured": "scripts/ward/examine.py", "rows": rows}))
@@ -118,14 +135,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the artifacts lie")
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="names of classifiers")
-    parser.add_argument("--losses", action="store_true", help="measure the losses under damage alone")
+    parser.add_argument(
+        "--losses",
+        nargs="?",
+        const=IMAGENET_C,
+        choices=(IMAGENET_C, SIZED),
+        help="measure the losses under damage alone, with the strengths of a benchmark",
+    )
     parser.add_argument("--again", action="store_true", help="look for findings on other images")
     parser.add_argument("--merge", action="store_true", help="only merge")
     options = parser.parse_args()
     torch.set_num_threads(1)
     place, measure = FILES, examined
     if options.losses:
-        place, measure = LOSSES, losing
+        place = LOSSES if options.losses == IMAGENET_C else LOSSES / options.losses
+        measure = partial(losing, strengths=options.losses)
     elif options.again:
         place, measure = AGAIN, found_again
     place.mkdir(parents=True, exist_ok=True)

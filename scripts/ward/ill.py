@@ -259,7 +259,7 @@ def _grouped(images: ImageSet) -> ImageSet:
 
 
 def _corrupted(kind: str) -> tuple[str | Mapping[str, Any], ...]:
-    return "clean", {"check": "corruption", "kinds": [kind]}
+    return "clean", {"check": "corruption", "benchmark": "imagenet-c", "kinds": [kind]}
 
 
 FASHION, CLEAR_SCENES = WORLDS["fashion-28"], SCENES["shapes-32"]

@@ -253,8 +253,8 @@ def test_findings_are_ranked_and_no_adversarial_harm_without_a_threat(problem):
     assert adversarial.harm == 0
     assert "no threat was declared" in adversarial.title
     brightness = next(f for f in findings if f.facts.get("corruption") == "brightness")
-    assert brightness.key == "corruption:brightness"
-    command = f"snellen treat . --finding corruption:brightness --train {TRAINING_IMAGES} --out treated"
+    assert brightness.key == "corruption:light"
+    command = f"snellen treat . --finding corruption:light --train {TRAINING_IMAGES} --out treated"
     assert brightness.treatments == (command,)
     assert 0 < brightness.harm < brightness.facts["mean_drop"]
     assert brightness.examples[0].image != brightness.examples[0].after

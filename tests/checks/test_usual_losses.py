@@ -7,6 +7,7 @@ import snellen
 from snellen.checks import usual_losses
 from snellen.checks.usual_losses import colours_of
 from snellen.core.finding import Finding
+from snellen.methods.corruptions.benchmarks import same_strengths
 
 ROWS = [
     {"colours": "grey", "side": 28, "classifiers": 20, "losses": {"fog": [0.3, 0.5]}},
@@ -71,7 +72,7 @@ def test_the_corruption_check_says_what_is_usual(monkeypatch):
     report = snellen.audit(
         "bundled:fashion-cnn",
         "bundled:fashion-mnist",
-        checks=["clean", {"check": "corruption", "kinds": kinds}],
+        checks=["clean", {"check": "corruption", "kinds": kinds, "families": False}],
         limit=150,
         progress=False,
     )
@@ -81,3 +82,58 @@ def test_the_corruption_check_says_what_is_usual(monkeypatch):
     assert fog.level == "note"
     assert "(healthy classifiers: 40 to 70)" in fog.title
     assert all(finding.usual == 0 for finding in report.findings if finding.subject == "pixelate")
+    (note,) = [one for one in report.notes if one.startswith("It is not known what healthy classifiers")]
+    assert "lose under pixelate at these strengths" in note
+
+
+@pytest.fixture(scope="module")
+def damaged():
+    """Two kinds with strengths of our own, and what is known of each where rows are given."""
+
+    def audit(monkeypatch, rows, **check):
+        monkeypatch.setattr(usual_losses, "_table", lambda: rows)
+        checks = ["clean", {"check": "corruption", "kinds": ["defocus_blur", "motion_blur"], **check}]
+        return snellen.audit("bundled:fashion-cnn", "bundled:fashion-mnist", checks=checks, limit=150, progress=False)
+
+    return audit
+
+
+def grey(losses, **more):
+    return {"colours": "grey", "side": 28, "classifiers": 20, "losses": losses, **more}
+
+
+def test_losses_under_other_strengths_are_not_taken(damaged, monkeypatch):
+    rows = [grey({"defocus_blur": [0.4, 0.9], "motion_blur": [0.0, 0.02]})]
+    report = damaged(monkeypatch, rows, families=False)
+    defocus = next(finding for finding in report.findings if finding.subject == "defocus_blur")
+    assert defocus.usual == 0
+    assert "(no healthy classifiers to compare with)" in defocus.title
+    assert defocus.facts["healthy_classifiers"] == "none to compare with"
+    motion = next(finding for finding in report.findings if finding.subject == "motion_blur")
+    assert motion.usual == 0.02
+    assert motion.facts["healthy_classifiers"] == "0 to 2 points"
+    (note,) = [one for one in report.notes if one.startswith("It is not known what healthy classifiers")]
+    assert "lose under defocus_blur at these strengths" in note
+
+
+def test_a_family_whose_worst_kind_is_not_compared_says_so(damaged, monkeypatch):
+    (family,) = [one for one in damaged(monkeypatch, [grey({"defocus_blur": [0.4, 0.9]})]).findings if one.subject]
+    assert family.key == "corruption:blur"
+    assert family.facts["corruption"] == "defocus_blur"
+    assert "(no healthy classifiers to compare with)" in family.title
+
+
+def test_losses_under_the_same_strengths_are_taken(damaged, monkeypatch):
+    rows = [grey({"defocus_blur": [0.0, 0.0]}), grey({"defocus_blur": [0.4, 0.9]}, benchmark="sized")]
+    report = damaged(monkeypatch, rows, families=False, kinds=["defocus_blur"])
+    (defocus,) = [finding for finding in report.findings if finding.subject == "defocus_blur"]
+    assert defocus.usual == 0.9
+    assert "(healthy classifiers: 40 to 90)" in defocus.title
+    assert not any(one.startswith("It is not known what healthy classifiers") for one in report.notes)
+
+
+def test_strengths_of_small_images_are_not_those_of_large_ones():
+    assert "fog" in same_strengths("imagenet-c", 64, "imagenet-c", 95)
+    assert not same_strengths("imagenet-c", 96, "imagenet-c", 64) & {"gaussian_noise", "motion_blur"}
+    assert "gaussian_blur" in same_strengths("sized", 64, "sized", 32)
+    assert "low_resolution" not in same_strengths("sized", 96, "sized", 64)

@@ -230,7 +230,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         (["--architecture", "resnet18"], "unknown architecture 'resnet18'; did you mean 'timm:resnet18'"),
         (["--plan", '{"epochs": 1, "batch": 3}'], "unknown key in --plan 'batch'; did you mean 'batch_size'"),
         (["--plan", '{"epochs": 0}'], "epochs: expected at least 1"),
-        (["--benchmark", "blood"], "did you mean 'bloodmnist'?"),
+        (["--benchmark", "blood"], "did you mean 'bloodmnist' or 'sized-blood'?"),
     ],
 )
 def test_train_refuses_what_needs_no_images_before_they_are_read(run, data, monkeypatch, arguments, message):

@@ -50,7 +50,7 @@ def test_fail_on_a_level(run):
     corruption = ("audit", "--limit", "50", "--checks", "corruption", "--set", 'corruption.kinds=["contrast"]')
     code, out, _ = run(*corruption, "--out", "run", "--fail-on", "severe")
     assert code == 3
-    assert "not met  findings.severe<=0: 1 finding of this level or worse: corruption:contrast" in out
+    assert "not met  findings.severe<=0: 1 finding of this level or worse: corruption:light" in out
     assert run(*corruption, "--out", "run", "--require", "findings.severe<=1")[0] == 0
 
 

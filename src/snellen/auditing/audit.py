@@ -58,6 +58,7 @@ def audit(
     effort: Effort | None = None,
     checks: str | Sequence[str | Mapping[str, Any] | Check] | None = None,
     threats: Sequence[str] = (),
+    domain: str | None = None,
     train: Images | None = None,
     tune: Images | None = None,
     batch_size: int = 64,
@@ -105,6 +106,9 @@ def audit(
             instead of an effort. Names that all begin with + or - change the effort's: ``"+backdoor,-slices"``. None:
             those of the effort. ``clean`` always runs.
         threats: what the model must withstand ("linf:8/255", "l2:0.5"): only under these is adversarial fragility harm.
+        domain: what the images are, which decides the damage that is measured: ``photos``, ``products``, ``documents``,
+            ``satellite``, ``industrial``, ``medical:KIND`` (``medical:xray`` …), or ``all``. None: guessed by the names
+            of classes and the images; the report says what, and what was left out.
         train: images that the model was trained on, for leakage, drift and membership. At most 20,000 are read, drawn
             at random; their units are compared with those of the audited images all the same.
         tune: images that something may be fitted to, such as a temperature.
@@ -207,6 +211,7 @@ def audit(
         limit=limit,
         seed=seed,
         bounded=effort != "full",
+        domain=domain,
     )
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:

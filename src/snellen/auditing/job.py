@@ -95,6 +95,7 @@ class AuditJob(BaseModel):
         checks: names, or ``+name`` and ``-name`` to change the effort's.
         settings: parameters of checks, by check.
         threats: what the model must withstand.
+        domain: what the images are: photos, products, documents, satellite, industrial, medical:KIND, or all.
         gate: requirements.
     """
 
@@ -120,6 +121,7 @@ class AuditJob(BaseModel):
     checks: str | tuple[str, ...] | None = None
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     threats: tuple[str, ...] = ()
+    domain: str | None = None
     gate: Requirements = Requirements()
     device: str = "cpu"
     limit: int | None = Field(None, ge=1)
@@ -191,7 +193,18 @@ class AuditJob(BaseModel):
             "tune": lambda: None if self.val is None else given_companion(self.val, meant),
             "checks": self.named_checks,
         }
-        plain = ("out", "effort", "threats", "limit", "budget", "batch_size", "workers", "seed", "save_images")
+        plain = (
+            "out",
+            "effort",
+            "threats",
+            "domain",
+            "limit",
+            "budget",
+            "batch_size",
+            "workers",
+            "seed",
+            "save_images",
+        )
         found = {
             name: getattr(self, name)
             for name in (*plain, "costs", "prevalence", "pseudonyms", "allow_rejected")

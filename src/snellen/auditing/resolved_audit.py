@@ -65,6 +65,7 @@ class ResolvedAudit:
         limit: int | None,
         seed: int,
         bounded: bool = True,
+        domain: str | None = None,
     ) -> ResolvedAudit:
         """Resolve the arguments of :func:`~snellen.auditing.audit.audit`.
 
@@ -81,8 +82,8 @@ class ResolvedAudit:
         companions = _companions(given, classifier, seed)
         wholes = {name: WholeSet.of(whole) for name, whole in given.items() if whole is not None}
         chosen = [
-            privacy.check((check if bounded else check.unbounded()).resolved(classifier))
-            for check in resolve_checks(checks, threats, classifier.task)
+            privacy.check((check if bounded else check.unbounded()).seeing(images, classifier).resolved(classifier))
+            for check in resolve_checks(checks, threats, classifier.task, domain)
         ]
         skipped = {check.name: _missing(check, classifier, drawn, frozenset(companions)) for check in chosen}
         base = base_check(classifier.task)

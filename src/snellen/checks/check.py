@@ -198,6 +198,10 @@ class Check(BaseModel, ABC):
         """The same check with everything filled in that the classifier decides, as the plan of the run holds it."""
         return self
 
+    def seeing(self, images: ImageSet, classifier: Classifier) -> Check:
+        """The same check with everything filled in that the images decide, before any of them is drawn or measured."""
+        return self
+
     def sized(self, images: int) -> Check:
         """The same check as it measures so many labelled images; see :class:`~snellen.checks.sampled.Sampled`."""
         return self

@@ -23,11 +23,19 @@ class Hypothesis:
         p_value: one-sided, of data at least this extreme if there is no harm.
         harm: confidence in (0, 1) → one-sided lower bound of the harm, a share of the images.
         finding: what to say, once that bound is known.
+        inside: of a family of tests that counts as one: the finding and the confidence → the finding with what holds at
+            that confidence within the family (Benjamini and Bogomolov 2014). None where there is no family.
     """
 
     p_value: float
     harm: Callable[[float], float]
     finding: Callable[[float], Finding]
+    inside: Callable[[Finding, float], Finding] | None = None
+
+    def found(self, confidence: float) -> Finding:
+        """The finding of a refused hypothesis, at the confidence that the number of refused ones leaves."""
+        finding = self.finding(min(max(self.harm(confidence), 0.0), 1.0))
+        return finding if self.inside is None else self.inside(finding, confidence)
 
 
 def confirmed(hypotheses: Sequence[Hypothesis], rate: float = FALSE_DISCOVERY_RATE) -> list[Finding | None]:
@@ -42,6 +50,6 @@ def confirmed(hypotheses: Sequence[Hypothesis], rate: float = FALSE_DISCOVERY_RA
     chosen = benjamini_hochberg([hypothesis.p_value for hypothesis in hypotheses], rate)
     confidence = selected_confidence(int(chosen.sum()), len(hypotheses), rate)
     return [
-        hypothesis.finding(min(max(hypothesis.harm(confidence), 0.0), 1.0)) if accepted else None
+        hypothesis.found(confidence) if accepted else None
         for hypothesis, accepted in zip(hypotheses, chosen, strict=True)
     ]

@@ -1,7 +1,7 @@
 """What stress costs healthy classifiers of like images: by that a finding is ordinary or more.
 
-The table was measured on the healthy classifiers of ``scripts/ward``; where none of them saw like images, nothing is
-known, and every loss counts whole.
+The table was measured on the healthy classifiers of ``scripts/ward``; where none of them saw like images under damage
+of the same strengths, nothing is known, and every loss counts whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from snellen.core.images import ImageSet
 
 Colours = Literal["grey", "colour"]
 
+#: The benchmark of rows that name none.
+PUBLISHED = "imagenet-c"
+
 #: Images of a side up to so many times larger or smaller are like images.
 LIKE = 1.5
 
@@ -35,21 +38,25 @@ class UsualLoss:
         low: one in ten loses less.
         high: one in ten loses more.
         classifiers: how many were measured.
+        side: of their images, pixels: strengths of damage depend on it.
     """
 
     low: float
     high: float
     classifiers: int
+    side: int
 
 
-def usual_losses(side: int, images: ImageSet) -> Mapping[str, UsualLoss]:
-    """What each kind of ImageNet-C costs over its five severities; none where no like images were measured.
+def usual_losses(side: int, images: ImageSet, benchmark: str = PUBLISHED) -> Mapping[str, UsualLoss]:
+    """What each kind of a benchmark costs over its five severities; none where no like images were measured.
 
     Args:
         side: shorter side of the prepared images, pixels.
         images: a few of them are examined, where images of this size were measured at all.
+        benchmark: whose strengths the healthy classifiers were measured under.
     """
-    near = [row for row in _table() if 1 / LIKE <= row["side"] / side <= LIKE]
+    rows = [row for row in _table() if row.get("benchmark", PUBLISHED) == benchmark]
+    near = [row for row in rows if 1 / LIKE <= row["side"] / side <= LIKE]
     if not near:
         return {}
     colours = colours_of(images)
@@ -57,7 +64,7 @@ def usual_losses(side: int, images: ImageSet) -> Mapping[str, UsualLoss]:
     if not alike:
         return {}
     row = min(alike, key=lambda row: abs(np.log(row["side"] / side)))
-    return {kind: UsualLoss(low, high, row["classifiers"]) for kind, (low, high) in row["losses"].items()}
+    return {kind: UsualLoss(low, high, row["classifiers"], row["side"]) for kind, (low, high) in row["losses"].items()}
 
 
 def colours_of(images: ImageSet) -> Colours:

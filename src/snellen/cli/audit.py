@@ -153,6 +153,16 @@ def audit(
             "fragility harm.",
         ),
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the images are, which decides the damage that is measured: photos, products, documents, "
+            "satellite, industrial, medical:KIND (medical:xray), or all.",
+            show_default="guessed",
+            rich_help_panel=DATA_PANEL,
+        ),
+    ] = None,
     train: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Images the model was trained on, for leakage, drift and membership."),
@@ -291,7 +301,7 @@ def audit(
         level = choice.effort
         of = "single" if task is None else task.value
         chosen = with_settings(choice.checks, level, choice.settings, of)
-        running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of)
+        running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of, domain)
         earlier = check_gate_options(gate_options, running, folder)
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         beside = columns_beside(images, choice.columns)
@@ -306,6 +316,7 @@ def audit(
         "effort": level,
         "checks": chosen,
         "threats": threats,
+        "domain": domain,
         "train": training,
         "tune": tuning,
         "batch_size": batch_size,

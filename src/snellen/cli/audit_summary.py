@@ -16,6 +16,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     """Print figures, findings, what was skipped, and where the page is."""
     from rich.table import Table
 
+    from snellen.auditing.checks.fitting_kinds import DOMAIN_NOTE
     from snellen.auditing.effort import left_out
     from snellen.auditing.ledger import ledger_words
     from snellen.checks.treatments import IN_FOLDER, TRAINING_IMAGES, from_elsewhere
@@ -31,6 +32,9 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         console.print(f"[dim]model:[/] {markup(note)}")
     if "ledger" in report.data:
         console.print(markup(ledger_words(report.data["ledger"])), soft_wrap=True)
+    for note in report.notes:
+        if note.startswith(DOMAIN_NOTE):
+            console.print(f"[dim]damage:[/] {markup(note.removeprefix(DOMAIN_NOTE).strip())}", soft_wrap=True)
     console.print()
     single = Table("metric", "value", "95 % interval", "images", box=None, pad_edge=False)
     for column in single.columns[1:]:

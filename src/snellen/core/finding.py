@@ -122,6 +122,9 @@ class Finding(BaseModel):
     usual: float = Field(
         0.0, ge=0, le=1, description="harm of the same stress that one in ten healthy classifiers exceeds; 0: not known"
     )
+    plausibility: float = Field(
+        1.0, gt=0, le=1, description="of such damage in the declared domain: harm is multiplied by it for the order"
+    )
     p_value: float | None = Field(None, ge=0, le=1, description="one-sided, of no harm; None when nothing was tested")
     title: str
     facts: dict[str, float | int | str] = Field(default_factory=dict, description="figures behind the title")
@@ -173,7 +176,8 @@ def level_of(harm: float) -> Level:
 def rank(findings: Iterable[Finding]) -> list[Finding]:
     """Order: :data:`FIRST`; then defects of this classifier and its data, then stress, then notes; each by harm.
 
-    Harm is counted beyond the usual; ties go by all harm, kind and title, so that the order is reproducible.
+    Harm is counted beyond the usual and times its plausibility in the domain; ties go by all harm, kind and title, so
+    that the order is reproducible.
 
     >>> fog = Finding(kind="corruption", harm=0.4, title="fog")
     >>> dead = Finding(kind="worst_class", harm=0.1, title="bag")
@@ -190,6 +194,6 @@ def rank(findings: Iterable[Finding]) -> list[Finding]:
             group = 3
         else:
             group = 2 if finding.kind in STRESS else 1
-        return group, -finding.excess, -finding.harm, finding.kind, finding.title
+        return group, -finding.excess * finding.plausibility, -finding.harm, finding.kind, finding.title
 
     return sorted(findings, key=place)

@@ -83,6 +83,10 @@ class World:
             raise unknown_name("fault", self.fault, TELLS)
 
 
+#: The corruptions of a simulated audit, where they are only named: each of the published kinds by itself.
+PUBLISHED: Mapping[str, object] = {"check": "corruption", "benchmark": IMAGENET_C}
+
+
 def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str, object]] = CHECKS) -> list[Finding]:
     """Findings of one audit of a simulated model, ranked; checks as in :func:`snellen.audit`.
 
@@ -90,7 +94,7 @@ def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str,
     []
     """
     rng = np.random.default_rng([seed, world.images, world.unit_size])
-    chosen: list[Check] = resolve_checks(list(checks))
+    chosen: list[Check] = resolve_checks([PUBLISHED if one == "corruption" else one for one in checks])
     audited, training = _images(world, rng, "test"), _images(replace(world, fault="none"), rng, "train")
     evidence = {
         check.name: _corrupted(world, audited, check.chosen, check.severities, rng)

@@ -109,7 +109,7 @@ def _damaged(finding: Finding, before: RunRecord, after: RunRecord) -> list[Pict
     evidence = [record.evidence.get("corruption") for record in (before, after)]
     if finding.kind != "corruption" or evidence[0] is None or evidence[1] is None:
         return []
-    setting = setting_name(finding.subject, float(finding.facts["worst_severity"]))
+    setting = setting_name(str(finding.facts["corruption"]), float(finding.facts["worst_severity"]))
     decided = [
         dict(zip(record.images.ids, record.images.decisions(one, setting)[0].tolist(), strict=True))
         for record, one in zip((before, after), evidence, strict=True)

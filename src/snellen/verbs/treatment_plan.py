@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.report import AuditReport
 from snellen.checks.check import Check
 from snellen.checks.treatments import PLAIN, UNTREATED, ladder, set_aside
@@ -15,6 +16,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, MissingExtraError, import_extra, unknown_name
 from snellen.core.finding import Finding
 from snellen.core.method import Method, build
+from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.treatments.treatment import FineTuning, Patient, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork
 
@@ -180,9 +182,14 @@ def affected_checks(checks: Sequence[Check], findings: Sequence[Finding], folder
     for check in checks:
         if check.name != "clean" and check.name not in names:
             continue
-        if check.name == "corruption":
-            damaged = tuple(finding.subject for finding in findings if finding.kind == "corruption")
-            check = check.model_copy(update={"kinds": damaged})
+        if isinstance(check, CommonCorruptions):
+            damaged = tuple(
+                kind
+                for finding in findings
+                if finding.kind == "corruption"
+                for kind in benchmark(check.benchmark).of_subject(finding.subject, check.chosen)
+            )
+            check = check.model_copy(update={"kinds": damaged, "also": ()})
         if folder is not None and _tries_again(check):
             check = check.model_copy(update={"earlier": str(folder), "search": False})
         found.append(check)

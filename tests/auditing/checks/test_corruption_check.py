@@ -298,13 +298,13 @@ def test_references_that_cannot_be_used() -> None:
     with pytest.raises(InputError, match=r"unknown reference .*'alexnet/imagenet'; did you mean 'alexnet/imagenet-c'"):
         resolve_checks([{"check": "corruption", "reference": "alexnet/imagenet"}])
     with pytest.raises(ValidationError, match="'alexnet/octmnist' has no error for gaussian_noise, shot_noise"):
-        CommonCorruptions(reference="alexnet/octmnist")
+        CommonCorruptions(reference="alexnet/octmnist", benchmark="imagenet-c")
     with pytest.raises(ValidationError, match=r"was measured at severities \[1.0, .*, this check at \[1.0, 5.0\]"):
         CommonCorruptions(reference="alexnet/imagenet-c", severities=(1, 5))
     with pytest.raises(ValidationError, match="was measured at benchmark pathmnist, this check at bloodmnist"):
         CommonCorruptions(benchmark="bloodmnist", reference="alexnet/pathmnist")
     with pytest.raises(ValidationError, match="was measured at benchmark bloodmnist, this check at imagenet-c"):
-        CommonCorruptions(kinds=("pixelate", "defocus_blur"), reference="alexnet/bloodmnist")
+        CommonCorruptions(kinds=("pixelate", "defocus_blur"), reference="alexnet/bloodmnist", benchmark="imagenet-c")
 
 
 def test_a_reference_that_was_audited_here(problem, tmp_path: Path) -> None:
@@ -376,7 +376,8 @@ def test_a_record_makes_the_check_again(check: CommonCorruptions) -> None:
 
 def test_kinds_of_another_benchmark_are_refused() -> None:
     for parameters, message in (
-        ({"kinds": ["bubble"]}, "unknown corruption of imagenet-c 'bubble'"),
+        ({"benchmark": "imagenet-c", "kinds": ["bubble"]}, "unknown corruption of imagenet-c 'bubble'"),
+        ({"kinds": ["bubbles"]}, "unknown corruption of sized 'bubbles'; did you mean 'bubble'"),
         ({"benchmark": "bloodmnist", "kinds": ["pixelate", "fog"]}, "unknown corruption of bloodmnist 'fog'"),
         ({"benchmark": "blood"}, "benchmark"),
         ({"kinds": ["fog", "fog"]}, "each only once"),
@@ -388,7 +389,7 @@ def test_kinds_of_another_benchmark_are_refused() -> None:
 
 
 def test_all_that_the_benchmark_averages_at_five_severities_by_default() -> None:
-    check = CommonCorruptions()
+    check = CommonCorruptions(benchmark="imagenet-c")
     assert check.chosen == benchmark("imagenet-c").main
     assert len(check.chosen) == 15
     assert check.cost() == 1.25 * 75

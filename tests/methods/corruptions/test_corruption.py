@@ -11,7 +11,7 @@ from snellen.core import index
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.apply import corrupt
-from snellen.methods.corruptions.benchmarks import BENCHMARKS, benchmark
+from snellen.methods.corruptions.benchmarks import BENCHMARKS, OWN, benchmark
 from snellen.methods.corruptions.corruption import BenchmarkName, Corruption
 from snellen.methods.corruptions.textures import texture_hashes
 from snellen.testing import check_method, check_shift
@@ -72,7 +72,7 @@ def test_fields_and_defaults():
     assert default.finds == ("corruption",)
     assert default.record() == {**default.record(), "benchmark": "imagenet-c", "kind": "gaussian_noise"}
     assert (default.strict, default.parity, default.textures) == (False, False, None)
-    assert BenchmarkName.__args__ == BENCHMARKS
+    assert BenchmarkName.__args__ == (*BENCHMARKS, *OWN)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.clean import Clean
+from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.checks.masking import Masking
 from snellen.checks.check import Check
 from snellen.core import index
@@ -108,12 +109,16 @@ def with_parameters(
 
 
 def resolve_checks(
-    checks: Sequence[str | Mapping[str, Any] | Check] | None, threats: Sequence[str] = (), task: str = "single"
+    checks: Sequence[str | Mapping[str, Any] | Check] | None,
+    threats: Sequence[str] = (),
+    task: str = "single",
+    domain: str | None = None,
 ) -> list[Check]:
     """Turn names, records (``{"check": name, **parameters}``) or check objects into checks, in running order.
 
     None means all that run by default. ``threats`` are declared to the check ``adversarial``, which must run then, and
-    to ``masking``. The base of the task is among them, named or not.
+    to ``masking``. A ``domain`` is declared to the check ``corruption``, which must run then. The base of the task is
+    among them, named or not.
 
     >>> [check.name for check in resolve_checks(["adversarial"])]
     ['clean', 'adversarial']
@@ -154,5 +159,14 @@ def resolve_checks(
         if isinstance(masking := chosen.get("masking"), Masking):
             fields = masking.model_dump(exclude_unset=True)
             chosen["masking"] = build_check("masking", {**fields, "declared": tuple(threats)})
+    if domain is not None:
+        damage = chosen.get("corruption")
+        if not isinstance(damage, CommonCorruptions) or task not in damage.tasks:
+            raise InputError(
+                f"the domain {domain} is declared, and it decides what the check 'corruption' measures, which does not "
+                f"run here; leave the domain out, or add the check (--checks=+corruption)"
+            )
+        fields = damage.model_dump(exclude_unset=True)
+        chosen["corruption"] = build_check("corruption", {**fields, "domain": domain})
     order = [name for name in CHECKS if name in chosen]
     return [chosen[name] for name in (*order, *(name for name in chosen if name not in CHECKS))]

@@ -1,8 +1,8 @@
-"""Corruptions of a benchmark at five severities."""
+"""Corruptions at five severities: those that fit the domain of the images, or those of a published benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -10,8 +10,20 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
-from snellen.auditing.checks.corruption_reference import check_conditions, find_reference
+from snellen.auditing.checks.corruption_reference import benchmark_of, check_conditions, find_reference
+from snellen.auditing.checks.family_words import (
+    family_facts,
+    family_title,
+    healthy_fact,
+    healthy_words,
+    kinds_found,
+    not_compared_note,
+    readable,
+)
+from snellen.auditing.checks.fitting_kinds import fit_note, fit_panel, named_kinds
+from snellen.auditing.checks.guessed_domain import guess_domain
 from snellen.checks.check import Batch, Conclusion, Measured, Reading
+from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, PerImage, confident_mistakes
@@ -32,10 +44,21 @@ from snellen.checks.strengths import (
 )
 from snellen.checks.usual_losses import UsualLoss, usual_losses
 from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, import_extra
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
-from snellen.methods.corruptions.benchmarks import IMAGENET_C, BenchmarkName, benchmark
+from snellen.core.images import ImageSet
+from snellen.methods.corruptions.benchmarks import (
+    IMAGENET_C,
+    OWN,
+    SIZED,
+    BenchmarkName,
+    benchmark,
+    same_strengths,
+)
 from snellen.methods.corruptions.corruption import Corruption
+from snellen.methods.corruptions.domains import EVERYTHING, Domain, domain
+from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 from snellen.methods.corruptions.operators import MAX_SEVERITY
 from snellen.metrics.corruption_error import Reference
 from snellen.metrics.power import detectable_loss
@@ -44,16 +67,41 @@ from snellen.metrics.sweep import Transformation, measure, setting_name
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
 
 
+#: The domain is guessed from the images.
+GUESS = "guess"
+
+
 class CommonCorruptions(Sampled):
-    """All kinds of corruption of a benchmark at severities 1 to 5: noise, blur, weather, compression and more."""
+    """The kinds of damage that fit the domain of the images, at severities 1 to 5, or all of a published benchmark."""
 
     name: ClassVar[str] = "corruption"
-    summary: ClassVar[str] = "accuracy under the 15 corruptions of ImageNet-C, or those of a MedMNIST-C set"
+    summary: ClassVar[str] = (
+        "accuracy under noise, blur, weather, light and compression that fit the domain of the images"
+    )
     needs: ClassVar = frozenset({"labels"})
 
-    benchmark: BenchmarkName = Field("imagenet-c", description="whose kinds and strengths")
+    benchmark: BenchmarkName = Field(
+        SIZED,
+        description="whose kinds and strengths: sized, our own for images of any size, of the kinds that fit the "
+        "domain; imagenet-c, bloodmnist …, as published",
+    )
+    domain: str = Field(
+        GUESS,
+        description="what the images are: photos, products, documents, satellite, industrial, medical:KIND, or all; "
+        "guess: by the names of classes and the images",
+    )
+    guessed: bool = Field(False, description="whether the domain was guessed; the audit sets it")
     kinds: tuple[str, ...] = Field(
-        (), description="which kinds; none named: those that the benchmark's figures average"
+        (),
+        description="which kinds or families; none named: those that fit the domain, or that the figures of a "
+        "published benchmark average",
+    )
+    also: tuple[str, ...] = Field(
+        (), description="kinds or families that are measured beside these, such as fog, weather or nrtk"
+    )
+    families: bool | None = Field(
+        None,
+        description="one finding for each family of kinds, or one for each kind; none: families with our strengths",
     )
     severities: tuple[Severity, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="which severities, in (0, 5]")
     strict: bool = Field(False, description="published settings in the order of their mean change")
@@ -69,7 +117,18 @@ class CommonCorruptions(Sampled):
         2_000, ge=1, description="images that are corrupted at most, on average, drawn by their ids; none: no bound"
     )
 
-    @field_validator("kinds", "severities")
+    @model_validator(mode="before")
+    @classmethod
+    def _strengths_that_go_with_it(cls, given: object) -> object:
+        """The benchmark of a reference, or of a medical domain, where none is named."""
+        if not isinstance(given, Mapping) or "benchmark" in given:
+            return given
+        if given.get("reference") is not None:
+            return {**given, "benchmark": benchmark_of(find_reference(given["reference"]))}
+        named = given.get("domain", GUESS)
+        return given if named == GUESS else {**given, "benchmark": domain(str(named)).benchmark}
+
+    @field_validator("kinds", "also", "severities")
     @classmethod
     def _once_each(cls, values: tuple[object, ...]) -> tuple[object, ...]:
         if len(set(values)) != len(values):
@@ -78,8 +137,15 @@ class CommonCorruptions(Sampled):
 
     @model_validator(mode="after")
     def _known_kinds(self) -> CommonCorruptions:
-        for kind in self.kinds:
-            self._shift(kind)
+        try:
+            if self.domain != GUESS and self._fitted.benchmark != self.benchmark:
+                raise ValueError(
+                    f"the domain {self.domain} has the strengths {self._fitted.benchmark}, and the benchmark is "
+                    f"{self.benchmark}; leave one of them out"
+                )
+            self._named(self.kinds), self._named(self.also)
+        except InputError as error:
+            raise ValueError(str(error)) from error
         if self.reference is not None:
             missing = [kind for kind in self.chosen if kind not in self.reference.mean_errors]
             if missing:
@@ -89,13 +155,53 @@ class CommonCorruptions(Sampled):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """The kinds that are measured."""
-        return self.kinds or benchmark(self.benchmark).main
+        """The kinds that are measured; before the domain is known, all that any may have."""
+        base = self._named(self.kinds)
+        if not base:
+            base = self._fitted.kinds if self.benchmark in OWN else benchmark(self.benchmark).main
+        return tuple(dict.fromkeys((*base, *self._named(self.also))))
+
+    @property
+    def by_family(self) -> bool:
+        """Whether a finding is one of a family."""
+        return self.benchmark in OWN if self.families is None else self.families
+
+    @property
+    def _fitted(self) -> Domain:
+        if self.domain != GUESS:
+            return domain(self.domain)
+        medical = self.benchmark.replace(f"{SIZED}-", "medical:")
+        return domain(medical if self.benchmark in OWN and self.benchmark != SIZED else EVERYTHING)
+
+    def _named(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return named_kinds(names, benchmark(self.benchmark), self._fitted)
+
+    def seeing(self, images: ImageSet, classifier: Classifier) -> CommonCorruptions:
+        """The same check with the domain of the images, where none is declared.
+
+        Raises:
+            MissingExtraError: kinds of NRTK are named, and the package is not installed.
+        """
+        check = self
+        if self.domain == GUESS and self.benchmark == SIZED:
+            named = domain(guess_domain(images, classifier.class_names).domain)
+            check = self.model_copy(update={"domain": named.name, "benchmark": named.benchmark, "guessed": True})
+        if set(check.chosen) & NRTK_KINDS.keys():
+            import_extra("nrtk", "nrtk", "damage by NRTK")
+        return check
 
     def _notes(self, classifier: Classifier) -> tuple[str, ...]:
         """Whose strengths these are, for which size, and whose errors they are divided by."""
-        lines = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
         size = classifier.preparation.size
+        if self.benchmark in OWN:
+            of = "" if size is None else f" of {size[1]} × {size[0]} pixels"
+            lines = [
+                f"Severities 1 to 5 are the audit's own, for images{of}: blurs and losses of resolution act at any "
+                f"size. --set corruption.benchmark=imagenet-c (or a set of MedMNIST-C) takes published strengths."
+            ]
+            size = None
+        else:
+            lines = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
         if size is not None:
             unpublished = [kind for kind in self.chosen if not self._published(kind, size)]
             if unpublished:
@@ -175,7 +281,7 @@ class CommonCorruptions(Sampled):
         )
 
     def conclude(self, reading: Reading) -> Conclusion:
-        """Accuracy by kind and severity; one hypothesis for each kind: it costs no accuracy over the severities."""
+        """Accuracy by kind and severity; one hypothesis for each family or kind: it costs no accuracy."""
         outcomes = outcomes_by_kind(reading.evidence, reading.images, self.chosen, self.severities)
         accuracies = {
             f"corruption.{kind}.{severity:g}.accuracy": accuracy_at(rows, reading.images.units)
@@ -184,26 +290,105 @@ class CommonCorruptions(Sampled):
             if (rows != ABSENT).any()
         }
         errors = error_metrics(
-            reading.images, outcomes, balanced=self.benchmark != IMAGENET_C, reference=self.reference
+            reading.images, outcomes, balanced=benchmark(self.benchmark).balanced, reference=self.reference
         )
         usual = self._usual(reading)
-        tested = [self._hypothesis(kind, rows, reading, usual.get(kind)) for kind, rows in outcomes.items()]
+        columns = self._columns(reading, outcomes)
+        if self.by_family:
+            tested = self._family_hypotheses(outcomes, columns, reading, usual)
+        else:
+            tested = [self._hypothesis(kind, rows, reading, usual.get(kind)) for kind, rows in outcomes.items()]
+        own = self.benchmark in OWN
         return Conclusion(
             metrics={**accuracies, **errors},
             hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
-            columns=self._columns(reading, outcomes),
-            sight=[lambda alpha: _unseen(reading.images, outcomes, alpha)],
+            columns=columns,
+            panels=[fit_panel(self._fitted, benchmark(self.benchmark), self.chosen, self.name)] if own else [],
+            sight=[lambda alpha: _unseen(reading.images, outcomes, alpha, self._rivals(outcomes))],
             notes=(
+                *([fit_note(self._fitted, self.chosen, self._why(reading))] if own else []),
                 *self._notes(reading.classifier),
+                *not_compared_note([kind for kind in outcomes if kind not in usual]),
                 *self._notes_on_reference(errors, reading.data),
                 *self.sampling_notes(reading),
             ),
         )
 
+    def _rivals(self, kinds: Collection[str]) -> Mapping[str, int]:
+        """How many measured kinds share the hypothesis of each: all of its family, or itself alone."""
+        if not self.by_family:
+            return dict.fromkeys(kinds, 1)
+        chosen = benchmark(self.benchmark)
+        return {kind: len(chosen.of_subject(chosen.family(kind), tuple(kinds))) for kind in kinds}
+
     def _columns(self, reading: Reading, outcomes: Mapping[str, NDArray[np.int8]]) -> list[Column]:
         """One column of the eye chart for each kind."""
         found = [chart_column(kind, self.name, rows, self.severities, reading) for kind, rows in outcomes.items()]
         return [one for one in found if one is not None]
+
+    def _why(self, reading: Reading) -> str | None:
+        """Why the domain was guessed; None where it was declared."""
+        if not self.guessed:
+            return None
+        if reading.audited is None:
+            return "by the names of classes and the images"
+        guess = guess_domain(reading.audited, reading.names)
+        return guess.why if guess.domain == self.domain else "from all images that were given"
+
+    def _family_hypotheses(
+        self,
+        outcomes: Mapping[str, NDArray[np.int8]],
+        columns: Sequence[Column],
+        reading: Reading,
+        usual: Mapping[str, UsualLoss],
+    ) -> list[Hypothesis | None]:
+        """One hypothesis for each family: none of its kinds costs accuracy."""
+        read = {column.name: column.acuity for column in columns}
+        found: list[Hypothesis | None] = []
+        for name, kinds in benchmark(self.benchmark).families.items():
+            members = [
+                KindLoss(
+                    kind,
+                    lost,
+                    read.get(kind),
+                    usual[kind].high if kind in usual else 0.0,
+                    self._fitted.fits[kind].weight if kind in self._fitted.fits else 1.0,
+                )
+                for kind in self.chosen
+                if kind in kinds
+                and (lost := lost_over(reading.images.correct, outcomes[kind], reading.images.units)) is not None
+            ]
+            if members:
+                found.append(self._of_family(FamilyLoss(name, members), outcomes, reading, usual))
+        return found
+
+    def _of_family(
+        self,
+        family: FamilyLoss,
+        outcomes: Mapping[str, NDArray[np.int8]],
+        reading: Reading,
+        usual: Mapping[str, UsualLoss],
+    ) -> Hypothesis:
+        worst = family.worst
+
+        def finding(harm: float) -> Finding:
+            known = usual.get(worst.kind)
+            one = self._finding(worst.kind, outcomes[worst.kind], worst.lost, reading, harm, known, family.within(0.95))
+            return one.model_copy(
+                update={
+                    "subject": family.name,
+                    "plausibility": worst.weight,
+                    "p_value": family.p_value,
+                    "title": family_title(family, usual),
+                    "facts": {**family_facts(family, self._fitted), **one.facts},
+                }
+            )
+
+        def inside(one: Finding, confidence: float) -> Finding:
+            facts = {**one.facts, "kinds_found": kinds_found(family, confidence)}
+            return one.model_copy(update={"usual": family.usual(one.harm, confidence), "facts": facts})
+
+        return Hypothesis(family.p_value, family.harm, finding, inside)
 
     def _hypothesis(
         self, kind: str, outcomes: NDArray[np.int8], reading: Reading, usual: UsualLoss | None
@@ -227,12 +412,13 @@ class CommonCorruptions(Sampled):
         reading: Reading,
         harm: float,
         usual: UsualLoss | None,
+        confidence: float = 0.95,
     ) -> Finding:
         images = reading.images
         failures = failure_severities(images, outcomes, self.severities)
         broken = class_breaks(images, outcomes, self.severities, reading.names, kinds=len(self.chosen))
         half = half_lost_at(failures)
-        interval = found.drop.interval(0.95)
+        interval = found.drop.interval(confidence)
         decided, sure = images.decisions(reading.evidence, setting_name(kind, self.severities[found.worst]))
         return Finding(
             kind="corruption",
@@ -240,8 +426,8 @@ class CommonCorruptions(Sampled):
             harm=harm,
             usual=0.0 if usual is None else usual.high,
             p_value=found.drop.p_value(),
-            title=f"{_readable(kind)} costs {100 * found.mean:.1f} points of accuracy on average over the severities"
-            + ("" if usual is None else f" (healthy classifiers: {100 * usual.low:.0f} to {100 * usual.high:.0f})"),
+            title=f"{readable(kind)} costs {100 * found.mean:.1f} points of accuracy on average over the severities"
+            f"{healthy_words(usual)}",
             facts={
                 "corruption": kind,
                 "clean_accuracy": found.before,
@@ -253,6 +439,7 @@ class CommonCorruptions(Sampled):
                 "share_ever_broken": float(np.isfinite(failures).mean()) if len(failures) else 0.0,
                 "half_lost_by_severity": "never" if half is None else half,
                 "classes_broken": ", ".join(f"{name} from {at:g}" for name, at in broken.items()) or "none",
+                "healthy_classifiers": healthy_fact(usual),
             },
             examples=confident_mistakes(
                 images,
@@ -265,11 +452,21 @@ class CommonCorruptions(Sampled):
 
     def _usual(self, reading: Reading) -> Mapping[str, UsualLoss]:
         """What healthy classifiers of like images lose, by kind; not known of other strengths than the published."""
-        given = (self.benchmark, sorted(self.severities), self.strict, self.parity, self.textures)
+        given = (sorted(self.severities), self.strict, self.parity, self.textures)
         size = reading.classifier.preparation.size
-        if given != (IMAGENET_C, [1, 2, 3, 4, 5], False, False, None) or size is None or reading.audited is None:
+        if given != ([1, 2, 3, 4, 5], False, False, None) or size is None or reading.audited is None:
             return {}
-        return usual_losses(min(size), reading.audited)
+        if self.benchmark not in (IMAGENET_C, SIZED):
+            return {}
+        found: dict[str, UsualLoss] = {}
+        for measured in dict.fromkeys((IMAGENET_C, self.benchmark)):
+            known = usual_losses(min(size), reading.audited, measured)
+            alike = {
+                side: same_strengths(self.benchmark, min(size), measured, side)
+                for side in {one.side for one in known.values()}
+            }
+            found |= {kind: one for kind, one in known.items() if kind in alike[one.side]}
+        return found
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:
         """The corrupted images at the worst severity."""
@@ -301,20 +498,21 @@ def _trained_on(classifier: Classifier) -> tuple[str, ...]:
     return tuple(str(kind) for kind in kinds) if isinstance(kinds, (list, tuple)) else ()
 
 
-def _unseen(images: PerImage, outcomes: Mapping[str, NDArray[np.int8]], alpha: float) -> str | None:
-    """The least loss that would be found under each kind: where most changes cancel, it is the largest."""
+def _unseen(
+    images: PerImage, outcomes: Mapping[str, NDArray[np.int8]], alpha: float, rivals: Mapping[str, int]
+) -> str | None:
+    """The least loss that would be found under each kind: where most changes cancel, it is the largest.
+
+    One kind alone makes Simes' p value of a family small where its own is so many times smaller as there are kinds.
+    """
     needed = []
-    for rows in outcomes.values():
+    for kind, rows in outcomes.items():
         found = lost_over(images.correct, rows, images.units)
         if found is not None:
             units = images.units_of(found.paired)
             count = int(found.paired.sum()) if units is None else len(np.unique(units))
-            needed.append(detectable_loss(count, found.drop.standard_error**2 * count, alpha))
+            needed.append(detectable_loss(count, found.drop.standard_error**2 * count, alpha / rivals[kind]))
     losses = [loss for loss in needed if loss is not None]
     if not losses or len(losses) < len(needed):
         return None
     return f"a corruption that costs {100 * max(losses):.1f} points of accuracy on average over its severities"
-
-
-def _readable(kind: str) -> str:
-    return kind.replace("_", " ").capitalize().replace("Jpeg", "JPEG")

@@ -9,6 +9,7 @@ from pathlib import Path
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.formats import REPORT
 from snellen.core.run import read_manifest
+from snellen.methods.corruptions.benchmarks import IMAGENET_C
 from snellen.metrics.corruption_error import Reference, stored_reference, stored_reference_names
 
 #: Parameters of the check that the reference must share.
@@ -28,6 +29,11 @@ def find_reference(given: object) -> object:
     if Path(given).is_dir():
         return _from_run(Path(given))
     raise unknown_name("reference (or run directory of an audit)", given, stored_reference_names())
+
+
+def benchmark_of(reference: object) -> str:
+    """Name of the benchmark whose errors a reference has; that of ImageNet-C where it does not say."""
+    return str(reference.conditions.get("benchmark", IMAGENET_C)) if isinstance(reference, Reference) else IMAGENET_C
 
 
 def _from_run(folder: Path) -> Reference:

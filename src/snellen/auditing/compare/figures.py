@@ -28,7 +28,7 @@ from snellen.checks.check import Measured
 from snellen.checks.independent import halves
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
 from snellen.core import index
-from snellen.methods.corruptions.benchmarks import IMAGENET_C
+from snellen.methods.corruptions.benchmarks import IMAGENET_C, benchmark
 from snellen.metrics.calibration import adaptive_calibration_error
 from snellen.metrics.selective import RiskCoverage
 from snellen.metrics.sweep import setting_name
@@ -268,7 +268,7 @@ def estimate(name: str, side: Side, known: NDArray[np.bool_], resamples: int) ->
     if name == "clean.balanced_accuracy":
         return Stratified(values, images.labels)
     if name.endswith("error") and check == "corruption":
-        balanced = side.record.parameters["corruption"].get("benchmark", IMAGENET_C) != IMAGENET_C
+        balanced = benchmark(side.record.parameters["corruption"].get("benchmark", IMAGENET_C)).balanced
         return Stratified(values, images.labels) if balanced else Mean(values)
     if name == "clean.cost":
         return Mean(values, bounded=False)

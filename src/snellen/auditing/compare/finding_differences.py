@@ -34,6 +34,7 @@ from snellen.auditing.compare.pairing import Pair, Side, absence, differing_para
 from snellen.auditing.compare.segment_differences import CHECK, overlap_quantities, segmenters
 from snellen.core import index
 from snellen.core.finding import Finding
+from snellen.methods.corruptions.benchmarks import IMAGENET_C, OWN, benchmark
 from snellen.metrics.weighted import weighted_calibration_error
 
 #: Why a difference is not paired though the runs are.
@@ -66,6 +67,7 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``missed_bags:NAME``      error on positive bags less that on the others; ``bag_false_alarms:NAME`` the other way
     ``bag_group_gap:NAME``    error on the bags of the group less that on the others
     ``corruption:KIND``       accuracy lost, on average over the severities
+    ``corruption:FAMILY``     the same, on average over the kinds of the family that both runs measured
     ``adversarial:THREAT``    accuracy lost
     ``calibration``           expected calibration error
     ``class_order``           error, where either run reported it
@@ -216,11 +218,29 @@ def _corruptions(pair: Pair) -> dict[str, Difference]:
     severities = [sorted(side.record.parameters["corruption"]["severities"]) for side in _sides(pair)]
     if severities[0] != severities[1]:
         return {}
-    found = {}
+    found, kinds = dict[str, Difference](), list[str]()
     for kind in _measured_between(pair, "corruption.", ".error"):
+        kinds.append(kind)
         drop = mean_difference(pair, [side.images.correct - mean_right(side, kind) for side in _sides(pair)])
         if drop is not None:
             found[f"corruption:{kind}"] = drop
+    parameters = [side.record.parameters["corruption"] for side in _sides(pair)]
+    name = str(parameters[0].get("benchmark", IMAGENET_C))
+    by_family = [one.get("families") if one.get("families") is not None else name in OWN for one in parameters]
+    if not any(by_family):
+        return found
+    # Where findings are of families alone, kinds are not reported, and not counted among what was compared.
+    found = {} if all(by_family) else found
+    for family, members in benchmark(name).families.items():
+        shared = [kind for kind in kinds if kind in members]
+        if not shared:
+            continue
+        losses = [
+            side.images.correct - np.mean([mean_right(side, kind) for kind in shared], axis=0) for side in _sides(pair)
+        ]
+        drop = mean_difference(pair, losses)
+        if drop is not None:
+            found[f"corruption:{family}"] = replace(drop, remark=f"on average over {', '.join(shared)}")
     return found
 
 

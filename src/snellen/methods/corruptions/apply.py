@@ -209,5 +209,5 @@ def draw_parameters(images: Tensor, benchmark: Benchmark, kind: str, rng: Random
             value = value.trunc()
         if parameter.odd:
             value = value - (value + 1) % 2
-        values[name] = value * (side / table.side) if parameter.pixels else value
+        values[name] = value * table.scale(side) if parameter.pixels else value
     return values

@@ -3,12 +3,16 @@
 ``imagenet-c`` is Hendrycks and Dietterich 2019 (arXiv 1903.12261), with the tables of CIFAR-10-C for images below 96
 pixels. The twelve sets of MedMNIST v2, from ``pathmnist`` to ``organsmnist``, are MedMNIST-C (Di Salvo, Doerrich and
 Ledig 2024, arXiv 2406.17536): each set has the kinds and strengths of its imaging modality.
+
+``sized`` is no published benchmark but the default of an audit: the kinds of ImageNet-C and some more, with blurs and
+losses of resolution that act on images of any size. ``sized-xray`` and its like are the same for a medical modality,
+from the kinds and strengths of MedMNIST-C.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, get_args
@@ -16,6 +20,7 @@ from typing import Any, Literal, get_args
 from snellen.core import package
 from snellen.core.errors import unknown_name
 from snellen.methods.corruptions.frost import LARGE_SIDE, SMALL_BELOW, SMALL_SIDE
+from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 from snellen.methods.corruptions.operators import OPERATORS, SEVERITIES, Operator, Strength, Table, strength
 from snellen.methods.corruptions.textures import texture_hashes
 
@@ -35,10 +40,24 @@ BenchmarkName = Literal[
     "organamnist",
     "organcmnist",
     "organsmnist",
+    "sized",
+    "sized-pathology",
+    "sized-blood",
+    "sized-dermatoscopy",
+    "sized-fundus",
+    "sized-tissue",
+    "sized-oct",
+    "sized-ultrasound",
+    "sized-xray",
+    "sized-ct",
 ]
 
-BENCHMARKS: tuple[BenchmarkName, ...] = get_args(BenchmarkName)
 IMAGENET_C: BenchmarkName = "imagenet-c"
+SIZED: BenchmarkName = "sized"
+#: Strengths of our own, for images of any size.
+OWN: tuple[BenchmarkName, ...] = tuple(name for name in get_args(BenchmarkName) if name.startswith(SIZED))
+#: The published ones.
+BENCHMARKS: tuple[BenchmarkName, ...] = tuple(name for name in get_args(BenchmarkName) if name not in OWN)
 MEDMNIST_C = tuple(name for name in BENCHMARKS if name != IMAGENET_C)
 
 #: Operators of MedMNIST-C's kinds, where the names differ.
@@ -59,13 +78,14 @@ class Benchmark:
     """Kinds of corruption and their strengths.
 
     Attributes:
-        name: one of :data:`BENCHMARKS`.
+        name: one of :data:`BENCHMARKS` or :data:`OWN`.
         operators: operator of each kind, in the benchmark's order.
         large: table of each kind for 224-pixel images.
         small: the same for 32-pixel images; empty where the benchmark has none.
         families: kinds by family, all kinds once.
-        main: the kinds that the benchmark's figures are means of.
+        main: the kinds that the benchmark's figures are means of, and that a training takes where none is named.
         rgb: whether images are coloured; False: corrupted in RGB, then turned to grey as published; None: both.
+        balanced: whether its errors weigh every class alike.
         task: task of the labels, None where any is meant.
         labels: number of classes or labels, None where any is meant.
     """
@@ -77,6 +97,7 @@ class Benchmark:
     families: Mapping[str, tuple[str, ...]]
     main: tuple[str, ...]
     rgb: bool | None = None
+    balanced: bool = False
     task: ProtocolTask | None = None
     labels: int | None = None
 
@@ -136,11 +157,22 @@ class Benchmark:
         side, operator = min(height, width), self.operator(kind)
         found = strength(self.table(kind, side), operator, severity, side, strict=strict)
         same = (parity or not operator.mended) and (not operator.textures or _published(operator, textures))
-        return replace(found, published=found.published and height == width and same)
+        published = self.name in BENCHMARKS and found.published and height == width and same
+        return replace(found, published=published)
 
     def family(self, kind: str) -> str:
         """The family of a kind."""
         return next(name for name, kinds in self.families.items() if kind in kinds)
+
+    def of_subject(self, subject: str, measured: Sequence[str]) -> tuple[str, ...]:
+        """The kinds that a finding is about: a kind itself, or of a family those that were measured.
+
+        >>> benchmark("sized").of_subject("blur", ["gaussian_blur", "fog", "motion_blur"])
+        ('gaussian_blur', 'motion_blur')
+        """
+        if subject in self.families and subject not in self.operators:
+            return tuple(kind for kind in measured if kind in self.families[subject])
+        return (subject,)
 
     def without_family(self, family: str) -> tuple[str, ...]:
         """All kinds but those of one family: what to train on when that family is held out for testing.
@@ -159,7 +191,7 @@ def kinds_by_benchmark() -> dict[str, tuple[str, ...]]:
     >>> "fog" in kinds_by_benchmark()["imagenet-c"]
     True
     """
-    return {name: benchmark(name).kinds for name in BENCHMARKS}
+    return {name: benchmark(name).kinds for name in (*BENCHMARKS, *OWN)}
 
 
 @cache
@@ -169,9 +201,34 @@ def benchmark(name: str) -> Benchmark:
     Raises:
         UnknownNameError: there is none of that name.
     """
-    if name not in BENCHMARKS:
-        raise unknown_name("corruption benchmark", name, BENCHMARKS)
+    if name not in (*BENCHMARKS, *OWN):
+        raise unknown_name("corruption benchmark", name, (*BENCHMARKS, *OWN))
+    if name in OWN:
+        return _sized(name)
     return _imagenet_c() if name == IMAGENET_C else _medmnist_c(name)
+
+
+def same_strengths(name: str, side: int, other: str = IMAGENET_C, other_side: int | None = None) -> frozenset[str]:
+    """Kinds of a benchmark whose strengths are those of another, for images of that shorter side.
+
+    >>> sorted({"fog", "gaussian_blur"} & same_strengths("sized", 28))
+    ['fog']
+
+    Args:
+        name: of the benchmark.
+        side: shorter side of the images, pixels.
+        other: the benchmark that it is compared with.
+        other_side: shorter side of the images there, where it is another: tables change with it.
+    """
+    chosen, theirs = benchmark(name), benchmark(other)
+    there = side if other_side is None else other_side
+    return frozenset(
+        kind
+        for kind in chosen.kinds
+        if kind in theirs.operators
+        and chosen.operators[kind] is theirs.operators[kind]
+        and chosen.table(kind, side) == theirs.table(kind, there)
+    )
 
 
 def _published(operator: Operator, textures: str | bool | None) -> bool:
@@ -207,17 +264,82 @@ def _medmnist_c(name: str) -> Benchmark:
         families={family: kinds for family, kinds in families.items() if kinds},
         main=tuple(tables),
         rgb=about["rgb"],
+        balanced=True,
         task=about["task"],
         labels=about["labels"],
     )
 
 
+def medical_sets() -> dict[str, tuple[str, ...]]:
+    """Names of the sets of MedMNIST by the modality of our own.
+
+    >>> medical_sets()["xray"]
+    ('chestmnist', 'pneumoniamnist')
+    """
+    modalities = {name: about["modality"] for name, about in _read("medmnist_c.toml")["datasets"].items()}
+    return {
+        short: tuple(name for name, modality in modalities.items() if modality == modalities[whose])
+        for short, whose in _read("sized.toml")["medical"].items()
+    }
+
+
+#: Operators of our own kinds, where the names differ.
+_OWN_OPERATORS = {"darkness": "enhance_brightness"}
+
+#: Blurs whose lengths grow with the root of the side in every table of our own.
+_ROOT = ("gaussian_blur", "defocus_blur")
+
+#: What every medical modality has beside the kinds of its set.
+_ADDED = ("gaussian_blur", "low_resolution")
+
+
+def _sized(name: str) -> Benchmark:
+    content, published = _read("sized.toml"), _imagenet_c()
+    own = {kind: OPERATORS[_OWN_OPERATORS.get(kind, kind)] for kind in content["large"]}
+    large = {kind: _table(table, LARGE_SIDE) for kind, table in content["large"].items()}
+    small = {kind: _table(table, SMALL_SIDE) for kind, table in content["small"].items()}
+    found = Benchmark(
+        name=name,
+        operators={**published.operators, **own},
+        large={**published.large, **large},
+        small={**{kind: table for kind, table in published.small.items() if kind not in large}, **small},
+        families={},
+        main=(),
+    )
+    if name != SIZED:
+        medical = _medmnist_c(content["medical"][name.removeprefix(f"{SIZED}-")])
+        tables = {kind: replace(table, root=True) if kind in _ROOT else table for kind, table in medical.large.items()}
+        found = replace(
+            medical,
+            name=name,
+            operators={
+                **medical.operators,
+                **{k: one for k, one in found.operators.items() if k not in medical.operators},
+            },
+            large={**found.large, **tables},
+            small={kind: table for kind, table in found.small.items() if kind not in tables},
+        )
+        main = {*medical.main, *_ADDED}
+    else:
+        # Those of NRTK need another package, so that no mean and no training takes them unnamed.
+        main = found.operators.keys() - NRTK_KINDS.keys()
+    families = {
+        family: present
+        for family, kinds in content["families"].items()
+        if (present := tuple(kind for kind in kinds if kind in found.operators))
+    }
+    return replace(
+        found, families=families, main=tuple(kind for kinds in families.values() for kind in kinds if kind in main)
+    )
+
+
 def _table(content: Mapping[str, Any], side: int) -> Table:
     numbers = dict(content)
+    root = numbers.pop("growth", "") == "root"
     special = {name: numbers.pop(name) for name in ("augmentation_start", "augmentation_end") if name in numbers}
     strict, jumps = tuple(numbers.pop("strict", SEVERITIES)), tuple(numbers.pop("jumps", ()))
     columns = {name: tuple(float(value) for value in values) for name, values in numbers.items()}
-    return Table(side, columns, strict=strict, jumps=jumps, **special)
+    return Table(side, columns, strict=strict, jumps=jumps, root=root, **special)
 
 
 @cache

@@ -7,6 +7,8 @@ one for each image. Images are (n, 3, h, w) in [0, 1].
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -83,6 +85,20 @@ def gamma(images: Tensor, rng: Randomness, *, exponent: float | Tensor) -> Tenso
     """Raise values to a power: above 1 darkens, below 1 brightens."""
     # A third of the time of a power, and equal to it up to 6e-8; black has the logarithm −∞, and stays black.
     return images.log2().mul_(exponent).exp2_().clamp_(0, 1)
+
+
+def shadow(images: Tensor, rng: Randomness, *, amount: float | Tensor) -> Tensor:
+    """Light that falls off across the image: from all of it at one edge to 1 − ``amount`` at the opposite one.
+
+    The direction is drawn for each image. The way is measured between the corners that it leads from and to, so that
+    the whole fall is seen at any direction.
+    """
+    height, width = images.shape[2:]
+    angle = rng.uniform("direction", ()).to(images).mul(2 * math.pi).view(-1, 1, 1, 1)
+    down = torch.linspace(-1, 1, height, dtype=images.dtype, device=images.device).view(1, 1, -1, 1)
+    right = torch.linspace(-1, 1, width, dtype=images.dtype, device=images.device).view(1, 1, 1, -1)
+    way = (down * angle.sin() + right * angle.cos()) / (angle.sin().abs() + angle.cos().abs())
+    return (images * (1 - amount * (way + 1) / 2)).clamp_(0, 1)
 
 
 def _grey_mean(images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from io import BytesIO
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -33,6 +34,17 @@ def pixelate(images: Tensor, rng: Randomness, *, factor: float) -> Tensor:
     )
     wide = small.index_select(1, columns).view(count, channels, small_height, width)
     return wide.index_select(2, rows).clamp_(0, 1)
+
+
+def low_resolution(images: Tensor, rng: Randomness, *, factor: float) -> Tensor:
+    """Shrink the sides to ``side · factor``, rounded, and enlarge again, without blocks: (n, c, h, w) in [0, 1].
+
+    A smaller copy of the picture that is shown at its old size: both ways by a bilinear filter, with anti-aliasing.
+    """
+    height, width = images.shape[2:]
+    size = (max(round(height * factor), 1), max(round(width * factor), 1))
+    small = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False).clamp_(0, 1)
 
 
 def _box_means(lines: Tensor, target: int) -> Tensor:

@@ -26,13 +26,15 @@ from snellen.methods.corruptions.colour import (
     enhance_contrast,
     gamma,
     saturate,
+    shadow,
 )
-from snellen.methods.corruptions.digital import jpeg_compression, pixelate
+from snellen.methods.corruptions.digital import jpeg_compression, low_resolution, pixelate
 from snellen.methods.corruptions.elastic import elastic_transform
 from snellen.methods.corruptions.frost import frost
 from snellen.methods.corruptions.glass import glass_blur
 from snellen.methods.corruptions.marks import black_corner, bubble, stain_deposit
 from snellen.methods.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 from snellen.methods.corruptions.textures import FROST, INKS
 from snellen.methods.corruptions.weather import fog, snow, spatter
 
@@ -145,6 +147,8 @@ OPERATORS: dict[str, Operator] = {
     ),
     "pixelate": Operator(pixelate, {"factor": _FROM_ONE}, channelwise=True),
     "jpeg_compression": Operator(jpeg_compression, {"quality": Parameter(100.0, whole=True)}, channelwise=True),
+    "low_resolution": Operator(low_resolution, {"factor": _FROM_ONE}, channelwise=True),
+    "shadow": Operator(shadow, {"amount": _FROM_ZERO}, batched=True, channelwise=True),
     "enhance_brightness": Operator(enhance_brightness, {"factor": _FROM_ONE}, batched=True),
     "enhance_contrast": Operator(enhance_contrast, {"factor": _FROM_ONE}, batched=True),
     "add_saturation": Operator(add_saturation, {"offset": _FROM_ZERO}, batched=True),
@@ -155,6 +159,13 @@ OPERATORS: dict[str, Operator] = {
     "characters": Operator(
         characters, {"words": Parameter(whole=True), "letters": Parameter(whole=True), "scale": _LENGTH}, own=True
     ),
+    "nrtk_haze": Operator(NRTK_KINDS["nrtk_haze"], {"depth": _FROM_ZERO}),
+    "nrtk_radial_distortion": Operator(NRTK_KINDS["nrtk_radial_distortion"], {"coefficient": _FROM_ZERO}),
+    "nrtk_defocus": Operator(NRTK_KINDS["nrtk_defocus"], {"spot": _FROM_ZERO}),
+    "nrtk_jitter": Operator(NRTK_KINDS["nrtk_jitter"], {"amplitude": _FROM_ZERO}),
+    "nrtk_turbulence": Operator(NRTK_KINDS["nrtk_turbulence"], {"strength": _FROM_ZERO}),
+    "nrtk_detector": Operator(NRTK_KINDS["nrtk_detector"], {"width": _FROM_ZERO}),
+    "nrtk_pybsm": Operator(NRTK_KINDS["nrtk_pybsm"], {"distance": _HELD}),
 }
 
 
@@ -172,6 +183,7 @@ class Table:
         strict: the severities 1 to 5 in the order of their mean change, where that is not the published order.
         jumps: severities after which, up to the next, the nearest anchor is taken: what lies between is another kind of
             image.
+        root: lengths grow with the square root of the side below ``side`` pixels, not in proportion to it.
         augmentation_start: the start of a parameter's range in training, where it is not the value of severity 1.
         augmentation_end: its end, where it is not the value of severity 5.
     """
@@ -180,12 +192,22 @@ class Table:
     columns: Mapping[str, tuple[float, ...]]
     strict: tuple[int, ...] = SEVERITIES
     jumps: tuple[int, ...] = ()
+    root: bool = False
     augmentation_start: Mapping[str, float] = field(default_factory=dict)
     augmentation_end: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if sorted(self.strict) != list(SEVERITIES) or any(len(values) != 5 for values in self.columns.values()):
             raise InputError(f"a table has five severities, got {self.columns} in the order {self.strict}")
+
+    def scale(self, side: int) -> float:
+        """What lengths are multiplied by for images whose shorter side is ``side``.
+
+        >>> Table(224, {}).scale(56), Table(224, {}, root=True).scale(56), Table(224, {}, root=True).scale(448)
+        (0.25, 0.5, 2.0)
+        """
+        share = side / self.side
+        return share**0.5 if self.root and share < 1 else share
 
 
 @dataclass(frozen=True)
@@ -230,7 +252,7 @@ def strength(table: Table, operator: Operator, severity: float, side: int, *, st
     if lower > 0 and 0 < share < 1 and _apart(table, order[lower - 1], order[lower]):
         share = float(share >= 0.5)
     values = {
-        name: _between(operator.parameters[name], column, lower, share, order, side / table.side)
+        name: _between(operator.parameters[name], column, lower, share, order, table.scale(side))
         for name, column in table.columns.items()
     }
     exact = severity == int(severity) and (severity == 0 or order[int(severity) - 1] == severity)

@@ -36,10 +36,9 @@ class CorruptionTuning(FineTuning):
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
         """A transform for each kind."""
         check = patient.checks.get("corruption")
-        published = benchmark(getattr(check, "benchmark", "imagenet-c"))
-        return Term(
-            transforms=tuple(targeted_augmentation(published, (kind,)) for kind in patient.subjects("corruption"))
-        )
+        chosen, measured = benchmark(getattr(check, "benchmark", "imagenet-c")), getattr(check, "chosen", ())
+        kinds = [kind for one in patient.subjects("corruption") for kind in chosen.of_subject(one, measured)]
+        return Term(transforms=tuple(targeted_augmentation(chosen, (kind,)) for kind in kinds))
 
 
 class AugMixTuning(FineTuning):
