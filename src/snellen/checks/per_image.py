@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from snellen.checks.label_sets import LabelSets, sigmoid
 from snellen.core.evidence import Evidence
 from snellen.core.finding import FindingExample
 from snellen.core.images import ImageSet
@@ -100,6 +101,7 @@ class PerImage:
         pixel_hashes: hash of the prepared pixels of each image; None when they were not kept.
         fingerprints: of each image; None when they were not kept.
         properties: brightness, sharpness, …; None when they were not kept.
+        sets: labels and decisions where an image has several; labels and predictions are then −1.
     """
 
     ids: tuple[str, ...]
@@ -118,6 +120,7 @@ class PerImage:
     pixel_hashes: tuple[str, ...] | None = None
     fingerprints: Fingerprints | None = None
     properties: ImageProperties | None = None
+    sets: LabelSets | None = None
 
     @classmethod
     def of(cls, clean: Evidence, images: ImageSet | None = None) -> PerImage:
@@ -149,7 +152,18 @@ class PerImage:
             pixel_hashes=tuple(table[PIXEL_HASH].to_pylist()) if PIXEL_HASH in table.column_names else None,
             fingerprints=read_fingerprints(table),
             properties=read_properties(table),
+            sets=LabelSets.of(table),
         )
+
+    def of_label(self, place: int) -> PerImage:
+        """The same images with one of their labels as classes: 0 without it, 1 with it; scores are 0 and its logit."""
+        assert self.sets is not None
+        decided, logits, scores, sure = self.sets.decisions[:, place].astype(np.int64), self.sets.logits, None, None
+        if logits is not None:
+            scores = np.stack([np.zeros(len(self)), logits[:, place]], 1)
+            sure = sigmoid(np.where(decided == 1, 1, -1) * logits[:, place])
+        labels = self.sets.labels[:, place].astype(np.int64)
+        return replace(self, labels=labels, predictions=decided, confidence=sure, scores=scores, sets=None)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -196,6 +210,7 @@ class PerImage:
             pixel_hashes=None if hashes is None else tuple(hashes[row] for row in rows),
             fingerprints=None if self.fingerprints is None else self.fingerprints.select(rows),
             properties=None if self.properties is None else self.properties.select(rows),
+            sets=None if self.sets is None else self.sets.select(rows),
         )
 
     def outcomes(self, evidence: Evidence, setting: str, *, undecided: int = WRONG) -> NDArray[np.int8]:

@@ -59,6 +59,7 @@ from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.auditing.effort import Effort
+    from snellen.core.classifier import Task
 
 
 class EffortName(StrEnum):
@@ -80,6 +81,19 @@ class TaskName(StrEnum):
     single = "single"
     ordinal = "ordinal"
     segment = "segment"
+    multi_label = "multi_label"
+
+    @property
+    def kind(self) -> Task:
+        """The same as a classifier has it."""
+        return "multilabel" if self is TaskName.multi_label else self.value
+
+
+class OutputName(StrEnum):
+    """What a model returns; see :data:`snellen.models.classifiers.output_kind.OutputKind`."""
+
+    logits = "logits"
+    probabilities = "probabilities"
 
 
 #: Parameters of the command that are requirements.
@@ -164,9 +178,14 @@ def audit(
     task: Annotated[
         TaskName | None,
         typer.Option(
-            help="What the outputs decide. segment: the class of each pixel, scores (n, k, h, w).",
+            help="What the outputs decide. segment: the class of each pixel, scores (n, k, h, w). multi_label: several "
+            "labels an image, scores (n, k).",
             show_default="what the model says, else single",
         ),
+    ] = None,
+    output: Annotated[
+        OutputName | None,
+        typer.Option(help="What the model returns.", show_default="what a probe shows; the report says how"),
     ] = None,
     size: SizeOption = None,
     mean: MeanOption = None,
@@ -250,7 +269,7 @@ def audit(
         if budget is not None:
             seconds_of(budget)
         level = choice.effort
-        of = "single" if task is None else task.value
+        of = "single" if task is None else task.kind
         chosen = with_settings(choice.checks, level, choice.settings, of)
         running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of)
         earlier = check_gate_options(gate_options, running, folder)
@@ -258,7 +277,12 @@ def audit(
         training = None if train is None else given_companion(train, choice.columns, spinner)
         tuning = None if tune is None else given_companion(tune, choice.columns, spinner)
         classifier = load_classifier(
-            model or DEFAULT_MODEL, classes, device=device, task=None if task is None else task.value, **given
+            model or DEFAULT_MODEL,
+            classes,
+            device=device,
+            task=None if task is None else task.kind,
+            output=None if output is None else output.value,
+            **given,
         )
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import halves
 from snellen.checks.panels import Line, Panel, Point
@@ -183,6 +183,7 @@ class Calibration(Check):
 
     name: ClassVar[str] = "calibration"
     summary: ClassVar[str] = "does confidence match accuracy, and would a temperature mend it"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 

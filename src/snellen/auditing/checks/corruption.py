@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
+from snellen.auditing.checks.corrupted_sets import measured_sets
 from snellen.auditing.checks.corruption_reference import check_conditions, find_reference
-from snellen.checks.check import Batch, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Conclusion, Measured, Reading, Several
 from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, PerImage, confident_mistakes
@@ -47,6 +48,7 @@ class CommonCorruptions(Sampled):
 
     name: ClassVar[str] = "corruption"
     summary: ClassVar[str] = "accuracy under the 15 corruptions of ImageNet-C, or those of a MedMNIST-C set"
+    several: ClassVar[Several | None] = "sides"
     needs: ClassVar = frozenset({"labels"})
 
     benchmark: BenchmarkName = Field("imagenet-c", description="whose kinds and strengths")
@@ -144,6 +146,11 @@ class CommonCorruptions(Sampled):
             *(f"{kind}.{severity:g}.accuracy" for kind in self.chosen for severity in self.severities),
         )
 
+    @property
+    def all_labels_at_once(self) -> bool:
+        """An image is corrupted once, whatever labels it has."""
+        return True
+
     def cost(self) -> float:
         """One pass for each kind and severity; making the images costs a quarter of one, as measured.
 
@@ -156,6 +163,10 @@ class CommonCorruptions(Sampled):
         drawn = self.part_of(batch)
         if drawn is None:
             return None
+        if drawn.classifier.task == "multilabel":
+            return measured_sets(
+                drawn, {kind: self._transformation(kind) for kind in self.chosen}, self.severities
+            )
         return Evidence.merge(
             measure(
                 [drawn.classifier],
