@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from snellen.auditing.checks.labels import Labels
+from snellen.auditing.label_figures import OF_EACH, OVERALL
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.label_sets import OF_LABEL, combined, evidence_of_label
@@ -159,9 +160,7 @@ def _readings(check: Check, reading: Reading) -> Iterator[_View]:
             own = replace(
                 own,
                 images=replace(own.images, features=None, properties=None),
-                companions={
-                    name: replace(one, features=None, properties=None) for name, one in own.companions.items()
-                },
+                companions={name: replace(one, features=None, properties=None) for name, one in own.companions.items()},
             )
         if check.several != "sides":
             yield _View(label, None, 1.0, own)
@@ -182,10 +181,19 @@ def _attempt(check: Check, reading: Reading) -> Conclusion:
     """The conclusion; that a label has too few images costs no other label its own."""
     if reading.images.sets is None and "labels" in check.needs and not reading.images.labelled.any():
         return Conclusion(skipped="has no image with this label known")
+    if check.model_judges and not _found_mostly(reading.images):
+        return Conclusion(
+            skipped="the model finds the label in fewer than half of the images that have it, so that it is no judge of it"
+        )
     try:
         return check.conclude(reading)
     except InputError as error:
         return Conclusion(skipped=str(error))
+
+
+def _found_mostly(images: PerImage) -> bool:
+    have = images.labels == 1
+    return bool(have.any() and images.correct[have].mean() >= 0.5)
 
 
 def whole_reading(reading: Reading) -> Reading:
@@ -272,6 +280,21 @@ def _of_one_severity(name: str) -> bool:
     return name.startswith("corruption.") and name.endswith(".accuracy")
 
 
+def figure_names_by_label(check: Check, labels: Sequence[str]) -> frozenset[str] | None:
+    """Every name of a figure that a check may give of these labels; None where only the first part is known."""
+    if check.several is None:
+        return frozenset()
+    if isinstance(check, Labels):
+        each = (f"{check.name}.{label}.{name}" for label in labels for name in OF_EACH)
+        return frozenset({*(f"{check.name}.{name}" for name in OVERALL), *each})
+    names = check.figure_names()
+    if names is None or check.several == "whole":
+        return names
+    sides: tuple[Side | None, ...] = ("present", "absent") if check.several == "sides" else (None,)
+    kept = [name for name in names if check.several != "sides" or not _of_one_severity(name)]
+    return frozenset(figure_of_label(name, label, side) for name in kept for label in labels for side in sides)
+
+
 def subject_of_label(subject: str, label: str, side: Side | None) -> str:
     """What a finding of a label is about; the same in every run.
 
@@ -331,7 +354,10 @@ def _panels(parts: Sequence[_Part]) -> list[Panel]:
 
 def _notes(notes: Mapping[str, Sequence[str]], labels: set[str]) -> list[str]:
     """Each note once, with the labels that it is of where these are not all."""
-    return [note if not of or set(of) == labels else f"{_listed(list(dict.fromkeys(of)))}: {note}" for note, of in notes.items()]
+    return [
+        note if not of or set(of) == labels else f"{_listed(list(dict.fromkeys(of)))}: {note}"
+        for note, of in notes.items()
+    ]
 
 
 def _idle(check: Check, idle: Sequence[_Part]) -> list[str]:

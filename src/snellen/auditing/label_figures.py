@@ -76,8 +76,8 @@ def image_values(figure: str, sets: LabelSets) -> tuple[NDArray[np.float64], NDA
     """What ``exact_match`` or ``right_decisions`` is the mean of, (n,), and which images have it, (n,)."""
     known, right = sets.labels >= 0, sets.labels == sets.decisions
     if figure == "exact_match":
-        return (right | ~known).all(1).astype(np.float64), known.all(1)
-    return (right & known).sum(1) / np.maximum(known.sum(1), 1), known.any(1)
+        return (right | ~known).all(1).astype(np.float64), np.asarray(known.all(1))
+    return (right & known).sum(1) / np.maximum(known.sum(1), 1), np.asarray(known.any(1))
 
 
 def _mean_of(parts: Sequence[WeightedStatistic]) -> WeightedStatistic:
@@ -134,7 +134,7 @@ def measured(
     value = float("nan") if statistic is None else statistic(np.ones(n))
     if statistic is None or not np.isfinite(value):
         return None
-    known = (sets.labels >= 0).any(1) if place is None else sets.labels[:, place] >= 0
+    known = sets.judged if place is None else np.asarray(sets.labels[:, place] >= 0)
     try:
         if figure == "auroc" and place is not None and sets.logits is not None:
             scores = np.stack([-sets.logits[known, place], sets.logits[known, place]], 1)

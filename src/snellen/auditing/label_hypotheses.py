@@ -144,7 +144,7 @@ def other_threshold(
                 "fitted_on": fitted.where,
             },
             treatments=(
-                f"audit with it and see what else changes: --set 'labels.thresholds={{\"{name}\": "
+                f'audit with it and see what else changes: --set \'labels.thresholds={{"{name}": '
                 f"{fitted.threshold:.3g}}}'",
             ),
         ),
@@ -204,9 +204,7 @@ def best_threshold(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> flo
     return float((values[best] + values[best + 1]) / 2)
 
 
-def missed_examples(
-    known: PerImage, sets: LabelSets, place: int, name: str, count: int
-) -> tuple[FindingExample, ...]:
+def missed_examples(known: PerImage, sets: LabelSets, place: int, name: str, count: int) -> tuple[FindingExample, ...]:
     """Images that have a label and were not given it, the surest first."""
     rows = np.flatnonzero((sets.labels[:, place] == 1) & (sets.decisions[:, place] == 0))
     logits = np.zeros(len(sets.labels)) if sets.logits is None else sets.logits[:, place]
@@ -220,9 +218,7 @@ def missed_examples(
     )
 
 
-def _paired(
-    first: WeightedStatistic, second: WeightedStatistic, known: PerImage, seed: int
-) -> BootstrapSample | None:
+def _paired(first: WeightedStatistic, second: WeightedStatistic, known: PerImage, seed: int) -> BootstrapSample | None:
     try:
         return paired_bootstrap(first, second, len(known), known.units, rng=np.random.default_rng(seed))
     except InputError:

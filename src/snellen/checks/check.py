@@ -202,6 +202,8 @@ class Check(BaseModel, ABC):
     tasks: ClassVar[frozenset[Task]] = frozenset({"single", "ordinal"})
     #: How it reads a model of several labels an image; None: not at all, for the reason below.
     several: ClassVar[Several | None] = None
+    #: Whether the model's decisions judge labels: of several, only those labels that it finds in most of their images.
+    model_judges: ClassVar[bool] = False
     one_label: ClassVar[str] = "it reads the one class of each image"
     #: Whether it runs in an audit for which no checks are named.
     by_default: ClassVar[bool] = True
@@ -250,7 +252,7 @@ class Check(BaseModel, ABC):
 
     @property
     def all_labels_at_once(self) -> bool:
-        """Whether ``measure`` takes a model of several labels an image as it is, and measures all labels in one pass."""
+        """Whether ``measure`` takes a model of several labels an image, and measures all of them in one pass."""
         return False
 
     @property

@@ -18,6 +18,9 @@ from snellen.core.evidence import Evidence
 #: Columns of evidence: int8 (n, k) with −1 where unknown, int8 (n, k), float32 (n, k).
 LABELS, DECISIONS, LOGITS = "label_sets", "decision_sets", "logit_sets"
 
+#: Column of the scores of one label: 0 and its logit, (n, 2).
+SCORES = "scores"
+
 #: Column of evidence that was measured of one label: its place.
 OF_LABEL = "of_label"
 
@@ -45,7 +48,7 @@ class LabelSets:
         logits = _matrix(table, LOGITS).astype(np.float64) if LOGITS in table.column_names else None
         return cls(labels, decisions, logits)
 
-    def select(self, rows: NDArray[np.int64]) -> LabelSets:
+    def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> LabelSets:
         """Some of the images, by position."""
         return LabelSets(self.labels[rows], self.decisions[rows], None if self.logits is None else self.logits[rows])
 
@@ -106,10 +109,13 @@ def evidence_of_label(evidence: Evidence, place: int) -> Evidence:
     if sets.logits is not None:
         sure = sigmoid(np.where(decided == 1, 1, -1) * sets.logits[:, place])
         columns["value"] = pa.array(sure, mask=failed)
+        table = table.append_column(SCORES, _lists(np.stack([np.zeros(len(own)), sets.logits[:, place]], 1)))
     for name, values in columns.items():
         at = table.column_names.index(name)
         table = table.set_column(at, table.schema.field(at), values.cast(table.schema.field(at).type))
-    return replace(evidence, table=table.drop_columns([n for n in (LABELS, DECISIONS, LOGITS) if n in table.column_names]))
+    return replace(
+        evidence, table=table.drop_columns([n for n in (LABELS, DECISIONS, LOGITS) if n in table.column_names])
+    )
 
 
 def combined(sets: Sequence[LabelSets], names: Sequence[str]) -> tuple[list[tuple[NDArray, NDArray]], tuple[str, ...]]:
@@ -129,14 +135,16 @@ def combined(sets: Sequence[LabelSets], names: Sequence[str]) -> tuple[list[tupl
         key = row.tobytes()
         if key not in places:
             places[key] = len(places)
-            made.append("|".join(names[at] for at in np.flatnonzero(row)) or NONE)
+            made.append("|".join(names[at] for at in np.flatnonzero(row).tolist()) or NONE)
         return places[key]
 
     found = []
     for one in sets:
-        known = (one.labels >= 0).all(1)
+        known = (one.labels >= 0).all(1).tolist()
         labels = [place(row) if whole else -1 for row, whole in zip(one.labels, known, strict=True)]
-        found.append((np.array(labels, dtype=np.int64), np.array([place(row) for row in one.decisions], dtype=np.int64)))
+        found.append(
+            (np.array(labels, dtype=np.int64), np.array([place(row) for row in one.decisions], dtype=np.int64))
+        )
     return found, tuple(made)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from snellen.checks.label_sets import SCORES as SCORES
 from snellen.checks.label_sets import LabelSets, sigmoid
 from snellen.core.evidence import Evidence
 from snellen.core.finding import FindingExample
@@ -20,7 +21,7 @@ from snellen.metrics.inspection.fingerprints import Fingerprints
 from snellen.metrics.inspection.properties import ImageProperties
 from snellen.metrics.units import unit_codes
 
-SCORES, FEATURES, PIXEL_HASH = "scores", "features", "pixel_hash"
+FEATURES, PIXEL_HASH = "features", "pixel_hash"
 PROPERTY, FINGERPRINT = "property.", "fingerprint."
 
 

@@ -86,7 +86,13 @@ class TaskName(StrEnum):
     @property
     def kind(self) -> Task:
         """The same as a classifier has it."""
-        return "multilabel" if self is TaskName.multi_label else self.value
+        names: dict[TaskName, Task] = {
+            TaskName.single: "single",
+            TaskName.ordinal: "ordinal",
+            TaskName.segment: "segment",
+            TaskName.multi_label: "multilabel",
+        }
+        return names[self]
 
 
 class OutputName(StrEnum):
@@ -258,6 +264,7 @@ def audit(
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
         from snellen.auditing.checks import resolve_checks
+        from snellen.auditing.compare.requirement import check_names
         from snellen.auditing.effort import chosen_checks, named_outright, with_settings
         from snellen.core.budget import seconds_of
         from snellen.core.run import canonical_json
@@ -272,7 +279,7 @@ def audit(
         of = "single" if task is None else task.kind
         chosen = with_settings(choice.checks, level, choice.settings, of)
         running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of)
-        earlier = check_gate_options(gate_options, running, folder)
+        earlier = check_gate_options(gate_options, running, folder, of)
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         training = None if train is None else given_companion(train, choice.columns, spinner)
         tuning = None if tune is None else given_companion(tune, choice.columns, spinner)
@@ -284,6 +291,8 @@ def audit(
             output=None if output is None else output.value,
             **given,
         )
+        if classifier.task == "multilabel":
+            check_names(gate_options.requirements, running, classifier.task, classifier.class_names)
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {
         "out": folder,

@@ -359,7 +359,7 @@ class Classifier:
             return self._stands_for.fingerprint()
         scale = [tensor.flatten().tolist() for tensor in self._normalization or ()]
         described = [self.identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
-        described += [] if self.thresholds is None else [self.thresholds]
+        described += [] if self.thresholds is None else [str(self.thresholds)]
         if self.module is not None:
             # Hashed anew at each call: weights may have changed since the last one.
             tensors = {**self.module.state_dict(), **dict(self.module.named_buffers())}
@@ -428,7 +428,9 @@ def checked_thresholds(thresholds: Sequence[float], class_names: Sequence[str]) 
     """
     found = tuple(float(one) for one in thresholds)
     if len(found) != len(class_names) or not all(0 < one < 1 for one in found):
-        raise InputError(f"thresholds are probabilities in (0, 1), one for each of {len(class_names)} labels; got {found}")
+        raise InputError(
+            f"thresholds are probabilities in (0, 1), one for each of {len(class_names)} labels; got {found}"
+        )
     return found
 
 

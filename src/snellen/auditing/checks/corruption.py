@@ -164,9 +164,7 @@ class CommonCorruptions(Sampled):
         if drawn is None:
             return None
         if drawn.classifier.task == "multilabel":
-            return measured_sets(
-                drawn, {kind: self._transformation(kind) for kind in self.chosen}, self.severities
-            )
+            return measured_sets(drawn, {kind: self._transformation(kind) for kind in self.chosen}, self.severities)
         return Evidence.merge(
             measure(
                 [drawn.classifier],

@@ -39,6 +39,7 @@ class LabelNoise(Check):
     name: ClassVar[str] = "label_noise"
     summary: ClassVar[str] = "labels that look wrong (confident learning), and whether there are more than by chance"
     several: ClassVar[Several | None] = "each"
+    model_judges: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores", "features", "fingerprints"})
 

@@ -128,7 +128,9 @@ def _table(
                 "" if other is None else round(other.threshold, 4),
             )
         )
-    where = next((f"on {one.where}" for one in fitted if one is not None), "on no images, as the model gives decisions only")
+    where = next(
+        (f"on {one.where}" for one in fitted if one is not None), "on no images, as the model gives decisions only"
+    )
     return Panel(
         check=check,
         title="Labels",
@@ -157,8 +159,8 @@ def _mistakes(known: PerImage, sets: LabelSets, names: Sequence[str]) -> list[di
     return [
         {
             "id": known.ids[row],
-            "missed": [names[place] for place in np.flatnonzero(missed[row])],
-            "given_wrongly": [names[place] for place in np.flatnonzero(false[row])],
+            "missed": [names[place] for place in np.flatnonzero(missed[row]).tolist()],
+            "given_wrongly": [names[place] for place in np.flatnonzero(false[row]).tolist()],
         }
         for row in order[wrong[order] > 0].tolist()
     ]

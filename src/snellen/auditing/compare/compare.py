@@ -22,6 +22,7 @@ from snellen.auditing.compare.data_differences import compare_data_findings
 from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
 from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
+from snellen.auditing.compare.label_differences import label_figures, label_quantities, several
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport
@@ -84,8 +85,9 @@ def compare_records(
     if not (0 <= margin < math.inf):
         raise InputError(f"the margin is zero or more, got {margin}")
     pair = pair_runs(first, second)
-    figures = _figures(compare_figures(pair, resamples=resamples), margin)
-    quantities = compare_quantities(pair, resamples=resamples)
+    by_label = several(pair)
+    figures = _figures((label_figures if by_label else compare_figures)(pair, resamples=resamples), margin)
+    quantities = (label_quantities if by_label else compare_quantities)(pair, resamples=resamples)
     images = pair.second.images
     return Comparison(
         first=_run(first),

@@ -66,6 +66,12 @@ def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float
 
 #: Last parts of names of figures with a better side, more or less; no other figure can be worse.
 MORE = (
+    "macro_auroc",
+    "macro_f1",
+    "micro_f1",
+    "f1",
+    "exact_match",
+    "right_decisions",
     "miou",
     "iou",
     "accuracy",
