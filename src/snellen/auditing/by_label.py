@@ -183,7 +183,7 @@ def _attempt(check: Check, reading: Reading) -> Conclusion:
         return Conclusion(skipped="has no image with this label known")
     if check.model_judges and not _found_mostly(reading.images):
         return Conclusion(
-            skipped="the model finds the label in fewer than half of the images that have it, so that it is no judge of it"
+            skipped="the model finds the label in fewer than half of the images that have it, and is no judge of it"
         )
     try:
         return check.conclude(reading)

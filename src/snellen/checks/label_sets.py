@@ -140,7 +140,7 @@ def combined(sets: Sequence[LabelSets], names: Sequence[str]) -> tuple[list[tupl
 
     found = []
     for one in sets:
-        known = (one.labels >= 0).all(1).tolist()
+        known = np.asarray((one.labels >= 0).all(1))
         labels = [place(row) if whole else -1 for row, whole in zip(one.labels, known, strict=True)]
         found.append(
             (np.array(labels, dtype=np.int64), np.array([place(row) for row in one.decisions], dtype=np.int64))

@@ -14,7 +14,7 @@ from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, Stated
 from snellen.core.progress import Progress
-from snellen.data.files.manifest_table import read_header
+from snellen.data.files.manifest_table import holds_columns, read_header
 from snellen.data.references import Array, Labels, load_images
 from snellen.models.classifiers.foreign_calls import is_maite_model, maite_takes_bytes
 from snellen.models.classifiers.own_models import own_model
@@ -58,7 +58,7 @@ def given_companion(
         return load_images(images, progress=progress)
     held = read_header(file)
     return load_images(
-        images, columns={what: name for what, name in columns.items() if name in held}, progress=progress
+        images, columns={what: name for what, name in columns.items() if holds_columns(name, held)}, progress=progress
     )
 
 

@@ -1,7 +1,7 @@
 """What changed between two audits of models of several labels an image: figures and findings, label by label.
 
-Each label is compared as a decision of two classes, by the rules of one class an image, on all images or on those of one
-side; figures of the check ``labels`` are taken of both runs' labels and decisions again.
+Each label is compared as a decision of two classes, by the rules of one class an image, on all images or on those of
+one side; figures of the check ``labels`` are taken of both runs' labels and decisions again.
 """
 
 from __future__ import annotations
