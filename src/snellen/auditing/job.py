@@ -25,8 +25,8 @@ from snellen.models.classifiers.references import load_classifier
 ENDING = ".toml"
 
 #: Schemes of references that are followed by a path; those of others are followed by a name or an address.
-_PATH_SCHEMES = ("artifact", "checkpoint", "diffusers", "file", "hf", "isnet", "meshes", "onnx", "openclip", "slides",
-                 "tar")  # fmt: skip
+_PATH_SCHEMES = ("artifact", "checkpoint", "dicom", "diffusers", "file", "hf", "isnet", "meshes", "nifti", "onnx",
+                 "openclip", "slides", "tar")  # fmt: skip
 
 #: Schemes in which a path may follow a name: ``NAME@PATH``.
 _NAME_SCHEMES = ("known", "openclip", "timm", "torchvision")

@@ -221,7 +221,10 @@ class Check(BaseModel, ABC):
         if classifier.task not in self.tasks:
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
         if images.has_labels and not (images.labels >= 0).any():
-            return f"needs one label for each image, and {images.name} has several"
+            return (
+                f"needs one label for each image, and {images.name} has several; a model of several labels an image is "
+                f'audited with --task multi_label (load_classifier(..., task="multi_label"))'
+            )
         for companion in sorted(self.compares_with - companions):
             return f"compares with {companion} images, and none were given (--{companion} DATA)"
         return missing_needs(self.needs, classifier, images)

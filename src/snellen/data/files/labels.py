@@ -269,7 +269,9 @@ class _Names:
         return f"nearest: {self.target[position]!r}"
 
     def hint(self, names: Sequence[str]) -> str:
-        """What to install, if WordNet ids could not be resolved."""
+        """What to do about names that list several labels, and what to install where WordNet ids are not resolved."""
+        if any("|" in name and self.find(name.split("|")[0]) for name in names):
+            return "; several labels an image are read with --column labels=COLUMN and --task multi_label"
         identified = any(_WORDNET_ID.fullmatch(name) for name in names) and _imagenet() is None
         return "; matching WordNet ids needs timm: pip install 'snellen[models]'" if identified else ""
 
