@@ -27,6 +27,13 @@ FEWEST = 10
 SIGHT = 0.1
 
 
+#: What a report says under a finding about a model of several labels an image.
+TREATMENT = (
+    "nothing here changes a trained model of several labels an image: train it anew with more such images, or choose "
+    "another threshold for the label"
+)
+
+
 class Fitted(NamedTuple):
     """A threshold of a label that was fitted on other images.
 
@@ -233,5 +240,5 @@ def _lower(found: BootstrapSample, confidence: float) -> float:
 def _hypothesis(found: BootstrapSample, finding: Finding, harm: Callable[[float], float]) -> Hypothesis:
     """That a difference is zero or less, by Student's t with the bootstrap's standard error."""
     p_value = student_t_probability(found.value / max(found.standard_error, 1e-9), max(found.units - 1, 1))
-    named = finding.model_copy(update={"p_value": p_value})
+    named = finding.model_copy(update={"p_value": p_value, "treatments": finding.treatments or (TREATMENT,)})
     return Hypothesis(p_value, harm, lambda size: named.model_copy(update={"harm": size}))

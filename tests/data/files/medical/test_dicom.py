@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("pydicom")
 
-from pydicom.uid import JPEG2000Lossless  # noqa: E402
+from pydicom.uid import JPEG2000Lossless
 
-from snellen import load_images  # noqa: E402
-from snellen.core.errors import InputError, RejectedImageError  # noqa: E402
-from snellen.data.files.medical.window import Window, to_bytes  # noqa: E402
-from tests.data.files.medical.medical_files import DOCTOR, IDENTITY, PATIENT, write_dicom  # noqa: E402
+from snellen import load_images
+from snellen.core.errors import InputError, RejectedImageError
+from snellen.data.files.medical.window import Window, to_bytes
+from tests.data.files.medical.medical_files import DOCTOR, IDENTITY, PATIENT, write_dicom
 
 RAMP = np.linspace(0, 4095, 64).round().astype(np.uint16).reshape(8, 8)
 
