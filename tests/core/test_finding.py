@@ -18,8 +18,8 @@ def test_kinds_are_the_published_list_and_each_is_explained():
         "calibration, class_order, corruption, coverage, "
         "data_quality, drift, duplicate, generated_content, generator_failure, gradient_masking, group_gap, "
         "in_sample, label_noise, leakage, manipulated_region, membership, memorisation, missed_bags, multi_label, "
-        "natural_shift, nuisance, shortcut, slice, temporal, texture_seam, unforgotten, unsafe_content, viewpoint, "
-        "worst_class"
+        "natural_shift, nuisance, shortcut, slice, temporal, texture_seam, threshold, unforgotten, unsafe_content, "
+        "viewpoint,         "worst_class"
     )
     assert all(text and not text.endswith(".") for text in KINDS.values())
 

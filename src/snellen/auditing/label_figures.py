@@ -149,7 +149,7 @@ def measured(
 
 
 def _share(figure: str, sets: LabelSets, place: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
-    """The 0/1 values that a figure of a label is the mean of, and of which images; None for one that is no share."""
+    """The 0/1 values that a figure of a label is the mean of, and which images have them; None for other figures."""
     label, decided = sets.labels[:, place], sets.decisions[:, place] == 1
     shares = {
         "sensitivity": (decided, label == 1),

@@ -148,7 +148,7 @@ class CommonCorruptions(Sampled):
 
     @property
     def all_labels_at_once(self) -> bool:
-        """An image is corrupted once, whatever labels it has."""
+        """An image is corrupted once for all labels."""
         return True
 
     def cost(self) -> float:

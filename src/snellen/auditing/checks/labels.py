@@ -43,7 +43,7 @@ class Labels(Check):
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
     def missing(self, classifier: Classifier, images: object, companions: object) -> str | None:
-        """Why the check cannot run: that images bring several labels is looked at before.
+        """Why the check cannot run: that images bring several labels is examined before.
 
         Raises:
             UnknownNameError: a threshold of a label that the model does not have; raised before anything is computed.

@@ -290,7 +290,7 @@ def _labelled(record: RunRecord, class_names: tuple[str, ...]) -> Side:
 
 
 def _of_several_labels(record: RunRecord, class_names: tuple[str, ...]) -> Side:
-    """The images of which a label is known, by ascending id; labels and decisions in the given order of labels."""
+    """The images with a known label, by ascending id; labels and decisions in the given order of labels."""
     images = record.images
     judged = np.zeros(len(images), dtype=np.bool_) if images.sets is None else images.sets.judged
     rows = np.array(sorted(np.flatnonzero(judged).tolist(), key=lambda row: images.ids[row]), dtype=np.int64)

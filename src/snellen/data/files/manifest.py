@@ -175,7 +175,7 @@ class _Table:
         if any(isinstance(value, dict) for value in written):
             return self._by_column([value for value in written if isinstance(value, dict)])
         texts = [value for value in written if isinstance(value, str)]
-        if texts and not any(text.lstrip().startswith("[") for text in texts) and not all(map(_is_number, texts)):
+        if any(map(str.isalpha, "".join(texts))) and not any(text.lstrip().startswith("[") for text in texts):
             return self._by_name(written)
         rows = self._parsed("labels")
         count = next((len(row) for row in rows if row is not None), 0)
@@ -283,14 +283,6 @@ def _is_integer(text: str) -> bool:
     """Whether text is an integer in its usual spelling: "7" and "-1", not "007", which is a name."""
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdigit() and str(int(text[:30])) == text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_whole_float(value: object) -> bool:

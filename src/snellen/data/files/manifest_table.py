@@ -48,7 +48,7 @@ def renamed(columns: Mapping[str, str] | None, there: Sequence[str], title: str)
     return found
 
 
-#: What begins the name of a column that says of each image whether it has one label.
+#: What begins the name of a column for one label of each image.
 LABELS_OF = "labels of "
 
 

@@ -30,7 +30,7 @@ TAGS = (
     "Columns",
 )
 
-#: Elements that name no person and may tell groups apart.
+#: Elements that name no person and may distinguish groups.
 GROUPS = ("Modality", "Manufacturer", "ManufacturerModelName", "BodyPartExamined", "ViewPosition", "PatientSex")
 
 #: Transfer syntaxes whose pixels are not compressed, and RLE, which pydicom decodes itself.
@@ -60,7 +60,7 @@ class Header(NamedTuple):
         frames: how many.
         patient: a hash that stands for the patient; None where the file names none.
         study: the same of the study.
-        group: value of the element that tells groups apart; None without one.
+        group: value of the element that distinguishes groups; None without one.
     """
 
     frames: int
@@ -178,7 +178,7 @@ def _window(found: Any, window: Window | int | None) -> Window:  # noqa: ANN401
     if window is not None and centers and widths:
         if window >= min(len(centers), len(widths)):
             raise RejectedImageError(
-                f"the file has {min(len(centers), len(widths))} windows, and number {window + 1} is asked for"
+                f"the file has {min(len(centers), len(widths))} windows, and number {window + 1} is wanted"
             )
         shape = _text(found, "VOILUTFunction") or "LINEAR"
         if shape not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):

@@ -35,7 +35,7 @@ class DicomFiles(BaseModel):
         window: lung, bone, soft, brain; CENTRE,WIDTH; file (the file's own), file2 (its second); full.
         frames: all, or the middle one of each file.
         unit: what is drawn independently: patient, or study.
-        group: element of the header that tells groups apart, one of those that name no person; none: no groups.
+        group: element of the header that distinguishes groups, one of those that name no person; none: no groups.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

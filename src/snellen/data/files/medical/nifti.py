@@ -100,7 +100,7 @@ def draw_slice(
     if picture.size > limits.max_pixels or max(picture.shape) > limits.max_aspect * min(picture.shape):
         raise RejectedImageError(f"{picture.shape[1]}×{picture.shape[0]} pixels break a limit (max_pixels, max_aspect)")
     if isinstance(window, int) and window > 0:
-        raise RejectedImageError(f"a NIfTI header states one range to be shown, and number {window + 1} is asked for")
+        raise RejectedImageError(f"a NIfTI header states one range to be shown, and number {window + 1} is wanted")
     chosen = window if isinstance(window, Window) else None
     if chosen is None:
         ends = volume.shown if window is not None and volume.shown is not None else _ends(volume)
