@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 TIMES = {
     "image": 600,
     "idx": 200,
+    "dicom": 150,
+    "nifti": 150,
     "csv": 200,
     "table": 60,
     "mask": 100,
@@ -48,6 +50,8 @@ def fuzzing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
         "job",
         "parquet",
         "tar",
+        "dicom",
+        "nifti",
         "weights",
         "checkpoint",
         "onnx",
@@ -64,7 +68,7 @@ def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], Mo
 
 def test_every_target_is_run(fuzzing: Callable[[str], ModuleType]) -> None:
     names = {"image", "npz", "idx", "csv", "table", "mask", "job", "parquet", "tar", "weights", "checkpoint", "onnx"}
-    assert set(fuzzing("targets").TARGETS) == names | {"card", "run", "inputs"}
+    assert set(fuzzing("targets").TARGETS) == names | {"dicom", "nifti", "card", "run", "inputs"}
 
 
 def test_seeds_are_valid_so_that_mutations_reach_deep(fuzzing: Callable[[str], ModuleType], tmp_path: Path) -> None:

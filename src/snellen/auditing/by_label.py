@@ -15,7 +15,7 @@ from typing import Literal
 import pyarrow as pa
 from torch import Tensor
 
-from snellen.auditing.checks.labels import Labels
+from snellen.auditing.checks.labels import Labels, without_labels
 from snellen.auditing.label_figures import OF_EACH, OVERALL
 from snellen.auditing.label_hypotheses import TREATMENT
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
@@ -50,16 +50,10 @@ def missing_by_label(
     """Why a check cannot run on a model of several labels an image, or None."""
     if check.several is None:
         return f"is not for several labels an image: {check.one_label}"
-    if "labels" in check.needs or check.several == "itself":
-        held = images.has_labels and any(row is not None for row in images.column("labels"))
-        if not held:
-            came = "one class for each image" if images.has_labels else "none"
-            return (
-                f"needs several labels for each image, and {images.name} has {came}: a column labels with names "
-                f"between |, or one column for each label (--column labels=effusion,edema), or 0/1 (n, k)"
-            )
     if check.several == "itself":
         return check.missing(classifier, images, companions)
+    if "labels" in check.needs and (why := without_labels(images)) is not None:
+        return why
     plain = images if "labels" not in images.table.column_names else images.of_label(0)
     return check.missing(classifier.of_label(0), plain, companions)
 

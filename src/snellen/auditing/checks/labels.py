@@ -17,11 +17,12 @@ from snellen.auditing.label_hypotheses import (
     other_threshold,
     tested,
 )
-from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading, Several
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
 from snellen.checks.label_sets import LabelSets
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier, Task
+from snellen.core.images import ImageSet
 from snellen.core.method import Need
 
 
@@ -42,14 +43,16 @@ class Labels(Check):
     )
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
-    def missing(self, classifier: Classifier, images: object, companions: object) -> str | None:
-        """Why the check cannot run: that images bring several labels is examined before.
+    def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
+        """Why the check cannot run, or None when it can.
 
         Raises:
             UnknownNameError: a threshold of a label that the model does not have; raised before anything is computed.
         """
+        if classifier.task not in self.tasks:
+            return super().missing(classifier, images, companions)
         classifier.with_thresholds(self.thresholds)
-        return None
+        return without_labels(images)
 
     def cost(self) -> float:
         """Nothing but the clean scores is needed."""
@@ -87,6 +90,17 @@ class Labels(Check):
             lists={self.name: _mistakes(known, sets, names)},
             notes=_notes(names, judged, sets),
         )
+
+
+def without_labels(images: ImageSet) -> str | None:
+    """Why images cannot be judged by several labels; None where they can."""
+    if images.has_labels and any(row is not None for row in images.column("labels")):
+        return None
+    came = "one class for each image" if images.has_labels else "none"
+    return (
+        f"needs several labels for each image, and {images.name} has {came}: a column labels with names between |, or "
+        f"one column for each label (--column labels=effusion,edema), or 0/1 (n, k)"
+    )
 
 
 def with_thresholds(classifier: Classifier, checks: Sequence[Check]) -> Classifier:

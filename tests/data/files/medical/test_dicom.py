@@ -151,3 +151,12 @@ def test_a_folder_without_any_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(InputError, match="holds no DICOM files"):
         load_images(f"dicom:{tmp_path}")
+
+
+def test_neither_logs_nor_warnings_repeat_a_header(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP)
+    content = path.read_bytes().replace(b"1.2.3.4.5\0", b"Jane^Doe..")
+    path.write_bytes(content)
+    images = load_images(f"dicom:{tmp_path}")
+    images.read(0)
+    assert "Jane" not in caplog.text + str(images.table.to_pylist())

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snellen.core.errors import RejectedImageError, import_extra
-from snellen.data.files.decoding import DecodingLimits, pillow_warnings_contained
+from snellen.data.files.decoding import DecodingLimits
+from snellen.data.files.medical.containing import contained
 from snellen.data.files.medical.window import Window, to_bytes
 
 #: Elements of a header that are read at all, beside the pixels.
@@ -75,18 +76,18 @@ def read_header(content: bytes, group: str | None = None) -> Header:
     Raises:
         RejectedImageError: no DICOM file, or one whose header cannot be.
     """
-    found = _parsed(content, [*TAGS, *([group] if group else [])], pixels=False)
-    frames = _number(found, "NumberOfFrames", 1)
-    if not 1 <= frames <= MOST_FRAMES:
-        raise RejectedImageError(f"the header announces {frames} frames; expected 1 to {MOST_FRAMES}")
-    issuer = _text(found, "IssuerOfPatientID") or ""
-    patient = _text(found, "PatientID")
-    return Header(
-        frames,
-        None if patient is None else f"patient-{_hash(issuer + chr(0) + patient)}",
-        None if (study := _text(found, "StudyInstanceUID")) is None else f"study-{_hash(study)}",
-        _text(found, group) if group else None,
-    )
+    with contained("its header"):
+        found = _parsed(content, [*TAGS, *([group] if group else [])], pixels=False)
+        frames = _number(found, "NumberOfFrames", 1)
+        if not 1 <= frames <= MOST_FRAMES:
+            raise RejectedImageError(f"the header announces {frames} frames; expected 1 to {MOST_FRAMES}")
+        issuer, patient = _text(found, "IssuerOfPatientID") or "", _text(found, "PatientID")
+        return Header(
+            frames,
+            None if patient is None else f"patient-{_hash(issuer + chr(0) + patient)}",
+            None if (study := _text(found, "StudyInstanceUID")) is None else f"study-{_hash(study)}",
+            _text(found, group) if group else None,
+        )
 
 
 def decode_frame(content: bytes, frame: int, window: Window | int | None, limits: DecodingLimits) -> Image.Image:
@@ -103,40 +104,34 @@ def decode_frame(content: bytes, frame: int, window: Window | int | None, limits
         RejectedImageError: the file breaks a limit, is damaged, or is compressed in a way that no package at hand
             decodes.
     """
-    found = _parsed(content, None, pixels=True)
-    rows, columns = _number(found, "Rows", 0), _number(found, "Columns", 0)
-    samples, bits = _number(found, "SamplesPerPixel", 1), _number(found, "BitsAllocated", 0)
-    _check(found, rows, columns, samples, bits, limits)
     pixels = import_extra("pydicom.pixels", "dicom", "reading DICOM files")
-    several = _number(found, "NumberOfFrames", 1) > 1
-    try:
-        with pillow_warnings_contained():
-            values = pixels.pixel_array(found, index=frame if several else None)
-            if samples == 3:
-                return _colour(values, bits)
-            if str(found.PhotometricInterpretation) == "PALETTE COLOR":
-                return _colour(*_of_palette(pixels.apply_color_lut(values, found)))
-            values = np.asarray(pixels.apply_modality_lut(values, found), dtype=np.float64)
-    except RejectedImageError:
-        raise
-    except Exception as error:  # decoders raise many kinds of errors, whose words may hold values of the header
-        raise RejectedImageError(f"damaged: its pixels cannot be decoded ({type(error).__name__})") from None
-    grey = to_bytes(values, _window(found, window))
-    if str(found.PhotometricInterpretation) == "MONOCHROME1":
-        grey = 255 - grey  # its lowest value is white
-    return Image.fromarray(grey).convert("RGB")
+    with contained("its header"):
+        found = _parsed(content, None, pixels=True)
+        rows, columns = _number(found, "Rows", 0), _number(found, "Columns", 0)
+        samples, bits = _number(found, "SamplesPerPixel", 1), _number(found, "BitsAllocated", 0)
+        _check(found, rows, columns, samples, bits, limits)
+        several, meaning = _number(found, "NumberOfFrames", 1) > 1, str(found.PhotometricInterpretation)
+        shown = None if samples == 3 or meaning == "PALETTE COLOR" else _window(found, window)
+    with contained("its pixels"):
+        values = pixels.pixel_array(found, index=frame if several else None)
+        if samples == 3:
+            return _colour(values, bits)
+        if shown is None:
+            return _colour(*_of_palette(pixels.apply_color_lut(values, found)))
+        if values.shape != (rows, columns):
+            raise RejectedImageError("damaged: its pixels are of another size than its header announces")
+        grey = to_bytes(np.asarray(pixels.apply_modality_lut(values, found), dtype=np.float64), shown)
+    # The lowest value of MONOCHROME1 is white.
+    return Image.fromarray(255 - grey if meaning == "MONOCHROME1" else grey).convert("RGB")
 
 
 def _parsed(content: bytes, tags: list[str] | None, *, pixels: bool) -> Any:  # noqa: ANN401 - a pydicom.Dataset
     pydicom = import_extra("pydicom", "dicom", "reading DICOM files")
     errors = import_extra("pydicom.errors", "dicom", "reading DICOM files")
     try:
-        with pillow_warnings_contained():
-            return pydicom.dcmread(io.BytesIO(content), specific_tags=tags, stop_before_pixels=not pixels)
+        return pydicom.dcmread(io.BytesIO(content), specific_tags=tags, stop_before_pixels=not pixels)
     except errors.InvalidDicomError:
         raise RejectedImageError("not a DICOM file") from None
-    except Exception as error:
-        raise RejectedImageError(f"damaged: its header cannot be read ({type(error).__name__})") from None
 
 
 def _check(found: Any, rows: int, columns: int, samples: int, bits: int, limits: DecodingLimits) -> None:  # noqa: ANN401

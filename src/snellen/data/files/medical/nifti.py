@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from snellen.core.errors import RejectedImageError, import_extra
-from snellen.data.files.decoding import DecodingLimits, pillow_warnings_contained
+from snellen.data.files.decoding import DecodingLimits
+from snellen.data.files.medical.containing import contained
 from snellen.data.files.medical.window import Window, to_bytes
 
 #: Axes of a volume in the orientation right, anterior, superior, by the name of their slices.
@@ -50,7 +51,8 @@ def slice_count(content: bytes, axis: str) -> int:
     header = _header(_unpacked(content, max(_HEADERS)))
     # Axes are named by the orientation that the header states.
     nibabel = import_extra("nibabel", "nifti", "reading NIfTI files")
-    order = nibabel.io_orientation(header.get_best_affine())[:, 0]
+    with contained("its orientation"):
+        order = nibabel.io_orientation(header.get_best_affine())[:, 0]
     if np.isnan(order).any():
         raise RejectedImageError("the header states no orientation that can be")
     return int(header.get_data_shape()[order.astype(int).tolist().index(AXES[axis])])
@@ -69,12 +71,9 @@ def read_volume(content: bytes) -> Volume:
         raise RejectedImageError(f"the header announces {size} bytes, and the file holds {len(whole)}")
     nibabel = import_extra("nibabel", "nifti", "reading NIfTI files")
     kind = nibabel.Nifti1Image if len(header.binaryblock) == 348 else nibabel.Nifti2Image
-    try:
-        with pillow_warnings_contained():
-            image = nibabel.as_closest_canonical(kind.from_bytes(whole))
-            values = np.asarray(image.dataobj, dtype=np.float32)
-    except Exception as error:  # nibabel raises many kinds of errors on damaged files
-        raise RejectedImageError(f"damaged: its values cannot be read ({type(error).__name__})") from None
+    with contained("its values"):
+        image = nibabel.as_closest_canonical(kind.from_bytes(whole))
+        values = np.asarray(image.dataobj, dtype=np.float32)
     low, high = float(header["cal_min"]), float(header["cal_max"])
     return Volume(values.reshape(values.shape[:3]), (low, high) if low < high else None)
 
@@ -119,12 +118,9 @@ def _header(start: bytes) -> Any:  # noqa: ANN401 - a header of nibabel
     known = next((size for size in sizes if size in _HEADERS), None)
     if known is None or len(start) < known:
         raise RejectedImageError("not a NIfTI file")
-    try:
-        with pillow_warnings_contained():
-            header = getattr(nibabel, _HEADERS[known])(start[:known], check=False)
-            shape, kind = header.get_data_shape(), header.get_data_dtype()
-    except Exception as error:
-        raise RejectedImageError(f"damaged: its header cannot be read ({type(error).__name__})") from None
+    with contained("its header"):
+        header = getattr(nibabel, _HEADERS[known])(start[:known], check=False)
+        shape, kind = header.get_data_shape(), header.get_data_dtype()
     if len(shape) < 3 or any(side < 1 for side in shape) or math.prod(shape[3:]) != 1:
         raise RejectedImageError(f"a volume of {len(shape)} axes is not read; store volumes of three axes")
     if kind.names is not None or kind.kind not in "iuf":
