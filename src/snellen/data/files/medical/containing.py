@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from snellen.core.errors import RejectedImageError, SnellenError
+from snellen.data.files.decoding import pillow_warnings_contained
 
 
 class _Quiet(logging.Filter):
