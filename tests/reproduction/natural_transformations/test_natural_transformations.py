@@ -1,15 +1,18 @@
 """The experiment's parts: a renderer with known factors, arms with as many images, figures of every claim."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
-from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.models.latent_generators.style_network import StyleNetwork
+from snellen.reproduction.judge import judge_claim, judge_gate
 from snellen.reproduction.natural_transformations import experiment as module
+from snellen.reproduction.natural_transformations import measures
 from snellen.reproduction.natural_transformations.arms import (
     Attacked,
     Drawn,
@@ -19,7 +22,12 @@ from snellen.reproduction.natural_transformations.arms import (
     pseudo_labelled,
     reconstructed,
 )
-from snellen.reproduction.natural_transformations.experiment import SMOKE, Experiment, natural_transformations
+from snellen.reproduction.natural_transformations.experiment import (
+    SMOKE,
+    Experiment,
+    classifier_of,
+    natural_transformations,
+)
 from snellen.reproduction.natural_transformations.materials import (
     SEEN_LIGHT,
     SHAPES,
@@ -31,10 +39,15 @@ from snellen.reproduction.natural_transformations.materials import (
     light_of,
     relit,
 )
+from snellen.reproduction.natural_transformations.measures import Held, rightly_read
+from snellen.reproduction.natural_transformations.picture import sheet
 from snellen.reproduction.sample import Sample
+from snellen.reproduction.shared.small_networks import narrow_network
+from snellen.systems.natural_transformations.directions import NoDirectionError
 from snellen.systems.natural_transformations.edits import EditedImages
-from snellen.systems.natural_transformations.inversion import render
-from snellen.training.batches import Batch
+from snellen.systems.natural_transformations.inversion import InversionSettings, render
+from snellen.training.batches import Batch, ImageStore
+from tests.systems.natural_transformations.parts import BLOCKS, LATENT, autoencoder, pictures
 
 ARMS = (
     "standard",
@@ -48,6 +61,7 @@ ARMS = (
     "redrawn",
     "random",
     "worst",
+    "encoder",
 )
 
 
@@ -80,8 +94,10 @@ def run():
 @pytest.mark.covers("26.10")
 def test_every_arm_has_as_many_further_images(run):
     _, counts = run
-    assert set(counts) == {*ARMS, "judges"} - {"standard"}, "the standard classifier is trained before the others"
-    for name in set(ARMS) - {"standard"}:
+    others = {*ARMS} - {"standard", "encoder"}
+    assert set(counts) == {*others, "judges"}, "the standard classifier and the encoder have their images once more"
+    assert counts["judges"][-3:] == [(16, 16)] * 3
+    for name in others:
         assert counts[name] == [(16, 16)] * 3, name
 
 
@@ -98,9 +114,98 @@ def test_a_smoke_run_has_every_figure_of_every_claim(run):
     assert len(figures["lce.psnr"].values) == len(figures["bies.psnr"].values) == SMOKE.inverted
 
 
-def test_there_is_no_full_scale_of_unknown_figures():
-    with pytest.raises(InputError, match="figures are unknown"):
-        natural_transformations("full", 0, Silent())
+def test_where_no_direction_is_kept_gates_close_and_nothing_crashes(monkeypatch):
+    def none(*_, **__):
+        raise NoDirectionError("none")
+
+    monkeypatch.setattr(module, "prepare_editing", none)
+    monkeypatch.setattr(Experiment, "_network", lambda *_, **__: narrow_network(len(SHAPES)).eval())
+    figures = natural_transformations("smoke", 0, Silent())
+    system = find_system("natural_transformations")
+    named = {gate.metric for gate in system.gates} | {name for one in system.claims for name in one.controls}
+    assert not named - set(figures)
+    assert figures["edits.directions"] == 0.0
+    assert isinstance(figures["oracle.reconstructions"], Sample)
+    assert isinstance(figures["jitter.decorrelated_accuracy"], Sample)
+    gates = [judge_gate(gate, [figures]) for gate in system.gates]
+    closed = [gate.id for gate in gates if not gate.open]
+    assert {"turns", "lights", "gains"} <= set(closed)
+    for claim in system.claims:
+        if "worst" in claim.metric or claim.id == "26.k":
+            assert judge_claim(claim, [figures], closed).verdict == "not run", claim.id
+
+
+def test_no_claim_about_edits_holds_where_they_do_nothing(run):
+    """Figures in which arms with edits are the standard one, and all other rivals are worse."""
+    right, wrong = Sample((1.0,) * 200), Sample((0.0,) * 200)
+    figures = {**run[0], "worst.gain": 0.0}
+    for name in ARMS:
+        idle = name in ("standard", "random", "worst")
+        for test in ("correlated", "decorrelated", "light", "unseen"):
+            figures[f"{name}.{test}_accuracy"] = right if idle else wrong
+    system = find_system("natural_transformations")
+    closed = [gate.id for gate in system.gates if gate.metric == "worst.gain" and not judge_gate(gate, [figures]).open]
+    assert closed == ["gains"]
+    verdicts = {
+        claim.id: judge_claim(claim, [figures] * 3, closed).verdict
+        for claim in system.claims
+        if claim.metric.startswith("worst") and claim.baseline not in ("tuning.decorrelated_accuracy", "judge.accuracy")
+    }
+    assert verdicts == {f"26.{one}": "not run" for one in "bdfghlq"} | {f"26.{one}": "fails" for one in "acn"}
+
+
+def test_kept_labels_count_images_that_every_reconstruction_keeps_and_the_longer_run_has_as_many_renderings(edits):
+    made = autoencoder()
+
+    class Brightness(nn.Module):
+        def forward(self, images):
+            bright = images.mean((1, 2, 3)) > images.mean()
+            return torch.stack([~bright, bright], 1).float()
+
+    store = ImageStore.of_tensors((pictures(24) * 255).byte(), torch.arange(24) % 2)
+    editing = SimpleNamespace(directions=edits.directions, generator=made.split(), epsilon=1.0)
+    settings = InversionSettings(codes=3, steps=2, expansion_steps=4, perceptual=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        steps, plain = {}, measures.inverted
+        patch.setattr(
+            measures,
+            "inverted",
+            lambda one, images, own, **rest: steps.setdefault(own, plain(one, images, own, **rest)),
+        )
+        figures = Held(store, Brightness(), Randomness(0)).figures(made, settings, editing)
+    longest = max(steps, key=lambda own: own.steps + own.expansion_steps)
+    assert (longest.codes, longest.steps, longest.expansion_steps) == (1, 2, 12)
+    assert len(steps) == 4
+    read = torch.stack([rightly_read(Brightness(), one, codes, store.targets) for one, codes, _ in steps.values()])
+    assert 0 < int(read.all(0).sum()) < int(read.any(0).sum()), "some inversions lose what others keep"
+    for name in ("lce", "bies", "longer", "unshifted"):
+        assert len(figures[f"{name}.kept_labels"].values) == int(read.all(0).sum())
+    gap = figures["unshifted.prior_distance"].mean - figures["bies.prior_distance"].mean
+    assert figures["shifting.nearer"] == pytest.approx(gap)
+
+
+def test_a_classifier_made_of_the_encoder_begins_with_its_maps_and_leaves_it_alone():
+    made, images = autoencoder(), pictures(4)
+    network = classifier_of(made)
+    assert network(images).shape == (4, len(SHAPES))
+    assert torch.equal(network.blocks[0](images), made.encoder.blocks[0](images))
+    assert all(one.requires_grad for one in network.parameters())
+    assert not any(one.requires_grad for one in made.encoder.parameters())
+    assert made.encoder(images).shape == (4, 2 * BLOCKS * LATENT)
+
+
+def test_the_picture_has_reconstructions_in_the_middle_and_a_row_for_each_direction(edits):
+    editing = SimpleNamespace(directions=edits.directions, generator=edits.generator, codes=edits.codes)
+    rows = torch.tensor([3, 5])
+    pixels = sheet(editing, rows)
+    side = 2 * 16 + 2  # enlarged, with a white line around
+    assert pixels.shape == (len(edits.directions) * side, 2 * (5 * side + 6), 3)
+    plain = (render(edits.generator, edits.codes[rows]) * 255).round().to(torch.uint8)
+    for place, image in enumerate(plain):
+        left = place * (5 * side + 6) + 3 + 2 * side + 1
+        for row in range(len(edits.directions)):
+            shown = pixels[row * side + 1 : (row + 1) * side - 1 : 2, left : left + 32 : 2].permute(2, 0, 1)
+            assert int((shown.int() - image.int()).abs().max()) <= 1
 
 
 @pytest.mark.covers("26.12")

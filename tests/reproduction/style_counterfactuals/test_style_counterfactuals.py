@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from snellen.core.errors import InputError
 from snellen.core.progress import Silent
@@ -11,7 +12,8 @@ from snellen.data.references import load_images
 from snellen.reproduction.sample import Sample
 from snellen.reproduction.style_counterfactuals import experiment, full
 from snellen.reproduction.style_counterfactuals.experiment import SMOKE, style_counterfactuals
-from snellen.reproduction.style_counterfactuals.lesions import FACTORS, draw_lesions
+from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
+from snellen.reproduction.style_counterfactuals.picture import panel
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
 from snellen.systems.style_counterfactuals.study import Search, encode
 from snellen.systems.style_counterfactuals.training import PUBLISHED
@@ -179,6 +181,14 @@ def test_what_an_attribute_changes_is_read_off_the_moved_image(small, monkeypatc
     assert sum(shares) == pytest.approx(1, abs=1e-5)
 
 
+def test_the_picture_has_a_row_for_each_image_and_a_column_for_each_attribute(small, tmp_path):
+    own, _, found = small
+    panel(found, own.seen, tmp_path / "panel.webp")
+    with Image.open(tmp_path / "panel.webp") as drawn:
+        assert drawn.width > (2 + max(map(len, found.lists.values()))) * SIDE
+        assert drawn.height > SIDE
+
+
 def test_permuted_logits_are_those_of_other_images(small):
     own, training, _ = small
     order = torch.arange(len(own.images)).roll(1)
@@ -197,8 +207,8 @@ def test_the_foreign_control_moves_as_many_coordinates_or_gives_no_figure(small,
     kept, plain = [], experiment.counterfactuals
     monkeypatch.setattr(experiment, "counterfactuals", lambda *a, **k: kept.append(a[4]) or plain(*a, **k))
     figures = own.foreign(found, Search(agreement=0.0), training)
-    if figures["other.flipped"] is not None:
-        assert {key: len(one) for key, one in kept[-1].items()} == {key: len(one) for key, one in found.lists.items()}
+    assert figures["other.flipped"] is not None
+    assert {key: len(one) for key, one in kept[-1].items()} == {key: len(one) for key, one in found.lists.items()}
     monkeypatch.setattr(experiment, "attributes_of_classes", lambda *a, **k: {0: [], 1: []})
     figures = own.foreign(found, Search(agreement=0.0), training)
     assert [figures[f"other.{name}"] for name in experiment.MOVED] == [None] * 4

@@ -8,7 +8,7 @@ from snellen.core.randomness import Randomness
 from snellen.systems.natural_transformations import code_file
 from snellen.systems.natural_transformations.code_file import code_keys, kept_codes
 from snellen.systems.natural_transformations.editing import inverted
-from snellen.systems.natural_transformations.inversion import InversionSettings
+from snellen.systems.natural_transformations.inversion import InversionSettings, render
 from snellen.training.batches import ImageStore
 from tests.systems.natural_transformations.parts import autoencoder, pictures
 
@@ -79,6 +79,20 @@ def test_a_stopped_inversion_goes_on_behind_its_last_writing(tmp_path, monkeypat
     found = kept_codes(path, keys, stopping, batch=4)
     assert calls[3:] == [[4, 5, 6, 7], [8, 9]]
     assert torch.equal(found.values, whole.values)
+
+
+def test_the_perceptual_distance_of_the_encoder_takes_part_by_its_weight():
+    made, images = autoencoder(), store()
+
+    def run(weight):
+        settings = SETTINGS.model_copy(update={"steps": 15, "expansion_steps": 0, "codes": 1, "perceptual": weight})
+        generator, codes, psnr = inverted(made, images, settings, rng=Randomness(0))
+        pixels = images.images.float() / 255
+        return float(made.perceptual(pixels, render(generator, codes)).mean()), float(psnr.mean())
+
+    (without, best), (with_it, other) = run(0.0), run(5.0)
+    assert with_it < without
+    assert other < best
 
 
 def test_another_file_is_refused_and_stays(tmp_path):

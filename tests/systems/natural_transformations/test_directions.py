@@ -123,6 +123,7 @@ def test_steps_are_in_standard_deviations_of_the_prior():
     assert float(found.deviations[0]) == pytest.approx(float(variance) ** 0.5, rel=1e-4)
     shift = found.shift(torch.tensor([[2.0] + [0.0] * (len(found) - 1)]))
     torch.testing.assert_close(shift[0], 2 * found.deviations[0] * found.vectors[0])
+    assert torch.equal(found.along(0, 2.0, 3), shift.expand(3, -1, -1))
 
 
 @pytest.mark.covers("26.7")

@@ -105,6 +105,24 @@ def test_an_edit_keeps_the_label_of_its_source_and_shares_the_batch():
     torch.testing.assert_close(losses, expected)
 
 
+def test_further_images_are_augmented_as_the_batch_is_with_draws_of_their_own():
+    seen, given, rows = [], batch(), torch.tensor([7, 2])
+
+    def negative(images, labels, rng):
+        seen.append((labels.tolist(), rng.uniform("draw", ()).tolist()))
+        return 1 - images, labels
+
+    def supply(model, batch, reached):
+        return Extra(pictures(2, seed=5), rows)
+
+    losses = with_extra(supply, beta=1.0, epochs=4, steps=10, transform=negative)(network().eval(), given)
+    further = cross_entropy(network().eval()(1 - pictures(2, seed=5)), given.targets[rows])
+    plain = cross_entropy(network().eval()(given.images), given.targets)
+    torch.testing.assert_close((losses - plain)[rows], further)
+    assert seen[0][0] == given.targets[rows].tolist()
+    assert seen[0][1] != given.rng[rows].uniform("draw", ()).tolist()
+
+
 def test_a_search_leaves_modes_and_gradients_of_the_network_alone():
     model = network().train()
     model[1].eval()

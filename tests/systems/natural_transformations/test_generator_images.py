@@ -40,6 +40,7 @@ def test_the_generator_learns_from_the_named_images_and_no_label(tmp_path, pool,
     assert bool((given[0].targets == -1).all())
     facts = made.card.lineage.recipe
     assert facts["generator_images"] == str(pool)
+    assert facts["generator_data"] == given[0].fingerprint(), "the same folder may hold other images tomorrow"
     assert len(facts["directions"]) == 6
     card = Artifact.load(keep / "generator").card
     assert card.lineage.data == given[0].fingerprint()

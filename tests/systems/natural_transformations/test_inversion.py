@@ -77,6 +77,18 @@ def test_shifting_pulls_codes_to_the_prior_and_without_its_weights_it_does_not(w
     assert after["free"] > 0.8 * before
 
 
+def test_the_distance_to_the_prior_knows_which_numbers_of_a_code_go_together():
+    covariance = torch.tensor([[2.0, 1.9], [1.9, 2.0]])
+    prior = Prior(torch.tensor([1.0, 0.0]), covariance)
+    codes = torch.tensor([[[2.0, 1.0], [2.0, -1.0]]])  # along and across what varies together
+    along, across = (float(prior.distance(codes[:, [layer]])) for layer in (0, 1))
+    inverse = torch.linalg.inv(covariance)
+    for found, apart in ((along, torch.tensor([1.0, 1.0])), (across, torch.tensor([1.0, -1.0]))):
+        assert found == pytest.approx(float(apart @ inverse @ apart) / 2, rel=0.05)
+    assert across > 20 * along
+    assert float(prior.distance(codes)) == pytest.approx((along + across) / 2)
+
+
 def test_the_loss_is_that_of_the_page():
     prior = Prior(torch.zeros(2), torch.eye(2))
     images, made = torch.zeros(2, 3, 2, 2), torch.full((2, 3, 2, 2), 0.25)

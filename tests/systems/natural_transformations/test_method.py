@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import snellen
+from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.method import build
 from snellen.core.randomness import Randomness
@@ -184,6 +185,35 @@ def test_epsilon_rises_once_where_several_batches_make_a_step(monkeypatch):
     assert seen == sorted(seen)
     assert seen[0] == 0.0
     assert 0.5 < seen[4] < seen[5] == 1.0
+
+
+def test_weight_augmentation_and_search_of_the_settings_reach_the_objective(monkeypatch):
+    seen, plain = {}, module.with_extra
+
+    def watched(supply, **options):
+        seen.update(options, supply=supply)
+        return plain(supply, **options)
+
+    monkeypatch.setattr(module, "with_extra", watched)
+    edits = {**FAST["edits"], "search": "pga", "steps": 1, "epsilon": 0.5}
+    method = recipe(beta=3.0, flips=True, edits=edits)
+    found = method.fit(coloured(), rng=Randomness(0)).card.lineage.recipe
+    assert (seen["beta"], seen["epochs"], seen["steps"]) == (3.0, 2, 3)
+    images, labels = torch.rand(8, 3, 16, 16), torch.arange(8)
+    shown = [one(images, labels, Randomness(1).bind(8))[0] for one in (seen["transform"], method.views())]
+    assert torch.equal(*shown)
+    assert not torch.equal(shown[0], images), "some are mirrored"
+    assert (seen["supply"].search, seen["supply"].steps, seen["supply"].epsilon) == ("pga", 1, 0.5)
+    assert found["largest_step"] == 0.5
+    assert 0 <= found["labels_changed_at_the_end"] <= 1
+
+
+def test_edits_are_judged_against_the_network_at_both_ends_of_the_training(monkeypatch):
+    seen, plain = [], editing.Editing.lost
+    monkeypatch.setattr(editing.Editing, "lost", lambda self, network: seen.append(network) or plain(self, network))
+    made = recipe().fit(coloured(), rng=Randomness(0))
+    first, last = (hash_tensors(network.state_dict()) for network in seen)
+    assert first != last == hash_tensors(made.tensors)
 
 
 def test_the_judge_has_learnt_and_directions_are_judged_at_the_ends_of_training(monkeypatch):

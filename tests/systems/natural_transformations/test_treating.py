@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,7 +12,8 @@ from snellen.core.randomness import Randomness
 from snellen.models.classifiers.trainable import trainable
 from snellen.systems.natural_transformations import treating
 from snellen.systems.natural_transformations.treating import NaturalTuning
-from snellen.training.batches import ImageStore
+from snellen.training.batches import ImageStore, load_batch
+from snellen.training.objectives import cross_entropy
 from tests.systems.natural_transformations.parts import patient_of, save_pair
 
 FINDING = Finding(kind="group_gap", subject="two", harm=0.3, title="planted")
@@ -54,17 +54,20 @@ def test_it_says_what_it_needs(tmp_path):
 
 def test_edits_of_a_patient_are_made_once_and_add_to_the_loss(tmp_path, monkeypatch):
     save_pair(tmp_path)
-    patient, method = patient_of(FINDING), tuning(generator=tmp_path)
+    patient, method = patient_of(FINDING), tuning(generator=tmp_path, beta=0.7)
     term = method.term(patient, rng=Randomness(0))
     monkeypatch.setattr(treating, "inverted", lambda *_, **__: pytest.fail("inverted again"))
     longer = method.longer(patient)
     assert isinstance(longer, NaturalTuning)
     assert longer.editing(patient, Randomness(0)) is method.editing(patient, Randomness(0))
     network = trainable(patient.classifier)
-    from snellen.training.batches import load_batch
-
     batch = load_batch(patient.training, torch.arange(8), Randomness(0), torch.device("cpu"))
     losses = term.objective(network, batch)
-    assert losses.shape == (8,)
-    assert bool((losses > 0).all())
-    assert np.isfinite(losses.detach().numpy()).all()
+    edits = method.editing(patient, Randomness(0)).supply()
+    assert len(edits.codes) == len(patient.training), "every image is edited"
+    images, rows, _ = edits(network, batch, 1.0)
+    assert rows.tolist() == list(range(8))
+    assert float((images - batch.images).abs().mean()) > 0.01
+    torch.testing.assert_close(losses, 0.7 * cross_entropy(network(images), batch.targets))
+    losses.sum().backward()
+    assert any(float(one.grad.abs().max()) > 0 for one in network.parameters() if one.grad is not None)

@@ -13,7 +13,8 @@ from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.maps import map_layers, pyramid_layers, read_maps
 from snellen.systems.style_counterfactuals.networks import Sizes, StyleExplainer, StyleRenderer, fixed_noise
 from snellen.systems.style_counterfactuals.pyramid import PyramidEncoder, load_backbone, trainable
-from snellen.systems.style_counterfactuals.training import PUBLISHED, Seen, StylePlan, train_explainer
+from snellen.systems.style_counterfactuals.seen import Seen
+from snellen.systems.style_counterfactuals.training import PUBLISHED, StylePlan, train_explainer
 from tests.systems.style_counterfactuals.small import PLAN, SIZES, classifier, images, trained
 
 
@@ -34,7 +35,7 @@ def explainer():
 @pytest.mark.covers("32.1")
 def test_gradients_pass_through_the_frozen_classifier_to_generator_and_encoder(explainer):
     judge = classifier()
-    seen = Seen(judge, torch.full((2, 3, 32, 32), 0.5))
+    seen = Seen(judge, (32, 32))
     real = to_unit(images(4))
     remade = explainer.generator.synthesis(explainer.codes(real, seen.scores(real)))
     seen.scores(remade)[:, 1].sum().backward()

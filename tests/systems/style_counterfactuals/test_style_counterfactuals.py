@@ -1,6 +1,5 @@
 """The explanation from a user's side: rows, pictures, figures beside controls, and what is refused."""
 
-import json
 import math
 import re
 
@@ -18,21 +17,12 @@ from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.systems.style_counterfactuals import method as module
 from snellen.systems.style_counterfactuals import rows as rows_module
-from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals
 from snellen.systems.style_counterfactuals.method import StyleCounterfactuals
 from snellen.systems.style_counterfactuals.study import (
-    Encoded,
     Search,
-    check_agreement,
-    distances,
-    encode,
-    flip_rate,
-    followed,
-    off_manifold,
-    study,
 )
-from snellen.systems.style_counterfactuals.training import PRESETS, Seen
-from tests.systems.style_counterfactuals.small import PLAN, classifier, images, trained
+from snellen.systems.style_counterfactuals.training import PRESETS
+from tests.systems.style_counterfactuals.small import PLAN, Brightness, classifier, images
 
 METHOD = StyleCounterfactuals(held_back=24, agreement=0.0, steps=4, attributes=3, shown=2)
 
@@ -147,61 +137,13 @@ def test_of_three_classes_those_that_an_image_is_next_to_have_rows():
 
 def test_filters_leave_images_out_and_say_so():
     found = METHOD.model_copy(update={"unstable": 0, "realistic": 1e9, "share": 0.5})
-    with pytest.raises(InputError, match="more than 0 coordinates move every image"):
+    with pytest.raises(InputError, match="more than 0 coordinates move 12 of 12 images, and two must be left"):
         found.describe(classifier(), image_set(), rng=Randomness(0))
     with pytest.raises(InputError, match="the critic takes their reconstruction for made"):
         METHOD.model_copy(update={"realistic": -1e9}).describe(classifier(), image_set(), rng=Randomness(0))
 
 
-def test_a_second_classifier_is_asked_about_flips():
-    flipped = Counterfactuals(to_unit(images(4)), torch.zeros(4, 2), torch.tensor([True, True, False, True]))
-    same = followed(classifier(), None, to_unit(images(4)), flipped)
-    assert same == 0.0
-    dark = torch.zeros(4, 3, 32, 32)
-    bright = Counterfactuals(torch.ones(4, 3, 32, 32), torch.zeros(4, 2), torch.tensor([True, False, False, True]))
-    assert followed(classifier(), None, dark, bright) == 1.0
-    nothing = Counterfactuals(dark, torch.zeros(4, 2), torch.zeros(4, dtype=torch.bool))
-    assert math.isnan(followed(classifier(), None, dark, nothing))
-    assert flip_rate(bright) == 0.5
-
-
-def test_images_that_the_critic_finds_less_real_are_off_the_manifold():
-    explainer = trained(PLAN.model_copy(update={"steps": 1})).explainer
-
-    class Level(nn.Module):
-        def forward(self, given):
-            return given.mean((1, 2, 3))[:, None]
-
-    explainer.critic = Level()
-    remade = torch.linspace(0, 0.5, 20)[:, None, None, None].expand(-1, 3, 4, 4)
-    assert off_manifold(explainer, remade, remade * 0) == 0.0
-    assert off_manifold(explainer, remade, remade * 0 + 0.9) == 1.0
-    assert off_manifold(explainer, remade, remade) == pytest.approx(0.05)
-
-
 # -- what means nothing is an error ----------------------------------------------------------------------------
-
-
-def encoded(decided, remade):
-    scores, base = (nn.functional.one_hot(torch.tensor(one), 2).float() for one in (decided, remade))
-    empty = torch.zeros(len(decided), 3, 4, 4)
-    return Encoded(empty, scores, torch.zeros(len(decided), 3), empty, base, torch.tensor(decided))
-
-
-def test_reconstructions_that_the_classifier_does_not_recognise_are_an_error():
-    check_agreement(encoded([0, 1, 0, 1], [0, 1, 0, 1]), ["a", "b"], 0.9)
-    with pytest.raises(ModelError, match=r"takes 75% of the reconstructions.*\(at least 90% are needed.*--steps"):
-        check_agreement(encoded([0, 1, 0, 1], [0, 1, 0, 0]), ["a", "b"], 0.9)
-
-
-def test_agreement_no_better_than_naming_one_class_is_an_error_at_a_lower_demand():
-    with pytest.raises(ModelError, match="always naming one class gives 75%"):
-        check_agreement(encoded([0, 0, 0, 1], [0, 0, 0, 0]), ["a", "b"], 0.1)
-
-
-def test_images_of_one_decision_are_an_error():
-    with pytest.raises(InputError, match="all 3 explained images are taken for b"):
-        check_agreement(encoded([1, 1, 1], [1, 1, 1]), ["a", "b"], 0.1)
 
 
 def test_a_verb_ends_with_that_error_and_no_record(tmp_path):
@@ -235,6 +177,21 @@ def test_broken_and_grey_images(tmp_path):
     (tmp_path / "broken one.png").write_bytes(b"no image")
     found = METHOD.describe(classifier(), snellen.load_images(tmp_path), rng=Randomness(0))
     assert [key for key, _ in found.rejected] == ["broken one.png"]
+
+
+@pytest.mark.parametrize("odd_first", [True, False])
+def test_images_of_another_size_than_most_are_left_out_in_any_order(odd_first, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_TOGETHER", 4)
+    free = Classifier(Brightness(), class_names=["dark", "bright"], preparation=Preparation(), name="any size")
+    for number, one in enumerate(images(24)):
+        odd = number < 4 if odd_first else number >= 20
+        picture = Image.fromarray(one[0].numpy(), mode="L")
+        (picture.resize((48, 40)) if odd else picture).save(tmp_path / f"{number:02d}.png")
+    read = module.read_images(free, snellen.load_images(tmp_path), 32)
+    assert (len(read.ids), read.size) == (20, (32, 32))
+    others = range(4) if odd_first else range(20, 24)
+    assert [key for key, _ in read.rejected] == [f"{number:02d}.png" for number in others]
+    assert "size 48×40 differs from 32×32, that of most images" in read.rejected[0][1]
 
 
 def test_classifiers_that_cannot_be_explained_are_refused():
@@ -279,110 +236,6 @@ def test_presets_and_options_make_the_plan():
     )
     assert given.search == Search(attributes=4, agreement=0.8)
     assert given.plan.average_start < given.plan.steps
-
-
-def test_a_study_splits_choosing_from_measuring():
-    done = trained(PLAN)
-    seen = Seen(classifier(), torch.full((2, 3, 32, 32), 0.5))
-    given = to_unit(images(20, seed=3))
-    found = study(done.explainer, seen, given, Search(agreement=0.0), Randomness(0))
-    assert (len(found.chosen_on), len(found.measured_on)) == (10, 10)
-    assert torch.equal(given[found.measured_rows], found.measured_on.images)
-    chosen = {one.numpy().tobytes() for one in found.chosen_on.images}
-    assert not chosen & {one.numpy().tobytes() for one in found.measured_on.images}
-    assert json.dumps({str(key): [one.coordinate for one in value] for key, value in found.lists.items()})
-    assert np.isfinite(found.effects.numpy()).all()
-
-
-@pytest.mark.covers("32.8")
-def test_bounds_of_a_study_are_those_of_its_valid_images():
-    """An image without finite scores is left out of everything, with its reason."""
-    done = trained(PLAN)
-    seen = Seen(classifier(), torch.full((2, 3, 32, 32), 0.5))
-    plain, given = seen.scores, to_unit(images(20, seed=3))
-    seen.scores = lambda shown: torch.where((shown == 0).flatten(1).all(1)[:, None], torch.nan, plain(shown))
-    found = study(done.explainer, seen, torch.cat([given, given[:3] * 0]), Search(agreement=0.0), Randomness(0))
-    assert found.left_out == {"their scores or styles are not finite": 3}
-    assert len(found.chosen_on) + len(found.measured_on) == 20
-    low, high = found.bounds
-    assert torch.equal(low, found.chosen_on.styles.amin(0))
-    assert torch.equal(high, found.chosen_on.styles.amax(0))
-
-
-@pytest.fixture(scope="module")
-def scene():
-    """A trained explainer, the classifier, and 20 images."""
-    done = trained(PLAN)
-    return done.explainer, Seen(classifier(), torch.full((2, 3, 32, 32), 0.5)), to_unit(images(20, seed=3))
-
-
-@pytest.mark.covers("32.11")
-def test_a_study_moves_by_its_shift_and_as_many_random_coordinates_as_attributes(scene):
-    explainer, seen, given = scene
-    for shift in (1.0, 2.0):
-        found = study(explainer, seen, given, Search(agreement=0.0, shift=shift, attributes=3), Randomness(0))
-        measured = found.measured_on
-        for chosen, made in ((found.lists, found.top), *zip(found.drawn, found.random, strict=True)):
-            by_hand = counterfactuals(
-                found.renderer, seen.scores, measured.styles, measured.base, chosen, found.bounds, shift=shift
-            )
-            assert torch.allclose(made.scores, by_hand.scores, atol=1e-4)
-            assert {key: len(own) for key, own in chosen.items()} == {key: len(own) for key, own in found.lists.items()}
-        cost = distances(seen, measured.remade, found.top.images)
-        assert bool((cost > 0).all())
-        assert float(distances(seen, measured.remade, measured.remade).abs().max()) == pytest.approx(0, abs=1e-6)
-        longer = counterfactuals(
-            found.renderer, seen.scores, measured.styles, measured.base, found.lists, found.bounds, shift=3 - shift
-        )
-        assert not torch.allclose(found.top.scores, longer.scores, atol=1e-4)
-
-
-def test_with_few_coordinates_tried_random_ones_have_a_measured_direction(scene):
-    explainer, seen, given = scene
-    part = study(explainer, seen, given, Search(agreement=0.0, share=0.05), Randomness(0))
-    whole = study(explainer, seen, given, Search(agreement=0.0), Randomness(0))
-    assert bool(part.effects.isnan().any())
-    rows = part.chosen_on.base.argmax(1)
-    for target in (0, 1):
-        named = [*part.single[target], *(one for draw in part.drawn for one in draw[target])]
-        for one in named:
-            others = rows != target if bool((rows != target).any()) else slice(None)
-            mean = whole.effects[others, :, one.coordinate, target].mean(0)
-            assert one.effect == pytest.approx(float(mean.max()), abs=1e-4)
-            assert float(mean[one.direction]) == pytest.approx(float(mean.max()), abs=1e-4)
-
-
-def test_unstable_images_choose_nothing(scene):
-    """The attributes of a study are those of the images that are left."""
-    explainer, seen, given = scene
-    whole = study(explainer, seen, given, Search(agreement=0.0), Randomness(0))
-    counts = (whole.effects.abs().amax((1, 3)) > 0.3).sum(1)
-    most = int(counts.median())
-    part = study(explainer, seen, given, Search(agreement=0.0, unstable=most), Randomness(0))
-    kept = counts <= most
-    assert 0 < int(kept.sum()) < len(kept)
-    assert len(part.chosen_on) == len(part.effects) == int(kept.sum())
-    assert torch.allclose(part.effects, whole.effects[kept], atol=1e-4)
-    assert part.left_out == {f"more than {most} coordinates move them": int((~kept).sum())}
-    assert part.agreement == whole.agreement
-
-
-def test_agreement_is_that_of_all_images_and_not_of_those_that_a_filter_left(scene):
-    explainer, seen, given = scene
-    whole = study(explainer, seen, given, Search(agreement=0.0), Randomness(0))
-    with torch.no_grad():
-        scores = explainer.critic(encode(explainer, seen, given)[1].remade)[:, 0]
-    part = study(explainer, seen, given, Search(agreement=0.0, realistic=float(scores.median())), Randomness(0))
-    assert len(part.chosen_on) + len(part.measured_on) < 20
-    assert part.agreement == whole.agreement
-
-
-def test_agreement_is_with_the_decision_for_the_image_as_it_was_given(scene):
-    explainer, seen, given = scene
-    encoded = encode(explainer, seen, given)[1]
-    wrong = 1 - encoded.base.argmax(1)
-    assert encode(explainer, seen, given, decided=wrong)[1].agreed.sum() == 0
-    assert study(explainer, seen, given, Search(agreement=0.0), Randomness(0), decided=wrong).agreement == 0
 
 
 def test_the_result_says_how_many_decisions_the_reduction_keeps():

@@ -254,15 +254,11 @@ class StyleNetwork(nn.Module):
         """Where the styles of a block begin in StyleSpace."""
         return sum(self.shape.entering[:block]) + sum(self.shape.widths[:block])
 
-    def block_of(self, coordinate: int) -> int:
-        """The block in which a coordinate of StyleSpace acts.
-
-        Raises:
-            InputError: no such coordinate.
-        """
-        if not 0 <= coordinate < self.shape.coordinates:
-            raise InputError(f"StyleSpace has {self.shape.coordinates} coordinates, from 0; got {coordinate}")
-        return max(index for index in range(len(self.blocks)) if self.first_coordinate(index) <= coordinate)
+    @property
+    def block_of(self) -> Tensor:
+        """The block in which each coordinate of StyleSpace acts, from 0: int64 (S,)."""
+        sizes = [have + make for have, make in zip(self.shape.entering, self.shape.widths, strict=True)]
+        return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
 
     def truncated(self, latents: Tensor, truncation: float) -> Tensor:
         """Noises z (n, d) → images at codes w̄ + ψ (w − w̄), nearer to the mean code."""

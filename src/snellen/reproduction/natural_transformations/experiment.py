@@ -5,18 +5,19 @@ and as many further ones in each step; what these are differs. Tests are drawn b
 
 The generator learns from a pool of unlabelled images of the same renderer, in which light and hue are independent of
 the shape, as a finished GAN has seen a whole domain and not one biased task. Directions are judged by a network of a
-small labelled tuning set without the correlation. Rivals have the same pool, and the same tuning set.
+small labelled tuning set without the correlation. Rivals have the same pool, and the same tuning set. Where no
+direction keeps the class, arms with edits have no figures, and the gates of their claims close.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -34,16 +35,15 @@ from snellen.reproduction.natural_transformations.arms import (
     transformed,
     unchanged,
 )
+from snellen.reproduction.natural_transformations.full import full
 from snellen.reproduction.natural_transformations.materials import (
     SHAPES,
     UNSEEN_LIGHT,
     Factors,
-    apart,
     draw_factors,
     draw_images,
-    hue_of,
-    light_of,
 )
+from snellen.reproduction.natural_transformations.measures import Held, rightly_read, turns
 from snellen.reproduction.sample import Figure, Sample, mean_of
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.systems.natural_transformations.autoencoder import (
@@ -52,9 +52,10 @@ from snellen.systems.natural_transformations.autoencoder import (
     AutoencoderSettings,
     fit_autoencoder,
 )
-from snellen.systems.natural_transformations.editing import Editing, EditSettings, inverted, prepare_editing, psnr_of
+from snellen.systems.natural_transformations.directions import NoDirectionError
+from snellen.systems.natural_transformations.editing import Editing, EditSettings, inverted, prepare_editing
 from snellen.systems.natural_transformations.edits import Supply, with_extra
-from snellen.systems.natural_transformations.inversion import Codes, InversionSettings, moment_distance, render
+from snellen.systems.natural_transformations.inversion import Codes, InversionSettings, SplitGenerator
 from snellen.systems.natural_transformations.method import JUDGE_VIEW, Judge
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
@@ -64,6 +65,9 @@ from snellen.training.transforms import BatchTransform
 
 #: Share of the training images with the light, and of those with the hue, of their class.
 CORRELATION = 0.9
+
+#: Arms whose further images are made of codes, and so need directions or an ε.
+_OF_CODES = ("reconstructions", "noise", "mixing", "random", "worst")
 
 #: Range of light that the oracle learns, wider than any test's.
 _ANY_LIGHT = (0.3, 1.6)
@@ -103,7 +107,7 @@ SMALL = Size(
     pool=4000,
     tuning=300,
     test=600,
-    inverted=192,
+    inverted=96,
     plan=TrainingPlan(
         epochs=8, batch_size=64, learning_rate=2e-3, schedule="one-cycle", warmup_steps=60, drop_last=True
     ),
@@ -133,18 +137,15 @@ def natural_transformations(scale: Scale, seed: int, progress: Progress) -> Mapp
 
     Returns:
         Of each arm ``correlated_accuracy``, ``decorrelated_accuracy``, ``light_accuracy`` (any light, own hue),
-        ``unseen_accuracy`` (light stronger than in training, any hue); ``standard.fall``; of inversions
-        ``bies.psnr``, ``lce.psnr``, ``bies.prior_distance``, ``unshifted.prior_distance`` and ``….kept_labels`` on
-        held-out images; ``generator.psnr``, ``oracle.accuracy``, ``edits.directions``.
+        ``unseen_accuracy`` (light stronger than in training, any hue); ``standard.fall``, ``worst.gain``; of inversions
+        of held-out images ``….psnr``, ``….prior_distance``, ``….kept_labels``; ``generator.psnr``,
+        ``oracle.accuracy``, ``edits.directions``, ``edits.epsilon`` and how far edits turn light and hue.
 
     Raises:
-        InputError: the scale is full.
+        InputError: the scale is full, and its images are not named.
     """
     if scale == "full":
-        raise InputError(
-            "system 26 has no full experiment: the paper's data and figures are unknown, and finished StyleGANs have "
-            "licences of their own; choose small"
-        )
+        return full(seed, progress)
     return Experiment(SMALL if scale == "small" else SMOKE, seed, progress).figures()
 
 
@@ -191,25 +192,35 @@ class Experiment:
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
-        made = self.autoencoder()
-        editing = self.editing(made)
-        figures: dict[str, Figure] = {
+        made, standard = self.autoencoder(), self.standard()
+        coded = self.coded(made)
+        try:
+            editing = self.editing(made, coded, standard)
+        except NoDirectionError:
+            editing = None
+        networks: dict[str, nn.Module | None] = {
+            "standard": standard,
+            "encoder": self._network(self.examples, start=lambda: classifier_of(made)),
+        }
+        for name, supply in self.arms(editing, standard).items():
+            networks[name] = None if supply is None else self._network(self.examples, supply)
+        accuracies: dict[str, Figure] = {
+            f"{name}.{test}_accuracy": None if network is None else Sample.of(self._right(network, images))
+            for name, network in networks.items()
+            for test, images in self.tests.items()
+        }
+        return {
             "generator.psnr": made.metrics["held_out_psnr"],
             "oracle.accuracy": Sample.of(self._right(self.oracle, self.tests["decorrelated"])),
-            "oracle.reconstructions": Sample.of(self._read(editing)),
-            "edits.directions": float(len(editing.directions)),
+            "oracle.reconstructions": Sample.of(self._read(coded)),
             "judge.accuracy": Sample.of(self._right(self.judge, self.tests["decorrelated"])),
-            "edits.images_left_out": float((~editing.usable).sum()),
-            **self._turns(editing),
-            **self._inversions(made, editing),
+            **turns(editing, min(self.size.test, 256)),
+            **Held(self.held, self.oracle, self.rng.child("held out")).figures(made, self.size.compared, editing),
+            **edit_figures(editing, networks["worst"]),
+            **accuracies,
+            "standard.fall": _more(accuracies, "standard.correlated", "standard.decorrelated"),
+            "worst.gain": _more(accuracies, "worst.decorrelated", "standard.decorrelated"),
         }
-        standard = self._network(self.examples)
-        for name, supply in self.arms(editing, standard).items():
-            network = standard if name == "standard" else self._network(self.examples, supply)
-            for test, images in self.tests.items():
-                figures[f"{name}.{test}_accuracy"] = Sample.of(self._right(network, images))
-        before, after = (mean_of(figures[f"standard.{test}_accuracy"]) for test in ("correlated", "decorrelated"))
-        return {**figures, "standard.fall": None if before is None or after is None else before - after}
 
     def autoencoder(self) -> Autoencoder:
         """Generator and encoder, trained on the pool; it has no labels."""
@@ -217,29 +228,50 @@ class Experiment:
         pool = ImageStore.of_tensors(self.pool, unknown)
         return fit_autoencoder(pool, self.size.autoencoder, rng=rng, progress=self.progress)
 
-    def editing(self, made: Autoencoder) -> Editing:
-        """Codes of the training images, and directions that the judge lets pass."""
-        generator, codes, psnr = inverted(made, self.examples, self.size.inversion, rng=self.rng)
-        labels, rng = self.examples.targets, self.rng.child("directions")
-        domain = made.codes(self.pool)
-        return prepare_editing(generator, codes, psnr, labels, self.judge, self.size.edits, rng=rng, domain=domain)
+    def standard(self) -> nn.Module:
+        """The classifier of the training images, each shown once more in a step."""
+        return self._network(self.examples)
 
-    def arms(self, editing: Editing, standard: nn.Module) -> dict[str, Supply]:
-        """Further images of every arm; the standard classifier labels the pool for one of them."""
-        edits = editing.supply("random")
-        return {
-            "standard": unchanged,
+    def coded(self, made: Autoencoder) -> tuple[SplitGenerator, Codes, Tensor]:
+        """Codes of the training images, and the PSNR of each reconstruction."""
+        return inverted(made, self.examples, self.size.inversion, rng=self.rng)
+
+    def editing(self, made: Autoencoder, coded: tuple[SplitGenerator, Codes, Tensor], standard: nn.Module) -> Editing:
+        """Directions that the judge lets pass, and a step at which it lets the hardest edits of the standard one pass.
+
+        Raises:
+            NoDirectionError: there are none.
+        """
+        return prepare_editing(
+            *coded, self.examples.targets, self.judge, self.size.edits,
+            rng=self.rng.child("directions"), trained=standard, domain=made.codes(self.pool),
+        )  # fmt: skip
+
+    def arms(self, editing: Editing | None, standard: nn.Module) -> dict[str, Supply | None]:
+        """Further images of every arm but the standard one, which labels the pool for one of them.
+
+        Args:
+            editing: None: no direction was kept, and arms that are made of codes are left out.
+            standard: the classifier without any.
+        """
+        arms: dict[str, Supply | None] = {
             "jitter": transformed(JITTER),
             "pgd": Attacked(len(SHAPES)),
-            "reconstructions": FromCodes(edits, reconstructed),
-            "noise": FromCodes(edits, noised),
-            "mixing": FromCodes(edits, mixed),
             "pseudo": pseudo_labelled(standard, self.pool),
             "tuning": Drawn(self.tuning.images, self.tuning.targets),
             "redrawn": Redrawn(self.factors),
+        }
+        if editing is None:
+            return {**arms, **dict.fromkeys(_OF_CODES)}
+        edits = editing.supply("random")
+        made: dict[str, Supply | None] = {
+            "reconstructions": FromCodes(edits, reconstructed),
+            "noise": FromCodes(edits, noised),
+            "mixing": FromCodes(edits, mixed),
             "random": edits,
             "worst": editing.supply("worst_of_q"),
         }
+        return arms | made
 
     def _network(
         self,
@@ -247,10 +279,11 @@ class Experiment:
         supply: Supply = unchanged,
         transform: BatchTransform | None = None,
         passes: int = 1,
+        start: Callable[[], nn.Module] = lambda: narrow_network(len(SHAPES)),
     ) -> nn.Module:
-        """A classifier of images and as many further ones. All arms begin alike; few images pass more often."""
+        """A classifier of images and as many further ones. Arms begin alike; few images pass more often."""
         with seeded(self.rng.generator("initial weights").initial_seed(), torch.device("cpu")):
-            network = narrow_network(len(SHAPES))
+            network = start()
         plan = self.size.plan.model_copy(update={"seed": self.seed, "epochs": passes * self.size.plan.epochs})
         steps = len(examples) // plan.batch_size
         objective = with_extra(supply, beta=1.0, epochs=plan.epochs, steps=steps)
@@ -263,54 +296,35 @@ class Experiment:
         parts = to_unit(images.images).split(256)
         return (torch.cat([network(part).argmax(1) for part in parts]) == images.targets).double().tolist()
 
-    @torch.no_grad()
-    def _read(self, editing: Editing) -> list[float]:
+    def _read(self, coded: tuple[SplitGenerator, Codes, Tensor]) -> list[float]:
         """Whether the oracle reads the class of each reconstruction, of a part of the training images."""
+        generator, codes, _ = coded
         rows = torch.arange(min(self.size.test, len(self.examples)))
-        made = render(editing.generator, editing.codes[rows])
-        return (self.oracle(made).argmax(1) == self.examples.targets[rows]).double().tolist()
+        return rightly_read(self.oracle, generator, codes[rows], self.examples.targets[rows]).double().tolist()
 
-    @torch.no_grad()
-    def _turns(self, editing: Editing) -> dict[str, Figure]:
-        """How far edits at either end turn light and hue, in turns: the median of images, the best of directions."""
-        rows = torch.arange(min(self.size.test, 256, len(self.examples)))
-        plain = render(editing.generator, editing.codes[rows])
-        found = torch.zeros(2, len(editing.directions), 2)
-        for row in range(len(editing.directions)):
-            for place, end in enumerate((-editing.settings.epsilon, editing.settings.epsilon)):
-                coefficients = torch.zeros(len(rows), len(editing.directions))
-                coefficients[:, row] = end
-                made = render(editing.generator, editing.codes[rows], editing.directions.shift(coefficients))
-                for number, read in enumerate((light_of, hue_of)):
-                    found[number, row, place] = apart(read(made), read(plain)).median()
-        light, hue = found.mean(2).amax(1).tolist()
-        return {"edits.light_turn": light, "edits.hue_turn": hue}
 
-    def _inversions(self, made: Autoencoder, editing: Editing) -> dict[str, Figure]:
-        """Held-out images: with one code and with several at equal steps, and with one code without the pull."""
-        several = self.size.compared
-        one = several.model_copy(update={"codes": 1})
-        free = one.model_copy(update={"pull": 0.0, "moments": 0.0})
-        found: dict[str, Figure] = {}
-        for name, settings in {"bies": one, "lce": several, "unshifted": free}.items():
-            generator, codes, _ = inverted(made, self.held, settings, rng=self.rng.child("held out"))
-            found[f"{name}.psnr"] = Sample.of(psnr_of(generator, codes, self.held.images).double().numpy())
-            middle, spread = moment_distance(codes.mean, generator.prior)
-            found[f"{name}.moment_distance"] = float(middle + spread)
-            # Codes of the generator's own have a distance of 1; all codes of an image count, not their mean.
-            away = (generator.prior.distance(codes.values.flatten(0, 1)) - 1).abs().unflatten(0, (len(codes), -1))
-            found[f"{name}.prior_distance"] = Sample.of(away.mean(1).double().numpy())
-            found[f"{name}.kept_labels"] = Sample.of(self._kept(editing, codes))
-        return found
+def classifier_of(made: Autoencoder) -> nn.Module:
+    """The encoder of a generator with a new last layer: what else could be made of the pool, without any edit."""
+    network = copy.deepcopy(made.encoder).requires_grad_(True)
+    network.head = nn.Linear(network.head.in_features, len(SHAPES))
+    return network
 
-    @torch.no_grad()
-    def _kept(self, editing: Editing, codes: Codes) -> list[float]:
-        """Share of the edits of each held-out image, to both ends of every direction, whose class the oracle reads."""
-        found = list[Tensor]()
-        for row in range(len(editing.directions)):
-            for end in (-1.0, 1.0):
-                coefficients = torch.zeros(len(codes), len(editing.directions))
-                coefficients[:, row] = end * editing.settings.epsilon
-                made = render(editing.generator, codes, editing.directions.shift(coefficients))
-                found.append(self.oracle(made).argmax(1) == self.held.targets)
-        return torch.stack(found).double().mean(0).tolist()
+
+def edit_figures(editing: Editing | None, worst: nn.Module | None) -> dict[str, Figure]:
+    """How many directions are kept, how far edits step, and which labels they lose before and after the training."""
+    if editing is None or worst is None:
+        missing = ("epsilon", "labels_changed", "labels_changed_at_the_end", "images_left_out")
+        return {"edits.directions": 0.0, **dict.fromkeys(f"edits.{name}" for name in missing)}
+    return {
+        "edits.directions": float(len(editing.directions)),
+        "edits.epsilon": editing.epsilon,
+        "edits.labels_changed": editing.changed,
+        "edits.labels_changed_at_the_end": editing.lost(worst),
+        "edits.images_left_out": float((~editing.usable).sum()),
+    }
+
+
+def _more(figures: Mapping[str, Figure], name: str, other: str) -> float | None:
+    """How much higher one accuracy is than another."""
+    high, low = (mean_of(figures[f"{one}_accuracy"]) for one in (name, other))
+    return None if high is None or low is None else high - low

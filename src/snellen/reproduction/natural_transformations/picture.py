@@ -32,9 +32,7 @@ def sheet(editing: Editing, rows: Tensor) -> Tensor:
     for row in range(min(MOST, len(editing.directions))):
         made = []
         for step in STEPS:
-            coefficients = torch.zeros(len(rows), len(editing.directions))
-            coefficients[:, row] = step
-            made.append(render(editing.generator, editing.codes[rows], editing.directions.shift(coefficients)))
+            made.append(render(editing.generator, editing.codes[rows], editing.directions.along(row, step, len(rows))))
         enlarged = torch.stack(made, 1).repeat_interleave(ENLARGED, 3).repeat_interleave(ENLARGED, 4)
         # a wider line behind each image than between its steps
         bordered = torch.nn.functional.pad(enlarged, (1, 1, 1, 1), value=1.0)
@@ -47,7 +45,8 @@ def sheet(editing: Editing, rows: Tensor) -> Tensor:
 def draw(root: Path, target: Path) -> None:
     """Train as the small experiment does, and write the picture."""
     made = Experiment(SMALL, 0, Silent())
-    editing = made.editing(made.autoencoder())
+    autoencoder = made.autoencoder()
+    editing = made.editing(autoencoder, made.coded(autoencoder), made.standard())
     with torch.no_grad():
         pixels = sheet(editing, torch.tensor(SHOWN))
     Image.fromarray(pixels.numpy()).save(target, quality=88, method=6)

@@ -29,7 +29,9 @@ from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, Le
 from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects, moved_styles
 from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
 from snellen.systems.style_counterfactuals.networks import EncoderKind
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
+    Encoded,
     Search,
     Study,
     distances,
@@ -39,7 +41,7 @@ from snellen.systems.style_counterfactuals.study import (
     study,
 )
 from snellen.systems.style_counterfactuals.training import SMALL as SMALL_PLAN
-from snellen.systems.style_counterfactuals.training import Seen, StylePlan, Training, train_explainer
+from snellen.systems.style_counterfactuals.training import StylePlan, Training, train_explainer
 
 #: What is measured of moved images.
 MOVED = ("flipped", "distance", "frechet", "off_manifold")
@@ -127,7 +129,7 @@ class Experiment:
         self.train = draw_lesions(size.train, self.rng.generator("train"))
         self.test = draw_lesions(size.test, self.rng.generator("test"))
         self.classifier = self.trained("classifier", self.train.labels)
-        self.seen = Seen(self.classifier, torch.full((2, 3, SIDE, SIDE), 0.5))
+        self.seen = Seen(self.classifier, (SIDE, SIDE))
         self.images = to_unit(self.test.images)
         #: Reads the six factors, and gives the features of the Fréchet distance.
         self.reader = small_cnn("reader", self.train, self.train.factors, size.updates, self.rng)
@@ -144,10 +146,13 @@ class Experiment:
             "real.frechet": frechet_distance(*map(self.features, halves)),
         }
         pyramid = self.generator("pyramid")
-        figures |= self.rebuilt("pyramid", pyramid)
+        rebuilt = encode(pyramid.explainer, self.seen, self.images)[1]
+        figures |= self.rebuilt("pyramid", rebuilt)
+        figures["reader.rule"] = min(self._read_well(rebuilt.remade)[FACTORS.index(factor)] for factor in RULE)
         figures |= self.permuted(pyramid)
         figures |= self.attributes(pyramid)
-        figures |= self.rebuilt("single", self.generator("single"))
+        single = self.generator("single")
+        figures |= self.rebuilt("single", encode(single.explainer, self.seen, self.images)[1])
         own, flat = figures["pyramid.l1"], figures["mean.l1"]
         assert isinstance(own, Sample)
         assert isinstance(flat, Sample)
@@ -178,9 +183,8 @@ class Experiment:
 
     # -- figures --------------------------------------------------------------------------------------------------
 
-    def rebuilt(self, kind: str, training: Training) -> dict[str, Figure]:
+    def rebuilt(self, kind: EncoderKind, encoded: Encoded) -> dict[str, Figure]:
         """How well test images are rebuilt."""
-        _, encoded = encode(training.explainer, self.seen, self.images)
         return {
             f"{kind}.agreement": Sample.of(encoded.agreed.numpy()),
             f"{kind}.l1": Sample.of((encoded.remade - encoded.images).abs().mean((1, 2, 3)).numpy()),
@@ -188,14 +192,12 @@ class Experiment:
         }
 
     def permuted(self, training: Training) -> dict[str, Figure]:
-        """The control of the agreement: each code takes the logits of another image. And what is read off images."""
-        own = encode(training.explainer, self.seen, self.images)[1]
+        """The control of the agreement: each code takes the logits of another image."""
         order = torch.arange(len(self.images)).roll(1)
         other = encode(training.explainer, self.seen, self.images, order=order)[1]
         return {
             "permuted.agreement": Sample.of(other.agreed.numpy()),
             "permuted.l1": Sample.of((other.remade - other.images).abs().mean((1, 2, 3)).numpy()),
-            "reader.rule": min(self._read_well(own.remade)[FACTORS.index(factor)] for factor in RULE),
         }
 
     def attributes(self, training: Training) -> dict[str, Figure]:

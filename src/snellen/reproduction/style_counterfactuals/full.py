@@ -28,8 +28,9 @@ from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.style_counterfactuals.folder import trained_explainer
 from snellen.systems.style_counterfactuals.method import read_images
 from snellen.systems.style_counterfactuals.pyramid import resized
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import Search, encode, study
-from snellen.systems.style_counterfactuals.training import PUBLISHED, Seen, StylePlan
+from snellen.systems.style_counterfactuals.training import PUBLISHED, StylePlan
 
 MODEL, DATA, FEATURES, FOLDER = (f"SNELLEN_PROJECTEDEX_{name}" for name in ("MODEL", "DATA", "FEATURES", "FOLDER"))
 
@@ -78,7 +79,7 @@ def full(
         own = plan.model_copy(update={"sizes": sizes})
         folder = Path(os.environ[FOLDER]) / f"{kind}-{seed}"
         explainer = trained_explainer(folder, classifier, fitting, own, rng, size=read.size, progress=progress)
-        seen = Seen(classifier, torch.full((2, 3, *read.size), 0.5))
+        seen = Seen(classifier, read.size)
         _, encoded = encode(explainer, seen, images, 64, decided=decided)
         remade = encoded.remade.cpu()
         figures |= {

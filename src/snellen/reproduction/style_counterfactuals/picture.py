@@ -12,8 +12,8 @@ from snellen.reproduction.style_counterfactuals.experiment import SMALL, Experim
 from snellen.runs.picture_grid import picture_grid
 from snellen.systems.style_counterfactuals.attributes import moved_styles
 from snellen.systems.style_counterfactuals.flips import SHIFT, runners_up
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import Search, Study, study
-from snellen.systems.style_counterfactuals.training import Seen
 
 #: Images of each class.
 EACH = 2

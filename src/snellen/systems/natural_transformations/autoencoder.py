@@ -10,8 +10,9 @@ arXiv 1801.04406, equation 9) is trained beside them and dropped. The published 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -122,6 +123,19 @@ class Autoencoder:
             network.eval().requires_grad_(False)
 
     @property
+    def device(self) -> torch.device:
+        """Where both networks are."""
+        return self.generator.constant.device
+
+    def to(self, device: torch.device | str) -> Autoencoder:
+        """Copies of both networks on a device; itself, where they are there."""
+        if self.device == torch.device(device):
+            return self
+        return replace(
+            self, generator=copy.deepcopy(self.generator).to(device), encoder=copy.deepcopy(self.encoder).to(device)
+        )
+
+    @property
     def hashes(self) -> tuple[str, str]:
         """Hashes of generator and encoder."""
         return hash_tensors(self.generator.state_dict()), hash_tensors(self.encoder.state_dict())
@@ -141,7 +155,7 @@ class Autoencoder:
         side = self.generator.shape.side
         if tuple(images.shape[1:]) != (self.generator.shape.channels, side, side):
             raise InputError(f"the generator makes {side} × {side} pixels, and images are {tuple(images.shape[1:])}")
-        return torch.cat([self.start(to_unit(part)) for part in images.split(_TOGETHER)])
+        return torch.cat([self.start(to_unit(part.to(self.device))) for part in images.split(_TOGETHER)])
 
     def perceptual(self, images: Tensor, others: Tensor) -> Tensor:
         """Mean squared distance of the encoder's maps, whose channels have unit length at each place: (n,).

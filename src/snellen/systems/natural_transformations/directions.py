@@ -23,6 +23,9 @@ from snellen.systems.natural_transformations.inversion import Codes, Prior, Spli
 
 Algorithm = Literal["closed_form", "principal"]
 
+#: Images (n, 3, h, w) in [0, 1] → scores (n, k).
+Scores = Callable[[Tensor], Tensor]
+
 #: Names of ranges of layers, the coarsest first, and the name of all layers at once.
 RANGES, ALL = ("coarse", "middle", "fine"), "all"
 
@@ -31,6 +34,10 @@ LEAST_READ = 0.5
 
 #: Images that are rendered at once.
 _TOGETHER = 128
+
+
+class NoDirectionError(InputError):
+    """No direction is left, or none could be judged: there is nothing to edit along."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +65,10 @@ class Directions:
     def shift(self, coefficients: Tensor) -> Tensor:
         """Coefficients in standard deviations (n, K) → what is added to codes, (n, L, d); zeros for zeros."""
         return torch.einsum("nk,kld->nld", coefficients * self.deviations, self.vectors)
+
+    def along(self, row: int, t: float, count: int) -> Tensor:
+        """The shift of t standard deviations along one direction, for ``count`` images: (count, L, d)."""
+        return (t * self.deviations[row] * self.vectors[row]).expand(count, *self.vectors.shape[1:])
 
 
 def closed_form(weights: Sequence[Tensor], count: int) -> Tensor:
@@ -199,7 +210,7 @@ def examine_directions(
     generator: SplitGenerator,
     codes: Codes,
     labels: Tensor,
-    judge: Callable[[Tensor], Tensor],
+    judge: Scores,
     *,
     epsilon: float,
     most_changed: float = 0.05,
@@ -214,23 +225,19 @@ def examine_directions(
         generator: cut at a layer.
         codes: of n images.
         labels: their classes, int64 (n,).
-        judge: images (n, 3, h, w) in [0, 1] → scores (n, k).
+        judge: images → scores.
         epsilon: in standard deviations.
         most_changed: τ: a direction that loses this share or more is left out; 1: the filter is open.
         least_visible: δ: one that changes pixels less, in the mean, is left out.
 
     Raises:
-        InputError: the judge reads too few reconstructions rightly, or none of a class; an open filter needs one.
+        NoDirectionError: the judge reads too few reconstructions rightly, or none of a class; an open filter needs one.
     """
 
     def shown(row: int | None, t: float) -> Tensor:
         parts = []
         for rows in torch.arange(len(codes)).split(_TOGETHER):
-            shift = None
-            if row is not None:
-                coefficients = codes.values.new_zeros(len(rows), len(directions))
-                coefficients[:, row] = t
-                shift = directions.shift(coefficients)
+            shift = None if row is None else directions.along(row, t, len(rows))
             parts.append(render(generator, codes[rows], shift))
         return torch.cat(parts)
 
@@ -241,13 +248,13 @@ def examine_directions(
     scores = torch.cat([judge(part) for part in plain.split(_TOGETHER)])
     count, right = scores.shape[1], scores.argmax(1) == labels
     if not bool(right.any()):
-        raise InputError(
+        raise NoDirectionError(
             f"the judge reads none of {len(labels)} reconstructions rightly, so that it cannot say which directions "
             f"keep a class: name another judge, or train the generator for longer"
         )
     unread = sorted({int(one) for one in labels.tolist()} - {int(one) for one in labels[right].tolist()})
     if most_changed < 1 and (unread or float(right.double().mean()) < LEAST_READ):
-        raise InputError(
+        raise NoDirectionError(
             f"the judge reads {int(right.sum())} of {len(labels)} reconstructions rightly"
             + (f" and none of the classes {', '.join(map(str, unread))}" if unread else "")
             + f"; expected {LEAST_READ:.0%} and some of every class, or it would pass directions that change the "
@@ -276,7 +283,7 @@ def kept_directions(directions: Directions, examined: Sequence[Examined]) -> Dir
     """Those that the filter keeps.
 
     Raises:
-        InputError: none; the message says why the nearest one was left out.
+        NoDirectionError: none; the message says why the nearest one was left out.
     """
     rows = [row for row, one in enumerate(examined) if one.kept]
     if not rows:
@@ -287,7 +294,7 @@ def kept_directions(directions: Directions, examined: Sequence[Examined]) -> Dir
             else "raise most_changed or lower epsilon (--edits), or name a judge that does not decide by what the "
             "directions change"
         )
-        raise InputError(
+        raise NoDirectionError(
             f"none of {len(examined)} directions keeps the class and is visible; {nearest.name} {nearest.reason}: "
             f"{advice}"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.methods.attacks.in_training import lent
 from snellen.systems.natural_transformations.autoencoder import Autoencoder
 from snellen.systems.natural_transformations.code_file import code_keys, kept_codes
 from snellen.systems.natural_transformations.directions import (
@@ -22,6 +25,8 @@ from snellen.systems.natural_transformations.directions import (
     Algorithm,
     Directions,
     Examined,
+    NoDirectionError,
+    Scores,
     examine_directions,
     find_directions,
     kept_directions,
@@ -40,6 +45,9 @@ from snellen.training.batches import ImageStore
 #: Images that are rendered at once.
 _TOGETHER = 128
 
+#: Shares of ε that are tried, one after the other, until the edits of the search keep the class.
+_SHARES = (1.0, 0.75, 0.5, 0.25)
+
 
 class EditSettings(BaseModel):
     """Numbers of directions and edits. All are ours: the paper's could not be read.
@@ -55,9 +63,16 @@ class EditSettings(BaseModel):
     ranges: tuple[str, ...] = Field(
         RANGES, description="ranges of layers that directions act on; all: one of all layers"
     )
-    epsilon: float = Field(2.0, gt=0, description="largest step along a direction, in standard deviations")
+    epsilon: float = Field(
+        2.0,
+        gt=0,
+        description="largest step along a direction, in standard deviations; less where edits lose labels",
+    )
     most_changed: float = Field(
-        0.05, gt=0, le=1, description="leave out directions that change this share of labels (τ)"
+        0.05,
+        gt=0,
+        le=1,
+        description="share of labels that no direction, and no edit of the search, may change (τ); 1: any",
     )
     least_visible: float = Field(
         0.01, ge=0, description="leave out directions that change pixels less, in the mean (δ)"
@@ -71,6 +86,23 @@ class EditSettings(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
+class Judged:
+    """Images on which a judge reads edits.
+
+    Attributes:
+        rows: of the codes of usable images, int64 (m,).
+        labels: their classes, int64 (m,), where the judge is.
+        judge: not the network that is trained.
+        rng: of the edits.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    judge: Scores
+    rng: Randomness
+
+
+@dataclass(frozen=True, eq=False)
 class Editing:
     """What edits the training images.
 
@@ -81,8 +113,10 @@ class Editing:
         usable: bool (n,): the others are not edited.
         directions: those that the filter keeps.
         examined: every direction, with the reason where it is left out.
-        changed: share of the judge's right decisions that drawn edits lose, with as many directions as they have.
         settings: numbers.
+        judged: on what edits are judged.
+        epsilon: the largest step, in standard deviations: that of the settings or less.
+        changed: share of the judge's right decisions that edits of the search lose, before the training.
     """
 
     generator: SplitGenerator
@@ -92,24 +126,54 @@ class Editing:
     directions: Directions
     examined: tuple[Examined, ...]
     settings: EditSettings
+    judged: Judged
+    epsilon: float
     changed: float = 0.0
 
     def supply(self, search: Search | None = None) -> EditedImages:
         """Edits for a training; ``search`` in place of the one of the settings."""
         return EditedImages(
             self.generator, self.codes[self.usable.nonzero().flatten()], places(self.usable), self.directions,
-            self.settings.epsilon, search or self.settings.search, self.settings.draws, self.settings.steps,
+            self.epsilon, search or self.settings.search, self.settings.draws, self.settings.steps,
             self.settings.together,
         )  # fmt: skip
+
+    @torch.no_grad()
+    def lost(self, network: nn.Module | None = None) -> float:
+        """Share of the judge's right decisions that edits lose, where the search is against a network as it is.
+
+        Args:
+            network: None: against the judge.
+        """
+        edits, (judge, labels) = self.supply(), (self.judged.judge, self.judged.labels)
+        rng = self.judged.rng.for_examples([str(row) for row in self.judged.rows.tolist()])
+        before, after = list[Tensor](), list[Tensor]()
+        with nullcontext(judge) if network is None else lent(_beside(network, labels)) as against:
+            if isinstance(against, nn.Module):
+                against.requires_grad_(False)
+            for part in torch.arange(len(labels)).split(_TOGETHER):
+                rows, own = self.judged.rows[part], labels[part]
+                made = edits.searched(against, rows, own, rng[part], self.epsilon)
+                before.append(judge(render(edits.generator, edits.codes[rows])).argmax(1) == own)
+                after.append(judge(made).argmax(1) == own)
+        read = torch.cat(before)
+        return float((read & ~torch.cat(after)).sum() / read.sum())
 
     def facts(self) -> dict[str, Any]:
         """For a lineage: reconstructions, images left out, and the judgement of every direction."""
         return {
             "reconstruction_psnr": round(float(self.psnr.mean()), 3),
             "images_not_edited": int((~self.usable).sum()),
+            "largest_step": self.epsilon,
             "labels_changed_by_edits": round(self.changed, 4),
             "directions": [one.row() for one in self.examined],
         }
+
+
+def _beside(network: nn.Module, tensor: Tensor) -> nn.Module:
+    """A network where a tensor is: itself, or a copy."""
+    there = next((one.device for one in network.parameters()), tensor.device)
+    return network if there == tensor.device else copy.deepcopy(network).to(tensor.device)
 
 
 def places(usable: Tensor) -> Tensor:
@@ -147,20 +211,23 @@ def inverted(
     bound = rng.child("inversion")
 
     def found(rows: Tensor) -> Codes:
-        images = to_unit(store.images[rows])
+        images = to_unit(store.images[rows].to(autoencoder.device))
         own = bound.for_examples([store.ids[row] for row in rows.tolist()])
         perceptual = autoencoder.perceptual if settings.perceptual else None
         return invert(generator, images, autoencoder.start(images), settings, rng=own, perceptual=perceptual)
 
-    codes = kept_codes(path, keys, found, batch=settings.batch, progress=progress)
+    codes = kept_codes(path, keys, found, batch=settings.batch, progress=progress).to(autoencoder.device)
     return generator, codes, psnr_of(generator, codes, store.images)
 
 
 @torch.no_grad()
 def psnr_of(generator: SplitGenerator, codes: Codes, images: Tensor) -> Tensor:
-    """PSNR of the reconstructions of images uint8 (n, 3, s, s): (n,), decibels."""
+    """PSNR of the reconstructions of images uint8 (n, 3, s, s): (n,), decibels, on the CPU."""
     parts = torch.arange(len(codes)).split(_TOGETHER)
-    return torch.cat([peak_ratio(to_unit(images[rows]), render(generator, codes[rows])) for rows in parts])
+    shown = (images[rows].to(codes.values.device) for rows in parts)
+    return torch.cat(
+        [peak_ratio(to_unit(own), render(generator, codes[rows])).cpu() for rows, own in zip(parts, shown, strict=True)]
+    )
 
 
 def prepare_editing(
@@ -168,7 +235,7 @@ def prepare_editing(
     codes: Codes,
     psnr: Tensor,
     labels: Tensor,
-    judge: Callable[[Tensor], Tensor] | nn.Module,
+    judge: Scores,
     settings: EditSettings,
     *,
     rng: Randomness,
@@ -179,24 +246,26 @@ def prepare_editing(
 
     Args:
         generator: cut at a layer.
-        codes: of n images.
+        codes: of n images, on the generator's device.
         psnr: of their reconstructions.
         labels: their classes, int64 (n,).
-        judge: images → scores; not the network that will be trained.
+        judge: images → scores, on that device; not the network that will be trained.
         settings: numbers.
         rng: which images are judged.
-        trained: the network that will be trained, to make sure that it is not the judge.
+        trained: the network that will be trained: it is not the judge, and edits are searched against it; None: against
+            the judge.
         domain: codes (m, L, d) of images of the whole domain, in which principal directions are found; None: in those
             of the n images. What varies together in these codes, a direction changes together.
 
     Raises:
-        InputError: the judge is that network; no image is reconstructed well enough; no direction keeps the class.
+        InputError: the judge is that network, or no image is reconstructed well enough.
+        NoDirectionError: no direction keeps the class, or edits of the search do not, however small.
     """
     if trained is not None and judge is trained:
         raise InputError(
             "the judge of directions is the network that is trained: it would call right what it learns; name another"
         )
-    usable = psnr >= settings.least_psnr
+    usable, labels = psnr >= settings.least_psnr, labels.to(codes.values.device)
     if not bool(usable.any()):
         raise InputError(
             f"no training image is reconstructed with {settings.least_psnr:g} dB or more (the mean is "
@@ -216,24 +285,29 @@ def prepare_editing(
         directions, generator, good[order], labels[rows[order]], judge,
         epsilon=settings.epsilon, most_changed=settings.most_changed, least_visible=settings.least_visible,
     )  # fmt: skip
-    made = Editing(generator, codes, psnr, usable, kept_directions(directions, examined), examined, settings)
-    return replace(made, changed=_changed(made, order, labels[rows[order]], judge, rng))
+    judged = Judged(order, labels[rows[order]], judge, rng.child("edits"))
+    kept = kept_directions(directions, examined)
+    return _bounded(
+        Editing(generator, codes, psnr, usable, kept, examined, settings, judged, settings.epsilon), trained
+    )
 
 
-@torch.no_grad()
-def _changed(
-    editing: Editing, rows: Tensor, labels: Tensor, judge: Callable[[Tensor], Tensor] | nn.Module, rng: Randomness
-) -> float:
-    """Share of the labels that random edits of these usable images lose, of those read rightly before."""
-    edits = editing.supply("random")
-    drawn = edits.drawn(rng.child("drawn").for_examples([str(row) for row in rows.tolist()]), edits.epsilon)
+def _bounded(editing: Editing, trained: nn.Module | None) -> Editing:
+    """The same with the largest share of ε whose edits keep the class: each direction was judged alone before.
 
-    def right(coefficients: Tensor) -> Tensor:
-        parts = zip(rows.split(_TOGETHER), coefficients.split(_TOGETHER), strict=True)
-        return torch.cat([judge(edits.images(*part)).argmax(1) for part in parts]) == labels
-
-    before, after = right(torch.zeros_like(drawn)), right(drawn)
-    return float((before & ~after).sum() / before.sum())
+    Several directions at once, and the hardest of several edits, lose more labels than one direction does.
+    """
+    most, changed = editing.settings.most_changed, 1.0
+    for share in _SHARES:
+        tried = replace(editing, epsilon=share * editing.settings.epsilon)
+        changed = tried.lost(trained)
+        if changed < most or most == 1:
+            return replace(tried, changed=changed)
+    raise NoDirectionError(
+        f"edits of {editing.settings.search} change the label of {changed:.1%} even at {_SHARES[-1]:g} · epsilon, "
+        f"although each direction alone keeps the class; expected less than {most:.1%}: lower epsilon or together, "
+        f"raise most_changed, or take another search (--edits)"
+    )
 
 
 def direction_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:

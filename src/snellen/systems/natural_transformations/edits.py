@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.in_training import lent
-from snellen.systems.natural_transformations.directions import Directions
+from snellen.systems.natural_transformations.directions import Directions, Scores
 from snellen.systems.natural_transformations.inversion import Codes, SplitGenerator, render
 from snellen.training.batches import Batch
 from snellen.training.objectives import Objective, cross_entropy
@@ -96,7 +96,7 @@ class EditedImages:
             made = self.searched(still, codes, labels, batch.rng[rows].child("edits"), self.epsilon * reached)
         return Extra(made.to(batch.images), rows)
 
-    def searched(self, model: nn.Module, codes: Tensor, labels: Tensor, rng: Randomness, epsilon: float) -> Tensor:
+    def searched(self, model: Scores, codes: Tensor, labels: Tensor, rng: Randomness, epsilon: float) -> Tensor:
         """The edits that the search keeps, (m, 3, h, w): coefficients stay within ±epsilon."""
         if self.search == "pga":
             return self._climbed(model, codes, labels, rng, epsilon)
@@ -121,7 +121,7 @@ class EditedImages:
         sizes = (2 * rng.uniform("size", (some,), like=like) - 1) * epsilon
         return like.new_zeros(len(which), count).scatter(1, which, sizes.to(like))
 
-    def _climbed(self, model: nn.Module, codes: Tensor, labels: Tensor, rng: Randomness, epsilon: float) -> Tensor:
+    def _climbed(self, model: Scores, codes: Tensor, labels: Tensor, rng: Randomness, epsilon: float) -> Tensor:
         like = self.codes.values
         coefficients = (2 * rng.uniform("start", (len(self.directions),), like=like) - 1) * epsilon
         with torch.enable_grad():

@@ -142,6 +142,10 @@ class Codes:
     def __getitem__(self, rows: Tensor) -> Codes:
         return Codes(self.values[rows], self.weights[rows])
 
+    def to(self, device: torch.device | str) -> Codes:
+        """The same on a device."""
+        return Codes(self.values.to(device), self.weights.to(device))
+
     @property
     def mean(self) -> Tensor:
         """Mean over the N codes of an image, (n, L, d): what layers above the cut read."""

@@ -6,6 +6,7 @@ of the paper was not at hand: the pipeline is that of its abstract, each step is
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from snellen.systems.natural_transformations.autoencoder import Autoencoder, Aut
 from snellen.systems.natural_transformations.editing import Editing, EditSettings, inverted, prepare_editing
 from snellen.systems.natural_transformations.edits import with_extra
 from snellen.systems.natural_transformations.inversion import InversionSettings
+from snellen.training.acceleration import start_accelerator
 from snellen.training.batches import ImageStore, cut_steps, epoch_order
 from snellen.training.fitting.frame import Fitting
 from snellen.training.fitting.groundwork import Groundwork, initial_network, lay_groundwork
@@ -85,7 +87,7 @@ class NaturalTransformations(ClassifierRecipe):
                 f"{len(ground.examples)} training images fill no batch of {ground.plan.batch_size}: lower "
                 f"plan.batch_size"
             )
-        editing = self.editing(ground)
+        editing, data = self.editing(ground)
         objective = with_extra(
             editing.supply(), beta=self.beta, epochs=ground.plan.epochs,
             # the loop numbers the batches of an epoch, and several may make a step
@@ -93,17 +95,22 @@ class NaturalTransformations(ClassifierRecipe):
         )  # fmt: skip
 
         def finish(trained: Trained) -> tuple[dict[str, Tensor], dict[str, Any]]:
-            return dict(trained.weights), editing.facts()
+            network = copy.deepcopy(ground.network)
+            network.load_state_dict(dict(trained.weights))
+            at_the_end = round(editing.lost(network), 4)
+            facts = {**editing.facts(), "labels_changed_at_the_end": at_the_end, "generator_data": data}
+            return dict(trained.weights), facts
 
         return Course(ground, self.recipe(), objective=objective, transform=self.views(), finish=finish)
 
-    def editing(self, ground: Groundwork) -> Editing:
-        """Generator, codes, directions and their filter for the training images of a groundwork."""
+    def editing(self, ground: Groundwork) -> tuple[Editing, str]:
+        """Codes, directions and their filter for the training images, and the fingerprint of the generator's images."""
         fitting, store = ground.fitting, ground.examples
         if self.keep is not None and self.keep.exists() and not self.keep.is_dir():
             raise InputError(f"{self.keep} is a file; name a folder to keep generator, encoder and codes in")
         pool = self._pool(ground)
-        autoencoder = self._autoencoder(ground, pool)
+        device = start_accelerator(ground.plan.mixed_precision).device
+        autoencoder = self._autoencoder(ground, pool).to(device)
         generator, codes, psnr = inverted(
             autoencoder,
             store,
@@ -113,11 +120,12 @@ class NaturalTransformations(ClassifierRecipe):
             path=self.keep / "codes.safetensors" if self.keep is not None else _beside(fitting, "codes"),
             progress=fitting.progress,
         )
-        return prepare_editing(
-            generator, codes, psnr, store.targets, self._judge(ground), self.edits,
+        editing = prepare_editing(
+            generator, codes, psnr, store.targets, self._judge(ground, autoencoder.device), self.edits,
             rng=fitting.rng.child("directions"), trained=ground.network,
             domain=None if self.generator_images is None else autoencoder.codes(pool.images),
         )  # fmt: skip
+        return editing, autoencoder.data
 
     def _pool(self, ground: Groundwork) -> ImageStore:
         """Images that stand for the domain, prepared as the training images are; labels are not read."""
@@ -151,9 +159,9 @@ class NaturalTransformations(ClassifierRecipe):
             made.save(kept, fitting.lineage(record, made.data, parent=""))
         return made
 
-    def _judge(self, ground: Groundwork) -> Judge:
+    def _judge(self, ground: Groundwork, device: torch.device) -> Judge:
         if self.judge is not None:
-            return referenced_judge(self.judge, ground)
+            return referenced_judge(self.judge, ground, device)
         network = initial_network(ground.architecture, ground.fitting.rng.child("judge"))
         trained = train(
             network,
@@ -168,7 +176,7 @@ class NaturalTransformations(ClassifierRecipe):
             progress=ground.fitting.progress,
         )
         network.load_state_dict(dict(trained.weights))
-        return Judge(network)
+        return Judge(network.to(device))
 
 
 class Judge(nn.Module):
@@ -184,13 +192,13 @@ class Judge(nn.Module):
         return scores
 
 
-def referenced_judge(reference: str, ground: Groundwork) -> Judge:
-    """A classifier by reference that judges directions.
+def referenced_judge(reference: str, ground: Groundwork, device: torch.device | str = "cpu") -> Judge:
+    """A classifier by reference that judges directions, on a device.
 
     Raises:
         InputError: it has other classes, sees images of another size, or is what the training starts from.
     """
-    found = load_classifier(reference)
+    found = load_classifier(reference, device=str(device))
     if found.module is not None and _same(found.module, ground.network):
         raise InputError(
             f"the judge {found.name} has the weights that the training starts from, so that it would call right what "

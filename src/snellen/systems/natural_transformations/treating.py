@@ -18,7 +18,7 @@ from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.models.classifiers.factor_judge import FactorNetwork
-from snellen.models.classifiers.trainable import PreparedNetwork
+from snellen.models.classifiers.trainable import PreparedNetwork, trainable
 from snellen.systems.natural_transformations.autoencoder import Autoencoder, AutoencoderSettings, fit_autoencoder
 from snellen.systems.natural_transformations.editing import Editing, EditSettings, inverted, prepare_editing
 from snellen.systems.natural_transformations.inversion import InversionSettings
@@ -116,7 +116,8 @@ class NaturalTuning(FineTuning):
         plan = _JUDGE_PLAN.model_copy(update={"seed": rng.generator("judging").initial_seed() % 2**31})
         network.load_state_dict(dict(train(network, store, plan=plan, transform=JUDGE_VIEW).weights))
         made = prepare_editing(
-            generator, codes, psnr, store.targets, Judge(network), self.edits, rng=rng.child("directions")
-        )
+            generator, codes, psnr, store.targets, Judge(network), self.edits,
+            rng=rng.child("directions"), trained=trainable(patient.classifier).cpu(),
+        )  # fmt: skip
         patient.remembered[key] = made
         return made

@@ -2,19 +2,19 @@
 
 Lang et al., "Explaining in Style" (StylEx), ICCV 2021, algorithm 1, as ProjectedEx (Qi et al., CBMS 2025) uses it.
 Effects are differences of logits against the *reconstruction*, with the same noise; a coordinate is one of the style
-vector, behind the affine layers, not one of the code w. Everything here is a function of tensors.
+vector, behind the affine layers, not one of the code w.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.systems.style_counterfactuals.networks import StyleRenderer
 
 #: Directions of a coordinate: toward its least and toward its largest value over the images.
 DOWN, UP = 0, 1
@@ -24,31 +24,6 @@ EXPLAINED = 2.5
 
 #: An image is unstable if more than so many coordinates move it by more than so much.
 UNSTABLE_COORDINATES, UNSTABLE_EFFECT = 150, 0.3
-
-
-class Renderer(Protocol):
-    """A generator under AttFind: fixed noise, and blocks whose later ones can be run alone.
-
-    The first S numbers of a row of styles are StyleSpace; what follows them (scales of the convolutions to
-    colours) is rendered with and never searched.
-    """
-
-    @property
-    def block_of(self) -> Tensor:
-        """The block that each coordinate of StyleSpace belongs to, from 0: int64 (S,)."""
-        ...
-
-    def before(self, styles: Tensor, block: int) -> object:
-        """What stands before a block, of styles (n, S + …)."""
-        ...
-
-    def rows(self, state: object, rows: Tensor) -> object:
-        """What stands before a block, of some images, each as often as it is named."""
-        ...
-
-    def on(self, state: object, styles: Tensor, block: int) -> Tensor:
-        """Images (n, 3, h, w) in [0, 1] of what stands before a block and of styles."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -75,26 +50,21 @@ class Attribute:
         return replace(self, direction=UP + DOWN - self.direction)
 
 
-def style_bounds(styles: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Least and largest value of each coordinate over the valid images: (S,) each.
+def style_bounds(styles: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and largest value of each coordinate over valid images, and no others: (S,) each, of styles (n, S).
 
-    >>> low, high = style_bounds(torch.tensor([[1.0], [3.0], [0.0]]), torch.tensor([True, True, False]))
+    >>> low, high = style_bounds(torch.tensor([[1.0], [3.0]]))
     >>> float(low), float(high)
     (1.0, 3.0)
 
-    Args:
-        styles: (n, S).
-        valid: bool (n,); rows of images that could not be used are no part of the bounds. None: all.
-
     Raises:
-        InputError: fewer than two valid images, or styles that are not finite.
+        InputError: fewer than two images, or styles that are not finite.
     """
-    kept = styles if valid is None else styles[valid]
-    if len(kept) < 2:
-        raise InputError(f"bounds of styles take two images or more; got {len(kept)}")
-    if not bool(kept.isfinite().all()):
+    if len(styles) < 2:
+        raise InputError(f"bounds of styles take two images or more; got {len(styles)}")
+    if not bool(styles.isfinite().all()):
         raise InputError("styles are not finite: the generator diverged; train it at a lower rate")
-    return kept.amin(0), kept.amax(0)
+    return styles.amin(0), styles.amax(0)
 
 
 def shifted_styles(
@@ -129,7 +99,7 @@ def moved_styles(
 
 
 def effects(
-    renderer: Renderer,
+    renderer: StyleRenderer,
     scores_of: Callable[[Tensor], Tensor],
     styles: Tensor,
     bounds: tuple[Tensor, Tensor],
@@ -159,7 +129,7 @@ def effects(
     moves = ((bounds[1] - bounds[0]) > 0).cpu()[:total]
     tried = tried[moves[tried]]
     with torch.no_grad():
-        base = torch.cat([scores_of(renderer.on(renderer.before(part, 0), part, 0)) for part in styles.split(together)])
+        base = torch.cat([scores_of(renderer.images(part)) for part in styles.split(together)])
         found = torch.full((len(styles), 2, total, base.shape[1]), torch.nan)
         found[:, :, ~moves] = 0
         for block in blocks.unique().tolist():
@@ -185,7 +155,7 @@ def _pairs(images: int, coordinates: Tensor, together: int) -> Iterator[tuple[Te
 
 
 def promising(
-    renderer: Renderer,
+    renderer: StyleRenderer,
     scores_of: Callable[[Tensor], Tensor],
     styles: Tensor,
     bounds: tuple[Tensor, Tensor],
@@ -200,7 +170,7 @@ def promising(
     for part in styles.split(together):
         leaf = part.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            scores = scores_of(renderer.on(renderer.before(leaf, 0), leaf, 0))
+            scores = scores_of(renderer.images(leaf))
             for column in scores.sum(0):
                 (gradient,) = torch.autograd.grad(column, leaf, retain_graph=True)
                 size += gradient.abs().sum(0).cpu()

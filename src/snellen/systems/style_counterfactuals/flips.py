@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from snellen.systems.style_counterfactuals.attributes import Attribute, Renderer, moved_styles
+from snellen.systems.style_counterfactuals.attributes import Attribute, moved_styles
+from snellen.systems.style_counterfactuals.networks import StyleRenderer
 
 #: Shift of the published flip study.
 SHIFT = 2.0
@@ -39,7 +40,7 @@ def runners_up(scores: Tensor) -> Tensor:
 
 
 def counterfactuals(
-    renderer: Renderer,
+    renderer: StyleRenderer,
     scores_of: Callable[[Tensor], Tensor],
     styles: Tensor,
     base: Tensor,
@@ -66,7 +67,7 @@ def counterfactuals(
         rows = targets == target
         moved[rows] = moved_styles(styles[rows], lists.get(target, ()), bounds, shift)
     with torch.no_grad():
-        images = torch.cat([renderer.on(renderer.before(part, 0), part, 0) for part in moved.split(together)])
+        images = torch.cat([renderer.images(part) for part in moved.split(together)])
         scores = torch.cat([scores_of(part) for part in images.split(together)])
     return Counterfactuals(images, scores, scores.argmax(1) != base.argmax(1))
 

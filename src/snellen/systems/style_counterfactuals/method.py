@@ -7,6 +7,7 @@ search is that of StylEx (Lang et al., ICCV 2021). A counterfactual shows what m
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -20,7 +21,7 @@ from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need
 from snellen.core.outcomes import Described
-from snellen.core.preparation import to_unit
+from snellen.core.preparation import Preparation, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
@@ -38,8 +39,9 @@ from snellen.systems.style_counterfactuals.folder import (
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.pyramid import check_side, load_backbone, resized
 from snellen.systems.style_counterfactuals.rows import Rows
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import Search, check_decisions, study
-from snellen.systems.style_counterfactuals.training import PRESETS, Seen, StylePlan, images_hash
+from snellen.systems.style_counterfactuals.training import PRESETS, StylePlan, images_hash
 
 #: Fewer images than this are refused: some train the generator, some choose attributes, some measure them.
 FEWEST = 16
@@ -183,29 +185,25 @@ class StyleCounterfactuals(Method):
         with classifier.counting() as spent:
             read = read_images(classifier, images, (loaded or self.plan).sizes.side)
             order = torch.randperm(len(read.pixels), generator=rng.generator("held back"))
-            held = min(self.held_back, len(order) // 2)
-            seen = Seen(classifier, torch.full((2, 3, *read.size), 0.5))
+            held, fitted = order.tensor_split([min(self.held_back, len(order) // 2)])
+            seen = Seen(classifier, read.size)
             if self.agreement:  # before a long training
-                check_decisions(read.decided[order[:held]], names)
+                check_decisions(read.decided[held], names)
             explainer = loaded or trained_explainer(
-                self.generator, classifier, read.pixels[order[held:]], self.plan, rng, size=read.size, progress=progress
+                self.generator, classifier, read.pixels[fitted], self.plan, rng, size=read.size, progress=progress
             )
-            kept = order[:held]
-            given, decided = to_unit(read.pixels[kept]), read.decided[kept]
-            found = study(explainer, seen, given, self.search, rng, decided=decided, progress=progress)
-            with torch.no_grad():
-                reduced = torch.cat(
-                    [seen.scores(part.to(classifier.device)).argmax(1).cpu() for part in given.split(64)]
-                )
-            ids = [read.ids[kept[at]] for at in found.measured_rows.tolist()]
+            found = study(
+                explainer, seen, to_unit(read.pixels[held]), self.search, rng, decided=read.decided[held],
+                progress=progress,
+            )  # fmt: skip
+            ids = [read.ids[held[at]] for at in found.measured_rows.tolist()]
             rows = Rows(explainer, seen, found, judge, ids, self.search, shown=self.shown)
             rows.together()
             rows.attributes()
             rows.examples()
         data = None if self.generator is None else trained_by(self.generator)[1]
-        known = data is None or data == images_hash(read.pixels[order[held:]])
-        survived = float((reduced == decided).float().mean())
-        return rows.described(read.rejected, spent(), held_back=known, reduced=survived)
+        known = data is None or data == images_hash(read.pixels[fitted])
+        return rows.described(read.rejected, spent(), held_back=known)
 
 
 def read_images(classifier: Classifier, images: ImageSet, side: int) -> ReadImages:
@@ -215,14 +213,17 @@ def read_images(classifier: Classifier, images: ImageSet, side: int) -> ReadImag
         InputError: too few are usable.
     """
     ids, parts, decided = list[str](), list[Tensor](), list[Tensor]()
-    rejected, size = list[tuple[str, str]](), None
+    rejected = list[tuple[str, str]]()
+    size = classifier.preparation.size or _usual_size(images, classifier.preparation)
     for batch in prepared_batches(images, classifier.preparation, _TOGETHER):
         rejected += batch.rejected
         if not batch.ids:
             continue
-        size = size or (int(batch.pixels.shape[2]), int(batch.pixels.shape[3]))
         if tuple(batch.pixels.shape[2:]) != size:
-            reason = f"{batch.pixels.shape[3]}x{batch.pixels.shape[2]} pixels, and the first images have another size"
+            reason = (
+                f"prepared size {batch.pixels.shape[3]}×{batch.pixels.shape[2]} differs from {size[1]}×{size[0]}, that "
+                f"of most images; give the model a preparation with a fixed size, or resize the images"
+            )
             rejected += [(key, reason) for key in batch.ids]
             continue
         ids += batch.ids
@@ -236,5 +237,12 @@ def read_images(classifier: Classifier, images: ImageSet, side: int) -> ReadImag
             f"{len(ids)} images of {images.name} are usable, and style_counterfactuals takes {FEWEST} or more (some "
             f"hundred, for a generator that means anything){first}"
         )
-    assert size is not None
     return ReadImages(tuple(ids), torch.cat(parts), torch.cat(decided), size, tuple(rejected))
+
+
+def _usual_size(images: ImageSet, preparation: Preparation) -> tuple[int, int]:
+    """The height and width that most images have, in any order of them; the larger of sizes that are as frequent."""
+    counts = Counter[tuple[int, int]]()
+    for batch in prepared_batches(images, preparation, _TOGETHER):
+        counts[int(batch.pixels.shape[2]), int(batch.pixels.shape[3])] += len(batch.ids)
+    return max(counts, key=lambda size: (counts[size], size), default=(0, 0))

@@ -113,10 +113,10 @@ def fixed_noise(side: int, device: torch.device | str = "cpu") -> Tensor:
 
 
 class StyleRenderer:
-    """A generator with fixed noise, as :mod:`~snellen.systems.style_counterfactuals.attributes` takes it.
+    """A generator with fixed noise, as a search runs it: from the block of a moved coordinate on.
 
-    A row of styles is StyleSpace, then the scales of the convolutions to colours. No weight is ever changed: an edit is
-    a row of another value.
+    A row of styles is StyleSpace, then the scales of the convolutions to colours, which are rendered with and never
+    searched. No weight is ever changed: an edit is a row of another value.
 
     Args:
         network: the generator; not changed.
@@ -125,13 +125,8 @@ class StyleRenderer:
 
     def __init__(self, network: StyleNetwork, noise: Tensor) -> None:
         self.network, self.noise, self.coordinates = network, noise, network.shape.coordinates
-        sizes = [have + make for have, make in zip(network.shape.entering, network.shape.widths, strict=True)]
-        self._block_of = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-
-    @property
-    def block_of(self) -> Tensor:
-        """The block of each coordinate of StyleSpace, int64 (S,)."""
-        return self._block_of
+        #: The block of each coordinate of StyleSpace, int64 (S,).
+        self.block_of = network.block_of
 
     def styles(self, codes: Tensor) -> Tensor:
         """Codes (n, d) → rows of styles."""
@@ -142,16 +137,16 @@ class StyleRenderer:
         """Maps in front of a block; nothing stands before the first."""
         return None if block == 0 else self.network.maps(self._style(styles), block, self.noise)
 
-    def rows(self, state: object, rows: Tensor) -> Maps | None:
+    @staticmethod
+    def rows(before: Maps | None, rows: Tensor) -> Maps | None:
         """Maps of some images, each as often as it is named."""
-        if not isinstance(state, Maps):
+        if before is None:
             return None
-        at = rows.to(state.features.device)
-        return Maps(state.features[at], None if state.image is None else state.image[at])
+        at = rows.to(before.features.device)
+        return Maps(before.features[at], None if before.image is None else before.image[at])
 
-    def on(self, state: object, styles: Tensor, block: int) -> Tensor:
-        """Images in [0, 1], rendered from a block on."""
-        before = state if isinstance(state, Maps) else None
+    def on(self, before: Maps | None, styles: Tensor, block: int) -> Tensor:
+        """Images (n, 3, side, side) in [0, 1], rendered from a block on."""
         return self.network.render(self._style(styles), self.noise, start=block, before=before).clamp(0, 1)
 
     def images(self, styles: Tensor) -> Tensor:

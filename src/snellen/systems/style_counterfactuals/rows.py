@@ -15,6 +15,7 @@ from snellen.core.outcomes import Described
 from snellen.systems.style_counterfactuals.attributes import UP, Attribute, moved_styles, rise
 from snellen.systems.style_counterfactuals.flips import runners_up
 from snellen.systems.style_counterfactuals.networks import StyleExplainer
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
     Search,
     Study,
@@ -24,7 +25,6 @@ from snellen.systems.style_counterfactuals.study import (
     followed,
     off_manifold,
 )
-from snellen.systems.style_counterfactuals.training import Seen
 
 #: Below this agreement, the result carries a warning.
 SOUND = 0.9
@@ -141,16 +141,13 @@ class Rows:
                 shown=self._example(at, nearest[at]),
             )
 
-    def described(
-        self, rejected: tuple[tuple[str, str], ...], spent: Spent, *, held_back: bool, reduced: float
-    ) -> Described:
+    def described(self, rejected: tuple[tuple[str, str], ...], spent: Spent, *, held_back: bool) -> Described:
         """The result.
 
         Args:
             rejected: images that could not be used, and why.
             spent: passes of the classifier.
             held_back: whether the generator was trained on the other images of this call.
-            reduced: share of the images whose decision is the same once they are reduced to the generator's side.
         """
         side = self.explainer.sizes.side
         names = {name for row in self.figures for name in row}
@@ -179,8 +176,8 @@ class Rows:
             assumptions=(
                 f"the classifier takes {self.found.agreement:.1%} of the reconstructions for what it takes the images "
                 f"for; effects are logits against the reconstruction, not the image",
-                f"the generator draws {side}x{side} pixels; reduced to these, {reduced:.1%} of the images keep the "
-                f"classifier's decision",
+                f"the generator draws {side}x{side} pixels; reduced to these, {self.found.reduced:.1%} of the images "
+                f"keep the classifier's decision",
                 f"attributes were chosen on {len(self.found.chosen_on)} images and measured on "
                 f"{len(self.found.measured_on)} others; "
                 + (

@@ -38,7 +38,7 @@ from snellen.systems.style_counterfactuals.flips import (
 from snellen.systems.style_counterfactuals.losses import perceptual_distance
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
 from snellen.systems.style_counterfactuals.pyramid import resized
-from snellen.systems.style_counterfactuals.training import Seen
+from snellen.systems.style_counterfactuals.seen import Seen
 
 #: What progress calls it.
 TASK = "searching attributes"
@@ -62,7 +62,7 @@ class Search(BaseModel):
     explained: float = Field(EXPLAINED, gt=0, description="logits after which an image counts as explained (θ)")
     shift: float = Field(SHIFT, gt=0, description="how far attributes are moved; 1 is the bound over the images")
     share: float = Field(1.0, gt=0, le=1, description="share of the coordinates that are tried, chosen by gradients")
-    unstable: int | None = Field(None, ge=0, description="leave out images that more coordinates move by 0.3 or more")
+    unstable: int | None = Field(None, ge=0, description="leave out images that more coordinates move by over 0.3")
     realistic: float | None = Field(None, description="leave out reconstructions that the critic scores above this")
     agreement: float = Field(0.8, ge=0, le=1, description="least agreement of image and reconstruction; 0: any")
     together: int = Field(256, ge=1, description="images rendered at once")
@@ -111,7 +111,7 @@ class Study:
         chosen_on: images that attributes were chosen on.
         measured_on: images that they were measured on.
         measured_rows: positions of the latter among the images that were given.
-        bounds: of the styles of ``chosen_on``.
+        bounds: of the styles of ``chosen_on``, without those of images that were left out.
         effects: (n, 2, S, K), on ``chosen_on``.
         lists: attributes of each class.
         top: counterfactuals of ``measured_on`` by the attributes.
@@ -119,6 +119,7 @@ class Study:
         drawn: the random coordinates of each draw, by class.
         single: random coordinates of each class, to be moved alone.
         agreement: share of all usable images whose reconstruction is taken for what the image is taken for.
+        reduced: share of them that are still taken for that once they are reduced to the generator's side.
         left_out: images that were left out, and why.
     """
 
@@ -134,6 +135,7 @@ class Study:
     drawn: Sequence[Mapping[int, Sequence[Attribute]]]
     single: Mapping[int, Sequence[Attribute]]
     agreement: float
+    reduced: float
     left_out: Mapping[str, int]
 
 
@@ -201,10 +203,10 @@ def check_agreement(encoded: Encoded, names: Sequence[str], least: float) -> Non
     found, chance = float(encoded.agreed.float().mean()), float(counts.max()) / len(encoded)
     if found < least or found <= chance:
         raise ModelError(
-            f"the classifier takes {found:.0%} of the reconstructions for what it takes the images for (at least "
-            f"{max(least, chance):.0%} are needed; always naming one class gives {chance:.0%}): attributes of such a "
-            f"generator would mean nothing. Train it longer (--steps, in a new folder --generator), on more images, "
-            f"or at a larger side"
+            f"the classifier takes {found:.0%} of the reconstructions for what it takes the images for (needed are "
+            f"{least:.0%}, and more than always naming one class gives, {chance:.0%}): attributes of such a generator "
+            f"would mean nothing. Train it longer (--steps, in a new folder --generator), on more images, or at a "
+            f"larger side"
         )
 
 
@@ -234,11 +236,11 @@ def study(
     """
     listener = progress or Silent()
     renderer, encoded = encode(explainer, seen, images, search.together, decided=decided)
-    if search.agreement:
-        check_agreement(encoded, seen.classifier.class_names, search.agreement)
     usable = encoded.styles.isfinite().all(1) & encoded.base.isfinite().all(1) & encoded.scores.isfinite().all(1)
     left_out = {"their scores or styles are not finite": int((~usable).sum())}
-    agreement = float(encoded.agreed[usable].float().mean())  # before filters, which leave out what is rebuilt badly
+    whole = encoded.of(usable)  # before filters, which leave out what is rebuilt badly
+    if search.agreement and len(whole):
+        check_agreement(whole, seen.classifier.class_names, search.agreement)
     if search.realistic is not None:
         with torch.no_grad():
             real = explainer.critic(encoded.remade)[:, 0] <= search.realistic
@@ -270,9 +272,17 @@ def study(
     if search.unstable is not None:
         kept = stable_images(found, search.unstable, UNSTABLE_EFFECT)
         left_out[f"more than {search.unstable} coordinates move them"] = int((~kept).sum())
-        if not bool(kept.any()):
-            raise InputError(f"more than {search.unstable} coordinates move every image; allow more by --unstable")
+        if int(kept.sum()) < 2:
+            raise InputError(
+                f"more than {search.unstable} coordinates move {int((~kept).sum())} of {len(kept)} images, and two "
+                f"must be left to choose attributes on; allow more by --unstable"
+            )
         chosen_on, found = chosen_on.of(kept.to(chosen_on.styles.device)), found[kept]
+        # Where an image that was left out stood at a bound, the others moved to a value that none of them has.
+        before, bounds = bounds, style_bounds(chosen_on.styles)
+        narrowed = (torch.stack(before) != torch.stack(bounds)).any(0).cpu()
+        again = tried[narrowed[tried]]
+        found[:, :, again] = measured(chosen_on.styles, again)[:, :, again]
     choices = chosen_on.base.argmax(1).cpu()
     lists = attributes_of_classes(found, choices, search.attributes, explained=search.explained)
     if not any(lists.values()):
@@ -309,7 +319,8 @@ def study(
         random=[moved(one) for one in controls],
         drawn=controls,
         single=directed(found, choices, alone),
-        agreement=agreement,
+        agreement=float(whole.agreed.float().mean()),
+        reduced=float((whole.scores.argmax(1) == whole.decided).float().mean()),
         left_out={why: count for why, count in left_out.items() if count},
     )
 

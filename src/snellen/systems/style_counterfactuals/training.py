@@ -29,22 +29,18 @@ from snellen.systems.style_counterfactuals.losses import (
     critic_loss,
     encoder_step_loss,
     gradient_penalty,
-    min_max,
     path_lengths,
     perceptual_distance,
     reconstruction_loss,
 )
-from snellen.systems.style_counterfactuals.maps import map_layers, read_maps
 from snellen.systems.style_counterfactuals.networks import Sizes, StyleExplainer
-from snellen.systems.style_counterfactuals.pyramid import resized, trainable
+from snellen.systems.style_counterfactuals.pyramid import trainable
+from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.training.checkpoints import Checkpoint, TrainingState, restore_optimizer
 from snellen.training.optimizers import average_into
 
 #: What progress calls it.
 TASK = "training the generator"
-
-#: Layers of the classifier whose maps the perceptual distance compares: the first sizes of map.
-EARLY = 3
 
 #: Numbers from which the critic's parameters are counted in a checkpoint.
 _CRITIC = 1_000_000
@@ -116,36 +112,6 @@ SMALL = StylePlan(
 )
 
 PRESETS: Mapping[str, StylePlan] = {"published": PUBLISHED, "small": SMALL}
-
-
-class Seen:
-    """A frozen classifier as training and search see it: images of any side → logits, with gradients to the images.
-
-    Nothing of the classifier is changed. It runs in evaluation mode, as every :class:`Classifier` does.
-
-    Args:
-        classifier: differentiable, of one class for each image, with a module.
-    """
-
-    def __init__(self, classifier: Classifier, probe: Tensor) -> None:
-        self.classifier, self.size = classifier, (int(probe.shape[2]), int(probe.shape[3]))
-        assert classifier.module is not None
-        self._layers = map_layers(classifier.module, lambda: classifier(probe.to(classifier.device)))[:EARLY]
-        if not self._layers:
-            raise InputError(
-                f"{classifier.name} has no layer that gives a map, which the perceptual loss compares images in"
-            )
-
-    def scores(self, images: Tensor) -> Tensor:
-        """Logits (n, K) of images (n, 3, side, side) in [0, 1]."""
-        return self.classifier(resized(images, self.size))
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """Maps of the first layers, of images stretched to their own range."""
-        module = self.classifier.module
-        assert module is not None
-        stretched = resized((min_max(images) / 2 + 0.5).clamp(0, 1), self.size)
-        return read_maps(module, self._layers, lambda: self.classifier(stretched), self.classifier.name)[1]
 
 
 def kind_of(step: int) -> Kind:
@@ -365,12 +331,13 @@ def train_explainer(
         InputError: images that do not fit the plan. ModelError: the training diverged.
     """
     listener = progress or Silent()
-    probe = torch.full((2, 3, *(size or tuple(images.shape[2:]))), 0.5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.generator("initial weights").initial_seed() % 2**31)
         explainer = StyleExplainer(plan.sizes, len(classifier.class_names), device=classifier.device)
     explainer.train()
-    training = Training(explainer, Seen(classifier, probe), images, plan, rng.child("training"))
+    training = Training(
+        explainer, Seen(classifier, size or (images.shape[2], images.shape[3])), images, plan, rng.child("training")
+    )
     if checkpoint is not None and checkpoint.is_file():
         training.resume(checkpoint)
     listener.begin(TASK, plan.steps)
