@@ -12,10 +12,11 @@ from snellen.checks.label_sets import LabelSets
 from snellen.core.errors import InputError
 from snellen.metrics.auroc_interval import macro_auroc_interval
 from snellen.metrics.bootstrap import cluster_bootstrap
-from snellen.metrics.clustered import clustered_share
+from snellen.metrics.clustered import clustered_mean, clustered_share
+from snellen.metrics.stratified import stratified_interval
 from snellen.metrics.weighted import WeightedStatistic, weighted_auroc
 
-#: Figures over all labels, and of each of them. What is no share of images has a bootstrap interval.
+#: Figures over all labels, and of each of them.
 OVERALL = ("macro_auroc", "macro_f1", "micro_f1", "exact_match", "right_decisions")
 OF_EACH = (
     "auroc",
@@ -117,35 +118,80 @@ def measured(
 ) -> Measured | None:
     """A figure with its 95 % interval; None where the images do not have it.
 
-    Shares of images have intervals of clustered shares, areas that of Newcombe, all others a bootstrap of units.
+    Shares of images have intervals of clustered shares, and so has F1 = 2J/(1 + J), by the share J of those images that
+    have the label or are given it which have it and are given it. Areas have Newcombe's, a balanced accuracy that of a
+    mean over strata, and the share of right decisions that of a mean over units with a unit more on either side. None of
+    them shrinks to a point where all images are right. Means over labels have BCa intervals, and at least those of as
+    many independent labels (Zou and Donner, Statistics in Medicine 27, 2008, 1693-1702, equation 5).
     """
-    n = len(sets.labels)
-    share = None if place is None else _share(figure, sets, place)
-    if place is None and figure == "exact_match":
-        values, known = image_values(figure, sets)
-        share = values, known
-    if share is not None:
-        values, of = share
-        if not of.any():
-            return None
-        low, high = clustered_share(values[of] > 0, None if units is None else units[of])
-        return Measured(value=float(values[of].mean()), low=low, high=high, n=int(of.sum()))
     statistic = statistic_of(figure, sets, place)
-    value = float("nan") if statistic is None else statistic(np.ones(n))
+    value = float("nan") if statistic is None else statistic(np.ones(len(sets.labels)))
     if statistic is None or not np.isfinite(value):
         return None
     known = sets.judged if place is None else np.asarray(sets.labels[:, place] >= 0)
-    try:
-        if figure == "auroc" and place is not None and sets.logits is not None:
-            scores = np.stack([-sets.logits[known, place], sets.logits[known, place]], 1)
-            labels = sets.labels[known, place].astype(np.int64)
+    count = int(known.sum())
+    if place is None and figure == "exact_match":
+        values, known = image_values(figure, sets)
+        low, high = clustered_share(values[known] > 0, None if units is None else units[known])
+        count = int(known.sum())
+    elif place is not None and (share := _share(figure, sets, place)) is not None:
+        values, of = share
+        low, high = clustered_share(values[of] > 0, None if units is None else units[of])
+        count = int(of.sum())
+    elif figure in ("f1", "micro_f1"):
+        low, high = _f1_interval(sets, units, range(sets.labels.shape[1]) if place is None else [place])
+    elif figure == "right_decisions":
+        values, _ = image_values(figure, sets)
+        found = clustered_mean(values[known], None if units is None else units[known], pseudo_units=1.0)
+        half = found.interval().high - found.value
+        low, high = value - half, value + half
+    elif place is None:
+        low, high = _interval_of_mean(figure, statistic, sets, units, seed)
+    elif figure == "auroc":
+        assert sets.logits is not None
+        scores = np.stack([-sets.logits[known, place], sets.logits[known, place]], 1)
+        labels = sets.labels[known, place].astype(np.int64)
+        try:
             low, high = macro_auroc_interval(labels, scores, None if units is None else units[known])
-        else:
-            found = cluster_bootstrap(statistic, n, units, rng=np.random.default_rng(seed))
-            low, high = found.bca()
+        except InputError:
+            low, high = 0.0, 1.0  # one unit
+    else:
+        right = sets.labels[known, place] == sets.decisions[known, place]
+        strata = sets.labels[known, place].astype(np.int64)
+        _, low, high = stratified_interval(right.astype(np.float64), strata, None if units is None else units[known])
+    return Measured(value=value, low=min(max(low, 0.0), value), high=max(min(high, 1.0), value), n=count)
+
+
+def _f1_interval(sets: LabelSets, units: NDArray[np.int64] | None, places: Sequence[int]) -> tuple[float, float]:
+    """Of the decisions about these labels, as an increasing function of a share."""
+    codes = np.arange(len(sets.labels)) if units is None else units
+    both, held = [], []
+    for place in places:
+        has, given = sets.labels[:, place] == 1, (sets.decisions[:, place] == 1) & (sets.labels[:, place] >= 0)
+        either = has | given
+        both.append((has & given)[either])
+        held.append(codes[either])
+    share = clustered_share(np.concatenate(both), np.concatenate(held))
+    return 2 * share.low / (1 + share.low), 2 * share.high / (1 + share.high)
+
+
+def _interval_of_mean(
+    figure: str, statistic: WeightedStatistic, sets: LabelSets, units: NDArray[np.int64] | None, seed: int
+) -> tuple[float, float]:
+    """Of a mean over labels: resamples know how labels depend on each other, and each label's interval its own end."""
+    of_each = figure.removeprefix("macro_")
+    each = [measured(of_each, sets, units, seed, place) for place in range(sets.labels.shape[1])]
+    parts = [one for one in each if one is not None]
+    value = float(np.mean([one.value for one in parts]))
+    low, high = (
+        value + side * float(np.linalg.norm([end(one) - one.value for one in parts])) / len(parts)
+        for side, end in ((-1, lambda one: one.low), (1, lambda one: one.high))
+    )
+    try:
+        found = cluster_bootstrap(statistic, len(sets.labels), units, rng=np.random.default_rng(seed)).bca()
     except InputError:
-        low, high = 0.0, 1.0  # one unit, or so few with the label that most resamples hold none
-    return Measured(value=value, low=min(max(low, 0.0), value), high=max(min(high, 1.0), value), n=int(known.sum()))
+        return 0.0, 1.0  # one unit, or so few with a label that most resamples hold none
+    return min(low, found.low), max(high, found.high)
 
 
 def _share(figure: str, sets: LabelSets, place: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:

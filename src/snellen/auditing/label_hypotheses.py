@@ -15,9 +15,11 @@ from snellen.checks.label_sets import LabelSets, sigmoid
 from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding, FindingExample
-from snellen.metrics.bootstrap import BootstrapSample, paired_bootstrap
+from snellen.metrics.bootstrap import paired_bootstrap
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.incomplete_beta import student_t_probability, student_t_quantile
+from snellen.metrics.unit_jackknife import design_effect
+from snellen.metrics.units import dense_codes
 from snellen.metrics.weighted import WeightedStatistic
 
 #: Fewer units with a label, or without it, are not tested.
@@ -97,6 +99,7 @@ def found_more_rarely(
     n, name = len(sets.labels), names[place]
     recall, elsewhere = own(np.ones(n)), mean(np.ones(n))
     have = sets.labels[:, place] == 1
+    found = _at_least_by_chance(found, elsewhere, sets.decisions[have, place] == 1, known.units_of(have))
     share = float(have.sum() / (sets.labels[:, place] >= 0).sum())
     what = "is never given" if not sets.decisions[:, place].any() else f"recall is {recall:.2f}"
     return _hypothesis(
@@ -115,7 +118,7 @@ def found_more_rarely(
             },
             examples=missed_examples(known, sets, place, name, examples),
         ),
-        lambda confidence: _lower(found, confidence) * share,
+        lambda confidence: found.lower(confidence) * share,
     )
 
 
@@ -156,7 +159,7 @@ def other_threshold(
             ),
         ),
         # A balanced gain is one of each side: on the rarer side it is of so many images.
-        lambda confidence: _lower(found, confidence) * min(rarer, 1 - rarer),
+        lambda confidence: found.lower(confidence) * min(rarer, 1 - rarer),
     )
 
 
@@ -225,20 +228,44 @@ def missed_examples(known: PerImage, sets: LabelSets, place: int, name: str, cou
     )
 
 
-def _paired(first: WeightedStatistic, second: WeightedStatistic, known: PerImage, seed: int) -> BootstrapSample | None:
+class _Loss(NamedTuple):
+    """A difference of two figures, with its standard error and the independent units that it rests on."""
+
+    value: float
+    error: float
+    units: float
+
+    def p_value(self) -> float:
+        """One-sided, that it is zero or less, by Student's t."""
+        return student_t_probability(self.value / max(self.error, 1e-9), max(self.units - 1, 1))
+
+    def lower(self, confidence: float) -> float:
+        """One-sided lower bound, zero or more."""
+        return max(self.value - student_t_quantile(confidence, max(self.units - 1, 1)) * self.error, 0.0)
+
+
+def _paired(first: WeightedStatistic, second: WeightedStatistic, known: PerImage, seed: int) -> _Loss | None:
     try:
-        return paired_bootstrap(first, second, len(known), known.units, rng=np.random.default_rng(seed))
+        found = paired_bootstrap(first, second, len(known), known.units, rng=np.random.default_rng(seed))
     except InputError:
         return None  # so few images have the label that most resamples hold none
+    return _Loss(found.value, found.standard_error, found.units)
 
 
-def _lower(found: BootstrapSample, confidence: float) -> float:
-    spread, freedom = max(found.standard_error, 1e-9), max(found.units - 1, 1)
-    return max(found.value - student_t_quantile(confidence, freedom) * spread, 0.0)
+def _at_least_by_chance(
+    found: _Loss, recall: float, given: NDArray[np.bool_], units: NDArray[np.int64] | None
+) -> _Loss:
+    """The same, with no less chance than so many images have under the others' recall.
+
+    Resamples of images that were all missed are all missed: they do not know that a few more could have been found.
+    """
+    images = len(given) / design_effect(given.astype(np.float64), dense_codes(units, len(given)))
+    usual = (recall * images + 1) / (images + 2)
+    return found._replace(error=max(found.error, float(np.sqrt(usual * (1 - usual) / images))), units=images)
 
 
-def _hypothesis(found: BootstrapSample, finding: Finding, harm: Callable[[float], float]) -> Hypothesis:
-    """That a difference is zero or less, by Student's t with the bootstrap's standard error."""
-    p_value = student_t_probability(found.value / max(found.standard_error, 1e-9), max(found.units - 1, 1))
+def _hypothesis(found: _Loss, finding: Finding, harm: Callable[[float], float]) -> Hypothesis:
+    """That a difference is zero or less."""
+    p_value = found.p_value()
     named = finding.model_copy(update={"p_value": p_value, "treatments": finding.treatments or (TREATMENT,)})
     return Hypothesis(p_value, harm, lambda size: named.model_copy(update={"harm": size}))
