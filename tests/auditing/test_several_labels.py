@@ -26,7 +26,7 @@ from snellen.auditing.report import AuditReport
 from snellen.auditing.shard_work import make_batch
 from snellen.checks.label_sets import evidence_of_label
 from snellen.cli.app import app
-from snellen.core.errors import InputError, UnknownNameError
+from snellen.core.errors import InputError, ModelError, UnknownNameError
 from snellen.core.randomness import Randomness
 from tests.auditing.several_labels import NAMES, SIDE, classifier, drawn, image_set, network
 
@@ -292,3 +292,43 @@ def test_the_command_line_reads_names_and_columns_and_writes_what_it_found(tmp_p
     assert "Labels" in (tmp_path / "run" / "report.html").read_text()
     listed = json.loads((tmp_path / "run" / "lists" / "labels.json").read_text())
     assert set(listed[0]) == {"id", "missed", "given_wrongly"}
+
+
+def test_confidence_with_a_temperature_is_that_of_the_decision_at_another_threshold() -> None:
+    """Labels drawn with the probabilities that are scored: calibrated, wherever the threshold lies."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-1.0, 1.0, (800, 2))
+    labels = (rng.random((800, 2)) < 1 / (1 + np.exp(-logits))).astype(int)
+    images = np.repeat(np.clip(128 + 16 * logits, 0, 255).astype(np.uint8)[:, :, None], 2, axis=2)
+
+    def score(x: torch.Tensor) -> torch.Tensor:
+        return (255 * x[:, 0, :, 0] - 128) / 16
+
+    model = snellen.load_classifier(score, ["a", "b"], task="multi_label", preparation=snellen.Preparation(size=(2, 2)))
+    low = {"check": "labels", "thresholds": {"a": 0.1}}
+    report = audit(model, (images, labels), checks=[low, "calibration"])
+    assert report.metrics["labels.a.sensitivity"].value > 0.95
+    assert report.metrics["calibration.a.ece"].value < 0.08
+    assert report.metrics["calibration.a.ece_with_temperature"].value < 0.08
+
+
+def test_what_cannot_be_is_refused_in_words() -> None:
+    images, labels, _ = drawn(12, 5)
+    size = snellen.Preparation(size=(SIDE, SIDE))
+    with pytest.raises(ModelError, match=r"leave \[0, 1\] on probe images"):
+        snellen.load_classifier(network(30), NAMES, task="multi_label", output="probabilities", preparation=size)
+    with pytest.raises(InputError, match="one class for each image"):
+        audit(predictions=labels, labels=labels)
+    unknown = labels.astype(float)
+    unknown[2, 1] = np.nan
+    with pytest.raises(InputError, match=r"nan=-1\)\); got nan for image 2"):
+        snellen.load_images((images, unknown), class_names=NAMES)
+    assert snellen.load_images((images, np.nan_to_num(unknown, nan=-1)), class_names=NAMES).label_sets[2, 1] == -1
+
+
+def test_lists_say_what_is_unknown_and_names_may_be_numbers(tmp_path: Path) -> None:
+    (tmp_path / "lists.csv").write_text('path,labels\na.png,"[0, -1]"\nb.png,"[1, null]"\n')
+    assert snellen.load_images(tmp_path / "lists.csv").label_sets.tolist() == [[0, -1], [1, -1]]
+    (tmp_path / "numbers.csv").write_text("path,labels\na.png,0|2\nb.png,1\n")
+    numbers = snellen.load_images(tmp_path / "numbers.csv")
+    assert (numbers.class_names, numbers.label_sets.tolist()) == (("0", "1", "2"), [[1, 0, 1], [0, 1, 0]])

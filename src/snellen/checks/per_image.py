@@ -179,6 +179,11 @@ class PerImage:
         """Whether each prediction is the label, (n,); False without a label."""
         return self.labelled & (self.predictions == self.labels)
 
+    def confidence_by(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability of each decision, (n, k) → (n,): the largest, but where a threshold decides another class."""
+        decided = np.where(self.predictions < 0, probabilities.argmax(1), self.predictions)
+        return probabilities[np.arange(len(self)), decided]
+
     def units_of(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Unit codes of some images, or None when every image is a unit of its own."""
         return None if self.units is None else self.units[chosen]

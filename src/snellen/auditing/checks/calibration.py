@@ -278,7 +278,7 @@ class Calibration(Check):
             temperatures.append(fit_temperature(scores, labels).temperature if len(labels) else 1.0)
             probabilities[judged] = tempered_probabilities(known.scores[judged], temperatures[-1])
         temperature = float(np.exp(np.mean(np.log(temperatures))))
-        found = [Mended("with temperature", probabilities.max(1), known.correct)]
+        found = [Mended("with temperature", known.confidence_by(probabilities), known.correct)]
         if all(enough_for_vector_scaling(*scores.shape) for scores, _, _ in folds):
             scaled = np.empty_like(known.scores)
             for scores, labels, judged in folds:

@@ -48,8 +48,13 @@ def label_columns(
     """
     if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "fb":
         # What a loss of several labels takes: zeros and ones as floats.
-        whole = np.isin(labels, (0, 1, -1))
-        labels = labels.astype(np.int8) if whole.all() else labels
+        odd = np.argwhere(~np.isin(labels, (0, 1, -1)))
+        if len(odd):
+            raise InputError(
+                f"{what} of shape (n, k) are 0 or 1 for each class, −1 where unknown (NaN: "
+                f"np.nan_to_num(labels, nan=-1)); got {labels[tuple(odd[0])]} for image {odd[0][0]}"
+            )
+        labels = labels.astype(np.int8)
     if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
         raise InputError(
             f"{what} must be integers of shape (n,), (n, 1) or, for several labels per image, 0/1 of shape (n, k); "

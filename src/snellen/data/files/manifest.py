@@ -175,14 +175,19 @@ class _Table:
         if any(isinstance(value, dict) for value in written):
             return self._by_column([value for value in written if isinstance(value, dict)])
         texts = [value for value in written if isinstance(value, str)]
-        if any(map(str.isalpha, "".join(texts))) and not any(text.lstrip().startswith("[") for text in texts):
+        named = any("|" in text or any(map(str.isalpha, text)) for text in texts)
+        if named and not any(text.lstrip().startswith("[") for text in texts):
             return self._by_name(written)
         rows = self._parsed("labels")
         count = next((len(row) for row in rows if row is not None), 0)
         for position, row in enumerate(rows):
-            if row is not None and (len(row) != count or not row or any(value not in (0, 1) for value in row)):
-                raise self.wrong(position, f"labels must be {count or 'k'} values of 0 or 1, one for each class", row)
-        whole = [None if row is None else [int(value) for value in row] for row in rows]
+            if row is not None and (len(row) != count or not row or any(value not in (0, 1, -1, None) for value in row)):
+                raise self.wrong(
+                    position,
+                    f"labels must be {count or 'k'} values of 0 or 1, one for each class, -1 where unknown",
+                    row,
+                )
+        whole = [None if row is None else [-1 if value is None else int(value) for value in row] for row in rows]
         return pa.array(whole, COLUMNS["labels"]), count, None
 
     def _by_name(self, written: Sequence[object]) -> tuple[pa.Array, int, tuple[str, ...]]:

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("pydicom")
 
+from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
 from snellen import load_images
@@ -160,3 +161,20 @@ def test_neither_logs_nor_warnings_repeat_a_header(tmp_path: Path, caplog: pytes
     images = load_images(f"dicom:{tmp_path}")
     images.read(0)
     assert "Jane" not in caplog.text + str(images.table.to_pylist())
+
+
+def test_tables_take_the_place_of_rescaling_and_of_windows(tmp_path: Path) -> None:
+    values = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    table = Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.add_new("LUTData", "OW", (65535 - 16 * np.arange(4096)).astype(np.uint16).tobytes())
+    plain = np.rint(values / 4095 * 255)
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        write_dicom(tmp_path / name / "a.dcm", values, BitsStored=12, HighBit=11, **{name: [table]})
+        shown = np.array(load_images(f"dicom:{tmp_path / name}").read(0))[..., 0]
+        assert np.abs(shown - (255.0 - plain)).max() <= 1
+    full = np.array(load_images(f"dicom:{tmp_path / 'VOILUTSequence'}?window=full").read(0))[..., 0]
+    assert np.abs(full - plain).max() <= 1
+    second = load_images(f"dicom:{tmp_path / 'VOILUTSequence'}?window=file2")
+    with pytest.raises(RejectedImageError, match="has 1 windows, and number 2"):
+        second.read(0)

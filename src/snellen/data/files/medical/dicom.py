@@ -111,7 +111,9 @@ def decode_frame(content: bytes, frame: int, window: Window | int | None, limits
         samples, bits = _number(found, "SamplesPerPixel", 1), _number(found, "BitsAllocated", 0)
         _check(found, rows, columns, samples, bits, limits)
         several, meaning = _number(found, "NumberOfFrames", 1) > 1, str(found.PhotometricInterpretation)
-        shown = None if samples == 3 or meaning == "PALETTE COLOR" else _window(found, window)
+        colour = samples == 3 or meaning == "PALETTE COLOR"
+        table = None if colour else _own_table(found, window)
+        shown = None if colour else _range_of(table) if table is not None else _window(found, window)
     with contained("its pixels"):
         values = pixels.pixel_array(found, index=frame if several else None)
         if samples == 3:
@@ -120,7 +122,10 @@ def decode_frame(content: bytes, frame: int, window: Window | int | None, limits
             return _colour(*_of_palette(pixels.apply_color_lut(values, found)))
         if values.shape != (rows, columns):
             raise RejectedImageError("damaged: its pixels are of another size than its header announces")
-        grey = to_bytes(np.asarray(pixels.apply_modality_lut(values, found), dtype=np.float64), shown)
+        rescaled = pixels.apply_modality_lut(values, found)
+        if table is not None and isinstance(window, int):
+            rescaled = pixels.apply_voi(rescaled, found, index=window)
+        grey = to_bytes(np.asarray(rescaled, dtype=np.float64), shown)
     # The lowest value of MONOCHROME1 is white.
     return Image.fromarray(255 - grey if meaning == "MONOCHROME1" else grey).convert("RGB")
 
@@ -182,8 +187,26 @@ def _window(found: Any, window: Window | int | None) -> Window:  # noqa: ANN401
     return _full(found)
 
 
+def _own_table(found: Any, window: Window | int | None) -> Any:  # noqa: ANN401
+    """The table from values to what is shown, where a file has tables in place of windows and its own is wanted."""
+    tables = getattr(found, "VOILUTSequence", None)
+    if not isinstance(window, int) or not tables or _floats(found, "WindowCenter"):
+        return None
+    if window >= len(tables):
+        raise RejectedImageError(f"the file has {len(tables)} windows, and number {window + 1} is wanted")
+    return tables[window]
+
+
+def _range_of(table: Any) -> Window:  # noqa: ANN401
+    """All values of a table: 0 to what its bits hold."""
+    most = 2.0 ** int(table.LUTDescriptor[2]) - 1
+    return Window(most / 2, most)
+
+
 def _full(found: Any) -> Window:  # noqa: ANN401
-    """All values that may occur, after rescaling."""
+    """All values that may occur, after rescaling or a table in its place."""
+    if tables := getattr(found, "ModalityLUTSequence", None):
+        return _range_of(tables[0])
     bits, signed = _number(found, "BitsStored", 16), _number(found, "PixelRepresentation", 0)
     ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1], dtype=np.float64)
     slope, intercept = (_floats(found, name) for name in ("RescaleSlope", "RescaleIntercept"))

@@ -23,7 +23,7 @@ from snellen.data.files.medical.window import Window, to_bytes
 #: Axes of a volume in the orientation right, anterior, superior, by the name of their slices.
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
-#: Largest volume as it is unpacked, bytes.
+#: Largest volume as it is unpacked, and as it is rescaled to float32, bytes.
 MAX_VOLUME = 2**30
 
 #: Bytes of the header of NIfTI-1, and of NIfTI-2.
@@ -127,7 +127,7 @@ def _header(start: bytes) -> Any:  # noqa: ANN401 - a header of nibabel
         raise RejectedImageError("volumes of colours or complex numbers are not read; store grey values")
     if not 0 <= float(header["vox_offset"]) <= 2**20:
         raise RejectedImageError("damaged: the header states values at an impossible place")
-    if kind.itemsize * math.prod(shape) > MAX_VOLUME:
+    if max(kind.itemsize, np.dtype(np.float32).itemsize) * math.prod(shape) > MAX_VOLUME:
         raise RejectedImageError(f"the header announces a volume of more than {MAX_VOLUME} bytes")
     return header
 
