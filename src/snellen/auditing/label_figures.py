@@ -118,11 +118,11 @@ def measured(
 ) -> Measured | None:
     """A figure with its 95 % interval; None where the images do not have it.
 
-    Shares of images have intervals of clustered shares, and so has F1 = 2J/(1 + J), by the share J of those images that
-    have the label or are given it which have it and are given it. Areas have Newcombe's, a balanced accuracy that of a
-    mean over strata, and the share of right decisions that of a mean over units with a unit more on either side. None of
-    them shrinks to a point where all images are right. Means over labels have BCa intervals, and at least those of as
-    many independent labels (Zou and Donner, Statistics in Medicine 27, 2008, 1693-1702, equation 5).
+    Shares of images have intervals of clustered shares, and so has F1 = 2J/(1 + J): J is the share of the images that
+    have the label or are given it which both have it and are given it. Areas have Newcombe's interval, a balanced
+    accuracy that of a mean over strata, right decisions that of a mean over units with a unit more on either side. None
+    of them shrinks to a point where all images are right. Means over labels have BCa intervals, and at least those of
+    as many independent labels (Zou and Donner, Statistics in Medicine 27, 2008, 1693-1702).
     """
     statistic = statistic_of(figure, sets, place)
     value = float("nan") if statistic is None else statistic(np.ones(len(sets.labels)))

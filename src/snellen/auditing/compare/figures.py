@@ -37,7 +37,7 @@ from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_err
 
 
 def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float64] | None:
-    """Probability of each decision (n,) with a temperature of other images; None without scores, or without those images.
+    """Probability of each decision (n,) with a temperature of other images; None without scores, or those images.
 
     As the check does it: the tuning images where the run had some, else the other half of the images, in turn. The
     temperature is then taken as given.

@@ -181,12 +181,12 @@ class _Table:
         rows = self._parsed("labels")
         count = next((len(row) for row in rows if row is not None), 0)
         for position, row in enumerate(rows):
-            if row is not None and (len(row) != count or not row or any(value not in (0, 1, -1, None) for value in row)):
-                raise self.wrong(
-                    position,
-                    f"labels must be {count or 'k'} values of 0 or 1, one for each class, -1 where unknown",
-                    row,
-                )
+            wrong = row is not None and (
+                len(row) != count or not row or any(one not in (0, 1, -1, None) for one in row)
+            )
+            if wrong:
+                what = f"labels must be {count or 'k'} values of 0 or 1, one for each class, -1 where unknown"
+                raise self.wrong(position, what, row)
         whole = [None if row is None else [-1 if value is None else int(value) for value in row] for row in rows]
         return pa.array(whole, COLUMNS["labels"]), count, None
 
