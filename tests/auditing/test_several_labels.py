@@ -332,3 +332,10 @@ def test_lists_say_what_is_unknown_and_names_may_be_numbers(tmp_path: Path) -> N
     (tmp_path / "numbers.csv").write_text("path,labels\na.png,0|2\nb.png,1\n")
     numbers = snellen.load_images(tmp_path / "numbers.csv")
     assert (numbers.class_names, numbers.label_sets.tolist()) == (("0", "1", "2"), [[1, 0, 1], [0, 1, 0]])
+
+
+def test_lists_of_a_label_are_compared_with_those_of_the_same_label(tmp_path: Path) -> None:
+    for name, epochs in (("first", 30), ("second", 3)):
+        audit(classifier(epochs), image_set(300), checks=["labels", "slices"], out=tmp_path / name)
+    found = {one.key: one.verdict for one in compare(tmp_path / "first", tmp_path / "second").findings}
+    assert [verdict for key, verdict in found.items() if key.startswith("slice:effusion: ")] == ["new"]
