@@ -205,6 +205,16 @@ def tar(content: bytes) -> None:
         return
 
 
+def dicom(content: bytes) -> None:
+    """DICOM files."""
+    _look_at(load_images(f"dicom:{_file('dicom/x.dcm', content).parent}"), 2)
+
+
+def nifti(content: bytes) -> None:
+    """NIfTI volumes."""
+    _look_at(load_images(f"nifti:{_file('nifti/x.nii', content).parent}"), 2)
+
+
 def weights(content: bytes) -> None:
     """Files of weights."""
     try:
@@ -317,6 +327,35 @@ def idx_seeds() -> list[bytes]:
 
     plain = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 3, 3)) + bytes(18)
     return [plain, gzip.compress(plain, mtime=0), b"\0\0\x08\x01\0\0\0\2\0\1"]
+
+
+def dicom_seeds() -> list[bytes]:
+    import pydicom
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    made, stream = pydicom.Dataset(), io.BytesIO()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.SOPClassUID = made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    made.file_meta.MediaStorageSOPClassUID = "1.2.3"
+    made.PatientID, made.WindowCenter, made.WindowWidth = "x", ["4", "5"], ["8", "9"]
+    made.Rows = made.Columns = 4
+    made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelRepresentation = 1, "MONOCHROME1", 0
+    made.BitsAllocated = made.BitsStored = 16
+    made.HighBit, made.NumberOfFrames, made.PixelData = 15, 2, bytes(range(64))
+    pydicom.dcmwrite(stream, made, enforce_file_format=True)
+    return [stream.getvalue()]
+
+
+def nifti_seeds() -> list[bytes]:
+    import gzip
+
+    import nibabel
+    import numpy as np
+
+    plain = nibabel.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4)).to_bytes()
+    return [plain, gzip.compress(plain, mtime=0)]
 
 
 def csv_seeds() -> list[bytes]:
@@ -498,6 +537,8 @@ TARGETS: dict[str, Target] = {
     "ledger": Target(ledger, ledger_seeds),
     "parquet": Target(parquet, parquet_seeds),
     "tar": Target(tar, tar_seeds),
+    "dicom": Target(dicom, dicom_seeds),
+    "nifti": Target(nifti, nifti_seeds),
     "weights": Target(weights, weights_seeds),
     "checkpoint": Target(checkpoint, checkpoint_seeds),
     "onnx": Target(onnx_graph, onnx_seeds),

@@ -697,6 +697,25 @@ def solid_views(_: Path) -> ImageSet:
     return Solids(classes=("mug", "car"), objects=3, views=2, size=16, shadow=False).images(split="test")
 
 
+def label_reader() -> Classifier:
+    """Two labels an image, each given where its half of the image is bright."""
+
+    def scores(images: torch.Tensor) -> torch.Tensor:
+        return 40 * (torch.stack([half.mean((1, 2, 3)) for half in images.chunk(2, dim=2)], 1) - 0.5)
+
+    size = Preparation(size=(8, 8))
+    return Classifier(
+        scores, class_names=("top", "bottom"), preparation=size, task="multilabel", identity="label reader"
+    )
+
+
+def several_labels(_: Path) -> ImageSet:
+    """Images whose halves are bright or dark, with both labels."""
+    labels = np.random.default_rng(0).integers(0, 2, (60, 2))
+    pixels = np.repeat(np.repeat(60 + 140 * labels[:, :, None], 4, axis=1), 8, axis=2).astype(np.uint8)
+    return load_images((pixels, labels), class_names=("top", "bottom"))
+
+
 def pixel_reader(*classes: str, side: int) -> Classifier:
     """A segmenter of one layer."""
     torch.manual_seed(0)
@@ -766,6 +785,7 @@ CHECKS = {
     ),
     "masking": Row({"share": 0.1, "steps": 2, "queries": 10, "examples": 0}),
     "multi_label": Row({"per_side": 2, "examples": 0}),
+    "labels": Row({"examples": 0}, {"classifier": lambda _: label_reader(), "images": several_labels}),
     "segmentation": Row(
         {"kinds": ("fog",), "severities": (3,), "steps": 1, "attacked": 1.0, "examples": 0},
         {"classifier": lambda _: pixel_reader("background", "bright", "dim", side=32), "images": small_scenes},

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 TIMES = {
     "image": 600,
     "idx": 200,
+    "dicom": 150,
+    "nifti": 150,
     "csv": 200,
     "table": 60,
     "mask": 100,
@@ -52,6 +54,8 @@ def fuzzing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
         "ledger",
         "parquet",
         "tar",
+        "dicom",
+        "nifti",
         "weights",
         "checkpoint",
         "onnx",
@@ -68,7 +72,8 @@ def test_mutations_of_valid_files_raise_nothing_else(fuzzing: Callable[[str], Mo
 
 def test_every_target_is_run(fuzzing: Callable[[str], ModuleType]) -> None:
     names = {"image", "npz", "idx", "csv", "table", "mask", "job", "parquet", "tar", "weights", "checkpoint", "onnx"}
-    assert set(fuzzing("targets").TARGETS) == names | {"card", "run", "inputs", "requirements", "ledger"}
+    names |= {"dicom", "nifti", "requirements", "ledger"}
+    assert set(fuzzing("targets").TARGETS) == names | {"card", "run", "inputs"}
 
 
 def test_seeds_are_valid_so_that_mutations_reach_deep(fuzzing: Callable[[str], ModuleType], tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_
         (["audit", "--batchsize", "3"], "No such option"),
         (["audit", "--batch-size", "0"], "greater than or equal to 1"),
         (["audit", "--checks", "adversaril"], "did you mean 'adversarial'"),
-        (["audit", "--checks", ","], "names no check; name one or more of clean, discrimination, calibration"),
+        (["audit", "--checks", ","], "names no check; name one or more of clean, labels, discrimination, calibration"),
         (["audit", "--checks", ""], "names no check"),
         (["audit", "bundled:fashion-cn", "photos"], "fashion-cnn"),
         (["audit", "timm:resnet10t@missing.safetensors", "photos"], "missing.safetensors"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from snellen.checks.check import Batch, Kept
+from snellen.checks.label_sets import set_columns
 from snellen.checks.per_image import (
     FEATURES,
     PIXEL_HASH,
@@ -44,7 +45,8 @@ def clean_evidence(
 ) -> Evidence:
     """One row for each image of a batch, setting "clean": decision, confidence, and the columns that are kept.
 
-    A segmenter has no decision about an image: both are unknown.
+    A segmenter has no decision about an image: both are unknown. A model of several labels an image has one for each
+    label, in columns of :mod:`~snellen.checks.label_sets`.
 
     Args:
         batch: n images.
@@ -52,11 +54,14 @@ def clean_evidence(
         carried: columns of the image set that the evidence carries along, such as each image's group, (n,) each; of
             what the set does not know at all there is no column.
     """
-    pixelwise = batch.classifier.task == "segment"
-    unknown = pixelwise or batch.classifier.output == "labels"
+    several = batch.classifier.task == "multilabel"
+    undecided = several or batch.classifier.task == "segment"
+    unknown = undecided or batch.classifier.output == "labels"
     confidence = None if unknown else batch.classifier.probabilities(batch.scores).amax(1).tolist()
     extra: dict[str, pa.Array] = {name: pa.array(values, COLUMNS[name]) for name, values in (carried or {}).items()}
-    if "scores" in keep:
+    if several:
+        extra |= set_columns(batch.classifier, batch.scores, batch.label_sets)
+    elif "scores" in keep:
         extra[SCORES] = array_column(batch.scores.detach().float().cpu().numpy())
     if "features" in keep and batch.features is not None:
         extra[FEATURES] = array_column(batch.features.detach().float().cpu().numpy())
@@ -73,7 +78,7 @@ def clean_evidence(
         model=batch.classifier.name,
         unit_ids=batch.unit_ids,
         label=[None if label < 0 else label for label in batch.labels.tolist()],
-        prediction=None if pixelwise else batch.classifier.predict(batch.scores).tolist(),
+        prediction=None if undecided else batch.classifier.predict(batch.scores).tolist(),
         value=confidence,
         extra=extra,
     )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from snellen.auditing.by_label import conclude_by_label, illustrate_by_label
 from snellen.auditing.checks import base_check
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
@@ -91,7 +92,9 @@ def illustrate_findings(
             # A file that was readable before is not any more: the finding stands on its evidence, without pictures.
             illustrated.append(finding)
             continue
-        changed = makers[number].illustrate(finding, batch)
+        several = classifier.task == "multilabel"
+        maker = makers[number]
+        changed = illustrate_by_label(maker, finding, batch) if several else maker.illustrate(finding, batch)
         examples = []
         for row, example in enumerate(finding.examples):
             before = keep_picture(blobs, batch.images[row])
@@ -199,7 +202,8 @@ def conclude(
             pictured=pictured,
         )
         try:
-            conclusions[check.name] = check.conclude(reading)
+            several = classifier.task == "multilabel"
+            conclusions[check.name] = conclude_by_label(check, reading) if several else check.conclude(reading)
         except InputError as error:
             # What one check cannot use must not cost the others, nor the hours that measured them.
             conclusions[check.name], failures[check.name] = Conclusion(), str(error)
@@ -207,7 +211,7 @@ def conclude(
     if base is not None and base.skipped is not None:
         raise InputError(f"nothing can be concluded about {classifier.name} on {images.name}: {base.skipped}")
     findings, makers, tested = judge(
-        running, conclusions, trained="train" in gathered.companions, treatable=classifier.task != "segment"
+        running, conclusions, trained="train" in gathered.companions, treatable=classifier.task in ("single", "ordinal")
     )
     sight = unseen(running, conclusions, makers, tested)
     pictures: dict[str, bytes] = {}

@@ -131,12 +131,12 @@ def with_settings(
 
 
 def left_out(effort: Effort, running: Sequence[str], task: str = "single") -> str | None:
-    """One line on what a level leaves out; None where it leaves nothing out, or a base is all that suits the task.
+    """One line on what a level leaves out; None where it leaves nothing out, or for a segmenter, which one check suits.
 
     >>> left_out("full", checks_at("full")) is None
     True
     """
-    idle = [] if task in BASES else [name for name in checks_at("full", task) if name not in running]
+    idle = [] if task == "segment" else [name for name in checks_at("full", task) if name not in running]
     return f"Effort {effort} leaves out: {', '.join(idle)}." if idle else None
 
 

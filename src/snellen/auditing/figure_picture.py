@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from snellen.auditing.by_label import LABEL
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.eye_chart_picture import column_words
 from snellen.checks.check import Check, Measured
@@ -16,6 +17,9 @@ from snellen.core.finding import KINDS, STRESS, Finding
 LEADING: dict[str, str] = {
     "clean.accuracy": "clean accuracy",
     "segmentation.miou": "mean overlap (mIoU)",
+    "labels.macro_auroc": "area under the ROC curve, mean over labels",
+    "labels.macro_f1": "F1, mean over labels",
+    "labels.exact_match": "images with all labels right",
     "bags.auroc": "area under the ROC curve, bags",
     "calibration.ece": "calibration error",
     "corruption.mce": "mean corruption error",
@@ -78,6 +82,11 @@ def evidence_of(metric: str) -> tuple[str, str]:
 
 def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, Figure | None]:
     """Where the rows behind a finding are, in words, and the figure to read first."""
+    if LABEL in finding.facts and finding.kind in index.checks()["labels"].finds:
+        label = f"labels.{finding.facts[LABEL]}."
+        return "evidence/clean.parquet, setting clean", next(
+            (one for one in figures if one.name.startswith(label)), None
+        )
     of_pixels = [one for one in figures if one.name.startswith("segmentation.")]
     if of_pixels:
         first = next((one for one in of_pixels if finding.subject and f".{finding.subject}." in one.name), of_pixels[0])
@@ -107,6 +116,13 @@ def leading_figures(figures: Sequence[Figure]) -> list[LeadingFigure]:
     chosen = [LeadingFigure(words, by_name[name]) for name, words in LEADING.items() if name in by_name]
     if "corruption.mce" in by_name:
         chosen = [one for one in chosen if one.figure.name != "corruption.error"]
+    if "labels.right_decisions" in by_name:
+        areas = [one for one in figures if one.name.startswith("labels.") and one.name.endswith(".auroc")]
+        lowest = min(areas, key=lambda one: one.measured.value, default=None)
+        if lowest is not None:
+            label = lowest.name.removeprefix("labels.").removesuffix(".auroc")
+            chosen.append(LeadingFigure(f"lowest area of a label: {label}", lowest))
+        return chosen
     for check, words in (("corruption", "accuracy, worst corruption"), ("adversarial", "accuracy, worst threat")):
         found = [one for one in figures if one.name.startswith(f"{check}.") and one.name.endswith(".accuracy")]
         if found:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from snellen.auditing.effort import Effort, Named, named_outright, with_settings
-from snellen.core.classifier import Classifier
+from snellen.core.classifier import Classifier, Task
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Level
 from snellen.core.preparation import Normalization
@@ -27,8 +27,8 @@ from snellen.runs.given import given_companion
 ENDING = ".toml"
 
 #: Schemes of references that are followed by a path; those of others are followed by a name or an address.
-_PATH_SCHEMES = ("artifact", "checkpoint", "diffusers", "file", "hf", "isnet", "meshes", "onnx", "openclip", "slides",
-                 "tar")  # fmt: skip
+_PATH_SCHEMES = ("artifact", "checkpoint", "dicom", "diffusers", "file", "hf", "isnet", "meshes", "nifti", "onnx",
+                 "openclip", "slides", "tar")  # fmt: skip
 
 #: Schemes in which a path may follow a name: ``NAME@PATH``.
 _NAME_SCHEMES = ("known", "openclip", "timm", "torchvision")
@@ -80,7 +80,9 @@ class AuditJob(BaseModel):
         data: reference of the images.
         classes: file with the class names, one a line.
         model_args: what the architecture of a checkpoint is built with.
-        task: what the outputs decide, where the model does not say; ``segment``: the class of each pixel.
+        task: what the outputs decide, where the model does not say; ``segment``: the class of each pixel;
+            ``multi_label``: several labels an image.
+        output: what the model returns, where a probe does not show it.
         size: of the images for the model, pixels, or height and width.
         mean, std: that images are normalised with, for all channels or for each; finite, and std positive.
         columns: what columns mean: ``{unit = "patient", group = "hospital"}``; ``group`` may name several.
@@ -105,7 +107,8 @@ class AuditJob(BaseModel):
     data: str
     classes: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
-    task: Literal["single", "ordinal", "segment"] | None = None
+    task: Literal["single", "ordinal", "segment", "multi_label"] | None = None
+    output: Literal["logits", "probabilities"] | None = None
     size: _Side | tuple[_Side, _Side] | None = None
     mean: _Mean | tuple[_Mean, ...] | None = None
     std: _Std | tuple[_Std, ...] | None = None
@@ -160,7 +163,12 @@ class AuditJob(BaseModel):
 
     def named_checks(self) -> Named | None:
         """The checks as :func:`snellen.audit` takes them, with their settings."""
-        return with_settings(self.checks, self.effort, self.settings, self.task or "single")
+        return with_settings(self.checks, self.effort, self.settings, self.decides)
+
+    @property
+    def decides(self) -> Task:
+        """The task, as a classifier has it."""
+        return "multilabel" if self.task == "multi_label" else self.task or "single"
 
     def _normalization(self) -> Normalization | None:
         if self.mean is None or self.std is None:
@@ -220,7 +228,8 @@ class AuditJob(BaseModel):
             names,
             device=self.device,
             model_args=self.model_args or None,
-            task=self.task,
+            task=None if self.task is None else self.decides,
+            output=self.output,
             size=self.size,
             normalization=self._normalization(),
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from snellen.auditing.checks import build_check, default_checks
 from snellen.core import index
 from snellen.core.classifier import Classifier
@@ -45,6 +47,11 @@ def recorded_audit(
     else:
         if labels is None:
             raise InputError("predictions need labels to be compared with: give labels=..., or images that have some")
+        if any(np.size(label) > 1 for label in labels):
+            raise InputError(
+                "labels of predictions are one class for each image, (n,), and several for each came; give the model "
+                'itself: load_classifier(model, names, task="multi_label")'
+            )
         plain = [label.item() if hasattr(label, "item") else label for label in labels]
         named = class_names is not None or any(isinstance(label, str) for label in plain)
         numbered = None if named else numbered_class_names(class_count(predictions, plain))

@@ -96,7 +96,11 @@ class AuditReport(BaseModel):
         return REPORT.stamped(record)
 
     def __repr__(self) -> str:
-        known = {"clean.accuracy": "clean accuracy", "segmentation.miou": "mIoU"}
+        known = {
+            "clean.accuracy": "clean accuracy",
+            "segmentation.miou": "mIoU",
+            "labels.macro_auroc": "mean AUROC",
+        }
         clean = "".join(f"{known[name]} {self.metrics[name].value:.3f}, " for name in known if name in self.metrics)
         lost, reasons = self.data.get("rejected", 0), self.data.get("rejected_reasons", {})
         rejected = f", {lost} of {self.data['images']} images rejected ({listed_reasons(reasons)})" if lost else ""

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from snellen.auditing.budgeting import MEASURING_SHARE, Choice, fitted, measure_rates, recorded_choice
+from snellen.auditing.by_label import missing_by_label, sized_by_label
 from snellen.auditing.checks import base_check, resolve_checks
+from snellen.auditing.checks.labels import with_thresholds
 from snellen.auditing.limiting import limited
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.shard_work import ShardWork
@@ -89,6 +91,7 @@ class ResolvedAudit:
         base = base_check(classifier.task)
         if skipped[base] is not None:
             raise InputError(f"the check {base!r}, which every other is compared with, cannot run: it {skipped[base]}")
+        classifier = with_thresholds(classifier, [one for one in chosen if skipped[one.name] is None])
         measuring = fast_copy(classifier)
         return cls(classifier, drawn, images, companions, wholes, chosen, skipped, seed, measuring)
 
@@ -190,7 +193,11 @@ class ResolvedAudit:
     def checks_by_set(self) -> dict[str, Sequence[Check]]:
         """Checks that measure something of their own, by set, with the share of the images that they measure."""
         # A segmenter is measured on images with masks, whether or not they have a label.
-        pixelwise = self.classifier.task == "segment"
+        pixelwise, several = (self.classifier.task == one for one in ("segment", "multilabel"))
+        if several:
+            count, labels = int((self.images.label_sets >= 0).any(1).sum()), len(self.classifier.class_names)
+            own = [sized_by_label(check, labels, count) for check in self.running if check.measures]
+            return {"audit": own, **dict.fromkeys(self.companions, ())}
         labelled = len(self.images) if pixelwise else int((self.images.known_labels >= 0).sum())
         own = [check.sized(labelled) for check in self.running if check.measures]
         return {"audit": own, **dict.fromkeys(self.companions, ())}
@@ -200,6 +207,8 @@ def _missing(check: Check, classifier: Classifier, images: ImageSet, companions:
     """Why a check cannot run, or None; that it is not for segmenters comes before all else."""
     if classifier.task == "segment" and classifier.task not in check.tasks:
         return f"is not for segmenters: it reads one decision for each image, and {classifier.name} decides each pixel"
+    if classifier.task == "multilabel":
+        return missing_by_label(check, classifier, images, companions)
     return check.missing(classifier, images, companions)
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from snellen.auditing.by_label import cost_by_label, measure_by_label
 from snellen.auditing.checks import CHECKS, build_check
+from snellen.auditing.checks.labels import with_thresholds
 from snellen.auditing.clean_evidence import clean_evidence, score_batch
 from snellen.checks.check import Batch, Check, Kept
 from snellen.checks.per_image import CARRIED
@@ -48,8 +50,8 @@ class Provisional:
     seen: int = 0
 
     def count(self, batch: Batch) -> None:
-        """Add the labelled images of a batch; of a segmenter, which decides no image, none."""
-        if batch.classifier.task == "segment":
+        """Add the labelled images of a batch; of a model that decides pixels, or several labels an image, none."""
+        if batch.classifier.task in ("segment", "multilabel"):
             return
         known = batch.labels >= 0
         decided = batch.classifier.predict(batch.scores)
@@ -113,7 +115,8 @@ class ShardWork:
     ) -> ShardWork:
         """The same work in another process, from what :meth:`reopening` says."""
         own = {**arguments, "checks": {of: [_rebuilt(one) for one in all_] for of, all_ in arguments["checks"].items()}}
-        model = classifiers[0] if own.pop("as_given") else fast_copy(classifiers[0])
+        given = with_thresholds(classifiers[0], own["checks"][AUDITED])
+        model = given if own.pop("as_given") else fast_copy(given)
         return cls(model, sets, **own, as_given=False)
 
     def reopening(self) -> Reopening:
@@ -157,7 +160,12 @@ class ShardWork:
 
     def cost(self, of: str) -> dict[str, float]:
         """Passes through the model for each image of a set, by what is done."""
-        return {CLEAN: 1.0, **{check.name: check.cost() for check in self.checks[of]}}
+        several = self.classifier.task == "multilabel"
+        labels = len(self.classifier.class_names)
+        return {
+            CLEAN: 1.0,
+            **{c.name: cost_by_label(c, labels) if several else c.cost() for c in self.checks[of]},
+        }
 
     def _read(self, members: ImageSet) -> Iterator[PreparedBatch]:
         batches = prepared_batches(members, self.classifier.preparation, self.batch_size, workers=self.workers)
@@ -212,7 +220,11 @@ class ShardWork:
                 progress.advance(task, cost[CLEAN] * len(loaded.ids), self._note(of, CLEAN))
                 for check in self.checks[of]:
                     clock = time.perf_counter()
-                    if batch is not None and (measured := check.measure(batch)) is not None:
+                    several = self.classifier.task == "multilabel"
+                    made = None
+                    if batch is not None:
+                        made = measure_by_label(check, batch) if several else check.measure(batch)
+                    if (measured := made) is not None:
                         evidence[check.name].append(measured)
                     seconds[check.name] += time.perf_counter() - clock
                     progress.advance(task, cost[check.name] * len(loaded.ids), self._note(of, check.name))

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
 
 #: Figures that the text names; all are in the report.
-LEADING = ("segmentation.miou", "clean.accuracy", "clean.balanced_accuracy", "calibration.ece", "corruption.error")
+LEADING = (
+    "labels.macro_auroc",
+    "labels.macro_f1",
+    "labels.exact_match",
+    "segmentation.miou",
+    "clean.accuracy",
+    "clean.balanced_accuracy",
+    "calibration.ece",
+    "corruption.error",
+)
 
 
 def text_summary(report: AuditReport) -> str:

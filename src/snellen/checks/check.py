@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -15,7 +18,7 @@ from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
-from snellen.core.classifier import Classifier, Task
+from snellen.core.classifier import Classifier, Task, label_logits
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
@@ -24,6 +27,12 @@ from snellen.core.randomness import Randomness
 
 #: What the clean evidence keeps of every image when a check reads it.
 Kept = Literal["scores", "features", "fingerprints", "pixel_hashes", "properties"]
+
+#: How a check reads a model of several labels an image. ``itself``: it handles them. ``each``: once for each label, as
+#: two classes, without it and with it. ``sides``: for each label, once on the images that have it and once on those
+#: that do not, because an accuracy over both hides what happens to a rare label. ``whole``: once, each combination of
+#: labels a class of its own. ``apart``: what is not about labels once, the rest for each label.
+Several = Literal["itself", "each", "sides", "whole", "apart"]
 
 #: Other sets of images that a check may compare with.
 Companion = Literal["train", "tune"]
@@ -62,6 +71,24 @@ class Batch:
     rng: Randomness
     features: Tensor | None = None
     originals: ImageSet | None = None
+
+    @property
+    def label_sets(self) -> NDArray[np.int8]:
+        """Several labels an image, int8 (n, k), −1 where unknown; of images that have none, all are."""
+        if self.originals is None or not self.originals.has_labels:
+            return np.full((len(self.ids), len(self.classifier.class_names)), -1, dtype=np.int8)
+        return self.originals.label_sets
+
+    def of_label(self, place: int) -> Batch:
+        """The same batch with one of its labels as classes: without it, with it."""
+        classifier = self.classifier.of_label(place)
+        own = self.label_sets[:, place].astype(np.int64)
+        logits = label_logits(self.scores[:, place], self.classifier.output)
+        at = 0.5 if self.classifier.thresholds is None else self.classifier.thresholds[place]
+        scores = torch.stack([torch.zeros_like(logits), logits - math.log(at) + math.log1p(-at)], 1)
+        labels = torch.from_numpy(own).to(self.labels.device)
+        rng = self.rng.child(self.classifier.class_names[place])
+        return replace(self, classifier=classifier, labels=labels, scores=scores, rng=rng, originals=None)
 
     def take(self, chosen: Tensor) -> Batch:
         """Some examples of the batch, by position."""
@@ -173,6 +200,11 @@ class Check(BaseModel, ABC):
     summary: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
     tasks: ClassVar[frozenset[Task]] = frozenset({"single", "ordinal"})
+    #: How it reads a model of several labels an image; None: not at all, for the reason below.
+    several: ClassVar[Several | None] = None
+    #: Whether the model's decisions judge labels: of several, only those labels that it finds in most of their images.
+    model_judges: ClassVar[bool] = False
+    one_label: ClassVar[str] = "it reads the one class of each image"
     #: Whether it runs in an audit for which no checks are named.
     by_default: ClassVar[bool] = True
     #: What must be kept of every image for it.
@@ -189,7 +221,10 @@ class Check(BaseModel, ABC):
         if classifier.task not in self.tasks:
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
         if images.has_labels and not (images.labels >= 0).any():
-            return f"needs one label for each image, and {images.name} has several"
+            return (
+                f"needs one label for each image, and {images.name} has several; a model of several labels an image is "
+                f'audited with --task multi_label (load_classifier(..., task="multi_label"))'
+            )
         for companion in sorted(self.compares_with - companions):
             return f"compares with {companion} images, and none were given (--{companion} DATA)"
         return missing_needs(self.needs, classifier, images)
@@ -221,6 +256,11 @@ class Check(BaseModel, ABC):
     def concurrent(self) -> bool:
         """Whether ``measure`` may run in several threads at once: it uses nothing but parameters and batch."""
         return not self.measures
+
+    @property
+    def all_labels_at_once(self) -> bool:
+        """Whether ``measure`` takes a model of several labels an image, and measures all of them in one pass."""
+        return False
 
     @property
     def measures(self) -> bool:

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from snellen.checks.label_sets import SCORES as SCORES
+from snellen.checks.label_sets import LabelSets, sigmoid
 from snellen.core.evidence import Evidence
 from snellen.core.factors import FACTORS, decoded
 from snellen.core.finding import FindingExample
@@ -20,7 +22,7 @@ from snellen.metrics.inspection.fingerprints import Fingerprints
 from snellen.metrics.inspection.properties import ImageProperties
 from snellen.metrics.units import unit_codes
 
-SCORES, FEATURES, PIXEL_HASH = "scores", "features", "pixel_hash"
+FEATURES, PIXEL_HASH = "features", "pixel_hash"
 PROPERTY, FINGERPRINT = "property.", "fingerprint."
 
 
@@ -104,6 +106,7 @@ class PerImage:
         properties: brightness, sharpness, …; None when they were not kept.
         costs: what a decision loses beside the right one, (true class, decision), in [0, 1] with 1 for the costliest
             error; None: all errors lose 1.
+        sets: labels and decisions where an image has several; labels and predictions are then −1.
     """
 
     ids: tuple[str, ...]
@@ -124,6 +127,7 @@ class PerImage:
     fingerprints: Fingerprints | None = None
     properties: ImageProperties | None = None
     costs: NDArray[np.float64] | None = None
+    sets: LabelSets | None = None
 
     @classmethod
     def of(cls, clean: Evidence, images: ImageSet | None = None) -> PerImage:
@@ -156,7 +160,18 @@ class PerImage:
             pixel_hashes=tuple(table[PIXEL_HASH].to_pylist()) if PIXEL_HASH in table.column_names else None,
             fingerprints=read_fingerprints(table),
             properties=read_properties(table),
+            sets=LabelSets.of(table),
         )
+
+    def of_label(self, place: int) -> PerImage:
+        """The same images with one of their labels as classes: 0 without it, 1 with it; scores are 0 and its logit."""
+        assert self.sets is not None
+        decided, logits, scores, sure = self.sets.decisions[:, place].astype(np.int64), self.sets.logits, None, None
+        if logits is not None:
+            scores = np.stack([np.zeros(len(self)), logits[:, place]], 1)
+            sure = sigmoid(np.where(decided == 1, 1, -1) * logits[:, place])
+        labels = self.sets.labels[:, place].astype(np.int64)
+        return replace(self, labels=labels, predictions=decided, confidence=sure, scores=scores, sets=None, costs=None)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -193,6 +208,11 @@ class PerImage:
         found[none] = self.costs.max(1)[self.labels[none]]
         return found
 
+    def confidence_by(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability of each decision, (n, k) → (n,): the largest, but where a threshold decides another class."""
+        decided = np.where(self.predictions < 0, probabilities.argmax(1), self.predictions)
+        return probabilities[np.arange(len(self)), decided]
+
     def units_of(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Unit codes of some images, or None when every image is a unit of its own."""
         return None if self.units is None else self.units[chosen]
@@ -226,6 +246,7 @@ class PerImage:
             pixel_hashes=None if hashes is None else tuple(hashes[row] for row in rows),
             fingerprints=None if self.fingerprints is None else self.fingerprints.select(rows),
             properties=None if self.properties is None else self.properties.select(rows),
+            sets=None if self.sets is None else self.sets.select(rows),
         )
 
     def outcomes(self, evidence: Evidence, setting: str, *, undecided: int = WRONG) -> NDArray[np.int8]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Self
 
 import pyarrow.compute as pc
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -44,7 +45,10 @@ class Sampled(Check):
 
     def sample(self, batch: Batch) -> Batch | None:
         """The labelled images of a batch that are drawn; None when there are none."""
-        chosen = ((batch.labels >= 0) & (self.draws(batch) < self.share)).nonzero().flatten()
+        labelled = batch.labels >= 0
+        if batch.classifier.task == "multilabel":
+            labelled = torch.from_numpy((batch.label_sets >= 0).any(1)).to(labelled.device)
+        chosen = (labelled & (self.draws(batch) < self.share)).nonzero().flatten()
         return batch.take(chosen) if len(chosen) else None
 
     def sampling_notes(self, reading: Reading, measured: int | None = None) -> list[str]:

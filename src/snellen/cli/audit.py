@@ -60,6 +60,7 @@ from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.auditing.effort import Effort
+    from snellen.core.classifier import Task
 
 
 class EffortName(StrEnum):
@@ -81,6 +82,25 @@ class TaskName(StrEnum):
     single = "single"
     ordinal = "ordinal"
     segment = "segment"
+    multi_label = "multi_label"
+
+    @property
+    def kind(self) -> Task:
+        """The same as a classifier has it."""
+        names: dict[TaskName, Task] = {
+            TaskName.single: "single",
+            TaskName.ordinal: "ordinal",
+            TaskName.segment: "segment",
+            TaskName.multi_label: "multilabel",
+        }
+        return names[self]
+
+
+class OutputName(StrEnum):
+    """What a model returns; see :data:`snellen.models.classifiers.output_kind.OutputKind`."""
+
+    logits = "logits"
+    probabilities = "probabilities"
 
 
 #: Parameters of the command that are requirements.
@@ -194,9 +214,14 @@ def audit(
     task: Annotated[
         TaskName | None,
         typer.Option(
-            help="What the outputs decide. segment: the class of each pixel, scores (n, k, h, w).",
+            help="What the outputs decide. segment: the class of each pixel, scores (n, k, h, w). multi_label: several "
+            "labels an image, scores (n, k).",
             show_default="what the model says, else single",
         ),
+    ] = None,
+    output: Annotated[
+        OutputName | None,
+        typer.Option(help="What the model returns.", show_default="what a probe shows; the report says how"),
     ] = None,
     size: SizeOption = None,
     mean: MeanOption = None,
@@ -287,6 +312,7 @@ def audit(
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
         from snellen.auditing.checks import resolve_checks
+        from snellen.auditing.compare.requirement import check_names
         from snellen.auditing.effort import chosen_checks, named_outright, with_settings
         from snellen.core.budget import seconds_of
         from snellen.core.run import canonical_json
@@ -299,17 +325,24 @@ def audit(
         if budget is not None:
             seconds_of(budget)
         level = choice.effort
-        of = "single" if task is None else task.value
+        of = "single" if task is None else task.kind
         chosen = with_settings(choice.checks, level, choice.settings, of)
         running = resolve_checks(chosen_checks(chosen, level, task=of), threats, of, domain)
-        earlier = check_gate_options(gate_options, running, folder)
+        earlier = check_gate_options(gate_options, running, folder, of)
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         beside = columns_beside(images, choice.columns)
         training = None if train is None else given_companion(train, beside, spinner)
         tuning = None if tune is None else given_companion(tune, beside, spinner)
         classifier = load_classifier(
-            model or DEFAULT_MODEL, classes, device=device, task=None if task is None else task.value, **given
+            model or DEFAULT_MODEL,
+            classes,
+            device=device,
+            task=None if task is None else task.kind,
+            output=None if output is None else output.value,
+            **given,
         )
+        if classifier.task == "multilabel":
+            check_names(gate_options.requirements, running, classifier.task, classifier.class_names)
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {
         "out": folder,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from snellen.auditing.effort import Effort
     from snellen.auditing.report import AuditReport
 
@@ -40,6 +42,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     for column in single.columns[1:]:
         column.justify = "right"
     grid: dict[str, dict[str, str]] = {}
+    several = report.model["task"] == "multilabel"
     what = "accuracy"
     for name, figure in report.metrics.items():
         if name.startswith("corruption.") and name.endswith(".accuracy"):
@@ -49,11 +52,15 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
             _, _, kind, severity = name.removesuffix(".miou").split(".", 3)
             grid.setdefault(kind, {})[severity] = f"{figure.value:.3f}"
             what = "mIoU"
+        elif several and (name.count(".") > 1 or not name.startswith("labels.")):
+            continue  # figures of each label are in the table below, and in the report
         elif not (name.startswith("corruption.") and name.count(".") > 1):  # errors by kind are in the report
             count = f"{figure.n} bags" if name in FIGURES_OF_BAGS else str(figure.n)
             single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", count)
     if report.metrics:
         console.print(single)
+    if several:
+        _show_labels(report, console)
     if grid:
         severities = list(dict.fromkeys(severity for row in grid.values() for severity in row))
         table = Table(f"\n{what} at severity", *(f"\n{s}" for s in severities), box=None, pad_edge=False)
@@ -95,3 +102,19 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         if TRAINING_IMAGES in command:
             console.print(f"[dim]{TRAINING_IMAGES} stands for labelled images that it may be trained on[/]")
     console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)
+
+
+def _show_labels(report: AuditReport, console: Console) -> None:
+    """The table of labels."""
+    from rich.table import Table
+
+    panel = next((one for one in report.panels if one.check == "labels"), None)
+    if panel is None:
+        return
+    table = Table(*(f"\n{name}" for name in panel.head), box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in panel.rows:
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else markup(str(cell)) for cell in row))
+    console.print(table)
+    console.print(f"[dim]{markup(panel.about)}[/]")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from snellen.auditing.compare.run_record import RunRecord
     from snellen.auditing.report import AuditReport
     from snellen.checks.check import Check
-    from snellen.core.classifier import Classifier
+    from snellen.core.classifier import Classifier, Task
     from snellen.core.images import ImageSet
 
 #: Documented in the README beside the other exit codes.
@@ -91,7 +91,9 @@ def read_gate_options(
     return GateOptions(tuple(requirements), baseline, junit, fail_on or LevelOption.moderate, margins)
 
 
-def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path) -> RunRecord | None:
+def check_gate_options(
+    options: GateOptions, checks: Sequence[Check], out: Path, task: Task = "single"
+) -> RunRecord | None:
     """Refuse before the audit runs what would only fail after it: misspelled names, a baseline that is none.
 
     Returns:
@@ -104,7 +106,7 @@ def check_gate_options(options: GateOptions, checks: Sequence[Check], out: Path)
     from snellen.auditing.compare.run_record import RunRecord
 
     _check_margins(options, checks)
-    check_names(options.requirements, checks)
+    check_names(options.requirements, checks, task)
     if options.baseline is None:
         return None
     if out.resolve() == options.baseline.resolve():

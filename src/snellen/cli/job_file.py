@@ -77,7 +77,7 @@ def under_options(context: typer.Context, given: Choice) -> Choice:
         checks = None
     held = dict(job.settings)
     if written(context, "checks") or written(context, "effort"):
-        task = job.task or "single"
+        task = job.decides
         running = [*names_of(chosen_checks(checks, effort, task=task)), base_check(task)]
         held = {check: fields for check, fields in held.items() if check in running}
     every = dict.fromkeys((*held, *given.settings))

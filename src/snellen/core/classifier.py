@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from snellen.core.budget import Spent
-from snellen.core.errors import InputError, ModelError, UnsupportedError
+from snellen.core.errors import InputError, ModelError, UnsupportedError, unknown_name
 from snellen.core.layer_hooks import EditHook, find_layer, is_edited
 from snellen.core.preparation import Normalization as Normalization
 from snellen.core.preparation import Preparation
@@ -77,6 +77,7 @@ class Classifier:
         bag_decision: how a bag is decided from its images, as its card records it: ``pooling`` and ``threshold``.
         sent_to: the host that images are sent to for their scores; None where the model runs in this process.
         device: where the model runs.
+        thresholds: of several labels an image: the probability from which each label is given, (k,); None: 0.5 each.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Classifier:
         bag_decision: Mapping[str, Any] | None = None,
         sent_to: str | None = None,
         device: str | torch.device = "cpu",
+        thresholds: Sequence[float] | None = None,
     ) -> None:
         self.module = model if isinstance(model, nn.Module) else None
         if self.module is not None:
@@ -115,6 +117,7 @@ class Classifier:
         self.bag_decision: Mapping[str, Any] = dict(bag_decision or {})
         self.sent_to = sent_to
         self.device = torch.device(device)
+        self.thresholds = None if thresholds is None else checked_thresholds(thresholds, self.class_names)
         self.reference: Mapping[str, Any] | None = None  # what load_classifier made it of, where that is a text
         self._identity = identity
         self._counter = _Counter()
@@ -183,6 +186,9 @@ class Classifier:
     def predict(self, scores: Tensor) -> Tensor:
         """Turn scores into decisions: (n, k) → classes (n,); for ``multilabel``, 0/1 (n, k)."""
         if self.task == "multilabel":
+            if self.thresholds is not None and self.output != "labels":
+                at = torch.tensor(self.thresholds, dtype=torch.float64, device=scores.device)
+                return (scores.double() > (at.logit() if self.output == "logits" else at.log())).long()
             threshold = {"logits": 0.0, "log-probabilities": math.log(0.5), "labels": 0.5}[self.output]
             return (scores > threshold).long()
         return scores.argmax(1)
@@ -213,6 +219,46 @@ class Classifier:
         other._stands_for = self
         other.module = other._model = module
         other._counter = _Counter(whole=self._counter)
+        return other
+
+    def with_thresholds(self, thresholds: Mapping[str, float]) -> Classifier:
+        """The same classifier of several labels an image, which gives some labels from other probabilities on.
+
+        Raises:
+            UnknownNameError: a label that is none of its own. InputError: a threshold outside (0, 1).
+        """
+        for name in thresholds:
+            if name not in self.class_names:
+                raise unknown_name("label", name, self.class_names)
+        other = self._alike()
+        own = self.thresholds or (0.5,) * len(self.class_names)
+        chosen = [thresholds.get(name, at) for name, at in zip(self.class_names, own, strict=True)]
+        other.thresholds = checked_thresholds(chosen, self.class_names)
+        return other
+
+    def of_label(self, place: int) -> Classifier:
+        """One label of several as a classifier of two classes: without it, with it. What it spends counts here too.
+
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+        >>> several = Classifier(model, class_names=["cat", "dog", "owl"], task="multilabel")
+        >>> several.of_label(1).class_names, several.of_label(1)(torch.zeros(2, 3, 2, 2)).shape
+        (('no dog', 'dog'), torch.Size([2, 2]))
+        """
+        name, at = self.class_names[place], 0.5 if self.thresholds is None else self.thresholds[place]
+        one = OneLabel(self._model, place, self.output, at)
+        if self.module is None:
+            other = self._alike()
+            other._model = one.forward
+        else:
+            other = self.with_module(one)
+        other.class_names, other.task, other.thresholds = (f"no {name}", name), "single", None
+        other.output = "labels" if self.output == "labels" else "logits"
+        other.feature_layer = self.feature_layer and f"model.{self.feature_layer}"
+        return other
+
+    def _alike(self) -> Classifier:
+        other = copy.copy(self)
+        other._stands_for, other._counter = self._stands_for or self, _Counter(whole=self._counter)
         return other
 
     # -- looking inside ------------------------------------------------------------------------------------------
@@ -313,6 +359,7 @@ class Classifier:
             return self._stands_for.fingerprint()
         scale = [tensor.flatten().tolist() for tensor in self._normalization or ()]
         described = [self.identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
+        described += [] if self.thresholds is None else [str(self.thresholds)]
         if self.module is not None:
             # Hashed anew at each call: weights may have changed since the last one.
             tensors = {**self.module.state_dict(), **dict(self.module.named_buffers())}
@@ -336,6 +383,55 @@ class Classifier:
                 f"{self.name} takes images in [0, 1], got values from {low:.4g} to {high:.4g}. Normalisation happens "
                 f"inside the classifier: pass prepared images, not normalised ones"
             )
+
+
+class OneLabel(nn.Module):
+    """A model of several labels an image, made to score one of them: (n, 3, h, w) → (n, 2), without and with it.
+
+    Args:
+        model: gives scores (n, k).
+        place: of the label.
+        output: what the scores are.
+        threshold: probability from which the label is given; the larger of the two scores is then the decision.
+    """
+
+    def __init__(self, model: nn.Module | Callable[[Tensor], Tensor], place: int, output: Output, threshold: float):
+        super().__init__()
+        self.model, self.place, self.output = model, place, output
+        self.shift = math.log(threshold) - math.log1p(-threshold)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores 0 and the label's logit, less that of the threshold."""
+        own = label_logits(self.model(images)[:, self.place], self.output)
+        return torch.stack([torch.zeros_like(own), own - self.shift], 1)
+
+
+def label_logits(scores: Tensor, output: Output) -> Tensor:
+    """Scores of labels as logits log p − log (1 − p), of the same shape; of decisions 0 and 1, −1 and 1.
+
+    >>> label_logits(torch.tensor([0.5, 0.9]).log(), "log-probabilities")
+    tensor([0.0000, 2.1972])
+    """
+    if output == "logits":
+        return scores
+    if output == "labels":
+        return 2 * scores - 1
+    # A probability of 1 has no finite logit: 1 − p is at least the smallest step of float32 below 1.
+    return scores - (-torch.expm1(scores)).clamp_min(torch.finfo(torch.float32).eps / 2).log()
+
+
+def checked_thresholds(thresholds: Sequence[float], class_names: Sequence[str]) -> tuple[float, ...]:
+    """Thresholds as they are kept.
+
+    Raises:
+        InputError: not one in (0, 1) for each label.
+    """
+    found = tuple(float(one) for one in thresholds)
+    if len(found) != len(class_names) or not all(0 < one < 1 for one in found):
+        raise InputError(
+            f"thresholds are probabilities in (0, 1), one for each of {len(class_names)} labels; got {found}"
+        )
+    return found
 
 
 def hash_tensors(tensors: dict[str, Tensor]) -> str:

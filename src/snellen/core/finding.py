@@ -19,6 +19,7 @@ KINDS: dict[str, str] = {
     "slice": "a hidden subgroup is much worse than the rest",
     "group_gap": "a known group is much worse than another",
     "calibration": "confidence does not match accuracy",
+    "threshold": "another threshold for a label loses fewer decisions",
     "corruption": "accuracy falls under noise, blur, compression or weather",
     "nuisance": "accuracy falls under a generated, continuous nuisance",
     "natural_shift": "accuracy falls on naturally different images",

@@ -28,7 +28,7 @@ MANY_CLASSES = 1000
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
     "label": pa.int64(),  # index into class_names (single and ordinal tasks)
-    "labels": pa.list_(pa.int8()),  # 0/1 for each class (multilabel)
+    "labels": pa.list_(pa.int8()),  # 0/1 for each class (multilabel), −1 where unknown
     "unit_id": pa.string(),  # patient, lot, video: what is drawn independently
     "group": pa.string(),  # hospital, camera, background: what must not matter
     "group_factors": pa.string(),  # JSON object: several groups of an image by name, such as hospital and scanner
@@ -223,6 +223,26 @@ class ImageSet:
     def known_labels(self) -> NDArray[np.int64]:
         """Class index per image, int64 (n,); −1 where there is none, or where this view may not read it."""
         return self.labels if self.has_labels else np.full(len(self), -1, dtype=np.int64)
+
+    @property
+    def label_sets(self) -> NDArray[np.int8]:
+        """Several labels an image, int8 (n, k): 1 where an image has the label, 0 where not, −1 where unknown.
+
+        Raises:
+            LabelsHiddenError: this is a label-free view.
+        """
+        rows, count = self.column("labels"), len(self.class_names or ())
+        unknown = [-1] * count
+        found = [[-1 if one is None else one for one in row] if isinstance(row, list) else unknown for row in rows]
+        return np.array(found, dtype=np.int8).reshape(len(self), count)
+
+    def of_label(self, place: int) -> ImageSet:
+        """The same images with one of their labels as classes: without it, with it."""
+        name = (self.class_names or ())[place]
+        own = [None if one < 0 else int(one) for one in self.label_sets[:, place].tolist()]
+        kept = [column for column in self.table.column_names if column not in ("label", "labels")]
+        table = self.table.select(kept).append_column("label", pa.array(own, COLUMNS["label"]))
+        return replace(self, table=table, class_names=(f"no {name}", name))
 
     @property
     def units(self) -> list[str]:

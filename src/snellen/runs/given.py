@@ -15,7 +15,7 @@ from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, Stated
 from snellen.core.progress import Progress
 from snellen.data.factors import Columns, Factor, Groups
-from snellen.data.files.manifest_table import read_header
+from snellen.data.files.manifest_table import holds_columns, read_header
 from snellen.data.references import Array, Labels, load_images
 from snellen.models.classifiers.foreign_calls import is_maite_model, maite_takes_bytes
 from snellen.models.classifiers.own_models import own_model
@@ -59,7 +59,9 @@ def given_companion(images: Images, columns: Columns | None = None, progress: Pr
     held = read_header(file)
     found: dict[str, str | list[str]] = {}
     for what, name in columns.items():
-        there = [one for one in ([name] if isinstance(name, str) else name) if Factor.read(one, held).name in held]
+        several = [name] if isinstance(name, str) else list(name)
+        # The label may be "labels of several columns"; a group may be a column with bands.
+        there = [one for one in several if Factor.read(one, held).name in held or holds_columns(one, held)]
         if there:
             found[what] = there[0] if isinstance(name, str) else there
     return load_images(images, columns=found, progress=progress)

@@ -104,7 +104,7 @@ LABELS_REFUSED = {
     "below -1": ([0, 0, 0, 0, -2], "-2 is no class"),
     "an identifier": ([0, 0, 0, 0, 2_000_000_000], "more than 100000; are these identifiers"),
     "beyond int64": (np.array([0, 0, 0, 0, 2**64 - 1], np.uint64), "more than 100000"),
-    "several, not bits": (np.full((5, 3), 2), "0 or 1 for each class; got 2 for image 0"),
+    "several, not bits": (np.full((5, 3), 2), "0 or 1 for each class, −1 where unknown; got 2 for image 0"),
     "several, none": (np.zeros((5, 0), int), "no class at all"),
     "three axes": (np.zeros((5, 1, 1), int), "must be integers of shape"),
 }

@@ -215,5 +215,5 @@ def test_dicom_files_are_refused_by_name(tmp_path):
     (tmp_path / "a" / "1.DCM").write_bytes(b"x")
     images = load_folder(tmp_path)
     assert images.ids == ["a/0.png", "a/1.DCM"]
-    with pytest.raises(RejectedImageError, match="DICOM files are not read; export the images as PNG or TIFF"):
+    with pytest.raises(RejectedImageError, match="DICOM files are read as dicom:FOLDER"):
         images.read(1)

@@ -98,8 +98,10 @@ def test_declared_sigmoid_probabilities_of_a_multilabel_model() -> None:
     model = linear(3, nn.Sigmoid())
     names = ["a", "b", "c"]
     guessed = load_classifier(model, names, preparation=SIZE, task="multilabel")
-    assert guessed.output == "logits"
+    assert guessed.output == "log-probabilities"
     assert "sigmoid" in guessed.notes[0]
+    as_logits = load_classifier(model, names, preparation=SIZE, task="multilabel", output="logits")
+    assert as_logits.output == "logits"
     declared = load_classifier(model, names, preparation=SIZE, task="multilabel", output="probabilities")
     images = torch.rand(2, 3, 4, 4)
     assert torch.allclose(declared.probabilities(declared(images)).float(), model(images), atol=1e-6)

@@ -51,7 +51,7 @@ def build_check(name: str, parameters: Mapping[str, Any]) -> Check:
 
 
 #: Task of a model → the check that every other is compared with, where it is not "clean".
-BASES: Mapping[str, str] = {"segment": "segmentation"}
+BASES: Mapping[str, str] = {"segment": "segmentation", "multilabel": "labels"}
 
 
 def base_check(task: str) -> str:

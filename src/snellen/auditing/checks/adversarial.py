@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from snellen.auditing.threat import Threat, check_distinct, parse_threat
-from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading, Several
 from snellen.checks.eye_chart import Column, chance_level, column, retained
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
@@ -45,6 +45,7 @@ class Adversarial(Sampled):
 
     name: ClassVar[str] = "adversarial"
     summary: ClassVar[str] = "accuracy under FGSM and PGD, L-infinity and L2"
+    several: ClassVar[Several | None] = "sides"
     needs: ClassVar = frozenset({"labels", "gradients"})
 
     threats: tuple[AnyThreat, ...] = Field(

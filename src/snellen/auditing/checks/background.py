@@ -46,6 +46,7 @@ class Background(Sampled):
 
     name: ClassVar[str] = "background"
     summary: ClassVar[str] = "does the decision rest on the background (where masks or a segmenter are given)"
+    one_label: ClassVar[str] = "a mask shows the object of the one class of an image"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
 
     share: float = Field(0.25, gt=0, le=1, description="share of the images that are composited, drawn by their ids")

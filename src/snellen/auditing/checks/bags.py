@@ -46,6 +46,7 @@ class BagDecisions(Check):
 
     name: ClassVar[str] = "bags"
     summary: ClassVar[str] = "bags such as slides of tiles: missed ones, sites served worse, evidence for the decision"
+    one_label: ClassVar[str] = "it decides a bag by the one positive class of its images"
     needs: ClassVar[frozenset[Need]] = frozenset({"scores", "bags"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import halves
 from snellen.checks.panels import Line, Panel, Point
@@ -183,6 +183,7 @@ class Calibration(Check):
 
     name: ClassVar[str] = "calibration"
     summary: ClassVar[str] = "does confidence match accuracy, and would a temperature mend it"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 
@@ -277,7 +278,7 @@ class Calibration(Check):
             temperatures.append(fit_temperature(scores, labels).temperature if len(labels) else 1.0)
             probabilities[judged] = tempered_probabilities(known.scores[judged], temperatures[-1])
         temperature = float(np.exp(np.mean(np.log(temperatures))))
-        found = [Mended("with temperature", probabilities.max(1), known.correct)]
+        found = [Mended("with temperature", known.confidence_by(probabilities), known.correct)]
         if all(enough_for_vector_scaling(*scores.shape) for scores, _, _ in folds):
             scaled = np.empty_like(known.scores)
             for scores, labels, judged in folds:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading, Several
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.sampled import Sampled
 from snellen.core.classifier import Classifier
@@ -30,6 +30,7 @@ class Certified(Sampled):
 
     name: ClassVar[str] = "certified"
     summary: ClassVar[str] = "l2 radius within which the vote under noise is proven, where the model was trained for it"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar = frozenset({"labels", "layers"})
 
     share: float = Field(0.1, gt=0, le=1, description="share of the images that are certified, drawn by their ids")

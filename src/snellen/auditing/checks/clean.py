@@ -86,6 +86,7 @@ class Clean(Check):
 
     name: ClassVar[str] = "clean"
     summary: ClassVar[str] = "accuracy, the worst classes and confusions on the images as they are"
+    one_label: ClassVar[str] = "the check labels gives its figures, label by label"
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 
     examples: int = Field(5, ge=0, description="pictures for each finding")

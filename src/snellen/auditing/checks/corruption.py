@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
+from snellen.auditing.checks.corrupted_sets import measured_sets
 from snellen.auditing.checks.corruption_reference import benchmark_of, check_conditions, find_reference
 from snellen.auditing.checks.family_words import (
     family_facts,
@@ -22,7 +23,7 @@ from snellen.auditing.checks.family_words import (
 )
 from snellen.auditing.checks.fitting_kinds import fit_note, fit_panel, named_kinds
 from snellen.auditing.checks.guessed_domain import guess_domain
-from snellen.checks.check import Batch, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Conclusion, Measured, Reading, Several
 from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
@@ -78,6 +79,7 @@ class CommonCorruptions(Sampled):
     summary: ClassVar[str] = (
         "accuracy under noise, blur, weather, light and compression that fit the domain of the images"
     )
+    several: ClassVar[Several | None] = "sides"
     needs: ClassVar = frozenset({"labels"})
 
     benchmark: BenchmarkName = Field(
@@ -252,6 +254,11 @@ class CommonCorruptions(Sampled):
             *(f"{kind}.{severity:g}.accuracy" for kind in self.chosen for severity in self.severities),
         )
 
+    @property
+    def all_labels_at_once(self) -> bool:
+        """An image is corrupted once for all labels."""
+        return True
+
     def cost(self) -> float:
         """One pass for each kind and severity; making the images costs a quarter of one, as measured.
 
@@ -264,6 +271,8 @@ class CommonCorruptions(Sampled):
         drawn = self.part_of(batch)
         if drawn is None:
             return None
+        if drawn.classifier.task == "multilabel":
+            return measured_sets(drawn, {kind: self._transformation(kind) for kind in self.chosen}, self.severities)
         return Evidence.merge(
             measure(
                 [drawn.classifier],

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.gaps import ErrorGap, error_gap
-from snellen.checks.check import Check, Conclusion, Kept, Reading
+from snellen.checks.check import Check, Conclusion, Kept, Reading, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
@@ -26,6 +26,7 @@ class DataQuality(Check):
 
     name: ClassVar[str] = "data_quality"
     summary: ClassVar[str] = "damaged or unusual images, and whether the model errs on them"
+    several: ClassVar[Several | None] = "each"
     reads: ClassVar[frozenset[Kept]] = frozenset({"features", "properties"})
 
     examples: int = Field(9, ge=0, description="pictures for each finding")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
@@ -37,6 +37,7 @@ class Discrimination(Check):
 
     name: ClassVar[str] = "discrimination"
     summary: ClassVar[str] = "area under the ROC curve; of two classes, sensitivity and predictive values"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from snellen.auditing.checks.slices import WORDS
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
 from snellen.checks.hypothesis import AREA_HARM, Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
@@ -25,6 +25,7 @@ class Drift(Check):
 
     name: ClassVar[str] = "drift"
     summary: ClassVar[str] = "differences between training and audited images"
+    several: ClassVar[Several | None] = "apart"
     reads: ClassVar[frozenset[Kept]] = frozenset({"features", "properties"})
     compares_with: ClassVar[frozenset[Companion]] = frozenset({"train"})
 

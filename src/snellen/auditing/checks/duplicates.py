@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from snellen.auditing.checks.cleaned_images import accuracy_without, advice, cleaned_table
-from snellen.checks.check import Check, Conclusion, Kept, Reading
+from snellen.checks.check import Check, Conclusion, Kept, Reading, Several
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.inspection.duplicates import exact_groups, near_groups
@@ -22,6 +22,7 @@ class Duplicates(Check):
 
     name: ClassVar[str] = "duplicates"
     summary: ClassVar[str] = "images that occur more than once, exactly or nearly"
+    several: ClassVar[Several | None] = "whole"
     reads: ClassVar[frozenset[Kept]] = frozenset({"fingerprints", "features"})
 
     mirrored: bool = Field(True, description="whether mirror images count as near duplicates")

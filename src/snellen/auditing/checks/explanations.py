@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from snellen.checks.check import Check, Conclusion, Reading
+from snellen.checks.check import Check, Conclusion, Reading, Several
 from snellen.checks.panels import HeatPicture, Panel, keep_file
 from snellen.checks.per_image import confident_mistakes
 from snellen.core.errors import RejectedImageError
@@ -42,6 +42,7 @@ class Explanations(Check):
 
     name: ClassVar[str] = "explanations"
     summary: ClassVar[str] = "where the evidence for the most confident mistakes lies, as pictures"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
 
     examples: int = Field(6, ge=0, description="mistakes that are explained")

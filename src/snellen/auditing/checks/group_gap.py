@@ -10,7 +10,7 @@ from pydantic import Field
 
 from snellen.auditing.factor_findings import conclude_factors
 from snellen.auditing.gaps import error_gap, gap_sight
-from snellen.checks.check import Check, Conclusion, Measured, Reading
+from snellen.checks.check import Check, Conclusion, Measured, Reading, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage, confident_mistakes, rows_of
@@ -24,6 +24,7 @@ class GroupGap(Check):
 
     name: ClassVar[str] = "group_gap"
     summary: ClassVar[str] = "is a known group (hospital, camera, background) served worse than the rest"
+    several: ClassVar[Several | None] = "sides"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "groups"})
 
     examples: int = Field(5, ge=0, description="pictures for each finding")

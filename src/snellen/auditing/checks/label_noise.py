@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import one_of_each_unit
 from snellen.checks.panels import Panel
@@ -38,6 +38,8 @@ class LabelNoise(Check):
 
     name: ClassVar[str] = "label_noise"
     summary: ClassVar[str] = "labels that look wrong (confident learning), and whether there are more than by chance"
+    several: ClassVar[Several | None] = "each"
+    model_judges: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores", "features", "fingerprints"})
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from snellen.auditing.checks.cleaned_images import accuracy_without, advice, cleaned_table
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading, Several
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding, FindingExample
@@ -53,6 +53,7 @@ class Leakage(Check):
 
     name: ClassVar[str] = "leakage"
     summary: ClassVar[str] = "images or units (patients, lots) that are in training and in test"
+    several: ClassVar[Several | None] = "whole"
     reads: ClassVar[frozenset[Kept]] = frozenset({"fingerprints", "features"})
 
     mirrored: bool = Field(True, description="whether mirror images count as near duplicates")

@@ -21,7 +21,7 @@ from snellen.auditing.masking import (
     surrogate_model,
 )
 from snellen.auditing.threat import Threat, check_distinct
-from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, WRONG, PerImage
 from snellen.checks.sampled import Sampled
@@ -63,6 +63,7 @@ class Masking(Sampled):
 
     name: ClassVar[str] = "masking"
     summary: ClassVar[str] = "useless gradients: what breaks images that plain gradient attacks leave standing"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar = frozenset({"labels", "gradients", "scores"})
 
     threats: tuple[AnyThreat, ...] = Field((Threat(norm="linf", size=8),), description="sizes at which attacks compare")

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding
@@ -27,6 +27,7 @@ class Membership(Check):
 
     name: ClassVar[str] = "membership"
     summary: ClassVar[str] = "whether scores give away which images the classifier was trained on (privacy)"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores", "pixel_hashes"})
     compares_with: ClassVar[frozenset[Companion]] = frozenset({"train"})

@@ -36,6 +36,7 @@ class MultiLabel(Check):
 
     name: ClassVar[str] = "multi_label"
     summary: ClassVar[str] = "images that show several classes but have one label (on request)"
+    one_label: ClassVar[str] = "it looks for second classes in images that have one label, and these have several"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     by_default: ClassVar[bool] = False
 

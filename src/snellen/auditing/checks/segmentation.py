@@ -59,6 +59,7 @@ class Segmentation(Sampled):
 
     name: ClassVar[str] = "segmentation"
     summary: ClassVar[str] = "overlap of a segmenter, clean, by group, corrupted and attacked (task segment)"
+    one_label: ClassVar[str] = "it reads a class for each pixel"
     needs: ClassVar[frozenset[Need]] = frozenset({"masks"})
     tasks: ClassVar[frozenset[Task]] = frozenset({"segment"})
     by_default: ClassVar[bool] = False

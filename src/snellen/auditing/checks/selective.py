@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.checks.check import Check, Conclusion, Measured, Reading
+from snellen.checks.check import Check, Conclusion, Measured, Reading, Several
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
 from snellen.core.method import Need
@@ -24,6 +24,7 @@ class Selective(Check):
 
     name: ClassVar[str] = "selective"
     summary: ClassVar[str] = "error among the images that the model is surest of"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
 
     risk: float = Field(0.01, gt=0, lt=1, description="error that may remain among the answered images")

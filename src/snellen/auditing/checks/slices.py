@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.gaps import error_gap
-from snellen.checks.check import Check, Conclusion, Kept, Reading
+from snellen.checks.check import Check, Conclusion, Kept, Reading, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding, FindingExample
@@ -38,6 +38,7 @@ class Slices(Check):
 
     name: ClassVar[str] = "slices"
     summary: ClassVar[str] = "hidden subgroups on which the model errs, found without group labels"
+    several: ClassVar[Several | None] = "each"
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "scores"})
     reads: ClassVar[frozenset[Kept]] = frozenset({"features", "properties"})
 

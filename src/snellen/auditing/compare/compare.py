@@ -23,6 +23,7 @@ from snellen.auditing.compare.data_differences import compare_data_findings
 from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
 from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
+from snellen.auditing.compare.label_differences import label_figures, label_quantities, several
 from snellen.auditing.compare.not_worse import not_worse as judge_margins
 from snellen.auditing.compare.not_worse import parse_margins
 from snellen.auditing.compare.pairing import Pair, pair_runs
@@ -100,8 +101,9 @@ def compare_records(
     if not (0 <= margin < math.inf):
         raise InputError(f"the margin is zero or more, got {margin}")
     pair = pair_runs(first, second)
-    figures = _figures(compare_figures(pair, resamples=resamples), margin)
-    quantities = compare_quantities(pair, resamples=resamples)
+    by_label = several(pair)
+    figures = _figures((label_figures if by_label else compare_figures)(pair, resamples=resamples), margin)
+    quantities = (label_quantities if by_label else compare_quantities)(pair, resamples=resamples)
     images = pair.second.images
     return Comparison(
         first=_run(first),

@@ -37,7 +37,7 @@ from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_err
 
 
 def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float64] | None:
-    """Largest probability (n,) with a temperature of other images; None without scores, or without those images.
+    """Probability of each decision (n,) with a temperature of other images; None without scores, or those images.
 
     As the check does it: the tuning images where the run had some, else the other half of the images, in turn. The
     temperature is then taken as given.
@@ -55,17 +55,23 @@ def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float
         if tuning.labelled.any():
             rows = tuning.labelled
             fitted = fit_temperature(tuning.scores[rows], tuning.labels[rows]).temperature
-            return tempered_probabilities(images.scores, fitted).max(1)
-    first, sure = halves(images.unit_ids), np.empty(len(images))
+            return images.confidence_by(tempered_probabilities(images.scores, fitted))
+    first, probabilities = halves(images.unit_ids), np.empty_like(images.scores)
     for fitted_on in (first, ~first):
         labels = images.labels[fitted_on]
         temperature = fit_temperature(images.scores[fitted_on], labels).temperature if len(labels) else 1.0
-        sure[~fitted_on] = tempered_probabilities(images.scores[~fitted_on], temperature).max(1)
-    return sure
+        probabilities[~fitted_on] = tempered_probabilities(images.scores[~fitted_on], temperature)
+    return images.confidence_by(probabilities)
 
 
 #: Last parts of names of figures with a better side, more or less; no other figure can be worse.
 MORE = (
+    "macro_auroc",
+    "macro_f1",
+    "micro_f1",
+    "f1",
+    "exact_match",
+    "right_decisions",
     "miou",
     "iou",
     "accuracy",

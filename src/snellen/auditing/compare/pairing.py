@@ -37,6 +37,7 @@ HARMLESS = BAG_DECISION | {
     "shown",
     "earlier",
     "search",
+    "thresholds",
 }
 
 
@@ -204,8 +205,13 @@ def same_labels(first: RunRecord, second: RunRecord, images: Sequence[PerImage |
 
 def _relabelled(sides: Sequence[Side]) -> set[str]:
     """Images of both sides that have another label in each."""
-    ours, theirs = (dict(zip(side.images.ids, side.images.labels.tolist(), strict=True)) for side in sides)
+    ours, theirs = (dict(zip(side.images.ids, _known(side.images), strict=True)) for side in sides)
     return {key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key]}
+
+
+def _known(images: PerImage) -> list[object]:
+    """The label of each image, or its labels."""
+    return images.labels.tolist() if images.sets is None else images.sets.labels.tolist()
 
 
 def mean_difference(pair: Pair, values: Sequence[NDArray[np.float64]]) -> Difference | None:
@@ -299,8 +305,21 @@ def _labelled(record: RunRecord, class_names: tuple[str, ...]) -> Side:
     if record.report.model["task"] == "segment":
         rows = np.array(sorted(range(len(images)), key=lambda row: images.ids[row]), dtype=np.int64)
         return Side(record, rows, images.select(rows), class_names)
+    if record.report.model["task"] == "multilabel":
+        return _of_several_labels(record, class_names)
     order = sorted(np.flatnonzero(images.labelled).tolist(), key=lambda row: images.ids[row])
     return _side(record, np.array(order, dtype=np.int64), class_names)
+
+
+def _of_several_labels(record: RunRecord, class_names: tuple[str, ...]) -> Side:
+    """The images with a known label, by ascending id; labels and decisions in the given order of labels."""
+    images = record.images
+    judged = np.zeros(len(images), dtype=np.bool_) if images.sets is None else images.sets.judged
+    rows = np.array(sorted(np.flatnonzero(judged).tolist(), key=lambda row: images.ids[row]), dtype=np.int64)
+    chosen = images.select(rows)
+    places = [record.class_names.index(name) for name in class_names]
+    sets = None if chosen.sets is None else chosen.sets.ordered(places)
+    return Side(record, rows, replace(chosen, sets=sets), class_names)
 
 
 def _knows_bags(record: RunRecord) -> bool:

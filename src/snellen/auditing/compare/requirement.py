@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from snellen.auditing.by_label import figure_names_by_label
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.checks.check import Check
@@ -16,6 +17,7 @@ from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
+    from snellen.core.classifier import Task
     from snellen.core.finding import Finding, Level
 
 Relation = Literal[">=", "<=", ">", "<"]
@@ -26,8 +28,8 @@ ESTIMATE = "value"
 #: Names that are no metrics: ``findings.LEVEL`` counts findings, ``acuity.NUISANCE`` reads the eye chart.
 FINDINGS, ACUITY = "findings", "acuity"
 
-#: Every audit that judged an image with a label, or a segmenter's answer with a mask, has one of these figures.
-JUDGED = ("clean.accuracy", "segmentation.miou")
+#: Every audit that judged an image with a label or labels, or a segmenter's answer with a mask, has one of these.
+JUDGED = ("clean.accuracy", "segmentation.miou", "labels.right_decisions")
 
 #: Levels from the worst on.
 LEVELS: tuple[Level, ...] = ("severe", "moderate", "mild", "note")
@@ -274,8 +276,19 @@ def _of(check: str, report: AuditReport) -> list[str]:
     return names if len(names) <= 6 else [*names[:6], "…"]
 
 
-def check_names(requirements: Sequence[Requirement], checks: Sequence[Check]) -> None:
+def check_names(
+    requirements: Sequence[Requirement],
+    checks: Sequence[Check],
+    task: Task = "single",
+    labels: Sequence[str] | None = None,
+) -> None:
     """Refuse a requirement on what this audit cannot measure, before it runs.
+
+    Args:
+        requirements: of the audit.
+        checks: that it runs.
+        task: of the model.
+        labels: of a model of several labels an image; None: not known yet, and figures of labels are let through.
 
     >>> from snellen.auditing.compare.requirement import parse_requirement
     >>> from snellen.auditing.checks.clean import Clean
@@ -289,12 +302,16 @@ def check_names(requirements: Sequence[Requirement], checks: Sequence[Check]) ->
     """
     running = {check.name: check for check in checks}
     acuities = [kind for one in checks if isinstance(one, CommonCorruptions) for kind in one.chosen]
-    names = {name for check in checks for name in check.figure_names() or ()}
+    named = {check.name: check.figure_names() for check in checks}
+    if task == "multilabel":
+        named = {check.name: None if labels is None else figure_names_by_label(check, labels) for check in checks}
+        acuities = []
+    names = {name for found in named.values() for name in found or ()}
     names |= {f"{ACUITY}.{kind}" for kind in acuities} | {f"{FINDINGS}.{level}" for level in LEVELS}
     for requirement in requirements:
         name = requirement.name
         group = name.partition(".")[0]
-        if name in names or (group in running and running[group].figure_names() is None):
+        if name in names or (group in running and named[group] is None):
             continue
         owner = "corruption" if group == ACUITY else group
         if owner in CHECKS and owner not in running:

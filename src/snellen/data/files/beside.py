@@ -16,6 +16,7 @@ from snellen.data.files.file_source import FileSource
 from snellen.data.files.folder import DICOM, SUFFIXES, list_images
 from snellen.data.files.manifest import meaning
 from snellen.data.files.manifest_table import Written, read_header, read_table
+from snellen.data.files.medical.slice_source import SliceSource
 
 #: Columns that name the files of a table, where none is named, in this order.
 NAMING = ("path", "image", "file", "filename", "file_name", "image_id", "id", "name")
@@ -90,7 +91,7 @@ def with_table(images: ImageSet, path: Path, columns: Mapping[str, str] | None =
         given["image"] = column
     written = read_table(path, columns=given)
     names = ["" if name is None else str(name) for name in written.columns["path"]]
-    found = _matched(images, names, [_stem(name) for name in names], f"rows of {path}")
+    found = _rows_of(images, names, f"rows of {path}")
     bare = [key for index, key in enumerate(images.ids) if index not in found]
     if bare:
         raise InputError(
@@ -121,6 +122,21 @@ def with_table(images: ImageSet, path: Path, columns: Mapping[str, str] | None =
         split=split if "split" in new else images.split,
         notes=notes,
     )
+
+
+def _rows_of(images: ImageSet, names: Sequence[str], what: str) -> dict[int, int]:
+    """Row of a table for each image. Of slices, a row may name the file: it then holds for all slices of it."""
+    ids, stems = images.ids, [_stem(name) for name in names]
+    files = [key.rpartition("#")[0] or key for key in ids] if isinstance(images.source, SliceSource) else ids
+    distinct = list(dict.fromkeys(files))
+    if len(distinct) == len(ids) or set(names) & set(ids):
+        return _matched(images, names, stems, what)
+    first = [files.index(file) for file in distinct]
+    whole = images.select(first)
+    whole = replace(whole, table=_with(whole.table, {"id": pa.array(distinct, COLUMNS["id"])}))
+    found = _matched(whole, names, stems, what)
+    places = {file: place for place, file in enumerate(distinct)}
+    return {index: found[places[file]] for index, file in enumerate(files) if places[file] in found}
 
 
 #: Short meaning → column.

@@ -68,7 +68,7 @@ def checked_range(grey_range: tuple[int, int]) -> tuple[int, int]:
 
 
 # A pattern that nobody else will write, so that only our own entries are taken out again.
-_PILLOW = r"(?:PIL)(?:\.|$)"
+_PILLOW = r"(?:PIL|pydicom|nibabel)(?:\.|$)"
 
 
 @contextmanager
@@ -121,7 +121,7 @@ _filters = _Filters()
 
 
 #: Where files of DICOM say what they are, and why they are refused.
-_DICOM_AT, NO_DICOM = 128, "DICOM files are not read; export the images as PNG or TIFF"
+_DICOM_AT, NO_DICOM = 128, "DICOM files are read as dicom:FOLDER (pip install 'snellen[dicom]'), not among other images"
 
 #: Formats that are tried, for any file name (Pillow's names; PPM covers PGM and PBM).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")

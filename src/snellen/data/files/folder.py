@@ -84,7 +84,7 @@ def load_folder(
     )
 
 
-def list_images(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listing:
+def list_images(root: Path, suffixes: Sequence[str] = SUFFIXES, *, medical: bool = False) -> Listing:
     """Find the images below a folder without opening any file.
 
     Links to files inside are taken. A link to a folder inside is followed once, unless it leads back up.
@@ -109,11 +109,11 @@ def list_images(root: Path, suffixes: Sequence[str] = SUFFIXES) -> Listing:
             if entry.is_symlink():
                 further.extend(_follow(root, path, folder, followed, listing, suffixes))
             elif entry.is_dir(follow_symlinks=False):
-                if _is_image_name(entry.name, suffixes):
+                if _is_image_name(entry.name, suffixes) and not medical:
                     listing.refused[path] = "not a file but a folder"
                 else:
                     further.append((path, folder / entry.name))
-            elif entry.name.lower().endswith(DICOM):
+            elif not medical and entry.name.lower().endswith(DICOM):
                 listing.refused[path] = NO_DICOM
             elif not _is_image_name(entry.name, suffixes):
                 listing.skipped += 1
@@ -164,7 +164,9 @@ def _follow(
 
 
 def _is_image_name(name: str, suffixes: Sequence[str]) -> bool:
-    return os.path.splitext(name)[1].lower() in suffixes
+    ending = os.path.splitext(name)[1].lower()
+    # Where files without an ending are meant, numbers between points are none: names are often those of DICOM objects.
+    return ending in suffixes or ("" in suffixes and ending[1:].isdigit())
 
 
 Place = tuple[Split | None, str | None]

@@ -38,7 +38,7 @@ def label_columns(
 
     Args:
         labels: integers (n,) or (n, 1): a class for each image, −1 where unknown, giving the column ``label``; or 0/1
-            (n, k), giving the column ``labels``.
+            (n, k), −1 where unknown, giving the column ``labels``; these may be floats or booleans.
         count: how many images there are.
         what: how errors name the labels.
         class_names: names of the classes; None names them "0" … "k−1".
@@ -46,6 +46,15 @@ def label_columns(
     Raises:
         InputError: not integers, a wrong number of them, or values that cannot be classes.
     """
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "fb":
+        # What a loss of several labels takes: zeros and ones as floats.
+        odd = np.argwhere(~np.isin(labels, (0, 1, -1)))
+        if len(odd):
+            raise InputError(
+                f"{what} of shape (n, k) are 0 or 1 for each class, −1 where unknown (NaN: "
+                f"np.nan_to_num(labels, nan=-1)); got {labels[tuple(odd[0])]} for image {odd[0][0]}"
+            )
+        labels = labels.astype(np.int8)
     if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
         raise InputError(
             f"{what} must be integers of shape (n,), (n, 1) or, for several labels per image, 0/1 of shape (n, k); "
@@ -79,10 +88,10 @@ def _multilabel(
     labels: NDArray[np.generic], what: str, class_names: Sequence[str] | None
 ) -> tuple[dict[str, pa.Array], tuple[str, ...]]:
     k = checked_class_count(labels.shape[1], what)
-    odd = np.argwhere((labels != 0) & (labels != 1))
+    odd = np.argwhere((labels != 0) & (labels != 1) & (labels != -1))
     if not k or len(odd):
         got = f"{labels[tuple(odd[0])]} for image {odd[0][0]}" if len(odd) else "no class at all"
-        raise InputError(f"{what} of shape (n, k) are 0 or 1 for each class; got {got}")
+        raise InputError(f"{what} of shape (n, k) are 0 or 1 for each class, −1 where unknown; got {got}")
     if class_names is not None and len(class_names) != k:
         raise InputError(f"{what}: {k} values for each image, but {len(class_names)} class names")
     column = pa.array(labels.astype(np.int8).tolist(), COLUMNS["labels"])
@@ -155,7 +164,7 @@ def _occurring(images: ImageSet, count: int) -> list[int]:
             seen |= {value for value in images.table[column].unique().to_pylist() if value is not None and value >= 0}
     if "labels" in images.table.column_names:
         rows = [row for row in images.table["labels"].to_pylist() if row is not None]
-        seen |= {position for row in rows for position, value in enumerate(row[:count]) if value}
+        seen |= {position for row in rows for position, value in enumerate(row[:count]) if value == 1}
     return sorted(seen)
 
 
@@ -176,7 +185,7 @@ def _moved_multilabel(
         for position, value in enumerate(row or []):
             place = places[position]
             if value and place is not None:
-                new[place] = 1
+                new[place] = value
         moved.append(None if row is None else new)
     return moved
 
@@ -265,7 +274,9 @@ class _Names:
         return f"nearest: {self.target[position]!r}"
 
     def hint(self, names: Sequence[str]) -> str:
-        """What to install, if WordNet ids could not be resolved."""
+        """What to do about names that list several labels, and what to install where WordNet ids are not resolved."""
+        if any("|" in name and self.find(name.split("|")[0]) for name in names):
+            return "; several labels an image are read with --column labels=COLUMN and --task multi_label"
         identified = any(_WORDNET_ID.fullmatch(name) for name in names) and _imagenet() is None
         return "; matching WordNet ids needs timm: pip install 'snellen[models]'" if identified else ""
 

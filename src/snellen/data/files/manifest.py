@@ -21,6 +21,16 @@ from snellen.data.files.splits import SPELLINGS, split_of
 #: Columns that name a class in each row, all of the same classes.
 OF_CLASSES = ("label", "bag_label")
 
+#: What says in a column of names that an image has no label, without regard to case.
+NO_LABEL = ("none", "no finding")
+
+#: What a column of one label may say.
+_BITS = {
+    **dict.fromkeys(("1", "1.0", "true", "yes"), 1),
+    **dict.fromkeys(("0", "0.0", "false", "no"), 0),
+    **dict.fromkeys(("", "-1", "-1.0", "nan"), -1),
+}
+
 #: So many characters of a value are quoted.
 MAX_QUOTED = 200
 
@@ -46,10 +56,14 @@ def meaning(
     of_classes, names = table.of_classes()
     columns: dict[str, pa.Array] = {"id": table.ids()} | of_classes
     if "labels" in written.columns:
-        columns["labels"], count = table.labels()
+        columns["labels"], count, own = table.labels()
+        if own is not None and "label" in columns:
+            raise InputError(
+                f"{shown_as}: 'labels' names several classes for each image, and 'label' one; name one of them alone"
+            )
         if names is not None and len(names) != count:
             raise InputError(f"{shown_as}: 'labels' has {count} classes, but 'label' has {len(names)}")
-        names = names or numbered_class_names(count)
+        names = own or names or numbered_class_names(count)
     columns |= {column: table.column(column) for column in written.columns if column not in columns}
     if FACTORS in columns and "group" not in columns:
         # What reads one group alone reads the first, as where columns are named.
@@ -161,15 +175,55 @@ class _Table:
         }
         return arrays, (tuple(self.class_names or numbered_class_names(count)) if count else None)
 
-    def labels(self) -> tuple[pa.Array, int]:
-        """0/1 per class and row, and the number of classes."""
+    def labels(self) -> tuple[pa.Array, int, tuple[str, ...] | None]:
+        """0/1 per class and row, −1 where unknown; the number of classes, and their names where they are written."""
+        written = self.written.columns["labels"]
+        if any(isinstance(value, dict) for value in written):
+            return self._by_column([value for value in written if isinstance(value, dict)])
+        texts = [value for value in written if isinstance(value, str)]
+        named = any("|" in text or any(map(str.isalpha, text)) for text in texts)
+        if named and not any(text.lstrip().startswith("[") for text in texts):
+            return self._by_name(written)
         rows = self._parsed("labels")
         count = next((len(row) for row in rows if row is not None), 0)
         for position, row in enumerate(rows):
-            if row is not None and (len(row) != count or not row or any(value not in (0, 1) for value in row)):
-                raise self.wrong(position, f"labels must be {count or 'k'} values of 0 or 1, one for each class", row)
-        whole = [None if row is None else [int(value) for value in row] for row in rows]
-        return pa.array(whole, COLUMNS["labels"]), count
+            wrong = row is not None and (
+                len(row) != count or not row or any(one not in (0, 1, -1, None) for one in row)
+            )
+            if wrong:
+                what = f"labels must be {count or 'k'} values of 0 or 1, one for each class, -1 where unknown"
+                raise self.wrong(position, what, row)
+        whole = [None if row is None else [-1 if value is None else int(value) for value in row] for row in rows]
+        return pa.array(whole, COLUMNS["labels"]), count, None
+
+    def _by_name(self, written: Sequence[object]) -> tuple[pa.Array, int, tuple[str, ...]]:
+        """Names with "|" between them; "none" or "No Finding" alone is no label, an empty field is unknown."""
+        rows = list[set[str] | None]()
+        for position, value in enumerate(written):
+            if value is not None and not (isinstance(value, str) and is_text(value)):
+                raise self.wrong(position, "labels are names with | between them", value)
+            named = None if value is None else {name.strip() for name in str(value).split("|") if name.strip()}
+            alone = named is not None and len(named) == 1 and next(iter(named)).casefold() in NO_LABEL
+            rows.append(set() if alone else named)
+        names = sorted(set[str]().union(*(row for row in rows if row is not None)))
+        if not names:
+            raise InputError(f"{self.shown_as}: no image has a label; labels are names with | between them")
+        found = [None if row is None else [int(name in row) for name in names] for row in rows]
+        checked_class_count(len(names), f"{self.shown_as}, column 'labels'")
+        return pa.array(found, COLUMNS["labels"]), len(names), tuple(names)
+
+    def _by_column(self, written: Sequence[dict[str, object]]) -> tuple[pa.Array, int, tuple[str, ...]]:
+        """One column for each label: 1 or 0, empty or −1 where unknown."""
+        names, rows = tuple(written[0]), list[list[int] | None]()
+        for position, values in enumerate(written):
+            row = []
+            for name, value in values.items():
+                known = _BITS.get(str(value).strip().casefold() if value is not None else "")
+                if known is None:
+                    raise self.wrong(position, f"column {name!r} says 1 or 0, empty or -1 where unknown", value)
+                row.append(known)
+            rows.append(None if all(one < 0 for one in row) else row)
+        return pa.array(rows, COLUMNS["labels"]), len(names), names
 
     def column(self, column: str) -> pa.Array:
         """Any other column, by its meaning."""
@@ -282,7 +336,10 @@ def load_manifest(
     manifest. Without ``id``, the path is the id. ``label`` holds class names (sorted, they become the class names) or
     integers (then classes are called "0" … "k−1"; −1 or empty means unknown). ``bag_label``, the label of the whole bag
     that a row belongs to, is written likewise and of the same classes. ``split`` may also say ``val``, which is
-    ``tune``. In CSV, ``labels`` and ``boxes`` are written as JSON: ``"[0, 1, 1]"``. Further columns are kept.
+    ``tune``. In CSV, ``labels`` and ``boxes`` are written as JSON: ``"[0, 1, 1]"``. ``labels`` may also hold names with
+    "|" between them ("edema|mass"; "none" or "No Finding" alone is no label, an empty field is unknown), or be several
+    columns, one for each label, of 1, 0 and empty or −1 where unknown: ``columns={"labels": "edema,mass"}``. Further
+    columns are kept.
 
     A path that is absolute, leads out of the folder, or names no file makes that image rejected, by name, when it is
     read; it does not spoil the others. Anything else that is wrong in a row is an error that names the row.

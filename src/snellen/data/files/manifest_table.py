@@ -27,6 +27,8 @@ def renamed(columns: Mapping[str, str] | None, there: Sequence[str], title: str)
 
     >>> renamed({"image": "file", "unit": "patient"}, ["file", "patient", "age"], "table.csv")
     {'file': 'path', 'patient': 'unit_id'}
+    >>> renamed({"labels": "edema,mass"}, ["path", "edema", "mass"], "table.csv")
+    {'edema': 'labels of edema', 'mass': 'labels of mass'}
 
     Raises:
         InputError: a meaning that is not known, a column that is not there, or one that is named twice.
@@ -35,12 +37,44 @@ def renamed(columns: Mapping[str, str] | None, there: Sequence[str], title: str)
     for meant, column in (columns or {}).items():
         if meant not in MEANT:
             raise unknown_name("meaning of a column", meant, MEANT)
+        if meant == "labels" and column not in there and "," in column:
+            found |= _label_columns(column, there, title, found)
+            continue
         if column not in there:
             raise unknown_name(f"column of {title}", column, [str(one) for one in there])
         if column in found:
             raise InputError(f"{title}: column {column!r} is named twice, as {found[column]} and as {meant}")
         found[column] = SHORT.get(meant, meant)
     return found
+
+
+#: What begins the name of a column for one label of each image.
+LABELS_OF = "labels of "
+
+
+def _label_columns(listed: str, there: Sequence[str], title: str, found: Mapping[str, str]) -> dict[str, str]:
+    """Columns of one label each, written with commas between their names."""
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    for name in names:
+        if name not in there:
+            raise unknown_name(f"column of {title}", name, [str(one) for one in there])
+        if name in found or names.count(name) > 1:
+            raise InputError(f"{title}: column {name!r} is named twice")
+    return {name: f"{LABELS_OF}{name}" for name in names}
+
+
+def holds_columns(named: str, header: Sequence[str]) -> bool:
+    """Whether a table has a column, or each of several with commas between them."""
+    return named in header or all(name.strip() in header for name in named.split(","))
+
+
+def with_labels(columns: Mapping[str, Sequence[object]]) -> dict[str, Sequence[object]]:
+    """Columns of one label each as one column ``labels`` of mappings, name of the label → value as it was written."""
+    own = {name.removeprefix(LABELS_OF): values for name, values in columns.items() if name.startswith(LABELS_OF)}
+    kept = {name: values for name, values in columns.items() if not name.startswith(LABELS_OF)}
+    if own:
+        kept["labels"] = [dict(zip(own, row, strict=True)) for row in zip(*own.values(), strict=True)]
+    return kept
 
 
 #: Largest manifest that is read: bytes of text or of unpacked Parquet, and rows.
@@ -115,8 +149,9 @@ def read_csv(
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not readable as CSV: {error}") from error
     held = {name: [row[position] or None for row in rows] for position, name in enumerate(header)}
-    further = {name: pa.array(values, pa.string()) for name, values in held.items() if name not in meant}
-    return Written({name: values for name, values in held.items() if name in meant}, further, names)
+    known = {name: values for name, values in held.items() if name in meant or name.startswith(LABELS_OF)}
+    further = {name: pa.array(values, pa.string()) for name, values in held.items() if name not in known}
+    return Written(with_labels(known), further, names)
 
 
 def _meant_names(columns: Mapping[str, str] | None, header: Sequence[str], path: Path) -> list[str]:
@@ -142,15 +177,16 @@ def read_parquet(path: Path, *, columns: Mapping[str, str] | None = None) -> Wri
             header = _meant_names(columns, file.schema_arrow.names, path)
             _check_header(path, header, "path")
             table = read_columns(stream, file.schema_arrow.names, MAX_BYTES, str(path)).rename_columns(header)
-        held = {name: table[name].to_pylist() for name in table.column_names if name in _MEANT}
+        named = [name for name in table.column_names if name in _MEANT or name.startswith(LABELS_OF)]
+        held = {name: table[name].to_pylist() for name in named}
     except InputError:
         raise
     except UNREADABLE as error:
         raise InputError(
             f"{path} is not a readable Parquet file: {(str(error).splitlines() or ['?'])[0][:200]}"
         ) from error
-    further = {name: table[name] for name in table.column_names if name not in _MEANT}
-    return Written(held, further, [f"row {number}" for number in range(1, len(table) + 1)])
+    further = {name: table[name] for name in table.column_names if name not in held}
+    return Written(with_labels(held), further, [f"row {number}" for number in range(1, len(table) + 1)])
 
 
 def read_table(path: Path, *, columns: Mapping[str, str] | None = None) -> Written:

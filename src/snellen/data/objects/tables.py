@@ -12,7 +12,7 @@ import pyarrow as pa
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.data.files.contained_file import printable
-from snellen.data.files.manifest_table import renamed
+from snellen.data.files.manifest_table import renamed, with_labels
 from snellen.data.files.pictures import Values, picture_of
 from snellen.data.objects.item_source import item_set
 
@@ -74,6 +74,7 @@ def load_table(
             f"the table has no column 'path' or 'image'; say which one holds the images, "
             f'columns={{"image": "..."}}; it has: {", ".join(list(held)[:12])}'
         )
+    known = with_labels(known)
     if labels is not None:
         known["label"] = labels
     pictures = list(known.pop("path"))

@@ -251,12 +251,33 @@ def _inspect(loaded: LoadedModel, probed: Tensor | None) -> tuple[OutputKind, in
         )
     single = loaded.task in ("single", "ordinal", "segment")
     if loaded.output is not None:
+        if loaded.task == "multilabel" and loaded.output == "probabilities" and not _within(probed):
+            raise ModelError(
+                f"{loaded.name} is declared to give probabilities, but its outputs leave [0, 1] on probe images: they "
+                f'are logits; say output="logits" (--output logits), or nothing'
+            )
         odd = single and found != "logits" and found != loaded.output
         return loaded.output, outputs, f"declared as {loaded.output}, but looks like {found}" if odd else ""
     if single:
         return found, outputs, _WORDS[found]
-    within = loaded.task == "multilabel" and bool(((probed >= 0) & (probed <= 1)).all())
-    return "logits", outputs, _PERHAPS_SIGMOID if within else ""
+    if loaded.task == "multilabel":
+        return _of_labels(loaded.network, probed, outputs)
+    return "logits", outputs, ""
+
+
+def _of_labels(network: Network, probed: Tensor, outputs: int) -> tuple[OutputKind, int, str]:
+    """Whether outputs for labels (n, k) are sigmoid probabilities, and how that was decided."""
+    last = list(network.modules())[-1] if isinstance(network, nn.Module) else None
+    within = _within(probed)
+    if within and isinstance(last, nn.Sigmoid):
+        return "probabilities", outputs, "the model ends in a sigmoid: outputs are probabilities, one for each label"
+    if within:
+        return "probabilities", outputs, _PERHAPS_SIGMOID
+    return "logits", outputs, "outputs leave [0, 1] on probe images: they are logits, one for each label"
+
+
+def _within(probed: Tensor) -> bool:
+    return bool(((probed >= 0) & (probed <= 1)).all())
 
 
 _WORDS: dict[OutputKind, str] = {
@@ -265,7 +286,8 @@ _WORDS: dict[OutputKind, str] = {
     "log-probabilities": "the model returns log-probabilities",
 }
 _PERHAPS_SIGMOID = (
-    'outputs all lie in [0, 1] and are taken as logits; if they are sigmoid probabilities, say output="probabilities"'
+    "outputs lie in [0, 1] on all probe images and are taken as sigmoid probabilities, one for each label; if they are "
+    'logits, say output="logits" (--output logits)'
 )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -53,7 +53,7 @@ def load_classifier(
     device: str | None = None,
     preparation: Preparation | None = None,
     normalization: Normalization | None = None,
-    task: Task | None = None,
+    task: Task | Literal["multi_label"] | None = None,
     output: OutputKind | None = None,
     name: str | None = None,
     stated: Stated | None = None,
@@ -88,7 +88,8 @@ def load_classifier(
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; None: where a module is already, else ``cpu``.
         preparation: resize and crop, instead of the model's own.
         normalization: mean and std, instead of the model's own.
-        task: what the outputs decide, instead of what the model says (else ``single``).
+        task: what the outputs decide, instead of what the model says (else ``single``); ``multi_label``, which is
+            ``multilabel``: several labels an image, a sigmoid or a logit for each.
         output: what the model returns, instead of what a probe with a few noise images shows. ``probabilities`` are
             turned into log-probabilities.
         name: shown in reports, instead of the reference.
@@ -105,6 +106,7 @@ def load_classifier(
         MissingExtraError: the scheme needs a package that is not installed.
         ModelError: a model whose outputs cannot be used.
     """
+    task = "multilabel" if task == "multi_label" else task
     if task is not None and task not in get_args(Task):
         raise unknown_name("task", task, get_args(Task))
     overrides = {

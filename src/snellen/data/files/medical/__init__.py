@@ -1,0 +1,1 @@
+"""Slices of medical images: DICOM and NIfTI files below a folder."""
