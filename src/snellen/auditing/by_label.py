@@ -200,7 +200,7 @@ def whole_reading(reading: Reading) -> Reading:
     coded = []
     for one in held:
         labels, decisions = next(made) if one.sets is not None else (one.labels, one.predictions)
-        coded.append(replace(one, labels=labels, predictions=decisions, sets=None))
+        coded.append(replace(one, labels=labels, predictions=decisions, sets=None, costs=None))
     classifier = reading.classifier.of_label(0)
     classifier.class_names = names or classifier.class_names
     return replace(
