@@ -140,6 +140,16 @@ class Subject:
         return cls(model, audited, found, checks, seed, pictures, plan.get("pseudonyms") is not None, known)
 
 
+def audited_images(folder: Path) -> ImageSet | None:
+    """The images that a run in a folder audited, without its classifier; None where it does not say how to load them.
+
+    Raises:
+        InputError: they are no longer there, or cannot be opened.
+    """
+    recorded = _recorded(folder)
+    return None if recorded is None else _opened(recorded.images, "audited", folder)
+
+
 def _recorded(folder: Path) -> Inputs | None:
     file = folder / INPUTS.file
     try:

@@ -36,6 +36,7 @@ from snellen.cli.systems import systems
 from snellen.cli.text import harmless
 from snellen.cli.train import train
 from snellen.cli.treat import treat
+from snellen.cli.ui import ui
 from snellen.core.errors import SnellenError
 from snellen.core.unwritable import refused, unwritable
 from snellen.version import __version__
@@ -74,6 +75,7 @@ app.command(rich_help_panel=AUDIT)(audit)
 app.command(rich_help_panel=AUDIT)(with_groups(init))
 app.command(rich_help_panel=AUDIT)(compare)
 app.command(rich_help_panel=AUDIT)(report)
+app.command(rich_help_panel=AUDIT)(ui)
 app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
 app.command(rich_help_panel=TREAT)(with_groups(treat))
