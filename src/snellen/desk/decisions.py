@@ -93,9 +93,7 @@ class Decisions:
         with self._lock:
             self._base.close()
 
-    def add(
-        self, run: str, queue: str, item: str, reviewer: str, verdict: str, label: str | None = None
-    ) -> Decision:
+    def add(self, run: str, queue: str, item: str, reviewer: str, verdict: str, label: str | None = None) -> Decision:
         """Write down a decision; it is on the disk when this returns.
 
         Raises:
@@ -113,7 +111,7 @@ class Decisions:
                 "INSERT INTO entries (run, queue, item, reviewer, verdict, label) VALUES (?, ?, ?, ?, ?, ?)",
                 (run, queue, item, name, verdict, label),
             )
-            return Decision(item, name, verdict, label, int(done.lastrowid or 0))  # type: ignore[arg-type]
+            return Decision(item, name, verdict, label, int(done.lastrowid or 0))
 
     def undo(self, run: str, queue: str, reviewer: str) -> Decision | None:
         """Take back the last decision of a reviewer in a queue; None where none stands. The log keeps both."""

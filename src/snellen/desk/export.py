@@ -175,7 +175,7 @@ def reference_of(run: RunFolder) -> Reference:
 
 
 def treat_words(other: RunFolder, data: str, table: Path, columns: Sequence[str], out: Path) -> list[str]:
-    """The command that treats what another run found with the decided images, in words.
+    """The command that treats the first finding of another run with the decided images, in words; none: no words.
 
     Args:
         other: audit of other images by the same classifier.
@@ -183,7 +183,12 @@ def treat_words(other: RunFolder, data: str, table: Path, columns: Sequence[str]
         table: as it was written. columns: of it.
         out: new folder.
     """
-    return ["snellen", "treat", str(other.path), *_reading(data, table, columns, "--train"), "--out", str(out)]
+    treatable = (one for one in other.findings if any(each.startswith("snellen ") for each in one.treatments))
+    first = next((one for one in treatable if one.level != "note"), None)
+    if first is None:
+        return []
+    reading = _reading(data, table, columns, "--train")
+    return ["snellen", "treat", str(other.path), f"--finding={first.key}", *reading, "--out", str(out)]
 
 
 def audit_words(model: str, data: str, table: Path, columns: Sequence[str], out: Path) -> list[str]:

@@ -28,7 +28,7 @@ POLICY = (
 HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
@@ -36,7 +36,8 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 
 #: A page of the desk itself leads on: a cookie that is sent to its own site alone is not sent after a link elsewhere.
 _ENTERED = (
-    "<!doctype html><html lang='en'><meta charset='utf-8'><meta http-equiv='refresh' content='0;url=/'>"
+    "<!doctype html><html lang='en'><meta charset='utf-8'><link rel='icon' href='data:,'>"
+    "<meta http-equiv='refresh' content='0;url=/'>"
     "<title>Snellen</title><p><a href='/'>Open the desk</a></p></html>"
 )
 

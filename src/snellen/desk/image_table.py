@@ -210,10 +210,10 @@ class ImageTable:
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{self._folder / evidence}.parquet cannot be read: {error}") from error
 
-    def _read(self, evidence: str, columns: list[str]) -> pa.Table:
+    def _read(self, evidence: str, columns: Sequence[str]) -> pa.Table:
         try:
             # Not mapped into memory: a file that somebody shortens would end the process.
-            found = pq.read_table(self._folder / f"{evidence}.parquet", columns=columns, memory_map=False)
+            found = pq.read_table(self._folder / f"{evidence}.parquet", columns=list(columns), memory_map=False)
             found.validate(full=True)
         except (OSError, pa.ArrowException, ValueError) as error:
             raise InputError(f"{self._folder / evidence}.parquet cannot be read: {error}") from error

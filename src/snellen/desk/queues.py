@@ -123,7 +123,7 @@ def _shown(*names: str | None) -> tuple[str, ...]:
 def _suspects(run: RunFolder, _finding: Finding) -> list[Item]:
     """Suspect labels, the least likely first, as the audit lists them."""
     return [
-        Item((row["id"],), f"quality of the label {_number(row.get('quality'))}", row["label"], row["suggested"])
+        Item((row["id"],), f"label quality {_number(row.get('quality'))} of 1", row["label"], row["suggested"])
         for row in listed(run, "label_noise", ("id", "label", "suggested"))
     ]
 

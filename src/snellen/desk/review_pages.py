@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from snellen.core.errors import InputError
 from snellen.desk.agreement import agreements, settled
@@ -37,7 +37,7 @@ def review(request: Request) -> Response:
     finding = finding_of(request, run)
     queue = desk_of(request).queue(run, finding)
     if not queue.items:
-        raise HTTPException(404, "this finding has no images to look at")
+        return RedirectResponse(f"/runs/{run.id}#finding-{finding_id(finding)}", 303)
     return page(
         "review.html.j2",
         request,
@@ -65,18 +65,17 @@ def items(request: Request) -> Response:
     chosen = queue.items[int(offset) : int(offset) + MOST_ITEMS]
     table = desk.table_or_none(run)
     places = {} if table is None else table.positions({image for item in chosen for image in item.images})
-    known = {} if table is None else places
     labels: dict[str, str] = {}
     if table is not None:
         names = run.class_names
         labels = {
-            image: names[label] for image, row in known.items() if 0 <= (label := int(table.labels[row])) < len(names)
+            image: names[label] for image, row in places.items() if 0 <= (label := int(table.labels[row])) < len(names)
         }
     return answer(
         {
             "total": len(queue.items),
             "offset": int(offset),
-            "items": [_item(item, known, labels) for item in chosen],
+            "items": [_item(item, places, labels) for item in chosen],
             **_standing(request, run, queue, request.query_params.get("reviewer", "")),
         }
     )
@@ -85,9 +84,7 @@ def items(request: Request) -> Response:
 def _item(item: Item, places: dict[str, int], labels: dict[str, str]) -> dict[str, Any]:
     return {
         "key": item.key,
-        "images": [
-            {"id": image, "row": places.get(image), "label": labels.get(image, "")} for image in item.images
-        ],
+        "images": [{"id": image, "row": places.get(image), "label": labels.get(image, "")} for image in item.images],
         "pictures": list(item.pictures),
         "caption": item.caption,
         "given": item.given or labels.get(item.images[0], ""),
@@ -204,20 +201,22 @@ def _decided(request: Request, written: tuple[Table, str] | None) -> dict[str, A
     }
 
 
-def _commands(request: Request, run: RunFolder, reference: Reference, written: tuple[Table, str]) -> list[dict[str, str]]:
+def _commands(
+    request: Request, run: RunFolder, reference: Reference, written: tuple[Table, str]
+) -> list[dict[str, str]]:
     """Commands that use the table: treating what audits of other images found, and auditing these images again."""
-    from pathlib import Path
-
     table, file = written
     folder = desk_of(request).workplace.folder
     found = []
     for other in desk_of(request).workplace.runs():
         same_model = other.identity and other.identity == run.identity
         other_images = other.contents != run.contents if run.contents else other.fingerprint != run.fingerprint
-        if other.kind == "audit" and other.status == "finished" and same_model and other_images and other.findings:
+        if other.kind == "audit" and other.status == "finished" and same_model and other_images and other.knows_images:
             out = free_folder(folder / f"{other.path.name}-treated")
             words = treat_words(other, reference.data, Path(file), table.columns, out)
-            found.append({"about": f"Train on the decided images, and treat what {other.name} found", "line": shell_line(words)})
+            if words:
+                about = f"Train on the decided images, and treat the first finding of {other.name}"
+                found.append({"about": about, "line": shell_line(words)})
     if reference.model:
         out = free_folder(folder / f"{run.path.name}-decided")
         words = audit_words(reference.model, reference.data, Path(file), table.columns, out)

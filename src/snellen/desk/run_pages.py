@@ -53,7 +53,11 @@ def _row(run: RunFolder) -> dict[str, Any]:
             return {**row, "outcomes": outcomes.most_common()}
         levels = Counter(one.level for one in run.findings)
         worst = [(finding_id(one), one) for one in run.findings[:_SHOWN]]
-        row |= {"worst": worst, "levels": worst_first(levels), "gate": gate_words(Counter(one.whole_level for one in run.findings))}
+        row |= {
+            "worst": worst,
+            "levels": worst_first(levels),
+            "gate": gate_words(Counter(one.whole_level for one in run.findings)),
+        }
         row |= {"accuracy": _value(run, "clean.accuracy"), "progress": run.progress()}
     except InputError as error:
         row |= {"status": "unreadable", "why": str(error)}

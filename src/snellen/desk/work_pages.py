@@ -36,14 +36,26 @@ def new_job(request: Request) -> Response:
     """The form of an audit."""
     given = {key: value for key, value in request.query_params.items() if key in ("model", "data", "train")}
     return page(
-        "new_job.html.j2", request, title="New audit", efforts=EFFORTS, given=given, folder=desk_of(request).workplace.folder
+        "new_job.html.j2",
+        request,
+        title="New audit",
+        efforts=EFFORTS,
+        given=given,
+        folder=desk_of(request).workplace.folder,
     )
 
 
 async def command(request: Request) -> Response:
     """The command that a form means, for the script of the page."""
     fields = await fields_of(request)
-    return await run_in_threadpool(lambda: answer({"line": shell_line(_words(request, fields)[0])}))
+
+    def read() -> Response:
+        try:
+            return answer({"line": shell_line(_words(request, fields)[0]), "problem": ""})
+        except InputError as error:  # half a form is no error yet
+            return answer({"line": "", "problem": str(error)})
+
+    return await run_in_threadpool(read)
 
 
 async def start(request: Request) -> Response:
@@ -74,6 +86,7 @@ def treat(request: Request) -> Response:
     if run.kind != "audit" or run.status != "finished":
         raise HTTPException(404, "only a finished audit can be treated")
     given = {key: value for key, value in request.query_params.items() if key in ("train", "table", "finding")}
+    treatable = [one for one in run.findings if any(each.startswith("snellen ") for each in one.treatments)]
     treated = [
         one
         for one in desk.workplace.runs()
@@ -84,7 +97,8 @@ def treat(request: Request) -> Response:
         request,
         title=f"Treat {run.name}",
         run=run,
-        findings=[one for one in run.findings if any(each.startswith("snellen ") for each in one.treatments)],
+        findings=[one for one in treatable if one.level != "note"],
+        notes=[one for one in treatable if one.level == "note"],
         trained="train" in (run.plan.get("companions") or {}),
         given=given,
         treated=treated,
@@ -208,4 +222,3 @@ def _compared(request: Request, first: RunFolder, second: RunFolder, which: str)
 def _named(names: np.ndarray, indices: np.ndarray) -> np.ndarray:
     known = (indices >= 0) & (indices < len(names) - 1)
     return names[np.where(known, indices, len(names) - 1)]
-

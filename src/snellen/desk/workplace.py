@@ -119,7 +119,7 @@ class RunFolder:
         try:
             if self.kind == "treatment":
                 return "finished" if self.treatment else "unfinished"
-            return "finished" if self.report and (self.findings or True) else "unfinished"
+            return "finished" if self.report and self.findings is not None else "unfinished"  # reads the findings
         except InputError:
             return "unreadable"
 
@@ -207,7 +207,7 @@ def finding_id(finding: Finding) -> str:
     return hashlib.sha256(finding.key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def worst_first(levels: Mapping[str, int]) -> list[tuple[str, int]]:
+def worst_first(levels: Mapping[Any, int]) -> list[tuple[str, int]]:
     """Levels that occur with their counts, the worst first.
 
     >>> worst_first({"note": 2, "severe": 1})

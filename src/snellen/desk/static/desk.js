@@ -58,11 +58,11 @@
       const turn = ++asked;
       try {
         const found = await post("/jobs/command", values());
-        if (turn === asked) { line.textContent = found.line; show(problem, ""); }
-      } catch (error) {
+        if (turn !== asked) return;
         const empty = all("[required]", form).some((field) => !field.value);
-        if (turn === asked && !empty) show(problem, error.message);
-      }
+        if (found.line) line.textContent = found.line;
+        show(problem, empty ? "" : found.problem);
+      } catch (error) { if (turn === asked) show(problem, error.message); }
     };
     form.addEventListener("input", update);
     update();
