@@ -116,7 +116,8 @@ def write_run(
         Finding(kind="calibration", harm=0.0, title="Nothing to see"),
     ]
     report = AuditReport(
-        model={"name": plan["model"]["name"], "identity": "m1", "classes": len(classes), "output": "logits", "notes": []},
+        model={"name": plan["model"]["name"], "identity": "m1", "classes": len(classes), "output": "logits",
+               "notes": []},
         data={"name": f"pictures {EVIL}", "fingerprint": f"d{seed}", "images": n, "used": n, "rejected": 0, "units": n,
               "labelled": n},
         metrics={"clean.accuracy": Measured(value=0.4, low=0.3, high=0.5, n=n)},
@@ -124,12 +125,8 @@ def write_run(
         tested=Judged(hypotheses=9, findings=len(findings), rate=0.05),
         checks=(CheckStatus(name="clean", status="done"),),
     )  # fmt: skip
-    report.save(folder.parent / "saved")
-    (folder / "report.json").write_bytes((folder.parent / "saved" / "report.json").read_bytes())
+    (folder / "report.json").write_bytes(canonical_json(report.to_json()))
     (folder / "rejected.json").write_text("[]")
-    for file in (folder.parent / "saved").rglob("*"):
-        if file.is_file():
-            file.unlink()
     if images is not None:
         inputs = {
             "classifier": {"ref": "bundled:scene-cnn", "folder": str(images.parent)},
@@ -171,7 +168,8 @@ class Caller:
         scope = {
             "type": "http", "method": method, "path": path, "raw_path": path.encode("utf-8", "surrogateescape"),
             "query_string": query.encode("latin-1", "replace"), "headers": sent, "scheme": "http", "root_path": "",
-            "http_version": "1.1", "server": ("127.0.0.1", PORT), "client": ("127.0.0.1", 1), "asgi": {"version": "3.0"},
+            "http_version": "1.1", "server": ("127.0.0.1", PORT), "client": ("127.0.0.1", 1),
+            "asgi": {"version": "3.0"},
         }  # fmt: skip
         messages: list[dict] = []
 

@@ -9,6 +9,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
+from starlette.exceptions import HTTPException
+
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -177,13 +179,15 @@ def _with_headers(send: Send) -> Send:
 
 
 def _limited(receive: Receive) -> Receive:
-    """A body that is longer than it said ends the request."""
+    """A body that is longer than it said is refused."""
     seen = 0
 
     async def receiving() -> MutableMapping[str, Any]:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if seen > LARGEST_BODY else message
+        if seen > LARGEST_BODY:
+            raise HTTPException(413, f"a request holds at most {LARGEST_BODY:,} bytes")
+        return message
 
     return receiving

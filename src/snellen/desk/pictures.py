@@ -108,7 +108,11 @@ class Pictures:
 
 
 def _open(run: RunFolder) -> _Opened:
-    if run.plan.get("pseudonyms") is not None:
+    try:
+        pseudonyms = run.plan.get("pseudonyms")
+    except InputError as error:
+        return _Opened(None, str(error))
+    if pseudonyms is not None:
         return _Opened(None, "the audit replaced the names of its images by pseudonyms, so none is shown")
     # What reads images loads torch, for seconds: a page without them need not wait.
     from snellen.auditing.subject import audited_images

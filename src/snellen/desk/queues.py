@@ -45,7 +45,7 @@ class Item:
         images: ids of one image, or of two.
         caption: what the audit says of it.
         given: label that it has. suggested: label that the audit takes to be right; empty: none.
-        pictures: pictures of the report, plain and changed, where the images themselves cannot be shown or were changed.
+        pictures: of the report, plain and changed, where the images cannot be shown or were changed.
     """
 
     images: tuple[str, ...]

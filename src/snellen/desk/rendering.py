@@ -6,7 +6,6 @@ import base64
 import hashlib
 import time
 from functools import cache
-from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
@@ -21,7 +20,7 @@ STATIC = {
 }
 
 
-def render(template: str, **values: Any) -> bytes:
+def render(template: str, **values: object) -> bytes:
     """A page as UTF-8; what UTF-8 cannot hold, as in a file name of undecodable bytes, is replaced."""
     page: str = _environment().get_template(template).render(**values)
     return page.encode("utf-8", "replace")

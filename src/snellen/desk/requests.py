@@ -74,11 +74,13 @@ async def fields_of(request: Request) -> dict[str, list[str]]:
     raise InputError("a request holds a form or JSON")
 
 
-def page(template: str, request: Request, *, status: int = 200, policy: str | None = None, **values: Any) -> Response:  # noqa: ANN401
+def page(
+    template: str, request: Request, *, http_status: int = 200, policy: str | None = None, **values: Any
+) -> Response:  # noqa: ANN401
     """A page of the desk."""
     content = render(template, here=request.url.path, **values)
     headers = {} if policy is None else {"content-security-policy": policy}
-    return Response(content, status, headers, media_type="text/html; charset=utf-8")
+    return Response(content, http_status, headers, media_type="text/html; charset=utf-8")
 
 
 def answer(values: Mapping[str, Any], status: int = 200) -> JSONResponse:
@@ -103,4 +105,4 @@ async def shown_error(request: Request, error: Exception) -> Response:
         status, words = error.status_code, str(error.detail)
     if wants_json(request):
         return answer({"error": words}, status)
-    return page("error.html.j2", request, status=status, title="This cannot be shown", words=words)
+    return page("error.html.j2", request, http_status=status, title="This cannot be shown", words=words)

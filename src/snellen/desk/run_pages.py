@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
@@ -17,6 +17,9 @@ from snellen.desk.gatekeeping import POLICY
 from snellen.desk.rendering import static, style_source
 from snellen.desk.requests import answer, desk_of, page, run_of
 from snellen.desk.workplace import RunFolder, finding_id, worst_first
+
+if TYPE_CHECKING:
+    from snellen.auditing.report import AuditReport
 
 #: Findings that the list of runs shows of each.
 _SHOWN = 2
@@ -84,9 +87,8 @@ def run(request: Request) -> Response:
     if found.status != "finished":
         return page("live_run.html.j2", request, title=found.name, run=found, **_state(found))
     from snellen.auditing.html import render_notebook
-    from snellen.auditing.opening import open_report
 
-    report = open_report(found.path)
+    report = _opened(found)
     decided = desk.decisions.counts(found.key)
     rows = []
     for finding in found.findings:
@@ -115,9 +117,7 @@ def whole_report(request: Request) -> Response:
     found = run_of(request)
     if found.kind != "audit" or found.status != "finished":
         raise HTTPException(404, "this run has no report yet")
-    from snellen.auditing.opening import open_report
-
-    text = open_report(found.path).html
+    text = _opened(found).html
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
     assert policy is not None
     allowed = policy[1].replace("&#39;", "'")
@@ -126,6 +126,20 @@ def whole_report(request: Request) -> Response:
         headers={"content-security-policy": f"{allowed}; frame-ancestors 'none'"},
         media_type="text/html; charset=utf-8",
     )
+
+
+def _opened(found: RunFolder) -> AuditReport:
+    """The report of a run.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    from snellen.auditing.opening import open_report
+
+    try:
+        return open_report(found.path)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
+        raise InputError(f"the report of {found.name} cannot be read: {error!r:.300}") from error
 
 
 def state(request: Request) -> Response:

@@ -133,38 +133,39 @@ class RunFolder:
     @property
     def model(self) -> str:
         """Name of the classifier."""
-        return _text(self.report, "model", "name") or _text(self.plan, "model", "name") or self._treated("name")
+        return self._known("model", "name") or self._treated("name")
 
     @property
     def identity(self) -> str:
         """Hash of the classifier: two runs of one classifier have the same."""
-        return _text(self.plan, "model", "identity") or self._treated("identity")
+        return self._planned("model", "identity") or self._treated("identity")
 
     @property
     def data(self) -> str:
         """Name of the images."""
-        return _text(self.report, "data", "name") or _text(self.plan, "data", "name")
+        return self._known("data", "name")
 
     @property
     def fingerprint(self) -> str:
         """Hash of the images with their labels."""
-        return _text(self.plan, "data", "fingerprint")
+        return self._planned("data", "fingerprint")
 
     @property
     def contents(self) -> str:
         """Hash of the images without their labels; empty where an earlier version audited them."""
-        return _text(self.plan, "contents", "audit")
+        return self._planned("contents", "audit")
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes."""
-        found = _inside(self.plan, "model", "class_names")
+        found = _inside(self._plan_or_nothing(), "model", "class_names")
         return tuple(str(one) for one in found) if isinstance(found, list) else ()
 
     @property
     def keeps_pictures(self) -> bool:
         """Whether pictures of the images may be written down: not where the audit was to keep none."""
-        return bool(self.plan.get("save_images", True)) and self.plan.get("pseudonyms") is None
+        plan = self._plan_or_nothing()
+        return plan.get("save_images") is True and plan.get("pseudonyms") is None
 
     @property
     def knows_images(self) -> bool:
@@ -173,7 +174,7 @@ class RunFolder:
 
     def progress(self) -> tuple[int, int]:
         """Shards of the audited images that are measured, and all of them; (0, 0) where that is not planned."""
-        planned = _inside(self.plan, "shards", "audit")
+        planned = _inside(self._plan_or_nothing(), "shards", "audit")
         total = planned if isinstance(planned, int) and 0 < planned <= 10**7 else 0
         try:
             done = sum(one.name.isdecimal() for one in os.scandir(self.path / "shards"))
@@ -191,11 +192,34 @@ class RunFolder:
             return {}
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{printable(str(file))} cannot be read: {error}") from error
-        content: Mapping[str, Any] = kind.read(found, file)
+        try:
+            content: Mapping[str, Any] = kind.read(found, file)
+        except (KeyError, TypeError, AttributeError) as error:  # of an older version, and not what that wrote
+            raise InputError(f"{printable(str(file))} is no {kind.content}: {error!r}") from error
         return content
 
+    # What is shown of a run that cannot be read is nothing, and no error: its page and the list say why.
+
+    def _plan_or_nothing(self) -> Mapping[str, Any]:
+        try:
+            return self.plan
+        except InputError:
+            return {}
+
+    def _planned(self, first: str, second: str) -> str:
+        return _text(self._plan_or_nothing(), first, second)
+
+    def _known(self, first: str, second: str) -> str:
+        try:
+            return _text(self.report, first, second) or self._planned(first, second)
+        except InputError:
+            return self._planned(first, second)
+
     def _treated(self, name: str) -> str:
-        return _text(self.treatment, "classifier", name)
+        try:
+            return _text(self.treatment, "classifier", name)
+        except InputError:
+            return ""
 
 
 def finding_id(finding: Finding) -> str:

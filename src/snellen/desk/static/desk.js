@@ -124,7 +124,7 @@
       const wished = (wide < 500 ? 118 : 150) * ratio;
       columns = Math.max(Math.floor(wide / wished), 1);
       width = Math.floor(wide / columns);
-      height = Math.round((width - 8) / ratio) + 52;
+      height = Math.round((width - 8) / ratio) + (ratio > 1 ? 70 : 52);
       list.style.height = tall() + "px";
     };
     const data = (place) => { const found = pages.get(Math.floor(place / PAGE)); return found && found[place % PAGE]; };
@@ -146,7 +146,7 @@
       if (!cell || cell.drawn === place || !row) return;
       cell.drawn = place;
       draw(cell, row);
-      cell.button.setAttribute("aria-label", cell.words);
+      cell.button.removeAttribute("aria-label");
     };
     const cellAt = (place) => {
       let cell = free.pop();
@@ -276,7 +276,11 @@
   const sentence = (row) => row.id + (row.label ? ": labelled " + row.label : "") + (row.prediction ? ", taken for " + row.prediction : "") + (row.confidence === null ? "" : ", confidence " + row.confidence.toFixed(2)) + (row.right === false ? ", wrong" : "");
   const caption = (row) => {
     const line = make("span", "");
-    if (row.right === false) { line.append(make("span", "mark", "✗ "), row.label + " → " + row.prediction); } else line.textContent = row.label || row.prediction || "";
+    if (row.right === false) {
+      const mark = make("span", "mark", "✗ ");
+      mark.setAttribute("aria-hidden", "true");
+      line.append(mark, row.label, make("span", "unseen", " taken for "), " → ", row.prediction);
+    } else line.textContent = row.label || row.prediction || "";
     return line;
   };
 
@@ -289,7 +293,6 @@
     let made = null;
     const open = enlarged(() => made, (row) => ({ images: [picture(base + "/images/" + row.row, row.id, "large")], words: sentence(row) }));
     made = sheet(view, (offset, limit) => get(base + "/rows?" + address() + "&offset=" + offset + "&limit=" + limit), (cell, row) => {
-      cell.words = sentence(row);
       cell.element.classList.toggle("wrong", row.right === false);
       cell.button.replaceChildren(picture(base + "/images/" + row.row, "", "small"), caption(row), make("span", "soft", (row.confidence === null ? "" : row.confidence.toFixed(2) + " · ") + row.id));
     }, open, 1);
@@ -319,10 +322,9 @@
     let made = null;
     const open = enlarged(() => made, (row) => ({ images: both(row, "large", true), words: words(row) }));
     made = sheet(view, (offset, limit) => get(compared.dataset.compare + "&which=" + compared.elements.which.value + "&offset=" + offset + "&limit=" + limit), (cell, row) => {
-      cell.words = words(row);
       const duo = make("div", "duo");
       duo.append(...both(row, "small", false));
-      cell.button.replaceChildren(duo, caption(row.first), caption(row.second));
+      cell.button.replaceChildren(duo, caption(row.first), caption(row.second), make("span", "soft", row.first.id));
     }, open, 2);
     const start = async () => {
       try {
