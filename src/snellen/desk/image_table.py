@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Literal, TypeAlias
@@ -77,7 +78,7 @@ class ImageTable:
         found = self._read(CLEAN, wanted)
         if "example_id" not in found.column_names:
             raise InputError(f"{self._folder / 'clean.parquet'} has no column example_id; run the audit again")
-        self.ids: pa.ChunkedArray = found["example_id"].combine_chunks()
+        self.ids = found["example_id"].combine_chunks()
         self.labels = _numbers(found, "label", np.int32, -1)
         self.predictions = _numbers(found, "prediction", np.int32, -1)
         self.confidence = _numbers(found, "value", np.float32, np.nan)
@@ -87,7 +88,7 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def settings(self) -> list[str]:
         """What other checks measured image by image, as :attr:`Query.setting` names it."""
         found = []
@@ -163,12 +164,13 @@ class ImageTable:
             columns=["example_id", "label", "prediction"],
             filters=[("setting", "=", kind)],
         )
-        if under is not None:
-            right = (_numbers(table, "label", np.int32, -1) == _numbers(table, "prediction", np.int32, -1)) & (
-                _numbers(table, "label", np.int32, -1) >= 0
-            )
-            table = table.filter(pa.array(right == (under == "right")))
-        return _mask(pc.is_in(self.ids, value_set=table["example_id"].combine_chunks()))
+        labels = _numbers(table, "label", np.int32, -1)
+        right = (labels >= 0) & (labels == _numbers(table, "prediction", np.int32, -1))
+        kept = np.ones(len(table), dtype=bool) if under is None else right == (under == "right")
+        ids = table["example_id"].combine_chunks()
+        if len(ids) == len(self) and ids.equals(self.ids):  # as audits write it: no name is looked for
+            return kept
+        return _mask(pc.is_in(self.ids, value_set=ids.filter(pa.array(kept))))
 
     def _ordered(self, rows: NDArray[np.int64], sort: str) -> NDArray[np.int64]:
         if not sort:

@@ -75,8 +75,8 @@ async def fields_of(request: Request) -> dict[str, list[str]]:
 
 
 def page(
-    template: str, request: Request, *, http_status: int = 200, policy: str | None = None, **values: Any
-) -> Response:  # noqa: ANN401
+    template: str, request: Request, *, http_status: int = 200, policy: str | None = None, **values: object
+) -> Response:
     """A page of the desk."""
     content = render(template, here=request.url.path, **values)
     headers = {} if policy is None else {"content-security-policy": policy}

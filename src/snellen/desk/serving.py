@@ -37,7 +37,7 @@ class Served:
         try:
             self.server.run(sockets=[self.listening])
         finally:
-            self.desk.close()
+            self.desk.jobs.close()
 
     def stop(self) -> None:
         """End :meth:`run`, from another thread."""

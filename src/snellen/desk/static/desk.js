@@ -265,8 +265,10 @@
     return (at) => { put(at); dialog.showModal(); };
   };
 
+  let hidden = false; // the images of this run cannot be shown, and the page says why
   const picture = (address, words, kind) => {
     const image = make("img");
+    if (hidden) { image.alt = words || ""; image.className = "none"; return image; }
     image.alt = words || "";
     image.decoding = "async";
     sized(image);
@@ -292,7 +294,7 @@
     const address = () => new URLSearchParams(Array.from(new FormData(gallery)).filter(([name, value]) => value !== "" && !(name === "under" && !gallery.elements.setting.value)));
     let made = null;
     const open = enlarged(() => made, (row) => ({ images: [picture(base + "/images/" + row.row, row.id, "large")], words: sentence(row) }));
-    made = sheet(view, (offset, limit) => get(base + "/rows?" + address() + "&offset=" + offset + "&limit=" + limit), (cell, row) => {
+    made = sheet(view, async (offset, limit) => { const found = await get(base + "/rows?" + address() + "&offset=" + offset + "&limit=" + limit); hidden = Boolean(found.why); return found; }, (cell, row) => {
       cell.element.classList.toggle("wrong", row.right === false);
       cell.button.replaceChildren(picture(base + "/images/" + row.row, "", "small"), caption(row), make("span", "soft", (row.confidence === null ? "" : row.confidence.toFixed(2) + " · ") + row.id));
     }, open, 1);
