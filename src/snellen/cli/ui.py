@@ -26,7 +26,7 @@ def ui(
             show_default="snellen-desk in the folder of the runs",
         ),
     ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open the link in the browser.")] = False,
+    open_link: Annotated[bool, typer.Option("--open", help="Open the link in the browser.")] = False,
 ) -> None:
     """Look at runs in the browser: review images, compare, treat. Only this machine can reach it."""
     from snellen.desk.serving import serve
@@ -37,7 +37,7 @@ def ui(
         typer.echo(harmless(f"Decisions: {served.desk.decisions.file}"))
         typer.echo(harmless(f"Small pictures, which may be deleted: {served.desk.pictures.folder}"))
         typer.echo("Ctrl-C ends the desk and its jobs.")
-        if show:
+        if open_link:
             import webbrowser
 
             webbrowser.open(served.link)

@@ -36,7 +36,7 @@ class Agreement:
 
     Attributes:
         first: name of a reviewer. second: name of the other.
-        both: items about which both decided; 0: nothing can be said.
+        both: items about which both decided; 0: nothing is known.
         agreed: how many of them alike, the new label included.
         kappa: Cohen's kappa, agreement beyond what their shares of each verdict give by chance, in [−1, 1]; None
             without items, or where both gave one verdict alone (Cohen 1960).

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qs
 
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,9 +16,6 @@ from snellen.core.finding import Finding
 from snellen.desk.desk import Desk
 from snellen.desk.rendering import render
 from snellen.desk.workplace import RunFolder
-
-#: Fields of a form, and values of one.
-_FIELDS = 500
 
 
 def desk_of(request: Request) -> Desk:
@@ -68,7 +65,8 @@ async def fields_of(request: Request) -> dict[str, list[str]]:
                 for key, value in found.items()
             }
         if kind == "application/x-www-form-urlencoded":
-            return parse_qs(content.decode("utf-8"), keep_blank_values=True, max_num_fields=_FIELDS)
+            pairs = QueryParams(content.decode("utf-8"))
+            return {key: pairs.getlist(key) for key in pairs}
     except (ValueError, RecursionError) as error:
         raise InputError(f"the request cannot be read: {error}") from error
     raise InputError("a request holds a form or JSON")

@@ -34,11 +34,11 @@
     if (!navigator.clipboard) return;
     const button = make("button", "copy", "Copy");
     button.setAttribute("aria-label", "Copy the command");
-    const said = make("span", "unseen");
-    said.setAttribute("role", "status");
-    command.after(button, said);
+    const spoken = make("span", "unseen");
+    spoken.setAttribute("role", "status");
+    command.after(button, spoken);
     button.addEventListener("click", () => navigator.clipboard.writeText(command.textContent).then(
-      () => { button.textContent = "Copied"; said.textContent = "Copied"; },
+      () => { button.textContent = "Copied"; spoken.textContent = "Copied"; },
       () => getSelection().selectAllChildren(command),
     ));
   };
@@ -286,6 +286,8 @@
     return line;
   };
 
+  const turned = (words, line) => { line.prepend(words); return line; };
+
   // ---- gallery
   const gallery = one("[data-gallery]");
   if (gallery) {
@@ -326,7 +328,7 @@
     made = sheet(view, (offset, limit) => get(compared.dataset.compare + "&which=" + compared.elements.which.value + "&offset=" + offset + "&limit=" + limit), (cell, row) => {
       const duo = make("div", "duo");
       duo.append(...both(row, "small", false));
-      cell.button.replaceChildren(duo, caption(row.first), caption(row.second), make("span", "soft", row.first.id));
+      cell.button.replaceChildren(duo, turned("1: ", caption(row.first)), turned("2: ", caption(row.second)), make("span", "soft", row.first.id));
     }, open, 2);
     const start = async () => {
       try {
