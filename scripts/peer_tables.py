@@ -1,4 +1,7 @@
-"""The table of speed beside other packages in docs/benchmarks.md, from docs/measured/peers.json (benchmarks/all.py)."""
+"""Tables of speed beside other packages, in docs/benchmarks.md and README.md, from docs/measured/peers.json.
+
+``benchmarks/all.py`` measures.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,18 @@ TITLES = {
     "audit": "A whole run",
 }
 
+#: Comparison, and how its task begins: those that README.md shows.
+SHORT = (
+    ("attacks", "PGD, "),
+    ("attacks", "Auto-PGD"),
+    ("corruptions", "all "),
+    ("explanations", "Partition SHAP, 300 evaluations in batches of 64"),
+    ("labels", "suspect labels by both"),
+    ("data", "near copies"),
+    ("smoothing", "certified radii"),
+    ("audit", ""),
+)
+
 #: From this ratio on a row is bold: what is less is noise.
 SLOWER = 1.1
 
@@ -36,6 +51,20 @@ def peers_table(found: Mapping[str, Any]) -> str:
         rows += [[TITLES[name], *_cells(row)] for row in shown]
     head = ["", "task", "peer", "equal result", "ours, s", "theirs, s", "ours over theirs"]
     return markdown_table(head, rows, ["---", "---", "---", "---", "---:", "---:", "---:"])
+
+
+def short_table(found: Mapping[str, Any]) -> str:
+    """For README.md: a row of each of the :data:`SHORT` comparisons, whichever side is faster."""
+    rows = []
+    for name, begins in SHORT:
+        measured = [row for row in found["comparisons"][name]["rows"] if "skipped" not in row]
+        shown = [*(row for row in measured if not row["part"]), *_totals(measured)]
+        for row in shown:
+            if row["what"].startswith(begins):
+                equal = row["result"] if row["equal"] else f"not the same: {row['result']}"
+                task, peer = f"{TITLES[name]}: {row['what']}", f"{row['peer']} {row['version']}"
+                rows.append([task, peer, equal, f"{row['ratio']:.2f}"])
+    return markdown_table(["task", "peer", "result", "time"], rows, ["---", "---", "---", "---:"])
 
 
 def skipped_table(found: Mapping[str, Any]) -> str:
@@ -90,8 +119,9 @@ def _seconds(value: float) -> str:
 
 
 TABLES: Tables = {
+    "README.md": {"beside": from_measured("peers", short_table)},
     "docs/benchmarks.md": {
         "beside peers": from_measured("peers", peers_table),
         "peers skipped": from_measured("peers", skipped_table),
-    }
+    },
 }

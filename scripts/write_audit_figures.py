@@ -1,4 +1,4 @@
-"""Write what ``snellen audit`` prints into README.md, between its generated markers.
+"""Write what ``snellen audit`` prints into docs/audit.md, between its generated markers.
 
     python scripts/write_audit_figures.py
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from write_tables import with_block
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "audit.md"
 
 
 def printed_summary(*arguments: str) -> str:
@@ -33,7 +33,7 @@ def printed_summary(*arguments: str) -> str:
 def main() -> None:
     """Run the audit and write the block."""
     block = f"```\n{printed_summary()}\n```"
-    README.write_text(with_block(README.read_text(encoding="utf-8"), "figures", block), encoding="utf-8")
+    PAGE.write_text(with_block(PAGE.read_text(encoding="utf-8"), "figures", block, "docs/audit.md"), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python scripts/write_tables.py [--check] [NAME ...]
 
-NAME is a published system, or one of ``systems`` (the table in README.md), ``attributions``, ``label_errors``,
+NAME is a published system, or one of ``systems`` (the list in docs/systems), ``attributions``, ``label_errors``,
 ``optotypes``, ``embedded``, ``onnx``, ``peers``, ``schemas`` (docs/schemas, with its JSON files), ``training_set``,
 ``treating``, ``statistics`` and ``guided_generation``; without a name, all are written. Claims of a system come from
 results/NAME.json, everything else from docs/measured. ``--check`` writes nothing, and fails with the name of each stale
@@ -51,7 +51,7 @@ def systems_table(known: Sequence[System]) -> str:
     rows = [
         [
             str(system.number),
-            f"`{system.name}`",
+            f"[`{system.name}`]({system.name}.md)",
             system.title if system.title.startswith(system.acronym) else f"{system.title} ({system.acronym})",
             system.summary,
             f"`{system.command}`{' (planned)' if any_built and not (system.methods or system.acceptance) else ''}",
@@ -80,7 +80,7 @@ def with_block(text: str, name: str, content: str, document: str = "README.md") 
 def list_tables(root: Path) -> dict[str, list[Tables]]:
     """All tables, by the name under which they are written."""
     tables: dict[str, list[Tables]] = {
-        "systems": [{"README.md": {"systems": lambda root: systems_table(list_systems())}}]
+        "systems": [{"docs/systems/README.md": {"systems": lambda root: systems_table(list_systems())}}]
     }
     for system in list_systems():
         page = f"docs/systems/{system.name}.md"

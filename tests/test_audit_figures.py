@@ -1,4 +1,4 @@
-"""The summary of an audit in README.md is what the command prints about the model and the images that ship."""
+"""The summary of an audit in docs/audit.md is what the command prints about the model and the images that ship."""
 
 import importlib
 import re
@@ -11,7 +11,7 @@ import torch
 import snellen
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_the_clean_accuracy_is_that_of_the_shipped_weights_on_the_shipped_images
     with torch.inference_mode():
         scores = classifier(torch.stack([classifier.prepare(example.image) for example in images]))
     accuracy = (scores.argmax(1).numpy() == images.labels).mean()
-    told = re.search(r"^clean\.accuracy +(\d\.\d{4}) .* 2000$", figures(README), re.MULTILINE)
+    told = re.search(r"^clean\.accuracy +(\d\.\d{4}) .* 2000$", figures(PAGE), re.MULTILINE)
     assert told is not None
     assert float(told[1]) == pytest.approx(accuracy, abs=5e-4)
 
@@ -43,11 +43,11 @@ def test_the_figures_are_what_the_command_prints(figures_script, tmp_path, monke
     last = r"\nReport: snellen-audit-1/report\.html$"
     assert re.search(".*".join([*parts, last]), printed, re.MULTILINE | re.DOTALL)
     whole = [*parts, r"^accuracy at severity +1 +2 +3 +4 +5$", r"^harm +level +finding$", last]
-    assert re.search(".*".join(whole), figures(README).replace("\n```", ""), re.MULTILINE | re.DOTALL)
+    assert re.search(".*".join(whole), figures(PAGE).replace("\n```", ""), re.MULTILINE | re.DOTALL)
 
-    copy = tmp_path / "README.md"
-    copy.write_text(README.replace("Report: ", "Rapport: "), encoding="utf-8")
-    monkeypatch.setattr(figures_script, "README", copy)
+    copy = tmp_path / "audit.md"
+    copy.write_text(PAGE.replace("Report: ", "Rapport: "), encoding="utf-8")
+    monkeypatch.setattr(figures_script, "PAGE", copy)
     monkeypatch.setattr(figures_script, "printed_summary", lambda: "all that was printed")
     figures_script.main()
     assert figures(copy.read_text(encoding="utf-8")) == "\n```\nall that was printed\n```\n"

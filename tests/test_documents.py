@@ -41,6 +41,11 @@ def section(text: str, title: str) -> str:
     return match[2]
 
 
+def page(name: str) -> str:
+    """A page of the documents."""
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
 def fenced(text: str, language: str = "") -> list[str]:
     """Blocks between fences, of this language."""
     parts = re.split(r"^```(.*)\n", text, flags=re.MULTILINE)
@@ -77,10 +82,14 @@ def test_the_test_command_stands_once_and_ci_takes_it_from_there():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
+def test_the_door_is_short():
+    assert len(README.splitlines()) <= 150
+
+
 def test_the_examples_in_python_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = fenced(section(README, "In Python"), "python")
-    assert len(blocks) == 3
+    assert len(blocks) == 2
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
@@ -90,15 +99,15 @@ def test_the_examples_in_python_run(tmp_path, monkeypatch, capsys):
 
 def test_extras_are_those_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert first_cells(section(README, "Extras")) == list(project["optional-dependencies"])
+    assert first_cells(section(page("install"), "Extras")) == list(project["optional-dependencies"])
 
 
 def test_every_scheme_of_a_model_is_listed_and_no_other():
-    assert {name.split(":")[0] for name in first_cells(section(README, "Models"))} == set(SCHEMES)
+    assert {name.split(":")[0] for name in first_cells(section(page("models"), "References"))} == set(SCHEMES)
 
 
 def test_exit_codes_are_those_of_the_command_line():
-    rows = re.findall(r"^\| (\d+) \|", section(README, "Exit codes"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \|", section(page("commands"), "Exit codes"), re.MULTILINE)
     told = re.findall(r"\b(\d+) [a-z]", str(command_line.app.info.epilog))
     assert rows == told
     assert {str(command_line.EXIT_ERROR), str(command_line.EXIT_INTERNAL)} <= set(rows)
@@ -107,7 +116,7 @@ def test_exit_codes_are_those_of_the_command_line():
 def test_commands_that_the_loop_calls_built_exist_and_no_other():
     commands = {command.callback.__name__ for command in command_line.app.registered_commands if command.callback}
     commands |= {str(group.name) for group in command_line.app.registered_groups}
-    assert set(re.findall(r"`snellen (\w+)", section(README, "The loop"))) == commands
+    assert set(re.findall(r"`snellen (\w+)", page("commands"))) == commands
 
 
 # -- CHANGELOG.md ------------------------------------------------------------------------------------------------------

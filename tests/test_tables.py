@@ -19,10 +19,10 @@ from snellen.reproduction.smooth_inversion import measure as backdoor_scan
 from snellen.reproduction.viewpoints import measure as furniture_views
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIST = (ROOT / "docs" / "systems" / "README.md").read_text(encoding="utf-8")
 
 #: Blocks that take long to write and have scripts of their own.
-ELSEWHERE = {("README.md", "figures"), ("docs/statistics.md", "healthy"), ("docs/statistics.md", "faults")}
+ELSEWHERE = {("docs/audit.md", "figures"), ("docs/statistics.md", "healthy"), ("docs/statistics.md", "faults")}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def copy(tmp_path):
 
 def test_every_table_is_fresh(script):
     script("write_tables").main(["--check"])
-    rows = README.partition("<!-- systems:begin -->")[2].partition("<!-- systems:end -->")[0].strip().splitlines()[2:]
+    rows = LIST.partition("<!-- systems:begin -->")[2].partition("<!-- systems:end -->")[0].strip().splitlines()[2:]
     assert [int(row.split("|")[1]) for row in rows] == list(range(1, 40))
 
 
@@ -60,9 +60,9 @@ def test_every_marker_of_a_document_has_a_table(script):
 
 def test_stale_tables_are_named_and_written_anew(script, copy):
     write_tables = script("write_tables")
-    readme, page = copy / "README.md", copy / "docs" / "systems" / "smooth_inversion.md"
+    listing, page = copy / "docs" / "systems" / "README.md", copy / "docs" / "systems" / "smooth_inversion.md"
     before = page.read_text(encoding="utf-8")
-    readme.write_text(README.replace("MedMNIST-C: Comprehensive", "MedMNIST-C: Partial"), encoding="utf-8")
+    listing.write_text(LIST.replace("MedMNIST-C: Comprehensive", "MedMNIST-C: Partial"), encoding="utf-8")
     stale = before.replace("| way | AUC |", "| way | area |")
     end = "<!-- claims smooth_inversion:end -->"
     stale = stale.replace(end, f"A line of an earlier record.\n{end}")
@@ -72,13 +72,13 @@ def test_stale_tables_are_named_and_written_anew(script, copy):
         write_tables.main(["--check", *names], copy)
     listed = str(failed.value).removeprefix("stale: ").split("; ")[:-1]
     systems = "docs/systems/smooth_inversion.md"
-    assert listed == ["README.md: systems", f"{systems}: claims smooth_inversion", f"{systems}: study"]
+    assert listed == ["docs/systems/README.md: systems", f"{systems}: claims smooth_inversion", f"{systems}: study"]
     assert page.read_text(encoding="utf-8") == stale
     write_tables.main(["smooth_inversion"], copy)
     assert page.read_text(encoding="utf-8") == before
-    assert readme.read_text(encoding="utf-8") != README
+    assert listing.read_text(encoding="utf-8") != LIST
     write_tables.main(["systems"], copy)
-    assert readme.read_text(encoding="utf-8") == README
+    assert listing.read_text(encoding="utf-8") == LIST
 
 
 def test_a_name_without_tables_is_refused(script, capsys):
@@ -100,7 +100,7 @@ def test_commands_are_planned_until_a_system_has_methods(script):
     built = System(name="y", number=2, acronym="Y", methods=("a",), **fields)
     alone = systems_table([unbuilt])
     assert "| planned command |" in alone
-    assert alone.splitlines()[2] == r"| 1 | `x` | A \| B (X) | Does. | `snellen attack a` | not run |"
+    assert alone.splitlines()[2] == r"| 1 | [`x`](x.md) | A \| B (X) | Does. | `snellen attack a` | not run |"
     both = systems_table([unbuilt, built]).splitlines()
     assert "| command |" in both[0]
     assert "`snellen attack a` (planned)" in both[2]

@@ -58,7 +58,10 @@ def pictures(count=24, labels=None):
 class Film:
     """A video model that gives the middle of later frames one value of grey, or leaves them as the first is."""
 
-    architecture = NETWORK
+    side, frames = NETWORK.side, NETWORK.frames
+
+    def check_texts(self, texts):
+        """It reads every text."""
 
     def __init__(self, grey=None, edge=4):
         self.grey, self.edge, self.asked = grey, edge, []
@@ -81,7 +84,6 @@ def folder(tmp_path):
 
 def audited(monkeypatch, folder, film, classifier=None, images=None, corner=None, **numbers):
     monkeypatch.setattr(check, "load_video_model", lambda *_, **__: film)
-    monkeypatch.setattr(check, "tokens_of", lambda *_: None)
     alike = Classifier(
         nn.Sequential(Bright()), class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="alike"
     )

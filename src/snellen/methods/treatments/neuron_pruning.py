@@ -91,7 +91,7 @@ class AdversarialNeuronPruning(Treatment):
     """Cut the channels that tip over first when weights and biases are disturbed (ANP).
 
     A mask m of every channel, in [0, 1], is learnt on clean images: equation 6, min over m of
-    α L(m ⊙ w, b) + (1 − α) max over |δ|, |ξ| ≤ ε of L((m + δ) ⊙ w, (1 + ξ) ⊙ b). Equations 4 and 5 are the inner
+    α L(m ⊙ w, b) + (1 − α) max over −ε ≤ δ, ξ ≤ ε of L((m + δ) ⊙ w, (1 + ξ) ⊙ b). Equations 4 and 5 are the inner
     maximum: steps along the sign of the gradient, from a random start, cut to the box. Channels whose mask ends below a
     threshold are cut; their bias stays. Channels are those of BatchNorm layers where there are any, as published, else
     those of convolutions. The threshold is the largest of ``thresholds`` that keeps the accuracy on validation images.

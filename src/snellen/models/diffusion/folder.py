@@ -132,11 +132,11 @@ def read_folder(path: str | Path) -> Folder:
         }
         if index.get("_class_name") != VARIATIONS:
             declared.pop("image_encoder", None)
-        parts = {name: _part(folder / name, name, str(entry[-1])) for name, entry in declared.items()}
+        parts = {name: read_part(folder / name, name, str(entry[-1])) for name, entry in declared.items()}
     elif (folder / "config.json").is_file():
         index = {}
         kind = str(read_json(folder / "config.json").get("_class_name", ""))
-        parts = {"unet": _part(folder, "unet", kind)}
+        parts = {"unet": read_part(folder, "unet", kind)}
     else:
         raise InputError(
             f"{folder} has neither model_index.json nor config.json; expected a folder as save_pretrained() writes it"
@@ -161,8 +161,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _part(path: Path, name: str, kind: str) -> Part:
-    known = PARTS[name]
+def read_part(path: Path, name: str, kind: str, known: Mapping[str, str] | None = None) -> Part:
+    """Read which weights a part has.
+
+    Args:
+        path: its folder.
+        name: as in model_index.json.
+        kind: its class.
+        known: classes that it may have, with the library of each; None: those of :data:`PARTS`.
+
+    Raises:
+        InputError: another class, no such folder, or no weights as safetensors.
+    """
+    known = PARTS[name] if known is None else known
     if kind not in known:
         raise InputError(
             f"{path}: a {name} of class {kind or '(not given)'} is not supported; expected one of {', '.join(known)}"
@@ -210,10 +221,12 @@ def load_network(part: Part, device: torch.device, dtype: torch.dtype) -> nn.Mod
         MissingExtraError: the library is not installed.
     """
     library = _library(part)
-    # diffusers would ask for accelerate, and warn where it is not there.
-    options: dict[str, Any] = {"low_cpu_mem_usage": False} if part.library == "diffusers" else {}
     with _quiet(), _readable(part):
-        network, report = getattr(library, part.kind).from_pretrained(
+        kind = getattr(library, part.kind)
+        # diffusers would ask for accelerate, and warn where it is not there; some networks cannot be loaded without.
+        plain = part.library == "diffusers" and not kind._keep_in_fp32_modules
+        options: dict[str, Any] = {"low_cpu_mem_usage": False} if plain else {}
+        network, report = kind.from_pretrained(
             part.path,
             variant=part.variant,
             local_files_only=True,

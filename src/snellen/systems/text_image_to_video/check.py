@@ -24,8 +24,8 @@ from snellen.core.method import Need
 from snellen.core.preparation import to_unit
 from snellen.metrics.clustered import ClusteredMean, clustered_mean
 from snellen.models.classifiers.references import load_classifier
-from snellen.systems.text_image_to_video.architecture import tokens_of
 from snellen.systems.text_image_to_video.given_frames import BLANK
+from snellen.systems.text_image_to_video.pretrained import SCHEME, PretrainedVideoModel, load_pretrained_video_model
 from snellen.systems.text_image_to_video.video_model import SampleSettings, VideoModel, load_video_model
 from snellen.systems.text_image_to_video.videos import square
 from snellen.systems.text_image_to_video.watching import (
@@ -60,7 +60,10 @@ class Motion(Check):
     needs: ClassVar[frozenset[Need]] = frozenset({"labels"})
     by_default: ClassVar[bool] = False
 
-    model: str = Field("", description="folder of a video model, as snellen generate text-image-to-video trains it")
+    model: str = Field(
+        "",
+        description="folder of a video model, as snellen generate text-image-to-video trains it, or diffusers:FOLDER",
+    )
     prompts: tuple[str, ...] = Field(
         ("{}",), min_length=1, description="texts of the motion, one drawn for each image; {} stands for its class"
     )
@@ -126,7 +129,7 @@ class Motion(Check):
             return Conclusion(
                 notes=notes,
                 skipped=f"of {len(drawn)} images only {len(watched.rows)} are decided rightly when they have "
-                f"{model.architecture.side} pixels, as the video model makes them, and {FEWEST} are needed",
+                f"{model.side} pixels, as the video model makes them, and {FEWEST} are needed",
             )
         if watched.shown.mean() < KEPT:
             return Conclusion(
@@ -144,7 +147,7 @@ class Motion(Check):
         pictures: dict[str, bytes] = {}
         examples = self._examples(watched, reading, pictures)
         notes.append(
-            f"Motion: figures are of {len(watched.rows)} images at {model.architecture.side} pixels. "
+            f"Motion: figures are of {len(watched.rows)} images at {model.side} pixels. "
             + (
                 f"{self.judge} finds the class in {watched.shown.mean():.0%} of the generated frames; others count in "
                 f"none of them."
@@ -170,7 +173,9 @@ class Motion(Check):
             pictures=pictures,
         )
 
-    def _model(self, classifier: Classifier) -> VideoModel:
+    def _model(self, classifier: Classifier) -> VideoModel | PretrainedVideoModel:
+        if self.model.startswith(SCHEME):
+            return load_pretrained_video_model(self.model, device=str(classifier.device))
         folder = Path(self.model)
         if not (folder / "card.json").is_file():
             raise InputError(
@@ -179,7 +184,7 @@ class Motion(Check):
             )
         return load_video_model(folder, device=str(classifier.device))
 
-    def _nameable(self, model: VideoModel, classifier: Classifier) -> NDArray[np.bool_]:
+    def _nameable(self, model: VideoModel | PretrainedVideoModel, classifier: Classifier) -> NDArray[np.bool_]:
         """Whether the model knows the words of all texts of each class, (k,).
 
         Raises:
@@ -188,7 +193,7 @@ class Motion(Check):
         known, first = np.ones(len(classifier.class_names), dtype=np.bool_), None
         for at, name in enumerate(classifier.class_names):
             try:
-                tokens_of([self._text(prompt, name) for prompt in self.prompts], model.architecture)
+                model.check_texts([self._text(prompt, name) for prompt in self.prompts])
             except UnknownNameError as error:
                 known[at], first = False, first or error
         if first is not None and not known.any():
@@ -221,13 +226,15 @@ class Motion(Check):
         places = bound.uniform("images", ()).numpy()
         return np.sort(known[np.argsort(places, kind="stable")[: self.images]])
 
-    def _watched(self, model: VideoModel, drawn: NDArray[np.int64], reading: Reading) -> tuple[Watched, list[str]]:
+    def _watched(
+        self, model: VideoModel | PretrainedVideoModel, drawn: NDArray[np.int64], reading: Reading
+    ) -> tuple[Watched, list[str]]:
         """Both kinds of frames of the drawn images, decided; and the reasons of those that cannot be read."""
         classifier, judge, images = reading.classifier, self._judge(reading.classifier), reading.images
         assert reading.audited is not None
         found, unread = list[Watched](), list[str]()
         place = {key: row for row, key in enumerate(reading.audited.ids)}
-        preparation, length = square(model.architecture.side), self.frames or model.architecture.frames
+        preparation, length = square(model.side), self.frames or model.frames
         for part in np.array_split(drawn, max(1, -(-len(drawn) // TOGETHER))):
             first, rows = list[Tensor](), list[int]()
             for row in part.tolist():

@@ -29,10 +29,11 @@ from snellen.data.files.held_images import held_set
 from snellen.methods.generation.made_images import seeds_of
 from snellen.runs.safe_names import file_names
 from snellen.runs.whole_file import whole_file
-from snellen.systems.text_image_to_video.architecture import VideoArchitecture, tokens_of
+from snellen.systems.text_image_to_video.architecture import VideoArchitecture
 from snellen.systems.text_image_to_video.films import film_sheet, write_mp4, write_webp
 from snellen.systems.text_image_to_video.fitting import VideoTraining
 from snellen.systems.text_image_to_video.given_frames import VideoRequest, hash_of_frames, video_request
+from snellen.systems.text_image_to_video.pretrained import SCHEME, PretrainedVideoModel
 from snellen.systems.text_image_to_video.trained_folder import ready
 from snellen.systems.text_image_to_video.video_model import SampleSettings, VideoModel
 from snellen.systems.text_image_to_video.videos import square
@@ -46,7 +47,11 @@ class TextImageToVideo(SampleSettings, Method):
 
     name: ClassVar[str] = "text_image_to_video"
 
-    model: str = Field("", description="folder of the video model; trained and written there where it is missing")
+    model: str = Field(
+        "",
+        description="folder of the video model, trained and written there where it is missing; or diffusers:FOLDER of "
+        "Wan 2.2 TI2V",
+    )
     videos: str = Field(
         "", description="videos to train a missing model on: images by reference, with unit_id for the video"
     )
@@ -65,7 +70,7 @@ class TextImageToVideo(SampleSettings, Method):
         """Say what is not given, or None."""
         if not self.model:
             return "needs the folder of a video model, which it may train: --model FOLDER"
-        if not (Path(self.model) / "card.json").is_file() and not self.videos:
+        if not self._there() and not self.videos:
             return f"needs videos to train the model {self.model} on, which is not there: --videos REFERENCE"
         return None
 
@@ -76,8 +81,8 @@ class TextImageToVideo(SampleSettings, Method):
             InputError: as :func:`~snellen.systems.text_image_to_video.given_frames.video_request`.
             UnknownNameError: a word that the model does not know.
         """
-        found = ready(self) if (Path(self.model) / "card.json").is_file() else None
-        length = self.frames or (found.architecture if found else self.network or VideoArchitecture()).frames
+        found = ready(self) if self._there() else None
+        length = self.frames or (found or self.network or VideoArchitecture()).frames
         for row in rows:
             listed = row.get("frames")
             given = [row.get("image"), *(listed.values() if isinstance(listed, Mapping) else ())]
@@ -105,7 +110,7 @@ class TextImageToVideo(SampleSettings, Method):
             InputError: as :meth:`check`.
         """
         model = ready(self)
-        length, side = self.frames or model.architecture.frames, model.architecture.side
+        length, side = self.frames or model.frames, model.side
         wanted = [self._request(row, length, model) for row in requests]
         given = torch.zeros(len(wanted), length, 3, side, side)
         replaced = torch.zeros(len(wanted), length, dtype=torch.bool)
@@ -140,7 +145,7 @@ class TextImageToVideo(SampleSettings, Method):
 
     def notes(self) -> tuple[str, ...]:
         """Where the videos are, and what was done to given images."""
-        side = ready(self).architecture.side
+        side = ready(self).side
         resized = f"{self._resized} given images were cut and scaled to {side}x{side} pixels"
         return (f"videos are in the folder {FOLDER!r}", *((resized,) if self._resized else ()))
 
@@ -149,10 +154,16 @@ class TextImageToVideo(SampleSettings, Method):
         given = hashlib.sha256(" ".join(self._given).encode()).hexdigest() if self._given else ""
         return {"video model": ready(self).identity, **({"given frames": given} if given else {})}
 
-    def _request(self, row: Mapping[str, Any], length: int, model: VideoModel | None) -> VideoRequest:
+    def _there(self) -> bool:
+        """Whether the model need not be trained."""
+        return self.model.startswith(SCHEME) or (Path(self.model) / "card.json").is_file()
+
+    def _request(
+        self, row: Mapping[str, Any], length: int, model: VideoModel | PretrainedVideoModel | None
+    ) -> VideoRequest:
         request = video_request(row, length=length, template=self.template)
         if model is not None:
-            tokens_of([request.text], model.architecture)
+            model.check_texts([request.text])
         return request
 
 

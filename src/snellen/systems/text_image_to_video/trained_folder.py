@@ -7,12 +7,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import torch
+
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.data.references import load_images
 from snellen.methods.generation.made_images import where
 from snellen.systems.text_image_to_video.architecture import VideoArchitecture
 from snellen.systems.text_image_to_video.fitting import VideoTraining, fit_video_model
+from snellen.systems.text_image_to_video.pretrained import (
+    SCHEME,
+    PretrainedVideoModel,
+    load_pretrained_video_model,
+)
 from snellen.systems.text_image_to_video.video_model import VideoModel, lineage_of, load_video_model
 from snellen.systems.text_image_to_video.videos import Videos, read_videos, vocabulary_of
 
@@ -52,12 +59,14 @@ def train_video_model(
     return VideoModel(found.network, lineage_of(numbers, found.data, seed, source=source), history)
 
 
-def ready(method: TextImageToVideo, progress: Progress | None = None) -> VideoModel:
-    """The model, which is trained first where its folder is missing.
+def ready(method: TextImageToVideo, progress: Progress | None = None) -> VideoModel | PretrainedVideoModel:
+    """The model: a public one by reference, or the one of the folder, which is trained first where it is missing.
 
     Raises:
         InputError: a folder with something else, or with a model that was trained otherwise.
     """
+    if method.model.startswith(SCHEME):
+        return _public(method)
     folder = Path(method.model)
     card = folder / "card.json"
     if not card.is_file():
@@ -84,6 +93,19 @@ def ready(method: TextImageToVideo, progress: Progress | None = None) -> VideoMo
     if differs:
         raise InputError(f"{folder} was trained with {'; '.join(differs)}: name another folder for a new model")
     return found
+
+
+def _public(method: TextImageToVideo) -> PretrainedVideoModel:
+    """A public model, for which nothing is trained."""
+    given = [name for name in ("videos", "network", "training") if getattr(method, name)]
+    if given:
+        raise InputError(f"{method.model} is trained already, so that --{given[0]} is of no use: leave it out")
+    return _referenced(method.model, *where())
+
+
+@lru_cache(maxsize=1)
+def _referenced(reference: str, device: str, dtype: str) -> PretrainedVideoModel:
+    return load_pretrained_video_model(reference, device=device, dtype=getattr(torch, dtype))
 
 
 def _counted(training: object) -> object:

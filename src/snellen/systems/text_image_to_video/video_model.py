@@ -69,6 +69,25 @@ class VideoModel:
         return self.network.architecture
 
     @property
+    def frames(self) -> int:
+        """F, as in training."""
+        return self.architecture.frames
+
+    @property
+    def side(self) -> int:
+        """Height and width of its videos, pixels."""
+        return self.architecture.side
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Refuse texts that it cannot read.
+
+        Raises:
+            InputError: one that is too long.
+            UnknownNameError: a word that the model does not know.
+        """
+        tokens_of(list(texts), self.architecture)
+
+    @property
     def identity(self) -> str:
         """Hash of the weights (sha256)."""
         return hash_tensors(self.network.state_dict())

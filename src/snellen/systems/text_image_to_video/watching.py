@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import to_image
+from snellen.systems.text_image_to_video.pretrained import PretrainedVideoModel
 from snellen.systems.text_image_to_video.video_model import SampleSettings, VideoModel
 
 #: Frames that are decided together.
@@ -47,7 +48,7 @@ class Watched:
 
 
 def continued(
-    model: VideoModel,
+    model: VideoModel | PretrainedVideoModel,
     first: Tensor,
     texts: Sequence[str],
     seeds: Sequence[int],
