@@ -357,18 +357,21 @@
     const STEP = 200;
     const pages = new Map();
     const decided = new Map();
-    let at = 0, busy = false;
+    const fresh = new Set(); // decided since the page was read: an answer that was on its way is older
+    let at = 0, busy = false, turn = 0;
     const cookie = document.cookie.split("; ").find((part) => part.startsWith("snellen-reviewer="));
     if (cookie) { try { name.value = decodeURIComponent(cookie.slice(17)); } catch { /* another program's */ } }
     const who = () => name.value.trim();
     const load = async (number) => {
       if (pages.has(number)) return pages.get(number);
+      const mine = turn;
       const found = await get(address + "/items?offset=" + number * STEP + "&reviewer=" + encodeURIComponent(who()));
+      if (mine !== turn) return load(number); // of another reviewer, or before an undo
       pages.set(number, found.items);
-      decided.clear();
-      Object.entries(found.decided).forEach(([key, value]) => decided.set(key, value));
+      Object.entries(found.decided).forEach(([key, value]) => { if (!fresh.has(key)) decided.set(key, value); });
       return found.items;
     };
+    const forget = () => { turn += 1; pages.clear(); decided.clear(); fresh.clear(); };
     const itemAt = async (place) => (await load(Math.floor(place / STEP)))[place % STEP];
     const sources = (item) => {
       const rows = item.images.every((image) => image.row !== null);
@@ -434,6 +437,7 @@
         const item = await itemAt(at);
         await post(address + "/decide", { item: item.key, reviewer: who(), verdict, label: label || null });
         decided.set(item.key, [verdict, label || null]);
+        fresh.add(item.key);
         show(problem, "");
         if (at + 1 < total) at += 1;
         await draw();
@@ -452,7 +456,7 @@
       try {
         const found = await post(address + "/undo", { reviewer: who() });
         if (found.item) {
-          pages.clear();
+          forget();
           for (let number = 0; number * STEP < total; number += 1) {
             const place = (await load(number)).findIndex((item) => item.key === found.item);
             if (place >= 0) { at = number * STEP + place; break; }
@@ -470,8 +474,7 @@
     one("[data-zoom]", review).addEventListener("click", zoom);
     name.addEventListener("change", () => {
       document.cookie = "snellen-reviewer=" + encodeURIComponent(who()) + "; Path=/; SameSite=Strict; Max-Age=31536000";
-      pages.clear();
-      decided.clear();
+      forget();
       show(problem, "");
       draw();
     });
