@@ -263,7 +263,8 @@ def test_no_module_talks_to_the_network_or_starts_programs():
                 names = [node.module or ""]
             # Two places start programs: this very interpreter, as a worker or a job. The next test looks at how. One
             # listens, on this machine alone: tests/desk/test_served.py.
-            allowed = {LOCAL_ENGINE: {"subprocess"}, DESK_JOBS: {"subprocess"}, DESK_SERVER: {"socket"}}.get(path, set())
+            known = {LOCAL_ENGINE: {"subprocess"}, DESK_JOBS: {"subprocess"}, DESK_SERVER: {"socket"}}
+            allowed = known.get(path, set())
             assert not {name.split(".")[0] for name in names} & (banned - allowed), f"{path} imports {names}"
 
 
@@ -294,7 +295,8 @@ def test_the_one_program_that_is_started_is_this_interpreter_with_a_module_of_ou
         for call in calls(path):
             name = named(call)
             assert not name.startswith(starting), f"{path}: {name}"
-            assert path in (LOCAL_ENGINE, DESK_JOBS) or not name.endswith(("Popen", "create_subprocess_exec")), f"{path}: {name}"
+            starts = name.endswith(("Popen", "create_subprocess_exec"))
+            assert path in (LOCAL_ENGINE, DESK_JOBS) or not starts, f"{path}: {name}"
 
 
 def test_clients_of_servers_are_opened_in_one_place_each():

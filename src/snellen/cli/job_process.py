@@ -15,7 +15,7 @@ _INTERRUPTED = 130
 
 
 def watch(parent: int) -> None:
-    """Wait for the end of the input, which whoever started this holds open; then stop this process."""
+    """Wait for the end of the input, which the starting process holds open; then stop this process."""
     while os.read(parent, 1024):
         pass
     _thread.interrupt_main()

@@ -28,7 +28,7 @@ def ui(
     ] = None,
     open_link: Annotated[bool, typer.Option("--open", help="Open the link in the browser.")] = False,
 ) -> None:
-    """Look at runs in the browser: review images, compare, treat. Only this machine can reach it."""
+    """See runs in the browser: review images, compare, treat. Only this machine can reach it."""
     from snellen.desk.serving import serve
 
     def shown(served: Served) -> None:

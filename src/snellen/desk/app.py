@@ -35,7 +35,7 @@ _warm = threading.Event()
 
 
 def _prepare() -> None:
-    """Load what reads images and draws reports, while a person looks at the list: it takes seconds."""
+    """Load what reads images and draws reports, while a person reads the list: it takes seconds."""
     if not _warm.is_set():
         _warm.set()
         with suppress(ImportError):

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 from snellen.core.errors import InputError
 
-#: What a person may say of an image, or of two.
+#: Verdicts about an image, or about two.
 Verdict: TypeAlias = Literal["keep", "relabel", "drop", "same", "different", "unsure"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -47,7 +47,7 @@ ORDER BY number
 
 @dataclass(frozen=True)
 class Decision:
-    """What one reviewer says of one item.
+    """The verdict of one reviewer about one item.
 
     Attributes:
         item: of the queue.

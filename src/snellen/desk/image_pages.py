@@ -75,7 +75,7 @@ def members(request: Request, run: RunFolder, query: Query) -> list[str] | None:
 
 
 def row_of(table: ImageTable, place: int, names: tuple[str, ...]) -> dict[str, Any]:
-    """What a page says of one image."""
+    """What a page shows about one image."""
     label, prediction = int(table.labels[place]), int(table.predictions[place])
     confidence = float(table.confidence[place])
     return {

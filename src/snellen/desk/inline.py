@@ -19,7 +19,7 @@ class Review:
     """A desk that is served from this process, until :meth:`stop` or the end of Python.
 
     Attributes:
-        link: to be opened in a browser on this machine; whoever has it can do what the desk can.
+        link: to be opened in a browser on this machine; anyone who has it can do what the desk can.
     """
 
     def __init__(self, served: Served) -> None:

@@ -64,6 +64,7 @@ class Job:
         found = self._process.poll()
         if found is not None and self._ended is None:
             self._ended = time.time()
+            self._let_go()
         return found
 
     @property
@@ -92,13 +93,16 @@ class Job:
             return ""
         return _CONTROL.sub("", found.decode("utf-8", "replace"))
 
+    def _let_go(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def stop(self) -> None:
         """Close its input, at which it stops as after Ctrl-C and can be resumed; after a while, end it."""
         if self.code is not None:
             return
         self._asked = True
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._let_go()
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:

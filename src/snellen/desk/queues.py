@@ -43,7 +43,7 @@ class Item:
 
     Attributes:
         images: ids of one image, or of two.
-        caption: what the audit says of it.
+        caption: what the audit reports about it.
         given: label that it has. suggested: label that the audit takes to be right; empty: none.
         pictures: of the report, plain and changed, where the images cannot be shown or were changed.
     """

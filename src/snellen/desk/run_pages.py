@@ -46,7 +46,7 @@ def runs(request: Request) -> Response:
 
 
 def _row(run: RunFolder) -> dict[str, Any]:
-    """What the list says of one run; one that cannot be read says why."""
+    """What the list shows about one run; why, of one that cannot be read."""
     row: dict[str, Any] = {"run": run, "worst": [], "levels": [], "gate": "", "why": "", "outcomes": [], "status": ""}
     row["accuracy"], row["progress"] = None, (0, 0)
     try:

@@ -22,7 +22,7 @@ class Served:
 
     Attributes:
         desk: what it shows.
-        link: with the token; whoever has it can do what the desk can.
+        link: with the token; anyone who has it can do what the desk can.
         server: of uvicorn.
         listening: its socket.
     """
