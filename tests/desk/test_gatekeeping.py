@@ -36,13 +36,11 @@ def test_nothing_is_answered_without_the_token(caller, first, path):
 
 
 @pytest.mark.parametrize("path", [*GETS, *POSTS])
-@pytest.mark.parametrize(
-    "host",
-    ["evil.com", "127.0.0.1", "127.0.0.1:1", f"evil.com:{PORT}", f"[::1]:{PORT}", "", f"{HOST}.evil.com", f"{HOST}@e"],
-)
-def test_another_name_that_leads_here_is_refused(caller, first, path, host):
+def test_another_name_that_leads_here_is_refused(caller, first, path):
     method = "GET" if path in GETS else "POST"
-    assert caller.ask(method, filled(path, first), f"token={SECRET}", b"{}", host=host).status == 421
+    others = ("evil.com", "127.0.0.1", "127.0.0.1:1", f"evil.com:{PORT}", f"[::1]:{PORT}", "", f"{HOST}.evil.com")
+    for host in (*others, f"{HOST}@e", HOST.upper() + " "):
+        assert caller.ask(method, filled(path, first), f"token={SECRET}", b"{}", host=host).status == 421, host
 
 
 @pytest.mark.parametrize("path", [*GETS, *POSTS])
