@@ -284,3 +284,22 @@ def test_the_candidate_that_helps_most_is_delivered_and_not_the_first_that_helps
     both = treat(sure, findings="calibration", treatments=[Hesitant(), "temperature_scaling"])
     assert len(both.tried) == 2
     assert [one["method"] for one in both.treatments] == ["temperature_scaling"]
+
+
+class Unable(Vandal):
+    """Finds on its way that it cannot treat this classifier."""
+
+    name: ClassVar[str] = "unable"
+
+    def treated(self, network, patient, call):
+        raise InputError("the judge reads few of the images rightly")
+
+
+def test_a_treatment_that_cannot_be_carried_out_does_not_end_the_others(sure, tmp_path):
+    made = treat(sure, findings="calibration", treatments=[Unable(), "temperature_scaling"])
+    assert made.tried[0] == "unable: not possible here: the judge reads few of the images rightly"
+    assert outcome(made, "calibration") == "mended"
+    alone = treat(sure, findings="calibration", treatments=[Unable()], out=tmp_path / "out")
+    assert not alone.delivered
+    assert outcome(alone, "calibration") == "unchanged"
+    assert "not possible here" in alone.tried[0]

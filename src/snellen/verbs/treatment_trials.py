@@ -12,6 +12,7 @@ import numpy as np
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.check import Check, Companion
 from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError, ModelError, RunConflictError
 from snellen.core.finding import LEVELS, Finding
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
@@ -55,6 +56,7 @@ class Trial:
         mended: keys of findings that are mended on the validation images.
         cost: accuracy before less accuracy after, on clean validation images.
         seconds: of treating and judging.
+        failed: why there is no candidate; empty where there is one.
     """
 
     treatments: tuple[Treatment, ...]
@@ -63,6 +65,7 @@ class Trial:
     mended: frozenset[str]
     cost: float
     seconds: float
+    failed: str = ""
 
     def gain(self, findings: Sequence[Finding]) -> float:
         """Share of what the findings measure that is gone, weighted by their harm: 1 is all of it."""
@@ -77,12 +80,15 @@ class Trial:
     @property
     def words(self) -> str:
         """What was tried, and what it did; the findings that measured most are named."""
+        names = " + ".join(one.words for one in self.treatments)
+        if self.failed:
+            return f"{names}: not possible here: {self.failed}"
         worst = sorted(self.quantities.items(), key=lambda one: -one[1][0])
         changes = [f"{key} {before:.3f} to {after:.3f}" for key, (before, after) in worst[:NAMED]]
         if len(worst) > NAMED:
             left = [after / before for _, (before, after) in worst[NAMED:] if before > 0]
             changes.append(f"{len(worst) - NAMED} more to {float(np.mean(left)) if left else 1:.0%} on average")
-        return f"{' + '.join(one.words for one in self.treatments)}: {', '.join(changes)}; accuracy {-self.cost:+.3f}"
+        return f"{names}: {', '.join(changes)}; accuracy {-self.cost:+.3f}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,18 +131,28 @@ class Bench:
         )
 
     def tried(self, treatments: Sequence[Treatment], number: int, before: RunRecord) -> Trial:
-        """Treat a copy, going on with a training that was stopped, and judge it."""
+        """Treat a copy, going on with a training that was stopped, and judge it.
+
+        A treatment that finds, on its way, that it cannot treat this classifier is a trial without a gain: others may
+        mend what it could not.
+        """
         started = time.perf_counter()
         place = self.folder / "candidates"
         place.mkdir(parents=True, exist_ok=True)
-        network = treat_together(
-            treatments,
-            trainable(self.patient.classifier),
-            self.patient,
-            rng=Randomness(self.seed).child("treatment", number),
-            checkpoint=place / f"{number}.safetensors",
-            progress=self.progress,
-        )
+        try:
+            network = treat_together(
+                treatments,
+                trainable(self.patient.classifier),
+                self.patient,
+                rng=Randomness(self.seed).child("treatment", number),
+                checkpoint=place / f"{number}.safetensors",
+                progress=self.progress,
+            )
+        except RunConflictError:
+            raise
+        except (InputError, ModelError) as error:
+            seconds = time.perf_counter() - started
+            return Trial(tuple(treatments), self.patient.classifier, {}, frozenset(), 0.0, seconds, str(error))
         names = " + ".join(one.name for one in treatments)
         candidate = trained_classifier(self.patient.classifier, network, f"treated by {names}")
         after = self.audited(candidate, f"val-{number}")
