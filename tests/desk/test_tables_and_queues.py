@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 
 import numpy as np
 import pytest
@@ -143,3 +144,42 @@ def test_printed_words_survive_a_shell(first, tmp_path):
     assert shlex.split(shell_line(words)) == words
     assert "--finding=label_noise" in words
     assert words[-4:-2] == ["--column", "group=group"]
+
+
+def test_who_keeps_a_label_in_one_queue_contradicts_another_label_in_a_second(desk, first, place):
+    from snellen.desk.workplace import finding_id
+
+    images = snellen.load_images(place.parent / "pictures")
+    noise, copies, part = (desk.queue(first, first.findings[number]) for number in range(3))
+    shared = set(ids_of(noise)) & set(ids_of(part))
+    for queue, given in ((noise, ("relabel", "2")), (part, ("keep",))):
+        item = next(one for one in queue.items if one.images[0] in shared)
+        desk.decisions.add(first.key, finding_id(queue.finding), item.key, "Ada", *given)
+    table = decided_table(images, desk.reviewed(first))
+    assert (table.changed, table.dropped, table.disputed) == (0, 0, 1)
+    # A copy is left out although its label is right.
+    pair, label = copies.items[0], noise.items[1]
+    assert pair.images[1] == label.images[0]
+    desk.decisions.add(first.key, finding_id(copies.finding), pair.key, "Ada", "same")
+    desk.decisions.add(first.key, finding_id(noise.finding), label.key, "Ada", "keep")
+    assert decided_table(images, desk.reviewed(first)).dropped == 1
+
+
+def test_images_that_a_limit_left_out_have_a_row_with_their_label(desk, first, place):
+    whole = snellen.load_images(place.parent / "pictures")
+    table = decided_table(whole.limit(10, seed=0), desk.reviewed(first), whole)
+    assert [row["id"] for row in table.rows] == list(whole.ids)
+    assert [row["label"] for row in table.rows] == [whole.class_names[label] for label in whole.known_labels]
+    assert (table.beyond, table.changed, table.dropped) == (len(whole) - 10, 0, 0)
+
+
+@pytest.mark.parametrize("where", ["images", "classifier"])
+@pytest.mark.parametrize("evil", ["--allow-remote=evil.example", "a\x1b[2Jb"])
+def test_references_of_a_run_are_no_options_of_a_printed_line(first, where, evil):
+    file = first.path / "inputs.json"
+    found = json.loads(file.read_bytes())
+    (found["images"]["reference"] if where == "images" else found["classifier"])["ref"] = evil
+    file.write_text(json.dumps(found))
+    reference = reference_of(first)
+    assert (reference.data, reference.model) == ("", "")
+    assert "command line" in reference.obstacle

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from snellen.core.errors import InputError
 from snellen.core.formats import INPUTS
 from snellen.core.run import write_atomically
+from snellen.data.files.labels import align_labels
 from snellen.desk.agreement import Settled, settled
 from snellen.desk.decisions import Decision
 from snellen.desk.queues import Queue
@@ -39,6 +40,7 @@ class Table:
         columns: in their order.
         changed: images with another label. dropped: images without one, which nothing is trained on.
         disputed: items about which reviewers differ, which stay as they are.
+        beyond: images of the same source that were not audited, as a limit has it; they keep their labels.
     """
 
     rows: Sequence[Mapping[str, str]]
@@ -46,6 +48,7 @@ class Table:
     changed: int
     dropped: int
     disputed: int
+    beyond: int = 0
 
     def csv(self) -> str:
         """As CSV."""
@@ -56,7 +59,9 @@ class Table:
         return stream.getvalue()
 
 
-def decided_table(images: ImageSet, queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> Table:
+def decided_table(
+    images: ImageSet, queues: Iterable[tuple[Queue, Sequence[Decision]]], whole: ImageSet | None = None
+) -> Table:
     """The label of every image after the review of some queues.
 
     A relabelled image has its new label, a dropped one none. Of two that are the same, the second is dropped. Where
@@ -65,14 +70,16 @@ def decided_table(images: ImageSet, queues: Iterable[tuple[Queue, Sequence[Decis
     Args:
         images: that were audited.
         queues: each with the decisions about it that stand.
+        whole: all images of the source, of which those may be a part. What reads a table wants a row for each.
 
     Raises:
         InputError: the images have no labels.
     """
     if images.class_names is None:
         raise InputError(f"{images.name} has no labels, so no label can be corrected")
-    wanted, disputed = _wanted(queues)
-    names = images.class_names
+    wanted, disputed = _wanted(queues)  # of audited images alone
+    images, beyond = _with_others(images, whole)
+    names = images.class_names or ()
     given = ["" if label < 0 else names[label] for label in images.known_labels.tolist()]
     carried = {
         shown: images.column(column)
@@ -88,12 +95,21 @@ def decided_table(images: ImageSet, queues: Iterable[tuple[Queue, Sequence[Decis
         row = {ID: name, LABEL: after, "given": label, "decided": "" if found is None else found[1]}
         row["reviewers"] = "" if found is None else found[2]
         rows.append({**row, **{shown: str(values[place] or "") for shown, values in carried.items()}})
-    return Table(rows, (ID, LABEL, "given", "decided", "reviewers", *carried), changed, dropped, disputed)
+    return Table(rows, (ID, LABEL, "given", "decided", "reviewers", *carried), changed, dropped, disputed, beyond)
+
+
+def _with_others(images: ImageSet, whole: ImageSet | None) -> tuple[ImageSet, int]:
+    """The whole source with labels in the classes of its audited part, and how many others it holds."""
+    if whole is None or not set(images.ids) < set(whole.ids):
+        return images, 0
+    assert images.class_names is not None
+    return align_labels(whole, images.class_names), len(whole) - len(images)
 
 
 def _wanted(queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> tuple[dict[str, tuple[str, str, str]], int]:
     """Label, verdict and reviewers of each image that is changed; how many items are disputed."""
     found: dict[str, set[tuple[str, str]]] = {}
+    kept: set[str] = set()
     reviewers: dict[str, tuple[str, ...]] = {}
     disputed = 0
     for queue, decisions in queues:
@@ -103,6 +119,8 @@ def _wanted(queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> tuple[dict[st
             if outcome is None:
                 continue
             disputed += outcome.state == "disputed"
+            if outcome.verdict == "keep":
+                kept.add(item.images[0])
             change = _change(outcome, item.images, queue.form)
             if change is not None:
                 image, label, verdict = change
@@ -110,7 +128,9 @@ def _wanted(queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> tuple[dict[st
                 reviewers[image] = tuple(dict.fromkeys((*reviewers.get(image, ()), *outcome.reviewers)))
     clear: dict[str, tuple[str, str, str]] = {}
     for image, changes in found.items():
-        if len({label for label, _ in changes}) == 1:
+        # Who keeps a label contradicts another one, and no copy of the image that is left out.
+        contradicted = image in kept and not all(verdict == "same" for _, verdict in changes)
+        if len({label for label, _ in changes}) == 1 and not contradicted:
             label, verdict = sorted(changes)[0]
             clear[image] = (label, verdict, "; ".join(reviewers[image]))
         else:
@@ -162,6 +182,8 @@ def reference_of(run: RunFolder) -> Reference:
         data = _absolute(str(images["ref"]), str(images.get("folder") or "."))
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return Reference("", "", "the run does not say how its images were loaded: they were handed in as objects")
+    if not all(one.isprintable() and not one.startswith("-") for one in (data, str(model.get("ref") or ""))):
+        return Reference("", "", "the references of this run cannot be written on a command line")
     plain = all(model.get(one) is None for one in ("class_names", "model_args", "normalization", "output", "size"))
     loaded = _absolute(str(model["ref"]), str(model.get("folder") or ".")) if plain and model.get("ref") else ""
     if images.get("columns") and images.get("table") is None:
@@ -191,9 +213,11 @@ def treat_words(other: RunFolder, data: str, table: Path, columns: Sequence[str]
     return ["snellen", "treat", str(other.path), f"--finding={first.key}", *reading, "--out", str(out)]
 
 
-def audit_words(model: str, data: str, table: Path, columns: Sequence[str], out: Path) -> list[str]:
-    """The command that audits the decided images again, in words."""
-    return ["snellen", "audit", model, data, *_reading("", table, columns, ""), "--out", str(out)]
+def audit_words(
+    model: str, data: str, table: Path, columns: Sequence[str], out: Path, limit: Sequence[str] = ()
+) -> list[str]:
+    """The command that audits the decided images again, in words; limit: options that draw the same ones."""
+    return ["snellen", "audit", model, data, *_reading("", table, columns, ""), *limit, "--out", str(out)]
 
 
 def _reading(data: str, table: Path, columns: Sequence[str], flag: str) -> list[str]:

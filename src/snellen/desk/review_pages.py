@@ -154,7 +154,7 @@ def decided_file(request: Request) -> Response:
 
 
 def _table(request: Request, run: RunFolder) -> Table:
-    from snellen.auditing.subject import audited_images
+    from snellen.auditing.subject import audited_images, whole_images
 
     images = audited_images(run.path)
     if images is None:
@@ -162,7 +162,7 @@ def _table(request: Request, run: RunFolder) -> Table:
             f"{run.name} does not say how its images were loaded: they were handed to the audit as objects. In "
             f"Python, report.review() gives the decisions"
         )
-    return decided_table(images, desk_of(request).reviewed(run))
+    return decided_table(images, desk_of(request).reviewed(run), whole_images(run.path))
 
 
 def _decided(request: Request, written: tuple[Table, str] | None) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _commands(
 ) -> list[dict[str, str]]:
     """Commands that use the table: treating what audits of other images found, and auditing these images again."""
     table, file = written
-    folder = desk_of(request).workplace.folder
+    folder = desk_of(request).workplace.place
     found = []
     for other in desk_of(request).workplace.runs():
         same_model = other.identity and other.identity == run.identity
@@ -219,6 +219,7 @@ def _commands(
                 found.append({"about": about, "line": shell_line(words)})
     if reference.model:
         out = free_folder(folder / f"{run.path.name}-decided")
-        words = audit_words(reference.model, reference.data, Path(file), table.columns, out)
+        limit = ["--limit", str(len(table.rows) - table.beyond), "--seed", str(run.seed)] if table.beyond else []
+        words = audit_words(reference.model, reference.data, Path(file), table.columns, out, limit)
         found.append({"about": "Audit these images again, with the decided labels", "line": shell_line(words)})
     return found
