@@ -172,7 +172,9 @@ def test_a_run_by_itself_keeps_its_folder_as_it_is(place):
     with served(place / "first") as desk:
         assert desk.ask("GET", "/")["status"] == 200
     assert sorted(one.name for one in (place / "first").iterdir()) == before
-    assert (place / "first-desk" / "decisions.sqlite").is_file()
+    assert (place / "snellen-desk" / "decisions.sqlite").is_file(), (
+        "that of the folder around it: decisions are found again"
+    )
 
 
 def test_write_run_is_what_a_desk_reads(tmp_path):

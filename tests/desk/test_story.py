@@ -64,6 +64,33 @@ def test_the_printed_lines_run_as_printed(place):
     desk.close()
 
 
+def test_the_printed_line_of_a_limited_audit_examines_the_same_images(place):
+    pool, runs = place / "the pool", place / "limited"
+    first = snellen.audit(
+        "bundled:scene-cnn", pool, checks=["clean", "label_noise"], limit=90, seed=3, out=runs / "part"
+    )
+    desk = Desk(runs / "part")
+    caller = Caller(desk)
+    (run,) = desk.workplace.runs()
+    finding = next(one for one in run.findings if desk.queue(run, one).items)
+    item = desk.queue(run, finding).items[0]
+    given = {"item": item.key, "reviewer": "Ada", "verdict": "keep"}
+    assert caller.post(f"/runs/{run.id}/review/{finding_id(finding)}/decide", given).status == 200
+    shown = caller.post(f"/runs/{run.id}/decided/write", {}).text
+    assert "150 further images" in shown
+    (line,) = re.findall(r'<code class="command">(.*?)</code>', shown)
+    words = shlex.split(html.unescape(line))
+    found = CliRunner().invoke(app, [*words[1:], "--checks", "clean"])
+    assert found.exit_code == 0, found.output
+    assert words[-1] == str(runs / "part-decided"), "beside the run, which stays as it is"
+    again = snellen.open_report(words[-1])
+    assert again.metrics["clean.accuracy"].value == first.metrics["clean.accuracy"].value
+    desk.close()
+    desk = Desk(runs / "part")
+    assert {one.name for one in desk.workplace.runs()} == {"part", "part-decided"}
+    desk.close()
+
+
 def test_a_job_writes_a_run_that_the_desk_shows(place):
     desk = Desk(place / "runs")
     caller = Caller(desk)

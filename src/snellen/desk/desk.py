@@ -35,7 +35,7 @@ class Desk:
         self.store = self.workplace.store
         self.decisions = Decisions(self.store / "decisions.sqlite")
         self.pictures = Pictures(self.store)
-        self.jobs = Jobs(self.store, self.workplace.folder)
+        self.jobs = Jobs(self.store, self.workplace.place)
         self._tables: OrderedDict[str, tuple[RunFolder, ImageTable]] = OrderedDict()
         self._queues: OrderedDict[tuple[str, str], tuple[RunFolder, Queue]] = OrderedDict()
         self._lock = threading.RLock()

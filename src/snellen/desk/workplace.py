@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import ValidationError
 
 from snellen.core.errors import InputError
-from snellen.core.finding import LEVELS, Finding
+from snellen.core.finding import Finding
 from snellen.core.formats import INPUTS, MANIFEST, REPORT, TREATMENT
 from snellen.data.files.contained_file import printable
 
@@ -162,6 +162,12 @@ class RunFolder:
         return tuple(str(one) for one in found) if isinstance(found, list) else ()
 
     @property
+    def seed(self) -> int:
+        """Of the audit."""
+        found = self._plan_or_nothing().get("seed")
+        return found if isinstance(found, int) else 0
+
+    @property
     def keeps_pictures(self) -> bool:
         """Whether pictures of the images may be written down: not where the audit was to keep none."""
         plan = self._plan_or_nothing()
@@ -231,15 +237,6 @@ def finding_id(finding: Finding) -> str:
     return hashlib.sha256(finding.key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def worst_first(levels: Mapping[Any, int]) -> list[tuple[str, int]]:
-    """Levels that occur with their counts, the worst first.
-
-    >>> worst_first({"note": 2, "severe": 1})
-    [('severe', 1), ('note', 2)]
-    """
-    return [(level, levels[level]) for level in LEVELS if levels.get(level)]
-
-
 class Workplace:
     """The runs below a folder; the folder may be a run itself.
 
@@ -255,9 +252,10 @@ class Workplace:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; name the folder that holds your runs")
         self.folder = folder.resolve()
-        alone = _kind_of(self.folder) is not None
-        beside = self.folder.with_name(f"{self.folder.name}-desk") if alone else self.folder / STORE
-        self.store = beside if store is None else store.resolve()
+        self._alone = _kind_of(self.folder) is not None
+        #: Where new runs are written: of a run by itself beside it, as it stays as it is.
+        self.place = self.folder.parent if self._alone else self.folder
+        self.store = self.place / STORE if store is None else store.resolve()
         self._lock = threading.Lock()
         self._found: dict[str, RunFolder] = {}
         self._stamps: dict[str, tuple[float, ...]] = {}
@@ -277,12 +275,23 @@ class Workplace:
                 self._look()
             return self._found.get(name)
 
+    def _folders(self) -> Iterator[tuple[Path, str]]:
+        """Runs below the folder; with a run by itself those that were made of it: NAME-treated, NAME-decided."""
+        yield from _runs_below(self.folder)
+        if self._alone:
+            start = (f"{self.folder.name}-treated", f"{self.folder.name}-decided")
+            for path in sorted(self.place.iterdir()):
+                if path.name.startswith(start) and path.is_dir() and not path.is_symlink():
+                    kind = _kind_of(path)
+                    if kind is not None:
+                        yield path, kind
+
     def _look(self) -> None:
         """Look again; what was read of a run is kept while its files stay as they are."""
         found: dict[str, RunFolder] = {}
         stamps: dict[str, tuple[float, ...]] = {}
-        for path, kind in _runs_below(self.folder):
-            name = path.relative_to(self.folder).as_posix()
+        for path, kind in self._folders():
+            name = path.relative_to(self.place).as_posix()
             fresh = RunFolder(path, self.folder.name if name == "." else name, kind)
             files = (MANIFEST.file, REPORT.file, TREATMENT.file)
             stamps[fresh.id] = tuple(_modified(path / file) for file in files)
