@@ -41,7 +41,7 @@ def new_job(request: Request) -> Response:
         title="New audit",
         efforts=EFFORTS,
         given=given,
-        folder=desk_of(request).workplace.folder,
+        folder=desk_of(request).workplace.place,
     )
 
 
@@ -73,11 +73,11 @@ def _words(request: Request, fields: Fields) -> tuple[list[str], Any]:
     desk = desk_of(request)
     only = (fields.get("only") or [""])[0] == "plan"
     if not fields.get("run"):
-        return audit_command(fields, desk.workplace.folder, dry=only)
+        return audit_command(fields, desk.workplace.place, dry=only)
     run = desk.workplace.run(fields["run"][0])
     if run is None or run.kind != "audit" or run.status != "finished":
         raise InputError("there is no such finished audit in this folder")
-    return treat_command(fields, run, desk.workplace.folder, plan=only)
+    return treat_command(fields, run, desk.workplace.place, plan=only)
 
 
 def treat(request: Request) -> Response:
@@ -168,6 +168,7 @@ def compare(request: Request) -> Response:
         second=second,
         counts=counts,
         which=COMPARED,
+        other_images=first is not None and second is not None and first.contents != second.contents,
     )
 
 
@@ -206,14 +207,14 @@ def _compared(request: Request, first: RunFolder, second: RunFolder, which: str)
     a = pc.drop_null(found).to_numpy().astype(np.int64)
     order = np.argsort(a, kind="stable")
     a, b = a[order], b[order]
-    right = (one.labels[a] == one.predictions[a]) & (one.labels[a] >= 0)
-    still = (other.labels[b] == other.predictions[b]) & (other.labels[b] >= 0)
+    known = (one.labels[a] >= 0) & (other.labels[b] >= 0)  # without a label nothing is right or wrong
+    right, still = one.labels[a] == one.predictions[a], other.labels[b] == other.predictions[b]
     names, others = np.array([*first.class_names, ""]), np.array([*second.class_names, ""])
     kept = {
         "": np.ones(len(a), dtype=bool),
-        "lost": right & ~still,
-        "won": ~right & still,
-        "wrong": ~right & ~still,
+        "lost": known & right & ~still,
+        "won": known & ~right & still,
+        "wrong": known & ~right & ~still,
         "differ": _named(names, one.predictions[a]) != _named(others, other.predictions[b]),
     }[which]
     return a[kept], b[kept]
