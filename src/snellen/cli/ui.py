@@ -22,7 +22,7 @@ def ui(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder of decisions and small pictures; it may be deleted.",
+            help="Folder of decisions and small pictures.",
             show_default="snellen-desk in the folder of the runs",
         ),
     ] = None,

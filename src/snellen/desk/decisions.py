@@ -80,6 +80,7 @@ class Decisions:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(file, timeout=_WAIT, check_same_thread=False, isolation_level=None)
+            self._base.execute("PRAGMA trusted_schema=OFF")  # a file that came with the runs of somebody else
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=FULL")  # on the disk before it is answered for
             self._base.executescript(_SCHEMA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pydantic import ValidationError
@@ -84,7 +85,7 @@ def row_of(table: ImageTable, place: int, names: tuple[str, ...]) -> dict[str, A
         "label": names[label] if 0 <= label < len(names) else "",
         "prediction": names[prediction] if 0 <= prediction < len(names) else "",
         "right": label == prediction if label >= 0 else None,
-        "confidence": round(confidence, 4) if confidence == confidence else None,
+        "confidence": round(confidence, 4) if math.isfinite(confidence) else None,
     }
 
 

@@ -16,7 +16,7 @@ from snellen.core.finding import LEVELS
 from snellen.desk.gatekeeping import POLICY
 from snellen.desk.rendering import static, style_source
 from snellen.desk.requests import answer, desk_of, page, run_of
-from snellen.desk.workplace import RunFolder, finding_id, worst_first
+from snellen.desk.workplace import RunFolder, finding_id
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -54,11 +54,11 @@ def _row(run: RunFolder) -> dict[str, Any]:
         if run.kind == "treatment":
             outcomes = Counter(str(one.get("outcome")) for one in _dicts(run.treatment.get("findings")))
             return {**row, "outcomes": outcomes.most_common()}
-        levels = Counter(one.level for one in run.findings)
+        levels = Counter((one.level, one.shown_level) for one in run.findings)
         worst = [(finding_id(one), one) for one in run.findings[:_SHOWN]]
         row |= {
             "worst": worst,
-            "levels": worst_first(levels),
+            "levels": [(*one, levels[one]) for one in sorted(levels, key=lambda one: list(LEVELS).index(one[0]))],
             "gate": gate_words(Counter(one.whole_level for one in run.findings)),
         }
         row |= {"accuracy": _value(run, "clean.accuracy"), "progress": run.progress()}
