@@ -143,7 +143,7 @@ def test_fields_of_a_result_are_those_of_the_code():
 
 def test_options_are_those_of_the_command_line():
     # Parameters whose option is not spelled like the parameter.
-    spelled = {"as_json": "--json", "settings": "--set", "save_images": "--images"}
+    spelled = {"as_json": "--json", "open_link": "--open", "settings": "--set", "save_images": "--images"}
     for command in command_line.app.registered_commands:
         assert command.callback is not None
         if command.callback.__name__ == "systems":
@@ -163,6 +163,7 @@ def test_options_are_those_of_the_command_line():
             "pool",
             "file",
             "runs",
+            "folder",
         }
         arguments -= {"evaluate": {"data"}, "treat": {"model"}}.get(command.callback.__name__, set())
         parameters = [name for name in command.callback.__annotations__ if name not in arguments]
@@ -266,12 +267,24 @@ def test_no_module_talks_to_the_network_or_starts_programs():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
-            # One place starts programs: this very interpreter, as a worker. The next test looks at how.
-            allowed = {"subprocess"} if path == LOCAL_ENGINE else set()
+            # Two places start programs: this very interpreter, as a worker or a job. The next test looks at how. One
+            # listens, on this machine alone: tests/desk/test_served.py.
+            known = {LOCAL_ENGINE: {"subprocess"}, DESK_JOBS: {"subprocess"}, DESK_SERVER: {"socket"}}
+            allowed = known.get(path, set())
             assert not {name.split(".")[0] for name in names} & (banned - allowed), f"{path} imports {names}"
 
 
 LOCAL_ENGINE = ROOT / "src" / "snellen" / "runs" / "engines" / "local.py"
+DESK_JOBS, DESK_SERVER = (ROOT / "src" / "snellen" / "desk" / name for name in ("jobs.py", "serving.py"))
+
+
+def test_jobs_of_the_desk_are_this_interpreter_with_a_module_of_ours_and_no_shell():
+    (opened,) = [call for call in calls(DESK_JOBS) if named(call).startswith("subprocess.Popen")]
+    assert ast.unparse(opened.args[0]) == "[sys.executable, *_COMMAND, *words]"
+    assert "shell" not in {keyword.arg for keyword in opened.keywords}
+    command = importlib.import_module("snellen.desk.jobs")._COMMAND
+    assert command[-2:] == ("-m", "snellen.cli.job_process")
+    assert "-P" in command, "no module of the current folder"
 
 
 def test_the_one_program_that_is_started_is_this_interpreter_with_a_module_of_ours():
@@ -288,7 +301,8 @@ def test_the_one_program_that_is_started_is_this_interpreter_with_a_module_of_ou
         for call in calls(path):
             name = named(call)
             assert not name.startswith(starting), f"{path}: {name}"
-            assert path == LOCAL_ENGINE or not name.endswith(("Popen", "create_subprocess_exec")), f"{path}: {name}"
+            starts = name.endswith(("Popen", "create_subprocess_exec"))
+            assert path in (LOCAL_ENGINE, DESK_JOBS) or not starts, f"{path}: {name}"
 
 
 def test_clients_of_servers_are_opened_in_one_place_each():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -112,7 +113,17 @@ class AuditReport(BaseModel):
 
     def __dir__(self) -> list[str]:
         # What a reader looks for, and none of what the class inherits.
-        return [*type(self).model_fields, "html", "save", "show", "to_json", "to_markdown", "to_pandas", "to_pdf"]
+        return [
+            *type(self).model_fields,
+            "html",
+            "review",
+            "save",
+            "show",
+            "to_json",
+            "to_markdown",
+            "to_pandas",
+            "to_pdf",
+        ]
 
     @property
     def nothing_found(self) -> str:
@@ -147,6 +158,15 @@ class AuditReport(BaseModel):
             shell.display.display(self)  # type: ignore[union-attr]
         else:
             print(text_summary(self))  # noqa: T201 - it is what the caller wants
+
+    def review(self) -> Any:  # noqa: ANN401 - Review of the desk, which is a room above this one
+        """Open the desk on this report's run, and show its link: see :class:`snellen.desk.inline.Review`.
+
+        Raises:
+            InputError: the audit wrote no run directory.
+            MissingExtraError: the extra ``ui`` is not installed.
+        """
+        return importlib.import_module("snellen.desk.inline").review(self.folder)
 
     def to_pandas(self, table: Literal["figures", "findings"] = "figures") -> Any:  # noqa: ANN401 - of an extra
         """Figures, or findings, as a data frame of pandas with a row for each.

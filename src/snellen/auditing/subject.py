@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from snellen.core.preparation import Preparation
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import prepared_batches
+from snellen.data.references import load_images_again
 from snellen.metrics.inspection.fingerprints import pixel_hashes
 from snellen.models.classifiers.references import load_classifier_again
 from snellen.runs.reopening import described_images, images_again
@@ -140,6 +142,29 @@ class Subject:
         return cls(model, audited, found, checks, seed, pictures, plan.get("pseudonyms") is not None, known)
 
 
+def audited_images(folder: Path) -> ImageSet | None:
+    """The images that a run in a folder audited, without its classifier; None where it does not say how to load them.
+
+    Raises:
+        InputError: they are no longer there, or cannot be opened.
+    """
+    recorded = _recorded(folder)
+    return None if recorded is None else _opened(recorded.images, "audited", folder)
+
+
+def whole_images(folder: Path) -> ImageSet | None:
+    """All images of the reference that a run in a folder audited, also those that a limit left out; None without one.
+
+    Raises:
+        InputError: as :func:`audited_images`.
+    """
+    recorded = _recorded(folder)
+    if recorded is None:
+        return None
+    with _errors_of("audited", folder):
+        return load_images_again(_from_anywhere(recorded.images.reference))
+
+
 def _recorded(folder: Path) -> Inputs | None:
     file = folder / INPUTS.file
     try:
@@ -180,9 +205,16 @@ def recorded_classifier(folder: Path, plan: Mapping[str, Any]) -> Classifier:
 
 
 def _opened(described: DescribedImages, name: str, folder: Path) -> ImageSet:
+    with _errors_of(name, folder):
+        return images_again({**described.model_dump(), "reference": _from_anywhere(described.reference)})
+
+
+@contextmanager
+def _errors_of(name: str, folder: Path) -> Iterator[None]:
+    """What cannot be opened is an error that names it, and the folder of this process stays as it is."""
     here = os.getcwd()
     try:
-        return images_again({**described.model_dump(), "reference": _from_anywhere(described.reference)})
+        yield
     except (SnellenError, OSError, pa.ArrowException, KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"the {name} images of {folder} cannot be opened again: {error}") from error
     finally:

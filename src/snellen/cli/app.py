@@ -39,6 +39,7 @@ from snellen.cli.systems import systems
 from snellen.cli.text import harmless
 from snellen.cli.train import train
 from snellen.cli.treat import treat
+from snellen.cli.ui import ui
 from snellen.core.errors import SnellenError
 from snellen.core.unwritable import refused, unwritable
 from snellen.version import __version__
@@ -80,6 +81,7 @@ app.command(rich_help_panel=AUDIT)(report)
 app.command(rich_help_panel=AUDIT)(requirements)
 app.command(rich_help_panel=AUDIT)(monitor)
 app.command(rich_help_panel=AUDIT)(sample_size)
+app.command(rich_help_panel=AUDIT)(ui)
 app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
 app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
 app.command(rich_help_panel=TREAT)(with_groups(treat))

@@ -1,0 +1,255 @@
+"""Decisions as a table of images that ``snellen treat`` and ``snellen audit`` read, and the commands that read it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snellen.core.errors import InputError
+from snellen.core.formats import INPUTS
+from snellen.core.run import write_atomically
+from snellen.data.files.labels import align_labels
+from snellen.desk.agreement import Settled, settled
+from snellen.desk.decisions import Decision
+from snellen.desk.queues import Queue
+from snellen.desk.workplace import RunFolder
+
+if TYPE_CHECKING:
+    from snellen.core.images import ImageSet
+
+#: Columns of the table: what a treatment reads, then what a person wants to know.
+ID, LABEL = "id", "label"
+
+#: Columns of the images that the table carries along, as they mean it.
+CARRIED = {"unit_id": "unit", "group": "group"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every image of a run with the label that it has after the review.
+
+    Attributes:
+        rows: in the order of the images.
+        columns: in their order.
+        changed: images with another label. dropped: images without one, which nothing is trained on.
+        disputed: items about which reviewers differ, which stay as they are.
+        beyond: images of the same source that were not audited, as a limit has it; they keep their labels.
+    """
+
+    rows: Sequence[Mapping[str, str]]
+    columns: Sequence[str]
+    changed: int
+    dropped: int
+    disputed: int
+    beyond: int = 0
+
+    def csv(self) -> str:
+        """As CSV."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return stream.getvalue()
+
+
+def decided_table(
+    images: ImageSet, queues: Iterable[tuple[Queue, Sequence[Decision]]], whole: ImageSet | None = None
+) -> Table:
+    """The label of every image after the review of some queues.
+
+    A relabelled image has its new label, a dropped one none. Of two that are the same, the second is dropped. Where
+    reviewers differ, or two queues do, an image stays as it is.
+
+    Args:
+        images: that were audited.
+        queues: each with the decisions about it that stand.
+        whole: all images of the source, of which those may be a part. What reads a table wants a row for each.
+
+    Raises:
+        InputError: the images have no labels.
+    """
+    if images.class_names is None:
+        raise InputError(f"{images.name} has no labels, so no label can be corrected")
+    wanted, disputed = _wanted(queues)  # of audited images alone
+    images, beyond = _with_others(images, whole)
+    names = images.class_names or ()
+    given = ["" if label < 0 else names[label] for label in images.known_labels.tolist()]
+    carried = {
+        shown: images.column(column)
+        for column, shown in CARRIED.items()
+        if column in images.table.column_names and any(one is not None for one in images.column(column))
+    }
+    rows, changed, dropped = [], 0, 0
+    for place, (name, label) in enumerate(zip(images.ids, given, strict=True)):
+        found = wanted.get(name)
+        after = label if found is None else found[0]
+        changed += bool(after) and after != label
+        dropped += bool(label) and not after
+        row = {ID: name, LABEL: after, "given": label, "decided": "" if found is None else found[1]}
+        row["reviewers"] = "" if found is None else found[2]
+        rows.append({**row, **{shown: str(values[place] or "") for shown, values in carried.items()}})
+    return Table(rows, (ID, LABEL, "given", "decided", "reviewers", *carried), changed, dropped, disputed, beyond)
+
+
+def _with_others(images: ImageSet, whole: ImageSet | None) -> tuple[ImageSet, int]:
+    """The whole source with labels in the classes of its audited part, and how many others it holds."""
+    if whole is None or not set(images.ids) < set(whole.ids):
+        return images, 0
+    assert images.class_names is not None
+    return align_labels(whole, images.class_names), len(whole) - len(images)
+
+
+def _wanted(queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> tuple[dict[str, tuple[str, str, str]], int]:
+    """Label, verdict and reviewers of each image that is changed; how many items are disputed."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    kept: set[str] = set()
+    reviewers: dict[str, tuple[str, ...]] = {}
+    disputed = 0
+    for queue, decisions in queues:
+        outcomes = settled(decisions)
+        for item in queue.items:
+            outcome = outcomes.get(item.key)
+            if outcome is None:
+                continue
+            disputed += outcome.state == "disputed"
+            if outcome.verdict == "keep":
+                kept.add(item.images[0])
+            change = _change(outcome, item.images, queue.form)
+            if change is not None:
+                image, label, verdict = change
+                found.setdefault(image, set()).add((label, verdict))
+                reviewers[image] = tuple(dict.fromkeys((*reviewers.get(image, ()), *outcome.reviewers)))
+    clear: dict[str, tuple[str, str, str]] = {}
+    for image, changes in found.items():
+        # Who keeps a label contradicts another one, and no copy of the image that is left out.
+        contradicted = image in kept and not all(verdict == "same" for _, verdict in changes)
+        if len({label for label, _ in changes}) == 1 and not contradicted:
+            label, verdict = sorted(changes)[0]
+            clear[image] = (label, verdict, "; ".join(reviewers[image]))
+        else:
+            disputed += 1  # one queue says another class than a second queue
+    return clear, disputed
+
+
+def _change(outcome: Settled, images: Sequence[str], form: str) -> tuple[str, str, str] | None:
+    """Image, its label after, and the verdict; None where nothing changes."""
+    if outcome.verdict == "relabel" and outcome.label:
+        return images[0], outcome.label, "relabel"
+    if outcome.verdict == "drop" or (outcome.verdict == "same" and form == "pair"):
+        return images[-1], "", outcome.verdict
+    return None
+
+
+def write_table(table: Table, run: RunFolder, store: Path) -> Path:
+    """Write the table below the desk's own folder.
+
+    Returns:
+        The file, ``decided/RUN-….csv``.
+    """
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in run.path.name)[:60] or "run"
+    file = store / "decided" / f"{safe}-{run.key[:6]}.csv"
+    write_atomically(file, table.csv().encode("utf-8", "backslashreplace"))
+    return file
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the images and the classifier of a run were loaded from, as a command line says it.
+
+    Attributes:
+        data: reference of the images.
+        model: reference of the classifier; empty where a command line cannot say it.
+        obstacle: why no command can read the images with another table; empty where one can.
+    """
+
+    data: str
+    model: str
+    obstacle: str = ""
+
+
+def reference_of(run: RunFolder) -> Reference:
+    """The references of a run, with paths that hold from every folder."""
+    try:
+        found = INPUTS.read(json.loads((run.path / INPUTS.file).read_bytes()), run.path / INPUTS.file)
+        images, model = found["images"]["reference"], found["classifier"]
+        data = _absolute(str(images["ref"]), str(images.get("folder") or "."))
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return Reference("", "", "the run does not say how its images were loaded: they were handed in as objects")
+    if not all(one.isprintable() and not one.startswith("-") for one in (data, str(model.get("ref") or ""))):
+        return Reference("", "", "the references of this run cannot be written on a command line")
+    plain = all(model.get(one) is None for one in ("class_names", "model_args", "normalization", "output", "size"))
+    loaded = _absolute(str(model["ref"]), str(model.get("folder") or ".")) if plain and model.get("ref") else ""
+    if images.get("columns") and images.get("table") is None:
+        return Reference(
+            data,
+            loaded,
+            "these images come from a table whose columns were named with --column; correct the column of labels in "
+            "that table by the exported one, and read it as before",
+        )
+    return Reference(data, loaded)
+
+
+def treat_words(other: RunFolder, data: str, table: Path, columns: Sequence[str], out: Path) -> list[str]:
+    """The command that treats the first finding of another run with the decided images, in words; none: no words.
+
+    Args:
+        other: audit of other images by the same classifier.
+        data: reference of the decided images.
+        table: as it was written. columns: of it.
+        out: new folder.
+    """
+    treatable = (one for one in other.findings if any(each.startswith("snellen ") for each in one.treatments))
+    first = next((one for one in treatable if one.level != "note"), None)
+    if first is None:
+        return []
+    reading = _reading(data, table, columns, "--train")
+    return ["snellen", "treat", str(other.path), f"--finding={first.key}", *reading, "--out", str(out)]
+
+
+def audit_words(
+    model: str, data: str, table: Path, columns: Sequence[str], out: Path, limit: Sequence[str] = ()
+) -> list[str]:
+    """The command that audits the decided images again, in words; limit: options that draw the same ones."""
+    return ["snellen", "audit", model, data, *_reading("", table, columns, ""), *limit, "--out", str(out)]
+
+
+def _reading(data: str, table: Path, columns: Sequence[str], flag: str) -> list[str]:
+    words = [flag, data] if flag else []
+    words += ["--table", str(table), "--column", f"image={ID}", "--column", f"label={LABEL}"]
+    for shown in CARRIED.values():
+        if shown in columns:
+            words += ["--column", f"{shown}={shown}"]
+    return words
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Words as a line that a shell reads back as they are.
+
+    >>> shell_line(["snellen", "treat", "my run"])
+    "snellen treat 'my run'"
+    """
+    return shlex.join(words)
+
+
+def free_folder(folder: Path) -> Path:
+    """A name that no folder has: the same, or with a number behind."""
+    found, number = folder, 2
+    while found.exists():
+        found, number = folder.with_name(f"{folder.name}-{number}"), number + 1
+    return found
+
+
+def _absolute(reference: str, folder: str) -> str:
+    """A reference with a path that holds from every folder, where a part of it is one that is there."""
+    scheme, colon, rest = reference.partition(":")
+    head, text = (f"{scheme}:", rest) if colon and scheme.isalnum() and len(scheme) > 1 else ("", reference)
+    place, mark, split = text.partition("#")
+    path = os.path.join(folder, place)
+    return f"{head}{path}{mark}{split}" if place and os.path.exists(path) else reference

@@ -1,0 +1,235 @@
+"""The audited images as columns: filtered and sorted by what the audit knows of each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.core.errors import InputError
+
+#: The evidence of the images as they are.
+CLEAN = "clean"
+
+#: Prefix of the columns of brightness, sharpness, …
+PROPERTY = "property."
+
+#: Results of filters, and columns read on demand, that are kept.
+_KEPT_RESULTS, _KEPT_COLUMNS = 16, 4
+
+Outcome: TypeAlias = Literal["right", "wrong"]
+
+
+class Query(BaseModel):
+    """Which images, in which order; everything that is given must hold.
+
+    Attributes:
+        finding: id of a finding whose images are meant; resolved by the caller.
+        label: index of the class that an image is labelled with. prediction: that it was taken for.
+        outcome: of the images as they are.
+        low: least confidence, in [0, 1]. high: largest.
+        group: name of the group. text: part of the id.
+        setting: of another check, ``corruption/fog.3``. under: the outcome in that setting.
+        sort: a column; with ``-`` in front, largest first. Empty: the order of the audit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    finding: str = Field("", max_length=64)
+    label: int | None = Field(None, ge=0)
+    prediction: int | None = Field(None, ge=0)
+    outcome: Outcome | None = None
+    low: float | None = Field(None, ge=0, le=1)
+    high: float | None = Field(None, ge=0, le=1)
+    group: str = Field("", max_length=400)
+    text: str = Field("", max_length=400)
+    setting: str = Field("", max_length=200)
+    under: Outcome | None = None
+    sort: str = Field("", max_length=100)
+
+
+class ImageTable:
+    """The images of one run.
+
+    Args:
+        folder: run directory with ``evidence/clean.parquet``.
+
+    Raises:
+        InputError: there is no such evidence, or it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "evidence"
+        self._lock = Lock()
+        self._results: OrderedDict[tuple[Query, frozenset[str] | None], NDArray[np.int64]] = OrderedDict()
+        self._further: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        names = self._names(CLEAN)
+        wanted = [one for one in ("example_id", "label", "prediction", "value", "group") if one in names]
+        found = self._read(CLEAN, wanted)
+        if "example_id" not in found.column_names:
+            raise InputError(f"{self._folder / 'clean.parquet'} has no column example_id; run the audit again")
+        self.ids = found["example_id"].combine_chunks()
+        self.labels = _numbers(found, "label", np.int32, -1)
+        self.predictions = _numbers(found, "prediction", np.int32, -1)
+        self.confidence = _numbers(found, "value", np.float32, np.nan)
+        self.groups = found["group"].combine_chunks().dictionary_encode() if "group" in found.column_names else None
+        self.properties = tuple(name.removeprefix(PROPERTY) for name in names if name.startswith(PROPERTY))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def settings(self) -> list[str]:
+        """What other checks measured image by image, as :attr:`Query.setting` names it."""
+        found = []
+        for path in sorted(self._folder.glob("[!.]*.parquet")):
+            if path.stem != CLEAN and {"example_id", "setting", "prediction"} <= set(self._names(path.stem)):
+                kinds = pc.unique(self._read(path.stem, ["setting"])["setting"]).to_pylist()
+                found += [f"{path.stem}/{kind}" for kind in kinds if kind is not None]
+        return found[:2_000]
+
+    @property
+    def group_names(self) -> list[str]:
+        """Names of the groups, at most 500."""
+        return [] if self.groups is None else [one for one in self.groups.dictionary.to_pylist() if one][:500]
+
+    def positions(self, ids: Collection[str]) -> dict[str, int]:
+        """Row of each id that is among the images."""
+        wanted = pa.array(sorted(set(ids)), pa.string())
+        rows = np.flatnonzero(pc.is_in(self.ids, value_set=wanted).to_numpy(zero_copy_only=False))
+        return {self.ids[row].as_py(): int(row) for row in rows.tolist()}
+
+    def rows(self, query: Query, members: Sequence[str] | None = None) -> NDArray[np.int64]:
+        """Rows of the images that a query means, in its order.
+
+        Args:
+            query: which images.
+            members: ids of the images of its finding; None: all.
+
+        Raises:
+            InputError: a setting or a column that is not there.
+        """
+        key = query, None if members is None else frozenset(members)
+        with self._lock:
+            if key in self._results:
+                self._results.move_to_end(key)
+                return self._results[key]
+        found = self._ordered(self._chosen(query, members), query.sort)
+        with self._lock:
+            self._results[key] = found
+            while len(self._results) > _KEPT_RESULTS:
+                self._results.popitem(last=False)
+        return found
+
+    def _chosen(self, query: Query, members: Sequence[str] | None) -> NDArray[np.int64]:
+        kept = np.ones(len(self), dtype=bool)
+        if members is not None:
+            kept &= _mask(pc.is_in(self.ids, value_set=pa.array(list(members), pa.string())))
+        if query.label is not None:
+            kept &= self.labels == query.label
+        if query.prediction is not None:
+            kept &= self.predictions == query.prediction
+        if query.outcome is not None:
+            kept &= (self.labels >= 0) & ((self.labels == self.predictions) == (query.outcome == "right"))
+        if query.low is not None:
+            kept &= self.confidence >= query.low
+        if query.high is not None:
+            kept &= self.confidence <= query.high
+        if query.group:
+            if self.groups is None:
+                return np.zeros(0, dtype=np.int64)
+            kept &= _mask(pc.equal(self.groups, query.group))
+        if query.text:
+            kept &= _mask(pc.match_substring(self.ids, query.text, ignore_case=True))
+        if query.setting:
+            kept &= self._under(query.setting, query.under)
+        return np.flatnonzero(kept)
+
+    def _under(self, setting: str, under: Outcome | None) -> NDArray[np.bool_]:
+        name, _, kind = setting.partition("/")
+        if setting not in self.settings:
+            raise InputError(f"setting {setting!r}: nothing was measured image by image in it")
+        table = pq.read_table(
+            self._folder / f"{name}.parquet",
+            columns=["example_id", "label", "prediction"],
+            filters=[("setting", "=", kind)],
+        )
+        labels = _numbers(table, "label", np.int32, -1)
+        right = (labels >= 0) & (labels == _numbers(table, "prediction", np.int32, -1))
+        kept = np.ones(len(table), dtype=bool) if under is None else right == (under == "right")
+        ids = table["example_id"].combine_chunks()
+        if len(ids) == len(self) and ids.equals(self.ids):  # as audits write it: no name is looked for
+            return kept
+        return _mask(pc.is_in(self.ids, value_set=ids.filter(pa.array(kept))))
+
+    def _ordered(self, rows: NDArray[np.int64], sort: str) -> NDArray[np.int64]:
+        if not sort:
+            return rows
+        down, name = sort.startswith("-"), sort.removeprefix("-")
+        if name == "id":
+            order = pc.sort_indices(self.ids.take(pa.array(rows))).to_numpy()
+            return rows[order[::-1]] if down else rows[order]
+        values = self.values(name)[rows]
+        order = np.argsort(-values if down else values, kind="stable")  # what is not known comes last
+        return rows[order]
+
+    def values(self, name: str) -> NDArray[np.float32]:
+        """A column of numbers (n,): confidence, label, prediction, or a property of the image.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        known = {"confidence": self.confidence, "label": self.labels, "prediction": self.predictions}
+        if name in known:
+            return known[name].astype(np.float32)
+        if name not in self.properties:
+            raise InputError(f"column {name!r}: expected id, {', '.join((*known, *self.properties))}")
+        with self._lock:
+            if name in self._further:
+                self._further.move_to_end(name)
+                return self._further[name]
+        column = f"{PROPERTY}{name}"
+        found = _numbers(self._read(CLEAN, [column]), column, np.float32, np.nan)
+        with self._lock:
+            self._further[name] = found
+            while len(self._further) > _KEPT_COLUMNS:
+                self._further.popitem(last=False)
+        return found
+
+    def _names(self, evidence: str) -> list[str]:
+        try:
+            return list(pq.read_schema(self._folder / f"{evidence}.parquet").names)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{self._folder / evidence}.parquet cannot be read: {error}") from error
+
+    def _read(self, evidence: str, columns: Sequence[str]) -> pa.Table:
+        try:
+            # Not mapped into memory: a file that somebody shortens would end the process.
+            found = pq.read_table(self._folder / f"{evidence}.parquet", columns=list(columns), memory_map=False)
+            found.validate(full=True)
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise InputError(f"{self._folder / evidence}.parquet cannot be read: {error}") from error
+        return found
+
+
+def _numbers(table: pa.Table, name: str, kind: type, missing: float) -> NDArray:
+    if name not in table.column_names:
+        return np.full(len(table), missing, dtype=kind)
+    column = table[name]
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return np.full(len(table), missing, dtype=kind)
+    return pc.fill_null(column, pa.scalar(missing, column.type)).to_numpy().astype(kind)
+
+
+def _mask(found: pa.Array) -> NDArray[np.bool_]:
+    return pc.fill_null(found, False).to_numpy(zero_copy_only=False)

@@ -1,0 +1,189 @@
+"""What a person looks through: for each finding that has images, one image or two after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from snellen.core.finding import Finding
+from snellen.desk.decisions import Verdict
+from snellen.desk.image_table import ImageTable
+from snellen.desk.workplace import LARGEST, RunFolder
+
+#: One image, or two that are compared.
+Form: TypeAlias = Literal["single", "pair"]
+
+#: What may be decided, in the order of the keys 1, 2, …
+CHOICES: dict[Form, tuple[Verdict, ...]] = {
+    "single": ("keep", "relabel", "drop", "unsure"),
+    "pair": ("same", "different", "drop", "unsure"),
+}
+
+#: What each verdict means, for the page.
+MEANINGS: dict[Verdict, str] = {
+    "keep": "the label is right; it stays",
+    "relabel": "another class is right",
+    "drop": "it is not used: unusable, or one too many",
+    "same": "both show the same",
+    "different": "they only look alike",
+    "unsure": "left as it is, for somebody else to decide",
+}
+
+#: Items of a queue.
+MOST = 100_000
+
+
+@dataclass(frozen=True)
+class Item:
+    """One decision to be made.
+
+    Attributes:
+        images: ids of one image, or of two.
+        caption: what the audit reports about it.
+        given: label that it has. suggested: label that the audit takes to be right; empty: none.
+        pictures: of the report, plain and changed, where the images cannot be shown or were changed.
+    """
+
+    images: tuple[str, ...]
+    caption: str = ""
+    given: str = ""
+    suggested: str = ""
+    pictures: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Name of the item among decisions: that of its images.
+
+        >>> Item(("a", "b")).key == Item(("a", "b"), caption="group 1").key
+        True
+        """
+        return hashlib.sha256(json.dumps(self.images).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What is to be decided about one finding.
+
+    Attributes:
+        finding: of the report.
+        form: one image at a time, or two.
+        items: in the order in which a person should look.
+    """
+
+    finding: Finding
+    form: Form
+    items: tuple[Item, ...]
+
+
+def queue_of(run: RunFolder, finding: Finding, table: ImageTable | None) -> Queue:
+    """The queue of a finding; without items where it has no images.
+
+    Args:
+        run: finished audit.
+        finding: one of its findings.
+        table: its images; None where they are not known.
+    """
+    by_kind = {"label_noise": _suspects, "duplicate": _pairs, "leakage": _leaks, "slice": _members}
+    made = by_kind[finding.kind](run, finding) if finding.kind in by_kind else []
+    if finding.kind == "worst_class" and table is not None:
+        made = _mistaken(run, finding, table)
+    form: Form = "pair" if finding.kind == "duplicate" else "single"
+    pictures = {one.example_id: _shown(one.image, one.after) for one in finding.examples}
+    if not made:
+        form = "single"
+        made = [
+            Item((one.example_id,), one.caption, pictures=pictures[one.example_id])
+            for one in finding.examples
+            if one.example_id
+        ]
+    else:
+        made = [_with_pictures(one, pictures) for one in made]
+    unique = {one.key: one for one in made[:MOST]}
+    return Queue(finding, form, tuple(unique.values()))
+
+
+def ids_of(queue: Queue) -> list[str]:
+    """All images of a queue, each once."""
+    return list(dict.fromkeys(image for item in queue.items for image in item.images))
+
+
+def _with_pictures(item: Item, pictures: Mapping[str, tuple[str, ...]]) -> Item:
+    found = tuple(name for image in item.images for name in pictures.get(image, ())[:1])
+    return Item(item.images, item.caption, item.given, item.suggested, found if len(found) == len(item.images) else ())
+
+
+def _shown(*names: str | None) -> tuple[str, ...]:
+    return tuple(name for name in names if name is not None)
+
+
+def _suspects(run: RunFolder, _finding: Finding) -> list[Item]:
+    """Suspect labels, the least likely first, as the audit lists them."""
+    return [
+        Item((row["id"],), f"label quality {_number(row.get('quality'))} of 1", row["label"], row["suggested"])
+        for row in listed(run, "label_noise", ("id", "label", "suggested"))
+    ]
+
+
+def _pairs(run: RunFolder, finding: Finding) -> list[Item]:
+    """The first image of each group beside each of the others."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in listed(run, "duplicates", ("sort", "id")):
+        if not finding.subject or row["sort"] == finding.subject:
+            groups.setdefault((row["sort"], str(row.get("group"))), []).append(row["id"])
+    return [
+        Item((members[0], other), f"{sort}, group {number}")
+        for (sort, number), members in groups.items()
+        for other in members[1:]
+    ]
+
+
+def _leaks(run: RunFolder, finding: Finding) -> list[Item]:
+    rows = listed(run, "leakage", ("sort", "sets", "id"))
+    return [Item((row["id"],), finding.subject) for row in rows if f"{row['sort']}, {row['sets']}" == finding.subject]
+
+
+def _members(run: RunFolder, finding: Finding) -> list[Item]:
+    rows = listed(run, "slices", ("id",))
+    return [Item((row["id"],)) for row in rows if finding.subject in (row.get("slices") or ())]
+
+
+def _mistaken(run: RunFolder, finding: Finding, table: ImageTable) -> list[Item]:
+    """Images of the class that were taken for another, the surest mistakes first."""
+    from snellen.desk.image_table import Query
+
+    names = run.class_names
+    if finding.subject not in names:
+        return []
+    label = names.index(finding.subject)
+    rows = table.rows(Query(label=label, outcome="wrong", sort="-confidence"))
+    taken = [_name_of(names, int(table.predictions[row])) for row in rows.tolist()]
+    return [
+        Item((table.ids[row].as_py(),), f"taken for {other}", finding.subject, other)
+        for row, other in zip(rows.tolist(), taken, strict=True)
+    ]
+
+
+def listed(run: RunFolder, name: str, wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of a list of a run that say all that is wanted as text; other rows are left out. No list: no rows."""
+    file = Path(run.path) / "lists" / f"{name}.json"
+    try:
+        if file.stat().st_size > LARGEST:
+            return []
+        rows = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return []
+    if not isinstance(rows, list):
+        return []
+    return [row for row in rows if isinstance(row, dict) and all(isinstance(row.get(one), str) for one in wanted)]
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "unknown"
+
+
+def _name_of(names: Sequence[str], index: int) -> str:
+    return names[index] if 0 <= index < len(names) else ""

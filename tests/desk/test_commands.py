@@ -1,0 +1,118 @@
+"""Command lines made of forms."""
+
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from snellen.core.errors import InputError
+from snellen.desk.commands import audit_command, treat_command
+from snellen.desk.desk import Desk
+from snellen.desk.jobs import Jobs
+from snellen.desk.work_pages import COMPARED
+from tests.desk.made_runs import Caller
+
+
+def test_an_audit_is_what_the_form_says(tmp_path):
+    form = {"model": ["onnx:my model.onnx"], "data": [" photos "], "effort": ["quick"], "budget": ["90s"], "out": ["x"]}
+    words, out = audit_command(form, tmp_path)
+    assert words == [
+        "snellen", "audit", "onnx:my model.onnx", "photos", "--effort", "quick", "--budget", "90s", "--out",
+        str(tmp_path / "x"),
+    ]  # fmt: skip
+    assert out == tmp_path / "x"
+    (tmp_path / "audit").mkdir()
+    assert audit_command({"model": ["m"], "data": ["d"]}, tmp_path)[1] == tmp_path / "audit-2"
+    assert audit_command({"model": ["m"], "data": ["d"]}, tmp_path, dry=True) == (
+        ["snellen", "audit", "m", "d", "--dry-run"],
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", ""), ("data", ""), ("model", "--out=/tmp/x"), ("data", "-h"), ("train", "--allow-remote=evil.com"),
+        ("effort", "all"), ("budget", "1h; rm"), ("budget", "-1"), ("out", "../elsewhere"), ("out", "/tmp/x"),
+        ("out", ".hidden"), ("out", "a\\b"), ("model", "a\nb"), ("model", "x" * 2001), ("data", "\x1b[31m"),
+    ],
+)  # fmt: skip
+def test_what_is_no_value_of_its_field_is_refused(tmp_path, field, value):
+    form = {"model": ["m"], "data": ["d"], field: [value]}
+    with pytest.raises(InputError, match=r"field|effort|budget|out|name"):
+        audit_command(form, tmp_path)
+
+
+def test_findings_are_those_of_the_run(first, tmp_path):
+    words, _ = treat_command({"finding": ["label_noise", "duplicate:near"], "table": ["t.csv"]}, first, tmp_path)
+    assert words[3:11] == [
+        "--table", "t.csv", "--column", "image=id", "--column", "label=label", "--finding", "label_noise",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="no finding"):
+        treat_command({"finding": ["--out=x"]}, first, tmp_path)
+
+
+@pytest.mark.parametrize("words", [["rm", "-r"], ["snellen"], ["snellen", "ui"], ["snellen", "--version"], []])
+def test_no_other_command_is_started(tmp_path, words):
+    with pytest.raises(InputError, match="alone"):
+        Jobs(tmp_path, tmp_path).start(words, None)
+
+
+def test_what_is_made_of_a_run_by_itself_is_written_beside_it(place):
+    desk = Desk(place / "first")
+    caller = Caller(desk)
+    (run,) = desk.workplace.runs()
+    line = caller.post("/jobs/command", {"run": run.id, "train": "pool"}).json()["line"]
+    assert line.endswith(f"--out {place / 'first-treated'}")
+    (place / "first-treated").mkdir()
+    (place / "first-treated" / "treating.json").write_text("{}")
+    desk.close()
+    desk = Desk(place / "first")
+    assert {one.name for one in desk.workplace.runs()} == {"first", "first-treated"}
+    desk.close()
+
+
+def test_images_without_a_label_are_neither_right_nor_wrong_in_a_comparison(place):
+    for name in ("first", "second"):
+        file = place / name / "evidence" / "clean.parquet"
+        table = pq.read_table(file)
+        labels = pa.array([-1] * len(table), table["label"].type)
+        pq.write_table(table.set_column(table.column_names.index("label"), "label", labels), file)
+    desk = Desk(place)
+    caller = Caller(desk)
+    ids = {run.name: run.id for run in desk.workplace.runs()}
+    asked = f"first={ids['first']}&second={ids['second']}"
+    totals = {one: caller.get("/compare/rows", f"{asked}&which={one}").json()["total"] for one in COMPARED}
+    assert (totals["lost"], totals["won"], totals["wrong"]) == (0, 0, 0)
+    assert totals[""] == 24
+    desk.close()
+
+
+@pytest.mark.parametrize("second", ["these", "other images"])
+def test_a_comparison_of_other_images_by_the_same_names_says_so(place, second):
+    for name, contents in (("first", "these"), ("second", second)):
+        file = place / name / "manifest.json"
+        file.write_text(json.dumps({**json.loads(file.read_bytes()), "contents": {"audit": contents}}))
+    desk = Desk(place)
+    ids = {run.name: run.id for run in desk.workplace.runs()}
+    shown = Caller(desk).get("/compare", f"first={ids['first']}&second={ids['second']}").text
+    assert ("different sets" in shown) == (second != "these")
+    desk.close()
+
+
+def test_the_list_calls_a_usual_loss_usual_and_the_worst_level_first(place):
+    file = place / "first" / "report.json"
+    report = json.loads(file.read_bytes())
+    usual = {"kind": "corruption", "subject": "fog", "harm": 0.4, "usual": 0.5, "title": "Fog", "level": "note"}
+    file.write_text(json.dumps({**report, "findings": [usual, *report["findings"]]}))
+    (place / "second" / "report.json").unlink()
+    desk = Desk(place)
+    badges = re.findall(r'<b>(\d+)</b> <span class="badge \w+">(\w+)</span>', Caller(desk).get("/").text)
+    assert ("1", "usual") in badges
+    levels = [level for _, level in badges if level != "usual"]
+    order = ["severe", "moderate", "mild", "note"]
+    assert len(levels) > 1
+    assert levels == sorted(levels, key=order.index)
+    desk.close()

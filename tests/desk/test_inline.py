@@ -1,0 +1,47 @@
+"""The desk from Python."""
+
+import http.client
+
+import pytest
+
+import snellen
+from snellen.core.errors import InputError, MissingExtraError
+from snellen.desk.inline import Review
+from snellen.desk.workplace import finding_id
+from tests.auditing.example_reports import report
+
+
+def test_a_report_opens_a_desk_and_gives_the_decisions_back(place, socket_enabled):
+    review = snellen.open_report(place / "first").review()
+    try:
+        assert isinstance(review, Review)
+        assert review.link in repr(review)
+        port = int(review.link.split(":")[2].split("/")[0])
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        client.request("GET", review.link.split(str(port))[1])
+        assert client.getresponse().status == 200
+        client.close()
+        desk = review._served.desk
+        (run,) = desk.workplace.runs()
+        queue = desk.queue(run, run.findings[0])
+        desk.decisions.add(run.key, finding_id(queue.finding), queue.items[0].key, "Ada", "drop")
+        (row,) = review.decisions()
+        assert (row["finding"], row["images"], row["verdict"]) == ("label_noise", queue.items[0].images, "drop")
+        assert list(review.to_pandas().columns) == list(row)
+    finally:
+        review.stop()
+    assert not review._thread.is_alive()
+    assert len(review.decisions()) == 1, "also after its end"
+
+
+def test_a_report_without_a_folder_says_what_to_do():
+    with pytest.raises(InputError, match="out=FOLDER"):
+        report().review()
+
+
+def test_a_missing_extra_is_named(place, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(MissingExtraError, match=r"snellen\[ui\]"):
+        snellen.open_report(place / "first").review()

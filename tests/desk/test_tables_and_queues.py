@@ -1,0 +1,185 @@
+"""Filters, queues, and the exported table."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+import snellen
+from snellen.core.errors import InputError
+from snellen.desk.export import decided_table, reference_of, shell_line, treat_words
+from snellen.desk.image_table import ImageTable, Query
+from snellen.desk.queues import ids_of, queue_of
+from tests.desk.made_runs import CLASSES
+
+
+@pytest.fixture
+def table(first):
+    return ImageTable(first.path)
+
+
+def test_each_filter_keeps_what_it_says(table):
+    labels, predictions, sure = table.labels, table.predictions, table.confidence
+    for query, kept in [
+        (Query(label=1), labels == 1),
+        (Query(prediction=2), predictions == 2),
+        (Query(outcome="wrong"), labels != predictions),
+        (Query(outcome="right"), labels == predictions),
+        (Query(low=0.3, high=0.8), (sure >= 0.3) & (sure <= 0.8)),
+        (Query(group="site 1"), np.arange(len(table)) % 2 == 1),
+        (Query(setting="corruption/fog.3", under="wrong"), labels != predictions),
+        (Query(setting="corruption/fog.3"), np.ones(len(table), bool)),
+        (Query(label=1, outcome="wrong"), (labels == 1) & (predictions != 1)),
+    ]:
+        assert kept.sum() > 0
+        assert table.rows(query).tolist() == np.flatnonzero(kept).tolist(), query
+    found = table.rows(Query(text="Ü.PNG"))
+    assert [table.ids[row].as_py() for row in found] == [one for one in table.ids.to_pylist() if "ü.png" in one]
+    assert table.rows(Query(group="nowhere")).tolist() == []
+
+
+def test_orders_and_members(table):
+    up = table.rows(Query(sort="confidence"))
+    assert (np.diff(table.confidence[up]) >= 0).all()
+    assert table.rows(Query(sort="-confidence")).tolist() == up[::-1].tolist()
+    assert (np.diff(table.values("brightness")[table.rows(Query(sort="brightness"))]) >= 0).all()
+    names = [table.ids[row].as_py() for row in table.rows(Query(sort="-id"))]
+    assert names == sorted(names, reverse=True)
+    members = [table.ids[3].as_py(), table.ids[5].as_py(), "not there"]
+    assert table.rows(Query(), members).tolist() == [3, 5]
+    assert table.positions(members) == {members[0]: 3, members[1]: 5}
+
+
+@pytest.mark.parametrize("query", [Query(sort="../x"), Query(setting="corruption/no"), Query(setting="../clean/x")])
+def test_columns_that_are_not_there_are_errors(table, query):
+    with pytest.raises(InputError):
+        table.rows(query)
+
+
+def test_queues_hold_the_images_of_their_findings(first, table):
+    queues = {one.kind: queue_of(first, one, table) for one in first.findings}
+    ids = table.ids.to_pylist()
+    assert ids_of(queues["label_noise"]) == ids[:7]
+    assert queues["label_noise"].items[0].suggested == CLASSES[1]
+    assert [one.images for one in queues["duplicate"].items] == [(ids[0], ids[1]), (ids[2], ids[3]), (ids[4], ids[5])]
+    assert ids_of(queues["slice"]) == ids[3:8]
+    wrong = {one for one, label, guess in zip(ids, table.labels, table.predictions, strict=True) if label == 0 != guess}
+    assert set(ids_of(queues["worst_class"])) == wrong
+    assert len(queues["background_shortcut"].items) == 1
+    assert queues["calibration"].items == ()
+
+
+def test_lists_that_are_damaged_leave_the_examples(first, table):
+    (first.path / "lists" / "label_noise.json").write_text('[{"id": 3}, null, {"id": "a"}')
+    assert queue_of(first, first.findings[0], table).items == ()
+    (first.path / "lists" / "label_noise.json").write_text('[{"id": 3}, null, {"id": "a"}]')
+    assert queue_of(first, first.findings[0], table).items == ()
+
+
+def test_the_table_changes_what_was_agreed_and_nothing_else(desk, first, place):
+    images = snellen.load_images(place.parent / "pictures")
+    noise, copies = (desk.queue(first, one) for one in first.findings[:2])
+    decisions, items = desk.decisions, noise.items
+
+    def add(queue, item, *given):
+        from snellen.desk.workplace import finding_id
+
+        decisions.add(first.key, finding_id(queue.finding), item.key, *given)
+
+    names = images.class_names
+    add(noise, items[0], "Ada", "relabel", names[2])
+    add(noise, items[1], "Ada", "drop")
+    add(noise, items[2], "Ada", "relabel", names[1])
+    add(noise, items[2], "Ben", "relabel", names[2])
+    add(noise, items[3], "Ada", "keep")
+    add(noise, items[4], "Ada", "unsure")
+    add(copies, copies.items[2], "Ada", "same")
+    table = decided_table(images, desk.reviewed(first))
+    rows = {row["id"]: row for row in csv.DictReader(io.StringIO(table.csv()))}
+    given = dict(zip(images.ids, (names[label] for label in images.known_labels), strict=True))
+    ids = list(images.ids)
+    changed = {ids[0]: names[2], ids[1]: "", ids[5]: ""}
+    assert {one: row["label"] for one, row in rows.items()} == {**given, **changed}
+    assert (table.changed, table.dropped, table.disputed) == (int(given[ids[0]] != names[2]), 2, 1)
+    assert rows[ids[0]]["reviewers"] == "Ada"
+
+
+def test_the_table_is_read_back_by_the_options_that_are_printed(desk, first, place):
+    from snellen.desk.workplace import finding_id
+
+    queue = desk.queue(first, first.findings[0])
+    folder = place.parent / "pictures"
+    images = snellen.load_images(folder)
+    desk.decisions.add(first.key, finding_id(queue.finding), queue.items[0].key, "Ada", "drop")
+    desk.decisions.add(first.key, finding_id(queue.finding), queue.items[1].key, "Ada", "relabel", "2")
+    file = place / "decided.csv"
+    file.write_text(decided_table(images, desk.reviewed(first)).csv())
+    read = snellen.load_images(folder, table=file, columns={"image": "id", "label": "label"})
+    before, after = images.known_labels.tolist(), read.known_labels.tolist()
+    assert after[0] == -1
+    assert after[1] == 2
+    assert after[2:] == before[2:]
+    assert reference_of(first).data == str(folder)
+
+
+def test_two_queues_that_contradict_each_other_change_nothing(desk, first, place):
+    from snellen.desk.workplace import finding_id
+
+    images = snellen.load_images(place.parent / "pictures")
+    noise, part = (desk.queue(first, first.findings[place]) for place in (0, 2))
+    shared = set(ids_of(noise)) & set(ids_of(part))
+    for queue, label in ((noise, "1"), (part, "2")):
+        item = next(one for one in queue.items if one.images[0] in shared)
+        desk.decisions.add(first.key, finding_id(queue.finding), item.key, "Ada", "relabel", label)
+    table = decided_table(images, desk.reviewed(first))
+    assert (table.changed, table.disputed) == (0, 1)
+
+
+def test_printed_words_survive_a_shell(first, tmp_path):
+    import shlex
+
+    words = treat_words(first, "my 'pictures'; $(x)", tmp_path / "a b.csv", ("id", "label", "group"), tmp_path / "out")
+    assert shlex.split(shell_line(words)) == words
+    assert "--finding=label_noise" in words
+    assert words[-4:-2] == ["--column", "group=group"]
+
+
+def test_who_keeps_a_label_in_one_queue_contradicts_another_label_in_a_second(desk, first, place):
+    from snellen.desk.workplace import finding_id
+
+    images = snellen.load_images(place.parent / "pictures")
+    noise, copies, part = (desk.queue(first, first.findings[number]) for number in range(3))
+    shared = set(ids_of(noise)) & set(ids_of(part))
+    for queue, given in ((noise, ("relabel", "2")), (part, ("keep",))):
+        item = next(one for one in queue.items if one.images[0] in shared)
+        desk.decisions.add(first.key, finding_id(queue.finding), item.key, "Ada", *given)
+    table = decided_table(images, desk.reviewed(first))
+    assert (table.changed, table.dropped, table.disputed) == (0, 0, 1)
+    # A copy is left out although its label is right.
+    pair, label = copies.items[0], noise.items[1]
+    assert pair.images[1] == label.images[0]
+    desk.decisions.add(first.key, finding_id(copies.finding), pair.key, "Ada", "same")
+    desk.decisions.add(first.key, finding_id(noise.finding), label.key, "Ada", "keep")
+    assert decided_table(images, desk.reviewed(first)).dropped == 1
+
+
+def test_images_that_a_limit_left_out_have_a_row_with_their_label(desk, first, place):
+    whole = snellen.load_images(place.parent / "pictures")
+    table = decided_table(whole.limit(10, seed=0), desk.reviewed(first), whole)
+    assert [row["id"] for row in table.rows] == list(whole.ids)
+    assert [row["label"] for row in table.rows] == [whole.class_names[label] for label in whole.known_labels]
+    assert (table.beyond, table.changed, table.dropped) == (len(whole) - 10, 0, 0)
+
+
+@pytest.mark.parametrize("where", ["images", "classifier"])
+@pytest.mark.parametrize("evil", ["--allow-remote=evil.example", "a\x1b[2Jb"])
+def test_references_of_a_run_are_no_options_of_a_printed_line(first, where, evil):
+    file = first.path / "inputs.json"
+    found = json.loads(file.read_bytes())
+    (found["images"]["reference"] if where == "images" else found["classifier"])["ref"] = evil
+    file.write_text(json.dumps(found))
+    reference = reference_of(first)
+    assert (reference.data, reference.model) == ("", "")
+    assert "command line" in reference.obstacle
