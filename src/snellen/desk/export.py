@@ -70,7 +70,7 @@ def decided_table(
     Args:
         images: that were audited.
         queues: each with the decisions about it that stand.
-        whole: all images of the source, of which those may be a part. What reads a table wants a row for each.
+        whole: all images of the source; those may be a part of it. What reads a table wants a row for each.
 
     Raises:
         InputError: the images have no labels.
