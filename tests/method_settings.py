@@ -763,6 +763,7 @@ CHECKS = {
     "duplicates": Row(),
     "leakage": Row({}, {"train": training_images}),
     "drift": Row({"permutations": 99}, {"train": training_images}),
+    "out_of_distribution": Row({}, {"train": lambda _: as_split(labelled_images(80)[1], "train")}),
     "membership": Row({}, {"train": other_training_images}),
     "data_quality": Row(),
     "explanations": Row({"examples": 1, "evaluations": 20}),

@@ -57,6 +57,7 @@ CALLS = {
     "compare": (f"audit {_FASHION} --checks clean --out one", "compare one one"),
     "evaluate": ("evaluate bundled:fashion-cnn --data bundled:fashion-mnist --limit 8 --attack fgsm",),
     "report": (f"audit {_FASHION} --checks clean --out one", "report one --to md"),
+    "ui": ("ui --help",),  # a server goes on until it is stopped; tests/desk start one
     "requirements": (f"audit {_FASHION} --checks clean --out one", "requirements requirements.toml one --out table"),
     "monitor": (
         "audit bundled:fashion-cnn bundled:fashion-mnist --limit 40 --checks clean --out one",

@@ -129,7 +129,7 @@ ERRORS = {
     ),
     "probabilities in place of labels": (
         lambda _: audit(Colours(), (pixels(), np.full((IMAGES, 3), 0.3))),
-        "must be integers",
+        r"labels of shape \(n, k\) are 0 or 1",
     ),
     "too few class names": (
         lambda _: audit(Colours(), (pixels(), labels()), class_names=NAMES[:2]),
@@ -149,7 +149,7 @@ ERRORS = {
     ),
     "DICOM files": (
         lambda place: audit(Colours(), folder(place, suffix="dcm")),
-        "DICOM files are not read",
+        "DICOM files are read as dicom:FOLDER",
     ),
     "a column that is not there": (
         lambda place: snellen.load_images(_table(place), columns={"image": "file", "label": "diagnosis"}),

@@ -66,6 +66,7 @@ REFUSED = {
     "motion": "one class",
     "shortcuts": "one class",
     "backdoor": "one class",
+    "out_of_distribution": "one class",
 }
 
 
@@ -148,7 +149,8 @@ def test_the_planted_hospital_and_the_rare_label_are_found(report: AuditReport) 
 
 def test_a_rare_label_that_is_lost_under_corruption_is_named(report: AuditReport) -> None:
     titles = [one.title for one in report.findings if one.kind == "corruption"]
-    assert any(": Contrast costs " in title and " points of recall " in title for title in titles)
+    assert any(": Light: contrast costs " in title and " points of recall " in title for title in titles)
+    assert not any("breaks down" in title for title in titles), "images of one side have one class"
     assert (
         report.metrics["corruption.effusion.present.contrast.error"].n
         == report.metrics["labels.effusion.sensitivity"].n

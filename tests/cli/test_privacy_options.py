@@ -85,7 +85,7 @@ def test_a_budget_is_told_with_what_it_left_out(run, tmp_path, monkeypatch):
     assert code == 0
     chosen = json.loads((tmp_path / "run" / "manifest.json").read_text())["budget"]
     assert chosen["left_out"].keys() == {"corruption"}
-    assert "check corruption skipped: is left out: over the budget of 60 s, estimated 94 s" in flat(out)
+    assert "check corruption skipped: is left out: over the budget of 60 s, estimated 88 s" in flat(out)
     before = (tmp_path / "run" / "report.json").read_bytes()
     assert run("audit", *options)[0] == 0
     assert (tmp_path / "run" / "report.json").read_bytes() == before

@@ -121,7 +121,7 @@ def test_archives_by_an_alias_and_a_limit(run, tmp_path):
         (["corruption", "--out", "o"], "Missing argument"),
         (["corruption", "photos", "--out", "o", "--kind", "fgo"], "with --kind fgo: unknown corruption of imagenet-c"),
         (["corruption", "photos", "--out", "o", "--benchmark", "imagenet"], "--benchmark 'imagenet': expected"),
-        (["corruption", "photos", "--out", "o", "--benchmark", "blood"], "did you mean 'bloodmnist'?"),
+        (["corruption", "photos", "--out", "o", "--benchmark", "blood"], "did you mean 'bloodmnist' or 'sized-blood'?"),
         (["corruption", "photos", "--out", "o", "--kind", "fog", "--kind", "fog"], "error: fog is given twice"),
         (
             ["corruption", "photos", "--out", "o", "--kind", "frost", "--textures", "none"],

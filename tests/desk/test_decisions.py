@@ -17,6 +17,7 @@ def log(tmp_path):
     made.close()
 
 
+@pytest.mark.smoke
 def test_the_last_decision_of_each_reviewer_stands(log):
     log.add("r", "q", "a", "Ada", "keep")
     log.add("r", "q", "a", "Ada", "relabel", "dog")

@@ -221,7 +221,11 @@ def audit(
     ] = None,
     output: Annotated[
         OutputName | None,
-        typer.Option(help="What the model returns.", show_default="what a probe shows; the report says how"),
+        typer.Option(
+            help="What the model returns.",
+            show_default="what a probe shows; the report says how",
+            rich_help_panel=DATA_PANEL,
+        ),
     ] = None,
     size: SizeOption = None,
     mean: MeanOption = None,

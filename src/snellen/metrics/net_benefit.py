@@ -59,7 +59,7 @@ def net_benefit_interval(
 
     >>> called, positive = np.arange(100) < 30, np.arange(100) < 20
     >>> [round(end, 3) for end in net_benefit_interval(called, positive, None, 0.2)]
-    [0.106, 0.261]
+    [0.103, 0.266]
 
     Args:
         called: (n,), whether each image is called positive.

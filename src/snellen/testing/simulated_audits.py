@@ -143,7 +143,9 @@ def _is_it(world: World, finding: Finding) -> bool:
     if world.fault == "slice":
         shown = np.array([int(example.example_id.rpartition("/")[2]) for example in finding.examples])
         return len(shown) > 0 and float(in_slice(shown // world.unit_size).mean()) > 0.5
-    return world.fault not in subjects or finding.subject == subjects[world.fault]
+    # A family of damage is one finding, which names its worst kind.
+    named = finding.facts.get("corruption", finding.subject)
+    return world.fault not in subjects or named == subjects[world.fault]
 
 
 def _majority(share: float, classes: int) -> NDArray[np.float64]:

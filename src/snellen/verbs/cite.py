@@ -37,8 +37,9 @@ _AREAS = {verb: area for area, verb in index.AREAS.items() if area in ("attacks"
     "synthesis plan": "synthesis",
 }
 
-#: The one benchmark of corruptions that is not part of MedMNIST-C; the kinds of all others are.
-_IMAGENET_C, _OF_IMAGENET_C, _OF_OTHERS = "imagenet-c", "hendrycks2019", "medical_corruptions"
+#: The benchmarks of corruptions that are not of MedMNIST-C; the kinds of all others are.
+_IMAGENET_C, _SIZED = "imagenet-c", "sized"
+_OF_IMAGENET_C, _OF_OTHERS = "hendrycks2019", "medical_corruptions"
 
 _ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 _JOURNAL = re.compile("Journal|Nature|TCSVT")
@@ -224,7 +225,8 @@ def _system_of(target: str) -> tuple[str, ...]:
 def _chosen(keys: Sequence[str], record: Mapping[str, Any]) -> tuple[str, ...]:
     """Of the works on corruptions, those of the benchmark that was used."""
     if {_OF_IMAGENET_C, _OF_OTHERS} <= set(keys) and "benchmark" in record:
-        left = _OF_OTHERS if record["benchmark"] == _IMAGENET_C else _OF_IMAGENET_C
+        # The kinds of an audit's own strengths are those of ImageNet-C, unless they are of a medical domain.
+        left = _OF_OTHERS if record["benchmark"] in (_IMAGENET_C, _SIZED) else _OF_IMAGENET_C
         return tuple(key for key in keys if key != left)
     return tuple(keys)
 

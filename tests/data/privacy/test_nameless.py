@@ -239,6 +239,9 @@ AREAS_TOLD = ("attacks", "shifts", "explanations", "scans")
 PUBLIC = {"kind", "kinds", "layer", "positive", "prompt", "prompts", "words", "correct", "nuisances", "concept"} | {
     "device",
     "claims",
+    "also",
+    "domain",
+    "thresholds",
 }
 
 

@@ -149,11 +149,20 @@ class CommonCorruptions(Sampled):
         except InputError as error:
             raise ValueError(str(error)) from error
         if self.reference is not None:
-            missing = [kind for kind in self.chosen if kind not in self.reference.mean_errors]
-            if missing:
-                raise ValueError(f"the reference {self.reference.name!r} has no error for {', '.join(missing)}")
+            if (self.domain, self.benchmark) != (GUESS, SIZED):  # else not before the domain is known
+                self._check_reference(self.reference)
             check_conditions(self.reference, self.model_dump(mode="json", exclude={"reference"}))
         return self
+
+    def _check_reference(self, reference: Reference) -> None:
+        """Refuse a reference that was not measured under all kinds.
+
+        Raises:
+            InputError: as above.
+        """
+        missing = [kind for kind in self.chosen if kind not in reference.mean_errors]
+        if missing:
+            raise InputError(f"the reference {reference.name!r} has no error for {', '.join(missing)}")
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -188,6 +197,8 @@ class CommonCorruptions(Sampled):
         if self.domain == GUESS and self.benchmark == SIZED:
             named = domain(guess_domain(images, classifier.class_names).domain)
             check = self.model_copy(update={"domain": named.name, "benchmark": named.benchmark, "guessed": True})
+        if check.reference is not None:
+            check._check_reference(check.reference)
         if set(check.chosen) & NRTK_KINDS.keys():
             import_extra("nrtk", "nrtk", "damage by NRTK")
         return check

@@ -32,7 +32,9 @@ def family_title(family: FamilyLoss, usual: Mapping[str, UsualLoss]) -> str:
     """
     worst, most = family.worst, family.costliest
     cost = f"{_cost(worst)} points of accuracy on average over the severities{healthy_words(usual.get(worst.kind))}"
-    words = f"{readable(family.name)}: {cost}; {breakdown_words(worst.acuity)}"
+    words = f"{readable(family.name)}: {cost}"
+    if worst.acuity is not None:  # of a guessing classifier, and of images of one class, there is none
+        words += f"; {breakdown_words(worst.acuity)}"
     if most.kind == worst.kind or most.lost.mean <= worst.lost.mean:
         return words
     return f"{words}. {_cost(most)[0].upper()}{_cost(most)[1:]}{healthy_words(usual.get(most.kind))}"
@@ -75,7 +77,7 @@ def _range(usual: UsualLoss) -> str:
     return f"{100 * usual.low:.0f} to {100 * usual.high:.0f}"
 
 
-def breakdown_words(acuity: Acuity | None) -> str:
+def breakdown_words(acuity: Acuity) -> str:
     """Where a fifth of the accuracy above chance is lost.
 
     >>> breakdown_words(Acuity(value=1.84, low=1.7, high=2.0, censored=False))
@@ -83,8 +85,6 @@ def breakdown_words(acuity: Acuity | None) -> str:
     >>> breakdown_words(Acuity(value=5, low=4.6, high=5, censored=True))
     'it still reads at severity 5 (from 4.6 on that is not certain)'
     """
-    if acuity is None:
-        return "it is no better than guessing, so that it breaks down nowhere"
     if acuity.censored:
         sure = "" if acuity.low >= acuity.value else f" (from {acuity.low:.1f} on that is not certain)"
         return f"it still reads at severity {acuity.value:g}{sure}"

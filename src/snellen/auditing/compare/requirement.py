@@ -292,10 +292,10 @@ def check_names(
 
     >>> from snellen.auditing.compare.requirement import parse_requirement
     >>> from snellen.auditing.checks.clean import Clean
-    >>> check_names([parse_requirement("clean.accurcy>=0.9")], [Clean()])
+    >>> check_names([parse_requirement("clean.acuracy>=0.9")], [Clean()])
     Traceback (most recent call last):
-    snellen.core.errors.InputError: requirement 'clean.accurcy>=0.9': no figure of this audit has that name; did you
-    mean 'clean.accuracy' or 'clean.balanced_accuracy'?
+    snellen.core.errors.InputError: requirement 'clean.acuracy>=0.9': no figure of this audit has that name; did you
+    mean 'clean.accuracy' or 'clean.balanced_accuracy' or 'clean.cost'?
 
     Raises:
         InputError: a name that is none, with the nearest ones, or one of a check that does not run.
