@@ -149,7 +149,7 @@ class CommonCorruptions(Sampled):
         except InputError as error:
             raise ValueError(str(error)) from error
         if self.reference is not None:
-            if (self.domain, self.benchmark) != (GUESS, SIZED):  # else not before the domain is known
+            if self.kinds or (self.domain, self.benchmark) != (GUESS, SIZED):  # else when the domain is known
                 self._check_reference(self.reference)
             check_conditions(self.reference, self.model_dump(mode="json", exclude={"reference"}))
         return self
