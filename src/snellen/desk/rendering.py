@@ -16,6 +16,8 @@ from snellen.data.files.contained_file import printable
 STATIC = {
     "desk.css": ("desk/static/desk.css", "text/css; charset=utf-8"),
     "desk.js": ("desk/static/desk.js", "text/javascript; charset=utf-8"),
+    "images.js": ("desk/static/images.js", "text/javascript; charset=utf-8"),
+    "review.js": ("desk/static/review.js", "text/javascript; charset=utf-8"),
     "parts.css": ("auditing/templates/parts.css", "text/css; charset=utf-8"),
 }
 
