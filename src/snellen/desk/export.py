@@ -204,8 +204,7 @@ def treat_words(other: RunFolder, data: str, table: Path, columns: Sequence[str]
         table: as it was written. columns: of it.
         out: new folder.
     """
-    treatable = (one for one in other.findings if any(each.startswith("snellen ") for each in one.treatments))
-    first = next((one for one in treatable if one.level != "note"), None)
+    first = next((one for one in other.treatable if one.level != "note"), None)
     if first is None:
         return []
     reading = _reading(data, table, columns, "--train")

@@ -92,12 +92,12 @@ def run(request: Request) -> Response:
     from snellen.auditing.html import render_notebook
 
     report = _opened(found)
-    decided = desk.decisions.counts(found.key)
+    decided, treatable = desk.decisions.counts(found.key), found.treatable
     rows = []
     for finding in found.findings:
         name = finding_id(finding)
         items = len(desk.queue(found, finding).items)
-        treats = any(one.startswith("snellen ") for one in finding.treatments)
+        treats = finding in treatable
         rows.append(
             {"id": name, "finding": finding, "images": items, "decided": decided.get(name, 0), "treats": treats}
         )

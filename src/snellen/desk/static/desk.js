@@ -85,7 +85,7 @@ const desk = (() => {
       if (place.dataset.reload && now.status === place.dataset.reload) return location.reload();
       if (now.state) {
         put("state", now.state);
-        put("seconds", Math.round(now.seconds) + " s");
+        put("took", now.took);
         const printed = field("output");
         if (printed && printed.textContent !== now.output) {
           const below = printed.scrollTop + printed.clientHeight >= printed.scrollHeight - 8;
