@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The audit of action.yml, by variables of the environment: MODEL, DATA, OUT, and where they are not empty REQUIRE and
+# ARGUMENTS (one a line), FAIL_ON and BASELINE. The exit code is that of snellen audit: 3, a requirement is not met.
+# Run here: tests/test_packaging.py runs it.
+set -euo pipefail
+
+arguments=()
+while IFS= read -r line; do
+  [ -z "$line" ] || arguments+=(--require "$line")
+done <<<"${REQUIRE:-}"
+while IFS= read -r line; do
+  [ -z "$line" ] || arguments+=("$line")
+done <<<"${ARGUMENTS:-}"
+[ -z "${FAIL_ON:-}" ] || arguments+=(--fail-on "$FAIL_ON")
+[ -z "${BASELINE:-}" ] || arguments+=(--baseline "$BASELINE")
+
+code=0
+snellen audit "$MODEL" "$DATA" --out "$OUT" --junit "$OUT/junit.xml" ${arguments[@]+"${arguments[@]}"} || code=$?
+if [ -n "${GITHUB_OUTPUT:-}" ]; then
+  printf 'report=%s\n' "$OUT/report.html" >>"$GITHUB_OUTPUT"
+fi
+exit "$code"
