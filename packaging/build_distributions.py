@@ -24,7 +24,7 @@ MOST_BYTES = {"snellen": 8_000_000, "snellen_models": 16_000_000}
 NEEDED = (
     r"snellen/py\.typed",
     r"snellen/assets/fashion-mnist-2000\.npz",
-    r"snellen/schemas/report\.json",
+    r"snellen/schemas/report\.schema\.json",
     r"snellen/results/\w+\.json",
     r"snellen/auditing/templates/report\.html\.j2",
     r"snellen/desk/static/desk\.js",
