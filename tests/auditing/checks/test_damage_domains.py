@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 import snellen
 from snellen.auditing.checks import resolve_checks
-from snellen.auditing.checks.corruption import CommonCorruptions, _unseen
+from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.checks.damage_findings import unseen
 from snellen.auditing.checks.guessed_domain import guess_domain, has_plain_border, is_page
 from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.hypothesis import Hypothesis, confirmed
@@ -328,6 +329,6 @@ def test_what_would_be_found_grows_with_the_kinds_of_a_family():
         check = CommonCorruptions(domain="photos", kinds=("fog", "snow"), families=families)
         rivals = check._rivals(check.chosen)
         assert rivals == {"fog": 1 + families, "snow": 1 + families}
-        losses.append(_unseen(images, outcomes, 0.01, rivals))
-    assert losses[1] == _unseen(images, outcomes, 0.005, {"fog": 1})
+        losses.append(unseen(images, outcomes, 0.01, rivals))
+    assert losses[1] == unseen(images, outcomes, 0.005, {"fog": 1})
     assert losses[0] != losses[1]
