@@ -14,6 +14,7 @@ import numpy as np
 
 from snellen.checks.eye_chart import Acuity
 from snellen.checks.strengths import Lost
+from snellen.metrics.clustered import ClusteredMean
 from snellen.metrics.multiplicity import benjamini_hochberg, simes
 
 
@@ -25,8 +26,9 @@ class KindLoss:
         kind: its name.
         lost: right decisions lost over its severities.
         acuity: severity up to which the classifier reads, and its interval; None where that is not defined.
-        usual: loss that one in ten healthy classifiers exceeds; 0 where it is not known.
+        usual: loss that one in ten healthy classifiers exceeds, as ``drop`` counts it; 0 where it is not known.
         weight: plausibility in the domain, (0, 1].
+        costs: the same with a drop of what decisions cost, where errors do not cost alike.
     """
 
     kind: str
@@ -34,11 +36,17 @@ class KindLoss:
     acuity: Acuity | None = None
     usual: float = 0.0
     weight: float = 1.0
+    costs: Lost | None = None
+
+    @property
+    def drop(self) -> ClusteredMean:
+        """What is tested: the mean loss of accuracy, or of what decisions cost."""
+        return (self.lost if self.costs is None else self.costs).drop
 
     @property
     def p_value(self) -> float:
         """One-sided, of no loss."""
-        return self.lost.drop.p_value()
+        return self.drop.p_value()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +72,7 @@ class FamilyLoss:
         return max(
             self.kinds,
             key=lambda one: (
-                one.weight * max(one.lost.drop.lower(confidence) - one.usual, 0.0),
+                one.weight * max(one.drop.lower(confidence) - one.usual, 0.0),
                 -one.p_value,
                 one.lost.mean,
             ),
@@ -77,11 +85,11 @@ class FamilyLoss:
 
     def harm(self, confidence: float) -> float:
         """Lower bound of what the costliest kind costs: the largest of bounds that hold together. Gates count it."""
-        return max(one.lost.drop.lower(self.within(confidence)) for one in self.kinds)
+        return max(one.drop.lower(self.within(confidence)) for one in self.kinds)
 
     def usual(self, harm: float, confidence: float) -> float:
         """What is taken off the harm, so that it leaves the most that a kind costs beyond its usual, likely or not."""
-        excess = max(one.lost.drop.lower(self.within(confidence)) - one.usual for one in self.kinds)
+        excess = max(one.drop.lower(self.within(confidence)) - one.usual for one in self.kinds)
         return max(harm - max(excess, 0.0), 0.0)
 
     def found(self, confidence: float) -> tuple[KindLoss, ...]:

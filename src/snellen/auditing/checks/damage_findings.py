@@ -24,6 +24,7 @@ from snellen.checks.per_image import ABSENT, PerImage, confident_mistakes
 from snellen.checks.strengths import (
     Lost,
     class_breaks,
+    cost_of_a_loss,
     counted_in_costs,
     failure_severities,
     half_lost_at,
@@ -72,13 +73,7 @@ class DamageFindings:
         found = []
         for name, kinds in families.items():
             members = [
-                KindLoss(
-                    kind,
-                    lost,
-                    acuities.get(kind),
-                    self.usual[kind].high if kind in self.usual else 0.0,
-                    fitted.fits[kind].weight if kind in fitted.fits else 1.0,
-                )
+                self._member(kind, lost, fitted, acuities.get(kind))
                 for kind in self.outcomes
                 if kind in kinds and (lost := self._lost(kind)) is not None
             ]
@@ -90,13 +85,27 @@ class DamageFindings:
         images = self.reading.images
         return lost_over(images.correct, self.outcomes[kind], images.units)
 
-    def _of_kind(self, kind: str, found: Lost) -> Hypothesis:
+    def _in_costs(self, kind: str, found: Lost) -> Lost:
         settings = [setting_name(kind, one) for one in self.severities]
-        costs = in_costs(found, self.reading.images, self.reading.evidence, settings)
+        return in_costs(found, self.reading.images, self.reading.evidence, settings)
+
+    def _of_kind(self, kind: str, found: Lost) -> Hypothesis:
+        costs = self._in_costs(kind, found)
         return Hypothesis(
             costs.drop.p_value(),
             costs.drop.lower,
             lambda harm: counted_in_costs(self._finding(kind, found, harm), found, costs),
+        )
+
+    def _member(self, kind: str, lost: Lost, fitted: Domain, acuity: Acuity | None) -> KindLoss:
+        costs = self._in_costs(kind, lost)
+        return KindLoss(
+            kind,
+            lost,
+            acuity,
+            usual=self.usual[kind].high * cost_of_a_loss(lost, costs) if kind in self.usual else 0.0,
+            weight=fitted.fits[kind].weight if kind in fitted.fits else 1.0,
+            costs=costs,
         )
 
     def _of_family(self, family: FamilyLoss, fitted: Domain) -> Hypothesis:
