@@ -192,6 +192,10 @@ def test_a_medical_domain_takes_the_strengths_of_its_modality():
             "the domain photos has the strengths sized, and the benchmark is imagenet-c; leave one of them out",
         ),
         (lambda: resolve_checks([{"check": "corruption", "also": ["fogg"]}]), "did you mean 'fog'"),
+        (
+            lambda: resolve_checks([{"check": "corruption", "kinds": ["nrtk"]}], domain="medical:xray"),
+            "no damage of NRTK is for medical:xray; name kinds of it: nrtk_haze",
+        ),
     ],
 )
 def test_domains_that_cannot_be_are_refused(call, message):
