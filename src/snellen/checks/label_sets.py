@@ -44,8 +44,8 @@ class LabelSets:
         """From the columns of evidence; None where there are none."""
         if LABELS not in table.column_names or not len(table):
             return None
-        labels, decisions = (_matrix(table, name).astype(np.int8) for name in (LABELS, DECISIONS))
-        logits = _matrix(table, LOGITS).astype(np.float64) if LOGITS in table.column_names else None
+        labels, decisions = (_matrix(table, name, at).astype(np.int8) for name, at in ((LABELS, -1), (DECISIONS, 0)))
+        logits = _matrix(table, LOGITS, 0).astype(np.float64) if LOGITS in table.column_names else None
         return cls(labels, decisions, logits)
 
     def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> LabelSets:
@@ -156,11 +156,10 @@ def _lists(values: NDArray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
 
 
-def _matrix(table: pa.Table, name: str) -> NDArray:
+def _matrix(table: pa.Table, name: str, absent: int) -> NDArray:
+    """A column of lists, (n, k); ``absent`` in rows without one, such as those that failed."""
     column = table[name]
     width = column.type.list_size
-    # Rows without a value, such as those that failed, count as unknown and undecided.
-    rows = [row if row is not None else [0] * width for row in column.to_pylist()] if column.null_count else None
-    if rows is not None:
-        return np.asarray(rows).reshape(len(table), width)
+    if column.null_count:
+        return np.asarray([[absent] * width if row is None else row for row in column.to_pylist()])
     return pc.list_flatten(column).to_numpy().reshape(len(table), width)
