@@ -6,7 +6,7 @@ import torch
 
 from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import corrupt, targeted_augmentation
+from snellen.methods.corruptions.apply import corrupt, is_grey, luminance, targeted_augmentation
 from snellen.methods.corruptions.benchmarks import BENCHMARKS, OWN, benchmark, same_strengths
 from snellen.methods.corruptions.domains import EVERYTHING, GENERAL, WEIGHTS, domain, domain_names, medical_kinds
 from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
@@ -89,6 +89,18 @@ def test_darkness_and_shadow_take_light():
     assert torch.allclose(shaded.amax((1, 2, 3)), torch.tensor(0.8), atol=0.01), "one edge keeps its light"
     assert torch.allclose(shaded.amin((1, 2, 3)), torch.tensor(0.8 * 0.45), atol=0.01)
     assert len({tuple(image.flatten().tolist()) for image in shaded}) == 4, "each image has a direction of its own"
+
+
+@pytest.mark.parametrize("kind", ["gaussian_noise", "brightness_up", "jpeg_compression"])
+def test_coloured_images_of_a_grey_modality_keep_their_colours(kind):
+    """Grey ones are what the published set makes of them, and the published set has no colours."""
+    coloured = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    images, rng = torch.cat([coloured, pictures(28)[:1]]), Randomness(0).for_examples("abc")
+    own, published = (corrupt(images, benchmark(name), kind, 1, rng) for name in ("sized-ct", "organamnist"))
+    assert is_grey(own).tolist() == [False, False, True]
+    assert is_grey(published).all()
+    assert torch.equal(own[2], published[2])
+    assert torch.allclose(luminance(own[:2]), published[:2], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", OWN)
