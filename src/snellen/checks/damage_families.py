@@ -102,3 +102,13 @@ class FamilyLoss:
     def mean(self) -> float:
         """Loss on average over the kinds and their severities."""
         return float(np.mean([one.lost.mean for one in self.kinds]))
+
+
+def readable(kind: str) -> str:
+    """A kind or family as people read it.
+
+    >>> readable("jpeg_compression"), readable("nrtk_jitter")
+    ('JPEG compression', 'NRTK jitter')
+    """
+    words = kind.replace("_", " ").capitalize()
+    return words.replace("Jpeg", "JPEG").replace("Nrtk", "NRTK").replace("pybsm", "pyBSM")

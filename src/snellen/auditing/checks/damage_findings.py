@@ -14,10 +14,9 @@ from snellen.auditing.checks.family_words import (
     healthy_fact,
     healthy_words,
     kinds_found,
-    readable,
 )
 from snellen.checks.check import Reading
-from snellen.checks.damage_families import FamilyLoss, KindLoss
+from snellen.checks.damage_families import FamilyLoss, KindLoss, readable
 from snellen.checks.eye_chart import Acuity
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, PerImage, confident_mistakes
