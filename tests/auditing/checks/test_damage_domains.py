@@ -4,17 +4,20 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import snellen
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.checks.damage_findings import unseen
+from snellen.auditing.checks.family_words import family_title
 from snellen.auditing.checks.guessed_domain import guess_domain, has_plain_border, is_page
 from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.hypothesis import Hypothesis, confirmed
 from snellen.checks.per_image import PerImage
 from snellen.checks.strengths import lost_over
+from snellen.checks.usual_losses import UsualLoss
 from snellen.cli.app import app
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding, rank
@@ -75,9 +78,21 @@ def test_pages_and_plain_borders():
     rng = np.random.default_rng(0)
     assert is_page(page(rng).astype(float))
     assert not is_page(scene(rng).astype(float))
+    shaded = np.full((40, 40, 3), 240.0)
+    shaded[:2], shaded[24:] = 20, 150
+    assert not is_page(shaded), "much of it is neither paper nor ink"
     assert has_plain_border(product(rng).astype(float))
     assert not has_plain_border(scene(rng).astype(float))
     assert not has_plain_border(np.full((40, 40, 3), 250.0)), "an image of nothing is no product"
+
+
+def test_images_that_cannot_be_read_do_not_count(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(page(rng)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"broken-{number}.png").write_bytes(b"no image")
+    guess = guess_domain(snellen.load_images(tmp_path), ["a", "b"])
+    assert (guess.domain, guess.why) == ("documents", "6 of 6 images are dark on bright paper")
 
 
 # -- an audit ----------------------------------------------------------------------------------------------------------
@@ -300,6 +315,16 @@ def test_the_worst_kind_is_that_of_the_largest_harm_beyond_the_usual_times_plaus
     harm = chosen.harm(0.95)
     assert harm == pytest.approx(first.lost.drop.lower(0.975)), "gates count the costliest"
     assert harm - chosen.usual(harm, 0.95) == pytest.approx(second.lost.drop.lower(0.975))
+
+
+def test_a_kind_that_costs_more_than_the_worst_is_named_too():
+    first, second = family("f", np.random.default_rng(0), [0.5, 0.1], images=2000).kinds
+    rare = FamilyLoss("blur", [KindLoss("zoom_blur", first.lost, weight=0.1), KindLoss("defocus_blur", second.lost)])
+    title = family_title(rare, {"zoom_blur": UsualLoss(0.1, 0.6, 9, 28)})
+    costs = [f"costs {100 * one.lost.mean:.1f}" for one in (second, first)]
+    assert title.startswith(f"Blur: defocus blur {costs[0]} points")
+    assert title.endswith(f". Zoom blur {costs[1]} (healthy classifiers: 10 to 60)")
+    assert "oom blur" not in family_title(FamilyLoss("blur", [KindLoss("defocus_blur", second.lost)]), {})
 
 
 @pytest.mark.parametrize("usual", [0.0, 0.001])
