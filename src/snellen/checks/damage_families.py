@@ -68,15 +68,7 @@ class FamilyLoss:
     @property
     def worst(self) -> KindLoss:
         """The kind whose sure harm beyond the usual, times its plausibility, is largest; else that of the least p."""
-        confidence = self.within(0.95)
-        return max(
-            self.kinds,
-            key=lambda one: (
-                one.weight * max(one.drop.lower(confidence) - one.usual, 0.0),
-                -one.p_value,
-                one.lost.mean,
-            ),
-        )
+        return max(self.kinds, key=lambda one: (one.weight * self._excess(one, 0.95), -one.p_value, one.lost.mean))
 
     @property
     def costliest(self) -> KindLoss:
@@ -89,8 +81,19 @@ class FamilyLoss:
 
     def usual(self, harm: float, confidence: float) -> float:
         """What is taken off the harm, so that it leaves the most that a kind costs beyond its usual, likely or not."""
-        excess = max(one.drop.lower(self.within(confidence)) - one.usual for one in self.kinds)
-        return max(harm - max(excess, 0.0), 0.0)
+        return max(harm - max(self._excess(one, confidence) for one in self.kinds), 0.0)
+
+    def plausibility(self, confidence: float) -> float:
+        """What :meth:`usual` leaves is multiplied by it for the order: to the largest of a kind times its own weight."""
+        excesses = {one: self._excess(one, confidence) for one in self.kinds}
+        most = max(excesses.values())
+        if most == 0:
+            return self.worst.weight
+        return max(one.weight * excess for one, excess in excesses.items()) / most
+
+    def _excess(self, one: KindLoss, confidence: float) -> float:
+        """What a kind costs for certain beyond its usual, at a confidence for all kinds together."""
+        return max(one.drop.lower(self.within(confidence)) - one.usual, 0.0)
 
     def found(self, confidence: float) -> tuple[KindLoss, ...]:
         """The kinds that are found to cost accuracy, at 1 − rate · found / tested of the run; the costliest first."""

@@ -332,7 +332,11 @@ def test_the_level_is_that_of_the_largest_excess_however_rare_the_kind(usual):
     first, second = family("f", np.random.default_rng(0), [0.5, 0.1], images=2000).kinds
     one = FamilyLoss("f", [KindLoss(first.kind, first.lost, usual=usual, weight=0.1), second])
     assert one.worst.kind == second.kind
-    assert one.harm(0.95) - one.usual(one.harm(0.95), 0.95) == pytest.approx(first.lost.drop.lower(0.975) - usual)
+    level = one.harm(0.95) - one.usual(one.harm(0.95), 0.95)
+    assert level == pytest.approx(first.lost.drop.lower(0.975) - usual)
+    assert level * one.plausibility(0.95) == pytest.approx(second.lost.drop.lower(0.975)), "the order is the worst's"
+    alike = FamilyLoss("f", [KindLoss(first.kind, first.lost, usual=1.0, weight=0.2)])
+    assert alike.plausibility(0.95) == 0.2, "where nothing is beyond the usual"
 
 
 def test_a_family_picks_its_worst_kind_from_intervals_that_hold_together(audited):

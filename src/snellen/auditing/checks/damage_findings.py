@@ -115,7 +115,6 @@ class DamageFindings:
             return one.model_copy(
                 update={
                     "subject": family.name,
-                    "plausibility": worst.weight,
                     "p_value": family.p_value,
                     "title": family_title(family, self.usual),
                     "facts": {**family_facts(family, fitted), **one.facts},
@@ -123,8 +122,13 @@ class DamageFindings:
             )
 
         def inside(one: Finding, confidence: float) -> Finding:
-            facts = {**one.facts, "kinds_found": kinds_found(family, confidence)}
-            return one.model_copy(update={"usual": family.usual(one.harm, confidence), "facts": facts})
+            return one.model_copy(
+                update={
+                    "usual": family.usual(one.harm, confidence),
+                    "plausibility": family.plausibility(confidence),
+                    "facts": {**one.facts, "kinds_found": kinds_found(family, confidence)},
+                }
+            )
 
         return Hypothesis(family.p_value, family.harm, finding, inside)
 
