@@ -84,7 +84,7 @@ class FamilyLoss:
         return max(harm - max(self._excess(one, confidence) for one in self.kinds), 0.0)
 
     def plausibility(self, confidence: float) -> float:
-        """What :meth:`usual` leaves is multiplied by it for the order: to the largest of a kind times its own weight."""
+        """What the harm beyond the usual is multiplied by for the order: so that each kind counts by its own weight."""
         excesses = {one: self._excess(one, confidence) for one in self.kinds}
         most = max(excesses.values())
         if most == 0:
