@@ -1,6 +1,7 @@
 """Damage that fits: which domain is guessed, which kinds follow, what a family says, and how many are false."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from snellen.core.errors import InputError
 from snellen.core.finding import Finding, rank
 from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.corruptions.domains import domain
+from snellen.metrics.corruption_error import Reference
 from snellen.metrics.multiplicity import simes
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
@@ -44,6 +46,12 @@ def product(rng):
     image = np.full((40, 40, 3), 250, dtype=np.uint8)
     image[10:30, 12:28] = rng.integers(0, 255, (20, 16, 3))
     return image
+
+
+class Named(NamedTuple):
+    """As much of a classifier as a guess needs."""
+
+    class_names: tuple[str, ...]
 
 
 def scene(rng):
@@ -216,6 +224,16 @@ def test_a_medical_domain_takes_the_strengths_of_its_modality():
 def test_domains_that_cannot_be_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_reference_is_compared_with_the_strengths_of_a_domain_once_it_is_guessed():
+    """The same name is another blur in a medical domain."""
+    theirs = Reference("theirs", 0.1, {"gaussian_blur": 0.5}, conditions={"benchmark": "sized"})
+    check = CommonCorruptions(kinds=("gaussian_blur",), reference=theirs)
+    images = arrays(scene)
+    assert check.seeing(images, Named(("a", "b"))).benchmark == "sized"
+    with pytest.raises(InputError, match="was measured at benchmark sized, this check at sized-dermatoscopy"):
+        check.seeing(images, Named(("melanoma", "nevus")))
 
 
 def test_a_reference_brings_its_benchmark():

@@ -11,12 +11,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
 from snellen.auditing.checks.corrupted_sets import measured_sets
-from snellen.auditing.checks.corruption_reference import benchmark_of, check_conditions, find_reference
+from snellen.auditing.checks.corruption_reference import benchmark_of, check_reference, find_reference, reference_notes
 from snellen.auditing.checks.damage_findings import DamageFindings, unseen
 from snellen.auditing.checks.family_words import not_compared_note
 from snellen.auditing.checks.fitting_kinds import fit_note, fit_panel, named_kinds
 from snellen.auditing.checks.guessed_domain import guess_domain
-from snellen.checks.check import Batch, Conclusion, Measured, Reading, Several
+from snellen.checks.check import Batch, Conclusion, Reading, Several
 from snellen.checks.eye_chart import Column
 from snellen.checks.per_image import ABSENT
 from snellen.checks.sampled import Sampled
@@ -24,7 +24,6 @@ from snellen.checks.strengths import (
     accuracy_at,
     chart_column,
     error_metrics,
-    normalised_errors,
     outcomes_by_kind,
 )
 from snellen.checks.usual_losses import UsualLoss, usual_losses
@@ -49,7 +48,6 @@ from snellen.metrics.corruption_error import Reference
 from snellen.metrics.sweep import Transformation, measure
 
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
-
 
 #: The domain is guessed from the images.
 GUESS = "guess"
@@ -122,30 +120,20 @@ class CommonCorruptions(Sampled):
 
     @model_validator(mode="after")
     def _known_kinds(self) -> CommonCorruptions:
-        try:
-            if self.domain != GUESS and self._fitted.benchmark != self.benchmark:
-                raise ValueError(
-                    f"the domain {self.domain} has the strengths {self._fitted.benchmark}, and the benchmark is "
-                    f"{self.benchmark}; leave one of them out"
-                )
-            self._named(self.kinds), self._named(self.also)
-        except InputError as error:
-            raise ValueError(str(error)) from error
-        if self.reference is not None:
-            if self.kinds or (self.domain, self.benchmark) != (GUESS, SIZED):  # else when the domain is known
-                self._check_reference(self.reference)
-            check_conditions(self.reference, self.model_dump(mode="json", exclude={"reference"}))
+        if self.domain != GUESS and self._fitted.benchmark != self.benchmark:
+            raise InputError(
+                f"the domain {self.domain} has the strengths {self._fitted.benchmark}, and the benchmark is "
+                f"{self.benchmark}; leave one of them out"
+            )
+        named = (*self._named(self.kinds), *self._named(self.also))
+        guessing = (self.domain, self.benchmark) == (GUESS, SIZED)
+        self._check_reference(named if guessing else self.chosen)
         return self
 
-    def _check_reference(self, reference: Reference) -> None:
-        """Refuse a reference that was not measured under all kinds.
-
-        Raises:
-            InputError: as above.
-        """
-        missing = [kind for kind in self.chosen if kind not in reference.mean_errors]
-        if missing:
-            raise InputError(f"the reference {reference.name!r} has no error for {', '.join(missing)}")
+    def _check_reference(self, kinds: Collection[str]) -> None:
+        """Refuse a reference that was measured otherwise, or not under all of these kinds."""
+        if self.reference is not None:
+            check_reference(self.reference, kinds, self.model_dump(mode="json", exclude={"reference"}))
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -174,20 +162,20 @@ class CommonCorruptions(Sampled):
         """The same check with the domain of the images, where none is declared.
 
         Raises:
+            InputError: the reference was measured otherwise than this domain is, or no kind of NRTK is for it.
             MissingExtraError: kinds of NRTK are named, and the package is not installed.
         """
         check = self
         if self.domain == GUESS and self.benchmark == SIZED:
             named = domain(guess_domain(images, classifier.class_names).domain)
             check = self.model_copy(update={"domain": named.name, "benchmark": named.benchmark, "guessed": True})
-        if check.reference is not None:
-            check._check_reference(check.reference)
+        check._check_reference(check.chosen)
         if set(check.chosen) & NRTK_KINDS.keys():
             import_extra("nrtk", "nrtk", "damage by NRTK")
         return check
 
     def _notes(self, classifier: Classifier) -> tuple[str, ...]:
-        """Whose strengths these are, for which size, and whose errors they are divided by."""
+        """Whose strengths these are, for which size, and which of the kinds were trained on."""
         size = classifier.preparation.size
         if self.benchmark in OWN:
             of = "" if size is None else f" of {size[1]} × {size[0]} pixels"
@@ -195,12 +183,9 @@ class CommonCorruptions(Sampled):
                 f"Severities 1 to 5 are the audit's own, for images{of}: blurs and losses of resolution act at any "
                 f"size. --set corruption.benchmark=imagenet-c (or a set of MedMNIST-C) takes published strengths."
             ]
-            size = None
         else:
             lines = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
-        if size is not None:
-            unpublished = [kind for kind in self.chosen if not self._published(kind, size)]
-            if unpublished:
+            if size is not None and (unpublished := [kind for kind in self.chosen if not self._published(kind, size)]):
                 lines.append(
                     f"Not exactly as published (image size {size[1]} × {size[0]}, severity, built-in textures, or a "
                     f"fault of the published code that is mended): {', '.join(unpublished)}."
@@ -212,26 +197,6 @@ class CommonCorruptions(Sampled):
                 f"there is no robustness to the unknown."
             )
         return tuple(lines)
-
-    def _notes_on_reference(self, metrics: Mapping[str, Measured], data: str) -> list[str]:
-        """Whose errors were divided by, and what the means leave out."""
-        if self.reference is None or not metrics:
-            return []
-        found = normalised_errors(metrics, self.reference)
-        lines = [
-            f"corruption.mce and corruption.relative_mce divide errors by those of {self.reference.name} "
-            f"({self.reference.source}), taken as known."
-        ]
-        if self.reference.conditions.get("data", data) != data:
-            lines.append(f"{self.reference.name} was measured on other images than these.")
-        lines += [f"No corruption.mce of {kind}: {why}." for kind, why in found.undefined.items()]
-        lines += [f"No corruption.relative_mce of {kind}: {why}." for kind, why in found.relative_undefined.items()]
-        if found.unmeasured:
-            lines.append(
-                f"The means leave out {', '.join(found.unmeasured)}, which were not measured: they are not the "
-                f"benchmark's mCE."
-            )
-        return lines
 
     @property
     def concurrent(self) -> bool:
@@ -310,7 +275,7 @@ class CommonCorruptions(Sampled):
                 *([fit_note(self._fitted, self.chosen, self._why(reading))] if own else []),
                 *self._notes(reading.classifier),
                 *not_compared_note([kind for kind in outcomes if kind not in usual]),
-                *self._notes_on_reference(errors, reading.data),
+                *([] if self.reference is None else reference_notes(self.reference, errors, reading.data)),
                 *self.sampling_notes(reading),
             ),
         )
