@@ -215,6 +215,7 @@ def test_a_medical_domain_takes_the_strengths_of_its_modality():
             "the domain photos has the strengths sized, and the benchmark is imagenet-c; leave one of them out",
         ),
         (lambda: resolve_checks([{"check": "corruption", "also": ["fogg"]}]), "did you mean 'fog'"),
+        (lambda: resolve_checks([{"check": "corruption", "also": ["nrkt"]}]), "did you mean 'nrtk'"),
         (
             lambda: resolve_checks([{"check": "corruption", "kinds": ["nrtk"]}], domain="medical:xray"),
             "no damage of NRTK is for medical:xray; name kinds of it: nrtk_haze",

@@ -32,6 +32,7 @@ def named_kinds(names: Sequence[str], chosen: Benchmark, fitted: Domain) -> tupl
         UnknownNameError: neither a kind nor a family of the benchmark.
         InputError: ``nrtk`` in a domain that rules all its kinds out.
     """
+    every = (NRTK,) if NRTK_KINDS.keys() <= chosen.operators.keys() else ()
     found: list[str] = []
     for name in names:
         if name in chosen.operators:
@@ -39,13 +40,13 @@ def named_kinds(names: Sequence[str], chosen: Benchmark, fitted: Domain) -> tupl
         elif name in chosen.families:
             members = chosen.families[name]
             found += [kind for kind in members if kind not in NRTK_KINDS] or members
-        elif name == NRTK and NRTK_KINDS.keys() <= chosen.operators.keys():
+        elif name in every:
             fit = [kind for kind in NRTK_KINDS if fitted.fits[kind].plausibility != "no"]
             if not fit:
                 raise InputError(f"no damage of NRTK is for {fitted.name}; name kinds of it: {', '.join(NRTK_KINDS)}")
             found += fit
         else:
-            raise unknown_name(f"corruption of {chosen.name}", name, (*chosen.kinds, *chosen.families))
+            raise unknown_name(f"corruption of {chosen.name}", name, (*chosen.kinds, *chosen.families, *every))
     return tuple(dict.fromkeys(found))
 
 
