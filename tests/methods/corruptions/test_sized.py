@@ -8,6 +8,7 @@ from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.apply import corrupt, is_grey, luminance, targeted_augmentation
 from snellen.methods.corruptions.benchmarks import BENCHMARKS, OWN, benchmark, same_strengths
+from snellen.methods.corruptions.digital import low_resolution
 from snellen.methods.corruptions.domains import EVERYTHING, GENERAL, WEIGHTS, domain, domain_names, medical_kinds
 from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 from snellen.methods.recipes.targeted_augmentation import TargetedAugmentation
@@ -53,6 +54,12 @@ def test_a_blur_takes_fine_detail_at_every_size(kind, side):
     assert energies[0] < 0.9, "severity 1 is seen"
     assert energies[1] < 0.4, "severity 3 takes most of it"
     assert energies[2] > 0, "something is left"
+
+
+def test_a_smaller_copy_has_no_alias_of_what_it_cannot_show():
+    lines = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
+    changed = low_resolution(lines, Randomness(0).bind(1), factor=0.45)[..., 4:-4]
+    assert float((changed - 0.5).abs().max()) < 0.2
 
 
 def test_the_published_defocus_hardly_blurs_small_images():
@@ -137,6 +144,8 @@ def test_every_domain_weighs_every_kind_with_a_reason():
     assert not domain(EVERYTHING).left_out
     assert {"fog", "snow", "frost"} <= set(domain("products").left_out)
     assert "fog" in domain("satellite").kinds
+    xray = domain("medical:xray").fits
+    assert [xray[kind].plausibility for kind in ("gamma_corr_up", "low_resolution", "fog")] == ["usual", "usual", "no"]
 
 
 def test_unknown_domains_are_refused_with_the_nearest():
