@@ -92,7 +92,7 @@ class FamilyLoss:
         return max(one.weight * excess for one, excess in excesses.items()) / most
 
     def _excess(self, one: KindLoss, confidence: float) -> float:
-        """What a kind costs for certain beyond its usual, at a confidence for all kinds together."""
+        """Lower bound of what a kind costs beyond its usual, at a confidence for all kinds together."""
         return max(one.drop.lower(self.within(confidence)) - one.usual, 0.0)
 
     def found(self, confidence: float) -> tuple[KindLoss, ...]:
