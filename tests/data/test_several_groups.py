@@ -12,6 +12,7 @@ from PIL import Image
 import snellen
 from snellen.core.errors import InputError
 from snellen.core.factors import decoded
+from snellen.data.factors import columns_beside
 from snellen.data.privacy.nameless import without_names
 from snellen.data.privacy.pseudonyms import KEY_BYTES, Pseudonyms
 
@@ -79,6 +80,17 @@ def test_numbers_without_edges_are_cut_at_quarters_and_a_note_says_so():
     images = snellen.load_images((PIXELS, LABELS), groups={"hospital": SITE, "age": [float(age // 2) for age in AGE]})
     assert len(set(factors(images)["age"])) == 4
     assert "bands by quarters (age:" in images.notes[0]
+
+
+def test_numbers_that_differ_late_such_as_dates_and_codes_stay_apart():
+    day = [year + place // 2 for year in (20210101, 20211201) for place in range(N // 2)]
+    images = snellen.load_images((PIXELS, LABELS), groups={"hospital": SITE, "day": day})
+    assert len(set(factors(images)["day"])) >= 3
+    codes = [1000123.0, 1000124.0] * (N // 2)
+    images = snellen.load_images((PIXELS, LABELS), groups={"day:20210103,20210110": day, "code": codes})
+    assert factors(images)["day"][3:5] == ("under 20210103", "20210103 to under 20210110")
+    assert set(factors(images)["code"]) == {"1000123", "1000124"}
+    assert columns_beside(images, {"group": ["day", "code"]}) == {"group": ["day:20210103,20210110", "code"]}
 
 
 def test_missing_values_are_no_group():

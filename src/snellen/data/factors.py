@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from snellen.core.errors import InputError, unknown_name
-from snellen.core.factors import FACTORS, band_names, decoded, edges_of, encoded, number_of
+from snellen.core.factors import FACTORS, band_names, decoded, edges_of, encoded, number_of, number_text
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.data.files.manifest_table import SHORT
 
@@ -113,7 +114,7 @@ def columns_beside(images: ImageSet, columns: Columns | None, groups: Groups | N
     values, texts = decoded(images.column(FACTORS)), list[str]()
     for text in [named] if isinstance(named, str) else map(str, named):
         edges = edges_of(values.get(text, ()))
-        texts.append(f"{text}:{','.join(f'{edge:g}' for edge in edges)}" if edges else text)
+        texts.append(f"{text}:{','.join(map(number_text, edges))}" if edges else text)
     return {**(columns or {}), _MEANING: texts[0] if len(texts) == 1 else texts}
 
 
@@ -243,8 +244,8 @@ def _levels(factor: Factor, raw: Sequence[object], *, several: bool) -> tuple[li
         if len(real) >= ENOUGH_TO_TELL and len(set(real)) == len(real) and all(one.is_integer() for one in real):
             raise _identifiers(factor, len(real), len(real))
         if len(set(real)) > MOST_NUMBERS:
-            edges = tuple(sorted({float(f"{edge:.3g}") for edge in np.quantile(real, QUARTERS)}))
-            shown = ",".join(f"{edge:g}" for edge in edges)
+            edges = _quarters(real)
+            shown = ",".join(map(number_text, edges))
             note = f"group {factor.name}: {len(set(real))} numbers, in bands by quarters ({factor.name}:{shown})"
     if edges:
         names = band_names(edges)
@@ -254,6 +255,12 @@ def _levels(factor: Factor, raw: Sequence[object], *, several: bool) -> tuple[li
     if several and len(given) >= ENOUGH_TO_TELL and count > len(given) / 2:
         raise _identifiers(factor, count, len(given))
     return levels, note
+
+
+def _quarters(numbers: Sequence[float]) -> tuple[float, ...]:
+    """Edges at quarters of the images, ascending, rounded to a hundredth of the order of magnitude of the spread."""
+    digits = 2 - math.floor(math.log10(max(numbers) - min(numbers)))
+    return tuple(sorted({round(float(edge), digits) for edge in np.quantile(numbers, QUARTERS)}))
 
 
 def _identifiers(factor: Factor, count: int, images: int) -> InputError:
@@ -271,5 +278,5 @@ def _missing(value: object) -> bool:
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:g}"
+        return number_text(value)
     return str(value).strip() if isinstance(value, str) else str(value)
