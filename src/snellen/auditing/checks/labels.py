@@ -15,6 +15,7 @@ from snellen.auditing.label_hypotheses import (
     found_more_rarely,
     not_seen,
     other_threshold,
+    stated_threshold,
     tested,
 )
 from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
@@ -139,7 +140,7 @@ def _table(
                 shown(label, "auroc"),
                 threshold_of(classifier, place),
                 *(shown(label, name) for name in ("sensitivity", "specificity", "positive_predictive_value", "f1")),
-                "" if other is None else round(other.threshold, 4),
+                "" if other is None else stated_threshold(other.threshold) or other.threshold,
             )
         )
     where = next(
