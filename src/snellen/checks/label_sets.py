@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.core.classifier import Classifier, label_logits
+from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
+from snellen.core.label_decisions import label_logits
 
 #: Columns of evidence: int8 (n, k) with −1 where unknown, int8 (n, k), float32 (n, k).
 LABELS, DECISIONS, LOGITS = "label_sets", "decision_sets", "logit_sets"

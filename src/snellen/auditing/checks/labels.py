@@ -49,10 +49,11 @@ class Labels(Check):
 
         Raises:
             UnknownNameError: a threshold of a label that the model does not have; raised before anything is computed.
+            InputError: thresholds of a model that gives decisions only.
         """
         if classifier.task not in self.tasks:
             return super().missing(classifier, images, companions)
-        classifier.with_thresholds(self.thresholds)
+        with_thresholds(classifier, [self])
         return without_labels(images)
 
     def cost(self) -> float:
