@@ -128,7 +128,7 @@ def test_a_column_that_is_not_there_and_groups_that_come_twice(tmp_path):
         snellen.load_images(path, columns={"group": ["hospitl", "age:40"]})
     with pytest.raises(InputError, match="groups come twice"):
         snellen.load_images(path, columns={"group": "hospital"}, groups=["age:40"])
-    with pytest.raises(InputError, match="several go with group alone"):
+    with pytest.raises(InputError, match="several go with group and labels alone"):
         snellen.load_images(path, columns={"unit": ["hospital", "age"]})
 
 

@@ -15,7 +15,7 @@ from snellen.core.factors import FACTORS, band_names, decoded, edges_of, encoded
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.data.files.manifest_table import SHORT
 
-#: What columns mean: one column for each meaning, and one or several for ``group``.
+#: What columns mean: one column for each meaning, and one or several for ``group`` and ``labels``.
 Columns: TypeAlias = Mapping[str, "str | Sequence[str]"]
 
 #: Groups as a call takes them: names of columns, or values of each image by name.
@@ -78,14 +78,16 @@ def parted(columns: Columns | None, groups: Groups | None) -> tuple[dict[str, st
     One column without edges stays among the columns: it is the group of the images, as it always was.
 
     Raises:
-        InputError: several columns for another meaning than groups, groups that come twice, or none among them.
+        InputError: several columns for another meaning than groups and labels, groups that come twice, or none.
     """
     given = dict(columns or {})
     named = given.pop(_MEANING, None)
+    if not isinstance(labels := given.get("labels", ""), str):
+        given["labels"] = ",".join(labels)
     plain = {what: name for what, name in given.items() if isinstance(name, str)}
     if len(plain) < len(given):
         several = ", ".join(sorted(given.keys() - plain.keys()))
-        raise InputError(f"{several}: one column each; several go with {_MEANING} alone")
+        raise InputError(f"{several}: one column each; several go with {_MEANING} and labels alone")
     if groups is not None and named is not None:
         raise InputError("groups come twice: as a meaning of columns, and as groups; give one of them")
     if isinstance(groups, str):
