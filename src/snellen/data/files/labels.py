@@ -178,7 +178,7 @@ def _moved_multilabel(
         new = [0] * len(target)
         for position, value in enumerate(row or []):
             place = places[position]
-            if value and place is not None:
+            if value and place is not None and new[place] != 1:
                 new[place] = value
         moved.append(None if row is None else new)
     return moved
