@@ -128,7 +128,7 @@ def test_a_column_that_is_not_there_and_groups_that_come_twice(tmp_path):
         snellen.load_images(path, columns={"group": ["hospitl", "age:40"]})
     with pytest.raises(InputError, match="groups come twice"):
         snellen.load_images(path, columns={"group": "hospital"}, groups=["age:40"])
-    with pytest.raises(InputError, match="several go with group and labels alone"):
+    with pytest.raises(InputError, match="columns: unit is the name of a column, group and labels may be lists"):
         snellen.load_images(path, columns={"unit": ["hospital", "age"]})
 
 
@@ -169,3 +169,27 @@ def test_a_value_that_reads_like_a_band_is_hidden_where_it_holds_no_numbers():
     images = snellen.load_images((PIXELS, LABELS), groups={"ward": ["under Smith", "Doe or more"] * 20, "age:40": AGE})
     hidden = without_names(images, Pseudonyms(bytes(KEY_BYTES)))
     assert not {"under Smith", "Doe or more"} & set(factors(hidden)["ward"])
+
+
+@pytest.mark.parametrize("named", [None, [], [1, 2], ["hospital", None], 3, {"hospital": 1}])
+@pytest.mark.parametrize("meaning", ["group", "labels"])
+def test_what_is_no_name_of_a_column_is_refused_in_words(tmp_path, meaning, named):
+    with pytest.raises(InputError, match=f"columns: {meaning} is the name of a column"):
+        snellen.load_images(manifest(tmp_path), columns={meaning: named})
+    with pytest.raises(InputError, match="columns: split is the name of a column"):
+        snellen.load_images(manifest(tmp_path), columns={"split": ["hospital", "age"]})
+
+
+def test_names_that_python_would_read_as_numbers_stay_names():
+    wards = [f"{floor}_{room}" for floor in (1, 2) for room in range(8)] * 4
+    images = snellen.load_images((PIXELS[[0] * 64], LABELS[[0] * 64]), groups={"ward": wards, "site": SITE[:2] * 32})
+    assert factors(images)["ward"] == tuple(wards)
+    assert not images.notes
+
+
+def test_a_column_that_holds_names_of_bands_is_read_of_training_images_too(tmp_path):
+    columns = {"group": ["hospital", "band"]}
+    path = manifest(tmp_path, band=["under 40", "40 or more"] * (N // 2))
+    audited = snellen.load_images(path, columns=columns)
+    beside = snellen.load_images(path, columns=columns_beside(audited, columns))
+    assert factors(beside) == factors(audited)

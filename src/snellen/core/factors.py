@@ -117,10 +117,10 @@ def number_text(number: float) -> str:
 def number_of(value: object) -> float | None:
     """A value as a finite number; None where it is none.
 
-    >>> number_of("41"), number_of(True), number_of("F"), number_of("nan")
-    (41.0, None, None, None)
+    >>> number_of("41"), number_of(True), number_of("F"), number_of("nan"), number_of("1_3")
+    (41.0, None, None, None, None)
     """
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None
     try:
         number = float(value)  # type: ignore[arg-type]

@@ -78,16 +78,11 @@ def parted(columns: Columns | None, groups: Groups | None) -> tuple[dict[str, st
     One column without edges stays among the columns: it is the group of the images, as it always was.
 
     Raises:
-        InputError: several columns for another meaning than groups and labels, groups that come twice, or none.
+        InputError: several columns for another meaning than groups and labels, groups that come twice, or no name.
     """
-    given = dict(columns or {})
+    given = {what: _named_by(what, names) for what, names in (columns or {}).items()}
     named = given.pop(_MEANING, None)
-    if not isinstance(labels := given.get("labels", ""), str):
-        given["labels"] = ",".join(labels)
-    plain = {what: name for what, name in given.items() if isinstance(name, str)}
-    if len(plain) < len(given):
-        several = ", ".join(sorted(given.keys() - plain.keys()))
-        raise InputError(f"{several}: one column each; several go with {_MEANING} and labels alone")
+    plain = {what: names if isinstance(names, str) else ",".join(names) for what, names in given.items()}
     if groups is not None and named is not None:
         raise InputError("groups come twice: as a meaning of columns, and as groups; give one of them")
     if isinstance(groups, str):
@@ -96,10 +91,27 @@ def parted(columns: Columns | None, groups: Groups | None) -> tuple[dict[str, st
         if not groups:
             raise InputError('groups are named, and none is among them; such as groups=["hospital", "scanner"]')
         return plain or None, [str(one) for one in groups], None
-    texts = [] if named is None else [named] if isinstance(named, str) else list(named)
+    texts = [] if named is None else [named] if isinstance(named, str) else named
     if len(texts) == 1 and not Factor.read(texts[0]).edges:
         plain[_MEANING], texts = texts[0], []
     return plain or None, texts, groups
+
+
+def _named_by(what: str, names: object) -> str | list[str]:
+    """Name of the column of a meaning, or of several.
+
+    Raises:
+        InputError: no name, or several for another meaning than groups and labels.
+    """
+    if isinstance(names, str):
+        return names
+    several = names if isinstance(names, Sequence) else ()
+    if what not in (_MEANING, "labels") or not several or not all(isinstance(one, str) for one in several):
+        raise InputError(
+            f"columns: {what} is the name of a column, {_MEANING} and labels may be lists of names; got "
+            f"{repr(names)[:80]}"
+        )
+    return list(several)
 
 
 def columns_beside(images: ImageSet, columns: Columns | None, groups: Groups | None = None) -> Columns | None:
@@ -236,6 +248,9 @@ def _levels(factor: Factor, raw: Sequence[object], *, several: bool) -> tuple[li
     numbers = [None if value is None else number_of(value) for value in known]
     edges, note = factor.edges, None
     if edges:
+        named = band_names(edges)
+        if all(value is None or value in named for value in known):
+            return [None if value is None else str(value) for value in known], None  # a column of bands as it is
         bad = next((row for row, value in enumerate(known) if value is not None and numbers[row] is None), None)
         if bad is not None:
             raise InputError(
