@@ -71,7 +71,7 @@ def test_a_label_of_ten_images_that_chance_misses_is_not_accused() -> None:
     assert 0 < more.harm(0.95) < 0.3 * 100 / 610
 
 
-@pytest.mark.parametrize(("shift", "name"), [(9.0, "mass"), (-9.0, 'Parkinson\'s "sign"'), (60.0, "mass")])
+@pytest.mark.parametrize(("shift", "name"), [(9.0, "mass"), (16.0, "mass"), (-9.0, 'Parkinson\'s "sign"'), (60.0, "mass")])
 def test_the_threshold_that_a_finding_names_is_one_that_its_command_takes(shift: float, name: str) -> None:
     labels = np.arange(200).reshape(-1, 1).astype(np.int8) % 2
     logits = labels * 4.0 - 2 + shift + np.random.default_rng(0).normal(0, 0.5, labels.shape)
@@ -92,6 +92,7 @@ def test_the_threshold_that_a_finding_names_is_one_that_its_command_takes(shift:
     key, _, value = shlex.split(line.partition("--set ")[2])[0].partition("=")
     assert key == "labels.thresholds"
     chosen = Labels(thresholds=json.loads(value)).thresholds[name]
+    assert f"a threshold of {chosen} in place of 0.5" in one.finding(0.1).title
     assert ((logits > np.log(chosen / (1 - chosen))) == (labels == 1)).all()
 
 

@@ -147,7 +147,7 @@ def other_threshold(
             kind="threshold",
             subject=name,
             harm=0.0,
-            title=f"{name}: a threshold of {shown:g} in place of {used:g} brings balanced accuracy from "
+            title=f"{name}: a threshold of {shown} in place of {used} brings balanced accuracy from "
             f"{now(whole):.2f} to {then(whole):.2f}",
             facts={
                 "label": name,

@@ -215,7 +215,7 @@ class Classifier:
         return other
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> Classifier:
-        """The same classifier of several labels an image, which gives some labels from other probabilities on.
+        """The same classifier of several labels an image, which gives some labels above other probabilities.
 
         Its fingerprint is that of this one: thresholds stand in the settings of an audit.
 

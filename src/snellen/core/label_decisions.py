@@ -1,4 +1,4 @@
-"""Several labels an image: which of them scores give, from which probability on, and one of them as two classes."""
+"""Several labels an image: which of them scores give, above which probability, and one of them as two classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def decided(scores: Tensor, output: Output, thresholds: Sequence[float] | None =
     Args:
         scores: of n images and k labels.
         output: what they are.
-        thresholds: probability from which each label is given, (k,); None: 0.5 each.
+        thresholds: probability above which each label is given, (k,); None: 0.5 each.
     """
     if thresholds is None:
         return (scores > {"logits": 0.0, "log-probabilities": math.log(0.5), "labels": 0.5}[output]).long()
@@ -69,7 +69,7 @@ class OneLabel(nn.Module):
         model: gives scores (n, k).
         place: of the label.
         output: what the scores are.
-        threshold: probability from which the label is given; the larger of the two scores is then the decision.
+        threshold: probability above which the label is given; the larger of the two scores is then the decision.
     """
 
     def __init__(self, model: nn.Module | Callable[[Tensor], Tensor], place: int, output: Output, threshold: float):

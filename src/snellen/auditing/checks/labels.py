@@ -40,7 +40,7 @@ class Labels(Check):
 
     thresholds: Mapping[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=dict,
-        description="probability from which a label is given, by label, in every check; others: 0.5",
+        description="probability above which a label is given, by label, in every check; others: 0.5",
     )
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
@@ -62,7 +62,7 @@ class Labels(Check):
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Figures of all labels and of each; for each label three hypotheses."""
-        sets, names, seed = reading.images.sets, reading.names, 0
+        sets, names = reading.images.sets, reading.names
         if sets is None or not sets.judged.any():
             return Conclusion(skipped="no usable image has labels")
         known = reading.images.select(sets.judged)
@@ -114,7 +114,7 @@ def with_thresholds(classifier: Classifier, checks: Sequence[Check]) -> Classifi
 
 
 def threshold_of(classifier: Classifier, place: int) -> float:
-    """Probability from which a label is given."""
+    """Probability above which a label is given."""
     return 0.5 if classifier.thresholds is None else classifier.thresholds[place]
 
 
