@@ -71,7 +71,9 @@ def test_a_label_of_ten_images_that_chance_misses_is_not_accused() -> None:
     assert 0 < more.harm(0.95) < 0.3 * 100 / 610
 
 
-@pytest.mark.parametrize(("shift", "name"), [(9.0, "mass"), (16.0, "mass"), (-9.0, 'Parkinson\'s "sign"'), (60.0, "mass")])
+@pytest.mark.parametrize(
+    ("shift", "name"), [(9.0, "mass"), (16.0, "mass"), (-9.0, 'Parkinson\'s "sign"'), (60.0, "mass")]
+)
 def test_the_threshold_that_a_finding_names_is_one_that_its_command_takes(shift: float, name: str) -> None:
     labels = np.arange(200).reshape(-1, 1).astype(np.int8) % 2
     logits = labels * 4.0 - 2 + shift + np.random.default_rng(0).normal(0, 0.5, labels.shape)
