@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.core.classifier import Classifier, label_logits
+from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
+from snellen.core.label_decisions import label_logits
 
 #: Columns of evidence: int8 (n, k) with −1 where unknown, int8 (n, k), float32 (n, k).
 LABELS, DECISIONS, LOGITS = "label_sets", "decision_sets", "logit_sets"
@@ -44,8 +45,8 @@ class LabelSets:
         """From the columns of evidence; None where there are none."""
         if LABELS not in table.column_names or not len(table):
             return None
-        labels, decisions = (_matrix(table, name, at).astype(np.int8) for name, at in ((LABELS, -1), (DECISIONS, 0)))
-        logits = _matrix(table, LOGITS, 0).astype(np.float64) if LOGITS in table.column_names else None
+        labels, decisions = (_matrix(table, name).astype(np.int8) for name in (LABELS, DECISIONS))
+        logits = _matrix(table, LOGITS).astype(np.float64) if LOGITS in table.column_names else None
         return cls(labels, decisions, logits)
 
     def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> LabelSets:
@@ -156,10 +157,13 @@ def _lists(values: NDArray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
 
 
-def _matrix(table: pa.Table, name: str, absent: int) -> NDArray:
-    """A column of lists, (n, k); ``absent`` in rows without one, such as those that failed."""
+def _matrix(table: pa.Table, name: str) -> NDArray:
     column = table[name]
     width = column.type.list_size
-    if column.null_count:
-        return np.asarray([[absent] * width if row is None else row for row in column.to_pylist()])
-    return pc.list_flatten(column).to_numpy().reshape(len(table), width)
+    values = pc.list_flatten(column).to_numpy().reshape(-1, width)
+    if not column.null_count:
+        return values
+    # Rows without a value, such as those that failed, count as unknown and undecided.
+    found = np.full((len(table), width), -1 if name == LABELS else 0, dtype=values.dtype)
+    found[column.is_valid().to_numpy()] = values
+    return found
