@@ -8,7 +8,7 @@ import pytest
 import snellen
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.gate import gate, junit_xml
-from snellen.auditing.compare.not_worse import parse_margins
+from snellen.auditing.compare.margins import parse_margins
 from snellen.auditing.report import CheckStatus
 from snellen.core.errors import InputError
 from tests.auditing.compare.simulated_runs import run_of
@@ -91,6 +91,19 @@ def test_figures_that_are_no_shares_and_units_and_classes():
         judged(runs, {"label_noise.share": 0.1})
     with pytest.raises(InputError, match="neither run has a figure of this name; these are: "):
         judged(runs, {"corruption.rain.accuracy": 0.1})
+
+
+def test_few_images_on_which_nothing_differs_show_little():
+    rng = np.random.default_rng(4)
+    for count, units, verdict in (
+        (60, None, "undecided"),
+        (2000, None, "met"),
+        (2000, np.arange(2000) // 40, "undecided"),
+    ):
+        runs = pair_of(rng, count, 0, 0, units=units)
+        (found,) = judged(runs, {"calibration.ece": 0.01}).not_worse
+        assert (found.loss, found.verdict) == (0, verdict)
+        assert found.low < 0 < found.high
 
 
 def test_a_check_that_did_not_run_leaves_its_margin_not_measured():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from snellen.auditing.compare.comparison import ComparedFigure, Comparison
-from snellen.auditing.compare.not_worse import NotWorse
+from snellen.auditing.compare.margins import NotWorse
 from snellen.auditing.compare.requirement import LEVELS, Judgement, Requirement, judge, rests_on
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import Level
