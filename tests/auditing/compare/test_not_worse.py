@@ -43,6 +43,9 @@ def test_forms_of_margins():
     ):
         with pytest.raises(InputError, match=message):
             parse_margins(text)
+    for number in (1, 5.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"more than zero|write 1pt for one point"):
+            parse_margins(number)
     assert parse_margins(["class.Ankle boot.accuracy = 2pt"]) == {"class.Ankle boot.accuracy": 0.02}
     with pytest.raises(InputError, match="two margins came for the accuracy"):
         parse_margins(["1pt", "2pt"])

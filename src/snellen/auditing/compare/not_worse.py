@@ -98,7 +98,7 @@ def _loss(
 ) -> tuple[float, float, float | None]:
     """95 % interval of how much worse the later run is, and the p value of "by the margin or more"."""
     shares = _shares(name, pair, resamples)
-    if shares is None or side < 0 or margin >= 1:
+    if shares is None or side < 0:
         low, high = sorted((-side * difference.low, -side * difference.high))
         if low == high:  # no image differs: of as many units, so large a share might and is not seen
             count = difference.n if pair.units is None else len(np.unique(pair.units))

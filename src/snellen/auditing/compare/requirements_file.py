@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from snellen.auditing.compare.margins import parse_margins
 from snellen.auditing.compare.points import parse_points
 from snellen.auditing.compare.requirement import Requirement, parse_requirement
 from snellen.auditing.job import placed, read_toml
@@ -59,7 +58,6 @@ class WrittenRequirement(BaseModel):
                 parse_requirement(self.metric)
             else:
                 parse_points(self.not_worse_than, "not_worse_than")
-                parse_margins({self.metric: 0.5})
         except InputError as error:
             raise ValueError(str(error)) from error
         if self.not_worse_than is not None and any(sign in self.metric for sign in "<>="):
