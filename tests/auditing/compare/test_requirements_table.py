@@ -1,5 +1,6 @@
 """Many models against written requirements: verdicts, their level in simulation, files, and names that are data."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -204,6 +205,23 @@ def test_a_class_is_decided_by_more_images_of_the_whole_set():
     assert cell.images > 400, "a quarter of the images are cats"
 
 
+def test_the_command_audits_the_run_that_lacks_a_figure_with_all_that_its_checks_need():
+    rng, sure = np.random.default_rng(3), np.full(400, 0.9)
+    bare, whole = (run_of(rng.random(400) < 0.9, sure, {}) for _ in range(2))
+    checks = (*bare.report.checks, CheckStatus(name="drift", status="done"))
+    kept = {name: one for name, one in bare.report.metrics.items() if not name.startswith("calibration.")}
+    update = {"checks": tuple(one for one in checks if one.name != "calibration"), "metrics": kept}
+    bare = dataclasses.replace(bare, report=bare.report.model_copy(update=update))
+    one = written({"metric": "calibration.ece", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
+    for record, baseline, out in ((bare, whole, "RUN"), (whole, bare, "x-more")):
+        found = _cell(one, record, None, {"x": baseline})
+        assert found.verdict == "not measured"
+        assert "calibration" in found.command.split("--checks ")[1].split()[0].split(",")
+        assert found.command.endswith(f"--train TRAIN --out {out}")
+    no_class = written({"metric": "class.cow.accuracy", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
+    assert _cell(no_class, whole, None, {"x": whole}).command is None, "no audit would measure it"
+
+
 ROW = '[[requirement]]\nid = "R1"\ntext = "t"\nmetric = "clean.accuracy >= 0.9"\n'
 
 
@@ -218,6 +236,7 @@ ROW = '[[requirement]]\nid = "R1"\ntext = "t"\nmetric = "clean.accuracy >= 0.9"\
         ("[[requirement]]\nid = 'a'\nmetric = 'clean.accuracy>=0'\n", "the key 'text' is missing"),
         (ROW + "not_worse_than = '1pt'\n", "not_worse_than and baseline go together"),
         (ROW + "not_worse_than = '1pt'\nbaseline = 'x'\n", "the name of a figure alone"),
+        (ROW.replace(" >= 0.9", "") + "not_worse_than = 1\nbaseline = 'x'\n", "is 1: write 1pt for one point"),
         (ROW + "not_worse_than = '1%'\nbaseline = 'x'\n", "expected points such as 1pt"),
         ("requirement = 3", "requirement"),
         ("[[[", "is not TOML"),

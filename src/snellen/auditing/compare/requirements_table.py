@@ -296,7 +296,7 @@ def _cell(
 ) -> RequiredCell:
     relation, margin = one.relation, one.margin
     if relation is None and margin is not None and one.baseline is not None:
-        return _against(one.metric.strip(), margin, baselines[one.baseline], record, folder)
+        return _against(one.metric.strip(), margin, (baselines[one.baseline], Path(one.baseline)), (record, folder))
     assert relation is not None
     found = stand(relation, record.report)
     command = measuring_command(relation.name, record, folder) if found.verdict == "not measured" else None
@@ -312,13 +312,14 @@ def _cell(
     )
 
 
-def _against(name: str, margin: float, baseline: RunRecord, record: RunRecord, folder: Path | None) -> RequiredCell:
+def _against(
+    name: str, margin: float, baseline: tuple[RunRecord, Path], audited: tuple[RunRecord, Path | None]
+) -> RequiredCell:
+    record = audited[0]
     try:
-        (found,) = not_worse(pair_runs(baseline, record), {name: margin}, resamples=RESAMPLES)
+        (found,) = not_worse(pair_runs(baseline[0], record), {name: margin}, resamples=RESAMPLES)
     except SnellenError as error:
-        return RequiredCell(
-            verdict="not measured", quantity="loss", reason=str(error), command=measuring_command(name, record, folder)
-        )
+        return RequiredCell(verdict="not measured", quantity="loss", reason=str(error))
     more = None
     if found.verdict == "undecided" and found.loss is not None:
         standing = Standing("undecided", found.words, found.loss, found.low, found.high)
@@ -331,8 +332,17 @@ def _against(name: str, margin: float, baseline: RunRecord, record: RunRecord, f
         low=found.low,
         high=found.high,
         reason=found.words,
-        command=measuring_command(name, record, folder) if found.verdict == "not measured" else None,
+        command=_lacking(name, (audited, baseline)) if found.verdict == "not measured" else None,
     )
+
+
+def _lacking(name: str, runs: Sequence[tuple[RunRecord, Path | None]]) -> str | None:
+    """The command that measures a figure in the first of several runs that lacks it; None where none does."""
+    for record, folder in runs:
+        measured = record.images.labelled.any() if name.startswith("class.") else name in record.report.metrics
+        if not measured:
+            return measuring_command(name, record, folder)
+    return None
 
 
 def _images_that_decide(relation: Requirement, found: Standing, images: int) -> int | None:
