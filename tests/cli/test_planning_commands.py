@@ -153,6 +153,7 @@ def test_monitor(run, tmp_path):
     assert "2026-02-10" in out
     assert (tmp_path / "watched" / "monitoring.html").is_file()
     assert run(*given, "--fail-below", "0.999")[0] == 3
+    assert run(*given, "--fail-below", "90")[0] == 2, "a share, and not percent"
     code, out, _ = run(*given, "--json")
     assert len(json.loads(out)["windows"]) == 2
     Image.fromarray(rng.integers(0, 255, (28, 28), dtype=np.uint8)).save(tmp_path / "new" / "0.png")

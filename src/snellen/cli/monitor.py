@@ -55,8 +55,10 @@ def monitor(
     fail_below: Annotated[
         float | None,
         typer.Option(
+            min=0,
+            max=1,
             help="Exit with 3 unless the lower end of the estimated accuracy of all images is at least this; also "
-            "where it cannot be estimated."
+            "where it cannot be estimated.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print monitoring.json instead of the text.")] = False,
