@@ -59,11 +59,21 @@ def test_sample_size(run, audited):
         (("--accuracy", "0.8", "--require", "calibration.ece<=0.1"), "without a run only clean.accuracy"),
         (("--accuracy", "0.8", "--require", "findings.severe<=0"), "only gates on the interval of a figure"),
         (("first run", "--baseline", "other", "--difference", "1pt"), "other images than the run"),
+        (("--accuracy", "0.9", "--difference", "5pt", "--disagreement", "0.01"), "disagree on at least as many images"),
         (("nowhere", "--width", "4pt"), "no such folder"),
     ):
         code, _, err = run("sample-size", *wrong)
         assert code == 2, wrong
         assert message in " ".join(err.split()), wrong
+
+
+def test_an_interval_without_width_plans_nothing(run, audited, tmp_path):
+    place = tmp_path / "first run" / "report.json"
+    report = json.loads(place.read_bytes())
+    report["metrics"]["calibration.ece"] |= {"value": 0.1, "low": 0.1, "high": 0.1}
+    place.write_text(json.dumps(report), encoding="utf-8")
+    code, _, err = run("sample-size", "first run", "--require", "calibration.ece<=0.5")
+    assert (code, "ends at the value itself, 0.1000" in " ".join(err.split())) == (2, True)
 
 
 def test_requirements(run, audited, tmp_path):
