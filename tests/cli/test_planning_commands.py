@@ -105,14 +105,14 @@ def test_not_worse_than(run, audited):
         *QUICK, "--out", "again", "--baseline", "first run", "--not-worse-than", "20pt", "--junit", "x.xml"
     )
     assert code == 0
-    assert "met      clean.accuracy not worse than 0.2 below the baseline: the loss is +0.0000" in out
+    assert "met      clean.accuracy less than 0.2 worse than the baseline: the loss is +0.0000" in out
     code, out, _ = run(*QUICK, "--out", "again", "--baseline", "first run", "--not-worse-than", "0.1pt")
     assert code == 3
-    assert "not met  clean.accuracy not worse than 0.001" in out
+    assert "not met  clean.accuracy less than 0.001 worse" in out
     assert run("compare", "first run", "again", "--not-worse-than", "20pt")[0] == 0
     assert run("compare", "first run", "again", "--not-worse-than", "0.1pt")[0] == 3
     code, out, _ = run("compare", "first run", "again", "--not-worse-than", "class.Ankle boot.accuracy=90pt")
-    assert "class.Ankle boot.accuracy not worse than 0.9" in out
+    assert "class.Ankle boot.accuracy less than 0.9 worse" in out
     for wrong, message in (
         (("--not-worse-than", "1pt"), "name its run directory with --baseline"),
         (("--baseline", "first run", "--not-worse-than", "1%"), "expected points such as 1pt"),

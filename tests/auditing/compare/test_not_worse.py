@@ -134,6 +134,6 @@ def test_a_gate_judges_margins_in_place_of_losses(audits):
     assert b'failures="0"' in junit_xml(report, gate(report, [], wide))
     narrow = snellen.compare(audits / "a", audits / "constant", not_worse_than="1pt")
     failed = gate(report, [], narrow)
-    assert [one.split(":")[0] for one in failed.failures] == ["clean.accuracy not worse than 0.01 below the baseline"]
+    assert [one.split(":")[0] for one in failed.failures] == ["clean.accuracy less than 0.01 worse than the baseline"]
     assert b'failures="1"' in junit_xml(report, failed)
     assert narrow.to_json()["not_worse"][0]["verdict"] == "not met"

@@ -48,7 +48,16 @@ class NotWorse(BaseModel):
         )
 
     def __str__(self) -> str:
-        return f"{self.name} not worse than {self.margin:g} below the baseline"
+        return margin_words(self.name, self.margin)
+
+
+def margin_words(name: str, margin: float) -> str:
+    """What a margin requires, whichever side of the figure is better.
+
+    >>> margin_words("calibration.ece", 0.02)
+    'calibration.ece less than 0.02 worse than the baseline'
+    """
+    return f"{name} less than {margin:g} worse than the baseline"
 
 
 def parse_margins(given: str | float | Iterable[str] | Mapping[str, float | str] | None) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from snellen.auditing.compare.margins import margin_words
 from snellen.auditing.compare.points import parse_points
 from snellen.auditing.compare.requirement import Requirement, parse_requirement
 from snellen.auditing.job import placed, read_toml
@@ -79,7 +80,7 @@ class WrittenRequirement(BaseModel):
         """The relation in one line."""
         if self.margin is None:
             return self.metric
-        return f"{self.metric} not worse than {self.margin:g} below the baseline"
+        return margin_words(self.metric.strip(), self.margin)
 
 
 class WrittenRequirements(BaseModel):
