@@ -78,8 +78,8 @@ def _show(found: RequirementsTable) -> None:
     for row in found.rows:
         cells = []
         for cell in row.cells:
-            parts = [f"[{_COLOURS[cell.verdict]}]{cell.verdict}[/]", markup(seen_words(cell))]
-            parts += [markup(hint_words(cell))] if cell.verdict == "undecided" else []
+            verdict = f"[{_COLOURS[cell.verdict]}]{cell.verdict}[/]"
+            parts = verdict, markup(seen_words(cell)), markup(hint_words(cell))
             cells.append("\n".join(part for part in parts if part))
         grid.add_row(f"[bold]{markup(row.id)}[/] {markup(row.text)}\n[dim]{markup(row.metric)}[/]\n", *cells)
     console.print(grid)

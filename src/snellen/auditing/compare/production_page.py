@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from snellen.auditing.compare.calendar_windows import place_of
+from snellen.auditing.html import content_hash
 from snellen.auditing.markdown import plain, table
 from snellen.checks.charts import line_chart
 from snellen.checks.check import Measured
@@ -119,7 +118,7 @@ def render_monitoring(found: Monitoring) -> str:
         classes=changed_classes(found),
         chart=_chart(found),
         style=Markup(style),  # noqa: S704 - our own file
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=content_hash(style),
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from snellen.auditing.html import content_hash
 from snellen.auditing.markdown import plain, table
 from snellen.core import package
 
@@ -29,7 +28,7 @@ def render_requirements(found: RequirementsTable) -> str:
         .render(
             table=found,
             style=Markup(style),  # noqa: S704 - our own file
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            style_hash=content_hash(style),
         )
     )
 
@@ -42,8 +41,6 @@ def render_fragment(found: RequirementsTable) -> str:
 
 
 def _environment() -> Environment:
-    from jinja2 import DictLoader
-
     folder = "auditing/compare/templates"
     loader = DictLoader(
         {
@@ -77,14 +74,12 @@ def seen_words(cell: RequiredCell) -> str:
 
 
 def hint_words(cell: RequiredCell) -> str:
-    """What would decide, or why nothing was measured; empty otherwise."""
-    if cell.verdict == "not measured":
-        return cell.reason
-    if cell.verdict == "undecided" and cell.images is not None:
+    """What would decide an undecided requirement; empty of any other."""
+    if cell.verdict != "undecided":
+        return ""
+    if cell.images is not None:
         return f"about {cell.images:,} images decide"
-    if cell.verdict == "undecided":
-        return "only very many images decide" if cell.value is not None else cell.reason
-    return ""
+    return "only very many images decide" if cell.value is not None else cell.reason
 
 
 def requirements_markdown(found: RequirementsTable) -> str:
@@ -118,8 +113,8 @@ def requirements_markdown(found: RequirementsTable) -> str:
 
 
 def _cell_words(cell: RequiredCell) -> str:
-    hint = hint_words(cell) if cell.verdict == "undecided" else ""
-    return ", ".join(part for part in (f"{SIGNS[cell.verdict]} {cell.verdict}", seen_words(cell), hint) if part)
+    parts = f"{SIGNS[cell.verdict]} {cell.verdict}", seen_words(cell), hint_words(cell)
+    return ", ".join(part for part in parts if part)
 
 
 def _code(command: str) -> str:

@@ -134,7 +134,6 @@ def _cell(cell: RequiredCell, styles: dict[str, Any]) -> Any:  # noqa: ANN401 - 
     # The check mark and the cross are in none of the fonts.
     sign = {"✓": "+", "✗": "×"}.get(SIGNS[cell.verdict], SIGNS[cell.verdict])
     words = f'<font name="VeraBd" color="{COLOURS[cell.verdict]}">{marked(f"{sign} {cell.verdict}", bold=True)}</font>'
-    hint = hint_words(cell) if cell.verdict == "undecided" else ""
-    for part in (seen_words(cell), hint):
+    for part in (seen_words(cell), hint_words(cell)):
         words += f"<br/>{marked(part)}" if part else ""
     return Paragraph(words, styles["cell"])
