@@ -131,7 +131,7 @@ def _check_margins(options: GateOptions, checks: Sequence[Check], task: Task) ->
     for name, margin in options.margins.items():
         if not name:
             continue
-        from snellen.auditing.compare.figures import direction
+        from snellen.auditing.compare.better_side import direction
 
         if not direction(name):
             raise InputError(f"--not-worse-than {name}={margin:g}: this figure has no better side; it cannot be worse")
@@ -189,7 +189,7 @@ def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
     """Print what was required and what came out, one line each; on standard error beside JSON."""
     if not gate.judgements and gate.comparison is None:
         return
-    from snellen.auditing.compare.figures import direction
+    from snellen.auditing.compare.better_side import direction
 
     lines = [f"{'met    ' if one.met else 'not met'}  {one.requirement}: {one.reason}" for one in gate.judgements]
     if gate.comparison is not None:

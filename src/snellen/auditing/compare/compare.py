@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snellen.auditing.compare.acuity_differences import compare_acuities
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.compare.comparison import (
     MARGIN,
     ComparedAcuity,
@@ -21,7 +22,7 @@ from snellen.auditing.compare.comparison import (
 )
 from snellen.auditing.compare.data_differences import compare_data_findings
 from snellen.auditing.compare.difference import RESAMPLES, Difference
-from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
+from snellen.auditing.compare.figures import FigureDifference, compare_figures
 from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
 from snellen.auditing.compare.label_differences import label_figures, label_quantities, several
 from snellen.auditing.compare.margins import parse_margins

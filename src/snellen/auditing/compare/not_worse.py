@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.compare.difference import Difference, Mean
 from snellen.auditing.compare.figures import (
     absence,
     compare_classes,
     compare_figure,
-    direction,
     estimate,
     per_image,
 )

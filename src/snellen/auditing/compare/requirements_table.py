@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.auditing.checks import CHECKS
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.compare.difference import RESAMPLES
-from snellen.auditing.compare.figures import direction
 from snellen.auditing.compare.measuring_command import measuring_command
 from snellen.auditing.compare.not_worse import not_worse
 from snellen.auditing.compare.pairing import pair_runs, same_set
