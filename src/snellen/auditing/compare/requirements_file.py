@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from snellen.auditing.compare.margins import margin_words
 from snellen.auditing.compare.points import parse_points
 from snellen.auditing.compare.requirement import Requirement, parse_requirement
-from snellen.auditing.job import placed, read_toml
+from snellen.auditing.job import placed
+from snellen.auditing.toml_files import read_toml
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.refused_values import refused_value
 
