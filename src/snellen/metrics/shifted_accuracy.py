@@ -212,7 +212,9 @@ class _Cells:
         self, cells: NDArray[np.int64], labels: NDArray[np.int64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """P(c | k) (K, C), with a belief of one image in the cells of all classes; 0 for a class without images."""
-        table = np.bincount(labels * self.count + cells, weights, minlength=self.classes * self.count)
+        table = np.bincount(labels * self.count + cells, weights, minlength=self.classes * self.count).astype(
+            np.float64
+        )
         return _believed(table.reshape(self.classes, self.count))
 
 
