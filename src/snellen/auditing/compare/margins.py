@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.auditing.compare.points import parse_points
-from snellen.auditing.compare.requirement import Verdict
+from snellen.auditing.compare.requirement import MORE_IMAGES, Verdict
 from snellen.core.errors import InputError
 
 #: Stands for the figure that a margin alone is about, until the task is known.
@@ -44,7 +44,7 @@ class NotWorse(BaseModel):
         low = "–∞" if self.low is None else f"{self.low:+.4f}"
         return (
             f"the loss is {self.loss:+.4f} ({low} to {self.high:+.4f}), the margin {self.margin:g} "
-            f"({self.n} images, {how})"
+            f"({self.n} images, {how})" + (MORE_IMAGES if self.verdict == "undecided" else "")
         )
 
     def __str__(self) -> str:
