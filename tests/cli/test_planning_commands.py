@@ -160,12 +160,17 @@ def test_monitor(run, tmp_path):
     given = ("monitor", "run", "new/table.csv", "--column", "image=path", "--date", "taken", "--every", "month")
     code, out, _ = run(*given, "--out", "watched", "--fail-below", "0.5")
     assert code == 0
-    assert "2026-02-10" in out
+    lines = [line for line in out.splitlines() if line.startswith("2026-02-10: images 40, verdict ")]
+    assert len(lines) == 1
+    assert "area of drift 0." in lines[0]
     assert (tmp_path / "watched" / "monitoring.html").is_file()
     assert run(*given, "--fail-below", "0.999")[0] == 3
     assert run(*given, "--fail-below", "90")[0] == 2, "a share, and not percent"
     code, out, _ = run(*given, "--json")
     assert len(json.loads(out)["windows"]) == 2
+    for beside, message in ((("--column", "unit=x"), "columns came"), (("--table", "t.csv"), "--table t.csv came")):
+        code, _, err = run("monitor", "run", "watched/audit", *beside)
+        assert (code, f"{message} with a run directory" in " ".join(err.split())) == (2, True), err
     Image.fromarray(rng.integers(0, 255, (28, 28), dtype=np.uint8)).save(tmp_path / "new" / "0.png")
     code, _, err = run("monitor", "run", "new/table.csv", "--column", "image=path", "--date", "day")
     assert code == 2

@@ -25,6 +25,7 @@ from snellen.core.errors import InputError
 from snellen.core.formats import FORMATS
 from snellen.core.progress import Progress
 from snellen.core.run import canonical_json, write_atomically
+from snellen.data.factors import Columns
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.sample_size import images_for_width
 from snellen.runs.given import Images, Model, given_classifier, given_images
@@ -113,7 +114,7 @@ def monitor(
     classifier: Model | None = None,
     dates: str | Sequence[object] | None = None,
     every: Every | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     out: Path | str | None = None,
     batch_size: int = 64,
     limit: int | None = None,

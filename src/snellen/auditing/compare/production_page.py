@@ -88,8 +88,9 @@ def changed_classes(found: Monitoring) -> list[tuple[str, str, str]]:
 def monitoring_text(found: Monitoring) -> str:
     """As plain text."""
     lines = [f"{found.model} on {found.data}", "", decision(found), ""]
-    for row in rows(found):
-        lines.append("  ".join(part for part in row if part))
+    for time, *cells, why in rows(found):
+        named = [f"{name} {cell}" for name, cell in zip(HEAD[1:-1], cells, strict=True) if cell]
+        lines.append(f"{time}: {', '.join(named)}: {why}")
     return "\n".join(lines)
 
 
