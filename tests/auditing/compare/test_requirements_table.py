@@ -6,11 +6,14 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from markupsafe import escape
 
 import snellen
+from snellen.auditing.compare.required_cell import required_cell
 from snellen.auditing.compare.requirements_file import WrittenRequirements, parse_requirements, read_requirements
-from snellen.auditing.compare.requirements_table import _cell, judge_models
+from snellen.auditing.compare.requirements_table import judge_models
 from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.markdown import plain
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.checks.check import Measured
 from snellen.core.errors import InputError
@@ -173,6 +176,12 @@ def test_the_table_of_real_runs(audits, tmp_path):
         assert pair[0] == pair[1], kind
     assert json.loads((page.parent / "requirements.json").read_bytes())["title"] == "Rel <i>ease"
     markdown = (page.parent / "requirements.md").read_text(encoding="utf-8")
+    for row, model, missing in found.not_measured:
+        assert (row.id, missing.verdict) == ("R3", "not measured")
+        assert f"<li><b>R3</b>, <bdi>{escape(model.name)}</bdi>: " in text
+        assert missing.command.partition("--checks ")[2].partition(" --out")[0] in text
+        assert f"- R3, {plain(model.name)}: " in markdown
+    assert [model for _, model, _ in found.not_measured] == list(found.models)
     assert "&lt;b&gt;most&lt;/b&gt; &#124; cases" in markdown
     named = snellen.requirements(file, {"old": audits / "a", "new": audits / "constant"})
     assert [model.name for model in named.models] == ["old", "new"]
@@ -200,7 +209,7 @@ def test_a_class_is_decided_by_more_images_of_the_whole_set():
     rng, sure = np.random.default_rng(2), np.full(400, 0.9)
     runs = [run_of(rng.random(400) < 0.9, sure, {}) for _ in range(2)]
     one = written({"metric": "class.cat.accuracy", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
-    cell = _cell(one, runs[1], None, {"x": runs[0]})
+    cell = required_cell(one, runs[1], None, {"x": runs[0]})
     assert cell.verdict == "undecided"
     assert cell.images > 400, "a quarter of the images are cats"
 
@@ -214,12 +223,12 @@ def test_the_command_audits_the_run_that_lacks_a_figure_with_all_that_its_checks
     bare = dataclasses.replace(bare, report=bare.report.model_copy(update=update))
     one = written({"metric": "calibration.ece", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
     for record, baseline, out in ((bare, whole, "RUN"), (whole, bare, "x-more")):
-        found = _cell(one, record, None, {"x": baseline})
+        found = required_cell(one, record, None, {"x": baseline})
         assert found.verdict == "not measured"
         assert "calibration" in found.command.split("--checks ")[1].split()[0].split(",")
         assert found.command.endswith(f"--train TRAIN --out {out}")
     no_class = written({"metric": "class.cow.accuracy", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
-    assert _cell(no_class, whole, None, {"x": whole}).command is None, "no audit would measure it"
+    assert required_cell(no_class, whole, None, {"x": whole}).command is None, "no audit would measure it"
 
 
 ROW = '[[requirement]]\nid = "R1"\ntext = "t"\nmetric = "clean.accuracy >= 0.9"\n'

@@ -12,8 +12,9 @@ from snellen.auditing.markdown import plain, table
 from snellen.core import package
 
 if TYPE_CHECKING:
+    from snellen.auditing.compare.required_cell import RequiredCell
     from snellen.auditing.compare.requirement import Verdict
-    from snellen.auditing.compare.requirements_table import RequiredCell, RequirementsTable
+    from snellen.auditing.compare.requirements_table import RequirementsTable
 
 #: A sign for each verdict, so that none rests on a colour.
 SIGNS: dict[Verdict, str] = {"met": "✓", "not met": "✗", "undecided": "?", "not measured": "–"}
@@ -51,14 +52,14 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"sign": SIGNS.__getitem__, "seen": seen_words, "hint": hint_words}
+    environment.globals |= {"verdicts": tuple(SIGNS), "sign": SIGNS.__getitem__, "seen": seen_words, "hint": hint_words}
     return environment
 
 
 def seen_words(cell: RequiredCell) -> str:
     """The value with its interval; empty where nothing was measured.
 
-    >>> from snellen.auditing.compare.requirements_table import RequiredCell
+    >>> from snellen.auditing.compare.required_cell import RequiredCell
     >>> seen_words(RequiredCell(verdict="met", value=0.93, low=0.91, high=0.95, reason=""))
     '0.930 (0.910 – 0.950)'
     """
@@ -95,18 +96,11 @@ def requirements_markdown(found: RequirementsTable) -> str:
     ]
     lines = [f"# {plain(found.title)}", "", f"**{plain(found.verdict)}**", "", *table(head, rows), ""]
     lines += ["## Models", "", *table(("model", *SIGNS, "images", "data"), counts), ""]
-    missing = [
-        (row.id, found.models[place].name, cell.reason, cell.command)
-        for row in found.rows
-        for place, cell in enumerate(row.cells)
-        if cell.verdict == "not measured"
-    ]
-    if missing:
+    if found.not_measured:
         lines += ["## Not measured", ""]
-        for key, name, reason, command in missing:
-            lines.append(
-                f"- {plain(key)}, {plain(name)}: {plain(reason)}" + (f": `{_code(command)}`" if command else "")
-            )
+        for row, model, cell in found.not_measured:
+            command = f": `{_code(cell.command)}`" if cell.command else ""
+            lines.append(f"- {plain(row.id)}, {plain(model.name)}: {plain(cell.reason)}{command}")
         lines.append("")
     lines += ["## How to read this", "", *(f"- {plain(note)}" for note in found.notes)]
     return "\n".join(lines) + "\n"
