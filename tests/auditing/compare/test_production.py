@@ -76,7 +76,7 @@ def test_windows_by_date(world, tmp_path):
     assert [one.images for one in found.windows] == [124, 125, 125, 125]
     assert found.whole.verdict == "refused", "a part that cannot be judged leaves the whole unknown"
     assert "1 of 4 windows" in found.whole.reason
-    assert any("1 images have no date" in note for note in found.notes)
+    assert any("Images without a date: 1." in note for note in found.notes)
     page = (tmp_path / "out" / "monitoring.html").read_text(encoding="utf-8")
     assert "2026-04-01" in page
     assert "<svg" in page

@@ -213,7 +213,7 @@ def _monitoring(
             raise InputError("no image that could be used has a date; name the column that holds them")
         undated = len(new) - len(dated)
         if undated:
-            notes.append(f"{undated} images have no date; they are in the whole and in no window.")
+            notes.append(f"Images without a date: {undated}. They count in the whole, and in no window.")
         length = every or usual_length([day for day, _ in dated])
         by_window: dict[datetime.date, list[tuple[datetime.date, int]]] = {}
         for day, row in dated:
