@@ -71,6 +71,7 @@ def write_run(
     table = pa.table(
         {
             "example_id": ids,
+            "unit_id": ids,
             "setting": ["clean"] * n,
             "label": labels,
             "prediction": predictions,
@@ -85,7 +86,7 @@ def write_run(
         return folder
     (folder / "evidence").mkdir()
     pq.write_table(table, folder / "evidence" / "clean.parquet")
-    fog = table.set_column(1, "setting", pa.array(["fog.3"] * n)).select(
+    fog = table.set_column(2, "setting", pa.array(["fog.3"] * n)).select(
         ["example_id", "setting", "label", "prediction"]
     )
     pq.write_table(fog, folder / "evidence" / "corruption.parquet")

@@ -35,7 +35,8 @@ def test_an_audit_is_what_the_form_says(tmp_path):
     ("field", "value"),
     [
         ("model", ""), ("data", ""), ("model", "--out=/tmp/x"), ("data", "-h"), ("train", "--allow-remote=evil.com"),
-        ("effort", "all"), ("budget", "1h; rm"), ("budget", "-1"), ("out", "../elsewhere"), ("out", "/tmp/x"),
+        ("effort", "all"), ("budget", "1h; rm"), ("budget", "-1"),
+        ("budget", "90"), ("budget", "0s"), ("out", "../elsewhere"), ("out", "/tmp/x"),
         ("out", ".hidden"), ("out", "a\\b"), ("model", "a\nb"), ("model", "x" * 2001), ("data", "\x1b[31m"),
     ],
 )  # fmt: skip
@@ -58,6 +59,28 @@ def test_findings_are_those_of_the_run(first, tmp_path):
 def test_no_other_command_is_started(tmp_path, words):
     with pytest.raises(InputError, match="alone"):
         Jobs(tmp_path, tmp_path).start(words, None)
+
+
+class Running:
+    """A process that neither ends nor does anything."""
+
+    stdin = None
+
+    def poll(self):
+        return None
+
+
+def test_two_jobs_run_at_once_and_never_two_into_one_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("snellen.desk.jobs._started", lambda *_given: Running())
+    jobs, words = Jobs(tmp_path, tmp_path), ["snellen", "audit", "m", "d"]
+    first = jobs.start(words, tmp_path / "a")
+    with pytest.raises(InputError, match="already writes"):
+        jobs.start(words, tmp_path / "a")
+    jobs.start(words, tmp_path / "b")
+    with pytest.raises(InputError, match="2 jobs run already"):
+        jobs.start(words, tmp_path / "c")
+    first._process.poll = lambda: 0
+    assert jobs.start(words, tmp_path / "a").state == "running"
 
 
 def test_what_is_made_of_a_run_by_itself_is_written_beside_it(place):

@@ -86,6 +86,18 @@ def test_a_file_that_is_no_such_file_is_an_error_that_names_the_remedy(tmp_path)
         Decisions(tmp_path / "file" / "decisions.sqlite")
 
 
+def test_a_file_that_cannot_be_written_is_an_error_and_keeps_nothing_of_it(log):
+    log.add("r", "q", "a", "Ada", "keep")
+    log._base.execute("PRAGMA query_only=ON")
+    with pytest.raises(InputError, match="cannot be written"):
+        log.add("r", "q", "b", "Ada", "drop")
+    with pytest.raises(InputError, match="cannot be written"):
+        log.undo("r", "q", "Ada")
+    log._base.execute("PRAGMA query_only=OFF")
+    assert [one.item for one in log.standing("r", "q")] == ["a"]
+    assert log.add("r", "q", "c", "Ada", "keep").number == 2, "no transaction is left open"
+
+
 def test_what_was_committed_is_read_by_another_program(log):
     log.add("r", "q", "a", "Ada", "keep")
     rows = sqlite3.connect(log.file).execute("SELECT verdict FROM entries").fetchall()

@@ -207,6 +207,29 @@ def test_a_review_by_keys_alone(page, desk, runs):
     assert page.problems() == []
 
 
+def test_a_decision_is_about_the_image_that_is_seen(page, runs):
+    page.open(queues(page, runs["first"])["A class"])
+    page.until("document.querySelector('.item img')?.complete")
+    page.press("ArrowRight")
+    page.until("document.querySelector('[data-progress]').textContent.startsWith('2 of')")
+    image = page.js("document.querySelector('[data-field=id]').textContent")
+    page.js(
+        "window.held = []; window.real = window.fetch; window.fetch = (address, given) => given.method === 'POST' ? real(address, given) : new Promise(go => held.push(() => go(real(address, given)))); 0"
+    )
+    page.js(
+        "document.querySelector('[name=reviewer]').value = 'Cleo'; document.querySelector('[name=reviewer]').dispatchEvent(new Event('change')); 0"
+    )
+    page.press("ArrowRight")  # the third is on its way, and the second is still seen
+    page.press("1")
+    page.until("held.length > 0")
+    page.js("window.fetch = real; held.forEach(go => go()); 0")
+    page.until("document.querySelector('[data-progress]').textContent.match(/^3 of .* 1 decided$/)")
+    page.press("ArrowLeft")
+    page.until("document.querySelector('[data-field=verdict]').textContent === 'keep'")
+    assert page.js("document.querySelector('[data-field=id]').textContent") == image
+    assert page.problems() == []
+
+
 def test_pairs_are_the_same_or_not(page, runs):
     page.open(queues(page, runs["first"])["Copies"])
     page.until("document.querySelectorAll('.item img').length === 2")
@@ -223,6 +246,7 @@ def test_pairs_are_the_same_or_not(page, runs):
 
 def test_the_export_prints_a_command_of_the_files_that_it_wrote(page, runs, folder):
     page.open(queues(page, runs["second"])["Labels look"])
+    page.until("document.querySelector('.item img')?.complete")
     page.js("document.querySelector('[name=reviewer]').value = 'Ada'")
     page.press("3")
     page.until("document.querySelector('[data-progress]').textContent.includes('1 decided')")

@@ -5,6 +5,8 @@ import io
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import snellen
@@ -12,6 +14,7 @@ from snellen.core.errors import InputError
 from snellen.desk.export import decided_table, reference_of, shell_line, treat_words
 from snellen.desk.image_table import ImageTable, Query
 from snellen.desk.queues import ids_of, queue_of
+from snellen.desk.workplace import finding_id
 from tests.desk.made_runs import CLASSES
 
 
@@ -84,8 +87,6 @@ def test_the_table_changes_what_was_agreed_and_nothing_else(desk, first, place):
     decisions, items = desk.decisions, noise.items
 
     def add(queue, item, *given):
-        from snellen.desk.workplace import finding_id
-
         decisions.add(first.key, finding_id(queue.finding), item.key, *given)
 
     names = images.class_names
@@ -107,8 +108,6 @@ def test_the_table_changes_what_was_agreed_and_nothing_else(desk, first, place):
 
 
 def test_the_table_is_read_back_by_the_options_that_are_printed(desk, first, place):
-    from snellen.desk.workplace import finding_id
-
     queue = desk.queue(first, first.findings[0])
     folder = place.parent / "pictures"
     images = snellen.load_images(folder)
@@ -125,8 +124,6 @@ def test_the_table_is_read_back_by_the_options_that_are_printed(desk, first, pla
 
 
 def test_two_queues_that_contradict_each_other_change_nothing(desk, first, place):
-    from snellen.desk.workplace import finding_id
-
     images = snellen.load_images(place.parent / "pictures")
     noise, part = (desk.queue(first, first.findings[place]) for place in (0, 2))
     shared = set(ids_of(noise)) & set(ids_of(part))
@@ -147,8 +144,6 @@ def test_printed_words_survive_a_shell(first, tmp_path):
 
 
 def test_who_keeps_a_label_in_one_queue_contradicts_another_label_in_a_second(desk, first, place):
-    from snellen.desk.workplace import finding_id
-
     images = snellen.load_images(place.parent / "pictures")
     noise, copies, part = (desk.queue(first, first.findings[number]) for number in range(3))
     shared = set(ids_of(noise)) & set(ids_of(part))
@@ -163,6 +158,51 @@ def test_who_keeps_a_label_in_one_queue_contradicts_another_label_in_a_second(de
     desk.decisions.add(first.key, finding_id(copies.finding), pair.key, "Ada", "same")
     desk.decisions.add(first.key, finding_id(noise.finding), label.key, "Ada", "keep")
     assert decided_table(images, desk.reviewed(first)).dropped == 1
+
+
+def test_who_differ_about_a_label_leave_it_to_no_other_queue(desk, first, place):
+    images = snellen.load_images(place.parent / "pictures")
+    noise, copies, part = (desk.queue(first, first.findings[number]) for number in range(3))
+    shared = sorted(set(ids_of(noise)) & set(ids_of(part)))[0]
+
+    def add(queue, reviewer, *given):
+        item = next(one for one in queue.items if one.images[-1] == shared)
+        desk.decisions.add(first.key, finding_id(queue.finding), item.key, reviewer, *given)
+
+    add(noise, "Ada", "relabel", "2")
+    add(noise, "Ben", "relabel", "1")
+    add(part, "Ada", "relabel", "2")
+    table = decided_table(images, desk.reviewed(first))
+    assert (table.changed, table.dropped, table.disputed) == (0, 0, 2)
+    add(copies, "Ada", "same")
+    table = decided_table(images, desk.reviewed(first))
+    assert (table.changed, table.dropped, table.disputed) == (0, 1, 1), "a copy is left out, whatever its label"
+    (row,) = (one for one in table.rows if one["id"] == shared)
+    assert (row["label"], row["decided"]) == ("", "same")
+
+
+def test_a_copy_with_another_label_is_left_out(desk, first, place):
+    images = snellen.load_images(place.parent / "pictures")
+    noise, copies = (desk.queue(first, first.findings[number]) for number in range(2))
+    pair = copies.items[0]
+    item = next(one for one in noise.items if one.images[0] == pair.images[1])
+    desk.decisions.add(first.key, finding_id(noise.finding), item.key, "Ada", "relabel", "2")
+    desk.decisions.add(first.key, finding_id(copies.finding), pair.key, "Ada", "same")
+    table = decided_table(images, desk.reviewed(first))
+    assert (table.changed, table.dropped, table.disputed) == (0, 1, 0)
+
+
+def test_evidence_that_is_damaged_is_an_error_in_words(table, first):
+    setting = table.settings[0]
+    file = first.path / "evidence" / "corruption.parquet"
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + b"\xff" * (len(content) // 3) + content[4 + len(content) // 3 :])
+    with pytest.raises(InputError, match="cannot be read"):
+        table.rows(Query(setting=setting, under="wrong"))
+    clean = first.path / "evidence" / "clean.parquet"
+    pq.write_table(pa.table({"example_id": [1, 2], "label": [0, 1]}), clean)
+    with pytest.raises(InputError, match="holds no texts"):
+        ImageTable(first.path)
 
 
 def test_images_that_a_limit_left_out_have_a_row_with_their_label(desk, first, place):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from snellen.core.budget import seconds_of
 from snellen.core.errors import InputError
 from snellen.desk.export import free_folder
 from snellen.desk.workplace import RunFolder
@@ -16,9 +16,6 @@ EFFORTS = {
     "standard": "the default",
     "full": "every check that can run, a scan for a backdoor among them",
 }
-
-#: A time, as --budget takes it.
-_TIME = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?(s|m|h)?")
 
 #: Characters of one word.
 _LONGEST = 2_000
@@ -110,9 +107,10 @@ def _option(form: Form, name: str) -> list[str]:
 
 def _budget(form: Form) -> list[str]:
     text = _word(form, "budget")
-    if text and not _TIME.fullmatch(text):
-        raise InputError(f"budget {text[:40]!r}: expected a time, such as 90s or 5m")
-    return ["--budget", text] if text else []
+    if not text:
+        return []
+    seconds_of(text)  # refuses what the command would refuse
+    return ["--budget", text]
 
 
 def _out(form: Form, folder: Path, otherwise: str) -> Path:

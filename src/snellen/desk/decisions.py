@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -107,7 +108,7 @@ class Decisions:
             raise InputError("relabel needs the name of a class, and no other verdict has one")
         if label is not None and len(label) > LONGEST_LABEL:
             raise InputError(f"a class name has at most {LONGEST_LABEL} characters here")
-        with self._lock:
+        with self._written():
             done = self._base.execute(
                 "INSERT INTO entries (run, queue, item, reviewer, verdict, label) VALUES (?, ?, ?, ?, ?, ?)",
                 (run, queue, item, name, verdict, label),
@@ -117,27 +118,34 @@ class Decisions:
     def undo(self, run: str, queue: str, reviewer: str) -> Decision | None:
         """Take back the last decision of a reviewer in a queue; None where none stands. The log keeps both."""
         name = checked_reviewer(reviewer)
-        with self._lock:
-            # One statement reads and writes: two presses at once take back two decisions, and none twice.
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                row = self._base.execute(
-                    "SELECT item, verdict, label, number FROM entries AS one WHERE run = ? AND queue = ? AND "
-                    "reviewer = ? AND undoes IS NULL AND NOT EXISTS "
-                    "(SELECT 1 FROM entries AS other WHERE other.undoes = one.number) ORDER BY number DESC LIMIT 1",
-                    (run, queue, name),
-                ).fetchone()
-                if row is not None:
-                    self._base.execute(
-                        "INSERT INTO entries (run, queue, item, reviewer, verdict, undoes) "
-                        "VALUES (?, ?, ?, ?, 'undone', ?)",
-                        (run, queue, row[0], name, row[3]),
-                    )
-                self._base.execute("COMMIT")
-            except BaseException:
-                self._base.execute("ROLLBACK")
-                raise
+        with self._written():
+            row = self._base.execute(
+                "SELECT item, verdict, label, number FROM entries AS one WHERE run = ? AND queue = ? AND "
+                "reviewer = ? AND undoes IS NULL AND NOT EXISTS "
+                "(SELECT 1 FROM entries AS other WHERE other.undoes = one.number) ORDER BY number DESC LIMIT 1",
+                (run, queue, name),
+            ).fetchone()
+            if row is not None:
+                self._base.execute(
+                    "INSERT INTO entries (run, queue, item, reviewer, verdict, undoes) "
+                    "VALUES (?, ?, ?, ?, 'undone', ?)",
+                    (run, queue, row[0], name, row[3]),
+                )
         return None if row is None else Decision(row[0], name, row[1], row[2], row[3])
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """One transaction, on the disk at its end: two presses at once take back two decisions, and none twice.
+
+        Raises:
+            InputError: the file cannot be written, as on a full disk; then nothing of it is.
+        """
+        try:
+            with self._lock, self._base:  # commits, or rolls back
+                self._base.execute("BEGIN IMMEDIATE")
+                yield
+        except sqlite3.Error as error:
+            raise InputError(f"{self.file} cannot be written ({error}); decide again once it can") from error
 
     def standing(self, run: str, queue: str) -> list[Decision]:
         """The decisions that stand, in the order in which they were made."""

@@ -85,9 +85,8 @@ class Desk:
 
     def reviewed(self, run: RunFolder) -> list[tuple[Queue, list[Decision]]]:
         """Queues about which somebody decided, each with the decisions that stand."""
-        known = self.decisions.counts(run.key)
         return [
-            (queue, self.decisions.standing(run.key, finding_id(queue.finding)))
+            (queue, decisions)
             for queue in self.queues(run)
-            if known.get(finding_id(queue.finding))
+            if (decisions := self.decisions.standing(run.key, finding_id(queue.finding)))
         ]

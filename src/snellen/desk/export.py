@@ -109,7 +109,7 @@ def _with_others(images: ImageSet, whole: ImageSet | None) -> tuple[ImageSet, in
 def _wanted(queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> tuple[dict[str, tuple[str, str, str]], int]:
     """Label, verdict and reviewers of each image that is changed; how many items are disputed."""
     found: dict[str, set[tuple[str, str]]] = {}
-    kept: set[str] = set()
+    stays: set[str] = set()  # somebody keeps its label, or reviewers differ about it
     reviewers: dict[str, tuple[str, ...]] = {}
     disputed = 0
     for queue, decisions in queues:
@@ -119,8 +119,8 @@ def _wanted(queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> tuple[dict[st
             if outcome is None:
                 continue
             disputed += outcome.state == "disputed"
-            if outcome.verdict == "keep":
-                kept.add(item.images[0])
+            if queue.form == "single" and (outcome.verdict == "keep" or outcome.state == "disputed"):
+                stays.add(item.images[0])
             change = _change(outcome, item.images, queue.form)
             if change is not None:
                 image, label, verdict = change
@@ -128,13 +128,12 @@ def _wanted(queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> tuple[dict[st
                 reviewers[image] = tuple(dict.fromkeys((*reviewers.get(image, ()), *outcome.reviewers)))
     clear: dict[str, tuple[str, str, str]] = {}
     for image, changes in found.items():
-        # Who keeps a label contradicts another one, and no copy of the image that is left out.
-        contradicted = image in kept and not all(verdict == "same" for _, verdict in changes)
-        if len({label for label, _ in changes}) == 1 and not contradicted:
-            label, verdict = sorted(changes)[0]
+        # A copy is left out, with any label.
+        label, verdict = ("", "same") if ("", "same") in changes else min(changes)
+        if verdict == "same" or (image not in stays and len({one for one, _ in changes}) == 1):
             clear[image] = (label, verdict, "; ".join(reviewers[image]))
         else:
-            disputed += 1  # one queue says another class than a second queue
+            disputed += 1  # one queue says something else than a second queue
     return clear, disputed
 
 
@@ -205,8 +204,7 @@ def treat_words(other: RunFolder, data: str, table: Path, columns: Sequence[str]
         table: as it was written. columns: of it.
         out: new folder.
     """
-    treatable = (one for one in other.findings if any(each.startswith("snellen ") for each in one.treatments))
-    first = next((one for one in treatable if one.level != "note"), None)
+    first = next((one for one in other.treatable if one.level != "note"), None)
     if first is None:
         return []
     reading = _reading(data, table, columns, "--train")

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from snellen.core.errors import InputError
 from snellen.desk.image_table import ImageTable, Query
 from snellen.desk.queues import ids_of
-from snellen.desk.requests import answer, desk_of, page, run_of
+from snellen.desk.requests import answer, desk_of, page, run_of, whole_number
 from snellen.desk.workplace import RunFolder, finding_id
 
 #: Rows of one answer.
@@ -57,9 +57,10 @@ def query_of(request: Request) -> tuple[Query, int, int]:
         InputError: a field that is unknown or cannot be.
     """
     given = {key: value for key, value in request.query_params.multi_items() if value != ""}
-    offset, limit = _whole(given.pop("offset", "0")), _whole(given.pop("limit", "100"))
+    fields = {key: value for key, value in given.items() if key not in ("offset", "limit")}
+    offset, limit = whole_number(request, "offset", 0), whole_number(request, "limit", 100)
     try:
-        return Query.model_validate(given), offset, min(limit, MOST_ROWS)
+        return Query.model_validate(fields), offset, min(limit, MOST_ROWS)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -103,9 +104,3 @@ def image(request: Request) -> Response:
         raise HTTPException(404, str(error)) from error
     headers = {"cache-control": "private, max-age=3600" if run.keeps_pictures else "no-store"}
     return Response(content, headers=headers, media_type="image/webp")
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise InputError(f"expected a whole number of at least 0, got {text[:40]!r}")
-    return int(text)

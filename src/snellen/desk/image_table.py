@@ -159,11 +159,7 @@ class ImageTable:
         name, _, kind = setting.partition("/")
         if setting not in self.settings:
             raise InputError(f"setting {setting!r}: nothing was measured image by image in it")
-        table = pq.read_table(
-            self._folder / f"{name}.parquet",
-            columns=["example_id", "label", "prediction"],
-            filters=[("setting", "=", kind)],
-        )
+        table = self._read(name, ["example_id", "label", "prediction"], filters=[("setting", "=", kind)])
         labels = _numbers(table, "label", np.int32, -1)
         right = (labels >= 0) & (labels == _numbers(table, "prediction", np.int32, -1))
         kept = np.ones(len(table), dtype=bool) if under is None else right == (under == "right")
@@ -212,13 +208,18 @@ class ImageTable:
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{self._folder / evidence}.parquet cannot be read: {error}") from error
 
-    def _read(self, evidence: str, columns: Sequence[str]) -> pa.Table:
+    def _read(
+        self, evidence: str, columns: Sequence[str], filters: list[tuple[str, str, str]] | None = None
+    ) -> pa.Table:
+        file = self._folder / f"{evidence}.parquet"
         try:
             # Not mapped into memory: a file that somebody shortens would end the process.
-            found = pq.read_table(self._folder / f"{evidence}.parquet", columns=list(columns), memory_map=False)
+            found = pq.read_table(file, columns=list(columns), filters=filters, memory_map=False)
             found.validate(full=True)
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise InputError(f"{self._folder / evidence}.parquet cannot be read: {error}") from error
+            raise InputError(f"{file} cannot be read: {error}") from error
+        if "example_id" in found.column_names and not pa.types.is_string(found["example_id"].type):
+            raise InputError(f"{file} cannot be read: the column example_id holds no texts")
         return found
 
 

@@ -6,12 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from snellen.core.finding import Finding
 from snellen.desk.decisions import Verdict
-from snellen.desk.image_table import ImageTable
+from snellen.desk.image_table import ImageTable, Query
 from snellen.desk.workplace import LARGEST, RunFolder
 
 #: One image, or two that are compared.
@@ -153,8 +152,6 @@ def _members(run: RunFolder, finding: Finding) -> list[Item]:
 
 def _mistaken(run: RunFolder, finding: Finding, table: ImageTable) -> list[Item]:
     """Images of the class that were taken for another, the surest mistakes first."""
-    from snellen.desk.image_table import Query
-
     names = run.class_names
     if finding.subject not in names:
         return []
@@ -169,7 +166,7 @@ def _mistaken(run: RunFolder, finding: Finding, table: ImageTable) -> list[Item]
 
 def listed(run: RunFolder, name: str, wanted: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of a list of a run that say all that is wanted as text; other rows are left out. No list: no rows."""
-    file = Path(run.path) / "lists" / f"{name}.json"
+    file = run.path / "lists" / f"{name}.json"
     try:
         if file.stat().st_size > LARGEST:
             return []

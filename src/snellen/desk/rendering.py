@@ -10,12 +10,15 @@ from functools import cache
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from snellen.core import package
+from snellen.core.budget import time_words
 from snellen.data.files.contained_file import printable
 
 #: Files that pages load, with their types. No other name leads to a file.
 STATIC = {
     "desk.css": ("desk/static/desk.css", "text/css; charset=utf-8"),
     "desk.js": ("desk/static/desk.js", "text/javascript; charset=utf-8"),
+    "images.js": ("desk/static/images.js", "text/javascript; charset=utf-8"),
+    "review.js": ("desk/static/review.js", "text/javascript; charset=utf-8"),
     "parts.css": ("auditing/templates/parts.css", "text/css; charset=utf-8"),
 }
 
@@ -60,16 +63,6 @@ def ago(seconds: float) -> str:
     return "just now"
 
 
-def duration(seconds: float) -> str:
-    """A length of time in words.
-
-    >>> duration(7.2), duration(95)
-    ('7 s', '1 min 35 s')
-    """
-    whole = int(seconds)
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -82,7 +75,7 @@ def _environment() -> Environment:
     environment.filters["percent"] = lambda value: f"{value:.1%}"
     environment.filters["ago"] = lambda at: ago(max(time.time() - at, 0.0)) if at else "unknown"
     environment.filters["moment"] = lambda at: time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
-    environment.filters["duration"] = duration
+    environment.filters["duration"] = time_words
     environment.filters["words"] = lambda text: str(text).replace("_", " ")
     environment.filters["printable"] = lambda path: printable(str(path))
     environment.globals["version_of"] = version_of

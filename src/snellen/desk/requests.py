@@ -48,6 +48,18 @@ def finding_of(request: Request, run: RunFolder) -> Finding:
     return found
 
 
+def whole_number(request: Request, name: str, default: int) -> int:
+    """A whole number of at least 0 in the query of an address; the default where it is left out or empty.
+
+    Raises:
+        InputError: something else.
+    """
+    text = request.query_params.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise InputError(f"{name} {text[:40]!r}: expected a whole number of at least 0")
+    return int(text)
+
+
 async def fields_of(request: Request) -> dict[str, list[str]]:
     """The fields of a form, or of a JSON object of texts.
 

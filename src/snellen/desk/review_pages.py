@@ -24,7 +24,7 @@ from snellen.desk.export import (
     write_table,
 )
 from snellen.desk.queues import CHOICES, MEANINGS, Item, Queue
-from snellen.desk.requests import answer, desk_of, fields_of, finding_of, page, run_of
+from snellen.desk.requests import answer, desk_of, fields_of, finding_of, page, run_of, whole_number
 from snellen.desk.workplace import RunFolder, finding_id
 
 #: Items of one answer.
@@ -59,10 +59,8 @@ def items(request: Request) -> Response:
     finding = finding_of(request, run)
     desk = desk_of(request)
     queue = desk.queue(run, finding)
-    offset = request.query_params.get("offset", "0")
-    if not (offset.isascii() and offset.isdigit() and len(offset) < 10):
-        raise InputError(f"offset {offset[:40]!r}: expected a whole number")
-    chosen = queue.items[int(offset) : int(offset) + MOST_ITEMS]
+    offset = whole_number(request, "offset", 0)
+    chosen = queue.items[offset : offset + MOST_ITEMS]
     table = desk.table_or_none(run)
     places = {} if table is None else table.positions({image for item in chosen for image in item.images})
     labels: dict[str, str] = {}
@@ -74,9 +72,9 @@ def items(request: Request) -> Response:
     return answer(
         {
             "total": len(queue.items),
-            "offset": int(offset),
+            "offset": offset,
             "items": [_item(item, places, labels) for item in chosen],
-            **_standing(request, run, queue, request.query_params.get("reviewer", "")),
+            "decided": _decided_by(request.query_params.get("reviewer", ""), request, run, queue),
         }
     )
 
@@ -92,11 +90,10 @@ def _item(item: Item, places: dict[str, int], labels: dict[str, str]) -> dict[st
     }
 
 
-def _standing(request: Request, run: RunFolder, queue: Queue, reviewer: str) -> dict[str, Any]:
+def _decided_by(reviewer: str, request: Request, run: RunFolder, queue: Queue) -> dict[str, list[str | None]]:
     """Decisions of one reviewer: those of others are not shown, so that each decides alone."""
     found = desk_of(request).decisions.standing(run.key, finding_id(queue.finding))
-    own = {one.item: [one.verdict, one.label] for one in found if one.reviewer == reviewer.strip()}
-    return {"decided": own, "anybody": len({one.item for one in found})}
+    return {one.item: [one.verdict, one.label] for one in found if one.reviewer == reviewer.strip()}
 
 
 async def decide(request: Request) -> Response:

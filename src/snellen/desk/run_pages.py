@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -89,14 +92,14 @@ def run(request: Request) -> Response:
     from snellen.auditing.html import render_notebook
 
     report = _opened(found)
-    decided = desk.decisions.counts(found.key)
+    decided, treatable = desk.decisions.counts(found.key), found.treatable
     rows = []
     for finding in found.findings:
         name = finding_id(finding)
         items = len(desk.queue(found, finding).items)
-        commands = [one for one in finding.treatments if one.startswith("snellen ")]
+        treats = finding in treatable
         rows.append(
-            {"id": name, "finding": finding, "images": items, "decided": decided.get(name, 0), "treats": bool(commands)}
+            {"id": name, "finding": finding, "images": items, "decided": decided.get(name, 0), "treats": treats}
         )
     style = static("parts.css").decode()
     return page(
@@ -149,32 +152,43 @@ def state(request: Request) -> Response:
 
 def _state(found: RunFolder) -> dict[str, Any]:
     done, total = found.progress()
-    measured = _measured(found, done)
+    shards = found.path / "shards"
+    try:
+        measured = _measured(shards, shards.stat().st_mtime_ns)
+    except OSError:
+        measured = _NOTHING
     return {"status": found.status, "done": done, "total": total, **measured}
 
 
-def _measured(found: RunFolder, done: int) -> dict[str, Any]:
-    """Accuracy over the shards that are there, with its 95 % interval."""
+_NOTHING: Mapping[str, Any] = {"images": 0, "accuracy": None, "low": None, "high": None}
+
+
+@lru_cache(maxsize=8)  # read again when a shard is there that was not, and not each second
+def _measured(shards: Path, _changed: int) -> Mapping[str, Any]:
+    """Accuracy over the shards that are there, with its 95 % interval, as the report will have it."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from snellen.metrics.intervals import wilson
+    from snellen.metrics.clustered import clustered_share
+    from snellen.metrics.units import unit_codes
 
-    right = images = 0
-    if done:
-        for file in sorted((found.path / "shards").glob("[0-9]*/clean.parquet")):
-            try:
-                part = pq.read_table(file, columns=["label", "prediction"], memory_map=False)
-                labelled = part.filter(pc.greater_equal(part["label"], 0))
-                images += len(labelled)
-                right += pc.sum(pc.equal(labelled["label"], labelled["prediction"])).as_py() or 0
-            except (OSError, KeyError, pa.ArrowException, ValueError):
-                continue  # of another kind, or just being written
-    if not images:
-        return {"images": 0, "accuracy": None, "low": None, "high": None}
-    interval = wilson(right, images)
-    return {"images": images, "accuracy": right / images, "low": interval.low, "high": interval.high}
+    correct: list[bool] = []
+    units: list[str] = []
+    for file in sorted(shards.glob("[0-9]*/clean.parquet")):
+        try:
+            part = pq.read_table(file, columns=["unit_id", "label", "prediction"], memory_map=False)
+            labelled = part.filter(pc.greater_equal(part["label"], 0))
+            right = pc.fill_null(pc.equal(labelled["label"], labelled["prediction"]), False).to_pylist()
+            names = pc.fill_null(labelled["unit_id"], "").to_pylist()
+        except (OSError, KeyError, pa.ArrowException, ValueError):
+            continue  # of another kind
+        correct += right
+        units += names
+    if not correct:
+        return _NOTHING
+    low, high = clustered_share(correct, None if len(set(units)) == len(units) else unit_codes(units))
+    return {"images": len(correct), "accuracy": sum(correct) / len(correct), "low": low, "high": high}
 
 
 def _treatment(request: Request, found: RunFolder) -> Response:

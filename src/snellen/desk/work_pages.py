@@ -12,12 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from snellen.core.budget import time_words
 from snellen.core.errors import InputError
 from snellen.desk.commands import EFFORTS, audit_command, treat_command
 from snellen.desk.export import shell_line
 from snellen.desk.image_pages import MOST_ROWS, row_of
 from snellen.desk.jobs import Job
-from snellen.desk.requests import answer, desk_of, fields_of, page, run_of
+from snellen.desk.requests import answer, desk_of, fields_of, page, run_of, whole_number
 from snellen.desk.workplace import RunFolder
 
 Fields = Mapping[str, Sequence[str]]
@@ -86,7 +87,6 @@ def treat(request: Request) -> Response:
     if run.kind != "audit" or run.status != "finished":
         raise HTTPException(404, "only a finished audit can be treated")
     given = {key: value for key, value in request.query_params.items() if key in ("train", "table", "finding")}
-    treatable = [one for one in run.findings if any(each.startswith("snellen ") for each in one.treatments)]
     treated = [
         one
         for one in desk.workplace.runs()
@@ -97,8 +97,8 @@ def treat(request: Request) -> Response:
         request,
         title=f"Treat {run.name}",
         run=run,
-        findings=[one for one in treatable if one.level != "note"],
-        notes=[one for one in treatable if one.level == "note"],
+        findings=[one for one in run.treatable if one.level != "note"],
+        notes=[one for one in run.treatable if one.level == "note"],
         trained="train" in (run.plan.get("companions") or {}),
         given=given,
         treated=treated,
@@ -143,7 +143,7 @@ def _state(request: Request, found: Job) -> dict[str, Any]:
     return {
         "state": found.state,
         "code": found.code,
-        "seconds": round(found.seconds, 1),
+        "took": time_words(found.seconds),
         "output": found.output(),
         "run_id": None if run is None else run.id,
         "done": done,
@@ -181,10 +181,7 @@ def compared_rows(request: Request) -> Response:
     which = request.query_params.get("which", "")
     if which not in COMPARED:
         raise InputError(f"which {which[:40]!r}: expected one of {', '.join(one for one in COMPARED if one)}")
-    numbers = [request.query_params.get(name, default) for name, default in (("offset", "0"), ("limit", "100"))]
-    if not all(one.isascii() and one.isdigit() and len(one) < 10 for one in numbers):
-        raise InputError("offset and limit are whole numbers")
-    offset, limit = int(numbers[0]), min(int(numbers[1]), MOST_ROWS)
+    offset, limit = whole_number(request, "offset", 0), min(whole_number(request, "limit", 100), MOST_ROWS)
     a, b = _compared(request, first, second, which)
     one, other = desk_of(request).table(first), desk_of(request).table(second)
     shown = [

@@ -114,6 +114,11 @@ class RunFolder:
         return next((one for one in self.findings if finding_id(one) == name), None)
 
     @property
+    def treatable(self) -> list[Finding]:
+        """Findings that a command treats."""
+        return [one for one in self.findings if any(each.startswith("snellen ") for each in one.treatments)]
+
+    @property
     def status(self) -> Status:
         """How far it is."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Trial:
         classifier: the candidate.
         quantities: by key of finding: what the finding measures, before and after; lower is better.
         mended: keys of findings that are mended on the validation images.
-        cost: accuracy before less accuracy after, on clean validation images.
+        cost: accuracy before less accuracy after, on clean validation images; not a number where there is no candidate.
         seconds: of treating and judging.
         failed: why there is no candidate; empty where there is one.
     """
@@ -152,7 +153,7 @@ class Bench:
             raise
         except (InputError, ModelError) as error:
             seconds = time.perf_counter() - started
-            return Trial(tuple(treatments), self.patient.classifier, {}, frozenset(), 0.0, seconds, str(error))
+            return Trial(tuple(treatments), self.patient.classifier, {}, frozenset(), math.nan, seconds, str(error))
         names = " + ".join(one.name for one in treatments)
         candidate = trained_classifier(self.patient.classifier, network, f"treated by {names}")
         after = self.audited(candidate, f"val-{number}")

@@ -25,8 +25,8 @@ from snellen.core.preparation import to_unit
 from snellen.metrics.clustered import ClusteredMean, clustered_mean
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.text_image_to_video.given_frames import BLANK
-from snellen.systems.text_image_to_video.pretrained import SCHEME, PretrainedVideoModel, load_pretrained_video_model
-from snellen.systems.text_image_to_video.video_model import SampleSettings, VideoModel, load_video_model
+from snellen.systems.text_image_to_video.pretrained import SCHEME, AnyVideoModel, load_pretrained_video_model
+from snellen.systems.text_image_to_video.video_model import SampleSettings, load_video_model
 from snellen.systems.text_image_to_video.videos import square
 from snellen.systems.text_image_to_video.watching import (
     TOGETHER,
@@ -173,9 +173,10 @@ class Motion(Check):
             pictures=pictures,
         )
 
-    def _model(self, classifier: Classifier) -> VideoModel | PretrainedVideoModel:
+    def _model(self, classifier: Classifier) -> AnyVideoModel:
         if self.model.startswith(SCHEME):
-            return load_pretrained_video_model(self.model, device=str(classifier.device))
+            half = torch.bfloat16 if classifier.device.type == "cuda" else torch.float32
+            return load_pretrained_video_model(self.model, device=str(classifier.device), dtype=half)
         folder = Path(self.model)
         if not (folder / "card.json").is_file():
             raise InputError(
@@ -184,7 +185,7 @@ class Motion(Check):
             )
         return load_video_model(folder, device=str(classifier.device))
 
-    def _nameable(self, model: VideoModel | PretrainedVideoModel, classifier: Classifier) -> NDArray[np.bool_]:
+    def _nameable(self, model: AnyVideoModel, classifier: Classifier) -> NDArray[np.bool_]:
         """Whether the model knows the words of all texts of each class, (k,).
 
         Raises:
@@ -226,9 +227,7 @@ class Motion(Check):
         places = bound.uniform("images", ()).numpy()
         return np.sort(known[np.argsort(places, kind="stable")[: self.images]])
 
-    def _watched(
-        self, model: VideoModel | PretrainedVideoModel, drawn: NDArray[np.int64], reading: Reading
-    ) -> tuple[Watched, list[str]]:
+    def _watched(self, model: AnyVideoModel, drawn: NDArray[np.int64], reading: Reading) -> tuple[Watched, list[str]]:
         """Both kinds of frames of the drawn images, decided; and the reasons of those that cannot be read."""
         classifier, judge, images = reading.classifier, self._judge(reading.classifier), reading.images
         assert reading.audited is not None

@@ -33,9 +33,9 @@ from snellen.systems.text_image_to_video.architecture import VideoArchitecture
 from snellen.systems.text_image_to_video.films import film_sheet, write_mp4, write_webp
 from snellen.systems.text_image_to_video.fitting import VideoTraining
 from snellen.systems.text_image_to_video.given_frames import VideoRequest, hash_of_frames, video_request
-from snellen.systems.text_image_to_video.pretrained import SCHEME, PretrainedVideoModel
+from snellen.systems.text_image_to_video.pretrained import SCHEME, AnyVideoModel
 from snellen.systems.text_image_to_video.trained_folder import ready
-from snellen.systems.text_image_to_video.video_model import SampleSettings, VideoModel
+from snellen.systems.text_image_to_video.video_model import SampleSettings
 from snellen.systems.text_image_to_video.videos import square
 
 #: The sheet, and the folder of videos.
@@ -158,9 +158,7 @@ class TextImageToVideo(SampleSettings, Method):
         """Whether the model need not be trained."""
         return self.model.startswith(SCHEME) or (Path(self.model) / "card.json").is_file()
 
-    def _request(
-        self, row: Mapping[str, Any], length: int, model: VideoModel | PretrainedVideoModel | None
-    ) -> VideoRequest:
+    def _request(self, row: Mapping[str, Any], length: int, model: AnyVideoModel | None) -> VideoRequest:
         request = video_request(row, length=length, template=self.template)
         if model is not None:
             model.check_texts([request.text])

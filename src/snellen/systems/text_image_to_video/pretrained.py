@@ -13,9 +13,9 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from snellen.models.diffusion.text_encoding import TextTower
 from snellen.models.weights.devices import resolve_device
 from snellen.systems.text_image_to_video.guidance import passes
 from snellen.systems.text_image_to_video.sampling import sample_videos
-from snellen.systems.text_image_to_video.video_model import SampleSettings
+from snellen.systems.text_image_to_video.video_model import SampleSettings, VideoModel, given_or_none
 
 #: What a reference of such a model begins with.
 SCHEME = "diffusers:"
@@ -125,27 +125,24 @@ class PretrainedVideoModel:
                 f"{3 * ratio + 1} … frames; got {length}"
             )
         shape = (len(texts), length, 3, self.side, self.side)
-        held = torch.zeros(shape[:2], dtype=torch.bool) if replaced is None else replaced
-        if tuple(held.shape) != shape[:2] or (given is not None and tuple(given.shape) != shape):
-            got = None if given is None else tuple(given.shape)
-            raise InputError(f"given frames are {shape}; got {got} with a mask of {tuple(held.shape)}")
+        shown, held = given_or_none(given, replaced, shape)
         own = self._latent_mask(held, ratio)
         latents = (len(texts), own.shape[1], int(self.vae.config.z_dim), *(2 * (self._latent_side,)))
         noise = torch.cat([Randomness(seed).bind(1).normal("video", latents[1:]) for seed in seeds]).to(self.device)
-        clean = torch.zeros(latents) if given is None else self._encoded(given, own, latents, ratio)
+        clean = self._encoded(shown, own, latents, ratio)
         own, clean = own.to(self.device), clean.to(self.device)
         states, null = self._states(list(texts)), self._states([""])
 
         def predict(videos: Tensor, times: Tensor, with_text: Tensor, with_image: Tensor) -> Tensor:
             over = len(videos) // len(states)
-            shown = torch.where(with_text[:, None, None], states.repeat(over, 1, 1), null)
+            text = torch.where(with_text[:, None, None], states.repeat(over, 1, 1), null)
             given_here = own.repeat(over, 1) & with_image[:, None]
             moments = 1000 * (1 - times[:, None]) * ~given_here  # 0, without noise, where a frame is given
             spots = (self._latent_side // int(self.network.config.patch_size[1])) ** 2
             found = self.network(
                 videos.transpose(1, 2).to(self.network.dtype),
                 moments.repeat_interleave(spots, dim=1),
-                shown.to(self.network.dtype),
+                text.to(self.network.dtype),
                 return_dict=False,
             )[0]
             return -found.float().transpose(1, 2)
@@ -211,6 +208,10 @@ class PretrainedVideoModel:
         return (states * mask[..., None]).to(self.device)
 
 
+#: A model that was trained here, or a public one.
+AnyVideoModel: TypeAlias = VideoModel | PretrainedVideoModel
+
+
 def cleaned(text: str) -> str:
     """A prompt without HTML entities and double spaces, as the model was trained.
 
@@ -220,10 +221,13 @@ def cleaned(text: str) -> str:
     return " ".join(html.unescape(html.unescape(text)).split())
 
 
+@lru_cache(maxsize=1)
 def load_pretrained_video_model(
     reference: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> PretrainedVideoModel:
     """Open ``diffusers:FOLDER``, or ``diffusers:FOLDER?side=480&frames=49``. Nothing is downloaded, no pickle is read.
+
+    The last one stays loaded, as all calls of a run take the same.
 
     Args:
         reference: of a folder that ``save_pretrained`` of ``WanPipeline`` or ``WanImageToVideoPipeline`` wrote.

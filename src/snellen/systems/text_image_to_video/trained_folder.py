@@ -17,6 +17,7 @@ from snellen.systems.text_image_to_video.architecture import VideoArchitecture
 from snellen.systems.text_image_to_video.fitting import VideoTraining, fit_video_model
 from snellen.systems.text_image_to_video.pretrained import (
     SCHEME,
+    AnyVideoModel,
     PretrainedVideoModel,
     load_pretrained_video_model,
 )
@@ -59,7 +60,7 @@ def train_video_model(
     return VideoModel(found.network, lineage_of(numbers, found.data, seed, source=source), history)
 
 
-def ready(method: TextImageToVideo, progress: Progress | None = None) -> VideoModel | PretrainedVideoModel:
+def ready(method: TextImageToVideo, progress: Progress | None = None) -> AnyVideoModel:
     """The model: a public one by reference, or the one of the folder, which is trained first where it is missing.
 
     Raises:
@@ -100,12 +101,8 @@ def _public(method: TextImageToVideo) -> PretrainedVideoModel:
     given = [name for name in ("videos", "network", "training") if getattr(method, name)]
     if given:
         raise InputError(f"{method.model} is trained already, so that --{given[0]} is of no use: leave it out")
-    return _referenced(method.model, *where())
-
-
-@lru_cache(maxsize=1)
-def _referenced(reference: str, device: str, dtype: str) -> PretrainedVideoModel:
-    return load_pretrained_video_model(reference, device=device, dtype=getattr(torch, dtype))
+    device, dtype = where()
+    return load_pretrained_video_model(method.model, device=device, dtype=getattr(torch, dtype))
 
 
 def _counted(training: object) -> object:

@@ -47,6 +47,19 @@ class SampleSettings(BaseModel):
     )
 
 
+def given_or_none(given: Tensor | None, replaced: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Given frames (n, F, 3, h, w) in [0, 1] and which of them count, bool (n, F): none of them where none are given.
+
+    Raises:
+        InputError: frames or a mask of another shape.
+    """
+    held = torch.zeros(shape[:2], dtype=torch.bool) if replaced is None else replaced
+    frames = torch.zeros(shape) if given is None else given
+    if tuple(frames.shape) != shape or tuple(held.shape) != shape[:2]:
+        raise InputError(f"given frames are {shape}; got {tuple(frames.shape)} with a mask of {tuple(held.shape)}")
+    return frames, held
+
+
 @dataclass(frozen=True, eq=False)
 class VideoModel:
     """A network with averaged weights, in evaluation mode.
@@ -125,10 +138,8 @@ class VideoModel:
             raise InputError(f"this is a model of images, without temporal layers; it cannot make {length} frames")
         tokens = tokens_of(list(texts), one)
         noise = torch.cat([Randomness(seed).bind(1).normal("video", shape[1:]) for seed in seeds])
-        held = torch.zeros(shape[:2], dtype=torch.bool) if replaced is None else replaced
-        clean = torch.zeros(shape) if given is None else given * 2 - 1
-        if tuple(clean.shape) != shape or tuple(held.shape) != shape[:2]:
-            raise InputError(f"given frames are {shape}; got {tuple(clean.shape)} with a mask of {tuple(held.shape)}")
+        frames_given, held = given_or_none(given, replaced, shape)
+        clean = frames_given * 2 - 1
         in_place = one.image_by == "replacement"
         if not in_place and bool(held[:, 1:].any()):
             raise InputError("this network takes an image by cross-attention, and no frame but the first")

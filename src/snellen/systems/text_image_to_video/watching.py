@@ -14,8 +14,8 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.preparation import to_image
-from snellen.systems.text_image_to_video.pretrained import PretrainedVideoModel
-from snellen.systems.text_image_to_video.video_model import SampleSettings, VideoModel
+from snellen.systems.text_image_to_video.pretrained import AnyVideoModel
+from snellen.systems.text_image_to_video.video_model import SampleSettings
 
 #: Frames that are decided together.
 TOGETHER = 32
@@ -48,7 +48,7 @@ class Watched:
 
 
 def continued(
-    model: VideoModel | PretrainedVideoModel,
+    model: AnyVideoModel,
     first: Tensor,
     texts: Sequence[str],
     seeds: Sequence[int],
