@@ -67,11 +67,20 @@ def test_sample_size(run, audited):
         assert message in " ".join(err.split()), wrong
 
 
-def test_an_interval_without_width_plans_nothing(run, audited, tmp_path):
+def test_a_gate_is_planned_from_the_end_that_it_rests_on_and_from_no_interval_without_width(run, audited, tmp_path):
     place = tmp_path / "first run" / "report.json"
     report = json.loads(place.read_bytes())
-    report["metrics"]["calibration.ece"] |= {"value": 0.1, "low": 0.1, "high": 0.1}
-    place.write_text(json.dumps(report), encoding="utf-8")
+
+    def measured(low, high):
+        report["metrics"]["calibration.ece"] |= {"value": 0.1, "low": low, "high": high}
+        place.write_text(json.dumps(report), encoding="utf-8")
+
+    for low, high, relation in ((0.08, 0.13, "<=0.16"), (0.07, 0.12, ">=0.04")):
+        measured(low, high)
+        code, out, _ = run("sample-size", "first run", "--require", f"calibration.ece{relation}", "--json")
+        # The end lies half the room to the bound away, 1.96 standard errors of 60 images; 3.24 are needed.
+        assert (code, json.loads(out)["goals"][0]["images"]) == (0, 42)
+    measured(0.1, 0.1)
     code, _, err = run("sample-size", "first run", "--require", "calibration.ece<=0.5")
     assert (code, "ends at the value itself, 0.1000" in " ".join(err.split())) == (2, True)
 

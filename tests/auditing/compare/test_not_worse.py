@@ -58,7 +58,7 @@ def test_verdicts():
     assert judged(equal, {"": 0.02}).not_worse[0].verdict == "met"
     assert judged(lost, {"": 0.02}).not_worse[0].verdict == "not met"
     assert judged(few, {"": 0.02}).not_worse[0].verdict == "undecided"
-    beyond = judged(pair_of(rng, 3000, 0.05, 0.01), {"": 0.025}).not_worse[0]
+    beyond = judged(pair_of(np.random.default_rng(0), 3000, 0.05, 0.01), {"": 0.025}).not_worse[0]
     assert (beyond.verdict, 0.025 <= beyond.low < 0.05) == ("not met", True), "the margin itself decides"
     advice = [
         judged(runs, {"": 0.02}).not_worse[0].words.endswith("; more images narrow the interval")

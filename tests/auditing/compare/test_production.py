@@ -138,6 +138,20 @@ def test_decisions_that_no_mix_explains_are_uncertain_though_features_are_the_sa
     assert (window.verdict, window.p_value) == ("uncertain", LEVEL)
 
 
+def test_images_like_no_audited_one_count_as_wrong_at_the_lower_end():
+    rng = np.random.default_rng(6)
+    right = [rng.random(count) < 0.9 for count in (600, 300)]
+    known, new = (run_of(one, np.full(len(one), 0.9), {}, labels=rng.integers(0, 4, len(one))).images for one in right)
+    known = dataclasses.replace(known, scores=rng.normal(size=(600, 4)))
+    scores = rng.normal(size=(300, 4))
+    scores[:15] += 40
+    window, _ = Reference(known, 4, 0).judged(dataclasses.replace(new, scores=scores), None)
+    assert window.verdict != "refused"
+    assert window.foreign == pytest.approx(0.05, abs=0.02)
+    lows = [one.low for one in (window.by_classes, window.by_confidence)]
+    assert window.accuracy.low == pytest.approx(min(lows) - window.foreign)
+
+
 def test_drift_that_could_not_be_tested_is_not_called_estimated():
     rng, labels = np.random.default_rng(4), np.repeat([0, 1], [500, 12])
     known = run_of(rng.random(512) < 0.9, np.full(512, 0.9), {}, labels=labels).images
