@@ -56,7 +56,7 @@ class Monitoring(BaseModel):
         whole: all images together. windows: by time, in order; empty without dates.
         every: length of the windows.
         shares: estimated shares of the classes in all production images, and in the audited ones, by class.
-        to_label: images drawn at random whose labels give an interval of ten points, whatever the accuracy.
+        to_label: images drawn at random whose labels give an interval of ten points at any accuracy.
         notes: how to read it.
     """
 
