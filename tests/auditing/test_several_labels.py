@@ -294,8 +294,10 @@ def test_the_command_line_reads_names_and_columns_and_writes_what_it_found(tmp_p
     (tmp_path / "columns.csv").write_text("\n".join(columns))
     by_name = snellen.load_images(tmp_path / "names.csv", columns={"image": "file", "labels": "findings"})
     by_column = snellen.load_images(tmp_path / "columns.csv", columns={"image": "file", "labels": ",".join(NAMES)})
+    listed = snellen.load_images(tmp_path / "columns.csv", columns={"image": "file", "labels": NAMES})
+    assert listed.fingerprint() == by_column.fingerprint()
     assert by_name.class_names == tuple(sorted(NAMES))
-    assert by_column.class_names == NAMES
+    assert by_column.class_names == listed.class_names == NAMES
     order = [by_name.class_names.index(name) for name in NAMES]
     assert (by_name.label_sets[:, order] == labels).all()
     assert (by_column.label_sets == labels).all()
@@ -304,8 +306,8 @@ def test_the_command_line_reads_names_and_columns_and_writes_what_it_found(tmp_p
     shown = CliRunner().invoke(app, ["report", str(tmp_path / "run")])
     assert shown.exit_code == 0
     assert "Labels" in (tmp_path / "run" / "report.html").read_text()
-    listed = json.loads((tmp_path / "run" / "lists" / "labels.json").read_text())
-    assert set(listed[0]) == {"id", "missed", "given_wrongly"}
+    mistakes = json.loads((tmp_path / "run" / "lists" / "labels.json").read_text())
+    assert set(mistakes[0]) == {"id", "missed", "given_wrongly"}
 
 
 def test_confidence_with_a_temperature_is_that_of_the_decision_at_another_threshold() -> None:

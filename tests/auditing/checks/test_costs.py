@@ -140,6 +140,8 @@ def test_a_file_a_mapping_a_table_and_an_array_say_the_same(tmp_path):
         ([["benign", 0, 0, 0], ["cyst", 0, 0, 0], ["cancer", 0, 0, 0]], "no error costs anything"),
         ([["benign", 0, 1, 1]] * 2, "a second row of 'benign'"),
         ([], "holds no costs; expected a header"),
+        ([["benign", 0, 1, 1], [], [], ["cyst", 1]], "row 5: 1 costs for 3 decisions"),
+        ([["benign", "0" * 200_000, 1, 1]], "is not readable as CSV"),
     ],
 )
 def test_a_wrong_table_is_refused_with_what_to_do(tmp_path, rows, message):
