@@ -56,6 +56,8 @@ def strongest(maps: Tensor, select: Select = "positive", ties: Ties = "first") -
     >>> strongest(torch.ones(1, 3, 3).index_fill(1, torch.tensor([2]), 0.0), ties="centre").tolist()
     [[0, 1]]
     """
+    if maps.device.type == "mps":  # centres are computed in float64, which it does not know
+        return strongest(maps.cpu(), select, ties).to(maps.device)
     flat = pixel_map(maps)
     height, width = flat.shape[1:]
     usable = has_evidence(flat)

@@ -39,6 +39,8 @@ def eight_bits(images: Tensor) -> Tensor:
     if min(images.shape[2:]) < SMALLEST_SIDE:
         size = f"{images.shape[2]} × {images.shape[3]}"
         raise InputError(f"images of {size} pixels are too small; each side needs at least {SMALLEST_SIDE}")
+    if images.device.type == "mps":  # what is computed of them needs float64, which it does not know
+        images = images.cpu()
     if images.dtype == torch.uint8:
         return images
     if not images.is_floating_point():
@@ -201,7 +203,7 @@ def image_properties(images: Tensor) -> ImageProperties:
         "noise": _noise(luma),
         "entropy": (-histogram * present.log2()).sum(1).clamp(min=0),
     }
-    return ImageProperties(**{name: values.double().cpu().numpy() for name, values in measured.items()})
+    return ImageProperties(**{name: values.cpu().double().numpy() for name, values in measured.items()})
 
 
 def _histogram(luma: Tensor) -> Tensor:
