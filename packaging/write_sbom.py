@@ -28,7 +28,7 @@ def main() -> None:
         subprocess.run([python, "-m", "pip", "install", "--quiet", given.wheel], check=True)
         subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "pip"], check=True)
         listing = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--validate"]
-        subprocess.run([*listing, "--of", "JSON", "--outfile", str(given.file), str(python)], check=True)
+        subprocess.run([*listing, "--output-format", "JSON", "--output-file", str(given.file), str(python)], check=True)
     components = json.loads(given.file.read_bytes())["components"]
     print(f"{len(components)} packages: {given.file}")
 
