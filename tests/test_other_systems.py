@@ -9,9 +9,12 @@ import io
 import itertools
 import os
 import re
+import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,6 +244,64 @@ def test_without_fcntl_an_error_inside_frees_the_folder(tmp_path, windows_locks)
     assert windows_locks.held == {}
 
 
+def test_without_fcntl_a_file_system_without_locks_is_written_to_without_one(tmp_path, windows_locks, monkeypatch):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.EINVAL, "not supported")
+
+    monkeypatch.setattr(windows_locks, "locking", no_locks)
+    with only_writer(tmp_path / "out"):
+        (tmp_path / "out" / "a").touch()
+    monkeypatch.setattr(folder_lock.tempfile, "gettempdir", lambda: str(tmp_path / "absent"))
+    with only_writer(tmp_path / "out"):
+        (tmp_path / "out" / "b").touch()
+
+
+#: The locks of ``msvcrt``, by those of Linux that have the same owner: an open file, whose end is the end of the lock.
+OPEN_FILE_LOCKS = """
+import errno, fcntl, os, struct, sys, time
+from pathlib import Path
+class Locks:
+    LK_NBLCK, LK_UNLCK = fcntl.F_WRLCK, fcntl.F_UNLCK
+    @staticmethod
+    def locking(descriptor, mode, count):
+        lock = struct.pack("hhqqi4x", mode, os.SEEK_CUR, 0, count, 0)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+        except BlockingIOError as error:
+            raise PermissionError(errno.EACCES, "locked") from error
+from snellen.runs import folder_lock
+folder_lock.fcntl, folder_lock._MSVCRT = None, Locks
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks of an open file are those of Linux")
+def test_without_fcntl_another_process_keeps_a_writer_out_until_it_is_killed(tmp_path, monkeypatch):
+    holds = "with folder_lock.only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    folder, places = tmp_path / "out", tmp_path / "temporary"
+    places.mkdir()
+    known: dict[str, Any] = {}
+    monkeypatch.setattr(folder_lock, "fcntl", None)
+    monkeypatch.setattr(folder_lock, "_MSVCRT", None)
+    exec(OPEN_FILE_LOCKS, known)
+    monkeypatch.setattr(folder_lock.tempfile, "gettempdir", lambda: str(places))
+    with subprocess.Popen(
+        [sys.executable, "-c", OPEN_FILE_LOCKS + holds, str(folder)],
+        env={**os.environ, "TMPDIR": str(places)}, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            # Linux would delete the file that the other has open.
+            monkeypatch.setattr(Path, "unlink", lambda path: None)
+            with pytest.raises(RunConflictError, match="another call is writing"), only_writer(folder):
+                pytest.fail("two processes write into one folder")
+        finally:
+            other.kill()
+    assert len(list(places.iterdir())) == 1, "what the killed call left"
+    with only_writer(folder):
+        pass
+
+
 # -- what Windows lacks ------------------------------------------------------------------------------------------------
 
 
@@ -280,7 +341,9 @@ def test_text_is_never_read_or_written_in_the_encoding_of_the_system():
 # -- consoles ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("encoding", "shown"), [("cp1252", "a -> b, >= 2 – é ?"), ("utf-8", "a → b, ≥ 2 – é 猫")])
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("cp1252", "a -> b, >= 2 – é \\u732b"), ("utf-8", "a → b, ≥ 2 – é 猫")]
+)
 def test_a_file_in_another_encoding_gets_plain_signs_and_no_error(monkeypatch, encoding, shown):
     stream = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stream, encoding=encoding, newline=""))
@@ -291,8 +354,8 @@ def test_a_file_in_another_encoding_gets_plain_signs_and_no_error(monkeypatch, e
 
 def test_a_comparison_is_printed_in_the_encoding_of_windows(run, tmp_path, monkeypatch):
     audit = ["audit", "bundled:fashion-cnn", "bundled:fashion-mnist", "--limit", "20", "--checks", "clean", "--json"]
-    for name in ("a", "b"):
-        run(*audit, "--out", str(tmp_path / name))
+    assert run(*audit, "--out", str(tmp_path / "a"))[0] == 0
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
     stream = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stream, encoding="cp1252"))
     monkeypatch.setattr(sys, "argv", ["snellen", "compare", "a", "b"])

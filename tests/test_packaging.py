@@ -132,6 +132,11 @@ def test_the_image_runs_as_a_user_and_its_commands_can_be_run_without_docker(mon
     assert commands[0] == "python -m venv /opt/snellen"
     assert len(commands) == 3
     assert all("\\" not in one for one in commands)
+    # By a name, pip would take what others registered on an index.
+    assert re.findall(r"(\S*snellen[-_\[]\S*)", commands[2].partition("&&")[0]) == [
+        '/wheels/snellen-[0-9]*.whl)[$EXTRAS]"',
+        "/wheels/snellen_models-*.whl",
+    ]
     assert attempt.defaults(text) == {"DEVICE": "cpu", "TORCH_INDEX": "", "EXTRAS": "onnx,models"}
     for extra in attempt.defaults(text)["EXTRAS"].split(","):
         assert extra in PROJECT["optional-dependencies"]
@@ -184,10 +189,27 @@ def test_the_action_gives_each_input_to_the_audit_as_it_is(tmp_path, given, adde
         ["bash", str(PACKAGING / "github-action" / "audit.sh")], cwd=tmp_path, env=environment, check=False
     )
     assert done.returncode == code
-    words = ["audit", "a $(touch bad).onnx", "photos", "--out", "run", "--junit", "run/junit.xml", *added]
+    words = ["audit", "--out", "run", "--junit", "run/junit.xml", *added, "--", "a $(touch bad).onnx", "photos"]
     assert (tmp_path / "words").read_text().splitlines() == words
     assert (tmp_path / "output").read_text() == "report=run/report.html\n"
     assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script of bash")
+def test_the_action_refuses_a_folder_that_would_write_further_outputs(tmp_path):
+    environment = {
+        "PATH": os.environ["PATH"],
+        "MODEL": "m",
+        "DATA": "d",
+        "OUT": "run\nreport=x",
+        "GITHUB_OUTPUT": "output",
+    }
+    done = subprocess.run(
+        ["bash", str(PACKAGING / "github-action" / "audit.sh")],
+        cwd=tmp_path, env=environment, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, "more than one line" in done.stderr) == (2, True)
+    assert not (tmp_path / "output").exists()
 
 
 def test_the_action_passes_every_input_and_puts_none_into_a_command():
@@ -210,6 +232,16 @@ def test_workflows_pin_what_they_use_and_test_every_python_on_every_system():
     uses = [one for text in texts for one in re.findall(r"uses: (.+)", text)]
     assert len(uses) == 8
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", one) for one in uses)
+    publish = loaded(".github/workflows/publish.yml")
+    assert publish["permissions"] == {}
+    assert {name: job["permissions"] for name, job in publish["jobs"].items()} == {
+        "build": {"contents": "read"},
+        "publish": {"id-token": "write"},
+    }
+    assert loaded(".github/workflows/tests.yml")["permissions"] == {"contents": "read"}
+    commands = [step["run"] for job in publish["jobs"].values() for step in job["steps"] if "run" in step]
+    assert not [one for one in commands if "${{" in one]
+    assert any('"dist/snellen-${GITHUB_REF_NAME#v}.tar.gz"' in one for one in commands), "a tag of another version"
     matrix = loaded(".github/workflows/tests.yml")["jobs"]["smoke"]["strategy"]["matrix"]
     assert [one.partition("-")[0] for one in matrix["system"]] == ["ubuntu", "macos", "windows"]
     minor = re.search(r"3\.(\d+)", PROJECT["requires-python"])

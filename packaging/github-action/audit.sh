@@ -4,6 +4,10 @@
 # Run here: tests/test_packaging.py runs it.
 set -euo pipefail
 
+if [[ "$OUT" == *$'\n'* ]]; then
+  echo "error: the input out has more than one line; expected the path of a folder" >&2
+  exit 2
+fi
 arguments=()
 while IFS= read -r line; do
   [ -z "$line" ] || arguments+=(--require "$line")
@@ -15,7 +19,7 @@ done <<<"${ARGUMENTS:-}"
 [ -z "${BASELINE:-}" ] || arguments+=(--baseline "$BASELINE")
 
 code=0
-snellen audit "$MODEL" "$DATA" --out "$OUT" --junit "$OUT/junit.xml" ${arguments[@]+"${arguments[@]}"} || code=$?
+snellen audit --out "$OUT" --junit "$OUT/junit.xml" ${arguments[@]+"${arguments[@]}"} -- "$MODEL" "$DATA" || code=$?
 if [ -n "${GITHUB_OUTPUT:-}" ]; then
   printf 'report=%s\n' "$OUT/report.html" >>"$GITHUB_OUTPUT"
 fi

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import sys
 
-#: What stands for a sign that an encoding such as cp1252 does not have; for all others a question mark.
+#: What stands for a sign that an encoding such as cp1252 does not have; all others are escaped as in JSON.
 _PLAIN = {"→": "->", "↔": "<->", "≥": ">=", "≤": "<=", "−": "-", "≈": "~", "∞": "inf", "✓": "yes", "✗": "no", "Δ": "d"}
 
 
@@ -20,4 +21,6 @@ def narrow_output() -> None:
 def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(_PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+    return "".join(
+        _PLAIN.get(sign) or json.dumps(sign)[1:-1] for sign in error.object[error.start : error.end]
+    ), error.end

@@ -32,7 +32,8 @@ def only_writer(folder: Path, *, shared: bool = False) -> Iterator[None]:
     ``shared``: others that share it may hold it at the same time.
 
     The lock is the system's, so that a killed call holds nothing: on the folder itself, or, on Windows, on an empty
-    file in the folder of temporary files. A file system that knows no locks is written to without one.
+    file in the user's folder of temporary files, which another user or computer does not see. A file system that knows no
+    locks is written to without one.
 
     Raises:
         RunConflictError: another call holds it.
@@ -63,7 +64,11 @@ def _held_on_windows(folder: Path, shared: bool) -> Iterator[None]:
     """Windows opens no folders, and its locks have one owner: who shares takes one of the bytes, who does not all."""
     key = hashlib.sha256(os.path.normcase(folder.resolve()).encode("utf-8", "surrogatepass")).hexdigest()
     file = Path(tempfile.gettempdir()) / f"snellen-{key[:32]}.lock"
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:  # no such folder, or the call before is deleting its file
+        yield
+        return
     size, places = (1, range(_SHARES)) if shared else (_SHARES, range(1))
     try:
         taken = next((place for place in places if _locked(descriptor, place, size)), None)
@@ -73,7 +78,8 @@ def _held_on_windows(folder: Path, shared: bool) -> Iterator[None]:
             yield
         finally:
             os.lseek(descriptor, taken, os.SEEK_SET)
-            _MSVCRT.locking(descriptor, _MSVCRT.LK_UNLCK, size)
+            with suppress(OSError):  # none is held where the file system knows no locks
+                _MSVCRT.locking(descriptor, _MSVCRT.LK_UNLCK, size)
     finally:
         os.close(descriptor)
         with suppress(OSError):  # another call has it open
@@ -81,11 +87,14 @@ def _held_on_windows(folder: Path, shared: bool) -> Iterator[None]:
 
 
 def _locked(descriptor: int, place: int, size: int) -> bool:
+    """Whether no other holds these bytes: they are ours now, or the file system knows no locks."""
     os.lseek(descriptor, place, os.SEEK_SET)
     try:
         _MSVCRT.locking(descriptor, _MSVCRT.LK_NBLCK, size)
-    except OSError:
+    except PermissionError:  # EACCES: another holds one of them
         return False
+    except OSError:
+        pass
     return True
 
 

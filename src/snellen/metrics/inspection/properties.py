@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.core.in_float64 import lacks_float64
 
 #: Smallest side of an image that is inspected, pixels.
 SMALLEST_SIDE = 8
@@ -39,7 +40,7 @@ def eight_bits(images: Tensor) -> Tensor:
     if min(images.shape[2:]) < SMALLEST_SIDE:
         size = f"{images.shape[2]} × {images.shape[3]}"
         raise InputError(f"images of {size} pixels are too small; each side needs at least {SMALLEST_SIDE}")
-    if images.device.type == "mps":  # what is computed of them needs float64, which it does not know
+    if lacks_float64(images.device):  # what is computed of them needs it
         images = images.cpu()
     if images.dtype == torch.uint8:
         return images
