@@ -32,8 +32,8 @@ def only_writer(folder: Path, *, shared: bool = False) -> Iterator[None]:
     ``shared``: others that share it may hold it at the same time.
 
     The lock is the system's, so that a killed call holds nothing: on the folder itself, or, on Windows, on an empty
-    file in the user's folder of temporary files, which another user or computer does not see. A file system that knows no
-    locks is written to without one.
+    file in the user's folder of temporary files, which another user or computer does not see. A file system that knows
+    no locks is written to without one.
 
     Raises:
         RunConflictError: another call holds it.
