@@ -159,8 +159,8 @@ def _mistaken(run: RunFolder, finding: Finding, table: ImageTable) -> list[Item]
     rows = table.rows(Query(label=label, outcome="wrong", sort="-confidence"))
     taken = [_name_of(names, int(table.predictions[row])) for row in rows.tolist()]
     return [
-        Item((table.ids[row].as_py(),), f"taken for {other}", finding.subject, other)
-        for row, other in zip(rows.tolist(), taken, strict=True)
+        Item((example,), f"taken for {other}", finding.subject, other)
+        for example, other in zip(table.ids_at(rows.tolist()), taken, strict=True)
     ]
 
 
