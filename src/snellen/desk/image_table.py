@@ -25,6 +25,9 @@ CLEAN, ID = "clean", "example_id"
 #: Prefix of the columns of brightness, sharpness, …
 PROPERTY = "property."
 
+#: Columns of several labels an image, and of what the model gives of them.
+LABELS, DECISIONS = "label_sets", "decision_sets"
+
 #: Rows whose names are read without all others, and rows that are read at once.
 EARLY, _STEP = 200_000, 16_384
 
@@ -117,6 +120,33 @@ class ImageTable:
         """Name of each image's group; None without groups."""
         return self._column("group", self._read_groups) if "group" in self._known else None
 
+    def sets(self) -> tuple[NDArray[np.int8], NDArray[np.int8]] | None:
+        """Several labels an image, and which of them the model gives: 1, 0, -1 where unknown (n, k); None of one."""
+        if not {LABELS, DECISIONS} <= set(self._known):
+            return None
+
+        def read() -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+            found = self._read(CLEAN, [LABELS, DECISIONS])
+            one, other = (
+                np.array([row or [-1] for row in found[name].to_pylist()], dtype=np.int8)
+                for name in (LABELS, DECISIONS)
+            )
+            return one, other
+
+        return self._column(LABELS, read)
+
+    def lost(self, place: int) -> list[int]:
+        """Rows of the images with a label of several, by its place, that the model does not find.
+
+        Raises:
+            InputError: they cannot be read.
+        """
+        found = self.sets()
+        if found is None or place >= found[0].shape[1]:
+            return []
+        rows: list[int] = np.flatnonzero((found[0][:, place] == 1) & (found[1][:, place] == 0)).tolist()
+        return rows
+
     def _column(self, name: str, read: Callable[[], Any]) -> Any:  # noqa: ANN401 - arrays of NumPy and of Arrow
         with self._reading:
             if name not in self._columns:
@@ -184,7 +214,9 @@ class ImageTable:
         """What other checks measured image by image, as :attr:`Query.setting` names it."""
         found = []
         for path in sorted(self._folder.glob("[!.]*.parquet")):
-            if path.stem != CLEAN and {"example_id", "setting", "prediction"} <= set(self._described(path.stem)[0].names):
+            if path.stem != CLEAN and {"example_id", "setting", "prediction"} <= set(
+                self._described(path.stem)[0].names
+            ):
                 read = self._read(path.stem, ["setting"], dictionary=["setting"])["setting"]
                 kinds = pc.unique(read).to_pylist()
                 self._kinds[path.stem] = len(kinds)

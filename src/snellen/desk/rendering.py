@@ -19,6 +19,7 @@ STATIC = {
     "desk.js": ("desk/static/desk.js", "text/javascript; charset=utf-8"),
     "images.js": ("desk/static/images.js", "text/javascript; charset=utf-8"),
     "review.js": ("desk/static/review.js", "text/javascript; charset=utf-8"),
+    "requirements.css": ("auditing/compare/templates/requirements.css", "text/css; charset=utf-8"),
     "parts.css": ("auditing/templates/parts.css", "text/css; charset=utf-8"),
 }
 
