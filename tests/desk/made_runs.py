@@ -120,8 +120,8 @@ def write_run(
         Finding(kind="calibration", harm=0.0, title="Nothing to see"),
     ]
     report = AuditReport(
-        model={"name": plan["model"]["name"], "identity": "m1", "classes": len(classes), "output": "logits",
-               "notes": []},
+        model={"name": plan["model"]["name"], "identity": "m1", "task": "single", "classes": len(classes),
+               "output": "logits", "notes": []},
         data={"name": f"pictures {EVIL}", "fingerprint": f"d{seed}", "images": n, "used": n, "rejected": 0, "units": n,
               "labelled": n},
         metrics={"clean.accuracy": Measured(value=0.4, low=0.3, high=0.5, n=n)},

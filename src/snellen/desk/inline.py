@@ -1,18 +1,23 @@
-"""The desk from Python: a link in a notebook, and the decisions as rows."""
+"""The desk from Python: inline in a notebook, as a link elsewhere, and the decisions as rows."""
 
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
 
 from snellen.core.errors import InputError, import_extra
 from snellen.desk.agreement import settled
+from snellen.desk.rendering import static
 from snellen.desk.serving import Served, prepared
 from snellen.desk.workplace import RunFolder
+
+if TYPE_CHECKING:
+    from snellen.desk.embedding import Embedded
 
 
 class Review:
@@ -25,6 +30,8 @@ class Review:
     def __init__(self, served: Served) -> None:
         self._served, self.link = served, served.link
         self._thread = threading.Thread(target=served.run, name="snellen-desk", daemon=True)
+        self._answers: Embedded | None = None
+        self._view: Any = None
         self._thread.start()
         atexit.register(self.stop)
 
@@ -61,7 +68,53 @@ class Review:
         """End the desk and its jobs; decisions stay in its file."""
         atexit.unregister(self.stop)
         self._served.stop()
+        if self._answers is not None:
+            self._answers.close()
         self._thread.join(15)
+
+    def view(self, height: int = 760) -> Any:  # noqa: ANN401 - a widget of an extra
+        """The desk inline, in Jupyter, VS Code or Colab. It asks the kernel over the notebook's channel, and no port.
+
+        Args:
+            height: of the view, pixels.
+
+        Raises:
+            MissingExtraError: anywidget is not installed.
+        """
+        anywidget = import_extra("anywidget", "notebook", "the desk inside a notebook")
+        traitlets = import_extra("traitlets", "notebook", "the desk inside a notebook")
+        from snellen.desk.embedding import heard
+
+        fields = {
+            "_esm": static("notebook.js").decode(),
+            "start": traitlets.Unicode("/").tag(sync=True),
+            "height": traitlets.Int(height).tag(sync=True),
+        }
+        made = type("DeskView", (anywidget.AnyWidget,), fields)(start=self._start(), height=height)
+        embedded = self._embedded()
+        made.on_msg(lambda widget, message, _: heard(embedded, widget.send, message))
+        return made
+
+    def _embedded(self) -> Embedded:
+        from snellen.desk.embedding import Embedded
+
+        if self._answers is None:
+            self._answers = Embedded(self._served.desk)
+        return self._answers
+
+    def _start(self) -> str:
+        """The one run, where there is one; else all."""
+        found = _audits(self._served)
+        own = [run for run in found if run.path == self._served.desk.workplace.folder]
+        return f"/runs/{own[0].id}" if own else "/"
+
+    def _repr_mimebundle_(self, **given: object) -> Any:  # noqa: ANN401 - of IPython
+        """The view where it can be shown, and the link anywhere."""
+        if importlib.util.find_spec("anywidget") is None:
+            return {"text/plain": repr(self), "text/html": self._repr_html_()}
+        if self._view is None:
+            self._view = self.view()
+        return self._view._repr_mimebundle_(**given)
 
     def _repr_html_(self) -> str:
         return (

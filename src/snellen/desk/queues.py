@@ -109,8 +109,8 @@ def queue_of(run: RunFolder, finding: Finding, table: ImageTable | None) -> Queu
     label = label if label in run.class_names else ""
     by_kind = {"label_noise": _suspects, "duplicate": _pairs, "leakage": _leaks, "slice": _members}
     made = by_kind[finding.kind](run, finding) if finding.kind in by_kind else []
-    if label:
-        made = [_of_label(one, label) for one in made]
+    has = _with_label(label, run, table)
+    made = [_of_label(one, label, has) for one in made]
     if finding.kind == "worst_class" and table is not None:
         with suppress(InputError):  # the page of the images says why
             made = _lost(label, run, table) if run.several else _mistaken(run, finding, table)
@@ -119,7 +119,7 @@ def queue_of(run: RunFolder, finding: Finding, table: ImageTable | None) -> Queu
     if not made:
         form = "single"
         made = [
-            _of_label(Item((one.example_id,), one.caption, pictures=pictures[one.example_id]), label)
+            _of_label(Item((one.example_id,), one.caption, pictures=pictures[one.example_id]), label, has)
             for one in finding.examples
             if one.example_id
         ]
@@ -205,11 +205,24 @@ def _lost(label: str, run: RunFolder, table: ImageTable) -> list[Item]:
     return [Item((example,), "not found by the model", label, without(label)) for example in table.ids_at(rows)]
 
 
-def _of_label(item: Item, label: str) -> Item:
+def _with_label(label: str, run: RunFolder, table: ImageTable | None) -> Mapping[str, bool]:
+    """Whether each image has a label of several, where that is known."""
+    found = None
+    if label and table is not None:
+        with suppress(InputError):
+            found = table.sets()
+    if found is None or table is None:
+        return {}
+    bits = found[0][:, run.class_names.index(label)].tolist()
+    return {name: bit > 0 for name, bit in zip(table.ids.to_pylist(), bits, strict=True) if bit >= 0}
+
+
+def _of_label(item: Item, label: str, has: Mapping[str, bool]) -> Item:
     """An item about one label of several: what may be right instead is the other of the two."""
     if not label:
         return item
-    given = item.given or ""
+    known = has.get(item.images[0])
+    given = item.given or ("" if known is None else label if known else without(label))
     other = item.suggested or (without(label) if given == label else label if given == without(label) else "")
     return Item(item.images, item.caption, given, other, item.pictures)
 

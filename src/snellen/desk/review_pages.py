@@ -49,7 +49,7 @@ def review(request: Request) -> Response:
         name=finding_id(finding),
         form=queue.form,
         total=len(queue.items),
-        choices=[(one, MEANINGS[one]) for one in CHOICES[queue.form]],
+        choices=[(one, MEANINGS[one]) for one in CHOICES[queue.form] if one != "relabel" or queue.classes(run)],
         classes=queue.classes(run),
         reviewers=reviewers_of(desk_of(request).decisions.standing(run.key, finding_id(finding))),
     )
