@@ -1,5 +1,7 @@
 """The desk inside a notebook: answers without a port, and its pages in a frame that may load nothing."""
 
+# ruff: noqa: E501 - sources of scripts in one line each
+
 import json
 import re
 

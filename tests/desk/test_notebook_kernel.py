@@ -18,6 +18,8 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 @pytest.mark.usefixtures("socket_enabled")
 @pytest.mark.filterwarnings("ignore")
 def test_a_review_in_a_real_kernel_keeps_its_decisions(place):
+    from nbclient.util import run_sync
+
     cells = [
         f"import snellen\nreview = snellen.open_report({str(place / 'first')!r}).review()\nreview",
         "review.decisions()",
@@ -40,8 +42,7 @@ def test_a_review_in_a_real_kernel_keeps_its_decisions(place):
             message = client.kc.session.msg("comm_msg", {"comm_id": model, "data": data})
             client.kc.shell_channel.send(message)
             while True:
-                found = client.kc.get_iopub_msg(timeout=60)
-                found = found if isinstance(found, dict) else client.wait(found)
+                found = run_sync(client.kc.get_iopub_msg)(timeout=60)
                 content = found["content"]
                 if found["msg_type"] == "comm_msg" and content["data"].get("method") == "custom":
                     return content["data"]["content"], bytes(found["buffers"][0])

@@ -1,7 +1,8 @@
 """The desk inside a notebook: its pages as texts without addresses, and its answers over the notebook's own channel.
 
 The page runs in a frame of its own without an origin, which may load nothing. What it asks for goes through the
-notebook to the kernel, and is answered here without a port: who can send a message to the kernel can run any code there.
+notebook to the kernel, and is answered here without a port: whoever can send a message to the kernel can run any code
+there.
 """
 
 from __future__ import annotations

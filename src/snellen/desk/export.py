@@ -113,7 +113,7 @@ def _decided_sets(
         raise InputError(f"the label {unwritable[0]!r} cannot stand in a table of names with | between them")
     carried = _carried(images)
     rows, changed, dropped = [], 0, 0
-    for place, (name, own) in enumerate(zip(images.ids, images.label_sets().tolist(), strict=True)):
+    for place, (name, own) in enumerate(zip(images.ids, images.label_sets.tolist(), strict=True)):
         known = all(one >= 0 for one in own)
         given = {label: bool(bit > 0) for label, bit in zip(names, own, strict=True)}
         after = dict(given)

@@ -109,20 +109,29 @@ class Review:
         return f"/runs/{own[0].id}" if own else "/"
 
     def _repr_mimebundle_(self, **given: object) -> Any:  # noqa: ANN401 - of IPython
-        """The view where it can be shown, and the link anywhere."""
-        if importlib.util.find_spec("anywidget") is None:
+        """The view where it can be shown: then no link, whose token would stay in the notebook's file."""
+        if not _inside():
             return {"text/plain": repr(self), "text/html": self._repr_html_()}
         if self._view is None:
             self._view = self.view()
-        return self._view._repr_mimebundle_(**given)
+        found = self._view._repr_mimebundle_(**given)
+        data = found[0] if isinstance(found, tuple) else found
+        return {**data, "text/plain": "Review: run the cell again to see it"}
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
+        if _inside():
+            return None
         return (
             f'<p>The desk, on this machine: <a href="{escape(self.link)}" target="_blank" rel="noopener">review</a></p>'
         )
 
     def __repr__(self) -> str:
         return f"Review({self.link})"
+
+
+def _inside() -> bool:
+    """Whether the desk can be shown inside a notebook."""
+    return importlib.util.find_spec("anywidget") is not None
 
 
 def review(folder: Path | None) -> Review:
