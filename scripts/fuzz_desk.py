@@ -54,16 +54,16 @@ def main(examples: int = 200) -> int:
         def check(case: schemathesis.Case) -> None:
             answer = case.call(session=session, allow_redirects=False, timeout=120)
             counts[answer.status_code] += 1
-            policy = answer.headers.get("content-security-policy", "")
+            policy = " ".join(answer.headers.get("content-security-policy", []))
             text = answer.content
             if (
                 answer.status_code >= 500
                 or not policy.startswith("default-src 'none'")
-                or answer.headers.get("x-content-type-options") != "nosniff"
-                or b"<x-evil" in text
+                or answer.headers.get("x-content-type-options") != ["nosniff"]
+                or (b"<x-evil" in text and "text/html" in " ".join(answer.headers.get("content-type", [])))
                 or b"root:" in text
             ):
-                faults.append(f"{answer.status_code} {case.method} {answer.url[:200]} {text[:200]!r}")
+                faults.append(f"{answer.status_code} {case.method} {answer.request.url[:200]} {text[:200]!r}")
 
         settings = hypothesis.settings(
             max_examples=examples, deadline=None, database=None, suppress_health_check=list(hypothesis.HealthCheck)

@@ -231,7 +231,7 @@ class ImageTable:
     def positions(self, ids: Collection[str]) -> dict[str, int]:
         """Row of each id that is among the images."""
         wanted = pa.array(sorted(set(ids)), pa.string())
-        rows = np.flatnonzero(pc.is_in(self.ids, value_set=wanted).to_numpy(zero_copy_only=False))
+        rows = np.flatnonzero(_mask(pc.is_in(self.ids, value_set=wanted)))
         names = self.ids.take(pa.array(rows)).to_pylist()
         return dict(zip(names, rows.tolist(), strict=True))
 
@@ -301,7 +301,7 @@ class ImageTable:
             return rows
         down, name = sort.startswith("-"), sort.removeprefix("-")
         if name == "id":
-            order = pc.sort_indices(self.ids.take(pa.array(rows))).to_numpy()
+            order = _plain(pc.sort_indices(self.ids.take(pa.array(rows))), np.int64, 0)
             return rows[order[::-1]] if down else rows[order]
         values = self.values(name)[rows]
         order = np.argsort(-values if down else values, kind="stable")  # what is not known comes last
@@ -365,8 +365,20 @@ def _numbers(table: pa.Table, name: str, kind: type, missing: float) -> NDArray:
     column = table[name]
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return np.full(len(table), missing, dtype=kind)
-    return pc.fill_null(column, pa.scalar(missing, column.type)).to_numpy().astype(kind)
+    return _plain(column, kind, missing)
 
 
-def _mask(found: pa.Array) -> NDArray[np.bool_]:
-    return pc.fill_null(found, False).to_numpy(zero_copy_only=False)
+def _mask(found: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
+    return _plain(pc.cast(found, pa.uint8()), np.uint8, 0).astype(bool)
+
+
+def _plain(found: pa.Array | pa.ChunkedArray, kind: type, missing: float) -> NDArray:
+    """Numbers as an array. Not to_numpy and pa.scalar: the first one loads pandas, for half a second and 70 MB."""
+    whole = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    if not len(whole):
+        return np.zeros(0, kind)
+    stored = np.dtype(whole.type.to_pandas_dtype())
+    values = np.frombuffer(whole.buffers()[1], stored, len(whole), whole.offset * stored.itemsize).astype(kind)
+    if whole.null_count:
+        values[_plain(pc.cast(pc.is_null(whole), pa.uint8()), np.uint8, 0).astype(bool)] = missing
+    return values
