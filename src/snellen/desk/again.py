@@ -16,7 +16,7 @@ from snellen.desk.workplace import RunFolder
 #: What a command line calls a task of a classifier.
 _TASKS = {"multilabel": "multi_label"}
 
-#: Images in one pass, where nothing else is said.
+#: Images in one pass, where nothing else is given.
 _BATCH = 64
 
 

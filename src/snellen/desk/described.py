@@ -13,7 +13,7 @@ from snellen.desk.image_table import Query
 from snellen.version import __version__
 
 #: What each part of an address is.
-_PARTS = {"row": {"type": "integer", "minimum": 0}, "size": {"enum": ["small", "large"]}}
+_PARTS: dict[str, dict[str, Any]] = {"row": {"type": "integer", "minimum": 0}, "size": {"enum": ["small", "large"]}}
 
 _TEXT = {"type": "string", "maxLength": 400}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**9}

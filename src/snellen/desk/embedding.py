@@ -1,8 +1,7 @@
 """The desk inside a notebook: its pages as texts without addresses, and its answers over the notebook's own channel.
 
-The page runs in a frame of its own without an origin, which may load nothing. What it asks for goes through the
-notebook to the kernel, and is answered here without a port: whoever can send a message to the kernel can run any code
-there.
+The page runs in a frame of its own without an origin, which may load nothing. Its requests go through the notebook to
+the kernel, and are answered here without a port: who sends messages to the kernel can run any code there anyway.
 """
 
 from __future__ import annotations

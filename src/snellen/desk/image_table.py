@@ -93,7 +93,7 @@ class ImageTable:
     def __len__(self) -> int:
         return self._count
 
-    # A column is read when something first asks for it: names are by far the largest, and most filters need none.
+    # A column is read when it is first needed: names are by far the largest, and most filters need none.
 
     @property
     def ids(self) -> pa.ChunkedArray:
@@ -169,7 +169,7 @@ class ImageTable:
         return found.unify_dictionaries().combine_chunks()
 
     def prepare(self) -> None:
-        """Read the names while a person looks at the first images: what searches them need not wait."""
+        """Read the names while a person sees the first images: what searches them need not wait."""
 
         def read() -> None:
             with suppress(InputError):  # what needs them says so
@@ -378,7 +378,7 @@ def _plain(found: pa.Array | pa.ChunkedArray, kind: type, missing: float) -> NDA
     if not len(whole):
         return np.zeros(0, kind)
     stored = np.dtype(whole.type.to_pandas_dtype())
-    values = np.frombuffer(whole.buffers()[1], stored, len(whole), whole.offset * stored.itemsize).astype(kind)
+    values: NDArray = np.frombuffer(whole.buffers()[1], stored, len(whole), whole.offset * stored.itemsize).astype(kind)
     if whole.null_count:
         values[_plain(pc.cast(pc.is_null(whole), pa.uint8()), np.uint8, 0).astype(bool)] = missing
     return values

@@ -73,7 +73,7 @@ class Review:
         self._thread.join(15)
 
     def view(self, height: int = 760) -> Any:  # noqa: ANN401 - a widget of an extra
-        """The desk inline, in Jupyter, VS Code or Colab. It asks the kernel over the notebook's channel, and no port.
+        """The desk inline, in Jupyter, VS Code or Colab. Its requests go over the notebook's channel, and no port.
 
         Args:
             height: of the view, pixels.

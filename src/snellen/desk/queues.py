@@ -197,7 +197,7 @@ def _mistaken(run: RunFolder, finding: Finding, table: ImageTable) -> list[Item]
 
 
 def _lost(label: str, run: RunFolder, table: ImageTable) -> list[Item]:
-    """Images with a label of several that the model does not find, those of which it is surest first."""
+    """Images with a label of several that the model does not find."""
     if label not in run.class_names:
         return []
     place = run.class_names.index(label)
