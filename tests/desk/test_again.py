@@ -59,7 +59,10 @@ def test_checks_settings_and_companions_come_back(change, tmp_path):
         {"classifier": {"preparation": {"size": [8, 8]}}}, {"classifier": {"task": "--out=x"}},
         {"classifier": {"class_names": ["a\nb"]}}, {"classifier": {"output": "a\x1b[2J"}},
         {"plan": {"checks": [{"check": "x-of-a-plugin"}]}}, {"plan": {"companions": {"train": {}}}},
-        {"plan": {"seed": "--out"}},
+        {"plan": {"seed": "--out"}}, {"classifier": {"size": 5}}, {"classifier": {"normalization": [1]}},
+        {"classifier": {"class_names": 5}}, {"classifier": {"task": ["x"]}}, {"plan": {"checks": [{"check": ["x"]}]}},
+        {"plan": {"companions": {"train": {}}}, "companions": {"train": 5}},
+        {"plan": {"companions": {"train": {}}}, "companions": {"train": {"reference": {}}}},
     ],
 )  # fmt: skip
 def test_what_no_line_says_is_named(change, tmp_path, given):

@@ -24,16 +24,25 @@ def embedded(desk):
 
 def test_pages_are_complete_and_may_load_nothing(embedded, first):
     queue = finding_id(first.findings[0])
-    addresses = ("", "/gallery", f"/review/{queue}", "/decided", "/treat")
+    addresses = ("", "/gallery", f"/review/{queue}", "/decided", "/treat", "/report")
     for address in ("/", "/requirements", "/jobs", "/nothing", *(f"/runs/{first.id}{one}" for one in addresses)):
         text = embedded.ask("GET", address).body.decode()
         assert "/static/" not in text
         assert "<x-evil" not in text
-        policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
+        (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)  # of two both hold
         assert policy.startswith("default-src 'none'; img-src data:;")
         assert "unsafe" not in policy
         assert all(script_source(one) in policy for one in re.findall(r"<(?:style|script)>(.*?)</", text, re.DOTALL))
-        assert text.index("window.deskEmbedded") < text.index("const desk =")
+        assert text.index("window.deskEmbedded") < text.find("const desk =") or address.endswith("/report")
+        assert "window.deskEmbedded" in text
+
+
+def test_a_style_or_script_that_is_none_of_ours_is_not_allowed():
+    page = complete('<html lang="en"><meta charset="utf-8"><style>x{}</style><script>x()</script><body></body>', "/")
+    assert "x()" in page
+    policy = re.search(r'content="([^"]*)"', page)[1]
+    assert script_source("x()") not in policy
+    assert script_source("x{}") not in policy
 
 
 def test_an_address_cannot_leave_its_attribute(embedded):
@@ -80,7 +89,8 @@ def test_a_lead_is_followed(embedded, first):
 
 
 HARNESS = """<!doctype html><meta charset="utf-8"><div id="cell"></div><script>
-window.sent = []; window.heard = [];
+window.sent = []; window.heard = []; window.seen = [];
+addEventListener("message", (event) => seen.push(event.data.address || ""));
 window.model = { get: (name) => ({ height: 760, start: START })[name], on: (name, call) => heard.push(call), off: () => {},
   send: (message) => sent.push(message) };
 window.answer = (message, text) => { const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0)); heard.forEach((call) => call(message, [new DataView(bytes.buffer)])); };
@@ -119,7 +129,7 @@ def test_a_review_in_a_cell_as_a_notebook_shows_it(embedded, desk, first, tmp_pa
         while not done() and time.monotonic() < end:
             carry()
             time.sleep(0.02)
-        assert done(), asked
+        assert done(), (asked, browser.problems())
 
     def standing():
         return desk.decisions.standing(first.key, finding_id(queue.finding))
@@ -141,7 +151,22 @@ def test_a_review_in_a_cell_as_a_notebook_shows_it(embedded, desk, first, tmp_pa
         until(standing)
         (kept,) = standing()
         assert (kept.reviewer, kept.verdict, kept.item) == ("Ada", "drop", queue.items[0].key)
+        # The report beside it has a way back, and the script of the frame runs in it.
+        browser.js("run({ model: { ...model, get: (name) => ({ height: 300, start: REPORT })[name] }, el: document.body })".replace("REPORT", json.dumps(f"/runs/{first.id}/report")))
+        browser.js("document.querySelectorAll('iframe')[1].addEventListener('load', () => seen.push('loaded'))")
+        until(lambda: browser.js("seen.includes('loaded')"))
+        browser.js("document.querySelectorAll('iframe')[1].scrollIntoView()")
+        browser.js("document.querySelectorAll('iframe')[1].focus()")
+        browser.press("Tab")
+        browser.press("Enter")
+        until(lambda: asked[-1] == f"/runs/{first.id}")
         assert [one for one in browser.problems() if "cell.html" not in one] == []
+        # Another page in the frame asks as ours does, without its key.
+        evil = "<script>parent.postMessage({ id: 1, method: 'POST', address: '/jobs/start', body: '' }, '*')</script>"
+        browser.js("(() => { const one = document.querySelector('iframe'); one.removeAttribute('srcdoc'); one.src = 'data:text/html,' + encodeURIComponent(" + json.dumps(evil) + "); })()")
+        until(lambda: browser.js("seen.includes('/jobs/start')"))
+        carry()
+        assert "/jobs/start" not in asked
         assert EVIL not in page
     finally:
         browser.close()

@@ -22,7 +22,7 @@ def test_a_review_in_a_real_kernel_keeps_its_decisions(place):
 
     cells = [
         f"import snellen\nreview = snellen.open_report({str(place / 'first')!r}).review()\nreview",
-        "review.decisions()",
+        "assert review._served is None, 'no port is opened'\nreview.decisions()",
         "review.stop()",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])

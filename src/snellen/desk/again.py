@@ -49,8 +49,13 @@ def audit_options(run: RunFolder, named: Path) -> list[str]:
     Raises:
         CannotSayError: a part of it that no command line says.
     """
-    classifier = inputs_of(run)["classifier"]
-    options = [*_model_options(classifier, named), *_companions(run), *_checks(run.plan.get("checks"))]
+    try:
+        options = [*_model_options(inputs_of(run)["classifier"], named), *_companions(run)]
+        options += _checks(run.plan.get("checks"))
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:  # of a damaged run
+        raise CannotSayError("what it says of its model, images and checks cannot be read") from error
     for name, flag, usual in (("seed", "--seed", 0), ("batch_size", "--batch-size", _BATCH)):
         value = run.plan.get(name, usual)
         options += [] if value == usual else [flag, _whole(value)]

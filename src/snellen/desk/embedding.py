@@ -1,7 +1,9 @@
 """The desk inside a notebook: its pages as texts without addresses, and its answers over the notebook's own channel.
 
 The page runs in a frame of its own without an origin, which may load nothing. Its requests go through the notebook to
-the kernel, and are answered here without a port: who sends messages to the kernel can run any code there anyway.
+the kernel, and are answered here without a port: who sends messages to the kernel can run any code there anyway. A
+page that took the place of ours in the frame could ask as ours does: each of ours is given a key, and without it nothing
+is carried on.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +19,17 @@ from typing import Any
 from snellen.desk.app import desk_app
 from snellen.desk.desk import Desk
 from snellen.desk.gatekeeping import LARGEST_BODY
-from snellen.desk.rendering import STATIC, script_source, static, style_source
+from snellen.desk.rendering import STATIC, static, style_source
 
 #: Pages that one request may lead to, one after the other; characters of an address.
 _LED, _LONGEST = 4, 8_000
 
 _STYLE = re.compile(r'<link rel="stylesheet" href="/static/([a-z.]+)\?[0-9a-f]+">')
 _SCRIPT = re.compile(r'<script src="/static/([a-z.]+)\?[0-9a-f]+" defer></script>')
+
+#: The policy that a page brings along, as a report does, and what it calls its own style and script by.
+_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">\n?')
+_SOURCE = r"{} ('sha256-[A-Za-z0-9+/=]+')"
 
 
 @dataclass(frozen=True)
@@ -118,15 +124,20 @@ class Embedded:
 def complete(page: str, address: str) -> str:
     """A page of the desk that needs nothing beside itself, with a policy that lets it load nothing.
 
+    What may run is known by name: files of the desk, and what the policy of a report names. Of two policies both hold,
+    and the script of the frame is in none but this one: that of the page is taken out.
+
     Args:
         page: as the desk serves it. address: where it comes from.
     """
+    own = _POLICY.search(page)
+    page = _POLICY.sub("", page, count=1)
     scripts = ["embedded.js", *_SCRIPT.findall(page)]
     page = _STYLE.sub(lambda found: f"<style>{_text(found[1])}</style>", _SCRIPT.sub("", page))
     # A script that waits for the page is one at its end; those of a page are few, and none of its words is one.
     page = page.replace("</body>", "".join(f"<script>{_text(one)}</script>" for one in scripts) + "</body>")
-    styles = " ".join(dict.fromkeys(map(style_source, re.findall(r"<style>(.*?)</style>", page, re.DOTALL))))
-    sources = " ".join(dict.fromkeys(script_source(_text(one)) for one in scripts))
+    styles = _sources([name for name in STATIC if name.endswith(".css")], "style-src", own)
+    sources = _sources(scripts, "script-src", own)
     policy = (
         f"default-src 'none'; img-src data:; style-src {styles}; script-src {sources}; base-uri 'none'; "
         f"form-action 'none'"
@@ -139,6 +150,13 @@ def complete(page: str, address: str) -> str:
     return page.replace(
         '<html lang="en">', f'<html lang="en" data-address="{html.escape(address)}" data-reviewer="">', 1
     )
+
+
+def _sources(names: Sequence[str], directive: str, own: re.Match[str] | None) -> str:
+    """What a policy calls files of the desk by, and what a page named in its own."""
+    found = [style_source(_text(name)) for name in names]
+    found += [] if own is None else re.findall(_SOURCE.format(directive), own[1])
+    return " ".join(dict.fromkeys(found))
 
 
 def _text(name: str) -> str:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
 
+from snellen.auditing.report import in_notebook
 from snellen.core.errors import InputError, import_extra
 from snellen.desk.agreement import settled
+from snellen.desk.desk import Desk
 from snellen.desk.rendering import static
-from snellen.desk.serving import Served, prepared
+from snellen.desk.serving import Served, served
 from snellen.desk.workplace import RunFolder
 
 if TYPE_CHECKING:
@@ -21,25 +23,42 @@ if TYPE_CHECKING:
 
 
 class Review:
-    """A desk that is served from this process, until :meth:`stop` or the end of Python.
+    """A desk in this process, until :meth:`stop` or the end of Python. It listens nowhere before its link is read.
 
-    Attributes:
-        link: to be opened in a browser on this machine; anyone who has it can do what the desk can.
+    Args:
+        desk: runs, decisions and jobs.
     """
 
-    def __init__(self, served: Served) -> None:
-        self._served, self.link = served, served.link
-        self._thread = threading.Thread(target=served.run, name="snellen-desk", daemon=True)
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._served: Served | None = None
+        self._thread: threading.Thread | None = None
         self._answers: Embedded | None = None
         self._view: Any = None
-        self._thread.start()
+        self._stopped = False
         atexit.register(self.stop)
+
+    @property
+    def link(self) -> str:
+        """To be opened in a browser on this machine; anyone who has it can do what the desk can.
+
+        Raises:
+            InputError: the review was stopped before.
+            MissingExtraError: the extra ``ui`` is not installed.
+        """
+        if self._served is None:
+            if self._stopped:
+                raise InputError("this review was stopped; open another with report.review()")
+            self._served = served(self._desk)
+            self._thread = threading.Thread(target=self._served.run, name="snellen-desk", daemon=True)
+            self._thread.start()
+        return self._served.link
 
     def decisions(self) -> list[dict[str, Any]]:
         """What was decided: a row for each item, with its images, state, verdict, label and reviewers."""
-        desk = self._served.desk
+        desk = self._desk
         rows: list[dict[str, Any]] = []
-        for run in _audits(self._served):
+        for run in _audits(desk):
             for queue, decisions in desk.reviewed(run):
                 outcomes = settled(decisions)
                 rows += [
@@ -67,10 +86,14 @@ class Review:
     def stop(self) -> None:
         """End the desk and its jobs; decisions stay in its file."""
         atexit.unregister(self.stop)
-        self._served.stop()
+        self._stopped = True
+        if self._served is not None:
+            self._served.stop()
         if self._answers is not None:
             self._answers.close()
-        self._thread.join(15)
+        if self._thread is not None:
+            self._thread.join(15)
+        self._desk.jobs.close()
 
     def view(self, height: int = 760) -> Any:  # noqa: ANN401 - a widget of an extra
         """The desk inline, in Jupyter, VS Code or Colab. Its requests go over the notebook's channel, and no port.
@@ -83,6 +106,7 @@ class Review:
         """
         anywidget = import_extra("anywidget", "notebook", "the desk inside a notebook")
         traitlets = import_extra("traitlets", "notebook", "the desk inside a notebook")
+        import_extra("starlette", "notebook", "the desk inside a notebook")
         from snellen.desk.embedding import heard
 
         fields = {
@@ -99,13 +123,12 @@ class Review:
         from snellen.desk.embedding import Embedded
 
         if self._answers is None:
-            self._answers = Embedded(self._served.desk)
+            self._answers = Embedded(self._desk)
         return self._answers
 
     def _start(self) -> str:
         """The one run, where there is one; else all."""
-        found = _audits(self._served)
-        own = [run for run in found if run.path == self._served.desk.workplace.folder]
+        own = [run for run in _audits(self._desk) if run.path == self._desk.workplace.folder]
         return f"/runs/{own[0].id}" if own else "/"
 
     def _repr_mimebundle_(self, **given: object) -> Any:  # noqa: ANN401 - of IPython
@@ -126,16 +149,16 @@ class Review:
         )
 
     def __repr__(self) -> str:
-        return f"Review({self.link})"
+        return f"Review({self.link})" if self._served is not None else "Review(inside this notebook, or .link)"
 
 
 def _inside() -> bool:
-    """Whether the desk can be shown inside a notebook."""
-    return importlib.util.find_spec("anywidget") is not None
+    """Whether the desk can be shown inside a notebook, and this is one: a terminal shows no widget."""
+    return in_notebook() and importlib.util.find_spec("anywidget") is not None
 
 
 def review(folder: Path | None) -> Review:
-    """Open the desk on one run.
+    """Open the desk on one run. Where it can be shown inside, no port is opened.
 
     Raises:
         InputError: there is no run directory.
@@ -143,8 +166,17 @@ def review(folder: Path | None) -> Review:
     """
     if folder is None:
         raise InputError("this audit wrote no run directory, and the desk reads one; audit with out=FOLDER")
-    return Review(prepared(folder))
+    import_extra("starlette", "ui", "the desk")
+    made = Review(Desk(folder))
+    if not _inside():
+        try:
+            made.link  # noqa: B018 - it is served from here on
+        except BaseException:
+            made.stop()
+            made._desk.close()
+            raise
+    return made
 
 
-def _audits(served: Served) -> list[RunFolder]:
-    return [run for run in served.desk.workplace.runs() if run.kind == "audit" and run.status == "finished"]
+def _audits(desk: Desk) -> list[RunFolder]:
+    return [run for run in desk.workplace.runs() if run.kind == "audit" and run.status == "finished"]

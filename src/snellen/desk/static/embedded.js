@@ -4,10 +4,12 @@ window.deskEmbedded = (() => {
   const waiting = new Map();
   let number = 0;
   const here = document.documentElement.dataset.address || "/";
+  const key = document.documentElement.dataset.key;
+  const tell = (message) => parent.postMessage({ ...message, key }, "*");
   const ask = (method, address, body, kind) => new Promise((done) => {
     number += 1;
     waiting.set(number, done);
-    parent.postMessage({ id: number, method, address, body: body || "", kind: kind || "" }, "*");
+    tell({ id: number, method, address, body: body || "", kind: kind || "" });
   });
   addEventListener("message", (event) => {
     if (event.source !== parent || !event.data) return;
@@ -20,7 +22,7 @@ window.deskEmbedded = (() => {
     const found = await ask(given.method || "GET", address, given.body, "application/json");
     return { ok: found.status < 400, status: found.status, json: async () => JSON.parse(words(found.bytes)) };
   };
-  const go = (method, address, body, kind) => parent.postMessage({ go: true, method, address, body: body || "", kind: kind || "" }, "*");
+  const go = (method, address, body, kind) => tell({ go: true, method, address, body: body || "", kind: kind || "" });
   const load = async (image, address) => {
     const found = await ask("GET", address);
     if (found.status >= 400) { image.dispatchEvent(new Event("error")); return; }
@@ -51,11 +53,18 @@ window.deskEmbedded = (() => {
     if ((form.getAttribute("method") || "get").toLowerCase() === "post") go("POST", action, fields.toString(), "application/x-www-form-urlencoded");
     else go("GET", action.split("?")[0] + "?" + fields);
   });
+  // A report stands by itself and has no way back.
+  if (!document.querySelector("header.top")) {
+    const back = document.createElement("a");
+    back.href = here.split("/report")[0];
+    back.textContent = "Back to the run";
+    document.body.prepend(back);
+  }
   const place = here.split("#")[1];
   if (place) addEventListener("load", () => jump(place));
   return {
     load, go: () => go("GET", here),
     reviewer: document.documentElement.dataset.reviewer,
-    remember: (name) => parent.postMessage({ reviewer: name }, "*"),
+    remember: (name) => tell({ reviewer: name }),
   };
 })();

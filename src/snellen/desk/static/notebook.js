@@ -8,6 +8,8 @@ const render = ({ model, el }) => {
   frame.style.cssText = "width: 100%; border: 1px solid #8888; height: " + model.get("height") + "px";
   const view = Math.random().toString(36).slice(2) + "-";
   const waiting = new Map();
+  // Another page in the frame could ask as ours does; it does not know this.
+  const key = Array.from(crypto.getRandomValues(new Uint32Array(4)), (one) => one.toString(36)).join("-");
   let number = 0, reviewer = "";
   const ask = ({ method, address, body, kind }) => new Promise((done) => {
     number += 1;
@@ -25,10 +27,10 @@ const render = ({ model, el }) => {
   const open = async (asked) => {
     const found = await ask(asked);
     const page = new TextDecoder().decode(found.bytes);
-    frame.srcdoc = found.kind.startsWith("text/html") ? page.replace('data-reviewer=""', () => 'data-reviewer="' + escaped(reviewer) + '"') : escaped(page);
+    frame.srcdoc = found.kind.startsWith("text/html") ? page.replace('data-reviewer=""', () => 'data-reviewer="' + escaped(reviewer) + '" data-key="' + key + '"') : escaped(page);
   };
   const listening = async (event) => {
-    if (event.source !== frame.contentWindow || !event.data) return;
+    if (event.source !== frame.contentWindow || !event.data || event.data.key !== key) return;
     const asked = event.data;
     if (asked.reviewer !== undefined) reviewer = String(asked.reviewer);
     else if (asked.go) open(asked);
