@@ -152,7 +152,11 @@ def test_a_review_in_a_cell_as_a_notebook_shows_it(embedded, desk, first, tmp_pa
         (kept,) = standing()
         assert (kept.reviewer, kept.verdict, kept.item) == ("Ada", "drop", queue.items[0].key)
         # The report beside it has a way back, and the script of the frame runs in it.
-        browser.js("run({ model: { ...model, get: (name) => ({ height: 300, start: REPORT })[name] }, el: document.body })".replace("REPORT", json.dumps(f"/runs/{first.id}/report")))
+        browser.js(
+            "run({ model: { ...model, get: (name) => ({ height: 300, start: REPORT })[name] }, el: document.body })".replace(
+                "REPORT", json.dumps(f"/runs/{first.id}/report")
+            )
+        )
         browser.js("document.querySelectorAll('iframe')[1].addEventListener('load', () => seen.push('loaded'))")
         until(lambda: browser.js("seen.includes('loaded')"))
         browser.js("document.querySelectorAll('iframe')[1].scrollIntoView()")
@@ -163,7 +167,11 @@ def test_a_review_in_a_cell_as_a_notebook_shows_it(embedded, desk, first, tmp_pa
         assert [one for one in browser.problems() if "cell.html" not in one] == []
         # Another page in the frame asks as ours does, without its key.
         evil = "<script>parent.postMessage({ id: 1, method: 'POST', address: '/jobs/start', body: '' }, '*')</script>"
-        browser.js("(() => { const one = document.querySelector('iframe'); one.removeAttribute('srcdoc'); one.src = 'data:text/html,' + encodeURIComponent(" + json.dumps(evil) + "); })()")
+        browser.js(
+            "(() => { const one = document.querySelector('iframe'); one.removeAttribute('srcdoc'); one.src = 'data:text/html,' + encodeURIComponent("
+            + json.dumps(evil)
+            + "); })()"
+        )
         until(lambda: browser.js("seen.includes('/jobs/start')"))
         carry()
         assert "/jobs/start" not in asked

@@ -1,9 +1,8 @@
 """The desk inside a notebook: its pages as texts without addresses, and its answers over the notebook's own channel.
 
 The page runs in a frame of its own without an origin, which may load nothing. Its requests go through the notebook to
-the kernel, and are answered here without a port: who sends messages to the kernel can run any code there anyway. A
-page that took the place of ours in the frame could ask as ours does: each of ours is given a key, and without it nothing
-is carried on.
+the kernel, and are answered here without a port: who sends messages to the kernel can run any code there anyway.
+Another page in the place of ours could ask as ours does; ours are given a key, and nothing is carried on without.
 """
 
 from __future__ import annotations

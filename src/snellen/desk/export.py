@@ -16,6 +16,7 @@ from snellen.core.errors import InputError
 from snellen.core.formats import INPUTS
 from snellen.core.run import write_atomically
 from snellen.data.files.labels import align_labels
+from snellen.data.files.manifest import NO_LABEL
 from snellen.desk.agreement import Settled, settled
 from snellen.desk.decisions import Decision
 from snellen.desk.queues import Queue
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from snellen.core.images import ImageSet
 
 #: Columns of the table: what a treatment reads, then what a person wants to know. Of several labels an image one
-#: column holds their names with | between them, "none" for none, and nothing where they are not known.
+#: column holds their names with | between them, "none" for none, and nothing where they are not known. What names
+#: do not say, as that one of them is unknown or in no image, is said by 1, 0 and −1 in the order of the classes.
 ID, LABEL, LABELS, NONE = "id", "label", "labels", "none"
 
 #: Columns of the images that the table carries along, as they mean it.
@@ -105,29 +107,24 @@ def _decided_sets(
     for queue, decisions in queues:
         by_label.setdefault(queue.label, []).append((queue, decisions))
     wanted = {label: _wanted(found) for label, found in by_label.items()}
-    beyond = 0
-    if whole is not None and set(images.ids) < set(whole.ids) and whole.class_names == images.class_names:
-        images, beyond = whole, len(whole) - len(images)
+    images, beyond = _with_others(images, whole)
     names = images.class_names or ()
-    if unwritable := [name for name in names if "|" in name or name.casefold() in (NONE, "no finding") or not name]:
-        raise InputError(f"the label {unwritable[0]!r} cannot stand in a table of names with | between them")
     carried = _carried(images)
+    sets = images.label_sets.tolist()
+    decided = [
+        {label: one for label, (per_image, _) in wanted.items() if (one := per_image.get(name)) is not None}
+        for name in images.ids
+    ]
+    after = [_after(own, names, found) for own, found in zip(sets, decided, strict=True)]
+    written = _as_names if _can_be_named(names, after) else _as_numbers
     rows, changed, dropped = [], 0, 0
-    for place, (name, own) in enumerate(zip(images.ids, images.label_sets.tolist(), strict=True)):
-        known = all(one >= 0 for one in own)
-        given = {label: bool(bit > 0) for label, bit in zip(names, own, strict=True)}
-        after = dict(given)
-        found = {label: one for label, (one_label, _) in wanted.items() if (one := one_label.get(name)) is not None}
-        gone = any(not one[0] for one in found.values())
-        for label, one in found.items():
-            if label in after and one[0]:
-                after[label] = one[0] == label
-        changed += known and not gone and after != given
-        dropped += known and gone
+    for place, (name, own, now, found) in enumerate(zip(images.ids, sets, after, decided, strict=True)):
+        changed += bool(now) and now != own
+        dropped += not now and max(own) >= 0
         row = {
             ID: name,
-            LABELS: _written(after) if known and not gone else "",
-            "given": _written(given) if known else "",
+            LABELS: written(now, names),
+            "given": written(own, names),
             "decided": "; ".join(f"{label}: {one[1]}" if label else one[1] for label, one in found.items()),
             "reviewers": "; ".join(dict.fromkeys(one[2] for one in found.values())),
         }
@@ -137,8 +134,34 @@ def _decided_sets(
     return Table(rows, columns, changed, dropped, disputed, beyond)
 
 
-def _written(labels: Mapping[str, bool]) -> str:
-    return "|".join(label for label, has in labels.items() if has) or NONE
+def _after(own: Sequence[int], names: Sequence[str], found: Mapping[str, tuple[str, str, str]]) -> list[int]:
+    """1, 0 or −1 for each label after the review; nothing where the image is dropped."""
+    if any(not one[0] for one in found.values()):
+        return []
+    return [int(found[label][0] == label) if label in found else bit for label, bit in zip(names, own, strict=True)]
+
+
+def _can_be_named(names: Sequence[str], rows: Sequence[Sequence[int]]) -> bool:
+    """Whether names with | between them say all: none is unknown beside others, each is somewhere and read as it is."""
+    known = [row for row in rows if row and max(row) >= 0]
+    readable = all(
+        any(map(str.isalpha, one))
+        and not set("|[") & set(one)
+        and one == one.strip()
+        and one.casefold() not in NO_LABEL
+        for one in names
+    )
+    return readable and all(min(row) >= 0 for row in known) and all(map(any, zip(*known, strict=True)))
+
+
+def _as_names(row: Sequence[int], names: Sequence[str]) -> str:
+    if not row or min(row) < 0:
+        return ""
+    return "|".join(name for name, bit in zip(names, row, strict=True) if bit) or NONE
+
+
+def _as_numbers(row: Sequence[int], _: Sequence[str]) -> str:
+    return json.dumps(list(row)) if row and max(row) >= 0 else ""
 
 
 def _carried(images: ImageSet) -> dict[str, Sequence[Any]]:

@@ -81,7 +81,16 @@ def summary_of(run: RunFolder) -> Summary | None:
     reader: type[RunResult] = getattr(importlib.import_module(module), name)
     try:
         return reader.model_validate(dict(run.record)).model_copy(update={"folder": run.path}).summary()
-    except (ValidationError, SnellenError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError, OSError):
+    except (
+        ValidationError,
+        SnellenError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        OSError,
+    ):
         return None  # the page then shows all of the record
 
 
