@@ -118,6 +118,39 @@ def test_an_attack_is_shown_as_the_terminal_shows_it(tmp_path):
     desk.close()
 
 
+@pytest.mark.parametrize("fault", [IndexError, ZeroDivisionError, OverflowError, FileNotFoundError])
+def test_a_record_that_its_reader_cannot_read_is_shown_whole(place, monkeypatch, fault):
+    from snellen.verbs.attacked_set import AttackedSet
+
+    def fails(self):
+        raise fault
+
+    (place / "attacked").mkdir()
+    (place / "attacked" / "attack.json").write_text(json.dumps(RECORDS["attack"].stamped({"count": 3})))
+    monkeypatch.setattr(AttackedSet, "model_validate", lambda values: AttackedSet.model_construct())
+    monkeypatch.setattr(AttackedSet, "summary", fails)
+    desk = Desk(place)
+    run = next(one for one in desk.workplace.runs() if one.kind == "attack")
+    assert summary_of(run) is None
+    assert "<code>count</code></th><td>3</td>" in Caller(desk).get(f"/runs/{run.id}").text
+    desk.close()
+
+
+def test_verdicts_are_judged_anew_when_a_report_is_written_anew(place, caller, first):
+    (place / "requirements.toml").write_text(WRITTEN)
+
+    def verdicts():
+        shown = caller.get("/requirements", f"run={first.id}").text
+        return re.findall(r'<td class="([a-z-]+)" data-model', shown)
+
+    assert verdicts()[0] == "not-met"
+    report = json.loads((place / "first" / "report.json").read_bytes())
+    report["metrics"]["clean.accuracy"] |= {"value": 0.97, "low": 0.95, "high": 0.99}
+    (place / "first" / "report.json").write_text(json.dumps(report))
+    caller.desk.workplace._looked = 0
+    assert verdicts()[0] == "met"
+
+
 def test_readers_are_those_of_the_records(monkeypatch):
     import importlib
 

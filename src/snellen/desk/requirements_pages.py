@@ -42,7 +42,7 @@ def requirements(request: Request) -> Response:
         line = shell_line(["snellen", "requirements", str(chosen), *(str(one.path) for one in runs)])
         try:
             table = _rendered(
-                _judged(chosen, chosen.stat().st_mtime_ns, tuple((one.path, one.key) for one in runs)), runs
+                _judged(chosen, chosen.stat().st_mtime_ns, tuple((one.path, one.changed) for one in runs)), runs
             )
         except (InputError, OSError) as error:
             problem = str(error)
@@ -75,7 +75,7 @@ def latest(audits: Sequence[RunFolder]) -> list[RunFolder]:
 
 
 @lru_cache(maxsize=8)  # a comparison with a baseline takes seconds
-def _judged(file: Path, _changed: int, runs: tuple[tuple[Path, str], ...]) -> RequirementsTable:
+def _judged(file: Path, _changed: int, runs: tuple[tuple[Path, float], ...]) -> RequirementsTable:
     from snellen.auditing.compare.requirements_table import requirements as judge
 
     try:

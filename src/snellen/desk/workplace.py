@@ -326,10 +326,11 @@ class Workplace:
         for folder in (self.place, self.place.parent):
             try:
                 named = sorted(folder.glob("*requirements*.toml"))
-                found += [one for one in named if one.is_file() and not one.is_symlink()]
+                own = [one for one in named if one.is_file() and not one.is_symlink()]
+                found += [one for one in own if 0 < one.stat().st_size <= _LARGEST_REQUIREMENTS]
             except OSError:
                 continue
-        return [one for one in found if 0 < one.stat().st_size <= _LARGEST_REQUIREMENTS][:_MOST_REQUIREMENTS]
+        return found[:_MOST_REQUIREMENTS]
 
     def _folders(self) -> Iterator[tuple[Path, str]]:
         """Runs below the folder; with a run by itself those that were made of it: NAME-treated, NAME-decided."""
