@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Columns of the table: what a treatment reads, then what a person wants to know. Of several labels an image one
 #: column holds their names with | between them, "none" for none, and nothing where they are not known. What names
-#: do not say, as that one of them is unknown or in no image, is said by 1, 0 and −1 in the order of the classes.
+#: do not say, as that one of them is unknown or in no image, is written as 1, 0 and −1 in the order of the classes.
 ID, LABEL, LABELS, NONE = "id", "label", "labels", "none"
 
 #: Columns of the images that the table carries along, as they mean it.
