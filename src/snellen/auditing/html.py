@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from snellen.auditing.advice import advised, whole_command
 from snellen.auditing.eye_chart_picture import acuity_words, column_words, eye_chart_picture
+from snellen.auditing.figure_meanings import meanings_of
 from snellen.auditing.figure_picture import (
     figures_with_evidence,
     finding_evidence,
@@ -79,6 +80,7 @@ def render_report(
             small_chart=lambda panel: line_chart(panel, width=300, height=190),
             chart=line_chart,
             rows=ROWS,
+            meanings=meanings_of(report.metrics),
             rejected=rejected[:LISTED],
             rejected_total=len(rejected),
         )

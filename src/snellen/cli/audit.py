@@ -253,7 +253,8 @@ def audit(
             rich_help_panel=GATE_PANEL,
             metavar="'METRIC>=VALUE'",
             help="Exit with 3 unless it holds, repeatable; >=, <=, > or <. The harder end of the 95 % interval counts, "
-            "with METRIC.value the estimate. Also findings.LEVEL<=N and acuity.NUISANCE>=SEVERITY.",
+            "with METRIC.value the estimate. Also findings.LEVEL<=N and acuity.NUISANCE>=SEVERITY. "
+            "docs/metrics.md says what each metric is.",
         ),
     ] = None,
     fail_on: Annotated[
