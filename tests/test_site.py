@@ -52,3 +52,38 @@ def test_links_of_pages_of_the_root_folder_lead_to_pages_or_are_text(reference):
 
 def test_text_of_a_table_cannot_break_it(reference):
     assert reference._cell("a | b\n<script>") == r"a \| b &lt;script>"
+
+
+@pytest.fixture
+def records(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("schema_reference")
+
+
+def test_every_field_of_every_file_has_a_meaning_and_a_type(records):
+    nameless, fields = [], 0
+    for file, schema in importlib.import_module("format_schemas").schemas().items():
+        for name, part in {file: schema, **schema.get("$defs", {})}.items():
+            for field, described in part.get("properties", {}).items():
+                fields += 1
+                if not records.meaning(field, described, part) or not records.type_of(described):
+                    nameless.append(f"{file}: {name}.{field}")
+    assert fields > 700
+    assert not nameless, "say what these are: a description, or Attributes in the docstring of the model"
+
+
+def test_the_page_of_a_report_names_its_parts_and_links_to_them(records):
+    page = records.record_pages()["report"]
+    for name in re.findall(r"\]\(#(\w+)\)", page):
+        assert re.search(rf"^## {name}$", page, re.MULTILINE | re.IGNORECASE), name
+    row = next(line for line in page.splitlines() if line.startswith("| `harm` "))
+    assert row == "| `harm` | number ≥ 0, ≤ 1 | share of the data lost, a lower bound at 95 % |"
+    assert "| `metrics` | object, name → [Measured](#measured) |" in page
+    assert ">>>" not in page
+
+
+def test_fields_are_read_from_docstrings(records):
+    text = "A row.\n\nAttributes:\n    low, high: ends of\n        an interval.\n    n: images. m: units."
+    ends = "ends of an interval"
+    assert records.attributes(text) == {"low": ends, "high": ends, "n": "images", "m": "units"}
+    assert records.type_of({"anyOf": [{"$ref": "#/$defs/Cell"}, {"type": "null"}]}) == "[Cell](#cell) or null"

@@ -45,7 +45,13 @@ NOTES = (
 
 
 class RequiredModel(BaseModel):
-    """A column: an audited model, and how many requirements came out how."""
+    """A column: an audited model, and how many requirements came out how.
+
+    Attributes:
+        name: of the model.
+        data: name of the image set.
+        counts: how many requirements came out how.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,7 +69,14 @@ class RequiredModel(BaseModel):
 
 
 class RequiredCell(BaseModel):
-    """What became of one requirement with one model."""
+    """What became of one requirement with one model.
+
+    Attributes:
+        verdict: met, not met, undecided or not measured.
+        value: the estimate; null where it was not measured.
+        high: upper end of the 95 % interval.
+        reason: in words.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,7 +91,15 @@ class RequiredCell(BaseModel):
 
 
 class RequiredRow(BaseModel):
-    """One requirement, with a cell for each model."""
+    """One requirement, with a cell for each model.
+
+    Attributes:
+        id: of the requirement, from the file.
+        text: as written there.
+        metric: what is compared, such as clean.accuracy>=0.9.
+        source: where the requirement comes from; null where it is not stated.
+        cells: one for each model.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
