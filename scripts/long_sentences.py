@@ -34,7 +34,7 @@ def sentences(text: str) -> Iterator[str]:
 
 def long_ones(text: str, most: int = MOST) -> list[str]:
     """Sentences with more words than that; what stands in code marks is one word."""
-    return [one for one in sentences(text) if len(re.sub(r"`[^`]*`", "x", one).split()) > most]
+    return [one for one in sentences(text) if len(re.findall(r"\S*\w\S*", re.sub(r"`[^`]*`", "x", one))) > most]
 
 
 def documents() -> list[Path]:

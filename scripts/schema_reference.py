@@ -139,4 +139,4 @@ def plain(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return plain(text).replace("|", "\\|").replace("<", "&lt;")
+    return re.sub(r"\bNone\b", "null", plain(text)).replace("|", "\\|").replace("<", "&lt;")
