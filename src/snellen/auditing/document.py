@@ -154,9 +154,9 @@ def unseen_words(sight: Sequence[str]) -> str:
     """What the checks that found nothing would have found, as a sentence that follows another; empty without any.
 
     >>> unseen_words(["a class that is worse by 9 points"])
-    ' No finding of these kinds, which nine of ten audits would find: a class that is worse by 9 points.'
+    ' Not found, though nine of ten audits would find it: a class that is worse by 9 points.'
     """
-    return f" No finding of these kinds, which nine of ten audits would find: {'; '.join(sight)}." if sight else ""
+    return f" Not found, though nine of ten audits would find it: {'; '.join(sight)}." if sight else ""
 
 
 def harm_words(finding: Finding) -> str:

@@ -286,8 +286,8 @@ def audit(
         Path | None,
         typer.Option(
             metavar="FILE.jsonl|DIR",
-            help="Count audits and gates of these images in a file, or in test-sets.jsonl of a folder, and show in the "
-            "report how often they were audited. It holds fingerprints, no images and no names.",
+            help="Count audits and gates of these images in a file, or in test-sets.jsonl of a folder. The report "
+            "shows how often they were audited. The file holds fingerprints, no images and no names.",
             rich_help_panel=GATE_PANEL,
         ),
     ] = None,
