@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from snellen.auditing.compare.figures import direction
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.figure_meanings import Better, Meaning, interval_kinds, meanings
 from snellen.core import index
 from snellen.reproduction.shared.documents import Tables, markdown_table

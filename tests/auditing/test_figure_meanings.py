@@ -9,7 +9,7 @@ import pytest
 
 from snellen.auditing.by_label import figure_names_by_label
 from snellen.auditing.checks import CHECKS, build_check
-from snellen.auditing.compare.figures import direction
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.figure_meanings import interval_kinds, meaning_of, meanings, meanings_of
 from snellen.core import index
 
