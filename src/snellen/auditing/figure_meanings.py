@@ -76,10 +76,10 @@ def meanings() -> Mapping[str, Meaning]:
     >>> meanings()["clean.accuracy"].better
     'more'
     """
-    rows = {name: row for name, row in _own().items() if name != _INTERVALS}
+    rows: dict[str, Mapping[str, object]] = {name: row for name, row in _own().items() if name != _INTERVALS}
     for check in index.checks().values():
-        rows |= {f"{check.name}.{rest}": dict(row) for rest, row in check.meanings.items()}
-    return {name: Meaning(name=name, **row) for name, row in rows.items()}
+        rows |= {f"{check.name}.{rest}": row for rest, row in check.meanings.items()}
+    return {name: Meaning.model_validate({"name": name, **row}) for name, row in rows.items()}
 
 
 def meaning_of(name: str) -> Meaning | None:
