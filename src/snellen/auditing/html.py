@@ -176,9 +176,15 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = lambda value: f"{value:.1%}"
     environment.filters["fact"] = fact_words
+    environment.tests["harmful"] = has_harm
     environment.globals["ledger_words"] = ledger_words
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment
+
+
+def has_harm(finding: Finding) -> bool:
+    """Whether its harm is above zero as reports round it, to a tenth of a percent."""
+    return round(finding.harm, 3) > 0
 
 
 def fact_words(value: float | int | str) -> str:
