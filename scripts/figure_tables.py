@@ -9,7 +9,7 @@ from pathlib import Path
 from snellen.auditing.compare.better_side import direction
 from snellen.auditing.figure_meanings import Better, Meaning, interval_kinds, meanings
 from snellen.core import index
-from snellen.reproduction.shared.documents import Tables, markdown_table
+from snellen.reproduction.shared.documents import Tables
 
 #: Titles of figures that no check gives.
 BESIDE = {"findings": "For requirements: `findings`", "acuity": "For requirements: `acuity`", "class": "In comparisons"}
@@ -39,7 +39,7 @@ def _section(one: Meaning) -> Iterator[str]:
     yield f"- Unit: {one.unit}. Range: {one.range}. {_better(one)}."
     kind = interval_kinds()[one.interval]
     of = f"; {one.source}" if one.source else ""
-    yield f"- Interval: [{kind.title[0].lower() + kind.title[1:]}](#intervals). Code: `{one.function}`{of}\n"
+    yield f"- Interval: [{_inside(kind.title)}](#intervals). Code: `{one.function}`{of}\n"
 
 
 def _better(one: Meaning) -> str:
@@ -52,13 +52,19 @@ def _plain(formula: str) -> str:
     return formula.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("[", "\\[").replace("]", "\\]")
 
 
-def interval_table() -> str:
-    """How intervals are made, one row for each kind."""
-    rows = [
-        [kind.title, kind.text, "" if kind.function is None else f"`{kind.function}`", kind.source or ""]
+def _inside(title: str) -> str:
+    """A title within a sentence; a name such as F1 keeps its capital."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+
+def interval_list() -> str:
+    """How intervals are made, an item for each kind; a table with names of functions would be too wide."""
+    return "\n".join(
+        f"- **{kind.title}.** {kind.text}"
+        + (f" Code: `{kind.function}`." if kind.function else "")
+        + (f" Source: {kind.source}." if kind.source else "")
         for kind in interval_kinds().values()
-    ]
-    return markdown_table(["interval of", "how it is made", "code", "source"], rows, ["---"] * 4)
+    )
 
 
 def _figures(root: Path) -> str:
@@ -66,7 +72,7 @@ def _figures(root: Path) -> str:
 
 
 def _intervals(root: Path) -> str:
-    return interval_table()
+    return interval_list()
 
 
 TABLES: Tables = {"docs/metrics.md": {"intervals": _intervals, "metrics": _figures}}

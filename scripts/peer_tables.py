@@ -126,9 +126,9 @@ def offers_table(found: Mapping[str, Any]) -> str:
     rows = []
     for question in found["questions"]:
         cells = [_linked([*question[name], page["page"]][:2]) for name, page in packages.items()]
-        rows.append([question["question"], *cells, _linked(question["snellen"])])
+        rows.append([question["question"], _linked(question["snellen"]), *cells])
     heads = [f"[{one['title']} {one['version']}]({one['page']})" for one in packages.values()]
-    return markdown_table(["question", *heads, "Snellen"], rows)
+    return markdown_table(["question", "Snellen", *heads], rows, ["---"] * (len(heads) + 2))
 
 
 def _linked(parts: Sequence[str]) -> str:

@@ -43,6 +43,20 @@ def test_links_lead_to_pages_of_ours_and_to_documentation_of_theirs():
             assert (ROOT / "docs" / parts.path).resolve().is_file(), address
 
 
+def test_what_snellen_does_not_offer_is_stated_on_the_linked_page():
+    offers = tomllib.loads((ROOT / "docs" / "measured" / "offers.toml").read_text(encoding="utf-8"))
+    words = {
+        "patches, physical attacks": "no patches",
+        "object detection": "Detection is out of scope",
+        "images in a cloud, video": "neither addresses in a cloud nor videos",
+    }
+    lacking = {row["question"]: row["snellen"][1] for row in offers["questions"] if row["snellen"][0] == "no"}
+    assert lacking.keys() == words.keys()
+    for question, address in lacking.items():
+        page = (ROOT / "docs" / address.partition("#")[0]).read_text(encoding="utf-8")
+        assert words[question] in " ".join(page.split()), question
+
+
 def test_versions_at_the_head_are_those_of_the_pages_and_of_what_was_measured():
     offers = tomllib.loads((ROOT / "docs" / "measured" / "offers.toml").read_text(encoding="utf-8"))
     for package in offers["packages"].values():
@@ -57,7 +71,7 @@ def test_a_row_without_a_cell_fails(monkeypatch):
     tables = importlib.import_module("peer_tables")
     found = {"packages": {"x": {"title": "X", "version": "1", "page": "https://pypi.org/project/x/1/"}}}
     row = {"question": "q", "x": ["no"], "snellen": ["yes", "audit.md"]}
-    assert "| q | [no](https://pypi.org/project/x/1/) | [yes](audit.md) |" in tables.offers_table(
+    assert "| q | [yes](audit.md) | [no](https://pypi.org/project/x/1/) |" in tables.offers_table(
         {**found, "questions": [row]}
     )
     with pytest.raises(KeyError):

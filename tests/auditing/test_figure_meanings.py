@@ -96,3 +96,10 @@ def test_the_most_literal_name_is_meant():
     assert meaning_of("corruption.fog.0.5.accuracy").name == "corruption.KIND.SEVERITY.accuracy"
     assert meaning_of("motion.generated.flips").name == "motion.generated.flips"
     assert meaning_of("x.y") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["clean.cats.accuracy", "class.cats.lost.accuracy.x", "duplicates.cats.share", "bags.a.auroc"]
+)
+def test_checks_without_figures_of_labels_have_none(name):
+    assert meaning_of(name) is None

@@ -107,7 +107,9 @@ def meanings_of(names: Iterable[str]) -> list[Meaning]:
 
 def _most_literal(name: str, *, by_label: bool) -> Meaning | None:
     fitting = [
-        one for one in meanings().values() if (_of_label(one.name) if by_label else _form(one.name)).fullmatch(name)
+        one
+        for one in meanings().values()
+        if (_of_label(one.name).fullmatch(name) and _has_labels(one.check) if by_label else one.fits(name))
     ]
     return max(fitting, key=lambda one: len(_PLACEHOLDER.sub("", one.name)), default=None)
 
@@ -122,6 +124,12 @@ def _form(name: str) -> re.Pattern[str]:
 def _of_label(name: str) -> re.Pattern[str]:
     check, _, rest = name.partition(".")
     return re.compile(rf"{re.escape(check)}\..+(\.present|\.absent)?\.{_form(rest).pattern}")
+
+
+@cache
+def _has_labels(check: str) -> bool:
+    """Whether the check gives its figures label by label where images have several."""
+    return check in index.checks() and index.checks()[check].load().several in ("each", "sides", "apart")
 
 
 @cache
