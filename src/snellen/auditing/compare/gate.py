@@ -33,7 +33,7 @@ class Gate:
             return failed
         if self.comparison.not_worse:  # the margins are what was agreed on, in place of every significant loss
             return failed + tuple(
-                f"{one}: {_unshown(one)}" for one in self.comparison.not_worse if one.verdict != "met"
+                f"{one}: {margin_words(one)}" for one in self.comparison.not_worse if one.verdict != "met"
             )
         return failed + tuple(
             f"{one.name} is worse than in the baseline: {words(one)}" for one in self.comparison.losses
@@ -57,7 +57,8 @@ def gate(report: AuditReport, requirements: Sequence[Requirement], comparison: C
     return Gate(tuple(judge(requirements, report)), comparison)
 
 
-def _unshown(one: NotWorse) -> str:
+def margin_words(one: NotWorse) -> str:
+    """What a margin that is not met came out as, in words."""
     return one.words + ("; more images narrow the interval" if one.verdict == "undecided" else "")
 
 
@@ -89,7 +90,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     Returns:
         UTF-8 with a declaration; characters that XML cannot hold are replaced.
     """
-    suite = ElementTree.Element("testsuite", name=_legal(f"snellen audit of {report.model['name']}"))
+    suite = ElementTree.Element("testsuite", name=legal_text(f"snellen audit of {report.model['name']}"))
     for judgement in gate.judgements:
         case = _case(suite, REQUIREMENT, judgement.requirement)
         if not judgement.met:
@@ -98,7 +99,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     for margin in margins:
         case = _case(suite, NOT_WORSE, str(margin))
         if margin.verdict != "met":
-            _note(case, "failure", _unshown(margin), kind="margin")
+            _note(case, "failure", margin_words(margin), kind="margin")
     for figure in gate.comparison.figures if gate.comparison else ():
         _baseline(_case(suite, BASELINE, figure.name), figure, fails=not margins)
     for check in report.checks:
@@ -116,7 +117,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     for finding in report.findings:
         if LEVELS.index(finding.whole_level) <= LEVELS.index(level):
             case = _case(suite, FINDING, finding.key)
-            ElementTree.SubElement(case, "system-out").text = _legal(
+            ElementTree.SubElement(case, "system-out").text = legal_text(
                 f"{finding.whole_level}, harm {finding.harm:.1%}: {finding.title}"
             )
     cases = suite.findall("testcase")
@@ -132,7 +133,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
 
 def _baseline(case: ElementTree.Element, figure: ComparedFigure, *, fails: bool) -> None:
     if figure.verdict == "worse" and not fails:
-        ElementTree.SubElement(case, "system-out").text = _legal(f"worse than in the baseline: {words(figure)}")
+        ElementTree.SubElement(case, "system-out").text = legal_text(f"worse than in the baseline: {words(figure)}")
     elif figure.verdict == "worse":
         _note(case, "failure", f"worse than in the baseline: {words(figure)}", kind="loss")
     elif figure.verdict == "not compared":
@@ -140,19 +141,19 @@ def _baseline(case: ElementTree.Element, figure: ComparedFigure, *, fails: bool)
 
 
 def _case(suite: ElementTree.Element, group: str, name: str) -> ElementTree.Element:
-    return ElementTree.SubElement(suite, "testcase", classname=f"snellen.{group}", name=_legal(name), time="0")
+    return ElementTree.SubElement(suite, "testcase", classname=f"snellen.{group}", name=legal_text(name), time="0")
 
 
 def _note(case: ElementTree.Element, tag: str, message: str, *, kind: str | None = None) -> None:
-    note = ElementTree.SubElement(case, tag, message=_legal(message))
+    note = ElementTree.SubElement(case, tag, message=legal_text(message))
     if kind is not None:
         note.set("type", kind)
 
 
-def _legal(text: str) -> str:
+def legal_text(text: str) -> str:
     r"""Replace what is no character of XML 1.0 (section 2.2), escaped or not.
 
-    >>> _legal("a\x00b\x1b[31m\ud800\tc")
+    >>> legal_text("a\x00b\x1b[31m\ud800\tc")
     'a�b�[31m�\tc'
     """
     return "".join(c if c in "\t\n\r" or (c >= " " and not _illegal(ord(c))) else "�" for c in text)
