@@ -14,18 +14,25 @@ from snellen.core.errors import InputError
 def report(
     run: Annotated[Path, typer.Argument(help="Run directory of a finished audit, or a folder of a saved report.")],
     to: Annotated[
-        Literal["pdf", "md", "html"], typer.Option(help="PDF, Markdown with pictures beside it, or HTML.")
+        Literal["pdf", "md", "html", "model-card", "tripod-ai", "claim"],
+        typer.Option(
+            help="PDF, Markdown with pictures beside it, or HTML. A model card, or the items of TRIPOD+AI or CLAIM, in "
+            "Markdown: what was measured, and what is left for the author."
+        ),
     ] = "pdf",
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write, which is replaced.", show_default="report.pdf in the run directory"),
+        typer.Option(
+            help="File to write, which is replaced.",
+            show_default="report.pdf, claim.md … in the run directory",
+        ),
     ] = None,
 ) -> None:
-    """Export the report of a finished audit as PDF, Markdown or HTML."""
+    """Export the report of a finished audit as PDF, Markdown or HTML, or as a document that auditors want."""
     from snellen.auditing.opening import open_report
 
     opened = open_report(run)
-    file = out or run / f"report.{to}"
+    file = out or run / (f"report.{to}" if to in ("pdf", "md", "html") else f"{to}.md")
     try:
         if to == "html":
             page = run / "report.html"
@@ -34,8 +41,10 @@ def report(
             file.write_bytes(content)
         elif to == "md":
             opened.to_markdown(file)
-        else:
+        elif to == "pdf":
             opened.to_pdf(file)
+        else:
+            opened.to_form(to, file)
     except OSError as error:
         raise InputError(f"cannot write {file}: {error.strerror or error}") from error
     typer.echo(harmless(f"Written: {file}"))
