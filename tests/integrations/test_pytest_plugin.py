@@ -11,6 +11,7 @@ import torch
 import snellen
 from snellen.core.errors import InputError
 from snellen.testing import assert_audit
+from tests.document_blocks import ROOT, blocks_of
 from tests.integrations.small_pets import audited
 
 CLEAN = {"checks": ["clean"]}
@@ -133,3 +134,11 @@ def test_the_plugin_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["['snellen',", "'snellen.integrations',", "'snellen.integrations.pytest_plugin',",
                                    "'snellen.version']"]  # fmt: skip
+
+
+def test_the_failure_that_the_page_shows_is_what_comes_out():
+    images = snellen.load_images("bundled:fashion-mnist").limit(100)
+    with pytest.raises(AssertionError) as failed:
+        assert_audit("bundled:fashion-cnn", images, require="clean.accuracy>=0.99", **CLEAN)
+    shown = next(one.text for one in blocks_of(ROOT / "docs" / "integrations.md") if one.language == "text")
+    assert shown.splitlines()[:-1] == f"AssertionError: {failed.value}".splitlines()[:-1]
