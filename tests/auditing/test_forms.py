@@ -82,7 +82,10 @@ def test_no_answer_names_a_check_or_a_kind_that_is_none():
 
 def test_a_check_that_failed_and_one_that_found_something(report):
     found = Finding(kind="group_gap", subject="B", harm=0.2, title="clinic B is served worse")
-    states = (CheckStatus(name="group_gap", status="done"), CheckStatus(name="drift", status="failed", reason="no disk"))
+    states = (
+        CheckStatus(name="group_gap", status="done"),
+        CheckStatus(name="drift", status="failed", reason="no disk"),
+    )
     items = items_of(report.model_copy(update={"findings": (found,), "checks": states}).to_form("tripod-ai"))
     assert "clinic B is served worse (severe; harm at least 20.0% at 95 % confidence)." in items["12d"]
     assert f"*{NOT_MEASURED}*: the check drift failed: no disk" in items["16"]
@@ -91,7 +94,11 @@ def test_a_check_that_failed_and_one_that_found_something(report):
 @pytest.mark.parametrize("name", FORMS)
 def test_hostile_names_are_data(report, name):
     findings = (Finding(kind="slice", subject=HOSTILE, harm=0.3, title=HOSTILE),)
-    changed = {"findings": findings, "model": {**report.model, "name": HOSTILE}, "data": {**report.data, "name": HOSTILE}}
+    changed = {
+        "findings": findings,
+        "model": {**report.model, "name": HOSTILE},
+        "data": {**report.data, "name": HOSTILE},
+    }
     text = write_form(report.model_copy(update=changed), name)
     assert "<b>" not in text.rpartition("---\n")[2], "in the front matter it is a quoted string"
     assert not {"\x1b", "\x00"} & set(text)

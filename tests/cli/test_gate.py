@@ -42,6 +42,19 @@ def test_what_is_met_exits_with_0_and_what_is_not_with_3(run, tmp_path):
     assert missed["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "one/report.json"
 
 
+def test_sarif_names_the_file_of_the_images_unless_names_are_hidden(run, tmp_path):
+    images = snellen.load_images("bundled:fashion-mnist").limit(30)
+    snellen.write_images(images, tmp_path / "Jane Doe")
+    audit = ("audit", "bundled:fashion-cnn", "Jane Doe", "--checks", "clean", "--require", "clean.accuracy>0.999")
+    for number, more in enumerate(([], ["--pseudonyms", "key"])):
+        code, _, err = run(*audit, "--out", f"run{number}", "--sarif", f"{number}.sarif", *more)
+        assert code == 3, err
+    plain, hidden = ((tmp_path / f"{number}.sarif").read_text(encoding="utf-8") for number in (0, 1))
+    assert '"uri": "Jane%20Doe/"' in plain
+    assert "Jane" not in hidden
+    assert '"uri": "run1/report.json"' in hidden
+
+
 def test_json_stays_json_and_the_gate_speaks_on_standard_error(run):
     code, out, err = run(*QUICK, "--json", "--require", "calibration.ece<=0")
     assert code == 3

@@ -54,6 +54,6 @@ def test_its_views_are_audited_like_the_images_that_they_show(images):
     ours = snellen.audit(brightest, images.select([40, 3, 17, 30]), checks=["clean"])
     assert theirs.metrics["clean.accuracy"] == ours.metrics["clean.accuracy"]
     assert snellen.load_images(view).ids == [images.ids[row] for row in (40, 3, 17, 30)]
-    split = data.split_dataset(snellen.as_maite_dataset(images), test_frac=0.25)
+    split = data.split_dataset(snellen.as_maite_dataset(images), test_frac=0.25, val_frac=0.25)
     part = data.View(snellen.as_maite_dataset(images), [data.Indices(split.test)])
     assert snellen.audit(brightest, part, checks=["clean"]).data["used"] == len(split.test) > 0

@@ -115,9 +115,13 @@ def test_the_fixture_in_a_project(tmp_path):
     done = run_pytest(tmp_path, *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 1 passed" in done.stdout
-    assert "E           AssertionError: the audit of brightest on 12 images" in done.stdout.replace("E       A", "E           A")
+    assert "E           AssertionError: the audit of brightest on 12 images" in done.stdout.replace(
+        "E       A", "E           A"
+    )
     assert "def assert_audit" not in done.stdout, "the traceback ends in the test"
-    runs = [tmp_path / "audits" / name / "report.html" for name in ("test_it_is_good_enough", "test_it_is_good_enough-2")]
+    runs = [
+        tmp_path / "audits" / name / "report.html" for name in ("test_it_is_good_enough", "test_it_is_good_enough-2")
+    ]
     assert all(page.is_file() for page in runs)
     kept = [one.get("value") for one in ElementTree.parse(tmp_path / "tests.xml").iter("property")]
     assert [tmp_path / page for page in kept] == runs

@@ -23,7 +23,9 @@ def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     made = []
     for seed in (0, 1):
-        network = snellen.load_classifier(make_network(seed).eval(), NAMES, preparation=snellen.Preparation(size=(4, 4)))
+        network = snellen.load_classifier(
+            make_network(seed).eval(), NAMES, preparation=snellen.Preparation(size=(4, 4))
+        )
         made.append(snellen.audit(network, audited(), checks=["clean", "calibration"], out=folder / str(seed)))
     return made
 

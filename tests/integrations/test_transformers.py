@@ -33,7 +33,7 @@ class DrawingForImageClassification(transformers.ResNetForImageClassification):
     """Draws random numbers of all three generators in each pass, in an audit too: a draw more would show."""
 
     def forward(self, pixel_values=None, labels=None, **more):
-        noise = random.random() + float(np.random.rand()) + torch.rand(())  # noqa: NPY002
+        noise = random.random() + float(np.random.rand()) + torch.rand(())
         return super().forward(pixel_values=pixel_values + 0.001 * noise, labels=labels, **more)
 
 
@@ -91,7 +91,9 @@ def test_audits_leave_no_trace_in_the_training_and_are_logged(tmp_path):
     assert [row["epoch"] for row in logged] == [2, 3]
     assert logged[-1]["eval_snellen/clean.accuracy.low"] == own.low
     assert sum("eval_snellen/clean.accuracy" in row for row in watch.logs) == 2, "other callbacks get the figures"
-    assert isinstance(trainer.callback_handler.callbacks[0], integration.AuditCallback), "before trackers end their runs"
+    assert isinstance(trainer.callback_handler.callbacks[0], integration.AuditCallback), (
+        "before trackers end their runs"
+    )
 
 
 def test_what_is_wrong_is_refused_before_the_training(tmp_path):

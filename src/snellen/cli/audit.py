@@ -349,7 +349,9 @@ def audit(
         typer.echo("\n".join(report.notes))
     else:
         show_report(report, folder, level or (None if named_outright(chosen) else "standard"))
-    gate = judge_audit(gate_options, report, earlier, folder, model=model or DEFAULT_MODEL, data=data)
+    # With pseudonyms no name of a file may stand anywhere: what is found is shown at the report then.
+    places = {"model": "", "data": ""} if pseudonyms else {"model": model or DEFAULT_MODEL, "data": data}
+    gate = judge_audit(gate_options, report, earlier, folder, **places)
     show_gate(gate, on_error_stream=as_json)
     if not gate.passes:
         raise typer.Exit(EXIT_GATE)

@@ -72,9 +72,7 @@ def _callback_class() -> type:
             """
             super().__init__()
             self._network = network
-            self._audits = TrainingAudits(
-                images, when=when, figures=figures, out=out, strict=strict, options=options
-            )
+            self._audits = TrainingAudits(images, when=when, figures=figures, out=out, strict=strict, options=options)
             self.reports = self._audits.reports
 
         def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ANN401

@@ -34,7 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def assert_audit(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, record_property: Callable[[str, str], None]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    record_property: Callable[[str, str], None],
 ) -> Callable[..., AuditReport]:
     """:func:`snellen.testing.assert_audit`, with a run directory of its own for each call.
 

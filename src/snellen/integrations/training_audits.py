@@ -103,14 +103,14 @@ class TrainingAudits:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Leave the states of all random numbers, and the number of threads, as they were."""
-    python, arrays, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
+    python, arrays, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     try:
         with torch.random.fork_rng(devices=devices):
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(arrays)  # noqa: NPY002
+        np.random.set_state(arrays)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
 

@@ -79,9 +79,7 @@ def _callback_class() -> type:
                     "it is not known how images are prepared for the model: give the trainer its image processor, "
                     "Trainer(processing_class=processor), or AuditCallback(trainer, images, processor=processor)"
                 )
-            self._audits = TrainingAudits(
-                images, when=when, figures=figures, out=out, strict=strict, options=options
-            )
+            self._audits = TrainingAudits(images, when=when, figures=figures, out=out, strict=strict, options=options)
             self.reports = self._audits.reports
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:  # noqa: ANN401

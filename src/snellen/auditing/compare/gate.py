@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from snellen.auditing.compare.comparison import ComparedFigure, Comparison
 from snellen.auditing.compare.requirement import LEVELS, Judgement, Requirement, judge, rests_on
+from snellen.auditing.legal_text import legal_text
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import Level
 
@@ -31,13 +32,7 @@ class Gate:
         if self.comparison is None:
             return failed
         if self.comparison.not_worse:  # the margins are what was agreed on, in place of every significant loss
-<<<<<<< HEAD
-            return failed + tuple(
-                f"{one}: {margin_words(one)}" for one in self.comparison.not_worse if one.verdict != "met"
-            )
-=======
             return failed + tuple(f"{one}: {one.words}" for one in self.comparison.not_worse if one.verdict != "met")
->>>>>>> main
         return failed + tuple(
             f"{one.name} is worse than in the baseline: {words(one)}" for one in self.comparison.losses
         )
@@ -60,14 +55,6 @@ def gate(report: AuditReport, requirements: Sequence[Requirement], comparison: C
     return Gate(tuple(judge(requirements, report)), comparison)
 
 
-<<<<<<< HEAD
-def margin_words(one: NotWorse) -> str:
-    """What a margin that is not met came out as, in words."""
-    return one.words + ("; more images narrow the interval" if one.verdict == "undecided" else "")
-
-
-=======
->>>>>>> main
 def words(figure: ComparedFigure) -> str:
     """A difference with its interval, in words."""
     if figure.first is None or figure.second is None or figure.difference is None:
@@ -105,11 +92,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     for margin in margins:
         case = _case(suite, NOT_WORSE, str(margin))
         if margin.verdict != "met":
-<<<<<<< HEAD
-            _note(case, "failure", margin_words(margin), kind="margin")
-=======
             _note(case, "failure", margin.words, kind="margin")
->>>>>>> main
     for figure in gate.comparison.figures if gate.comparison else ():
         _baseline(_case(suite, BASELINE, figure.name), figure, fails=not margins)
     for check in report.checks:
@@ -158,16 +141,3 @@ def _note(case: ElementTree.Element, tag: str, message: str, *, kind: str | None
     note = ElementTree.SubElement(case, tag, message=legal_text(message))
     if kind is not None:
         note.set("type", kind)
-
-
-def legal_text(text: str) -> str:
-    r"""Replace what is no character of XML 1.0 (section 2.2), escaped or not.
-
-    >>> legal_text("a\x00b\x1b[31m\ud800\tc")
-    'a�b�[31m�\tc'
-    """
-    return "".join(c if c in "\t\n\r" or (c >= " " and not _illegal(ord(c))) else "�" for c in text)
-
-
-def _illegal(code: int) -> bool:
-    return 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF or code in (0xFFFE, 0xFFFF)

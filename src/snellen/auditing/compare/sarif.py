@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from snellen.auditing.compare.gate import BASELINE, NOT_WORSE, REQUIREMENT, Gate, legal_text, margin_words, words
+from snellen.auditing.compare.gate import BASELINE, NOT_WORSE, REQUIREMENT, Gate, words
 from snellen.auditing.compare.requirement import LEVELS
+from snellen.auditing.legal_text import legal_text
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import KINDS, Finding, Level
 from snellen.version import __version__
@@ -124,7 +125,7 @@ def _failures(gate: Gate) -> Iterator[tuple[str, str]]:
         return
     for margin in gate.comparison.not_worse:
         if margin.verdict != "met":
-            yield NOT_WORSE, f"{margin}: {margin_words(margin)}"
+            yield NOT_WORSE, f"{margin}: {margin.words}"
     if not gate.comparison.not_worse:
         for figure in gate.comparison.losses:
             yield BASELINE, f"{figure.name} is worse than in the baseline: {words(figure)}"

@@ -147,7 +147,9 @@ class _ByCheck:
         found = [row for row, one in enumerate(report.findings) if one.kind in self._kinds]
         lines += [_finding_words(report, row) for row in found[:_MOST]]
         if not found and self._kinds:
-            lines.append(f"The check {words} found nothing significant ({'; '.join(KINDS[one] for one in self._kinds)}).")
+            lines.append(
+                f"The check {words} found nothing significant ({'; '.join(KINDS[one] for one in self._kinds)})."
+            )
         return Answer(tuple(lines) or (f"The check {words} ran; its tables are in the report.",))
 
 

@@ -6,12 +6,15 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from snellen.auditing.compare.gate import legal_text
+from snellen.auditing.legal_text import legal_text
 from snellen.auditing.markdown import plain
-from snellen.auditing.report import AuditReport
 from snellen.core.errors import unknown_name
 from snellen.core.run import write_atomically
+
+if TYPE_CHECKING:
+    from snellen.auditing.report import AuditReport
 
 #: What stands where nobody but the author knows the answer, and where the audit did not measure it.
 FOR_THE_AUTHOR, NOT_MEASURED = "For the author to fill in", "Not measured"
@@ -37,7 +40,7 @@ class Answer:
     measured: bool = True
 
 
-Source = Callable[[AuditReport], Answer]
+Source: TypeAlias = "Callable[[AuditReport], Answer]"
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ Mitchell et al., "Model cards for model reporting", FAT* 2019, arXiv 1810.03993.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from snellen.auditing.compare.gate import legal_text
 from snellen.auditing.forms import answers as by
 from snellen.auditing.forms.form import Form, Item
-from snellen.auditing.report import AuditReport
+from snellen.auditing.legal_text import legal_text
+
+if TYPE_CHECKING:
+    from snellen.auditing.report import AuditReport
 
 #: Figures in the front matter: their type on the hub, by name.
 _HUB = {"clean.accuracy": "accuracy", "segmentation.miou": "mean_iou", "discrimination.auroc": "roc_auc"}
