@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import snellen
 from snellen.cli.gate_options import check_baseline
 from snellen.core.index import checks
 

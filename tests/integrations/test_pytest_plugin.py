@@ -38,8 +38,8 @@ def test_a_failure_names_requirement_figure_interval_and_report(tmp_path):
         )
     figure = snellen.open_report(tmp_path / "run").metrics["clean.accuracy"]
     assert str(failed.value).splitlines()[1:] == [
-        f"  clean.accuracy>=0.99: lower end {figure.low:.4f} of 1.0000 ({figure.low:.4f} to 1.0000); the estimate alone "
-        "would do: more images narrow the interval",
+        f"  clean.accuracy>=0.99: lower end {figure.low:.4f} of 1.0000 ({figure.low:.4f} to 1.0000); the estimate "
+        "alone would do; more images narrow the interval",
         f"report: {tmp_path / 'run' / 'report.html'}",
     ]
     assert "the audit of brightest on 48 images of pets fails:" in str(failed.value)

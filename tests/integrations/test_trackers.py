@@ -109,7 +109,7 @@ def test_wandb_holds_figures_findings_and_the_report_offline(wandb, reports, tmp
 
 
 def test_wandb_needs_a_run(wandb, reports):
-    with pytest.raises(InputError, match="call wandb.init"):
+    with pytest.raises(InputError, match=r"call wandb\.init"):
         in_wandb.log_audit(reports[0])
 
 

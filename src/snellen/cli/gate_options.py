@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
     from snellen.checks.check import Check
     from snellen.core.classifier import Classifier, Task
+    from snellen.core.finding import Level
     from snellen.core.images import ImageSet
 
 #: Documented in the README beside the other exit codes.
@@ -199,7 +200,7 @@ def judge_audit(
         required += [f"{name} {margin:g}" for name, margin in options.margins.items()]
         required += [] if baseline is None else [f"baseline {baseline.report.model.get('identity')}"]
         report.ledger.enter_gate(required, passed=found.passes)
-    level = options.level.value
+    level: Level = options.level.value
     written: dict[Path, bytes] = {}
     if options.junit is not None:
         written[options.junit] = junit_xml(report, found, level=level)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.forms.form import Answer, Source
-from snellen.auditing.report import AuditReport
 from snellen.core.finding import KINDS
 from snellen.core.formats import MANIFEST
 from snellen.core.run import read_manifest
 from snellen.data.rejections import listed_reasons
+
+if TYPE_CHECKING:
+    from snellen.auditing.report import AuditReport
 
 #: Figures and findings that are listed; all of them are in the report.
 _MOST = 12
@@ -137,8 +139,8 @@ class _ByCheck:
             return Answer((f"the check {words} did not run",), False)
         if status.status != "done":
             why = status.reason or "no reason was given"
-            return Answer((f"the check {words} {'failed: ' if status.status == 'failed' else 'was skipped: it '}{why}",),
-                          False)  # fmt: skip
+            state = "failed: " if status.status == "failed" else "was skipped: it "
+            return Answer((f"the check {words} {state}{why}",), False)
         lines = [
             f"{name}: {figure.value:.4f} (95 % interval {figure.low:.4f} to {figure.high:.4f}, n = {figure.n})."
             for name, figure in report.metrics.items()
@@ -175,7 +177,7 @@ def _finding_words(report: AuditReport, row: int) -> str:
 
 
 #: Answers that several forms share.
-adversarial: Callable[[AuditReport], Answer] = by_check("adversarial", "adversarial.*.accuracy", kinds=("adversarial",))
+adversarial = by_check("adversarial", "adversarial.*.accuracy", kinds=("adversarial",))
 calibration = by_check("calibration", "calibration.ece", "calibration.brier", "calibration.nll", kinds=("calibration",))
 discrimination = by_check("discrimination", "discrimination.*")
 groups = by_check("group_gap", "group_gap.*", kinds=("group_gap",))
