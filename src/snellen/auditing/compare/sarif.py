@@ -48,7 +48,7 @@ _BASE = "%SRCROOT%"
 def sarif(
     report: AuditReport, gate: Gate, *, level: Level = "moderate", model: Path | None = None, data: Path | None = None
 ) -> bytes:
-    """Write one run: a result for each finding of a level or worse, and for whatever fails the gate.
+    """Write one run: a result for each finding of a level or worse, and for each failure of the gate.
 
     What is met is no result, because code hosts show every result as a problem. Checks that did not run are
     notifications of the invocation. Equal audits give equal bytes.
