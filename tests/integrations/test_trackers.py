@@ -41,10 +41,8 @@ def mlflow(tmp_path, monkeypatch):
     found = pytest.importorskip("mlflow", reason="mlflow is not installed", exc_type=ImportError)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.chdir(tmp_path)
-    before = found.get_tracking_uri()
-    found.set_tracking_uri((tmp_path / "mlruns").as_uri())
-    yield found
-    found.set_tracking_uri(before)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    return found
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -85,7 +83,8 @@ def wandb(tmp_path, monkeypatch):
                         "WANDB_CACHE_DIR": str(tmp_path), "WANDB_DATA_DIR": str(tmp_path),
                         "WANDB_CONFIG_DIR": str(tmp_path)}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    return found
+    yield found
+    found.teardown()  # or the next test gets the folders of this one
 
 
 @pytest.mark.enable_socket  # its own process on this machine is spoken to through a socket
@@ -97,6 +96,7 @@ def test_wandb_holds_figures_findings_and_the_report_offline(wandb, reports, tmp
         in_wandb.log_audit(snellen.compare(*reports), run=run, prefix="compared/")
         summary = dict(run.summary)
         config = dict(run.config)
+    wandb.teardown()  # its log is written by another process
     expected = numbers_of(report)
     assert {name: summary[f"snellen/{name}"] for name in expected} == expected
     assert "compared/worse" in summary
