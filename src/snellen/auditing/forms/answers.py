@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,20 @@ from snellen.core.run import read_manifest
 from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
-    from snellen.auditing.report import AuditReport
+    from snellen.auditing.report import AuditReport, CheckStatus
 
 #: Figures and findings that are listed; all of them are in the report.
 _MOST = 12
+
+#: Findings that take the meaning from figures of performance, and stand beside them.
+_DOUBTS = ("in_sample", "class_order")
+
+#: What a model returns, in words.
+_OUTPUTS = {
+    "logits": "logits, read as probabilities by softmax or sigmoid",
+    "log-probabilities": "logarithms of probabilities",
+    "labels": "labels, without probabilities",
+}
 
 #: What the outputs of a model decide, in words.
 _TASKS = {
@@ -31,7 +42,10 @@ def model(report: AuditReport) -> Answer:
     """Name, decision, classes, preprocessing and hash of the model, and what was assumed about it."""
     about = report.model
     lines = [f"{about['name']}; identity (hash of the weights): {about.get('identity') or 'not hashable'}."]
-    lines.append(f"It decides {_TASKS.get(str(about.get('task')), 'classes')}, of {about['classes']}.")
+    task = _TASKS.get(str(about.get("task")))
+    lines.append(
+        f"It decides {task}, of {about['classes']} classes." if task else f"It has {about['classes']} classes."
+    )
     if about.get("preprocessing"):
         lines.append(f"Preprocessing: {about['preprocessing']}.")
     return Answer((*lines, *(f"Assumed: {note}." for note in about.get("notes", ()))))
@@ -39,9 +53,10 @@ def model(report: AuditReport) -> Answer:
 
 def output(report: AuditReport) -> Answer:
     """What the model returns."""
-    kinds = {"logits": "logits, as probabilities by softmax or sigmoid", "probabilities": "probabilities",
-             "labels": "labels, without probabilities"}  # fmt: skip
-    return Answer((f"The model returns {kinds.get(str(report.model.get('output')), 'scores')}.",))
+    words = _OUTPUTS.get(str(report.model.get("output")))
+    return (
+        Answer((f"The model returns {words}.",)) if words else Answer(("the kind of output was not recorded",), False)
+    )
 
 
 def preprocessing(report: AuditReport) -> Answer:
@@ -88,6 +103,8 @@ def performance(report: AuditReport) -> Answer:
         f"{one.figure.measured.low:.4f} to {one.figure.measured.high:.4f}, n = {one.figure.measured.n})."
         for one in chosen
     ]
+    doubts = [row for row, one in enumerate(report.findings) if one.kind in _DOUBTS]
+    lines += [_finding_words(report, row) for row in doubts]
     return Answer(tuple(lines)) if lines else Answer(("no labelled image was judged",), False)
 
 
@@ -110,11 +127,15 @@ def power(report: AuditReport) -> Answer:
 
 def findings(report: AuditReport) -> Answer:
     """Where the model fails, worst first."""
-    if not report.metrics:
-        return Answer((report.nothing_found,), False)
-    shown = [_finding_words(report, row) for row in range(len(report.findings))]
-    more = [f"And {len(shown) - _MOST} more in the report."] if len(shown) > _MOST else []
-    return Answer((*shown[:_MOST], *more) if shown else (report.nothing_found,))
+    if not report.findings:
+        return Answer((report.nothing_found,), bool(report.metrics))
+    return Answer(_first([_finding_words(report, row) for row in range(len(report.findings))]))
+
+
+def not_run(report: AuditReport) -> Answer:
+    """Checks that were skipped or failed, with the reasons."""
+    lines = [_state(one) for one in report.checks if one.status != "done"]
+    return Answer(_first([f"{line[0].upper()}{line[1:]}." for line in lines]) or ("All chosen checks ran.",))
 
 
 def by_check(check: str, *patterns: str, kinds: tuple[str, ...] = ()) -> Source:
@@ -138,16 +159,14 @@ class _ByCheck:
         if status is None:
             return Answer((f"the check {words} did not run",), False)
         if status.status != "done":
-            why = status.reason or "no reason was given"
-            state = "failed: " if status.status == "failed" else "was skipped: it "
-            return Answer((f"the check {words} {state}{why}",), False)
+            return Answer((_state(status),), False)
         lines = [
             f"{name}: {figure.value:.4f} (95 % interval {figure.low:.4f} to {figure.high:.4f}, n = {figure.n})."
             for name, figure in report.metrics.items()
             if any(fnmatchcase(name, pattern) for pattern in self._patterns)
-        ][:_MOST]
+        ]
         found = [row for row, one in enumerate(report.findings) if one.kind in self._kinds]
-        lines += [_finding_words(report, row) for row in found[:_MOST]]
+        lines = [*_first(lines), *_first([_finding_words(report, row) for row in found])]
         if not found and self._kinds:
             lines.append(
                 f"The check {words} found nothing significant ({'; '.join(KINDS[one] for one in self._kinds)})."
@@ -169,6 +188,17 @@ def robustness(report: AuditReport) -> Answer:
                 f"(95 % interval {column.acuity.low:.2f} to {column.acuity.high:.2f})."
             )
     return Answer(tuple(lines)) if lines else Answer(("no damage was measured at several severities",), False)
+
+
+def _first(lines: Sequence[str]) -> tuple[str, ...]:
+    """The first lines, and how many more there are."""
+    more = [f"And {len(lines) - _MOST} more in the report."] if len(lines) > _MOST else []
+    return (*lines[:_MOST], *more)
+
+
+def _state(check: CheckStatus) -> str:
+    why = check.reason or "no reason was given"
+    return f"the check {check.name.replace('_', ' ')} {'failed' if check.status == 'failed' else 'was skipped'}: {why}"
 
 
 def _finding_words(report: AuditReport, row: int) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from snellen.auditing.legal_text import legal_text
 from snellen.auditing.markdown import plain
 from snellen.core.errors import unknown_name
 from snellen.core.run import write_atomically
@@ -105,7 +104,7 @@ def render_form(report: AuditReport, form: Form) -> str:
     answered = sum(any(one.measured for one in answers[item.number]) for item in form.items)
     lines = [
         *([form.head(report), ""] if form.head else []),
-        f"# {form.name}: {plain(legal_text(str(report.model['name'])))}",
+        f"# {form.name}: {plain(str(report.model['name']))}",
         "",
         f"Filled in from an audit by Snellen: {answered} of {len(form.items)} items hold what it measured or recorded. "
         f"“{NOT_MEASURED}” says what the audit left out, and why. “{FOR_THE_AUTHOR}” is what no audit can know. Items "
@@ -132,7 +131,7 @@ def _body(item: Item, answers: Sequence[Answer]) -> list[str]:
     lines: list[str] = []
     for answer in answers:
         before = "- " if answer.measured else f"- *{NOT_MEASURED}*: "
-        lines += [before + plain(legal_text(line)) for line in answer.lines]
+        lines += [before + plain(line) for line in answer.lines]
     if item.author or not item.sources:
         lines.append(f"- *{FOR_THE_AUTHOR}*{f': {item.author}' if item.author else ''}.")
     return [*lines, ""]

@@ -24,7 +24,9 @@ def front_matter(report: AuditReport) -> str:
     """What the hub reads: task and figures. A licence is the author's to add. Names are data, as quoted strings."""
     task = "image-segmentation" if report.model.get("task") == "segment" else "image-classification"
     lines = ["---", f"pipeline_tag: {task}", "tags: [snellen]"]
-    found = [(name, kind) for name, kind in _HUB.items() if name in report.metrics]
+    # A figure of the images that it was trained on is none of the model.
+    known = any(one.kind == "in_sample" for one in report.findings)
+    found = [] if known else [(name, kind) for name, kind in _HUB.items() if name in report.metrics]
     if found:
         lines += [
             "model-index:",
@@ -66,7 +68,7 @@ FORM = Form(
         )),
         ("Metrics", (
             Item("4.1", "Measures of performance", (by.performance,)),
-            Item("4.2", "Thresholds", (by.output,), "the threshold in use"),
+            Item("4.2", "Thresholds", (), "the threshold in use"),
             Item("4.3", "Uncertainty", (by.statistics, by.power)),
         )),
         ("Evaluation data", (
@@ -87,7 +89,7 @@ FORM = Form(
             Item("8.1", "Risks and harms"),
         )),
         ("Caveats and recommendations", (
-            Item("9.1", "What was not tested, and what is advised", (by.power,), "advice for users"),
+            Item("9.1", "What was not tested, and what is advised", (by.not_run, by.power), "advice for users"),
             Item("9.2", "Software of the audit", (by.software,)),
         )),
     ),
