@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,6 +14,8 @@ from snellen.core.errors import InputError
 from snellen.testing import assert_audit
 from tests.document_blocks import ROOT, blocks_of
 from tests.integrations.small_pets import audited
+
+pytest_plugins = ["pytester"]
 
 CLEAN = {"checks": ["clean"]}
 
@@ -103,29 +106,21 @@ def test_nothing():
 """
 
 
-def run_pytest(folder, *arguments):
-    (folder / "test_model.py").write_text(TESTS, encoding="utf-8")
-    (folder / "conftest.py").write_text('pytest_plugins = ["snellen.integrations.pytest_plugin"]\n', encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
-
-
-def test_the_fixture_in_a_project(tmp_path):
-    arguments = ("--snellen-audits", "audits", "--junitxml", "tests.xml")
-    done = run_pytest(tmp_path, *arguments)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "1 failed, 1 passed" in done.stdout
-    assert "E           AssertionError: the audit of brightest on 12 images" in done.stdout.replace(
-        "E       A", "E           A"
-    )
-    assert "def assert_audit" not in done.stdout, "the traceback ends in the test"
-    runs = [
-        tmp_path / "audits" / name / "report.html" for name in ("test_it_is_good_enough", "test_it_is_good_enough-2")
-    ]
-    assert all(page.is_file() for page in runs)
-    kept = [one.get("value") for one in ElementTree.parse(tmp_path / "tests.xml").iter("property")]
-    assert [tmp_path / page for page in kept] == runs
-    assert f"report: audits/{runs[1].parent.name}/report.html" in done.stdout
+def test_the_fixture_in_a_project(pytester):
+    pytester.makepyfile(test_model=TESTS)
+    pytester.makeconftest('pytest_plugins = ["snellen.integrations.pytest_plugin"]')
+    # In this process: another would import torch again. Plugins of this suite are not those of the project.
+    without = (one for name in ("cacheprovider", "randomly", "xdist", "socket") for one in ("-p", f"no:{name}"))
+    done = pytester.runpytest_inprocess("-q", *without, "--snellen-audits", "audits", "--junitxml", "tests.xml")
+    done.assert_outcomes(failed=1, passed=1)
+    shown = done.stdout.str()
+    assert "AssertionError: the audit of brightest on 12 images" in shown
+    assert "def assert_audit" not in shown, "the traceback ends in the test"
+    runs = [Path("audits", name, "report.html") for name in ("test_it_is_good_enough", "test_it_is_good_enough-2")]
+    assert all((pytester.path / page).is_file() for page in runs)
+    kept = [one.get("value") for one in ElementTree.parse(pytester.path / "tests.xml").iter("property")]
+    assert kept == [str(page) for page in runs]
+    assert f"report: {runs[1]}" in shown
 
 
 def test_the_plugin_imports_nothing_heavy():
@@ -136,8 +131,8 @@ def test_the_plugin_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["['snellen',", "'snellen.integrations',", "'snellen.integrations.pytest_plugin',",
-                                   "'snellen.version']"]  # fmt: skip
+    assert done.stdout.split() == ["['snellen',", "'snellen.integrations',", "'snellen.integrations.new_folder',",
+                                   "'snellen.integrations.pytest_plugin',", "'snellen.version']"]  # fmt: skip
 
 
 def test_the_failure_that_the_page_shows_is_what_comes_out():

@@ -104,6 +104,18 @@ def test_what_is_wrong_is_refused_before_the_training(tmp_path):
         integration.AuditCallback(trainer, audited())
 
 
+@pytest.mark.parametrize("kind", ["fsdp", "deepspeed"])
+def test_parts_of_weights_are_refused_before_the_training(tmp_path, kind):
+    def sharded(trainer):
+        setattr(trainer, f"is_{kind}_enabled", True)
+        audits = integration.AuditCallback(trainer, audited(), **CHECKS)
+        trainer.add_callback(audits)
+        audits.on_train_begin(trainer.args, trainer.state, trainer.control)
+
+    with pytest.raises(InputError, match="a part of the weights, which cannot be audited"):
+        trained(tmp_path, sharded)
+
+
 def test_the_extra_is_named(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name, name=name)

@@ -63,7 +63,8 @@ def _callback_class() -> type:
                 when: ``"end"``; 5: after every fifth epoch; [1, 10]: after these epochs, counted from 1.
                 network: dotted name of the part that maps images to scores; None: the module itself.
                 figures: patterns of the figures that are logged, with the ends of their intervals.
-                out: folder for run directories, ``epoch-N``; None: reports are kept in memory alone.
+                out: folder for run directories, ``epoch-N``, or ``epoch-N-2`` where there is one; None: reports are
+                    kept in memory alone.
                 strict: an audit that cannot be made ends the training; else it is a warning.
                 options: all others of :func:`snellen.audit`. ``effort`` is ``quick`` unless it or ``checks`` is given.
 

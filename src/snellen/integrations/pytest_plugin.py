@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from snellen.integrations.new_folder import new_folder
+
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
 
@@ -36,7 +38,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def assert_audit(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    record_property: Callable[[str, str], None],
 ) -> Callable[..., AuditReport]:
     """:func:`snellen.testing.assert_audit`, with a run directory of its own for each call.
 
@@ -50,21 +51,9 @@ def assert_audit(
         name = re.sub(r"[^\w.-]+", "-", request.node.name).strip(".-")[:80] or "audit"
         if options.get("out") is None:
             kept = request.config.getoption(FOLDER)
-            options["out"] = tmp_path_factory.mktemp(name) if kept is None else _free(Path(kept), name)
-        record_property("snellen_report", str(Path(options["out"]) / "report.html"))
+            options["out"] = tmp_path_factory.mktemp(name) if kept is None else new_folder(Path(kept), name)
+        # As record_property does, which warns of the default family of JUnit files.
+        request.node.user_properties.append(("snellen_report", str(Path(options["out"]) / "report.html")))
         return plain(*arguments, **options)
 
     return asserted
-
-
-def _free(folder: Path, name: str) -> Path:
-    """A new folder of this name, with a number where earlier runs have left theirs."""
-    number = 1
-    while True:
-        place = folder / (name if number == 1 else f"{name}-{number}")
-        try:
-            place.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return place

@@ -17,6 +17,7 @@ from snellen.auditing.audit import audit
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, SnellenError
 from snellen.integrations.logged_audit import PREFIX, numbers_of
+from snellen.integrations.new_folder import new_folder
 from snellen.runs.given import Images, Model, given_images
 
 #: After which epochs: after every so many, after those named (counted from 1), or after the last alone.
@@ -64,11 +65,15 @@ class TrainingAudits:
         self._options = dict(options) if {"effort", "checks"} & set(options) else {"effort": "quick", **options}
         self.reports: dict[int, AuditReport] = {}
         self._tried: set[int] = set()
+        self._read = False
 
     def prepare(self) -> None:
-        """Read the images, so that wrong ones are refused before the training and not after it."""
-        with undisturbed():
-            self._images = given_images(self._images, *self._labels())
+        """Begin a training: read the images, so that wrong ones are refused before it and not after it."""
+        self._tried.clear()  # another training counts its epochs anew
+        if not self._read:
+            with undisturbed():
+                self._images = given_images(self._images, *self._labels())
+            self._read = True
 
     def after(self, epoch: int, *, end: bool) -> bool:
         """Whether an audit is due after an epoch, counted from 1, or after the training, and was not tried yet."""
@@ -82,14 +87,17 @@ class TrainingAudits:
         The state of random numbers, modes, gradients and devices are as before.
         """
         self._tried.add(epoch)
-        out = None if self._out is None else self._out / f"epoch-{epoch}"
         try:
+            # What an earlier training left in the folder stays: its weights were others.
+            out = None if self._out is None else new_folder(self._out, f"epoch-{epoch}")
             with undisturbed(), torch.enable_grad():
                 report = audit(model, self._images, out=out, **self._options)
-        except SnellenError as error:
+        except Exception as error:
             if self._strict:
                 raise
-            warnings.warn(f"no audit after epoch {epoch}: {error}", RuntimeWarning, stacklevel=2)
+            # A full disk, too, must not cost a training of days.
+            kind = "" if isinstance(error, SnellenError) else f"{type(error).__name__}: "
+            warnings.warn(f"no audit after epoch {epoch}: {kind}{error}", RuntimeWarning, stacklevel=2)
             return {}
         self.reports[epoch] = report
         return {f"{PREFIX}{name}": value for name, value in numbers_of(report, self._figures).items()}

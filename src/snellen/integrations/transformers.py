@@ -65,7 +65,8 @@ def _callback_class() -> type:
                 processor: image processor of the model; None: ``trainer.processing_class``.
                 when: ``"end"``; 5: after every fifth epoch; [1, 10]: after these epochs, counted from 1.
                 figures: patterns of the figures that are logged, with the ends of their intervals.
-                out: folder for run directories, ``epoch-N``; None: reports are kept in memory alone.
+                out: folder for run directories, ``epoch-N``, or ``epoch-N-2`` where there is one; None: reports are
+                    kept in memory alone.
                 strict: an audit that cannot be made ends the training; else it is a warning.
                 options: all others of :func:`snellen.audit`. ``effort`` is ``quick`` unless it or ``checks`` is given.
 
@@ -86,6 +87,12 @@ def _callback_class() -> type:
             """Read the images, and stand first: trackers end their runs when the training ends."""
             listed = self._trainer.callback_handler.callbacks
             listed.insert(0, listed.pop(listed.index(self)))
+            for name, on in (("FSDP", "is_fsdp_enabled"), ("DeepSpeed", "is_deepspeed_enabled")):
+                if getattr(self._trainer, on, False):
+                    raise InputError(
+                        f"{name} gives each process a part of the weights, which cannot be audited; save a whole "
+                        "checkpoint and audit that"
+                    )
             if state.is_world_process_zero:
                 self._audits.prepare()
 
