@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -111,7 +112,7 @@ def place_of(reference: str) -> Path | None:
     plain = reference.rpartition("#")[0] or reference
     behind = plain.partition(":")[2]
     for text in (reference, plain, behind, behind.partition("@")[2]):
-        if text and "\x00" not in text and Path(text).exists():
+        if text and os.path.exists(text):  # which takes any text; that of pathlib fails on long ones
             return Path(text)
     return None
 
