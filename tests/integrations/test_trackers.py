@@ -71,6 +71,17 @@ def test_mlflow_holds_figures_findings_and_the_report(mlflow, reports, tmp_path)
     assert "<b>.." not in Path(page).read_text(encoding="utf-8")
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_mlflow_holds_each_figure_of_labels_with_like_or_long_names(mlflow, reports):
+    figure = next(iter(reports[0].metrics.values()))
+    names = ("label.a/b.auroc", "label.a|b.auroc", f"label.{'x' * 300}.auroc", f"label.{'x' * 300}.f1")
+    report = reports[0].model_copy(update={"metrics": dict.fromkeys(names, figure)})
+    with mlflow.start_run() as run:
+        in_mlflow.log_audit(report)
+    held = mlflow.MlflowClient().get_run(run.info.run_id).data.metrics
+    assert len(held) == len(numbers_of(report)) == 16
+
+
 def test_mlflow_needs_a_run(mlflow, reports):
     with pytest.raises(InputError, match=r"with mlflow.start_run\(\):"):
         in_mlflow.log_audit(reports[0])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from snellen.auditing.compare.comparison import Comparison
@@ -15,8 +18,8 @@ from snellen.integrations.logged_audit import PREFIX, logged
 #: What MLflow refuses in names, and a slash, which would be a folder.
 _REFUSED = re.compile(r"[^\w.\- ]")
 
-#: Characters that a tag may have.
-_LONGEST = 5000
+#: Characters that a tag may have, and a name.
+_LONGEST, _LONGEST_NAME = 5000, 250
 
 
 def log_audit(
@@ -26,7 +29,7 @@ def log_audit(
 
     Metrics are the figures with the ends of their 95 % intervals, and the numbers of findings; tags identify model and
     data; artifacts are the page, the JSON record and the table of findings. Characters that MLflow refuses in names
-    become ``_``.
+    become ``_``. Names that are too long, or that this would make equal, end in a hash.
 
     Args:
         result: of :func:`snellen.audit` or :func:`snellen.compare`.
@@ -44,8 +47,8 @@ def log_audit(
         raise InputError("no run of MLflow is active: log inside of `with mlflow.start_run():`, or give run_id=")
     run = active.info.run_id if run_id is None else run_id
     parts = logged(result)
-    numbers = {f"{prefix}{_REFUSED.sub('_', name)}": value for name, value in parts.numbers.items()}
-    mlflow.log_metrics(numbers, step=step, run_id=run)
+    names = _names(parts.numbers, prefix)
+    mlflow.log_metrics(dict(zip(names, parts.numbers.values(), strict=True)), step=step, run_id=run)
     client = mlflow.MlflowClient()
     for name, text in parts.labels.items():
         client.set_tag(run, name, text[:_LONGEST])
@@ -55,3 +58,19 @@ def log_audit(
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         client.log_artifacts(run, folder, prefix.strip("/") or None)
+
+
+def _names(names: Iterable[str], prefix: str) -> list[str]:
+    """Names that MLflow takes, as many as there are.
+
+    >>> _names(["label.a/b", "label.a|b", "label.c d"], "mine/")
+    ['mine/label.a_b-71c7201d', 'mine/label.a_b-852787d3', 'mine/label.c d']
+    """
+    plain = {name: f"{prefix}{_REFUSED.sub('_', name)}" for name in names}
+    often = Counter(plain.values())
+    found = []
+    for name, one in plain.items():
+        if often[one] > 1 or len(one) > _LONGEST_NAME:
+            one = f"{one[: _LONGEST_NAME - 9]}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+        found.append(one)
+    return found
