@@ -32,7 +32,10 @@ def report(
     from snellen.auditing.opening import open_report
 
     opened = open_report(run)
-    file = out or run / (f"report.{to}" if to in ("pdf", "md", "html") else f"{to}.md")
+    name = f"report.{to}" if to in ("pdf", "md", "html") else f"{to}.md"
+    file = out or run / name
+    if file.is_dir():
+        raise InputError(f"--out {file} is a folder; name a file, such as {file / name}")
     try:
         if to == "html":
             page = run / "report.html"
