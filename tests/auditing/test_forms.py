@@ -88,7 +88,7 @@ def test_a_check_that_failed_and_one_that_found_something(report):
         CheckStatus(name="drift", status="failed", reason="no disk"),
     )
     items = items_of(report.model_copy(update={"findings": (found,), "checks": states}).to_form("tripod-ai"))
-    assert "clinic B is served worse (severe; harm at least 20.0% at 95 % confidence)." in items["23b"]
+    assert "clinic B is served worse (severe; harm: at least 20.0% of the images; at 95 % confidence)." in items["23b"]
     assert f"*{NOT_MEASURED}*: the check drift failed: no disk" in items["16"]
 
 

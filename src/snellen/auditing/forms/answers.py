@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from snellen.auditing.document import harm_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.forms.form import Answer, Source
 from snellen.core.finding import KINDS
@@ -203,7 +204,7 @@ def _state(check: CheckStatus) -> str:
 
 def _finding_words(report: AuditReport, row: int) -> str:
     finding = report.findings[row]
-    return f"{finding.title} ({finding.shown_level}; harm at least {finding.harm:.1%} at 95 % confidence)."
+    return f"{finding.title} ({finding.shown_level}; harm: {harm_words(finding)}; at 95 % confidence)."
 
 
 #: Answers that several forms share.
