@@ -143,6 +143,15 @@ def write_picture(picture: Image.Image, path: Path) -> None:
     raise ValueError(f"{path.name} has {path.stat().st_size} bytes, more than {PICTURE_BYTES}: draw less in it")
 
 
+def offer_notebooks(pages: Path) -> None:
+    """Write every tutorial as a notebook beside its page in this copy of the folder, and a link to it below its title."""
+    for name in names():
+        page = pages / f"{name}.md"
+        title, _, rest = page.read_text(encoding="utf-8").partition("\n")
+        (pages / f"{name}.ipynb").write_text(notebook(read_cells(f"{title}\n{rest}")), encoding="utf-8")
+        page.write_text(f"{title}\n\n{{download}}`Download as a notebook <{name}.ipynb>`\n{rest}", encoding="utf-8")
+
+
 def notebook(cells: list[Cell]) -> str:
     """The tutorial as a Jupyter notebook, with its outputs; pictures are read from beside the pages."""
     made = []
@@ -161,7 +170,8 @@ def notebook(cells: list[Cell]) -> str:
         code = cell.text if cell.kind == "python" else "".join(f"!{line}" for line in _commands(cell.text))
         made.append({"cell_type": "code", **common, "execution_count": None, "outputs": outputs, "source": _lines(code)})
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return json.dumps({"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return json.dumps({"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
 
 
 def _run_python(code: str, scope: dict[str, Any], name: str) -> tuple[str, list[Image.Image]]:

@@ -14,8 +14,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 import tempfile
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +41,7 @@ def write_tutorial(name: str, *, check: bool = False) -> None:
     import torch
 
     torch.set_num_threads(1)
-    page, started = FOLDER / f"{name}.md", time.perf_counter()
+    page, started, spent = FOLDER / f"{name}.md", time.perf_counter(), _cpu()
     done, drawn = [], 0
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for cell, pictures in run_cells(read_cells(page.read_text(encoding="utf-8")), name):
@@ -53,7 +55,12 @@ def write_tutorial(name: str, *, check: bool = False) -> None:
             done.append(replace(cell, pictures=tuple(paths)))
     if not check:
         page.write_text(write_cells(done), encoding="utf-8")
-    print(f"{name}: {time.perf_counter() - started:.0f} s, {time.process_time():.0f} s of one core")
+    print(f"{name}: {time.perf_counter() - started:.0f} s, {_cpu() - spent:.0f} s of one core", flush=True)
+
+
+def _cpu() -> float:
+    """Processor time of this process and those that it ran, seconds."""
+    return sum(os.times()[:4])
 
 
 def write_notebooks(folder: Path) -> None:
@@ -61,7 +68,7 @@ def write_notebooks(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names():
         cells = read_cells((FOLDER / f"{name}.md").read_text(encoding="utf-8"))
-        (folder / f"{name}.ipynb").write_text(notebook(cells) + "\n", encoding="utf-8")
+        (folder / f"{name}.ipynb").write_text(notebook(cells), encoding="utf-8")
 
 
 def main() -> None:
@@ -74,8 +81,14 @@ def main() -> None:
     if given.notebooks is not None:
         write_notebooks(given.notebooks)
         return
+    failed = []
     for name in given.names or names():
-        write_tutorial(name, check=given.check)
+        try:
+            write_tutorial(name, check=given.check)
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 
 if __name__ == "__main__":
