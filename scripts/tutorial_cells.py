@@ -80,8 +80,9 @@ def read_cells(text: str) -> list[Cell]:
 
 
 def code_hash(cells: list[Cell]) -> str:
-    """Short hash of all code: a page whose code has changed since it was run has another one."""
-    code = "\n".join(cell.text for cell in cells if cell.kind != "prose")
+    """Short hash of all code: a page whose code has changed since it was run has another one. Layout does not count."""
+    parts = [ast.dump(ast.parse(cell.text)) if cell.kind == "python" else cell.text for cell in cells]
+    code = "\n".join(part for part, cell in zip(parts, cells, strict=True) if cell.kind != "prose")
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
@@ -144,7 +145,7 @@ def write_picture(picture: Image.Image, path: Path) -> None:
 
 
 def offer_notebooks(pages: Path) -> None:
-    """Write every tutorial as a notebook beside its page in this copy of the folder, and a link to it below its title."""
+    """Write every tutorial of a copy of the folder as a notebook beside its page, and a link below its title."""
     for name in names():
         page = pages / f"{name}.md"
         title, _, rest = page.read_text(encoding="utf-8").partition("\n")
@@ -168,7 +169,9 @@ def notebook(cells: list[Cell]) -> str:
             shown = {"image/png": data, "text/plain": [alt]}
             outputs.append({"output_type": "display_data", "metadata": {}, "data": shown})
         code = cell.text if cell.kind == "python" else "".join(f"!{line}" for line in _commands(cell.text))
-        made.append({"cell_type": "code", **common, "execution_count": None, "outputs": outputs, "source": _lines(code)})
+        made.append(
+            {"cell_type": "code", **common, "execution_count": None, "outputs": outputs, "source": _lines(code)}
+        )
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     return json.dumps({"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
@@ -206,8 +209,7 @@ def _run_commands(code: str) -> str:
         done = subprocess.run(
             [sys.executable, "-c", "from snellen.cli import main; main()", *arguments],
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             encoding="utf-8",
             check=False,
         )

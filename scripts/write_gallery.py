@@ -63,9 +63,11 @@ class Audit:
 AUDITS = (
     Audit(
         "classes",
-        "snellen audit bundled:fashion-cnn known:fashion-mnist --limit 3000 --checks clean,slices,calibration --out classes",
+        "snellen audit bundled:fashion-cnn known:fashion-mnist --limit 3000 --checks clean,slices --out classes",
         (
-            Shown("worst_class", "A class that is served worse", "Images of the class that were taken for another one."),
+            Shown(
+                "worst_class", "A class that is served worse", "Images of the class that were taken for another one."
+            ),
             Shown(
                 "slice",
                 "A subgroup that no column names",
@@ -82,13 +84,15 @@ AUDITS = (
                 "Labels that look wrong",
                 "Images of a published test set, with their label and the likely one.",
             ),
-            Shown("duplicate", "Images that occur twice", "Copies within the test set, which count twice in every figure."),
+            Shown(
+                "duplicate", "Images that occur twice", "Copies within the test set, which count twice in every figure."
+            ),
         ),
     ),
     Audit(
         "damage",
         "snellen audit bundled:fashion-cnn bundled:fashion-mnist --limit 400 --checks clean,corruption "
-        "--set 'corruption.kinds=[\"low_resolution\", \"contrast\"]' --out damage",
+        '--set \'corruption.kinds=["low_resolution", "contrast"]\' --out damage',
         (
             Shown(
                 "corruption",
@@ -105,7 +109,7 @@ AUDITS = (
             Shown(
                 "adversarial",
                 "Changes that nobody sees",
-                "Each pair shows an image and the same image attacked. The threat was declared, so that its harm counts.",
+                "Each pair shows an image and the same image attacked. The threat was declared: its harm counts.",
             ),
         ),
     ),
@@ -114,7 +118,9 @@ AUDITS = (
         f"snellen audit bundled:scene-cnn 'optotypes:scenes?count=400&{SHAPES}#test' "
         "--checks clean,background,calibration --out shapes",
         (
-            Shown("worst_class", "A shape that is read worse", "Scenes that a program draws, larger than in the training."),
+            Shown(
+                "worst_class", "A shape that is read worse", "Scenes that a program draws, larger than in the training."
+            ),
             Shown(
                 "background_sensitivity",
                 "Decisions that depend on the background",

@@ -24,7 +24,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from tutorial_cells import (  # noqa: E402 - numpy and torch read the number of threads when they are imported
+from tutorial_cells import (
     FOLDER,
     description_of,
     names,
@@ -53,6 +53,7 @@ def write_tutorial(name: str, *, check: bool = False) -> None:
                     write_picture(picture, FOLDER / path)
                 paths.append((description_of(cell.text), path))
             done.append(replace(cell, pictures=tuple(paths)))
+            print(cell.printed, end="", flush=True)
     if not check:
         page.write_text(write_cells(done), encoding="utf-8")
     print(f"{name}: {time.perf_counter() - started:.0f} s, {_cpu() - spent:.0f} s of one core", flush=True)

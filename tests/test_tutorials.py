@@ -1,4 +1,4 @@
-"""Tutorials: what stands below their code is what that code printed, and one of them is run in every run of the suite."""
+"""Tutorials: what stands below their code is what that code printed; every run of the suite runs one of them."""
 
 import datetime
 import importlib
@@ -45,15 +45,21 @@ def test_outputs_were_made_by_the_code_above_them(cells, page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_numbers_in_the_text_stand_in_the_outputs(cells, page):
     parts = cells.read_cells(page.read_text(encoding="utf-8"))
-    prose = "\n".join(re.sub(r"`[^`]*`|\]\([^)]*\)|<!--.*?-->", "", part.text) for part in parts if part.kind == "prose")
+    prose = "\n".join(
+        re.sub(r"`[^`]*`|\]\([^)]*\)|<!--.*?-->", "", part.text) for part in parts if part.kind == "prose"
+    )
     made = [float(number) for part in parts for number in re.findall(r"\d+(?:\.\d+)?", part.printed.replace(",", ""))]
-    made += [float(number) for part in parts if part.kind != "prose" for number in re.findall(r"\d+(?:\.\d+)?", part.text)]
+    made += [
+        float(number) for part in parts if part.kind != "prose" for number in re.findall(r"\d+(?:\.\d+)?", part.text)
+    ]
     for number in re.findall(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?![\w])", prose):
         value, digits = float(number.replace(",", "")), len(number.partition(".")[2])
         if "." not in number and value < 100:
             continue
         half = 0.5 * 10**-digits + 1e-9
-        assert any(abs(scale * one - value) <= half for one in made for scale in (1, 100)), f"{number} is made by no cell"
+        assert any(abs(scale * one - value) <= half for one in made for scale in (1, 100)), (
+            f"{number} is made by no cell"
+        )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -115,7 +115,9 @@ class Benchmark:
         if kind not in self.operators:
             unknown = unknown_name(f"corruption of {self.name}", kind, self.kinds)
             if self.name not in OWN and kind in benchmark(SIZED).operators:
-                raise type(unknown)(f"{unknown}. {kind} is one of our own kinds, which audits measure: benchmark={SIZED!r}")
+                raise type(unknown)(
+                    f"{unknown}. {kind} is one of our own kinds, which audits measure: benchmark={SIZED!r}"
+                )
             raise unknown
         return self.operators[kind]
 
