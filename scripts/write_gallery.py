@@ -33,8 +33,6 @@ PAGE, PICTURES, MEASURED = DOCS / "gallery.md", DOCS / "pictures" / "gallery", D
 #: Side of an image, space around it, height of a line of text; pixels.
 SIDE, GAP, LINE = 112, 8, 16
 
-SHAPES = "size=32&sizes=large&shapes=ring,star,heart,square,triangle,cross&seed=5"
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -63,7 +61,7 @@ class Audit:
 AUDITS = (
     Audit(
         "clothes",
-        "snellen audit bundled:fashion-cnn known:fashion-mnist --limit 4000 --checks clean,slices,label_noise "
+        "snellen audit bundled:fashion-cnn known:fashion-mnist --limit 3000 --checks clean,slices,label_noise "
         "--out clothes",
         (
             Shown(
@@ -85,12 +83,6 @@ AUDITS = (
             Shown("corruption", "Damage under which it breaks", "Each pair: an image as it is, and when it was lost."),
             Shown("adversarial", "Changes that nobody sees", "Each pair: an image, and the same image attacked."),
         ),
-    ),
-    Audit(
-        "shapes",
-        f"snellen audit bundled:scene-cnn 'optotypes:scenes?count=300&{SHAPES}#test' --checks clean,background "
-        "--out shapes",
-        (Shown("worst_class", "A shape that is read worse", "Drawn scenes, larger than in the training."),),
     ),
 )
 
