@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from snellen.auditing.checks.labels import Labels
 from snellen.auditing.label_figures import OF_EACH, OVERALL, measured
-from snellen.auditing.label_hypotheses import found_more_rarely
-from snellen.checks.label_sets import LabelSets
+from snellen.auditing.label_hypotheses import TREATMENT, fitted_threshold, found_more_rarely, other_threshold
+from snellen.checks.label_sets import DECISIONS, LABELS, LabelSets
 from snellen.checks.per_image import PerImage
 
 NAMES = ("effusion", "edema", "mass")
@@ -35,8 +40,8 @@ def test_no_interval_shrinks_to_a_point_where_all_images_are_right(figure: str) 
 @pytest.mark.parametrize("figure", ["f1", "balanced_accuracy"])
 def test_intervals_hold_the_truth_as_often_as_they_say(figure: str) -> None:
     """A label that half of its images are given, and a tenth of the others, in 200 images."""
-    rng, held, truth = np.random.default_rng(3), 0, {"f1": 0.3 / (0.3 + 0.07 + 0.15), "balanced_accuracy": 0.7}
-    truth["f1"] = 2 * 0.15 / (2 * 0.15 + 0.07 + 0.15)
+    truth = {"f1": 2 * 0.15 / (2 * 0.15 + 0.07 + 0.15), "balanced_accuracy": 0.7}
+    rng, held = np.random.default_rng(3), 0
     for _ in range(300):
         labels = (rng.random((200, 1)) < 0.3).astype(np.int8)
         given = (rng.random((200, 1)) < np.where(labels == 1, 0.5, 0.1)).astype(np.int8)
@@ -64,3 +69,41 @@ def test_a_label_of_ten_images_that_chance_misses_is_not_accused() -> None:
     assert more is not None
     assert more.p_value < 1e-6
     assert 0 < more.harm(0.95) < 0.3 * 100 / 610
+
+
+@pytest.mark.parametrize(
+    ("shift", "name"), [(9.0, "mass"), (16.0, "mass"), (-9.0, 'Parkinson\'s "sign"'), (60.0, "mass")]
+)
+def test_the_threshold_that_a_finding_names_is_one_that_its_command_takes(shift: float, name: str) -> None:
+    labels = np.arange(200).reshape(-1, 1).astype(np.int8) % 2
+    logits = labels * 4.0 - 2 + shift + np.random.default_rng(0).normal(0, 0.5, labels.shape)
+    sets, none, ids = (
+        LabelSets(labels, (logits > 0).astype(np.int8), logits),
+        np.full(200, -1),
+        tuple(map(str, range(200))),
+    )
+    known = PerImage(ids, none, none, None, ids, sets=sets)
+    fitted = fitted_threshold(known, sets, None, 0)
+    assert fitted is not None
+    one = other_threshold(known, sets, 0, name, 0.5, fitted, seed=0)
+    assert one is not None
+    (line,) = one.finding(0.1).treatments
+    if shift == 60:
+        assert line == TREATMENT
+        return
+    key, _, value = shlex.split(line.partition("--set ")[2])[0].partition("=")
+    assert key == "labels.thresholds"
+    chosen = Labels(thresholds=json.loads(value)).thresholds[name]
+    assert f"a threshold of {chosen} in place of 0.5" in one.finding(0.1).title
+    assert ((logits > np.log(chosen / (1 - chosen))) == (labels == 1)).all()
+
+
+def test_labels_of_rows_without_a_value_are_unknown() -> None:
+    pair = pa.list_(pa.int8(), 2)
+    table = pa.table(
+        {LABELS: pa.array([[1, 0], None, [0, -1]], pair), DECISIONS: pa.array([[1, 0], None, [0, 1]], pair)}
+    )
+    found = LabelSets.of(table)
+    assert found is not None
+    assert found.labels.tolist() == [[1, 0], [-1, -1], [0, -1]]
+    assert found.decisions.tolist() == [[1, 0], [0, 0], [0, 1]]

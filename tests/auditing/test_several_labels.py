@@ -230,6 +230,18 @@ def test_compare_and_gate_go_label_by_label(folder: Path, report: AuditReport) -
     assert judged.comparison.losses
 
 
+def test_margins_are_judged_label_by_label_and_image_by_image(tmp_path: Path) -> None:
+    for epochs in (30, 3):
+        audit(classifier(epochs), image_set(), checks=["labels"], out=tmp_path / str(epochs))
+    margins = {"": 0.01, "labels.edema.f1": 0.01, "class.edema.accuracy": 0.1}
+    found = compare(tmp_path / "30", tmp_path / "3", not_worse_than=margins).not_worse
+    assert [one.name for one in found] == ["labels.right_decisions", "labels.edema.f1", "class.edema.accuracy"]
+    assert [one.verdict for one in found] == ["not met"] * 3
+    assert all(one.paired for one in found)
+    same = compare(tmp_path / "30", tmp_path / "30", not_worse_than=["1pt", "labels.exact_match=5pt"]).not_worse
+    assert [one.verdict for one in same] == ["undecided", "met"], "120 patients"
+
+
 def test_requirements_name_labels_that_are_there() -> None:
     running = [build_check("labels", {}), build_check("corruption", {}), build_check("duplicates", {})]
     for name in ("labels.mass.f1", "labels.macro_f1", "corruption.mass.present.fog.error"):
@@ -282,8 +294,10 @@ def test_the_command_line_reads_names_and_columns_and_writes_what_it_found(tmp_p
     (tmp_path / "columns.csv").write_text("\n".join(columns))
     by_name = snellen.load_images(tmp_path / "names.csv", columns={"image": "file", "labels": "findings"})
     by_column = snellen.load_images(tmp_path / "columns.csv", columns={"image": "file", "labels": ",".join(NAMES)})
+    listed = snellen.load_images(tmp_path / "columns.csv", columns={"image": "file", "labels": NAMES})
+    assert listed.fingerprint() == by_column.fingerprint()
     assert by_name.class_names == tuple(sorted(NAMES))
-    assert by_column.class_names == NAMES
+    assert by_column.class_names == listed.class_names == NAMES
     order = [by_name.class_names.index(name) for name in NAMES]
     assert (by_name.label_sets[:, order] == labels).all()
     assert (by_column.label_sets == labels).all()
@@ -292,8 +306,8 @@ def test_the_command_line_reads_names_and_columns_and_writes_what_it_found(tmp_p
     shown = CliRunner().invoke(app, ["report", str(tmp_path / "run")])
     assert shown.exit_code == 0
     assert "Labels" in (tmp_path / "run" / "report.html").read_text()
-    listed = json.loads((tmp_path / "run" / "lists" / "labels.json").read_text())
-    assert set(listed[0]) == {"id", "missed", "given_wrongly"}
+    mistakes = json.loads((tmp_path / "run" / "lists" / "labels.json").read_text())
+    assert set(mistakes[0]) == {"id", "missed", "given_wrongly"}
 
 
 def test_confidence_with_a_temperature_is_that_of_the_decision_at_another_threshold() -> None:

@@ -78,7 +78,7 @@ def test_processes_give_the_same_figures(run, folder, tmp_path):
     ("options", "message"),
     [
         (["--column", "group=hospital", "--column", "group=scaner"], "did you mean 'scanner'"),
-        (["--column", "unit=patient", "--column", "unit=age"], "each meaning but group once"),
+        (["--column", "unit=patient", "--column", "unit=age"], "each meaning but group and labels once"),
         (["--column", "group=hospital", "--column", "group=age:60,40"], "ascending numbers"),
         (["--costs", "none.csv"], "cannot be read"),
         (["--prevalence", "0.1"], "has 10 classes: name it, --set discrimination.positive="),

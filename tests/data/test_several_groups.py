@@ -12,6 +12,7 @@ from PIL import Image
 import snellen
 from snellen.core.errors import InputError
 from snellen.core.factors import decoded
+from snellen.data.factors import columns_beside
 from snellen.data.privacy.nameless import without_names
 from snellen.data.privacy.pseudonyms import KEY_BYTES, Pseudonyms
 
@@ -81,6 +82,17 @@ def test_numbers_without_edges_are_cut_at_quarters_and_a_note_says_so():
     assert "bands by quarters (age:" in images.notes[0]
 
 
+def test_numbers_that_differ_late_such_as_dates_and_codes_stay_apart():
+    day = [year + place // 2 for year in (20210101, 20211201) for place in range(N // 2)]
+    images = snellen.load_images((PIXELS, LABELS), groups={"hospital": SITE, "day": day})
+    assert len(set(factors(images)["day"])) >= 3
+    codes = [1000123.0, 1000124.0] * (N // 2)
+    images = snellen.load_images((PIXELS, LABELS), groups={"day:20210103,20210110": day, "code": codes})
+    assert factors(images)["day"][3:5] == ("under 20210103", "20210103 to under 20210110")
+    assert set(factors(images)["code"]) == {"1000123", "1000124"}
+    assert columns_beside(images, {"group": ["day", "code"]}) == {"group": ["day:20210103,20210110", "code"]}
+
+
 def test_missing_values_are_no_group():
     ages = [None, float("nan"), "", *AGE[3:]]
     images = snellen.load_images((PIXELS, LABELS), groups={"hospital": SITE, "age:40": ages})
@@ -116,7 +128,7 @@ def test_a_column_that_is_not_there_and_groups_that_come_twice(tmp_path):
         snellen.load_images(path, columns={"group": ["hospitl", "age:40"]})
     with pytest.raises(InputError, match="groups come twice"):
         snellen.load_images(path, columns={"group": "hospital"}, groups=["age:40"])
-    with pytest.raises(InputError, match="several go with group alone"):
+    with pytest.raises(InputError, match="columns: unit is the name of a column, group and labels may be lists"):
         snellen.load_images(path, columns={"unit": ["hospital", "age"]})
 
 
@@ -157,3 +169,27 @@ def test_a_value_that_reads_like_a_band_is_hidden_where_it_holds_no_numbers():
     images = snellen.load_images((PIXELS, LABELS), groups={"ward": ["under Smith", "Doe or more"] * 20, "age:40": AGE})
     hidden = without_names(images, Pseudonyms(bytes(KEY_BYTES)))
     assert not {"under Smith", "Doe or more"} & set(factors(hidden)["ward"])
+
+
+@pytest.mark.parametrize("named", [None, [], [1, 2], ["hospital", None], 3, {"hospital": 1}])
+@pytest.mark.parametrize("meaning", ["group", "labels"])
+def test_what_is_no_name_of_a_column_is_refused_in_words(tmp_path, meaning, named):
+    with pytest.raises(InputError, match=f"columns: {meaning} is the name of a column"):
+        snellen.load_images(manifest(tmp_path), columns={meaning: named})
+    with pytest.raises(InputError, match="columns: split is the name of a column"):
+        snellen.load_images(manifest(tmp_path), columns={"split": ["hospital", "age"]})
+
+
+def test_names_that_python_would_read_as_numbers_stay_names():
+    wards = [f"{floor}_{room}" for floor in (1, 2) for room in range(8)] * 4
+    images = snellen.load_images((PIXELS[[0] * 64], LABELS[[0] * 64]), groups={"ward": wards, "site": SITE[:2] * 32})
+    assert factors(images)["ward"] == tuple(wards)
+    assert not images.notes
+
+
+def test_a_column_that_holds_names_of_bands_is_read_of_training_images_too(tmp_path):
+    columns = {"group": ["hospital", "band"]}
+    path = manifest(tmp_path, band=["under 40", "40 or more"] * (N // 2))
+    audited = snellen.load_images(path, columns=columns)
+    beside = snellen.load_images(path, columns=columns_beside(audited, columns))
+    assert factors(beside) == factors(audited)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -58,17 +59,31 @@ class JudgedCell:
         cell: the images.
         units: independent ones among them.
         gaps: beside each set that it is compared with; none where that is impossible.
+        rests: independent units of each of these sets without its images.
         why_not: why it is not compared; None: it is.
-        drop: of accuracy that would be found in nine of ten cases; None: not even a loss of all.
         alpha: level that the first of all hypotheses on cells must reach.
     """
 
     cell: Cell
     units: int
     gaps: tuple[ErrorGap, ...] = ()
+    rests: tuple[int, ...] = ()
     why_not: str | None = None
-    drop: float | None = None
     alpha: float = 0.0
+
+    @cached_property
+    def drop(self) -> float | None:
+        """Drop of accuracy that would be found in nine of ten cases; None: not even a loss of all."""
+        drops = [
+            detectable_drop(self.units, rest, 1 - gap.outside, self.alpha)
+            for gap, rest in zip(self.gaps, self.rests, strict=True)
+        ]
+        known = [drop for drop in drops if drop is not None]
+        return max(known) if known and len(known) == len(drops) else None
+
+    def at(self, alpha: float) -> JudgedCell:
+        """The same at another level: what a cell loses does not depend on it."""
+        return replace(self, alpha=alpha)
 
     @property
     def p_value(self) -> float:
@@ -115,19 +130,20 @@ def pair_cells(singles: Sequence[Cell]) -> list[Cell]:
     ]
 
 
-def judged_cells(images: PerImage, cells: Sequence[Cell], *, among: int, rate: float = 0.05) -> list[JudgedCell]:
+def judged_cells(images: PerImage, cells: Sequence[Cell], rate: float) -> list[JudgedCell]:
     """Compare the errors of each cell with those of the sets that it lies in.
 
     Args:
         images: labelled ones.
-        cells: of these images.
-        among: hypotheses that are tested together: the first of them must reach ``rate / among``.
-        rate: false discovery rate.
+        cells: of these images; those that can be compared are tested together.
+        rate: false discovery rate: the first of them must reach it, divided by how many are tested.
     """
-    return [_judged(images, cell, rate / max(among, 1)) for cell in cells]
+    found = [_judged(images, cell) for cell in cells]
+    tested = sum(bool(one.gaps) for one in found)
+    return [one.at(rate / max(tested, 1)) for one in found]
 
 
-def _judged(images: PerImage, cell: Cell, alpha: float) -> JudgedCell:
+def _judged(images: PerImage, cell: Cell) -> JudgedCell:
     own = independent(images, cell.member)
     if not own:
         return JudgedCell(cell, 0, why_not="no images")
@@ -139,9 +155,8 @@ def _judged(images: PerImage, cell: Cell, alpha: float) -> JudgedCell:
         place = rests.index(min(rests))
         name, value = cell.levels[place]
         return JudgedCell(cell, own, why_not=f"not separable: {name}={value} has too few images elsewhere")
-    gaps, drops = list[ErrorGap](), list[float | None]()
-    lost = images.weighed
-    for among, rest in zip(cell.among, rests, strict=True):
+    gaps, lost = list[ErrorGap](), images.weighed
+    for among in cell.among:
         gap = error_gap(
             ~images.correct[among],
             cell.member[among],
@@ -151,9 +166,7 @@ def _judged(images: PerImage, cell: Cell, alpha: float) -> JudgedCell:
         if gap is None:
             return JudgedCell(cell, own, why_not="all images have this value")
         gaps.append(gap)
-        drops.append(detectable_drop(own, rest, 1 - gap.outside, alpha))
-    known = [drop for drop in drops if drop is not None]
-    return JudgedCell(cell, own, tuple(gaps), None, max(known) if len(known) == len(drops) else None, alpha)
+    return JudgedCell(cell, own, tuple(gaps), tuple(rests))
 
 
 def independent(images: PerImage, chosen: NDArray[np.bool_]) -> int:

@@ -12,7 +12,7 @@ from snellen.auditing.factor_cells import single_cells as singles_of
 from snellen.checks.check import Conclusion, Measured, Reading
 from snellen.checks.hypothesis import AREA_HARM, FALSE_DISCOVERY_RATE, Hypothesis
 from snellen.checks.panels import Panel
-from snellen.checks.per_image import PerImage, confident_mistakes
+from snellen.checks.per_image import PerImage, confident_mistakes, rows_of
 from snellen.core.finding import Finding
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.inspection.metadata import MetadataPrediction, metadata_prediction
@@ -50,9 +50,7 @@ class FactorGaps:
         """Compare each value with the others, and each pair with either of its values."""
         single = singles_of(known)
         pairs = pair_cells(single)
-        # How many are tested decides how much can be seen, and does not depend on it.
-        tested = sum(bool(one.gaps) for one in judged_cells(known, [*single, *pairs], among=1))
-        judged = judged_cells(known, [*single, *pairs], among=tested)
+        judged = judged_cells(known, [*single, *pairs], FALSE_DISCOVERY_RATE)
         return cls(known, judged[: len(single)], judged[len(single) :], names, examples)
 
     @property
@@ -206,7 +204,7 @@ class FactorGaps:
 
     def sight(self, alpha: float) -> str | None:
         """What would have been found in the largest and the smallest group that is tested."""
-        tested = judged_cells(self.known, [one.cell for one in self.singles], among=1, rate=alpha)
+        tested = [one.at(alpha) for one in self.singles]
         seen = sorted((one for one in tested if one.drop is not None), key=lambda one: -one.units)
         if not seen:
             return None
@@ -286,17 +284,18 @@ def _shortcut(found: MetadataPrediction, known: PerImage, names: tuple[str, ...]
 def _telling(known: PerImage, factor: str, names: tuple[str, ...]) -> str:
     """The value and class that say most, in words."""
     values = pairs_of(known)[factor]
-    best, words = 0.0, ""
-    for value in sorted({one for one in values if one is not None}):
-        member = np.array([one == value for one in values], dtype=bool)
-        if member.all():
+    best, words, n = 0.0, "", len(known)
+    every = np.bincount(known.labels, minlength=len(names))
+    for value, rows in sorted(rows_of(values).items()):
+        if len(rows) == n:
             continue
-        for label in known.classes_present():
-            inside, outside = (float((known.labels[of] == label).mean()) for of in (member, ~member))
-            weight = abs(inside - outside) * min(member.mean(), 1 - member.mean()) ** 0.5
-            if weight > best:
-                best = weight
-                words = f"; {inside:.0%} of {factor} {value} are {names[label]}, {outside:.0%} of the others"
+        own = np.bincount(known.labels[rows], minlength=len(names))
+        inside, outside = own / len(rows), (every - own) / (n - len(rows))
+        weights = np.abs(inside - outside) * (min(len(rows), n - len(rows)) / n) ** 0.5
+        label = int(weights.argmax())
+        if weights[label] > best:
+            best = float(weights[label])
+            words = f"; {inside[label]:.0%} of {factor} {value} are {names[label]}, {outside[label]:.0%} of the others"
     return words
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,7 +29,6 @@ FEWEST = 10
 
 #: Share of the way from guessing to a perfect area below which a label counts as not seen.
 SIGHT = 0.1
-
 
 #: What a report says under a finding about a model of several labels an image.
 TREATMENT = (
@@ -136,6 +137,9 @@ def other_threshold(
     if found is None:
         return None
     whole = np.ones(len(known))
+    stated = stated_threshold(fitted.threshold)
+    shown = fitted.threshold if stated is None else stated
+    option = f"labels.thresholds={json.dumps({name: stated}, ensure_ascii=False)}"
     rarer = float((sets.labels[:, place] == 1).sum() / (sets.labels[:, place] >= 0).sum())
     return _hypothesis(
         found,
@@ -143,7 +147,7 @@ def other_threshold(
             kind="threshold",
             subject=name,
             harm=0.0,
-            title=f"{name}: a threshold of {fitted.threshold:.2g} in place of {used:.2g} brings balanced accuracy from "
+            title=f"{name}: a threshold of {shown} in place of {used} brings balanced accuracy from "
             f"{now(whole):.2f} to {then(whole):.2f}",
             facts={
                 "label": name,
@@ -153,10 +157,9 @@ def other_threshold(
                 "balanced_accuracy_with_it": then(whole),
                 "fitted_on": fitted.where,
             },
-            treatments=(
-                f'audit with it and see what else changes: --set \'labels.thresholds={{"{name}": '
-                f"{fitted.threshold:.3g}}}'",
-            ),
+            treatments=()
+            if stated is None
+            else (f"audit with it and see what else changes: --set {shlex.quote(option)}",),
         ),
         # A balanced gain is one of each side: on the rarer side it is of so many images.
         lambda confidence: found.lower(confidence) * min(rarer, 1 - rarer),
@@ -186,6 +189,19 @@ def fitted_threshold(known: PerImage, sets: LabelSets, tune: LabelSets | None, p
         decisions[judged] = own[judged] > at
         chosen.append(at)
     return Fitted(float(sigmoid(np.array([np.mean(chosen)]))[0]), decisions, where)
+
+
+def stated_threshold(threshold: float) -> float | None:
+    """The same in as few digits as say how far it lies from 0 and 1; None where no number between them does.
+
+    >>> stated_threshold(0.03125), stated_threshold(0.99996875), stated_threshold(1.0)
+    (0.0312, 0.99997, None)
+    """
+    for digits in range(3, 17):
+        found = float(f"{threshold:.{digits}g}")
+        if 0 < found < 1 and abs(found - threshold) <= 0.05 * min(threshold, 1 - threshold):
+            return found
+    return None
 
 
 def best_threshold(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> float | None:

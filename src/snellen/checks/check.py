@@ -18,10 +18,11 @@ from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
-from snellen.core.classifier import Classifier, Task, label_logits
+from snellen.core.classifier import Classifier, Task
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
+from snellen.core.label_decisions import label_logits
 from snellen.core.method import Need, missing_needs
 from snellen.core.randomness import Randomness
 

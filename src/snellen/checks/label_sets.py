@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.core.classifier import Classifier, label_logits
+from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
+from snellen.core.label_decisions import label_logits
 
 #: Columns of evidence: int8 (n, k) with −1 where unknown, int8 (n, k), float32 (n, k).
 LABELS, DECISIONS, LOGITS = "label_sets", "decision_sets", "logit_sets"
@@ -159,8 +160,10 @@ def _lists(values: NDArray) -> pa.Array:
 def _matrix(table: pa.Table, name: str) -> NDArray:
     column = table[name]
     width = column.type.list_size
+    values = pc.list_flatten(column).to_numpy().reshape(-1, width)
+    if not column.null_count:
+        return values
     # Rows without a value, such as those that failed, count as unknown and undecided.
-    rows = [row if row is not None else [0] * width for row in column.to_pylist()] if column.null_count else None
-    if rows is not None:
-        return np.asarray(rows).reshape(len(table), width)
-    return pc.list_flatten(column).to_numpy().reshape(len(table), width)
+    found = np.full((len(table), width), -1 if name == LABELS else 0, dtype=values.dtype)
+    found[column.is_valid().to_numpy()] = values
+    return found

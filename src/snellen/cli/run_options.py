@@ -80,17 +80,17 @@ def reading(column: ColumnOption = None, masks: MasksOption = None, table: Table
 
 
 def read_columns(options: list[str] | None) -> dict[str, str | list[str]] | None:
-    """``MEANING=NAME`` of each option as a mapping; None where there are none. Groups may be several.
+    """``MEANING=NAME`` of each option as a mapping; None where there are none. Groups and labels may be several.
 
-    >>> read_columns(["label=dx", "group=hospital", "group=age:40,60"])
-    {'label': 'dx', 'group': ['hospital', 'age:40,60']}
+    >>> read_columns(["labels=edema", "labels=mass", "group=age:40,60"])
+    {'labels': ['edema', 'mass'], 'group': 'age:40,60'}
     """
     found: dict[str, str | list[str]] = {}
     for option in options or ():
         meaning, equals, name = option.partition("=")
-        if not (meaning and equals and name) or (meaning in found and meaning != "group"):
+        if not (meaning and equals and name) or (meaning in found and meaning not in ("group", "labels")):
             raise InputError(
-                f"--column {option!r}: expected MEANING=NAME, each meaning but group once, such as label=dx"
+                f"--column {option!r}: expected MEANING=NAME, each meaning but group and labels once, such as label=dx"
             )
         before = found.get(meaning)
         found[meaning] = name if before is None else [*([before] if isinstance(before, str) else before), name]

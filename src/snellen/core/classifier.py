@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from torch import Tensor, nn
 
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, ModelError, UnsupportedError, unknown_name
+from snellen.core.label_decisions import OneLabel, checked_thresholds, decided
+from snellen.core.label_decisions import Output as Output
 from snellen.core.layer_hooks import EditHook, find_layer, is_edited
 from snellen.core.preparation import Normalization as Normalization
 from snellen.core.preparation import Preparation
 from snellen.core.shared_copy import shared_copy
 
 Task = Literal["single", "multilabel", "ordinal", "segment", "score"]
-Output = Literal["logits", "log-probabilities", "labels"]
-
 
 #: Twins of a classifier count for it in several threads. No part of a counter: classifiers are copied and pickled.
 _COUNTING = Lock()
@@ -77,7 +76,6 @@ class Classifier:
         bag_decision: how a bag is decided from its images, as its card records it: ``pooling`` and ``threshold``.
         sent_to: the host that images are sent to for their scores; None where the model runs in this process.
         device: where the model runs.
-        thresholds: of several labels an image: the probability from which each label is given, (k,); None: 0.5 each.
     """
 
     def __init__(
@@ -99,7 +97,6 @@ class Classifier:
         bag_decision: Mapping[str, Any] | None = None,
         sent_to: str | None = None,
         device: str | torch.device = "cpu",
-        thresholds: Sequence[float] | None = None,
     ) -> None:
         self.module = model if isinstance(model, nn.Module) else None
         if self.module is not None:
@@ -117,7 +114,7 @@ class Classifier:
         self.bag_decision: Mapping[str, Any] = dict(bag_decision or {})
         self.sent_to = sent_to
         self.device = torch.device(device)
-        self.thresholds = None if thresholds is None else checked_thresholds(thresholds, self.class_names)
+        self.thresholds: tuple[float, ...] | None = None  # of several labels, see with_thresholds; None: 0.5 each
         self.reference: Mapping[str, Any] | None = None  # what load_classifier made it of, where that is a text
         self._identity = identity
         self._counter = _Counter()
@@ -186,11 +183,7 @@ class Classifier:
     def predict(self, scores: Tensor) -> Tensor:
         """Turn scores into decisions: (n, k) → classes (n,); for ``multilabel``, 0/1 (n, k)."""
         if self.task == "multilabel":
-            if self.thresholds is not None and self.output != "labels":
-                at = torch.tensor(self.thresholds, dtype=torch.float64, device=scores.device)
-                return (scores.double() > (at.logit() if self.output == "logits" else at.log())).long()
-            threshold = {"logits": 0.0, "log-probabilities": math.log(0.5), "labels": 0.5}[self.output]
-            return (scores > threshold).long()
+            return decided(scores, self.output, self.thresholds)
         return scores.argmax(1)
 
     def probabilities(self, scores: Tensor) -> Tensor:
@@ -222,10 +215,13 @@ class Classifier:
         return other
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> Classifier:
-        """The same classifier of several labels an image, which gives some labels from other probabilities on.
+        """The same classifier of several labels an image, which gives some labels above other probabilities.
+
+        Its fingerprint is that of this one: thresholds stand in the settings of an audit.
 
         Raises:
-            UnknownNameError: a label that is none of its own. InputError: a threshold outside (0, 1).
+            UnknownNameError: a label that is none of its own.
+            InputError: a threshold outside (0, 1), or the model gives decisions only.
         """
         for name in thresholds:
             if name not in self.class_names:
@@ -233,7 +229,7 @@ class Classifier:
         other = self._alike()
         own = self.thresholds or (0.5,) * len(self.class_names)
         chosen = [thresholds.get(name, at) for name, at in zip(self.class_names, own, strict=True)]
-        other.thresholds = checked_thresholds(chosen, self.class_names)
+        other.thresholds = checked_thresholds(chosen, self.class_names, self.output)
         return other
 
     def of_label(self, place: int) -> Classifier:
@@ -359,7 +355,6 @@ class Classifier:
             return self._stands_for.fingerprint()
         scale = [tensor.flatten().tolist() for tensor in self._normalization or ()]
         described = [self.identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
-        described += [] if self.thresholds is None else [str(self.thresholds)]
         if self.module is not None:
             # Hashed anew at each call: weights may have changed since the last one.
             tensors = {**self.module.state_dict(), **dict(self.module.named_buffers())}
@@ -383,55 +378,6 @@ class Classifier:
                 f"{self.name} takes images in [0, 1], got values from {low:.4g} to {high:.4g}. Normalisation happens "
                 f"inside the classifier: pass prepared images, not normalised ones"
             )
-
-
-class OneLabel(nn.Module):
-    """A model of several labels an image, made to score one of them: (n, 3, h, w) → (n, 2), without and with it.
-
-    Args:
-        model: gives scores (n, k).
-        place: of the label.
-        output: what the scores are.
-        threshold: probability from which the label is given; the larger of the two scores is then the decision.
-    """
-
-    def __init__(self, model: nn.Module | Callable[[Tensor], Tensor], place: int, output: Output, threshold: float):
-        super().__init__()
-        self.model, self.place, self.output = model, place, output
-        self.shift = math.log(threshold) - math.log1p(-threshold)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores 0 and the label's logit, less that of the threshold."""
-        own = label_logits(self.model(images)[:, self.place], self.output)
-        return torch.stack([torch.zeros_like(own), own - self.shift], 1)
-
-
-def label_logits(scores: Tensor, output: Output) -> Tensor:
-    """Scores of labels as logits log p − log (1 − p), of the same shape; of decisions 0 and 1, −1 and 1.
-
-    >>> label_logits(torch.tensor([0.5, 0.9]).log(), "log-probabilities")
-    tensor([0.0000, 2.1972])
-    """
-    if output == "logits":
-        return scores
-    if output == "labels":
-        return 2 * scores - 1
-    # A probability of 1 has no finite logit: 1 − p is at least the smallest step of float32 below 1.
-    return scores - (-torch.expm1(scores)).clamp_min(torch.finfo(torch.float32).eps / 2).log()
-
-
-def checked_thresholds(thresholds: Sequence[float], class_names: Sequence[str]) -> tuple[float, ...]:
-    """Thresholds as they are kept.
-
-    Raises:
-        InputError: not one in (0, 1) for each label.
-    """
-    found = tuple(float(one) for one in thresholds)
-    if len(found) != len(class_names) or not all(0 < one < 1 for one in found):
-        raise InputError(
-            f"thresholds are probabilities in (0, 1), one for each of {len(class_names)} labels; got {found}"
-        )
-    return found
 
 
 def hash_tensors(tensors: dict[str, Tensor]) -> str:

@@ -52,7 +52,7 @@ def band_names(edges: Sequence[float]) -> list[str]:
     >>> band_names([40, 60.5])
     ['under 40', '40 to under 60.5', '60.5 or more']
     """
-    shown = [f"{edge:g}" for edge in edges]
+    shown = [number_text(edge) for edge in edges]
     between = [f"{low} to under {high}" for low, high in pairwise(shown)]
     return [f"under {shown[0]}", *between, f"{shown[-1]} or more"]
 
@@ -105,13 +105,22 @@ def groupings(
     ]
 
 
+def number_text(number: float) -> str:
+    """A number in words that keep all of it: numbers that differ, such as dates, stay apart.
+
+    >>> number_text(40.0), number_text(60.5), number_text(20210105)
+    ('40', '60.5', '20210105')
+    """
+    return f"{number:.15g}"
+
+
 def number_of(value: object) -> float | None:
     """A value as a finite number; None where it is none.
 
-    >>> number_of("41"), number_of(True), number_of("F"), number_of("nan")
-    (41.0, None, None, None)
+    >>> number_of("41"), number_of(True), number_of("F"), number_of("nan"), number_of("1_3")
+    (41.0, None, None, None, None)
     """
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None
     try:
         number = float(value)  # type: ignore[arg-type]

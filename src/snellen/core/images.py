@@ -231,10 +231,14 @@ class ImageSet:
         Raises:
             LabelsHiddenError: this is a label-free view.
         """
-        rows, count = self.column("labels"), len(self.class_names or ())
-        unknown = [-1] * count
-        found = [[-1 if one is None else one for one in row] if isinstance(row, list) else unknown for row in rows]
-        return np.array(found, dtype=np.int8).reshape(len(self), count)
+        self._check_hidden("labels")
+        found = np.full((len(self), len(self.class_names or ())), -1, dtype=np.int8)
+        if "labels" in self.table.column_names:
+            rows = self.table["labels"].combine_chunks()
+            found[rows.is_valid().to_numpy(zero_copy_only=False)] = (
+                rows.flatten().fill_null(-1).to_numpy(zero_copy_only=False).reshape(-1, found.shape[1])
+            )
+        return found
 
     def of_label(self, place: int) -> ImageSet:
         """The same images with one of their labels as classes: without it, with it."""
@@ -255,12 +259,15 @@ class ImageSet:
 
     def column(self, name: str) -> list[object]:
         """One column as Python values; None throughout if the set has no such column."""
-        if self.hidden and name in {"label", "labels", "true_label"}:
-            raise LabelsHiddenError(f"{self.name}: a label-free method touched the labels")
+        self._check_hidden(name)
         if name not in self.table.column_names:
             return [None] * len(self)
         values: list[object] = self.table[name].to_pylist()
         return values
+
+    def _check_hidden(self, name: str) -> None:
+        if self.hidden and name in {"label", "labels", "true_label"}:
+            raise LabelsHiddenError(f"{self.name}: a label-free method touched the labels")
 
     def read(self, index: int) -> Image.Image:
         """Decode one image (RGB, at its own size). Raises RejectedImageError with the reason when it cannot."""

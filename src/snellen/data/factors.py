@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -10,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from snellen.core.errors import InputError, unknown_name
-from snellen.core.factors import FACTORS, band_names, decoded, edges_of, encoded, number_of
+from snellen.core.factors import FACTORS, band_names, decoded, edges_of, encoded, number_of, number_text
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.data.files.manifest_table import SHORT
 
-#: What columns mean: one column for each meaning, and one or several for ``group``.
+#: What columns mean: one column for each meaning, and one or several for ``group`` and ``labels``.
 Columns: TypeAlias = Mapping[str, "str | Sequence[str]"]
 
 #: Groups as a call takes them: names of columns, or values of each image by name.
@@ -77,14 +78,11 @@ def parted(columns: Columns | None, groups: Groups | None) -> tuple[dict[str, st
     One column without edges stays among the columns: it is the group of the images, as it always was.
 
     Raises:
-        InputError: several columns for another meaning than groups, groups that come twice, or none among them.
+        InputError: several columns for another meaning than groups and labels, groups that come twice, or no name.
     """
-    given = dict(columns or {})
+    given = {what: _named_by(what, names) for what, names in (columns or {}).items()}
     named = given.pop(_MEANING, None)
-    plain = {what: name for what, name in given.items() if isinstance(name, str)}
-    if len(plain) < len(given):
-        several = ", ".join(sorted(given.keys() - plain.keys()))
-        raise InputError(f"{several}: one column each; several go with {_MEANING} alone")
+    plain = {what: names if isinstance(names, str) else ",".join(names) for what, names in given.items()}
     if groups is not None and named is not None:
         raise InputError("groups come twice: as a meaning of columns, and as groups; give one of them")
     if isinstance(groups, str):
@@ -93,10 +91,27 @@ def parted(columns: Columns | None, groups: Groups | None) -> tuple[dict[str, st
         if not groups:
             raise InputError('groups are named, and none is among them; such as groups=["hospital", "scanner"]')
         return plain or None, [str(one) for one in groups], None
-    texts = [] if named is None else [named] if isinstance(named, str) else list(named)
+    texts = [] if named is None else [named] if isinstance(named, str) else named
     if len(texts) == 1 and not Factor.read(texts[0]).edges:
         plain[_MEANING], texts = texts[0], []
     return plain or None, texts, groups
+
+
+def _named_by(what: str, names: object) -> str | list[str]:
+    """Name of the column of a meaning, or of several.
+
+    Raises:
+        InputError: no name, or several for another meaning than groups and labels.
+    """
+    if isinstance(names, str):
+        return names
+    several = names if isinstance(names, Sequence) else ()
+    if what not in (_MEANING, "labels") or not several or not all(isinstance(one, str) for one in several):
+        raise InputError(
+            f"columns: {what} is the name of a column, {_MEANING} and labels may be lists of names; got "
+            f"{repr(names)[:80]}"
+        )
+    return list(several)
 
 
 def columns_beside(images: ImageSet, columns: Columns | None, groups: Groups | None = None) -> Columns | None:
@@ -113,7 +128,7 @@ def columns_beside(images: ImageSet, columns: Columns | None, groups: Groups | N
     values, texts = decoded(images.column(FACTORS)), list[str]()
     for text in [named] if isinstance(named, str) else map(str, named):
         edges = edges_of(values.get(text, ()))
-        texts.append(f"{text}:{','.join(f'{edge:g}' for edge in edges)}" if edges else text)
+        texts.append(f"{text}:{','.join(map(number_text, edges))}" if edges else text)
     return {**(columns or {}), _MEANING: texts[0] if len(texts) == 1 else texts}
 
 
@@ -233,6 +248,9 @@ def _levels(factor: Factor, raw: Sequence[object], *, several: bool) -> tuple[li
     numbers = [None if value is None else number_of(value) for value in known]
     edges, note = factor.edges, None
     if edges:
+        named = band_names(edges)
+        if all(value is None or value in named for value in known):
+            return [None if value is None else str(value) for value in known], None  # a column of bands as it is
         bad = next((row for row, value in enumerate(known) if value is not None and numbers[row] is None), None)
         if bad is not None:
             raise InputError(
@@ -243,8 +261,8 @@ def _levels(factor: Factor, raw: Sequence[object], *, several: bool) -> tuple[li
         if len(real) >= ENOUGH_TO_TELL and len(set(real)) == len(real) and all(one.is_integer() for one in real):
             raise _identifiers(factor, len(real), len(real))
         if len(set(real)) > MOST_NUMBERS:
-            edges = tuple(sorted({float(f"{edge:.3g}") for edge in np.quantile(real, QUARTERS)}))
-            shown = ",".join(f"{edge:g}" for edge in edges)
+            edges = _quarters(real)
+            shown = ",".join(map(number_text, edges))
             note = f"group {factor.name}: {len(set(real))} numbers, in bands by quarters ({factor.name}:{shown})"
     if edges:
         names = band_names(edges)
@@ -254,6 +272,12 @@ def _levels(factor: Factor, raw: Sequence[object], *, several: bool) -> tuple[li
     if several and len(given) >= ENOUGH_TO_TELL and count > len(given) / 2:
         raise _identifiers(factor, count, len(given))
     return levels, note
+
+
+def _quarters(numbers: Sequence[float]) -> tuple[float, ...]:
+    """Edges at quarters of the images, ascending, rounded to a hundredth of the order of magnitude of the spread."""
+    digits = 2 - math.floor(math.log10(max(numbers) - min(numbers)))
+    return tuple(sorted({round(float(edge), digits) for edge in np.quantile(numbers, QUARTERS)}))
 
 
 def _identifiers(factor: Factor, count: int, images: int) -> InputError:
@@ -271,5 +295,5 @@ def _missing(value: object) -> bool:
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:g}"
+        return number_text(value)
     return str(value).strip() if isinstance(value, str) else str(value)

@@ -128,7 +128,7 @@ def _wanted(queues: Iterable[tuple[Queue, Sequence[Decision]]]) -> tuple[dict[st
                 reviewers[image] = tuple(dict.fromkeys((*reviewers.get(image, ()), *outcome.reviewers)))
     clear: dict[str, tuple[str, str, str]] = {}
     for image, changes in found.items():
-        # A copy is left out, whatever its label should be.
+        # A copy is left out, with any label.
         label, verdict = ("", "same") if ("", "same") in changes else min(changes)
         if verdict == "same" or (image not in stays and len({one for one, _ in changes}) == 1):
             clear[image] = (label, verdict, "; ".join(reviewers[image]))

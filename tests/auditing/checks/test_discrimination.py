@@ -66,6 +66,24 @@ def test_the_threshold_comes_from_the_tuning_images():
     assert "on the tuning images" in found.notes[0]
 
 
+@pytest.mark.parametrize("chosen", [{"specificity": 0.9}, {"specificity": 0.995}, {"sensitivity": 0.97}])
+def test_the_threshold_in_the_note_decides_alike_where_scores_are_equal_to_it(chosen):
+    """Scores of few values, as trees and votes give them: the threshold is one of them."""
+    known, tune = (replace(one, scores=np.round(one.scores)) for one in (images(400, 2, 0), images(400, 2, 5, "t")))
+    found = conclude(known, ["no", "yes"], {"tune": tune}, **chosen)
+    threshold = float(found.notes[0].split("threshold, ")[1].split(",")[0])
+    assert (sure(known)[:, 1] == threshold).any()
+    assert conclude(known, ["no", "yes"], threshold=threshold).metrics == found.metrics
+    assert f" of {100 * next(iter(chosen.values())):g}% on the tuning images" in found.notes[0]
+
+
+def test_no_share_is_rounded_to_nothing_or_all_in_words():
+    known = images(400, 2, 0)
+    note = conclude(known, ["no", "yes"], threshold=0.99999, prevalence=0.0001).notes[0]
+    assert "threshold, 0.99999, is stated" in note
+    assert "at a prevalence of 0.01%." in note
+
+
 def test_no_threshold_is_chosen_on_the_audited_images():
     """Without tuning images the decisions are the model's own, and so they are for any wanted specificity."""
     known = images(400, 2, 0)
@@ -192,6 +210,18 @@ def test_predictive_values_at_a_stated_prevalence():
     assert value.low < value.value < value.high
     own = conclude(known, ["no", "yes"]).metrics["discrimination.positive_predictive_value"]
     assert own.value > value.value
+
+
+def test_images_of_units_count_as_fewer_decisions_in_predictive_values_at_a_stated_prevalence():
+    """Every image eight times says no more than once."""
+    base = images(120, 2, 0)
+    eightfold = base.select(np.repeat(np.arange(120), 8))
+    eightfold = replace(eightfold, units=np.repeat(np.arange(120), 8))
+    once, often = (conclude(one, ["no", "yes"], prevalence=0.1).metrics for one in (base, eightfold))
+    for name in ("positive_predictive_value", "negative_predictive_value"):
+        one, other = once[f"discrimination.{name}"], often[f"discrimination.{name}"]
+        assert one.value == pytest.approx(other.value)
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.01)
 
 
 def test_the_positive_class_can_be_chosen():

@@ -12,11 +12,14 @@ import pytest
 import snellen
 from snellen.auditing.checks.group_gap import GroupGap
 from snellen.auditing.concluding import judge
+from snellen.auditing.factor_cells import judged_cells, pair_cells, pairs_of, single_cells
+from snellen.auditing.factor_findings import FactorGaps
 from snellen.checks.check import Reading
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE
 from snellen.checks.per_image import PerImage
 from snellen.core.evidence import Evidence
 from snellen.core.randomness import Randomness
+from snellen.metrics.power import detectable_drop
 from tests.auditing.readings import reading
 
 NAMES = ("cat", "dog", "owl")
@@ -105,6 +108,50 @@ def test_healthy_sets_give_no_more_alarms_than_the_rate(unit, n):
     """60 sets here; 200 sets of each kind gave 6 (600 images) and 1 (300 units of 4) alarms."""
     alarms = sum(bool(with_p_value(concluded(world(seed, n, unit), seed)[1])) for seed in range(60))
     assert alarms <= 60 * FALSE_DISCOVERY_RATE + 2 * (60 * 0.05 * 0.95) ** 0.5
+
+
+def test_the_drop_that_would_be_found_is_that_beside_the_harder_set_and_among_all_that_are_tested():
+    images = world(0)
+    single = single_cells(images)
+    found = judged_cells(images, [*single, *pair_cells(single)], 0.05)
+    tested = [one for one in found if one.gaps]
+    assert len(tested) > 20
+    for one in tested:
+        assert one.alpha == 0.05 / len(tested)
+        rests = [int((among & ~one.cell.member).sum()) for among in one.cell.among]
+        drops = [
+            detectable_drop(one.units, rest, 1 - gap.outside, one.alpha)
+            for rest, gap in zip(rests, one.gaps, strict=True)
+        ]
+        assert one.drop == (None if None in drops else max(drops))
+    pairs = [one.drop for one in tested if len(one.gaps) == 2]
+    assert any(drop is not None for drop in pairs)
+
+
+def test_what_would_have_been_seen_depends_on_the_level():
+    gaps = FactorGaps.of(world(0), NAMES, 0)
+    largest = max(gaps.singles, key=lambda one: one.units)
+    drops = []
+    for alpha in (0.05, 1e-6):
+        drops.append(detectable_drop(largest.units, largest.rests[0], 1 - largest.gaps[0].outside, alpha))
+        assert f"below that of the others by {100 * drops[-1]:.0f} points ({largest.cell.subject}" in gaps.sight(alpha)
+    assert drops[1] > drops[0] + 0.05
+
+
+def test_the_value_that_says_most_of_a_class_is_named_beside_all_other_images():
+    images = world(1, 900, tied=0.8)
+    one = next(finding for finding in concluded(images)[1] if finding.kind == "metadata_shortcut")
+    factor = str(one.facts["strongest"])
+    values = np.array(pairs_of(images)[factor])
+    said = []
+    for value in sorted(set(values)):
+        member = values == value
+        for label in range(3):
+            inside, outside = ((images.labels[of] == label).mean() for of in (member, ~member))
+            weight = abs(inside - outside) * min(member.mean(), 1 - member.mean()) ** 0.5
+            words = f"; {inside:.0%} of {factor} {value} are {NAMES[label]}, {outside:.0%} of the others"
+            said.append((weight, words))
+    assert one.title.endswith(max(said)[1])
 
 
 def test_every_value_and_pair_is_in_the_family():

@@ -119,6 +119,11 @@ def test_several_labels_per_image_are_moved() -> None:
     assert aligned.class_names == ("c", "a", "b")
 
 
+def test_a_label_that_is_written_twice_is_there_where_one_of_them_says_so() -> None:
+    twice = several(["a b", "a_b"], [[1, -1], [-1, 1], [0, -1], [0, 0]])
+    assert align_labels(twice, ["a b"]).column("labels") == [[1], [1], [-1], [0]]
+
+
 def test_several_labels_must_speak_of_all_classes() -> None:
     with pytest.raises(InputError, match=r"chest does not say whether its images show 'd'"):
         align_labels(several(["a", "b"], [[1, 0], [0, 1]]), ["a", "b", "d"])

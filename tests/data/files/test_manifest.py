@@ -165,6 +165,14 @@ def test_several_labels_per_image(folder: Path) -> None:
     assert images.column("labels") == [[0, 1, 1], None, [1, 0, 0]]
 
 
+def test_a_field_of_labels_without_a_name_is_unknown_and_not_none_of_them(folder: Path) -> None:
+    images = load_manifest(csv(folder, "path,labels", "0.png,a|b", "1.png,  ", "2.png,|"))
+    assert images.label_sets.tolist() == [[1, 1], [-1, -1], [-1, -1]]
+    table = pa.table({"path": ["0.png", "1.png", "2.png"], "labels": ["a|b", "", "none"]})
+    pq.write_table(table, folder / "names.parquet")
+    assert load_manifest(folder / "names.parquet").label_sets.tolist() == [[1, 1], [-1, -1], [0, 0]]
+
+
 def test_byte_order_mark_and_windows_lines(folder: Path) -> None:
     (folder / "list.csv").write_bytes("\ufeffpath,label\r\n0.png,café\r\n\r\n1.png,x\r\n".encode())
     images = load_manifest(folder / "list.csv")

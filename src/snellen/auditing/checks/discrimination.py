@@ -183,7 +183,7 @@ class Discrimination(Check):
                 )
         note = (
             f"{chosen}; average precision {counts.average_precision:.4f}; predictive values are those at a "
-            f"prevalence of {prevalence:.1%}."
+            f"prevalence of {_percent(prevalence)}."
         )
         exchange = self._exchange(known, place)
         if exchange is not None:
@@ -205,7 +205,7 @@ class Discrimination(Check):
     ) -> tuple[NDArray[np.bool_], str]:
         """Which images are called positive, and how the threshold came about; never from the audited images."""
         if self.threshold is not None:
-            return scores >= self.threshold, f"Its threshold, {self.threshold:.4g}, is stated"
+            return scores >= self.threshold, f"Its threshold, {self.threshold}, is stated"
         held = None if tune is None else tune.labelled & (tune.labels == place)
         if tune is None or held is None or tune.scores is None or not held.any() or held.sum() == tune.labelled.sum():
             why = "there are no tuning images" if tune is None else "the tuning images are of one class"
@@ -217,16 +217,17 @@ class Discrimination(Check):
         chosen_on = ScoreCounts.of((tune.labels[rows] == place).astype(np.int64), sure)
         if self.sensitivity is not None:
             threshold = chosen_on.threshold_at_sensitivity(self.sensitivity)
-            wanted = f"the highest with a sensitivity of {self.sensitivity:.0%} on the tuning images"
+            wanted = f"that of the best specificity with a sensitivity of {_percent(self.sensitivity)}"
         else:
             threshold = chosen_on.threshold_at_specificity(self.specificity)
-            wanted = f"the lowest with a specificity of {self.specificity:.0%} on the tuning images"
+            wanted = f"that of the best sensitivity with a specificity of {_percent(self.specificity)}"
         if not np.isfinite(threshold):
             return np.zeros(len(scores), dtype=bool), (
-                f"No score reaches a specificity of {self.specificity:.0%} on the tuning images: nothing is called "
-                f"positive"
+                f"No score reaches a specificity of {_percent(self.specificity)} on the tuning images: nothing is "
+                f"called positive"
             )
-        return scores >= threshold, f"Its threshold, {threshold:.4g}, is {wanted}"
+        # In all digits: it is one of the scores, and an image with that score is called positive.
+        return scores >= threshold, f"Its threshold, {threshold}, is {wanted} on the tuning images"
 
     def _exchange(self, known: PerImage, place: int) -> float | None:
         """Threshold probability of the net benefit: stated, or false alarm / (false alarm + miss) by the costs."""
@@ -235,6 +236,11 @@ class Discrimination(Check):
         others = [one for one in range(len(known.costs)) if one != place]
         alarm, miss = float(known.costs[others, place].mean()), float(known.costs[place, others].mean())
         return alarm / (alarm + miss) if alarm > 0 and miss > 0 else None
+
+
+def _percent(share: float) -> str:
+    """A share in so many digits that it is neither 0 % nor 100 % where it is not."""
+    return f"{100 * share:.6g}%"
 
 
 def _fewer(

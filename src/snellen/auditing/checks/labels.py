@@ -15,6 +15,7 @@ from snellen.auditing.label_hypotheses import (
     found_more_rarely,
     not_seen,
     other_threshold,
+    stated_threshold,
     tested,
 )
 from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
@@ -39,7 +40,7 @@ class Labels(Check):
 
     thresholds: Mapping[str, Annotated[float, Field(gt=0, lt=1)]] = Field(
         default_factory=dict,
-        description="probability from which a label is given, by label, in every check; others: 0.5",
+        description="probability above which a label is given, by label, in every check; others: 0.5",
     )
     examples: int = Field(5, ge=0, description="pictures for each finding")
 
@@ -48,10 +49,11 @@ class Labels(Check):
 
         Raises:
             UnknownNameError: a threshold of a label that the model does not have; raised before anything is computed.
+            InputError: thresholds of a model that gives decisions only.
         """
         if classifier.task not in self.tasks:
             return super().missing(classifier, images, companions)
-        classifier.with_thresholds(self.thresholds)
+        with_thresholds(classifier, [self])
         return without_labels(images)
 
     def cost(self) -> float:
@@ -60,7 +62,7 @@ class Labels(Check):
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Figures of all labels and of each; for each label three hypotheses."""
-        sets, names, seed = reading.images.sets, reading.names, 0
+        sets, names = reading.images.sets, reading.names
         if sets is None or not sets.judged.any():
             return Conclusion(skipped="no usable image has labels")
         known = reading.images.select(sets.judged)
@@ -112,7 +114,7 @@ def with_thresholds(classifier: Classifier, checks: Sequence[Check]) -> Classifi
 
 
 def threshold_of(classifier: Classifier, place: int) -> float:
-    """Probability from which a label is given."""
+    """Probability above which a label is given."""
     return 0.5 if classifier.thresholds is None else classifier.thresholds[place]
 
 
@@ -139,7 +141,7 @@ def _table(
                 shown(label, "auroc"),
                 threshold_of(classifier, place),
                 *(shown(label, name) for name in ("sensitivity", "specificity", "positive_predictive_value", "f1")),
-                "" if other is None else round(other.threshold, 4),
+                "" if other is None else stated_threshold(other.threshold) or other.threshold,
             )
         )
     where = next(

@@ -128,14 +128,15 @@ def _rows_of(images: ImageSet, names: Sequence[str], what: str) -> dict[int, int
     """Row of a table for each image. Of slices, a row may name the file: it then holds for all slices of it."""
     ids, stems = images.ids, [_stem(name) for name in names]
     files = [key.rpartition("#")[0] or key for key in ids] if isinstance(images.source, SliceSource) else ids
-    distinct = list(dict.fromkeys(files))
-    if len(distinct) == len(ids) or set(names) & set(ids):
+    first = dict[str, int]()
+    for index, file in enumerate(files):
+        first.setdefault(file, index)
+    if len(first) == len(ids) or set(names) & set(ids):
         return _matched(images, names, stems, what)
-    first = [files.index(file) for file in distinct]
-    whole = images.select(first)
-    whole = replace(whole, table=_with(whole.table, {"id": pa.array(distinct, COLUMNS["id"])}))
+    whole = images.select(list(first.values()))
+    whole = replace(whole, table=_with(whole.table, {"id": pa.array(list(first), COLUMNS["id"])}))
     found = _matched(whole, names, stems, what)
-    places = {file: place for place, file in enumerate(distinct)}
+    places = {file: place for place, file in enumerate(first)}
     return {index: found[places[file]] for index, file in enumerate(files) if places[file] in found}
 
 

@@ -103,17 +103,21 @@ def _of_file(path: Path) -> dict[str, dict[str, Any]]:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8") from error
-    lines = [[field.strip() for field in line] for line in csv.reader(io.StringIO(text, newline="")) if any(line)]
-    if len(lines) < 2:
+    try:
+        read = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise InputError(f"{path} is not readable as CSV: {error}") from error
+    numbered = [(number, [field.strip() for field in line]) for number, line in enumerate(read, start=1) if any(line)]
+    if len(numbered) < 2:
         raise InputError(
             f"{path} holds no costs; expected a header 'true,CLASS,CLASS …' and below it a row for each true class"
         )
-    header = lines[0][1:]
+    header = numbered[0][1][1:]
     twice = next((name for name in header if header.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{path} has two columns {twice!r}; each decision has one")
     found: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(lines[1:], start=2):
+    for number, line in numbered[1:]:
         if len(line) != len(header) + 1:
             raise InputError(
                 f"{path}, row {number}: {len(line) - 1} costs for {len(header)} decisions; the table is square, with a "

@@ -67,8 +67,8 @@ def checked_range(grey_range: tuple[int, int]) -> tuple[int, int]:
     return low, high
 
 
-# A pattern that nobody else will write, so that only our own entries are taken out again.
-_PILLOW = r"(?:PIL|pydicom|nibabel)(?:\.|$)"
+# Modules that decode: a pattern that nobody else will write, so that only our own entries are taken out again.
+_DECODERS = r"(?:PIL|pydicom|nibabel)(?:\.|$)"
 
 
 @contextmanager
@@ -98,8 +98,8 @@ class _Filters:
             self.decoding += 1
             if self.decoding == 1:
                 self.remove()
-                warnings.filterwarnings("ignore", module=_PILLOW)
-                warnings.filterwarnings("error", category=DecompressionBombWarning, module=_PILLOW)
+                warnings.filterwarnings("ignore", module=_DECODERS)
+                warnings.filterwarnings("error", category=DecompressionBombWarning, module=_DECODERS)
                 self.inserted_into = warnings.filters  # type: ignore[assignment]
 
     def leave(self) -> None:
@@ -113,7 +113,7 @@ class _Filters:
         """Take them out of the list they went into, and of the copy that another thread may have put in its place."""
         current: list[Any] = warnings.filters  # type: ignore[assignment]
         for filters in (self.inserted_into, current):
-            for entry in [entry for entry in filters if getattr(entry[3], "pattern", None) == _PILLOW]:
+            for entry in [entry for entry in filters if getattr(entry[3], "pattern", None) == _DECODERS]:
                 filters.remove(entry)
 
 

@@ -46,23 +46,16 @@ def label_columns(
     Raises:
         InputError: not integers, a wrong number of them, or values that cannot be classes.
     """
-    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "fb":
-        # What a loss of several labels takes: zeros and ones as floats.
-        odd = np.argwhere(~np.isin(labels, (0, 1, -1)))
-        if len(odd):
-            raise InputError(
-                f"{what} of shape (n, k) are 0 or 1 for each class, −1 where unknown (NaN: "
-                f"np.nan_to_num(labels, nan=-1)); got {labels[tuple(odd[0])]} for image {odd[0][0]}"
-            )
-        labels = labels.astype(np.int8)
-    if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
+    several = labels.ndim == 2 and labels.shape[1] != 1
+    # A loss of several labels takes zeros and ones as floats.
+    if labels.dtype.kind not in ("iufb" if several else "iu") or labels.ndim not in (1, 2):
         raise InputError(
             f"{what} must be integers of shape (n,), (n, 1) or, for several labels per image, 0/1 of shape (n, k); "
             f"got {labels.dtype} {labels.shape}"
         )
     if len(labels) != count:
         raise InputError(f"{what}: {len(labels)} labels for {count} images")
-    if labels.ndim == 2 and labels.shape[1] != 1:
+    if several:
         return _multilabel(labels, what, class_names)
     flat = labels.reshape(-1).astype(object if labels.dtype == np.uint64 else np.int64)
     low, high = (int(flat.min()), int(flat.max())) if count else (0, -1)
@@ -91,7 +84,8 @@ def _multilabel(
     odd = np.argwhere((labels != 0) & (labels != 1) & (labels != -1))
     if not k or len(odd):
         got = f"{labels[tuple(odd[0])]} for image {odd[0][0]}" if len(odd) else "no class at all"
-        raise InputError(f"{what} of shape (n, k) are 0 or 1 for each class, −1 where unknown; got {got}")
+        hint = " (NaN: np.nan_to_num(labels, nan=-1))" if labels.dtype.kind == "f" else ""
+        raise InputError(f"{what} of shape (n, k) are 0 or 1 for each class, −1 where unknown{hint}; got {got}")
     if class_names is not None and len(class_names) != k:
         raise InputError(f"{what}: {k} values for each image, but {len(class_names)} class names")
     column = pa.array(labels.astype(np.int8).tolist(), COLUMNS["labels"])
@@ -184,7 +178,7 @@ def _moved_multilabel(
         new = [0] * len(target)
         for position, value in enumerate(row or []):
             place = places[position]
-            if value and place is not None:
+            if value and place is not None and new[place] != 1:
                 new[place] = value
         moved.append(None if row is None else new)
     return moved

@@ -204,7 +204,7 @@ class _Table:
                 raise self.wrong(position, "labels are names with | between them", value)
             named = None if value is None else {name.strip() for name in str(value).split("|") if name.strip()}
             alone = named is not None and len(named) == 1 and next(iter(named)).casefold() in NO_LABEL
-            rows.append(set() if alone else named)
+            rows.append(set() if alone else named or None)
         names = sorted(set[str]().union(*(row for row in rows if row is not None)))
         if not names:
             raise InputError(f"{self.shown_as}: no image has a label; labels are names with | between them")

@@ -38,6 +38,16 @@ def test_a_window_of_the_file_is_used_and_others_by_number_or_name(tmp_path: Pat
         grey(tmp_path, "?window=file3")
 
 
+def test_a_window_of_width_one_parts_two_values(tmp_path: Path) -> None:
+    """PS3.3 C.11.2.1.2.1 allows it; masks have it."""
+    mask = np.array([[0, 1, 1, 2]] * 4, dtype=np.uint8)
+    write_dicom(tmp_path / "a.dcm", mask, WindowCenter="1", WindowWidth="1")
+    assert grey(tmp_path)[0].tolist() == [0, 255, 255, 255]
+    write_dicom(tmp_path / "a.dcm", mask, WindowCenter="1", WindowWidth="0.5")
+    with pytest.raises(RejectedImageError, match="cannot be"):
+        grey(tmp_path)
+
+
 def test_all_sixteen_bits_count_and_monochrome1_is_inverted(tmp_path: Path) -> None:
     wide = np.array([[0, 1000, 30000, 65535]] * 4, dtype=np.uint16)
     write_dicom(tmp_path / "plain" / "a.dcm", wide)

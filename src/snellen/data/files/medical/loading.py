@@ -25,7 +25,6 @@ from snellen.data.reference_query import query_parameters
 
 #: Endings of NIfTI files; what is no image of them is skipped and counted.
 NIFTI = (".nii", ".gz")
-_PACKED = (".gz",)
 
 
 class DicomFiles(BaseModel):
@@ -189,8 +188,7 @@ def _set_of(
 ) -> ImageSet:
     root = folder.resolve()
     listing = list_images(root, suffixes, medical=True)
-    other = [path for path in listing.paths if path.endswith("DICOMDIR") or path.lower().endswith(_PACKED)]
-    kept = [path for path in listing.paths if path not in set(other) or path.lower().endswith(".nii.gz")]
+    kept = [path for path in listing.paths if not _is_beside(path)]
     listing.skipped += len(listing.paths) - len(kept)
     listing.paths = kept
     if not listing.paths:
@@ -232,6 +230,12 @@ def _set_of(
     note = f"slices of {what} files, windowed at full precision and rounded to bytes"
     made = replace(made, notes=(note,))
     return made if split is None else made.of_split(split)
+
+
+def _is_beside(path: str) -> bool:
+    """Whether a file with an ending that is read is an index, or is packed and no volume."""
+    packed = path.lower().endswith(".gz") and not path.lower().endswith(".nii.gz")
+    return packed or path.rpartition("/")[2] == "DICOMDIR"
 
 
 def _counted(root: Path, path: str, refused: str | None, count: Callable[[bytes], _Counted]) -> _Counted:

@@ -34,17 +34,21 @@ def to_bytes(values: NDArray[np.float64], window: Window) -> NDArray[np.uint8]:
 
     >>> to_bytes(np.array([[-100.0, 0.0, 40.0, 80.0, 900.0]]), Window(40, 80)).tolist()
     [[0, 0, 128, 255, 255]]
+    >>> to_bytes(np.array([[0.0, 0.5, 1.0]]), Window(1, 1, "LINEAR")).tolist()  # of width 1: two values
+    [[0, 0, 255]]
 
     Raises:
         RejectedImageError: values that are not finite, or a window without a width.
     """
     center, width, shape = window
-    if not np.isfinite([center, width]).all() or width <= (1 if shape == "LINEAR" else 0):
+    if not np.isfinite([center, width]).all() or (width < 1 if shape == "LINEAR" else width <= 0):
         raise RejectedImageError(f"a window of centre {center:g} and width {width:g} cannot be")
     if not np.isfinite(values).all():
         raise RejectedImageError("pixels are not finite (NaN or infinity)")
     if shape == "SIGMOID":
         share = 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
+    elif shape == "LINEAR" and width == 1:
+        share = (values > center - 0.5).astype(np.float64)
     elif shape == "LINEAR":
         share = (values - (center - 0.5)) / (width - 1) + 0.5
     else:
