@@ -159,7 +159,9 @@ def notebook(cells: list[Cell]) -> str:
     for number, cell in enumerate(cells):
         common = {"id": f"cell-{number}", "metadata": {}}
         if cell.kind == "prose":
-            made.append({"cell_type": "markdown", **common, "source": _lines(cell.text)})
+            # Pages beside this one are not beside a notebook that was downloaded.
+            text = re.sub(r"\[([^\]]*)\]\((?!https:)[^)]*\)", r"\1", cell.text)
+            made.append({"cell_type": "markdown", **common, "source": _lines(text)})
             continue
         outputs: list[dict[str, Any]] = []
         if cell.printed:

@@ -81,6 +81,8 @@ def test_a_notebook_holds_the_same_code_and_outputs(cells, page):
     assert (made["nbformat"], len(made["cells"])) == (4, len(parts))
     for part, cell in zip(parts, made["cells"], strict=True):
         assert cell["cell_type"] == ("markdown" if part.kind == "prose" else "code")
+        if part.kind == "prose":
+            assert "](" not in "".join(cell["source"]), "a link to a page leads nowhere from a notebook"
         if part.kind == "python":
             assert "".join(cell["source"]) == part.text.rstrip("\n")
             assert len(cell["outputs"]) == bool(part.printed) + len(part.pictures)
