@@ -1,7 +1,7 @@
 """Run audits of installable and bundled images, and write docs/gallery.md: their findings, pictures and commands.
 
     python scripts/write_gallery.py               all
-    python scripts/write_gallery.py copies        one audit; the others keep what they have
+    python scripts/write_gallery.py clothes       one audit; the others keep what they have
 
 Needs Debian's ``dataset-fashion-mnist``. Titles and figures may differ in the last digits with the processor.
 """
@@ -77,14 +77,21 @@ AUDITS = (
         '--threat linf:8/255 --set \'corruption.kinds=["low_resolution", "contrast"]\' --out damage',
         (
             Shown("corruption", "Damage under which it breaks", "Each pair: an image as it is, and when it was lost."),
-            Shown("adversarial", "Changes that nobody sees", "Each pair: an image, and the same image attacked."),
+            Shown("adversarial", "Small changes of every pixel", "Each pair: an image, and the same image attacked."),
         ),
     ),
 )
 
 
 def main(names: Sequence[str]) -> None:
-    """Run the audits of these names, all where none is given, and write the page."""
+    """Run the audits of these names, all where none is given, and write the page.
+
+    Raises:
+        SystemExit: no audit has such a name.
+    """
+    unknown = set(names) - {audit.name for audit in AUDITS}
+    if unknown:
+        raise SystemExit(f"no audit {', '.join(sorted(unknown))}; known: {', '.join(audit.name for audit in AUDITS)}")
     kept = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
     PICTURES.mkdir(parents=True, exist_ok=True)
     for audit in AUDITS:
@@ -135,7 +142,7 @@ def strip(examples: Sequence[tuple[Sequence[bytes], str]]) -> Image.Image:
     cell = (wide * SIDE + (wide - 1) * 2 + GAP, SIDE + LINE + GAP)
     rows = -(-len(examples) // columns)
     sheet = Image.new("RGB", (columns * cell[0] + GAP, rows * cell[1] + GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    draw = ImageDraw.Draw(sheet)
     for number, (files, caption) in enumerate(examples):
         left, top = GAP + number % columns * cell[0], GAP + number // columns * cell[1]
         for place, file in enumerate(files):
@@ -143,10 +150,21 @@ def strip(examples: Sequence[tuple[Sequence[bytes], str]]) -> Image.Image:
             picture = picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)
             sheet.paste(picture, (left + place * (SIDE + 2), top))
         text = caption.rpartition(": ")[2].replace("→", "->")
-        while draw.textlength(text, font) > cell[0] - GAP:
-            text = text[:-1]
-        draw.text((left, top + SIDE + 1), text, "black", font)
+        draw.text((left, top + SIDE + 1), text, "black", fitting_font(text, cell[0] - GAP))
     return sheet
+
+
+def fitting_font(text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The largest legible font in which a caption is no wider than ``width`` pixels.
+
+    Raises:
+        ValueError: the text is too long for the smallest.
+    """
+    for size in (11, 10, 9):
+        font = ImageFont.load_default(size)
+        if font.getlength(text) <= width:
+            return font
+    raise ValueError(f"{text!r} is wider than {width} pixels: show fewer images in a row")
 
 
 def gallery(kept: dict[str, dict[str, object]]) -> str:

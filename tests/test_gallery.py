@@ -56,3 +56,14 @@ def test_a_strip_holds_every_example_with_its_change(script):
     assert sheet.getpixel((script.GAP + 5, script.GAP + 5)) == (0, 0, 0)
     assert sheet.getpixel((script.GAP + script.SIDE + 7, script.GAP + 5)) == (255, 255, 255)
     assert sheet.height == script.SIDE + script.LINE + 2 * script.GAP
+
+
+def test_a_caption_is_shown_whole(script):
+    assert script.fitting_font("Ankle boot -> Sneaker", script.SIDE).getlength("Ankle boot -> Sneaker") <= script.SIDE
+    with pytest.raises(ValueError, match="show fewer images"):
+        script.fitting_font("a" * 60, script.SIDE)
+
+
+def test_an_unknown_audit_is_refused(script):
+    with pytest.raises(SystemExit, match=r"no audit copies; known: clothes, damage"):
+        script.main(["copies"])

@@ -98,6 +98,20 @@ def test_a_failing_cell_fails_and_writes_nothing(cells, tmp_path, monkeypatch):
     assert "made of" not in page.read_text(encoding="utf-8")
 
 
+def test_other_outputs_fail_a_check_and_not_a_run(cells, tmp_path, monkeypatch):
+    script = importlib.import_module("write_tutorials")
+    text = "# Sum\n\n```python\nprint(1 + 1)\n```\n\n<!-- output-1:begin -->\n```text\n{}\n```\n<!-- output-1:end -->\n"
+    page = tmp_path / "sum.md"
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    page.write_text(text.format(2), encoding="utf-8")
+    script.write_tutorial("sum", "check")
+    page.write_text(text.format(3), encoding="utf-8")
+    script.write_tutorial("sum", "run")
+    with pytest.raises(ValueError, match=r"(?s)page shows.*-3.*\+2"):
+        script.write_tutorial("sum", "check")
+    assert page.read_text(encoding="utf-8") == text.format(3)
+
+
 def test_cells_print_draw_and_share_their_names(cells, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (
@@ -119,7 +133,7 @@ def test_one_tutorial_runs_to_its_end():
     chosen = os.environ.get(VARIABLE) or names[datetime.datetime.now(datetime.UTC).toordinal() % len(names)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "scripts/write_tutorials.py", "--check", *([] if chosen == "all" else [chosen])],
+        [sys.executable, "scripts/write_tutorials.py", "--run", *([] if chosen == "all" else [chosen])],
         cwd=ROOT,
         env=environment,
         capture_output=True,
