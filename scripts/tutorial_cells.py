@@ -124,7 +124,7 @@ def run_cells(cells: list[Cell], name: str) -> Iterator[tuple[Cell, list[Image.I
         if cell.kind == "python":
             printed, drawn = _run_python(cell.text, scope, name)
         elif cell.kind == "commands":
-            printed, drawn = _run_commands(cell.text), []
+            printed, drawn = run_commands(cell.text), []
         else:
             printed, drawn = "", []
         yield Cell(cell.kind, cell.text, _tidy(printed)), drawn
@@ -199,7 +199,7 @@ def _commands(code: str) -> list[str]:
     return re.findall(r"(?:[^\n]*\\\n)*[^\n]+\n", code)
 
 
-def _run_commands(code: str) -> str:
+def run_commands(code: str) -> str:
     """Run commands of snellen; ``# ends with 3`` at the end of one says which exit code is right."""
     environment = {**os.environ, "COLUMNS": "110", "NO_COLOR": "1", "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
     printed = ""

@@ -126,6 +126,24 @@ def test_cells_print_draw_and_share_their_names(cells, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_command_must_end_as_its_comment_says(cells, monkeypatch):
+    def ended(code):
+        done = subprocess.CompletedProcess([], code, "printed\n", "error\n")
+        monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+
+    command = "snellen audit a.onnx b \\\n  --out c{}\n"
+    ended(3)
+    assert cells.run_commands(command.format("  # ends with 3")) == "printed\nerror\n"
+    with pytest.raises(ValueError, match="ended with 3"):
+        cells.run_commands(command.format(""))
+    ended(0)
+    assert cells.run_commands(command.format("")) == "printed\n"
+    with pytest.raises(ValueError, match="ended with 0"):
+        cells.run_commands(command.format("  # ends with 3"))
+    with pytest.raises(ValueError, match="runs snellen alone"):
+        cells.run_commands("rm a\n")
+
+
 @pytest.mark.timeout(900)
 def test_one_tutorial_runs_to_its_end():
     """Its assertions hold; on another day it is another one. SNELLEN_TUTORIAL=all runs all."""
