@@ -1,4 +1,4 @@
-"""Tutorials: what stands below their code is what that code printed; every run of the suite runs one of them."""
+"""Tutorials: what stands below their code is what that code printed; a run of the suite runs one of them."""
 
 import datetime
 import importlib
@@ -17,6 +17,9 @@ PAGES = sorted(path for path in FOLDER.glob("*.md") if path.stem != "README")
 
 #: A name of a tutorial, or "all"; left out, the day chooses one.
 VARIABLE = "SNELLEN_TUTORIAL"
+
+#: Takes a minute of a core, and whether a search finds a trigger may depend on the last digits: no day chooses it.
+NOT_DAILY = {"find-a-backdoor"}
 
 
 @pytest.fixture
@@ -146,8 +149,8 @@ def test_a_command_must_end_as_its_comment_says(cells, monkeypatch):
 
 @pytest.mark.timeout(900)
 def test_one_tutorial_runs_to_its_end():
-    """Its assertions hold; on another day it is another one. SNELLEN_TUTORIAL=all runs all."""
-    names = [page.stem for page in PAGES]
+    """Its assertions hold; on another day it is another one. SNELLEN_TUTORIAL=all runs all, for a release."""
+    names = [page.stem for page in PAGES if page.stem not in NOT_DAILY]
     chosen = os.environ.get(VARIABLE) or names[datetime.datetime.now(datetime.UTC).toordinal() % len(names)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
