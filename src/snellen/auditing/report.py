@@ -152,10 +152,8 @@ class AuditReport(BaseModel):
         """Show the report: with its pictures in a notebook, as text elsewhere."""
         from snellen.auditing.text_summary import text_summary
 
-        shell = sys.modules.get("IPython")
-        running = None if shell is None else shell.get_ipython()
-        if running is not None and type(running).__name__ == "ZMQInteractiveShell":
-            shell.display.display(self)  # type: ignore[union-attr]
+        if in_notebook():
+            sys.modules["IPython"].display.display(self)
         else:
             print(text_summary(self))  # noqa: T201 - it is what the caller wants
 
@@ -274,3 +272,10 @@ class AuditReport(BaseModel):
         }
         files = {name: self.folder / "blobs" / name for name in sorted(named) if HASH.fullmatch(name)}
         return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook; Colab's shell is made of that of Jupyter."""
+    shell = sys.modules.get("IPython")
+    running = None if shell is None else shell.get_ipython()
+    return any(one.__name__ == "ZMQInteractiveShell" for one in type(running).__mro__)
