@@ -25,8 +25,8 @@ LIST = (ROOT / "docs" / "systems" / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {
     ("docs/gallery.md", "gallery"),
     ("docs/audit.md", "figures"),
-    ("docs/statistics.md", "healthy"),
-    ("docs/statistics.md", "faults"),
+    ("docs/trust.md", "healthy"),
+    ("docs/trust.md", "faults"),
 }
 
 

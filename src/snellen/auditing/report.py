@@ -33,7 +33,13 @@ HASH = re.compile("[0-9a-f]{64}")
 
 
 class CheckStatus(BaseModel):
-    """Whether a check ran, and if not, or if it could conclude nothing, why."""
+    """Whether a check ran, and if not, or if it could conclude nothing, why.
+
+    Attributes:
+        name: of the check.
+        status: done, skipped or failed.
+        reason: why it was skipped, failed, or concluded nothing; null where it is done.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +49,13 @@ class CheckStatus(BaseModel):
 
 
 class Judged(BaseModel):
-    """How many hypotheses the audit tested together, and how many became findings, at which false discovery rate."""
+    """How many hypotheses the audit tested together, and how many became findings, at which false discovery rate.
+
+    Attributes:
+        hypotheses: how many were tested together.
+        findings: how many of them became findings.
+        rate: false discovery rate, a share.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
