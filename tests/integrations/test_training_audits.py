@@ -40,6 +40,7 @@ def test_nobody_but_the_caller_ends_a_training(monkeypatch):
         make().audit(make_network(0), 1)
 
 
+@pytest.mark.smoke
 def test_a_second_training_is_audited_like_the_first(tmp_path):
     pixels, labels = pixels_and_labels()
     audits = make(pixels, out=tmp_path, labels=labels, class_names=list(NAMES))
