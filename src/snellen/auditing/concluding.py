@@ -26,6 +26,7 @@ from snellen.checks.panels import keep_picture
 from snellen.checks.per_image import PerImage
 from snellen.checks.treatments import ladder, treatments
 from snellen.core.classifier import Classifier
+from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, rank
@@ -109,7 +110,7 @@ def illustrate_findings(
 
 def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: Randomness) -> Batch:
     chosen = images.select(np.asarray(rows))
-    pixels = torch.stack([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
+    pixels = stack_pixels([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
     batch, lost = make_batch(
         classifier, chosen.ids, chosen.column("unit_id"), pixels, chosen.known_labels, rng, originals=chosen
     )
