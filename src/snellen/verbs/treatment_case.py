@@ -116,6 +116,11 @@ class Case:
         _check_classes(validation, subject.images, model)
         fitting, judging = _two_parts(validation)
         notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit scores and last layers."]
+        if any(getattr(check, "costs", None) is not None for check in subject.checks):
+            notes.append(
+                f"Errors count by their costs, as in the audit: candidates are chosen by what they save, and none may "
+                f"make a decision dearer by more than {max_loss:.1%} of the costliest error."
+            )
         if 1 / len(judging) > max_loss:
             notes.append(
                 f"One of these {len(judging)} images is {1 / len(judging):.1%} of accuracy, more than a treatment may "
