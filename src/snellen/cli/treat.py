@@ -85,7 +85,8 @@ def treat(
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Show what would be tried, and stop.")] = False,
     max_loss: Annotated[
-        float, typer.Option(
+        float,
+        typer.Option(
             min=0,
             max=1,
             help="Largest loss of clean accuracy on the validation images; after an audit with costs, of what a "

@@ -1,7 +1,7 @@
 """What findings and candidates cost where errors do not cost alike: by that treatments are chosen then.
 
-All of it is what decisions cost beyond the right one, as a share of the costliest error: with costs that are alike it is
-the error.
+All of it is what decisions cost beyond the right one, as a share of the costliest error: with costs that are alike it
+is the error.
 """
 
 from __future__ import annotations

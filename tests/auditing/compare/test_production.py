@@ -92,6 +92,22 @@ def test_a_finished_run_of_the_same_model_stands_for_images(world, tmp_path):
     assert found.whole.accuracy == monitored(world, some).whole.accuracy
     with pytest.raises(InputError, match="dates come with images"):
         monitored(world, tmp_path / "new", dates="taken")
+    with pytest.raises(InputError, match="runs no model"):
+        monitored(world, tmp_path / "new", device="cpu")
+
+
+def test_the_model_runs_where_it_is_told(world, tmp_path):
+    _, _, rest = world
+    some = rest.limit(60)
+    known = snellen.load_images("bundled:fashion-mnist").limit(100)
+    snellen.audit("bundled:fashion-cnn", known, out=tmp_path, checks=["clean"])
+    with pytest.raises(InputError, match="cuda:99"):
+        snellen.monitor(tmp_path, some, device="cuda:99")
+    with pytest.raises(InputError, match="cuda:99"):
+        snellen.monitor(tmp_path, some, classifier="bundled:fashion-cnn", device="cuda:99")
+    with pytest.raises(InputError, match="move one in memory yourself"):
+        monitored(world, some, classifier=snellen.load_classifier("bundled:fashion-cnn"), device="cpu")
+    assert snellen.monitor(tmp_path, some, device="cpu") == snellen.monitor(tmp_path, some)
 
 
 def test_what_cannot_be_monitored_is_an_error(world, tmp_path):

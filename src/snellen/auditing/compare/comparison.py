@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from snellen.auditing.compare.difference import Difference
 from snellen.auditing.compare.not_worse import NotWorse
 from snellen.core.finding import Level
+from snellen.core.formats import FORMATS
 from snellen.metrics.multiplicity import benjamini_hochberg
 
 #: Of a figure: what the paired test says, with "same" only where the interval is narrow.
@@ -131,11 +132,8 @@ class Comparison(BaseModel):
         return tuple(figure for figure in self.figures if figure.verdict == "better")
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        record = self.model_dump(mode="json")
-        if not self.not_worse:  # stated only where margins were given
-            del record["not_worse"]
-        return record
+        """JSON values, as ``comparison.json`` holds them."""
+        return FORMATS["comparison.json"].stamped(self.model_dump(mode="json"))
 
     def __repr__(self) -> str:
         how = "paired" if self.paired else "not paired"
