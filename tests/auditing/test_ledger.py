@@ -37,7 +37,7 @@ def test_audits_and_models_are_counted_and_the_same_audit_once(pixels, tmp_path)
     first = audit(pixels, tmp_path)
     assert looks(first) == {"audits": 0, "models": 1, "gates": 0, "overlapping": 0, "shared": 0.0}
     second = audit(pixels, tmp_path, shift=1)
-    assert (looks(second)["audits"], looks(second)["models"]) == (1, 2)
+    assert looks(second) == {"audits": 1, "models": 2, "gates": 0, "overlapping": 0, "shared": 0.0}
     assert looks(audit(pixels, tmp_path)) == looks(first), "the same audit again is no other look"
     assert len(read_ledger(tmp_path / "test-sets.jsonl")) == 2
 
@@ -47,6 +47,7 @@ def test_gates_are_counted(pixels, tmp_path):
     report.ledger.enter_gate(["clean.accuracy>=0.9"], passed=True)
     report.ledger.enter_gate(["clean.accuracy>=0.9"], passed=True)
     report.ledger.enter_gate(["clean.accuracy>=0.95"], passed=False)
+    assert [line.passed for line in read_ledger(tmp_path / "test-sets.jsonl")] == [None, True, False]
     assert looks(audit(pixels, tmp_path, shift=1))["gates"] == 2
 
 

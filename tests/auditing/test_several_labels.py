@@ -232,6 +232,18 @@ def test_compare_and_gate_go_label_by_label(folder: Path, report: AuditReport) -
     assert judged.comparison.losses
 
 
+def test_margins_are_judged_label_by_label_and_image_by_image(tmp_path: Path) -> None:
+    for epochs in (30, 3):
+        audit(classifier(epochs), image_set(), checks=["labels"], out=tmp_path / str(epochs))
+    margins = {"": 0.01, "labels.edema.f1": 0.01, "class.edema.accuracy": 0.1}
+    found = compare(tmp_path / "30", tmp_path / "3", not_worse_than=margins).not_worse
+    assert [one.name for one in found] == ["labels.right_decisions", "labels.edema.f1", "class.edema.accuracy"]
+    assert [one.verdict for one in found] == ["not met"] * 3
+    assert all(one.paired for one in found)
+    same = compare(tmp_path / "30", tmp_path / "30", not_worse_than=["1pt", "labels.exact_match=5pt"]).not_worse
+    assert [one.verdict for one in same] == ["undecided", "met"], "120 patients"
+
+
 def test_requirements_name_labels_that_are_there() -> None:
     running = [build_check("labels", {}), build_check("corruption", {}), build_check("duplicates", {})]
     for name in ("labels.mass.f1", "labels.macro_f1", "corruption.mass.present.fog.error"):

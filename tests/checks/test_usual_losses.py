@@ -116,6 +116,14 @@ def test_losses_under_other_strengths_are_not_taken(damaged, monkeypatch):
     assert "lose under defocus_blur at these strengths" in note
 
 
+def test_losses_over_other_severities_are_not_taken(damaged, monkeypatch):
+    rows = [grey({"defocus_blur": [0.4, 0.9]}, benchmark="sized")]
+    report = damaged(monkeypatch, rows, families=False, kinds=["defocus_blur"], severities=[4, 5])
+    (defocus,) = [finding for finding in report.findings if finding.subject == "defocus_blur"]
+    assert defocus.usual == 0
+    assert "(no healthy classifiers to compare with)" in defocus.title
+
+
 def test_a_family_whose_worst_kind_is_not_compared_says_so(damaged, monkeypatch):
     (family,) = [one for one in damaged(monkeypatch, [grey({"defocus_blur": [0.4, 0.9]})]).findings if one.subject]
     assert family.key == "corruption:blur"

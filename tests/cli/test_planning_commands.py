@@ -59,11 +59,30 @@ def test_sample_size(run, audited):
         (("--accuracy", "0.8", "--require", "calibration.ece<=0.1"), "without a run only clean.accuracy"),
         (("--accuracy", "0.8", "--require", "findings.severe<=0"), "only gates on the interval of a figure"),
         (("first run", "--baseline", "other", "--difference", "1pt"), "other images than the run"),
+        (("--accuracy", "0.9", "--difference", "5pt", "--disagreement", "0.01"), "disagree on at least as many images"),
         (("nowhere", "--width", "4pt"), "no such folder"),
     ):
         code, _, err = run("sample-size", *wrong)
         assert code == 2, wrong
         assert message in " ".join(err.split()), wrong
+
+
+def test_a_gate_is_planned_from_the_end_that_it_rests_on_and_from_no_interval_without_width(run, audited, tmp_path):
+    place = tmp_path / "first run" / "report.json"
+    report = json.loads(place.read_bytes())
+
+    def measured(low, high):
+        report["metrics"]["calibration.ece"] |= {"value": 0.1, "low": low, "high": high}
+        place.write_text(json.dumps(report), encoding="utf-8")
+
+    for low, high, relation in ((0.08, 0.13, "<=0.16"), (0.07, 0.12, ">=0.04")):
+        measured(low, high)
+        code, out, _ = run("sample-size", "first run", "--require", f"calibration.ece{relation}", "--json")
+        # The end lies half the room to the bound away, 1.96 standard errors of 60 images; 3.24 are needed.
+        assert (code, json.loads(out)["goals"][0]["images"]) == (0, 42)
+    measured(0.1, 0.1)
+    code, _, err = run("sample-size", "first run", "--require", "calibration.ece<=0.5")
+    assert (code, "ends at the value itself, 0.1000" in " ".join(err.split())) == (2, True)
 
 
 def test_requirements(run, audited, tmp_path):
@@ -95,14 +114,14 @@ def test_not_worse_than(run, audited):
         *QUICK, "--out", "again", "--baseline", "first run", "--not-worse-than", "20pt", "--junit", "x.xml"
     )
     assert code == 0
-    assert "met      clean.accuracy not worse than 0.2 below the baseline: the loss is +0.0000" in out
+    assert "met      clean.accuracy less than 0.2 worse than the baseline: the loss is +0.0000" in out
     code, out, _ = run(*QUICK, "--out", "again", "--baseline", "first run", "--not-worse-than", "0.1pt")
     assert code == 3
-    assert "not met  clean.accuracy not worse than 0.001" in out
+    assert "not met  clean.accuracy less than 0.001 worse" in out
     assert run("compare", "first run", "again", "--not-worse-than", "20pt")[0] == 0
     assert run("compare", "first run", "again", "--not-worse-than", "0.1pt")[0] == 3
     code, out, _ = run("compare", "first run", "again", "--not-worse-than", "class.Ankle boot.accuracy=90pt")
-    assert "class.Ankle boot.accuracy not worse than 0.9" in out
+    assert "class.Ankle boot.accuracy less than 0.9 worse" in out
     for wrong, message in (
         (("--not-worse-than", "1pt"), "name its run directory with --baseline"),
         (("--baseline", "first run", "--not-worse-than", "1%"), "expected points such as 1pt"),
@@ -150,11 +169,17 @@ def test_monitor(run, tmp_path):
     given = ("monitor", "run", "new/table.csv", "--column", "image=path", "--date", "taken", "--every", "month")
     code, out, _ = run(*given, "--out", "watched", "--fail-below", "0.5")
     assert code == 0
-    assert "2026-02-10" in out
+    lines = [line for line in out.splitlines() if line.startswith("2026-02-10: images 40, verdict ")]
+    assert len(lines) == 1
+    assert "area of drift 0." in lines[0]
     assert (tmp_path / "watched" / "monitoring.html").is_file()
     assert run(*given, "--fail-below", "0.999")[0] == 3
+    assert run(*given, "--fail-below", "90")[0] == 2, "a share, and not percent"
     code, out, _ = run(*given, "--json")
     assert len(json.loads(out)["windows"]) == 2
+    for beside, message in ((("--column", "unit=x"), "columns came"), (("--table", "t.csv"), "--table t.csv came")):
+        code, _, err = run("monitor", "run", "watched/audit", *beside)
+        assert (code, f"{message} with a run directory" in " ".join(err.split())) == (2, True), err
     Image.fromarray(rng.integers(0, 255, (28, 28), dtype=np.uint8)).save(tmp_path / "new" / "0.png")
     code, _, err = run("monitor", "run", "new/table.csv", "--column", "image=path", "--date", "day")
     assert code == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from snellen.auditing.effort import Effort, Named, named_outright, with_settings
+from snellen.auditing.toml_files import tables_of, text_of
 from snellen.core.classifier import Classifier, Task
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Level
@@ -33,14 +33,8 @@ _PATH_SCHEMES = ("artifact", "checkpoint", "dicom", "diffusers", "file", "hf", "
 #: Schemes in which a path may follow a name: ``NAME@PATH``.
 _NAME_SCHEMES = ("known", "openclip", "timm", "torchvision")
 
-#: Bytes of a file, and tables and lists within one another, from which on it is no audit.
-_MAX_BYTES, _MAX_DEPTH = 2**18, 20
-
-#: A key of that many parts with dots between them. ``tomllib`` keeps every beginning of a key: it must not see such.
-_DEEP_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MAX_DEPTH}}}""")
-
-#: Characters of a value or a reason that a message repeats, and errors that it lists.
-_SHOWN, _MOST_REASON, _MOST_ERRORS = 80, 300, 8
+#: Characters of a value that a message repeats, and errors that it lists.
+_SHOWN, _MOST_ERRORS = 80, 8
 
 #: What is given for all channels, or for each; pixels of a side.
 _Mean = Annotated[float, Field(allow_inf_nan=False)]
@@ -258,46 +252,7 @@ def read_job(path: Path | str) -> AuditJob:
         InputError: there is no such file, or as :func:`parse_job`.
     """
     place = Path(path)
-    return parse_job(_text_of(place, "snellen init MODEL DATA writes such a file"), place).under(place.parent)
-
-
-def read_toml(place: Path, hint: str) -> dict[str, Any]:
-    """What a TOML file of a user holds, within limits of size and depth.
-
-    Args:
-        place: the file.
-        hint: how one comes by such a file, for the error where there is none.
-
-    Raises:
-        InputError: there is no such file, it is too large or nested too deep, or it is not TOML.
-    """
-    return _tables(_text_of(place, hint), place)
-
-
-def _text_of(place: Path, hint: str) -> str:
-    try:
-        with place.open("rb") as file:
-            return file.read(_MAX_BYTES + 1).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"{place} cannot be read: {reason}; {hint}") from error
-
-
-def _tables(text: str, place: Path) -> dict[str, Any]:
-    if len(text) > _MAX_BYTES:
-        raise InputError(f"{place} is too large for such a file; expected at most {_MAX_BYTES} bytes")
-    deep = _DEEP_KEY.search(text) is not None
-    written: dict[str, Any] = {}
-    try:
-        written = {} if deep else tomllib.loads(text)
-        deep = deep or _deeper(written, _MAX_DEPTH)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{place} is not TOML: {str(error)[:_MOST_REASON]}") from error
-    except RecursionError:
-        deep = True
-    if deep:
-        raise InputError(f"{place}: tables or lists are nested more than {_MAX_DEPTH} deep; write them flat")
-    return written
+    return parse_job(text_of(place, "snellen init MODEL DATA writes such a file"), place).under(place.parent)
 
 
 def parse_job(text: str, place: Path) -> AuditJob:
@@ -311,24 +266,11 @@ def parse_job(text: str, place: Path) -> AuditJob:
         InputError: the text is too long or not TOML, or a key is unknown or holds what it may not; the message names
             file, line and key.
     """
-    written = _tables(text, place)
+    written = tables_of(text, place)
     try:
         return AuditJob.model_validate(written)
     except ValidationError as error:
         raise InputError("\n".join(_explained(place, text, one) for one in error.errors()[:_MOST_ERRORS])) from error
-
-
-def _deeper(value: object, depth: int) -> bool:
-    """Whether mappings and lists are within one another more than so many times."""
-    level = [value]
-    for _ in range(depth):
-        level = [
-            member
-            for one in level
-            if isinstance(one, dict | list)
-            for member in (one.values() if isinstance(one, dict) else one)
-        ]
-    return any(isinstance(one, dict | list) for one in level)
 
 
 def arguments_of(path: str, given: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from snellen.auditing.overlap_rows import OverlapRows, compared_with
 from snellen.checks.check import Measured
+from snellen.checks.damage_families import readable
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Point
 from snellen.checks.per_image import rows_of
@@ -131,7 +132,6 @@ def of_corruptions(rows: OverlapRows, kinds: Sequence[str], severities: Sequence
             points.append(Point(x=severity, y=figure.value, low=figure.low, high=figure.high))
         lines.append(Line(name=kind, points=tuple(points)))
         lost = rows.paired(before, mean, held)
-        words = kind.replace("_", " ").capitalize().replace("Jpeg", "JPEG")
         found.append(
             _lost(
                 lost.value,
@@ -139,7 +139,7 @@ def of_corruptions(rows: OverlapRows, kinds: Sequence[str], severities: Sequence
                 lost.units,
                 kind="corruption",
                 subject=kind,
-                title=f"{words} costs {100 * lost.value:.1f} points of mIoU on average over the severities",
+                title=f"{readable(kind)} costs {100 * lost.value:.1f} points of mIoU on average over the severities",
                 facts={"corruption": kind, "images": int(held.sum()), "lost": lost.value},
             )
         )

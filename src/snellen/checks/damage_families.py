@@ -14,6 +14,7 @@ import numpy as np
 
 from snellen.checks.eye_chart import Acuity
 from snellen.checks.strengths import Lost
+from snellen.metrics.clustered import ClusteredMean
 from snellen.metrics.multiplicity import benjamini_hochberg, simes
 
 
@@ -25,8 +26,9 @@ class KindLoss:
         kind: its name.
         lost: right decisions lost over its severities.
         acuity: severity up to which the classifier reads, and its interval; None where that is not defined.
-        usual: loss that one in ten healthy classifiers exceeds; 0 where it is not known.
+        usual: loss that one in ten healthy classifiers exceeds, as ``drop`` counts it; 0 where it is not known.
         weight: plausibility in the domain, (0, 1].
+        costs: the same with a drop of what decisions cost, where errors do not cost alike.
     """
 
     kind: str
@@ -34,11 +36,17 @@ class KindLoss:
     acuity: Acuity | None = None
     usual: float = 0.0
     weight: float = 1.0
+    costs: Lost | None = None
+
+    @property
+    def drop(self) -> ClusteredMean:
+        """What is tested: the mean loss of accuracy, or of what decisions cost."""
+        return (self.lost if self.costs is None else self.costs).drop
 
     @property
     def p_value(self) -> float:
         """One-sided, of no loss."""
-        return self.lost.drop.p_value()
+        return self.drop.p_value()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +68,7 @@ class FamilyLoss:
     @property
     def worst(self) -> KindLoss:
         """The kind whose sure harm beyond the usual, times its plausibility, is largest; else that of the least p."""
-        confidence = self.within(0.95)
-        return max(
-            self.kinds,
-            key=lambda one: (
-                one.weight * max(one.lost.drop.lower(confidence) - one.usual, 0.0),
-                -one.p_value,
-                one.lost.mean,
-            ),
-        )
+        return max(self.kinds, key=lambda one: (one.weight * self._excess(one, 0.95), -one.p_value, one.lost.mean))
 
     @property
     def costliest(self) -> KindLoss:
@@ -77,12 +77,23 @@ class FamilyLoss:
 
     def harm(self, confidence: float) -> float:
         """Lower bound of what the costliest kind costs: the largest of bounds that hold together. Gates count it."""
-        return max(one.lost.drop.lower(self.within(confidence)) for one in self.kinds)
+        return max(one.drop.lower(self.within(confidence)) for one in self.kinds)
 
     def usual(self, harm: float, confidence: float) -> float:
         """What is taken off the harm, so that it leaves the most that a kind costs beyond its usual, likely or not."""
-        excess = max(one.lost.drop.lower(self.within(confidence)) - one.usual for one in self.kinds)
-        return max(harm - max(excess, 0.0), 0.0)
+        return max(harm - max(self._excess(one, confidence) for one in self.kinds), 0.0)
+
+    def plausibility(self, confidence: float) -> float:
+        """What the harm beyond the usual is multiplied by for the order: so that each kind counts by its own weight."""
+        excesses = {one: self._excess(one, confidence) for one in self.kinds}
+        most = max(excesses.values())
+        if most == 0:
+            return self.worst.weight
+        return max(one.weight * excess for one, excess in excesses.items()) / most
+
+    def _excess(self, one: KindLoss, confidence: float) -> float:
+        """Lower bound of what a kind costs beyond its usual, at a confidence for all kinds together."""
+        return max(one.drop.lower(self.within(confidence)) - one.usual, 0.0)
 
     def found(self, confidence: float) -> tuple[KindLoss, ...]:
         """The kinds that are found to cost accuracy, at 1 − rate · found / tested of the run; the costliest first."""
@@ -94,3 +105,13 @@ class FamilyLoss:
     def mean(self) -> float:
         """Loss on average over the kinds and their severities."""
         return float(np.mean([one.lost.mean for one in self.kinds]))
+
+
+def readable(kind: str) -> str:
+    """A kind or family as people read it.
+
+    >>> readable("jpeg_compression"), readable("nrtk_jitter")
+    ('JPEG compression', 'NRTK jitter')
+    """
+    words = kind.replace("_", " ").capitalize()
+    return words.replace("Jpeg", "JPEG").replace("Nrtk", "NRTK").replace("pybsm", "pyBSM")

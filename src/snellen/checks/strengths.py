@@ -92,9 +92,15 @@ def counted_in_costs(finding: Finding, found: Lost, costs: Lost) -> Finding:
     """A finding of lost accuracy with the p value of what the loss costs, and as much less that is usual."""
     if costs is found:
         return finding
-    ratio = costs.drop.value / found.drop.value if found.drop.value > 0 else 0.0
-    usual = finding.usual * min(max(ratio, 0.0), 1.0)
+    usual = finding.usual * cost_of_a_loss(found, costs)
     return finding.model_copy(update={"p_value": costs.drop.p_value(), "usual": usual})
+
+
+def cost_of_a_loss(found: Lost, costs: Lost) -> float:
+    """What a lost decision costs on average, in [0, 1] with 1 for the costliest error; 0 where none is lost."""
+    if costs is found:
+        return 1.0
+    return min(max(costs.drop.value / found.drop.value, 0.0), 1.0) if found.drop.value > 0 else 0.0
 
 
 def accuracy_at(outcomes: NDArray[np.int8], units: NDArray[np.int64] | None) -> Measured:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from snellen.cli.audit_names import EffortName, OutputName, TaskName
 from snellen.cli.audit_summary import show_report
 from snellen.cli.engine_options import (
     AddressOption,
@@ -57,51 +57,6 @@ from snellen.cli.run_options import (
 from snellen.cli.stopping import show_how_to_resume
 from snellen.core import index
 from snellen.core.errors import InputError
-
-if TYPE_CHECKING:
-    from snellen.auditing.effort import Effort
-    from snellen.core.classifier import Task
-
-
-class EffortName(StrEnum):
-    """How much an audit does; see :data:`snellen.auditing.effort.Effort`."""
-
-    quick = "quick"
-    standard = "standard"
-    full = "full"
-
-    @property
-    def level(self) -> Effort:
-        """The same as the audit takes it."""
-        return self.value
-
-
-class TaskName(StrEnum):
-    """What the outputs of a model decide; see :data:`snellen.core.classifier.Task`."""
-
-    single = "single"
-    ordinal = "ordinal"
-    segment = "segment"
-    multi_label = "multi_label"
-
-    @property
-    def kind(self) -> Task:
-        """The same as a classifier has it."""
-        names: dict[TaskName, Task] = {
-            TaskName.single: "single",
-            TaskName.ordinal: "ordinal",
-            TaskName.segment: "segment",
-            TaskName.multi_label: "multilabel",
-        }
-        return names[self]
-
-
-class OutputName(StrEnum):
-    """What a model returns; see :data:`snellen.models.classifiers.output_kind.OutputKind`."""
-
-    logits = "logits"
-    probabilities = "probabilities"
-
 
 #: Parameters of the command that are requirements.
 _GATE = ("require", "fail_on", "baseline", "not_worse_than", "junit")

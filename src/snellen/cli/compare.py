@@ -44,7 +44,7 @@ def compare(
     """Show what got better and what got worse between two audits, image by image where both saw the same."""
     with loading("comparing"):
         from snellen.auditing.compare.compare import compare_records
-        from snellen.auditing.compare.not_worse import parse_margins
+        from snellen.auditing.compare.margins import parse_margins
         from snellen.auditing.compare.page import render_comparison
         from snellen.auditing.compare.run_record import RunRecord
         from snellen.core.run import canonical_json, write_atomically

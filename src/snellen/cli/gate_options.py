@@ -78,7 +78,7 @@ def read_gate_options(
 
     margins: dict[str, float] = {}
     if not_worse_than:
-        from snellen.auditing.compare.not_worse import parse_margins
+        from snellen.auditing.compare.margins import parse_margins
 
         margins = parse_margins(not_worse_than)
         if baseline is None:
@@ -105,7 +105,7 @@ def check_gate_options(
     from snellen.auditing.compare.requirement import JUDGED, check_names
     from snellen.auditing.compare.run_record import RunRecord
 
-    _check_margins(options, checks)
+    _check_margins(options, checks, task)
     check_names(options.requirements, checks, task)
     if options.baseline is None:
         return None
@@ -124,19 +124,19 @@ def check_gate_options(
     return baseline
 
 
-def _check_margins(options: GateOptions, checks: Sequence[Check]) -> None:
+def _check_margins(options: GateOptions, checks: Sequence[Check], task: Task) -> None:
     """Refuse a margin of a figure that this audit does not give, or that has no better side."""
     from snellen.auditing.compare.requirement import Requirement, check_names
 
     for name, margin in options.margins.items():
         if not name:
             continue
-        from snellen.auditing.compare.figures import direction
+        from snellen.auditing.compare.better_side import direction
 
         if not direction(name):
             raise InputError(f"--not-worse-than {name}={margin:g}: this figure has no better side; it cannot be worse")
         if not name.startswith("class."):
-            check_names([Requirement(name, "<=", margin)], checks)
+            check_names([Requirement(name, "<=", margin)], checks, task)
 
 
 def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: ImageSet) -> None:
@@ -189,7 +189,7 @@ def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
     """Print what was required and what came out, one line each; on standard error beside JSON."""
     if not gate.judgements and gate.comparison is None:
         return
-    from snellen.auditing.compare.figures import direction
+    from snellen.auditing.compare.better_side import direction
 
     lines = [f"{'met    ' if one.met else 'not met'}  {one.requirement}: {one.reason}" for one in gate.judgements]
     if gate.comparison is not None:

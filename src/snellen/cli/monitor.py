@@ -13,6 +13,7 @@ from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ColumnOption, SeedOption, TableOption, read_columns
 from snellen.cli.text import harmless
+from snellen.core.errors import InputError
 
 
 class EveryName(StrEnum):
@@ -59,8 +60,10 @@ def monitor(
     fail_below: Annotated[
         float | None,
         typer.Option(
+            min=0,
+            max=1,
             help="Exit with 3 unless the lower end of the estimated accuracy of all images is at least this; also "
-            "where it cannot be estimated."
+            "where it cannot be estimated.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print monitoring.json instead of the text.")] = False,
@@ -73,6 +76,8 @@ def monitor(
 
         columns = read_columns(column)
         is_run = (Path(data) / "manifest.json").is_file()
+        if is_run and table is not None:
+            raise InputError(f"--table {table} came with a run directory; name the images themselves")
         images = data if is_run else load_images(data, columns=columns, table=table)
     with TerminalProgress() as progress:
         found = watch(
@@ -80,6 +85,7 @@ def monitor(
             images,
             dates=date,
             every=None if every is None else every.value,
+            columns=columns if is_run else None,
             out=out,
             batch_size=batch_size,
             limit=limit,

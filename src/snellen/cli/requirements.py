@@ -78,15 +78,13 @@ def _show(found: RequirementsTable) -> None:
     for row in found.rows:
         cells = []
         for cell in row.cells:
-            parts = [f"[{_COLOURS[cell.verdict]}]{cell.verdict}[/]", markup(seen_words(cell))]
-            parts += [markup(hint_words(cell))] if cell.verdict == "undecided" else []
+            verdict = f"[{_COLOURS[cell.verdict]}]{cell.verdict}[/]"
+            parts = verdict, markup(seen_words(cell)), markup(hint_words(cell))
             cells.append("\n".join(part for part in parts if part))
         grid.add_row(f"[bold]{markup(row.id)}[/] {markup(row.text)}\n[dim]{markup(row.metric)}[/]\n", *cells)
     console.print(grid)
-    for row in found.rows:
-        for model, cell in zip(found.models, row.cells, strict=True):
-            if cell.verdict == "not measured":
-                console.print(f"{markup(row.id)}, {markup(model.name)}: {markup(cell.reason)}", soft_wrap=True)
-                if cell.command:
-                    console.print(f"  {markup(cell.command)}", soft_wrap=True)
+    for row, model, cell in found.not_measured:
+        console.print(f"{markup(row.id)}, {markup(model.name)}: {markup(cell.reason)}", soft_wrap=True)
+        if cell.command:
+            console.print(f"  {markup(cell.command)}", soft_wrap=True)
     console.print(f"\n[bold]{markup(found.verdict)}[/]", soft_wrap=True)

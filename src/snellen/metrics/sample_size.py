@@ -154,7 +154,7 @@ def paired_power(images: int, difference: float, disagreement: float, design: Un
     Args:
         images: n. difference: δ > 0. disagreement: ψ ≥ δ, in (0, 1]. design: of the differences.
     """
-    _check_pair(difference, disagreement)
+    check_disagreement(difference, disagreement)
     from scipy.stats import binom
 
     true = max(images / design.effect, 1.0)
@@ -262,6 +262,20 @@ def independent_disagreement(first: float, second: float) -> float:
     return first * (1 - second) + second * (1 - first)
 
 
+def check_disagreement(difference: float, disagreement: float) -> None:
+    """Refuse a disagreement of two models that is less than their difference.
+
+    Raises:
+        InputError: it is, or either is out of range.
+    """
+    _check(difference, "a difference", 0, 1)
+    if not difference <= disagreement <= 1:
+        raise InputError(
+            f"two models that differ by {difference:g} disagree on at least as many images; got a disagreement of "
+            f"{disagreement:g}, expected {difference:g} to 1"
+        )
+
+
 def _apart(images: int, first: float, second: float, design: UnitDesign) -> float:
     for share in (first, second):
         if not 0 <= share <= 1:
@@ -313,12 +327,3 @@ def _fewest(enough: Callable[[int], bool], what: str) -> int:
 def _check(value: float, what: str, low: float, high: float) -> None:
     if not low < value < high:
         raise InputError(f"{what} lies strictly between {low:g} and {high:g}, got {value:g}")
-
-
-def _check_pair(difference: float, disagreement: float) -> None:
-    _check(difference, "a difference", 0, 1)
-    if not difference <= disagreement <= 1:
-        raise InputError(
-            f"two models that differ by {difference:g} disagree on at least as many images; got a disagreement of "
-            f"{disagreement:g}, expected {difference:g} to 1"
-        )

@@ -43,7 +43,6 @@ class Decisions:
         predictions: (n,), in 0 … K − 1.
         confidence: (n,), largest probability.
         units: (n,), code of each image's unit; None: each is its own.
-        correct: (n,), whether each decision is right; None without labels.
         labels: (n,); None without labels.
     """
 
@@ -139,12 +138,10 @@ def shifted_accuracy(
     begun: NDArray[np.float64] | None = None
     by_classes, by_confidence, shares = estimates(np.ones(len(audited)), np.ones(len(new)))
     begun = shares
-    drawn = np.array(
-        [estimates(_resampled(audited, rng), _resampled(new, rng))[:2] for _ in range(resamples)], dtype=np.float64
-    )
+    codes = [dense_codes(one.units, len(one)) for one in (audited, new)]
+    old_units, new_units = (int(one.max()) + 1 for one in codes)
+    drawn = np.array([estimates(*(_resampled(one, rng) for one in codes))[:2] for _ in range(resamples)])
     spread = drawn.var(axis=0, ddof=1)
-    new_units = len(new) if new.units is None else len(np.unique(new.units))
-    old_units = len(audited) if audited.units is None else len(np.unique(audited.units))
     ends = []
     for value, variance in zip((by_classes, by_confidence), spread, strict=True):
         ends.append(_score(value, float(variance) + value * (1 - value) / new_units, min(old_units, new_units)))
@@ -215,11 +212,17 @@ class _Cells:
         self, cells: NDArray[np.int64], labels: NDArray[np.int64], weights: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """P(c | k) (K, C), with a belief of one image in the cells of all classes; 0 for a class without images."""
-        table = np.bincount(labels * self.count + cells, weights, minlength=self.classes * self.count)
-        table = table.reshape(self.classes, self.count)
-        sizes = table.sum(1, keepdims=True)
-        whole = (table.sum(0) + 1e-3) / (table.sum() + 1e-3 * self.count)
-        return np.where(sizes > 0, (table + whole) / (sizes + 1), 0.0)
+        table = np.bincount(labels * self.count + cells, weights, minlength=self.classes * self.count).astype(
+            np.float64
+        )
+        return _believed(table.reshape(self.classes, self.count))
+
+
+def _believed(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P(c | k) from numbers of images (K, C), as :meth:`_Cells.given_class` has it."""
+    sizes = table.sum(1, keepdims=True)
+    whole = (table.sum(0) + 1e-3) / (table.sum() + 1e-3 * table.shape[1])
+    return np.where(sizes > 0, (table + whole) / (sizes + 1), 0.0)
 
 
 def _levels(confidence: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -237,9 +240,8 @@ def _recalls(
     return np.divide(right, sizes, out=np.zeros(classes), where=sizes > 0)
 
 
-def _resampled(images: Decisions, rng: np.random.Generator) -> NDArray[np.float64]:
+def _resampled(codes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
     """How often each image is drawn when whole units are, (n,)."""
-    codes = dense_codes(images.units, len(images))
     units = int(codes.max()) + 1
     return np.bincount(rng.integers(0, units, units), minlength=units)[codes].astype(np.float64)
 
@@ -282,13 +284,10 @@ def _fit(
     sizes = np.bincount(labels, minlength=grid.classes)
     mixed = shares @ given
     mixed = mixed / mixed.sum()
+    cells = given / np.where(sizes > 0, given.sum(1), 1.0)[:, None]
     beyond = 0
     for _ in range(draws):
         # The audited classes are known from as many images as they have.
-        again = np.zeros_like(given)
-        for label in np.flatnonzero(sizes):
-            again[label] = rng.multinomial(sizes[label], given[label] / given[label].sum())
-        whole = (again.sum(0) + 1e-3) / (again.sum() + 1e-3 * grid.count)
-        table = np.where(sizes[:, None] > 0, (again + whole) / (sizes[:, None] + 1), 0.0)
-        beyond += distance(table, rng.multinomial(total, mixed).astype(np.float64)) >= measured
+        again = _believed(rng.multinomial(sizes, cells).astype(np.float64))
+        beyond += distance(again, rng.multinomial(total, mixed).astype(np.float64)) >= measured
     return (1 + beyond) / (1 + draws)

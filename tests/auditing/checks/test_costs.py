@@ -1,14 +1,21 @@
 """What errors cost: the order of findings and their harm follow it, and a table that cannot be is refused."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import snellen
+from snellen.auditing.checks.damage_findings import DamageFindings
+from snellen.checks.strengths import outcomes_by_kind
+from snellen.checks.usual_losses import UsualLoss
 from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
 from snellen.data.files.costs import load_costs, regrets
+from snellen.methods.corruptions.domains import domain
+from tests.auditing.readings import reading
 
 NAMES = ["benign", "cyst", "cancer"]
 EVEN = [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
@@ -212,3 +219,31 @@ def test_costs_are_compared_by_the_names_of_classes_in_any_order(tmp_path):
 def test_rows_that_are_no_rows_and_costs_without_bound(costs, message):
     with pytest.raises(InputError, match=message):
         load_costs(costs, NAMES)
+
+
+@pytest.mark.parametrize("families", [True, False])
+@pytest.mark.parametrize(("decided", "share"), [(1, 1 / 20), (2, 1.0)])
+def test_damage_costs_what_its_errors_cost(families, decided, share):
+    """Fog makes cysts or cancers of a third of the benign images: the one error costs a twentieth of the other."""
+    labels = np.tile([0, 1, 2], 400)
+    after = np.where(np.arange(1200) % 9 == 0, decided, labels)
+    rows = {"label": labels.tolist(), "model": "m", "value": [0.9] * 1200}
+    ids = [f"{row:04d}" for row in range(1200)]
+    clean = Evidence.of(ids, setting="clean", prediction=labels.tolist(), **rows)
+    changed = Evidence.of(ids, setting="fog.3", prediction=after.tolist(), **rows)
+    found = []
+    for costs in (None, regrets([[0, 1, 20], [1, 0, 20], [20, 20, 0]])):
+        seen = reading(changed, clean, NAMES)
+        seen = replace(seen, images=replace(seen.images, costs=costs))
+        outcomes = outcomes_by_kind(changed, seen.images, ["fog"], [3])
+        damage = DamageFindings(seen, outcomes, [3], {"fog": UsualLoss(0.0, 0.02, 9, 28)}, examples=0)
+        (one,) = damage.of_families({"weather": ["fog"]}, domain("photos"), {}) if families else damage.of_kinds()
+        found.append(one.found(0.95))
+    plain, dear = found
+    assert 0.09 < plain.harm < 1 / 9
+    assert dear.harm == pytest.approx(share * plain.harm, abs=0.003)
+    assert plain.harm - plain.usual == pytest.approx(plain.harm - 0.02)
+    assert dear.usual == pytest.approx(share * 0.02, abs=1e-4)
+    assert dear.p_value < 0.01
+    for name in ("mean_drop", "mean_drop_low"):
+        assert dear.facts[name] == plain.facts[name], "in points of accuracy"

@@ -1,24 +1,30 @@
 """Damage that fits: which domain is guessed, which kinds follow, what a family says, and how many are false."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import snellen
 from snellen.auditing.checks import resolve_checks
-from snellen.auditing.checks.corruption import CommonCorruptions, _unseen
+from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.checks.damage_findings import unseen
+from snellen.auditing.checks.family_words import family_title
 from snellen.auditing.checks.guessed_domain import guess_domain, has_plain_border, is_page
 from snellen.checks.damage_families import FamilyLoss, KindLoss
 from snellen.checks.hypothesis import Hypothesis, confirmed
 from snellen.checks.per_image import PerImage
 from snellen.checks.strengths import lost_over
+from snellen.checks.usual_losses import UsualLoss
 from snellen.cli.app import app
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding, rank
 from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.corruptions.domains import domain
+from snellen.metrics.corruption_error import Reference
 from snellen.metrics.multiplicity import simes
 
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
@@ -40,6 +46,12 @@ def product(rng):
     image = np.full((40, 40, 3), 250, dtype=np.uint8)
     image[10:30, 12:28] = rng.integers(0, 255, (20, 16, 3))
     return image
+
+
+class Named(NamedTuple):
+    """As much of a classifier as a guess needs."""
+
+    class_names: tuple[str, ...]
 
 
 def scene(rng):
@@ -74,9 +86,21 @@ def test_pages_and_plain_borders():
     rng = np.random.default_rng(0)
     assert is_page(page(rng).astype(float))
     assert not is_page(scene(rng).astype(float))
+    shaded = np.full((40, 40, 3), 240.0)
+    shaded[:2], shaded[24:] = 20, 150
+    assert not is_page(shaded), "much of it is neither paper nor ink"
     assert has_plain_border(product(rng).astype(float))
     assert not has_plain_border(scene(rng).astype(float))
     assert not has_plain_border(np.full((40, 40, 3), 250.0)), "an image of nothing is no product"
+
+
+def test_images_that_cannot_be_read_do_not_count(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(page(rng)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"broken-{number}.png").write_bytes(b"no image")
+    guess = guess_domain(snellen.load_images(tmp_path), ["a", "b"])
+    assert (guess.domain, guess.why) == ("documents", "6 of 6 images are dark on bright paper")
 
 
 # -- an audit ----------------------------------------------------------------------------------------------------------
@@ -191,11 +215,26 @@ def test_a_medical_domain_takes_the_strengths_of_its_modality():
             "the domain photos has the strengths sized, and the benchmark is imagenet-c; leave one of them out",
         ),
         (lambda: resolve_checks([{"check": "corruption", "also": ["fogg"]}]), "did you mean 'fog'"),
+        (lambda: resolve_checks([{"check": "corruption", "also": ["nrkt"]}]), "did you mean 'nrtk'"),
+        (
+            lambda: resolve_checks([{"check": "corruption", "kinds": ["nrtk"]}], domain="medical:xray"),
+            "no damage of NRTK is for medical:xray; name kinds of it: nrtk_haze",
+        ),
     ],
 )
 def test_domains_that_cannot_be_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_reference_is_compared_with_the_strengths_of_a_domain_once_it_is_guessed():
+    """The same name is another blur in a medical domain."""
+    theirs = Reference("theirs", 0.1, {"gaussian_blur": 0.5}, conditions={"benchmark": "sized"})
+    check = CommonCorruptions(kinds=("gaussian_blur",), reference=theirs)
+    images = arrays(scene)
+    assert check.seeing(images, Named(("a", "b"))).benchmark == "sized"
+    with pytest.raises(InputError, match="was measured at benchmark sized, this check at sized-dermatoscopy"):
+        check.seeing(images, Named(("melanoma", "nevus")))
 
 
 def test_a_reference_brings_its_benchmark():
@@ -297,12 +336,26 @@ def test_the_worst_kind_is_that_of_the_largest_harm_beyond_the_usual_times_plaus
     assert harm - chosen.usual(harm, 0.95) == pytest.approx(second.lost.drop.lower(0.975))
 
 
+def test_a_kind_that_costs_more_than_the_worst_is_named_too():
+    first, second = family("f", np.random.default_rng(0), [0.5, 0.1], images=2000).kinds
+    rare = FamilyLoss("blur", [KindLoss("zoom_blur", first.lost, weight=0.1), KindLoss("defocus_blur", second.lost)])
+    title = family_title(rare, {"zoom_blur": UsualLoss(0.1, 0.6, 9, 28)})
+    costs = [f"costs {100 * one.lost.mean:.1f}" for one in (second, first)]
+    assert title.startswith(f"Blur: defocus blur {costs[0]} points")
+    assert title.endswith(f". Zoom blur {costs[1]} (healthy classifiers: 10 to 60)")
+    assert "oom blur" not in family_title(FamilyLoss("blur", [KindLoss("defocus_blur", second.lost)]), {})
+
+
 @pytest.mark.parametrize("usual", [0.0, 0.001])
 def test_the_level_is_that_of_the_largest_excess_however_rare_the_kind(usual):
     first, second = family("f", np.random.default_rng(0), [0.5, 0.1], images=2000).kinds
     one = FamilyLoss("f", [KindLoss(first.kind, first.lost, usual=usual, weight=0.1), second])
     assert one.worst.kind == second.kind
-    assert one.harm(0.95) - one.usual(one.harm(0.95), 0.95) == pytest.approx(first.lost.drop.lower(0.975) - usual)
+    level = one.harm(0.95) - one.usual(one.harm(0.95), 0.95)
+    assert level == pytest.approx(first.lost.drop.lower(0.975) - usual)
+    assert level * one.plausibility(0.95) == pytest.approx(second.lost.drop.lower(0.975)), "the order is the worst's"
+    alike = FamilyLoss("f", [KindLoss(first.kind, first.lost, usual=1.0, weight=0.2)])
+    assert alike.plausibility(0.95) == 0.2, "where nothing is beyond the usual"
 
 
 def test_a_family_picks_its_worst_kind_from_intervals_that_hold_together(audited):
@@ -328,6 +381,6 @@ def test_what_would_be_found_grows_with_the_kinds_of_a_family():
         check = CommonCorruptions(domain="photos", kinds=("fog", "snow"), families=families)
         rivals = check._rivals(check.chosen)
         assert rivals == {"fog": 1 + families, "snow": 1 + families}
-        losses.append(_unseen(images, outcomes, 0.01, rivals))
-    assert losses[1] == _unseen(images, outcomes, 0.005, {"fog": 1})
+        losses.append(unseen(images, outcomes, 0.01, rivals))
+    assert losses[1] == unseen(images, outcomes, 0.005, {"fog": 1})
     assert losses[0] != losses[1]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.compare.compare import compare_records
-from snellen.auditing.compare.figures import direction
 from snellen.checks.check import Measured
 from snellen.checks.per_image import array_column
 from snellen.core.evidence import Evidence

@@ -8,7 +8,7 @@ import pytest
 import snellen
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.gate import gate, junit_xml
-from snellen.auditing.compare.not_worse import parse_margins
+from snellen.auditing.compare.margins import parse_margins
 from snellen.auditing.report import CheckStatus
 from snellen.core.errors import InputError
 from tests.auditing.compare.simulated_runs import run_of
@@ -43,6 +43,9 @@ def test_forms_of_margins():
     ):
         with pytest.raises(InputError, match=message):
             parse_margins(text)
+    for number in (1, 5.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"more than zero|write 1pt for one point"):
+            parse_margins(number)
     assert parse_margins(["class.Ankle boot.accuracy = 2pt"]) == {"class.Ankle boot.accuracy": 0.02}
     with pytest.raises(InputError, match="two margins came for the accuracy"):
         parse_margins(["1pt", "2pt"])
@@ -55,6 +58,13 @@ def test_verdicts():
     assert judged(equal, {"": 0.02}).not_worse[0].verdict == "met"
     assert judged(lost, {"": 0.02}).not_worse[0].verdict == "not met"
     assert judged(few, {"": 0.02}).not_worse[0].verdict == "undecided"
+    beyond = judged(pair_of(np.random.default_rng(0), 3000, 0.05, 0.01), {"": 0.025}).not_worse[0]
+    assert (beyond.verdict, 0.025 <= beyond.low < 0.05) == ("not met", True), "the margin itself decides"
+    advice = [
+        judged(runs, {"": 0.02}).not_worse[0].words.endswith("; more images narrow the interval")
+        for runs in (equal, few, lost)
+    ]
+    assert advice == [False, True, False]
     one = judged(equal, {"": 0.02}).not_worse[0]
     assert one.name == "clean.accuracy"
     assert one.paired
@@ -93,6 +103,19 @@ def test_figures_that_are_no_shares_and_units_and_classes():
         judged(runs, {"corruption.rain.accuracy": 0.1})
 
 
+def test_few_images_on_which_nothing_differs_show_little():
+    rng = np.random.default_rng(4)
+    for count, units, verdict in (
+        (60, None, "undecided"),
+        (2000, None, "met"),
+        (2000, np.arange(2000) // 40, "undecided"),
+    ):
+        runs = pair_of(rng, count, 0, 0, units=units)
+        (found,) = judged(runs, {"calibration.ece": 0.01}).not_worse
+        assert (found.loss, found.verdict) == (0, verdict)
+        assert found.low < 0 < found.high
+
+
 def test_a_check_that_did_not_run_leaves_its_margin_not_measured():
     runs = pair_of(np.random.default_rng(3), 100, 0.01, 0.01)
     skipped = CheckStatus(name="discrimination", status="skipped", reason="has no training images")
@@ -118,6 +141,6 @@ def test_a_gate_judges_margins_in_place_of_losses(audits):
     assert b'failures="0"' in junit_xml(report, gate(report, [], wide))
     narrow = snellen.compare(audits / "a", audits / "constant", not_worse_than="1pt")
     failed = gate(report, [], narrow)
-    assert [one.split(":")[0] for one in failed.failures] == ["clean.accuracy not worse than 0.01 below the baseline"]
+    assert [one.split(":")[0] for one in failed.failures] == ["clean.accuracy less than 0.01 worse than the baseline"]
     assert b'failures="1"' in junit_xml(report, failed)
     assert narrow.to_json()["not_worse"][0]["verdict"] == "not met"

@@ -1,15 +1,19 @@
 """Many models against written requirements: verdicts, their level in simulation, files, and names that are data."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from markupsafe import escape
 
 import snellen
+from snellen.auditing.compare.required_cell import required_cell
 from snellen.auditing.compare.requirements_file import WrittenRequirements, parse_requirements, read_requirements
-from snellen.auditing.compare.requirements_table import _cell, judge_models
+from snellen.auditing.compare.requirements_table import judge_models
 from snellen.auditing.compare.run_record import RunRecord
+from snellen.auditing.markdown import plain
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.checks.check import Measured
 from snellen.core.errors import InputError
@@ -172,6 +176,12 @@ def test_the_table_of_real_runs(audits, tmp_path):
         assert pair[0] == pair[1], kind
     assert json.loads((page.parent / "requirements.json").read_bytes())["title"] == "Rel <i>ease"
     markdown = (page.parent / "requirements.md").read_text(encoding="utf-8")
+    for row, model, missing in found.not_measured:
+        assert (row.id, missing.verdict) == ("R3", "not measured")
+        assert f"<li><b>R3</b>, <bdi>{escape(model.name)}</bdi>: " in text
+        assert missing.command.partition("--checks ")[2].partition(" --out")[0] in text
+        assert f"- R3, {plain(model.name)}: " in markdown
+    assert [model for _, model, _ in found.not_measured] == list(found.models)
     assert "&lt;b&gt;most&lt;/b&gt; &#124; cases" in markdown
     named = snellen.requirements(file, {"old": audits / "a", "new": audits / "constant"})
     assert [model.name for model in named.models] == ["old", "new"]
@@ -199,9 +209,26 @@ def test_a_class_is_decided_by_more_images_of_the_whole_set():
     rng, sure = np.random.default_rng(2), np.full(400, 0.9)
     runs = [run_of(rng.random(400) < 0.9, sure, {}) for _ in range(2)]
     one = written({"metric": "class.cat.accuracy", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
-    cell = _cell(one, runs[1], None, {"x": runs[0]})
+    cell = required_cell(one, runs[1], None, {"x": runs[0]})
     assert cell.verdict == "undecided"
     assert cell.images > 400, "a quarter of the images are cats"
+
+
+def test_the_command_audits_the_run_that_lacks_a_figure_with_all_that_its_checks_need():
+    rng, sure = np.random.default_rng(3), np.full(400, 0.9)
+    bare, whole = (run_of(rng.random(400) < 0.9, sure, {}) for _ in range(2))
+    checks = (*bare.report.checks, CheckStatus(name="drift", status="done"))
+    kept = {name: one for name, one in bare.report.metrics.items() if not name.startswith("calibration.")}
+    update = {"checks": tuple(one for one in checks if one.name != "calibration"), "metrics": kept}
+    bare = dataclasses.replace(bare, report=bare.report.model_copy(update=update))
+    one = written({"metric": "calibration.ece", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
+    for record, baseline, out in ((bare, whole, "RUN"), (whole, bare, "x-more")):
+        found = required_cell(one, record, None, {"x": baseline})
+        assert found.verdict == "not measured"
+        assert "calibration" in found.command.split("--checks ")[1].split()[0].split(",")
+        assert found.command.endswith(f"--train TRAIN --out {out}")
+    no_class = written({"metric": "class.cow.accuracy", "not_worse_than": 0.05, "baseline": "x"}).requirement[0]
+    assert required_cell(no_class, whole, None, {"x": whole}).command is None, "no audit would measure it"
 
 
 ROW = '[[requirement]]\nid = "R1"\ntext = "t"\nmetric = "clean.accuracy >= 0.9"\n'
@@ -218,6 +245,7 @@ ROW = '[[requirement]]\nid = "R1"\ntext = "t"\nmetric = "clean.accuracy >= 0.9"\
         ("[[requirement]]\nid = 'a'\nmetric = 'clean.accuracy>=0'\n", "the key 'text' is missing"),
         (ROW + "not_worse_than = '1pt'\n", "not_worse_than and baseline go together"),
         (ROW + "not_worse_than = '1pt'\nbaseline = 'x'\n", "the name of a figure alone"),
+        (ROW.replace(" >= 0.9", "") + "not_worse_than = 1\nbaseline = 'x'\n", "is 1: write 1pt for one point"),
         (ROW + "not_worse_than = '1%'\nbaseline = 'x'\n", "expected points such as 1pt"),
         ("requirement = 3", "requirement"),
         ("[[[", "is not TOML"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import snellen
+from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.core.errors import MissingExtraError
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions import nrtk_kinds
@@ -46,13 +47,10 @@ def test_without_the_package_the_extra_is_named():
         MissingExtraError, match=r"needs the package 'nrtk'; install it with: pip install 'snellen\[nrtk\]'"
     ):
         nrtk_kinds.nrtk_haze(torch.rand(1, 3, 8, 8), Randomness(0).bind(1), depth=1.0)
+    check = CommonCorruptions(also=("nrtk_jitter",))
+    model, images = snellen.load_classifier("bundled:fashion-cnn"), snellen.load_images("bundled:fashion-mnist")
     with pytest.raises(MissingExtraError, match="nrtk"):
-        snellen.audit(
-            "bundled:fashion-cnn",
-            "bundled:fashion-mnist",
-            checks=[{"check": "corruption", "also": ["nrtk_jitter"]}],
-            limit=4,
-        )
+        check.seeing(images, model)  # before anything is measured
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import torch
 
 from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import corrupt, targeted_augmentation
+from snellen.methods.corruptions.apply import corrupt, is_grey, luminance, targeted_augmentation
 from snellen.methods.corruptions.benchmarks import BENCHMARKS, OWN, benchmark, same_strengths
+from snellen.methods.corruptions.digital import low_resolution
 from snellen.methods.corruptions.domains import EVERYTHING, GENERAL, WEIGHTS, domain, domain_names, medical_kinds
 from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 from snellen.methods.recipes.targeted_augmentation import TargetedAugmentation
@@ -55,6 +56,12 @@ def test_a_blur_takes_fine_detail_at_every_size(kind, side):
     assert energies[2] > 0, "something is left"
 
 
+def test_a_smaller_copy_has_no_alias_of_what_it_cannot_show():
+    lines = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
+    changed = low_resolution(lines, Randomness(0).bind(1), factor=0.45)[..., 4:-4]
+    assert float((changed - 0.5).abs().max()) < 0.2
+
+
 def test_the_published_defocus_hardly_blurs_small_images():
     images = pictures(28)
     assert left("imagenet-c", "defocus_blur", images, 1) > 0.85
@@ -91,6 +98,18 @@ def test_darkness_and_shadow_take_light():
     assert len({tuple(image.flatten().tolist()) for image in shaded}) == 4, "each image has a direction of its own"
 
 
+@pytest.mark.parametrize("kind", ["gaussian_noise", "brightness_up", "jpeg_compression"])
+def test_coloured_images_of_a_grey_modality_keep_their_colours(kind):
+    """Grey ones are what the published set makes of them, and the published set has no colours."""
+    coloured = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    images, rng = torch.cat([coloured, pictures(28)[:1]]), Randomness(0).for_examples("abc")
+    own, published = (corrupt(images, benchmark(name), kind, 1, rng) for name in ("sized-ct", "organamnist"))
+    assert is_grey(own).tolist() == [False, False, True]
+    assert is_grey(published).all()
+    assert torch.equal(own[2], published[2])
+    assert torch.allclose(luminance(own[:2]), published[:2], atol=1e-6)
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_every_kind_is_in_one_family(name):
     chosen = benchmark(name)
@@ -125,6 +144,8 @@ def test_every_domain_weighs_every_kind_with_a_reason():
     assert not domain(EVERYTHING).left_out
     assert {"fog", "snow", "frost"} <= set(domain("products").left_out)
     assert "fog" in domain("satellite").kinds
+    xray = domain("medical:xray").fits
+    assert [xray[kind].plausibility for kind in ("gamma_corr_up", "low_resolution", "fog")] == ["usual", "usual", "no"]
 
 
 def test_unknown_domains_are_refused_with_the_nearest():

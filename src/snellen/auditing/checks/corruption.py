@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,36 +11,19 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from torch import Tensor
 
 from snellen.auditing.checks.corrupted_sets import measured_sets
-from snellen.auditing.checks.corruption_reference import benchmark_of, check_conditions, find_reference
-from snellen.auditing.checks.family_words import (
-    family_facts,
-    family_title,
-    healthy_fact,
-    healthy_words,
-    kinds_found,
-    not_compared_note,
-    readable,
-)
+from snellen.auditing.checks.corruption_reference import benchmark_of, check_reference, find_reference, reference_notes
+from snellen.auditing.checks.damage_findings import DamageFindings, unseen
+from snellen.auditing.checks.family_words import not_compared_note
 from snellen.auditing.checks.fitting_kinds import fit_note, fit_panel, named_kinds
 from snellen.auditing.checks.guessed_domain import guess_domain
-from snellen.checks.check import Batch, Conclusion, Measured, Reading, Several
-from snellen.checks.damage_families import FamilyLoss, KindLoss
+from snellen.checks.check import Batch, Conclusion, Reading, Several
 from snellen.checks.eye_chart import Column
-from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.per_image import ABSENT, PerImage, confident_mistakes
+from snellen.checks.per_image import ABSENT
 from snellen.checks.sampled import Sampled
 from snellen.checks.strengths import (
-    Lost,
     accuracy_at,
     chart_column,
-    class_breaks,
-    counted_in_costs,
     error_metrics,
-    failure_severities,
-    half_lost_at,
-    in_costs,
-    lost_over,
-    normalised_errors,
     outcomes_by_kind,
 )
 from snellen.checks.usual_losses import UsualLoss, usual_losses
@@ -62,11 +45,9 @@ from snellen.methods.corruptions.domains import EVERYTHING, Domain, domain
 from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 from snellen.methods.corruptions.operators import MAX_SEVERITY
 from snellen.metrics.corruption_error import Reference
-from snellen.metrics.power import detectable_loss
-from snellen.metrics.sweep import Transformation, measure, setting_name
+from snellen.metrics.sweep import Transformation, measure
 
 Severity = Annotated[float, Field(gt=0, le=MAX_SEVERITY)]
-
 
 #: The domain is guessed from the images.
 GUESS = "guess"
@@ -139,30 +120,20 @@ class CommonCorruptions(Sampled):
 
     @model_validator(mode="after")
     def _known_kinds(self) -> CommonCorruptions:
-        try:
-            if self.domain != GUESS and self._fitted.benchmark != self.benchmark:
-                raise ValueError(
-                    f"the domain {self.domain} has the strengths {self._fitted.benchmark}, and the benchmark is "
-                    f"{self.benchmark}; leave one of them out"
-                )
-            self._named(self.kinds), self._named(self.also)
-        except InputError as error:
-            raise ValueError(str(error)) from error
-        if self.reference is not None:
-            if self.kinds or (self.domain, self.benchmark) != (GUESS, SIZED):  # else when the domain is known
-                self._check_reference(self.reference)
-            check_conditions(self.reference, self.model_dump(mode="json", exclude={"reference"}))
+        if self.domain != GUESS and self._fitted.benchmark != self.benchmark:
+            raise InputError(
+                f"the domain {self.domain} has the strengths {self._fitted.benchmark}, and the benchmark is "
+                f"{self.benchmark}; leave one of them out"
+            )
+        named = (*self._named(self.kinds), *self._named(self.also))
+        guessing = (self.domain, self.benchmark) == (GUESS, SIZED)
+        self._check_reference(named if guessing else self.chosen)
         return self
 
-    def _check_reference(self, reference: Reference) -> None:
-        """Refuse a reference that was not measured under all kinds.
-
-        Raises:
-            InputError: as above.
-        """
-        missing = [kind for kind in self.chosen if kind not in reference.mean_errors]
-        if missing:
-            raise InputError(f"the reference {reference.name!r} has no error for {', '.join(missing)}")
+    def _check_reference(self, kinds: Collection[str]) -> None:
+        """Refuse a reference that was measured otherwise, or not under all of these kinds."""
+        if self.reference is not None:
+            check_reference(self.reference, kinds, self.model_dump(mode="json", exclude={"reference"}))
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -191,20 +162,20 @@ class CommonCorruptions(Sampled):
         """The same check with the domain of the images, where none is declared.
 
         Raises:
+            InputError: the reference was measured otherwise than this domain is, or no kind of NRTK is for it.
             MissingExtraError: kinds of NRTK are named, and the package is not installed.
         """
         check = self
         if self.domain == GUESS and self.benchmark == SIZED:
             named = domain(guess_domain(images, classifier.class_names).domain)
             check = self.model_copy(update={"domain": named.name, "benchmark": named.benchmark, "guessed": True})
-        if check.reference is not None:
-            check._check_reference(check.reference)
+        check._check_reference(check.chosen)
         if set(check.chosen) & NRTK_KINDS.keys():
             import_extra("nrtk", "nrtk", "damage by NRTK")
         return check
 
     def _notes(self, classifier: Classifier) -> tuple[str, ...]:
-        """Whose strengths these are, for which size, and whose errors they are divided by."""
+        """Whose strengths these are, for which size, and which of the kinds were trained on."""
         size = classifier.preparation.size
         if self.benchmark in OWN:
             of = "" if size is None else f" of {size[1]} × {size[0]} pixels"
@@ -212,12 +183,9 @@ class CommonCorruptions(Sampled):
                 f"Severities 1 to 5 are the audit's own, for images{of}: blurs and losses of resolution act at any "
                 f"size. --set corruption.benchmark=imagenet-c (or a set of MedMNIST-C) takes published strengths."
             ]
-            size = None
         else:
             lines = [f"Corruptions are those of {self.benchmark}; severities 1 to 5 are those of its published tables."]
-        if size is not None:
-            unpublished = [kind for kind in self.chosen if not self._published(kind, size)]
-            if unpublished:
+            if size is not None and (unpublished := [kind for kind in self.chosen if not self._published(kind, size)]):
                 lines.append(
                     f"Not exactly as published (image size {size[1]} × {size[0]}, severity, built-in textures, or a "
                     f"fault of the published code that is mended): {', '.join(unpublished)}."
@@ -229,26 +197,6 @@ class CommonCorruptions(Sampled):
                 f"there is no robustness to the unknown."
             )
         return tuple(lines)
-
-    def _notes_on_reference(self, metrics: Mapping[str, Measured], data: str) -> list[str]:
-        """Whose errors were divided by, and what the means leave out."""
-        if self.reference is None or not metrics:
-            return []
-        found = normalised_errors(metrics, self.reference)
-        lines = [
-            f"corruption.mce and corruption.relative_mce divide errors by those of {self.reference.name} "
-            f"({self.reference.source}), taken as known."
-        ]
-        if self.reference.conditions.get("data", data) != data:
-            lines.append(f"{self.reference.name} was measured on other images than these.")
-        lines += [f"No corruption.mce of {kind}: {why}." for kind, why in found.undefined.items()]
-        lines += [f"No corruption.relative_mce of {kind}: {why}." for kind, why in found.relative_undefined.items()]
-        if found.unmeasured:
-            lines.append(
-                f"The means leave out {', '.join(found.unmeasured)}, which were not measured: they are not the "
-                f"benchmark's mCE."
-            )
-        return lines
 
     @property
     def concurrent(self) -> bool:
@@ -302,6 +250,7 @@ class CommonCorruptions(Sampled):
 
     def conclude(self, reading: Reading) -> Conclusion:
         """Accuracy by kind and severity; one hypothesis for each family or kind: it costs no accuracy."""
+        own, chosen = self.benchmark in OWN, benchmark(self.benchmark)
         outcomes = outcomes_by_kind(reading.evidence, reading.images, self.chosen, self.severities)
         accuracies = {
             f"corruption.{kind}.{severity:g}.accuracy": accuracy_at(rows, reading.images.units)
@@ -309,27 +258,24 @@ class CommonCorruptions(Sampled):
             for severity, rows in sorted(zip(self.severities, by_severity, strict=True), key=lambda pair: pair[0])
             if (rows != ABSENT).any()
         }
-        errors = error_metrics(
-            reading.images, outcomes, balanced=benchmark(self.benchmark).balanced, reference=self.reference
-        )
+        errors = error_metrics(reading.images, outcomes, balanced=chosen.balanced, reference=self.reference)
         usual = self._usual(reading)
         columns = self._columns(reading, outcomes)
-        if self.by_family:
-            tested = self._family_hypotheses(outcomes, columns, reading, usual)
-        else:
-            tested = [self._hypothesis(kind, rows, reading, usual.get(kind)) for kind, rows in outcomes.items()]
-        own = self.benchmark in OWN
+        damage = DamageFindings(reading, outcomes, self.severities, usual, self.examples)
+        acuities = {column.name: column.acuity for column in columns}
         return Conclusion(
             metrics={**accuracies, **errors},
-            hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
+            hypotheses=damage.of_families(chosen.families, self._fitted, acuities)
+            if self.by_family
+            else damage.of_kinds(),
             columns=columns,
-            panels=[fit_panel(self._fitted, benchmark(self.benchmark), self.chosen, self.name)] if own else [],
-            sight=[lambda alpha: _unseen(reading.images, outcomes, alpha, self._rivals(outcomes))],
+            panels=[fit_panel(self._fitted, chosen, self.chosen, self.name)] if own else [],
+            sight=[lambda alpha: unseen(reading.images, outcomes, alpha, self._rivals(outcomes))],
             notes=(
                 *([fit_note(self._fitted, self.chosen, self._why(reading))] if own else []),
                 *self._notes(reading.classifier),
                 *not_compared_note([kind for kind in outcomes if kind not in usual]),
-                *self._notes_on_reference(errors, reading.data),
+                *([] if self.reference is None else reference_notes(self.reference, errors, reading.data)),
                 *self.sampling_notes(reading),
             ),
         )
@@ -354,121 +300,6 @@ class CommonCorruptions(Sampled):
             return "by the names of classes and the images"
         guess = guess_domain(reading.audited, reading.names)
         return guess.why if guess.domain == self.domain else "from all images that were given"
-
-    def _family_hypotheses(
-        self,
-        outcomes: Mapping[str, NDArray[np.int8]],
-        columns: Sequence[Column],
-        reading: Reading,
-        usual: Mapping[str, UsualLoss],
-    ) -> list[Hypothesis | None]:
-        """One hypothesis for each family: none of its kinds costs accuracy."""
-        read = {column.name: column.acuity for column in columns}
-        found: list[Hypothesis | None] = []
-        for name, kinds in benchmark(self.benchmark).families.items():
-            members = [
-                KindLoss(
-                    kind,
-                    lost,
-                    read.get(kind),
-                    usual[kind].high if kind in usual else 0.0,
-                    self._fitted.fits[kind].weight if kind in self._fitted.fits else 1.0,
-                )
-                for kind in self.chosen
-                if kind in kinds
-                and (lost := lost_over(reading.images.correct, outcomes[kind], reading.images.units)) is not None
-            ]
-            if members:
-                found.append(self._of_family(FamilyLoss(name, members), outcomes, reading, usual))
-        return found
-
-    def _of_family(
-        self,
-        family: FamilyLoss,
-        outcomes: Mapping[str, NDArray[np.int8]],
-        reading: Reading,
-        usual: Mapping[str, UsualLoss],
-    ) -> Hypothesis:
-        worst = family.worst
-
-        def finding(harm: float) -> Finding:
-            known = usual.get(worst.kind)
-            one = self._finding(worst.kind, outcomes[worst.kind], worst.lost, reading, harm, known, family.within(0.95))
-            return one.model_copy(
-                update={
-                    "subject": family.name,
-                    "plausibility": worst.weight,
-                    "p_value": family.p_value,
-                    "title": family_title(family, usual),
-                    "facts": {**family_facts(family, self._fitted), **one.facts},
-                }
-            )
-
-        def inside(one: Finding, confidence: float) -> Finding:
-            facts = {**one.facts, "kinds_found": kinds_found(family, confidence)}
-            return one.model_copy(update={"usual": family.usual(one.harm, confidence), "facts": facts})
-
-        return Hypothesis(family.p_value, family.harm, finding, inside)
-
-    def _hypothesis(
-        self, kind: str, outcomes: NDArray[np.int8], reading: Reading, usual: UsualLoss | None
-    ) -> Hypothesis | None:
-        images = reading.images
-        found = lost_over(images.correct, outcomes, images.units)
-        if found is None:
-            return None
-        costs = in_costs(found, images, reading.evidence, [setting_name(kind, one) for one in self.severities])
-        return Hypothesis(
-            costs.drop.p_value(),
-            costs.drop.lower,
-            lambda harm: counted_in_costs(self._finding(kind, outcomes, found, reading, harm, usual), found, costs),
-        )
-
-    def _finding(
-        self,
-        kind: str,
-        outcomes: NDArray[np.int8],
-        found: Lost,
-        reading: Reading,
-        harm: float,
-        usual: UsualLoss | None,
-        confidence: float = 0.95,
-    ) -> Finding:
-        images = reading.images
-        failures = failure_severities(images, outcomes, self.severities)
-        broken = class_breaks(images, outcomes, self.severities, reading.names, kinds=len(self.chosen))
-        half = half_lost_at(failures)
-        interval = found.drop.interval(confidence)
-        decided, sure = images.decisions(reading.evidence, setting_name(kind, self.severities[found.worst]))
-        return Finding(
-            kind="corruption",
-            subject=kind,
-            harm=harm,
-            usual=0.0 if usual is None else usual.high,
-            p_value=found.drop.p_value(),
-            title=f"{readable(kind)} costs {100 * found.mean:.1f} points of accuracy on average over the severities"
-            f"{healthy_words(usual)}",
-            facts={
-                "corruption": kind,
-                "clean_accuracy": found.before,
-                "mean_drop": found.mean,
-                "mean_drop_low": interval.low,
-                "mean_drop_high": interval.high,
-                "worst_severity": self.severities[found.worst],
-                "worst_drop": found.before - float(found.after[found.worst]),
-                "share_ever_broken": float(np.isfinite(failures).mean()) if len(failures) else 0.0,
-                "half_lost_by_severity": "never" if half is None else half,
-                "classes_broken": ", ".join(f"{name} from {at:g}" for name, at in broken.items()) or "none",
-                "healthy_classifiers": healthy_fact(usual),
-            },
-            examples=confident_mistakes(
-                images,
-                reading.names,
-                self.examples,
-                predictions=np.where(images.correct, decided, ABSENT),
-                confidence=sure,
-            ),
-        )
 
     def _usual(self, reading: Reading) -> Mapping[str, UsualLoss]:
         """What healthy classifiers of like images lose, by kind; not known of other strengths than the published."""
@@ -516,23 +347,3 @@ def _trained_on(classifier: Classifier) -> tuple[str, ...]:
     """Kinds, of this benchmark or of the same name in another, that augmented the training of an artifact."""
     kinds = classifier.recipe.get("kinds", ())
     return tuple(str(kind) for kind in kinds) if isinstance(kinds, (list, tuple)) else ()
-
-
-def _unseen(
-    images: PerImage, outcomes: Mapping[str, NDArray[np.int8]], alpha: float, rivals: Mapping[str, int]
-) -> str | None:
-    """The least loss that would be found under each kind: where most changes cancel, it is the largest.
-
-    One kind alone makes Simes' p value of a family small where its own is so many times smaller as there are kinds.
-    """
-    needed = []
-    for kind, rows in outcomes.items():
-        found = lost_over(images.correct, rows, images.units)
-        if found is not None:
-            units = images.units_of(found.paired)
-            count = int(found.paired.sum()) if units is None else len(np.unique(units))
-            needed.append(detectable_loss(count, found.drop.standard_error**2 * count, alpha / rivals[kind]))
-    losses = [loss for loss in needed if loss is not None]
-    if not losses or len(losses) < len(needed):
-        return None
-    return f"a corruption that costs {100 * max(losses):.1f} points of accuracy on average over its severities"

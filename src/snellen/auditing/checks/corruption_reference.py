@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from snellen.checks.check import Measured
+from snellen.checks.strengths import normalised_errors
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.formats import REPORT
 from snellen.core.run import read_manifest
@@ -60,22 +62,53 @@ def _from_run(folder: Path) -> Reference:
     )
 
 
-def check_conditions(reference: Reference, check: Mapping[str, object]) -> None:
-    """Refuse a reference whose errors were measured under other conditions.
+def check_reference(reference: Reference, kinds: Collection[str], check: Mapping[str, object]) -> None:
+    """Refuse a reference whose errors were measured under other conditions, or not under all of some kinds.
 
     Args:
         reference: an unknown condition is not compared.
+        kinds: that it must have errors of.
         check: the parameters of the check, as JSON values.
 
     Raises:
-        ValueError: a condition that differs, both of its values.
+        InputError: the kinds that are missing, or a condition that differs with both of its values.
     """
+    missing = [kind for kind in kinds if kind not in reference.mean_errors]
+    if missing:
+        raise InputError(f"the reference {reference.name!r} has no error for {', '.join(missing)}")
     for key in CONDITIONS:
         theirs, ours = reference.conditions.get(key, check[key]), check[key]
         if key == "severities":
             theirs, ours = sorted(map(float, _many(theirs))), sorted(map(float, _many(ours)))
         if theirs != ours:
-            raise ValueError(f"the reference {reference.name!r} was measured at {key} {theirs}, this check at {ours}")
+            raise InputError(f"the reference {reference.name!r} was measured at {key} {theirs}, this check at {ours}")
+
+
+def reference_notes(reference: Reference, metrics: Mapping[str, Measured], data: str) -> list[str]:
+    """Whose errors were divided by, and what the means leave out; nothing where no error was measured.
+
+    Args:
+        reference: that errors are divided by.
+        metrics: those of :func:`snellen.checks.strengths.error_metrics`.
+        data: fingerprint of the images.
+    """
+    if not metrics:
+        return []
+    found = normalised_errors(metrics, reference)
+    lines = [
+        f"corruption.mce and corruption.relative_mce divide errors by those of {reference.name} ({reference.source}), "
+        f"taken as known."
+    ]
+    if reference.conditions.get("data", data) != data:
+        lines.append(f"{reference.name} was measured on other images than these.")
+    lines += [f"No corruption.mce of {kind}: {why}." for kind, why in found.undefined.items()]
+    lines += [f"No corruption.relative_mce of {kind}: {why}." for kind, why in found.relative_undefined.items()]
+    if found.unmeasured:
+        lines.append(
+            f"The means leave out {', '.join(found.unmeasured)}, which were not measured: they are not the benchmark's "
+            f"mCE."
+        )
+    return lines
 
 
 def _many(values: object) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from snellen.checks.damage_families import FamilyLoss, KindLoss
+from snellen.checks.damage_families import FamilyLoss, KindLoss, readable
 from snellen.checks.eye_chart import Acuity
 from snellen.checks.usual_losses import UsualLoss
 from snellen.methods.corruptions.domains import Domain
@@ -13,16 +13,6 @@ Facts = dict[str, float | int | str]
 
 #: Where it is not known what healthy classifiers lose under the same damage: all harm counts in the level.
 NOT_COMPARED = "no healthy classifiers to compare with"
-
-
-def readable(kind: str) -> str:
-    """A kind or family as people read it.
-
-    >>> readable("jpeg_compression"), readable("nrtk_jitter")
-    ('JPEG compression', 'NRTK jitter')
-    """
-    words = kind.replace("_", " ").capitalize()
-    return words.replace("Jpeg", "JPEG").replace("Nrtk", "NRTK").replace("pybsm", "pyBSM")
 
 
 def family_title(family: FamilyLoss, usual: Mapping[str, UsualLoss]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snellen.checks.panels import Panel
-from snellen.core.errors import unknown_name
+from snellen.core.errors import InputError, unknown_name
 from snellen.methods.corruptions.benchmarks import Benchmark
 from snellen.methods.corruptions.domains import EVERYTHING, Domain
 from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
@@ -16,8 +16,8 @@ NRTK = "nrtk"
 #: How the note on the domain begins.
 DOMAIN_NOTE = "Damage is that of the domain"
 
-#: How the plausibilities are worded in a report.
-_WORDS = {"usual": "usual", "sometimes": "sometimes", "rare": "rare", "no": "not for this domain"}
+#: How the plausibilities are worded in a report, where it is not by their names.
+_WORDS = {"no": "not for this domain"}
 
 
 def named_kinds(names: Sequence[str], chosen: Benchmark, fitted: Domain) -> tuple[str, ...]:
@@ -30,7 +30,9 @@ def named_kinds(names: Sequence[str], chosen: Benchmark, fitted: Domain) -> tupl
 
     Raises:
         UnknownNameError: neither a kind nor a family of the benchmark.
+        InputError: ``nrtk`` in a domain that rules all its kinds out.
     """
+    every = (NRTK,) if NRTK_KINDS.keys() <= chosen.operators.keys() else ()
     found: list[str] = []
     for name in names:
         if name in chosen.operators:
@@ -38,10 +40,13 @@ def named_kinds(names: Sequence[str], chosen: Benchmark, fitted: Domain) -> tupl
         elif name in chosen.families:
             members = chosen.families[name]
             found += [kind for kind in members if kind not in NRTK_KINDS] or members
-        elif name == NRTK and NRTK_KINDS.keys() <= chosen.operators.keys():
-            found += [kind for kind in NRTK_KINDS if fitted.fits[kind].plausibility != "no"]
+        elif name in every:
+            fit = [kind for kind in NRTK_KINDS if fitted.fits[kind].plausibility != "no"]
+            if not fit:
+                raise InputError(f"no damage of NRTK is for {fitted.name}; name kinds of it: {', '.join(NRTK_KINDS)}")
+            found += fit
         else:
-            raise unknown_name(f"corruption of {chosen.name}", name, (*chosen.kinds, *chosen.families))
+            raise unknown_name(f"corruption of {chosen.name}", name, (*chosen.kinds, *chosen.families, *every))
     return tuple(dict.fromkeys(found))
 
 
@@ -76,7 +81,7 @@ def fit_panel(fitted: Domain, chosen: Benchmark, measured: Sequence[str], check:
             family,
             kind,
             "yes" if kind in measured else "no",
-            _WORDS[fitted.fits[kind].plausibility],
+            _WORDS.get(fitted.fits[kind].plausibility, fitted.fits[kind].plausibility),
             fitted.fits[kind].why,
         )
         for family, kinds in chosen.families.items()

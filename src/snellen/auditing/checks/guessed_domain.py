@@ -1,6 +1,7 @@
-"""Guess the domain of images from the names of their classes, and else from a few of the images.
+"""Guess the domain of images: by the name of a set of MedMNIST, by the names of classes, else from a few of the images.
 
-A guess decides which kinds of damage are measured, and nothing else; the report shows it, and how to change it.
+A guess decides which kinds of damage are measured, how strong they are in medical images, and which findings come
+first. The report shows it, and how to change it.
 """
 
 from __future__ import annotations

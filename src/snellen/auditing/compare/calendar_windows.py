@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from snellen.core.errors import InputError
 
@@ -19,9 +19,13 @@ PER_WINDOW = 100
 def days_of(
     dates: str | Sequence[object],
     ids: Sequence[str],
-    column: Any,  # noqa: ANN401 - a method of the set
+    column: Callable[[str], Sequence[object]],
 ) -> dict[str, datetime.date | None]:
-    """The day of each image by id."""
+    """The day of each image by id; None where it is not known.
+
+    Args:
+        dates: a column, or one date for each image. ids: of the images. column: reads a column of them.
+    """
     values = column(dates) if isinstance(dates, str) else list(dates)
     if isinstance(dates, str) and all(value is None for value in values):
         raise InputError(f"the images have no column {dates!r} with dates; name one that their table holds")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snellen.auditing.compare.acuity_differences import compare_acuities
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.compare.comparison import (
     MARGIN,
     ComparedAcuity,
@@ -21,11 +22,11 @@ from snellen.auditing.compare.comparison import (
 )
 from snellen.auditing.compare.data_differences import compare_data_findings
 from snellen.auditing.compare.difference import RESAMPLES, Difference
-from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
+from snellen.auditing.compare.figures import FigureDifference, compare_figures
 from snellen.auditing.compare.finding_differences import compare_quantities, unmeasurable
 from snellen.auditing.compare.label_differences import label_figures, label_quantities, several
+from snellen.auditing.compare.margins import parse_margins
 from snellen.auditing.compare.not_worse import not_worse as judge_margins
-from snellen.auditing.compare.not_worse import parse_margins
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord, record_of
 from snellen.auditing.report import AuditReport
@@ -65,9 +66,10 @@ def compare(
         first: the earlier run: its directory, or the report of an audit that kept one.
         second: the later run.
         margin: a difference is called the same when its whole 95 % interval lies within ± this.
-        not_worse_than: margin within which the accuracy (of a segmenter the mIoU) of the later run must be shown to be
-            no worse, one-sided at 2.5 %: ``"1pt"`` or 0.01. Of other figures ``"METRIC=1pt"``, or a mapping of figures
-            to margins. What came out is in ``not_worse`` of the result.
+        not_worse_than: margin within which the accuracy (of a segmenter the mIoU, of several labels an image the share
+            of right decisions) of the later run must be shown to be no worse, one-sided at 2.5 %: ``"1pt"`` or 0.01. Of
+            other figures ``"METRIC=1pt"``, or a mapping of figures to margins. What came out is in ``not_worse`` of the
+            result.
 
     Returns:
         All differences with verdicts.

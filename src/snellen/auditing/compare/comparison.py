@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.auditing.compare.difference import Difference
-from snellen.auditing.compare.not_worse import NotWorse
+from snellen.auditing.compare.margins import NotWorse
 from snellen.core.finding import Level
 from snellen.core.formats import FORMATS
 from snellen.metrics.multiplicity import benjamini_hochberg

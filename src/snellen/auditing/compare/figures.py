@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.auditing.compare.bag_differences import BAGS, BagPair, compare_bag_figure
+from snellen.auditing.compare.better_side import TRADED, direction
 from snellen.auditing.compare.difference import (
     Difference,
     Estimate,
@@ -64,54 +65,6 @@ def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float
     return images.confidence_by(probabilities)
 
 
-#: Last parts of names of figures with a better side, more or less; no other figure can be worse.
-MORE = (
-    "macro_auroc",
-    "macro_f1",
-    "micro_f1",
-    "f1",
-    "exact_match",
-    "right_decisions",
-    "miou",
-    "iou",
-    "accuracy",
-    "balanced_accuracy",
-    "worst_accuracy",
-    "worst_pair_accuracy",
-    "net_benefit",
-    "auroc",
-    "instance_auroc",
-    "coverage",
-    "kept_own",
-    "kept_other",
-    "failure_point",
-)
-LESS = (
-    "ece",
-    "ece_with_temperature",
-    "adaptive_ece",
-    "brier",
-    "nll",
-    "aurc",
-    "attack_auroc",
-    "error",
-    "clean_error",
-    "mce",
-    "relative_mce",
-    "lost",
-    "cost",
-)
-
-#: Figures at a threshold: a loss in one is a gain in another.
-TRADED = (
-    "sensitivity",
-    "specificity",
-    "positive_predictive_value",
-    "negative_predictive_value",
-    "positives_found",
-    "false_in_negative_bags",
-)
-
 #: Figures that follow from what errors cost, where that is given.
 OF_COSTS = ("clean.cost", "clean.cost_saved", "discrimination.net_benefit")
 
@@ -135,18 +88,6 @@ class FigureDifference:
     second: Measured | None
     difference: Difference | None
     reason: str | None = None
-
-
-def direction(name: str) -> int:
-    """1 where more is better, −1 where less is, 0 where neither is.
-
-    >>> direction("corruption.fog.3.accuracy"), direction("calibration.ece"), direction("drift.auroc")
-    (1, -1, 0)
-    """
-    last = name.rpartition(".")[2]
-    if name.startswith("drift."):
-        return 0  # how plainly two sets differ, which is no merit of the model
-    return 1 if last in MORE else -1 if last in LESS else 0
 
 
 def compare_figures(pair: Pair, *, resamples: int) -> list[FigureDifference]:

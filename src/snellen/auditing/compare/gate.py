@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from snellen.auditing.compare.comparison import ComparedFigure, Comparison
-from snellen.auditing.compare.not_worse import NotWorse
 from snellen.auditing.compare.requirement import LEVELS, Judgement, Requirement, judge, rests_on
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import Level
@@ -32,9 +31,7 @@ class Gate:
         if self.comparison is None:
             return failed
         if self.comparison.not_worse:  # the margins are what was agreed on, in place of every significant loss
-            return failed + tuple(
-                f"{one}: {_unshown(one)}" for one in self.comparison.not_worse if one.verdict != "met"
-            )
+            return failed + tuple(f"{one}: {one.words}" for one in self.comparison.not_worse if one.verdict != "met")
         return failed + tuple(
             f"{one.name} is worse than in the baseline: {words(one)}" for one in self.comparison.losses
         )
@@ -55,10 +52,6 @@ def gate(report: AuditReport, requirements: Sequence[Requirement], comparison: C
             it judged margins, every one that is not met is a failure, and nothing else of it.
     """
     return Gate(tuple(judge(requirements, report)), comparison)
-
-
-def _unshown(one: NotWorse) -> str:
-    return one.words + ("; more images narrow the interval" if one.verdict == "undecided" else "")
 
 
 def words(figure: ComparedFigure) -> str:
@@ -98,7 +91,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     for margin in margins:
         case = _case(suite, NOT_WORSE, str(margin))
         if margin.verdict != "met":
-            _note(case, "failure", _unshown(margin), kind="margin")
+            _note(case, "failure", margin.words, kind="margin")
     for figure in gate.comparison.figures if gate.comparison else ():
         _baseline(_case(suite, BASELINE, figure.name), figure, fails=not margins)
     for check in report.checks:

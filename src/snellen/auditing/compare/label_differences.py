@@ -14,8 +14,9 @@ import numpy as np
 
 from snellen.auditing.by_label import LABEL, SIDE, Side, figure_of_label, subject_of_label
 from snellen.auditing.checks import CHECKS
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.compare.difference import Difference, OfWeights, difference_of
-from snellen.auditing.compare.figures import FigureDifference, compare_figures, direction
+from snellen.auditing.compare.figures import FigureDifference, compare_figures
 from snellen.auditing.compare.finding_differences import compare_quantities
 from snellen.auditing.compare.pairing import Pair, absence, differing_parameters
 from snellen.auditing.compare.pairing import Side as Run

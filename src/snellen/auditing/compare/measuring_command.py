@@ -25,11 +25,8 @@ def measuring_command(name: str, record: RunRecord, folder: Path | None) -> str 
         data = "LABELLED_DATA"  # the same images again would give nothing
     out = "RUN" if folder is None else f"{folder.resolve().name}-more"
     drawn = record.report.data.get("drawn_from")
-    with_others = (
-        ""
-        if check not in CHECKS
-        else "".join(f" --{name} {name.upper()}" for name in sorted(CHECKS[check]().compares_with))
-    )
+    others = sorted({other for one in wanted if one in CHECKS for other in CHECKS[one]().compares_with})
+    with_others = "".join(f" --{other} {other.upper()}" for other in others)
     limit = f" --limit {record.report.data['images']} --seed {record.plan['seed']}" if drawn else ""
     return f"snellen audit {model} {data} --checks {','.join(wanted)}{with_others}{limit} --out {shlex.quote(out)}"
 
@@ -41,9 +38,9 @@ def _references(folder: Path | None) -> tuple[str, str]:
     try:
         inputs = read_json(folder, "inputs.json")
         model, data = inputs["classifier"]["ref"], inputs["images"]["reference"]["ref"]
-        plain = all(inputs["classifier"].get(key) is None for key in ("model_args", "size", "class_names"))
+        plain = not any(value for key, value in inputs["classifier"].items() if key not in ("ref", "folder", "device"))
         plain = plain and not set(inputs["images"]["reference"]) - {"ref", "folder"}
-    except (InputError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return "MODEL", "DATA"
     if not plain or not isinstance(model, str) or not isinstance(data, str):
         return "MODEL", "DATA"

@@ -3,91 +3,29 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from snellen.auditing.compare.better_side import direction
 from snellen.auditing.compare.difference import Difference, Mean
 from snellen.auditing.compare.figures import (
     absence,
     compare_classes,
     compare_figure,
-    direction,
     estimate,
     per_image,
 )
+from snellen.auditing.compare.label_differences import label_figures, several
+from snellen.auditing.compare.margins import NotWorse
 from snellen.auditing.compare.pairing import Pair
-from snellen.auditing.compare.points import parse_points
 from snellen.auditing.compare.requirement import Verdict
 from snellen.core.errors import InputError
-from snellen.metrics.non_inferiority import paired_worsening, unpaired_worsening
+from snellen.metrics.non_inferiority import LEVEL, paired_worsening, unpaired_worsening
 
-#: Figure that a margin alone is about: of classifiers, and of segmenters.
-ACCURACY, MIOU = "clean.accuracy", "segmentation.miou"
-
-#: Stands for that figure, until the task is known.
-LEADING = ""
-
-_NAMED = re.compile(r"\s*(?P<name>[^=<>\s][^=<>]*?)\s*=\s*(?P<margin>[^=]+)")
-
-
-class NotWorse(BaseModel):
-    """A figure of the later run, the margin within which it may be worse, and whether it is shown to lie within."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    margin: float
-    first: float | None = None
-    second: float | None = None
-    loss: float | None = Field(None, description="how much worse the later run is; negative: better")
-    low: float | None = Field(None, description="95 % interval of the loss")
-    high: float | None = None
-    p_value: float | None = Field(None, description="one-sided, of a loss of the margin or more; null where unknown")
-    n: int = 0
-    paired: bool = False
-    verdict: Verdict = Field(description="met: the loss is less than the margin; not met: it is more")
-    reason: str | None = None
-
-    @property
-    def words(self) -> str:
-        """What was seen, in words."""
-        if self.loss is None or self.high is None:
-            return self.reason or "not measured"
-        how = "each image with itself" if self.paired else "not paired"
-        low = "–∞" if self.low is None else f"{self.low:+.4f}"
-        return (
-            f"the loss is {self.loss:+.4f} ({low} to {self.high:+.4f}), the margin {self.margin:g} "
-            f"({self.n} images, {how})"
-        )
-
-    def __str__(self) -> str:
-        return f"{self.name} not worse than {self.margin:g} below the baseline"
-
-
-def parse_margins(given: str | float | Iterable[str] | Mapping[str, float | str] | None) -> dict[str, float]:
-    """Margins by figure: ``1pt`` of the leading figure, ``METRIC=1pt`` of another.
-
-    >>> parse_margins("1pt"), parse_margins(["discrimination.auroc=0.02"])
-    ({'': 0.01}, {'discrimination.auroc': 0.02})
-
-    Raises:
-        InputError: another form, or two margins of one figure.
-    """
-    if given is None:
-        return {}
-    if isinstance(given, Mapping):
-        return {str(name): parse_points(margin, f"margin of {name}") for name, margin in given.items()}
-    found: dict[str, float] = {}
-    for one in [given] if isinstance(given, str | float | int) else given:
-        named = _NAMED.fullmatch(one) if isinstance(one, str) else None
-        name = LEADING if named is None else named["name"]
-        if name in found:
-            raise InputError(f"two margins came for {name or 'the accuracy'}; give one")
-        found[name] = parse_points(one if named is None else named["margin"], "margin")
-    return found
+#: Figure that a margin alone is about, by task; of every other task the accuracy.
+ACCURACY = "clean.accuracy"
+LEADING_BY_TASK: Mapping[str, str] = {"segment": "segmentation.miou", "multilabel": "labels.right_decisions"}
 
 
 def not_worse(pair: Pair, margins: Mapping[str, float], *, resamples: int) -> tuple[NotWorse, ...]:
@@ -100,7 +38,7 @@ def not_worse(pair: Pair, margins: Mapping[str, float], *, resamples: int) -> tu
     Raises:
         InputError: a figure without a better side, or one that neither run has.
     """
-    leading = MIOU if pair.first.record.report.model["task"] == "segment" else ACCURACY
+    leading = LEADING_BY_TASK.get(pair.first.record.report.model["task"], ACCURACY)
     return tuple(_judged(name or leading, margin, pair, resamples) for name, margin in margins.items())
 
 
@@ -108,7 +46,9 @@ def _judged(name: str, margin: float, pair: Pair, resamples: int) -> NotWorse:
     side = direction(name)
     if not side:
         raise InputError(f"a margin of {name}: this figure has no better side, so that it cannot be worse")
-    if name.startswith("class."):
+    if several(pair):
+        found = next((one for one in label_figures(pair, resamples=resamples) if one.name == name), None)
+    elif name.startswith("class."):
         found = next((one for one in compare_classes(pair) if one.name == name), None)
     else:
         held = any(name in one.record.report.metrics for one in (pair.first, pair.second))
@@ -158,9 +98,13 @@ def _loss(
 ) -> tuple[float, float, float | None]:
     """95 % interval of how much worse the later run is, and the p value of "by the margin or more"."""
     shares = _shares(name, pair, resamples)
-    if shares is None or side < 0 or margin >= 1:
-        ends = sorted((-side * difference.low, -side * difference.high))
-        return ends[0], ends[1], None
+    if shares is None or side < 0:
+        low, high = sorted((-side * difference.low, -side * difference.high))
+        if low == high:  # no image differs: of as many units, so large a share might and is not seen
+            count = difference.n if pair.units is None else len(np.unique(pair.units))
+            unseen = 1 - LEVEL ** (1 / max(count, 1))
+            low, high = low - unseen, high + unseen
+        return low, high, None
     (first, units), (second, others) = shares
     if pair.paired:
         found = paired_worsening(first, second, margin, units)
@@ -170,7 +114,9 @@ def _loss(
 
 
 def _shares(name: str, pair: Pair, resamples: int) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
-    """Right decisions of each side, 0 or 1, with the units of the images; None where the figure is no share."""
+    """Right decisions of each side, 0 or 1, with the units of the images; None where the figure is no share of them."""
+    if several(pair):  # an image has several decisions
+        return None
     sides = pair.first, pair.second
     if name.startswith("class."):
         label = pair.first.record.class_names.index(name.removeprefix("class.").removesuffix(".accuracy"))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from snellen.auditing.compare.comparison import Comparison, percent, shown
 from snellen.auditing.eye_chart_picture import eye_chart_picture
+from snellen.auditing.html import content_hash
 from snellen.auditing.report import AuditReport
 from snellen.core import package
 
@@ -33,7 +31,7 @@ def render_comparison(
         changed=[one for one in comparison.figures if one.verdict in ("worse", "better")],
         shown=shown,
         style=Markup(style),  # noqa: S704 - our own file
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=content_hash(style),
         eye_charts=_eye_charts(first, second),
     )
 

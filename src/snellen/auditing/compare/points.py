@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 from snellen.core.errors import InputError
@@ -21,10 +20,10 @@ def parse_points(given: str | float, what: str) -> float:
         what: it is, for messages.
 
     Returns:
-        A finite number above 0.
+        A number between 0 and 1.
 
     Raises:
-        InputError: another form, or zero or less.
+        InputError: another form, zero or less, or one or more, which is mostly meant as points.
     """
     if isinstance(given, str):
         form = _FORM.fullmatch(given)
@@ -34,8 +33,8 @@ def parse_points(given: str | float, what: str) -> float:
         value = float(form["number"]) / (100 if form["unit"] else 1)
     else:
         value = float(given)
-    if not 0 < value < math.inf:
+    if not value > 0:  # nor NaN
         raise InputError(f"{what} {given!r}: expected more than zero, such as 1pt (which is 0.01)")
-    if value >= 1 and not isinstance(given, float | int):
+    if value >= 1:
         raise InputError(f"{what} {given!r} is {value:g}: write 1pt for one point, or a number below 1 such as 0.01")
     return value

@@ -25,6 +25,7 @@ from snellen.core.errors import InputError
 from snellen.core.formats import FORMATS
 from snellen.core.progress import Progress
 from snellen.core.run import canonical_json, write_atomically
+from snellen.data.factors import Columns
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.sample_size import images_for_width
 from snellen.models.classifiers.references import load_classifier
@@ -56,7 +57,7 @@ class Monitoring(BaseModel):
         whole: all images together. windows: by time, in order; empty without dates.
         every: length of the windows.
         shares: estimated shares of the classes in all production images, and in the audited ones, by class.
-        to_label: images whose labels would give an interval of ten points, with the audited accuracy.
+        to_label: images drawn at random whose labels give an interval of ten points at any accuracy.
         notes: how to read it.
     """
 
@@ -114,7 +115,7 @@ def monitor(
     classifier: Model | None = None,
     dates: str | Sequence[object] | None = None,
     every: Every | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     out: Path | str | None = None,
     batch_size: int = 64,
     limit: int | None = None,
@@ -155,17 +156,20 @@ def monitor(
     if every is not None and every not in EVERY:
         raise InputError(f"windows last a {', '.join(EVERY)}, got {every!r}")
     if isinstance(images, str | Path) and (Path(images) / "manifest.json").is_file():
-        if device is not None:
-            raise InputError("a finished audit runs no model: leave device out (--device)")
-        if dates is not None:
-            raise InputError("dates come with images, and a run directory was named: name the images themselves")
-        new, name, days = _of_run(record, RunRecord.read(images))
+        beside = {"dates": dates, "columns": columns, "a limit": limit, "a classifier": classifier, "a device": device}
+        unused = [name for name, one in beside.items() if one is not None]
+        if unused:
+            raise InputError(
+                f"{' and '.join(unused)} came with a run directory, whose images were audited already; name the images "
+                f"themselves"
+            )
+        new, name, days = *_of_run(record, RunRecord.read(images)), None
     else:
         given = given_images(images, columns=columns)
-        by_image = None if dates is None else days_of(dates, given.ids, given.column)
+        days = None if dates is None else days_of(dates, given.ids, given.column)
         if limit is not None:
             given = given.limit(limit, seed)
-        if by_image is not None and all(by_image[key] is None for key in given.ids):
+        if days is not None and all(days[key] is None for key in given.ids):
             raise InputError(f"none of the {len(given)} images has a date; name the column that holds them")
         if classifier is None:
             model = recorded_classifier(_folder(run), record.plan, device)
@@ -190,7 +194,7 @@ def monitor(
                 progress=progress,
             )
             new = RunRecord.read(place).images
-        name, days = given.name, by_image
+        name = given.name
     result = _monitoring(record, known, new, name, days, every, seed)
     if out is not None:
         result.save(out)
@@ -212,22 +216,20 @@ def _monitoring(
     notes = list(NOTES)
     length = None
     if days is not None:
-        dated = [(days[key], row) for row, key in enumerate(new.ids) if days.get(key) is not None]
+        dated = [(day, row) for row, key in enumerate(new.ids) if (day := days.get(key)) is not None]
         if not dated:
             raise InputError("no image that could be used has a date; name the column that holds them")
         undated = len(new) - len(dated)
         if undated:
-            notes.append(f"{undated} images have no date; they are in the whole and in no window.")
-        length = every or usual_length([day for day, _ in dated if day is not None])
+            notes.append(f"Images without a date: {undated}. They count in the whole, and in no window.")
+        length = every or usual_length([day for day, _ in dated])
         by_window: dict[datetime.date, list[tuple[datetime.date, int]]] = {}
         for day, row in dated:
-            assert day is not None
             by_window.setdefault(begin_of(day, length), []).append((day, row))
-        for begin in sorted(by_window):
-            inside = by_window[begin]
-            rows = np.array(sorted(row for _, row in inside), dtype=np.int64)
-            span = min(day for day, _ in inside).isoformat(), max(day for day, _ in inside).isoformat()
-            windows.append(reference.judged(new.select(rows), span)[0])
+        for _, inside in sorted(by_window.items()):
+            rows = np.array([row for _, row in inside], dtype=np.int64)
+            taken = [day.isoformat() for day, _ in inside]
+            windows.append(reference.judged(new.select(rows), (min(taken), max(taken)))[0])
     refused = [one for one in windows if one.verdict == "refused"]
     if refused and whole.verdict != "refused":
         reason = f"{len(refused)} of {len(windows)} windows cannot be judged, the first from {refused[0].start}"
@@ -246,7 +248,7 @@ def _monitoring(
         every=length,
         windows=tuple(windows),
         shares={key: (round(float(one), 4), round(float(other), 4)) for key, (one, other) in found.items()},
-        to_label=images_for_width(ADVISED_WIDTH, min(max(accuracy.value, 0.02), 0.98)),
+        to_label=images_for_width(ADVISED_WIDTH, 0.5),
         notes=tuple(notes),
     )
 
@@ -268,14 +270,16 @@ def _audited(record: RunRecord) -> PerImage:
     return known
 
 
-def _of_run(record: RunRecord, other: RunRecord) -> tuple[PerImage, str, Mapping[str, datetime.date | None] | None]:
+def _of_run(record: RunRecord, other: RunRecord) -> tuple[PerImage, str]:
     check_alike(record, other.class_names, str(other.report.model["task"]), names=("run", "run of production images"))
     first, second = (one.plan["model"]["fingerprint"] for one in (record, other))
-    if first is None or first != second:
+    if first is None:
+        raise InputError("the audited model has no hash to know it by in another run; name the images themselves")
+    if first != second:
         raise InputError("the run of production images is of another model than the audit: audit both with one model")
     if other.class_names != record.class_names:
         raise InputError("the two runs have the classes in another order; audit both with one model")
-    return other.images, str(other.report.data["name"]), None
+    return other.images, str(other.report.data["name"])
 
 
 def _check_model(record: RunRecord, model: Classifier) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from snellen.auditing.compare.calendar_windows import place_of
+from snellen.auditing.html import content_hash
 from snellen.auditing.markdown import plain, table
 from snellen.checks.charts import line_chart
 from snellen.checks.check import Measured
@@ -89,8 +88,9 @@ def changed_classes(found: Monitoring) -> list[tuple[str, str, str]]:
 def monitoring_text(found: Monitoring) -> str:
     """As plain text."""
     lines = [f"{found.model} on {found.data}", "", decision(found), ""]
-    for row in rows(found):
-        lines.append("  ".join(part for part in row if part))
+    for time, *cells, why in rows(found):
+        named = [f"{name} {cell}" for name, cell in zip(HEAD[1:-1], cells, strict=True) if cell]
+        lines.append(f"{time}: {', '.join(named)}: {why}")
     return "\n".join(lines)
 
 
@@ -119,7 +119,7 @@ def render_monitoring(found: Monitoring) -> str:
         classes=changed_classes(found),
         chart=_chart(found),
         style=Markup(style),  # noqa: S704 - our own file
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=content_hash(style),
     )
 
 

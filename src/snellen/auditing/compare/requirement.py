@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +33,9 @@ JUDGED = ("clean.accuracy", "segmentation.miou", "labels.right_decisions")
 
 #: Levels from the worst on.
 LEVELS: tuple[Level, ...] = ("severe", "moderate", "mild", "note")
+
+#: What helps where an interval lies on both sides of a bound.
+MORE_IMAGES = "; more images narrow the interval"
 
 _FORM = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?P<relation>>=|<=|>|<)\s*(?P<bound>[^<>=\s]+)\s*")
 
@@ -162,7 +165,7 @@ def stand(requirement: Requirement, report: AuditReport) -> Standing:
         sought = ", ".join(check.name for check in report.checks if check.status == "done")
         counted = float(len(_of_level(rest, report)))
         return Standing("met" if judged.met else "not met", f"{judged.reason}; looked for by: {sought}", counted)
-    seen = _acuity(requirement, rest, report) if group == ACUITY else _metric(requirement.name, report)
+    seen = _seen(requirement, report)
     if seen is None:
         return Standing("not measured", _why(group, rest, report))
     value, low, high = seen
@@ -181,7 +184,7 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
     group, _, rest = requirement.name.partition(".")
     if group == FINDINGS:
         return _by_count(requirement, rest, report)
-    seen = _acuity(requirement, rest, report) if group == ACUITY else _metric(requirement.name, report)
+    seen = _seen(requirement, report)
     if seen is None:
         return Judgement(str(requirement), False, f"not measured: {_why(group, rest, report)}")
     value, low, high = seen
@@ -194,7 +197,7 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
         )
     met = requirement.holds(end)
     if not met and not requirement.estimate and requirement.holds(value):
-        words += "; the estimate alone would do: more images narrow the interval"
+        words += f"; the estimate alone would do{MORE_IMAGES}"
     return Judgement(str(requirement), met, words)
 
 
@@ -238,16 +241,18 @@ def rests_on(requirement: str, check: str) -> bool:
     return group in (FINDINGS, check) or (group == ACUITY and check == "corruption")
 
 
-def _metric(name: str, report: AuditReport) -> tuple[float, float, float] | None:
-    figure = report.metrics.get(name)
+def _seen(requirement: Requirement, report: AuditReport) -> tuple[float, float, float] | None:
+    """The value of a figure with both ends of its interval; None where the audit has none."""
+    group, _, rest = requirement.name.partition(".")
+    if group == ACUITY:
+        return _acuity(requirement, rest, report)
+    figure = report.metrics.get(requirement.name)
     return None if figure is None else (figure.value, figure.low, figure.high)
 
 
 def _acuity(requirement: Requirement, nuisance: str, report: AuditReport) -> tuple[float, float, float] | None:
-    columns: Mapping[str, object] = {} if report.eye_chart is None else {c.name: c for c in report.eye_chart.columns}
-    if nuisance not in columns or report.eye_chart is None:
-        return None
-    acuity = next(column.acuity for column in report.eye_chart.columns if column.name == nuisance)
+    columns = () if report.eye_chart is None else report.eye_chart.columns
+    acuity = next((column.acuity for column in columns if column.name == nuisance), None)
     if acuity is None:
         return None
     # The last line that was tested can be read: how much further, nobody looked.

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from snellen.auditing.compare.not_worse import parse_margins
+from snellen.auditing.compare.margins import margin_words
 from snellen.auditing.compare.points import parse_points
 from snellen.auditing.compare.requirement import Requirement, parse_requirement
-from snellen.auditing.job import placed, read_toml
+from snellen.auditing.job import placed
+from snellen.auditing.toml_files import read_toml
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.refused_values import refused_value
 
@@ -59,7 +60,6 @@ class WrittenRequirement(BaseModel):
                 parse_requirement(self.metric)
             else:
                 parse_points(self.not_worse_than, "not_worse_than")
-                parse_margins({self.metric: 0.5})
         except InputError as error:
             raise ValueError(str(error)) from error
         if self.not_worse_than is not None and any(sign in self.metric for sign in "<>="):
@@ -81,7 +81,7 @@ class WrittenRequirement(BaseModel):
         """The relation in one line."""
         if self.margin is None:
             return self.metric
-        return f"{self.metric} not worse than {self.margin:g} below the baseline"
+        return margin_words(self.metric.strip(), self.margin)
 
 
 class WrittenRequirements(BaseModel):

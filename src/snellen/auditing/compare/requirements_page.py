@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from snellen.auditing.html import content_hash
 from snellen.auditing.markdown import plain, table
 from snellen.core import package
 
 if TYPE_CHECKING:
+    from snellen.auditing.compare.required_cell import RequiredCell
     from snellen.auditing.compare.requirement import Verdict
-    from snellen.auditing.compare.requirements_table import RequiredCell, RequirementsTable
+    from snellen.auditing.compare.requirements_table import RequirementsTable
 
 #: A sign for each verdict, so that none rests on a colour.
 SIGNS: dict[Verdict, str] = {"met": "✓", "not met": "✗", "undecided": "?", "not measured": "–"}
@@ -29,7 +29,7 @@ def render_requirements(found: RequirementsTable) -> str:
         .render(
             table=found,
             style=Markup(style),  # noqa: S704 - our own file
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            style_hash=content_hash(style),
         )
     )
 
@@ -42,8 +42,6 @@ def render_fragment(found: RequirementsTable) -> str:
 
 
 def _environment() -> Environment:
-    from jinja2 import DictLoader
-
     folder = "auditing/compare/templates"
     loader = DictLoader(
         {
@@ -54,14 +52,14 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= {"sign": SIGNS.__getitem__, "seen": seen_words, "hint": hint_words}
+    environment.globals |= {"verdicts": tuple(SIGNS), "sign": SIGNS.__getitem__, "seen": seen_words, "hint": hint_words}
     return environment
 
 
 def seen_words(cell: RequiredCell) -> str:
     """The value with its interval; empty where nothing was measured.
 
-    >>> from snellen.auditing.compare.requirements_table import RequiredCell
+    >>> from snellen.auditing.compare.required_cell import RequiredCell
     >>> seen_words(RequiredCell(verdict="met", value=0.93, low=0.91, high=0.95, reason=""))
     '0.930 (0.910 – 0.950)'
     """
@@ -77,14 +75,12 @@ def seen_words(cell: RequiredCell) -> str:
 
 
 def hint_words(cell: RequiredCell) -> str:
-    """What would decide, or why nothing was measured; empty otherwise."""
-    if cell.verdict == "not measured":
-        return cell.reason
-    if cell.verdict == "undecided" and cell.images is not None:
+    """What would decide an undecided requirement; empty of any other."""
+    if cell.verdict != "undecided":
+        return ""
+    if cell.images is not None:
         return f"about {cell.images:,} images decide"
-    if cell.verdict == "undecided":
-        return "only very many images decide" if cell.value is not None else cell.reason
-    return ""
+    return "only very many images decide" if cell.value is not None else cell.reason
 
 
 def requirements_markdown(found: RequirementsTable) -> str:
@@ -100,26 +96,19 @@ def requirements_markdown(found: RequirementsTable) -> str:
     ]
     lines = [f"# {plain(found.title)}", "", f"**{plain(found.verdict)}**", "", *table(head, rows), ""]
     lines += ["## Models", "", *table(("model", *SIGNS, "images", "data"), counts), ""]
-    missing = [
-        (row.id, found.models[place].name, cell.reason, cell.command)
-        for row in found.rows
-        for place, cell in enumerate(row.cells)
-        if cell.verdict == "not measured"
-    ]
-    if missing:
+    if found.not_measured:
         lines += ["## Not measured", ""]
-        for key, name, reason, command in missing:
-            lines.append(
-                f"- {plain(key)}, {plain(name)}: {plain(reason)}" + (f": `{_code(command)}`" if command else "")
-            )
+        for row, model, cell in found.not_measured:
+            command = f": `{_code(cell.command)}`" if cell.command else ""
+            lines.append(f"- {plain(row.id)}, {plain(model.name)}: {plain(cell.reason)}{command}")
         lines.append("")
     lines += ["## How to read this", "", *(f"- {plain(note)}" for note in found.notes)]
     return "\n".join(lines) + "\n"
 
 
 def _cell_words(cell: RequiredCell) -> str:
-    hint = hint_words(cell) if cell.verdict == "undecided" else ""
-    return ", ".join(part for part in (f"{SIGNS[cell.verdict]} {cell.verdict}", seen_words(cell), hint) if part)
+    parts = f"{SIGNS[cell.verdict]} {cell.verdict}", seen_words(cell), hint_words(cell)
+    return ", ".join(part for part in parts if part)
 
 
 def _code(command: str) -> str:

@@ -13,7 +13,8 @@ from snellen.auditing.pdf import _EDGE, _foot, _styles, marked
 from snellen.core.errors import import_extra
 
 if TYPE_CHECKING:
-    from snellen.auditing.compare.requirements_table import RequiredCell, RequirementsTable
+    from snellen.auditing.compare.required_cell import RequiredCell
+    from snellen.auditing.compare.requirements_table import RequirementsTable
 
 #: Colours of the verdicts on white.
 COLOURS = {"met": "#1b6e3c", "not met": "#a4161a", "undecided": "#6b5700", "not measured": "#565d68"}
@@ -69,18 +70,11 @@ def _story(found: RequirementsTable, width: float) -> list[Any]:
     story = [text(found.title, "title"), text(found.verdict, "verdict")]
     for start in range(0, len(found.models), ACROSS):
         story += [_table(found, range(start, min(start + ACROSS, len(found.models))), width), Spacer(1, 12)]
-    missing = [
-        (row.id, found.models[place].name, cell)
-        for row in found.rows
-        for place, cell in enumerate(row.cells)
-        if cell.verdict == "not measured"
-    ]
-    if missing:
+    if found.not_measured:
         story.append(text("Not measured", "head"))
-        story += [
-            text(f"{key}, {name}: {cell.reason}" + (f". Measure it: {cell.command}" if cell.command else ""), "small")
-            for key, name, cell in missing
-        ]
+        for row, model, cell in found.not_measured:
+            command = f". Measure it: {cell.command}" if cell.command else ""
+            story.append(text(f"{row.id}, {model.name}: {cell.reason}{command}", "small"))
     story.append(text("Models", "head"))
     story += [
         text(
@@ -134,7 +128,6 @@ def _cell(cell: RequiredCell, styles: dict[str, Any]) -> Any:  # noqa: ANN401 - 
     # The check mark and the cross are in none of the fonts.
     sign = {"✓": "+", "✗": "×"}.get(SIGNS[cell.verdict], SIGNS[cell.verdict])
     words = f'<font name="VeraBd" color="{COLOURS[cell.verdict]}">{marked(f"{sign} {cell.verdict}", bold=True)}</font>'
-    hint = hint_words(cell) if cell.verdict == "undecided" else ""
-    for part in (seen_words(cell), hint):
+    for part in (seen_words(cell), hint_words(cell)):
         words += f"<br/>{marked(part)}" if part else ""
     return Paragraph(words, styles["cell"])

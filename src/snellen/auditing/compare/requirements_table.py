@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.auditing.checks import CHECKS
-from snellen.auditing.compare.difference import RESAMPLES
-from snellen.auditing.compare.figures import direction
-from snellen.auditing.compare.measuring_command import measuring_command
-from snellen.auditing.compare.not_worse import not_worse
-from snellen.auditing.compare.pairing import pair_runs, same_set
-from snellen.auditing.compare.requirement import ACUITY, FINDINGS, LEVELS, Requirement, Standing, Verdict, stand
+from snellen.auditing.compare.better_side import direction
+from snellen.auditing.compare.pairing import same_set
+from snellen.auditing.compare.required_cell import RequiredCell, required_cell
+from snellen.auditing.compare.requirement import ACUITY, FINDINGS, LEVELS, Verdict
 from snellen.auditing.compare.requirements_file import WrittenRequirement, WrittenRequirements, read_requirements
 from snellen.auditing.compare.run_record import RunRecord, record_of
 from snellen.auditing.report import AuditReport
-from snellen.core.errors import InputError, SnellenError
+from snellen.core.errors import InputError
 from snellen.core.formats import FORMATS
 from snellen.core.run import canonical_json, write_atomically
-from snellen.metrics.sample_size import MOST, Z
 
 #: Verdicts from the best on.
 VERDICTS: tuple[Verdict, ...] = ("met", "undecided", "not measured", "not met")
-
-#: Share of audits in which so many more images would decide.
-_POWER = 0.9
 
 NOTES = (
     "Met: the whole 95 % interval satisfies the relation. Not met: none of it does. Undecided: the interval lies "
@@ -62,21 +54,6 @@ class RequiredModel(BaseModel):
         return self.counts["met"] == sum(self.counts.values())
 
 
-class RequiredCell(BaseModel):
-    """What became of one requirement with one model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    verdict: Verdict
-    quantity: Literal["figure", "loss"] = Field("figure", description="what the value is: the figure, or its loss")
-    value: float | None = None
-    low: float | None = Field(None, description="lower end of the 95 % interval; null where there is none")
-    high: float | None = None
-    reason: str
-    images: int | None = Field(None, description="images that would decide in nine of ten audits, if the value is true")
-    command: str | None = Field(None, description="what measures a figure that was not measured")
-
-
 class RequiredRow(BaseModel):
     """One requirement, with a cell for each model."""
 
@@ -105,6 +82,16 @@ class RequirementsTable(BaseModel):
     models: tuple[RequiredModel, ...]
     rows: tuple[RequiredRow, ...]
     notes: tuple[str, ...]
+
+    @property
+    def not_measured(self) -> tuple[tuple[RequiredRow, RequiredModel, RequiredCell], ...]:
+        """Cells of figures that were not measured, with their requirement and model."""
+        return tuple(
+            (row, model, cell)
+            for row in self.rows
+            for model, cell in zip(self.models, row.cells, strict=True)
+            if cell.verdict == "not measured"
+        )
 
     @property
     def met(self) -> bool:
@@ -241,7 +228,9 @@ def judge_models(
             text=one.text,
             metric=one.shown_metric,
             source=one.source,
-            cells=tuple(_cell(one, record, place, baselines) for record, place in zip(records, places, strict=True)),
+            cells=tuple(
+                required_cell(one, record, place, baselines) for record, place in zip(records, places, strict=True)
+            ),
         )
         for one in written.requirement
     ]
@@ -291,66 +280,6 @@ def check_figures(written: Sequence[WrittenRequirement], reports: Sequence[Audit
         raise InputError(f"requirement {one.id}: no audit has a figure {name!r}; {hint}")
 
 
-def _cell(
-    one: WrittenRequirement, record: RunRecord, folder: Path | None, baselines: Mapping[str, RunRecord]
-) -> RequiredCell:
-    relation, margin = one.relation, one.margin
-    if relation is None and margin is not None and one.baseline is not None:
-        return _against(one.metric.strip(), margin, baselines[one.baseline], record, folder)
-    assert relation is not None
-    found = stand(relation, record.report)
-    command = measuring_command(relation.name, record, folder) if found.verdict == "not measured" else None
-    more = _images_that_decide(relation, found, len(record.images)) if found.verdict == "undecided" else None
-    return RequiredCell(
-        verdict=found.verdict,
-        value=_finite(found.value),
-        low=_finite(found.low),
-        high=_finite(found.high),
-        reason=found.reason,
-        images=more,
-        command=command,
-    )
-
-
-def _against(name: str, margin: float, baseline: RunRecord, record: RunRecord, folder: Path | None) -> RequiredCell:
-    try:
-        (found,) = not_worse(pair_runs(baseline, record), {name: margin}, resamples=RESAMPLES)
-    except SnellenError as error:
-        return RequiredCell(
-            verdict="not measured", quantity="loss", reason=str(error), command=measuring_command(name, record, folder)
-        )
-    more = None
-    if found.verdict == "undecided" and found.loss is not None:
-        standing = Standing("undecided", found.words, found.loss, found.low, found.high)
-        more = _images_that_decide(Requirement(name, "<", margin), standing, len(record.images))
-    return RequiredCell(
-        verdict=found.verdict,
-        quantity="loss",
-        images=more,
-        value=None if found.loss is None else found.loss + 0.0,  # and no negative zero
-        low=found.low,
-        high=found.high,
-        reason=found.words,
-        command=measuring_command(name, record, folder) if found.verdict == "not measured" else None,
-    )
-
-
-def _images_that_decide(relation: Requirement, found: Standing, images: int) -> int | None:
-    """Images with which the interval would leave the bound in nine of ten audits, if the estimate is the truth."""
-    if found.value is None or found.low is None or found.high is None:
-        return None
-    room = abs(found.value - relation.bound)
-    above = found.value > relation.bound
-    error = (found.value - found.low if above else found.high - found.value) / Z
-    if room <= 0 or not math.isfinite(error) or not math.isfinite(room):
-        return None
-    needed = images * (error * (Z + NormalDist().inv_cdf(_POWER)) / room) ** 2
-    if not needed < MOST:
-        return None
-    digits = 10 ** max(math.floor(math.log10(max(needed, 1))) - 1, 0)
-    return max(math.ceil(needed / digits) * digits, images + 1)
-
-
 def _folder_of(run: Path | str | AuditReport) -> Path | None:
     return run.folder if isinstance(run, AuditReport) else Path(run)
 
@@ -390,7 +319,3 @@ def _unlike(names: Sequence[str], records: Sequence[RunRecord]) -> list[str]:
         f"{', '.join(other)} {'was' if len(other) == 1 else 'were'} audited on other images than {names[0]}: a "
         f"difference between them may come from the images."
     ]
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -19,6 +19,7 @@ from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError
 from snellen.metrics.sample_size import (
     Z,
+    check_disagreement,
     gate_power,
     images_for_gate,
     images_for_power,
@@ -113,6 +114,8 @@ def sample_size(
         raise InputError("a baseline is compared with a run: name the run too")
     notes: list[str] = []
     models, counted = _supposed(record, earlier, accuracy, disagreement, (unit_size, icc), notes)
+    if disagreement is not None and difference is not None:
+        check_disagreement(parse_points(difference, "difference"), disagreement)
     at_hand = images or counted
     wanted = [require] if isinstance(require, str) else list(require)
     goals = [_width(parse_points(width, "width"), models, at_hand)] if width is not None else []
@@ -263,11 +266,15 @@ def _gate(wanted: Requirement, models: _Models, at_hand: int | None, power: floa
             f"makes such a model pass"
         )
     error = (figure.value - figure.low if wanted.wants_more else figure.high - figure.value) / Z
+    if not error > 0:
+        raise InputError(
+            f"requirement {str(wanted)!r}: the interval of the run ends at the value itself, {figure.value:.4f}, so "
+            f"that nothing can be planned from it"
+        )
     room, measured = abs(figure.value - wanted.bound), int(record.images.labelled.sum())
 
     def passing(images: int) -> float:
-        now = error * math.sqrt(measured / images)
-        return NormalDist().cdf(room / now - Z) if now > 0 else 1.0
+        return NormalDist().cdf(room / (error * math.sqrt(measured / images)) - Z)
 
     found = images_for_power(passing, power, question)
     return _goal(question, found, models.design, at_hand, passing, power)

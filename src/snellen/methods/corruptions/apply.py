@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.benchmarks import Benchmark
+from snellen.methods.corruptions.benchmarks import OWN, Benchmark
 from snellen.methods.corruptions.colour import PILLOW_LUMA
 from snellen.methods.corruptions.operators import Operator
 from snellen.training.transforms import BatchTransform
@@ -47,7 +47,8 @@ def corrupt(
     A grey image (three equal channels) stays grey: noise is drawn once for all its channels, as a grey sensor has one
     noise, and colour that a kind brings along is turned to its luminance. Under a benchmark of grey images (the X-ray,
     CT, ultrasound and OCT sets of MedMNIST-C) the published way is taken: corrupted as an RGB image, each channel with
-    its own noise, then turned to luminance, which averages noise to 0.67 of its deviation.
+    its own noise, then turned to luminance, which averages noise to 0.67 of its deviation. Our own strengths for these
+    modalities do the same to grey images, and leave the others their colours.
 
     Args:
         images: (n, 3, h, w) in [0, 1].
@@ -100,7 +101,9 @@ def settle_channels(
     See :func:`corrupt`. ``changed`` is what the operator made of ``images``, both (n, 3, h, w).
     """
     if benchmark.rgb is False:
-        changed = luminance(changed, parity=parity)
+        grey = luminance(changed, parity=parity)
+        # Published sets are grey. Images of one's own may have colours, whose loss is no part of a blur.
+        changed = stay_grey(changed, images, grey) if benchmark.name in OWN else grey
     elif not parity:
         changed = stay_grey(changed, images, changed[:, :1] if operator.noise else luminance(changed))
     return torch.floor(changed * 255 + CUT) / 255 if parity else changed

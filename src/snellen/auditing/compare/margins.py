@@ -1,0 +1,83 @@
+"""Margins within which the later of two audits may be worse: as people write them, and what came out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.auditing.compare.points import parse_points
+from snellen.auditing.compare.requirement import MORE_IMAGES, Verdict
+from snellen.core.errors import InputError
+
+#: Stands for the figure that a margin alone is about, until the task is known.
+LEADING = ""
+
+_NAMED = re.compile(r"\s*(?P<name>[^=<>\s][^=<>]*?)\s*=\s*(?P<margin>[^=]+)")
+
+
+class NotWorse(BaseModel):
+    """A figure of the later run, the margin within which it may be worse, and whether it is shown to lie within."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    margin: float
+    first: float | None = None
+    second: float | None = None
+    loss: float | None = Field(None, description="how much worse the later run is; negative: better")
+    low: float | None = Field(None, description="95 % interval of the loss")
+    high: float | None = None
+    p_value: float | None = Field(None, description="one-sided, of a loss of the margin or more; null where unknown")
+    n: int = 0
+    paired: bool = False
+    verdict: Verdict = Field(description="met: the loss is less than the margin; not met: it is more")
+    reason: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What was seen, in words."""
+        if self.loss is None or self.high is None:
+            return self.reason or "not measured"
+        how = "each image with itself" if self.paired else "not paired"
+        low = "–∞" if self.low is None else f"{self.low:+.4f}"
+        return (
+            f"the loss is {self.loss:+.4f} ({low} to {self.high:+.4f}), the margin {self.margin:g} "
+            f"({self.n} images, {how})" + (MORE_IMAGES if self.verdict == "undecided" else "")
+        )
+
+    def __str__(self) -> str:
+        return margin_words(self.name, self.margin)
+
+
+def margin_words(name: str, margin: float) -> str:
+    """What a margin requires, whichever side of the figure is better.
+
+    >>> margin_words("calibration.ece", 0.02)
+    'calibration.ece less than 0.02 worse than the baseline'
+    """
+    return f"{name} less than {margin:g} worse than the baseline"
+
+
+def parse_margins(given: str | float | Iterable[str] | Mapping[str, float | str] | None) -> dict[str, float]:
+    """Margins by figure: ``1pt`` of the leading figure, ``METRIC=1pt`` of another.
+
+    >>> parse_margins("1pt"), parse_margins(["discrimination.auroc=0.02"])
+    ({'': 0.01}, {'discrimination.auroc': 0.02})
+
+    Raises:
+        InputError: another form, or two margins of one figure.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {str(name): parse_points(margin, f"margin of {name}") for name, margin in given.items()}
+    found: dict[str, float] = {}
+    for one in [given] if isinstance(given, str | float | int) else given:
+        named = _NAMED.fullmatch(one) if isinstance(one, str) else None
+        name = LEADING if named is None else named["name"]
+        if name in found:
+            raise InputError(f"two margins came for {name or 'the accuracy'}; give one")
+        found[name] = parse_points(one if named is None else named["margin"], "margin")
+    return found

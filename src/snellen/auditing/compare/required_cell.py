@@ -1,0 +1,119 @@
+"""What became of one requirement with one audited model: verdict, interval, and what would decide or measure it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from snellen.auditing.compare.difference import RESAMPLES
+from snellen.auditing.compare.measuring_command import measuring_command
+from snellen.auditing.compare.not_worse import not_worse
+from snellen.auditing.compare.pairing import pair_runs
+from snellen.auditing.compare.requirement import Requirement, Standing, Verdict, stand
+from snellen.auditing.compare.requirements_file import WrittenRequirement
+from snellen.auditing.compare.run_record import RunRecord
+from snellen.core.errors import SnellenError
+from snellen.metrics.sample_size import MOST, Z
+
+#: Share of audits in which so many more images would decide.
+_POWER = 0.9
+
+
+class RequiredCell(BaseModel):
+    """What became of one requirement with one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict
+    quantity: Literal["figure", "loss"] = Field("figure", description="what the value is: the figure, or its loss")
+    value: float | None = None
+    low: float | None = Field(None, description="lower end of the 95 % interval; null where there is none")
+    high: float | None = None
+    reason: str
+    images: int | None = Field(None, description="images that would decide in nine of ten audits, if the value is true")
+    command: str | None = Field(None, description="what measures a figure that was not measured")
+
+
+def required_cell(
+    one: WrittenRequirement, record: RunRecord, folder: Path | None, baselines: Mapping[str, RunRecord]
+) -> RequiredCell:
+    """Judge one audited model by one requirement.
+
+    Args:
+        one: the requirement. record: the audit. folder: where it lies, for commands.
+        baselines: audits to which margins refer, by their folder as the requirement names it.
+    """
+    relation, margin = one.relation, one.margin
+    if relation is None and margin is not None and one.baseline is not None:
+        return _against(one.metric.strip(), margin, (baselines[one.baseline], Path(one.baseline)), (record, folder))
+    assert relation is not None
+    found = stand(relation, record.report)
+    command = measuring_command(relation.name, record, folder) if found.verdict == "not measured" else None
+    more = _images_that_decide(relation, found, len(record.images)) if found.verdict == "undecided" else None
+    return RequiredCell(
+        verdict=found.verdict,
+        value=_finite(found.value),
+        low=_finite(found.low),
+        high=_finite(found.high),
+        reason=found.reason,
+        images=more,
+        command=command,
+    )
+
+
+def _against(
+    name: str, margin: float, baseline: tuple[RunRecord, Path], audited: tuple[RunRecord, Path | None]
+) -> RequiredCell:
+    record = audited[0]
+    try:
+        (found,) = not_worse(pair_runs(baseline[0], record), {name: margin}, resamples=RESAMPLES)
+    except SnellenError as error:
+        return RequiredCell(verdict="not measured", quantity="loss", reason=str(error))
+    more = None
+    if found.verdict == "undecided" and found.loss is not None:
+        standing = Standing("undecided", found.words, found.loss, found.low, found.high)
+        more = _images_that_decide(Requirement(name, "<", margin), standing, len(record.images))
+    return RequiredCell(
+        verdict=found.verdict,
+        quantity="loss",
+        images=more,
+        value=None if found.loss is None else found.loss + 0.0,  # and no negative zero
+        low=found.low,
+        high=found.high,
+        reason=found.words,
+        command=_lacking(name, (audited, baseline)) if found.verdict == "not measured" else None,
+    )
+
+
+def _lacking(name: str, runs: Sequence[tuple[RunRecord, Path | None]]) -> str | None:
+    """The command that measures a figure in the first of several runs that lacks it; None where none does."""
+    for record, folder in runs:
+        measured = record.images.labelled.any() if name.startswith("class.") else name in record.report.metrics
+        if not measured:
+            return measuring_command(name, record, folder)
+    return None
+
+
+def _images_that_decide(relation: Requirement, found: Standing, images: int) -> int | None:
+    """Images with which the interval would leave the bound in nine of ten audits, if the estimate is the truth."""
+    if found.value is None or found.low is None or found.high is None:
+        return None
+    room = abs(found.value - relation.bound)
+    above = found.value > relation.bound
+    error = (found.value - found.low if above else found.high - found.value) / Z
+    if room <= 0 or not math.isfinite(error) or not math.isfinite(room):
+        return None
+    needed = images * (error * (Z + NormalDist().inv_cdf(_POWER)) / room) ** 2
+    if not needed < MOST:
+        return None
+    digits = 10 ** max(math.floor(math.log10(max(needed, 1))) - 1, 0)
+    return max(math.ceil(needed / digits) * digits, images + 1)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
