@@ -75,7 +75,8 @@ def to_eight_bits(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 def from_shares(shares: NDArray[np.floating]) -> NDArray[np.uint16]:
     """Values in [0, 1] as 16 bits: (h, w, …) → the same."""
-    return np.rint(np.clip(shares, 0, 1) * WHITE).astype(np.uint16)
+    values: NDArray[np.uint16] = np.rint(np.clip(shares, 0, 1) * WHITE).astype(np.uint16)
+    return values
 
 
 def stored_values(picture: Image.Image) -> bytes:

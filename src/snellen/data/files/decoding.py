@@ -232,9 +232,8 @@ def _deep_colour(content: bytes, upper: Image.Image, raw: str) -> Image.Image:
     """Colour of 16 bits, from a file whose upper bytes are read."""
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         other = _OTHER_BYTE[raw]
-        image.tile = [  # type: ignore[attr-defined]
-            one._replace(args=other if isinstance(one.args, str) else (other, *one.args[1:]))
-            for one in image.tile  # type: ignore[attr-defined]
+        image.tile = [
+            one._replace(args=(other, *one.args[1:]) if isinstance(one.args, tuple) else other) for one in image.tile
         ]
         image.load()
         high, low = (np.asarray(one)[..., :3].astype(np.uint16) for one in (upper, image))
