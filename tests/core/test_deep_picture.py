@@ -6,11 +6,14 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from snellen.core.deep_picture import DeepPicture, is_deep, pixel_bytes, stack_pixels, stored_values
+from snellen.core.deep_picture import DeepPicture, is_deep, join_pixels, pixel_bytes, stack_pixels, stored_values
+from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation, to_unit
 from snellen.metrics.inspection.fingerprints import pixel_hashes
+from snellen.training.batches import ImageStore
+from snellen.training.real_and_synthetic import pooled
 
 
 def ramp(height: int = 16, width: int = 24, colour: bool = False) -> np.ndarray:
@@ -95,3 +98,45 @@ def test_a_batch_of_both_is_in_unit_range():
     both = stack_pixels([whole, torch.full((3, 4, 4), 0.25)])
     assert both[:, 0, 0, 0].tolist() == [1.0, 0.25]
     assert stack_pixels([whole, whole]).dtype == torch.uint8
+    assert join_pixels([whole[None], torch.full((1, 3, 4, 4), 0.25)])[:, 0, 0, 0].tolist() == [1.0, 0.25]
+
+
+def test_bytes_stacked_with_16_bits_are_refused_and_not_taken_for_light():
+    preparation = Preparation()
+    mixed = [preparation.pixels(one) for one in (Image.new("RGB", (24, 16), (90, 90, 90)), DeepPicture(ramp()))]
+    with pytest.raises(InputError, match=r"these floats reach 90.*stack_pixels"):
+        to_unit(torch.stack(mixed))
+    assert float(to_unit(stack_pixels(mixed)).amax()) < 0.6
+    assert to_unit(torch.tensor([[255]])).item() == 1.0, "whole numbers are bytes"
+
+
+def test_synthetic_bytes_join_real_images_of_16_bits_in_one_range():
+    real = ImageStore.of_tensors(torch.full((2, 3, 4, 4), 0.25), torch.tensor([0, 1]))
+    made = ImageStore.of_tensors(torch.full((2, 3, 4, 4), 255, dtype=torch.uint8), torch.tensor([0, 1]))
+    both, synthetic = pooled(real, made)
+    assert both.images[:, 0, 0, 0].tolist() == [0.25, 0.25, 1.0, 1.0]
+    assert synthetic.tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("how", ["drawn", "pasted", "one pixel", "smaller"])
+def test_what_is_changed_in_place_is_the_picture_that_is_shown(how):
+    picture = DeepPicture(ramp())
+    if how == "drawn":
+        ImageDraw.Draw(picture).rectangle((0, 0, 23, 15), fill=(255, 0, 0))
+    elif how == "pasted":
+        picture.paste((255, 0, 0), (0, 0, 24, 16))
+    elif how == "one pixel":
+        picture.putpixel((0, 0), (255, 0, 0))
+    else:
+        picture.thumbnail((12, 8))
+    assert type(picture) is Image.Image
+    assert torch.equal(Preparation().pixels(picture), torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy()))
+    assert (float(Preparation()(picture)[0, 0, 0]) == 1.0) == (how != "smaller")
+    assert picture.size == ((12, 8) if how == "smaller" else (24, 16))
+
+
+def test_half_precision_of_bytes_is_not_deep():
+    whole = torch.randint(0, 256, (2, 3, 9, 9), dtype=torch.uint8)
+    for kind in (torch.float16, torch.bfloat16):
+        assert pixel_bytes(to_unit(whole).to(torch.float16)) == pixel_bytes(whole)
+        assert not is_deep(to_unit(whole).to(kind)).any()

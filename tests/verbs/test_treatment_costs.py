@@ -122,7 +122,10 @@ def test_costs_that_are_alike_give_the_quantities_of_the_comparison(tmp_path):
         {"check": "corruption", "kinds": ["contrast", "gaussian_noise"], "severities": [1, 5]},
         {"check": "adversarial", "threats": ["linf:60/255"], "most": None},
     ]
-    before, after, _ = runs(tmp_path, ALIKE, checks)
+    before, after, dearer = runs(tmp_path, ALIKE, checks)
+    # And the choice among treatments is the one that there would be without any.
+    assert clean_costs(before, after) is None
+    assert trial(before, dearer, "misses").lost is None
     known = compare_quantities(pair_runs(before, after), resamples=5)
     keys = [
         key

@@ -29,7 +29,7 @@ class DeepPicture(Image.Image):
     """An RGB picture that holds 16 bits a channel.
 
     Copies keep the values. Everything else of Pillow (``crop``, ``resize``, ``convert("L")``) gives the ordinary
-    picture of 8 bits.
+    picture of 8 bits, and one that is drawn on, or made a thumbnail, becomes that: its values would not follow.
 
     >>> picture = DeepPicture(np.array([[0, 100, 65535]], dtype=np.uint16))
     >>> picture.mode, picture.size, picture.getpixel((1, 0)), int(picture.values[0, 1])
@@ -47,6 +47,7 @@ class DeepPicture(Image.Image):
         self.values.flags.writeable = False
         shown = Image.fromarray(np.ascontiguousarray(to_eight_bits(self.values))).convert("RGB")
         self.im, self._mode, self._size = shown.im, shown.mode, shown.size
+        self.readonly = 1  # so that Pillow asks before it changes pixels
 
     def copy(self) -> DeepPicture:
         """The same picture."""
@@ -55,6 +56,19 @@ class DeepPicture(Image.Image):
     def convert(self, mode: str | None = None, *given: Any, **named: Any) -> Image.Image:  # noqa: ANN401 - Pillow's
         """As Pillow's; in RGB it stays as it is."""
         return self.copy() if mode in (None, "RGB") and not (given or named) else super().convert(mode, *given, **named)
+
+    def thumbnail(self, *given: Any, **named: Any) -> None:  # noqa: ANN401 - Pillow's
+        """As Pillow's, of 8 bits."""
+        self._become_ordinary()
+        self.thumbnail(*given, **named)
+
+    def _ensure_mutable(self) -> None:  # what draws, pastes and sets pixels calls first
+        self._become_ordinary()
+        self._ensure_mutable()
+
+    def _become_ordinary(self) -> None:
+        del self.values
+        self.__class__ = Image.Image  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[type[DeepPicture], tuple[NDArray[np.uint16]]]:
         return DeepPicture, (self.values,)
@@ -90,9 +104,22 @@ def stack_pixels(prepared: Sequence[Tensor]) -> Tensor:
     >>> stack_pixels([torch.full((3, 1, 1), 51, dtype=torch.uint8), torch.full((3, 1, 1), 0.5)])[:, 0, 0, 0].tolist()
     [0.20000000298023224, 0.5]
     """
+    return torch.stack(_of_one_range(prepared))
+
+
+def join_pixels(batches: Sequence[Tensor]) -> Tensor:
+    """Batches of prepared images as one, as :func:`stack_pixels` does with images: (n, ...) each.
+
+    >>> join_pixels([torch.full((1, 3, 1, 1), 51, dtype=torch.uint8), torch.full((1, 3, 1, 1), 0.5)]).amax().item()
+    0.5
+    """
+    return torch.cat(_of_one_range(batches))
+
+
+def _of_one_range(prepared: Sequence[Tensor]) -> list[Tensor]:
     if len({one.dtype for one in prepared}) == 1:
-        return torch.stack(list(prepared))
-    return torch.stack([one.to(torch.float32).div(255) if one.dtype == torch.uint8 else one for one in prepared])
+        return list(prepared)
+    return [one.to(torch.float32).div(255) if one.dtype == torch.uint8 else one for one in prepared]
 
 
 def is_deep(images: Tensor) -> Tensor:
@@ -101,7 +128,7 @@ def is_deep(images: Tensor) -> Tensor:
     >>> is_deep(torch.tensor([10 / 255, 10.5 / 255]).view(2, 1, 1, 1)).tolist()
     [False, True]
     """
-    if images.dtype == torch.uint8:
+    if images.dtype in (torch.uint8, torch.float16, torch.bfloat16):  # half precision holds no more than bytes
         return torch.zeros(len(images), dtype=torch.bool, device=images.device)
     scaled = images.detach() * 255
     return (scaled - scaled.round()).abs().flatten(1).amax(1) > _NEAR

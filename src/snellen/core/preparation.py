@@ -17,6 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from snellen.core.deep_picture import WHITE, DeepPicture
+from snellen.core.errors import InputError
+
+#: Floats beyond white by less are rounding.
+_ROUNDING = 1e-3
 
 #: round: half to even, as timm and torchvision. floor: as Hugging Face's image processors; one pixel apart at times.
 CropStart = Literal["round", "floor"]
@@ -220,8 +224,23 @@ class Stated(NamedTuple):
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """Prepared images to float32 in [0, 1]: uint8 (..., h, w) → float32 (..., h, w); floats are there already."""
-    return pixels.to(torch.float32).div(255) if pixels.dtype == torch.uint8 else pixels.to(torch.float32)
+    """Prepared images to float32 in [0, 1]: uint8 (..., h, w) → float32 (..., h, w); floats are there already.
+
+    >>> to_unit(torch.tensor([0, 255], dtype=torch.uint8)).tolist(), to_unit(torch.tensor([0.25])).tolist()
+    ([0.0, 1.0], [0.25])
+
+    Raises:
+        InputError: floats beyond 1, as of a batch in which bytes were stacked with images of 16 bits.
+    """
+    if not pixels.is_floating_point():
+        return pixels.to(torch.float32).div(255)
+    if pixels.numel() and float(pixels.detach().amax()) > 1 + _ROUNDING:
+        raise InputError(
+            f"prepared images are uint8, or floats in [0, 1]; these floats reach {float(pixels.detach().amax()):g}. A "
+            f"set that mixes images of 8 and of 16 bits is stacked with snellen.core.deep_picture.stack_pixels, or "
+            f"kept apart"
+        )
+    return pixels.to(torch.float32)
 
 
 def to_image(tensor: Tensor) -> Image.Image:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from snellen.auditing.compare.pairing import Pair, Side, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
@@ -31,6 +31,8 @@ _Measure = Callable[[Finding, Pair, Side], float | None]
 def clean_costs(before: RunRecord, after: RunRecord) -> tuple[float, float] | None:
     """Mean cost of a decision on clean images before and after; None where errors cost alike."""
     pair = pair_runs(before, after)
+    if any(side.costs is None or alike(side.costs) for side in (pair.first, pair.second)):
+        return None
     found = [_priced(side) for side in (pair.first, pair.second)]
     if found[0] is None or found[1] is None or not len(found[0]):
         return None
@@ -67,6 +69,16 @@ def measured_in_costs(
 def _priced(side: Side) -> PerImage | None:
     costs = side.costs
     return None if costs is None else replace(side.images, costs=regrets(costs.tolist()))
+
+
+def alike(costs: ArrayLike) -> bool:
+    """Whether every error costs the same beyond the right decision, (k, k).
+
+    >>> alike([[0, 3], [3, 0]]), alike([[0, 1], [20, 0]])
+    (True, False)
+    """
+    beyond = regrets(np.asarray(costs, dtype=np.float64).tolist())
+    return bool(np.allclose(beyond, 1 - np.eye(len(beyond)), atol=1e-12))
 
 
 def _all(finding: Finding, pair: Pair, side: Side) -> float | None:
