@@ -128,10 +128,18 @@ def is_deep(images: Tensor) -> Tensor:
     >>> is_deep(torch.tensor([10 / 255, 10.5 / 255]).view(2, 1, 1, 1)).tolist()
     [False, True]
     """
-    if images.dtype in (torch.uint8, torch.float16, torch.bfloat16):  # half precision holds no more than bytes
-        return torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    scaled = images.detach() * 255
-    return (scaled - scaled.round()).abs().flatten(1).amax(1) > _NEAR
+    return _bytes_of(images)[1]
+
+
+def _bytes_of(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest bytes, and which images hold more than these, bool (n,)."""
+    if images.dtype == torch.uint8:
+        return images, torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    scaled = images.detach().to(torch.float32) * 255
+    whole = scaled.round()
+    if images.dtype in (torch.float16, torch.bfloat16):  # half precision holds no more than bytes
+        return whole.to(torch.uint8), torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    return whole.to(torch.uint8), scaled.sub_(whole).abs_().flatten(1).amax(1) > _NEAR
 
 
 def pixel_bytes(images: Tensor) -> list[bytes]:
@@ -139,12 +147,10 @@ def pixel_bytes(images: Tensor) -> list[bytes]:
 
     Images that are whole bytes give these, as uint8 and as float32; others 16 bits.
     """
-    deep = is_deep(images).tolist()
-    whole = images if images.dtype == torch.uint8 else (images.float() * 255).round().to(torch.uint8)
-    whole = whole.contiguous().cpu()
+    whole, deep = _bytes_of(images)
     return [
         b"16 bits " + from_shares(images[row].detach().cpu().double().numpy()).tobytes() if more else one.tobytes()
-        for row, (one, more) in enumerate(zip(whole.numpy(), deep, strict=True))
+        for row, (one, more) in enumerate(zip(whole.contiguous().cpu().numpy(), deep.tolist(), strict=True))
     ]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from snellen.core.deep_picture import pixel_bytes
 from snellen.core.errors import InputError
-from snellen.metrics.inspection.properties import area_means, deviation, eight_bits, unit_luma
+from snellen.metrics.inspection.properties import area_means, deviation, eight_bits, refuse_other_than_images, unit_luma
 
 #: Side of the thumbnails, pixels.
 THUMBNAIL = 16
@@ -117,7 +117,7 @@ def pixel_hashes(images: Tensor) -> tuple[str, ...]:
     Raises:
         InputError: another shape or type, or values outside the range.
     """
-    eight_bits(images)  # refuses what are no images
+    refuse_other_than_images(images)
     shape = "x".join(map(str, images.shape[1:])).encode() + b":"
     return tuple(hashlib.sha256(shape + image).hexdigest() for image in pixel_bytes(images))
 
