@@ -1,4 +1,4 @@
-"""Tables of label errors in docs/statistics.md: how often planted ones are found, and how often healthy labels accused.
+"""Tables of label errors in docs/wrong-labels.md: how often planted ones are found, and healthy labels accused.
 
 The figures are those of docs/measured/label-errors.json and docs/measured/label-levels.json
 (scripts/measure_label_errors.py, scripts/measure_label_levels.py).
@@ -83,7 +83,7 @@ def _beside(ours: float, theirs: float) -> str:
 
 
 TABLES: Tables = {
-    "docs/statistics.md": {
+    "docs/wrong-labels.md": {
         "label errors out of sample": from_measured("label-errors", partial(power_table, "out of sample")),
         "label errors in sample": from_measured("label-errors", partial(power_table, "in sample")),
         "label levels": from_measured("label-levels", level_table),

@@ -3,7 +3,7 @@
     python scripts/measure_training_set_scan.py NETWORKS
 
 NETWORKS is a folder outside of the repository: weights are kept there, and what is there is not trained again. Writes
-docs/measured/training-set-scan.json; ``python scripts/write_tables.py training_set`` puts it into docs/statistics.md.
+docs/measured/training-set-scan.json; ``python scripts/write_tables.py training_set`` puts it into docs/poison.md.
 Takes about 10 minutes on one core. The thresholds of the scan were chosen on four networks of seed 0.
 """
 

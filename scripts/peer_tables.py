@@ -1,4 +1,4 @@
-"""Tables of speed beside other packages, in docs/benchmarks.md and README.md, from docs/measured/peers.json.
+"""Tables of what other packages offer and how fast they are: docs/peers.md, docs/benchmarks.md and README.md.
 
 ``benchmarks/all.py`` measures.
 """
@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
@@ -118,7 +120,48 @@ def _seconds(value: float) -> str:
     return f"{value:.{max(2 - math.floor(math.log10(value)), 0)}f}"
 
 
+def offers_table(found: Mapping[str, Any]) -> str:
+    """Who offers what: a row for each question, a column for each package, and in each cell where that stands."""
+    packages = found["packages"]
+    rows = []
+    for question in found["questions"]:
+        cells = [_linked([*question[name], page["page"]][:2]) for name, page in packages.items()]
+        rows.append([question["question"], _linked(question["snellen"]), *cells])
+    heads = [f"[{one['title']} {one['version']}]({one['page']})" for one in packages.values()]
+    return markdown_table(["question", "Snellen", *heads], rows, ["---"] * (len(heads) + 2))
+
+
+def _linked(parts: Sequence[str]) -> str:
+    """Words with their addresses, in turn."""
+    return ", ".join(f"[{words}]({address})" for words, address in zip(parts[::2], parts[1::2], strict=True))
+
+
+def measured_offers(found: Mapping[str, Any]) -> str:
+    """The rows of :func:`short_table`, each with the files that measured it."""
+    rows = []
+    for name, begins in SHORT:
+        measured = [row for row in found["comparisons"][name]["rows"] if "skipped" not in row]
+        for row in (*(row for row in measured if not row["part"]), *_totals(measured)):
+            if row["what"].startswith(begins):
+                result = row["result"] if row["equal"] else f"not the same: {row['result']}"
+                benchmark = f"../benchmarks/beside/{name}.py"
+                rows.append(
+                    [
+                        f"{TITLES[name]}: {row['what']}",
+                        f"[{row['peer']} {row['version']}](https://pypi.org/project/{row['package']}/{row['version']}/)",
+                        f"[{result}]({benchmark})",
+                        f"[{row['ratio']:.2f}](benchmarks.md#beside-other-packages)",
+                    ]
+                )
+    return markdown_table(["task", "package", "result", "our time over theirs"], rows, ["---", "---", "---", "---:"])
+
+
+def _offers(root: Path) -> str:
+    return offers_table(tomllib.loads((root / "docs" / "measured" / "offers.toml").read_text(encoding="utf-8")))
+
+
 TABLES: Tables = {
+    "docs/peers.md": {"offers": _offers, "measured offers": from_measured("peers", measured_offers)},
     "README.md": {"beside": from_measured("peers", short_table)},
     "docs/benchmarks.md": {
         "beside peers": from_measured("peers", peers_table),

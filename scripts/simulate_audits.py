@@ -1,4 +1,4 @@
-"""Audit simulated models and write how often healthy ones are accused, and faults found, into docs/statistics.md.
+"""Audit simulated models and write how often healthy ones are accused, and faults found, into docs/trust.md.
 
     python scripts/simulate_audits.py [--audits 200] [--repeats 50]
 
@@ -20,7 +20,7 @@ from snellen.core.finding import LEVELS
 from snellen.metrics.intervals import wilson
 from snellen.testing.simulated_audits import Fault, World, simulated_audit, told
 
-PAGE = Path(__file__).parents[1] / "docs" / "statistics.md"
+PAGE = Path(__file__).parents[1] / "docs" / "trust.md"
 
 #: Levels, the least harmful first.
 ORDER = tuple(reversed(LEVELS))

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from schema_reference import record_pages
+
 import snellen
 
 #: Rooms from which methods are imported, and what is in them.
@@ -28,7 +30,7 @@ ROOMS = {
 
 
 def write_reference(docs: Path, root: Path) -> None:
-    """Write ``reference/python.md``, ``reference/ROOM.md``, ``reference/commands.md`` and ``project/NAME.md``.
+    """Write ``reference/NAME.md``, ``reference/records/NAME.md`` and ``project/NAME.md``.
 
     Args:
         docs: folder of pages, which gets them.
@@ -41,6 +43,9 @@ def write_reference(docs: Path, root: Path) -> None:
     for room, title in ROOMS.items():
         _write(reference / f"{room}.md", "\n".join(room_page(room, title)))
     _write(reference / "commands.md", "\n".join(commands_page()))
+    (reference / "records").mkdir(exist_ok=True)
+    for name, page in record_pages().items():
+        _write(reference / "records" / f"{name}.md", page)
     for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG"):
         _write(project / f"{name}.md", root_page((root / f"{name}.md").read_text(encoding="utf-8")))
 

@@ -1,4 +1,4 @@
-"""Table of the scan of training sets in docs/statistics.md, of docs/measured/training-set-scan.json.
+"""Table of the scan of training sets in docs/poison.md, of docs/measured/training-set-scan.json.
 
 The figures are made by scripts/measure_training_set_scan.py.
 """
@@ -65,7 +65,7 @@ def simulated_table(found: Mapping[str, Any]) -> str:
 
 
 TABLES: Tables = {
-    "docs/statistics.md": {
+    "docs/poison.md": {
         "training-set": from_measured("training-set-scan", scan_table),
         "training-set-simulated": from_measured("training-set-scan", simulated_table),
     }

@@ -1,4 +1,4 @@
-"""Tables of the healthy classifiers in docs/statistics.md: what they are accused of, and what damage costs them.
+"""Tables of the healthy classifiers in docs/trust.md: what they are accused of, and what damage costs them.
 
 The figures are made by scripts/ward/examine.py: docs/measured/ward.json and the table of usual losses of the package.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from snellen.metrics.intervals import clopper_pearson
 from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
 
-PAGE = "docs/statistics.md"
+PAGE = "docs/trust.md"
 
 ROOT = Path(__file__).parents[1]
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 LIST = (ROOT / "docs" / "systems" / "README.md").read_text(encoding="utf-8")
 
 #: Blocks that take long to write and have scripts of their own.
-ELSEWHERE = {("docs/audit.md", "figures"), ("docs/statistics.md", "healthy"), ("docs/statistics.md", "faults")}
+ELSEWHERE = {("docs/audit.md", "figures"), ("docs/trust.md", "healthy"), ("docs/trust.md", "faults")}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ classifier: a quarter of that. ``--losses sized`` does so with the strengths of 
 strengths are not those of ImageNet-C, and writes to docs/measured/ward/losses/sized. ``--again`` audits 4,000 other
 images with the checks whose findings may well be true of a healthy classifier, one file of docs/measured/ward/again a
 classifier: what is found there, too, was no false accusation. ``--merge`` only reads all of it and writes what is made
-of them: docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/statistics.md) and the table of usual
+of them: docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/trust.md) and the table of usual
 losses of the package.
 """
 

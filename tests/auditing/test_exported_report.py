@@ -27,13 +27,24 @@ def test_markdown_has_figures_findings_in_order_and_what_was_skipped():
     assert "| clean accuracy | 90.0% | 80.0% – 100.0% |" in text
     assert "| fog | 90 | (70) | (50) | 1.5 | 1–2 |" in text
     assert text.index("### 1. Fog costs 40 points") < text.index("### 2. 2 images are copies")
-    assert "**severe**, at least 30.0% of the images, p below 0.0001." in text
+    assert "**severe**, harm: at least 30.0% of the images, p below 0.0001." in text
     assert "corruption fog; mean drop 0.412." in text
     assert "Treat, in the folder of this report: `snellen treat . --finding corruption:fog --out treated`" in text
     assert "\n- group gap skipped: needs groups\n" in text
     assert "| corruption.error | 0.4000 | 0.3000 – 0.5000 | 100 |" in text
     assert "corruption.fog.1" not in text, "accuracies at each severity are in the eye chart"
     assert "No significant problems found" in report(findings=()).to_markdown()
+
+
+def test_a_note_without_harm_claims_no_share():
+    harmless, little = (Finding(kind="drift", harm=harm, title=f"Drift {harm}") for harm in (0.0004, 0.0006))
+    found = report(findings=(harmless, little))
+    text = found.to_markdown()
+    assert "**note**, harm: none that is certain." in text
+    assert "**note**, harm: at least 0.1% of the images." in text
+    assert "<dt>harm</dt><dd>none that is certain</dd>" in found.html
+    assert "<dt>harm at least</dt><dd>0.1% of the images</dd>" in found.html
+    assert "0.0% of the images" not in text + found.html
 
 
 def test_pictures_are_files_beside_the_text(tmp_path):

@@ -63,7 +63,7 @@ def test_headings_are_in_order_tables_have_captions_and_landmarks_have_names(pag
     named = {e.attributes["id"]: e.tag for e in page.elements if "id" in e.attributes}
     assert {named[section.attributes["aria-labelledby"]] for section in page.all("section")} == {"h2"}
     tables, captions = page.all("table"), page.all("caption")
-    assert len(tables) == len(captions) == 6
+    assert len(tables) == len(captions) == 7
     assert all(caption.text for caption in captions)
     assert all(section.attributes["aria-labelledby"] for section in page.all("section"))
     for tag in ("main", "header", "footer", "nav"):
@@ -140,5 +140,13 @@ def test_an_audit_of_unlabelled_images_says_that_nothing_was_measured():
 def test_what_would_have_been_found_and_what_is_usual_stand_on_the_page():
     usual = Finding(kind="corruption", subject="fog", harm=0.3, usual=0.4, title="Fog costs 32 points")
     page = render_report(report(sight=("a class <b> that is worse by 9 points",), findings=(usual,)), {}, REJECTED)
-    assert "nine of ten audits would find: a class &lt;b&gt; that is worse by 9 points." in page
+    assert "nine of ten audits would find it: a class &lt;b&gt; that is worse by 9 points." in page
     assert 'class="badge note">usual<' in page
+
+
+def test_the_page_says_what_each_figure_is_once(page):
+    folded = next(e for e in page.all("table") if e.within("details"))
+    names = [e.text for e in page.all("code") if e.within("details")]
+    assert folded
+    assert "clean.accuracy" in names
+    assert len(names) == len(set(names))

@@ -25,6 +25,30 @@ def test_a_run_is_exported(run, folder, tmp_path):
     assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
+def test_the_ending_of_the_file_is_its_form(run, folder, tmp_path):
+    assert run("report", folder, "--out", "x.md")[0] == 0
+    assert (tmp_path / "x.md").read_text().startswith("# Audit of bundled:fashion-cnn")
+    assert run("report", folder, "--out", "x.HTM")[0] == 0
+    assert (tmp_path / "x.HTM").read_bytes() == (folder / "report.html").read_bytes()
+    assert run("report", folder, "--to", "md", "--out", "x.txt")[0] == 0
+    assert (tmp_path / "x.txt").read_text().startswith("# Audit of")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--out", "x"), "names no form"),
+        (("--out", "x.docx"), "end it in .pdf, .md or .html"),
+        (("--to", "pdf", "--out", "x.md"), "--out x.md and --to pdf name two forms"),
+    ],
+)
+def test_a_form_that_is_not_clear_is_refused(run, folder, tmp_path, options, words):
+    code, _, err = run("report", folder, *options)
+    assert code == 2
+    assert words in " ".join(err.split())
+    assert not (tmp_path / options[-1]).exists()
+
+
 def test_an_export_is_no_part_of_the_run(run, folder):
     before = (folder / "report.json").read_bytes()
     assert run("report", folder, "--to", "md")[0] == 0

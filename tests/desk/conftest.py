@@ -1,6 +1,7 @@
 """A folder with two runs written by hand, and a desk over it."""
 
 import importlib.util
+import shutil
 
 import pytest
 
@@ -12,13 +13,23 @@ else:
     from tests.desk.made_runs import Caller, write_images, write_run
 
 
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """What every test gets a copy of."""
+    folder = tmp_path_factory.mktemp("written")
+    names = write_images(folder / "pictures", 24)
+    write_run(folder / "runs" / "first", names, images=folder / "pictures")
+    write_run(folder / "runs" / "second", names, images=folder / "pictures", seed=1)
+    write_run(folder / "runs" / "begun", names, seed=2, finished=False)
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path):
+def place(written, tmp_path):
     """Runs ``first`` and ``second`` of the same images, and one that is not finished."""
-    names = write_images(tmp_path / "pictures", 24)
-    write_run(tmp_path / "runs" / "first", names, images=tmp_path / "pictures")
-    write_run(tmp_path / "runs" / "second", names, images=tmp_path / "pictures", seed=1)
-    write_run(tmp_path / "runs" / "begun", names, seed=2, finished=False)
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    for file in tmp_path.glob("runs/*/inputs.json"):
+        file.write_text(file.read_text().replace(str(written), str(tmp_path)))
     return tmp_path / "runs"
 
 

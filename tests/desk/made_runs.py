@@ -73,6 +73,9 @@ def write_run(
             "example_id": ids,
             "unit_id": ids,
             "setting": ["clean"] * n,
+            "model": ["m1"] * n,
+            "status": ["ok"] * n,
+            "reason": pa.nulls(n, pa.string()),
             "label": labels,
             "prediction": predictions,
             "value": rng.random(n),
@@ -87,7 +90,7 @@ def write_run(
     (folder / "evidence").mkdir()
     pq.write_table(table, folder / "evidence" / "clean.parquet")
     fog = table.set_column(2, "setting", pa.array(["fog.3"] * n)).select(
-        ["example_id", "setting", "label", "prediction"]
+        ["example_id", "unit_id", "setting", "model", "status", "reason", "label", "prediction", "value"]
     )
     pq.write_table(fog, folder / "evidence" / "corruption.parquet")
     lists = {
@@ -117,8 +120,8 @@ def write_run(
         Finding(kind="calibration", harm=0.0, title="Nothing to see"),
     ]
     report = AuditReport(
-        model={"name": plan["model"]["name"], "identity": "m1", "classes": len(classes), "output": "logits",
-               "notes": []},
+        model={"name": plan["model"]["name"], "identity": "m1", "task": "single", "classes": len(classes),
+               "output": "logits", "notes": []},
         data={"name": f"pictures {EVIL}", "fingerprint": f"d{seed}", "images": n, "used": n, "rejected": 0, "units": n,
               "labelled": n},
         metrics={"clean.accuracy": Measured(value=0.4, low=0.3, high=0.5, n=n)},

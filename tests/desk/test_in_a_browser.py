@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - sources of scripts in one line each
 
+import json
 import os
 import shlex
 import time
@@ -19,6 +20,17 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 #: axe-core, where somebody has it: SNELLEN_AXE=…/axe.min.js.
 AXE = "SNELLEN_AXE"
 
+REQUIREMENTS = """
+[[requirement]]
+id = "R1"
+text = "Nine of ten images are recognised."
+metric = "clean.accuracy >= 0.9"
+[[requirement]]
+id = "R2"
+text = "It is calibrated."
+metric = "calibration.ece <= 0.1"
+"""
+
 #: Widths and colours at which each page is seen.
 VIEWS = [(420, False), (1100, True), (2560, False)]
 
@@ -31,6 +43,10 @@ def folder(tmp_path_factory):
     for seed, name in enumerate(("first", "second")):
         write_run(place / "runs" / name, names, images=place / "pictures", seed=seed)
     write_run(place / "runs" / "begun", names, seed=2, finished=False)
+    (place / "requirements.toml").write_text(REQUIREMENTS)
+    record = {"plan": {"model": {"name": EVIL}}, "files": ["a.png"], "count": 3}
+    (place / "runs" / "attacked").mkdir()
+    (place / "runs" / "attacked" / "attack.json").write_text(json.dumps(record))
     return place / "runs"
 
 
@@ -59,7 +75,9 @@ def runs(page, desk):
     page.size(1100)
     page.open(desk.base)
     page.problems()
-    return dict(page.js("Array.from(document.querySelectorAll('.card h2 a')).map(a => [a.textContent, a.href])"))
+    return dict(
+        page.js("Array.from(document.querySelectorAll('.card h2 a, main h2 + ul a')).map(a => [a.textContent, a.href])")
+    )
 
 
 def queues(page, run):
@@ -78,7 +96,8 @@ def addresses(page, desk, runs):
     return [
         desk.base, first, runs["begun"], f"{first}/gallery", *queues(page, first).values(), f"{first}/decided",
         f"{first}/treat", f"{desk.base}/compare", f"{desk.base}/compare?first={ids['first']}&second={ids['second']}",
-        f"{desk.base}/jobs", f"{desk.base}/jobs/new", f"{desk.base}/nothing",
+        f"{desk.base}/jobs", f"{desk.base}/jobs/new", f"{desk.base}/nothing", f"{desk.base}/requirements",
+        runs["attacked"],
     ]  # fmt: skip
 
 
@@ -147,6 +166,7 @@ def test_axe_finds_nothing(page, desk, runs):
 
 def test_a_review_by_keys_alone(page, desk, runs):
     address = queues(page, runs["first"])["Labels look"]
+    page.js("document.cookie = 'snellen-reviewer=; Path=/; Max-Age=0'")  # the name of another test
     page.open(address)
     page.until("document.querySelector('.item img')?.complete")
     page.press("1")
@@ -326,6 +346,21 @@ def test_the_command_is_shown_as_it_is_typed_and_a_job_ends_with_its_output(page
     )
     assert "error:" in page.js("document.querySelector('[data-field=output]').textContent")
     assert not Path("hacked").exists()
+    assert page.problems() == []
+
+
+def test_a_verdict_leads_to_its_figure_and_a_model_to_its_run(page, desk, runs):
+    page.open(f"{desk.base}/requirements")
+    page.js("document.querySelector('.grid .seen a').click()")
+    page.until("location.pathname.endsWith('/report') && document.querySelector(':target')")
+    assert "clean.accuracy" in page.js("document.querySelector(':target').innerText")
+    page.open(f"{desk.base}/requirements")
+    page.js("document.querySelectorAll('[name=run]')[0].closest('details').open = true")
+    page.js("document.querySelectorAll('[name=run]')[0].click()")
+    page.js("document.querySelector('form.filters button').click()")
+    page.until("location.search.includes('run=') && document.querySelectorAll('.grid thead th').length === 2")
+    page.js("document.querySelector('.grid thead a').click()")
+    page.until("location.pathname.startsWith('/runs/') && document.querySelector('.look')")
     assert page.problems() == []
 
 

@@ -1,8 +1,10 @@
 """From suspect labels to a plan of treatment: audits, decisions, the table, and the printed lines run as printed."""
 
 import html
+import json
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ def test_the_printed_lines_run_as_printed(place):
     assert found.exit_code == 0, found.output
     assert "last_layer_retraining" in found.output
     assert "237 training images" in found.output, "240 less those that were dropped"
-    found = CliRunner().invoke(app, [*audit[1:], "--checks", "clean"])
+    found = CliRunner().invoke(app, audit[1:])
     assert found.exit_code == 0, found.output
     again = snellen.open_report(audit[-1])
     assert again.metrics["clean.accuracy"].n == 237
@@ -67,7 +69,13 @@ def test_the_printed_lines_run_as_printed(place):
 def test_the_printed_line_of_a_limited_audit_examines_the_same_images(place):
     pool, runs = place / "the pool", place / "limited"
     first = snellen.audit(
-        "bundled:scene-cnn", pool, checks=["clean", "label_noise"], limit=90, seed=3, out=runs / "part"
+        "bundled:scene-cnn",
+        pool,
+        checks=["clean", "label_noise", {"check": "duplicates", "examples": 5}],
+        limit=90,
+        seed=3,
+        batch_size=32,
+        out=runs / "part",
     )
     desk = Desk(runs / "part")
     caller = Caller(desk)
@@ -80,8 +88,11 @@ def test_the_printed_line_of_a_limited_audit_examines_the_same_images(place):
     assert "150 further images" in shown
     (line,) = re.findall(r'<code class="command">(.*?)</code>', shown)
     words = shlex.split(html.unescape(line))
-    found = CliRunner().invoke(app, [*words[1:], "--checks", "clean"])
+    found = CliRunner().invoke(app, words[1:])
     assert found.exit_code == 0, found.output
+    plans = [json.loads((folder / "manifest.json").read_bytes()) for folder in (runs / "part", Path(words[-1]))]
+    for key in ("checks", "seed", "batch_size", "save_images"):
+        assert plans[0][key] == plans[1][key], "the second audit has all that the first one had"
     assert words[-1] == str(runs / "part-decided"), "beside the run, which stays as it is"
     again = snellen.open_report(words[-1])
     assert again.metrics["clean.accuracy"].value == first.metrics["clean.accuracy"].value

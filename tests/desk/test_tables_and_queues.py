@@ -223,3 +223,22 @@ def test_references_of_a_run_are_no_options_of_a_printed_line(first, where, evil
     reference = reference_of(first)
     assert (reference.data, reference.model) == ("", "")
     assert "command line" in reference.obstacle
+
+
+def test_what_is_not_known_stays_unknown_in_every_chunk(tmp_path):
+    """Numbers are read past NumPy's own conversion, which loads pandas."""
+    (tmp_path / "evidence").mkdir()
+    rows = 40_000
+    labels = [None if place % 3 == 0 else place % 7 for place in range(rows)]
+    sure = [None if place % 5 == 0 else place / rows for place in range(rows)]
+    names = [f"image {place}" for place in range(rows)]
+    table = pa.table({"example_id": names, "label": pa.array(labels, pa.int64()), "value": sure})
+    pq.write_table(table, tmp_path / "evidence" / "clean.parquet", row_group_size=9_000)
+    found = ImageTable(tmp_path)
+    assert found.labels.tolist() == [-1 if one is None else one for one in labels]
+    assert np.isnan(found.confidence).tolist() == [one is None for one in sure]
+    assert found.ids_at([3, 17_000]) == ["image 3", "image 17000"], "without all others"
+    assert found.rows(Query(label=3)).tolist() == [place for place, one in enumerate(labels) if one == 3]
+    assert found.ids_at([39_999, 0]) == ["image 39999", "image 0"]
+    assert found.positions(["image 12345"]) == {"image 12345": 12345}
+    assert found.predictions.tolist() == [-1] * rows

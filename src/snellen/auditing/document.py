@@ -14,7 +14,7 @@ from PIL import Image
 from snellen.auditing.advice import advised, whole_command
 from snellen.auditing.eye_chart_picture import acuity_words, column_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
-from snellen.auditing.html import fact_words, verdict
+from snellen.auditing.html import fact_words, has_harm, verdict
 from snellen.auditing.ledger import ledger_words
 from snellen.checks.treatments import TRAINING_IMAGES
 from snellen.core.finding import FIGURES_OF_BAGS, OF_BAGS, Finding
@@ -213,9 +213,9 @@ def unseen_words(sight: Sequence[str]) -> str:
     """What the checks that found nothing would have found, as a sentence that follows another; empty without any.
 
     >>> unseen_words(["a class that is worse by 9 points"])
-    ' No finding of these kinds, which nine of ten audits would find: a class that is worse by 9 points.'
+    ' Not found, though nine of ten audits would find it: a class that is worse by 9 points.'
     """
-    return f" No finding of these kinds, which nine of ten audits would find: {'; '.join(sight)}." if sight else ""
+    return f" Not found, though nine of ten audits would find it: {'; '.join(sight)}." if sight else ""
 
 
 def harm_words(finding: Finding) -> str:
@@ -223,12 +223,15 @@ def harm_words(finding: Finding) -> str:
 
     >>> harm_words(Finding(kind="drift", harm=0.1, p_value=0.01, title=""))
     'at least 10.0% of the images, p = 0.01'
+    >>> harm_words(Finding(kind="drift", harm=0, title=""))
+    'none that is certain'
     """
     of = "bags" if finding.kind in OF_BAGS else "images"
+    words = f"at least {finding.harm:.1%} of the {of}" if has_harm(finding) else "none that is certain"
     if finding.p_value is None:
-        return f"at least {finding.harm:.1%} of the {of}"
+        return words
     p = "p below 0.0001" if finding.p_value < 0.0001 else f"p = {fact_words(finding.p_value)}"
-    return f"at least {finding.harm:.1%} of the {of}, {p}"
+    return f"{words}, {p}"
 
 
 def facts_words(finding: Finding) -> str:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from snellen.auditing.advice import advised, whole_command
 from snellen.auditing.eye_chart_picture import acuity_words, column_words, eye_chart_picture
+from snellen.auditing.figure_meanings import meanings_of
 from snellen.auditing.figure_picture import (
     figures_with_evidence,
     finding_evidence,
@@ -79,6 +80,7 @@ def render_report(
             small_chart=lambda panel: line_chart(panel, width=300, height=190),
             chart=line_chart,
             rows=ROWS,
+            meanings=meanings_of(report.metrics),
             rejected=rejected[:LISTED],
             rejected_total=len(rejected),
         )
@@ -174,9 +176,15 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = lambda value: f"{value:.1%}"
     environment.filters["fact"] = fact_words
+    environment.tests["harmful"] = has_harm
     environment.globals["ledger_words"] = ledger_words
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment
+
+
+def has_harm(finding: Finding) -> bool:
+    """Whether its harm is above zero as reports round it, to a tenth of a percent."""
+    return round(finding.harm, 3) > 0
 
 
 def fact_words(value: float | int | str) -> str:

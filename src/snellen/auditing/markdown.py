@@ -69,7 +69,12 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
         lines += ["", *table(document.eye_chart.head, document.eye_chart.rows), ""]
     lines += ["## Findings", "", plain(document.tested), ""]
     for number, finding in enumerate(report.findings, start=1):
-        lines += [f"### {number}. {plain(finding.title)}", "", f"**{finding.shown_level}**, {harm_words(finding)}.", ""]
+        lines += [
+            f"### {number}. {plain(finding.title)}",
+            "",
+            f"**{finding.shown_level}**, harm: {harm_words(finding)}.",
+            "",
+        ]
         if finding.facts:
             lines += [f"{plain(facts_words(finding))}.", ""]
         shown = [

@@ -33,7 +33,13 @@ HASH = re.compile("[0-9a-f]{64}")
 
 
 class CheckStatus(BaseModel):
-    """Whether a check ran, and if not, or if it could conclude nothing, why."""
+    """Whether a check ran, and if not, or if it could conclude nothing, why.
+
+    Attributes:
+        name: of the check.
+        status: done, skipped or failed.
+        reason: why it was skipped, failed, or concluded nothing; null where it is done.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +49,13 @@ class CheckStatus(BaseModel):
 
 
 class Judged(BaseModel):
-    """How many hypotheses the audit tested together, and how many became findings, at which false discovery rate."""
+    """How many hypotheses the audit tested together, and how many became findings, at which false discovery rate.
+
+    Attributes:
+        hypotheses: how many were tested together.
+        findings: how many of them became findings.
+        rate: false discovery rate, a share.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -152,10 +164,8 @@ class AuditReport(BaseModel):
         """Show the report: with its pictures in a notebook, as text elsewhere."""
         from snellen.auditing.text_summary import text_summary
 
-        shell = sys.modules.get("IPython")
-        running = None if shell is None else shell.get_ipython()
-        if running is not None and type(running).__name__ == "ZMQInteractiveShell":
-            shell.display.display(self)  # type: ignore[union-attr]
+        if in_notebook():
+            sys.modules["IPython"].display.display(self)
         else:
             print(text_summary(self))  # noqa: T201 - it is what the caller wants
 
@@ -274,3 +284,10 @@ class AuditReport(BaseModel):
         }
         files = {name: self.folder / "blobs" / name for name in sorted(named) if HASH.fullmatch(name)}
         return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook; Colab's shell is made of that of Jupyter."""
+    shell = sys.modules.get("IPython")
+    running = None if shell is None else shell.get_ipython()
+    return any(one.__name__ == "ZMQInteractiveShell" for one in type(running).__mro__)

@@ -31,7 +31,14 @@ from snellen.runs.reopening import described_images, images_again
 
 
 class DescribedImages(BaseModel):
-    """Images by what they were loaded from: see :func:`~snellen.runs.reopening.described_images`."""
+    """Images by what they were loaded from: see :func:`~snellen.runs.reopening.described_images`.
+
+    Attributes:
+        class_names: as given; null where the images name them.
+        name: of the set.
+        split: train, tune or test; null where it is not known.
+        hidden: whether names are replaced for privacy.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -45,7 +52,12 @@ class DescribedImages(BaseModel):
 
 
 class Inputs(BaseModel):
-    """What ``inputs.json`` holds."""
+    """What ``inputs.json`` holds.
+
+    Attributes:
+        images: those that were audited.
+        companions: other sets, such as training images, by their role.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

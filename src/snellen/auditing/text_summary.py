@@ -44,6 +44,6 @@ def text_summary(report: AuditReport) -> str:
     if not report.findings:
         lines.append(report.nothing_found)
     if report.sight:
-        lines += ["", "No finding of these kinds, which nine of ten audits would find:"]
+        lines += ["", "Not found, though nine of ten audits would find it:"]
         lines += [f"  {each}" for each in report.sight]
     return "\n".join(lines)

@@ -40,7 +40,11 @@ Companion = Literal["train", "tune"]
 
 
 class Measured(BaseModel):
-    """A figure with its 95 % interval and the number of images behind it."""
+    """A figure with its 95 % interval and the number of images behind it.
+
+    Attributes:
+        value: the estimate.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -18,7 +18,14 @@ UNCHANGED = 0.0
 
 
 class Cell(BaseModel):
-    """Share of the above-chance accuracy that is retained at one severity, with its 95 % interval."""
+    """Share of the above-chance accuracy that is retained at one severity, with its 95 % interval.
+
+    Attributes:
+        severity: of the damage.
+        retained: (accuracy − chance) / (clean accuracy − chance), on the same images.
+        low: lower end of the 95 % interval.
+        high: upper end.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +46,12 @@ class Acuity(BaseModel):
 
     ``low`` and ``high`` are where the ends of the interval of the retained accuracy pass :data:`READABLE`.
     ``censored``: the last line that was tested can still be read, so that the acuity is at least its severity.
+
+    Attributes:
+        value: severity at which the retained accuracy falls below 0.8.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        censored: whether the last line that was tested can still be read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +63,13 @@ class Acuity(BaseModel):
 
 
 class Column(BaseModel):
-    """One nuisance or threat: its cells by ascending severity, and the acuity for it."""
+    """One nuisance or threat: its cells by ascending severity, and the acuity for it.
+
+    Attributes:
+        name: of the nuisance or threat.
+        check: that measured it.
+        cells: by ascending severity.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,7 +80,13 @@ class Column(BaseModel):
 
 
 class EyeChart(BaseModel):
-    """All columns of an audit. ``chance`` is the accuracy of the best constant answer, or of guessing if more."""
+    """All columns of an audit. ``chance`` is the accuracy of the best constant answer, or of guessing if more.
+
+    Attributes:
+        clean_accuracy: of the unchanged images.
+        chance: accuracy of the best constant answer, or of guessing if more.
+        columns: one for each nuisance or threat.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -13,7 +13,14 @@ from snellen.core.preparation import to_image
 
 
 class Point(BaseModel):
-    """A point of a line, with an interval where one is known."""
+    """A point of a line, with an interval where one is known.
+
+    Attributes:
+        x: place on the horizontal axis.
+        y: place on the vertical axis.
+        low: lower end of the 95 % interval of y; null where there is none.
+        high: upper end.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,7 +31,12 @@ class Point(BaseModel):
 
 
 class Line(BaseModel):
-    """Points that belong together, ascending in x."""
+    """Points that belong together, ascending in x.
+
+    Attributes:
+        name: shown beside the line.
+        points: ascending in x.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

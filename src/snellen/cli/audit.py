@@ -208,7 +208,8 @@ def audit(
             rich_help_panel=GATE_PANEL,
             metavar="'METRIC>=VALUE'",
             help="Exit with 3 unless it holds, repeatable; >=, <=, > or <. The harder end of the 95 % interval counts, "
-            "with METRIC.value the estimate. Also findings.LEVEL<=N and acuity.NUISANCE>=SEVERITY.",
+            "with METRIC.value the estimate. Also findings.LEVEL<=N and acuity.NUISANCE>=SEVERITY. "
+            "docs/metrics.md says what each metric is.",
         ),
     ] = None,
     fail_on: Annotated[
@@ -240,8 +241,8 @@ def audit(
         Path | None,
         typer.Option(
             metavar="FILE.jsonl|DIR",
-            help="Count audits and gates of these images in a file, or in test-sets.jsonl of a folder, and show in the "
-            "report how often they were audited. It holds fingerprints, no images and no names.",
+            help="Count audits and gates of these images in a file, or in test-sets.jsonl of a folder. The report "
+            "shows how often they were audited. The file holds fingerprints, no images and no names.",
             rich_help_panel=GATE_PANEL,
         ),
     ] = None,

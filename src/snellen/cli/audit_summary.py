@@ -77,7 +77,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     else:
         console.print(f"\n{report.nothing_found}")
     if report.sight:
-        console.print("\n[dim]No finding of these kinds, which nine of ten audits would find:[/]")
+        console.print("\n[dim]Not found, though nine of ten audits would find it:[/]")
         for words in report.sight:
             console.print(f"[dim]  {markup(words)}[/]", soft_wrap=True)
     idle = [check for check in report.checks if check.status != "done"]

@@ -41,7 +41,7 @@ def compare(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print comparison.json instead of the tables.")] = False,
 ) -> None:
-    """Show what got better and what got worse between two audits, image by image where both saw the same."""
+    """Show what got better and what got worse between two audits, image by image where both used the same images."""
     with loading("comparing"):
         from snellen.auditing.compare.compare import compare_records
         from snellen.auditing.compare.margins import parse_margins

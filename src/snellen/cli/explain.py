@@ -63,7 +63,7 @@ def explain(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say why a classifier decides as it does: regions, concepts, units, each beside a random part of equal size."""
+    """Explain decisions by regions, concepts or units, each compared with a random part of equal size."""
     carry_out_on_images(
         "snellen.verbs.explain:explain",
         "explanations",

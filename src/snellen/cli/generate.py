@@ -25,10 +25,10 @@ def generate(
     requests: Annotated[
         str,
         typer.Argument(
-            help="What to generate from: images by reference (a folder, a manifest, bundled:fashion-mnist, "
-            "optotypes:scenes), a FILE.txt with a prompt a line, a FILE.json with a list of objects, a number of "
-            "images of each class: 'classes:star,heart?count=50', 'classes:?count=50' for all classes, or a number of "
-            "images without a condition: draws:100."
+            help="What to generate from. Images by reference: a folder, a manifest, bundled:fashion-mnist, "
+            "optotypes:scenes. Prompts: a FILE.txt with one a line, a FILE.json with a list of objects. Images of each "
+            "class: 'classes:star,heart?count=50', or 'classes:?count=50' for all classes. Images without a condition: "
+            "draws:100."
         ),
     ],
     out: Annotated[
@@ -50,7 +50,7 @@ def generate(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make images, or say what is on them: with captions, and where each came from."""
+    """Generate images or captions, with a record of where each came from."""
     if len(methods) > 1:
         raise InputError("generate with one setting at a time: give each option of the method once")
     folder = out or free_folder("snellen-generate")

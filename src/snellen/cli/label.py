@@ -107,7 +107,7 @@ def label(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a concept in words into a classifier that language and vision models label images for."""
+    """Turn a concept in words into a classifier. Language and vision models label the images."""
     folder = out or free_folder("snellen-label")
     with loading("loading models"):
         verb, given_labels = (index.form("label", name).load() for name in ("concept", "review"))

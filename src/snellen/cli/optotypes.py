@@ -132,6 +132,6 @@ def _from_json(text: str) -> Any:  # noqa: ANN401 - JSON of any kind, which the 
         ) from error
 
 
-optotypes = typer.Typer(help="Procedural worlds in which everything is known.", no_args_is_help=True)
+optotypes = typer.Typer(help="Write and show procedural images whose ground truth is known.", no_args_is_help=True)
 optotypes.add_typer(method_commands("worlds", show), name="show")
 optotypes.add_typer(method_commands("worlds", write), name="write")

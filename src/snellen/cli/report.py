@@ -10,32 +10,58 @@ import typer
 from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 
+Form = Literal["pdf", "md", "html"]
+
+#: Endings of files and the form of each.
+_ENDINGS: dict[str, Form] = {".pdf": "pdf", ".md": "md", ".markdown": "md", ".html": "html", ".htm": "html"}
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="Run directory of a finished audit, or a folder of a saved report.")],
     to: Annotated[
-        Literal["pdf", "md", "html"], typer.Option(help="PDF, Markdown with pictures beside it, or HTML.")
-    ] = "pdf",
+        Form | None,
+        typer.Option(
+            help="PDF, Markdown with pictures beside it, or HTML.",
+            show_default="the ending of --out, or pdf without it",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write, which is replaced.", show_default="report.pdf in the run directory"),
+        typer.Option(
+            help="File to write, which is replaced.", show_default="report.pdf, report.md or report.html in RUN"
+        ),
     ] = None,
 ) -> None:
     """Export the report of a finished audit as PDF, Markdown or HTML."""
     from snellen.auditing.opening import open_report
 
+    form = _form(to, out)
     opened = open_report(run)
-    file = out or run / f"report.{to}"
+    file = out or run / f"report.{form}"
     try:
-        if to == "html":
+        if form == "html":
             page = run / "report.html"
             content = page.read_bytes() if page.is_file() else opened.html.encode()
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-        elif to == "md":
+        elif form == "md":
             opened.to_markdown(file)
         else:
             opened.to_pdf(file)
     except OSError as error:
         raise InputError(f"cannot write {file}: {error.strerror or error}") from error
     typer.echo(harmless(f"Written: {file}"))
+
+
+def _form(to: Form | None, out: Path | None) -> Form:
+    """The form that both options ask for."""
+    if out is None:
+        return to or "pdf"
+    ending = _ENDINGS.get(out.suffix.lower())
+    if to is None and ending is None:
+        raise InputError(
+            f"--out {out}: the ending of the file names no form; end it in .pdf, .md or .html, or give --to"
+        )
+    if to is not None and ending not in (None, to):
+        raise InputError(f"--out {out} and --to {to} name two forms; leave one of them out")
+    return to or ending or "pdf"

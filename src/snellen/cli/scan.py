@@ -41,7 +41,7 @@ def scan(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for something planted, wrong or unwanted: in images, or in a classifier by means of images."""
+    """Search classifiers, generators or images for backdoors, poison, edited regions and other faults."""
     if len(places) > 2:
         raise InputError(f"a scan takes [MODEL] DATA; got {len(places)} places: {', '.join(places)}")
     reference, data = places[0] if len(places) == 2 else None, places[-1]

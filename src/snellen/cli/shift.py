@@ -79,7 +79,7 @@ def shift(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the same images under a nuisance, as a data set that any tool can read."""
+    """Write changed copies of images, such as with noise or fog, as a data set that any tool can read."""
     folder = out or free_folder("snellen-shift")
     with loading("reading images") as spinner:
         from snellen.runs.settings import checked_severities, named_settings

@@ -23,7 +23,12 @@ Kind = Literal[
 
 
 class Lineage(BaseModel):
-    """How an artifact was made: enough to make it again."""
+    """How an artifact was made: enough to make it again.
+
+    Attributes:
+        seed: of all random draws.
+        code_version: version of Snellen that made it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +41,17 @@ class Lineage(BaseModel):
 
 
 class Card(BaseModel):
-    """What a user must know about an artifact."""
+    """What a user must know about an artifact.
+
+    Attributes:
+        name: of the artifact.
+        kind: what it is: classifier, generator ….
+        description: in words.
+        class_names: in the order of the scores.
+        preparation: resize and crop of images, as the loader takes them.
+        normalization: mean and standard deviation of each channel.
+        lineage: how it was made.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

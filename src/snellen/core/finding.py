@@ -93,7 +93,12 @@ LEVELS: dict[Level, float] = {"severe": 0.20, "moderate": 0.05, "mild": 0.005, "
 
 
 class FindingExample(BaseModel):
-    """One image that shows a finding; ``image`` and ``after`` are names of pictures beside the report, if any."""
+    """One image that shows a finding; ``image`` and ``after`` are names of pictures beside the report, if any.
+
+    Attributes:
+        example_id: id of the image.
+        caption: what is seen, in words.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,6 +113,11 @@ class Finding(BaseModel):
 
     ``harm`` = lower 95 % bound of (error under the condition − error of its control) × share of the data concerned,
     and never below 0. Its level is that of the harm beyond what healthy classifiers lose under the same stress.
+
+    Attributes:
+        kind: one of the kinds that Snellen knows, or one of a plugin, which begins with x-.
+        title: one sentence for a reader.
+        examples: images that show it.
 
     >>> Finding(kind="corruption", harm=0.12, title="Blur costs 20 points").level
     'moderate'

@@ -123,6 +123,8 @@ class CheckEntry(Target):
         listed: whether it runs the model at the end, and its rows lie in a list instead of the evidence.
         effort: the least effort of an audit that runs it: ``quick``, or ``standard``; a check whose class says that it
             does not run by default is one of ``full``.
+        meanings: what its figures are, by the rest of their names: see :mod:`snellen.auditing.figure_meanings`. Those
+            of the audit's own checks stand in a file of their own.
     """
 
     name: str
@@ -132,6 +134,7 @@ class CheckEntry(Target):
     of_images: bool = False
     listed: bool = False
     effort: str = "standard"
+    meanings: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     registered: Any = field(default=None, repr=False)  # the class itself, where no module holds it
 
     @property

@@ -120,7 +120,17 @@ class Claim(BaseModel):
 
 
 class System(BaseModel):
-    """One published system."""
+    """One published system.
+
+    Attributes:
+        number: of the system in the list.
+        title: of the paper.
+        acronym: by which it is known.
+        source: authors, year, venue.
+        area: of its methods.
+        command: of the command line that runs it.
+        summary: what it does, one sentence.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from snellen.core.errors import SnellenError
-from snellen.desk import image_pages, review_pages, run_pages, work_pages
+from snellen.desk import image_pages, requirements_pages, review_pages, run_pages, work_pages
 from snellen.desk.desk import Desk
 from snellen.desk.gatekeeping import Gatekeeper
 from snellen.desk.rendering import STATIC, static
@@ -72,6 +72,7 @@ ROUTES: tuple[tuple[str, Callable[[Request], Any], tuple[str, ...]], ...] = (
     ("/runs/{run}/treat", work_pages.treat, ("GET",)),
     ("/compare", work_pages.compare, ("GET",)),
     ("/compare/rows", work_pages.compared_rows, ("GET",)),
+    ("/requirements", requirements_pages.requirements, ("GET",)),
     ("/jobs", work_pages.jobs, ("GET",)),
     ("/jobs/new", work_pages.new_job, ("GET",)),
     ("/jobs/start", work_pages.start, ("POST",)),

@@ -10,12 +10,13 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snellen.core.errors import InputError
 from snellen.core.formats import INPUTS
 from snellen.core.run import write_atomically
 from snellen.data.files.labels import align_labels
+from snellen.data.files.manifest import NO_LABEL
 from snellen.desk.agreement import Settled, settled
 from snellen.desk.decisions import Decision
 from snellen.desk.queues import Queue
@@ -24,8 +25,10 @@ from snellen.desk.workplace import RunFolder
 if TYPE_CHECKING:
     from snellen.core.images import ImageSet
 
-#: Columns of the table: what a treatment reads, then what a person wants to know.
-ID, LABEL = "id", "label"
+#: Columns of the table: what a treatment reads, then what a person wants to know. Of several labels an image one
+#: column holds their names with | between them, "none" for none, and nothing where they are not known. What names
+#: do not say, as that one of them is unknown or in no image, is written as 1, 0 and −1 in the order of the classes.
+ID, LABEL, LABELS, NONE = "id", "label", "labels", "none"
 
 #: Columns of the images that the table carries along, as they mean it.
 CARRIED = {"unit_id": "unit", "group": "group"}
@@ -77,15 +80,13 @@ def decided_table(
     """
     if images.class_names is None:
         raise InputError(f"{images.name} has no labels, so no label can be corrected")
+    if LABELS in images.table.column_names and images.table[LABELS].null_count < len(images):
+        return _decided_sets(images, queues, whole)
     wanted, disputed = _wanted(queues)  # of audited images alone
     images, beyond = _with_others(images, whole)
     names = images.class_names or ()
     given = ["" if label < 0 else names[label] for label in images.known_labels.tolist()]
-    carried = {
-        shown: images.column(column)
-        for column, shown in CARRIED.items()
-        if column in images.table.column_names and any(one is not None for one in images.column(column))
-    }
+    carried = _carried(images)
     rows, changed, dropped = [], 0, 0
     for place, (name, label) in enumerate(zip(images.ids, given, strict=True)):
         found = wanted.get(name)
@@ -96,6 +97,79 @@ def decided_table(
         row["reviewers"] = "" if found is None else found[2]
         rows.append({**row, **{shown: str(values[place] or "") for shown, values in carried.items()}})
     return Table(rows, (ID, LABEL, "given", "decided", "reviewers", *carried), changed, dropped, disputed, beyond)
+
+
+def _decided_sets(
+    images: ImageSet, queues: Iterable[tuple[Queue, Sequence[Decision]]], whole: ImageSet | None
+) -> Table:
+    """The same of several labels an image: each decision is about one label, and leaves the others as they are."""
+    by_label: dict[str, list[tuple[Queue, Sequence[Decision]]]] = {}
+    for queue, decisions in queues:
+        by_label.setdefault(queue.label, []).append((queue, decisions))
+    wanted = {label: _wanted(found) for label, found in by_label.items()}
+    images, beyond = _with_others(images, whole)
+    names = images.class_names or ()
+    carried = _carried(images)
+    sets = images.label_sets.tolist()
+    decided = [
+        {label: one for label, (per_image, _) in wanted.items() if (one := per_image.get(name)) is not None}
+        for name in images.ids
+    ]
+    after = [_after(own, names, found) for own, found in zip(sets, decided, strict=True)]
+    written = _as_names if _can_be_named(names, after) else _as_numbers
+    rows, changed, dropped = [], 0, 0
+    for place, (name, own, now, found) in enumerate(zip(images.ids, sets, after, decided, strict=True)):
+        changed += bool(now) and now != own
+        dropped += not now and max(own) >= 0
+        row = {
+            ID: name,
+            LABELS: written(now, names),
+            "given": written(own, names),
+            "decided": "; ".join(f"{label}: {one[1]}" if label else one[1] for label, one in found.items()),
+            "reviewers": "; ".join(dict.fromkeys(one[2] for one in found.values())),
+        }
+        rows.append({**row, **{shown: str(values[place] or "") for shown, values in carried.items()}})
+    disputed = sum(count for _, count in wanted.values())
+    columns = (ID, LABELS, "given", "decided", "reviewers", *carried)
+    return Table(rows, columns, changed, dropped, disputed, beyond)
+
+
+def _after(own: Sequence[int], names: Sequence[str], found: Mapping[str, tuple[str, str, str]]) -> list[int]:
+    """1, 0 or −1 for each label after the review; nothing where the image is dropped."""
+    if any(not one[0] for one in found.values()):
+        return []
+    return [int(found[label][0] == label) if label in found else bit for label, bit in zip(names, own, strict=True)]
+
+
+def _can_be_named(names: Sequence[str], rows: Sequence[Sequence[int]]) -> bool:
+    """Whether names with | between them say all: none is unknown beside others, each is somewhere and read as it is."""
+    known = [row for row in rows if row and max(row) >= 0]
+    readable = all(
+        any(map(str.isalpha, one))
+        and not set("|[") & set(one)
+        and one == one.strip()
+        and one.casefold() not in NO_LABEL
+        for one in names
+    )
+    return readable and all(min(row) >= 0 for row in known) and all(map(any, zip(*known, strict=True)))
+
+
+def _as_names(row: Sequence[int], names: Sequence[str]) -> str:
+    if not row or min(row) < 0:
+        return ""
+    return "|".join(name for name, bit in zip(names, row, strict=True) if bit) or NONE
+
+
+def _as_numbers(row: Sequence[int], _: Sequence[str]) -> str:
+    return json.dumps(list(row)) if row and max(row) >= 0 else ""
+
+
+def _carried(images: ImageSet) -> dict[str, Sequence[Any]]:
+    return {
+        shown: images.column(column)
+        for column, shown in CARRIED.items()
+        if column in images.table.column_names and any(one is not None for one in images.column(column))
+    }
 
 
 def _with_others(images: ImageSet, whole: ImageSet | None) -> tuple[ImageSet, int]:
@@ -152,10 +226,15 @@ def write_table(table: Table, run: RunFolder, store: Path) -> Path:
     Returns:
         The file, ``decided/RUN-….csv``.
     """
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in run.path.name)[:60] or "run"
-    file = store / "decided" / f"{safe}-{run.key[:6]}.csv"
+    file = decided_place(run, store, ".csv")
     write_atomically(file, table.csv().encode("utf-8", "backslashreplace"))
     return file
+
+
+def decided_place(run: RunFolder, store: Path, ending: str) -> Path:
+    """Name of a file about the decisions on a run."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in run.path.name)[:60] or "run"
+    return store / "decided" / f"{safe}-{run.key[:6]}{ending}"
 
 
 @dataclass(frozen=True)
@@ -178,13 +257,12 @@ def reference_of(run: RunFolder) -> Reference:
     try:
         found = INPUTS.read(json.loads((run.path / INPUTS.file).read_bytes()), run.path / INPUTS.file)
         images, model = found["images"]["reference"], found["classifier"]
-        data = _absolute(str(images["ref"]), str(images.get("folder") or "."))
+        data = absolute(str(images["ref"]), str(images.get("folder") or "."))
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return Reference("", "", "the run does not say how its images were loaded: they were handed in as objects")
     if not all(one.isprintable() and not one.startswith("-") for one in (data, str(model.get("ref") or ""))):
         return Reference("", "", "the references of this run cannot be written on a command line")
-    plain = all(model.get(one) is None for one in ("class_names", "model_args", "normalization", "output", "size"))
-    loaded = _absolute(str(model["ref"]), str(model.get("folder") or ".")) if plain and model.get("ref") else ""
+    loaded = absolute(str(model["ref"]), str(model.get("folder") or ".")) if model.get("ref") else ""
     if images.get("columns") and images.get("table") is None:
         return Reference(
             data,
@@ -212,15 +290,16 @@ def treat_words(other: RunFolder, data: str, table: Path, columns: Sequence[str]
 
 
 def audit_words(
-    model: str, data: str, table: Path, columns: Sequence[str], out: Path, limit: Sequence[str] = ()
+    model: str, data: str, table: Path, columns: Sequence[str], out: Path, options: Sequence[str] = ()
 ) -> list[str]:
-    """The command that audits the decided images again, in words; limit: options that draw the same ones."""
-    return ["snellen", "audit", model, data, *_reading("", table, columns, ""), *limit, "--out", str(out)]
+    """The command that audits the decided images again, in words; options: all else that the audit had."""
+    return ["snellen", "audit", model, data, *_reading("", table, columns, ""), *options, "--out", str(out)]
 
 
 def _reading(data: str, table: Path, columns: Sequence[str], flag: str) -> list[str]:
     words = [flag, data] if flag else []
-    words += ["--table", str(table), "--column", f"image={ID}", "--column", f"label={LABEL}"]
+    label = LABELS if LABELS in columns else LABEL
+    words += ["--table", str(table), "--column", f"image={ID}", "--column", f"{label}={label}"]
     for shown in CARRIED.values():
         if shown in columns:
             words += ["--column", f"{shown}={shown}"]
@@ -244,7 +323,7 @@ def free_folder(folder: Path) -> Path:
     return found
 
 
-def _absolute(reference: str, folder: str) -> str:
+def absolute(reference: str, folder: str) -> str:
     """A reference with a path that holds from every folder, where a part of it is one that is there."""
     scheme, colon, rest = reference.partition(":")
     head, text = (f"{scheme}:", rest) if colon and scheme.isalnum() and len(scheme) > 1 else ("", reference)

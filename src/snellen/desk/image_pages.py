@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,8 +46,8 @@ def rows(request: Request) -> Response:
     table = desk.table(run)
     query, offset, limit = query_of(request)
     found = table.rows(query, members(request, run, query))
-    names = run.class_names
-    shown = [row_of(table, int(place), names) for place in found[offset : offset + limit].tolist()]
+    shown = rows_of(table, found[offset : offset + limit].tolist(), run.class_names)
+    table.prepare()
     return answer({"total": len(found), "offset": offset, "rows": shown, "why": desk.pictures.why_not(run)})
 
 
@@ -76,13 +77,18 @@ def members(request: Request, run: RunFolder, query: Query) -> list[str] | None:
     return ids_of(desk_of(request).queue(run, finding))
 
 
-def row_of(table: ImageTable, place: int, names: tuple[str, ...]) -> dict[str, Any]:
-    """What a page shows about one image."""
+def rows_of(table: ImageTable, places: Sequence[int], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What a page shows about some images."""
+    ids = table.ids_at(places)
+    return [_row_of(table, place, name, names) for place, name in zip(places, ids, strict=True)]
+
+
+def _row_of(table: ImageTable, place: int, example: str, names: tuple[str, ...]) -> dict[str, Any]:
     label, prediction = int(table.labels[place]), int(table.predictions[place])
     confidence = float(table.confidence[place])
     return {
         "row": place,
-        "id": table.ids[place].as_py(),
+        "id": example,
         "label": names[label] if 0 <= label < len(names) else "",
         "prediction": names[prediction] if 0 <= prediction < len(names) else "",
         "right": label == prediction if label >= 0 else None,
@@ -96,7 +102,7 @@ def image(request: Request) -> Response:
     table, place = desk.table(run), request.path_params["row"]
     if place >= len(table):
         raise HTTPException(404, "there is no such image")
-    example = table.ids[place].as_py()
+    (example,) = table.ids_at([place])
     make = desk.pictures.large if request.path_params["size"] == "large" else desk.pictures.small
     try:
         content = make(run, example)

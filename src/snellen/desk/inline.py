@@ -1,38 +1,64 @@
-"""The desk from Python: a link in a notebook, and the decisions as rows."""
+"""The desk from Python: inline in a notebook, as a link elsewhere, and the decisions as rows."""
 
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
 
+from snellen.auditing.report import in_notebook
 from snellen.core.errors import InputError, import_extra
 from snellen.desk.agreement import settled
-from snellen.desk.serving import Served, prepared
+from snellen.desk.desk import Desk
+from snellen.desk.rendering import static
+from snellen.desk.serving import Served, served
 from snellen.desk.workplace import RunFolder
+
+if TYPE_CHECKING:
+    from snellen.desk.embedding import Embedded
 
 
 class Review:
-    """A desk that is served from this process, until :meth:`stop` or the end of Python.
+    """A desk in this process, until :meth:`stop` or the end of Python. It listens nowhere before its link is read.
 
-    Attributes:
-        link: to be opened in a browser on this machine; anyone who has it can do what the desk can.
+    Args:
+        desk: runs, decisions and jobs.
     """
 
-    def __init__(self, served: Served) -> None:
-        self._served, self.link = served, served.link
-        self._thread = threading.Thread(target=served.run, name="snellen-desk", daemon=True)
-        self._thread.start()
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._served: Served | None = None
+        self._thread: threading.Thread | None = None
+        self._answers: Embedded | None = None
+        self._view: Any = None
+        self._stopped = False
         atexit.register(self.stop)
+
+    @property
+    def link(self) -> str:
+        """To be opened in a browser on this machine; anyone who has it can do what the desk can.
+
+        Raises:
+            InputError: the review was stopped before.
+            MissingExtraError: the extra ``ui`` is not installed.
+        """
+        if self._served is None:
+            if self._stopped:
+                raise InputError("this review was stopped; open another with report.review()")
+            self._served = served(self._desk)
+            self._thread = threading.Thread(target=self._served.run, name="snellen-desk", daemon=True)
+            self._thread.start()
+        return self._served.link
 
     def decisions(self) -> list[dict[str, Any]]:
         """What was decided: a row for each item, with its images, state, verdict, label and reviewers."""
-        desk = self._served.desk
+        desk = self._desk
         rows: list[dict[str, Any]] = []
-        for run in _audits(self._served):
+        for run in _audits(desk):
             for queue, decisions in desk.reviewed(run):
                 outcomes = settled(decisions)
                 rows += [
@@ -60,20 +86,79 @@ class Review:
     def stop(self) -> None:
         """End the desk and its jobs; decisions stay in its file."""
         atexit.unregister(self.stop)
-        self._served.stop()
-        self._thread.join(15)
+        self._stopped = True
+        if self._served is not None:
+            self._served.stop()
+        if self._answers is not None:
+            self._answers.close()
+        if self._thread is not None:
+            self._thread.join(15)
+        self._desk.jobs.close()
 
-    def _repr_html_(self) -> str:
+    def view(self, height: int = 760) -> Any:  # noqa: ANN401 - a widget of an extra
+        """The desk inline, in Jupyter, VS Code or Colab. Its requests go over the notebook's channel, and no port.
+
+        Args:
+            height: of the view, pixels.
+
+        Raises:
+            MissingExtraError: anywidget is not installed.
+        """
+        anywidget = import_extra("anywidget", "notebook", "the desk inside a notebook")
+        traitlets = import_extra("traitlets", "notebook", "the desk inside a notebook")
+        import_extra("starlette", "notebook", "the desk inside a notebook")
+        from snellen.desk.embedding import heard
+
+        fields = {
+            "_esm": static("notebook.js").decode(),
+            "start": traitlets.Unicode("/").tag(sync=True),
+            "height": traitlets.Int(height).tag(sync=True),
+        }
+        made = type("DeskView", (anywidget.AnyWidget,), fields)(start=self._start(), height=height)
+        embedded = self._embedded()
+        made.on_msg(lambda widget, message, _: heard(embedded, widget.send, message))
+        return made
+
+    def _embedded(self) -> Embedded:
+        from snellen.desk.embedding import Embedded
+
+        if self._answers is None:
+            self._answers = Embedded(self._desk)
+        return self._answers
+
+    def _start(self) -> str:
+        """The one run, where there is one; else all."""
+        own = [run for run in _audits(self._desk) if run.path == self._desk.workplace.folder]
+        return f"/runs/{own[0].id}" if own else "/"
+
+    def _repr_mimebundle_(self, **given: object) -> Any:  # noqa: ANN401 - of IPython
+        """The view where it can be shown: then no link, whose token would stay in the notebook's file."""
+        if not _inside():
+            return {"text/plain": repr(self), "text/html": self._repr_html_()}
+        if self._view is None:
+            self._view = self.view()
+        found = self._view._repr_mimebundle_(**given)
+        data = found[0] if isinstance(found, tuple) else found
+        return {**data, "text/plain": "Review: run the cell again to see it"}
+
+    def _repr_html_(self) -> str | None:
+        if _inside():
+            return None
         return (
             f'<p>The desk, on this machine: <a href="{escape(self.link)}" target="_blank" rel="noopener">review</a></p>'
         )
 
     def __repr__(self) -> str:
-        return f"Review({self.link})"
+        return f"Review({self.link})" if self._served is not None else "Review(inside this notebook, or .link)"
+
+
+def _inside() -> bool:
+    """Whether the desk can be shown inside a notebook, and this is one: a terminal shows no widget."""
+    return in_notebook() and importlib.util.find_spec("anywidget") is not None
 
 
 def review(folder: Path | None) -> Review:
-    """Open the desk on one run.
+    """Open the desk on one run. Where it can be shown inside, no port is opened.
 
     Raises:
         InputError: there is no run directory.
@@ -81,8 +166,17 @@ def review(folder: Path | None) -> Review:
     """
     if folder is None:
         raise InputError("this audit wrote no run directory, and the desk reads one; audit with out=FOLDER")
-    return Review(prepared(folder))
+    import_extra("starlette", "ui", "the desk")
+    made = Review(Desk(folder))
+    if not _inside():
+        try:
+            made.link  # noqa: B018 - it is served from here on
+        except BaseException:
+            made.stop()
+            made._desk.close()
+            raise
+    return made
 
 
-def _audits(served: Served) -> list[RunFolder]:
-    return [run for run in served.desk.workplace.runs() if run.kind == "audit" and run.status == "finished"]
+def _audits(desk: Desk) -> list[RunFolder]:
+    return [run for run in desk.workplace.runs() if run.kind == "audit" and run.status == "finished"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from snellen.core.errors import InputError
 from snellen.core.finding import Finding
 from snellen.desk.decisions import Verdict
 from snellen.desk.image_table import ImageTable, Query
@@ -71,11 +73,28 @@ class Queue:
         finding: of the report.
         form: one image at a time, or two.
         items: in the order in which a person should look.
+        label: about which of several labels an image is decided; empty: an image has one label, or all are meant.
     """
 
     finding: Finding
     form: Form
     items: tuple[Item, ...]
+    label: str = ""
+
+    def classes(self, run: RunFolder) -> tuple[str, ...]:
+        """What an image may be relabelled as: a class, or a label of several, with it and without."""
+        if not run.several:
+            return run.class_names
+        return (self.label, without(self.label)) if self.label else ()
+
+
+def without(label: str) -> str:
+    """What images without a label are called.
+
+    >>> without("mass")
+    'no mass'
+    """
+    return f"no {label}"
 
 
 def queue_of(run: RunFolder, finding: Finding, table: ImageTable | None) -> Queue:
@@ -86,23 +105,28 @@ def queue_of(run: RunFolder, finding: Finding, table: ImageTable | None) -> Queu
         finding: one of its findings.
         table: its images; None where they are not known.
     """
+    label = str(finding.facts.get("label", "")) if run.several else ""
+    label = label if label in run.class_names else ""
     by_kind = {"label_noise": _suspects, "duplicate": _pairs, "leakage": _leaks, "slice": _members}
     made = by_kind[finding.kind](run, finding) if finding.kind in by_kind else []
+    has = _with_label(label, run, table)
+    made = [_of_label(one, label, has) for one in made]
     if finding.kind == "worst_class" and table is not None:
-        made = _mistaken(run, finding, table)
+        with suppress(InputError):  # the page of the images says why
+            made = _lost(label, run, table) if run.several else _mistaken(run, finding, table)
     form: Form = "pair" if finding.kind == "duplicate" else "single"
     pictures = {one.example_id: _shown(one.image, one.after) for one in finding.examples}
     if not made:
         form = "single"
         made = [
-            Item((one.example_id,), one.caption, pictures=pictures[one.example_id])
+            _of_label(Item((one.example_id,), one.caption, pictures=pictures[one.example_id]), label, has)
             for one in finding.examples
             if one.example_id
         ]
     else:
         made = [_with_pictures(one, pictures) for one in made]
     unique = {one.key: one for one in made[:MOST]}
-    return Queue(finding, form, tuple(unique.values()))
+    return Queue(finding, form, tuple(unique.values()), label)
 
 
 def ids_of(queue: Queue) -> list[str]:
@@ -119,11 +143,13 @@ def _shown(*names: str | None) -> tuple[str, ...]:
     return tuple(name for name in names if name is not None)
 
 
-def _suspects(run: RunFolder, _finding: Finding) -> list[Item]:
+def _suspects(run: RunFolder, finding: Finding) -> list[Item]:
     """Suspect labels, the least likely first, as the audit lists them."""
+    own = finding.facts.get("label") if run.several else None
     return [
         Item((row["id"],), f"label quality {_number(row.get('quality'))} of 1", row["label"], row["suggested"])
         for row in listed(run, "label_noise", ("id", "label", "suggested"))
+        if own is None or row["label"] in (own, without(str(own)))
     ]
 
 
@@ -146,8 +172,14 @@ def _leaks(run: RunFolder, finding: Finding) -> list[Item]:
 
 
 def _members(run: RunFolder, finding: Finding) -> list[Item]:
+    own = str(finding.facts.get("label", "")) if run.several else ""
+    name = finding.subject.removeprefix(f"{own}: ") if own else finding.subject
     rows = listed(run, "slices", ("id",))
-    return [Item((row["id"],)) for row in rows if finding.subject in (row.get("slices") or ())]
+    return [
+        Item((row["id"],))
+        for row in rows
+        if name in (row.get("slices") or ()) and (not own or row.get("label") in (own, without(own), None))
+    ]
 
 
 def _mistaken(run: RunFolder, finding: Finding, table: ImageTable) -> list[Item]:
@@ -159,9 +191,40 @@ def _mistaken(run: RunFolder, finding: Finding, table: ImageTable) -> list[Item]
     rows = table.rows(Query(label=label, outcome="wrong", sort="-confidence"))
     taken = [_name_of(names, int(table.predictions[row])) for row in rows.tolist()]
     return [
-        Item((table.ids[row].as_py(),), f"taken for {other}", finding.subject, other)
-        for row, other in zip(rows.tolist(), taken, strict=True)
+        Item((example,), f"taken for {other}", finding.subject, other)
+        for example, other in zip(table.ids_at(rows.tolist()), taken, strict=True)
     ]
+
+
+def _lost(label: str, run: RunFolder, table: ImageTable) -> list[Item]:
+    """Images with a label of several that the model does not find."""
+    if label not in run.class_names:
+        return []
+    place = run.class_names.index(label)
+    rows = table.lost(place)
+    return [Item((example,), "not found by the model", label, without(label)) for example in table.ids_at(rows)]
+
+
+def _with_label(label: str, run: RunFolder, table: ImageTable | None) -> Mapping[str, bool]:
+    """Whether each image has a label of several, where that is known."""
+    found = None
+    if label and table is not None:
+        with suppress(InputError):
+            found = table.sets()
+    if found is None or table is None:
+        return {}
+    bits = found[0][:, run.class_names.index(label)].tolist()
+    return {name: bit > 0 for name, bit in zip(table.ids.to_pylist(), bits, strict=True) if bit >= 0}
+
+
+def _of_label(item: Item, label: str, has: Mapping[str, bool]) -> Item:
+    """An item about one label of several: what may be right instead is the other of the two."""
+    if not label:
+        return item
+    known = has.get(item.images[0])
+    given = item.given or ("" if known is None else label if known else without(label))
+    other = item.suggested or (without(label) if given == label else label if given == without(label) else "")
+    return Item(item.images, item.caption, given, other, item.pictures)
 
 
 def listed(run: RunFolder, name: str, wanted: Sequence[str]) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ STATIC = {
     "desk.js": ("desk/static/desk.js", "text/javascript; charset=utf-8"),
     "images.js": ("desk/static/images.js", "text/javascript; charset=utf-8"),
     "review.js": ("desk/static/review.js", "text/javascript; charset=utf-8"),
+    "embedded.js": ("desk/static/embedded.js", "text/javascript; charset=utf-8"),
+    "notebook.js": ("desk/static/notebook.js", "text/javascript; charset=utf-8"),
+    "requirements.css": ("auditing/compare/templates/requirements.css", "text/css; charset=utf-8"),
     "parts.css": ("auditing/templates/parts.css", "text/css; charset=utf-8"),
 }
 
@@ -48,6 +51,10 @@ def style_source(text: str) -> str:
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
     """
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+#: The same of a script.
+script_source = style_source
 
 
 def ago(seconds: float) -> str:

@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from snellen.core.errors import InputError
+from snellen.desk.again import CannotSayError, audit_options
 from snellen.desk.agreement import agreements, settled
 from snellen.desk.decisions import reviewers_of
 from snellen.desk.export import (
     Reference,
     Table,
     audit_words,
+    decided_place,
     decided_table,
     free_folder,
     reference_of,
@@ -47,8 +49,8 @@ def review(request: Request) -> Response:
         name=finding_id(finding),
         form=queue.form,
         total=len(queue.items),
-        choices=[(one, MEANINGS[one]) for one in CHOICES[queue.form]],
-        classes=run.class_names,
+        choices=[(one, MEANINGS[one]) for one in CHOICES[queue.form] if one != "relabel" or queue.classes(run)],
+        classes=queue.classes(run),
         reviewers=reviewers_of(desk_of(request).decisions.standing(run.key, finding_id(finding))),
     )
 
@@ -112,8 +114,8 @@ def _decide(request: Request, given: dict[str, str]) -> Response:
         raise InputError("this queue has no such image")
     if verdict not in CHOICES[queue.form]:
         raise InputError(f"verdict {verdict[:40]!r}: expected one of {', '.join(CHOICES[queue.form])}")
-    if label is not None and label not in run.class_names:
-        raise InputError(f"{label[:60]!r} is no class of this classifier")
+    if label is not None and label not in queue.classes(run):
+        raise InputError(f"{label[:60]!r} is none of the labels that may be chosen here")
     made = desk.decisions.add(run.key, finding_id(finding), given["item"], given.get("reviewer", ""), verdict, label)
     return answer({"number": made.number, "item": made.item, "verdict": made.verdict, "label": made.label})
 
@@ -215,8 +217,16 @@ def _commands(
                 about = f"Train on the decided images, and treat the first finding of {other.name}"
                 found.append({"about": about, "line": shell_line(words)})
     if reference.model:
+        about, options = "Audit these images again, with the decided labels", []
+        try:
+            options = audit_options(run, decided_place(run, desk_of(request).store, "-classes.txt"))
+            about += ", as they were audited before"
+        except CannotSayError as error:
+            about += f". Add what this line leaves out: {error}"
+        if table.beyond:
+            options += ["--limit", str(len(table.rows) - table.beyond)]
+            options += [] if "--seed" in options else ["--seed", str(run.seed)]
         out = free_folder(folder / f"{run.path.name}-decided")
-        limit = ["--limit", str(len(table.rows) - table.beyond), "--seed", str(run.seed)] if table.beyond else []
-        words = audit_words(reference.model, reference.data, Path(file), table.columns, out, limit)
-        found.append({"about": "Audit these images again, with the decided labels", "line": shell_line(words)})
+        words = audit_words(reference.model, reference.data, Path(file), table.columns, out, options)
+        found.append({"about": about, "line": shell_line(words)})
     return found

@@ -17,9 +17,10 @@ from starlette.responses import Response
 from snellen.core.errors import InputError
 from snellen.core.finding import LEVELS
 from snellen.desk.gatekeeping import POLICY
+from snellen.desk.record_pages import record_page
 from snellen.desk.rendering import static, style_source
 from snellen.desk.requests import answer, desk_of, page, run_of
-from snellen.desk.workplace import RunFolder, finding_id
+from snellen.desk.workplace import RECORDS, RunFolder, finding_id
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -57,6 +58,8 @@ def _row(run: RunFolder) -> dict[str, Any]:
         if run.kind == "treatment":
             outcomes = Counter(str(one.get("outcome")) for one in _dicts(run.treatment.get("findings")))
             return {**row, "outcomes": outcomes.most_common()}
+        if run.kind != "audit":
+            return row
         levels = Counter((one.level, one.shown_level) for one in run.findings)
         worst = [(finding_id(one), one) for one in run.findings[:_SHOWN]]
         row |= {
@@ -85,6 +88,8 @@ def run(request: Request) -> Response:
     found, desk = run_of(request), desk_of(request)
     if found.kind == "treatment":
         return _treatment(request, found)
+    if found.kind in RECORDS:
+        return record_page(request, found)
     if found.kind != "audit":
         return page("other_run.html.j2", request, title=found.name, run=found)
     if found.status != "finished":
@@ -141,6 +146,8 @@ def _opened(found: RunFolder) -> AuditReport:
 
     try:
         return open_report(found.path)
+    except InputError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OSError) as error:
         raise InputError(f"the report of {found.name} cannot be read: {error!r:.300}") from error
 

@@ -58,10 +58,21 @@ def prepared(folder: Path, store: Path | None = None, port: int = 0, token: str 
         InputError: no such folder, or the port is taken.
     """
     import_extra("starlette", "ui", "the desk")
+    import_extra("uvicorn", "ui", "the desk")
+    desk = Desk(folder, store)
+    try:
+        return served(desk, port, token)
+    except InputError:
+        desk.close()
+        raise
+
+
+def served(desk: Desk, port: int = 0, token: str | None = None) -> Served:
+    """Open a port of this machine for a desk; arguments and errors as :func:`prepared`."""
+    import_extra("starlette", "ui", "the desk")
     uvicorn = import_extra("uvicorn", "ui", "the desk")
     from snellen.desk.app import desk_app
 
-    desk = Desk(folder, store)
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,7 +80,6 @@ def prepared(folder: Path, store: Path | None = None, port: int = 0, token: str 
         listening.listen(128)
     except OSError as error:
         listening.close()
-        desk.close()
         raise InputError(f"port {port} cannot be used ({error.strerror}); leave out --port for a free one") from error
     secret, taken = token or secrets.token_urlsafe(32), listening.getsockname()[1]
     settings = uvicorn.Config(
@@ -98,6 +108,6 @@ def serve(folder: Path, shown: Shown, store: Path | None = None, port: int = 0) 
         shown: is given the desk once its port is open.
         store: as :func:`prepared`. port: as :func:`prepared`.
     """
-    served = prepared(folder, store, port)
-    shown(served)
-    served.run()
+    desk = prepared(folder, store, port)
+    shown(desk)
+    desk.run()

@@ -16,7 +16,7 @@ from snellen.core.budget import time_words
 from snellen.core.errors import InputError
 from snellen.desk.commands import EFFORTS, audit_command, treat_command
 from snellen.desk.export import shell_line
-from snellen.desk.image_pages import MOST_ROWS, row_of
+from snellen.desk.image_pages import MOST_ROWS, rows_of
 from snellen.desk.jobs import Job
 from snellen.desk.requests import answer, desk_of, fields_of, page, run_of, whole_number
 from snellen.desk.workplace import RunFolder
@@ -184,10 +184,11 @@ def compared_rows(request: Request) -> Response:
     offset, limit = whole_number(request, "offset", 0), min(whole_number(request, "limit", 100), MOST_ROWS)
     a, b = _compared(request, first, second, which)
     one, other = desk_of(request).table(first), desk_of(request).table(second)
-    shown = [
-        {"first": row_of(one, x, first.class_names), "second": row_of(other, y, second.class_names)}
-        for x, y in zip(a[offset : offset + limit].tolist(), b[offset : offset + limit].tolist(), strict=True)
-    ]
+    sides = (
+        rows_of(table, rows[offset : offset + limit].tolist(), run.class_names)
+        for table, rows, run in ((one, a, first), (other, b, second))
+    )
+    shown = [{"first": x, "second": y} for x, y in zip(*sides, strict=True)]
     return answer({"total": len(a), "offset": offset, "rows": shown, "why": desk_of(request).pictures.why_not(first)})
 
 
@@ -199,7 +200,7 @@ def _chosen(request: Request, name: str, audits: Sequence[RunFolder]) -> RunFold
 def _compared(request: Request, first: RunFolder, second: RunFolder, which: str) -> tuple[np.ndarray, np.ndarray]:
     """Rows of both runs of the images that they share."""
     one, other = desk_of(request).table(first), desk_of(request).table(second)
-    found = pc.index_in(other.ids, value_set=one.ids)
+    found = pc.index_in(other.ids, value_set=one.ids.combine_chunks())
     b = np.flatnonzero(pc.is_valid(found).to_numpy(zero_copy_only=False))
     a = pc.drop_null(found).to_numpy().astype(np.int64)
     order = np.argsort(a, kind="stable")

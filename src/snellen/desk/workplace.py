@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding
-from snellen.core.formats import INPUTS, MANIFEST, REPORT, TREATMENT
+from snellen.core.formats import CARD, FORMATS, INPUTS, MANIFEST, REPORT, TREATMENT, Format
 from snellen.data.files.contained_file import printable
 
 #: Folder of the desk's own files, below the folder of the runs.
@@ -29,6 +29,9 @@ DEEPEST, MOST_FOLDERS = 4, 5_000
 #: Bytes of a JSON file that is read.
 LARGEST = 256 * 1024 * 1024
 
+#: Files of requirements that are offered, and bytes of one.
+_MOST_REQUIREMENTS, _LARGEST_REQUIREMENTS = 50, 2**20
+
 #: Seconds for which what was found in a folder holds.
 _FRESH = 1.0
 
@@ -37,6 +40,26 @@ Status: TypeAlias = Literal["finished", "unfinished", "unreadable"]
 
 #: What stands in a folder while it is treated.
 _TREATING = "treating.json"
+
+#: What the folders of other verbs hold, by kind: their record says what was done.
+RECORDS: Mapping[str, Format] = {
+    "attack": FORMATS["attack.json"],
+    "explanation": FORMATS["explain.json"],
+    "scan": FORMATS["scan.json"],
+    "certificates": FORMATS["certify.json"],
+    "forgetting": FORMATS["forget.json"],
+    "shift": FORMATS["shift.json"],
+    "generation": FORMATS["generate.json"],
+    "synthesis": FORMATS["synthesize.json"],
+    "labels": FORMATS["label.json"],
+    "monitoring": FORMATS["monitoring.json"],
+    "requirements": FORMATS["requirements.json"],
+    "comparison": Format("comparison.json", "comparison of two audits"),
+    "training": CARD,
+}
+
+#: Kinds whose folders may hold further runs, as that of a training holds its audit.
+_AROUND = ("training", "requirements", "comparison", "monitoring")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +118,15 @@ class RunFolder:
         return self._json(TREATMENT)
 
     @cached_property
+    def record(self) -> Mapping[str, Any]:
+        """What the record of another verb holds; empty while there is none.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self._json(RECORDS[self.kind]) if self.kind in RECORDS else {}
+
+    @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """The findings of the report, in its order.
 
@@ -124,6 +156,8 @@ class RunFolder:
         try:
             if self.kind == "treatment":
                 return "finished" if self.treatment else "unfinished"
+            if self.kind in RECORDS:
+                return "finished" if self.record else "unfinished"
             return "finished" if self.report and self.findings is not None else "unfinished"  # reads the findings
         except InputError:
             return "unreadable"
@@ -132,7 +166,8 @@ class RunFolder:
     def changed(self) -> float:
         """When its result, or its plan, was written: seconds since 1970."""
         files = (TREATMENT.file, REPORT.file, MANIFEST.file, _TREATING)
-        times = [found for name in files if (found := _modified(self.path / name))]
+        own = (RECORDS[self.kind].file,) if self.kind in RECORDS else ()
+        times = [found for name in (*own, *files) if (found := _modified(self.path / name))]
         return times[0] if times else 0.0
 
     @property
@@ -165,6 +200,11 @@ class RunFolder:
         """Names of the classes."""
         found = _inside(self._plan_or_nothing(), "model", "class_names")
         return tuple(str(one) for one in found) if isinstance(found, list) else ()
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self._planned("model", "task") == "multilabel"
 
     @property
     def seed(self) -> int:
@@ -257,7 +297,7 @@ class Workplace:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; name the folder that holds your runs")
         self.folder = folder.resolve()
-        self._alone = _kind_of(self.folder) is not None
+        self._alone = _kind_of(self.folder) not in (None, *_AROUND)
         #: Where new runs are written: of a run by itself beside it, as it stays as it is.
         self.place = self.folder.parent if self._alone else self.folder
         self.store = self.place / STORE if store is None else store.resolve()
@@ -280,6 +320,18 @@ class Workplace:
                 self._look()
             return self._found.get(name)
 
+    def requirements(self) -> list[Path]:
+        """Files of requirements: ``*requirements*.toml`` in the folder of the runs, or in the one around it."""
+        found: list[Path] = []
+        for folder in (self.place, self.place.parent):
+            try:
+                named = sorted(folder.glob("*requirements*.toml"))
+                own = [one for one in named if one.is_file() and not one.is_symlink()]
+                found += [one for one in own if 0 < one.stat().st_size <= _LARGEST_REQUIREMENTS]
+            except OSError:
+                continue
+        return found[:_MOST_REQUIREMENTS]
+
     def _folders(self) -> Iterator[tuple[Path, str]]:
         """Runs below the folder; with a run by itself those that were made of it: NAME-treated, NAME-decided."""
         yield from _runs_below(self.folder)
@@ -298,7 +350,7 @@ class Workplace:
         for path, kind in self._folders():
             name = path.relative_to(self.place).as_posix()
             fresh = RunFolder(path, self.folder.name if name == "." else name, kind)
-            files = (MANIFEST.file, REPORT.file, TREATMENT.file)
+            files = (MANIFEST.file, REPORT.file, TREATMENT.file, *(one.file for one in RECORDS.values()))
             stamps[fresh.id] = tuple(_modified(path / file) for file in files)
             known = self._found.get(fresh.id)
             same = known is not None and self._stamps.get(fresh.id) == stamps[fresh.id] and known.kind == kind
@@ -315,7 +367,8 @@ def _runs_below(folder: Path) -> Iterator[tuple[Path, str]]:
         kind = _kind_of(place)
         if kind is not None:
             yield place, kind
-            continue
+            if kind not in _AROUND:
+                continue
         if depth == DEEPEST or seen > MOST_FOLDERS:
             continue
         try:
@@ -341,7 +394,9 @@ def _kind_of(folder: Path) -> str | None:
             return "audit"
         kind = found.get("kind") if isinstance(found, dict) else None
         return kind if isinstance(kind, str) else "audit"
-    return "audit" if (folder / REPORT.file).is_file() and (folder / "report.html").is_file() else None
+    if (folder / REPORT.file).is_file() and (folder / "report.html").is_file():
+        return "audit"
+    return next((kind for kind, record in RECORDS.items() if (folder / record.file).is_file()), None)
 
 
 def _modified(path: Path) -> float:

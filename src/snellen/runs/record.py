@@ -17,7 +17,13 @@ EVIDENCE = "evidence.parquet"
 
 
 class Figure(BaseModel):
-    """A figure with its 95 % interval; None where there is none, and for ends of an interval that are not bounded."""
+    """A figure with its 95 % interval; None where there is none, and for ends of an interval that are not bounded.
+
+    Attributes:
+        value: the estimate; null where nothing could be measured.
+        low: lower end of the 95 % interval; null where there is none.
+        high: upper end.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,7 +34,12 @@ class Figure(BaseModel):
 
 
 class RejectedImage(BaseModel):
-    """An image that counts nowhere, and why."""
+    """An image that counts nowhere, and why.
+
+    Attributes:
+        id: of the image.
+        reason: why it counts nowhere.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

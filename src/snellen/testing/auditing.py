@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from snellen.auditing.audit import audit
 from snellen.auditing.checks import build_check
+from snellen.auditing.figure_meanings import meaning_of
 from snellen.auditing.report import AuditReport
 from snellen.checks.check import Check
+from snellen.core import index
 from snellen.core.classifier import Classifier
 from snellen.core.finding import KINDS
 from snellen.core.images import ImageSet
@@ -100,7 +102,10 @@ def _check_report(check: Check, report: AuditReport) -> None:
     for name in report.metrics.keys() - own.keys():
         assert name.split(".")[0] == _CLEAN, f"the figure {name!r} does not begin with the check's name"
     allowed = check.figure_names()
+    packaged = check.name in index.checks() and index.checks()[check.name].registered is None
     for name, figure in own.items():
+        # Where a check of the package is described: checks.toml and figures.toml beside it, or the system's file.
+        assert not packaged or meaning_of(name) is not None, f"nothing says what the figure {name!r} is"
         assert allowed is None or name in allowed, f"figure_names() does not list {name!r}"
         # NaN is a figure that could not be measured.
         assert not figure.low > figure.value, f"{name}: the figure lies below its interval"

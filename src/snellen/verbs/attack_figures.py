@@ -23,7 +23,14 @@ POINTS = 32
 
 
 class CurvePoint(BaseModel):
-    """Share of the attacked images that were broken by a change of at most this distance."""
+    """Share of the attacked images that were broken by a change of at most this distance.
+
+    Attributes:
+        distance: size of the change, in the attack's own norm.
+        success_rate: share of the attacked images.
+        low: lower end of the 95 % interval.
+        high: upper end.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,8 +53,9 @@ class AttackFigures(BaseModel):
             None where that is the median.
         curve: success against distance.
         reasons: how many images ended how.
-        queries: images sent through the model by the attack, in all; ``queries_per_image`` over the attacked ones.
+        queries: images sent through the model by the attack, in all.
         gradients: the same for gradients.
+        queries_per_image, gradients_per_image: mean over the attacked images; None where none was attacked.
         verdict: in words.
         doubts: what speaks against relying on this result, in words.
     """

@@ -25,7 +25,12 @@ POINTS = 8
 
 
 class CertifiedPoint(BaseModel):
-    """Share of the labelled images whose right class is certified at a radius."""
+    """Share of the labelled images whose right class is certified at a radius.
+
+    Attributes:
+        radius: l2, in [0, 1] pixel units.
+        share: of the labelled images.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

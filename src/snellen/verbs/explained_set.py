@@ -64,16 +64,19 @@ class ExplainedFigure(BaseModel):
 
 
 class ExplanationFigures(BaseModel):
-    """The explanations of one method. Attributes: method: the method and its parameters.
-    of: what it explains: ``images``, or ``parts`` of the model.
-    explained: how many it explained.
-    asked: of so many.
-    figures: how far the explanations hold, by name.
-    reasons: why there was no explanation, and how often.
-    queries: images sent through the model, in all.
-    gradients: the same for gradients.
-    assumptions: what the explanations rest on.
-    verdict: in words.
+    """The explanations of one method.
+
+    Attributes:
+        method: the method and its parameters.
+        of: what it explains: ``images``, or ``parts`` of the model.
+        explained: how many it explained.
+        asked: of so many.
+        figures: how far the explanations hold, by name.
+        reasons: why there was no explanation, and how often.
+        queries: images sent through the model, in all.
+        gradients: the same for gradients.
+        assumptions: what the explanations rest on.
+        verdict: in words.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

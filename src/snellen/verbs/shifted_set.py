@@ -16,7 +16,13 @@ WHAT = "shifted data set"
 
 
 class Rejected(BaseModel):
-    """An image that was left out, and why; ``setting`` is None where it could not be read at all."""
+    """An image that was left out, and why; ``setting`` is None where it could not be read at all.
+
+    Attributes:
+        id: of the image.
+        setting: for which it was left out; null where it could not be read at all.
+        reason: why.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

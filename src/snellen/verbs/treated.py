@@ -25,6 +25,13 @@ class TreatedFinding(BaseModel):
 
     Its difference is that of the quantity behind it (lost accuracy, calibration error …), after less before, with the
     paired 95 % interval: negative is better.
+
+    Attributes:
+        outcome: mended, smaller, unchanged, worse, unproven or untreated.
+        second_harm: on the proving images after the treatment; null where it was not found there.
+        difference: after less before; negative is better.
+        low: lower end of the paired 95 % interval.
+        high: upper end.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,7 +69,16 @@ class TreatedFinding(BaseModel):
 
 
 class Cost(BaseModel):
-    """Accuracy on clean proving images, and what the treatment took of it: after less before, paired."""
+    """Accuracy on clean proving images, and what the treatment took of it: after less before, paired.
+
+    Attributes:
+        first: accuracy before.
+        second: accuracy after.
+        difference: after less before.
+        low: lower end of the paired 95 % interval; null where there is none.
+        high: upper end.
+        n: images.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,7 +91,12 @@ class Cost(BaseModel):
 
 
 class TreatedModel(BaseModel):
-    """The treated classifier, by name and hash."""
+    """The treated classifier, by name and hash.
+
+    Attributes:
+        name: of the classifier.
+        identity: hash of its weights.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,7 +105,16 @@ class TreatedModel(BaseModel):
 
 
 class TreatmentRecord(BaseModel):
-    """What ``treatment.json`` holds, the file that is written last; see :class:`Treated`."""
+    """What ``treatment.json`` holds, the file that is written last; see :class:`Treated`.
+
+    Attributes:
+        classifier: the treated one.
+        findings: what became of each.
+        cost: what clean images lost; null where it was not measured.
+        tried: what was tried, in order, in words.
+        notes: what a reader must know.
+        treatments: methods with their parameters, in order.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -76,6 +76,11 @@ class Background(Sampled):
             fitting_segmenter(self.segmenter, classifier.device)
         return self
 
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        kept = ("kept_own", "kept_same", "kept_other", "follows", "follows_expected")
+        return self._names("lost", "followed", *kept, "area_outside", "evidence_outside")
+
     def cost(self) -> float:
         """Composites of three kinds, and the evaluations, for the share that is drawn."""
         return self.share * (3 * self.swaps + self.evaluations)

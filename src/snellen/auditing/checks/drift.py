@@ -34,6 +34,10 @@ class Drift(Check):
     )
     examples: int = Field(9, ge=0, description="pictures of the most foreign images")
 
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names("auroc")
+
     def cost(self) -> float:
         """Features come with the clean scores."""
         return 0.1

@@ -48,6 +48,10 @@ class Explanations(Check):
     examples: int = Field(6, ge=0, description="mistakes that are explained")
     evaluations: int = Field(200, ge=2, description="passes for each of them")
 
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return frozenset()  # it counts or points, and gives no figure
+
     def cost(self) -> float:
         """A few are explained, however many there are: shared by :data:`SHARED_BY` images, as if no more came."""
         return self.examples * self.evaluations / SHARED_BY

@@ -45,6 +45,10 @@ class LabelNoise(Check):
 
     examples: int = Field(12, ge=0, description="pictures of suspects")
 
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names("share")
+
     def cost(self) -> float:
         """Features and thumbnails come with the clean scores."""
         return 0.1

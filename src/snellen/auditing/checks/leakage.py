@@ -66,6 +66,10 @@ class Leakage(Check):
             return "compares with train images or between splits, and none were given (--train DATA)"
         return super().missing(classifier, images, companions)
 
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return frozenset()  # it counts or points, and gives no figure
+
     def cost(self) -> float:
         """Fingerprints are cheap beside a network."""
         return 0.1

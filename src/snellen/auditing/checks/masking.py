@@ -108,6 +108,18 @@ class Masking(Sampled):
         """See :attr:`Check.concurrent`."""
         return self.surrogate is None
 
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        named = [
+            f"{threat.label}.{attack}.accuracy"
+            for threat in self.tried
+            for attack in (
+                *masking_attacks(threat, steps=self.steps, queries=self.queries),
+                *(() if self.surrogate is None else ("transfer",)),
+            )
+        ]
+        return self._names("zero_gradient_share", "saturated_share", *named)
+
     def cost(self) -> float:
         """Over all images, 0.7 of what it would be if none that is broken left early.
 

@@ -47,6 +47,10 @@ class MultiLabel(Check):
     tolerated: float = Field(0.05, gt=0, lt=1, description="share of images up to which nothing is reported")
     examples: int = Field(12, ge=0, description="pictures")
 
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return self._names("share", "conflicts")
+
     def cost(self) -> float:
         """A pass for each window."""
         return float(self.per_side**2)

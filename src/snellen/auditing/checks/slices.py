@@ -45,6 +45,10 @@ class Slices(Check):
     most: int = Field(8, ge=1, description="how many slices are tested")
     examples: int = Field(12, ge=0, description="pictures for each finding")
 
+    def figure_names(self) -> frozenset[str]:
+        """Known before the audit runs; see :meth:`Check.figure_names`."""
+        return frozenset()  # it counts or points, and gives no figure
+
     def cost(self) -> float:
         """Features come with the clean scores."""
         return 0.1

@@ -52,6 +52,9 @@ class Monitoring(BaseModel):
     """What is known of production images without labels. Holds no clock reading: equal inputs give equal bytes.
 
     Attributes:
+        audited: the earlier run.
+        data: the images without labels.
+        windows: one for each span of time, or one.
         model: its name. audited: name of the labelled images. data: name of the production images.
         audited_accuracy: on the labelled images.
         whole: all images together. windows: by time, in order; empty without dates.

@@ -20,7 +20,12 @@ def report_schema() -> dict[str, Any]:
     schema["properties"].pop("folder", None)
     finding = schema["$defs"]["Finding"]
     # Computed when the report is written.
-    finding["properties"]["level"] = {"enum": list(get_args(Level)), "title": "Level", "type": "string"}
+    finding["properties"]["level"] = {
+        "description": "by harm beyond the usual: severe from 0.2, moderate from 0.05, mild from 0.005, else a note",
+        "enum": list(get_args(Level)),
+        "title": "Level",
+        "type": "string",
+    }
     finding["properties"]["key"] = {
         "description": "kind and subject: the same in every run",
         "title": "Key",

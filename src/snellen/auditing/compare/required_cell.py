@@ -25,7 +25,14 @@ _POWER = 0.9
 
 
 class RequiredCell(BaseModel):
-    """What became of one requirement with one model."""
+    """What became of one requirement with one model.
+
+    Attributes:
+        verdict: met, not met, undecided or not measured.
+        value: the estimate; null where it was not measured.
+        high: upper end of the 95 % interval.
+        reason: in words.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -41,18 +42,35 @@ def render_fragment(found: RequirementsTable) -> str:
     return f'<style>{style}</style><div class="requirements"><p>{Markup.escape(found.verdict)}</p>{inner}</div>'
 
 
+def render_linked(
+    found: RequirementsTable, model_address: Callable[[int], str], cell_address: Callable[[int, int], str]
+) -> str:
+    """The table and all that explains it, without style, for a page that has the runs beside it.
+
+    Args:
+        found: the table.
+        model_address: of a model's run, by its place; empty: none.
+        cell_address: of the figure of a requirement, by its place, with a model, by its place; empty: none.
+    """
+    environment = _environment()
+    environment.globals |= {"model_address": model_address, "cell_address": cell_address}
+    return "".join(environment.get_template(name).render(table=found) for name in ("table", "more"))
+
+
 def _environment() -> Environment:
     folder = "auditing/compare/templates"
     loader = DictLoader(
         {
             "page": package.text(f"{folder}/requirements.html.j2"),
             "table": package.text(f"{folder}/requirements_table.html.j2"),
+            "more": package.text(f"{folder}/requirements_more.html.j2"),
         }
     )
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"verdicts": tuple(SIGNS), "sign": SIGNS.__getitem__, "seen": seen_words, "hint": hint_words}
+    environment.globals |= {"model_address": lambda _: "", "cell_address": lambda *_: ""}
     return environment
 
 

@@ -37,7 +37,13 @@ NOTES = (
 
 
 class RequiredModel(BaseModel):
-    """A column: an audited model, and how many requirements came out how."""
+    """A column: an audited model, and how many requirements came out how.
+
+    Attributes:
+        name: of the model.
+        data: name of the image set.
+        counts: how many requirements came out how.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +61,15 @@ class RequiredModel(BaseModel):
 
 
 class RequiredRow(BaseModel):
-    """One requirement, with a cell for each model."""
+    """One requirement, with a cell for each model.
+
+    Attributes:
+        id: of the requirement, from the file.
+        text: as written there.
+        metric: what is compared, such as clean.accuracy>=0.9.
+        source: where the requirement comes from; null where it is not stated.
+        cells: one for each model.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

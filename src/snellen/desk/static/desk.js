@@ -29,6 +29,9 @@ const desk = (() => {
     image.classList.toggle("pixels", Math.max(image.naturalWidth, image.naturalHeight) <= 64);
   });
 
+  // In a notebook pictures come over its channel.
+  const load = (image, address) => { if (window.deskEmbedded) window.deskEmbedded.load(image, address); else image.src = address; };
+
   // ---- commands: copied by a button
   const copyable = (command) => {
     if (!navigator.clipboard) return;
@@ -82,7 +85,7 @@ const desk = (() => {
       if (now.accuracy !== undefined && now.accuracy !== null) {
         put("accuracy", percent(now.accuracy) + ", 95 % interval " + percent(now.low) + " – " + percent(now.high) + ", " + now.images + " images");
       }
-      if (place.dataset.reload && now.status === place.dataset.reload) return location.reload();
+      if (place.dataset.reload && now.status === place.dataset.reload) return window.deskEmbedded ? window.deskEmbedded.go() : location.reload();
       if (now.state) {
         put("state", now.state);
         put("took", now.took);
@@ -103,5 +106,5 @@ const desk = (() => {
     setTimeout(update, 500);
   });
 
-  return { all, one, make, get, post, show, sized };
+  return { all, one, make, get, post, show, sized, load };
 })();

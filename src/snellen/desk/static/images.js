@@ -1,7 +1,7 @@
 "use strict";
 // Images of one run or of two: a sheet in a window, and one of them enlarged.
 (() => {
-  const { all, one, make, get, show, sized } = desk;
+  const { all, one, make, get, show, sized, load: fetched } = desk;
 
   // ---- a sheet of images of which only those that are seen are in the page
   const TALLEST = 8000000; // pixels; browsers draw no taller element
@@ -172,7 +172,7 @@
     image.alt = words || "";
     image.decoding = "async";
     sized(image);
-    image.src = address + "/" + kind;
+    fetched(image, address + "/" + kind);
     return image;
   };
   const sentence = (row) => row.id + (row.label ? ": labelled " + row.label : "") + (row.prediction ? ", taken for " + row.prediction : "") + (row.confidence === null ? "" : ", confidence " + row.confidence.toFixed(2)) + (row.right === false ? ", wrong" : "");
@@ -207,7 +207,7 @@
         if (!found) return;
         one("[data-total]").textContent = found.total + (found.total === 1 ? " image" : " images");
         show(one("[data-why]"), found.why && "Pictures cannot be shown: " + found.why);
-        history.replaceState(null, "", "?" + address());
+        if (!window.deskEmbedded) history.replaceState(null, "", "?" + address());
       } catch (error) { show(one("[data-why]"), error.message); }
     };
     gallery.addEventListener("input", () => { clearTimeout(wait); wait = setTimeout(start, 200); });

@@ -1,7 +1,7 @@
 "use strict";
 // A review by keys: what is seen is what is decided about, and each decision is kept before the next image.
 (() => {
-  const { all, one, make, get, post, show, sized } = desk;
+  const { all, one, make, get, post, show, sized, load: fetched } = desk;
 
   // ---- review
   const review = one("[data-review]");
@@ -14,13 +14,15 @@
     const stage = one("[data-stage]", review);
     const select = one("[data-class]", review);
     const buttons = all("[data-verdict]", review);
+    const RELABEL = String(buttons.length + 1); // the key of the list of classes
     const STEP = 200;
     const pages = new Map();
     const decided = new Map();
     const fresh = new Set(); // decided since the page was read: an answer that was on its way is older
     let at = 0, busy = false, turn = 0, seen = null;
-    const cookie = document.cookie.split("; ").find((part) => part.startsWith("snellen-reviewer="));
+    const cookie = window.deskEmbedded ? "" : document.cookie.split("; ").find((part) => part.startsWith("snellen-reviewer="));
     if (cookie) { try { name.value = decodeURIComponent(cookie.slice(17)); } catch { /* another program's */ } }
+    if (window.deskEmbedded) name.value = window.deskEmbedded.reviewer;
     const who = () => name.value.trim();
     const load = async (number) => {
       if (pages.has(number)) return pages.get(number);
@@ -63,7 +65,7 @@
         image.alt = item.images[Math.min(place, item.images.length - 1)].id;
         sized(image);
         image.addEventListener("error", () => { image.replaceWith(make("p", "refused", "This image cannot be shown.")); });
-        if (source) image.src = source; else image.hidden = true;
+        if (source) fetched(image, source); else image.hidden = true;
         figure.append(image, make("figcaption", "", words));
         return figure;
       }));
@@ -79,7 +81,7 @@
       });
       if (select) select.value = own && own[0] === "relabel" ? own[1] : "";
       progress();
-      if (at + 1 < total) itemAt(at + 1).then((next) => sources(next).forEach(([source]) => { if (source) new Image().src = source; })).catch(() => {});
+      if (at + 1 < total) itemAt(at + 1).then((next) => sources(next).forEach(([source]) => { if (source && !window.deskEmbedded) new Image().src = source; })).catch(() => {});
     };
     const move = (step) => { const next = Math.min(Math.max(at + step, 0), total - 1); if (next !== at) { at = next; draw(); } };
     const nextOpen = async () => {
@@ -135,7 +137,8 @@
     one("[data-undo]", review).addEventListener("click", undo);
     one("[data-zoom]", review).addEventListener("click", zoom);
     name.addEventListener("change", () => {
-      document.cookie = "snellen-reviewer=" + encodeURIComponent(who()) + "; Path=/; SameSite=Strict; Max-Age=31536000";
+      if (window.deskEmbedded) window.deskEmbedded.remember(who());
+      else document.cookie = "snellen-reviewer=" + encodeURIComponent(who()) + "; Path=/; SameSite=Strict; Max-Age=31536000";
       forget();
       show(problem, "");
       draw();
@@ -148,7 +151,7 @@
         return;
       }
       const button = buttons[Number(event.key) - 1];
-      const keys = { ArrowRight: () => move(1), ArrowLeft: () => move(-1), n: nextOpen, u: undo, z: zoom, 5: () => select && select.focus() };
+      const keys = { ArrowRight: () => move(1), ArrowLeft: () => move(-1), n: nextOpen, u: undo, z: zoom, [RELABEL]: () => select && select.focus() };
       const found = button ? () => press(button.dataset.verdict) : keys[event.key];
       if (!found || event.repeat && button) return;
       event.preventDefault();

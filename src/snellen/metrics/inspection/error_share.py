@@ -133,7 +133,7 @@ def estimated_error_share(probabilities: ArrayLike, labels: ArrayLike, *, tolera
     labels are any other class alike (h_j = 1 / (k − 1)), or fall where the model's own mistakes fall (h = f, a floor of
     disagreement alone). For each there is a test, that of the likelihood ratio for a share up to the tolerated one,
     one-sided, and bounds, those of the profile likelihood; the smaller p value and the higher bounds count. The two
-    tests say so much the same that this holds the level (``docs/statistics.md``). Scaling the labels' noise into the
+    tests say so much the same that this holds the level (``docs/wrong-labels.md``). Scaling the labels' noise into the
     temperature, as a calibration fitted on them alone would, is thus a rival explanation and not a step before: the
     test keeps its power, and a model that is over- or underconfident is no evidence against labels.
 

@@ -38,7 +38,15 @@ CARD = "card.json"
 
 
 class FolderCard(BaseModel):
-    """What a user must know about a folder of files."""
+    """What a user must know about a folder of files.
+
+    Attributes:
+        name: of the folder.
+        kind: what it holds.
+        description: in words.
+        licence: under which it is published.
+        lineage: how it was made.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

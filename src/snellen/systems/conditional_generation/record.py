@@ -20,7 +20,15 @@ class _Part(BaseModel):
 
 
 class AccuracyRow(_Part):
-    """One kind of student, or a given model, on one test set; ``change`` is against students of real images."""
+    """One kind of student, or a given model, on one test set; ``change`` is against students of real images.
+
+    Attributes:
+        arm: kind of student, or name of a given model.
+        test: test set.
+        students: how many were trained.
+        accuracy: mean over them.
+        change: against students of real images, with the ends of its 95 % interval; null for those themselves.
+    """
 
     arm: str
     test: str
@@ -33,6 +41,9 @@ class RobustnessRow(_Part):
     """Robustness of one kind under one shift, or the mean over all; intervals are of 95 %.
 
     Attributes:
+        arm: kind of student.
+        shift: by name.
+        accuracy: under it.
         rho: effective robustness, low and high end; None without a line of standard models.
         tau: accuracy under shift less that of students of real images, low and high end.
         extrapolated: accuracy in distribution lies outside of the standard models.
@@ -47,7 +58,17 @@ class RobustnessRow(_Part):
 
 
 class LineRow(_Part):
-    """The line of standard models under one shift, on logit scale; ``why_not`` where there is none."""
+    """The line of standard models under one shift, on logit scale; ``why_not`` where there is none.
+
+    Attributes:
+        shift: by name.
+        slope: of the line on logit scale.
+        intercept: of it.
+        low: least accuracy in distribution that it was fitted to.
+        high: highest accuracy in distribution.
+        models: that it was fitted to.
+        why_not: why there is no line; null where there is one.
+    """
 
     shift: str
     slope: float | None = None
@@ -59,7 +80,15 @@ class LineRow(_Part):
 
 
 class DropRow(_Part):
-    """What a kind of student loses on generated validation images: accuracy in distribution less that on these."""
+    """What a kind of student loses on generated validation images: accuracy in distribution less that on these.
+
+    Attributes:
+        arm: kind of student.
+        setting: of the generated images.
+        drop: accuracy in distribution less that on these.
+        low: lower end of the 95 % interval.
+        high: upper end.
+    """
 
     arm: str
     setting: str

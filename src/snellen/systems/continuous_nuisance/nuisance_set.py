@@ -24,6 +24,16 @@ class CurvePoint(_Part):
     """Accuracy at one strength and what is lost since strength 0, with 95 % intervals over objects.
 
     ``neutral`` is the accuracy of the same trajectories at strength 0: a weak classifier has little to lose.
+
+    Attributes:
+        strength: of the shift.
+        accuracy: at it.
+        low: lower end of the interval of the accuracy.
+        high: upper end.
+        neutral: accuracy of the same trajectories at strength 0.
+        drop: accuracy lost since strength 0.
+        drop_low: lower end of its interval.
+        drop_high: upper end.
     """
 
     strength: float
@@ -38,7 +48,14 @@ class CurvePoint(_Part):
 
 
 class Failures(_Part):
-    """Where trajectories that are right at strength 0, or wrong there already, first fail."""
+    """Where trajectories that are right at strength 0, or wrong there already, first fail.
+
+    Attributes:
+        n: trajectories.
+        failed: of these, how many ever fail.
+        mean_of_failed: mean strength at which they fail; null where none does.
+        histogram: how many first fail at each strength.
+    """
 
     n: int
     failed: int
@@ -49,7 +66,12 @@ class Failures(_Part):
 
 
 class NuisanceFigures(_Part):
-    """Of one classifier under one shift; None where no trajectory could be measured."""
+    """Of one classifier under one shift; None where no trajectory could be measured.
+
+    Attributes:
+        curve: by ascending strength.
+        failures: where trajectories first fail.
+    """
 
     curve: tuple[CurvePoint, ...]
     failures: Failures
@@ -60,14 +82,23 @@ class NuisanceFigures(_Part):
 
 
 class Orders(_Part):
-    """Classifiers under one shift, the most accurate first, at each strength; and changes of that order."""
+    """Classifiers under one shift, the most accurate first, at each strength; and changes of that order.
+
+    Attributes:
+        by_strength: names of classifiers, the most accurate first, by strength.
+    """
 
     by_strength: dict[str, tuple[str, ...]]
     changes: tuple[str, ...] = Field(description="pairs that change places beyond chance, in words")
 
 
 class RejectedTrajectory(_Part):
-    """A trajectory that the filter took out, and why."""
+    """A trajectory that the filter took out, and why.
+
+    Attributes:
+        id: of the trajectory.
+        reason: why the filter took it out.
+    """
 
     id: str
     reason: str

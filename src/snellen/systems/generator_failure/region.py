@@ -31,8 +31,8 @@ class Region(BaseModel):
     Attributes:
         extent: mean angle, radians. extent_error: its standard error over directions.
         size: extent over π/2. directions: that were tried. bounded: of these, directions in which it ended.
-        mass: share of fresh draws of the prior that fail, and mass_error.
-        near: share of fresh draws within ``extent`` of the latent, and near_error.
+        mass: share of fresh draws of the prior that fail. mass_error: its standard error.
+        near: share of fresh draws within ``extent`` of the latent. near_error: its standard error.
         draws: of the prior.
         calls: latents that were judged.
     """

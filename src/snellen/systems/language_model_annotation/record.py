@@ -25,7 +25,14 @@ DEFINITION, LABELS, TRANSCRIPTS, CLASSIFIER, PAGE = (
 
 
 class Disagreement(BaseModel):
-    """An image of the half that chooses, which owner and annotator decide differently: matter for a correction."""
+    """An image of the half that chooses, which owner and annotator decide differently: matter for a correction.
+
+    Attributes:
+        image: its id.
+        owner: label of the owner, 1 or 0.
+        machine: label of the annotator; null where it is undecided.
+        rationale: of the annotator, in words.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,7 +53,7 @@ class LabelledConcept(RunResult):
         problems: why images are undecided, with how many.
         agreement: teacher, student and baselines against the owner; empty without labels of the owner.
         disagreements: on the half that chooses.
-        threshold: of the student's probability, built into the classifier; ``logit`` the same before the sigmoid.
+        threshold: of the student's probability, built into the classifier. logit: the same before the sigmoid.
         effort: of the owner: labels and corrections.
         cost: of all machine labels, when they were made; ``of_owner`` for images that the owner labelled too.
         stopped: why fewer images were labelled than planned; empty otherwise.

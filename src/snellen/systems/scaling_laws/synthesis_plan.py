@@ -21,7 +21,14 @@ class _Part(BaseModel):
 
 
 class GridRow(_Part):
-    """A setting before any student was trained: its quality, and whether it was kept."""
+    """A setting before any student was trained: its quality, and whether it was kept.
+
+    Attributes:
+        setting: of the generator.
+        quality: of its images.
+        promise: by which settings are ranked.
+        kept: whether students were trained on it.
+    """
 
     setting: str
     quality: SetQuality
@@ -30,7 +37,22 @@ class GridRow(_Part):
 
 
 class Law(_Part):
-    """A fitted law; ``why_not`` where there is none."""
+    """A fitted law; ``why_not`` where there is none.
+
+    Attributes:
+        config: setting of the generator.
+        test: test set.
+        a: factor in loss = a · n^−k.
+        k: exponent.
+        low: lower end of the 95 % interval of k.
+        high: upper end.
+        r_squared: share of the variance that it explains, on log scale.
+        used: sizes that it was fitted to.
+        dropped: sizes that were left out.
+        still_curved: whether what is left bends.
+        k_less_real: k less that of real images, with the ends of its 95 % interval.
+        why_not: why there is no law; null where there is one.
+    """
 
     config: str
     test: str
@@ -47,7 +69,14 @@ class Law(_Part):
 
 
 class Equal(_Part):
-    """Synthetic images that have the loss of some real ones."""
+    """Synthetic images that have the loss of some real ones.
+
+    Attributes:
+        config: setting of the generator.
+        real: number of real images.
+        synthetic: number of synthetic ones with the same loss; null where there is none.
+        why_not: why there is none.
+    """
 
     config: str
     real: int
@@ -56,7 +85,18 @@ class Equal(_Part):
 
 
 class ClassRow(_Part):
-    """How one class scales under a setting."""
+    """How one class scales under a setting.
+
+    Attributes:
+        config: setting of the generator.
+        class_name: of the class.
+        group: easy, scaling or poor.
+        k: exponent of its law.
+        low: lower end of the 95 % interval of k.
+        high: upper end.
+        last: mean loss at the largest size.
+        real: mean loss with as many real images; null where none was measured.
+    """
 
     config: str
     class_name: str
@@ -69,7 +109,20 @@ class ClassRow(_Part):
 
 
 class GainRow(_Part):
-    """What synthetic images change when they are added to real ones; negative is better."""
+    """What synthetic images change when they are added to real ones; negative is better.
+
+    Attributes:
+        config: setting of the generator.
+        test: test set.
+        real: number of real images.
+        synthetic: number of synthetic ones added.
+        change: of the loss.
+        low: lower end of the 95 % interval of the change.
+        high: upper end.
+        verdict: helps, harms or undecided.
+        effective_size: real images that would do as much; null where it is unknown.
+        value: real images that one synthetic one is worth; null where it is unknown.
+    """
 
     config: str
     test: str

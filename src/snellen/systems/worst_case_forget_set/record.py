@@ -49,7 +49,13 @@ class JudgedRow(_Part):
 
 
 class Tried(_Part):
-    """A learning rate that was tried on ``random 1``, and its gap to retraining; None: it diverged."""
+    """A learning rate that was tried on ``random 1``, and its gap to retraining; None: it diverged.
+
+    Attributes:
+        method: of forgetting.
+        rate: learning rate.
+        gap: to retraining; null where it diverged.
+    """
 
     method: str
     rate: float
