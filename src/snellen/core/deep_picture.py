@@ -47,7 +47,7 @@ class DeepPicture(Image.Image):
         self.values.flags.writeable = False
         shown = Image.fromarray(np.ascontiguousarray(to_eight_bits(self.values))).convert("RGB")
         self.im, self._mode, self._size = shown.im, shown.mode, shown.size
-        self.readonly = 1  # so that Pillow asks before it changes pixels
+        self.readonly = 1  # so that Pillow calls _ensure_mutable before it changes pixels
 
     def copy(self) -> DeepPicture:
         """The same picture."""
