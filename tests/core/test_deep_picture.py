@@ -135,6 +135,11 @@ def test_what_is_changed_in_place_is_the_picture_that_is_shown(how):
     assert picture.size == ((12, 8) if how == "smaller" else (24, 16))
 
 
+def test_pixels_cannot_be_written_past_the_values():
+    with pytest.raises(ValueError, match="readonly"):
+        DeepPicture(ramp()).load()[0, 0] = (255, 0, 0)
+
+
 def test_half_precision_of_bytes_is_not_deep():
     whole = torch.randint(0, 256, (2, 3, 9, 9), dtype=torch.uint8)
     for kind in (torch.float16, torch.bfloat16):
