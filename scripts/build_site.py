@@ -1,7 +1,7 @@
 """Build the site of the documents: ``python scripts/build_site.py FOLDER`` (extra ``docs``). A warning is an error.
 
 The pages are copied to a temporary folder, beside what is written for the site alone: the references of Python and of
-commands, and the pages of the root folder.
+commands, the tutorials as notebooks, and the pages of the root folder.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from site_reference import write_reference
+from tutorial_cells import offer_notebooks
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +28,7 @@ def main() -> None:
         pages = Path(work) / "docs"
         shutil.copytree(ROOT / "docs", pages, ignore=shutil.ignore_patterns("__pycache__"))
         write_reference(pages, ROOT)
+        offer_notebooks(pages / "tutorials")
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "-d", f"{work}/trees", str(pages), str(folder)]
         sys.exit(subprocess.run(command, check=False).returncode)
 

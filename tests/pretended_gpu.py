@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+GPU, METAL, CPU = torch.device("cuda", 0), torch.device("mps", 0), torch.device("cpu")
 
 #: Operations that read a value out of the device, by the name of their packet.
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "unique_dim", "_unique2", "is_nonzero"}
@@ -30,9 +30,13 @@ class OnGpu(Tensor):
 
     inner: Tensor
     reads = 0
+    #: Whether it is one of Apple's, which knows no float64.
+    metal = False
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> OnGpu:
+        if cls.metal and inner.dtype in (torch.float64, torch.complex128):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
         made: OnGpu = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
             inner.size(),
@@ -47,11 +51,11 @@ class OnGpu(Tensor):
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
-        return GPU
+        return METAL if self.metal else GPU
 
     @property
     def is_cuda(self) -> bool:  # type: ignore[override]
-        return True
+        return not self.metal
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"OnGpu({tuple(self.size())}, {self.dtype})"
@@ -129,7 +133,7 @@ class _Devices(TorchFunctionMode):
             return func(*args, **kwargs)
         kwargs["device"] = CPU
         made = func(*[one.inner if isinstance(one, OnGpu) else one for one in args], **kwargs)
-        return OnGpu(made) if torch.device(wanted).type == "cuda" else made
+        return OnGpu(made) if torch.device(wanted).type in ("cuda", "mps") else made
 
     @staticmethod
     def _moved(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Tensor:
@@ -147,12 +151,16 @@ class _Devices(TorchFunctionMode):
         kept = func(tensor, *rest, **known) if rest or known else tensor
         if wanted is None or torch.device(wanted).type == kept.device.type:
             return kept  # type: ignore[no-any-return]
-        return Up.apply(kept) if torch.device(wanted).type == "cuda" else kept.cpu()  # type: ignore[no-any-return]
+        return Up.apply(kept) if torch.device(wanted).type in ("cuda", "mps") else kept.cpu()  # type: ignore[no-any-return]
 
 
 @contextmanager
-def pretended_gpu() -> Iterator[Callable[[], int]]:
-    """A GPU inside a ``with`` block; the yielded function returns how often a value was read out of it so far."""
+def pretended_gpu(*, metal: bool = False) -> Iterator[Callable[[], int]]:
+    """A GPU inside a ``with`` block; the yielded function returns how often a value was read out of it so far.
+
+    ``metal``: one that refuses float64, as Apple's do.
+    """
+    OnGpu.metal = metal
     before, overwritten = OnGpu.reads, torch.__future__.get_overwrite_module_params_on_conversion()
     inference_mode = torch.inference_mode
     # Wrapped tensors have no versions that could be skipped.
@@ -162,5 +170,6 @@ def pretended_gpu() -> Iterator[Callable[[], int]]:
         with _Devices():
             yield lambda: OnGpu.reads - before
     finally:
+        OnGpu.metal = False
         torch.inference_mode = inference_mode  # type: ignore[misc]
         torch.__future__.set_overwrite_module_params_on_conversion(overwritten)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from snellen.auditing.findings_table import Findings
-from snellen.auditing.markdown import PICTURES, render_markdown
+from snellen.auditing.markdown import PICTURES, plain, render_markdown
 from snellen.core.finding import Finding
 from tests.auditing.example_reports import EVIL, picture, pictured, report
 
@@ -58,6 +58,31 @@ def test_pictures_are_files_beside_the_text(tmp_path):
     assert len(list((tmp_path / "new" / PICTURES).iterdir())) == 1
     assert with_pictures().to_markdown(tmp_path / "again" / "report.md") == text
     assert "![" not in with_pictures().to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x00b\x1b[2J\u202e\ud800", "a�b�&#91;2J��"),
+        ("1. a", "&#49;&#46; a"),
+        ("- a", "&#45; a"),
+        ("---", "&#45;--"),
+        ("__init__", "&#95;&#95;init&#95;&#95;"),
+        ("https://a.b www.a.b", "https&#58;//a.b www&#46;a.b"),
+        ("-0.5 1.5 a_b a-b x:y", "-0.5 1.5 a_b a-b x:y"),
+    ],
+)
+def test_what_markdown_or_a_terminal_would_obey_is_shown(name, shown):
+    assert plain(name) == shown
+
+
+def test_a_name_in_a_command_cannot_end_the_code():
+    treatments = ("snellen treat . --finding 'slice:`<b>\x1b`'", "look at <b>")
+    finding = Finding(kind="slice", harm=0.1, title="a", treatments=treatments)
+    text = render_markdown(report(findings=(finding,)), {})
+    assert "``snellen treat . --finding 'slice:`<b>�`'``" in text
+    assert "Look at &lt;b&gt;" in text
+    assert "\x1b" not in text
 
 
 def test_names_are_data_in_markdown():

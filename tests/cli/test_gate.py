@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import snellen
 from snellen.cli.gate_options import check_baseline
 from snellen.core.index import checks
 
@@ -30,13 +31,32 @@ def test_what_is_met_exits_with_0_and_what_is_not_with_3(run, tmp_path):
     assert "met      clean.accuracy>=0.5: lower end 0." in out
     code, out, _ = run(
         *QUICK, "--out", "one", "--require", "clean.accuracy>=0.5", "--require", "clean.accuracy>0.999",
-        "--junit", "two.xml",
+        "--junit", "two.xml", "--sarif", "two.sarif",
     )  # fmt: skip
     assert code == 3
     assert "not met  clean.accuracy>0.999: lower end 0." in out
     assert (tmp_path / "one" / "report.html").is_file(), "the report is there all the same"
     failures = [int(ElementTree.parse(tmp_path / name).getroot().get("failures")) for name in ("one.xml", "two.xml")]
     assert failures == [0, 1]
+    (log,) = json.loads((tmp_path / "two.sarif").read_text(encoding="utf-8"))["runs"]
+    (missed,) = [one for one in log["results"] if one["ruleId"] == "requirement"]
+    assert missed["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "one/report.json"
+
+
+def test_sarif_names_the_file_of_the_images_unless_names_are_hidden(run, tmp_path):
+    images = snellen.load_images("bundled:fashion-mnist").limit(30)
+    for row, label in enumerate(images.labels):
+        folder = tmp_path / "Jane Doe" / str(images.class_names[label]).replace("/", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        images.read(row).save(folder / f"{row}.png")
+    audit = ("audit", "bundled:fashion-cnn", "Jane Doe", "--checks", "clean", "--require", "clean.accuracy>0.999")
+    for number, more in enumerate(([], ["--pseudonyms", "key"])):
+        code, _, err = run(*audit, "--out", f"run{number}", "--sarif", f"{number}.sarif", *more)
+        assert code == 3, err
+    plain, hidden = ((tmp_path / f"{number}.sarif").read_text(encoding="utf-8") for number in (0, 1))
+    assert '"uri": "Jane%20Doe/"' in plain
+    assert "Jane" not in hidden
+    assert '"uri": "run1/report.json"' in hidden
 
 
 def test_json_stays_json_and_the_gate_speaks_on_standard_error(run):
@@ -154,6 +174,7 @@ def test_a_threat_is_declared_and_images_to_compare_with_are_read(run, tmp_path)
         (["--baseline", "nowhere"], "nowhere cannot be read: there is no such folder"),
         (["--baseline", "run"], "is also the folder of this audit"),
         (["--junit", "."], "is a folder"),
+        (["--sarif", "."], "name a file, such as snellen.sarif"),
         (["--threat", "linf:8"], "the check 'adversarial' does not run"),
     ],
 )

@@ -25,6 +25,20 @@ def test_a_run_is_exported(run, folder, tmp_path):
     assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
+def test_documents_for_auditors_are_exported(run, folder, tmp_path):
+    assert run("report", folder, "--to", "model-card")[0] == 0
+    assert (folder / "model-card.md").read_text(encoding="utf-8").startswith("---\n")
+    assert run("report", folder, "--to", "claim", "--out", "new/appendix.md")[:2] == (0, "Written: new/appendix.md\n")
+    assert (tmp_path / "new" / "appendix.md").read_text(encoding="utf-8").startswith("# CLAIM 2024: ")
+
+
+@pytest.mark.parametrize("to", ["md", "claim"])
+def test_a_folder_is_no_file_to_write(run, folder, to):
+    code, _, err = run("report", folder, "--to", to, "--out", ".")
+    assert code == 2
+    assert "--out . is a folder; name a file, such as " in err
+
+
 def test_the_ending_of_the_file_is_its_form(run, folder, tmp_path):
     assert run("report", folder, "--out", "x.md")[0] == 0
     assert (tmp_path / "x.md").read_text().startswith("# Audit of bundled:fashion-cnn")
@@ -40,6 +54,7 @@ def test_the_ending_of_the_file_is_its_form(run, folder, tmp_path):
         (("--out", "x"), "names no form"),
         (("--out", "x.docx"), "end it in .pdf, .md or .html"),
         (("--to", "pdf", "--out", "x.md"), "--out x.md and --to pdf name two forms"),
+        (("--to", "claim", "--out", "x.pdf"), "--out x.pdf and --to claim name two forms"),
     ],
 )
 def test_a_form_that_is_not_clear_is_refused(run, folder, tmp_path, options, words):

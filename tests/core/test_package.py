@@ -48,7 +48,9 @@ def test_models_of_the_other_distribution_are_found_or_the_distribution_is_named
     for name in package.EMBEDDED:
         assert (package.asset(name) / "card.json").is_file()
     monkeypatch.setattr(package, "asset_folders", lambda: [package.root() / "assets"])
-    with pytest.raises(InputError, match=r"scene-clip is not part of this installation.*pip install snellen-models"):
+    with pytest.raises(
+        InputError, match=r"scene-clip is not part of this installation.*pip install ./distributions/snellen-models"
+    ):
         package.asset("scene-clip")
     with pytest.raises(InputError, match="no-such-model is not part of this installation; check the name"):
         package.asset("no-such-model")

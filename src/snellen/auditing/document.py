@@ -255,7 +255,7 @@ def treatment_words(treatment: str, shown: str) -> str:
     """
     if treatment.startswith("snellen "):
         return f"Treat, in the folder of this report: {shown}"
-    return f"{treatment[:1].upper()}{treatment[1:]}."
+    return f"{shown[:1].upper()}{shown[1:]}."
 
 
 def example_picture(names: Sequence[str | None], pictures: Mapping[str, bytes]) -> Image.Image | None:

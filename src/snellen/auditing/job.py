@@ -52,7 +52,8 @@ class Requirements(BaseModel):
         fail_on: level of findings that fails it.
         baseline: run directory of an earlier audit.
         not_worse_than: margins to it, such as ``1pt`` or ``discrimination.auroc=1pt``.
-        junit: file for the outcome.
+        junit: file for the outcome, as JUnit XML.
+        sarif: the same, as SARIF.
         ledger: file or folder in which audits and gates of these images are counted; also in Python.
     """
 
@@ -63,6 +64,7 @@ class Requirements(BaseModel):
     baseline: str | None = None
     not_worse_than: tuple[str, ...] = ()
     junit: str | None = None
+    sarif: str | None = None
     ledger: str | None = None
 
 
@@ -149,7 +151,7 @@ class AuditJob(BaseModel):
         }
         gate = {
             name: placed(value, folder)
-            for name in ("baseline", "junit", "ledger")
+            for name in ("baseline", "junit", "sarif", "ledger")
             if (value := getattr(self.gate, name))
         }
         settings = {check: _placed_fields(fields, folder) for check, fields in self.settings.items()}

@@ -170,7 +170,8 @@ class Ledger:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             # In one write, so that calls side by side do not mix their lines.
-            descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            descriptor = os.open(self.file, flags, 0o644)
             try:
                 os.write(descriptor, text.encode())
             finally:

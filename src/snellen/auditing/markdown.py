@@ -20,6 +20,7 @@ from snellen.auditing.document import (
     treat_all_words,
     treatment_words,
 )
+from snellen.auditing.legal_text import legal_text
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -27,18 +28,31 @@ if TYPE_CHECKING:
 #: Folder beside the file that holds its pictures.
 PICTURES = "pictures"
 
-#: What Markdown or HTML would read as markup.
-_MARKUP = re.compile(r"[\\`*{}\[\]#|~]|\b_|_\b")
+#: What Markdown would read as markup: characters; what begins a list or underlines a heading; what becomes a link.
+_MARKUP = re.compile(
+    r"[\\`*{}\[\]#|~]|\b_+|_+\b|^(?:[-+=]|\d{1,9}[.)])(?=[\s=-]|$)|:(?=//)|(?<=\bwww)\.", re.IGNORECASE
+)
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line.
+    r"""Text that Markdown shows as it is, on one line, without control characters.
 
-    >>> print(plain("a|b <script>"))
-    a&#124;b &lt;script&gt;
+    >>> print(plain("a|b <script>\x1b"))
+    a&#124;b &lt;script&gt;�
     """
-    escaped = html.escape(" ".join(text.split()), quote=False)
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", escaped)
+    escaped = html.escape(legal_text(" ".join(text.split())), quote=False)
+    return _MARKUP.sub(lambda found: "".join(f"&#{ord(letter)};" for letter in found[0]), escaped)
+
+
+def code(text: str) -> str:
+    """Text as code on one line; names in it cannot end it.
+
+    >>> print(code("snellen treat . --finding 'slice:a`b'"))
+    ``snellen treat . --finding 'slice:a`b'``
+    """
+    shown = legal_text(" ".join(text.splitlines()))
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{fence}{shown}{fence}" if shown.strip("`") == shown else f"{fence} {shown} {fence}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -87,7 +101,7 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
         elif finding.examples:
             lines += [f"Examples: {', '.join(plain(one.example_id) for one in finding.examples)}.", ""]
         if finding.treatments:
-            words = [f"`{one}`" if one.startswith("snellen ") else one for one in finding.treatments]
+            words = [code(one) if one.startswith("snellen ") else plain(one) for one in finding.treatments]
             lines += [" ".join(map(treatment_words, finding.treatments, words)), ""]
     if not report.findings:
         lines += [report.nothing_found, ""]
@@ -95,7 +109,7 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
         lines += ["## Treatment", ""]
         if document.treat_all is not None:
             lines += [
-                one for words in treat_all_words(document.treat_all, f"`{document.treat_all}`") for one in (words, "")
+                one for words in treat_all_words(document.treat_all, code(document.treat_all)) for one in (words, "")
             ]
         lines += [*table(document.treatment.head, document.treatment.rows), ""]
     if document.checks:

@@ -131,6 +131,7 @@ class AuditReport(BaseModel):
             "review",
             "save",
             "show",
+            "to_form",
             "to_json",
             "to_markdown",
             "to_pandas",
@@ -204,6 +205,17 @@ class AuditReport(BaseModel):
         from snellen.auditing.markdown import render_markdown, write_markdown
 
         return render_markdown(self, {}) if file is None else write_markdown(self, Path(file))
+
+    def to_form(self, form: Literal["model-card", "tripod-ai", "claim"], file: Path | str | None = None) -> str:
+        """A document that others want, as Markdown, filled in as far as this audit measured.
+
+        Args:
+            form: a model card, or the items of TRIPOD+AI (2024) or CLAIM (2024), one by one.
+            file: also write it there.
+        """
+        from snellen.auditing.forms.form import write_form
+
+        return write_form(self, form, file)
 
     def to_pdf(self, file: Path | str) -> Path:
         """Write the report as a PDF file, with pictures. Equal reports give equal bytes.

@@ -25,6 +25,7 @@ from snellen.cli.init import init
 from snellen.cli.label import label
 from snellen.cli.method_commands import method_commands
 from snellen.cli.monitor import monitor
+from snellen.cli.narrow_output import narrow_output
 from snellen.cli.option_groups import with_groups
 from snellen.cli.optotypes import optotypes
 from snellen.cli.report import report
@@ -135,6 +136,7 @@ def main() -> None:
     # eigenvalues of 2,000 rows took 29 s, and 2 s with one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     outlive_closed_pipe()
+    narrow_output()
     warnings.showwarning = _shown
     try:
         app()

@@ -59,7 +59,7 @@ from snellen.core import index
 from snellen.core.errors import InputError
 
 #: Parameters of the command that are requirements.
-_GATE = ("require", "fail_on", "baseline", "not_worse_than", "junit")
+_GATE = ("require", "fail_on", "baseline", "not_worse_than", "junit", "sarif")
 
 DEFAULT_MODEL, DEFAULT_DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
@@ -237,6 +237,14 @@ def audit(
         Path | None,
         typer.Option(metavar="FILE", help="Write the outcome as JUnit XML.", rich_help_panel=GATE_PANEL),
     ] = None,
+    sarif: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write findings, and what is not met, as SARIF 2.1.0 for code hosts and editors.",
+            rich_help_panel=GATE_PANEL,
+        ),
+    ] = None,
     ledger: Annotated[
         Path | None,
         typer.Option(
@@ -259,13 +267,13 @@ def audit(
     level = None if effort is None else effort.level
     choice = under_options(context, Choice(checks, level, _parameters(settings or []), read_columns(column)))
     threats = tuple(threat or ())
-    gate_options = read_gate_options(require, fail_on, baseline, junit, not_worse_than)
+    gate_options = read_gate_options(require, fail_on, baseline, junit, not_worse_than, sarif)
     if part is not None and gate_options.given and not any(written(context, name) for name in _GATE):
         gate_options = GateOptions()  # the file's are for the command that makes the report
     if part is not None and (out is None or gate_options.given):
         raise InputError(
             "--part needs --out, the run directory that all parts share; and --require, --fail-on, --baseline, "
-            "--not-worse-than and --junit go with the command without --part, which makes the report"
+            "--not-worse-than, --junit and --sarif go with the command without --part, which makes the report"
         )
     given = model_options(model_args, size, mean, std)
     folder = out or free_folder("snellen-audit")
@@ -342,7 +350,9 @@ def audit(
         typer.echo("\n".join(report.notes))
     else:
         show_report(report, folder, level or (None if named_outright(chosen) else "standard"))
-    gate = judge_audit(gate_options, report, earlier, folder)
+    # With pseudonyms no name of a file may stand anywhere: what is found is shown at the report then.
+    places = {"model": "", "data": ""} if pseudonyms else {"model": model or DEFAULT_MODEL, "data": data}
+    gate = judge_audit(gate_options, report, earlier, folder, **places)
     show_gate(gate, on_error_stream=as_json)
     if not gate.passes:
         raise typer.Exit(EXIT_GATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -28,6 +29,10 @@ class _Outliving(io.RawIOBase):
             return os.write(self._descriptor, data)
         except BrokenPipeError:
             return len(data)
+        except OSError as error:
+            if os.name == "nt" and error.errno == errno.EINVAL:  # how Windows reports it
+                return len(data)
+            raise
 
 
 def outlive_closed_pipe() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
     from snellen.checks.check import Check
     from snellen.core.classifier import Classifier, Task
+    from snellen.core.finding import Level
     from snellen.core.images import ImageSet
 
 #: Documented in the README beside the other exit codes.
@@ -43,20 +44,22 @@ class GateOptions:
         requirements: those of --require and --fail-on.
         baseline: the run directory of --baseline.
         junit: the file of --junit.
-        level: of --fail-on; findings of this level or worse get a case of their own in the JUnit file.
+        sarif: the file of --sarif.
+        level: of --fail-on; findings of this level or worse get a case of their own in these files.
         margins: of --not-worse-than, by figure.
     """
 
     requirements: tuple[Requirement, ...] = ()
     baseline: Path | None = None
     junit: Path | None = None
+    sarif: Path | None = None
     level: LevelOption = LevelOption.moderate
     margins: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def given(self) -> bool:
         """Whether there is anything to judge or to write."""
-        return bool(self.requirements) or self.baseline is not None or self.junit is not None
+        return bool(self.requirements) or any((self.baseline, self.junit, self.sarif))
 
 
 def read_gate_options(
@@ -65,6 +68,7 @@ def read_gate_options(
     baseline: Path | None,
     junit: Path | None,
     not_worse_than: Sequence[str] | None = None,
+    sarif: Path | None = None,
 ) -> GateOptions:
     """Parse the options; imports nothing heavy.
 
@@ -72,7 +76,7 @@ def read_gate_options(
     ['clean.accuracy>=0.9', 'findings.severe<=0']
 
     Raises:
-        InputError: a requirement of another form, or a JUnit file that cannot be written.
+        InputError: a requirement of another form, or a file that cannot be written.
     """
     from snellen.auditing.compare.requirement import at_level, parse_requirement
 
@@ -86,9 +90,10 @@ def read_gate_options(
     requirements = [parse_requirement(text) for text in require or ()]
     if fail_on is not None:
         requirements.append(at_level(fail_on.value))
-    if junit is not None and junit.is_dir():
-        raise InputError(f"--junit {junit} is a folder; name a file, such as {junit / 'snellen.xml'}")
-    return GateOptions(tuple(requirements), baseline, junit, fail_on or LevelOption.moderate, margins)
+    for option, file, suffix in (("--junit", junit, "xml"), ("--sarif", sarif, "sarif")):
+        if file is not None and file.is_dir():
+            raise InputError(f"{option} {file} is a folder; name a file, such as {file / f'snellen.{suffix}'}")
+    return GateOptions(tuple(requirements), baseline, junit, sarif, fail_on or LevelOption.moderate, margins)
 
 
 def check_gate_options(
@@ -157,8 +162,25 @@ def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: I
         )
 
 
-def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord | None, folder: Path) -> Gate:
-    """Judge a finished audit and write the JUnit file, if ``--junit`` is given."""
+def judge_audit(
+    options: GateOptions,
+    report: AuditReport,
+    baseline: RunRecord | None,
+    folder: Path,
+    *,
+    model: str,
+    data: str,
+) -> Gate:
+    """Judge a finished audit, and write the files of ``--junit`` and ``--sarif``.
+
+    Args:
+        options: what is required.
+        report: of the audit.
+        baseline: an earlier audit.
+        folder: run directory.
+        model: reference of the model, at whose file SARIF shows what is found.
+        data: the same of the images.
+    """
     from snellen.auditing.compare.gate import Gate, gate
 
     if not options.given:
@@ -166,6 +188,7 @@ def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord |
     from snellen.auditing.compare.compare import compare_records
     from snellen.auditing.compare.gate import junit_xml
     from snellen.auditing.compare.run_record import RunRecord
+    from snellen.auditing.compare.sarif import place_of, sarif
     from snellen.core.run import write_atomically
 
     comparison = (
@@ -177,11 +200,17 @@ def judge_audit(options: GateOptions, report: AuditReport, baseline: RunRecord |
         required += [f"{name} {margin:g}" for name, margin in options.margins.items()]
         required += [] if baseline is None else [f"baseline {baseline.report.model.get('identity')}"]
         report.ledger.enter_gate(required, passed=found.passes)
+    level: Level = options.level.value
+    written: dict[Path, bytes] = {}
     if options.junit is not None:
+        written[options.junit] = junit_xml(report, found, level=level)
+    if options.sarif is not None:
+        written[options.sarif] = sarif(report, found, level=level, model=place_of(model), data=place_of(data))
+    for file, content in written.items():
         try:
-            write_atomically(options.junit, junit_xml(report, found, level=options.level.value))
+            write_atomically(file, content)
         except OSError as error:
-            raise InputError(f"cannot write {options.junit}: {error.strerror or error}") from error
+            raise InputError(f"cannot write {file}: {error.strerror or error}") from error
     return found
 
 

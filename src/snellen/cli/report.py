@@ -10,7 +10,7 @@ import typer
 from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 
-Form = Literal["pdf", "md", "html"]
+Form = Literal["pdf", "md", "html", "model-card", "tripod-ai", "claim"]
 
 #: Endings of files and the form of each.
 _ENDINGS: dict[str, Form] = {".pdf": "pdf", ".md": "md", ".markdown": "md", ".html": "html", ".htm": "html"}
@@ -21,23 +21,25 @@ def report(
     to: Annotated[
         Form | None,
         typer.Option(
-            help="PDF, Markdown with pictures beside it, or HTML.",
+            help="PDF, Markdown with pictures beside it, or HTML. A model card, or the items of TRIPOD+AI or CLAIM, in "
+            "Markdown: what was measured, and what is left for the author.",
             show_default="the ending of --out, or pdf without it",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="File to write, which is replaced.", show_default="report.pdf, report.md or report.html in RUN"
-        ),
+        typer.Option(help="File to write, which is replaced.", show_default="report.pdf, report.md, claim.md … in RUN"),
     ] = None,
 ) -> None:
-    """Export the report of a finished audit as PDF, Markdown or HTML."""
+    """Export the report of a finished audit as PDF, Markdown or HTML, or as a document that auditors want."""
     from snellen.auditing.opening import open_report
 
     form = _form(to, out)
     opened = open_report(run)
-    file = out or run / f"report.{form}"
+    name = f"report.{form}" if form in ("pdf", "md", "html") else f"{form}.md"
+    file = out or run / name
+    if file.is_dir():
+        raise InputError(f"--out {file} is a folder; name a file, such as {file / name}")
     try:
         if form == "html":
             page = run / "report.html"
@@ -46,8 +48,10 @@ def report(
             file.write_bytes(content)
         elif form == "md":
             opened.to_markdown(file)
-        else:
+        elif form == "pdf":
             opened.to_pdf(file)
+        else:
+            opened.to_form(form, file)
     except OSError as error:
         raise InputError(f"cannot write {file}: {error.strerror or error}") from error
     typer.echo(harmless(f"Written: {file}"))
@@ -62,6 +66,7 @@ def _form(to: Form | None, out: Path | None) -> Form:
         raise InputError(
             f"--out {out}: the ending of the file names no form; end it in .pdf, .md or .html, or give --to"
         )
-    if to is not None and ending not in (None, to):
+    written = to if to in (None, "pdf", "html") else "md"  # documents are Markdown
+    if to is not None and ending not in (None, written):
         raise InputError(f"--out {out} and --to {to} name two forms; leave one of them out")
     return to or ending or "pdf"

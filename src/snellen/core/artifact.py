@@ -90,6 +90,19 @@ class Artifact:
     tensors: Mapping[str, Tensor]
     card: Card
 
+    def __repr__(self) -> str:
+        """One line, without a number of the tensors: a notebook shows what a cell returns.
+
+        >>> import torch
+        >>> lineage = Lineage(recipe={"method": "none"}, data="-", seed=0, code_version="0")
+        >>> card = Card(name="demo", kind="other", architecture={"name": "linear"}, lineage=lineage)
+        >>> Artifact({"weight": torch.ones(2, 3)}, card)
+        Artifact(demo, other, 1 tensor of 6 numbers)
+        """
+        count, numbers = len(self.tensors), sum(tensor.numel() for tensor in self.tensors.values())
+        tensors = "1 tensor" if count == 1 else f"{count} tensors"
+        return f"Artifact({self.card.name}, {self.card.kind}, {tensors} of {numbers:,} numbers)"
+
     def save(self, folder: Path) -> Artifact:
         """Write the folder; returns the artifact with its hash filled in."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, ModelError, UnsupportedError, unknown_name
+from snellen.core.in_float64 import in_float64
 from snellen.core.label_decisions import OneLabel, checked_thresholds, decided
 from snellen.core.label_decisions import Output as Output
 from snellen.core.layer_hooks import EditHook, find_layer, is_edited
@@ -187,10 +188,10 @@ class Classifier:
         return scores.argmax(1)
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Turn scores into probabilities: (n, k) → (n, k), computed in float64."""
+        """Turn scores into probabilities: (n, k) → (n, k), computed in float64 (see :func:`in_float64`)."""
         if self.output == "labels":
             raise UnsupportedError(f"{self.name} gives labels only, no probabilities")
-        wide = scores.double()
+        wide = in_float64(scores)
         if self.task == "multilabel":
             return wide.sigmoid() if self.output == "logits" else wide.exp()
         return wide.softmax(1)

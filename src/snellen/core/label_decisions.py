@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError
+from snellen.core.in_float64 import in_float64
 
 #: What the scores of a model are.
 Output = Literal["logits", "log-probabilities", "labels"]
@@ -28,8 +29,9 @@ def decided(scores: Tensor, output: Output, thresholds: Sequence[float] | None =
     """
     if thresholds is None:
         return (scores > {"logits": 0.0, "log-probabilities": math.log(0.5), "labels": 0.5}[output]).long()
-    at = torch.tensor(thresholds, dtype=torch.float64, device=scores.device)
-    return (scores.double() > (at.logit() if output == "logits" else at.log())).long()
+    wide = in_float64(scores)
+    at = torch.tensor(thresholds, dtype=torch.float64, device=wide.device)
+    return (wide > (at.logit() if output == "logits" else at.log())).long()
 
 
 def label_logits(scores: Tensor, output: Output) -> Tensor:

@@ -96,7 +96,7 @@ class Attacked:
         inside the attack", without prediction and value: such an image counts neither as right nor as broken.
         """
         failed = [status == "not finite" for status in self.status]
-        predictions, distances = classifier.predict(self.scores).tolist(), self.distance.double().tolist()
+        predictions, distances = classifier.predict(self.scores).tolist(), self.distance.tolist()
         return Evidence.of(
             example_ids,
             setting=setting,

@@ -116,8 +116,11 @@ def asset(name: str) -> Path:
     for folder in asset_folders():
         if (folder / name).exists():
             return folder / name
-    lost = "check the name, or install snellen again"
-    remedy = f"it comes with: pip install {MODELS_DISTRIBUTION}" if name in EMBEDDED else lost
+    remedy = "check the name, or install snellen again"
+    if name in EMBEDDED:
+        remedy = (
+            f"it comes with {MODELS_DISTRIBUTION}: from a checkout, pip install ./distributions/{MODELS_DISTRIBUTION}"
+        )
     raise InputError(f"{name} is not part of this installation; {remedy}")
 
 

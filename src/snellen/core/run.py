@@ -22,6 +22,7 @@ from typing import Any
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.evidence import Evidence
 from snellen.core.formats import MANIFEST, writer_of
+from snellen.core.renaming import rename_over
 from snellen.core.unwritable import unwritable
 from snellen.version import __version__
 
@@ -48,7 +49,7 @@ def write_atomically(path: Path, content: bytes, *, new: bool = False) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         if not (new and _linked(temporary, path)):
-            os.replace(temporary, path)
+            rename_over(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -260,7 +261,7 @@ class Run:
             try:
                 merged[name].write(partial)
                 _flush(partial)
-                os.replace(partial, path)
+                rename_over(partial, path)
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import secrets
 import threading
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from snellen.core.errors import InputError, RejectedImageError
+from snellen.core.renaming import rename_over
 from snellen.desk.workplace import RunFolder
 
 if TYPE_CHECKING:
@@ -157,4 +157,4 @@ def _keep(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
     temporary.write_bytes(content)
-    os.replace(temporary, file)
+    rename_over(temporary, file)

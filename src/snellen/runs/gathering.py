@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
+from snellen.core.renaming import rename_over
 from snellen.core.run import Run
 from snellen.runs.record import EVIDENCE, RejectedImage
 
@@ -46,6 +46,6 @@ def write_evidence(evidence: Evidence, folder: Path) -> None:
     partial = folder / f".{EVIDENCE}.partial"
     try:
         evidence.write(partial)
-        os.replace(partial, folder / EVIDENCE)
+        rename_over(partial, folder / EVIDENCE)
     finally:
         partial.unlink(missing_ok=True)  # where the disk is full, it would take the room

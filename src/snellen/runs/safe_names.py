@@ -16,8 +16,8 @@ UNLABELLED = "unlabelled"
 
 #: Words of plain characters; dots within numbers alone, because a dot may begin an ending.
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_=+-]|(?<=[0-9])\.(?=[0-9])| (?=[A-Za-z0-9]))*")
-#: What Windows keeps for devices.
-_RESERVED = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
+#: What Windows keeps for devices, also with an ending.
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _IMAGE_ENDING = re.compile(r"\.(png|jpe?g|bmp|gif|webp|tiff?|p[pg]m)$", re.IGNORECASE)
 
 

@@ -1,5 +1,9 @@
-"""Checks that any method must pass. Ours do in our test-suite; authors of methods and checks run the same on theirs."""
+"""Assertions for tests: that an audit meets what is required, and checks that any method must pass.
 
+Our own methods pass the latter in our test-suite; authors of methods and checks run the same on theirs.
+"""
+
+from snellen.testing.asserted_audit import assert_audit as assert_audit
 from snellen.testing.auditing import check_check as check_check
 from snellen.testing.certifying import check_certificate as check_certificate
 from snellen.testing.conformance import check_attack as check_attack
@@ -18,6 +22,7 @@ from snellen.testing.treating import check_treatment as check_treatment
 from snellen.testing.viewing import check_view_attack as check_view_attack
 
 __all__ = [
+    "assert_audit",
     "check_attack",
     "check_certificate",
     "check_check",

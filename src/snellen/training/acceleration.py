@@ -73,6 +73,11 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     ...     torch.equal(first, torch.rand(2))
     True
     """
+    metal = torch.mps.get_rng_state() if device.type == "mps" else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            if metal is not None:
+                torch.mps.set_rng_state(metal)

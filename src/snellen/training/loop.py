@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError, ModelError
+from snellen.core.in_float64 import widest
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.training.acceleration import part_of_process, seeded, start_accelerator
@@ -181,7 +182,7 @@ class _Training:
             group["lr"] = plan.learning_rate * factor
         self.model.train()
         total = float(self.examples.weights[torch.cat(batches)].double().sum())
-        loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        loss_sum = torch.zeros((), dtype=widest(self.device), device=self.device)
         for offset, positions in enumerate(batches):
             last = offset == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
@@ -210,7 +211,7 @@ class _Training:
             check_losses(losses, batch, where=f"epoch {epoch}, step {self.state.step + 1}")
             weighted = (losses * batch.weights.to(losses.dtype)).sum()
             self.accelerator.backward(weighted * share)
-        return weighted.detach().double() * bool(share)
+        return weighted.detach().to(widest(self.device)) * bool(share)
 
     def prepared(self, batch: Batch) -> Batch:
         """Augment a batch and bring it into the memory layout of the plan."""

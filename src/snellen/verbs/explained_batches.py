@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
+from snellen.core.in_float64 import in_float64
 from snellen.core.outcomes import Described, Explained
 from snellen.core.preparation import Placement, to_image
 from snellen.core.randomness import Randomness
@@ -75,12 +76,13 @@ def explained_rows(batch: ExplainBatch, classifier: Classifier, setting: Setting
     found = setting.explainer.explain(classifier, batch.images, batch.targets, rng=batch.rng.child(setting.name))
     probabilities: list[float | None] = [None] * len(batch.ids)
     if classifier.output != "labels":
-        probabilities = classifier.probabilities(batch.scores).gather(1, batch.targets[:, None])[:, 0].tolist()
+        each = classifier.probabilities(batch.scores)
+        probabilities = each.gather(1, batch.targets.to(each.device)[:, None])[:, 0].tolist()
     places = [
         _on_original(None if found.points is None else found.points[row].tolist(), placement)
         for row, placement in enumerate(batch.placements)
     ]
-    scores = [] if found.scores is None else [_finite(row) for row in found.scores.double().tolist()]
+    scores = [] if found.scores is None else [_finite(row) for row in in_float64(found.scores).tolist()]
     extra: dict[str, pa.Array] = {
         "target": pa.array(found.targets.tolist(), pa.int64()),
         "x": pa.array([None if place is None else place[0] for place in places], pa.float64()),
@@ -148,7 +150,7 @@ def _columns(found: Explained | Described, count: int) -> dict[str, pa.Array]:
         "record": _column(
             [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in found.records], count, pa.string()
         ),
-        **{name: pa.array(_finite(values.double().tolist()), pa.float64()) for name, values in figures.items()},
+        **{name: pa.array(_finite(in_float64(values).tolist()), pa.float64()) for name, values in figures.items()},
     }
 
 

@@ -337,7 +337,7 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
     labels = torch.bincount(work.split.forgotten.targets, minlength=len(case.classifier.class_names)).tolist()
     result = ForgottenSet(
         plan=dict(run.plan),
-        files=(*sorted(str(one.relative_to(folder)) for one in place.rglob("*") if one.is_file()), PAGE),
+        files=(*sorted(one.relative_to(folder).as_posix() for one in place.rglob("*") if one.is_file()), PAGE),
         folder=folder,
         count=len(work.split.rows),
         ids=work.split.forgotten.ids,

@@ -68,7 +68,7 @@ class MaiteClassifier:
         with torch.no_grad():
             scores = self._classifier(images)
         if self._classifier.output == "labels":
-            return list(scores.double().cpu().numpy())
+            return list(scores.cpu().double().numpy())
         return list(self._classifier.probabilities(scores).cpu().numpy())
 
     def _prepared(self, image: Any) -> torch.Tensor:  # noqa: ANN401 - an array of any library

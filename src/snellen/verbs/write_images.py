@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from PIL import Image
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet
 from snellen.core.progress import Progress, Silent
+from snellen.core.renaming import rename_over
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.worlds.planting.truth import TRUE_LABEL, true_labels
 from snellen.runs.layout import classes_of
@@ -136,7 +136,7 @@ def _write(path: Path, read: Callable[[], Image.Image | None]) -> None:
     # Not forced to the disk one by one, which would take most of the time; the manifest, which comes last, is.
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(stream.getvalue())
-    os.replace(partial, path)
+    rename_over(partial, path)
 
 
 def _write_manifest(folder: Path, images: ImageSet, paths: list[str], masks: list[str | None], kept: list[int]) -> None:

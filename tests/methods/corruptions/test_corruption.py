@@ -80,6 +80,7 @@ def test_fields_and_defaults():
     [
         ({"kind": "gausian_noise"}, r"unknown corruption of imagenet-c 'gausian_noise'; did you mean 'gaussian_noise'"),
         ({"kind": "bubble"}, "unknown corruption of imagenet-c 'bubble'"),
+        ({"kind": "low_resolution"}, "low_resolution is one of our own kinds, which audits measure: benchmark='sized'"),
         ({"benchmark": "octmnist", "kind": "fog"}, "unknown corruption of octmnist 'fog'.*Known: .*speckle_noise"),
         ({"benchmark": "octmnist"}, "unknown corruption of octmnist 'gaussian_noise'"),
         ({"benchmark": "bloodmnst", "kind": "bubble"}, "Input should be 'imagenet-c'"),

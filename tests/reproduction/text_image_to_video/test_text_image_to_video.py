@@ -150,6 +150,16 @@ def test_subjects_are_colour_and_shape():
     assert first == third != second
 
 
+def test_the_judge_of_subjects_tells_colours_apart():
+    """Red, green and blue of one grey: a network that reads grey sees no difference between them."""
+    size = dataclasses.replace(SMALL, judge=1)
+    train = read_videos(small_world(60, 3, 0).images(split="train"), frames=3, side=16)
+    judge = Experiment(train, train, (subjects_of(train), subjects_of(train)), size, 0, Silent()).judge
+    images = 0.6 * torch.eye(3)[:, :, None, None].expand(3, 3, 16, 16)
+    scores = judge(images)
+    assert min((scores[a] - scores[b]).abs().max() for a, b in ((0, 1), (0, 2), (1, 2))) > 1e-3
+
+
 def test_the_full_scale_says_what_it_needs_and_its_parts_run_on_real_shapes(monkeypatch, tmp_path):
     monkeypatch.delenv(full.DATA, raising=False)
     with pytest.raises(InputError, match="unit_id"):

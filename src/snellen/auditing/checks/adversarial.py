@@ -152,7 +152,7 @@ class Adversarial(Sampled):
                     status[position], reasons[position] = "failed", NOT_FINITE
             broken = tried[attacked.success]
             predictions[broken] = batch.classifier.predict(attacked.scores[attacked.success])
-            distances[broken.cpu()] = attacked.distance[attacked.success].double().cpu()
+            distances[broken.cpu()] = attacked.distance[attacked.success].cpu().double()
             open_[broken] = False
         worst = Evidence.of(
             batch.ids,

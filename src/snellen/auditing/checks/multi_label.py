@@ -66,7 +66,7 @@ class MultiLabel(Check):
             scores = batch.classifier(cut_boxes(batch.images, box.repeat(len(batch.images), 1), side))
             best = scores.max(1)
             winners.append(best.indices.cpu())
-            strengths.append(best.values.double().cpu())
+            strengths.append(best.values.cpu().double())
         finite = torch.stack(strengths, 1).isfinite().all(1)
         extra = {
             WINNERS: array_column(torch.stack(winners, 1).numpy()),

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 from snellen.auditing.compare.comparison import ComparedFigure, Comparison
 from snellen.auditing.compare.requirement import LEVELS, Judgement, Requirement, judge, rests_on
+from snellen.auditing.legal_text import legal_text
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import Level
 
@@ -82,7 +83,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     Returns:
         UTF-8 with a declaration; characters that XML cannot hold are replaced.
     """
-    suite = ElementTree.Element("testsuite", name=_legal(f"snellen audit of {report.model['name']}"))
+    suite = ElementTree.Element("testsuite", name=legal_text(f"snellen audit of {report.model['name']}"))
     for judgement in gate.judgements:
         case = _case(suite, REQUIREMENT, judgement.requirement)
         if not judgement.met:
@@ -109,7 +110,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
     for finding in report.findings:
         if LEVELS.index(finding.whole_level) <= LEVELS.index(level):
             case = _case(suite, FINDING, finding.key)
-            ElementTree.SubElement(case, "system-out").text = _legal(
+            ElementTree.SubElement(case, "system-out").text = legal_text(
                 f"{finding.whole_level}, harm {finding.harm:.1%}: {finding.title}"
             )
     cases = suite.findall("testcase")
@@ -125,7 +126,7 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
 
 def _baseline(case: ElementTree.Element, figure: ComparedFigure, *, fails: bool) -> None:
     if figure.verdict == "worse" and not fails:
-        ElementTree.SubElement(case, "system-out").text = _legal(f"worse than in the baseline: {words(figure)}")
+        ElementTree.SubElement(case, "system-out").text = legal_text(f"worse than in the baseline: {words(figure)}")
     elif figure.verdict == "worse":
         _note(case, "failure", f"worse than in the baseline: {words(figure)}", kind="loss")
     elif figure.verdict == "not compared":
@@ -133,23 +134,10 @@ def _baseline(case: ElementTree.Element, figure: ComparedFigure, *, fails: bool)
 
 
 def _case(suite: ElementTree.Element, group: str, name: str) -> ElementTree.Element:
-    return ElementTree.SubElement(suite, "testcase", classname=f"snellen.{group}", name=_legal(name), time="0")
+    return ElementTree.SubElement(suite, "testcase", classname=f"snellen.{group}", name=legal_text(name), time="0")
 
 
 def _note(case: ElementTree.Element, tag: str, message: str, *, kind: str | None = None) -> None:
-    note = ElementTree.SubElement(case, tag, message=_legal(message))
+    note = ElementTree.SubElement(case, tag, message=legal_text(message))
     if kind is not None:
         note.set("type", kind)
-
-
-def _legal(text: str) -> str:
-    r"""Replace what is no character of XML 1.0 (section 2.2), escaped or not.
-
-    >>> _legal("a\x00b\x1b[31m\ud800\tc")
-    'a�b�[31m�\tc'
-    """
-    return "".join(c if c in "\t\n\r" or (c >= " " and not _illegal(ord(c))) else "�" for c in text)
-
-
-def _illegal(code: int) -> bool:
-    return 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF or code in (0xFFFE, 0xFFFF)

@@ -21,6 +21,7 @@ from typing import Any
 
 from snellen.core.errors import InputError
 from snellen.core.rehearsal import rehearsing
+from snellen.core.renaming import rename_over
 from snellen.core.unwritable import unwritable
 
 #: Bytes of a key.
@@ -145,7 +146,8 @@ class Pseudonyms:
         """
         if self.path is not None and not rehearsing():
             there = self._read(self.path).names
-            if self.names.items() <= there.items() and not self.path.stat().st_mode & 0o077:
+            alone = os.name == "nt" or not self.path.stat().st_mode & 0o077  # Windows has no such modes
+            if self.names.items() <= there.items() and alone:
                 return
             self.names.update({**there, **self.names})
             self._write()
@@ -163,7 +165,7 @@ class Pseudonyms:
                 os.fsync(stream.fileno())
             if new and _linked(temporary, path):
                 return
-            os.replace(temporary, path)
+            rename_over(temporary, path)
         except OSError as error:
             raise unwritable(error, self.path) from error
         finally:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from snellen.core.in_float64 import widest
 from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
@@ -67,7 +68,7 @@ class CarliniWagnerL0(SearchAttack):
         search.keep = "closest"
         search.judge_clean()
         refuse_probabilities(search.scores, search.classifier, self.name)
-        weights = torch.full_like(search.distance, self.first_weight, dtype=torch.float64)
+        weights = torch.full_like(search.distance, self.first_weight, dtype=widest(search.distance.device))
         frozen = torch.zeros_like(search.images[:, :1], dtype=torch.bool)
         starts = search.images.clone()
         wanting = search.open_positions()

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from snellen.core.in_float64 import widest
 from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
@@ -67,12 +68,12 @@ class CarliniWagnerLinf(SearchAttack):
         search.keep = "closest"
         search.judge_clean()
         refuse_probabilities(search.scores, search.classifier, self.name)
-        weights = torch.full_like(search.distance, self.first_weight, dtype=torch.float64)
+        weights = torch.full_like(search.distance, self.first_weight, dtype=widest(search.distance.device))
         limits = torch.ones_like(weights)
         wanting = search.open_positions()
         while len(wanting):
             reached = self._descend(search, wanting, goal, weights[wanting], limits[wanting], rng[wanting])
-            nearest = torch.minimum(limits[wanting], search.distance[wanting].double())
+            nearest = torch.minimum(limits[wanting], search.distance[wanting].to(limits))
             limits[wanting] = torch.where(reached, self.shrink * nearest, limits[wanting])
             weights[wanting] *= torch.where(reached, 1.0, self.weight_factor)
             going_on = (limits >= self.smallest_limit) & (weights <= self.largest_weight) & ~search.not_finite

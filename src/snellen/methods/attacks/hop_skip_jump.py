@@ -17,6 +17,7 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Criterion
 from snellen.core.errors import InputError
+from snellen.core.in_float64 import widest
 from snellen.core.method import Method, Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
@@ -120,7 +121,7 @@ class _Walk:
         self.width = search.images[0].numel() if len(search.images) else 1
         self.theta = method.tolerance / self.width ** (1.5 if method.norm == "l2" else 2.0)
         #: Distance of each image before the bisection that brought it to the boundary.
-        self.reach = torch.zeros(len(search.images), dtype=torch.float64, device=search.images.device)
+        self.reach = torch.zeros(len(search.images), dtype=widest(search.images.device), device=search.images.device)
 
     def decided(self, candidates: Tensor, positions: Tensor) -> Tensor:
         """Query, judge and keep candidates: which meet the criterion, bool (m,). No query exceeds the budget."""
@@ -156,7 +157,7 @@ class _Walk:
         if not len(positions):
             return adversarial
         clean = self.search.images[positions]
-        distance = self.search.projection.distance(adversarial, clean).double()
+        distance = self.search.projection.distance(adversarial, clean).to(self.reach)
         self.reach[positions] = distance
         largest = torch.ones_like(distance) if self.method.norm == "l2" else distance
         tolerance = torch.full_like(distance, self.theta)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.in_float64 import in_float64
 
 
 def refuse_probabilities(scores: Tensor, classifier: Classifier, attack: str) -> None:
@@ -26,7 +27,7 @@ def refuse_probabilities(scores: Tensor, classifier: Classifier, attack: str) ->
     """
     if classifier.task == "multilabel" or scores.shape[1] < 2 or not len(scores):
         return
-    wide = scores.double()
+    wide = in_float64(scores)
     if bool((wide >= 0).all()) and bool(((wide.sum(1) - 1).abs() < 1e-4).all()):
         raise InputError(
             f"{classifier.name} gives probabilities, and {attack} works on logits: leave out the model's last softmax, "

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.core.in_float64 import lacks_float64
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.benchmarks import OWN, Benchmark
 from snellen.methods.corruptions.colour import PILLOW_LUMA
@@ -69,6 +70,9 @@ def corrupt(
     found = benchmark.strength(kind, severity, images.shape[2], images.shape[3], strict=strict)
     if severity == 0:
         return images
+    if lacks_float64(images.device):  # several kinds need it
+        again = corrupt(images.cpu(), benchmark, kind, severity, rng, strict=strict, parity=parity, textures=textures)
+        return again.to(images.device)
     operator = benchmark.operator(kind)
     extra: dict[str, object] = {"textures": textures} if operator.textures and textures else {}
     if operator.mended:
@@ -181,6 +185,8 @@ def corrupt_at_random(images: Tensor, benchmark: Benchmark, kind: str, rng: Rand
 
     Lengths are scaled to the images as :meth:`Benchmark.strength` scales them.
     """
+    if lacks_float64(images.device):  # as above
+        return corrupt_at_random(images.cpu(), benchmark, kind, rng).to(images.device)
     operator, values = benchmark.operator(kind), draw_parameters(images, benchmark, kind, rng)
     if operator.batched:
         spread = {name: value.to(images).view(-1, 1, 1, 1) for name, value in values.items()}

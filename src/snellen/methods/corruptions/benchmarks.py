@@ -113,7 +113,12 @@ class Benchmark:
             UnknownNameError: the benchmark has no such kind.
         """
         if kind not in self.operators:
-            raise unknown_name(f"corruption of {self.name}", kind, self.kinds)
+            unknown = unknown_name(f"corruption of {self.name}", kind, self.kinds)
+            if self.name not in OWN and kind in benchmark(SIZED).operators:
+                raise type(unknown)(
+                    f"{unknown}. {kind} is one of our own kinds, which audits measure: benchmark={SIZED!r}"
+                )
+            raise unknown
         return self.operators[kind]
 
     def table(self, kind: str, side: int) -> Table:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from snellen.core.budget import Spent
 from snellen.core.classifier import Classifier
+from snellen.core.in_float64 import in_float64
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.maps import has_evidence, pixel_map
 
@@ -75,7 +76,7 @@ class Attributed:
         finite = maps.flatten(1).isfinite().all(1).cpu() & value.isfinite()
         if base is not None:
             finite = finite & base.isfinite()
-        summed = maps.detach().double().flatten(1).sum(1).cpu() if total is None else total
+        summed = in_float64(maps.detach()).flatten(1).sum(1).cpu() if total is None else total
         if extremes is not None:
             least, largest = extremes
             same = finite & (largest - least <= ROUNDING * torch.maximum(least.abs(), largest.abs()))

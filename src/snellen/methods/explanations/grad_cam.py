@@ -199,7 +199,7 @@ def coarse_grad_cam(
             weights = as_map(gradients, name, classifier.name).mean((2, 3))
             summed = torch.bmm(weights[:, None], activations.flatten(2))
             maps.append(summed.view(-1, *activations.shape[2:]))
-            values.append(of_rows.detach().double().cpu())
+            values.append(of_rows.detach().cpu().double())
     return torch.cat(maps), torch.cat(values), spent()
 
 

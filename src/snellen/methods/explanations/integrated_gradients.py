@@ -63,7 +63,7 @@ def integrated_gradients(
             rows, step = pair // steps, (pair % steps).to(images.device)
             here = rows.to(images.device)
             values, slopes = gradients_at(score, baseline[here] + points[step].view(-1, 1, 1, 1) * way[here], rows)
-            on_the_way.view(-1)[pair] = values.double().cpu()
+            on_the_way.view(-1)[pair] = values.cpu().double()
             total.index_add_(0, here, slopes * weights[step].view(-1, 1, 1, 1))
         ends = score.values(torch.cat([images, baseline]), torch.arange(2 * len(images)) % max(len(images), 1))
     value, base = ends[: len(images)], ends[len(images) :]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.core.in_float64 import lacks_float64
 from snellen.core.randomness import Randomness
 
 #: Which end of a map is strong: evidence for the target, or evidence of either sign.
@@ -56,6 +57,8 @@ def strongest(maps: Tensor, select: Select = "positive", ties: Ties = "first") -
     >>> strongest(torch.ones(1, 3, 3).index_fill(1, torch.tensor([2]), 0.0), ties="centre").tolist()
     [[0, 1]]
     """
+    if lacks_float64(maps.device):  # centres need it
+        return strongest(maps.cpu(), select, ties).to(maps.device)
     flat = pixel_map(maps)
     height, width = flat.shape[1:]
     usable = has_evidence(flat)

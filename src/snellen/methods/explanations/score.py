@@ -79,7 +79,7 @@ class TargetScore:
         """The same without gradients, in chunks: float64 (m,) on the CPU. What is not finite stays so."""
         with torch.inference_mode():
             parts = [
-                self(some, of).double().cpu()
+                self(some, of).cpu().double()
                 for some, of in zip(candidates.split(self.chunk), rows.split(self.chunk), strict=True)
                 if len(some)
             ]

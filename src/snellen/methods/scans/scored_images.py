@@ -138,7 +138,7 @@ class ScoredImages(Method):
             if not batch.ids:
                 continue
             pixels = to_unit(batch.pixels).to(classifier.device)
-            values = self.scores(classifier, pixels, shared, draws.for_examples(batch.ids)).double().cpu()
+            values = self.scores(classifier, pixels, shared, draws.for_examples(batch.ids)).cpu().double()
             classes = classifier.predict(classifier(pixels).detach()).cpu()
             for key, row, value, one in zip(batch.ids, batch.indices, values.tolist(), classes.tolist(), strict=True):
                 if not np.isfinite(value):

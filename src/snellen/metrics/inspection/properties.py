@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.core.in_float64 import lacks_float64
 
 #: Smallest side of an image that is inspected, pixels.
 SMALLEST_SIDE = 8
@@ -45,6 +46,8 @@ def refuse_other_than_images(images: Tensor) -> None:
     if min(images.shape[2:]) < SMALLEST_SIDE:
         size = f"{images.shape[2]} × {images.shape[3]}"
         raise InputError(f"images of {size} pixels are too small; each side needs at least {SMALLEST_SIDE}")
+    if lacks_float64(images.device):  # what is computed of them needs it
+        images = images.cpu()
     if images.dtype == torch.uint8:
         return
     if not images.is_floating_point():
@@ -206,7 +209,7 @@ def image_properties(images: Tensor) -> ImageProperties:
         "noise": _noise(luma),
         "entropy": (-histogram * present.log2()).sum(1).clamp(min=0),
     }
-    return ImageProperties(**{name: values.double().cpu().numpy() for name, values in measured.items()})
+    return ImageProperties(**{name: values.cpu().double().numpy() for name, values in measured.items()})
 
 
 def _histogram(luma: Tensor) -> Tensor:

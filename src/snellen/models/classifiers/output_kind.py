@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.errors import ModelError
+from snellen.core.in_float64 import in_float64
 
 #: What a model returns. Probabilities are turned into log-probabilities before a method sees them.
 OutputKind = Literal["logits", "log-probabilities", "probabilities", "labels"]
@@ -41,7 +42,7 @@ def output_kind(outputs: Tensor, *, name: str = "the model") -> OutputKind:
             f"{name} returned {outputs.dtype} {tuple(outputs.shape)} for {len(outputs) if outputs.ndim else 0} images; "
             f"expected scores (n, k), or integer labels (n,)"
         )
-    rows = outputs.detach().double()
+    rows = in_float64(outputs.detach())
     if not bool(rows.isfinite().all()):
         bad = "NaN" if bool(rows.isnan().any()) else "infinite"
         raise ModelError(f"{name} gives {bad} outputs for images in [0, 1]; are the weights or the file damaged?")

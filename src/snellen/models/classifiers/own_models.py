@@ -119,7 +119,7 @@ def _loaded(model: Any, whole_bytes: bool, *, processor: bool = False) -> Loaded
             timm = importlib.import_module("snellen.models.classifiers.timm_models")
             of_timm: LoadedModel = timm.described(network, name)
             return of_timm
-        if type(model).__module__.split(".")[0] == "transformers" and hasattr(model, "config"):
+        if _is_of_transformers(model):
             return _of_transformers(model, network, processor)
         return LoadedModel(network=network, name=name, preparation=Preparation())
     if not callable(model):
@@ -128,6 +128,12 @@ def _loaded(model: Any, whole_bytes: bool, *, processor: bool = False) -> Loaded
             f"with its preprocessing as (model, weights or transform); got {name}"
         )
     return LoadedModel(network=AnyArrays(model), name=getattr(model, "__name__", name), preparation=Preparation())
+
+
+def _is_of_transformers(model: nn.Module) -> bool:
+    """Whether a model is one of transformers, or of a class that somebody made of one."""
+    packages = {one.__module__.split(".")[0] for one in type(model).__mro__}
+    return "transformers" in packages and hasattr(model, "config")
 
 
 def _is_pipeline(model: object) -> bool:

@@ -197,7 +197,7 @@ def _load(reference: str, device: torch.device, arguments: Mapping[str, object])
 
 
 def _not_a_reference(reference: str, scheme: str) -> InputError:
-    if scheme:
+    if len(scheme) > 1:  # one letter is a drive
         return unknown_name("kind of model", scheme, SCHEMES)
     return InputError(f"{reference!r} is not a model reference; expected one of: {_FORMS}")
 

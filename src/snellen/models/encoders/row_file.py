@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.progress import Progress
+from snellen.core.renaming import rename_over
 from snellen.core.run import canonical_json, write_atomically
 
 #: Folder inside the folder of the rows as long as they are not complete.
@@ -150,7 +151,7 @@ def write_rows(
     rows, log = parts / files.rows, parts / "shards.jsonl"
     written = _begun(parts, files, plan, ids)
     if written and not rows.is_file() and (folder / files.rows).is_file():
-        os.replace(folder / files.rows, rows)
+        rename_over(folder / files.rows, rows)
     if not rows.is_file():
         parts.mkdir(parents=True, exist_ok=True)
         np.lib.format.open_memmap(rows, mode="w+", dtype=np.dtype(dtype), shape=(len(ids), *shape)).flush()
@@ -187,7 +188,7 @@ def write_rows(
         raise InputError(f"none of the {len(refused)} images has {files.what}: {_named(refused)}")
     del array
     record = finish(refused, file_hash(rows))
-    os.replace(rows, folder / files.rows)
+    rename_over(rows, folder / files.rows)
     write_atomically(folder / files.record, record)
     shutil.rmtree(parts)
 

@@ -116,7 +116,9 @@ def append(folder: Path, lines: Iterable[str]) -> None:
     left = "".join(lines).encode()
     if not left:
         return
-    file = os.open(folder / SENT, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    # Python keeps it from child processes by itself. Windows would write each line end as two bytes.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    file = os.open(folder / SENT, flags, 0o666)
     written = 0
     try:
         while left:

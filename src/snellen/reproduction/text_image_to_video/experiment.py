@@ -261,7 +261,8 @@ class Experiment:
         """A small network that was trained on real frames; it sees no generated one."""
         frames = self.train.pixels.shape[1]
         store = ImageStore.of_tensors(self.train.pixels.flatten(0, 1), self.labels[0].repeat_interleave(frames))
-        plan = StudentPlan(side=self.size.network.side, amount=self.size.judge)
+        # Half of a subject is its colour, which the default student does not see: it reads grey.
+        plan = StudentPlan(architecture="timm:resnet10t", side=self.size.network.side, amount=self.size.judge)
         classes = int(torch.cat(self.labels).max()) + 1
         network = train_student(store, plan, classes, self.seed, "judge of subjects")
         return as_classifier(network, plan, [str(number) for number in range(classes)], "judge of subjects")

@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from snellen.core.errors import InputError
+from snellen.core.renaming import rename_over
 from snellen.data.files.decoding import pillow_warnings_contained
 from snellen.data.worlds.meshes.mesh_renderer import as_tensors
 from snellen.data.worlds.viewpoints import COORDINATES, RecordedRenderer
@@ -155,7 +156,7 @@ class CachedViews:
         try:
             with os.fdopen(handle, "wb") as stream:
                 Image.fromarray(np.dstack(view), "RGBA").save(stream, "PNG", pnginfo=named, compress_level=4)
-            os.replace(name, path)
+            rename_over(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

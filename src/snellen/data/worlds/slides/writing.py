@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from snellen.core.errors import InputError, import_extra
+from snellen.core.renaming import rename_over
 from snellen.data.worlds.slides.plan import MICRONS_PER_PIXEL, Slide
 from snellen.data.worlds.slides.rendering import VERSION, render_regions
 
@@ -74,7 +74,7 @@ def write_slide(slide: Slide, path: Path, *, levels: int | None = None) -> Path:
                     software=f"snellen {VERSION}" if level == 0 else False,
                     metadata=None,
                 )
-        os.replace(partial, path)
+        rename_over(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     truth = path.with_name(f"{path.stem}.tiles.parquet")

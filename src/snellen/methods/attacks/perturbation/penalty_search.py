@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from snellen.core.classifier import Classifier
+from snellen.core.in_float64 import widest
 from snellen.methods.attacks.perturbation.confidence import Confident, hinge
 from snellen.methods.attacks.perturbation.objectives import Evaluation
 
@@ -38,7 +39,7 @@ class Weights:
     @classmethod
     def starting(cls, count: int, *, first: float, largest: float, like: Tensor) -> Weights:
         """The same first weight for ``count`` images, and no bounds yet, on the device of ``like``."""
-        current = torch.full((count,), first, dtype=torch.float64, device=like.device)
+        current = torch.full((count,), first, dtype=widest(like.device), device=like.device)
         return cls(current, torch.zeros_like(current), torch.full_like(current, largest), largest)
 
     def after(self, found: Tensor) -> Weights:

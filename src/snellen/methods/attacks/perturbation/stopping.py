@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from snellen.core.in_float64 import widest
+
 #: (values (m,) that the evaluation gave, positions in the attacked batch (m,), iteration from 0) → bool (m,): searches
 #: that end here. What was found so far stays found.
 Stopping = Callable[[Tensor, Tensor, int], Tensor]
@@ -41,8 +43,8 @@ class Stalled:
         """Find the images that have stalled: (m,), (m,) → bool (m,)."""
         if iteration % self.interval:
             return torch.zeros_like(positions, dtype=torch.bool)
-        self._losses = self._losses.to(values.device)
-        losses = (-self.direction * values).double()
+        self._losses = self._losses.to(values.device, widest(values.device))
+        losses = (-self.direction * values).to(self._losses)
         # A new start has no past.
         before = torch.full_like(losses, torch.inf) if iteration == 0 else self._losses[positions]
         self._losses[positions] = losses
@@ -78,8 +80,9 @@ class Hopeless:
 
     def __call__(self, values: Tensor, positions: Tensor, iteration: int) -> Tensor:
         """Find the images that are given up: (m,), (m,) → bool (m,)."""
-        self._best, self._before = self._best.to(values.device), self._before.to(values.device)
-        best = (self.direction * values.detach()).double()
+        self._best = self._best.to(values.device, widest(values.device))
+        self._before = self._before.to(self._best)
+        best = (self.direction * values.detach()).to(self._best)
         # A new start has no past.
         if iteration:
             best = torch.maximum(best, self._best[positions])

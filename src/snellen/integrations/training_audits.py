@@ -1,0 +1,142 @@
+"""Audits of a model while it is trained: after which epochs, without a trace in the training, and what is logged."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from snellen.auditing.audit import audit
+from snellen.auditing.report import AuditReport
+from snellen.core.errors import InputError, SnellenError
+from snellen.integrations.logged_audit import PREFIX, numbers_of
+from snellen.integrations.new_folder import new_folder
+from snellen.runs.given import Images, Model, given_images
+
+#: After which epochs: after every so many, after those named (counted from 1), or after the last alone.
+When = int | Collection[int] | Literal["end"]
+
+#: Figures that are logged unless others are named; all of them are in the reports.
+LOGGED = (
+    "clean.accuracy",
+    "clean.balanced_accuracy",
+    "labels.macro_auroc",
+    "segmentation.miou",
+    "discrimination.auroc",
+    "calibration.ece",
+    "corruption.error",
+)
+
+
+class TrainingAudits:
+    """What the callbacks of all training libraries share.
+
+    Attributes:
+        reports: by epoch, counted from 1.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        when: When,
+        figures: Sequence[str],
+        out: Path | str | None,
+        strict: bool,
+        options: dict[str, Any],
+    ) -> None:
+        """See the callbacks.
+
+        Raises:
+            InputError: ``when`` is no number of epochs.
+        """
+        if when != "end" and (isinstance(when, str) or any(one < 1 for one in _epochs(when))):
+            raise InputError(f"when is 'end', a number of epochs from 1, or epochs counted from 1; got {when!r}")
+        self._images, self._when, self._figures = images, when, tuple(figures)
+        self._out = None if out is None else Path(out)
+        self._strict = strict
+        self._options = dict(options) if {"effort", "checks"} & set(options) else {"effort": "quick", **options}
+        self.reports: dict[int, AuditReport] = {}
+        self._tried: set[int] = set()
+        self._read = False
+
+    def prepare(self) -> None:
+        """Begin a training: read the images, so that wrong ones are refused before it and not after it."""
+        self._tried.clear()  # another training counts its epochs anew
+        if not self._read:
+            with undisturbed():
+                self._images = given_images(self._images, *self._labels())
+            self._read = True
+
+    def after(self, epoch: int, *, end: bool) -> bool:
+        """Whether an audit is due after an epoch, counted from 1, or after the training, and was not tried yet."""
+        if self._when == "end" or epoch in self._tried:
+            return end and epoch not in self._tried
+        return not end and (epoch % self._when == 0 if isinstance(self._when, int) else epoch in self._when)
+
+    def audit(self, model: Model, epoch: int) -> dict[str, float]:
+        """Audit, keep the report, and give what is to be logged; nothing where the audit failed and may.
+
+        The state of random numbers, modes, gradients and devices are as before.
+        """
+        self._tried.add(epoch)
+        try:
+            # What an earlier training left in the folder stays: its weights were others.
+            out = None if self._out is None else new_folder(self._out, f"epoch-{epoch}")
+            with undisturbed(), torch.enable_grad():
+                report = audit(model, self._images, out=out, **self._options)
+        except Exception as error:
+            if self._strict:
+                raise
+            # A full disk, too, must not cost a training of days.
+            kind = "" if isinstance(error, SnellenError) else f"{type(error).__name__}: "
+            warnings.warn(f"no audit after epoch {epoch}: {kind}{error}", RuntimeWarning, stacklevel=2)
+            return {}
+        self.reports[epoch] = report
+        return {f"{PREFIX}{name}": value for name, value in numbers_of(report, self._figures).items()}
+
+    def _labels(self) -> tuple[Any, ...]:
+        """Arguments of the images that are used up when they are read."""
+        taken = {name: self._options.pop(name, None) for name in ("labels", "columns", "groups")}
+        return taken["labels"], taken["columns"], self._options.get("class_names"), taken["groups"]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave the states of all random numbers, and the number of threads, as they were."""
+    python, arrays, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+def part_of(module: nn.Module, network: str | None) -> nn.Module:
+    """The module, or the part of it that classifies, by its dotted name.
+
+    Raises:
+        InputError: there is no such part.
+    """
+    if network is None:
+        return module
+    try:
+        return module.get_submodule(network)
+    except AttributeError as error:
+        names = [name for name, _ in module.named_children()]
+        raise InputError(f"{type(module).__name__} has no part {network!r}; it has {', '.join(names)}") from error
+
+
+def _epochs(when: int | Collection[int]) -> Collection[int]:
+    return [when] if isinstance(when, int) else when

@@ -1,0 +1,86 @@
+"""What the callbacks of all training libraries share: a failing audit, a second training, an untouched model."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from snellen.core.errors import SnellenError
+from snellen.integrations import training_audits
+from snellen.integrations.training_audits import TrainingAudits
+from tests.integrations.small_pets import audited, pixels_and_labels
+from tests.tiny_network import NAMES, make_network
+
+
+def make(images=None, *, when="end", out=None, strict=False, **options):
+    return TrainingAudits(
+        audited() if images is None else images, when=when, figures=["clean.*"], out=out, strict=strict,
+        options={"checks": ["clean"], **options},
+    )  # fmt: skip
+
+
+def test_what_fails_for_another_reason_is_a_warning_too(monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training_audits, "audit", full)
+    with pytest.warns(RuntimeWarning, match="no audit after epoch 1: OSError: .*No space left"):
+        assert make().audit(make_network(0), 1) == {}
+    with pytest.raises(OSError, match="No space left"):
+        make(strict=True).audit(make_network(0), 1)
+
+
+def test_nobody_but_the_caller_ends_a_training(monkeypatch):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_audits, "audit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        make().audit(make_network(0), 1)
+
+
+def test_a_second_training_is_audited_like_the_first(tmp_path):
+    pixels, labels = pixels_and_labels()
+    audits = make(pixels, out=tmp_path, labels=labels, class_names=list(NAMES))
+    found = []
+    for seed in (0, 1):
+        audits.prepare()
+        assert audits.after(1, end=True)
+        audits.audit(make_network(seed), 1)
+        assert not audits.after(1, end=True), "once a training"
+        found.append(audits.reports[1])
+    assert found[0].model["identity"] != found[1].model["identity"]
+    assert sorted(file.parent.name for file in tmp_path.glob("*/report.json")) == ["epoch-1", "epoch-1-2"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_is_left_as_it_was(fails):
+    """Mode of each part, gradients that are not yet used, statistics of batches, random numbers."""
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5), make_network(0)).train()
+    network[0].eval()
+    network(torch.rand(2, 3, 4, 4)).sum().backward()
+    network[2].requires_grad_(False)
+    if fails:
+        network.register_forward_hook(lambda module, given, scores: scores * float("nan"))
+
+    def state():
+        drawn = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+        modes = [part.training for part in network.modules()]
+        values = [value.tolist() for value in network.state_dict().values()]
+        kept = [(one.requires_grad, None if one.grad is None else one.grad.tolist()) for one in network.parameters()]
+        return drawn, modes, values, kept
+
+    before = state()
+    audits = make(strict=True, checks=["clean", "adversarial"])
+    with torch.inference_mode():
+        if fails:
+            with pytest.raises(SnellenError):
+                audits.audit(network, 1)
+        else:
+            audits.audit(network, 1)
+            assert {one.name: one.status for one in audits.reports[1].checks} == {
+                "clean": "done",
+                "adversarial": "done",
+            }
+    assert state() == before
