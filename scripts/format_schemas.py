@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from snellen.auditing.compare.comparison import Comparison
 from snellen.auditing.compare.production import Monitoring
 from snellen.auditing.compare.report_schema import report_schema
 from snellen.auditing.compare.requirements_table import RequirementsTable
@@ -46,6 +47,7 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "attack.json": (AttackedSet, AttackedViewSet),
     "card.json": (Card, FolderCard),
     "certify.json": (CertifiedSet,),
+    "comparison.json": (Comparison,),
     "explain.json": (ExplainedSet,),
     "forget.json": (ForgottenSet,),
     "forget-set.json": (WorstCaseForgetSet,),

@@ -21,9 +21,11 @@ from snellen.auditing.checks import CHECKS, build_check
 from snellen.auditing.compare.compare import compare
 from snellen.auditing.compare.gate import gate
 from snellen.auditing.compare.requirement import check_names, parse_requirement
+from snellen.auditing.document import _damage, document_of
 from snellen.auditing.label_hypotheses import best_threshold
 from snellen.auditing.report import AuditReport
 from snellen.auditing.shard_work import make_batch
+from snellen.checks.check import Measured
 from snellen.checks.label_sets import evidence_of_label
 from snellen.cli.app import app
 from snellen.core.errors import InputError, ModelError, UnknownNameError
@@ -355,3 +357,49 @@ def test_lists_of_a_label_are_compared_with_those_of_the_same_label(tmp_path: Pa
         audit(classifier(epochs), image_set(300), checks=["labels", "slices"], out=tmp_path / name)
     found = {one.key: one.verdict for one in compare(tmp_path / "first", tmp_path / "second").findings}
     assert [verdict for key, verdict in found.items() if key.startswith("slice:effusion: ")] == ["new"]
+
+
+def test_documents_have_a_row_for_each_label_and_not_a_figure_for_each_kind_of_damage(
+    report: AuditReport, tmp_path: Path
+) -> None:
+    document = document_of(report)
+    assert document.labels is not None
+    assert [row[0] for row in document.labels.rows] == list(NAMES)
+    assert document.damage is not None
+    assert [row[0] for row in document.damage.rows] == [
+        f"{name}, {side} it" for name in NAMES for side in ("with", "without")
+    ]
+    figures = {row[0] for row in document.figures.rows}
+    kinds = [
+        name for name in report.metrics if name.startswith("corruption.mass.present.") and name.endswith("fog.error")
+    ]
+    assert "corruption.mass.present.error" in figures
+    assert not figures & set(kinds)
+    error = report.metrics["corruption.mass.present.error"]
+    assert document.damage.rows[4][1:5] == (
+        f"{error.n}",
+        f"{report.metrics['corruption.mass.present.clean_error'].value:.1%}",
+        f"{error.value:.1%}",
+        f"{error.low:.1%} – {error.high:.1%}",
+    )
+    text = report.to_markdown()
+    assert text.index("## Labels") < text.index("## Labels under damage") < text.index("## Findings")
+    pytest.importorskip("reportlab", reason="reportlab is not installed")
+    assert report.to_pdf(tmp_path / "labels.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_names_of_labels_may_have_dots_in_tables_of_damage() -> None:
+    def share(value: float) -> Measured:
+        return Measured(value=value, low=0.0, high=1.0, n=9)
+
+    start = "corruption.a.present.b.present"
+    figures = {
+        f"{start}.clean_error": 0.1,
+        f"{start}.error": 0.3,
+        f"{start}.fog.error": 0.2,
+        f"{start}.snow.error": 0.4,
+    }
+    table = _damage({name: share(value) for name, value in figures.items()}, ["a.present.b"])
+    assert table is not None
+    assert table.rows == (("a.present.b, with it", "9", "10.0%", "30.0%", "0.0% – 100.0%", "snow 40.0%"),)
+    assert _damage({}, ["a"]) is None

@@ -2,7 +2,9 @@
 
 import json
 import re
+from pathlib import Path
 
+import jsonschema
 import pytest
 
 from snellen.auditing.compare.comparison import MARGIN
@@ -32,6 +34,9 @@ def test_equal_runs(run, audits, tmp_path):
     assert "60 images, each compared with itself" in out
     assert "worse" not in out
     record = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    schema = Path(__file__).parents[2] / "docs" / "schemas" / "comparison.schema.json"
+    jsonschema.validate(record, json.loads(schema.read_text(encoding="utf-8")))
+    assert (record["schema_version"], record["not_worse"]) == (1, [])
     assert {figure["verdict"] for figure in record["figures"]} == {"same"}
     page = (tmp_path / "compared" / "comparison.html").read_text()
     assert "eye-chart" in page

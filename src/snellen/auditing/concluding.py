@@ -26,6 +26,7 @@ from snellen.checks.panels import keep_picture
 from snellen.checks.per_image import PerImage
 from snellen.checks.treatments import ladder, treatments
 from snellen.core.classifier import Classifier
+from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, rank
@@ -109,7 +110,7 @@ def illustrate_findings(
 
 def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: Randomness) -> Batch:
     chosen = images.select(np.asarray(rows))
-    pixels = torch.stack([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
+    pixels = stack_pixels([classifier.preparation.pixels(chosen.read(row)) for row in range(len(chosen))])
     batch, lost = make_batch(
         classifier, chosen.ids, chosen.column("unit_id"), pixels, chosen.known_labels, rng, originals=chosen
     )
@@ -185,10 +186,12 @@ def conclude(
         return with_fingerprints(known, given, classifier, batch_size=plan["batch_size"], workers=workers)
 
     known = with_costs(read(gathered.evidence[CLEAN], images), checks)
-    companions = {name: _with_features(read(*measured))[0] for name, measured in gathered.companions.items()}
+    usable = {name: _with_features(read(*measured)) for name, measured in gathered.companions.items()}
+    companions = {name: found for name, (found, _) in usable.items()}
     running = [check for check in checks if gathered.skipped[check.name] is None]
     conclusions, failures = dict[str, Conclusion](), dict[str, str]()
     with_features, without = _with_features(known)
+    left_out = [f"{count} {words}" for words, count in _without_features(without, usable) if count]
     for check in running:
         reading = Reading(
             evidence=gathered.evidence.get(check.name, Evidence.merge([])),
@@ -248,7 +251,11 @@ def conclude(
             *(note for found in conclusions.values() for note in found.notes),
             *assumptions,
             *(f"Check {name}: {n} rows failed, see the evidence." for name, n in failed.items() if n),
-            *([f"Checks that read features leave out {without} images whose features are not finite."] * bool(without)),
+            *(
+                [f"Checks that read features leave out {' and '.join(left_out)} whose features are not finite."]
+                if left_out
+                else []
+            ),
         ),
         sight=sight,
     )
@@ -282,6 +289,15 @@ def _with_features(known: PerImage) -> tuple[PerImage, int]:
     if finite.all() or not finite.any():
         return known, 0
     return known.select(finite), int((~finite).sum())
+
+
+def _without_features(audited: int, companions: Mapping[Companion, tuple[PerImage, int]]) -> list[tuple[str, int]]:
+    """What images are called, and how many of them have features that are not finite."""
+    return [("images", audited), *((f"{_CALLED[name]} images", count) for name, (_, count) in companions.items())]
+
+
+#: What companions are called.
+_CALLED: Mapping[Companion, str] = {"train": "training", "tune": "tuning"}
 
 
 def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -20,6 +22,7 @@ from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
+    from snellen.checks.check import Measured
     from snellen.checks.eye_chart import Column, EyeChart
 
 #: What the table of the eye chart shows.
@@ -33,6 +36,21 @@ HEIGHT = 112
 
 #: Blank between a picture as it is and the same changed, pixels.
 _GAP = 4
+
+
+#: Check and title of the table of labels.
+LABELS = ("labels", "Labels")
+
+#: What the table of labels under damage shows.
+DAMAGE = (
+    "Errors on the images that have a label, where it is missed, and on those without it, where it is given; under "
+    "damage, the mean over kinds and severities. Each kind is in report.json."
+)
+
+#: Figure of a kind of damage on the images with or without a label; kinds have no dots, and labels may.
+_OF_A_KIND = re.compile(r"corruption\.(?P<label>.+)\.(?P<side>present|absent)\.(?P<kind>[^.]+)\.error")
+
+_SIDES = {"present": "with it", "absent": "without it"}
 
 
 @dataclass(frozen=True)
@@ -52,12 +70,15 @@ class Document:
         lines: data, preprocessing, what the loader assumed.
         verdict: counts of findings, and the weakest column of the eye chart.
         leading: the figures that matter most.
+        labels: of several labels an image: the figures of each; None where an image has one class.
+        damage: the same under damage, images with the label and those without it; None without any.
         eye_chart: accuracy that is retained, in percent, a row for each disturbance; None without one.
         tested: how many hypotheses became findings.
         treatment: what can be treated: findings, what is at stake, treatments, their cost; None where nothing can.
         treat_all: the command that treats all of it, in the folder of the report; None where there is none.
         checks: what did not run, one line each.
-        figures: all other figures; the accuracies of corruptions at each severity are in the eye chart.
+        figures: all other figures; the accuracies of corruptions at each severity are in the eye chart, and of several
+            labels each kind of damage in ``report.json`` alone.
         notes: how to read the figures.
         provenance: what identifies model and data.
     """
@@ -66,6 +87,8 @@ class Document:
     lines: tuple[str, ...]
     verdict: str
     leading: TextTable
+    labels: TextTable | None
+    damage: TextTable | None
     eye_chart: TextTable | None
     tested: str
     treatment: TextTable | None
@@ -83,6 +106,7 @@ def document_of(report: AuditReport) -> Document:
         (one.words, *_percent(one.figure.measured.value, one.figure.measured.low, one.figure.measured.high))
         for one in leading_figures(figures)
     ]
+    labels = next((one for one in report.panels if (one.check, one.title) == LABELS and one.rows), None)
     rest = [
         (
             name,
@@ -92,6 +116,7 @@ def document_of(report: AuditReport) -> Document:
         )
         for name, figure in report.metrics.items()
         if not (report.eye_chart and name.startswith("corruption.") and name.endswith(".accuracy"))
+        and not (labels is not None and _OF_A_KIND.fullmatch(name))
     ]
     tested = report.tested
     return Document(
@@ -99,6 +124,8 @@ def document_of(report: AuditReport) -> Document:
         lines=tuple(_lines(report)),
         verdict=verdict(report),
         leading=TextTable(("figure", "value", "95 % interval"), tuple(leading)),
+        labels=None if labels is None else TextTable(tuple(labels.head), _texts(labels.rows)),
+        damage=None if labels is None else _damage(report.metrics, [str(row[0]) for row in labels.rows]),
         eye_chart=None if report.eye_chart is None else _eye_chart(report.eye_chart),
         tested=f"{tested.hypotheses} hypotheses were tested together; {tested.findings} became findings at a false "
         f"discovery rate of {tested.rate:.0%}. Harm is the share of the data lost, at 95 % confidence."
@@ -121,6 +148,38 @@ def document_of(report: AuditReport) -> Document:
             ),
         ),
     )
+
+
+def _texts(rows: Sequence[Sequence[object]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple("" if cell is None else str(cell) for cell in row) for row in rows)
+
+
+def _damage(metrics: Mapping[str, Measured], labels: Sequence[str]) -> TextTable | None:
+    """Errors on the images with each label and without it: a row for each, with the kind that is worst."""
+    worst: dict[tuple[str, str], tuple[float, str]] = {}
+    for name, figure in metrics.items():
+        found = _OF_A_KIND.fullmatch(name)
+        if found is not None and found["kind"] != "clean":
+            place = (found["label"], found["side"])
+            worst[place] = max(worst.get(place, (-1.0, "")), (figure.value, found["kind"]))
+    rows = []
+    for label, side in product(labels, _SIDES):
+        error, kind = worst.get((label, side), (0.0, ""))
+        start = f"corruption.{label}.{side}"
+        clean, mean = metrics.get(f"{start}.clean_error"), metrics.get(f"{start}.error")
+        if clean is not None and mean is not None:
+            rows.append(
+                (
+                    f"{label}, {_SIDES[side]}",
+                    f"{mean.n}",
+                    f"{clean.value:.1%}",
+                    f"{mean.value:.1%}",
+                    f"{mean.low:.1%} – {mean.high:.1%}",
+                    f"{kind.replace('_', ' ')} {error:.1%}" if error > clean.value else "none is worse",
+                )
+            )
+    head = ("label", "images", "error", "under damage", "95 % interval", "worst kind")
+    return TextTable(head, tuple(rows)) if rows else None
 
 
 def _treatment(findings: Sequence[Finding]) -> TextTable | None:

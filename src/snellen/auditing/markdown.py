@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snellen.auditing.document import (
+    DAMAGE,
     EYE_CHART,
     document_of,
     example_picture,
@@ -73,6 +74,10 @@ def render_markdown(report: AuditReport, pictures: Mapping[tuple[str | None, ...
     for line in document.lines:
         lines += [plain(line), ""]
     lines += [f"**{plain(document.verdict)}**", "", *table(document.leading.head, document.leading.rows), ""]
+    if document.labels is not None:
+        lines += ["## Labels", "", *table(document.labels.head, document.labels.rows), ""]
+    if document.damage is not None:
+        lines += ["## Labels under damage", "", DAMAGE, "", *table(document.damage.head, document.damage.rows), ""]
     if document.eye_chart is not None:
         lines += ["## Eye chart", "", EYE_CHART]
         lines += ["", *table(document.eye_chart.head, document.eye_chart.rows), ""]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snellen.auditing.document import (
+    DAMAGE,
     EYE_CHART,
     TextTable,
     document_of,
@@ -91,6 +92,11 @@ def _story(report: AuditReport, width: float) -> list[Any]:
 
     story = [text(document.title, "title"), *(text(line, "soft") for line in document.lines), Spacer(1, 8)]
     story += [text(document.verdict, "verdict"), _table(document.leading, width * 0.75, numbers=(1, 2))]
+    if document.labels is not None:
+        story += [*head("Labels"), _table(document.labels, width, numbers=range(1, len(document.labels.head)))]
+    if document.damage is not None:
+        story += [*head("Labels under damage"), text(DAMAGE, "soft"), Spacer(1, 4)]
+        story.append(_table(document.damage, width, numbers=range(1, len(document.damage.head))))
     if document.eye_chart is not None:
         numbers = range(1, len(document.eye_chart.head))
         story += [*head("Eye chart"), text(EYE_CHART, "soft"), Spacer(1, 4)]
@@ -166,7 +172,15 @@ def _table(content: TextTable, width: float, numbers: Sequence[int] = ()) -> Any
     if not rows:
         return Paragraph("None.", styles["small"])
     rest = [max(stringWidth(row[place], "Vera", 7.5) for row in rows) + 12 for place in range(1, len(content.head))]
-    rest = rest if sum(rest) < 0.8 * width else [0.8 * width * one / sum(rest) for one in rest]
+    first = max(stringWidth(row[0], "Vera", 7.5) for row in rows) + 12
+    limit = max(0.8 * width, width - first)
+    if sum(rest) >= limit:  # heads break between their words first
+        heads = [max((stringWidth(word, "Vera", 7.5) for word in one.split()), default=0) for one in content.head[1:]]
+        held = [
+            max((stringWidth(row[at + 1], "Vera", 7.5) for row in content.rows), default=0) for at in range(len(heads))
+        ]
+        rest = [max(one, other) + 12 for one, other in zip(heads, held, strict=True)]
+    rest = rest if sum(rest) < limit else [0.8 * width * one / sum(rest) for one in rest]
     cells = [
         [Paragraph(marked(cell), styles["right" if place in numbers else "cell"]) for place, cell in enumerate(row)]
         for row in rows

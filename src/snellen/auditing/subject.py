@@ -189,7 +189,7 @@ def _recorded(folder: Path) -> Inputs | None:
         raise InputError(f"{file} cannot be read ({error}); name classifier and images") from error
 
 
-def _classifier(recorded: Inputs | None, folder: Path) -> Classifier:
+def _classifier(recorded: Inputs | None, folder: Path, device: str | None = None) -> Classifier:
     if recorded is None:
         raise InputError(
             f"{folder} does not say how its classifier was loaded: it was handed in as an object; give it with "
@@ -197,20 +197,26 @@ def _classifier(recorded: Inputs | None, folder: Path) -> Classifier:
         )
     # The writer of a folder cannot allow other machines: its reader allows them.
     try:
-        return load_classifier_again({**recorded.classifier, "allow_remote": []})
+        moved = {} if device is None else {"device": device}
+        return load_classifier_again({**recorded.classifier, "allow_remote": [], **moved})
     except SnellenError:  # which says itself what is missing, or not allowed
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"the classifier of {folder / INPUTS.file} is not described as one: {error!r}") from error
 
 
-def recorded_classifier(folder: Path, plan: Mapping[str, Any]) -> Classifier:
+def recorded_classifier(folder: Path, plan: Mapping[str, Any], device: str | None = None) -> Classifier:
     """The classifier that a finished audit examined, loaded again.
+
+    Args:
+        folder: run directory.
+        plan: the manifest of the run.
+        device: where it shall run; None: where it did.
 
     Raises:
         InputError: the run does not say how it was loaded, it is no longer there, or it has changed since.
     """
-    model = _classifier(_recorded(folder), folder)
+    model = _classifier(_recorded(folder), folder, device)
     if plan["model"]["fingerprint"] is not None and model.fingerprint() != plan["model"]["fingerprint"]:
         raise InputError(f"{model.name} has changed since {folder} audited it: its weights or preparation differ")
     return model

@@ -52,6 +52,10 @@ def monitor(
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass.")] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Take at most so many images, drawn at random.")] = None,
     seed: SeedOption = 0,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:N or mps.", show_default="where the audit ran it"),
+    ] = None,
     allow_remote: AllowRemoteOption = None,
     fail_below: Annotated[
         float | None,
@@ -86,6 +90,7 @@ def monitor(
             batch_size=batch_size,
             limit=limit,
             seed=seed,
+            device=device,
             progress=progress,
         )
     typer.echo(canonical_json(found.to_json()) if as_json else harmless(str(found)), nl=not as_json)

@@ -85,7 +85,13 @@ def treat(
     ] = None,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Show what would be tried, and stop.")] = False,
     max_loss: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest loss of clean accuracy on the validation images.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Largest loss of clean accuracy on the validation images; after an audit with costs, of what a "
+            "decision costs, as a share of the costliest error.",
+        ),
     ] = 0.01,
     budget: Annotated[
         str | None,

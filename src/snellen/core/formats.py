@@ -144,6 +144,7 @@ FORMATS: Mapping[str, Format] = {
         Format("generator-failures.json", "record of failures of a generator"),
         Format("nuisance.json", "record of nuisance trajectories"),
         Format("label.json", "record of a labelled concept"),
+        Format("comparison.json", "comparison of two audits"),
         Format("monitoring.json", "record of images without labels"),
         Format("requirements.json", "table of models and requirements"),
         Format("scan.json", "record of scans"),

@@ -11,9 +11,16 @@ from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
+
+from snellen.core.deep_picture import WHITE, DeepPicture
+from snellen.core.errors import InputError
+
+#: Floats beyond white by less are rounding.
+_ROUNDING = 1e-3
 
 #: round: half to even, as timm and torchvision. floor: as Hugging Face's image processors; one pixel apart at times.
 CropStart = Literal["round", "floor"]
@@ -121,7 +128,13 @@ class Preparation(BaseModel):
         return f"{scaled}, centre crop of {size}" if cut else scaled
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """Prepare one image as bytes: uint8 (3, h, w). Exact, and a quarter of the memory of :meth:`__call__`."""
+        """Prepare one image as bytes: uint8 (3, h, w). Exact, and a quarter of the memory of :meth:`__call__`.
+
+        A :class:`~snellen.core.deep_picture.DeepPicture` gives float32 (3, h, w) in [0, 1], whose values nothing rounds
+        to bytes. :func:`to_unit` takes both.
+        """
+        if isinstance(image, DeepPicture):
+            return self._deep(image.values)
         prepared = self._cut(self._scale(image if image.mode == "RGB" else image.convert("RGB")))
         # Transposed by NumPy: a copy this small is not worth waking torch's threads for.
         return torch.from_numpy(np.array(np.asarray(prepared).transpose(2, 0, 1), order="C"))
@@ -129,6 +142,17 @@ class Preparation(BaseModel):
     def __call__(self, image: Image.Image) -> Tensor:
         """Prepare one image: float32 (3, h, w) in [0, 1]."""
         return to_unit(self.pixels(image))
+
+    def _deep(self, values: NDArray[np.uint16]) -> Tensor:
+        """The same of 16 bits, in floating point from the values on: float32 (3, h, w)."""
+        grey = values.ndim == 2 and len(set(self.fill)) == 1
+        channels = [values] if grey else [values if values.ndim == 2 else values[..., place] for place in range(3)]
+        planes = []
+        for channel, fill in zip(channels, self.fill, strict=False):
+            whole = self._scale(Image.fromarray(channel.astype(np.float32)))
+            planes.append(np.array(self._cut(whole, fill * (WHITE / 255)), dtype=np.float32))
+        found = torch.from_numpy(np.stack(planes)).div_(WHITE).clamp_(0, 1)
+        return found.expand(3, -1, -1).contiguous() if grey else found
 
     def placement(self, width: int, height: int) -> Placement:
         """Where the prepared image lies in an original of this width and height."""
@@ -161,7 +185,7 @@ class Preparation(BaseModel):
             return image
         return image.resize((width, height), Image.Resampling[self.interpolation.upper()])
 
-    def _cut(self, image: Image.Image) -> Image.Image:
+    def _cut(self, image: Image.Image, fill: float | tuple[int, ...] | None = None) -> Image.Image:
         if self.size is None or self.size == (image.height, image.width):
             return image
         height, width = self.size
@@ -170,7 +194,7 @@ class Preparation(BaseModel):
         if missing_x or missing_y:
             before_x, before_y = max(-left, 0), max(-top, 0)
             border = (before_x, before_y, missing_x - before_x, missing_y - before_y)
-            image = ImageOps.expand(image, border, self.fill)
+            image = ImageOps.expand(image, border, self.fill if fill is None else fill)  # type: ignore[arg-type]
         left, top = max(left, 0), max(top, 0)
         return image.crop((left, top, left + width, top + height))
 
@@ -200,8 +224,23 @@ class Stated(NamedTuple):
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """Bytes to float32 in [0, 1]: uint8 (..., h, w) → float32 (..., h, w)."""
-    return pixels.to(torch.float32).div(255)
+    """Prepared images to float32 in [0, 1]: uint8 (..., h, w) → float32 (..., h, w); floats are there already.
+
+    >>> to_unit(torch.tensor([0, 255], dtype=torch.uint8)).tolist(), to_unit(torch.tensor([0.25])).tolist()
+    ([0.0, 1.0], [0.25])
+
+    Raises:
+        InputError: floats beyond 1, as of a batch in which bytes were stacked with images of 16 bits.
+    """
+    if not pixels.is_floating_point():
+        return pixels.to(torch.float32).div(255)
+    if pixels.numel() and float(pixels.detach().amax()) > 1 + _ROUNDING:
+        raise InputError(
+            f"prepared images are uint8, or floats in [0, 1]; these floats reach {float(pixels.detach().amax()):g}. A "
+            f"set that mixes images of 8 and of 16 bits is stacked with snellen.core.deep_picture.stack_pixels, or "
+            f"kept apart"
+        )
+    return pixels.to(torch.float32)
 
 
 def to_image(tensor: Tensor) -> Image.Image:

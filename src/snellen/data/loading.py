@@ -12,6 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
@@ -24,7 +25,8 @@ class PreparedBatch:
     Attributes:
         ids: ids of the usable images, in order.
         indices: their positions in the image set.
-        pixels: uint8 (n, 3, h, w); n is 0 when every image was rejected.
+        pixels: uint8 (n, 3, h, w), or float32 in [0, 1] where an image has 16 bits; n is 0 when every image was
+            rejected.
         rejected: id and reason of each image that is not in ``pixels``.
     """
 
@@ -136,4 +138,4 @@ def _batch(ids: Sequence[str], start: int, prepared: Sequence[Prepared], prepara
             usable.append(item)
             batch.ids.append(example_id)
             batch.indices.append(start + position)
-    return replace(batch, pixels=torch.stack(usable)) if usable else batch
+    return replace(batch, pixels=stack_pixels(usable)) if usable else batch

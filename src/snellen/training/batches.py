@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import hash_tensors
+from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet, Split
 from snellen.core.preparation import Preparation, to_unit
@@ -81,7 +82,8 @@ class ImageStore:
     ((2, 3, 2, 2), [1, 0])
 
     Args:
-        images: prepared images as bytes, uint8 (n, 3, h, w); or float (n, ...), passed on as they are (latents).
+        images: prepared images as bytes, uint8 (n, 3, h, w); or float (n, ...), passed on as they are (latents, images
+            of 16 bits).
         targets: (n, ...).
         ids: n unique ids.
         weights: float32 (n,), finite, at least 0 and not all 0.
@@ -185,7 +187,7 @@ class ImageStore:
             raise InputError(f"none of the {len(images)} images of {images.name} can be used: {_named(rejected)}")
         chosen = torch.tensor(kept)
         return cls(
-            images=torch.stack(pixels),
+            images=stack_pixels(pixels),
             targets=torch.tensor(labels)[chosen] if targets is None else targets[chosen],
             ids=tuple(images.ids[position] for position in kept),
             weights=torch.ones(len(kept)) if weights is None else weights[chosen].to(torch.float32),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import hash_tensors
+from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet, Split
 from snellen.core.preparation import Preparation
@@ -93,7 +94,7 @@ class StreamedImages:
         """
         with ThreadPoolExecutor(_THREADS) as threads:
             pixels = list(threads.map(self._pixels, positions.tolist()))
-        return torch.stack(pixels), self.targets[positions]
+        return stack_pixels(pixels), self.targets[positions]
 
     def fingerprint(self) -> str:
         """Hash of ids and targets (sha256, hex); the pixels are not read for it."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snellen.core.deep_picture import join_pixels
 from snellen.core.errors import InputError
 from snellen.training.batches import Batch, ImageStore
 from snellen.training.fine_tuning import Term
@@ -143,7 +144,7 @@ def pooled(real: ImageStore, made: ImageStore, *, repeat: bool = True) -> tuple[
     times = max(round(len(made) / len(real)), 1) if repeat else 1
     ids = [f"real/{one}" if turn == 0 else f"real/{one}#{turn}" for turn in range(times) for one in real.ids]
     store = ImageStore(
-        torch.cat([real.images] * times + [made.images]),
+        join_pixels([real.images] * times + [made.images]),
         torch.cat([real.targets] * times + [made.targets]),
         (*ids, *(f"synthetic/{one}" for one in made.ids)),
         torch.cat([real.weights] * times + [made.weights]),

@@ -217,7 +217,8 @@ def attacked_rows(
         for row in tried.positions.tolist():
             rows.status[row], rows.reason[row], predictions[row] = "failed", NOT_FINITE, None
     else:
-        saved = rounded_success(classifier, attacked, tried.labels, criterion=goal.criterion)
+        originals = tried.images if attacked.place == PIXELS else None
+        saved = rounded_success(classifier, attacked, tried.labels, criterion=goal.criterion, originals=originals)
         _fill(rows, predictions, values, attacked, saved, classifier, goal, tried.positions, tried.images)
         if keep and attacked.place == PIXELS:
             for at, row in enumerate(tried.positions.tolist()):

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation, to_unit
@@ -102,7 +103,7 @@ def _by_size(
         sizes.setdefault((pixels.shape[1], pixels.shape[2]), []).append((index, pixels))
     ids = images.ids if waiting else []
     for group in sizes.values():
-        indices, pixels = [index for index, _ in group], torch.stack([p for _, p in group])
+        indices, pixels = [index for index, _ in group], stack_pixels([p for _, p in group])
         if setting.edits:
             assert objects is not None, "an edit of objects must say where they are"
             yield _edit(indices, pixels, ids, setting, severities, rng, objects)
@@ -131,7 +132,7 @@ def _shift(
     kept = finite.nonzero().flatten()
     yield ShiftedBatch(
         [indices[row] for row in kept.tolist()],
-        clean[kept],
+        _rounded(clean[kept]),
         shifted[:, kept],
         _published(setting, severities, to_unit(clean)),
         [(names[row], NOT_FINITE) for row in (~finite).nonzero().flatten().tolist()],
@@ -183,7 +184,9 @@ def _edit(
     bytes_of = torch.stack([_bytes(one.images[kept], images[kept], setting) for one in made])
     where = torch.stack([one.masks[kept].cpu() for one in made])
     unknown = (None,) * len(severities)
-    return ShiftedBatch([indices[rows[r]] for r in kept], clean[rows][kept], bytes_of, unknown, rejected, where)
+    return ShiftedBatch(
+        [indices[rows[r]] for r in kept], _rounded(clean[rows][kept]), bytes_of, unknown, rejected, where
+    )
 
 
 @torch.no_grad()
@@ -211,7 +214,12 @@ def _bytes(changed: Tensor, images: Tensor, setting: Setting) -> Tensor:
             f"{setting.method!r} made {changed.dtype} {tuple(changed.shape)} of images {tuple(images.shape)} in "
             f"[0, 1]; a shift keeps shape and range"
         )
-    return changed.nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
+    return _rounded(changed.nan_to_num().clamp(0, 1)).cpu()
+
+
+def _rounded(images: Tensor) -> Tensor:
+    """Prepared images as they are written: uint8."""
+    return images if images.dtype == torch.uint8 else images.mul(255).round().to(torch.uint8)
 
 
 def _published(setting: Setting, severities: Sequence[float], images: Tensor) -> tuple[bool | None, ...]:

@@ -81,7 +81,8 @@ def treat(
         classifier: the audited classifier, where the report does not know it: see :class:`Subject`.
         images: the audited images, likewise.
         out: a new folder, or one that holds an unfinished treatment of the same. None: nothing is kept.
-        max_loss: largest loss of clean accuracy on the validation images.
+        max_loss: largest loss of clean accuracy on the validation images; of an audit with costs, largest rise of what
+            a decision costs, as a share of the costliest error.
         train_limit: at most so many training images are trained on, drawn at random; more cost more, and mend more.
         budget: seconds, or a time such as "90s", "5m". Candidates train for fewer passes where it is short, and none is
             begun whose end, and the proof, would be later; one is tried in any case.
@@ -271,9 +272,12 @@ def _open(folder: Path, request: Mapping[str, Any]) -> _Note:
 
 
 def _chosen(tried: Sequence[Trial], plan: TreatmentPlan, max_loss: float) -> Trial | None:
-    """The candidate that mends most of the harm on the validation images, among those that lose little; None: none."""
+    """The candidate that mends most of the harm on the validation images, among those that lose little; None: none.
+
+    With costs, what decisions on clean images cost more is taken off.
+    """
     able = [one for one in tried if one.cost <= max_loss and one.gain(plan.treated) >= LEAST_GAIN]
-    return max(able, key=lambda one: one.gain(plan.treated), default=None)
+    return max(able, key=lambda one: one.worth(plan.treated), default=None)
 
 
 def _result(

@@ -35,6 +35,7 @@ from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.trainable import trainable
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.training.batches import ImageStore
+from snellen.verbs.treatment_costs import alike
 from snellen.verbs.treatment_plan import (
     Named,
     TreatmentPlan,
@@ -116,6 +117,11 @@ class Case:
         _check_classes(validation, subject.images, model)
         fitting, judging = _two_parts(validation)
         notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit scores and last layers."]
+        if any((costs := getattr(check, "costs", None)) is not None and not alike(costs) for check in subject.checks):
+            notes.append(
+                f"Errors count by their costs, as in the audit: candidates are chosen by what they save, and none may "
+                f"make a decision dearer by more than {max_loss:.1%} of the costliest error."
+            )
         if 1 / len(judging) > max_loss:
             notes.append(
                 f"One of these {len(judging)} images is {1 / len(judging):.1%} of accuracy, more than a treatment may "

@@ -20,6 +20,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
 from snellen.models.classifiers.trainable import trainable, trained_classifier
+from snellen.verbs.treatment_costs import clean_costs, measured_in_costs
 from snellen.verbs.treatment_measures import (
     BY_ERROR,
     OF_ITS_IMAGES,
@@ -56,8 +57,11 @@ class Trial:
         quantities: by key of finding: what the finding measures, before and after; lower is better.
         mended: keys of findings that are mended on the validation images.
         cost: accuracy before less accuracy after, on clean validation images; not a number where there is no candidate.
+            Where errors do not cost alike, what the mean decision costs after less before, as a share of the costliest
+            error.
         seconds: of treating and judging.
         failed: why there is no candidate; empty where there is one.
+        lost: accuracy before less accuracy after, where ``cost`` is not that but by the costs of errors.
     """
 
     treatments: tuple[Treatment, ...]
@@ -67,6 +71,7 @@ class Trial:
     cost: float
     seconds: float
     failed: str = ""
+    lost: float | None = None
 
     def gain(self, findings: Sequence[Finding]) -> float:
         """Share of what the findings measure that is gone, weighted by their harm: 1 is all of it."""
@@ -77,6 +82,16 @@ class Trial:
             if before > 0:
                 gone += weight * min(1 - after / before, 1.0)
         return gone / sum(weights.values())
+
+    def worth(self, findings: Sequence[Finding]) -> float:
+        """By which the best of several is chosen: the gain.
+
+        Where errors do not cost alike, the harm that is gone less what clean decisions cost more; both are shares of
+        the costliest error.
+        """
+        if self.lost is None:
+            return self.gain(findings)
+        return self.gain(findings) * sum(max(one.harm, LEAST_WEIGHT) for one in findings) - self.cost
 
     @property
     def words(self) -> str:
@@ -89,7 +104,12 @@ class Trial:
         if len(worst) > NAMED:
             left = [after / before for _, (before, after) in worst[NAMED:] if before > 0]
             changes.append(f"{len(worst) - NAMED} more to {float(np.mean(left)) if left else 1:.0%} on average")
-        return f"{names}: {', '.join(changes)}; accuracy {-self.cost:+.3f}"
+        if self.lost is None:
+            return f"{names}: {', '.join(changes)}; accuracy {-self.cost:+.3f}"
+        return (
+            f"{names}: {', '.join(changes)}; a decision costs {self.cost:+.3f} of the costliest error, accuracy "
+            f"{-self.lost:+.3f}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +178,13 @@ class Bench:
         candidate = trained_classifier(self.patient.classifier, network, f"treated by {names}")
         after = self.audited(candidate, f"val-{number}")
         quantities, mended = judged(self.patient.findings, before, after)
-        cost = accuracy_lost(*(one.report.metrics["clean.accuracy"].value for one in (before, after)))
-        return Trial(tuple(treatments), candidate, quantities, mended, cost, time.perf_counter() - started)
+        lost = accuracy_lost(*(one.report.metrics["clean.accuracy"].value for one in (before, after)))
+        priced = clean_costs(before, after)
+        seconds = time.perf_counter() - started
+        if priced is None:
+            return Trial(tuple(treatments), candidate, quantities, mended, lost, seconds)
+        dearer = round(priced[1] - priced[0], 12)  # as of accuracies, without the noise of floats
+        return Trial(tuple(treatments), candidate, quantities, mended, dearer, seconds, lost=lost)
 
 
 def judged(
@@ -171,10 +196,13 @@ def judged(
     nothing.
     """
     differences = measured(before, after, findings, resamples=RESAMPLES)
+    priced = measured_in_costs(before, after, findings)
     quantities, mended = dict[str, tuple[float, float]](), set[str]()
     for finding in findings:
         key = finding.key
-        if key in differences:
+        if key in priced:
+            quantities[key] = priced[key]
+        elif key in differences:
             quantities[key] = (differences[key].first, differences[key].second)
         elif (shown := harm_of(finding, before)) is not None:
             quantities[key] = (shown, harm_of(finding, after) or 0.0)

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import snellen
@@ -41,7 +42,13 @@ def pictures(n, seed, foreign=0):
 
 
 def audit(images, model=None, **more):
-    classifier = Classifier(model or Bright(), class_names=NAMES, preparation=Preparation(size=(8, 8)), name="bright")
+    classifier = Classifier(
+        model or Bright(),
+        class_names=NAMES,
+        preparation=Preparation(size=(8, 8)),
+        feature_layer=getattr(model, "features", None),
+        name="bright",
+    )
     pixels, labels = images
     return snellen.audit(
         classifier,
@@ -106,3 +113,38 @@ def test_without_any_to_compare_with_the_reason_names_both_options():
     status = next(one for one in audit(pictures(100, 0)).checks if one.name == "out_of_distribution")
     assert status.status == "skipped"
     assert "--train DATA, --tune DATA" in str(status.reason)
+
+
+class Spoiling(nn.Module):
+    """NaN among the features of images whose first value is 1."""
+
+    def forward(self, images):
+        flat = images.flatten(1)
+        return torch.where((flat[:, :1] == 1) & (torch.arange(192) == 7), torch.nan, flat)
+
+
+class Spoilt(Bright):
+    """Finite scores, whatever its features are."""
+
+    features = "spoiling"
+
+    def __init__(self):
+        super().__init__()
+        self.spoiling = Spoiling()
+
+    def forward(self, images):
+        self.spoiling(images)
+        return super().forward(images)
+
+
+def test_images_without_finite_features_are_left_out_and_counted(tmp_path):
+    audited, known = pictures(500, 100, FOREIGN), pictures(900, 101)
+    for (pixels, _), spoilt in ((audited, slice(40, 44)), (known, slice(0, 3))):
+        pixels[:, 0, 0, 0] = np.minimum(pixels[:, 0, 0, 0], 254)
+        pixels[spoilt, 0, 0, 0] = 255
+    report = audit(audited, Spoilt(), tune=known, out=tmp_path / "run")
+    assert found(report) is not None
+    notes = " ".join(report.notes)
+    assert "Checks that read features leave out 4 images and 3 tuning images whose features are not finite." in notes
+    assert "compared with 897 tuning images" in notes
+    assert report.metrics["out_of_distribution.share"].n == 496

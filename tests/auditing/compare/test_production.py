@@ -96,9 +96,24 @@ def test_a_finished_run_of_the_same_model_stands_for_images(world, tmp_path):
         ({"dates": "taken"}, "dates came with a run directory"),
         ({"limit": 20, "columns": {"unit": "patient"}}, "columns and a limit came with a run directory"),
         ({"classifier": classifier}, "a classifier came with a run directory"),
+        ({"device": "cpu"}, "a device came with a run directory"),
     ):
         with pytest.raises(InputError, match=words):
             monitored(world, tmp_path / "new", **more)
+
+
+def test_the_model_runs_where_it_is_told(world, tmp_path):
+    _, _, rest = world
+    some = rest.limit(60)
+    known = snellen.load_images("bundled:fashion-mnist").limit(100)
+    snellen.audit("bundled:fashion-cnn", known, out=tmp_path, checks=["clean"])
+    with pytest.raises(InputError, match="cuda:99"):
+        snellen.monitor(tmp_path, some, device="cuda:99")
+    with pytest.raises(InputError, match="cuda:99"):
+        snellen.monitor(tmp_path, some, classifier="bundled:fashion-cnn", device="cuda:99")
+    with pytest.raises(InputError, match="move one in memory yourself"):
+        monitored(world, some, classifier=snellen.load_classifier("bundled:fashion-cnn"), device="cpu")
+    assert snellen.monitor(tmp_path, some, device="cpu") == snellen.monitor(tmp_path, some)
 
 
 def test_what_cannot_be_monitored_is_an_error(world, tmp_path):

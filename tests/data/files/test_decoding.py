@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from snellen.core.deep_picture import DeepPicture
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.data.files.costly_structure import (
     MAX_BLOCKS,
@@ -259,3 +262,49 @@ def test_damaged_files_are_decoded_or_rejected_never_anything_else(
     except RejectedImageError:
         return
     assert image.mode == "RGB"
+
+
+# -- colour of 16 bits ------------------------------------------------------------------------------------------------
+
+
+def deep_png(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow does not write: (h, w, 3 or 4)."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def deep_tiff(values: np.ndarray, order: str) -> bytes:
+    """An uncompressed TIFF of 16 bits a channel, of either order of bytes."""
+    height, width, _ = values.shape
+    pixels = values.astype(f"{order}u2").tobytes()
+    end = 8 + 2 + 12 * 9 + 4
+    longs = {256: width, 257: height, 273: end + 6, 278: height, 279: len(pixels)}
+    shorts = {259: 1, 262: 2, 277: 3}
+    entries = [(tag, 4, 1, struct.pack(f"{order}I", value)) for tag, value in longs.items()]
+    entries += [(tag, 3, 1, struct.pack(f"{order}HH", value, 0)) for tag, value in shorts.items()]
+    entries.append((258, 3, 3, struct.pack(f"{order}I", end)))
+    listed = b"".join(struct.pack(f"{order}HHI", *one[:3]) + one[3] for one in sorted(entries))
+    start = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    return start + struct.pack(f"{order}H", 9) + listed + bytes(4) + struct.pack(f"{order}HHH", 16, 16, 16) + pixels
+
+
+@pytest.mark.parametrize("form", ["png", "png with alpha", "tiff <", "tiff >"])
+def test_colour_of_16_bits_keeps_both_bytes(form):
+    values = np.random.default_rng(0).integers(0, 65536, (7, 5, 4 if "alpha" in form else 3)).astype(np.uint16)
+    picture = decode(deep_png(values) if "png" in form else deep_tiff(values, form[-1]))
+    assert isinstance(picture, DeepPicture)
+    assert np.array_equal(picture.values, values[..., :3])
+
+
+def test_a_torn_file_of_16_bits_is_refused_as_others_are():
+    values = np.random.default_rng(0).integers(0, 65536, (40, 40, 3)).astype(np.uint16)
+    with pytest.raises(RejectedImageError):
+        decode(deep_tiff(values, "<")[:-2000])
+    with pytest.raises(RejectedImageError):
+        decode(deep_png(values)[:-3000])

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from snellen.auditing.compare.difference import Difference
 from snellen.auditing.compare.margins import NotWorse
 from snellen.core.finding import Level
+from snellen.core.formats import FORMATS
 from snellen.metrics.multiplicity import benjamini_hochberg
 
 #: Of a figure: what the paired test says, with "same" only where the interval is narrow.
@@ -21,7 +22,12 @@ FindingVerdict = Literal["mended", "better", "same", "worse", "unclear", "new"]
 
 
 class ComparedRun(BaseModel):
-    """One of the two runs."""
+    """One of the two runs.
+
+    Attributes:
+        model: name of the classifier.
+        data: name of the image set.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +40,18 @@ class ComparedRun(BaseModel):
 
 
 class ComparedFigure(BaseModel):
-    """A figure of both runs on the images that are compared, and second − first with its 95 % interval."""
+    """A figure of both runs on the images that are compared, and second − first with its 95 % interval.
+
+    Attributes:
+        name: of the figure, as in report.json.
+        first: value in the earlier run; null where it was not measured.
+        second: likewise in the later one.
+        difference: second − first; null where the figure is not compared.
+        high: upper end of the 95 % interval.
+        paired: whether each image is compared with itself.
+        verdict: of the difference, by the test.
+        reason: why the figure is not compared; null where it is.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,7 +69,22 @@ class ComparedFigure(BaseModel):
 
 
 class ComparedFinding(BaseModel):
-    """A finding of either run, by what became of the quantity behind it: a rise of the difference is worse."""
+    """A finding of either run, by what became of the quantity behind it: a rise of the difference is worse.
+
+    Attributes:
+        key: kind and subject of the finding.
+        title: of the later run, else of the earlier one.
+        second_harm: likewise of the second.
+        first_level: of the finding in the first run; null likewise.
+        second_level: likewise in the second.
+        difference: second − first of the quantity; null where it is not known.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        p_value: two-sided, of no difference; null without a test.
+        paired: whether each image is compared with itself.
+        verdict: mended, better, same, worse, unclear or new.
+        reason: why nothing more is known; null otherwise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,7 +104,18 @@ class ComparedFinding(BaseModel):
 
 
 class ComparedAcuity(BaseModel):
-    """Severity up to which each run reads, and second − first with its 95 % interval."""
+    """Severity up to which each run reads, and second − first with its 95 % interval.
+
+    Attributes:
+        name: of the disturbance.
+        first: of the earlier run.
+        second: of the later run.
+        second_censored: likewise of the second run.
+        difference: second − first.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        paired: whether each image is compared with itself.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -131,11 +174,8 @@ class Comparison(BaseModel):
         return tuple(figure for figure in self.figures if figure.verdict == "better")
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        record = self.model_dump(mode="json")
-        if not self.not_worse:  # stated only where margins were given
-            del record["not_worse"]
-        return record
+        """JSON values, as ``comparison.json`` holds them."""
+        return FORMATS["comparison.json"].stamped(self.model_dump(mode="json"))
 
     def __repr__(self) -> str:
         how = "paired" if self.paired else "not paired"

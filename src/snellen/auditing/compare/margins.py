@@ -18,7 +18,18 @@ _NAMED = re.compile(r"\s*(?P<name>[^=<>\s][^=<>]*?)\s*=\s*(?P<margin>[^=]+)")
 
 
 class NotWorse(BaseModel):
-    """A figure of the later run, the margin within which it may be worse, and whether it is shown to lie within."""
+    """A figure of the later run, the margin within which it may be worse, and whether it is shown to lie within.
+
+    Attributes:
+        name: of the figure, as in report.json.
+        margin: how much worse it may be.
+        first: value in the earlier run; null where it was not measured.
+        second: likewise in the later one.
+        high: upper end of the interval.
+        n: images that were compared.
+        paired: whether each image is compared with itself.
+        reason: why it was not measured; null where it was.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

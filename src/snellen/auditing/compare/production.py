@@ -28,6 +28,7 @@ from snellen.core.run import canonical_json, write_atomically
 from snellen.data.factors import Columns
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.sample_size import images_for_width
+from snellen.models.classifiers.references import load_classifier
 from snellen.runs.given import Images, Model, given_classifier, given_images
 
 #: Width of the interval that labelling is advised for.
@@ -122,6 +123,7 @@ def monitor(
     batch_size: int = 64,
     limit: int | None = None,
     seed: int = 0,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> Monitoring:
     """Estimate the accuracy on images without labels, and how far they drifted from an audited set.
@@ -140,6 +142,8 @@ def monitor(
         out: folder for the audit without labels, which is resumed, and for the result. None: nothing is kept.
         batch_size: images in one pass. limit: take at most so many images, drawn at random.
         seed: of that draw, and of the tests.
+        device: where the model runs: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. None: where the audit ran it, or where a
+            ``classifier`` is.
         progress: callback that receives progress updates.
 
     Returns:
@@ -155,7 +159,7 @@ def monitor(
     if every is not None and every not in EVERY:
         raise InputError(f"windows last a {', '.join(EVERY)}, got {every!r}")
     if isinstance(images, str | Path) and (Path(images) / "manifest.json").is_file():
-        beside = {"dates": dates, "columns": columns, "a limit": limit, "a classifier": classifier}
+        beside = {"dates": dates, "columns": columns, "a limit": limit, "a classifier": classifier, "a device": device}
         unused = [name for name, one in beside.items() if one is not None]
         if unused:
             raise InputError(
@@ -171,7 +175,11 @@ def monitor(
         if days is not None and all(days[key] is None for key in given.ids):
             raise InputError(f"none of the {len(given)} images has a date; name the column that holds them")
         if classifier is None:
-            model = recorded_classifier(_folder(run), record.plan)
+            model = recorded_classifier(_folder(run), record.plan, device)
+        elif device is not None:
+            if not isinstance(classifier, str | Path):
+                raise InputError("device= moves a model that is loaded by its reference; move one in memory yourself")
+            model = load_classifier(classifier, record.class_names, device=device)
         else:
             model = given_classifier(classifier, given, record.class_names)
         _check_model(record, model)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from snellen.core.deep_picture import DeepPicture
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Split
 from snellen.core.preparation import Preparation, Stated
-from snellen.data.files.decoding import SIXTEEN_BIT, checked_range, grey_to_bytes
+from snellen.data.files.decoding import SIXTEEN_BIT, checked_range, to_sixteen_bits
 from snellen.data.files.labels import label_columns
 from snellen.data.files.pictures import Values
 
@@ -25,7 +26,7 @@ class ArraySource:
     """Images in one array.
 
     Args:
-        images: uint8 (n, h, w) or (n, h, w, 3), or uint16 (n, h, w).
+        images: uint8 or uint16, (n, h, w) or (n, h, w, 3).
         grey_range: values of black and white in uint16 images.
     """
 
@@ -37,8 +38,8 @@ class ArraySource:
     def read(self, index: int) -> Image.Image:
         """One image as RGB. Raises RejectedImageError when uint16 values leave the declared range."""
         pixels = self.images[index]
-        if pixels.dtype != np.uint8:
-            pixels = grey_to_bytes(pixels.astype(np.uint16), self.grey_range)  # also brings it to the machine's order
+        if pixels.dtype != np.uint8:  # also brought to the machine's order
+            return DeepPicture(to_sixteen_bits(pixels.astype(np.uint16), self.grey_range))
         return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
 
     def content_hash(self, index: int) -> str:
@@ -64,8 +65,7 @@ def load_arrays(
     ImageSet('arrays', 2 images, 2 classes, split=None)
 
     Args:
-        images: uint8 or floats (n, h, w), (n, h, w, c) or (n, c, h, w) with c of 1 or 3, or uint16 grey (n, h, w);
-            NumPy or torch.
+        images: uint8, uint16 or floats (n, h, w), (n, h, w, c) or (n, c, h, w) with c of 1 or 3; NumPy or torch.
         labels: integers (n,) or (n, 1), −1 where unknown; 0/1 (n, k); or names (n,).
         class_names: names of the classes; None names them "0" … "k−1".
         name: shown in reports.
@@ -140,7 +140,7 @@ def array_set(
 
 
 def image_array(images: NDArray[np.generic], *, what: str, labelled: bool = True) -> NDArray[np.generic]:
-    """Check an array of images and bring the channels last: uint8 (n, h, w) or (n, h, w, 3), or uint16 (n, h, w).
+    """Check an array of images and bring the channels last: uint8 or uint16, (n, h, w) or (n, h, w, 3).
 
     >>> image_array(np.zeros((2, 3, 8, 9), dtype=np.uint8), what="images").shape
     (2, 8, 9, 3)
@@ -156,7 +156,7 @@ def image_array(images: NDArray[np.generic], *, what: str, labelled: bool = True
         )
     sixteen_bit = images.dtype.kind == "u" and images.dtype.itemsize == 2
     if images.dtype != np.uint8 and not sixteen_bit:
-        raise InputError(f"{came}; expected uint8, or uint16 for grey images")
+        raise InputError(f"{came}; expected uint8 or uint16")
     if images.ndim not in (3, 4):
         raise InputError(f"{came}; {_EXPECTED}")
     if 0 in images.shape:
@@ -168,8 +168,6 @@ def image_array(images: NDArray[np.generic], *, what: str, labelled: bool = True
                 f", and such grey images repeated to three channels"
             )
         return images
-    if sixteen_bit:
-        raise InputError(f"{came}; 16 bits are read for grey images (n, h, w) only")
     last, first = images.shape[3] in (1, 3), images.shape[1] in (1, 3)
     if last and images.shape[1] == 3:  # images that are 1 pixel high are read as they are documented first
         raise InputError(f"{came}, in which either axis may be the channels; pass images that are not 3 pixels high")

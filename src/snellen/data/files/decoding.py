@@ -11,6 +11,7 @@ decodes, and exactly those are taken out again.
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import DecompressionBombWarning
 from pydantic import BaseModel, ConfigDict, Field
 
+from snellen.core.deep_picture import DeepPicture, from_shares
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.data.files.costly_structure import refuse_costly
 
@@ -32,11 +34,11 @@ SIXTEEN_BIT = (0, 65535)
 _ROWS = 512  # at once, so that a large picture does not need eight times its size
 
 
-def grey_to_bytes(values: NDArray[np.integer], grey_range: tuple[int, int] = SIXTEEN_BIT) -> NDArray[np.uint8]:
-    """Scale integer grey values (h, w) so that ``grey_range`` becomes 0 … 255, rounded to the nearest byte.
+def to_sixteen_bits(values: NDArray[np.integer], grey_range: tuple[int, int] = SIXTEEN_BIT) -> NDArray[np.uint16]:
+    """Scale integer values (h, w) or (h, w, 3) so that ``grey_range`` becomes 0 … 65,535, rounded to the nearest.
 
-    >>> grey_to_bytes(np.array([[0, 2048, 4095]], dtype=np.uint16), (0, 4095)).tolist()
-    [[0, 128, 255]]
+    >>> to_sixteen_bits(np.array([[0, 2048, 4095]], dtype=np.uint16), (0, 4095)).tolist()
+    [[0, 32776, 65535]]
 
     Raises:
         RejectedImageError: a value lies outside the declared range. Cutting it off would hide a wrong declaration.
@@ -49,13 +51,14 @@ def grey_to_bytes(values: NDArray[np.integer], grey_range: tuple[int, int] = SIX
             f"grey values from {darkest} to {brightest} lie outside the declared range {low} to {high}; "
             f"declare the right grey_range"
         )
-    scaled = np.empty(values.shape, dtype=np.uint8)
+    if (low, high) == SIXTEEN_BIT:
+        return values.astype(np.uint16)
+    scaled = np.empty(values.shape, dtype=np.uint16)
     for start in range(0, len(values), _ROWS):
         part = values[start : start + _ROWS].astype(np.float64)
         part -= low
-        part *= 255
         part /= high - low
-        scaled[start : start + _ROWS] = np.rint(part)
+        scaled[start : start + _ROWS] = from_shares(part)
     return scaled
 
 
@@ -160,10 +163,11 @@ def decode(
     """Decode the bytes of one image file to RGB, at its own size.
 
     As the loaders of torchvision and timm do, everything of 8 bits goes through ``convert("RGB")``: alpha is dropped
-    (not blended), palettes are resolved, CMYK is converted without colour profiles; colour of 16 bits per channel keeps
-    its upper byte; the rotation in EXIF is *not* applied, but that of a TIFF is, by Pillow. Unlike them, grey of more
-    than 8 bits is scaled from ``grey_range`` to 0 … 255 and rounded, where they cut it off at 255. A JPEG with further
-    pictures behind the first (MPO, as cameras write) is read as the JPEG that it begins with.
+    (not blended), palettes are resolved, CMYK is converted without colour profiles; the rotation in EXIF is *not*
+    applied, but that of a TIFF is, by Pillow. Unlike them, grey of more than 8 bits is scaled from ``grey_range``,
+    where they cut it off at 255, and keeps 16 bits, as does colour of 16 bits in PNG and TIFF: such a picture is a
+    :class:`~snellen.core.deep_picture.DeepPicture`. Grey of 16 bits with alpha, and PPM of 16 bits, keep the upper
+    byte. A JPEG with further pictures behind the first (MPO, as cameras write) is read as the JPEG that it begins with.
 
     >>> stream = io.BytesIO()
     >>> Image.new("L", (3, 2), 200).save(stream, "PNG")
@@ -189,9 +193,10 @@ def decode(
         with pillow_warnings_contained(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_shape(image, limits)
             _check_frames(image, limits)
+            raw = _raw_mode(image)
             image.load()
             _check_shape(image, limits)  # a frame may be larger than its file announced
-            return to_rgb(image, grey_range)
+            return _deep_colour(content, image, raw) if raw in _OTHER_BYTE else to_rgb(image, grey_range)
     except RejectedImageError:
         raise
     except UnidentifiedImageError as error:
@@ -203,6 +208,36 @@ def decode(
     except Exception as error:  # Pillow's plugins raise many kinds of errors on damaged files
         text = " ".join(str(error).split())[:120]
         raise RejectedImageError(f"damaged: {text or type(error).__name__}") from error
+
+
+#: How colour of 16 bits lies in a file, and the same bytes with the other of each two taken for the upper one: Pillow
+#: unpacks the upper byte alone, so that the lower is read as if it were that.
+_OTHER_BYTE = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+}
+
+
+def _raw_mode(image: Image.Image) -> str | None:
+    """How the pixels of a file lie, while it is not loaded; None where that is no matter here."""
+    if image.format not in ("PNG", "TIFF"):
+        return None
+    found = {args if isinstance(args, str) else args[0] for *_, args in getattr(image, "tile", ())}
+    only = found.pop() if len(found) == 1 else None
+    return only if isinstance(only, str) else None
+
+
+def _deep_colour(content: bytes, upper: Image.Image, raw: str) -> Image.Image:
+    """Colour of 16 bits, from a file whose upper bytes are read."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        other = _OTHER_BYTE[raw]
+        image.tile = [
+            one._replace(args=(other, *one.args[1:]) if isinstance(one.args, tuple) else other) for one in image.tile
+        ]
+        image.load()
+        high, low = (np.asarray(one)[..., :3].astype(np.uint16) for one in (upper, image))
+    return DeepPicture(high * 256 + low)
 
 
 def _check_shape(image: Image.Image, limits: DecodingLimits) -> None:
@@ -229,7 +264,7 @@ def _check_frames(image: Image.Image, limits: DecodingLimits) -> None:
 def to_rgb(image: Image.Image, grey_range: tuple[int, int] = SIXTEEN_BIT) -> Image.Image:
     """A decoded image in RGB, as :func:`decode` says. Raises RejectedImageError for floating-point or odd pixels."""
     if image.mode in _GREY_MODES:
-        return Image.fromarray(grey_to_bytes(np.asarray(image), grey_range)).convert("RGB")
+        return DeepPicture(to_sixteen_bits(np.asarray(image), grey_range))
     if image.mode == "F":
         raise RejectedImageError("floating-point pixels have no declared range; store 8 or 16-bit integers")
     if image.mode not in _COLOUR_MODES:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from PIL import Image
 
+from snellen.core.deep_picture import stored_values
 from snellen.core.images import COLUMNS, ImageSet
 
 #: Columns of an image that go with its request: what is made of it says whose it is and what it may be used for.
@@ -32,7 +33,7 @@ class HeldImages:
     def content_hash(self, index: int) -> str:
         """Hash of size and pixels of one image (sha256, hex)."""
         picture = self.read(index)
-        return hashlib.sha256(f"{picture.size} ".encode() + picture.tobytes()).hexdigest()
+        return hashlib.sha256(f"{picture.size} ".encode() + stored_values(picture)).hexdigest()
 
 
 def held_set(

@@ -39,7 +39,7 @@ def load_npz(
 ) -> ImageSet:
     """Read one split of an archive. Ids are "test/000017".
 
-    Images are uint8 (n, h, w) or (n, h, w, 3), or uint16 grey (n, h, w); labels integers (n,) or (n, 1), or 0/1 (n, k)
+    Images are uint8 or uint16, (n, h, w) or (n, h, w, 3); labels integers (n,) or (n, 1), or 0/1 (n, k)
     for several labels per image. Labels may be missing.
 
     Args:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from snellen.core.deep_picture import DeepPicture
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.data.files.decoding import DEFAULT_LIMITS, decode, to_rgb
 
@@ -115,12 +116,14 @@ def _of_array(pixels: NDArray[Any], values: Values | None) -> Image.Image:
                 "floating-point pixels of no declared range; give value_range=(black, white), such as (0, 1)"
             )
         whole: NDArray[Any] = values.to_bytes(pixels if pixels.ndim == 3 else pixels[..., None])
-    elif pixels.dtype == np.uint8:
+    elif pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
         whole = pixels
     else:
-        raise RejectedImageError(f"pixels of {pixels.dtype}; expected uint8, or floats with a declared range")
+        raise RejectedImageError(f"pixels of {pixels.dtype}; expected uint8 or uint16, or floats with a declared range")
     if whole.ndim == 3 and whole.shape[2] == 1:
         whole = whole[..., 0]
+    if whole.dtype.itemsize == 2:
+        return DeepPicture(whole.astype(np.uint16))
     return Image.fromarray(np.ascontiguousarray(whole)).convert("RGB")
 
 

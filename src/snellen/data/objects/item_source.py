@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pyarrow as pa
 from PIL import Image
 
+from snellen.core.deep_picture import stored_values
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Stated
@@ -42,7 +43,7 @@ class ItemSource:
             picture = self.read(index)
         except RejectedImageError as error:
             return hashlib.sha256(f"rejected: {error}".encode()).hexdigest()
-        return hashlib.sha256(f"{picture.size} ".encode() + picture.tobytes()).hexdigest()
+        return hashlib.sha256(f"{picture.size} ".encode() + stored_values(picture)).hexdigest()
 
 
 def item_set(

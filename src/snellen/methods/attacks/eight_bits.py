@@ -7,16 +7,24 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Criterion, Misclassified
+from snellen.core.deep_picture import WHITE, is_deep
 from snellen.core.outcomes import Attacked
 
 
-def to_bytes(images: Tensor) -> Tensor:
+def to_bytes(images: Tensor, originals: Tensor | None = None) -> Tensor:
     """Round to the nearest of 256 levels: (n, 3, h, w) in [0, 1] → the same shape, multiples of 1/255.
 
     >>> to_bytes(torch.tensor([0.5, 1.0])).mul(255).tolist()
     [128.0, 255.0]
+
+    Args:
+        images: that would be saved.
+        originals: what they were made of: those of 16 bits are saved with as many, and rounded to multiples of 1/65535.
     """
-    return (images * 255).round() / 255
+    rounded = (images * 255).round() / 255
+    if originals is None or not bool((deep := is_deep(originals)).any()):
+        return rounded
+    return torch.where(deep.view(-1, 1, 1, 1), (images * WHITE).round() / WHITE, rounded)
 
 
 def rounded_success(
@@ -25,6 +33,7 @@ def rounded_success(
     labels: Tensor,
     *,
     criterion: Criterion | None = None,
+    originals: Tensor | None = None,
     batch_size: int = 256,
 ) -> Tensor:
     """Which successes of an attack are still successes after rounding to bytes: bool (n,); one query for each success.
@@ -47,6 +56,7 @@ def rounded_success(
         attacked: what the attack returned; n images.
         labels: those of the attack: (n,), targets for a targeted criterion, or 0/1 (n, k).
         criterion: that of the attack, by default misclassification.
+        originals: the images that were attacked; those of 16 bits are rounded to as many.
         batch_size: images evaluated at once.
     """
     criterion = criterion or Misclassified()
@@ -55,7 +65,8 @@ def rounded_success(
         return survived
     with torch.no_grad():
         for positions in attacked.success.nonzero().flatten().split(batch_size):
-            scores = classifier(to_bytes(attacked.images[positions]))
+            of = None if originals is None else originals[positions]
+            scores = classifier(to_bytes(attacked.images[positions], of))
             finite = scores.isfinite().flatten(1).all(1)
             survived[positions] = finite & criterion.success(scores, labels[positions])
     return survived

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from snellen.core.deep_picture import pixel_bytes
 from snellen.core.errors import InputError
-from snellen.metrics.inspection.properties import area_means, deviation, eight_bits, unit_luma
+from snellen.metrics.inspection.properties import area_means, deviation, eight_bits, refuse_other_than_images, unit_luma
 
 #: Side of the thumbnails, pixels.
 THUMBNAIL = 16
@@ -104,21 +105,21 @@ class Fingerprints:
 
 
 def pixel_hashes(images: Tensor) -> tuple[str, ...]:
-    """SHA-256 of shape and eight-bit pixels of each image, in hexadecimal: equal exactly when the pixels are.
+    """SHA-256 of shape and pixels of each image, in hexadecimal: equal exactly when the pixels are.
 
     >>> first, second = pixel_hashes(torch.zeros(2, 3, 8, 8))
     >>> first == second, len(first)
     (True, 64)
 
     Args:
-        images: uint8, or floating point in [0, 1] (rounded to eight bits), (n, 3, h, w).
+        images: uint8, or floating point in [0, 1], (n, 3, h, w): whole bytes are hashed as such, others as 16 bits.
 
     Raises:
         InputError: another shape or type, or values outside the range.
     """
-    pixels = eight_bits(images).contiguous().cpu().numpy()
-    shape = "x".join(map(str, pixels.shape[1:])).encode() + b":"
-    return tuple(hashlib.sha256(shape + image.tobytes()).hexdigest() for image in pixels)
+    refuse_other_than_images(images)
+    shape = "x".join(map(str, images.shape[1:])).encode() + b":"
+    return tuple(hashlib.sha256(shape + image).hexdigest() for image in pixel_bytes(images))
 
 
 def fingerprint(images: Tensor) -> Fingerprints:

@@ -35,6 +35,12 @@ def eight_bits(images: Tensor) -> Tensor:
     Raises:
         InputError: another shape or type, or values outside the range.
     """
+    refuse_other_than_images(images)
+    return images if images.dtype == torch.uint8 else (images.float() * 255).round().to(torch.uint8)
+
+
+def refuse_other_than_images(images: Tensor) -> None:
+    """Check images as :func:`eight_bits` does, without making any."""
     if images.ndim != 4 or images.shape[1] != 3:
         raise InputError(f"expected images (n, 3, h, w), got {tuple(images.shape)}; repeat a grey channel three times")
     if min(images.shape[2:]) < SMALLEST_SIDE:
@@ -43,13 +49,12 @@ def eight_bits(images: Tensor) -> Tensor:
     if lacks_float64(images.device):  # what is computed of them needs it
         images = images.cpu()
     if images.dtype == torch.uint8:
-        return images
+        return
     if not images.is_floating_point():
         raise InputError(f"expected images of type uint8 or floating point, got {images.dtype}; convert them first")
     # Written so that NaN fails too.
     if not bool(((images >= 0) & (images <= 1)).all()):
         raise InputError("images of floating point must lie in [0, 1] and be finite; divide 8-bit values by 255")
-    return (images.float() * 255).round().to(torch.uint8)
 
 
 def unit_luma(images: Tensor) -> Tensor:

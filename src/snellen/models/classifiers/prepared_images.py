@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
+from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
@@ -59,5 +60,5 @@ def read_prepared(
             pixels.append(picture)
             kept.append(batch.indices[row])
             ids.append(batch.ids[row])
-    stacked = to_unit(torch.stack(pixels)) if pixels else torch.empty(0, 3, 1, 1)
+    stacked = to_unit(stack_pixels(pixels)) if pixels else torch.empty(0, 3, 1, 1)
     return stacked.to(classifier.device), torch.from_numpy(labels[kept].astype(np.int64)), tuple(ids), rejected

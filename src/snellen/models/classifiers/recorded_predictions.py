@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
+from snellen.core.deep_picture import pixels_hash
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
 from snellen.core.preparation import Preparation
@@ -127,16 +128,11 @@ class _Recorded:
         self.rows, self.scores = rows, scores
 
     def __call__(self, images: Tensor) -> Tensor:
-        whole = images.detach().mul(255).round().to(torch.uint8).cpu().numpy()
-        rows = [self.rows.get(_key(one)) for one in whole]
+        rows = [self.rows.get(pixels_hash(one)) for one in images]
         known = [row for row in rows if row is not None]
         if len(known) < len(rows):
             raise ModelError("predictions are known of the given images alone; a check needed others")
         return self.scores[known].to(images.device)
-
-
-def _key(pixels: NDArray[np.uint8]) -> bytes:
-    return hashlib.sha256(pixels.tobytes()).digest()
 
 
 def _rows(images: ImageSet, preparation: Preparation) -> tuple[dict[bytes, int], list[tuple[int, int]]]:
@@ -148,7 +144,7 @@ def _rows(images: ImageSet, preparation: Preparation) -> tuple[dict[bytes, int],
     doubles: list[tuple[int, int]] = []
     for row in range(len(images)):
         try:
-            key = _key(preparation.pixels(images.read(row)).numpy())
+            key = pixels_hash(preparation.pixels(images.read(row)))
         except RejectedImageError:
             continue
         if key in found:

@@ -14,7 +14,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from snellen import load_images
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.data.files.medical.window import Window, to_bytes
+from snellen.data.files.medical.window import Window, windowed
 from tests.data.files.medical.medical_files import DOCTOR, IDENTITY, PATIENT, write_dicom
 
 RAMP = np.linspace(0, 4095, 64).round().astype(np.uint16).reshape(8, 8)
@@ -32,8 +32,8 @@ def test_a_window_of_the_file_is_used_and_others_by_number_or_name(tmp_path: Pat
     expected = np.clip((values - 39.5) / 399 + 0.5, 0, 1) * 255
     assert (grey(tmp_path) == np.rint(expected)).all()
     assert (grey(tmp_path, "?window=file2") == np.rint(np.clip((values + 600.5) / 1499 + 0.5, 0, 1) * 255)).all()
-    assert (grey(tmp_path, "?window=lung") == to_bytes(values, Window(-600, 1500))).all()
-    assert (grey(tmp_path, "?window=10,20") == to_bytes(values, Window(10, 20))).all()
+    assert (grey(tmp_path, "?window=lung") == np.rint(255 * windowed(values, Window(-600, 1500)))).all()
+    assert (grey(tmp_path, "?window=10,20") == np.rint(255 * windowed(values, Window(10, 20)))).all()
     with pytest.raises(RejectedImageError, match="has 2 windows"):
         grey(tmp_path, "?window=file3")
 

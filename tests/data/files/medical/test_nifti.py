@@ -70,3 +70,27 @@ def test_hostile_volumes_are_rejections(tmp_path: Path) -> None:
     assert "the file holds 352" in reasons["short"]
     assert "three axes" in reasons["four"]
     assert "not a NIfTI" in reasons["text"]
+
+
+def test_a_file_is_read_once_for_its_slices_and_again_after_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.nii.gz", volume())
+    noise = np.random.default_rng(0).integers(0, 1000, (20, 20, 4)).astype(np.int16)
+    (tmp_path / "b.nii.gz").write_bytes(write(tmp_path / "b.nii.gz", noise).read_bytes()[:-200])  # its header is whole
+    images, read = load_images(f"nifti:{tmp_path}?window=500,1000"), list[str]()
+    stored = type(images.source).stored
+    monkeypatch.setattr(
+        type(images.source), "stored", lambda self, index: (read.append(self.paths[index]), stored(self, index))[1]
+    )
+    first = [np.asarray(images.read(row)) for row in range(4)]
+    assert read == ["a.nii.gz"]
+    for row in range(4, 8):
+        with pytest.raises(RejectedImageError):
+            images.read(row)
+    assert read == ["a.nii.gz", "b.nii.gz"]
+    assert np.array_equal(np.asarray(images.read(2)), first[2])
+    write(tmp_path / "a.nii.gz", volume() * 0)
+    assert np.asarray(images.read(2)).max() == 0
+    assert read == ["a.nii.gz", "b.nii.gz", "a.nii.gz", "a.nii.gz"]
+    assert len({images.content_hash(row) for row in range(4)}) == 4

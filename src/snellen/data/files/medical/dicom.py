@@ -19,7 +19,7 @@ from PIL import Image
 from snellen.core.errors import RejectedImageError, import_extra
 from snellen.data.files.decoding import DecodingLimits
 from snellen.data.files.medical.containing import contained
-from snellen.data.files.medical.window import Window, to_bytes
+from snellen.data.files.medical.window import Window, picture_of_shares, windowed
 
 #: Elements of a header that are read at all, beside the pixels.
 TAGS = (
@@ -125,9 +125,10 @@ def decode_frame(content: bytes, frame: int, window: Window | int | None, limits
         rescaled = pixels.apply_modality_lut(values, found)
         if table is not None and isinstance(window, int):
             rescaled = pixels.apply_voi(rescaled, found, index=window)
-        grey = to_bytes(np.asarray(rescaled, dtype=np.float64), shown)
+        grey = windowed(np.asarray(rescaled, dtype=np.float64), shown)
+        stored = _number(found, "BitsStored", bits)
     # The lowest value of MONOCHROME1 is white.
-    return Image.fromarray(255 - grey if meaning == "MONOCHROME1" else grey).convert("RGB")
+    return picture_of_shares(grey, bits=stored, inverted=meaning == "MONOCHROME1")
 
 
 def _parsed(content: bytes, tags: list[str] | None, *, pixels: bool) -> Any:  # noqa: ANN401 - a pydicom.Dataset

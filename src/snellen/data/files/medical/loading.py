@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from PIL import Image
@@ -95,8 +93,8 @@ def load_dicom(text: str, *, split: Split | None = None, name: str | None = None
     Files end in ``.dcm``, ``.dicom`` or ``.ima``, or in nothing. Class subfolders and splits are those of
     :func:`~snellen.data.files.folder.load_folder`. An image is a frame: its id is the path of its file, of several
     frames with ``#1``, ``#2``, … behind it. Units are patients, else studies, by hashes; the column ``study`` has those
-    of studies. No other value of a header is kept. Values are rescaled and windowed at full precision, and rounded to
-    bytes once. Parameters are those of :class:`DicomFiles`.
+    of studies. No other value of a header is kept. Values are rescaled and windowed at full precision, and kept
+    with 16 bits. Parameters are those of :class:`DicomFiles`.
 
     Raises:
         InputError: no such folder, no such file in it, or a parameter that cannot be.
@@ -115,6 +113,7 @@ def load_dicom(text: str, *, split: Split | None = None, name: str | None = None
         root,
         (*DICOM, ".ima", ""),
         count,
+        lambda content: content,
         lambda content, place: dicom.decode_frame(content, place, window, LIMITS),
         middle=how.frames == "middle",
         split=split,
@@ -135,19 +134,13 @@ def load_nifti(text: str, *, split: Split | None = None, name: str | None = None
     """
     import_extra("nibabel", "nifti", "reading NIfTI files")
     root, how = _opened(text, "nifti", NiftiFiles)
-    window, held = parse_window(how.window), threading.local()
-
-    def draw(content: bytes, place: int) -> Image.Image:
-        key = hashlib.sha256(content).digest()
-        if getattr(held, "key", None) != key:  # slices of a volume are read one after the other
-            held.volume, held.key = nifti.read_volume(content), key
-        return nifti.draw_slice(held.volume, place, how.axis, window, LIMITS)
-
+    window = parse_window(how.window)
     return _set_of(
         root,
         NIFTI,
         lambda content: _Counted(nifti.slice_count(content, how.axis)),
-        draw,
+        nifti.read_volume,
+        lambda volume, place: nifti.draw_slice(volume, place, how.axis, window, LIMITS),
         middle=how.slices == "middle",
         split=split,
         name=name,
@@ -179,7 +172,8 @@ def _set_of(
     folder: Path,
     suffixes: Sequence[str],
     count: Callable[[bytes], _Counted],
-    draw: Callable[[bytes, int], Image.Image],
+    opened: Callable[[bytes], Any],
+    draw: Callable[[Any, int], Image.Image],
     *,
     middle: bool,
     split: Split | None,
@@ -224,10 +218,10 @@ def _set_of(
         }
     )
     names = tuple(printable(class_name) for class_name in class_names) or None
-    source = SliceSource(root, files, slices, draw, refused=refused)
+    source = SliceSource(root, files, slices, opened, draw, refused=refused)
     only = splits[0] if len(splits) == 1 else None
     made = ImageSet(source, table, names, name or printable(folder.name or root.name), split=only)
-    note = f"slices of {what} files, windowed at full precision and rounded to bytes"
+    note = f"slices of {what} files, windowed at full precision; models see 16 bits, and 8 where a file stores no more"
     made = replace(made, notes=(note,))
     return made if split is None else made.of_split(split)
 

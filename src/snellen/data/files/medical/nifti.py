@@ -18,7 +18,7 @@ from PIL import Image
 from snellen.core.errors import RejectedImageError, import_extra
 from snellen.data.files.decoding import DecodingLimits
 from snellen.data.files.medical.containing import contained
-from snellen.data.files.medical.window import Window, to_bytes
+from snellen.data.files.medical.window import Window, picture_of_shares, windowed
 
 #: Axes of a volume in the orientation right, anterior, superior, by the name of their slices.
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -36,10 +36,12 @@ class Volume(NamedTuple):
     Attributes:
         values: (x, y, z), rescaled.
         shown: range that its header says is to be shown; None without one.
+        bits: of a value as it is stored.
     """
 
     values: NDArray[np.floating]
     shown: tuple[float, float] | None
+    bits: int = 16
 
 
 def slice_count(content: bytes, axis: str) -> int:
@@ -74,8 +76,9 @@ def read_volume(content: bytes) -> Volume:
     with contained("its values"):
         image = nibabel.as_closest_canonical(kind.from_bytes(whole))
         values = np.asarray(image.dataobj, dtype=np.float32)
+    bits = 8 * header.get_data_dtype().itemsize
     low, high = float(header["cal_min"]), float(header["cal_max"])
-    return Volume(values.reshape(values.shape[:3]), (low, high) if low < high else None)
+    return Volume(values.reshape(values.shape[:3]), (low, high) if low < high else None, bits)
 
 
 def draw_slice(
@@ -104,7 +107,7 @@ def draw_slice(
     if chosen is None:
         ends = volume.shown if window is not None and volume.shown is not None else _ends(volume)
         chosen = Window((ends[0] + ends[1]) / 2, ends[1] - ends[0])
-    return Image.fromarray(to_bytes(picture, chosen)).convert("RGB")
+    return picture_of_shares(windowed(picture, chosen), bits=volume.bits)
 
 
 def _ends(volume: Volume) -> tuple[float, float]:

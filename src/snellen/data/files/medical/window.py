@@ -1,4 +1,4 @@
-"""Grey values of medical images as bytes: a window of values from black to white, rounded once."""
+"""Grey values of medical images as 16 bits: a window of values from black to white, rounded once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from snellen.core.deep_picture import WHITE, DeepPicture, from_shares
 from snellen.core.errors import InputError, RejectedImageError
 
 #: Windows of CT by name: centre and width in Hounsfield units.
@@ -29,13 +31,13 @@ class Window(NamedTuple):
     shape: Shape = "LINEAR_EXACT"
 
 
-def to_bytes(values: NDArray[np.float64], window: Window) -> NDArray[np.uint8]:
-    """Values (h, w) as bytes: black below the window, white above it.
+def windowed(values: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
+    """Values (h, w) as shares of white in [0, 1]: black below the window, white above it.
 
-    >>> to_bytes(np.array([[-100.0, 0.0, 40.0, 80.0, 900.0]]), Window(40, 80)).tolist()
-    [[0, 0, 128, 255, 255]]
-    >>> to_bytes(np.array([[0.0, 0.5, 1.0]]), Window(1, 1, "LINEAR")).tolist()  # of width 1: two values
-    [[0, 0, 255]]
+    >>> windowed(np.array([[-100.0, 0.0, 40.0, 80.0, 900.0]]), Window(40, 80)).tolist()
+    [[0.0, 0.0, 0.5, 1.0, 1.0]]
+    >>> windowed(np.array([[0.0, 0.5, 1.0]]), Window(1, 1, "LINEAR")).tolist()  # of width 1: two values
+    [[0.0, 0.0, 1.0]]
 
     Raises:
         RejectedImageError: values that are not finite, or a window without a width.
@@ -53,7 +55,23 @@ def to_bytes(values: NDArray[np.float64], window: Window) -> NDArray[np.uint8]:
         share = (values - (center - 0.5)) / (width - 1) + 0.5
     else:
         share = (values - center) / width + 0.5
-    return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+    shares: NDArray[np.float64] = np.clip(share, 0, 1)
+    return shares
+
+
+def picture_of_shares(shares: NDArray[np.float64], *, bits: int, inverted: bool = False) -> Image.Image:
+    """Shares of white (h, w) as an RGB picture: bytes where the values that they came from had no more, else 16 bits.
+
+    Args:
+        shares: in [0, 1].
+        bits: of the values as they were stored.
+        inverted: the highest is black.
+    """
+    if bits <= 8:
+        whole = np.rint(shares * 255).astype(np.uint8)
+        return Image.fromarray(255 - whole if inverted else whole).convert("RGB")
+    values = from_shares(shares)
+    return DeepPicture(WHITE - values if inverted else values)
 
 
 def parse_window(text: str) -> Window | int | None:
