@@ -36,6 +36,8 @@ def eight_bits(images: Tensor) -> Tensor:
         InputError: another shape or type, or values outside the range.
     """
     refuse_other_than_images(images)
+    if lacks_float64(images.device):  # what is computed of them needs it
+        images = images.cpu()
     return images if images.dtype == torch.uint8 else (images.float() * 255).round().to(torch.uint8)
 
 
@@ -46,8 +48,6 @@ def refuse_other_than_images(images: Tensor) -> None:
     if min(images.shape[2:]) < SMALLEST_SIDE:
         size = f"{images.shape[2]} × {images.shape[3]}"
         raise InputError(f"images of {size} pixels are too small; each side needs at least {SMALLEST_SIDE}")
-    if lacks_float64(images.device):  # what is computed of them needs it
-        images = images.cpu()
     if images.dtype == torch.uint8:
         return
     if not images.is_floating_point():
