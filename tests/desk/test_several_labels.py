@@ -22,7 +22,7 @@ from snellen.core.finding import Finding
 from snellen.desk.desk import Desk
 from snellen.desk.export import decided_table
 from snellen.desk.queues import queue_of
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.auditing.several_labels import NAMES, SIDE, classifier, image_set, network
 from tests.desk.made_runs import Caller
 

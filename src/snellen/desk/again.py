@@ -11,7 +11,7 @@ from snellen.core.errors import InputError
 from snellen.core.formats import INPUTS
 from snellen.core.index import checks
 from snellen.core.run import write_atomically
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 #: What a command line calls a task of a classifier.
 _TASKS = {"multilabel": "multi_label"}

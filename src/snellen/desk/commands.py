@@ -8,7 +8,7 @@ from pathlib import Path
 from snellen.core.budget import seconds_of
 from snellen.core.errors import InputError
 from snellen.desk.export import columns_of, free_folder, reading_options
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 #: Efforts of an audit, in words.
 EFFORTS = {

@@ -21,7 +21,7 @@ from snellen.data.files.manifest import NO_LABEL
 from snellen.desk.agreement import Settled, settled
 from snellen.desk.decisions import Decision
 from snellen.desk.queues import Queue
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from snellen.core.images import ImageSet

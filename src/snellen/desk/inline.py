@@ -15,8 +15,8 @@ from snellen.core.errors import InputError, import_extra
 from snellen.desk.agreement import settled
 from snellen.desk.desk import Desk
 from snellen.desk.rendering import static
+from snellen.desk.run_folder import RunFolder
 from snellen.desk.serving import Served, served
-from snellen.desk.workplace import RunFolder
 
 if TYPE_CHECKING:
     from snellen.desk.embedding import Embedded

@@ -13,7 +13,7 @@ from snellen.core.errors import InputError
 from snellen.core.finding import Finding
 from snellen.desk.decisions import Verdict
 from snellen.desk.image_table import ImageTable, Query
-from snellen.desk.workplace import LARGEST, RunFolder
+from snellen.desk.run_folder import LARGEST, RunFolder
 
 #: One image, or two that are compared.
 Form: TypeAlias = Literal["single", "pair"]

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from snellen.core.errors import InputError
 from snellen.desk.export import shell_line
 from snellen.desk.requests import desk_of, page
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from snellen.auditing.compare.requirements_table import RequirementsTable

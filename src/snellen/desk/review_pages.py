@@ -27,7 +27,7 @@ from snellen.desk.export import (
 )
 from snellen.desk.queues import CHOICES, MEANINGS, Item, Queue
 from snellen.desk.requests import answer, desk_of, fields_of, finding_of, page, run_of, whole_number
-from snellen.desk.workplace import RunFolder, finding_id
+from snellen.desk.run_folder import RunFolder, finding_id
 
 #: Items of one answer.
 MOST_ITEMS = 200

@@ -20,7 +20,7 @@ from snellen.desk.gatekeeping import POLICY
 from snellen.desk.record_pages import record_page
 from snellen.desk.rendering import static, style_source
 from snellen.desk.requests import answer, desk_of, page, run_of
-from snellen.desk.workplace import RECORDS, RunFolder, finding_id
+from snellen.desk.run_folder import RECORDS, RunFolder, finding_id
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport

@@ -19,7 +19,7 @@ from snellen.desk.export import shell_line
 from snellen.desk.image_pages import MOST_ROWS, rows_of
 from snellen.desk.jobs import Job
 from snellen.desk.requests import answer, desk_of, fields_of, page, run_of, whole_number
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 Fields = Mapping[str, Sequence[str]]
 
