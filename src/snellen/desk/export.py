@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snellen.core.errors import InputError
-from snellen.core.formats import INPUTS
 from snellen.core.run import write_atomically
 from snellen.data.files.contained_file import printable
 from snellen.data.files.labels import align_labels
@@ -259,10 +258,9 @@ class Reference:
 def reference_of(run: RunFolder) -> Reference:
     """The references of a run, with paths that hold from every folder."""
     try:
-        found = INPUTS.read(json.loads((run.path / INPUTS.file).read_bytes()), run.path / INPUTS.file)
-        images, model = found["images"]["reference"], found["classifier"]
+        images, model = run.inputs["images"]["reference"], run.inputs["classifier"]
         data = absolute(str(images["ref"]), str(images.get("folder") or "."))
-    except (OSError, ValueError, KeyError, TypeError, InputError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return Reference("", "", "the run does not say how its images were loaded: they were handed in as objects")
     if not all(one.isprintable() and not one.startswith("-") for one in (data, str(model.get("ref") or ""))):
         return Reference("", "", "the references of this run cannot be written on a command line")

@@ -32,7 +32,7 @@ def requirements(request: Request) -> Response:
     """Models by requirements: met, not met, or undecided."""
     desk = desk_of(request)
     files = {file_id(one): one for one in desk.workplace.requirements()}
-    audits = [one for one in desk.workplace.runs() if one.kind == "audit" and one.status == "finished"]
+    audits = desk.workplace.audits()
     wanted = request.query_params.get("file", "")
     chosen = files.get(wanted) or next(iter(files.values()), None)
     named = set(request.query_params.getlist("run"))

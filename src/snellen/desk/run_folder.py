@@ -101,6 +101,15 @@ class RunFolder:
         return self._json(TREATMENT)
 
     @cached_property
+    def inputs(self) -> Mapping[str, Any]:
+        """How classifier and images were loaded; empty where they were handed in as objects.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return self._json(INPUTS)
+
+    @cached_property
     def record(self) -> Mapping[str, Any]:
         """What the record of another verb holds; empty while there is none.
 
@@ -144,6 +153,11 @@ class RunFolder:
             return "finished" if self.report and self.findings is not None else "unfinished"  # reads the findings
         except InputError:
             return "unreadable"
+
+    @property
+    def audited(self) -> bool:
+        """Whether it is a finished audit."""
+        return self.kind == "audit" and self.status == "finished"
 
     @property
     def changed(self) -> float:

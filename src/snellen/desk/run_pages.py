@@ -123,7 +123,7 @@ def run(request: Request) -> Response:
 def whole_report(request: Request) -> Response:
     """The report as one page, made anew from report.json: a page that lies in the folder is never sent."""
     found = run_of(request)
-    if found.kind != "audit" or found.status != "finished":
+    if not found.audited:
         raise HTTPException(404, "this run has no report yet")
     text = _opened(found).html
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)

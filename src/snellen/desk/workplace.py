@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from snellen.core.errors import InputError
-from snellen.core.formats import MANIFEST, REPORT, TREATMENT
+from snellen.core.formats import INPUTS, MANIFEST, REPORT, TREATMENT
 from snellen.desk.run_folder import RECORDS, RunFolder, kind_of, modified
 
 #: Folder of the desk's own files, below the folder of the runs.
@@ -25,7 +25,7 @@ _MOST_REQUIREMENTS, _LARGEST_REQUIREMENTS = 50, 2**20
 _FRESH = 1.0
 
 #: Files that say what a run is: while they stay as they are, what was read of it holds.
-_SAY = tuple(one.file for one in (MANIFEST, REPORT, TREATMENT, *RECORDS.values()))
+_SAY = tuple(one.file for one in (INPUTS, MANIFEST, REPORT, TREATMENT, *RECORDS.values()))
 
 #: Kinds whose folders may hold further runs, as that of a training holds its audit.
 _AROUND = ("training", "requirements", "comparison", "monitoring")
@@ -68,6 +68,10 @@ class Workplace:
             if name not in self._found or time.monotonic() - self._looked > _FRESH:
                 self._look()
             return self._found.get(name)
+
+    def audits(self) -> list[RunFolder]:
+        """The finished audits, the latest first."""
+        return [run for run in self.runs() if run.audited]
 
     def requirements(self) -> list[Path]:
         """Files of requirements: ``*requirements*.toml`` in the folder of the runs, or in the one around it."""
