@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from snellen.desk.described import described
 from snellen.desk.jobs import Jobs
+from snellen.desk.run_folder import finding_id
 from snellen.desk.serving import prepared
-from snellen.desk.workplace import finding_id
 from tests.desk.made_runs import write_images, write_run
 
 

@@ -10,7 +10,7 @@ import pytest
 from snellen.desk.embedding import Embedded, complete, heard
 from snellen.desk.gatekeeping import LARGEST_BODY
 from snellen.desk.rendering import script_source, static
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.desk.browser import Browser
 from tests.desk.made_runs import EVIL
 

@@ -7,7 +7,7 @@ import pytest
 
 from snellen.desk.app import ROUTES
 from snellen.desk.gatekeeping import LARGEST_BODY, TOKEN
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.desk.made_runs import EVIL, HOST, PORT
 from tests.desk.made_runs import TOKEN as SECRET
 

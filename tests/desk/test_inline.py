@@ -13,7 +13,7 @@ from snellen.auditing.report import in_notebook
 from snellen.core.errors import InputError, MissingExtraError
 from snellen.desk import inline
 from snellen.desk.inline import Review
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.auditing.example_reports import report
 
 

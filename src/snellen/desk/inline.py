@@ -16,7 +16,6 @@ from snellen.desk.agreement import settled
 from snellen.desk.desk import Desk
 from snellen.desk.rendering import static
 from snellen.desk.serving import Served, served
-from snellen.desk.workplace import RunFolder
 
 if TYPE_CHECKING:
     from snellen.desk.embedding import Embedded
@@ -58,7 +57,7 @@ class Review:
         """What was decided: a row for each item, with its images, state, verdict, label and reviewers."""
         desk = self._desk
         rows: list[dict[str, Any]] = []
-        for run in _audits(desk):
+        for run in desk.workplace.audits():
             for queue, decisions in desk.reviewed(run):
                 outcomes = settled(decisions)
                 rows += [
@@ -128,7 +127,7 @@ class Review:
 
     def _start(self) -> str:
         """The one run, where there is one; else all."""
-        own = [run for run in _audits(self._desk) if run.path == self._desk.workplace.folder]
+        own = [run for run in self._desk.workplace.audits() if run.path == self._desk.workplace.folder]
         return f"/runs/{own[0].id}" if own else "/"
 
     def _repr_mimebundle_(self, **given: object) -> Any:  # noqa: ANN401 - of IPython
@@ -176,7 +175,3 @@ def review(folder: Path | None) -> Review:
             made._desk.close()
             raise
     return made
-
-
-def _audits(desk: Desk) -> list[RunFolder]:
-    return [run for run in desk.workplace.runs() if run.kind == "audit" and run.status == "finished"]
