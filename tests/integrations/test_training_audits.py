@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from snellen.core.errors import SnellenError
+from snellen.core.errors import InputError, SnellenError
 from snellen.integrations import training_audits
 from snellen.integrations.training_audits import TrainingAudits
 from tests.integrations.small_pets import audited, pixels_and_labels
@@ -18,6 +18,23 @@ def make(images=None, *, when="end", out=None, strict=False, **options):
         audited() if images is None else images, when=when, figures=["clean.*"], out=out, strict=strict,
         options={"checks": ["clean"], **options},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("when", "due"),
+    [(2, [2, 4]), (np.int64(2), [2, 4]), ([1, 3], [1, 3]), (np.array([1, 3]), [1, 3]), (range(2, 4), [2, 3]),
+     ("end", [])],
+)  # fmt: skip
+def test_epochs_after_which_an_audit_is_due(when, due):
+    audits = make(when=when)
+    assert [epoch for epoch in range(1, 5) if audits.after(epoch, end=False)] == due
+    assert audits.after(4, end=True) == (not due)
+
+
+@pytest.mark.parametrize("when", ["always", "12", "", 0, 2.0, None, [], [0, 1], ["1"]])
+def test_epochs_that_are_none_are_refused(when):
+    with pytest.raises(InputError, match="epochs counted from 1; got"):
+        make(when=when)
 
 
 def test_what_fails_for_another_reason_is_a_warning_too(monkeypatch):

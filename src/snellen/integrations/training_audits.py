@@ -6,6 +6,8 @@ import random
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,9 +59,7 @@ class TrainingAudits:
         Raises:
             InputError: ``when`` is no number of epochs.
         """
-        if when != "end" and (isinstance(when, str) or any(one < 1 for one in _epochs(when))):
-            raise InputError(f"when is 'end', a number of epochs from 1, or epochs counted from 1; got {when!r}")
-        self._images, self._when, self._figures = images, when, tuple(figures)
+        self._images, self._when, self._figures = images, _checked(when), tuple(figures)
         self._out = None if out is None else Path(out)
         self._strict = strict
         self._options = dict(options) if {"effort", "checks"} & set(options) else {"effort": "quick", **options}
@@ -77,9 +77,11 @@ class TrainingAudits:
 
     def after(self, epoch: int, *, end: bool) -> bool:
         """Whether an audit is due after an epoch, counted from 1, or after the training, and was not tried yet."""
-        if self._when == "end" or epoch in self._tried:
-            return end and epoch not in self._tried
-        return not end and (epoch % self._when == 0 if isinstance(self._when, int) else epoch in self._when)
+        if isinstance(self._when, str):
+            due = end
+        else:
+            due = not end and (epoch % self._when == 0 if isinstance(self._when, int) else epoch in self._when)
+        return due and epoch not in self._tried
 
     def audit(self, model: Model, epoch: int) -> dict[str, float]:
         """Audit, keep the report, and give what is to be logged; nothing where the audit failed and may.
@@ -138,5 +140,13 @@ def part_of(module: nn.Module, network: str | None) -> nn.Module:
         raise InputError(f"{type(module).__name__} has no part {network!r}; it has {', '.join(names)}") from error
 
 
-def _epochs(when: int | Collection[int]) -> Collection[int]:
-    return [when] if isinstance(when, int) else when
+def _checked(when: When) -> Literal["end"] | int | frozenset[int]:
+    if isinstance(when, str) and when == "end":
+        return "end"
+    try:
+        epochs = [index(when)] if isinstance(when, Integral) else [index(one) for one in when]
+    except TypeError:
+        epochs = []
+    if not epochs or min(epochs) < 1:
+        raise InputError(f"when is 'end', a number of epochs from 1, or epochs counted from 1; got {when!r}")
+    return epochs[0] if isinstance(when, Integral) else frozenset(epochs)
