@@ -37,6 +37,20 @@ def test_epochs_that_are_none_are_refused(when):
         make(when=when)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chekcs": ["clean"]}, "unexpected keyword argument 'chekcs'"),
+        ({"checks": ["claen"]}, "did you mean 'clean'"),
+        ({"checks": None, "effort": "fast"}, "effort"),
+        ({"checks": ["clean"], "effort": "full"}, "leave one of them out"),
+    ],
+)
+def test_options_that_no_audit_takes_are_refused_before_the_training(options, message):
+    with pytest.raises((InputError, TypeError), match=message):
+        make(**options)
+
+
 def test_what_fails_for_another_reason_is_a_warning_too(monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")

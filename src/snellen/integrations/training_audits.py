@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from numbers import Integral
 from operator import index
 from pathlib import Path
@@ -16,6 +17,8 @@ import torch
 from torch import nn
 
 from snellen.auditing.audit import audit
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.effort import chosen_checks
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, SnellenError
 from snellen.integrations.logged_audit import PREFIX, numbers_of
@@ -57,12 +60,16 @@ class TrainingAudits:
         """See the callbacks.
 
         Raises:
-            InputError: ``when`` is no number of epochs.
+            InputError: ``when`` is no number of epochs, or no check has such a name.
+            TypeError: an option is none of :func:`snellen.audit`.
         """
         self._images, self._when, self._figures = images, _checked(when), tuple(figures)
         self._out = None if out is None else Path(out)
         self._strict = strict
         self._options = dict(options) if {"effort", "checks"} & set(options) else {"effort": "quick", **options}
+        # What is misspelled is refused now, and not after a training of days.
+        signature(audit).bind(None, images, out=out, **options)
+        resolve_checks(chosen_checks(self._options.get("checks"), self._options.get("effort")))
         self.reports: dict[int, AuditReport] = {}
         self._tried: set[int] = set()
         self._read = False
