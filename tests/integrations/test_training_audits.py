@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from snellen.core.errors import InputError, SnellenError
 from snellen.integrations import training_audits
@@ -84,6 +85,28 @@ def test_a_second_training_is_audited_like_the_first(tmp_path):
         found.append(audits.reports[1])
     assert found[0].model["identity"] != found[1].model["identity"]
     assert sorted(file.parent.name for file in tmp_path.glob("*/report.json")) == ["epoch-1", "epoch-1-2"]
+
+
+def make_table(folder, name, seed):
+    """A table of 24 images whose columns have names of their own."""
+    pixels, labels = pixels_and_labels(24, seed)
+    for row, one in enumerate(pixels):
+        Image.fromarray(one).save(folder / f"{name}-{row}.png")
+    rows = [f"{name}-{row}.png,{NAMES[label]}" for row, label in enumerate(labels)]
+    (folder / f"{name}.csv").write_text("\n".join(["file,dx", *rows]), encoding="utf-8")
+    return folder / f"{name}.csv"
+
+
+def test_training_images_are_read_once_and_by_the_same_columns(tmp_path):
+    audited_table, train = (make_table(tmp_path, name, seed) for seed, name in enumerate(("audited", "train")))
+    columns = {"image": "file", "label": "dx"}
+    audits = make(audited_table, strict=True, columns=columns, train=train, checks=["clean", "leakage"])
+    audits.prepare()
+    train.unlink()
+    audits.audit(make_network(0), 1)
+    assert {one.name: one.status for one in audits.reports[1].checks} == {"clean": "done", "leakage": "done"}
+    with pytest.raises(SnellenError, match="no such"):
+        make(train=tmp_path / "no such").prepare()
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -21,9 +21,10 @@ from snellen.auditing.checks import resolve_checks
 from snellen.auditing.effort import chosen_checks
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, SnellenError
+from snellen.data.factors import columns_beside
 from snellen.integrations.logged_audit import PREFIX, numbers_of
 from snellen.integrations.new_folder import new_folder
-from snellen.runs.given import Images, Model, given_images
+from snellen.runs.given import Images, Model, given_companion, given_images
 
 #: After which epochs: after every so many, after those named (counted from 1), or after the last alone.
 When = int | Collection[int] | Literal["end"]
@@ -79,7 +80,7 @@ class TrainingAudits:
         self._tried.clear()  # another training counts its epochs anew
         if not self._read:
             with undisturbed():
-                self._images = given_images(self._images, *self._labels())
+                self._read_images()
             self._read = True
 
     def after(self, epoch: int, *, end: bool) -> bool:
@@ -111,10 +112,16 @@ class TrainingAudits:
         self.reports[epoch] = report
         return {f"{PREFIX}{name}": value for name, value in numbers_of(report, self._figures).items()}
 
-    def _labels(self) -> tuple[Any, ...]:
-        """Arguments of the images that are used up when they are read."""
-        taken = {name: self._options.pop(name, None) for name in ("labels", "columns", "groups")}
-        return taken["labels"], taken["columns"], self._options.get("class_names"), taken["groups"]
+    def _read_images(self) -> None:
+        """Read the audited images and those beside them once, and drop the options that say how."""
+        how = {name: self._options.get(name) for name in ("labels", "columns", "groups")}
+        images = given_images(self._images, **how, class_names=self._options.get("class_names"))
+        beside = columns_beside(images, how["columns"], how["groups"])
+        for name in ("train", "tune"):
+            if self._options.get(name) is not None:
+                self._options[name] = given_companion(self._options[name], beside)
+        self._images = images
+        self._options = {name: value for name, value in self._options.items() if name not in how}
 
 
 @contextmanager
