@@ -158,7 +158,7 @@ def _checked(when: When) -> Literal["end"] | int | frozenset[int]:
     if isinstance(when, str) and when == "end":
         return "end"
     try:
-        epochs = [index(when)] if isinstance(when, Integral) else [index(one) for one in when]
+        epochs = [index(when)] if isinstance(when, int | Integral) else [index(one) for one in when]
     except TypeError:
         epochs = []
     if not epochs or min(epochs) < 1:
