@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from snellen.auditing.compare.comparison import ComparedFigure, Comparison
-from snellen.auditing.compare.requirement import LEVELS, Judgement, Requirement, judge, rests_on
+from snellen.auditing.compare.requirement import Judgement, Requirement, findings_from, judge, rests_on
 from snellen.auditing.legal_text import legal_text
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import Level
@@ -129,12 +129,11 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
                 f"it failed: {check.reason}",
                 kind="check" if required else None,
             )
-    for finding in report.findings:
-        if LEVELS.index(finding.whole_level) <= LEVELS.index(level):
-            case = _case(suite, FINDING, finding.key)
-            ElementTree.SubElement(case, "system-out").text = legal_text(
-                f"{finding.whole_level}, harm {finding.harm:.1%}: {finding.title}"
-            )
+    for finding in findings_from(level, report):
+        case = _case(suite, FINDING, finding.key)
+        ElementTree.SubElement(case, "system-out").text = legal_text(
+            f"{finding.whole_level}, harm {finding.harm:.1%}: {finding.title}"
+        )
     cases = suite.findall("testcase")
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))

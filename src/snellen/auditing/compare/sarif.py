@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snellen.auditing.compare.gate import BASELINE, NOT_WORSE, REQUIREMENT, Gate
-from snellen.auditing.compare.requirement import LEVELS
+from snellen.auditing.compare.requirement import findings_from
 from snellen.auditing.legal_text import legal_text
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import KINDS, Finding, Level
@@ -66,9 +66,7 @@ def sarif(
     record = None if report.folder is None else report.folder / "report.json"
     own, images = model or data or record, data or model or record
     results = [_result(one.rule, "error", one.words, own, one.subject) for one in gate.failed]
-    for finding in report.findings:
-        if LEVELS.index(finding.whole_level) <= LEVELS.index(level):
-            results.append(_finding(finding, images if finding.kind in _OF_DATA else own))
+    results += [_finding(one, images if one.kind in _OF_DATA else own) for one in findings_from(level, report)]
     named = list(dict.fromkeys(str(result["ruleId"]) for result in results))
     for result in results:
         result["ruleIndex"] = named.index(result["ruleId"])
