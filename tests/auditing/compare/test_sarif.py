@@ -103,6 +103,14 @@ def test_the_same_finding_keeps_its_print_and_another_has_its_own():
     assert len(set(prints(first, second))) == 2
 
 
+def test_requirements_of_figures_whose_names_begin_alike_have_prints_of_their_own():
+    report = hostile_report()
+    asked = [parse_requirement(f"labels.a: {name}.auroc>=0.9") for name in "bc"]
+    first, second = run_in(report, gate(report, asked))["results"][:2]
+    assert first["ruleId"] == second["ruleId"] == "requirement"
+    assert first["partialFingerprints"] != second["partialFingerprints"]
+
+
 def test_a_loss_against_the_baseline_is_a_result():
     right, sure, under = outcomes()
     worse = right.copy()

@@ -163,7 +163,7 @@ def stand(requirement: Requirement, report: AuditReport) -> Standing:
         if _unsought(report) is not None:
             return Standing("not measured", judged.reason)
         sought = ", ".join(check.name for check in report.checks if check.status == "done")
-        counted = float(len(_of_level(rest, report)))
+        counted = float(len(findings_from(rest, report)))
         return Standing("met" if judged.met else "not met", f"{judged.reason}; looked for by: {sought}", counted)
     seen = _seen(requirement, report)
     if seen is None:
@@ -201,14 +201,14 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
     return Judgement(str(requirement), met, words)
 
 
-def _of_level(level: str, report: AuditReport) -> list[Finding]:
-    """Findings of a level or worse."""
+def findings_from(level: str, report: AuditReport) -> list[Finding]:
+    """Findings of a level or worse; none of a level that does not exist."""
     counted = LEVELS[: LEVELS.index(level) + 1] if level in LEVELS else ()
     return [finding for finding in report.findings if finding.whole_level in counted]
 
 
 def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
-    found = _of_level(level, report)
+    found = findings_from(level, report)
     words = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
         words += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)
