@@ -169,7 +169,9 @@ def test_a_review_in_a_cell_as_a_notebook_shows_it(embedded, desk, first, tmp_pa
         until(lambda: browser.js("seen.includes('loaded')"))
         browser.js("document.querySelectorAll('iframe')[1].scrollIntoView()")
         browser.js("document.querySelectorAll('iframe')[1].focus()")
+        time.sleep(0.3)  # the frame is another process, which must have the focus before it is given keys
         browser.press("Tab")
+        time.sleep(0.3)
         browser.press("Enter")
         until(lambda: asked[-1] == f"/runs/{first.id}")
         assert [one for one in browser.problems() if "cell.html" not in one] == []
