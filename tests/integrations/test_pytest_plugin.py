@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -96,7 +95,8 @@ LABELS = PIXELS.mean((1, 2)).argmax(1)
 def brightest(images):
     return images.mean((2, 3))
 
-def test_it_is_good_enough(assert_audit):
+def test_it_is_good_enough(assert_audit, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     given = {"labels": LABELS, "class_names": ["r", "g", "b"], "checks": ["clean"]}
     assert_audit(brightest, PIXELS, require="clean.accuracy>=0.5", **given)
     assert_audit(brightest, PIXELS, require="clean.accuracy>=0.999", **given)
@@ -116,8 +116,11 @@ def test_the_fixture_in_a_project(pytester):
     shown = done.stdout.str()
     assert "AssertionError: the audit of brightest on 12 images" in shown
     assert "def assert_audit" not in shown, "the traceback ends in the test"
-    runs = [Path("audits", name, "report.html") for name in ("test_it_is_good_enough", "test_it_is_good_enough-2")]
-    assert all((pytester.path / page).is_file() for page in runs)
+    runs = [
+        pytester.path / "audits" / name / "report.html"
+        for name in ("test_it_is_good_enough", "test_it_is_good_enough-2")
+    ]
+    assert all(page.is_file() for page in runs)
     kept = [one.get("value") for one in ElementTree.parse(pytester.path / "tests.xml").iter("property")]
     assert kept == [str(page) for page in runs]
     assert f"report: {runs[1]}" in shown
