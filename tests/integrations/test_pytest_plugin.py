@@ -28,6 +28,10 @@ def darkest(images):
     return -images.mean((2, 3))
 
 
+def never_run(images):
+    raise AssertionError("the model was run")
+
+
 def test_what_is_met_gives_the_report():
     report = assert_audit(brightest, audited(), require="clean.accuracy>=0.9", fail_on="severe", **CLEAN)
     assert report.metrics["clean.accuracy"].value == 1
@@ -73,14 +77,21 @@ def test_a_baseline_is_compared_with(tmp_path, monkeypatch):
         ({}, "nothing is required"),
         ({"require": "accuracy"}, "expected METRIC>=VALUE"),
         ({"require": "clean.accuracy>=0.5", "not_worse_than": "1pt"}, "give its run directory as baseline"),
+        ({"baseline": "no such folder"}, "no such"),
+        ({"baseline": "good", "not_worse_than": "much"}, "much"),
+        ({"fail_on": "awful"}, "'awful'"),
     ],
 )
-def test_what_cannot_fail_is_refused(arguments, message):
+def test_what_is_wrong_is_refused_before_the_audit(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    snellen.audit(brightest, audited(), out="good", **CLEAN)
     with pytest.raises(InputError, match=message):
-        assert_audit(brightest, audited(), **arguments)
+        assert_audit(never_run, audited(), **arguments)
 
 
-def test_a_misspelled_figure_fails_with_the_names_that_there_are():
+def test_a_misspelled_figure_or_level_fails_with_the_names_that_there_are():
+    with pytest.raises(AssertionError, match="no level is called 'sever'; these are severe, moderate, mild, note"):
+        assert_audit(brightest, audited(), require="findings.sever<=0", **CLEAN)
     with pytest.raises(AssertionError, match=r"clean.acuracy>=0.5: not measured: .*clean.accuracy"):
         assert_audit(brightest, audited(), require="clean.acuracy>=0.5", **CLEAN)
 
