@@ -10,7 +10,6 @@ from snellen.auditing.document import harm_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.forms.form import Answer, Source
 from snellen.core.finding import KINDS
-from snellen.core.formats import MANIFEST
 from snellen.core.run import read_manifest
 from snellen.data.rejections import listed_reasons
 
@@ -91,9 +90,13 @@ def software(report: AuditReport) -> Answer:
     """Versions, seed and device of the audit; what ran the training is not known to it."""
     if report.folder is None or not (report.folder / "manifest.json").is_file():
         return Answer(("versions of the audit's software: its run directory was not kept",), False)
-    plan = MANIFEST.read(read_manifest(report.folder), report.folder / "manifest.json")
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(plan["versions"].items()))
-    return Answer((f"Audit: {versions}; seed {plan['seed']}; device {plan['device']}.",))
+    try:
+        plan = read_manifest(report.folder)
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(plan["versions"].items()))
+        return Answer((f"Audit: {versions}; seed {plan['seed']}; device {plan['device']}.",))
+    except (OSError, ValueError, LookupError, AttributeError) as error:
+        why = f"manifest.json in its run directory cannot be read ({type(error).__name__}: {error})"
+        return Answer((f"versions of the audit's software: {why}",), False)
 
 
 def performance(report: AuditReport) -> Answer:
