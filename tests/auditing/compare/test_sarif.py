@@ -111,15 +111,17 @@ def test_requirements_of_figures_whose_names_begin_alike_have_prints_of_their_ow
     assert first["partialFingerprints"] != second["partialFingerprints"]
 
 
-def test_a_loss_against_the_baseline_is_a_result():
+@pytest.mark.parametrize(("margins", "rule"), [(None, "baseline"), ({"clean.accuracy": 0.01}, "not_worse")])
+def test_a_loss_against_the_baseline_is_a_result(margins, rule):
     right, sure, under = outcomes()
     worse = right.copy()
     worse[right.nonzero()[0][:100]] = False
     after = run_of(worse, sure, under)
-    found = gate(after.report, [], compare_records(run_of(right, sure, under), after, resamples=50))
-    losses = [one for one in run_in(after.report, found)["results"] if one["ruleId"] == "baseline"]
+    compared = compare_records(run_of(right, sure, under), after, resamples=50, not_worse_than=margins)
+    found = gate(after.report, [], compared)
+    losses = [one for one in run_in(after.report, found)["results"] if one["ruleId"] == rule]
     assert len(losses) == len(found.failures) > 0
-    assert any("-0.1000" in one["message"]["text"] for one in losses)
+    assert any("0.1000" in one["message"]["text"] for one in losses)
 
 
 def test_every_kind_of_finding_has_a_rule():

@@ -13,7 +13,7 @@ from snellen.auditing.by_label import figure_names_by_label
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.checks.check import Check
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -118,7 +118,13 @@ def parse_requirement(text: str) -> Requirement:
 
 
 def at_level(level: Level) -> Requirement:
-    """No finding of this level or worse."""
+    """No finding of this level or worse.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
+    if level not in LEVELS:
+        raise unknown_name("level", level, LEVELS)
     return Requirement(f"{FINDINGS}.{level}", "<=", 0.0)
 
 
@@ -218,6 +224,8 @@ def findings_from(level: str, report: AuditReport) -> list[Finding]:
 
 
 def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
+    if level not in LEVELS:
+        return Judgement(str(requirement), False, f"no level is called {level!r}; these are {', '.join(LEVELS)}")
     found = findings_from(level, report)
     words = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
@@ -228,7 +236,7 @@ def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judg
         words += f"; skipped: {', '.join(skipped)}"
     if missing is not None:
         return Judgement(str(requirement), False, f"{missing}; {words}")
-    return Judgement(str(requirement), level in LEVELS and requirement.holds(len(found)), words)
+    return Judgement(str(requirement), requirement.holds(len(found)), words)
 
 
 def _unsought(report: AuditReport) -> str | None:
