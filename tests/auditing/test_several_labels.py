@@ -28,6 +28,7 @@ from snellen.auditing.shard_work import make_batch
 from snellen.checks.check import Measured
 from snellen.checks.label_sets import evidence_of_label
 from snellen.cli.app import app
+from snellen.cli.gate_options import GateOptions, check_gate_names
 from snellen.core.errors import InputError, ModelError, UnknownNameError
 from snellen.core.randomness import Randomness
 from tests.auditing.several_labels import NAMES, SIDE, classifier, drawn, image_set, network
@@ -250,6 +251,10 @@ def test_requirements_name_labels_that_are_there() -> None:
         check_names([parse_requirement(f"{name}>=0.1")], running, "multilabel", NAMES)
     with pytest.raises(InputError, match=r"did you mean 'labels\.mass\.f1'"):
         check_names([parse_requirement("labels.maas.f1>=0.1")], running, "multilabel", NAMES)
+    margins = GateOptions(margins={"labels.maas.f1": 0.01})
+    check_gate_names(margins, running, "multilabel")
+    with pytest.raises(InputError, match=r"did you mean 'labels\.mass\.f1'"):
+        check_gate_names(margins, running, "multilabel", NAMES)
     named = figure_names_by_label(running[1], NAMES)
     assert named is not None
     assert not any(one.endswith(".3.accuracy") for one in named)
