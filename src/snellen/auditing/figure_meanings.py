@@ -96,6 +96,16 @@ def meaning_of(name: str) -> Meaning | None:
     return _most_literal(name, by_label=False) or _most_literal(name, by_label=True)
 
 
+def may_be_given(name: str) -> bool:
+    """Whether the check of a figure may give one of this name; of a check from elsewhere any.
+
+    >>> may_be_given("segmentation.class.road.iou"), may_be_given("segmentation.miouu"), may_be_given("mine.x")
+    (True, False, True)
+    """
+    check = index.checks().get(name.partition(".")[0])
+    return check is None or check.registered is not None or meaning_of(name) is not None
+
+
 def meanings_of(names: Iterable[str]) -> list[Meaning]:
     """What figures are, each meaning once, in the order in which they come; names without one are left out.
 

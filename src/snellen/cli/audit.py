@@ -26,6 +26,7 @@ from snellen.cli.gate_options import (
     GateOptions,
     LevelOption,
     check_baseline,
+    check_gate_names,
     check_gate_options,
     judge_audit,
     read_gate_options,
@@ -280,7 +281,6 @@ def audit(
     with loading("reading images and model") as spinner:
         from snellen.auditing.audit import audit as run_audit
         from snellen.auditing.checks import resolve_checks
-        from snellen.auditing.compare.requirement import check_names
         from snellen.auditing.effort import chosen_checks, named_outright, with_settings
         from snellen.core.budget import seconds_of
         from snellen.core.run import canonical_json
@@ -310,7 +310,7 @@ def audit(
             **given,
         )
         if classifier.task == "multilabel":
-            check_names(gate_options.requirements, running, classifier.task, classifier.class_names)
+            check_gate_names(gate_options, running, classifier.task, classifier.class_names)
         check_baseline(earlier, classifier, images)
     options: dict[str, Any] = {
         "out": folder,

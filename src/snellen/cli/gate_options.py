@@ -107,11 +107,10 @@ def check_gate_options(
     Raises:
         InputError: what is wrong, and how to mend it.
     """
-    from snellen.auditing.compare.requirement import JUDGED, check_names
+    from snellen.auditing.compare.requirement import JUDGED
     from snellen.auditing.compare.run_record import RunRecord
 
-    _check_margins(options, checks, task)
-    check_names(options.requirements, checks, task)
+    check_gate_names(options, checks, task)
     if options.baseline is None:
         return None
     if out.resolve() == options.baseline.resolve():
@@ -129,8 +128,16 @@ def check_gate_options(
     return baseline
 
 
-def _check_margins(options: GateOptions, checks: Sequence[Check], task: Task) -> None:
-    """Refuse a margin of a figure that this audit does not give, or that has no better side."""
+def check_gate_names(
+    options: GateOptions, checks: Sequence[Check], task: Task, labels: Sequence[str] | None = None
+) -> None:
+    """Refuse what is required of a figure that this audit does not give, and a margin of one without a better side.
+
+    Args:
+        options: what is required.
+        checks: that run. task: of the model.
+        labels: of a model of several labels an image; None: not known yet.
+    """
     from snellen.auditing.compare.requirement import Requirement, check_names
 
     for name, margin in options.margins.items():
@@ -141,7 +148,8 @@ def _check_margins(options: GateOptions, checks: Sequence[Check], task: Task) ->
         if not direction(name):
             raise InputError(f"--not-worse-than {name}={margin:g}: this figure has no better side; it cannot be worse")
         if not name.startswith("class."):
-            check_names([Requirement(name, "<=", margin)], checks, task)
+            check_names([Requirement(name, "<=", margin)], checks, task, labels)
+    check_names(options.requirements, checks, task, labels)
 
 
 def check_baseline(baseline: RunRecord | None, classifier: Classifier, images: ImageSet) -> None:

@@ -12,6 +12,7 @@ from snellen.auditing.checks import build_check
 from snellen.auditing.compare.compare import compare
 from snellen.auditing.compare.gate import gate
 from snellen.auditing.compare.requirement import check_names, parse_requirement
+from snellen.cli.gate_options import GateOptions, check_gate_names
 from snellen.core.errors import InputError
 from tests.auditing.several_labels import NAMES, classifier, image_set
 
@@ -60,6 +61,10 @@ def test_requirements_name_labels_that_are_there() -> None:
         check_names([parse_requirement(f"{name}>=0.1")], running, "multilabel", NAMES)
     with pytest.raises(InputError, match=r"did you mean 'labels\.mass\.f1'"):
         check_names([parse_requirement("labels.maas.f1>=0.1")], running, "multilabel", NAMES)
+    margins = GateOptions(margins={"labels.maas.f1": 0.01})
+    check_gate_names(margins, running, "multilabel")
+    with pytest.raises(InputError, match=r"did you mean 'labels\.mass\.f1'"):
+        check_gate_names(margins, running, "multilabel", NAMES)
     named = figure_names_by_label(running[1], NAMES)
     assert named is not None
     assert not any(one.endswith(".3.accuracy") for one in named)

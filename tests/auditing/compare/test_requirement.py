@@ -207,10 +207,14 @@ def test_names_are_checked_before_the_audit():
         assert message in str(told.value)
 
 
-def test_of_a_check_whose_names_are_not_known_the_first_part_is_enough():
+def test_of_a_check_that_does_not_know_its_names_their_form_must_fit():
     checks = resolve_checks(["segmentation"])
     assert checks[-1].figure_names() is None
     check_names([parse_requirement("segmentation.class.road.iou>=0.6")], checks)
+    with pytest.raises(InputError, match=r"did you mean 'segmentation\.miou'"):
+        check_names([parse_requirement("segmentation.miouu>=0.6")], checks)
+    with pytest.raises(InputError, match=r"calibration\.edema\.eece"):
+        check_names([parse_requirement("calibration.edema.eece<=0.6")], resolve_checks(["calibration"]), "multilabel")
 
 
 def test_the_names_are_those_that_audits_give(audits):

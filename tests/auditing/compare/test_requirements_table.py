@@ -267,7 +267,10 @@ def test_a_figure_that_no_audit_has_is_an_error_with_the_nearest_ones():
             cell(f"{text} <= 0.9", {"clean.accuracy": of(0.9, 0.8, 0.95)})
     with pytest.raises(InputError, match="no audit has a figure 'adversarial"):
         cell("adversarial.linff.8.accuracy >= 0.1", {"clean.accuracy": of(0.9, 0.8, 0.95)})
+    with pytest.raises(InputError, match=r"'segmentation\.miouu'; did you mean 'segmentation\.miou'"):
+        cell("segmentation.miouu >= 0.1", {"clean.accuracy": of(0.9, 0.8, 0.95)})
     other_settings = (
+        "segmentation.class.road.iou",
         "corruption.stain_deposit.2.5.accuracy",
         "adversarial.l2.0.25.accuracy",
         "corruption.x.absent.error",

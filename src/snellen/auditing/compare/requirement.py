@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from snellen.auditing.by_label import figure_names_by_label
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.checks.corruption import CommonCorruptions
+from snellen.auditing.figure_meanings import may_be_given, meanings
 from snellen.checks.check import Check
 from snellen.core.errors import InputError, unknown_name
 
@@ -329,12 +330,13 @@ def check_names(
     if task == "multilabel":
         named = {check.name: None if labels is None else figure_names_by_label(check, labels) for check in checks}
         acuities = []
+    unlisted = {check for check, found in named.items() if found is None}
     names = {name for found in named.values() for name in found or ()}
     names |= {f"{ACUITY}.{kind}" for kind in acuities} | {f"{FINDINGS}.{level}" for level in LEVELS}
     for requirement in requirements:
         name = requirement.name
         group = name.partition(".")[0]
-        if name in names or (group in running and named[group] is None):
+        if name in names or (group in unlisted and may_be_given(name)):
             continue
         owner = "corruption" if group == ACUITY else group
         if owner in CHECKS and owner not in running:
@@ -342,7 +344,8 @@ def check_names(
                 f"requirement {str(requirement)!r}: the check {owner} does not run in this audit; it runs "
                 f"{', '.join(running)}"
             )
-        near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+        forms = {one.name for one in meanings().values() if one.check in unlisted}
+        near = difflib.get_close_matches(name, sorted(names | forms), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"these are: {_listed(sorted(names))}"
         raise InputError(f"requirement {str(requirement)!r}: no figure of this audit has that name; {hint}")
 

@@ -17,6 +17,7 @@ from snellen.auditing.compare.required_cell import RequiredCell, required_cell
 from snellen.auditing.compare.requirement import ACUITY, FINDINGS, LEVELS, Verdict
 from snellen.auditing.compare.requirements_file import WrittenRequirement, WrittenRequirements, read_requirements
 from snellen.auditing.compare.run_record import RunRecord, record_of
+from snellen.auditing.figure_meanings import may_be_given, meanings
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError
 from snellen.core.formats import FORMATS
@@ -286,10 +287,12 @@ def check_figures(written: Sequence[WrittenRequirement], reports: Sequence[Audit
         if relation is None and not direction(name):
             raise InputError(f"requirement {one.id}: {name} has no better side, so that it cannot be worse")
         group = name.partition(".")[0]
+        of_open = group in open_checks and may_be_given(name)
         margin_of_a_class = relation is None and group == "class"
-        if name in names or group in open_checks or margin_of_a_class or _by_settings(name):
+        if name in names or of_open or margin_of_a_class or _by_settings(name):
             continue
-        near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+        forms = {found.name for found in meanings().values() if found.check in open_checks}
+        near = difflib.get_close_matches(name, sorted(names | forms), n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(map(repr, near))}?" if near else "snellen audit shows the names of its figures"
         )
