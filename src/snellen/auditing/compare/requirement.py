@@ -14,7 +14,7 @@ from snellen.auditing.checks import CHECKS
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.figure_meanings import may_be_given, meanings
 from snellen.checks.check import Check
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -119,7 +119,13 @@ def parse_requirement(text: str) -> Requirement:
 
 
 def at_level(level: Level) -> Requirement:
-    """No finding of this level or worse."""
+    """No finding of this level or worse.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
+    if level not in LEVELS:
+        raise unknown_name("level", level, LEVELS)
     return Requirement(f"{FINDINGS}.{level}", "<=", 0.0)
 
 
@@ -164,7 +170,7 @@ def stand(requirement: Requirement, report: AuditReport) -> Standing:
         if _unsought(report) is not None:
             return Standing("not measured", judged.reason)
         sought = ", ".join(check.name for check in report.checks if check.status == "done")
-        counted = float(len(_of_level(rest, report)))
+        counted = float(len(findings_from(rest, report)))
         return Standing("met" if judged.met else "not met", f"{judged.reason}; looked for by: {sought}", counted)
     seen = _seen(requirement, report)
     if seen is None:
@@ -212,14 +218,16 @@ def _words(value: float, low: float, high: float) -> str:
     return interval if math.isinf(value) else f"{value:.4f} ({interval})"
 
 
-def _of_level(level: str, report: AuditReport) -> list[Finding]:
-    """Findings of a level or worse."""
+def findings_from(level: str, report: AuditReport) -> list[Finding]:
+    """Findings of a level or worse; none of a level that does not exist."""
     counted = LEVELS[: LEVELS.index(level) + 1] if level in LEVELS else ()
     return [finding for finding in report.findings if finding.whole_level in counted]
 
 
 def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
-    found = _of_level(level, report)
+    if level not in LEVELS:
+        return Judgement(str(requirement), False, f"no level is called {level!r}; these are {', '.join(LEVELS)}")
+    found = findings_from(level, report)
     words = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
         words += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)
@@ -229,7 +237,7 @@ def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judg
         words += f"; skipped: {', '.join(skipped)}"
     if missing is not None:
         return Judgement(str(requirement), False, f"{missing}; {words}")
-    return Judgement(str(requirement), level in LEVELS and requirement.holds(len(found)), words)
+    return Judgement(str(requirement), requirement.holds(len(found)), words)
 
 
 def _unsought(report: AuditReport) -> str | None:
