@@ -1,5 +1,7 @@
 """The command as a user calls it."""
 
+import importlib
+
 import pytest
 
 from snellen.cli import main
@@ -18,3 +20,12 @@ def run(monkeypatch, capsys, tmp_path):
         return stopped.value.code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture
+def unread_images(monkeypatch):
+    """Fail where a command reads images."""
+    # Imported for the first time under the stand-in, these would keep it for the tests that follow.
+    for module in ("snellen.auditing.audit", "snellen.auditing.job", "snellen.runs.given", "snellen.verbs.requests"):
+        importlib.import_module(module)
+    monkeypatch.setattr("snellen.data.references.load_images", lambda *_, **__: pytest.fail("images were read"))

@@ -224,6 +224,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
     assert "Written" in out or "Report" in out
 
 
+@pytest.mark.usefixtures("unread_images")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -233,8 +234,7 @@ def test_the_advertised_command_runs(run, data, tmp_path, system):
         (["--benchmark", "blood"], "did you mean 'bloodmnist' or 'sized-blood'?"),
     ],
 )
-def test_train_refuses_what_needs_no_images_before_they_are_read(run, data, monkeypatch, arguments, message):
-    monkeypatch.setattr("snellen.data.references.load_images", lambda data: pytest.fail("images were read"))
+def test_train_refuses_what_needs_no_images_before_they_are_read(run, data, arguments, message):
     code, _, err = run("train", "targeted-augmentation", data, "--out", "trained", *arguments)
     assert code == 2
     assert message in " ".join(err.split())

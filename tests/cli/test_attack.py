@@ -165,12 +165,12 @@ def test_mistakes_exit_with_2_and_one_clear_message(run, clothes, tmp_path, argu
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.usefixtures("clothes", "unread_images")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--epsilon", "0.1", "--epsilon", "0.1"], "is given twice"), (["--out", "clothes"], "holds no attack")],
 )
-def test_what_needs_no_images_is_refused_before_they_are_read(run, clothes, monkeypatch, arguments, message):
-    monkeypatch.setattr("snellen.data.references.load_images", lambda data: pytest.fail("images were read"))
+def test_what_needs_no_images_is_refused_before_they_are_read(run, arguments, message):
     code, _, err = run("attack", "pgd", MODEL, "clothes", *arguments)
     assert code == 2
     assert message in flat(err)

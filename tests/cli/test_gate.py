@@ -161,6 +161,7 @@ def test_a_threat_is_declared_and_images_to_compare_with_are_read(run, tmp_path)
     assert declared == [{"norm": "linf", "size": 2.0}]
 
 
+@pytest.mark.usefixtures("unread_images")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -178,8 +179,7 @@ def test_a_threat_is_declared_and_images_to_compare_with_are_read(run, tmp_path)
         (["--threat", "linf:8"], "the check 'adversarial' does not run"),
     ],
 )
-def test_what_would_fail_after_the_audit_is_refused_before_it(run, monkeypatch, arguments, message):
-    monkeypatch.setattr("snellen.data.references.load_images", lambda data: pytest.fail("images were read"))
+def test_what_would_fail_after_the_audit_is_refused_before_it(run, arguments, message):
     code, _, err = run(*QUICK, "--out", "run", *arguments)
     assert code == 2
     assert message in flat(err)

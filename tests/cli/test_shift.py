@@ -155,6 +155,7 @@ def test_without_a_kind_all_that_the_figures_average_are_written_to_a_free_folde
     assert not any((tmp_path / "snellen-shift-1").iterdir())
 
 
+@pytest.mark.usefixtures("unread_images")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -165,8 +166,7 @@ def test_without_a_kind_all_that_the_figures_average_are_written_to_a_free_folde
         (["--out", "photos"], "is not empty and holds no shifted data set"),
     ],
 )
-def test_what_needs_no_images_is_refused_before_they_are_read(run, photos, monkeypatch, arguments, message):
-    monkeypatch.setattr("snellen.data.references.load_images", lambda data: pytest.fail("images were read"))
+def test_what_needs_no_images_is_refused_before_they_are_read(run, photos, arguments, message):
     code, _, err = run("shift", "corruption", "photos", *arguments)
     assert code == 2
     assert message in flat(err)
