@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -257,15 +258,30 @@ def test_workflows_pin_what_they_use_and_test_every_python_on_every_system():
 def test_hooks_of_pre_commit_are_commands_that_exist():
     import typer
 
-    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    hooks = loaded(".pre-commit-hooks.yaml")
     group = typer.main.get_command(command_line.app)
     for hook in hooks:
-        first, verb, *options = hook["entry"].split()
-        assert first == "snellen"
+        ((verb, options),) = re.findall(r"\bsnellen (\w+)((?: --[\w-]+)*)", hook["entry"])
         known = {spelling for parameter in group.commands[verb].params for spelling in parameter.opts}
-        assert set(options) <= known
+        assert set(options.split()) <= known
         assert {"id", "name", "language", "entry"} <= set(hook)
     assert re.compile(hooks[1]["files"]).search("models/shop/audit.toml")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a command of the shell")
+@pytest.mark.parametrize("refused", ["a b/audit.toml", "c/audit.toml", "none"])
+def test_the_hook_tries_each_of_several_audit_files_and_fails_where_one_does(tmp_path, refused):
+    """pre-commit gives all changed files to one call; ``snellen audit`` would take a second one for images."""
+    command = tmp_path / "snellen"
+    command.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >> words\n[ "$3" != "$REFUSED" ] || exit 2\n')
+    command.chmod(0o755)
+    hook = next(hook for hook in loaded(".pre-commit-hooks.yaml") if hook["id"] == "snellen-audit-file")
+    assert "pass_filenames" not in hook, "without a file, the bundled classifier would be tried"
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "REFUSED": refused}
+    files = ["a b/audit.toml", "c/audit.toml"]
+    done = subprocess.run([*shlex.split(hook["entry"]), *files], cwd=tmp_path, env=environment, check=False)
+    assert (tmp_path / "words").read_text().splitlines() == [f"audit --dry-run {file}" for file in files]
+    assert done.returncode == (0 if refused == "none" else 2)
 
 
 def test_the_citation_is_of_this_version():
