@@ -84,6 +84,16 @@ def test_sources_without_a_licence_and_files_that_are_too_large_are_refused(tmp_
     ]
 
 
+@pytest.mark.parametrize("name", ["snellen-0.1.0-py3-none-any.whl", "snellen-0.1.0.tar.gz"])
+def test_a_file_that_is_no_distribution_is_named_and_not_a_crash(tmp_path, monkeypatch, name):
+    build = script("build_distributions", monkeypatch)
+    for content in (None, b"", b"no archive"):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        (problem,) = build.problems_of(tmp_path / name)
+        assert problem.startswith(f"{name} is not a distribution that can be read: ")
+
+
 def test_both_distributions_carry_the_same_licence_and_version():
     models = ROOT / "distributions" / "snellen-models"
     assert (models / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
