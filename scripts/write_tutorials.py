@@ -27,6 +27,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from PIL import Image
 from tutorial_cells import (
     FOLDER,
     TASKS,
@@ -53,19 +54,16 @@ def write_tutorial(name: str, mode: str = "write") -> None:
     torch.set_num_threads(1)
     page, started, spent = page_of(name), time.perf_counter(), _cpu()
     cells = read_cells(page.read_text(encoding="utf-8"))
-    done, drawn = [], 0
+    done, drawn = [], dict[str, Image.Image]()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for cell, pictures in run_cells(cells, name):
-            paths = []
-            for picture in pictures:
-                drawn += 1
-                path = f"pictures/{name}-{drawn}.png"
-                if mode == "write":
-                    write_picture(picture, page.parent / path)
-                paths.append((description_of(cell.text), path))
-            done.append(replace(cell, pictures=tuple(paths)))
+            paths = [f"pictures/{name}-{len(drawn) + number}.png" for number in range(1, len(pictures) + 1)]
+            drawn |= zip(paths, pictures, strict=True)
+            done.append(replace(cell, pictures=tuple((description_of(cell.text), path) for path in paths)))
             print(cell.printed, end="", flush=True)
     if mode == "write":
+        for path, picture in drawn.items():
+            write_picture(picture, page.parent / path)
         page.write_text(write_cells(done), encoding="utf-8")
     print(f"{name}: {time.perf_counter() - started:.0f} s, {_cpu() - spent:.0f} s of one core", flush=True)
     if mode == "check" and done != cells:

@@ -101,11 +101,20 @@ def test_a_notebook_holds_the_same_code_and_outputs(cells, page):
 def test_a_failing_cell_fails_and_writes_nothing(cells, tmp_path, monkeypatch):
     script = importlib.import_module("write_tutorials")
     page = tmp_path / "broken.md"
-    page.write_text("# Broken\n\n```python\nassert 1 + 1 == 3\n```\n", encoding="utf-8")
+    drawn = "```python\nfrom PIL import Image\n\nImage.new('L', (2, 2))  # A black square of two\n```\n"
+    page.write_text(f"# Broken\n\n{drawn}\n```python\nassert 1 + 1 == 3\n```\n", encoding="utf-8")
+    (tmp_path / "pictures").mkdir()
     monkeypatch.setattr(script, "FOLDER", tmp_path)
     with pytest.raises(AssertionError):
         script.write_tutorial("broken")
     assert "made of" not in page.read_text(encoding="utf-8")
+    assert not list((tmp_path / "pictures").iterdir()), "a picture of a page that was not written"
+    page.write_text(f"# Whole\n\n{drawn}", encoding="utf-8")
+    script.write_tutorial("broken")
+    assert cells.read_cells(page.read_text(encoding="utf-8"))[1].pictures == (
+        ("A black square of two", "pictures/broken-1.png"),
+    )
+    assert (tmp_path / "pictures" / "broken-1.png").is_file()
 
 
 def test_the_finding_that_is_read_and_its_figures_are_those_of_the_audit(cells):
