@@ -310,6 +310,8 @@ def test_notes_of_a_version_are_cut_from_the_changelog(monkeypatch):
     )
     assert notes(changelog, "0.2.0") == "### Added\n\n- two"
     assert notes(changelog, "0.1.0") == "- one"
+    with pytest.raises(ValueError, match=r"says nothing on 0\.1;"):
+        notes(changelog, "0.1")
     with pytest.raises(
         ValueError, match=r"says nothing on 0\.3\.0; it has: Unreleased, 0\.2\.0 \(2026-12-01\), 0\.1\.0"
     ):
