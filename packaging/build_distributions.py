@@ -48,7 +48,10 @@ def names_of(file: Path) -> list[str]:
 
 def problems_of(file: Path) -> list[str]:
     """What is wrong with a distribution, in words; nothing where all is well."""
-    names, distribution = names_of(file), file.name.partition("-")[0]
+    try:
+        names, distribution = names_of(file), file.name.partition("-")[0]
+    except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+        return [f"{file.name} is not a distribution that can be read: {str(error).splitlines()[0]}"]
     found = [f"holds {name}" for name in names if re.fullmatch(REFUSED, name)]
     if distribution == "snellen" and file.suffix == ".whl":
         found += [f"lacks {one}" for one in NEEDED if not any(re.fullmatch(one, name) for name in names)]
@@ -68,15 +71,17 @@ def main() -> None:
     given = parser.parse_args()
     files = given.places
     if not given.check:
+        if len(given.places) != 1:
+            parser.error(f"distributions go to one folder, got {len(given.places)}; --check looks into several files")
         (folder,) = given.places
         for project in PROJECTS:
             command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder.resolve()), str(project)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         files = sorted([*folder.glob("*.whl"), *folder.glob("*.tar.gz")])
-    for file in files:
-        print(f"{file.stat().st_size / 1e6:6.2f} MB  {len(names_of(file)):5} files  {file.name}")
     if found := [problem for file in files for problem in problems_of(file)]:
         sys.exit("\n".join(["error: these distributions cannot be published", *found]))
+    for file in files:
+        print(f"{file.stat().st_size / 1e6:6.2f} MB  {len(names_of(file)):5} files  {file.name}")
 
 
 if __name__ == "__main__":

@@ -57,16 +57,23 @@ def peers_table(found: Mapping[str, Any]) -> str:
 
 def short_table(found: Mapping[str, Any]) -> str:
     """For README.md: a row of each of the :data:`SHORT` comparisons, whichever side is faster."""
-    rows = []
+    rows = [
+        [f"{TITLES[name]}: {row['what']}", f"{row['peer']} {row['version']}", _agreement(row), f"{row['ratio']:.2f}"]
+        for name, row in _short_rows(found)
+    ]
+    return markdown_table(["task", "peer", "result", "time"], rows, ["---", "---", "---", "---:"])
+
+
+def _short_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Comparison and row of each line of the short table; parts are summed."""
     for name, begins in SHORT:
         measured = [row for row in found["comparisons"][name]["rows"] if "skipped" not in row]
-        shown = [*(row for row in measured if not row["part"]), *_totals(measured)]
-        for row in shown:
-            if row["what"].startswith(begins):
-                equal = row["result"] if row["equal"] else f"not the same: {row['result']}"
-                task, peer = f"{TITLES[name]}: {row['what']}", f"{row['peer']} {row['version']}"
-                rows.append([task, peer, equal, f"{row['ratio']:.2f}"])
-    return markdown_table(["task", "peer", "result", "time"], rows, ["---", "---", "---", "---:"])
+        shown = (*(row for row in measured if not row["part"]), *_totals(measured))
+        yield from ((name, row) for row in shown if row["what"].startswith(begins))
+
+
+def _agreement(row: Mapping[str, Any]) -> str:
+    return str(row["result"]) if row["equal"] else f"not the same: {row['result']}"
 
 
 def skipped_table(found: Mapping[str, Any]) -> str:
@@ -138,21 +145,15 @@ def _linked(parts: Sequence[str]) -> str:
 
 def measured_offers(found: Mapping[str, Any]) -> str:
     """The rows of :func:`short_table`, each with the files that measured it."""
-    rows = []
-    for name, begins in SHORT:
-        measured = [row for row in found["comparisons"][name]["rows"] if "skipped" not in row]
-        for row in (*(row for row in measured if not row["part"]), *_totals(measured)):
-            if row["what"].startswith(begins):
-                result = row["result"] if row["equal"] else f"not the same: {row['result']}"
-                benchmark = f"../benchmarks/beside/{name}.py"
-                rows.append(
-                    [
-                        f"{TITLES[name]}: {row['what']}",
-                        f"[{row['peer']} {row['version']}](https://pypi.org/project/{row['package']}/{row['version']}/)",
-                        f"[{result}]({benchmark})",
-                        f"[{row['ratio']:.2f}](benchmarks.md#beside-other-packages)",
-                    ]
-                )
+    rows = [
+        [
+            f"{TITLES[name]}: {row['what']}",
+            f"[{row['peer']} {row['version']}](https://pypi.org/project/{row['package']}/{row['version']}/)",
+            f"[{_agreement(row)}](../benchmarks/beside/{name}.py)",
+            f"[{row['ratio']:.2f}](benchmarks.md#beside-other-packages)",
+        ]
+        for name, row in _short_rows(found)
+    ]
     return markdown_table(["task", "package", "result", "our time over theirs"], rows, ["---", "---", "---", "---:"])
 
 

@@ -1,4 +1,4 @@
-"""Tutorials as cells: what a page of docs/tutorials holds, how it is run, and the same as a notebook.
+"""Tutorials and tasks as cells: what a page holds, how it is run, and the same as a notebook.
 
 A page is Markdown. Its blocks of Python and of commands are cells; behind each stands what it printed or drew, between
 markers, written by ``scripts/write_tutorials.py``. A block of Python may end in a picture, as in a notebook; its
@@ -26,6 +26,9 @@ from typing import Any
 from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "docs" / "tutorials"
+
+#: Pages of tasks, whose outputs are made in the same way; they are no notebooks.
+TASKS = FOLDER.parent / "tasks"
 
 #: Largest picture, in bytes; one that is larger is written with fewer colours, and then refused.
 PICTURE_BYTES = 60_000
@@ -57,9 +60,9 @@ class Cell:
     pictures: tuple[tuple[str, str], ...] = ()
 
 
-def names() -> list[str]:
-    """Names of all tutorials, in order."""
-    return sorted(path.stem for path in FOLDER.glob("*.md") if path.stem != "README")
+def names(folder: Path = FOLDER) -> list[str]:
+    """Names of all tutorials, or pages of another folder, in order."""
+    return sorted(path.stem for path in folder.glob("*.md") if path.stem != "README")
 
 
 def read_cells(text: str) -> list[Cell]:
@@ -67,7 +70,7 @@ def read_cells(text: str) -> list[Cell]:
     text, cells, end = _MADE.sub("", text), [], 0
     for match in _BLOCK.finditer(text):
         if text[end : match.start()].strip():
-            cells.append(Cell("prose", text[end : match.start()].strip() + "\n"))
+            cells.append(Cell("prose", text[end : match.start()].strip("\n") + "\n"))
         output = match["output"] or ""
         printed = _TEXT.search(output)
         kind = "python" if match["language"] else "commands"
@@ -75,7 +78,7 @@ def read_cells(text: str) -> list[Cell]:
         cells.append(Cell(kind, match["code"], printed[1] if printed else "", pictures))
         end = match.end()
     if text[end:].strip():
-        cells.append(Cell("prose", text[end:].strip() + "\n"))
+        cells.append(Cell("prose", text[end:].strip("\n") + "\n"))
     return cells
 
 
@@ -185,6 +188,7 @@ def _run_python(code: str, scope: dict[str, Any], name: str) -> tuple[str, list[
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         last = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]
     printed, value = io.StringIO(), None
+    # The code stands in this repository's own pages, and shares its names from block to block as a notebook's does.
     with contextlib.redirect_stdout(printed):
         exec(compile(tree, f"<{name}>", "exec"), scope)
         if last is not None:

@@ -127,6 +127,7 @@ def test_an_explanation_on_metal_is_that_of_the_cpu(name):
     with pretended_gpu(metal=True):
         found = snellen.explain(on_gpu(METAL), images(2), name)
     (figures,), (wanted,) = found.settings.values(), expected.settings.values()
+    assert wanted.figures
     for key, figure in wanted.figures.items():
         assert figures.figures[key].found.value == pytest.approx(figure.found.value, abs=1e-5)
 

@@ -163,11 +163,43 @@ def test_elsewhere_a_refusal_is_an_error_at_once(tmp_path, monkeypatch):
         renaming.rename_over(tmp_path / "absent", tmp_path / "old")
 
 
+#: A file or folder gets another name, by ``os`` or by a path; ``replace`` of text has two arguments.
+RENAMES = re.compile(
+    r"\bos\.(?:replace|renames?)\(|\.rename\(|\.replace\([^,()=]*(?:\([^()]*\)[^,()=]*)*\)|\bshutil\.move\("
+)
+
+#: Folders, which are renamed as they are, and files that get a name that is free.
+RENAMED_OTHERWISE = {
+    "core/renaming.py",
+    "core/run.py",
+    "data/worlds/meshes/contained_archive.py",
+    "systems/continuous_nuisance/slider_folder.py",
+    "systems/distributional_control/fitted_folder.py",
+    "systems/plug_and_play_guidance/expert_fitting.py",
+    "systems/text_image_to_video/trained_folder.py",
+}
+
+
 def test_every_file_that_is_replaced_is_replaced_the_patient_way():
-    """Folders are renamed by ``os.replace``; whoever meets a new place decides which it is, and adds it here."""
-    folders = {"core/renaming.py", "core/run.py", "data/worlds/meshes/contained_archive.py"}
-    found = {name for name, text in sources().items() if re.search(r"os\.(?:replace|rename)\(", text)}
-    assert found == folders
+    """Whoever meets a new place decides which it is, and adds it above."""
+    assert {name for name, text in sources().items() if RENAMES.search(text)} == RENAMED_OTHERWISE
+
+
+@pytest.mark.parametrize(
+    ("call", "renames"),
+    [
+        ("os.replace(a, b)", True),
+        ("part.replace(path)", True),
+        ("part.replace(path.with_suffix('.png'))", True),
+        ("(folder / 'a').rename(b)", True),
+        ("shutil.move(a, b)", True),
+        ("text.replace('a', 'b')", False),
+        ("one.replace(kind=2)", False),
+        ("replace(one, kind=2)", False),
+    ],
+)
+def test_the_rule_for_renaming_knows_a_path_from_a_text(call, renames):
+    assert bool(RENAMES.search(call)) == renames
 
 
 # -- locks -------------------------------------------------------------------------------------------------------------

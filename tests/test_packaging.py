@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -81,6 +82,16 @@ def test_sources_without_a_licence_and_files_that_are_too_large_are_refused(tmp_
         "lacks its licence",
         f"has {path.stat().st_size:,} bytes, more than 10",
     ]
+
+
+@pytest.mark.parametrize("name", ["snellen-0.1.0-py3-none-any.whl", "snellen-0.1.0.tar.gz"])
+def test_a_file_that_is_no_distribution_is_named_and_not_a_crash(tmp_path, monkeypatch, name):
+    build = script("build_distributions", monkeypatch)
+    for content in (None, b"", b"no archive"):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        (problem,) = build.problems_of(tmp_path / name)
+        assert problem.startswith(f"{name} is not a distribution that can be read: ")
 
 
 def test_both_distributions_carry_the_same_licence_and_version():
@@ -257,15 +268,30 @@ def test_workflows_pin_what_they_use_and_test_every_python_on_every_system():
 def test_hooks_of_pre_commit_are_commands_that_exist():
     import typer
 
-    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    hooks = loaded(".pre-commit-hooks.yaml")
     group = typer.main.get_command(command_line.app)
     for hook in hooks:
-        first, verb, *options = hook["entry"].split()
-        assert first == "snellen"
+        ((verb, options),) = re.findall(r"\bsnellen (\w+)((?: --[\w-]+)*)", hook["entry"])
         known = {spelling for parameter in group.commands[verb].params for spelling in parameter.opts}
-        assert set(options) <= known
+        assert set(options.split()) <= known
         assert {"id", "name", "language", "entry"} <= set(hook)
     assert re.compile(hooks[1]["files"]).search("models/shop/audit.toml")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a command of the shell")
+@pytest.mark.parametrize("refused", ["a b/audit.toml", "c/audit.toml", "none"])
+def test_the_hook_tries_each_of_several_audit_files_and_fails_where_one_does(tmp_path, refused):
+    """pre-commit gives all changed files to one call; ``snellen audit`` would take a second one for images."""
+    command = tmp_path / "snellen"
+    command.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >> words\n[ "$3" != "$REFUSED" ] || exit 2\n')
+    command.chmod(0o755)
+    hook = next(hook for hook in loaded(".pre-commit-hooks.yaml") if hook["id"] == "snellen-audit-file")
+    assert "pass_filenames" not in hook, "without a file, the bundled classifier would be tried"
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "REFUSED": refused}
+    files = ["a b/audit.toml", "c/audit.toml"]
+    done = subprocess.run([*shlex.split(hook["entry"]), *files], cwd=tmp_path, env=environment, check=False)
+    assert (tmp_path / "words").read_text().splitlines() == [f"audit --dry-run {file}" for file in files]
+    assert done.returncode == (0 if refused == "none" else 2)
 
 
 def test_the_citation_is_of_this_version():
@@ -284,6 +310,8 @@ def test_notes_of_a_version_are_cut_from_the_changelog(monkeypatch):
     )
     assert notes(changelog, "0.2.0") == "### Added\n\n- two"
     assert notes(changelog, "0.1.0") == "- one"
+    with pytest.raises(ValueError, match=r"says nothing on 0\.1;"):
+        notes(changelog, "0.1")
     with pytest.raises(
         ValueError, match=r"says nothing on 0\.3\.0; it has: Unreleased, 0\.2\.0 \(2026-12-01\), 0\.1\.0"
     ):

@@ -119,10 +119,27 @@ def test_a_sound_site_has_no_problems(site):
         ('<script src="https://a.b/c.js"></script>', "one.html: https://a.b/c.js: fetched from elsewhere"),
         ('<link rel="stylesheet" href="//a.b/c.css">', "one.html: //a.b/c.css: fetched from elsewhere"),
         ('<img src="gone.png">', "one.html: gone.png: no such file"),
+        ('<source src="https://a.b/c.mp4">', "one.html: https://a.b/c.mp4: fetched from elsewhere"),
+        ('<iframe src="https://a.b/c"></iframe>', "one.html: https://a.b/c: fetched from elsewhere"),
+        ('<video src="https://a.b/c.mp4"></video>', "one.html: https://a.b/c.mp4: fetched from elsewhere"),
     ],
 )
 def test_each_problem_of_a_site_is_named(site, body, problem):
     assert site(one=body) == [problem]
+
+
+def test_a_link_out_of_the_site_to_a_file_that_is_there_leads_nowhere_once_it_is_served(site, tmp_path):
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.html"
+    outside.write_text("<html></html>", encoding="utf-8")
+    link = f"../{outside.name}"
+    assert site(one=f'<a href="{link}">1</a>') == [f"one.html: {link}: no such file"]
+
+
+def test_a_site_without_pages_and_one_that_is_too_large_are_refused(site, tmp_path, monkeypatch):
+    assert site() == [f"{tmp_path} holds no page"]
+    monkeypatch.setattr(importlib.import_module("check_site"), "MOST", 10)
+    (size,) = site(one="")
+    assert re.fullmatch(r"the site has \d+ bytes, and 10 are too many", size)
 
 
 def test_what_the_theme_leaves_out_is_added():

@@ -1,4 +1,4 @@
-"""Tutorials: what stands below their code is what that code printed; a run of the suite runs one of them."""
+"""Tutorials and tasks: what stands below their code is what it printed; a run of the suite runs one tutorial."""
 
 import datetime
 import importlib
@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "tutorials"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path.stem != "README")
+TASKS = sorted((ROOT / "docs" / "tasks").glob("*.md"))
 
 #: A name of a tutorial, or "all"; left out, the day chooses one.
 VARIABLE = "SNELLEN_TUTORIAL"
@@ -34,13 +35,19 @@ def test_there_are_eight_and_the_index_lists_them(cells):
     assert sorted(listed) == cells.names() == [page.stem for page in PAGES]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *TASKS], ids=lambda page: page.stem)
 def test_outputs_were_made_by_the_code_above_them(cells, page):
     """After a change of the code: python scripts/write_tutorials.py NAME."""
     text = page.read_text(encoding="utf-8")
     parts = cells.read_cells(text)
     assert cells.stated_hash(text) == cells.code_hash(parts)
     assert cells.write_cells(parts) == text, "a page is read and written without a change"
+    assert any(part.printed for part in parts)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_is_a_story_of_some_length_that_ends_in_an_assertion(cells, page):
+    parts = cells.read_cells(page.read_text(encoding="utf-8"))
     assert 10 <= len(parts) <= 24
     assert any("assert " in part.text for part in parts[-3:]), "the last code asserts what was found"
 
@@ -94,11 +101,55 @@ def test_a_notebook_holds_the_same_code_and_outputs(cells, page):
 def test_a_failing_cell_fails_and_writes_nothing(cells, tmp_path, monkeypatch):
     script = importlib.import_module("write_tutorials")
     page = tmp_path / "broken.md"
-    page.write_text("# Broken\n\n```python\nassert 1 + 1 == 3\n```\n", encoding="utf-8")
+    drawn = "```python\nfrom PIL import Image\n\nImage.new('L', (2, 2))  # A black square of two\n```\n"
+    page.write_text(f"# Broken\n\n{drawn}\n```python\nassert 1 + 1 == 3\n```\n", encoding="utf-8")
+    (tmp_path / "pictures").mkdir()
     monkeypatch.setattr(script, "FOLDER", tmp_path)
     with pytest.raises(AssertionError):
         script.write_tutorial("broken")
     assert "made of" not in page.read_text(encoding="utf-8")
+    assert not list((tmp_path / "pictures").iterdir()), "a picture of a page that was not written"
+    page.write_text(f"# Whole\n\n{drawn}", encoding="utf-8")
+    script.write_tutorial("broken")
+    assert cells.read_cells(page.read_text(encoding="utf-8"))[1].pictures == (
+        ("A black square of two", "pictures/broken-1.png"),
+    )
+    assert (tmp_path / "pictures" / "broken-1.png").is_file()
+
+
+def test_the_finding_that_is_read_and_its_figures_are_those_of_the_audit(cells):
+    parts = cells.read_cells((ROOT / "docs" / "tasks" / "read-an-interval.md").read_text(encoding="utf-8"))
+    prose = "\n".join(part.text for part in parts if part.kind == "prose")
+    printed = "\n".join(part.printed for part in parts)
+    (title,) = re.findall(r'An audit says "(.*)"', prose)
+    (figures,) = re.findall(r"A class with (.*?) % .* that is (.*?) points worse costs (.*?) % of all", prose)
+    assert title in printed
+    assert f"likely loss: {figures[1]}% of {figures[0]}% of the images = {figures[2]}% of all" in printed
+
+
+def test_a_task_is_found_as_a_tutorial_is_and_an_unknown_page_is_refused(cells):
+    script = importlib.import_module("write_tutorials")
+    assert script.page_of("read-an-interval") == ROOT / "docs" / "tasks" / "read-an-interval.md"
+    assert [script.page_of(page.stem) for page in PAGES] == PAGES
+    with pytest.raises(ValueError, match=r"no page 'README'; known: attack-and-certify.*, read-an-interval"):
+        script.page_of("README")
+
+
+def test_a_page_that_fails_stops_no_other_and_the_run_ends_with_an_error(cells, monkeypatch, capsys):
+    script = importlib.import_module("write_tutorials")
+    ran = []
+
+    def write(name, mode):
+        ran.append((name, mode))
+        if name == "one":
+            raise RuntimeError("a cell")
+
+    monkeypatch.setattr(script, "write_tutorial", write)
+    monkeypatch.setattr(sys, "argv", ["write_tutorials.py", "--run", "one", "two"])
+    with pytest.raises(SystemExit, match=r"failed: one$"):
+        script.main()
+    assert ran == [("one", "run"), ("two", "run")]
+    assert "RuntimeError: a cell" in capsys.readouterr().err
 
 
 def test_other_outputs_fail_a_check_and_not_a_run(cells, tmp_path, monkeypatch):
