@@ -1,8 +1,7 @@
-"""Audits of models of several labels an image: every check, planted faults, comparison and gates."""
+"""Audits of models of several labels an image: every check, figures, planted faults and documents."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,27 +9,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from PIL import Image
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
-from typer.testing import CliRunner
 
 import snellen
 from snellen.auditing.audit import audit
-from snellen.auditing.by_label import figure_names_by_label, measure_by_label
+from snellen.auditing.by_label import measure_by_label
 from snellen.auditing.checks import CHECKS, build_check
-from snellen.auditing.compare.compare import compare
-from snellen.auditing.compare.gate import gate
-from snellen.auditing.compare.requirement import check_names, parse_requirement
 from snellen.auditing.document import _damage, document_of
 from snellen.auditing.label_hypotheses import best_threshold
 from snellen.auditing.report import AuditReport
 from snellen.auditing.shard_work import make_batch
 from snellen.checks.check import Measured
 from snellen.checks.label_sets import evidence_of_label
-from snellen.cli.app import app
-from snellen.core.errors import InputError, ModelError, UnknownNameError
+from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
-from tests.auditing.several_labels import NAMES, SIDE, classifier, drawn, image_set, network
+from tests.auditing.several_labels import NAMES, classifier, drawn, image_set, network
 
 QUICK = [
     "labels",
@@ -208,110 +201,6 @@ def test_unknown_labels_count_nowhere() -> None:
     assert any(note.startswith("30 labels of images are unknown") for note in found.notes)
 
 
-def test_compare_and_gate_go_label_by_label(folder: Path, report: AuditReport) -> None:
-    checks = ["labels", "discrimination", "calibration", "group_gap", SMALL[0]]
-    first = audit(classifier(), image_set(), checks=checks, out=folder / "first")
-    second = audit(classifier(3), image_set(), checks=checks, out=folder / "second")
-    found = compare(folder / "first", folder / "second")
-    figures = {one.name: one for one in found.figures}
-    assert found.paired
-    assert figures["labels.macro_auroc"].verdict in ("worse", "unclear", "same")
-    assert figures["labels.edema.f1"].verdict == "worse"
-    assert figures["labels.edema.sensitivity"].reason is not None
-    assert figures["calibration.edema.brier"].verdict == "worse"
-    assert figures["corruption.edema.present.contrast.error"].paired
-    assert set(first.metrics) | set(second.metrics) <= set(figures)
-    assert {one.verdict for one in compare(folder / "first", folder / "first").figures} <= {"same", "not compared"}
-    keys = {one.key: one for one in found.findings}
-    assert keys["group_gap:mass present: B"].verdict in ("better", "mended", "unclear", "same")
-    judged = gate(
-        second, [parse_requirement("labels.edema.sensitivity>=0.99"), parse_requirement("findings.note<=1000")], found
-    )
-    assert [one.met for one in judged.judgements] == [False, True]
-    assert judged.comparison is not None
-    assert judged.comparison.losses
-
-
-def test_margins_are_judged_label_by_label_and_image_by_image(tmp_path: Path) -> None:
-    for epochs in (30, 3):
-        audit(classifier(epochs), image_set(), checks=["labels"], out=tmp_path / str(epochs))
-    margins = {"": 0.01, "labels.edema.f1": 0.01, "class.edema.accuracy": 0.1}
-    found = compare(tmp_path / "30", tmp_path / "3", not_worse_than=margins).not_worse
-    assert [one.name for one in found] == ["labels.right_decisions", "labels.edema.f1", "class.edema.accuracy"]
-    assert [one.verdict for one in found] == ["not met"] * 3
-    assert all(one.paired for one in found)
-    same = compare(tmp_path / "30", tmp_path / "30", not_worse_than=["1pt", "labels.exact_match=5pt"]).not_worse
-    assert [one.verdict for one in same] == ["undecided", "met"], "120 patients"
-
-
-def test_requirements_name_labels_that_are_there() -> None:
-    running = [build_check("labels", {}), build_check("corruption", {}), build_check("duplicates", {})]
-    for name in ("labels.mass.f1", "labels.macro_f1", "corruption.mass.present.fog.error"):
-        check_names([parse_requirement(f"{name}>=0.1")], running, "multilabel", NAMES)
-    with pytest.raises(InputError, match=r"did you mean 'labels\.mass\.f1'"):
-        check_names([parse_requirement("labels.maas.f1>=0.1")], running, "multilabel", NAMES)
-    named = figure_names_by_label(running[1], NAMES)
-    assert named is not None
-    assert not any(one.endswith(".3.accuracy") for one in named)
-
-
-def test_images_of_one_class_are_refused_with_how_to_say_several() -> None:
-    images, labels, _ = drawn(30, 5)
-    model = snellen.load_classifier(
-        network(30), NAMES, task="multi_label", preparation=snellen.Preparation(size=(SIDE, SIDE))
-    )
-    with pytest.raises(InputError, match="needs several labels for each image"):
-        audit(model, snellen.load_images((images, labels[:, 0]), class_names=NAMES))
-    with pytest.raises(InputError, match="--task multi_label"):
-        audit(
-            snellen.load_classifier(network(30), NAMES, preparation=snellen.Preparation(size=(SIDE, SIDE))),
-            snellen.load_images((images, labels), class_names=NAMES),
-        )
-
-
-def test_a_sigmoid_is_found_and_said(report: AuditReport) -> None:
-    size = snellen.Preparation(size=(SIDE, SIDE))
-    sigmoid = torch.nn.Sequential(network(30), torch.nn.Sigmoid())
-    found = snellen.load_classifier(sigmoid, NAMES, task="multi_label", preparation=size)
-    assert (found.task, found.output) == ("multilabel", "log-probabilities")
-    assert found.notes == ("the model ends in a sigmoid: outputs are probabilities, one for each label",)
-    assert "logits, one for each label" in classifier().notes[-1]
-    callable_ = snellen.load_classifier(lambda x: sigmoid(x), NAMES, task="multi_label", preparation=size)
-    assert "taken as sigmoid probabilities" in callable_.notes[-1]
-    again = audit(found, image_set(), checks="labels")
-    for name in ("labels.macro_auroc", "labels.macro_f1", "labels.mass.sensitivity"):
-        assert again.metrics[name].value == pytest.approx(report.metrics[name].value, abs=1e-6)
-
-
-def test_the_command_line_reads_names_and_columns_and_writes_what_it_found(tmp_path: Path) -> None:
-    images, labels, hospitals = drawn(60, 7)
-    (tmp_path / "img").mkdir()
-    rows, columns = ["file,findings,hospital"], [f"file,hospital,{','.join(NAMES)}"]
-    for row, (pixels, own) in enumerate(zip(images, labels, strict=True)):
-        Image.fromarray(pixels).save(tmp_path / "img" / f"{row}.png")
-        named = "|".join(name for name, has in zip(NAMES, own, strict=True) if has) or "No Finding"
-        rows.append(f"img/{row}.png,{named},{hospitals[row]}")
-        columns.append(f"img/{row}.png,{hospitals[row]},{','.join(map(str, own))}")
-    (tmp_path / "names.csv").write_text("\n".join(rows))
-    (tmp_path / "columns.csv").write_text("\n".join(columns))
-    by_name = snellen.load_images(tmp_path / "names.csv", columns={"image": "file", "labels": "findings"})
-    by_column = snellen.load_images(tmp_path / "columns.csv", columns={"image": "file", "labels": ",".join(NAMES)})
-    listed = snellen.load_images(tmp_path / "columns.csv", columns={"image": "file", "labels": NAMES})
-    assert listed.fingerprint() == by_column.fingerprint()
-    assert by_name.class_names == tuple(sorted(NAMES))
-    assert by_column.class_names == listed.class_names == NAMES
-    order = [by_name.class_names.index(name) for name in NAMES]
-    assert (by_name.label_sets[:, order] == labels).all()
-    assert (by_column.label_sets == labels).all()
-    report = audit(classifier(), by_name, effort="quick", out=tmp_path / "run")
-    assert report.metrics == audit(classifier(), by_column, effort="quick").metrics
-    shown = CliRunner().invoke(app, ["report", str(tmp_path / "run")])
-    assert shown.exit_code == 0
-    assert "Labels" in (tmp_path / "run" / "report.html").read_text()
-    mistakes = json.loads((tmp_path / "run" / "lists" / "labels.json").read_text())
-    assert set(mistakes[0]) == {"id", "missed", "given_wrongly"}
-
-
 def test_confidence_with_a_temperature_is_that_of_the_decision_at_another_threshold() -> None:
     """Labels drawn with the probabilities that are scored: calibrated, wherever the threshold lies."""
     rng = np.random.default_rng(0)
@@ -328,35 +217,6 @@ def test_confidence_with_a_temperature_is_that_of_the_decision_at_another_thresh
     assert report.metrics["labels.a.sensitivity"].value > 0.95
     assert report.metrics["calibration.a.ece"].value < 0.08
     assert report.metrics["calibration.a.ece_with_temperature"].value < 0.08
-
-
-def test_what_cannot_be_is_refused_in_words() -> None:
-    images, labels, _ = drawn(12, 5)
-    size = snellen.Preparation(size=(SIDE, SIDE))
-    with pytest.raises(ModelError, match=r"leave \[0, 1\] on probe images"):
-        snellen.load_classifier(network(30), NAMES, task="multi_label", output="probabilities", preparation=size)
-    with pytest.raises(InputError, match="one class for each image"):
-        audit(predictions=labels, labels=labels)
-    unknown = labels.astype(float)
-    unknown[2, 1] = np.nan
-    with pytest.raises(InputError, match=r"nan=-1\)\); got nan for image 2"):
-        snellen.load_images((images, unknown), class_names=NAMES)
-    assert snellen.load_images((images, np.nan_to_num(unknown, nan=-1)), class_names=NAMES).label_sets[2, 1] == -1
-
-
-def test_lists_say_what_is_unknown_and_names_may_be_numbers(tmp_path: Path) -> None:
-    (tmp_path / "lists.csv").write_text('path,labels\na.png,"[0, -1]"\nb.png,"[1, null]"\n')
-    assert snellen.load_images(tmp_path / "lists.csv").label_sets.tolist() == [[0, -1], [1, -1]]
-    (tmp_path / "numbers.csv").write_text("path,labels\na.png,0|2\nb.png,1\n")
-    numbers = snellen.load_images(tmp_path / "numbers.csv")
-    assert (numbers.class_names, numbers.label_sets.tolist()) == (("0", "1", "2"), [[1, 0, 1], [0, 1, 0]])
-
-
-def test_lists_of_a_label_are_compared_with_those_of_the_same_label(tmp_path: Path) -> None:
-    for name, epochs in (("first", 30), ("second", 3)):
-        audit(classifier(epochs), image_set(300), checks=["labels", "slices"], out=tmp_path / name)
-    found = {one.key: one.verdict for one in compare(tmp_path / "first", tmp_path / "second").findings}
-    assert [verdict for key, verdict in found.items() if key.startswith("slice:effusion: ")] == ["new"]
 
 
 def test_documents_have_a_row_for_each_label_and_not_a_figure_for_each_kind_of_damage(

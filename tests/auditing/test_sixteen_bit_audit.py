@@ -1,4 +1,4 @@
-"""Classes that differ by less than one step of 8 bits are told apart, through the whole of an audit."""
+"""An audit distinguishes classes that differ by less than one step of 8 bits, in each of its parts."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -200,6 +201,25 @@ def test_fingerprint_changes_with(change: str) -> None:
 def test_fingerprint_does_not_change_with_the_name_or_the_way_of_selecting() -> None:
     assert make().fingerprint() == make().select([0, 1, 2, 3], name="other").fingerprint()
     assert make().fingerprint() == make().select([3, 2, 1, 0]).select([3, 2, 1, 0]).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("rows", "class_names", "expected"),
+    [
+        ([[0, 1], None, [1, None], [-1, 0]], ("cat", "dog"), [[0, 1], [-1, -1], [1, -1], [-1, 0]]),
+        ([None] * 4, ("cat", "dog"), [[-1, -1]] * 4),
+        ([None] * 4, None, [[]] * 4),
+        (None, ("cat", "dog"), [[-1, -1]] * 4),
+    ],
+)
+def test_label_sets_are_unknown_where_there_are_none(rows, class_names, expected) -> None:
+    images = make(labels=None, class_names=class_names)
+    if rows is not None:
+        images = replace(images, table=images.table.append_column("labels", pa.array(rows, COLUMNS["labels"])))
+    assert images.label_sets.tolist() == expected
+    assert images.select([3, 0]).label_sets.tolist() == [expected[3], expected[0]]
+    with pytest.raises(LabelsHiddenError):
+        _ = images.unlabelled().label_sets
 
 
 # -- provenance --------------------------------------------------------------------------------------------------------

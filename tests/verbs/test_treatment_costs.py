@@ -108,6 +108,19 @@ def test_of_two_that_mend_alike_the_one_whose_other_decisions_cost_less_is_taken
     assert cheap.worth(plan.treated) - dear.worth(plan.treated) == pytest.approx(0.029)
 
 
+def test_what_a_mended_class_saves_counts_once():
+    noise = Finding(kind="corruption", subject="gaussian_noise", harm=0.15, title="noise")
+    saving_the_class = Trial(
+        (), "class", {CANCER.key: (0.2, 0.0), noise.key: (0.3, 0.3)}, frozenset(), -0.1, 1.0, lost=0.0
+    )
+    saving_under_noise = Trial(
+        (), "noise", {CANCER.key: (0.2, 0.2), noise.key: (0.3, 0.0)}, frozenset(), 0.0, 1.0, lost=0.0
+    )
+    plan = SimpleNamespace(treated=[CANCER, noise])
+    assert saving_the_class.worth(plan.treated) == pytest.approx(0.1)
+    assert _chosen([saving_the_class, saving_under_noise], plan, 0.01).classifier == "noise"
+
+
 def test_without_costs_errors_count_as_ever(tmp_path):
     before, saves, _ = runs(tmp_path, None, ["clean"])
     assert clean_costs(before, saves) is None

@@ -137,7 +137,7 @@ def _bytes_of(images: Tensor) -> tuple[Tensor, Tensor]:
         return images, torch.zeros(len(images), dtype=torch.bool, device=images.device)
     scaled = images.detach().to(torch.float32) * 255
     whole = scaled.round()
-    if images.dtype in (torch.float16, torch.bfloat16):  # half precision holds no more than bytes
+    if images.dtype in (torch.float16, torch.bfloat16):  # they move bytes further than _NEAR
         return whole.to(torch.uint8), torch.zeros(len(images), dtype=torch.bool, device=images.device)
     return whole.to(torch.uint8), scaled.sub_(whole).abs_().flatten(1).amax(1) > _NEAR
 

@@ -235,9 +235,9 @@ class ImageSet:
         found = np.full((len(self), len(self.class_names or ())), -1, dtype=np.int8)
         if "labels" in self.table.column_names:
             rows = self.table["labels"].combine_chunks()
-            found[rows.is_valid().to_numpy(zero_copy_only=False)] = (
-                rows.flatten().fill_null(-1).to_numpy(zero_copy_only=False).reshape(-1, found.shape[1])
-            )
+            known = rows.is_valid().to_numpy(zero_copy_only=False)
+            values = rows.flatten().fill_null(-1).to_numpy(zero_copy_only=False)
+            found[known] = values.reshape(known.sum(), found.shape[1])
         return found
 
     def of_label(self, place: int) -> ImageSet:

@@ -20,9 +20,15 @@ from snellen.core.finding import Finding
 from snellen.data.files.costs import regrets
 from snellen.methods.corruptions.benchmarks import IMAGENET_C, benchmark
 from snellen.metrics.sweep import setting_name
+from snellen.verbs.treatment_measures import OF_ITS_IMAGES, SUSPECTS
 
 #: Kinds that are measured by what all decisions on clean images cost.
 _OF_ALL = frozenset({"accuracy", "drift", "natural_shift", "class_order"})
+
+#: Kinds whose harm is a part of what decisions on clean images cost.
+OF_CLEAN_DECISIONS = (
+    _OF_ALL | OF_ITS_IMAGES | {SUSPECTS, "worst_class", "group_gap", "data_quality", "costly_decisions"}
+)
 
 #: A finding, the pair, one of its sides: what its decisions cost; None where that is not known.
 _Measure = Callable[[Finding, Pair, Side], float | None]
@@ -33,10 +39,8 @@ def clean_costs(before: RunRecord, after: RunRecord) -> tuple[float, float] | No
     pair = pair_runs(before, after)
     if any(side.costs is None or alike(side.costs) for side in (pair.first, pair.second)):
         return None
-    found = [_priced(side) for side in (pair.first, pair.second)]
-    if found[0] is None or found[1] is None or not len(found[0]):
-        return None
-    return float(found[0].lost.mean()), float(found[1].lost.mean())
+    first, second = _clean(pair.first), _clean(pair.second)
+    return None if first is None or second is None else (first, second)
 
 
 def measured_in_costs(
@@ -45,7 +49,7 @@ def measured_in_costs(
     """What lies behind findings before and after, by key: costs where an error counts one in the comparison of runs.
 
     Classes and groups are measured by what their decisions cost beyond those of the others, damage and threats by what
-    they add. Findings of other kinds are in no result, and none is where errors cost alike.
+    they add. Findings of other kinds are in no result, and none is without costs.
 
     Args:
         before: an audit of the classifier as it was.
@@ -81,9 +85,13 @@ def alike(costs: ArrayLike) -> bool:
     return bool(np.allclose(beyond, 1 - np.eye(len(beyond)), atol=1e-12))
 
 
-def _all(finding: Finding, pair: Pair, side: Side) -> float | None:
+def _clean(side: Side) -> float | None:
     images = _priced(side)
     return None if images is None or not len(images) else float(images.lost.mean())
+
+
+def _all(finding: Finding, pair: Pair, side: Side) -> float | None:
+    return _clean(side)
 
 
 def _class(finding: Finding, pair: Pair, side: Side) -> float | None:

@@ -20,7 +20,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
 from snellen.models.classifiers.trainable import trainable, trained_classifier
-from snellen.verbs.treatment_costs import clean_costs, measured_in_costs
+from snellen.verbs.treatment_costs import OF_CLEAN_DECISIONS, clean_costs, measured_in_costs
 from snellen.verbs.treatment_measures import (
     BY_ERROR,
     OF_ITS_IMAGES,
@@ -75,23 +75,26 @@ class Trial:
 
     def gain(self, findings: Sequence[Finding]) -> float:
         """Share of what the findings measure that is gone, weighted by their harm: 1 is all of it."""
-        weights = {finding.key: max(finding.harm, LEAST_WEIGHT) for finding in findings}
-        gone = 0.0
-        for key, weight in weights.items():
-            before, after = self.quantities.get(key, (0.0, 0.0))
-            if before > 0:
-                gone += weight * min(1 - after / before, 1.0)
-        return gone / sum(weights.values())
+        return self._gone(findings) / sum(max(one.harm, LEAST_WEIGHT) for one in findings)
 
     def worth(self, findings: Sequence[Finding]) -> float:
         """By which the best of several is chosen: the gain.
 
         Where errors do not cost alike, the harm that is gone less what clean decisions cost more; both are shares of
-        the costliest error.
+        the costliest error. Findings of clean decisions, such as of a class, count in the latter alone.
         """
         if self.lost is None:
             return self.gain(findings)
-        return self.gain(findings) * sum(max(one.harm, LEAST_WEIGHT) for one in findings) - self.cost
+        return self._gone([one for one in findings if one.kind not in OF_CLEAN_DECISIONS]) - self.cost
+
+    def _gone(self, findings: Sequence[Finding]) -> float:
+        """Harm that is gone; less than 0 where there is more of it."""
+        gone = 0.0
+        for finding in findings:
+            before, after = self.quantities.get(finding.key, (0.0, 0.0))
+            if before > 0:
+                gone += max(finding.harm, LEAST_WEIGHT) * min(1 - after / before, 1.0)
+        return gone
 
     @property
     def words(self) -> str:

@@ -308,3 +308,14 @@ def test_a_torn_file_of_16_bits_is_refused_as_others_are():
         decode(deep_tiff(values, "<")[:-2000])
     with pytest.raises(RejectedImageError):
         decode(deep_png(values)[:-3000])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_compressed_colour_of_16_bits_is_read_in_either_order_of_bytes(order: str) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3)).astype(np.uint16)
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, values, photometric="rgb", compression="zlib", byteorder=order)
+    picture = decode(stream.getvalue())
+    assert isinstance(picture, DeepPicture)
+    assert np.array_equal(picture.values, values)

@@ -175,7 +175,7 @@ def stand(requirement: Requirement, report: AuditReport) -> Standing:
     if seen is None:
         return Standing("not measured", _why(group, rest, report))
     value, low, high = seen
-    words = f"{value:.4f} ({low:.4f} to {high:.4f})"
+    words = _words(value, low, high)
     if requirement.estimate:
         return Standing("met" if requirement.holds(value) else "not met", f"estimate {words}", value, low, high)
     worse, better = (low, high) if requirement.wants_more else (high, low)
@@ -195,16 +195,26 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
         return Judgement(str(requirement), False, f"not measured: {_why(group, rest, report)}")
     value, low, high = seen
     end = value if requirement.estimate else low if requirement.wants_more else high
-    if requirement.estimate:
+    if math.isinf(end):
+        words = f"nothing bounds it: {_words(value, low, high)}"
+    elif requirement.estimate:
         words = f"the estimate is {value:.4f}"
     else:
-        words = (
-            f"{'lower' if requirement.wants_more else 'upper'} end {end:.4f} of {value:.4f} ({low:.4f} to {high:.4f})"
-        )
+        words = f"{'lower' if requirement.wants_more else 'upper'} end {end:.4f} of {_words(value, low, high)}"
     met = requirement.holds(end)
     if not met and not requirement.estimate and requirement.holds(value):
         words += f"; the estimate alone would do{MORE_IMAGES}"
     return Judgement(str(requirement), met, words)
+
+
+def _words(value: float, low: float, high: float) -> str:
+    """A figure with its interval, which may have no upper end: an acuity beyond the last severity that was tested.
+
+    >>> _words(2.5, 1.8, 3), _words(5, 4, math.inf), _words(math.inf, 4, math.inf)
+    ('2.5000 (1.8000 to 3.0000)', '5.0000 (4.0000 or more)', '4.0000 or more')
+    """
+    interval = f"{low:.4f} or more" if math.isinf(high) else f"{low:.4f} to {high:.4f}"
+    return interval if math.isinf(value) else f"{value:.4f} ({interval})"
 
 
 def findings_from(level: str, report: AuditReport) -> list[Finding]:

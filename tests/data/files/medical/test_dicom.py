@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
 from snellen import load_images
+from snellen.core.deep_picture import DeepPicture
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.data.files.medical.window import Window, windowed
 from tests.data.files.medical.medical_files import DOCTOR, IDENTITY, PATIENT, write_dicom
@@ -188,3 +189,18 @@ def test_tables_take_the_place_of_rescaling_and_of_windows(tmp_path: Path) -> No
     second = load_images(f"dicom:{tmp_path / 'VOILUTSequence'}?window=file2")
     with pytest.raises(RejectedImageError, match="has 1 windows, and number 2"):
         second.read(0)
+
+
+@pytest.mark.parametrize(("stored", "deep"), [(8, False), (12, True)])
+def test_a_picture_has_16_bits_where_a_file_stores_more_than_8(tmp_path: Path, stored: int, deep: bool) -> None:
+    values = RAMP % 256
+    query = f"dicom:{tmp_path}?window=127.5,255"
+    write_dicom(tmp_path / "a.dcm", values, BitsStored=stored, HighBit=stored - 1)
+    write_dicom(
+        tmp_path / "b.dcm", values, BitsStored=stored, HighBit=stored - 1, PhotometricInterpretation="MONOCHROME1"
+    )
+    images = load_images(query)
+    assert [isinstance(images.read(row), DeepPicture) for row in range(2)] == [deep] * 2
+    plain, inverted = (np.asarray(images.read(row))[..., 0] for row in range(2))
+    assert np.array_equal(plain, values)
+    assert np.array_equal(inverted, 255 - values)

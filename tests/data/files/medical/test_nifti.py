@@ -11,6 +11,7 @@ import pytest
 nibabel = pytest.importorskip("nibabel")
 
 from snellen import load_images  # noqa: E402
+from snellen.core.deep_picture import DeepPicture  # noqa: E402
 from snellen.core.errors import RejectedImageError  # noqa: E402
 
 
@@ -94,3 +95,9 @@ def test_a_file_is_read_once_for_its_slices_and_again_after_it_changed(
     assert np.asarray(images.read(2)).max() == 0
     assert read == ["a.nii.gz", "b.nii.gz", "a.nii.gz", "a.nii.gz"]
     assert len({images.content_hash(row) for row in range(4)}) == 4
+
+
+@pytest.mark.parametrize(("kind", "deep"), [(np.uint8, False), (np.int16, True)])
+def test_a_slice_has_16_bits_where_its_file_stores_more_than_8(tmp_path: Path, kind: type, deep: bool) -> None:
+    write(tmp_path / "a.nii.gz", (volume() // 10).astype(kind))
+    assert isinstance(load_images(f"nifti:{tmp_path}").read(0), DeepPicture) == deep
