@@ -70,6 +70,23 @@ def test_what_was_measured_is_the_figure_of_the_report_and_the_rest_says_why_not
     assert not re.search(r"\d\.\d{4}", "".join(bodies))
 
 
+def test_what_was_recorded_is_written_and_what_was_not_measured_does_not_count(report):
+    about = {"task": "segment", "preprocessing": "scaled to 9 pixels", "notes": ["channels are RGB"]}
+    recorded = {"rejected": 3, "rejected_reasons": {}, "drawn_from": 2000}
+    changed = {"model": {**report.model, **about}, "data": {**report.data, **recorded}}
+    text = report.model_copy(update=changed).to_form("claim")
+    items = items_of(text)
+    assert "drawn at random from 2000, in" in items["7"]
+    assert "3 of 40 images were rejected as unusable." in items["8"]
+    for words in ("the class of each pixel", "Preprocessing: scaled to 9 pixels.", "Assumed: channels are RGB."):
+        assert words in items["22"]
+    assert "pipeline_tag: image-segmentation" in report.model_copy(update=changed).to_form("model-card")
+    held = [one for one in items.values() if re.search(rf"^- (?!\*{FOR_THE_AUTHOR}|\*{NOT_MEASURED})", one, flags=re.M)]
+    assert f"Snellen: {len(held)} of 44 items hold" in text
+    nothing = report.model_copy(update={"metrics": {}, "findings": ()}).to_form("claim")
+    assert f"*{NOT_MEASURED}*: Nothing could be measured" in items_of(nothing)["39"]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"versions": 1, "seed": 0, "device": "cpu"}'])
 def test_a_manifest_that_cannot_be_read_leaves_the_software_out(report, tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
@@ -164,6 +181,7 @@ def test_findings_count_without_figures_and_what_is_not_listed_is_counted(report
     states = (CheckStatus(name="group_gap", status="done"),)
     items = items_of(report.model_copy(update={"metrics": {}, "findings": found, "checks": states}).to_form("claim"))
     assert "- gap 11 (severe" in items["39"]
+    assert "found nothing significant (a known group" not in items["37"]
     assert items["37"].count("And 3 more in the report.") == items["39"].count("And 3 more in the report.") == 1
 
 

@@ -110,7 +110,8 @@ def test_audits_are_made_when_they_are_due_and_logged(watched):
     assert logged[-1]["snellen/clean.accuracy"] == pytest.approx(own.value)
     assert logged[-1]["snellen/clean.accuracy.low"] == pytest.approx(own.low)
     assert trainer.callback_metrics["snellen/findings.severe"] >= 0
-    assert not any(name.startswith("snellen/clean.brier") for name in logged[-1])
+    assert "calibration.brier" in callback.reports[4].metrics
+    assert not any(name.startswith("snellen/calibration.brier") for name in logged[-1])
 
 
 def test_at_the_end_alone_and_after_named_epochs(plain):

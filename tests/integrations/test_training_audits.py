@@ -109,6 +109,29 @@ def test_training_images_are_read_once_and_by_the_same_columns(tmp_path):
         make(train=tmp_path / "no such").prepare()
 
 
+def test_random_numbers_threads_and_gradients_are_as_before(monkeypatch):
+    def drawing(*arguments, **options):
+        assert torch.is_grad_enabled()
+        assert options["effort"] == "quick"
+        random.random(), np.random.rand(), torch.rand(1)
+        torch.set_num_threads(2)
+        raise SnellenError("no audit")
+
+    def state():
+        drawn = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+        return drawn, torch.get_num_threads(), torch.is_grad_enabled()
+
+    network = make_network(0)
+    audits = TrainingAudits(audited(), when=1, figures=["*"], out=None, strict=False, options={})
+    monkeypatch.setattr(training_audits, "audit", drawing)
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        before = state()
+        with pytest.warns(RuntimeWarning, match="no audit after epoch 1: no audit"):
+            audits.audit(network, 1)
+        assert state() == before
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_model_is_left_as_it_was(fails):
     """Mode of each part, gradients that are not yet used, statistics of batches, random numbers."""

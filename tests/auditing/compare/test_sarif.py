@@ -11,7 +11,7 @@ from snellen.auditing.compare.gate import gate
 from snellen.auditing.compare.requirement import parse_requirement
 from snellen.auditing.compare.sarif import place_of, sarif
 from snellen.auditing.report import CheckStatus
-from snellen.core.finding import KINDS, Finding
+from snellen.core.finding import KINDS, Finding, FindingExample
 from tests.auditing.compare.simulated_runs import run_of
 from tests.auditing.compare.test_compare import outcomes
 from tests.auditing.compare.test_junit import hostile_report
@@ -88,6 +88,31 @@ def test_hostile_names_are_data():
     run = run_in(report, gate(report, []))
     assert "<b>�\\[2J��\\]\\]>&" in run["results"][0]["message"]["text"], "brackets would be links"
     assert run["results"][0]["locations"] == [], "a report that nobody kept has no place"
+
+
+def test_what_is_no_file_is_shown_where_the_other_is_and_folders_end_in_a_slash(tmp_path, monkeypatch):
+    (tmp_path / "here" / "my images").mkdir(parents=True)
+    (tmp_path / "model 1.onnx").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    examples = (FindingExample(example_id="7"),)
+    found = Finding(kind="slice", harm=0.3, title="a {0}", examples=examples, treatments=("look",))
+    report = hostile_report().model_copy(update={"findings": (found, found.model_copy(update={"kind": "drift"}))})
+
+    def places(**given):
+        results = run_in(report, gate(report, []), **given)["results"]
+        return [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in results]
+
+    images, model = Path("my images"), Path("..", "model 1.onnx")
+    assert places(data=images) == ["my%20images/"] * 2
+    assert places(model=model) == [(tmp_path / "model 1.onnx").as_uri()] * 2
+    assert places(data=images, model=model) == [*places(model=model)[:1], "my%20images/"]
+    run = run_in(report, gate(report, []))
+    assert run["invocations"][0]["exitCode"] == 0
+    assert run["results"][0]["message"]["text"].startswith("a {{0}} (harm")
+    assert (run["results"][0]["properties"]["examples"], run["results"][0]["properties"]["treatments"]) == (
+        ["7"],
+        ["look"],
+    )
 
 
 def test_the_same_finding_keeps_its_print_and_another_has_its_own():

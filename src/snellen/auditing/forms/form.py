@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: What stands where nobody but the author knows the answer, and where the audit did not measure it.
 FOR_THE_AUTHOR, NOT_MEASURED = "For the author to fill in", "Not measured"
 
-#: Forms by name: module, and what it is.
+#: The module of each form, by its name.
 FORMS = {
     "model-card": "snellen.auditing.forms.model_card",
     "tripod-ai": "snellen.auditing.forms.tripod_ai",
