@@ -70,6 +70,13 @@ def test_what_was_measured_is_the_figure_of_the_report_and_the_rest_says_why_not
     assert not re.search(r"\d\.\d{4}", "".join(bodies))
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"versions": 1, "seed": 0, "device": "cpu"}'])
+def test_a_manifest_that_cannot_be_read_leaves_the_software_out(report, tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    body = items_of(report.keeping(folder=tmp_path).to_form("claim"))["23"]
+    assert f"*{NOT_MEASURED}*: versions of the audit's software: manifest.json in its run directory cannot be" in body
+
+
 def test_no_answer_names_a_check_or_a_kind_that_is_none():
     from snellen.auditing.forms import answers
 

@@ -21,7 +21,8 @@ def change(first):
         (first.path / INPUTS.file).write_bytes(canonical_json(inputs))
         manifest = json.loads((first.path / MANIFEST.file).read_bytes()) | dict(plan)
         (first.path / MANIFEST.file).write_bytes(canonical_json(manifest))
-        first.__dict__.pop("plan", None)
+        for name in ("plan", "inputs"):
+            first.__dict__.pop(name, None)
         return first
 
     return changed

@@ -47,12 +47,29 @@ def test_what_is_no_value_of_its_field_is_refused(tmp_path, field, value):
 
 
 def test_findings_are_those_of_the_run(first, tmp_path):
+    (tmp_path / "t.csv").write_text("id,label,given\na,b,c\n")
     words, _ = treat_command({"finding": ["label_noise", "duplicate:near"], "table": ["t.csv"]}, first, tmp_path)
     assert words[3:11] == [
         "--table", "t.csv", "--column", "image=id", "--column", "label=label", "--finding", "label_noise",
     ]  # fmt: skip
     with pytest.raises(InputError, match="no finding"):
         treat_command({"finding": ["--out=x"]}, first, tmp_path)
+
+
+def test_a_table_is_read_by_the_columns_that_it_has(first, tmp_path):
+    def columns(head):
+        (tmp_path / "t.csv").write_text(f"{head}\na,b\n")
+        words, _ = treat_command({"table": ["t.csv"]}, first, tmp_path)
+        return [words[place + 1] for place, one in enumerate(words) if one == "--column"]
+
+    assert columns("id,labels,given") == ["image=id", "labels=labels"]
+    assert columns("id,label,given,unit,group") == ["image=id", "label=label", "unit=unit", "group=group"]
+    for head in ("path,label", "id,given", ""):
+        with pytest.raises(InputError, match="no table that the desk wrote"):
+            columns(head)
+    for name in ("elsewhere.csv", ".", "a" * 300):
+        with pytest.raises(InputError, match="is no file"):
+            treat_command({"table": [name]}, first, tmp_path)
 
 
 @pytest.mark.parametrize("words", [["rm", "-r"], ["snellen"], ["snellen", "ui"], ["snellen", "--version"], []])

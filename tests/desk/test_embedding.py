@@ -10,7 +10,7 @@ import pytest
 from snellen.desk.embedding import Embedded, complete, heard
 from snellen.desk.gatekeeping import LARGEST_BODY
 from snellen.desk.rendering import script_source, static
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.desk.browser import Browser
 from tests.desk.made_runs import EVIL
 
@@ -79,6 +79,14 @@ def test_a_fault_is_an_answer(embedded, monkeypatch):
     sent = []
     heard(embedded, lambda *given: sent.append(given), {"id": "a", "method": "GET", "address": "/"})
     assert sent[0][0]["status"] == 500
+
+
+def test_a_view_that_is_still_shown_says_that_its_review_was_stopped(embedded, first):
+    assert embedded.ask("GET", f"/runs/{first.id}").status == 200
+    embedded.close()
+    found = embedded.ask("GET", f"/runs/{first.id}")
+    assert (found.status, found.kind) == (410, "text/plain")
+    assert b"report.review()" in found.body
 
 
 def test_a_lead_is_followed(embedded, first):
@@ -161,7 +169,9 @@ def test_a_review_in_a_cell_as_a_notebook_shows_it(embedded, desk, first, tmp_pa
         until(lambda: browser.js("seen.includes('loaded')"))
         browser.js("document.querySelectorAll('iframe')[1].scrollIntoView()")
         browser.js("document.querySelectorAll('iframe')[1].focus()")
+        time.sleep(0.3)  # the frame is another process, which must have the focus before it is given keys
         browser.press("Tab")
+        time.sleep(0.3)
         browser.press("Enter")
         until(lambda: asked[-1] == f"/runs/{first.id}")
         assert [one for one in browser.problems() if "cell.html" not in one] == []

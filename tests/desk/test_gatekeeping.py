@@ -7,9 +7,10 @@ import pytest
 
 from snellen.desk.app import ROUTES
 from snellen.desk.gatekeeping import LARGEST_BODY, TOKEN
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.desk.made_runs import EVIL, HOST, PORT
 from tests.desk.made_runs import TOKEN as SECRET
+from tests.desk.route_description import BODIES, QUERIES, described
 
 GETS = [path for path, _, methods in ROUTES if "GET" in methods]
 POSTS = [path for path, _, methods in ROUTES if "POST" in methods]
@@ -101,8 +102,16 @@ HOSTILE = (
 FIELDS = (
     "finding", "label", "prediction", "outcome", "low", "high", "group", "text", "setting", "under", "sort", "offset",
     "limit", "first", "second", "which", "reviewer", "item", "verdict", "run", "model", "data", "train", "table",
-    "effort", "budget", "out", "only", "unknown",
+    "effort", "budget", "out", "only", "file", "unknown",
 )  # fmt: skip
+
+
+def test_every_field_that_an_address_takes_is_among_those_that_are_tried():
+    paths = described()["paths"]
+    assert paths.keys() >= {*QUERIES, *BODIES}, "addresses that the desk has"
+    operations = [one for path in paths.values() for one in path.values()]
+    queries = {part["name"] for one in operations for part in one["parameters"] if part["in"] == "query"}
+    assert queries | {name for fields in BODIES.values() for name in fields} <= set(FIELDS)
 
 
 def fine(found, secret=b"SECRET OF ELSEWHERE"):

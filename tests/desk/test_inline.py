@@ -13,7 +13,7 @@ from snellen.auditing.report import in_notebook
 from snellen.core.errors import InputError, MissingExtraError
 from snellen.desk import inline
 from snellen.desk.inline import Review
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.auditing.example_reports import report
 
 
@@ -69,6 +69,8 @@ def test_inside_a_notebook_nothing_listens_before_the_link_is_read(place, monkey
         review.stop()
     with pytest.raises(InputError, match="was stopped"):
         review.link  # noqa: B018 - it would open a port
+    with pytest.raises(InputError, match="was stopped"):
+        review.view()
 
 
 def test_a_report_without_a_folder_says_what_to_do():
@@ -80,3 +82,4 @@ def test_a_missing_extra_is_named(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(MissingExtraError, match=r"snellen\[ui\]"):
         snellen.open_report(place / "first").review()
+    assert not (place / "snellen-desk").exists(), "no desk was opened before"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from snellen.desk.desk import Desk
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")

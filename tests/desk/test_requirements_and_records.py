@@ -12,7 +12,7 @@ from snellen.cli.app import app
 from snellen.desk.desk import Desk
 from snellen.desk.record_pages import READERS, summary_of
 from snellen.desk.requirements_pages import figure_address
-from snellen.desk.workplace import RECORDS
+from snellen.desk.run_folder import RECORDS
 from tests.desk.made_runs import EVIL, Caller
 
 WRITTEN = """

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from snellen.desk.queues import queue_of
-from snellen.desk.workplace import Workplace, finding_id
+from snellen.desk.run_folder import finding_id
+from snellen.desk.workplace import Workplace
 from tests.desk.made_runs import write_images, write_run
 from tests.desk.served import served
 

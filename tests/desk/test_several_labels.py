@@ -6,10 +6,12 @@ import io
 import json
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -20,7 +22,7 @@ from snellen.core.finding import Finding
 from snellen.desk.desk import Desk
 from snellen.desk.export import decided_table
 from snellen.desk.queues import queue_of
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.auditing.several_labels import NAMES, SIDE, classifier, image_set, network
 from tests.desk.made_runs import Caller
 
@@ -216,3 +218,29 @@ def test_the_printed_line_audits_them_again_with_the_decided_labels(loaded, tmp_
     assert old.keys() == new.keys()
     assert sum(old[one].value != new[one].value for one in old if one.startswith("labels.")) > 0
     desk.close()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_images_that_could_not_be_measured_have_no_known_label(desk, place, tmp_path, damaged):
+    """Nothing stands in their rows; a list of labels of another length is damaged, and its queue has the examples."""
+    (run,) = desk.workplace.runs()
+    worst = next(one for one in run.findings if one.kind == "worst_class")
+    (first, *others) = desk.queue(run, worst).items
+    shutil.copytree(place / "run", tmp_path / "copy")
+    file = tmp_path / "copy" / "evidence" / "clean.parquet"
+    table = pq.read_table(file)
+    row = table["example_id"].to_pylist().index(first.images[0])
+    for name in ("label_sets", "decision_sets"):
+        at, rows = table.column_names.index(name), table[name].to_pylist()
+        rows[row] = None
+        column = pa.array([[1]] * len(rows)) if damaged else pa.array(rows, table[name].type)
+        table = table.set_column(at, name, column)
+    pq.write_table(table, file)
+    copied = Desk(tmp_path / "copy")
+    (run,) = copied.workplace.runs()
+    queue = copied.queue(run, worst)
+    if damaged:
+        assert {item.images[0] for item in queue.items} == {one.example_id for one in worst.examples}
+    else:
+        assert queue.items == tuple(others)
+    copied.close()

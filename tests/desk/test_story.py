@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import snellen
 from snellen.cli.app import app
 from snellen.desk.desk import Desk
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.desk.made_runs import Caller
 
 SHAPES = "size=32&sizes=large&shapes=ring,star,heart,square,triangle,cross"

@@ -14,7 +14,7 @@ from snellen.core.errors import InputError
 from snellen.desk.export import decided_table, reference_of, shell_line, treat_words
 from snellen.desk.image_table import ImageTable, Query
 from snellen.desk.queues import ids_of, queue_of
-from snellen.desk.workplace import finding_id
+from snellen.desk.run_folder import finding_id
 from tests.desk.made_runs import CLASSES
 
 

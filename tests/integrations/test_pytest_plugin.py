@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -27,6 +26,10 @@ def brightest(images):
 
 def darkest(images):
     return -images.mean((2, 3))
+
+
+def never_run(images):
+    raise AssertionError("the model was run")
 
 
 def test_what_is_met_gives_the_report():
@@ -74,14 +77,21 @@ def test_a_baseline_is_compared_with(tmp_path, monkeypatch):
         ({}, "nothing is required"),
         ({"require": "accuracy"}, "expected METRIC>=VALUE"),
         ({"require": "clean.accuracy>=0.5", "not_worse_than": "1pt"}, "give its run directory as baseline"),
+        ({"baseline": "no such folder"}, "no such"),
+        ({"baseline": "good", "not_worse_than": "much"}, "much"),
+        ({"fail_on": "awful"}, "'awful'"),
     ],
 )
-def test_what_cannot_fail_is_refused(arguments, message):
+def test_what_is_wrong_is_refused_before_the_audit(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    snellen.audit(brightest, audited(), out="good", **CLEAN)
     with pytest.raises(InputError, match=message):
-        assert_audit(brightest, audited(), **arguments)
+        assert_audit(never_run, audited(), **arguments)
 
 
-def test_a_misspelled_figure_fails_with_the_names_that_there_are():
+def test_a_misspelled_figure_or_level_fails_with_the_names_that_there_are():
+    with pytest.raises(AssertionError, match="no level is called 'sever'; these are severe, moderate, mild, note"):
+        assert_audit(brightest, audited(), require="findings.sever<=0", **CLEAN)
     with pytest.raises(AssertionError, match=r"clean.acuracy>=0.5: not measured: .*clean.accuracy"):
         assert_audit(brightest, audited(), require="clean.acuracy>=0.5", **CLEAN)
 
@@ -96,7 +106,8 @@ LABELS = PIXELS.mean((1, 2)).argmax(1)
 def brightest(images):
     return images.mean((2, 3))
 
-def test_it_is_good_enough(assert_audit):
+def test_it_is_good_enough(assert_audit, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     given = {"labels": LABELS, "class_names": ["r", "g", "b"], "checks": ["clean"]}
     assert_audit(brightest, PIXELS, require="clean.accuracy>=0.5", **given)
     assert_audit(brightest, PIXELS, require="clean.accuracy>=0.999", **given)
@@ -116,8 +127,11 @@ def test_the_fixture_in_a_project(pytester):
     shown = done.stdout.str()
     assert "AssertionError: the audit of brightest on 12 images" in shown
     assert "def assert_audit" not in shown, "the traceback ends in the test"
-    runs = [Path("audits", name, "report.html") for name in ("test_it_is_good_enough", "test_it_is_good_enough-2")]
-    assert all((pytester.path / page).is_file() for page in runs)
+    runs = [
+        pytester.path / "audits" / name / "report.html"
+        for name in ("test_it_is_good_enough", "test_it_is_good_enough-2")
+    ]
+    assert all(page.is_file() for page in runs)
     kept = [one.get("value") for one in ElementTree.parse(pytester.path / "tests.xml").iter("property")]
     assert kept == [str(page) for page in runs]
     assert f"report: {runs[1]}" in shown

@@ -5,8 +5,9 @@ import random
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from snellen.core.errors import SnellenError
+from snellen.core.errors import InputError, SnellenError
 from snellen.integrations import training_audits
 from snellen.integrations.training_audits import TrainingAudits
 from tests.integrations.small_pets import audited, pixels_and_labels
@@ -18,6 +19,37 @@ def make(images=None, *, when="end", out=None, strict=False, **options):
         audited() if images is None else images, when=when, figures=["clean.*"], out=out, strict=strict,
         options={"checks": ["clean"], **options},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("when", "due"),
+    [(2, [2, 4]), (np.int64(2), [2, 4]), ([1, 3], [1, 3]), (np.array([1, 3]), [1, 3]), (range(2, 4), [2, 3]),
+     ("end", [])],
+)  # fmt: skip
+def test_epochs_after_which_an_audit_is_due(when, due):
+    audits = make(when=when)
+    assert [epoch for epoch in range(1, 5) if audits.after(epoch, end=False)] == due
+    assert audits.after(4, end=True) == (not due)
+
+
+@pytest.mark.parametrize("when", ["always", "12", "", 0, 2.0, None, [], [0, 1], ["1"]])
+def test_epochs_that_are_none_are_refused(when):
+    with pytest.raises(InputError, match="epochs counted from 1; got"):
+        make(when=when)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"chekcs": ["clean"]}, "unexpected keyword argument 'chekcs'"),
+        ({"checks": ["claen"]}, "did you mean 'clean'"),
+        ({"checks": None, "effort": "fast"}, "effort"),
+        ({"checks": ["clean"], "effort": "full"}, "leave one of them out"),
+    ],
+)
+def test_options_that_no_audit_takes_are_refused_before_the_training(options, message):
+    with pytest.raises((InputError, TypeError), match=message):
+        make(**options)
 
 
 def test_what_fails_for_another_reason_is_a_warning_too(monkeypatch):
@@ -53,6 +85,28 @@ def test_a_second_training_is_audited_like_the_first(tmp_path):
         found.append(audits.reports[1])
     assert found[0].model["identity"] != found[1].model["identity"]
     assert sorted(file.parent.name for file in tmp_path.glob("*/report.json")) == ["epoch-1", "epoch-1-2"]
+
+
+def make_table(folder, name, seed):
+    """A table of 24 images whose columns have names of their own."""
+    pixels, labels = pixels_and_labels(24, seed)
+    for row, one in enumerate(pixels):
+        Image.fromarray(one).save(folder / f"{name}-{row}.png")
+    rows = [f"{name}-{row}.png,{NAMES[label]}" for row, label in enumerate(labels)]
+    (folder / f"{name}.csv").write_text("\n".join(["file,dx", *rows]), encoding="utf-8")
+    return folder / f"{name}.csv"
+
+
+def test_training_images_are_read_once_and_by_the_same_columns(tmp_path):
+    audited_table, train = (make_table(tmp_path, name, seed) for seed, name in enumerate(("audited", "train")))
+    columns = {"image": "file", "label": "dx"}
+    audits = make(audited_table, strict=True, columns=columns, train=train, checks=["clean", "leakage"])
+    audits.prepare()
+    train.unlink()
+    audits.audit(make_network(0), 1)
+    assert {one.name: one.status for one in audits.reports[1].checks} == {"clean": "done", "leakage": "done"}
+    with pytest.raises(SnellenError, match="no such"):
+        make(train=tmp_path / "no such").prepare()
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -33,6 +33,7 @@ def report(
 ) -> None:
     """Export the report of a finished audit as PDF, Markdown or HTML, or as a document that auditors want."""
     from snellen.auditing.opening import open_report
+    from snellen.core.run import write_atomically
 
     form = _form(to, out)
     opened = open_report(run)
@@ -43,9 +44,8 @@ def report(
     try:
         if form == "html":
             page = run / "report.html"
-            content = page.read_bytes() if page.is_file() else opened.html.encode()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+            # Whole or not at all: by default it is the page of the run itself that is replaced.
+            write_atomically(file, page.read_bytes() if page.is_file() else opened.html.encode())
         elif form == "md":
             opened.to_markdown(file)
         elif form == "pdf":

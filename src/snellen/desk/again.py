@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from snellen.core.errors import InputError
-from snellen.core.formats import INPUTS
 from snellen.core.index import checks
 from snellen.core.run import write_atomically
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 #: What a command line calls a task of a classifier.
 _TASKS = {"multilabel": "multi_label"}
@@ -22,19 +21,6 @@ _BATCH = 64
 
 class CannotSayError(InputError):
     """Something of an audit that no command line says."""
-
-
-def inputs_of(run: RunFolder) -> Mapping[str, Any]:
-    """How classifier and images were loaded.
-
-    Raises:
-        InputError: the run does not say it.
-    """
-    file = run.path / INPUTS.file
-    try:
-        return INPUTS.read(json.loads(file.read_bytes()), file)
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{run.name} does not say how its images were loaded") from error
 
 
 def audit_options(run: RunFolder, named: Path) -> list[str]:
@@ -50,7 +36,7 @@ def audit_options(run: RunFolder, named: Path) -> list[str]:
         CannotSayError: a part of it that no command line says.
     """
     try:
-        options = [*_model_options(inputs_of(run)["classifier"], named), *_companions(run)]
+        options = [*_model_options(run.inputs["classifier"], named), *_companions(run)]
         options += _checks(run.plan.get("checks"))
     except InputError:
         raise
@@ -92,7 +78,7 @@ def _model_options(classifier: Mapping[str, Any], named: Path) -> Iterator[str]:
 def _companions(run: RunFolder) -> Iterator[str]:
     from snellen.desk.export import absolute
 
-    known = inputs_of(run).get("companions") or {}
+    known = run.inputs.get("companions") or {}
     for name in run.plan.get("companions") or {}:
         reference = known.get(name, {}).get("reference") if name in ("train", "tune") else None
         if reference is None or set(reference) - {"ref", "folder"}:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from snellen.core.budget import seconds_of
 from snellen.core.errors import InputError
-from snellen.desk.export import free_folder
-from snellen.desk.workplace import RunFolder
+from snellen.desk.export import columns_of, free_folder, reading_options
+from snellen.desk.run_folder import RunFolder
 
 #: Efforts of an audit, in words.
 EFFORTS = {
@@ -57,7 +57,7 @@ def treat_command(form: Form, run: RunFolder, folder: Path, *, plan: bool = Fals
     Args:
         form: fields ``train``, ``table``, ``finding`` (any number), ``budget`` and ``out``.
         run: the audit.
-        folder: of the runs.
+        folder: of the runs, in which it is run.
         plan: show the plan alone.
 
     Returns:
@@ -70,7 +70,7 @@ def treat_command(form: Form, run: RunFolder, folder: Path, *, plan: bool = Fals
     words += _option(form, "train")
     table = _word(form, "table")
     if table:
-        words += ["--table", table, "--column", "image=id", "--column", "label=label"]
+        words += reading_options(Path(table), columns_of(folder / table))
     known = {one.key for one in run.findings}
     for key in form.get("finding", ()):
         if key not in known:

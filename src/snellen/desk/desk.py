@@ -13,7 +13,8 @@ from snellen.desk.image_table import ImageTable
 from snellen.desk.jobs import Jobs
 from snellen.desk.pictures import Pictures
 from snellen.desk.queues import Queue, queue_of
-from snellen.desk.workplace import RunFolder, Workplace, finding_id
+from snellen.desk.run_folder import RunFolder, finding_id
+from snellen.desk.workplace import Workplace
 
 #: Runs whose images stay in memory: 1,000,000 take about 100 MB.
 _TABLES, _QUEUES = 3, 24

@@ -58,9 +58,11 @@ class Embedded:
     def __init__(self, desk: Desk) -> None:
         self._app = desk_app(desk, "", 0).app
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snellen-desk")
+        self._closed = False
 
     def close(self) -> None:
-        """End its thread."""
+        """End its thread; what is asked afterwards is refused."""
+        self._closed = True
         self._thread.shutdown(wait=False)
 
     def ask(self, method: str, address: str, body: str = "", kind: str = "") -> Reply:
@@ -71,6 +73,8 @@ class Embedded:
             address: path and query.
             body: of a POST. kind: its content type.
         """
+        if self._closed:
+            return Reply(410, "text/plain", b"this review was stopped; open another with report.review()", address)
         content = body.encode("utf-8", "replace")
         for _ in range(_LED):
             if method not in ("GET", "POST") or not address.startswith("/") or len(address) > _LONGEST:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snellen.core.errors import InputError
-from snellen.core.formats import INPUTS
 from snellen.core.run import write_atomically
+from snellen.data.files.contained_file import printable
 from snellen.data.files.labels import align_labels
 from snellen.data.files.manifest import NO_LABEL
 from snellen.desk.agreement import Settled, settled
 from snellen.desk.decisions import Decision
 from snellen.desk.queues import Queue
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from snellen.core.images import ImageSet
@@ -32,6 +32,9 @@ ID, LABEL, LABELS, NONE = "id", "label", "labels", "none"
 
 #: Columns of the images that the table carries along, as they mean it.
 CARRIED = {"unit_id": "unit", "group": "group"}
+
+#: Bytes of the line that names the columns.
+_LONGEST_HEAD = 4_096
 
 
 @dataclass(frozen=True)
@@ -255,10 +258,9 @@ class Reference:
 def reference_of(run: RunFolder) -> Reference:
     """The references of a run, with paths that hold from every folder."""
     try:
-        found = INPUTS.read(json.loads((run.path / INPUTS.file).read_bytes()), run.path / INPUTS.file)
-        images, model = found["images"]["reference"], found["classifier"]
+        images, model = run.inputs["images"]["reference"], run.inputs["classifier"]
         data = absolute(str(images["ref"]), str(images.get("folder") or "."))
-    except (OSError, ValueError, KeyError, TypeError, InputError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return Reference("", "", "the run does not say how its images were loaded: they were handed in as objects")
     if not all(one.isprintable() and not one.startswith("-") for one in (data, str(model.get("ref") or ""))):
         return Reference("", "", "the references of this run cannot be written on a command line")
@@ -285,7 +287,7 @@ def treat_words(other: RunFolder, data: str, table: Path, columns: Sequence[str]
     first = next((one for one in other.treatable if one.level != "note"), None)
     if first is None:
         return []
-    reading = _reading(data, table, columns, "--train")
+    reading = ["--train", data, *reading_options(table, columns)]
     return ["snellen", "treat", str(other.path), f"--finding={first.key}", *reading, "--out", str(out)]
 
 
@@ -293,13 +295,31 @@ def audit_words(
     model: str, data: str, table: Path, columns: Sequence[str], out: Path, options: Sequence[str] = ()
 ) -> list[str]:
     """The command that audits the decided images again, in words; options: all else that the audit had."""
-    return ["snellen", "audit", model, data, *_reading("", table, columns, ""), *options, "--out", str(out)]
+    return ["snellen", "audit", model, data, *reading_options(table, columns), *options, "--out", str(out)]
 
 
-def _reading(data: str, table: Path, columns: Sequence[str], flag: str) -> list[str]:
-    words = [flag, data] if flag else []
+def columns_of(file: Path) -> list[str]:
+    """Columns of a table that a desk wrote.
+
+    Raises:
+        InputError: the file is none.
+    """
+    if not os.path.isfile(file):  # nor a pipe, which would be waited for
+        raise InputError(f"{printable(str(file))} is no file; name a table that the desk wrote, decided/….csv")
+    try:
+        with file.open("rb") as stream:
+            found = stream.readline(_LONGEST_HEAD).decode("utf-8", "replace").strip().split(",")
+    except OSError as error:
+        raise InputError(f"{printable(str(file))} cannot be read: {error}") from error
+    if ID not in found or not {LABEL, LABELS} & set(found):
+        raise InputError(f"{printable(str(file))} is no table that the desk wrote: it has no columns {ID} and {LABEL}")
+    return found
+
+
+def reading_options(table: Path, columns: Sequence[str]) -> list[str]:
+    """Options that read a table with these columns beside its images."""
     label = LABELS if LABELS in columns else LABEL
-    words += ["--table", str(table), "--column", f"image={ID}", "--column", f"{label}={label}"]
+    words = ["--table", str(table), "--column", f"image={ID}", "--column", f"{label}={label}"]
     for shown in CARRIED.values():
         if shown in columns:
             words += ["--column", f"{shown}={shown}"]

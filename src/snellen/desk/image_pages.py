@@ -15,7 +15,7 @@ from snellen.core.errors import InputError
 from snellen.desk.image_table import ImageTable, Query
 from snellen.desk.queues import ids_of
 from snellen.desk.requests import answer, desk_of, page, run_of, whole_number
-from snellen.desk.workplace import RunFolder, finding_id
+from snellen.desk.run_folder import RunFolder, finding_id
 
 #: Rows of one answer.
 MOST_ROWS = 500

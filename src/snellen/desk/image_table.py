@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from threading import Lock, RLock, Thread
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.errors import InputError
+
+if TYPE_CHECKING:
+    from snellen.checks.label_sets import LabelSets
 
 #: The evidence of the images as they are, and its column of names.
 CLEAN, ID = "clean", "example_id"
@@ -120,18 +123,24 @@ class ImageTable:
         """Name of each image's group; None without groups."""
         return self._column("group", self._read_groups) if "group" in self._known else None
 
-    def sets(self) -> tuple[NDArray[np.int8], NDArray[np.int8]] | None:
-        """Several labels an image, and which of them the model gives: 1, 0, -1 where unknown (n, k); None of one."""
+    def sets(self) -> LabelSets | None:
+        """Several labels an image, and which of them the model gives; None where an image has one.
+
+        Raises:
+            InputError: they cannot be read.
+        """
         if not {LABELS, DECISIONS} <= set(self._known):
             return None
 
-        def read() -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        def read() -> LabelSets | None:
+            from snellen.checks.label_sets import LabelSets  # loads torch, for seconds
+
             found = self._read(CLEAN, [LABELS, DECISIONS])
-            one, other = (
-                np.array([row or [-1] for row in found[name].to_pylist()], dtype=np.int8)
-                for name in (LABELS, DECISIONS)
-            )
-            return one, other
+            try:
+                return LabelSets.of(found)
+            except (AttributeError, TypeError, ValueError, pa.ArrowException) as error:  # of a damaged run
+                file = self._folder / f"{CLEAN}.parquet"
+                raise InputError(f"the labels in {file} cannot be read: {error}") from error
 
         return self._column(LABELS, read)
 
@@ -142,9 +151,9 @@ class ImageTable:
             InputError: they cannot be read.
         """
         found = self.sets()
-        if found is None or place >= found[0].shape[1]:
+        if found is None or place >= found.labels.shape[1]:
             return []
-        rows: list[int] = np.flatnonzero((found[0][:, place] == 1) & (found[1][:, place] == 0)).tolist()
+        rows: list[int] = np.flatnonzero((found.labels[:, place] == 1) & (found.decisions[:, place] == 0)).tolist()
         return rows
 
     def _column(self, name: str, read: Callable[[], Any]) -> Any:  # noqa: ANN401 - arrays of NumPy and of Arrow

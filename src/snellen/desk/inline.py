@@ -15,8 +15,7 @@ from snellen.core.errors import InputError, import_extra
 from snellen.desk.agreement import settled
 from snellen.desk.desk import Desk
 from snellen.desk.rendering import static
-from snellen.desk.serving import Served, served
-from snellen.desk.workplace import RunFolder
+from snellen.desk.serving import Served, prepared, served
 
 if TYPE_CHECKING:
     from snellen.desk.embedding import Embedded
@@ -27,9 +26,10 @@ class Review:
 
     Args:
         desk: runs, decisions and jobs.
+        opened: the same desk with a port that is open; None: it gets one when its link is read.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, opened: Served | None = None) -> None:
         self._desk = desk
         self._served: Served | None = None
         self._thread: threading.Thread | None = None
@@ -37,6 +37,8 @@ class Review:
         self._view: Any = None
         self._stopped = False
         atexit.register(self.stop)
+        if opened is not None:
+            self._serve(opened)
 
     @property
     def link(self) -> str:
@@ -47,18 +49,25 @@ class Review:
             MissingExtraError: the extra ``ui`` is not installed.
         """
         if self._served is None:
-            if self._stopped:
-                raise InputError("this review was stopped; open another with report.review()")
-            self._served = served(self._desk)
-            self._thread = threading.Thread(target=self._served.run, name="snellen-desk", daemon=True)
-            self._thread.start()
+            self._refuse_if_stopped()
+            return self._serve(served(self._desk)).link
         return self._served.link
+
+    def _serve(self, opened: Served) -> Served:
+        self._served = opened
+        self._thread = threading.Thread(target=opened.run, name="snellen-desk", daemon=True)
+        self._thread.start()
+        return opened
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped:
+            raise InputError("this review was stopped; open another with report.review()")
 
     def decisions(self) -> list[dict[str, Any]]:
         """What was decided: a row for each item, with its images, state, verdict, label and reviewers."""
         desk = self._desk
         rows: list[dict[str, Any]] = []
-        for run in _audits(desk):
+        for run in desk.workplace.audits():
             for queue, decisions in desk.reviewed(run):
                 outcomes = settled(decisions)
                 rows += [
@@ -102,8 +111,10 @@ class Review:
             height: of the view, pixels.
 
         Raises:
+            InputError: the review was stopped before.
             MissingExtraError: anywidget is not installed.
         """
+        self._refuse_if_stopped()
         anywidget = import_extra("anywidget", "notebook", "the desk inside a notebook")
         traitlets = import_extra("traitlets", "notebook", "the desk inside a notebook")
         import_extra("starlette", "notebook", "the desk inside a notebook")
@@ -128,7 +139,7 @@ class Review:
 
     def _start(self) -> str:
         """The one run, where there is one; else all."""
-        own = [run for run in _audits(self._desk) if run.path == self._desk.workplace.folder]
+        own = [run for run in self._desk.workplace.audits() if run.path == self._desk.workplace.folder]
         return f"/runs/{own[0].id}" if own else "/"
 
     def _repr_mimebundle_(self, **given: object) -> Any:  # noqa: ANN401 - of IPython
@@ -167,16 +178,7 @@ def review(folder: Path | None) -> Review:
     if folder is None:
         raise InputError("this audit wrote no run directory, and the desk reads one; audit with out=FOLDER")
     import_extra("starlette", "ui", "the desk")
-    made = Review(Desk(folder))
-    if not _inside():
-        try:
-            made.link  # noqa: B018 - it is served from here on
-        except BaseException:
-            made.stop()
-            made._desk.close()
-            raise
-    return made
-
-
-def _audits(desk: Desk) -> list[RunFolder]:
-    return [run for run in desk.workplace.runs() if run.kind == "audit" and run.status == "finished"]
+    if _inside():
+        return Review(Desk(folder))
+    opened = prepared(folder)
+    return Review(opened.desk, opened)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.renaming import rename_over
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from snellen.core.images import ImageSet

@@ -13,7 +13,7 @@ from snellen.core.errors import InputError
 from snellen.core.finding import Finding
 from snellen.desk.decisions import Verdict
 from snellen.desk.image_table import ImageTable, Query
-from snellen.desk.workplace import LARGEST, RunFolder
+from snellen.desk.run_folder import LARGEST, RunFolder
 
 #: One image, or two that are compared.
 Form: TypeAlias = Literal["single", "pair"]
@@ -207,13 +207,14 @@ def _lost(label: str, run: RunFolder, table: ImageTable) -> list[Item]:
 
 def _with_label(label: str, run: RunFolder, table: ImageTable | None) -> Mapping[str, bool]:
     """Whether each image has a label of several, where that is known."""
+    place = run.class_names.index(label) if label else 0
     found = None
     if label and table is not None:
         with suppress(InputError):
             found = table.sets()
-    if found is None or table is None:
+    if found is None or table is None or place >= found.labels.shape[1]:
         return {}
-    bits = found[0][:, run.class_names.index(label)].tolist()
+    bits = found.labels[:, place].tolist()
     return {name: bit > 0 for name, bit in zip(table.ids.to_pylist(), bits, strict=True) if bit >= 0}
 
 

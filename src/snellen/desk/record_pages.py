@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from snellen.core.errors import SnellenError
 from snellen.desk.requests import page
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 from snellen.runs.record import RunResult, Summary, Table
 
 #: What reads the record of a kind, and says what a terminal shows of it.

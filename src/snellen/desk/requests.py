@@ -15,7 +15,7 @@ from snellen.core.errors import InputError
 from snellen.core.finding import Finding
 from snellen.desk.desk import Desk
 from snellen.desk.rendering import render
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 
 def desk_of(request: Request) -> Desk:

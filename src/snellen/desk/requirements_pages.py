@@ -16,7 +16,7 @@ from starlette.responses import Response
 from snellen.core.errors import InputError
 from snellen.desk.export import shell_line
 from snellen.desk.requests import desk_of, page
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from snellen.auditing.compare.requirements_table import RequirementsTable
@@ -32,7 +32,7 @@ def requirements(request: Request) -> Response:
     """Models by requirements: met, not met, or undecided."""
     desk = desk_of(request)
     files = {file_id(one): one for one in desk.workplace.requirements()}
-    audits = [one for one in desk.workplace.runs() if one.kind == "audit" and one.status == "finished"]
+    audits = desk.workplace.audits()
     wanted = request.query_params.get("file", "")
     chosen = files.get(wanted) or next(iter(files.values()), None)
     named = set(request.query_params.getlist("run"))

@@ -27,7 +27,7 @@ from snellen.desk.export import (
 )
 from snellen.desk.queues import CHOICES, MEANINGS, Item, Queue
 from snellen.desk.requests import answer, desk_of, fields_of, finding_of, page, run_of, whole_number
-from snellen.desk.workplace import RunFolder, finding_id
+from snellen.desk.run_folder import RunFolder, finding_id
 
 #: Items of one answer.
 MOST_ITEMS = 200
@@ -207,10 +207,10 @@ def _commands(
     table, file = written
     folder = desk_of(request).workplace.place
     found = []
-    for other in desk_of(request).workplace.runs():
+    for other in desk_of(request).workplace.audits():
         same_model = other.identity and other.identity == run.identity
         other_images = other.contents != run.contents if run.contents else other.fingerprint != run.fingerprint
-        if other.kind == "audit" and other.status == "finished" and same_model and other_images and other.knows_images:
+        if same_model and other_images and other.knows_images:
             out = free_folder(folder / f"{other.path.name}-treated")
             words = treat_words(other, reference.data, Path(file), table.columns, out)
             if words:

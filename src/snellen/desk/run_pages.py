@@ -20,7 +20,7 @@ from snellen.desk.gatekeeping import POLICY
 from snellen.desk.record_pages import record_page
 from snellen.desk.rendering import static, style_source
 from snellen.desk.requests import answer, desk_of, page, run_of
-from snellen.desk.workplace import RECORDS, RunFolder, finding_id
+from snellen.desk.run_folder import RECORDS, RunFolder, finding_id
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -123,7 +123,7 @@ def run(request: Request) -> Response:
 def whole_report(request: Request) -> Response:
     """The report as one page, made anew from report.json: a page that lies in the folder is never sent."""
     found = run_of(request)
-    if found.kind != "audit" or found.status != "finished":
+    if not found.audited:
         raise HTTPException(404, "this run has no report yet")
     text = _opened(found).html
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)

@@ -19,7 +19,7 @@ from snellen.desk.export import shell_line
 from snellen.desk.image_pages import MOST_ROWS, rows_of
 from snellen.desk.jobs import Job
 from snellen.desk.requests import answer, desk_of, fields_of, page, run_of, whole_number
-from snellen.desk.workplace import RunFolder
+from snellen.desk.run_folder import RunFolder
 
 Fields = Mapping[str, Sequence[str]]
 
@@ -76,7 +76,7 @@ def _words(request: Request, fields: Fields) -> tuple[list[str], Any]:
     if not fields.get("run"):
         return audit_command(fields, desk.workplace.place, dry=only)
     run = desk.workplace.run(fields["run"][0])
-    if run is None or run.kind != "audit" or run.status != "finished":
+    if run is None or not run.audited:
         raise InputError("there is no such finished audit in this folder")
     return treat_command(fields, run, desk.workplace.place, plan=only)
 
@@ -84,7 +84,7 @@ def _words(request: Request, fields: Fields) -> tuple[list[str], Any]:
 def treat(request: Request) -> Response:
     """The form of a treatment."""
     run, desk = run_of(request), desk_of(request)
-    if run.kind != "audit" or run.status != "finished":
+    if not run.audited:
         raise HTTPException(404, "only a finished audit can be treated")
     given = {key: value for key, value in request.query_params.items() if key in ("train", "table", "finding")}
     treated = [

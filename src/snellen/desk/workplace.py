@@ -1,24 +1,16 @@
-"""The runs below a folder, as they are now: what was audited, when, what was found, how far it is."""
+"""The runs below a folder, as they are now."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-from pydantic import ValidationError
 
 from snellen.core.errors import InputError
-from snellen.core.finding import Finding
-from snellen.core.formats import CARD, FORMATS, INPUTS, MANIFEST, REPORT, TREATMENT, Format
-from snellen.data.files.contained_file import printable
+from snellen.core.formats import INPUTS, MANIFEST, REPORT, TREATMENT
+from snellen.desk.run_folder import RECORDS, RunFolder, kind_of, modified
 
 #: Folder of the desk's own files, below the folder of the runs.
 STORE = "snellen-desk"
@@ -26,260 +18,17 @@ STORE = "snellen-desk"
 #: Levels below the folder that are searched, and folders that are looked into.
 DEEPEST, MOST_FOLDERS = 4, 5_000
 
-#: Bytes of a JSON file that is read.
-LARGEST = 256 * 1024 * 1024
-
 #: Files of requirements that are offered, and bytes of one.
 _MOST_REQUIREMENTS, _LARGEST_REQUIREMENTS = 50, 2**20
 
 #: Seconds for which what was found in a folder holds.
 _FRESH = 1.0
 
-#: How far a run is. An unfinished one may be running in another process, or may have been stopped.
-Status: TypeAlias = Literal["finished", "unfinished", "unreadable"]
-
-#: What stands in a folder while it is treated.
-_TREATING = "treating.json"
-
-#: What the folders of other verbs hold, by kind: their record says what was done.
-RECORDS: Mapping[str, Format] = {
-    "attack": FORMATS["attack.json"],
-    "explanation": FORMATS["explain.json"],
-    "scan": FORMATS["scan.json"],
-    "certificates": FORMATS["certify.json"],
-    "forgetting": FORMATS["forget.json"],
-    "shift": FORMATS["shift.json"],
-    "generation": FORMATS["generate.json"],
-    "synthesis": FORMATS["synthesize.json"],
-    "labels": FORMATS["label.json"],
-    "monitoring": FORMATS["monitoring.json"],
-    "requirements": FORMATS["requirements.json"],
-    "comparison": Format("comparison.json", "comparison of two audits"),
-    "training": CARD,
-}
+#: Files that say what a run is: while they stay as they are, what was read of it holds.
+_SAY = tuple(one.file for one in (INPUTS, MANIFEST, REPORT, TREATMENT, *RECORDS.values()))
 
 #: Kinds whose folders may hold further runs, as that of a training holds its audit.
 _AROUND = ("training", "requirements", "comparison", "monitoring")
-
-
-@dataclass(frozen=True, eq=False)
-class RunFolder:
-    """One run directory.
-
-    Attributes:
-        path: of the folder.
-        name: path below the folder of the desk, as it is shown.
-        kind: what wrote it: ``audit``, ``treatment``, or another verb.
-    """
-
-    path: Path
-    name: str
-    kind: str
-
-    @cached_property
-    def id(self) -> str:
-        """Name of the run in addresses: no path, so that no address leads to a file."""
-        return hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-
-    @cached_property
-    def key(self) -> str:
-        """Name of the run among decisions: a folder that was moved keeps its decisions."""
-        file = self.path / (MANIFEST.file if (self.path / MANIFEST.file).is_file() else REPORT.file)
-        try:
-            return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-        except OSError:
-            return self.id
-
-    @cached_property
-    def plan(self) -> Mapping[str, Any]:
-        """The manifest; empty without one.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self._json(MANIFEST)
-
-    @cached_property
-    def report(self) -> Mapping[str, Any]:
-        """What report.json holds; empty while there is none.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self._json(REPORT)
-
-    @cached_property
-    def treatment(self) -> Mapping[str, Any]:
-        """What treatment.json holds; empty while there is none.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self._json(TREATMENT)
-
-    @cached_property
-    def record(self) -> Mapping[str, Any]:
-        """What the record of another verb holds; empty while there is none.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self._json(RECORDS[self.kind]) if self.kind in RECORDS else {}
-
-    @cached_property
-    def findings(self) -> tuple[Finding, ...]:
-        """The findings of the report, in its order.
-
-        Raises:
-            InputError: they cannot be read.
-        """
-        rows = self.report.get("findings", [])
-        try:
-            return tuple(
-                Finding.model_validate({k: v for k, v in row.items() if k not in ("level", "key")}) for row in rows
-            )
-        except (ValidationError, AttributeError, TypeError) as error:
-            raise InputError(f"the findings of {printable(str(self.path))} cannot be read: {error}") from error
-
-    def finding(self, name: str) -> Finding | None:
-        """The finding with this :func:`finding_id`; None without such a one."""
-        return next((one for one in self.findings if finding_id(one) == name), None)
-
-    @property
-    def treatable(self) -> list[Finding]:
-        """Findings that a command treats."""
-        return [one for one in self.findings if any(each.startswith("snellen ") for each in one.treatments)]
-
-    @property
-    def status(self) -> Status:
-        """How far it is."""
-        try:
-            if self.kind == "treatment":
-                return "finished" if self.treatment else "unfinished"
-            if self.kind in RECORDS:
-                return "finished" if self.record else "unfinished"
-            return "finished" if self.report and self.findings is not None else "unfinished"  # reads the findings
-        except InputError:
-            return "unreadable"
-
-    @property
-    def changed(self) -> float:
-        """When its result, or its plan, was written: seconds since 1970."""
-        files = (TREATMENT.file, REPORT.file, MANIFEST.file, _TREATING)
-        own = (RECORDS[self.kind].file,) if self.kind in RECORDS else ()
-        times = [found for name in (*own, *files) if (found := _modified(self.path / name))]
-        return times[0] if times else 0.0
-
-    @property
-    def model(self) -> str:
-        """Name of the classifier."""
-        return self._known("model", "name") or self._treated("name")
-
-    @property
-    def identity(self) -> str:
-        """Hash of the classifier: two runs of one classifier have the same."""
-        return self._planned("model", "identity") or self._treated("identity")
-
-    @property
-    def data(self) -> str:
-        """Name of the images."""
-        return self._known("data", "name")
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the images with their labels."""
-        return self._planned("data", "fingerprint")
-
-    @property
-    def contents(self) -> str:
-        """Hash of the images without their labels; empty where an earlier version audited them."""
-        return self._planned("contents", "audit")
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes."""
-        found = _inside(self._plan_or_nothing(), "model", "class_names")
-        return tuple(str(one) for one in found) if isinstance(found, list) else ()
-
-    @property
-    def several(self) -> bool:
-        """Whether an image may have several labels."""
-        return self._planned("model", "task") == "multilabel"
-
-    @property
-    def seed(self) -> int:
-        """Of the audit."""
-        found = self._plan_or_nothing().get("seed")
-        return found if isinstance(found, int) else 0
-
-    @property
-    def keeps_pictures(self) -> bool:
-        """Whether pictures of the images may be written down: not where the audit was to keep none."""
-        plan = self._plan_or_nothing()
-        return plan.get("save_images") is True and plan.get("pseudonyms") is None
-
-    @property
-    def knows_images(self) -> bool:
-        """Whether the images can be opened again."""
-        return (self.path / INPUTS.file).is_file()
-
-    def progress(self) -> tuple[int, int]:
-        """Shards of the audited images that are measured, and all of them; (0, 0) where that is not planned."""
-        planned = _inside(self._plan_or_nothing(), "shards", "audit")
-        total = planned if isinstance(planned, int) and 0 < planned <= 10**7 else 0
-        try:
-            done = sum(one.name.isdecimal() for one in os.scandir(self.path / "shards"))
-        except OSError:
-            done = 0
-        return min(done, total), total
-
-    def _json(self, kind: Any) -> Mapping[str, Any]:  # noqa: ANN401 - Format is private to core.formats in types
-        file = self.path / kind.file
-        try:
-            if file.stat().st_size > LARGEST:
-                raise InputError(f"{printable(str(file))} holds more than {LARGEST / 2**20:.0f} MiB and is not read")
-            found = json.loads(file.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{printable(str(file))} cannot be read: {error}") from error
-        try:
-            content: Mapping[str, Any] = kind.read(found, file)
-        except (KeyError, TypeError, AttributeError) as error:  # of an older version, and not what that wrote
-            raise InputError(f"{printable(str(file))} is no {kind.content}: {error!r}") from error
-        return content
-
-    # What is shown of a run that cannot be read is nothing, and no error: its page and the list say why.
-
-    def _plan_or_nothing(self) -> Mapping[str, Any]:
-        try:
-            return self.plan
-        except InputError:
-            return {}
-
-    def _planned(self, first: str, second: str) -> str:
-        return _text(self._plan_or_nothing(), first, second)
-
-    def _known(self, first: str, second: str) -> str:
-        try:
-            return _text(self.report, first, second) or self._planned(first, second)
-        except InputError:
-            return self._planned(first, second)
-
-    def _treated(self, name: str) -> str:
-        try:
-            return _text(self.treatment, "classifier", name)
-        except InputError:
-            return ""
-
-
-def finding_id(finding: Finding) -> str:
-    """Name of a finding in addresses and among decisions.
-
-    >>> len(finding_id(Finding(kind="drift", harm=0, title="")))
-    12
-    """
-    return hashlib.sha256(finding.key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 class Workplace:
@@ -297,7 +46,7 @@ class Workplace:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder; name the folder that holds your runs")
         self.folder = folder.resolve()
-        self._alone = _kind_of(self.folder) not in (None, *_AROUND)
+        self._alone = kind_of(self.folder) not in (None, *_AROUND)
         #: Where new runs are written: of a run by itself beside it, as it stays as it is.
         self.place = self.folder.parent if self._alone else self.folder
         self.store = self.place / STORE if store is None else store.resolve()
@@ -320,6 +69,10 @@ class Workplace:
                 self._look()
             return self._found.get(name)
 
+    def audits(self) -> list[RunFolder]:
+        """The finished audits, the latest first."""
+        return [run for run in self.runs() if run.audited]
+
     def requirements(self) -> list[Path]:
         """Files of requirements: ``*requirements*.toml`` in the folder of the runs, or in the one around it."""
         found: list[Path] = []
@@ -339,7 +92,7 @@ class Workplace:
             start = (f"{self.folder.name}-treated", f"{self.folder.name}-decided")
             for path in sorted(self.place.iterdir()):
                 if path.name.startswith(start) and path.is_dir() and not path.is_symlink():
-                    kind = _kind_of(path)
+                    kind = kind_of(path)
                     if kind is not None:
                         yield path, kind
 
@@ -350,8 +103,7 @@ class Workplace:
         for path, kind in self._folders():
             name = path.relative_to(self.place).as_posix()
             fresh = RunFolder(path, self.folder.name if name == "." else name, kind)
-            files = (MANIFEST.file, REPORT.file, TREATMENT.file, *(one.file for one in RECORDS.values()))
-            stamps[fresh.id] = tuple(_modified(path / file) for file in files)
+            stamps[fresh.id] = tuple(modified(path / file) for file in _SAY)
             known = self._found.get(fresh.id)
             same = known is not None and self._stamps.get(fresh.id) == stamps[fresh.id] and known.kind == kind
             found[fresh.id] = known if same and known is not None else fresh
@@ -364,7 +116,7 @@ def _runs_below(folder: Path) -> Iterator[tuple[Path, str]]:
     while waiting:
         place, depth = waiting.pop()
         seen += 1
-        kind = _kind_of(place)
+        kind = kind_of(place)
         if kind is not None:
             yield place, kind
             if kind not in _AROUND:
@@ -381,36 +133,3 @@ def _runs_below(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _searched(name: str) -> bool:
     return not name.startswith(".") and name not in (STORE, "node_modules", "__pycache__")
-
-
-def _kind_of(folder: Path) -> str | None:
-    if (folder / TREATMENT.file).is_file() or (folder / _TREATING).is_file():
-        return "treatment"
-    if (folder / MANIFEST.file).is_file():
-        try:
-            with (folder / MANIFEST.file).open("rb") as stream:
-                found = json.loads(stream.read(LARGEST))
-        except (OSError, ValueError, RecursionError):
-            return "audit"
-        kind = found.get("kind") if isinstance(found, dict) else None
-        return kind if isinstance(kind, str) else "audit"
-    if (folder / REPORT.file).is_file() and (folder / "report.html").is_file():
-        return "audit"
-    return next((kind for kind, record in RECORDS.items() if (folder / record.file).is_file()), None)
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _inside(record: Mapping[str, Any], first: str, second: str) -> object:
-    part = record.get(first)
-    return part.get(second) if isinstance(part, dict) else None
-
-
-def _text(record: Mapping[str, Any], first: str, second: str) -> str:
-    found = _inside(record, first, second)
-    return found if isinstance(found, str) else ""

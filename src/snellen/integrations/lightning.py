@@ -69,7 +69,7 @@ def _callback_class() -> type:
                 options: all others of :func:`snellen.audit`. ``effort`` is ``quick`` unless it or ``checks`` is given.
 
             Raises:
-                InputError: ``when`` is no number of epochs.
+                InputError: ``when`` is no number of epochs, or no check has such a name.
             """
             super().__init__()
             self._network = network

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from snellen.auditing.compare.comparison import Comparison
-from snellen.auditing.compare.requirement import LEVELS
+from snellen.auditing.compare.requirement import FINDINGS, LEVELS, findings_from
 from snellen.auditing.report import AuditReport
 from snellen.core.run import canonical_json
 
@@ -53,10 +53,7 @@ def numbers_of(report: AuditReport, figures: Sequence[str] = ("*",)) -> dict[str
     for name, figure in report.metrics.items():
         if any(fnmatchcase(name, pattern) for pattern in figures):
             found |= {name: figure.value, f"{name}.low": figure.low, f"{name}.high": figure.high}
-    for place, level in enumerate(LEVELS):
-        worse = [one for one in report.findings if LEVELS.index(one.whole_level) <= place]
-        found[f"findings.{level}"] = float(len(worse))
-    return found
+    return found | {f"{FINDINGS}.{level}": float(len(findings_from(level, report))) for level in LEVELS}
 
 
 def _of_audit(report: AuditReport) -> Logged:

@@ -51,7 +51,9 @@ def assert_audit(
         name = re.sub(r"[^\w.-]+", "-", request.node.name).strip(".-")[:80] or "audit"
         if options.get("out") is None:
             kept = request.config.getoption(FOLDER)
-            options["out"] = tmp_path_factory.mktemp(name) if kept is None else new_folder(Path(kept), name)
+            # Where pytest was started: a test may have changed the folder.
+            started = request.config.invocation_params.dir
+            options["out"] = tmp_path_factory.mktemp(name) if kept is None else new_folder(started / kept, name)
         # As record_property does, which warns of the default family of JUnit files.
         request.node.user_properties.append(("snellen_report", str(Path(options["out"]) / "report.html")))
         return plain(*arguments, **options)

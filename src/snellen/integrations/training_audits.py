@@ -6,6 +6,9 @@ import random
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
+from numbers import Integral
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +17,14 @@ import torch
 from torch import nn
 
 from snellen.auditing.audit import audit
+from snellen.auditing.checks import resolve_checks
+from snellen.auditing.effort import chosen_checks
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, SnellenError
+from snellen.data.factors import columns_beside
 from snellen.integrations.logged_audit import PREFIX, numbers_of
 from snellen.integrations.new_folder import new_folder
-from snellen.runs.given import Images, Model, given_images
+from snellen.runs.given import Images, Model, given_companion, given_images
 
 #: After which epochs: after every so many, after those named (counted from 1), or after the last alone.
 When = int | Collection[int] | Literal["end"]
@@ -55,14 +61,16 @@ class TrainingAudits:
         """See the callbacks.
 
         Raises:
-            InputError: ``when`` is no number of epochs.
+            InputError: ``when`` is no number of epochs, or no check has such a name.
+            TypeError: an option is none of :func:`snellen.audit`.
         """
-        if when != "end" and (isinstance(when, str) or any(one < 1 for one in _epochs(when))):
-            raise InputError(f"when is 'end', a number of epochs from 1, or epochs counted from 1; got {when!r}")
-        self._images, self._when, self._figures = images, when, tuple(figures)
+        self._images, self._when, self._figures = images, _checked(when), tuple(figures)
         self._out = None if out is None else Path(out)
         self._strict = strict
         self._options = dict(options) if {"effort", "checks"} & set(options) else {"effort": "quick", **options}
+        # What is misspelled is refused now, and not after a training of days.
+        signature(audit).bind(None, images, out=out, **options)
+        resolve_checks(chosen_checks(self._options.get("checks"), self._options.get("effort")))
         self.reports: dict[int, AuditReport] = {}
         self._tried: set[int] = set()
         self._read = False
@@ -72,14 +80,16 @@ class TrainingAudits:
         self._tried.clear()  # another training counts its epochs anew
         if not self._read:
             with undisturbed():
-                self._images = given_images(self._images, *self._labels())
+                self._read_images()
             self._read = True
 
     def after(self, epoch: int, *, end: bool) -> bool:
         """Whether an audit is due after an epoch, counted from 1, or after the training, and was not tried yet."""
-        if self._when == "end" or epoch in self._tried:
-            return end and epoch not in self._tried
-        return not end and (epoch % self._when == 0 if isinstance(self._when, int) else epoch in self._when)
+        if isinstance(self._when, str):
+            due = end
+        else:
+            due = not end and (epoch % self._when == 0 if isinstance(self._when, int) else epoch in self._when)
+        return due and epoch not in self._tried
 
     def audit(self, model: Model, epoch: int) -> dict[str, float]:
         """Audit, keep the report, and give what is to be logged; nothing where the audit failed and may.
@@ -102,10 +112,16 @@ class TrainingAudits:
         self.reports[epoch] = report
         return {f"{PREFIX}{name}": value for name, value in numbers_of(report, self._figures).items()}
 
-    def _labels(self) -> tuple[Any, ...]:
-        """Arguments of the images that are used up when they are read."""
-        taken = {name: self._options.pop(name, None) for name in ("labels", "columns", "groups")}
-        return taken["labels"], taken["columns"], self._options.get("class_names"), taken["groups"]
+    def _read_images(self) -> None:
+        """Read the audited images and those beside them once, and drop the options that say how."""
+        how = {name: self._options.get(name) for name in ("labels", "columns", "groups")}
+        images = given_images(self._images, **how, class_names=self._options.get("class_names"))
+        beside = columns_beside(images, how["columns"], how["groups"])
+        for name in ("train", "tune"):
+            if self._options.get(name) is not None:
+                self._options[name] = given_companion(self._options[name], beside)
+        self._images = images
+        self._options = {name: value for name, value in self._options.items() if name not in how}
 
 
 @contextmanager
@@ -138,5 +154,13 @@ def part_of(module: nn.Module, network: str | None) -> nn.Module:
         raise InputError(f"{type(module).__name__} has no part {network!r}; it has {', '.join(names)}") from error
 
 
-def _epochs(when: int | Collection[int]) -> Collection[int]:
-    return [when] if isinstance(when, int) else when
+def _checked(when: When) -> Literal["end"] | int | frozenset[int]:
+    if isinstance(when, str) and when == "end":
+        return "end"
+    try:
+        epochs = [index(when)] if isinstance(when, int | Integral) else [index(one) for one in when]
+    except TypeError:
+        epochs = []
+    if not epochs or min(epochs) < 1:
+        raise InputError(f"when is 'end', a number of epochs from 1, or epochs counted from 1; got {when!r}")
+    return epochs[0] if isinstance(when, Integral) else frozenset(epochs)

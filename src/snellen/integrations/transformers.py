@@ -71,7 +71,7 @@ def _callback_class() -> type:
                 options: all others of :func:`snellen.audit`. ``effort`` is ``quick`` unless it or ``checks`` is given.
 
             Raises:
-                InputError: ``when`` is no number of epochs, or there is no image processor.
+                InputError: ``when`` is no number of epochs, no check has such a name, or there is no image processor.
             """
             self._trainer = trainer
             self._processor = getattr(trainer, "processing_class", None) if processor is None else processor

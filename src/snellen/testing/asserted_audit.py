@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from snellen.auditing.audit import audit
-from snellen.auditing.compare.compare import compare
+from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.gate import Gate, gate
+from snellen.auditing.compare.margins import parse_margins
 from snellen.auditing.compare.requirement import at_level, parse_requirement
+from snellen.auditing.compare.run_record import record_of
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError
 from snellen.core.finding import Level
@@ -59,9 +61,13 @@ def assert_audit(
         )
     if not_worse_than is not None and baseline is None:
         raise InputError("not_worse_than is about an earlier audit: give its run directory as baseline")
+    # What is wrong with the baseline or a margin is an error before the audit, and not after it.
+    earlier, margins = None if baseline is None else record_of(baseline, "baseline"), parse_margins(not_worse_than)
     folder = _new_folder() if out is None and baseline is not None else out
     report = audit(model, images, out=folder, **options)
-    compared = None if baseline is None else compare(baseline, report, not_worse_than=not_worse_than)
+    compared = None
+    if earlier is not None:
+        compared = compare_records(earlier, record_of(report, "audited"), not_worse_than=margins)
     judged = gate(report, requirements, compared)
     if not judged.passes:
         raise AssertionError(_words(report, judged))

@@ -57,6 +57,20 @@ def test_five_percent_of_flipped_decisions_are_a_loss_and_the_other_way_a_gain()
     assert not back.losses
 
 
+def test_a_change_that_only_their_number_makes_unclear_is_said_to_be_one():
+    right, sure, under = outcomes()
+    flipped = right.copy()
+    flipped[np.flatnonzero(right)[:6]] = False
+    before, after = run_of(right, sure, under), run_of(flipped, sure, under)
+    found = compare_records(before, after, resamples=50, margin=0)
+    told = {figure.name: figure for figure in found.figures}
+    assert (told["clean.accuracy"].verdict, told["clean.accuracy"].high < 0) == ("unclear", True)
+    among = f"a change if tested alone, and not sure among the {found.tested['figures']} differences"
+    assert told["clean.accuracy"].reason.startswith(among)
+    assert told["class.owl.accuracy"].verdict == "unclear"
+    assert told["class.owl.accuracy"].reason is None, "one image is no change by itself either"
+
+
 def lossy(share, seed=0, count=1000, **more):
     """A run whose images are right clean, and right under fog with a probability."""
     rng = np.random.default_rng(seed)
@@ -80,6 +94,13 @@ def lossy(share, seed=0, count=1000, **more):
 def test_a_finding_is_judged_by_its_quantity(before, after, told_before, told_after, verdict):
     runs = lossy(before, 1, findings=[FOG] * told_before), lossy(after, 2, findings=[FOG] * told_after)
     assert finding(compare_records(*runs, resamples=50)).verdict == verdict
+
+
+def test_of_a_finding_too_that_only_the_number_of_them_makes_unclear():
+    found = compare_records(lossy(0.8, 1, findings=[FOG]), lossy(0.77, 2, findings=[FOG]), resamples=50)
+    assert finding(found).p_value < 0.05
+    assert (finding(found).verdict, found.tested["findings"]) == ("unclear", 7)
+    assert "not sure among the 7 differences" in finding(found).reason
 
 
 def test_a_finding_that_vanishes_with_most_images_is_unclear():

@@ -158,6 +158,9 @@ def test_acuity_by_its_harder_end_and_not_beyond_the_last_line():
     assert met("acuity.fog>=4", **reads_all).met
     assert not met("acuity.fog<=5", **reads_all).met, "how much further it reads nobody looked"
     assert not met("acuity.fog.value<=5", **reads_all).met
+    for text in ("acuity.fog<=5", "acuity.fog.value<=5"):
+        assert met(text, **reads_all).reason == "nothing bounds it: 4.0000 or more"
+    assert met("acuity.fog>=4", **reads_all).reason == "lower end 4.0000 of 5.0000 (4.0000 or more)"
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,19 @@ def test_a_figure_that_no_audit_has_is_an_error_with_the_nearest_ones():
     wrong = r"R1: no audit has a figure 'clean\.accurcy'; did you mean 'clean\.accuracy'"
     with pytest.raises(InputError, match=wrong):
         cell("clean.accurcy >= 0.9", {"clean.accuracy": of(0.9, 0.8, 0.95)})
+    for text in ("corruption.fgo.3.accuracy", "corruption.fgo.error", "corruption.edema.present.fgo.error"):
+        with pytest.raises(InputError, match=f"no audit has a figure '{text}'; did you mean 'corruption"):
+            cell(f"{text} <= 0.9", {"clean.accuracy": of(0.9, 0.8, 0.95)})
+    with pytest.raises(InputError, match="no audit has a figure 'adversarial"):
+        cell("adversarial.linff.8.accuracy >= 0.1", {"clean.accuracy": of(0.9, 0.8, 0.95)})
+    other_settings = (
+        "corruption.stain_deposit.2.5.accuracy",
+        "adversarial.l2.0.25.accuracy",
+        "corruption.x.absent.error",
+        "acuity.stain_deposit",
+    )
+    for text in other_settings:
+        assert cell(f"{text} >= 0.1", {"clean.accuracy": of(0.9, 0.8, 0.95)}).verdict == "not measured"
     with pytest.raises(InputError, match="cannot be read"):
         read_requirements("no/such/file.toml")
     with pytest.raises(InputError, match="auroc has no better side"):

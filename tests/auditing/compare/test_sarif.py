@@ -103,15 +103,25 @@ def test_the_same_finding_keeps_its_print_and_another_has_its_own():
     assert len(set(prints(first, second))) == 2
 
 
-def test_a_loss_against_the_baseline_is_a_result():
+def test_requirements_of_figures_whose_names_begin_alike_have_prints_of_their_own():
+    report = hostile_report()
+    asked = [parse_requirement(f"labels.a: {name}.auroc>=0.9") for name in "bc"]
+    first, second = run_in(report, gate(report, asked))["results"][:2]
+    assert first["ruleId"] == second["ruleId"] == "requirement"
+    assert first["partialFingerprints"] != second["partialFingerprints"]
+
+
+@pytest.mark.parametrize(("margins", "rule"), [(None, "baseline"), ({"clean.accuracy": 0.01}, "not_worse")])
+def test_a_loss_against_the_baseline_is_a_result(margins, rule):
     right, sure, under = outcomes()
     worse = right.copy()
     worse[right.nonzero()[0][:100]] = False
     after = run_of(worse, sure, under)
-    found = gate(after.report, [], compare_records(run_of(right, sure, under), after, resamples=50))
-    losses = [one for one in run_in(after.report, found)["results"] if one["ruleId"] == "baseline"]
+    compared = compare_records(run_of(right, sure, under), after, resamples=50, not_worse_than=margins)
+    found = gate(after.report, [], compared)
+    losses = [one for one in run_in(after.report, found)["results"] if one["ruleId"] == rule]
     assert len(losses) == len(found.failures) > 0
-    assert any("-0.1000" in one["message"]["text"] for one in losses)
+    assert any("0.1000" in one["message"]["text"] for one in losses)
 
 
 def test_every_kind_of_finding_has_a_rule():

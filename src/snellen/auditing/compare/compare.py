@@ -19,6 +19,7 @@ from snellen.auditing.compare.comparison import (
     believed,
     figure_verdict,
     finding_verdict,
+    unclear_among,
 )
 from snellen.auditing.compare.data_differences import compare_data_findings
 from snellen.auditing.compare.difference import RESAMPLES, Difference
@@ -162,10 +163,10 @@ def _figures(found: list[FigureDifference], margin: float) -> list[ComparedFigur
     ]
     lost, gained = believed([loss for loss, _ in p_values], [gain for _, gain in p_values])
     decided = {one.name: flags for one, flags in zip(tested, zip(lost, gained, strict=True), strict=True)}
-    return [_figure(one, decided.get(one.name), margin) for one in found]
+    return [_figure(one, decided.get(one.name), margin, len(tested)) for one in found]
 
 
-def _figure(one: FigureDifference, decided: tuple[bool, bool] | None, margin: float) -> ComparedFigure:
+def _figure(one: FigureDifference, decided: tuple[bool, bool] | None, margin: float, tested: int) -> ComparedFigure:
     difference = one.difference
     if difference is None:
         return ComparedFigure(
@@ -185,6 +186,7 @@ def _figure(one: FigureDifference, decided: tuple[bool, bool] | None, margin: fl
             verdict="same" if abs(difference.value) < ROUNDING else "not compared",
             reason=one.reason,
         )
+    verdict = figure_verdict(difference, lost=decided[0], gained=decided[1], margin=margin)
     return ComparedFigure(
         name=one.name,
         first=difference.first,
@@ -192,8 +194,8 @@ def _figure(one: FigureDifference, decided: tuple[bool, bool] | None, margin: fl
         **_ends(difference),
         n=difference.n,
         paired=difference.paired,
-        verdict=figure_verdict(difference, lost=decided[0], gained=decided[1], margin=margin),
-        reason=one.reason,
+        verdict=verdict,
+        reason=_joined(one.reason, unclear_among(verdict, difference, tested)),
     )
 
 
@@ -219,7 +221,7 @@ def _findings(pair: Pair, quantities: dict[str, Difference], margin: float) -> l
         )
         reason = None
         if difference is not None:
-            reason = difference.remark
+            reason = _joined(difference.remark, unclear_among(verdict, difference, len(quantities)))
         elif key in of_data:
             verdict, reason = of_data[key].verdict, of_data[key].reason
         else:
@@ -253,6 +255,10 @@ def _finding(
         verdict=verdict,
         reason=reason,
     )
+
+
+def _joined(*reasons: str | None) -> str | None:
+    return "; ".join(one for one in reasons if one) or None
 
 
 def _ends(difference: Difference) -> dict[str, float | None]:

@@ -50,7 +50,7 @@ class ComparedFigure(BaseModel):
         high: upper end of the 95 % interval.
         paired: whether each image is compared with itself.
         verdict: of the difference, by the test.
-        reason: why the figure is not compared; null where it is.
+        reason: why the figure is not compared, or why a change that is significant alone is unclear; null otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -247,6 +247,19 @@ def figure_verdict(difference: Difference, *, lost: bool, gained: bool, margin: 
     if lost or gained:
         return "worse" if lost else "better"
     return "same" if is_same(difference, margin) else "unclear"
+
+
+def unclear_among(verdict: str, difference: Difference, tested: int) -> str | None:
+    """Why a difference whose own test finds a change is unclear; None of any other.
+
+    Args:
+        verdict: on the difference.
+        difference: as measured.
+        tested: differences that were tested together.
+    """
+    if verdict != "unclear" or min(difference.rise, difference.fall) > RATE:
+        return None
+    return f"a change if tested alone, and not sure among the {tested} differences that were tested together"
 
 
 def is_same(difference: Difference, margin: float) -> bool:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from snellen.auditing.compare.comparison import ComparedFigure, Comparison
-from snellen.auditing.compare.requirement import LEVELS, Judgement, Requirement, judge, rests_on
+from snellen.auditing.compare.requirement import Judgement, Requirement, findings_from, judge, rests_on
 from snellen.auditing.legal_text import legal_text
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import Level
+
+#: Namespaces of the test cases, and rules that can be broken.
+REQUIREMENT, BASELINE, NOT_WORSE, CHECK, FINDING = "requirement", "baseline", "not_worse", "check", "finding"
+
+
+class Failure(NamedTuple):
+    """What is not met: which rule, what it is about, and all of it in words."""
+
+    rule: str
+    subject: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -26,21 +38,35 @@ class Gate:
     comparison: Comparison | None = None
 
     @property
-    def failures(self) -> tuple[str, ...]:
-        """What is not met, in words; empty when the audit may pass."""
-        failed = tuple(f"{one.requirement}: {one.reason}" for one in self.judgements if not one.met)
+    def failed(self) -> tuple[Failure, ...]:
+        """What is not met; empty when the audit may pass."""
+        found = [
+            Failure(REQUIREMENT, one.requirement, f"{one.requirement}: {one.reason}")
+            for one in self.judgements
+            if not one.met
+        ]
         if self.comparison is None:
-            return failed
+            return tuple(found)
         if self.comparison.not_worse:  # the margins are what was agreed on, in place of every significant loss
-            return failed + tuple(f"{one}: {one.words}" for one in self.comparison.not_worse if one.verdict != "met")
-        return failed + tuple(
-            f"{one.name} is worse than in the baseline: {words(one)}" for one in self.comparison.losses
+            margins = (one for one in self.comparison.not_worse if one.verdict != "met")
+            return (*found, *(Failure(NOT_WORSE, str(one), f"{one}: {one.words}") for one in margins))
+        return (
+            *found,
+            *(
+                Failure(BASELINE, one.name, f"{one.name} is worse than in the baseline: {words(one)}")
+                for one in self.comparison.losses
+            ),
         )
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """The same in words."""
+        return tuple(one.words for one in self.failed)
 
     @property
     def passes(self) -> bool:
         """Whether all is met."""
-        return not self.failures
+        return not self.failed
 
 
 def gate(report: AuditReport, requirements: Sequence[Requirement], comparison: Comparison | None = None) -> Gate:
@@ -61,10 +87,6 @@ def words(figure: ComparedFigure) -> str:
         return figure.reason or "not compared"
     ends = "" if figure.low is None or figure.high is None else f" ({figure.low:+.4f} to {figure.high:+.4f})"
     return f"{figure.first:.4f} → {figure.second:.4f}, {figure.difference:+.4f}{ends}"
-
-
-#: Namespaces of the test cases.
-REQUIREMENT, BASELINE, NOT_WORSE, CHECK, FINDING = "requirement", "baseline", "not_worse", "check", "finding"
 
 
 def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> bytes:
@@ -107,12 +129,11 @@ def junit_xml(report: AuditReport, gate: Gate, *, level: Level = "moderate") -> 
                 f"it failed: {check.reason}",
                 kind="check" if required else None,
             )
-    for finding in report.findings:
-        if LEVELS.index(finding.whole_level) <= LEVELS.index(level):
-            case = _case(suite, FINDING, finding.key)
-            ElementTree.SubElement(case, "system-out").text = legal_text(
-                f"{finding.whole_level}, harm {finding.harm:.1%}: {finding.title}"
-            )
+    for finding in findings_from(level, report):
+        case = _case(suite, FINDING, finding.key)
+        ElementTree.SubElement(case, "system-out").text = legal_text(
+            f"{finding.whole_level}, harm {finding.harm:.1%}: {finding.title}"
+        )
     cases = suite.findall("testcase")
     suite.set("tests", str(len(cases)))
     suite.set("failures", str(sum(case.find("failure") is not None for case in cases)))

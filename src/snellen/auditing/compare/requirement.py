@@ -13,7 +13,7 @@ from snellen.auditing.by_label import figure_names_by_label
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.checks.check import Check
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -118,7 +118,13 @@ def parse_requirement(text: str) -> Requirement:
 
 
 def at_level(level: Level) -> Requirement:
-    """No finding of this level or worse."""
+    """No finding of this level or worse.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
+    if level not in LEVELS:
+        raise unknown_name("level", level, LEVELS)
     return Requirement(f"{FINDINGS}.{level}", "<=", 0.0)
 
 
@@ -163,13 +169,13 @@ def stand(requirement: Requirement, report: AuditReport) -> Standing:
         if _unsought(report) is not None:
             return Standing("not measured", judged.reason)
         sought = ", ".join(check.name for check in report.checks if check.status == "done")
-        counted = float(len(_of_level(rest, report)))
+        counted = float(len(findings_from(rest, report)))
         return Standing("met" if judged.met else "not met", f"{judged.reason}; looked for by: {sought}", counted)
     seen = _seen(requirement, report)
     if seen is None:
         return Standing("not measured", _why(group, rest, report))
     value, low, high = seen
-    words = f"{value:.4f} ({low:.4f} to {high:.4f})"
+    words = _words(value, low, high)
     if requirement.estimate:
         return Standing("met" if requirement.holds(value) else "not met", f"estimate {words}", value, low, high)
     worse, better = (low, high) if requirement.wants_more else (high, low)
@@ -189,26 +195,38 @@ def _judge(requirement: Requirement, report: AuditReport) -> Judgement:
         return Judgement(str(requirement), False, f"not measured: {_why(group, rest, report)}")
     value, low, high = seen
     end = value if requirement.estimate else low if requirement.wants_more else high
-    if requirement.estimate:
+    if math.isinf(end):
+        words = f"nothing bounds it: {_words(value, low, high)}"
+    elif requirement.estimate:
         words = f"the estimate is {value:.4f}"
     else:
-        words = (
-            f"{'lower' if requirement.wants_more else 'upper'} end {end:.4f} of {value:.4f} ({low:.4f} to {high:.4f})"
-        )
+        words = f"{'lower' if requirement.wants_more else 'upper'} end {end:.4f} of {_words(value, low, high)}"
     met = requirement.holds(end)
     if not met and not requirement.estimate and requirement.holds(value):
         words += f"; the estimate alone would do{MORE_IMAGES}"
     return Judgement(str(requirement), met, words)
 
 
-def _of_level(level: str, report: AuditReport) -> list[Finding]:
-    """Findings of a level or worse."""
+def _words(value: float, low: float, high: float) -> str:
+    """A figure with its interval, which may have no upper end: an acuity beyond the last severity that was tested.
+
+    >>> _words(2.5, 1.8, 3), _words(5, 4, math.inf), _words(math.inf, 4, math.inf)
+    ('2.5000 (1.8000 to 3.0000)', '5.0000 (4.0000 or more)', '4.0000 or more')
+    """
+    interval = f"{low:.4f} or more" if math.isinf(high) else f"{low:.4f} to {high:.4f}"
+    return interval if math.isinf(value) else f"{value:.4f} ({interval})"
+
+
+def findings_from(level: str, report: AuditReport) -> list[Finding]:
+    """Findings of a level or worse; none of a level that does not exist."""
     counted = LEVELS[: LEVELS.index(level) + 1] if level in LEVELS else ()
     return [finding for finding in report.findings if finding.whole_level in counted]
 
 
 def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judgement:
-    found = _of_level(level, report)
+    if level not in LEVELS:
+        return Judgement(str(requirement), False, f"no level is called {level!r}; these are {', '.join(LEVELS)}")
+    found = findings_from(level, report)
     words = f"{len(found)} {'finding' if len(found) == 1 else 'findings'} of this level or worse"
     if found:
         words += ": " + "; ".join(finding.key for finding in found[:5]) + "; …" * (len(found) > 5)
@@ -218,7 +236,7 @@ def _by_count(requirement: Requirement, level: str, report: AuditReport) -> Judg
         words += f"; skipped: {', '.join(skipped)}"
     if missing is not None:
         return Judgement(str(requirement), False, f"{missing}; {words}")
-    return Judgement(str(requirement), level in LEVELS and requirement.holds(len(found)), words)
+    return Judgement(str(requirement), requirement.holds(len(found)), words)
 
 
 def _unsought(report: AuditReport) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,16 @@ from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError
 from snellen.core.formats import FORMATS
 from snellen.core.run import canonical_json, write_atomically
+from snellen.methods.corruptions.benchmarks import kinds_by_benchmark
 
 #: Verdicts from the best on.
 VERDICTS: tuple[Verdict, ...] = ("met", "undecided", "not measured", "not met")
+
+#: Figures of any kind and severity of damage, also on the images with or without a label, and of any threat.
+_UNDER_SETTINGS = re.compile(
+    r"corruption\.(?:(?P<kind>[^.]+)\.(?:error|[\d.]+\.accuracy)|.+\.(?:present|absent)\.(?:(?P<of_label>[^.]+)\.)?error)"
+    r"|adversarial\.(?:linf|l2)\.[\d.e-]+(?:\.fgsm)?\.accuracy"
+)
 
 NOTES = (
     "Met: the whole 95 % interval satisfies the relation. Not met: none of it does. Undecided: the interval lies "
@@ -270,9 +278,7 @@ def check_figures(written: Sequence[WrittenRequirement], reports: Sequence[Audit
         names |= known or set()
         if known is None:
             open_checks.add(name)
-    from snellen.auditing.checks.corruption import CommonCorruptions
-
-    names |= {f"{ACUITY}.{kind}" for kind in (*CommonCorruptions().chosen, *kinds)}
+    names |= {f"{ACUITY}.{kind}" for kind in (*_kinds_of_damage(), *kinds)}
     names |= {f"{FINDINGS}.{level}" for level in LEVELS}
     for one in written:
         relation = one.relation
@@ -280,18 +286,28 @@ def check_figures(written: Sequence[WrittenRequirement], reports: Sequence[Audit
         if relation is None and not direction(name):
             raise InputError(f"requirement {one.id}: {name} has no better side, so that it cannot be worse")
         group = name.partition(".")[0]
-        grid = group in ("corruption", "adversarial", "segmentation") and name.rpartition(".")[2] in (
-            "accuracy",
-            "miou",
-            "error",
-        )
-        if name in names or group in open_checks or grid or (relation is None and group == "class"):
+        margin_of_a_class = relation is None and group == "class"
+        if name in names or group in open_checks or margin_of_a_class or _by_settings(name):
             continue
         near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(map(repr, near))}?" if near else "snellen audit shows the names of its figures"
         )
         raise InputError(f"requirement {one.id}: no audit has a figure {name!r}; {hint}")
+
+
+def _by_settings(name: str) -> bool:
+    """Whether the checks of corruption and attacks give such a figure under settings of their own.
+
+    >>> [_by_settings(f"corruption.{one}") for one in ("fog.2.5.accuracy", "edema.absent.fog.error", "fgo.error")]
+    [True, True, False]
+    """
+    found = _UNDER_SETTINGS.fullmatch(name)
+    return found is not None and {found["kind"], found["of_label"]} <= {None, *_kinds_of_damage()}
+
+
+def _kinds_of_damage() -> frozenset[str]:
+    return frozenset(kind for known in kinds_by_benchmark().values() for kind in known)
 
 
 def _folder_of(run: Path | str | AuditReport) -> Path | None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from snellen.auditing.compare.gate import BASELINE, NOT_WORSE, REQUIREMENT, Gate, words
-from snellen.auditing.compare.requirement import LEVELS
+from snellen.auditing.compare.gate import BASELINE, NOT_WORSE, REQUIREMENT, Gate
+from snellen.auditing.compare.requirement import findings_from
 from snellen.auditing.legal_text import legal_text
 from snellen.auditing.report import AuditReport
 from snellen.core.finding import KINDS, Finding, Level
@@ -66,10 +65,8 @@ def sarif(
     """
     record = None if report.folder is None else report.folder / "report.json"
     own, images = model or data or record, data or model or record
-    results = [_failure(rule, text, own) for rule, text in _failures(gate)]
-    for finding in report.findings:
-        if LEVELS.index(finding.whole_level) <= LEVELS.index(level):
-            results.append(_finding(finding, images if finding.kind in _OF_DATA else own))
+    results = [_result(one.rule, "error", one.words, own, one.subject) for one in gate.failed]
+    results += [_finding(one, images if one.kind in _OF_DATA else own) for one in findings_from(level, report)]
     named = list(dict.fromkeys(str(result["ruleId"]) for result in results))
     for result in results:
         result["ruleIndex"] = named.index(result["ruleId"])
@@ -115,26 +112,6 @@ def place_of(reference: str) -> Path | None:
         if text and os.path.exists(text):  # which takes any text; that of pathlib fails on long ones
             return Path(text)
     return None
-
-
-def _failures(gate: Gate) -> Iterator[tuple[str, str]]:
-    """Rule and words of what makes the exit code 3, as :attr:`Gate.failures` has it."""
-    for judgement in gate.judgements:
-        if not judgement.met:
-            yield REQUIREMENT, f"{judgement.requirement}: {judgement.reason}"
-    if gate.comparison is None:
-        return
-    for margin in gate.comparison.not_worse:
-        if margin.verdict != "met":
-            yield NOT_WORSE, f"{margin}: {margin.words}"
-    if not gate.comparison.not_worse:
-        for figure in gate.comparison.losses:
-            yield BASELINE, f"{figure.name} is worse than in the baseline: {words(figure)}"
-
-
-def _failure(rule: str, text: str, place: Path | None) -> dict[str, Any]:
-    subject = text.partition(":")[0]
-    return _result(rule, "error", text, place, subject)
 
 
 def _finding(finding: Finding, place: Path | None) -> dict[str, Any]:

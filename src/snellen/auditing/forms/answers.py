@@ -10,12 +10,12 @@ from snellen.auditing.document import harm_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.forms.form import Answer, Source
 from snellen.core.finding import KINDS
-from snellen.core.formats import MANIFEST
 from snellen.core.run import read_manifest
 from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport, CheckStatus
+    from snellen.checks.check import Measured
 
 #: Figures and findings that are listed; all of them are in the report.
 _MOST = 12
@@ -91,19 +91,19 @@ def software(report: AuditReport) -> Answer:
     """Versions, seed and device of the audit; what ran the training is not known to it."""
     if report.folder is None or not (report.folder / "manifest.json").is_file():
         return Answer(("versions of the audit's software: its run directory was not kept",), False)
-    plan = MANIFEST.read(read_manifest(report.folder), report.folder / "manifest.json")
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(plan["versions"].items()))
-    return Answer((f"Audit: {versions}; seed {plan['seed']}; device {plan['device']}.",))
+    try:
+        plan = read_manifest(report.folder)
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(plan["versions"].items()))
+        return Answer((f"Audit: {versions}; seed {plan['seed']}; device {plan['device']}.",))
+    except (OSError, ValueError, LookupError, AttributeError) as error:
+        why = f"manifest.json in its run directory cannot be read ({type(error).__name__}: {error})"
+        return Answer((f"versions of the audit's software: {why}",), False)
 
 
 def performance(report: AuditReport) -> Answer:
     """The leading figures with their 95 % intervals."""
     chosen = leading_figures(figures_with_evidence(report.metrics))
-    lines = [
-        f"{one.words} ({one.figure.name}): {one.figure.measured.value:.4f} (95 % interval "
-        f"{one.figure.measured.low:.4f} to {one.figure.measured.high:.4f}, n = {one.figure.measured.n})."
-        for one in chosen
-    ]
+    lines = [_figure_words(f"{one.words} ({one.figure.name})", one.figure.measured) for one in chosen]
     doubts = [row for row, one in enumerate(report.findings) if one.kind in _DOUBTS]
     lines += [_finding_words(report, row) for row in doubts]
     return Answer(tuple(lines)) if lines else Answer(("no labelled image was judged",), False)
@@ -162,7 +162,7 @@ class _ByCheck:
         if status.status != "done":
             return Answer((_state(status),), False)
         lines = [
-            f"{name}: {figure.value:.4f} (95 % interval {figure.low:.4f} to {figure.high:.4f}, n = {figure.n})."
+            _figure_words(name, figure)
             for name, figure in report.metrics.items()
             if any(fnmatchcase(name, pattern) for pattern in self._patterns)
         ]
@@ -200,6 +200,10 @@ def _first(lines: Sequence[str]) -> tuple[str, ...]:
 def _state(check: CheckStatus) -> str:
     why = check.reason or "no reason was given"
     return f"the check {check.name.replace('_', ' ')} {'failed' if check.status == 'failed' else 'was skipped'}: {why}"
+
+
+def _figure_words(name: str, figure: Measured) -> str:
+    return f"{name}: {figure.value:.4f} (95 % interval {figure.low:.4f} to {figure.high:.4f}, n = {figure.n})."
 
 
 def _finding_words(report: AuditReport, row: int) -> str:

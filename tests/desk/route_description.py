@@ -27,7 +27,7 @@ _WORK = {
 }
 
 #: Fields of queries, and of bodies, by address.
-_QUERIES: dict[str, dict[str, Any]] = {
+QUERIES: dict[str, dict[str, Any]] = {
     "/runs/{run}/review/{finding}/items": {"offset": _NUMBER, "reviewer": _TEXT},
     "/runs/{run}/treat": dict.fromkeys(("train", "table", "finding"), _TEXT),
     "/compare": dict.fromkeys(("first", "second"), _TEXT),
@@ -35,7 +35,7 @@ _QUERIES: dict[str, dict[str, Any]] = {
     "/requirements": dict.fromkeys(("file", "run"), _TEXT),
     "/jobs/new": dict.fromkeys(("model", "data", "train"), _TEXT),
 }
-_BODIES: dict[str, dict[str, Any]] = {
+BODIES: dict[str, dict[str, Any]] = {
     "/runs/{run}/review/{finding}/decide": {
         "item": _TEXT,
         "reviewer": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
@@ -59,8 +59,8 @@ def described(runs: Sequence[str] = (), findings: Sequence[str] = ()) -> dict[st
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route)
         parts = {name: _part(name, runs, findings) for name in re.findall(r"\{(\w+)\}", path)}
         for method in methods:
-            query = _gallery() if path in ("/runs/{run}/gallery", "/runs/{run}/rows") else _QUERIES.get(path, {})
-            paths.setdefault(path, {})[method.lower()] = _operation(parts, query, _BODIES.get(path), method)
+            query = _gallery() if path in ("/runs/{run}/gallery", "/runs/{run}/rows") else QUERIES.get(path, {})
+            paths.setdefault(path, {})[method.lower()] = _operation(parts, query, BODIES.get(path), method)
     return {"openapi": "3.1.0", "info": {"title": "The desk", "version": __version__}, "paths": paths}
 
 
