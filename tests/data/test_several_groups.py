@@ -193,3 +193,16 @@ def test_a_column_that_holds_names_of_bands_is_read_of_training_images_too(tmp_p
     audited = snellen.load_images(path, columns=columns)
     beside = snellen.load_images(path, columns=columns_beside(audited, columns))
     assert factors(beside) == factors(audited)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("finding", "columns are named by what they mean.*got 'finding'"),
+        ({"label": ["a", "b"]}, r"label is the name of a column.*got \['a', 'b'\]"),
+        ({"labels": []}, r"labels is the name of a column.*got \[\]"),
+    ],
+)
+def test_columns_that_name_none_are_refused(tmp_path, columns, message):
+    with pytest.raises(InputError, match=message):
+        snellen.load_images(manifest(tmp_path), columns=columns)

@@ -24,7 +24,10 @@ from snellen.verbs.treatment_trials import Trial, judged
 COSTS = {"harmless": {"harmless": 0, "cancer": 1}, "cancer": {"harmless": 20, "cancer": 0}}
 ALIKE = {"harmless": {"harmless": 0, "cancer": 3}, "cancer": {"harmless": 3, "cancer": 0}}
 LABELS = np.arange(200) % 2
-HOSPITALS = np.where(np.arange(200) < 100, "east", "west")
+GROUPS = {
+    "hospital": np.where(np.arange(200) < 100, "east", "west"),
+    "ward": np.where(np.arange(200) // 2 % 2 == 0, "a", "b"),
+}
 CANCER = Finding(kind="worst_class", subject="cancer", harm=0.1, title="Cancer is missed")
 
 
@@ -63,9 +66,7 @@ def runs(folder: Path, costs: object, checks: list) -> list[RunRecord]:
             preparation=Preparation(size=(8, 8)),
             name=str(channel),
         )
-        images = snellen.load_images(
-            (pixels, LABELS), class_names=["harmless", "cancer"], groups={"hospital": HOSPITALS}
-        )
+        images = snellen.load_images((pixels, LABELS), class_names=["harmless", "cancer"], groups=GROUPS)
         snellen.audit(model, images, checks=checks, costs=costs, out=folder / str(channel))
         found.append(RunRecord.read(folder / str(channel)))
     return found
@@ -151,6 +152,7 @@ def test_costs_that_are_alike_give_the_quantities_of_the_comparison(tmp_path):
         for key in keys
         for kind, _, subject in [key.partition(":")]
     ]
+    assert "group_gap:hospital=east, ward=a" in keys
     found = measured_in_costs(before, after, findings)
     assert found.keys() == set(keys)
     for key in keys:

@@ -78,8 +78,13 @@ def parted(columns: Columns | None, groups: Groups | None) -> tuple[dict[str, st
     One column without edges stays among the columns: it is the group of the images, as it always was.
 
     Raises:
-        InputError: several columns for another meaning than groups and labels, groups that come twice, or no name.
+        InputError: several columns for another meaning than groups and labels, groups that come twice, no name, or no
+            mapping at all.
     """
+    if columns is not None and not isinstance(columns, Mapping):
+        raise InputError(
+            f'columns are named by what they mean, such as {{"label": "finding"}}; got {repr(columns)[:80]}'
+        )
     given = {what: _named_by(what, names) for what, names in (columns or {}).items()}
     named = given.pop(_MEANING, None)
     plain = {what: names if isinstance(names, str) else ",".join(names) for what, names in given.items()}

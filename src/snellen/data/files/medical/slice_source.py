@@ -64,12 +64,12 @@ class SliceSource(FileSource):
         if getattr(self._held, "stamp", None) != stamp:
             self._held.stamp = None
             try:
-                self._held.file = self._open(self._content(index))
-            except RejectedImageError as error:
-                self._held.file = error
+                self._held.file, self._held.reason = self._open(self._content(index)), None
+            except RejectedImageError as error:  # its text alone: a traceback holds the content
+                self._held.file, self._held.reason = None, str(error)
             self._held.stamp = stamp
-        if isinstance(self._held.file, RejectedImageError):
-            raise self._held.file
+        if self._held.reason is not None:
+            raise RejectedImageError(self._held.reason)
         return self._held.file
 
     def content_hash(self, index: int) -> str:

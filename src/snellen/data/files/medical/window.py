@@ -96,7 +96,7 @@ def parse_window(text: str) -> Window | int | None:
         center, width = np.nan, np.nan
     if not np.isfinite(center) or not np.isfinite(width) or width <= 0:
         raise InputError(
-            f"window={text!r} is none; write {', '.join(NAMED)}, CENTRE,WIDTH as in -600,1500, file (the file's own, "
-            f"file2 its second), or full (all values that may occur)"
+            f"window={text!r} is no window; write {', '.join(NAMED)}, CENTRE,WIDTH as in -600,1500, file (the file's "
+            f"own, file2 its second), or full (all values that may occur)"
         )
     return Window(center, width)
