@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from html import unescape
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from snellen.cli.app import app
 from snellen.desk.desk import Desk
 from snellen.desk.record_pages import READERS, summary_of
-from snellen.desk.requirements_pages import figure_address
+from snellen.desk.requirements_pages import figure_address, latest
 from snellen.desk.run_folder import RECORDS
 from tests.desk.made_runs import EVIL, Caller
 
@@ -133,6 +134,26 @@ def test_a_record_that_its_reader_cannot_read_is_shown_whole(place, monkeypatch,
     run = next(one for one in desk.workplace.runs() if one.kind == "attack")
     assert summary_of(run) is None
     assert "<code>count</code></th><td>3</td>" in Caller(desk).get(f"/runs/{run.id}").text
+    desk.close()
+
+
+def test_of_one_classifier_on_the_same_images_the_latest_audit_is_judged():
+    def audit(name, identity, images):
+        return SimpleNamespace(id=name, identity=identity, fingerprint=images)
+
+    runs = [audit("new", "m", "x"), audit("old", "m", "x"), audit("other", "m", "y"), audit("a", "", "x")]
+    assert [one.id for one in latest([*runs, audit("b", "", "x")])] == ["new", "other", "a", "b"]
+
+
+def test_a_long_record_says_how_many_rows_stand_in_the_file(place):
+    (place / "labelled").mkdir()
+    fields = {f"field {number}": number for number in range(1_200)}
+    (place / "labelled" / "label.json").write_text(json.dumps(RECORDS["labels"].stamped(fields)))
+    desk = Desk(place)
+    run = next(one for one in desk.workplace.runs() if one.kind == "labels")
+    shown = Caller(desk).get(f"/runs/{run.id}").text
+    assert shown.count('<th scope="row">') == 1_000
+    assert f"{len(run.record) - 1_000} further rows" in shown
     desk.close()
 
 

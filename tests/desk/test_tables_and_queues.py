@@ -43,6 +43,27 @@ def test_each_filter_keeps_what_it_says(table):
     assert table.rows(Query(group="nowhere")).tolist() == []
 
 
+def test_an_image_without_a_label_is_neither_right_nor_wrong(first):
+    file = first.path / "evidence" / "clean.parquet"
+    table = pq.read_table(file)
+    place, labels = table.column_names.index("label"), table["label"].to_pylist()
+    column = pa.array([None, None, *labels[2:]], table["label"].type)
+    pq.write_table(table.set_column(place, "label", column), file)
+    found = ImageTable(first.path)
+    judged = [row for outcome in ("right", "wrong") for row in found.rows(Query(outcome=outcome)).tolist()]
+    assert sorted(judged) == list(range(2, len(found)))
+
+
+def test_images_of_a_setting_are_found_by_name_where_they_stand_in_another_order(table, first):
+    file = first.path / "evidence" / "corruption.parquet"
+    query = Query(setting="corruption/fog.3", under="wrong")
+    before = ImageTable(first.path).rows(query).tolist()
+    rows = pq.read_table(file)
+    pq.write_table(rows.take(list(range(len(rows)))[::-1]), file)
+    assert 0 < len(before) < len(table)
+    assert table.rows(query).tolist() == before
+
+
 def test_orders_and_members(table):
     up = table.rows(Query(sort="confidence"))
     assert (np.diff(table.confidence[up]) >= 0).all()

@@ -83,17 +83,22 @@ ROUTES: tuple[tuple[str, Callable[[Request], Any], tuple[str, ...]], ...] = (
 )
 
 
+def pages(desk: Desk) -> Starlette:
+    """The pages of a desk. They answer whoever asks: who may is for what stands before them."""
+    app = Starlette(
+        routes=[Route(path, answers, methods=list(methods)) for path, answers, methods in ROUTES],
+        exception_handlers={HTTPException: shown_error, SnellenError: shown_error},
+    )
+    app.state.desk = desk
+    return app
+
+
 def desk_app(desk: Desk, token: str, port: int) -> Gatekeeper:
-    """The application of a desk.
+    """The pages behind their gatekeeper.
 
     Args:
         desk: runs, decisions and jobs.
         token: secret of this start.
         port: that it listens at.
     """
-    app = Starlette(
-        routes=[Route(path, answers, methods=list(methods)) for path, answers, methods in ROUTES],
-        exception_handlers={HTTPException: shown_error, SnellenError: shown_error},
-    )
-    app.state.desk = desk
-    return Gatekeeper(app, token, port)
+    return Gatekeeper(pages(desk), token, port)

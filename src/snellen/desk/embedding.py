@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from snellen.desk.app import desk_app
+from snellen.desk.app import pages
 from snellen.desk.desk import Desk
 from snellen.desk.gatekeeping import LARGEST_BODY
 from snellen.desk.rendering import STATIC, static, style_source
@@ -56,7 +56,7 @@ class Embedded:
     """
 
     def __init__(self, desk: Desk) -> None:
-        self._app = desk_app(desk, "", 0).app
+        self._app = pages(desk)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snellen-desk")
         self._closed = False
 
