@@ -84,7 +84,7 @@ ROUTES: tuple[tuple[str, Callable[[Request], Any], tuple[str, ...]], ...] = (
 
 
 def pages(desk: Desk) -> Starlette:
-    """The pages of a desk. They answer whoever asks: who may is for what stands before them."""
+    """The pages of a desk. They answer every request: access is decided in front of them."""
     app = Starlette(
         routes=[Route(path, answers, methods=list(methods)) for path, answers, methods in ROUTES],
         exception_handlers={HTTPException: shown_error, SnellenError: shown_error},

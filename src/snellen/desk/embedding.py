@@ -61,7 +61,7 @@ class Embedded:
         self._closed = False
 
     def close(self) -> None:
-        """End its thread; what is asked afterwards is refused."""
+        """End its thread; later requests are refused."""
         self._closed = True
         self._thread.shutdown(wait=False)
 
