@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
+from snellen.auditing.checks.labels import with_thresholds, without_thresholds
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import COMPANION_LIMIT
@@ -44,7 +46,7 @@ from snellen.verbs.treatment_plan import (
     obstacles_of,
     prescribed,
 )
-from snellen.verbs.treatment_proof import ProvingImages
+from snellen.verbs.treatment_proof import ProvingImages, labelled_images
 
 #: Most validation images, drawn at random by the seed, and the fewest.
 VALIDATED_ON, FEWEST = 2_000, 40
@@ -95,10 +97,13 @@ class Case:
     ) -> Case:
         """Open the run and the images, and make the plan; arguments and errors as those of :func:`treat`."""
         report, subject, place = _opened(run, classifier, images)
-        model = subject.classifier
-        if model.task != "single":
+        # Thresholds of the audit become those of the classifier, so that a treatment may choose others.
+        model = with_thresholds(subject.classifier, subject.checks)
+        subject = replace(subject, checks=without_thresholds(subject.checks))
+        several = model.task == "multilabel"
+        if model.task != "single" and not several:
             what = "the class of each pixel" if model.task == "segment" else f"a task of the kind {model.task}"
-            raise InputError(f"{model.name} decides {what}, and treatments are for one class an image")
+            raise InputError(f"{model.name} decides {what}; treatments are for one class or several labels an image")
         chosen = chosen_findings(report, (findings,) if isinstance(findings, str) else findings)
         maker = ByName(generator=generator) if isinstance(generator, str) else generator
         if maker is not None:
@@ -108,6 +113,8 @@ class Case:
         # Limits first: what is not used is not read.
         validation = validation.limit(VALIDATED_ON, seed)
         copies = 0
+        if several:
+            training = None  # only scores and thresholds are treated
         if training is not None:
             training, copies = without_copies(training.limit(train_limit, seed), [validation], model.preparation)
             if not len(training):
@@ -116,7 +123,8 @@ class Case:
         _check_classes(training, subject.images, model, made)
         _check_classes(validation, subject.images, model)
         fitting, judging = _two_parts(validation)
-        notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit scores and last layers."]
+        fitted = "thresholds and scores of labels" if several else "scores and last layers"
+        notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit {fitted}."]
         if any((costs := getattr(check, "costs", None)) is not None and not alike(costs) for check in subject.checks):
             notes.append(
                 f"Errors count by their costs, as in the audit: candidates are chosen by what they save, and none may "
@@ -239,7 +247,10 @@ def _fitting(given: Images | None, known: ImageSet | None, model: Classifier) ->
     if images is None:
         return None
     images = align_labels(images.for_fitting(), model.class_names)
-    labelled = np.flatnonzero(images.known_labels >= 0)
+    if (model.task == "multilabel") != ("labels" in images.table.column_names):
+        came = "several labels" if "labels" in images.table.column_names else "one class or none"
+        raise InputError(f"{images.name} has {came} an image, which {model.name} does not decide")
+    labelled = np.flatnonzero(labelled_images(images))
     if not len(labelled):
         raise InputError(f"{images.name} has no labels, and a treatment trains on labelled images")
     return images if len(labelled) == len(images) else images.select(labelled)
@@ -279,7 +290,10 @@ def _held_out(images: ImageSet, seed: int) -> NDArray[np.int64]:
     """Rows of a fifth of the units of every class."""
     units = images.units
     classes: dict[str, int] = {}
-    for unit, label in zip(units, images.labels.tolist(), strict=True):
+    labels = images.known_labels
+    if "labels" in images.table.column_names:
+        labels = np.unique(images.label_sets, axis=0, return_inverse=True)[1].reshape(-1)
+    for unit, label in zip(units, labels.tolist(), strict=True):
         classes.setdefault(unit, label)
     generator = np.random.default_rng(Randomness(seed).generator("held out").initial_seed())
     chosen: set[str] = set()
@@ -323,7 +337,7 @@ def _check_classes(images: ImageSet | None, audited: ImageSet, model: Classifier
 
     Of classes that are ``made`` a generator makes images.
     """
-    if images is None:
+    if images is None or model.task == "multilabel":
         return
     present = {int(label) for label in audited.known_labels if label >= 0}
     gone = sorted(present - {int(label) for label in images.known_labels})
@@ -342,7 +356,8 @@ def _prepared(images: ImageSet, model: Classifier, progress: Progress | None, no
     Raises:
         InputError: more than a few cannot be used.
     """
-    store = ImageStore.of_images(images, model.preparation, progress=progress)
+    targets = torch.from_numpy(images.label_sets) if model.task == "multilabel" else None
+    store = ImageStore.of_images(images, model.preparation, targets=targets, progress=progress)
     check_rejected(store.rejected, len(images), images.name, allowed=False)
     if store.rejected:
         reasons = listed_reasons(counted_reasons(store.rejected.values()))

@@ -106,6 +106,9 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
         normalization=MeanAndStd(),  # none: it is in the graph
         task=classifier.task,
         output=classifier.output,
+        thresholds=dict(zip(classifier.class_names, classifier.thresholds, strict=True))
+        if classifier.thresholds
+        else None,
     )
     write_atomically(
         path.with_name(path.name + ".json"), canonical_json(record.model_dump(mode="json", exclude_none=True))
