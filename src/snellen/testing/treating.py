@@ -138,7 +138,7 @@ def small_patient(*findings: Finding, count: int = 64, several: bool = False) ->
     Args:
         findings: that are treated.
         count: images of each set.
-        several: both classes are labels of an image, of which each has one; there are validation images alone then.
+        several: both classes are labels, and each image has one of them; there are validation images alone then.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
