@@ -271,7 +271,7 @@ class Scenes(Method):
         return list(self.each_scene(split))
 
     def each_scene(self, split: Split = "test") -> Iterator[Scene]:
-        """The records of :meth:`scenes`, each drawn when it is asked for.
+        """The records of :meth:`scenes`, each drawn when it is needed.
 
         Raises:
             InputError: objects of these sizes do not fit into a scene.
