@@ -13,10 +13,12 @@ from torch import nn
 
 import snellen
 from snellen.auditing.report import AuditReport
-from snellen.checks.treatments import UNTREATED_LABELS
+from snellen.checks.treatments import UNTREATED_LABELS, ladder, untreated
+from snellen.core import index
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.verbs.treated import Treated
+from snellen.verbs.treatment_case import Case, _held_out
 from tests.auditing.several_labels import NAMES, SIDE, network
 from tests.auditing.several_labels import image_set as of_patients
 
@@ -62,6 +64,15 @@ def test_a_finding_says_how_it_is_treated_or_why_not(report: AuditReport) -> Non
     markdown = report.to_markdown()
     assert "label_temperature, label_scaling" in markdown
     assert "VALIDATION_IMAGES stands for labelled images that scores and thresholds may be fitted to." in markdown
+
+
+def test_every_kind_of_finding_is_treated_or_says_why_not() -> None:
+    kinds = {kind for check in index.checks().values() for kind in check.finds}
+    silent = {kind for kind in kinds if not ladder(kind, several=True) and not untreated(kind, several=True)}
+    assert not silent
+    assert untreated("threshold", several=True) is None
+    trained = [kind for kind in kinds if ladder(kind) and not ladder(kind, several=True)]
+    assert all("train" in str(untreated(kind, several=True)) for kind in trained)
 
 
 def test_probabilities_and_thresholds_are_treated_and_proven(treated: Treated) -> None:
@@ -113,3 +124,47 @@ def test_what_cannot_be_is_refused(report: AuditReport) -> None:
     held = snellen.treatment_plan(report, image_set(800, 19), test=given["test"], findings="threshold")
     assert "that were held out of 800 training images" in str(held)
     assert held.treated
+    with pytest.raises(InputError, match="0 labelled images are left to prove"):
+        snellen.treatment_plan(report, image_set(800, 19), test=image_set(300, 19), findings="threshold")
+    with pytest.raises(InputError, match="a treatment needs 40 validation images at least"):
+        snellen.treatment_plan(report, findings="threshold", val=image_set(1, 11), test=given["test"])
+
+
+def test_thresholds_of_the_audit_are_part_of_what_is_resumed(report: AuditReport) -> None:
+    case = Case.of(report, val=image_set(120, 11), test=image_set(60, 13), findings="threshold:mass")
+    assert case.request(None)["thresholds"] == [0.4, 0.5, 0.5]
+
+
+def test_images_of_rare_sets_of_labels_are_held_out() -> None:
+    made = snellen.load_images(
+        (np.zeros((512, SIDE, SIDE), np.uint8), (np.arange(512)[:, None] >> np.arange(9)) & 1),
+        class_names=[str(one) for one in range(9)],
+    )
+    rows = _held_out(made, 0)  # no two sets are equal
+    assert 80 <= len(rows) <= 125
+    assert (made.label_sets[rows].sum(0) >= 20).all()
+
+
+def test_labels_never_or_always_present_or_unknown_are_left_as_they_are(report: AuditReport) -> None:
+    val = image_set(120, 11)
+    place = val.table.column_names.index("labels")
+    for own in (0, 1, None):
+        sets = [[*one[:2], own] for one in val.table["labels"].to_pylist()]
+        told = replace(val, table=val.table.set_column(place, "labels", pa.array(sets, val.table["labels"].type)))
+        plan = snellen.treatment_plan(report, findings="threshold:mass", val=told, test=image_set(60, 13))
+        assert not plan.treated
+        assert "needs 10 validation images with a label and 10 without it, of mass" in str(plan)
+
+
+def test_a_function_is_not_treated_and_the_folder_says_why(tmp_path: Path) -> None:
+    model = network(30)
+    given = snellen.load_classifier(
+        lambda images: (model(images) - 4).sigmoid(), NAMES, task="multi_label", size=SIDE, name="function"
+    )
+    found = snellen.audit(given, image_set(200, 7), checks=["labels"], progress=False)
+    made = snellen.treat(
+        found, val=image_set(120, 11), test=image_set(60, 13), findings="worst_class", out=tmp_path, progress=None
+    )
+    assert {one.outcome for one in made.findings} == {"untreated"}
+    assert "label_thresholds needs the weights, and function has none here" in (tmp_path / "README.md").read_text()
+    assert '"identity": null' in (tmp_path / "treatment.json").read_text()

@@ -65,6 +65,12 @@ UNTREATED_LABELS: dict[str, str] = {
     "backdoor": "nothing here trains a model of several labels an image: train it anew from weights that are trusted",
 }
 
+#: The same of a kind that is treated where an image has one class.
+OTHER_LABELS = (
+    "nothing here trains a model of several labels an image: train it anew with images that have the label without "
+    "what was found, and the other way round"
+)
+
 
 #: How a command begins that is run in the folder of the report, and how it names what it writes.
 IN_FOLDER, INTO = "snellen treat .", "--out treated"
@@ -158,7 +164,10 @@ def _known(kind: str, *, several: bool = False) -> list[Rung]:
 
 def untreated(kind: str, *, several: bool = False) -> str | None:
     """Why nothing treats a kind of finding, and what helps, in a sentence; None: nothing is known of the kind."""
-    return (UNTREATED_LABELS.get(kind) if several else None) or UNTREATED.get(kind)
+    if not several or ladder(kind, several=True):
+        return UNTREATED.get(kind)
+    # A kind that is treated where an image has one class needs weights that are trained.
+    return UNTREATED_LABELS.get(kind) or UNTREATED.get(kind) or (OTHER_LABELS if _known(kind) else None)
 
 
 def treatments(finding: Finding, *, trained: bool, several: bool = False) -> tuple[str, ...]:

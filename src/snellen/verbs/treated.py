@@ -95,13 +95,13 @@ class TreatedModel(BaseModel):
 
     Attributes:
         name: of the classifier.
-        identity: hash of its weights.
+        identity: hash of its weights; None where it has none here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    identity: str
+    identity: str | None
 
 
 class TreatmentRecord(BaseModel):

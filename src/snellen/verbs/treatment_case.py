@@ -112,11 +112,11 @@ class Case:
         validation, where = _validation(val, subject.companions.get("tune"), training, model, seed)
         # Limits first: what is not used is not read.
         validation = validation.limit(VALIDATED_ON, seed)
-        copies = 0
+        copies, known = 0, None if training is None else training.limit(train_limit, seed)
         if several:
-            training = None  # only scores and thresholds are treated
-        if training is not None:
-            training, copies = without_copies(training.limit(train_limit, seed), [validation], model.preparation)
+            training = None  # only scores and thresholds are treated; what weights were trained on proves nothing
+        if training is not None and known is not None:
+            training, copies = without_copies(known, [validation], model.preparation)
             if not len(training):
                 raise InputError("every training image is also a validation image; give other images with val=...")
         made = () if maker is None else [one.subject for one in chosen if one.kind == "worst_class"]
@@ -140,7 +140,7 @@ class Case:
         proving = ProvingImages.of(
             subject.images,
             None if test is None else align_labels(given_images(test), model.class_names),
-            [one for one in (training, validation) if one is not None],
+            [one for one in (known, validation) if one is not None],
             [one.limit(COMPANION_LIMIT, seed) for one in subject.companions.values()],
             preparation=model.preparation,
         )
@@ -181,6 +181,8 @@ class Case:
             "proving": self.proving.proving.fingerprint(progress),
             "max_loss": self.patient.max_loss,
             "seed": self.seed,
+            # Those of an audit are not in the fingerprint.
+            **({"thresholds": list(given)} if (given := self.patient.classifier.thresholds) else {}),
         }
 
 
@@ -287,12 +289,12 @@ def _two_parts(validation: ImageSet) -> tuple[ImageSet, ImageSet]:
 
 
 def _held_out(images: ImageSet, seed: int) -> NDArray[np.int64]:
-    """Rows of a fifth of the units of every class."""
+    """Rows of a fifth of the units of every class; of several labels an image, of every label that it has."""
     units = images.units
     classes: dict[str, int] = {}
     labels = images.known_labels
     if "labels" in images.table.column_names:
-        labels = np.unique(images.label_sets, axis=0, return_inverse=True)[1].reshape(-1)
+        labels = _rarest(images.label_sets)
     for unit, label in zip(units, labels.tolist(), strict=True):
         classes.setdefault(unit, label)
     generator = np.random.default_rng(Randomness(seed).generator("held out").initial_seed())
@@ -305,6 +307,16 @@ def _held_out(images: ImageSet, seed: int) -> NDArray[np.int64]:
     if rows.all() or not rows.any():
         raise InputError(f"{images.name} has too few units to hold some out for validation; give val=... (--val DATA)")
     return np.flatnonzero(rows)
+
+
+def _rarest(sets: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Of each image, the label it has that fewest images have, (n,); −1 where it has none.
+
+    Sets of many labels are hardly ever equal, and few of their own could be held out.
+    """
+    have = sets == 1
+    rarest = np.where(have, have.sum(0), len(sets) + 1).argmin(1)
+    return np.where(have.any(1), rarest, -1)
 
 
 def _check_generator(maker: ByName, findings: Sequence[Finding], model: Classifier) -> None:

@@ -15,6 +15,7 @@ from snellen.core.randomness import Randomness
 from snellen.methods.treatments.label_scores import LabelPlatt, LabelTemperature, LabelThresholds, ScaledLabels
 from snellen.methods.treatments.score_scaling import ScaledScores
 from snellen.methods.treatments.treatment import Patient, treat_together
+from snellen.models.classifiers.onnx_export import export_onnx
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.classifiers.trainable import trainable, trained_classifier
 from snellen.training.batches import ImageStore
@@ -127,3 +128,29 @@ def test_labels_that_few_images_show_and_models_of_decisions_are_refused():
     assert network.network.last.weight[0, 0] != 4
     patient.classifier.output = "labels"
     assert "gives decisions only" in LabelThresholds().refusal(trainable(patient.classifier), patient)
+
+
+@torch.no_grad()
+def test_thresholds_of_labels_that_are_not_named_are_exactly_those_that_were_given():
+    patient = case(of("calibration", "rare"), of("threshold", "rare"))
+    given = (0.5, 0.3, 0.07)
+    for one in (LabelPlatt(), LabelThresholds()):
+        network = trainable(patient.classifier)
+        network.thresholds = given
+        made = one.treat(network, patient, rng=Randomness(0))
+        assert made.thresholds[0] != 0.5
+        assert made.thresholds[1:] == given[1:]
+
+
+def test_what_is_scaled_behind_a_sigmoid_is_written_as_onnx(tmp_path):
+    patient = case(of("calibration", "sure"), sigmoid=True)
+    with torch.no_grad():  # probabilities that ONNX Runtime rounds to 0
+        patient.classifier.module.model.last.bias[2] = -60
+    network = LabelPlatt().treat(trainable(patient.classifier), patient, rng=Randomness(0)).eval()
+    made = trained_classifier(patient.classifier, network, "treated")
+    again = load_classifier(f"onnx:{export_onnx(made, tmp_path / 'model.onnx')}")
+    images = drawn(50, 1).images
+    with torch.no_grad():
+        mine, theirs = (one.probabilities(one(images)) for one in (made, again))
+    assert torch.allclose(mine, theirs, atol=1e-4)
+    assert again.thresholds == made.thresholds

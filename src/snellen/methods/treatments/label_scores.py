@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -65,12 +65,13 @@ class _Scaling(OfLabels):
         logits, truth = self._logits(network, patient)
         count = logits.shape[1]
         scale, shift = torch.ones(count), torch.zeros(count)
-        levels = _levels(network, count)
+        given = network.thresholds or (0.5,) * count
+        levels = dict[int, float]()
         for place, known in self._fitted_on(patient):
             fitted = self._fit(logits[known, place], truth[known, place])
             scale[place], shift[place] = fitted.scale, fitted.shift
-            levels[place] = levels[place] * fitted.scale + fitted.shift
-        thresholds = _thresholds(levels)
+            levels[place] = _level(given[place]) * fitted.scale + fitted.shift
+        thresholds = _with_levels(given, levels)
         if patient.classifier.output == "logits":
             network = scaled(network, scale, shift, patient.probes)
         else:
@@ -118,12 +119,12 @@ class LabelThresholds(OfLabels):
     def treated(self, network: PreparedNetwork, patient: Patient, call: Treating) -> PreparedNetwork:
         """Choose the threshold of each named label on the validation images where it is known."""
         logits, truth = self._logits(network, patient)
-        levels = _levels(network, logits.shape[1])
+        levels = dict[int, float]()
         for place, known in self._fitted_on(patient):
             best = best_threshold(truth[known, place], logits[known, place])
             if best is not None:
                 levels[place] = best
-        network.thresholds = _thresholds(levels)
+        network.thresholds = _with_levels(network.thresholds or (0.5,) * logits.shape[1], levels)
         return network
 
 
@@ -141,8 +142,9 @@ class ScaledLabels(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the model, and scale."""
-        logits = label_logits(self.model(images), "log-probabilities")
-        return nn.functional.logsigmoid(logits * self.scale + self.shift)
+        logits = label_logits(self.model(images), "log-probabilities") * self.scale + self.shift
+        # logsigmoid, without the sigmoid that ONNX Runtime rounds to 0, whose logarithm is infinite
+        return -nn.functional.relu(-logits) - torch.log1p(torch.exp(-logits.abs()))
 
 
 def _named(patient: Patient, kinds: tuple[str, ...]) -> list[int]:
@@ -152,15 +154,16 @@ def _named(patient: Patient, kinds: tuple[str, ...]) -> list[int]:
     return [place for place, name in enumerate(names) if name in found or not found & set(names)]
 
 
-def _levels(network: PreparedNetwork, count: int) -> list[float]:
-    """Logit above which each label is given."""
-    given = network.thresholds or (0.5,) * count
-    return [math.log(one) - math.log1p(-one) for one in given]
+def _level(threshold: float) -> float:
+    """The logit of a threshold."""
+    return math.log(threshold) - math.log1p(-threshold)
 
 
-def _thresholds(levels: list[float]) -> tuple[float, ...] | None:
-    """The same as probabilities, within (0, 1); None where all are 0.5."""
-    if not any(levels):
-        return None
-    small = 1e-12
-    return tuple(min(max(1 / (1 + math.exp(-min(max(one, -700), 700))), small), 1 - small) for one in levels)
+def _with_levels(given: tuple[float, ...], levels: Mapping[int, float]) -> tuple[float, ...] | None:
+    """Thresholds with those of some labels at other logits, within (0, 1); the others as given. None: all are 0.5."""
+    most = math.nextafter(1, 0)
+    found = tuple(
+        min(1 / (1 + math.exp(-max(levels[place], -700))), most) if place in levels else own
+        for place, own in enumerate(given)
+    )
+    return None if set(found) == {0.5} else found
