@@ -38,6 +38,7 @@ def full_size() -> tuple[VideoArchitecture, VideoTraining, VideoTraining, Sample
         blocks=12,
         heads=12,
         text_blocks=4,
+        head="velocity",
     )
     base = VideoTraining(
         image_steps=50_000,
