@@ -110,7 +110,7 @@ PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "d
 MARKS = re.compile(r"<!--.*?-->", re.DOTALL)
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 PARAGRAPH = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )|\n(?=#)")
-END = re.compile(r"(?<=[.!?])[\"”)*]*\s+(?=[^a-z\s])")
+END = re.compile(r"(?<!\bal\.)(?<=[.!?])[\"”)*]*\s+(?=[^a-z\s])")
 #: Texts of a template: what stands between tags that begin a new line or cell.
 UNSEEN = re.compile(r"\{#.*?#\}|\{%.*?%\}|<(script|style|svg)\b.*?</\1>", re.DOTALL)
 INLINE = re.compile(r"</?(?:a|b|i|em|strong|code|span|abbr|small|sub|sup)\b[^>]*>")
