@@ -42,8 +42,8 @@ class VideoArchitecture(BaseModel):
     image_by: ImageBy = Field("replacement", description="how the network gets the image")
     head: Head = Field(
         "video",
-        description="the velocity, as published; or the video, from which the velocity follows: in pixels, a token of "
-        "few numbers cannot carry the noise of its patch as well, and noise stays in what is generated",
+        description="velocity, as published; or video, from which the velocity follows: in pixels, tokens of few numbers "
+        "cannot carry the noise of their patches",
     )
     pooled_text: bool = Field(
         True, description="the sum of the text's tokens is added to the vector of time, so that the text multiplies too"
