@@ -42,8 +42,8 @@ class VideoArchitecture(BaseModel):
     image_by: ImageBy = Field("replacement", description="how the network gets the image")
     head: Head = Field(
         "video",
-        description="velocity, as published; or video, from which the velocity follows: in pixels, tokens of few numbers "
-        "cannot carry the noise of their patches",
+        description="velocity, as published; or video, from which it follows: in pixels, a small token cannot carry "
+        "the noise of its patch",
     )
     pooled_text: bool = Field(
         True, description="the sum of the text's tokens is added to the vector of time, so that the text multiplies too"
