@@ -58,16 +58,16 @@ UNTREATED_LABELS: dict[str, str] = {
     "group_gap": "nothing here trains a model of several labels an image: train it anew with more images of this group "
     "with and without the label",
     "slice": "nothing here trains a model of several labels an image: train it anew with more images like these",
-    "label_noise": "a person must look at the labels that lists/label_noise.json names, and the model must be trained "
-    "anew: nothing here trains a model of several labels an image",
-    "drift": "choose thresholds and temperatures on new images of the kind that will come: give them with --val to "
-    "treat 'threshold' or 'calibration'; the weights must be trained anew",
+    "label_noise": "a person must look at the labels that lists/label_noise.json names; then the model must be trained "
+    "anew, which nothing here does for several labels an image",
+    "drift": "give new images of the kind that will come with --val, to treat 'threshold' or 'calibration' on them. The "
+    "weights must be trained anew",
     "backdoor": "nothing here trains a model of several labels an image: train it anew from weights that are trusted",
 }
 
 #: The same of a kind that is treated where an image has one class.
 OTHER_LABELS = (
-    "nothing here trains a model of several labels an image: train it anew with images that have the label without "
+    "nothing here trains a model of several labels an image. Train it anew with images that have the label without "
     "what was found, and the other way round"
 )
 
