@@ -58,9 +58,9 @@ UNTREATED_LABELS: dict[str, str] = {
     "group_gap": "nothing here trains a model of several labels an image: train it anew with more images of this group "
     "with and without the label",
     "slice": "nothing here trains a model of several labels an image: train it anew with more images like these",
-    "label_noise": "a person must look at the labels that lists/label_noise.json names; then the model must be trained "
-    "anew, which nothing here does for several labels an image",
-    "drift": "give new images of the kind that will come with --val, to treat 'threshold' or 'calibration' on them. The "
+    "label_noise": "a person must look at the labels that lists/label_noise.json names, and train the model anew. "
+    "Nothing here trains a model of several labels an image",
+    "drift": "give new images of the kind that will come with --val, to treat 'threshold' or 'calibration'. The "
     "weights must be trained anew",
     "backdoor": "nothing here trains a model of several labels an image: train it anew from weights that are trusted",
 }
