@@ -766,6 +766,7 @@ CHECKS = {
     "out_of_distribution": Row({}, {"train": lambda _: as_split(labelled_images(80)[1], "train")}),
     "membership": Row({}, {"train": other_training_images}),
     "data_quality": Row(),
+    "edits": Row({"detector": edits_detector, "examples": 0}, {"train": training_images}),
     "explanations": Row({"examples": 1, "evaluations": 20}),
     "background": Row({"share": 0.25, "swaps": 1, "evaluations": 20, "examples": 0}, _SCENES_AUDITED),
     "attributes": Row({"share": 0.25, "kinds": ("size_5",), "severities": (5,), "examples": 0}, _SCENES_AUDITED),
