@@ -161,7 +161,7 @@ def test_no_picture_is_kept_where_none_may_be(place, right, tmp_path):
 def test_few_are_drawn_of_many_and_a_note_says_so(place, right):
     report = audited(place, most=10)
     assert report.metrics["edits.training.share"].n == 10
-    assert any("10 of 30 training images were looked at" in note for note in report.notes)
+    assert any("10 of 30 training images were scanned" in note for note in report.notes)
 
 
 def test_without_a_report_there_is_no_finding_and_the_figure_stays(place, monkeypatch):
@@ -225,4 +225,3 @@ def test_the_desk_shows_audited_ones_with_their_maps_and_a_decision_takes_one_ou
         assert table.dropped == 1
     finally:
         desk.close()
-

@@ -1,4 +1,4 @@
-"""Images, those of training too, a part of which looks edited by a generator: the scan of edited regions as a check.
+"""Images, those of training too, with a part that looks edited: the scan of edited regions as a check.
 
 The scan comes by its name from the index, so that this module rests on no published system.
 """
@@ -29,7 +29,7 @@ from snellen.metrics.units import unit_codes
 #: What the scan writes as the reason of an image that it reports.
 REPORTED = "edited"
 
-#: Sets of images that are looked at, as findings name them.
+#: Sets of images that are scanned, as findings name them.
 AUDITED, TRAINING = "audited", "training"
 
 #: The same of what an audit compares with.
@@ -41,7 +41,7 @@ class Looked:
     """What the scan found in one set.
 
     Attributes:
-        name: of the set. images: that were looked at.
+        name: of the set. images: that were scanned.
         scanned: result of the scan, without pictures.
         judged: rows of the evidence that count. reported: those of them that are reported, the most edited first.
     """
@@ -68,7 +68,7 @@ class Looked:
 
 
 class EditedImages(Check):
-    """Look for images a part of which an image generator wrote, among the audited and the training images.
+    """Find images with a part that an image generator wrote, among the audited and the training images.
 
     A detector of edited regions judges the files as they are, and not as the model sees them. Reported images are
     counted and not inferred: how often a detector is wrong depends on the editors and the cameras that it knows. So a
@@ -76,7 +76,7 @@ class EditedImages(Check):
     """
 
     name: ClassVar[str] = "edits"
-    summary: ClassVar[str] = "images, those of training too, a part of which looks edited (when asked for)"
+    summary: ClassVar[str] = "images, those of training too, with a part that looks edited (when named)"
     several: ClassVar[Several | None] = "whole"
     by_default: ClassVar[bool] = False
 
@@ -87,7 +87,7 @@ class EditedImages(Check):
         None, ge=0, le=1, description="share of edited pixels from which on an image is reported; none: the detector's"
     )
     window: int | None = Field(None, ge=16, description="side of the windows, pixels; none: that of its training")
-    most: int | None = Field(2000, ge=1, description="images of each set that are looked at, at most; none: no bound")
+    most: int | None = Field(2000, ge=1, description="images of each set that are scanned, at most; none: no bound")
     examples: int = Field(12, ge=0, description="pictures for each finding, with a map of what looks edited")
 
     def figure_names(self) -> frozenset[str]:
@@ -136,9 +136,7 @@ class EditedImages(Check):
         gaps = {AUDITED: _gap(looked[0], reading.images)}
         return Conclusion(
             metrics={f"{self.name}.{one.name}.share": one.share for one in useful},
-            findings=[
-                self._finding(one, gaps.get(one.name), reading, pictures) for one in useful if one.reported
-            ],
+            findings=[self._finding(one, gaps.get(one.name), reading, pictures) for one in useful if one.reported],
             panels=[
                 Panel(
                     check=self.name,
@@ -146,7 +144,13 @@ class EditedImages(Check):
                     about="What a detector of edited regions reports. A report is a sign of an edit, and no proof.",
                     head=("images", "judged", "look edited", "outside scope", "not judged", "error on them", "others"),
                     rows=tuple(
-                        (one.name, len(one.judged), len(one.reported), *one.figures.values(), *_errors(gaps.get(one.name)))
+                        (
+                            one.name,
+                            len(one.judged),
+                            len(one.reported),
+                            *one.figures.values(),
+                            *_errors(gaps.get(one.name)),
+                        )
                         for one in looked
                     ),
                 )
@@ -228,7 +232,7 @@ class EditedImages(Check):
             notes.append(f"Edits: {len(lost)} {one.name} images were not judged: {reasons}.")
         if len(one.images) < len(whole):
             notes.append(
-                f"Edits: {len(one.images):,} of {len(whole):,} {one.name} images were looked at, drawn at random "
+                f"Edits: {len(one.images):,} of {len(whole):,} {one.name} images were scanned, drawn at random "
                 f"(--set {self.name}.most changes how many)."
             )
         return notes
