@@ -202,6 +202,20 @@ def test_it_runs_when_asked_for_and_refuses_what_is_no_detector_before_anything_
     assert not (tmp_path / "run" / "shards").exists()
 
 
+def test_models_of_several_labels_are_audited_once(place, right):
+    pixels = np.random.default_rng(0).integers(0, 250, (20, 20, 20, 3), np.uint8)
+    pixels[4, 2:9, 2:9] = MAGENTA
+    labels = np.random.default_rng(1).integers(0, 2, (20, 2))
+    several = Classifier(
+        Bright(), class_names=NAMES, preparation=Preparation(size=(16, 16)), name="bright", task="multilabel"
+    )
+    images = snellen.load_images((pixels, labels), class_names=NAMES)
+    report = snellen.audit(several, images, checks=["labels", EditedImages(detector=str(place / "my detector"))])
+    assert report.metrics["edits.audited.share"].value == 1 / 20
+    (found,) = findings(report).values()
+    assert [one.example_id for one in found.examples] == [images.ids[4]]
+
+
 def test_its_word_for_a_report_is_that_of_the_scan():
     assert REPORTED == method.EDITED
 
