@@ -22,12 +22,12 @@ DISTORTED = {
 
 
 def edits_table(found: Mapping[str, Any]) -> str:
-    """A row for each figure, its mean over the seeds and its ends."""
+    """A row for each figure: its mean over the seeds, and its ends where there are several."""
     seeds = found["seeds"]
 
     def ends(draw: Callable[[Mapping[str, Any]], float]) -> list[str]:
         values = [draw(one) for one in seeds]
-        return [f"{mean(values):.3f}", f"{min(values):.3f} – {max(values):.3f}"]
+        return [f"{mean(values):.3f}", f"{min(values):.3f} – {max(values):.3f}" if len(values) > 1 else ""]
 
     rows = [[f"binary IoU, {words}", *ends(lambda one, key=key: one["iou"][key])] for key, words in DISTORTED.items()]
     rows += [
@@ -38,6 +38,8 @@ def edits_table(found: Mapping[str, Any]) -> str:
         ["the check: of edited training images, reported", *ends(_recall)],
         ["the check: of reported training images, edited", *ends(_precision)],
     ]
+    if len(seeds) == 1:
+        return markdown_table(["figure", "value"], [row[:2] for row in rows])
     return markdown_table(["figure", "mean", f"{len(seeds)} seeds"], rows)
 
 
