@@ -142,7 +142,7 @@ def test_each_example_has_its_picture_and_a_map_that_is_red_where_it_was_edited(
                 for name in (example.image, example.after)
             )
             edited = (as_it_is == MAGENTA).all(2)
-            red = mapped[..., 0] - mapped[..., 1]
+            red = mapped[..., 0] - mapped[..., 1:].max(2)
             assert edited.any()
             assert red[edited].min() > 150 > red[~edited].max()
     page = (run_folder / "report.html").read_text()
