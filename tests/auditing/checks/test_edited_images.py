@@ -16,6 +16,7 @@ from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
 from snellen.systems.edited_regions import method
 from snellen.systems.edited_regions.detecting import Regions
+from snellen.systems.edited_regions.networks import LEAST_SIDES
 from tests.systems.edited_regions.parts import save_detector
 
 NAMES = ("dark", "light")
@@ -199,6 +200,27 @@ def test_it_runs_when_asked_for_and_refuses_what_is_no_detector_before_anything_
             checks=[EditedImages(detector=str(place / "my images"))],
             out=tmp_path / "run",
         )
+    assert not (tmp_path / "run" / "shards").exists()
+
+
+def test_a_detector_without_a_threshold_gives_no_figure(place, right, tmp_path):
+    save_detector(tmp_path / "undecided", threshold=None)
+    undecided = EditedImages(detector=str(tmp_path / "undecided"))
+    report = snellen.audit(classifier(), str(place / "my images"), checks=["clean", undecided])
+    (status,) = (one for one in report.checks if one.name == "edits")
+    assert status.status == "skipped"
+    assert "--set edits.threshold=SHARE" in status.reason
+    assert not [name for name in report.metrics if name.startswith("edits")]
+    given = undecided.model_copy(update={"threshold": 0.01})
+    report = snellen.audit(classifier(), str(place / "my images"), checks=["clean", given])
+    assert report.metrics["edits.audited.share"].value == 2 / 24
+
+
+def test_windows_that_are_too_small_are_refused_before_anything_is_measured(place, tmp_path, monkeypatch):
+    monkeypatch.setitem(LEAST_SIDES, "small", 32)
+    check = EditedImages(detector=str(place / "my detector"), window=16)
+    with pytest.raises(InputError, match=r"raise --set edits\.window=PIXELS"):
+        snellen.audit(classifier(), str(place / "my images"), checks=["clean", check], out=tmp_path / "run")
     assert not (tmp_path / "run" / "shards").exists()
 
 

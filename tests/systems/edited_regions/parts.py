@@ -42,13 +42,13 @@ def small_editor(decoder="nearest"):
     return SmallEditor(network(decoder), paint_scene)
 
 
-def save_detector(folder, *, finds=True):
+def save_detector(folder, *, finds=True, threshold=0.01):
     """A detector with its first weights, as the recipe saves one; or one that calls no pixel edited."""
     built = {"architecture": "small", "editors": 2, "width": 4}
     card = Card(
         name="edits",
         kind="segmenter",
-        architecture={"name": NAME, **built, "threshold": 0.01, "window": 64},
+        architecture={"name": NAME, **built, "threshold": threshold, "window": 64},
         class_names=("untouched", "dark", "light"),
         lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
     )

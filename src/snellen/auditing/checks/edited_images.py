@@ -19,15 +19,23 @@ from snellen.checks.panels import Panel, keep_picture
 from snellen.checks.per_image import PerImage
 from snellen.core import index
 from snellen.core.classifier import Classifier
+from snellen.core.errors import InputError
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
 from snellen.core.outcomes import Scanned
+from snellen.core.randomness import Randomness
 from snellen.data.rejections import counted_reasons, listed_reasons
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.units import unit_codes
 
 #: What the scan writes as the reason of an image that it reports.
 REPORTED = "edited"
+
+#: Why nothing is measured with a detector that reports nothing.
+NO_THRESHOLD = (
+    "the detector has no threshold: on its validation images none was better than to report nothing "
+    "(--set edits.threshold=SHARE sets one)"
+)
 
 #: Sets of images that are scanned, as findings name them.
 AUDITED, TRAINING = "audited", "training"
@@ -37,20 +45,25 @@ _COMPANIONS: Mapping[Companion, str] = {"train": TRAINING}
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class ScannedSet:
     """What the scan found in one set.
 
     Attributes:
         name: of the set. images: that were scanned.
-        scanned: result of the scan, without pictures.
+        result: of the scan, without pictures.
         judged: rows of the evidence that count. reported: those of them that are reported, the most edited first.
     """
 
     name: str
     images: ImageSet
-    scanned: Scanned
+    result: Scanned
     judged: list[dict[str, Any]]
     reported: list[dict[str, Any]]
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether images of any share of edited pixels are reported."""
+        return self.result.figures.get("threshold") is not None
 
     @property
     def share(self) -> Measured:
@@ -63,7 +76,7 @@ class Looked:
     @property
     def figures(self) -> dict[str, int]:
         """Images outside of the scan's scope, and those that it cannot judge."""
-        status = self.scanned.evidence.table["status"].to_pylist()
+        status = self.result.evidence.table["status"].to_pylist()
         return {"outside_scope": status.count("skipped"), "not_judged": status.count("rejected")}
 
 
@@ -107,9 +120,13 @@ class EditedImages(Check):
             )
         return super().missing(classifier, images, companions)
 
-    def resolved(self, classifier: Classifier) -> EditedImages:
-        """As it is; a detector that cannot be used is refused now, and not after hours."""
-        self._scan(0).load()
+    def seeing(self, images: ImageSet, classifier: Classifier) -> EditedImages:
+        """As it is; a detector or windows that cannot be used are refused now, and not after hours."""
+        if self.detector is not None:
+            try:
+                self._scan(0).scan(images.select([]), classifier=classifier, rng=Randomness(0))
+            except InputError as error:  # names the option of the scan
+                raise InputError(str(error).replace("--window", f"--set {self.name}.window=PIXELS")) from error
         return self
 
     def unbounded(self) -> EditedImages:
@@ -122,9 +139,13 @@ class EditedImages(Check):
         sets = {AUDITED: reading.audited} | {
             name: reading.companion_sets[one] for one, name in _COMPANIONS.items() if one in reading.companion_sets
         }
-        looked = [self._looked(name, images, reading) for name, images in sets.items()]
-        useful = [one for one in looked if one.judged]
-        notes = [note for one in looked for note in self._notes(one, sets[one.name])]
+        scanned = list[ScannedSet]()
+        for name, images in sets.items():
+            scanned.append(self._scanned(name, images, reading))
+            if scanned[-1].judged and not scanned[-1].has_threshold:
+                return Conclusion(skipped=NO_THRESHOLD)  # a share of 0 would be no figure of the images
+        useful = [one for one in scanned if one.judged]
+        notes = [note for one in scanned for note in self._notes(one, sets[one.name])]
         if not useful:
             return Conclusion(notes=notes, skipped="no image could be judged; the notes say why")
         pictures: dict[str, bytes] = {}
@@ -133,7 +154,7 @@ class EditedImages(Check):
             for one in useful
             for row in one.reported
         ]
-        gaps = {AUDITED: _gap(looked[0], reading.images)}
+        gaps = {AUDITED: _gap(scanned[0], reading.images)}
         return Conclusion(
             metrics={f"{self.name}.{one.name}.share": one.share for one in useful},
             findings=[self._finding(one, gaps.get(one.name), reading, pictures) for one in useful if one.reported],
@@ -151,7 +172,7 @@ class EditedImages(Check):
                             *one.figures.values(),
                             *_errors(gaps.get(one.name)),
                         )
-                        for one in looked
+                        for one in scanned
                     ),
                 )
             ],
@@ -165,18 +186,18 @@ class EditedImages(Check):
         method = index.entry("scans", "edited_regions").load()
         return method(detector=self.detector, threshold=self.threshold, window=self.window, pictures=pictures)
 
-    def _looked(self, name: str, images: ImageSet, reading: Reading) -> Looked:
+    def _scanned(self, name: str, images: ImageSet, reading: Reading) -> ScannedSet:
         rng = reading.rng.child(self.name)
         drawn = images if self.most is None else images.limit(self.most, rng.seed)
-        scanned: Scanned = self._scan(0).scan(drawn, classifier=reading.classifier, rng=rng)
-        rows = scanned.evidence.table.to_pylist()
+        result: Scanned = self._scan(0).scan(drawn, classifier=reading.classifier, rng=rng)
+        rows = result.evidence.table.to_pylist()
         judged = [row for row in rows if row["status"] == "ok"]
         reported = sorted(
             (row for row in judged if row["reason"] == REPORTED), key=lambda row: (-row["value"], row["example_id"])
         )
-        return Looked(name, drawn, scanned, judged, reported)
+        return ScannedSet(name, drawn, result, judged, reported)
 
-    def _finding(self, one: Looked, gap: ErrorGap | None, reading: Reading, pictures: dict[str, bytes]) -> Finding:
+    def _finding(self, one: ScannedSet, gap: ErrorGap | None, reading: Reading, pictures: dict[str, bytes]) -> Finding:
         count, editors = len(one.reported), [row["editor"] for row in one.reported]
         facts: dict[str, float | int | str] = {
             "images": len(one.judged),
@@ -198,7 +219,7 @@ class EditedImages(Check):
             examples=self._examples(one, reading, pictures),
         )
 
-    def _examples(self, one: Looked, reading: Reading, pictures: dict[str, bytes]) -> tuple[FindingExample, ...]:
+    def _examples(self, one: ScannedSet, reading: Reading, pictures: dict[str, bytes]) -> tuple[FindingExample, ...]:
         """The most edited images, each beside its map of probability; without pictures where none may be kept."""
         shown = one.reported[: self.examples]
         drawn: dict[str, Mapping[str, Any]] = {}
@@ -222,10 +243,10 @@ class EditedImages(Check):
             )
         return tuple(found)
 
-    def _notes(self, one: Looked, whole: ImageSet) -> list[str]:
-        evidence = one.scanned.evidence
+    def _notes(self, one: ScannedSet, whole: ImageSet) -> list[str]:
+        evidence = one.result.evidence
         lost = evidence.where(status="rejected").table["reason"].to_pylist()
-        notes = [f"Edits, {one.name} images: {one.scanned.verdict}."]
+        notes = [f"Edits, {one.name} images: {one.result.verdict}."]
         notes += [f"Edits: {each}." for each in (*evidence.assumptions, evidence.control) if each]
         if lost:
             reasons = listed_reasons(counted_reasons(lost))
@@ -238,10 +259,10 @@ class EditedImages(Check):
         return notes
 
 
-def _gap(looked: Looked, images: PerImage) -> ErrorGap | None:
+def _gap(found: ScannedSet, images: PerImage) -> ErrorGap | None:
     """Errors on reported images beside those on the other judged ones; None where nothing can be compared."""
-    judged = {row["example_id"] for row in looked.judged}
-    hits = {row["example_id"] for row in looked.reported}
+    judged = {row["example_id"] for row in found.judged}
+    hits = {row["example_id"] for row in found.reported}
     known: NDArray[np.bool_] = images.labelled & np.array([one in judged for one in images.ids], dtype=bool)
     member = np.array([one in hits for one in images.ids], dtype=bool)
     return error_gap(~images.correct[known], member[known], images.units_of(known)) if known.any() else None
