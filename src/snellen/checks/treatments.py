@@ -29,7 +29,7 @@ UNTREATED: dict[str, str] = {
     "unsafe_content": "a person must review the images",
     "generated_content": "a person must review the images",
     "manipulated_region": "a person must review the images that lists/edits.csv names: the desk (snellen ui) shows the "
-    "audited ones beside their maps; audit training images as such to review them there",
+    "audited ones; to review training images there, audit them",
     "generator_failure": "it is one of a generator and not of the classifier",
     "memorisation": "it is one of a generator and not of the classifier",
     "unforgotten": "train again without the examples that should be forgotten",
