@@ -17,6 +17,8 @@ from snellen.core.preparation import Preparation
 from snellen.systems.edited_regions import method
 from snellen.systems.edited_regions.detecting import Regions
 from snellen.systems.edited_regions.networks import LEAST_SIDES
+from tests.desk.browser import Browser, browser_path
+from tests.desk.served import served
 from tests.systems.edited_regions.parts import save_detector
 
 NAMES = ("dark", "light")
@@ -261,3 +263,25 @@ def test_the_desk_shows_audited_ones_with_their_maps_and_a_decision_takes_one_ou
         assert table.dropped == 1
     finally:
         desk.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_the_page_of_a_review_names_picture_and_map(report, run_folder):
+    pytest.importorskip("snellen.desk.desk")
+    browser_path()
+    with served(run_folder.parent) as desk:
+        page = Browser()
+        try:
+            page.open(desk.link)
+            page.until("location.search === '' && document.querySelector('.card h2 a')")
+            page.open(page.js("document.querySelector('.card h2 a').href"))
+            page.until("document.querySelector('main a[href*=\"/review/\"]')")
+            assert "no audited images" in page.js("document.querySelector('main').innerText")
+            links = "Array.from(document.querySelectorAll('main a[href*=\"/review/\"]'))"
+            page.open(page.js(f"{links}.find(a => a.textContent.includes('2 images')).href"))
+            page.until("document.querySelectorAll('.item figcaption').length === 2")
+            captions = page.js("Array.from(document.querySelectorAll('.item figcaption')).map(one => one.textContent)")
+            assert captions == ["as it is", "what looks edited, in red"]
+            assert page.problems() == []
+        finally:
+            page.close()
