@@ -1,6 +1,7 @@
 """The check on images that look edited: both sets, pictures, lists, and the queue of the desk."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 import snellen
 from snellen.auditing.checks.edited_images import REPORTED, EditedImages
+from snellen.auditing.compare.pairing import differing_parameters
 from snellen.auditing.effort import checks_at
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -224,6 +226,12 @@ def test_windows_that_are_too_small_are_refused_before_anything_is_measured(plac
     with pytest.raises(InputError, match=r"raise --set edits\.window=PIXELS"):
         snellen.audit(classifier(), str(place / "my images"), checks=["clean", check], out=tmp_path / "run")
     assert not (tmp_path / "run" / "shards").exists()
+
+
+def test_shares_by_other_thresholds_are_not_compared():
+    ran = [SimpleNamespace(parameters={"edits": EditedImages(threshold=one).record()}) for one in (0.01, 0.3)]
+    assert "threshold 0.01 and 0.3" in differing_parameters(*ran)["edits"]
+    assert not differing_parameters(ran[0], ran[0])
 
 
 def test_models_of_several_labels_are_audited_once(place, right):
