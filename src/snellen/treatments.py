@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from snellen.methods.treatments.group_robustness import TrainTwice as TrainTwice
     from snellen.methods.treatments.label_cleaning import LabelCorrection as LabelCorrection
     from snellen.methods.treatments.label_cleaning import SuspectRemoval as SuspectRemoval
+    from snellen.methods.treatments.label_scores import LabelPlatt as LabelPlatt
+    from snellen.methods.treatments.label_scores import LabelTemperature as LabelTemperature
+    from snellen.methods.treatments.label_scores import LabelThresholds as LabelThresholds
     from snellen.methods.treatments.neuron_pruning import AdversarialNeuronPruning as AdversarialNeuronPruning
     from snellen.methods.treatments.neuron_pruning import FinePruning as FinePruning
     from snellen.methods.treatments.plain_tuning import PlainTuning as PlainTuning

@@ -16,13 +16,13 @@ from snellen.auditing.audit import audit
 from snellen.auditing.by_label import measure_by_label
 from snellen.auditing.checks import CHECKS, build_check
 from snellen.auditing.document import _damage, document_of
-from snellen.auditing.label_hypotheses import best_threshold
 from snellen.auditing.report import AuditReport
 from snellen.auditing.shard_work import make_batch
 from snellen.checks.check import Measured
 from snellen.checks.label_sets import evidence_of_label
 from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
+from snellen.metrics.label_scaling import best_threshold
 from tests.auditing.several_labels import NAMES, classifier, drawn, image_set, network
 
 QUICK = [

@@ -19,6 +19,7 @@ import snellen
 from snellen.auditing.audit import audit
 from snellen.cli.app import app
 from snellen.core.finding import Finding
+from snellen.desk.commands import treat_command
 from snellen.desk.desk import Desk
 from snellen.desk.export import decided_table
 from snellen.desk.queues import queue_of
@@ -115,6 +116,15 @@ def test_decisions_are_kept_for_the_label_and_the_table_leaves_the_others(desk, 
         bit if name != "mass" else 0 for name, bit in zip(NAMES, before[first.images[0]], strict=True)
     ]
     assert set(after[third.images[0]]) == {-1}, "nothing is known of a dropped image"
+
+
+def test_a_finding_of_a_label_is_treated_with_validation_images(desk):
+    (run,) = desk.workplace.runs()
+    worst = next(one for one in run.findings if one.kind == "worst_class")
+    assert worst in run.treatable
+    form = {"train": ["new.csv"], "finding": [worst.key]}
+    words, _ = treat_command(form, run, desk.workplace.place, plan=True)
+    assert words == ["snellen", "treat", str(run.path), "--val", "new.csv", "--finding", worst.key, "--plan-only"]
 
 
 def test_a_finding_about_no_label_offers_no_relabelling(desk):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,9 +66,11 @@ def test_names_are_data(made):
 def test_a_rise_is_drawn_as_one():
     risen = TreatedFinding(key="calibration", title="", outcome="worse", first=0.1, second=0.2, difference=0.1)
     cost = Cost(first=0.9, second=0.8, difference=-0.1, low=None, high=None, n=10)
-    made = Treated(None, None, None, (risen,), cost, None, (), ())
+    made = Treated(SimpleNamespace(task="single"), None, None, (risen,), cost, None, (), ())
     from snellen.verbs.treated_page import _bar, verdict
 
     bar = _bar(risen, made.findings)
     assert (bar.before, bar.after) == (50, 100)
     assert verdict(made) == "1 worse. Clean accuracy 90.0% before, 80.0% after."
+    several = replace(made, classifier=SimpleNamespace(task="multilabel"))
+    assert verdict(several) == "1 worse. Share of right decisions 90.0% before, 80.0% after."

@@ -29,8 +29,8 @@ class Advice:
     passes: float
 
 
-def advised(findings: Sequence[Finding]) -> tuple[Advice, ...]:
-    """What can be treated, in the order of the findings.
+def advised(findings: Sequence[Finding], *, several: bool = False) -> tuple[Advice, ...]:
+    """What can be treated, in the order of the findings, of a model of one class or ``several`` labels an image.
 
     >>> fog = Finding(kind="corruption", subject="fog", harm=0.3, title="Fog costs 33 points")
     >>> [(one.kind, one.findings, one.at_stake) for one in advised([fog])]
@@ -44,7 +44,7 @@ def advised(findings: Sequence[Finding]) -> tuple[Advice, ...]:
             kinds.setdefault(finding.kind, []).append(finding)
     found = []
     for kind, members in kinds.items():
-        tried = ladder(kind)
+        tried = ladder(kind, several=several)
         if tried:
             most = max(one.excess for one in members)
             names = tuple(one.name for one in tried)

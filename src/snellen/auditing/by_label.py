@@ -17,7 +17,6 @@ from torch import Tensor
 
 from snellen.auditing.checks.labels import Labels, without_labels
 from snellen.auditing.label_figures import OF_EACH, OVERALL
-from snellen.auditing.label_hypotheses import TREATMENT
 from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.label_sets import OF_LABEL, combined, evidence_of_label
@@ -229,7 +228,7 @@ def _joined(check: Check, apart: Sequence[Conclusion], parts: Sequence[_Part], i
     pictures: dict[str, bytes] = {}
     for one in apart:
         metrics |= one.metrics
-        hypotheses += [_untreated(each) for each in one.hypotheses]
+        hypotheses += one.hypotheses
         findings += one.findings
         notes |= {note: [] for note in one.notes}
     for part in parts:
@@ -308,12 +307,6 @@ def _named_hypothesis(one: Hypothesis, part: _Part) -> Hypothesis:
     )
 
 
-def _untreated(one: Hypothesis) -> Hypothesis:
-    return Hypothesis(
-        one.p_value, one.harm, lambda harm: one.finding(harm).model_copy(update={"treatments": (TREATMENT,)})
-    )
-
-
 def _named(finding: Finding, part: _Part) -> Finding:
     title = finding.title
     if part.side is not None and "accuracy" in title:
@@ -327,7 +320,7 @@ def _named(finding: Finding, part: _Part) -> Finding:
             "title": f"{part.label}: {title}",
             "facts": {**beside, **finding.facts},
             # What treats a classifier of one class an image is no treatment here.
-            "treatments": tuple(one for one in finding.treatments if one.startswith("look through")) or (TREATMENT,),
+            "treatments": tuple(one for one in finding.treatments if one.startswith("look through")),
         }
     )
 

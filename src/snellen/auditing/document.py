@@ -16,7 +16,7 @@ from snellen.auditing.eye_chart_picture import acuity_words, column_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.html import fact_words, has_harm, verdict
 from snellen.auditing.ledger import ledger_words
-from snellen.checks.treatments import TRAINING_IMAGES
+from snellen.checks.treatments import STAND_FOR
 from snellen.core.finding import FIGURES_OF_BAGS, OF_BAGS, Finding
 from snellen.data.rejections import listed_reasons
 
@@ -130,7 +130,7 @@ def document_of(report: AuditReport) -> Document:
         tested=f"{tested.hypotheses} hypotheses were tested together; {tested.findings} became findings at a false "
         f"discovery rate of {tested.rate:.0%}. Harm is the share of the data lost, at 95 % confidence."
         + unseen_words(report.sight),
-        treatment=_treatment(report.findings),
+        treatment=_treatment(report.findings, several=report.model.get("task") == "multilabel"),
         treat_all=whole_command(report.findings),
         checks=tuple(
             f"{check.name.replace('_', ' ')} {check.status}: {check.reason or 'no reason was given'}"
@@ -182,7 +182,7 @@ def _damage(metrics: Mapping[str, Measured], labels: Sequence[str]) -> TextTable
     return TextTable(head, tuple(rows)) if rows else None
 
 
-def _treatment(findings: Sequence[Finding]) -> TextTable | None:
+def _treatment(findings: Sequence[Finding], *, several: bool) -> TextTable | None:
     rows = [
         (
             f"{one.kind.replace('_', ' ')} ({one.findings})",
@@ -190,7 +190,7 @@ def _treatment(findings: Sequence[Finding]) -> TextTable | None:
             ", ".join(one.treatments),
             f"{one.passes:.0f}" if one.passes >= 1 else "under 1",
         )
-        for one in advised(findings)
+        for one in advised(findings, several=several)
     ]
     head = ("findings", "images at stake", "tried in this order", "passes over 5,000 training images, about")
     return TextTable(head, tuple(rows)) if rows else None
@@ -204,8 +204,7 @@ def treat_all_words(command: str, shown: str) -> list[str]:
         shown: the same as it is printed.
     """
     words = [f"All of it, in the folder of this report: {shown}"]
-    if TRAINING_IMAGES in command:
-        words.append(f"{TRAINING_IMAGES} stands for labelled images that it may be trained on.")
+    words += [f"{name} stands for {what}." for name, what in STAND_FOR.items() if name in command]
     return words
 
 

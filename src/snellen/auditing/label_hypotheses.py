@@ -20,6 +20,7 @@ from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.bootstrap import paired_bootstrap
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.incomplete_beta import student_t_probability, student_t_quantile
+from snellen.metrics.label_scaling import best_threshold
 from snellen.metrics.unit_jackknife import design_effect
 from snellen.metrics.units import dense_codes
 from snellen.metrics.weighted import WeightedStatistic
@@ -29,12 +30,6 @@ FEWEST = 10
 
 #: Share of the way from guessing to a perfect area below which a label counts as not seen.
 SIGHT = 0.1
-
-#: What a report says under a finding about a model of several labels an image.
-TREATMENT = (
-    "nothing here changes a trained model of several labels an image: train it anew with more such images, or choose "
-    "another threshold for the label"
-)
 
 
 class Fitted(NamedTuple):
@@ -204,32 +199,6 @@ def stated_threshold(threshold: float) -> float | None:
     return None
 
 
-def best_threshold(labels: NDArray[np.int8], logits: NDArray[np.float64]) -> float | None:
-    """The logit above which balanced accuracy is best, in the middle between two scores; None without both sides.
-
-    >>> best_threshold(np.array([0, 0, 1, 1], dtype=np.int8), np.array([-3.0, -2.0, -1.0, 4.0]))
-    -1.5
-
-    Args:
-        labels: (n,), 0 and 1; −1 where unknown.
-        logits: (n,).
-    """
-    known = labels >= 0
-    truth, values = labels[known] == 1, logits[known]
-    if not truth.any() or truth.all():
-        return None
-    order = np.argsort(values, kind="stable")
-    truth, values = truth[order], values[order]
-    # Above place i lie all scores from i + 1 on.
-    missed, right = np.cumsum(truth) / truth.sum(), np.cumsum(~truth) / (~truth).sum()
-    balanced = (1 - missed + right) / 2
-    last = np.append(np.diff(values) > 0, False)  # equal scores cannot be parted
-    if not last.any():
-        return None
-    best = int(np.flatnonzero(last)[np.argmax(balanced[last])])
-    return float((values[best] + values[best + 1]) / 2)
-
-
 def missed_examples(known: PerImage, sets: LabelSets, place: int, name: str, count: int) -> tuple[FindingExample, ...]:
     """Images that have a label and were not given it, the surest first."""
     rows = np.flatnonzero((sets.labels[:, place] == 1) & (sets.decisions[:, place] == 0))
@@ -283,5 +252,5 @@ def _at_least_by_chance(
 def _hypothesis(found: _Loss, finding: Finding, harm: Callable[[float], float]) -> Hypothesis:
     """That a difference is zero or less."""
     p_value = found.p_value()
-    named = finding.model_copy(update={"p_value": p_value, "treatments": finding.treatments or (TREATMENT,)})
+    named = finding.model_copy(update={"p_value": p_value})
     return Hypothesis(p_value, harm, lambda size: named.model_copy(update={"harm": size}))

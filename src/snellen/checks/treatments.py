@@ -48,11 +48,45 @@ UNTREATED: dict[str, str] = {
 }
 
 
+#: The same of a model of several labels an image; of all other kinds :data:`UNTREATED`.
+UNTREATED_LABELS: dict[str, str] = {
+    "accuracy": "the scores hardly separate images with the label from others: train the model anew with more images "
+    "that show it",
+    "corruption": "nothing here trains a model of several labels an image: train it anew with images under this damage "
+    "(snellen shift writes some)",
+    "nuisance": "nothing here trains a model of several labels an image: train it anew with images under this change",
+    "adversarial": "nothing here trains a model of several labels an image: train it anew with attacked images",
+    "group_gap": "nothing here trains a model of several labels an image: train it anew with more images of this group "
+    "with and without the label",
+    "slice": "nothing here trains a model of several labels an image: train it anew with more images like these",
+    "label_noise": "a person must look at the labels that lists/label_noise.json names, and train the model anew. "
+    "Nothing here trains a model of several labels an image",
+    "drift": "give new images of the kind that will come with --val, to treat 'threshold' or 'calibration'. The "
+    "weights must be trained anew",
+    "backdoor": "nothing here trains a model of several labels an image: train it anew from weights that are trusted",
+}
+
+#: The same of a kind that is treated where an image has one class.
+OTHER_LABELS = (
+    "nothing here trains a model of several labels an image. Train it anew with images that have the label without "
+    "what was found, and the other way round"
+)
+
+
 #: How a command begins that is run in the folder of the report, and how it names what it writes.
 IN_FOLDER, INTO = "snellen treat .", "--out treated"
 
 #: What stands for training images, where the audit was given none.
 TRAINING_IMAGES = "TRAINING_IMAGES"
+
+#: What stands for validation images, to which only scores and thresholds are fitted.
+VALIDATION_IMAGES = "VALIDATION_IMAGES"
+
+#: What each of them stands for, in words that follow it.
+STAND_FOR = {
+    TRAINING_IMAGES: "labelled images that it may be trained on",
+    VALIDATION_IMAGES: "labelled images that scores and thresholds may be fitted to",
+}
 
 
 #: Fewer cases set no treatment aside.
@@ -90,19 +124,21 @@ def beside_plain() -> dict[tuple[str, str], BesidePlain]:
 
 
 @cache
-def _treatments() -> tuple[tuple[Rung, tuple[str, ...]], ...]:
-    loaded = [entry.load() for entry in index.methods("treatments").values()]
+def _treatments(several: bool = False) -> tuple[tuple[Rung, tuple[str, ...]], ...]:
+    loaded = [one for entry in index.methods("treatments").values() if (one := entry.load()).several == several]
     return tuple(sorted((Rung(one.name, one.passes), tuple(one.treats)) for one in loaded))
 
 
-def ladder(kind: str) -> tuple[Rung, ...]:
+def ladder(kind: str, *, several: bool = False) -> tuple[Rung, ...]:
     """The treatments of a kind of finding that are advised, the cheapest first; empty where there is none.
 
-    Those of :func:`set_aside` are left out.
+    Those of :func:`set_aside` are left out. Of models of ``several`` labels an image they are others.
 
     >>> [rung.name for rung in ladder("calibration")]
     ['temperature_scaling', 'vector_scaling', 'dirichlet_scaling']
     """
+    if several:
+        return tuple(_known(kind, several=True))
     return tuple(rung for rung in _known(kind) if rung.name not in set_aside(kind))
 
 
@@ -123,23 +159,35 @@ def set_aside(kind: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _known(kind: str) -> list[Rung]:
-    return sorted((rung for rung, kinds in _treatments() if kind in kinds), key=lambda rung: rung[::-1])
+def _known(kind: str, *, several: bool = False) -> list[Rung]:
+    return sorted((rung for rung, kinds in _treatments(several) if kind in kinds), key=lambda rung: rung[::-1])
 
 
-def treatments(finding: Finding, *, trained: bool) -> tuple[str, ...]:
+def untreated(kind: str, *, several: bool = False) -> str | None:
+    """Why nothing treats a kind of finding, and what helps, in a sentence; None: nothing is known of the kind."""
+    if not several or ladder(kind, several=True):
+        return UNTREATED.get(kind)
+    # A kind that is treated where an image has one class needs weights that are trained.
+    return UNTREATED_LABELS.get(kind) or UNTREATED.get(kind) or (OTHER_LABELS if _known(kind) else None)
+
+
+def treatments(finding: Finding, *, trained: bool, several: bool = False) -> tuple[str, ...]:
     """What treats a finding: a command that is run in the folder of the report, or a sentence; nothing is known: none.
 
     Args:
         finding: of any kind.
-        trained: whether the audit was given training images, which the treatment then finds by itself.
+        trained: whether the audit was given training images, which the treatment then finds by itself; of several
+            labels, training or tuning images.
+        several: whether the model gives several labels an image.
 
     >>> treatments(Finding(kind="corruption", subject="fog", harm=0.1, title="Fog costs 20 points"), trained=True)
     ('snellen treat . --finding corruption:fog --out treated',)
     """
-    if not ladder(finding.kind):
-        return (UNTREATED[finding.kind],) if finding.kind in UNTREATED else ()
-    train = "" if trained else f" --train {TRAINING_IMAGES}"
+    if not ladder(finding.kind, several=several):
+        why = untreated(finding.kind, several=several)
+        return () if why is None else (why,)
+    train = f" --val {VALIDATION_IMAGES}" if several else f" --train {TRAINING_IMAGES}"
+    train = "" if trained else train
     return (f"{IN_FOLDER} --finding {shlex.quote(finding.key)}{train} {INTO}",)
 
 

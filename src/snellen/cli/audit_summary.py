@@ -21,7 +21,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     from snellen.auditing.checks.fitting_kinds import DOMAIN_NOTE
     from snellen.auditing.effort import left_out
     from snellen.auditing.ledger import ledger_words
-    from snellen.checks.treatments import IN_FOLDER, TRAINING_IMAGES, from_elsewhere
+    from snellen.checks.treatments import IN_FOLDER, STAND_FOR, from_elsewhere
     from snellen.core.finding import FIGURES_OF_BAGS
     from snellen.data.rejections import listed_reasons
 
@@ -99,8 +99,9 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     if worst is not None and worst.treatments[0].startswith(IN_FOLDER):
         command = from_elsewhere(worst.treatments[0], str(folder))
         console.print(f"\nTreat the first: {markup(command)}", soft_wrap=True)
-        if TRAINING_IMAGES in command:
-            console.print(f"[dim]{TRAINING_IMAGES} stands for labelled images that it may be trained on[/]")
+        for name, what in STAND_FOR.items():
+            if name in command:
+                console.print(f"[dim]{name} stands for {what}[/]")
     console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)
 
 

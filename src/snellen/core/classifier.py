@@ -218,7 +218,7 @@ class Classifier:
     def with_thresholds(self, thresholds: Mapping[str, float]) -> Classifier:
         """The same classifier of several labels an image, which gives some labels above other probabilities.
 
-        Its fingerprint is that of this one: thresholds stand in the settings of an audit.
+        Its fingerprint is that of this one: these thresholds stand in the settings of an audit.
 
         Raises:
             UnknownNameError: a label that is none of its own.
@@ -356,6 +356,7 @@ class Classifier:
             return self._stands_for.fingerprint()
         scale = [tensor.flatten().tolist() for tensor in self._normalization or ()]
         described = [self.identity, self.preparation.model_dump_json(), str(scale), self.task, self.output]
+        described += [str(self.thresholds)] if self.thresholds else []
         if self.module is not None:
             # Hashed anew at each call: weights may have changed since the last one.
             tensors = {**self.module.state_dict(), **dict(self.module.named_buffers())}

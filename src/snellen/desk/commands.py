@@ -67,7 +67,9 @@ def treat_command(form: Form, run: RunFolder, folder: Path, *, plan: bool = Fals
         InputError: a field that is missing or cannot be.
     """
     words = ["snellen", "treat", str(run.path)]
-    words += _option(form, "train")
+    given = _option(form, "train")
+    # Of several labels an image, scores and thresholds alone are fitted: to all of these images.
+    words += ["--val", *given[1:]] if given and run.several else given
     table = _word(form, "table")
     if table:
         words += reading_options(Path(table), columns_of(folder / table))

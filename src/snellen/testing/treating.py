@@ -29,9 +29,10 @@ def check_treatment(treatment: Treatment, patient: Patient | None = None) -> Non
     """What every treatment promises.
 
     The audited classifier, the images and the findings stay as they are; the treated network gives as many scores, all
-    finite, and not those that it gave; the same weights again, under any global random state, and with a checkpoint;
-    only what its stage says is changed: no weight by a treatment of statistics, none but the last layer's by one of the
-    last layer or of scores; what says that it does not train does without training images.
+    finite, and not those that it gave, or, of a treatment of decisions, those scores and other thresholds; the same
+    weights again, under any global random state, and with a checkpoint; only what its stage says is changed: no weight
+    by a treatment of statistics, none but the last layer's by one of the last layer or of scores; what says that it
+    does not train does without training images.
 
     >>> from snellen.treatments import TemperatureScaling
     >>> check_treatment(TemperatureScaling())
@@ -40,7 +41,8 @@ def check_treatment(treatment: Treatment, patient: Patient | None = None) -> Non
         treatment: with parameters under which it takes a moment: it is carried out twice.
         patient: None takes :func:`small_patient` with a finding of the first kind that it treats.
     """
-    patient = patient or small_patient(Finding(kind=treatment.treats[0], harm=0.3, title="planted"))
+    planted = Finding(kind=treatment.treats[0], harm=0.3, title="planted")
+    patient = patient or small_patient(planted, several=treatment.several)
     if not treatment.trains:
         patient = Patient(patient.classifier, patient.findings, patient.val, checks=patient.checks)
     before = _everything(patient)
@@ -54,7 +56,11 @@ def check_treatment(treatment: Treatment, patient: Patient | None = None) -> Non
     old, new = (score_examples(network, patient.val)[0] for network in (audited, treated))
     assert new.shape == old.shape, f"scores {tuple(old.shape)} became {tuple(new.shape)}"
     assert bool(new.isfinite().all()), "scores are not finite"
-    assert not torch.equal(new, old), f"{treatment.name} leaves all scores as they were"
+    if treatment.stage == Stage.DECISIONS:
+        assert torch.equal(new, old), f"{treatment.name} changes scores"
+        assert treated.thresholds != audited.thresholds, f"{treatment.name} leaves all thresholds as they were"
+    else:
+        assert not torch.equal(new, old), f"{treatment.name} leaves all scores as they were"
     _check_stage(treatment, audited, treated, patient)
     torch.manual_seed(2)
     with tempfile.TemporaryDirectory() as name:
@@ -62,6 +68,7 @@ def check_treatment(treatment: Treatment, patient: Patient | None = None) -> Non
         again = treatment.treat(trainable(patient.classifier), patient, rng=Randomness(0), checkpoint=checkpoint)
     same = all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in treated.state_dict().items())
     assert same, "the same seed gives other weights"
+    assert again.thresholds == treated.thresholds, "the same seed gives other thresholds"
     made = trained_classifier(patient.classifier, treated, "treated")
     assert made.class_names == patient.classifier.class_names
     assert made.fingerprint() != before[0], "the treated classifier is the audited one"
@@ -119,7 +126,7 @@ class _Squares:
         return f"{self.seed} {index} {int(self.labels[index])}"
 
 
-def small_patient(*findings: Finding, count: int = 64) -> Patient:
+def small_patient(*findings: Finding, count: int = 64, several: bool = False) -> Patient:
     """A tiny network with batch norm, and training and validation images of two classes with masks and two groups.
 
     Three quarters of the images are of the first class; every twelfth training label is wrong.
@@ -131,6 +138,7 @@ def small_patient(*findings: Finding, count: int = 64) -> Patient:
     Args:
         findings: that are treated.
         count: images of each set.
+        several: both classes are labels, and each image has one of them; there are validation images alone then.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -146,9 +154,13 @@ def small_patient(*findings: Finding, count: int = 64) -> Patient:
         network.eval(),
         class_names=("dark", "bright"),
         preparation=Preparation(size=(_SIDE, _SIDE)),
+        task="multilabel" if several else "single",
         name="small",
     )
     train, val = (_squares(count, split, seed) for seed, split in enumerate(("train", "tune")))
+    if several:
+        labels = nn.functional.one_hot(torch.from_numpy(val.labels)).to(torch.int8)
+        return Patient(classifier, findings, ImageStore.of_images(val, classifier.preparation, targets=labels))
     return Patient(
         classifier,
         findings,

@@ -81,8 +81,9 @@ def treat(
         classifier: the audited classifier, where the report does not know it: see :class:`Subject`.
         images: the audited images, likewise.
         out: a new folder, or one that holds an unfinished treatment of the same. None: nothing is kept.
-        max_loss: largest loss of clean accuracy on the validation images; of an audit with costs, largest rise of what
-            a decision costs, as a share of the costliest error.
+        max_loss: largest loss of clean accuracy on the validation images, of several labels an image of their mean
+            balanced accuracy; of an audit with costs, largest rise of what a decision costs, as a share of the
+            costliest error.
         train_limit: at most so many training images are trained on, drawn at random; more cost more, and mend more.
         budget: seconds, or a time such as "90s", "5m". Candidates train for fewer passes where it is short, and none is
             begun whose end, and the proof, would be later; one is tried in any case.
@@ -318,7 +319,8 @@ def _result(
     page = render_comparison(proof.comparison, proof.before.report, proof.after.report)
     write_atomically(folder / "comparison.html", page.encode("utf-8", "replace"))
     write_atomically(folder / "comparison.json", canonical_json(proof.comparison.to_json()))
-    clean = next(one for one in proof.comparison.figures if one.name == "clean.accuracy")
+    figure = "labels.right_decisions" if model.task == "multilabel" else "clean.accuracy"
+    clean = next(one for one in proof.comparison.figures if one.name == figure)
     assert clean.first is not None
     assert clean.second is not None
     assert clean.difference is not None

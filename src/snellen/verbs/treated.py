@@ -95,13 +95,13 @@ class TreatedModel(BaseModel):
 
     Attributes:
         name: of the classifier.
-        identity: hash of its weights.
+        identity: hash of its weights; None where it has none here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    identity: str
+    identity: str | None
 
 
 class TreatmentRecord(BaseModel):
@@ -175,6 +175,11 @@ class Treated:
         """Whether a treatment helped on the validation images."""
         return self.cost is not None
 
+    @property
+    def clean_words(self) -> str:
+        """What the cost is of, at the beginning of a sentence."""
+        return "Share of right decisions" if self.classifier.task == "multilabel" else "Clean accuracy"
+
     def lines(self) -> list[str]:
         """The result as text."""
         lines = [finding.sentence for finding in self.findings]
@@ -185,9 +190,8 @@ class Treated:
         else:
             one = self.cost
             ends = "" if one.low is None or one.high is None else f", 95 % interval {one.low:+.4f} to {one.high:+.4f}"
-            lines.append(
-                f"Clean accuracy {one.first:.4f} to {one.second:.4f} ({one.difference:+.4f}{ends}) on {one.n} images"
-            )
+            change = f"{one.first:.4f} to {one.second:.4f} ({one.difference:+.4f}{ends})"
+            lines.append(f"{self.clean_words} {change} on {one.n} images")
         if self.tried:
             lines.append(f"{len(self.tried)} {'candidate was' if len(self.tried) == 1 else 'candidates were'} tried:")
         lines += [f"  {words}" for words in self.tried]

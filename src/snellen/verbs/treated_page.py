@@ -94,7 +94,7 @@ def verdict(treated: Treated) -> str:
     cost = treated.cost
     if cost is None:
         return f"{words}. Nothing is delivered."
-    return f"{words}. Clean accuracy {cost.first:.1%} before, {cost.second:.1%} after."
+    return f"{words}. {treated.clean_words} {cost.first:.1%} before, {cost.second:.1%} after."
 
 
 def _bar(one: TreatedFinding, findings: Sequence[TreatedFinding]) -> Bar | None:
@@ -127,10 +127,18 @@ def _damaged(finding: Finding, before: RunRecord, after: RunRecord) -> list[Pict
 
 
 def _changed(key: str, classifier: Classifier, images: ImageSet, before: RunRecord, after: RunRecord) -> list[Picture]:
-    """Images on which the decision changed, those that are right now first; of the class that a finding is about."""
+    """Images on which the decision changed, those that are right now first; of the class that a finding is about.
+
+    Of several labels an image, the decision about the label that the finding is about.
+    """
     kind, _, subject = key.partition(":")
-    names, known = before.class_names, after.images
-    first = dict(zip(before.images.ids, before.images.predictions.tolist(), strict=True))
+    names, earlier, known = before.class_names, before.images, after.images
+    if known.sets is not None:
+        if subject not in names:
+            return []
+        earlier, known = (one.of_label(names.index(subject)) for one in (earlier, known))
+        names = (f"no {subject}", subject)
+    first = dict(zip(earlier.ids, earlier.predictions.tolist(), strict=True))
     rows = [
         (one, label, first[one], now)
         for one, label, now in zip(known.ids, known.labels.tolist(), known.predictions.tolist(), strict=True)

@@ -19,7 +19,7 @@ def treatment_card(treated: Treated, classifier: Classifier) -> str:
         one = treated.cost
         ends = "" if one.low is None or one.high is None else f" (95 % interval {one.low:+.4f} to {one.high:+.4f})"
         parts.append(
-            f"Clean accuracy on {one.n} images: {one.first:.4f} before, {one.second:.4f} after, "
+            f"{treated.clean_words} on {one.n} images: {one.first:.4f} before, {one.second:.4f} after, "
             f"{one.difference:+.4f}{ends}."
         )
     if treated.reference is not None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
+from snellen.auditing.checks.labels import with_thresholds, without_thresholds
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import COMPANION_LIMIT
@@ -44,7 +46,7 @@ from snellen.verbs.treatment_plan import (
     obstacles_of,
     prescribed,
 )
-from snellen.verbs.treatment_proof import ProvingImages
+from snellen.verbs.treatment_proof import ProvingImages, labelled_images
 
 #: Most validation images, drawn at random by the seed, and the fewest.
 VALIDATED_ON, FEWEST = 2_000, 40
@@ -95,10 +97,13 @@ class Case:
     ) -> Case:
         """Open the run and the images, and make the plan; arguments and errors as those of :func:`treat`."""
         report, subject, place = _opened(run, classifier, images)
-        model = subject.classifier
-        if model.task != "single":
+        # Thresholds of the audit become those of the classifier, so that a treatment may choose others.
+        model = with_thresholds(subject.classifier, subject.checks)
+        subject = replace(subject, checks=without_thresholds(subject.checks))
+        several = model.task == "multilabel"
+        if model.task != "single" and not several:
             what = "the class of each pixel" if model.task == "segment" else f"a task of the kind {model.task}"
-            raise InputError(f"{model.name} decides {what}, and treatments are for one class an image")
+            raise InputError(f"{model.name} decides {what}; treatments are for one class or several labels an image")
         chosen = chosen_findings(report, (findings,) if isinstance(findings, str) else findings)
         maker = ByName(generator=generator) if isinstance(generator, str) else generator
         if maker is not None:
@@ -107,16 +112,19 @@ class Case:
         validation, where = _validation(val, subject.companions.get("tune"), training, model, seed)
         # Limits first: what is not used is not read.
         validation = validation.limit(VALIDATED_ON, seed)
-        copies = 0
-        if training is not None:
-            training, copies = without_copies(training.limit(train_limit, seed), [validation], model.preparation)
+        copies, known = 0, None if training is None else training.limit(train_limit, seed)
+        if several:
+            training = None  # only scores and thresholds are treated; what weights were trained on proves nothing
+        if training is not None and known is not None:
+            training, copies = without_copies(known, [validation], model.preparation)
             if not len(training):
                 raise InputError("every training image is also a validation image; give other images with val=...")
         made = () if maker is None else [one.subject for one in chosen if one.kind == "worst_class"]
         _check_classes(training, subject.images, model, made)
         _check_classes(validation, subject.images, model)
         fitting, judging = _two_parts(validation)
-        notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit scores and last layers."]
+        fitted = "thresholds and scores of labels" if several else "scores and last layers"
+        notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit {fitted}."]
         if any((costs := getattr(check, "costs", None)) is not None and not alike(costs) for check in subject.checks):
             notes.append(
                 f"Errors count by their costs, as in the audit. Candidates are chosen by what they save, and none may "
@@ -132,7 +140,7 @@ class Case:
         proving = ProvingImages.of(
             subject.images,
             None if test is None else align_labels(given_images(test), model.class_names),
-            [one for one in (training, validation) if one is not None],
+            [one for one in (known, validation) if one is not None],
             [one.limit(COMPANION_LIMIT, seed) for one in subject.companions.values()],
             preparation=model.preparation,
         )
@@ -173,6 +181,8 @@ class Case:
             "proving": self.proving.proving.fingerprint(progress),
             "max_loss": self.patient.max_loss,
             "seed": self.seed,
+            # Those of an audit are not in the fingerprint.
+            **({"thresholds": list(given)} if (given := self.patient.classifier.thresholds) else {}),
         }
 
 
@@ -239,7 +249,10 @@ def _fitting(given: Images | None, known: ImageSet | None, model: Classifier) ->
     if images is None:
         return None
     images = align_labels(images.for_fitting(), model.class_names)
-    labelled = np.flatnonzero(images.known_labels >= 0)
+    if (model.task == "multilabel") != ("labels" in images.table.column_names):
+        came = "several labels" if "labels" in images.table.column_names else "one class or none"
+        raise InputError(f"{images.name} has {came} an image, which {model.name} does not decide")
+    labelled = np.flatnonzero(labelled_images(images))
     if not len(labelled):
         raise InputError(f"{images.name} has no labels, and a treatment trains on labelled images")
     return images if len(labelled) == len(images) else images.select(labelled)
@@ -276,10 +289,13 @@ def _two_parts(validation: ImageSet) -> tuple[ImageSet, ImageSet]:
 
 
 def _held_out(images: ImageSet, seed: int) -> NDArray[np.int64]:
-    """Rows of a fifth of the units of every class."""
+    """Rows of a fifth of the units of every class; of several labels an image, of every label that it has."""
     units = images.units
     classes: dict[str, int] = {}
-    for unit, label in zip(units, images.labels.tolist(), strict=True):
+    labels = images.known_labels
+    if "labels" in images.table.column_names:
+        labels = _rarest(images.label_sets)
+    for unit, label in zip(units, labels.tolist(), strict=True):
         classes.setdefault(unit, label)
     generator = np.random.default_rng(Randomness(seed).generator("held out").initial_seed())
     chosen: set[str] = set()
@@ -291,6 +307,16 @@ def _held_out(images: ImageSet, seed: int) -> NDArray[np.int64]:
     if rows.all() or not rows.any():
         raise InputError(f"{images.name} has too few units to hold some out for validation; give val=... (--val DATA)")
     return np.flatnonzero(rows)
+
+
+def _rarest(sets: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Of each image, the label it has that fewest images have, (n,); −1 where it has none.
+
+    Sets of many labels are hardly ever equal, and few of their own could be held out.
+    """
+    have = sets == 1
+    rarest = np.where(have, have.sum(0), len(sets) + 1).argmin(1)
+    return np.where(have.any(1), rarest, -1)
 
 
 def _check_generator(maker: ByName, findings: Sequence[Finding], model: Classifier) -> None:
@@ -323,7 +349,7 @@ def _check_classes(images: ImageSet | None, audited: ImageSet, model: Classifier
 
     Of classes that are ``made`` a generator makes images.
     """
-    if images is None:
+    if images is None or model.task == "multilabel":
         return
     present = {int(label) for label in audited.known_labels if label >= 0}
     gone = sorted(present - {int(label) for label in images.known_labels})
@@ -342,7 +368,8 @@ def _prepared(images: ImageSet, model: Classifier, progress: Progress | None, no
     Raises:
         InputError: more than a few cannot be used.
     """
-    store = ImageStore.of_images(images, model.preparation, progress=progress)
+    targets = torch.from_numpy(images.label_sets) if model.task == "multilabel" else None
+    store = ImageStore.of_images(images, model.preparation, targets=targets, progress=progress)
     check_rejected(store.rejected, len(images), images.name, allowed=False)
     if store.rejected:
         reasons = listed_reasons(counted_reasons(store.rejected.values()))

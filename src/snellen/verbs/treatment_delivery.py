@@ -17,6 +17,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import ModelError, SnellenError, UnsupportedError
 from snellen.core.package import asset
 from snellen.core.run import canonical_json, write_atomically
+from snellen.methods.treatments.label_scores import ScaledLabels
 from snellen.methods.treatments.score_scaling import ScaledScores
 from snellen.models.classifiers.assembly import probe_images
 from snellen.models.classifiers.bundled_models import ARTIFACTS
@@ -51,7 +52,8 @@ def delivered(
     a torch module                              ``weights.safetensors``, for its ``load_state_dict``, and ``model.onnx``
     ==========================================  ======================================================================
 
-    Where the form cannot hold what was done to the scores, an ONNX file holds all of it.
+    Where the form cannot hold what was done to the scores, an ONNX file holds all of it. Thresholds of labels stand in
+    the description beside the file.
 
     Args:
         classifier: as it was audited.
@@ -71,7 +73,7 @@ def delivered(
     network, wrapped = _unwrapped(treated.module)
     ref = _located(classifier)
     notes: tuple[str, ...] = ()
-    if wrapped:
+    if wrapped or (treated.thresholds and (_artifact_folder(ref) is not None or _is_transformers(network))):
         reference, notes = _as_onnx(treated, folder)
     elif (source := _artifact_folder(ref)) is not None:
         reference = _as_artifact(source, classifier, network, folder, recipe, data, seed)
@@ -95,8 +97,8 @@ def delivered(
 def _unwrapped(module: nn.Module) -> tuple[nn.Module, bool]:
     """The network as its library knows it, and whether scores are scaled behind it."""
     scaled = False
-    while isinstance(module, LogProbabilities | OneChannel | ScaledScores):
-        scaled = scaled or isinstance(module, ScaledScores)
+    while isinstance(module, LogProbabilities | OneChannel | ScaledScores | ScaledLabels):
+        scaled = scaled or isinstance(module, ScaledScores | ScaledLabels)
         module = module.model
     return module, scaled
 
@@ -221,9 +223,14 @@ def _description(classifier: Classifier, treated: Classifier, ref: str) -> Model
         preparation=treated.preparation.model_dump(mode="json"),
         normalization=MeanAndStd.model_validate({"mean": mean, "std": std}),
         task=treated.task,
+        thresholds=_thresholds(treated),
         architecture=architecture,
         arguments=arguments or None,
     )
+
+
+def _thresholds(treated: Classifier) -> dict[str, float] | None:
+    return dict(zip(treated.class_names, treated.thresholds, strict=True)) if treated.thresholds else None
 
 
 def _plain(record: ModelRecord) -> dict[str, Any]:
@@ -260,6 +267,7 @@ def _into_its_graph(
         preparation=treated.preparation.model_dump(mode="json"),
         normalization=MeanAndStd.model_validate({"mean": mean, "std": std}),
         task=treated.task,
+        thresholds=_thresholds(treated),
         output=stated or described_beside(source).output,
     )
     write_atomically(folder / "model.onnx", content)
@@ -281,9 +289,14 @@ def _check(treated: Classifier, reference: str) -> None:
     with torch.no_grad():
         mine, theirs = (one.probabilities(one(images)) for one in (treated, again))
     off = float((mine - theirs).abs().max())
-    alike = again.class_names == treated.class_names and again.preparation == treated.preparation
+    alike = (again.class_names, again.preparation, again.thresholds) == (
+        treated.class_names,
+        treated.preparation,
+        treated.thresholds,
+    )
     if off > TOLERANCE or not alike:
         raise ModelError(
-            f"what was written to {reference} gives other probabilities than the treated classifier (by {off:.2g}), or "
-            f"prepares its images otherwise; from Python the treated classifier itself is at hand, as .classifier"
+            f"what was written to {reference} gives other probabilities than the treated classifier (by {off:.2g}), "
+            f"prepares its images otherwise, or decides otherwise; from Python the treated classifier itself is at "
+            f"hand, as .classifier"
         )

@@ -14,6 +14,7 @@ import numpy as np
 from snellen.auditing.audit import audit
 from snellen.auditing.compare.difference import Difference, Mean, paired_difference
 from snellen.auditing.compare.finding_differences import compare_quantities
+from snellen.auditing.compare.label_differences import label_quantities, several
 from snellen.auditing.compare.pairing import Pair, pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.checks.check import Check, Companion
@@ -85,7 +86,7 @@ def measured(
         resamples: of bootstraps.
     """
     pair = pair_runs(before, after)
-    known = compare_quantities(pair, resamples=resamples)
+    known = (label_quantities if several(pair) else compare_quantities)(pair, resamples=resamples)
     found = {}
     for finding in findings:
         key = finding.key
@@ -103,6 +104,19 @@ def measured(
         elif key in known:
             found[key] = known[key]
     return found
+
+
+def clean_level(record: RunRecord) -> float:
+    """How well clean images are decided: accuracy; of several labels an image, the mean of their balanced accuracies.
+
+    Another threshold trades one kind of error for the other. Of a rare label most decisions are right where it is never
+    given, so that the share of right decisions would speak against every lower threshold.
+    """
+    metrics = record.report.metrics
+    if "clean.accuracy" in metrics:
+        return metrics["clean.accuracy"].value
+    names = (f"labels.{name}.balanced_accuracy" for name in record.class_names)
+    return float(np.mean([metrics[name].value for name in names if name in metrics]))
 
 
 def found_again(finding: Finding, record: RunRecord) -> Finding | None:

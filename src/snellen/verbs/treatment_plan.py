@@ -10,9 +10,9 @@ from typing import Any
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.report import AuditReport
 from snellen.checks.check import Check
-from snellen.checks.treatments import PLAIN, UNTREATED, ladder, set_aside
+from snellen.checks.treatments import PLAIN, ladder, set_aside, untreated
 from snellen.core import index
-from snellen.core.classifier import Classifier
+from snellen.core.classifier import Classifier, Task
 from snellen.core.errors import InputError, MissingExtraError, import_extra, unknown_name
 from snellen.core.finding import Finding
 from snellen.core.method import Method, build
@@ -22,6 +22,9 @@ from snellen.models.classifiers.trainable import PreparedNetwork
 
 #: Why a treatment is set aside, in words that follow its name.
 NO_BETTER = "was no better than plain fine-tuning where it was measured (--treatment tries it all the same)"
+
+#: The check that measures clean images, by task.
+CLEAN: Mapping[Task, str] = {"single": "clean", "multilabel": "labels"}
 
 #: Treatments as a caller names them.
 Named = Sequence[str | Mapping[str, Any] | Method]
@@ -38,6 +41,7 @@ class Prescription:
             of them: nothing can be done here.
         refused: treatments that treat the kind and cannot treat this classifier, with the reason.
         obstacle: why no treatment of this kind could be judged; empty where it can.
+        several: whether the model gives several labels an image.
     """
 
     kind: str
@@ -45,6 +49,7 @@ class Prescription:
     ladder: tuple[Treatment, ...]
     refused: Mapping[str, str]
     obstacle: str = ""
+    several: bool = False
 
     @property
     def reason(self) -> str:
@@ -53,7 +58,8 @@ class Prescription:
             return self.obstacle
         if self.refused:
             return "; ".join(f"{name} {why}" for name, why in self.refused.items())
-        return UNTREATED.get(self.kind, f"no treatment is known for findings of the kind {self.kind}")
+        known = untreated(self.kind, several=self.several)
+        return known or f"no treatment is known for findings of the kind {self.kind}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,18 +145,23 @@ def prescribed(
         InputError: a named treatment treats none of the findings.
     """
     kinds = dict.fromkeys(finding.kind for finding in findings)
+    several = patient.classifier.task == "multilabel"
     wanted = None if named is None else [_treatment(one) for one in named]
+    unfit = [one.name for one in wanted or () if one.several != several]
+    if unfit:
+        what = "several labels" if several else "one class"
+        raise InputError(f"{', '.join(unfit)} cannot treat a model of {what} an image")
     idle = [one.name for one in wanted or () if not set(one.treats) & set(kinds)]
     if idle:
         raise InputError(f"{', '.join(idle)} treats none of these findings: {', '.join(kinds)}")
     found = []
     for kind in kinds:
         able = list[Treatment]()
-        refused = dict.fromkeys(sorted(set_aside(kind)) if wanted is None else (), NO_BETTER)
+        refused = dict.fromkeys(sorted(set_aside(kind)) if wanted is None and not several else (), NO_BETTER)
         if kind in (obstacles or {}):
             found.append(_untreatable(kind, findings, (obstacles or {})[kind]))
             continue
-        for one in _all_of(kind) if wanted is None else [one for one in wanted if kind in one.treats]:
+        for one in _all_of(kind, several) if wanted is None else [one for one in wanted if kind in one.treats]:
             why = _refusal(one, network, patient)
             if why is None:
                 able.append(one)
@@ -158,7 +169,8 @@ def prescribed(
                 refused[one.name] = why
         if wanted is None:
             able += [one.longer(patient) for one in able if isinstance(one, FineTuning) and one.name != PLAIN][:1]
-        found.append(Prescription(kind, tuple(one for one in findings if one.kind == kind), tuple(able), refused))
+        own = tuple(one for one in findings if one.kind == kind)
+        found.append(Prescription(kind, own, tuple(able), refused, several=several))
     if wanted is not None and not any(one.ladder for one in found):
         reasons = "; ".join(dict.fromkeys(one.reason for one in found))
         raise InputError(f"none of the named treatments can be tried: {reasons}")
@@ -180,7 +192,7 @@ def affected_checks(checks: Sequence[Check], findings: Sequence[Finding], folder
     names = {check.name for check in index.checks().values() if kinds & set(check.finds)}
     found = []
     for check in checks:
-        if check.name != "clean" and check.name not in names:
+        if check.name not in CLEAN.values() and check.name not in names:
             continue
         if isinstance(check, CommonCorruptions):
             damaged = tuple(
@@ -233,8 +245,8 @@ def _untreatable(kind: str, findings: Sequence[Finding], why: str) -> Prescripti
     return Prescription(kind, tuple(one for one in findings if one.kind == kind), (), {}, why)
 
 
-def _all_of(kind: str) -> list[Treatment]:
-    return [_treatment(rung.name) for rung in ladder(kind)]
+def _all_of(kind: str, several: bool) -> list[Treatment]:
+    return [_treatment(rung.name) for rung in ladder(kind, several=several)]
 
 
 def _treatment(named: str | Mapping[str, Any] | Method) -> Treatment:

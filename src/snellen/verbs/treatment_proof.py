@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.comparison import MARGIN, Comparison, FindingVerdict, believed, finding_verdict
@@ -75,7 +76,7 @@ class ProvingImages:
                 f"{known} of {len(given)} images of {given.name} are also among the images of training, validation or "
                 f"audit, or of their units. They prove nothing and were left out."
             )
-        labelled = int((left.known_labels >= 0).sum())
+        labelled = int(labelled_images(left).sum())
         needed = FEWEST if test is not None else 2 * FEWEST
         if labelled < needed:
             raise InputError(
@@ -91,6 +92,13 @@ class ProvingImages:
             f"itself. Images that took no part in the audit (--test) prove more."
         )
         return cls(proving, selecting, tuple(notes))
+
+
+def labelled_images(images: ImageSet) -> NDArray[np.bool_]:
+    """Which images have a label, or one of several, (n,)."""
+    if "labels" in images.table.column_names and not images.hidden:
+        return np.asarray((images.label_sets >= 0).any(1))
+    return np.asarray(images.known_labels >= 0)
 
 
 @dataclass(frozen=True, eq=False)

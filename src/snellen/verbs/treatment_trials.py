@@ -27,6 +27,7 @@ from snellen.verbs.treatment_measures import (
     SUSPECTS,
     audit_again,
     borne,
+    clean_level,
     harm_of,
     level_of,
     measured,
@@ -57,6 +58,8 @@ class Trial:
         quantities: by key of finding: what the finding measures, before and after; lower is better.
         mended: keys of findings that are mended on the validation images.
         cost: accuracy before less accuracy after, on clean validation images; not a number where there is no candidate.
+            Of several labels an image, the mean balanced accuracy counts: see
+            :func:`~snellen.verbs.treatment_measures.clean_level`.
             Where errors do not cost alike, what the mean decision costs after less before, as a share of the costliest
             error.
         seconds: of treating and judging.
@@ -108,7 +111,8 @@ class Trial:
             left = [after / before for _, (before, after) in worst[NAMED:] if before > 0]
             changes.append(f"{len(worst) - NAMED} more to {float(np.mean(left)) if left else 1:.0%} on average")
         if self.lost is None:
-            return f"{names}: {', '.join(changes)}; accuracy {-self.cost:+.3f}"
+            clean = "balanced accuracy" if self.classifier.task == "multilabel" else "accuracy"
+            return f"{names}: {', '.join(changes)}; {clean} {-self.cost:+.3f}"
         return (
             f"{names}: {', '.join(changes)}; a decision costs {self.cost:+.3f} of the costliest error, accuracy "
             f"{-self.lost:+.3f}"
@@ -181,7 +185,7 @@ class Bench:
         candidate = trained_classifier(self.patient.classifier, network, f"treated by {names}")
         after = self.audited(candidate, f"val-{number}")
         quantities, mended = judged(self.patient.findings, before, after)
-        lost = accuracy_lost(*(one.report.metrics["clean.accuracy"].value for one in (before, after)))
+        lost = accuracy_lost(clean_level(before), clean_level(after))
         priced = clean_costs(before, after)
         seconds = time.perf_counter() - started
         if priced is None:

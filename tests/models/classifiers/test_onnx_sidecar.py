@@ -37,6 +37,27 @@ def test_what_is_assumed_without_a_sidecar(tmp_path: Path, write_graph: Write) -
     assert torch.equal(classifier.normalise(images), images)
 
 
+def test_thresholds_of_a_sidecar_are_those_of_the_classifier(tmp_path: Path, write_graph: Write) -> None:
+    path = write_graph(tmp_path / "net.onnx")
+    sidecar(path, class_names=NAMES, task="multilabel", output="logits")
+    plain = load_classifier(f"onnx:{path}")
+    sidecar(path, class_names=NAMES, task="multilabel", output="logits", thresholds={"c": 0.25})
+    classifier = load_classifier(f"onnx:{path}")
+    assert (plain.thresholds, classifier.thresholds) == (None, (0.5, 0.5, 0.25, 0.5))
+    assert any("c 0.25; others: 0.5" in note for note in classifier.notes)
+    scores = torch.tensor([[-1.0, 1.0, -1.0, 1.0]])
+    assert (plain.predict(scores).tolist(), classifier.predict(scores).tolist()) == ([[0, 1, 0, 1]], [[0, 1, 1, 1]])
+    assert classifier.fingerprint() != plain.fingerprint()
+    for wrong, words in (
+        ({"task": "single", "thresholds": {"c": 0.25}}, "only models of several labels have"),
+        ({"task": "multilabel", "thresholds": {"e": 0.25}}, "unknown label 'e'"),
+        ({"task": "multilabel", "thresholds": {"c": 1.5}}, r"in \(0, 1\)"),
+    ):
+        sidecar(path, class_names=NAMES, output="logits", **wrong)
+        with pytest.raises(InputError, match=words):
+            load_classifier(f"onnx:{path}")
+
+
 def test_a_sidecar_replaces_every_assumption(tmp_path: Path, write_graph: Write, expected_logits: Logits) -> None:
     path = write_graph(tmp_path / "net.onnx", then=["Sigmoid"])
     preparation = Preparation(size=(8, 6), resize="exact", resize_to=(8, 6), interpolation="bicubic")

@@ -113,6 +113,11 @@ def with_thresholds(classifier: Classifier, checks: Sequence[Check]) -> Classifi
     return classifier
 
 
+def without_thresholds(checks: Sequence[Check]) -> list[Check]:
+    """The same checks without thresholds: the classifier decides as it is."""
+    return [one.model_copy(update={"thresholds": {}}) if isinstance(one, Labels) else one for one in checks]
+
+
 def threshold_of(classifier: Classifier, place: int) -> float:
     """Probability above which a label is given."""
     return 0.5 if classifier.thresholds is None else classifier.thresholds[place]

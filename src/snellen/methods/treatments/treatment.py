@@ -39,13 +39,14 @@ LONGER = 3
 
 
 class Stage(IntEnum):
-    """When a treatment takes its turn, where there are several: weights, statistics, last layer, scores."""
+    """When a treatment takes its turn: weights, statistics, last layer, scores, decisions by them."""
 
     SURGERY = 0
     FINE_TUNING = 1
     STATISTICS = 2
     LAST_LAYER = 3
     SCORES = 4
+    DECISIONS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +122,8 @@ class Treatment(Method):
     passes: ClassVar[float] = 4.0
     #: Whether it needs training images.
     trains: ClassVar[bool] = True
+    #: Whether it treats models of several labels an image, and not those of one class.
+    several: ClassVar[bool] = False
     #: Packages of extras that it needs: name of the module → extra.
     packages: ClassVar[Mapping[str, str]] = {}
 

@@ -88,6 +88,7 @@ class LoadedModel:
         normalization: per-channel mean and std, or None for images in [0, 1].
         task: what the outputs decide.
         output: what the outputs are; None when only some outputs can show it.
+        thresholds: of several labels, probability above which some are given, where its files state it.
         class_names: names of the outputs, when the model brings them.
         outputs: number of outputs, when it is known without running the model.
         identity: hash of the weights, when the loader has it; else it is computed from the parameters.
@@ -108,6 +109,7 @@ class LoadedModel:
     normalization: Normalization | None = None
     task: Task = "single"
     output: OutputKind | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
     outputs: int | None = None
     identity: str | None = None
@@ -147,7 +149,7 @@ def assemble(
     names = _names(loaded, outputs, given)
     if probed is not None and kind == "labels" and outputs is None:
         one_hot_of_labels(probed, len(names), name=loaded.name)
-    return Classifier(
+    made = Classifier(
         _in_form(loaded.network, kind, len(names), loaded.name),
         class_names=names,
         preparation=loaded.preparation,
@@ -165,6 +167,24 @@ def assemble(
         sent_to=loaded.sent_to,
         device=device,
     )
+    _give_thresholds(made, loaded.thresholds)
+    return made
+
+
+def _give_thresholds(made: Classifier, thresholds: Mapping[str, float]) -> None:
+    """Let a classifier of several labels decide as the description beside it says.
+
+    Raises:
+        InputError: thresholds of a model of one class an image, or of decisions, or outside (0, 1).
+        UnknownNameError: a label that is none of its own.
+    """
+    if not thresholds:
+        return
+    if made.task != "multilabel":
+        raise InputError(f"{made.name}: its description states thresholds, which only models of several labels have")
+    made.thresholds = made.with_thresholds(thresholds).thresholds
+    stated = ", ".join(f"{name} {value:.3g}" for name, value in thresholds.items())
+    made.notes += (f"labels are given above the probabilities that its description states: {stated}; others: 0.5",)
 
 
 def probe_images(size: tuple[int, int], count: int = PROBES) -> Tensor:

@@ -33,6 +33,7 @@ def with_description(loaded: LoadedModel, path: Path) -> LoadedModel:
         "normalization": scale,
         "task": record.task,
         "output": record.output,
+        "thresholds": record.thresholds,
     }
     found = {name: value for name, value in stated.items() if value is not None}
     assumed: dict[Field, str] = {name: note for name, note in loaded.assumed.items() if name not in found}

@@ -47,6 +47,9 @@ class ModelRecord(BaseModel):
     normalization: MeanAndStd | None = Field(None, description="mean and std in [0, 1] units")
     task: Task | None = Field(None, description="what the outputs decide")
     output: OutputKind | None = Field(None, description="what the model returns")
+    thresholds: dict[str, float] | None = Field(
+        None, description="of several labels: probability above which each is given; others: 0.5"
+    )
     architecture: str | None = Field(
         None, description="of a checkpoint: timm:NAME, torchvision:NAME, or an architecture of Snellen"
     )

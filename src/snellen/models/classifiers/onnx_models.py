@@ -73,6 +73,7 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
         normalization=scale,
         task=record.task or "single",
         output=record.output,
+        thresholds=record.thresholds or {},
         class_names=record.class_names,
         identity=identity,
         differentiable=opened.differentiable,

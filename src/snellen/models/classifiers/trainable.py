@@ -23,6 +23,7 @@ class PreparedNetwork(nn.Module):
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.network = network
+        self.thresholds: tuple[float, ...] | None = None  # of several labels, as those of a classifier
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -54,7 +55,9 @@ def trainable(classifier: Classifier) -> PreparedNetwork:
         raise ModelError(f"{classifier.name} has no weights that can be trained")
     for one in weights:
         one.requires_grad_(True)
-    return PreparedNetwork(network, *classifier.normalization).to(classifier.device)
+    found = PreparedNetwork(network, *classifier.normalization).to(classifier.device)
+    found.thresholds = classifier.thresholds
+    return found
 
 
 def trained_classifier(classifier: Classifier, network: PreparedNetwork, note: str) -> Classifier:
@@ -79,6 +82,7 @@ def trained_classifier(classifier: Classifier, network: PreparedNetwork, note: s
         bag_decision=classifier.bag_decision,
         device=classifier.device,
     )
+    made.thresholds = network.thresholds
     if made.feature_layer is not None and made.feature_layer not in made.layers:
         made.feature_layer = None
     return made
