@@ -120,6 +120,12 @@ def edited(folder: Path) -> ImageSet:
     return load_images(folder / "edited" / "fitting.csv")
 
 
+def quiet_detector(folder: Path) -> str:
+    """A detector that calls no pixel edited: one with its first weights has every image outside its scope."""
+    save_detector(folder / "quiet", finds=False)
+    return str(folder / "quiet")
+
+
 @cache
 def edits_detector(folder: Path) -> str:
     """A detector of edited regions with its first weights."""
@@ -769,6 +775,7 @@ CHECKS = {
     "out_of_distribution": Row({}, {"train": lambda _: as_split(labelled_images(80)[1], "train")}),
     "membership": Row({}, {"train": other_training_images}),
     "data_quality": Row(),
+    "edits": Row({"detector": quiet_detector, "examples": 0}, _SCENES_AUDITED),
     "explanations": Row({"examples": 1, "evaluations": 20}),
     "background": Row({"share": 0.25, "swaps": 1, "evaluations": 20, "examples": 0}, _SCENES_AUDITED),
     "attributes": Row({"share": 0.25, "kinds": ("size_5",), "severities": (5,), "examples": 0}, _SCENES_AUDITED),

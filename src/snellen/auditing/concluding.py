@@ -198,6 +198,7 @@ def conclude(
             images=with_features if "features" in check.reads else known,
             classifier=classifier,
             companions=companions,
+            companion_sets={name: given for name, (_, given) in gathered.companions.items()},
             wholes=gathered.wholes,
             rng=rng,
             data=str(plan["data"]["fingerprint"]),

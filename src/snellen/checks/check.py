@@ -138,6 +138,7 @@ class Reading:
         images: what is known of every usable image.
         classifier: the model.
         companions: the same of the measured training and tuning images, where they were given.
+        companion_sets: these sets themselves, as many images of them as were measured; may be empty.
         wholes: of these sets before they were limited in size; may be empty.
         rng: of the run.
         data: fingerprint of the image set.
@@ -149,6 +150,7 @@ class Reading:
     images: PerImage
     classifier: Classifier
     companions: dict[Companion, PerImage] = field(default_factory=dict)
+    companion_sets: Mapping[Companion, ImageSet] = field(default_factory=dict)
     wholes: Mapping[Companion, WholeSet] = field(default_factory=dict)
     rng: Randomness = field(default_factory=lambda: Randomness(0))
     data: str = ""

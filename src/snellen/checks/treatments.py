@@ -28,7 +28,8 @@ UNTREATED: dict[str, str] = {
     "data_quality": "files must be repaired or left out: lists/data_quality.json names them",
     "unsafe_content": "a person must review the images",
     "generated_content": "a person must review the images",
-    "manipulated_region": "a person must review the images",
+    "manipulated_region": "a person must review the images that lists/edits.csv names: the desk (snellen ui) shows the "
+    "audited ones; to review training images there, audit them",
     "generator_failure": "it is one of a generator and not of the classifier",
     "memorisation": "it is one of a generator and not of the classifier",
     "unforgotten": "train again without the examples that should be forgotten",

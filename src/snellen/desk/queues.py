@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from snellen.core.errors import InputError
@@ -47,6 +47,7 @@ class Item:
         caption: what the audit reports about it.
         given: label that it has. suggested: label that the audit takes to be right; empty: none.
         pictures: of the report, plain and changed, where the images cannot be shown or were changed.
+        second: what the second of these is.
     """
 
     images: tuple[str, ...]
@@ -54,6 +55,7 @@ class Item:
     given: str = ""
     suggested: str = ""
     pictures: tuple[str, ...] = ()
+    second: str = "changed"
 
     @property
     def key(self) -> str:
@@ -107,7 +109,10 @@ def queue_of(run: RunFolder, finding: Finding, table: ImageTable | None) -> Queu
     """
     label = str(finding.facts.get("label", "")) if run.several else ""
     label = label if label in run.class_names else ""
+    if finding.kind == "manipulated_region" and finding.subject != "audited":
+        return Queue(finding, "single", ())  # its images are none of the audited ones, which decisions are about
     by_kind = {"label_noise": _suspects, "duplicate": _pairs, "leakage": _leaks, "slice": _members}
+    by_kind["manipulated_region"] = _edited
     made = by_kind[finding.kind](run, finding) if finding.kind in by_kind else []
     has = _with_label(label, run, table)
     made = [_of_label(one, label, has) for one in made]
@@ -124,7 +129,7 @@ def queue_of(run: RunFolder, finding: Finding, table: ImageTable | None) -> Queu
             if one.example_id
         ]
     else:
-        made = [_with_pictures(one, pictures) for one in made]
+        made = [_with_pictures(one, pictures, mapped=finding.kind == "manipulated_region") for one in made]
     unique = {one.key: one for one in made[:MOST]}
     return Queue(finding, form, tuple(unique.values()), label)
 
@@ -134,7 +139,10 @@ def ids_of(queue: Queue) -> list[str]:
     return list(dict.fromkeys(image for item in queue.items for image in item.images))
 
 
-def _with_pictures(item: Item, pictures: Mapping[str, tuple[str, ...]]) -> Item:
+def _with_pictures(item: Item, pictures: Mapping[str, tuple[str, ...]], *, mapped: bool) -> Item:
+    """An item with its pictures of the report; of one that is ``mapped`` its map as well."""
+    if mapped:
+        return replace(item, pictures=pictures.get(item.images[0], ()), second="what looks edited, in red")
     found = tuple(name for image in item.images for name in pictures.get(image, ())[:1])
     return Item(item.images, item.caption, item.given, item.suggested, found if len(found) == len(item.images) else ())
 
@@ -169,6 +177,15 @@ def _pairs(run: RunFolder, finding: Finding) -> list[Item]:
 def _leaks(run: RunFolder, finding: Finding) -> list[Item]:
     rows = listed(run, "leakage", ("sort", "sets", "id"))
     return [Item((row["id"],), finding.subject) for row in rows if f"{row['sort']}, {row['sets']}" == finding.subject]
+
+
+def _edited(run: RunFolder, finding: Finding) -> list[Item]:
+    """Audited images that look edited, the most edited first."""
+    return [
+        Item((row["id"],), f"{_number(row.get('share'))} of its pixels look edited, most as by {row['editor']}")
+        for row in listed(run, "edits", ("id", "set", "editor"))
+        if row["set"] == finding.subject
+    ]
 
 
 def _members(run: RunFolder, finding: Finding) -> list[Item]:

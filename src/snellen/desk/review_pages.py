@@ -86,6 +86,7 @@ def _item(item: Item, places: dict[str, int], labels: dict[str, str]) -> dict[st
         "key": item.key,
         "images": [{"id": image, "row": places.get(image), "label": labels.get(image, "")} for image in item.images],
         "pictures": list(item.pictures),
+        "second": item.second,
         "caption": item.caption,
         "given": item.given or labels.get(item.images[0], ""),
         "suggested": item.suggested,

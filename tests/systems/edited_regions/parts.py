@@ -42,17 +42,21 @@ def small_editor(decoder="nearest"):
     return SmallEditor(network(decoder), paint_scene)
 
 
-def save_detector(folder):
-    """A detector with its first weights, as the recipe saves one."""
+def save_detector(folder, *, finds=True, threshold=0.01):
+    """A detector with its first weights, as the recipe saves one; or one that calls no pixel edited."""
     built = {"architecture": "small", "editors": 2, "width": 4}
     card = Card(
         name="edits",
         kind="segmenter",
-        architecture={"name": NAME, **built, "threshold": 0.01, "window": 64},
+        architecture={"name": NAME, **built, "threshold": threshold, "window": 64},
         class_names=("untouched", "dark", "light"),
         lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
     )
-    return Artifact(new_network("small", 2, seed=0, width=4).state_dict(), card).save(folder)
+    tensors = {name: one.clone() for name, one in new_network("small", 2, seed=0, width=4).state_dict().items()}
+    if not finds:
+        tensors["body.last.weight"][:] = 0
+        tensors["body.last.bias"][:] = torch.tensor([9.0, -9.0, -9.0, -9.0])
+    return Artifact(tensors, card).save(folder)
 
 
 def made_set(folder, count=24, *, settings=None, seed=0, given=None, **changes):

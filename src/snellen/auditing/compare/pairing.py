@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -39,6 +39,9 @@ HARMLESS = BAG_DECISION | {
     "search",
     "thresholds",
 }
+
+#: Of these, those that change the figures of a check all the same: an edited image is one from the threshold on.
+HARMFUL: Mapping[str, frozenset[str]] = {"edits": frozenset({"threshold"})}
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +295,8 @@ def differing_parameters(first: RunRecord, second: RunRecord) -> dict[str, str]:
     found = {}
     for check in first.parameters.keys() & second.parameters.keys():
         ours, theirs = first.parameters[check], second.parameters[check]
-        names = sorted(name for name in {*ours, *theirs} - HARMLESS if ours.get(name) != theirs.get(name))
+        harmless = HARMLESS - HARMFUL.get(check, frozenset())
+        names = sorted(name for name in {*ours, *theirs} - harmless if ours.get(name) != theirs.get(name))
         if names:
             differing = ", ".join(f"{name} {ours.get(name)} and {theirs.get(name)}" for name in names)
             found[check] = f"the check {check} had other parameters in the two runs ({differing})"

@@ -38,7 +38,7 @@
     const sources = (item) => {
       const rows = item.images.every((image) => image.row !== null);
       if (item.pictures.length && (!rows || item.pictures.length > item.images.length)) {
-        return item.pictures.map((key, place) => [base + "/pictures/" + key, place ? "changed" : "as it is"]);
+        return item.pictures.map((key, place) => [base + "/pictures/" + key, place ? item.second : "as it is"]);
       }
       return item.images.map((image) => [image.row === null ? "" : base + "/images/" + image.row + "/large", image.label ? "labelled " + image.label : ""]);
     };
