@@ -1,7 +1,7 @@
 """CheckMAITE on our model, data set and metric, and its own data set in an audit.
 
-With Python 3.13 alone: for older ones its parts allow no NumPy 2. Weights that it downloads are replaced by random ones,
-so that only the accuracies and copies are compared.
+With Python 3.13 alone: for older ones its parts allow no NumPy 2. Weights that it downloads are replaced by random
+ones, so that only the accuracies and copies are compared.
 """
 
 import numpy as np

@@ -21,8 +21,8 @@ def report(
     to: Annotated[
         Form | None,
         typer.Option(
-            help="PDF, Markdown with pictures beside it, or HTML. A model card, or the items of TRIPOD+AI or CLAIM: what "
-            "was measured, and what is left for the author; Markdown, or HTML if --out ends so.",
+            help="PDF, Markdown with pictures beside it, or HTML. A model card, or the items of TRIPOD+AI or CLAIM: "
+            "what was measured, and what is left for the author; Markdown, or HTML if --out ends so.",
             show_default="the ending of --out, or pdf without it",
         ),
     ] = None,
