@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 import snellen
-from snellen.auditing.forms.form import FOR_THE_AUTHOR, FORMS, NOT_MEASURED, form_named, write_form
+from snellen.auditing.forms.form import FOR_THE_AUTHOR, FORMS, NOT_MEASURED, form_named
+from snellen.auditing.forms.written import write_form
 from snellen.auditing.html import content_hash
 from snellen.auditing.report import CheckStatus
 from snellen.core.errors import UnknownNameError

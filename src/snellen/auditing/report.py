@@ -216,7 +216,7 @@ class AuditReport(BaseModel):
         Returns:
             Markdown, or the page.
         """
-        from snellen.auditing.forms.form import write_form
+        from snellen.auditing.forms.written import write_form
 
         return write_form(self, form, file)
 

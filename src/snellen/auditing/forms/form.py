@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from snellen.auditing.markdown import plain
 from snellen.core.errors import unknown_name
-from snellen.core.run import write_atomically
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -154,22 +152,6 @@ def as_markdown(filled: Filled) -> str:
         for item in items:
             lines += [f"### {item.number}. {item.topic}", "", *_body(item, filled.answers[item.number])]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def write_form(report: AuditReport, form: str, file: Path | str | None = None) -> str:
-    """The form, also written to a file: a page if the file ends in .html or .htm, else Markdown."""
-    filled = fill(report, form_named(form))
-    if file is not None and Path(file).suffix.lower() in (".html", ".htm"):
-        # Markdown needs no template engine.
-        from snellen.auditing.forms.page import as_page
-
-        text = as_page(filled)
-    else:
-        text = as_markdown(filled)
-    if file is not None:
-        # A file name of undecodable bytes holds characters that UTF-8 cannot hold.
-        write_atomically(Path(file), text.encode("utf-8", "replace"))
-    return text
 
 
 def _body(item: Item, answers: Sequence[Answer]) -> list[str]:
