@@ -11,7 +11,7 @@ from snellen.auditing.forms.form import FOR_THE_AUTHOR, FORMS, NOT_MEASURED, for
 from snellen.auditing.forms.written import write_form
 from snellen.auditing.html import content_hash
 from snellen.auditing.report import CheckStatus
-from snellen.core.errors import UnknownNameError
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.finding import KINDS, Finding
 from snellen.core.index import checks
 from tests.auditing.compare.test_junit import HOSTILE
@@ -168,6 +168,13 @@ def test_hostile_names_are_data_on_a_page(report, tmp_path):
     text = changed.to_form("model-card", tmp_path / "card.htm")
     assert "b" not in Page(text).tags
     assert not {"\x1b", "\x00"} & set(text)
+
+
+@pytest.mark.parametrize("file", ["claim.pdf", "claim.DOCX"])
+def test_no_markdown_is_named_like_a_document_of_another_program(report, tmp_path, file):
+    with pytest.raises(InputError, match="end the file in .md or .html"):
+        report.to_form("claim", tmp_path / file)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -215,6 +215,10 @@ class AuditReport(BaseModel):
 
         Returns:
             Markdown, or the page.
+
+        Raises:
+            UnknownNameError: there is no such form.
+            InputError: the file ends in ``.pdf``, ``.docx`` or the like.
         """
         from snellen.auditing.forms.written import write_form
 
