@@ -172,7 +172,7 @@ def test_hostile_names_are_data_on_a_page(report, tmp_path):
 
 @pytest.mark.parametrize("file", ["claim.pdf", "claim.DOCX"])
 def test_no_markdown_is_named_like_a_document_of_another_program(report, tmp_path, file):
-    with pytest.raises(InputError, match="end the file in .md or .html"):
+    with pytest.raises(InputError, match=r"end the file in \.md or \.html"):
         report.to_form("claim", tmp_path / file)
     assert not list(tmp_path.iterdir())
 
