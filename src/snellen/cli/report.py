@@ -22,7 +22,7 @@ def report(
         Form | None,
         typer.Option(
             help="PDF, Markdown with pictures beside it, or HTML. A model card, or the items of TRIPOD+AI or CLAIM: "
-            "what was measured, and what is left for the author; Markdown, or HTML if --out ends so.",
+            "what was measured, and what is left for the author. These are Markdown, or HTML if --out ends so.",
             show_default="the ending of --out, or pdf without it",
         ),
     ] = None,
