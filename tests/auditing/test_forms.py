@@ -1,13 +1,17 @@
 """Documents that auditors want: every item is there, what was measured is filled in, and nothing is made up."""
 
+import html
 import re
+from html.parser import HTMLParser
 
 import pytest
 
 import snellen
-from snellen.auditing.forms.form import FOR_THE_AUTHOR, FORMS, NOT_MEASURED, form_named, write_form
+from snellen.auditing.forms.form import FOR_THE_AUTHOR, FORMS, NOT_MEASURED, form_named
+from snellen.auditing.forms.written import write_form
+from snellen.auditing.html import content_hash
 from snellen.auditing.report import CheckStatus
-from snellen.core.errors import UnknownNameError
+from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.finding import KINDS, Finding
 from snellen.core.index import checks
 from tests.auditing.compare.test_junit import HOSTILE
@@ -114,6 +118,63 @@ def test_a_check_that_failed_and_one_that_found_something(report):
     items = items_of(report.model_copy(update={"findings": (found,), "checks": states}).to_form("tripod-ai"))
     assert "clinic B is served worse (severe; harm: at least 20.0% of the images; at 95 % confidence)." in items["23b"]
     assert f"*{NOT_MEASURED}*: the check drift failed: no disk" in items["16"]
+
+
+class Page(HTMLParser):
+    """Items of a page by number: text of each line, with its class."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.items, self.tags, self._number = {}, set(), None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.add(tag)
+        if found.get("class") == "item":
+            self._number = found["id"].removeprefix("item-")
+            self.items[self._number] = []
+        if tag == "h2":
+            self._number = None
+        elif tag == "li" and self._number:
+            self.items[self._number].append([found.get("class", ""), ""])
+
+    def handle_data(self, text):
+        if self._number and self.items[self._number]:
+            self.items[self._number][-1][1] += text
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_page_holds_what_the_markdown_holds(report, tmp_path, name):
+    text = report.to_form(name, tmp_path / "form.html")
+    assert (tmp_path / "form.html").read_text(encoding="utf-8") == text
+    page, markdown = Page(text).items, items_of(report.to_form(name))
+    assert list(page) == list(markdown)
+    for number, lines in page.items():
+        shown = [html.unescape(line[2:].replace("*", "")) for line in markdown[number].splitlines() if line[:2] == "- "]
+        assert [words.strip() for _, words in lines] == shown, number
+        for kind, words in lines:
+            assert (kind == "author") == words.startswith(FOR_THE_AUTHOR)
+            assert (kind == "left-out") == words.startswith(NOT_MEASURED)
+    assert "pipeline_tag" not in text, "only a hub reads it"
+    assert not {"script", "link", "img"} & Page(text).tags
+    style = re.search("<style>(.*)</style>", text, flags=re.S)[1]
+    assert f"style-src 'sha256-{content_hash(style)}'" in text
+
+
+def test_hostile_names_are_data_on_a_page(report, tmp_path):
+    found = (Finding(kind="slice", subject=HOSTILE, harm=0.3, title=HOSTILE),)
+    changed = report.model_copy(update={"findings": found, "model": {**report.model, "name": HOSTILE}})
+    text = changed.to_form("model-card", tmp_path / "card.htm")
+    assert "b" not in Page(text).tags
+    assert not {"\x1b", "\x00"} & set(text)
+
+
+@pytest.mark.parametrize("file", ["claim.pdf", "claim.DOCX"])
+def test_no_markdown_is_named_like_a_document_of_another_program(report, tmp_path, file):
+    with pytest.raises(InputError, match=r"end the file in \.md or \.html"):
+        report.to_form("claim", tmp_path / file)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -30,6 +30,8 @@ def test_documents_for_auditors_are_exported(run, folder, tmp_path):
     assert (folder / "model-card.md").read_text(encoding="utf-8").startswith("---\n")
     assert run("report", folder, "--to", "claim", "--out", "new/appendix.md")[:2] == (0, "Written: new/appendix.md\n")
     assert (tmp_path / "new" / "appendix.md").read_text(encoding="utf-8").startswith("# CLAIM 2024: ")
+    assert run("report", folder, "--to", "claim", "--out", "claim.html")[0] == 0
+    assert "<title>CLAIM 2024: bundled:fashion-cnn</title>" in (tmp_path / "claim.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("to", ["md", "claim"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import snellen
 from snellen.core.errors import InputError, SnellenError
 from snellen.integrations import training_audits
 from snellen.integrations.training_audits import TrainingAudits
@@ -88,23 +89,33 @@ def test_a_second_training_is_audited_like_the_first(tmp_path):
 
 
 def make_table(folder, name, seed):
-    """A table of 24 images whose columns have names of their own."""
+    """A table of 24 images whose columns have names of their own; patients 0 to 5 are in all tables."""
     pixels, labels = pixels_and_labels(24, seed)
     for row, one in enumerate(pixels):
         Image.fromarray(one).save(folder / f"{name}-{row}.png")
-    rows = [f"{name}-{row}.png,{NAMES[label]}" for row, label in enumerate(labels)]
-    (folder / f"{name}.csv").write_text("\n".join(["file,dx", *rows]), encoding="utf-8")
+    rows = [f"{name}-{row}.png,{NAMES[label]},{row // 4},{row + seed}" for row, label in enumerate(labels)]
+    (folder / f"{name}.csv").write_text("\n".join(["file,dx,patient,age", *rows]), encoding="utf-8")
     return folder / f"{name}.csv"
 
 
 def test_training_images_are_read_once_and_by_the_same_columns(tmp_path):
+    """Also the units, which leak, and the bands of the audited images."""
     audited_table, train = (make_table(tmp_path, name, seed) for seed, name in enumerate(("audited", "train")))
-    columns = {"image": "file", "label": "dx"}
-    audits = make(audited_table, strict=True, columns=columns, train=train, checks=["clean", "leakage"])
+    columns = {"image": "file", "label": "dx", "unit": "patient", "group": "age:12"}
+    options = {"columns": columns, "checks": ["clean", "group_gap", "leakage"]}
+    network = make_network(0)
+    direct = snellen.audit(network, audited_table, train=train, **options)
+    audits = make(audited_table, strict=True, train=train, **options)
     audits.prepare()
-    train.unlink()
-    audits.audit(make_network(0), 1)
-    assert {one.name: one.status for one in audits.reports[1].checks} == {"clean": "done", "leakage": "done"}
+    for table in (audited_table, train):
+        table.unlink()
+    for epoch in (1, 2):
+        audits.audit(network, epoch)
+        found = audits.reports[epoch]
+        assert found.metrics == direct.metrics
+        assert [one.title for one in found.findings] == [one.title for one in direct.findings]
+        assert {one.name: one.status for one in found.checks} == dict.fromkeys(options["checks"], "done")
+    assert any(one.kind == "leakage" for one in found.findings), "six patients are in both"
     with pytest.raises(SnellenError, match="no such"):
         make(train=tmp_path / "no such").prepare()
 

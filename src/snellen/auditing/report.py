@@ -207,13 +207,20 @@ class AuditReport(BaseModel):
         return render_markdown(self, {}) if file is None else write_markdown(self, Path(file))
 
     def to_form(self, form: Literal["model-card", "tripod-ai", "claim"], file: Path | str | None = None) -> str:
-        """A document that others want, as Markdown, filled in as far as this audit measured.
+        """A document that others want, filled in as far as this audit measured.
 
         Args:
             form: a model card, or the items of TRIPOD+AI (2024) or CLAIM (2024), one by one.
-            file: also write it there.
+            file: also write it there; ``.html`` gives a page, all else Markdown.
+
+        Returns:
+            Markdown, or the page.
+
+        Raises:
+            UnknownNameError: there is no such form.
+            InputError: the file ends in ``.pdf``, ``.docx`` or the like.
         """
-        from snellen.auditing.forms.form import write_form
+        from snellen.auditing.forms.written import write_form
 
         return write_form(self, form, file)
 

@@ -21,8 +21,8 @@ def report(
     to: Annotated[
         Form | None,
         typer.Option(
-            help="PDF, Markdown with pictures beside it, or HTML. A model card, or the items of TRIPOD+AI or CLAIM, in "
-            "Markdown: what was measured, and what is left for the author.",
+            help="PDF, Markdown with pictures beside it, or HTML. A model card, or the items of TRIPOD+AI or CLAIM: "
+            "what was measured, and what is left for the author. These are Markdown, or HTML if --out ends so.",
             show_default="the ending of --out, or pdf without it",
         ),
     ] = None,
@@ -66,7 +66,8 @@ def _form(to: Form | None, out: Path | None) -> Form:
         raise InputError(
             f"--out {out}: the ending of the file names no form; end it in .pdf, .md or .html, or give --to"
         )
-    written = to if to in (None, "pdf", "html") else "md"  # documents are Markdown
-    if to is not None and ending not in (None, written):
+    # Documents for auditors are Markdown or a page.
+    written = (to,) if to in ("pdf", "md", "html") else ("md", "html")
+    if to is not None and ending is not None and ending not in written:
         raise InputError(f"--out {out} and --to {to} name two forms; leave one of them out")
     return to or ending or "pdf"

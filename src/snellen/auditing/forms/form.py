@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from snellen.auditing.markdown import plain
 from snellen.core.errors import unknown_name
-from snellen.core.run import write_atomically
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -81,6 +79,37 @@ class Form:
         return tuple(item for _, items in self.sections for item in items)
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A form with what an audit answers.
+
+    Attributes:
+        form: the list.
+        model: name of the audited model; data.
+        answers: of each item, by its number.
+        head: what stands before the title; empty where nothing does.
+    """
+
+    form: Form
+    model: str
+    answers: Mapping[str, tuple[Answer, ...]]
+    head: str = ""
+
+    @property
+    def answered(self) -> int:
+        """How many items hold what was measured or recorded."""
+        return sum(any(one.measured for one in found) for found in self.answers.values())
+
+    @property
+    def introduction(self) -> str:
+        """How the document is read, without the citation that ends it."""
+        return (
+            f"Filled in from an audit by Snellen: {self.answered} of {len(self.form.items)} items hold what it "
+            f"measured or recorded. “{NOT_MEASURED}” says what the audit left out, and why. “{FOR_THE_AUTHOR}” is "
+            "what no audit can know. Items are in Snellen's words; the published wording decides:"
+        )
+
+
 def form_named(name: str) -> Form:
     """The form of a name in :data:`FORMS`.
 
@@ -93,38 +122,36 @@ def form_named(name: str) -> Form:
     return found
 
 
-def render_form(report: AuditReport, form: Form) -> str:
-    """The form as Markdown. Nothing is made up: what was not measured says so, and so does what the author must add.
+def fill(report: AuditReport, form: Form) -> Filled:
+    """The form with what an audit measured. Nothing is made up.
 
     Args:
-        report: of the audit that fills it in.
+        report: of the audit.
         form: which.
     """
-    answers = {item.number: [source(report) for source in item.sources] for item in form.items}
-    answered = sum(any(one.measured for one in answers[item.number]) for item in form.items)
+    return Filled(
+        form,
+        str(report.model["name"]),
+        {item.number: tuple(source(report) for source in item.sources) for item in form.items},
+        form.head(report) if form.head else "",
+    )
+
+
+def as_markdown(filled: Filled) -> str:
+    """The form as Markdown: what was not measured says so, and so does what the author must add."""
+    form = filled.form
     lines = [
-        *([form.head(report), ""] if form.head else []),
-        f"# {form.name}: {plain(str(report.model['name']))}",
+        *([filled.head, ""] if filled.head else []),
+        f"# {form.name}: {plain(filled.model)}",
         "",
-        f"Filled in from an audit by Snellen: {answered} of {len(form.items)} items hold what it measured or recorded. "
-        f"“{NOT_MEASURED}” says what the audit left out, and why. “{FOR_THE_AUTHOR}” is what no audit can know. Items "
-        f"are in Snellen's words; the published wording decides: {form.citation}",
+        f"{filled.introduction} {form.citation}",
         "",
     ]
     for heading, items in form.sections:
         lines += [f"## {heading}", ""]
         for item in items:
-            lines += [f"### {item.number}. {item.topic}", "", *_body(item, answers[item.number])]
+            lines += [f"### {item.number}. {item.topic}", "", *_body(item, filled.answers[item.number])]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def write_form(report: AuditReport, form: str, file: Path | str | None = None) -> str:
-    """The form as Markdown, also written to a file; see :func:`render_form`."""
-    text = render_form(report, form_named(form))
-    if file is not None:
-        # A file name of undecodable bytes holds characters that UTF-8 cannot hold.
-        write_atomically(Path(file), text.encode("utf-8", "replace"))
-    return text
 
 
 def _body(item: Item, answers: Sequence[Answer]) -> list[str]:
