@@ -1,0 +1,159 @@
+"""The command on prompts: what it writes, resuming, and what it refuses."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import snellen
+from snellen.core.errors import InputError, UnknownNameError
+from snellen.core.preparation import Preparation
+from snellen.methods.forgetting.prompt_erasing import Erasing, Redrawing
+from snellen.methods.forgetting.prompt_search import PromptSearch
+from snellen.models.diffusion.loading import load_generator
+from snellen.models.diffusion.smoke import write_smoke_folder
+from snellen.verbs import prompt_networks
+from snellen.verbs.prompt_table import given_prompts
+from snellen.verbs.worst_case_prompts import worst_case_prompts
+from tests.cli.conftest import run
+from tests.verbs.stopping import Stopping, contents
+
+__all__ = ["run"]
+
+PROMPTS = [
+    {"prompt": f"a {colour} {shape}", "concept": shape} for colour in ("red", "blue<b>") for shape in ("star", "ring")
+]
+ONE = Erasing(steps=1, batch_size=2)
+SETTINGS = {
+    "count": 1, "search": PromptSearch(upper_steps=2, lower=ONE), "erasing": ONE, "random_sets": 1, "drawn": 1,
+    "images": 2, "steps": 2,
+}  # fmt: skip
+
+
+class Bright(nn.Module):
+    def forward(self, images):
+        level = images.mean((1, 2, 3))
+        return torch.stack([level, 1 - level], 1)
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    folder = write_smoke_folder("stable-diffusion-1.5", tmp_path_factory.mktemp("forget") / "sd")
+    return load_generator(f"diffusers:{folder}")
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return snellen.Classifier(Bright(), class_names=["star", "ring"], preparation=Preparation(size=(64, 64)), name="j")
+
+
+@pytest.fixture(scope="module")
+def whole(generator, judge, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prompts") / "set"
+    return worst_case_prompts(generator, PROMPTS, judge=judge, retraining=Redrawing(steps=1), out=out, **SETTINGS)
+
+
+def test_every_set_has_a_row_for_each_generator(whole):
+    networks = ("as it was", "erased", "retrained without them")
+    sets = ("worst-case", "without search", "random 1")
+    assert [(row.forget_set, row.network) for row in whole.rows] == [(one, name) for one in sets for name in networks]
+    own = whole.row("worst-case", "as it was")
+    assert own.left == 1
+    assert own.erasing == pytest.approx(whole.chosen[0].before)
+    assert whole.row("worst-case").erasing == pytest.approx(whole.chosen[0].after)
+    assert whole.row("random 1").recognised.n == 2
+    assert whole.verdict.startswith("After erasing, the erasing loss of the worst-case set is ")
+
+
+def test_the_folder_holds_the_set_as_the_command_reads_it_and_a_page(whole):
+    again = given_prompts([*PROMPTS]).prompts
+    listed = (whole.folder / "forget-prompts.csv").read_text().splitlines()
+    assert listed[0] == "prompt,concept"
+    assert [line.partition(",")[0] for line in listed[1:]] == [one.prompt for one in whole.chosen]
+    assert whole.chosen[0].prompt in again
+    weights = load_file(whole.folder / "selection.safetensors")["weights"]
+    assert weights.shape == (3, 4)
+    assert weights[0].tolist() == [0.25] * 4
+    assert weights[-1].sort().values.tolist() == [0, 0, 0, 1]
+    page = (whole.folder / "forget-prompts.html").read_text()
+    assert "Content-Security-Policy" in page
+    assert "<b>" not in page
+    assert "seconds" not in (whole.folder / "forget-prompts.json").read_text()
+
+
+def test_a_stopped_call_resumes_with_the_same_bytes(whole, generator, judge, tmp_path):
+    given = {"judge": judge, "retraining": Redrawing(steps=1), "out": tmp_path / "out", **SETTINGS}
+    with pytest.raises(KeyboardInterrupt):
+        worst_case_prompts(generator, PROMPTS, progress=Stopping(3, prompt_networks.TASK), **given)
+    worst_case_prompts(generator, PROMPTS, **given)
+    assert contents(tmp_path / "out") == contents(whole.folder)
+
+
+def test_what_should_not_be_believed_is_a_warning(generator, judge):
+    still = SETTINGS["search"].model_copy(update={"step": 1e-9})
+    weak = Erasing(steps=1, rate=1e-9, batch_size=2)
+    found = worst_case_prompts(generator, PROMPTS, **{**SETTINGS, "search": still, "erasing": weak})
+    assert any("The search hardly moved: 0.0 % of the weight" in one.replace("%", " %") for one in found.notes)
+    assert any("hardly anything was erased" in one for one in found.notes)
+    assert found.row("worst-case").recognised is None
+
+
+def test_bad_prompts_are_refused_with_their_line(tmp_path):
+    file = tmp_path / "a table.csv"
+    for text, reason in (
+        ("prompt\na star\na star\n", "'a star' stands there more than once"),
+        ("prompt,concept\na star,star\n,ring\n", "line 3: the prompt is empty"),
+        ("text\na star\n", "no column 'prompt'"),
+        ("prompt\na star\n", "2 prompts or more; got 1"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=reason):
+            given_prompts(file)
+    file.write_text("\ufeffconcept,prompt\nstar,a star\n,a ring\n", encoding="utf-8")
+    assert given_prompts(file).concepts == ("star", None)
+    lines = tmp_path / "p.txt"
+    lines.write_text("a star\n\n a ring \n")
+    assert given_prompts(str(lines)).prompts == ("a star", "a ring")
+    with pytest.raises(InputError, match="there is no such file"):
+        given_prompts(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="with the key 'prompt'; got 3"):
+        given_prompts(["a star", 3])
+
+
+def test_what_cannot_be_judged_is_refused_before_anything_is_drawn(generator, judge, tmp_path):
+    refused = {**SETTINGS, "out": tmp_path / "out"}
+    for count in (0, 4):
+        with pytest.raises(InputError, match=f"at most 3 of 4 prompts; got {count}"):
+            worst_case_prompts(generator, PROMPTS, **{**refused, "count": count})
+    with pytest.raises(UnknownNameError, match="unknown class of j 'hart'"):
+        worst_case_prompts(generator, [{"prompt": "a", "concept": "hart"}, "b"], judge=judge, **refused)
+    with pytest.raises(InputError, match="names no concept"):
+        worst_case_prompts(generator, ["a", "b"], judge=judge, **refused)
+    with pytest.raises(InputError, match="neither a budget nor a part"):
+        worst_case_prompts(generator, PROMPTS, budget="5s", **refused)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_hands_over_its_options(run, tmp_path, monkeypatch):
+    seen = {}
+
+    def stand_in(model, table, **given):
+        seen.update(given, model=model, table=table)
+        raise InputError("seen")
+
+    monkeypatch.setattr("snellen.verbs.worst_case_prompts.worst_case_prompts", stand_in)
+    common = ["forget", "worst-case-prompts", "bundled:scene-diffusion", "p.csv", "--out", str(tmp_path / "out")]
+    code, _, err = run(*common, "--preset", "published", "--lower-steps", "7", "--steps", "9", "--reverse")
+    assert code == 2
+    assert "seen" in err
+    search = seen["search"]
+    assert (search.step, search.loss, search.lower.steps, search.lower.rate) == (100, "denoising", 7, 1e-5)
+    assert (search.reverse, seen["steps"], seen["erasing"].rate, seen["retraining"]) == (True, 9, 3e-7, None)
+    run(*common, "--erase-rate", "0.01", "--retrain-steps", "5", "--loss", "denoising")
+    assert (seen["erasing"].rate, seen["retraining"].steps, seen["search"].loss) == (0.01, 5, "denoising")
+    code, _, err = run(*common, "--step", "-1")
+    assert code == 2
+    assert "--step '-1': expected a number above 0" in err
+    assert json.dumps(seen["search"].model_dump(mode="json"))
