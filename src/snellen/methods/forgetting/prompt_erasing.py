@@ -230,7 +230,9 @@ def erased(
         ModelError: the loss is not finite.
     """
     network = copy.deepcopy(prompted.generator.denoiser.network).eval().requires_grad_(False)
-    trained = [one.requires_grad_(True) for one in cross_attention(network)]
+    trained = cross_attention(network)
+    for one in trained:
+        one.requires_grad_(True)
     optimizer: torch.optim.Optimizer = (
         SignDescent(trained, erasing.rate)
         if erasing.optimizer == "sign"
@@ -344,7 +346,7 @@ def _stepped(optimizer: torch.optim.Optimizer, loss: Tensor, what: str) -> None:
     if not bool(torch.isfinite(loss)):
         raise ModelError(f"{what} diverged: its loss is not finite; lower its rate")
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
 
 
