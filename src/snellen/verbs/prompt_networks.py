@@ -21,6 +21,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.methods.forgetting.prompt_erasing import (
+    TOGETHER,
     Erasing,
     Probe,
     Prompted,
@@ -215,7 +216,9 @@ class Networks:
             for seed in torch.randint(2**31, (each,), generator=study.rng("pictures", row).generator("seeds")).tolist()
         ]
         sampler = Sampler(generator, study.sampler.steps)
-        made = generate(sampler, seeds, prompts=prompts, guidance_scale=study.guidance_scale, batch_size=32).images
+        made = generate(
+            sampler, seeds, prompts=prompts, guidance_scale=study.guidance_scale, batch_size=TOGETHER
+        ).images
         with torch.no_grad():
             parts = [judge(as_prepared(judge, part)).argmax(1).cpu() for part in made.split(64)]
         wanted = torch.tensor([judge.class_names.index(concept) for _, concept in named for _ in range(each)])

@@ -54,7 +54,7 @@ HARDLY_LEARNED = 1.5
 JUDGING = Erasing(steps=100, rate=1e-3, optimizer="adam")
 
 #: The published rate, for Stable Diffusion.
-PUBLISHED_JUDGING = Erasing(steps=1000, rate=3e-7, optimizer="adam")
+PUBLISHED_JUDGING = Erasing(steps=1000, rate=3e-7, optimizer="adam", batch_size=4)
 
 
 def worst_case_prompts(
