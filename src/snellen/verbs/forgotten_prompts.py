@@ -111,11 +111,13 @@ class ForgottenPrompts(RunResult):
     def verdict(self) -> str:
         """How the searched set compares with random ones, in a sentence or two."""
         own = self.row(self.searched)
-        random = [one.erasing for one in self.rows if one.network == ERASED and one.forget_set.startswith("random")]
-        above = sum(one < own.erasing for one in random)
+        random = [one for one in self.rows if one.network == ERASED and one.forget_set.startswith("random")]
+        above = sum(one.erasing < own.erasing for one in random)
+        mean = sum(one.left for one in random) / len(random)
         said = (
-            f"After erasing, the erasing loss of the {self.searched} set is {own.erasing:.4f}, {own.left:.0%} of what "
-            f"it was; it is higher than that of {above} of {len(random)} random sets."
+            f"After erasing, the erasing loss of the {self.searched} set is {own.erasing:.4f}, higher than that of "
+            f"{above} of {len(random)} random sets. That is {own.left:.0%} of what it was before, and {mean:.0%} on "
+            f"random sets."
         )
         if own.recognised is not None:
             said += f" The judge still sees the concept in {own.recognised.value:.0%} of its pictures."
