@@ -114,14 +114,14 @@ class ForgottenPrompts(RunResult):
         random = [one for one in self.rows if one.network == ERASED and one.forget_set.startswith("random")]
         above = sum(one.erasing < own.erasing for one in random)
         mean = sum(one.left for one in random) / len(random)
-        said = (
+        text = (
             f"After erasing, the erasing loss of the {self.searched} set is {own.erasing:.4f}, higher than that of "
             f"{above} of {len(random)} random sets. That is {own.left:.0%} of what it was before, and {mean:.0%} on "
             f"random sets."
         )
         if own.recognised is not None:
-            said += f" The judge still sees the concept in {own.recognised.value:.0%} of its pictures."
-        return said
+            text += f" The judge still sees the concept in {own.recognised.value:.0%} of its pictures."
+        return text
 
     def summary(self) -> Summary:
         """The prompts of the set, generators beside sets, and warnings."""

@@ -40,7 +40,7 @@ class PromptSearch(BaseModel):
     step: float = Field(1.0, gt=0, description="of the selection (η_w)")
     scale_free: bool = Field(True, description="whether the step is divided by the spread of the losses")
     gamma: float = Field(0.0, ge=0, description="weight of ‖w‖² (γ)")
-    loss: Literal["erasing", "denoising"] = Field("erasing", description="what tells that a prompt is still drawn")
+    loss: Literal["erasing", "denoising"] = Field("erasing", description="what shows that a prompt is still drawn")
     reverse: bool = Field(False, description="search the prompts that are easiest to erase")
     lower: Erasing = Field(Erasing(), description="numbers of the lower level")
 
