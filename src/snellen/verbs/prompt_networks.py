@@ -1,4 +1,4 @@
-"""What judges sets of prompts: drawing, searching, erasing, and what losses and a classifier say of each set.
+"""What judges sets of prompts: drawing, searching, erasing, and the losses and recognised concepts of each set.
 
 Losses and pictures that judge are drawn anew: neither the search nor the erasing has seen them.
 """
