@@ -140,7 +140,8 @@ class ForgottenPrompts(RunResult):
             for one in self.rows
         )
         listed = [f"- {one.prompt}" + (f" ({one.concept})" if one.concept else "") for one in self.chosen]
-        parts = (Table(head, cells, frozenset(range(2, 8))), "", f"The {self.searched} set:", *listed, *self.notes)
+        parts: tuple[str | Table, ...] = (Table(head, cells, frozenset(range(2, 8))), "", self.verdict)
+        parts = (*parts, f"The {self.searched} set:", *listed, *self.notes)
         not_tested = ("Not tested:", *(f"- {one}" for one in self.not_tested))
         heading = f"{self.plan['model']['name']}: {len(self.chosen)} prompts to erase"
         return Summary(heading, (*parts, *not_tested), files=self.files, record=RECORD)
