@@ -44,7 +44,7 @@ class PromptRow(_Part):
         forget_set: ``worst-case``, ``easiest``, ``without search``, ``random 1`` …
         network: ``as it was``, ``erased``, or ``retrained without them``.
         erasing: mean erasing loss of the set.
-        left: that loss divided by the loss of the generator as it was.
+        left: that loss divided by the loss of the generator as it was; None where that was 0.
         denoising: mean denoising loss of pictures of the set.
         others_denoising: the same of all other prompts.
         recognised: share of generated pictures of the set in which the judge sees the concept; None without a judge.
@@ -54,7 +54,7 @@ class PromptRow(_Part):
     forget_set: str
     network: str
     erasing: float
-    left: float
+    left: float | None
     denoising: float
     others_denoising: float
     recognised: Figure | None = None
@@ -113,12 +113,14 @@ class ForgottenPrompts(RunResult):
         own = self.row(self.searched)
         random = [one for one in self.rows if one.network == ERASED and one.forget_set.startswith("random")]
         above = sum(one.erasing < own.erasing for one in random)
-        mean = sum(one.left for one in random) / len(random)
         text = (
             f"After erasing, the erasing loss of the {self.searched} set is {own.erasing:.4f}, higher than that of "
-            f"{above} of {len(random)} random sets. That is {own.left:.0%} of what it was before, and {mean:.0%} on "
-            f"random sets."
+            f"{above} of {len(random)} random sets."
         )
+        left = [one.left for one in random if one.left is not None]
+        if own.left is not None and left:
+            mean = sum(left) / len(left)
+            text += f" That is {own.left:.0%} of what it was before, and {mean:.0%} on random sets."
         if own.recognised is not None:
             text += f" The judge still sees the concept in {own.recognised.value:.0%} of its pictures."
         return text
@@ -131,7 +133,7 @@ class ForgottenPrompts(RunResult):
                 one.network,
                 one.forget_set,
                 f"{one.erasing:.4f}",
-                f"{100 * one.left:.0f}",
+                "–" if one.left is None else f"{100 * one.left:.0f}",
                 f"{one.denoising:.4f}",
                 f"{one.others_denoising:.4f}",
                 shown(one.recognised),

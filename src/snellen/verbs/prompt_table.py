@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snellen.core.errors import InputError
 from snellen.data.files.manifest_table import read_csv
+from snellen.verbs.requests import given_requests
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class PromptTable:
         return len(self.prompts)
 
 
-def given_prompts(prompts: str | Path | Sequence[str | Mapping[str, str]]) -> PromptTable:
+def given_prompts(prompts: str | Path | Sequence[str | Mapping[str, Any]]) -> PromptTable:
     """Prompts from a file or from a list.
 
     >>> given_prompts([{"prompt": "a red star", "concept": "star"}, "a ring"]).concepts
@@ -44,39 +46,30 @@ def given_prompts(prompts: str | Path | Sequence[str | Mapping[str, str]]) -> Pr
 
     Args:
         prompts: ``FILE.csv`` with the columns ``prompt`` and, to be judged, ``concept``; ``FILE.txt`` with a prompt a
-            line; or a list of prompts, or of mappings with these keys.
+            line; ``FILE.json``, a list of objects with these keys; or such a list itself, or one of prompts.
 
     Raises:
         InputError: no such file, no column ``prompt``, an empty prompt, or a prompt twice.
     """
-    if not isinstance(prompts, str | Path):
-        rows = [{"prompt": one} if isinstance(one, str) else one for one in prompts]
-        if wrong := [one for one in rows if not isinstance(one, Mapping) or not isinstance(one.get("prompt"), str)]:
-            raise InputError(f"a prompt is a string, or a mapping with the key 'prompt'; got {wrong[0]!r}")
-        return _table("prompts", [one["prompt"] for one in rows], [one.get("concept") for one in rows])
-    path = Path(prompts)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; give FILE.csv with a column prompt, or FILE.txt")
-    if path.suffix.lower() == ".csv":
+    path = Path(prompts) if isinstance(prompts, str | Path) else None
+    if path is not None and path.suffix.lower() not in (".csv", ".txt", ".json"):
+        raise InputError(f"{path}: give FILE.csv with a column prompt, FILE.txt with a prompt a line, or FILE.json")
+    if path is not None and not path.is_file():
+        raise InputError(f"{path}: there is no such file; give FILE.csv, FILE.txt or FILE.json with prompts")
+    if path is not None and path.suffix.lower() == ".csv":
         found = read_csv(path, needed="prompt", meant=("prompt", "concept"))
-        texts = [None if one is None else str(one) for one in found.columns["prompt"]]
-        if None in texts:
-            raise InputError(f"{path}, {found.rows[texts.index(None)]}: the prompt is empty")
-        named = found.columns.get("concept", [None] * len(texts))
-        return _table(path.name, [one or "" for one in texts], [None if one is None else str(one) for one in named])
-    if path.suffix.lower() != ".txt":
-        raise InputError(f"{path}: prompts stand in FILE.csv with a column prompt, or in FILE.txt with one a line")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from error
-    texts = [line for line in lines if line.strip()]
-    return _table(path.name, [one or "" for one in texts], [None] * len(texts))
+        texts = [str(one or "").strip() for one in found.columns["prompt"]]
+        if "" in texts:
+            raise InputError(f"{path}, {found.rows[texts.index('')]}: the prompt is empty")
+        return _table(path.name, texts, found.columns.get("concept", [None] * len(texts)))
+    listed = given_requests(prompts if path is None else str(path))
+    rows = [listed.read(position) for position in range(len(listed.ids))]
+    texts = [str(row.get("prompt") or "").strip() for row in rows]
+    if "" in texts:
+        raise InputError(f"{listed.name}: each has a text 'prompt'; got {rows[texts.index('')]!r}")
+    return _table(listed.name, texts, [row.get("concept") for row in rows])
 
 
-def _table(name: str, prompts: Sequence[str], concepts: Sequence[str | None]) -> PromptTable:
-    return PromptTable(
-        name,
-        tuple(one.strip() for one in prompts),
-        tuple(one.strip() if one and one.strip() else None for one in concepts),
-    )
+def _table(name: str, prompts: Sequence[str], concepts: Sequence[object]) -> PromptTable:
+    named = ("" if one is None else str(one).strip() for one in concepts)
+    return PromptTable(name, tuple(one.strip() for one in prompts), tuple(one or None for one in named))

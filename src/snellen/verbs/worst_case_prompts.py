@@ -202,7 +202,7 @@ def _concluded(study: Study, run: Run, folder: Path) -> ForgottenPrompts:
     for number, name in enumerate(study.sets):
         shard = run.shard_extra(2 + number)
         own = np.isin(np.arange(len(study.table)), shard["rows"])
-        before = np.array(shard["networks"][AS_IT_WAS]["erasing"])
+        before = np.array(shard["networks"][AS_IT_WAS]["erasing"])[own].mean()
         for network, found in shard["networks"].items():
             erasing, denoising = np.array(found["erasing"]), np.array(found["denoising"])
             if number == 0:
@@ -212,7 +212,7 @@ def _concluded(study: Study, run: Run, folder: Path) -> ForgottenPrompts:
                     forget_set=name,
                     network=network,
                     erasing=float(erasing[own].mean()),
-                    left=float(erasing[own].mean() / before[own].mean()),
+                    left=float(erasing[own].mean() / before) if before > 0 else None,
                     denoising=float(denoising[own].mean()),
                     others_denoising=float(denoising[~own].mean()),
                     recognised=_share(found["seen"]),
@@ -260,7 +260,11 @@ def _doubts(rows: Sequence[PromptRow], moved: float) -> list[str]:
             f"the published preset."
         )
     for row in rows:
-        if row.network == ERASED and row.left > HARDLY_ERASED:
+        if row.network == AS_IT_WAS and row.left is None:
+            found.append(
+                f"The generator draws the set {row.forget_set} as it draws without a prompt: there is nothing to erase."
+            )
+        if row.network == ERASED and row.left is not None and row.left > HARDLY_ERASED:
             found.append(
                 f"Erasing left {row.left:.0%} of the erasing loss of the set {row.forget_set}: hardly anything was "
                 f"erased; raise --erase-steps or --erase-rate."
