@@ -13,6 +13,7 @@ from snellen.core.preparation import Preparation
 from snellen.methods.forgetting.prompt_erasing import Erasing, Redrawing
 from snellen.methods.forgetting.prompt_search import PromptSearch
 from snellen.models.diffusion.loading import load_generator
+from snellen.models.diffusion.sampler import Sampler
 from snellen.verbs import prompt_networks
 from snellen.verbs.prompt_table import given_prompts
 from snellen.verbs.worst_case_prompts import worst_case_prompts
@@ -65,6 +66,10 @@ def test_every_set_has_a_row_for_each_generator(whole):
     assert own.erasing == pytest.approx(whole.chosen[0].before)
     assert whole.row("worst-case").erasing == pytest.approx(whole.chosen[0].after)
     assert whole.row("random 1").recognised.n == 1
+    as_it_was = [row for row in whole.rows if row.network == "as it was"]
+    assert len({row.denoising for row in as_it_was}) > 1
+    for row in as_it_was:
+        assert row.denoising + 3 * row.others_denoising == pytest.approx(own.denoising + 3 * own.others_denoising)
     assert whole.verdict.startswith("After erasing, the erasing loss of the worst-case set is ")
 
 
@@ -93,10 +98,46 @@ def test_a_stopped_call_resumes_with_the_same_bytes(whole, generator, judge, tmp
     assert contents(tmp_path / "out") == contents(whole.folder)
 
 
-def test_what_should_not_be_believed_is_a_warning(generator, judge):
+def test_the_judge_is_right_where_it_names_the_concept_of_the_prompt(generator):
+    class Rings(nn.Module):
+        def forward(self, images):
+            return torch.tensor([[0.0, 1.0]]).repeat(len(images), 1)
+
+    judge = snellen.Classifier(
+        Rings(), class_names=["star", "ring"], preparation=Preparation(size=(64, 64)), name="rings"
+    )
+    table = given_prompts([*PROMPTS, "a heart"])
+    further = {"table": table, "judge": judge, "retraining": None, "guidance_scale": 1.0, "seed": 0}
+    numbers = {**SETTINGS, "sampler": Sampler(generator, 1)}
+    del numbers["steps"]
+    study = prompt_networks.Study(generator=generator, **numbers, **further)
+    networks = prompt_networks.Networks(study, run=None)
+    assert networks.seen(generator, [0, 1, 4]) == [[False], [True]]
+    assert networks.seen(generator, [4]) == []
+
+
+def test_what_should_not_be_believed_is_a_warning(generator, monkeypatch):
+    drawn, erased_with, judged_with = iter((0.0, 1.0)), set(), set()
+    real = prompt_networks.erased
+
+    def erased(prompted, pictures, *rest):
+        erased_with.update(pictures.unique().tolist())
+        return real(prompted, pictures, *rest)
+
+    class Probe(prompt_networks.Probe):
+        @classmethod
+        def of(cls, prompted, pictures, *rest):
+            judged_with.add(pictures.mean().item())
+            return super().of(prompted, pictures, *rest)
+
+    monkeypatch.setattr(prompt_networks, "draw", lambda *_: torch.full((4, 1, 8, 8, 8), next(drawn)))
+    monkeypatch.setattr(prompt_networks, "erased", erased)
+    monkeypatch.setattr(prompt_networks, "Probe", Probe)
     still = SETTINGS["search"].model_copy(update={"step": 1e-9})
     weak = Erasing(steps=1, rate=1e-9, batch_size=2)
     found = worst_case_prompts(generator, PROMPTS, **{**SETTINGS, "search": still, "erasing": weak})
+    assert erased_with == {0.0}, "those of the search"
+    assert judged_with == {0.0, 1.0}, "those of the search rank it without a search, and those that judge are others"
     assert any("The search hardly moved: 0.0 % of the weight" in one.replace("%", " %") for one in found.notes)
     assert any("hardly anything was erased" in one for one in found.notes)
     assert found.row("worst-case").recognised is None

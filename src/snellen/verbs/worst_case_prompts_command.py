@@ -20,7 +20,7 @@ def prompts(
     methods: list[Method],
     *,
     model: Annotated[str, Argument("The text-to-image model, by reference: diffusers:FOLDER, bundled:NAME.")],
-    table: Annotated[str, Argument("FILE.csv with the columns prompt and concept, or FILE.txt with a prompt a line.")],
+    table: Annotated[str, Argument("FILE.csv or FILE.json with prompt and concept, or FILE.txt with a prompt a line.")],
     judge: Annotated[
         str | None, Option("Classifier whose classes are the concepts; it judges pictures.", default="none")
     ] = None,
