@@ -62,7 +62,7 @@ def given_prompts(prompts: str | Path | Sequence[str | Mapping[str, Any]]) -> Pr
         if "" in texts:
             raise InputError(f"{path}, {found.rows[texts.index('')]}: the prompt is empty")
         return _table(path.name, texts, found.columns.get("concept", [None] * len(texts)))
-    listed = given_requests(prompts if path is None else str(path))
+    listed = given_requests(str(prompts) if isinstance(prompts, Path) else prompts)
     rows = [listed.read(position) for position in range(len(listed.ids))]
     texts = [str(row.get("prompt") or "").strip() for row in rows]
     if "" in texts:
