@@ -278,8 +278,8 @@ def _doubts(rows: Sequence[PromptRow], moved: float) -> list[str]:
         as_it_was = next(one for one in rows if (one.forget_set, one.network) == (row.forget_set, AS_IT_WAS))
         if row.network == RETRAINED and row.others_denoising > HARDLY_LEARNED * as_it_was.others_denoising:
             found.append(
-                f"Retraining without the set {row.forget_set} did not learn the other prompts: their denoising loss is "
-                f"{row.others_denoising:.3f}, and {as_it_was.others_denoising:.3f} of the generator as it was; raise "
+                f"Retraining without the set {row.forget_set} did not learn the other prompts. Their denoising loss is "
+                f"{row.others_denoising:.3f}, and {as_it_was.others_denoising:.3f} of the generator as it was. Raise "
                 f"--retrain-steps and --drawn."
             )
     return found
