@@ -36,6 +36,7 @@ from snellen.systems.worst_case_forget_set.record import WorstCaseForgetSet
 from snellen.verbs.attacked_set import AttackedSet
 from snellen.verbs.certified_set import CertifiedSet
 from snellen.verbs.explained_set import ExplainedSet
+from snellen.verbs.forgotten_prompts import ForgottenPrompts
 from snellen.verbs.forgotten_set import ForgottenSet
 from snellen.verbs.generated_set import GeneratedSet
 from snellen.verbs.scanned_set import ScannedSet
@@ -50,6 +51,7 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "comparison.json": (Comparison,),
     "explain.json": (ExplainedSet,),
     "forget.json": (ForgottenSet,),
+    "forget-prompts.json": (ForgottenPrompts,),
     "forget-set.json": (WorstCaseForgetSet,),
     "generate.json": (GeneratedSet,),
     "inputs.json": (Inputs,),

@@ -139,6 +139,7 @@ FORMATS: Mapping[str, Format] = {
         Format("certify.json", "record of certificates"),
         Format("explain.json", "record of explanations"),
         Format("forget.json", "record of a classifier that forgot images"),
+        Format("forget-prompts.json", "record of a searched forget set of prompts"),
         Format("forget-set.json", "record of a searched forget set"),
         Format("generate.json", "record of generated images"),
         Format("generator-failures.json", "record of failures of a generator"),

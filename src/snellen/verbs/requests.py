@@ -214,7 +214,7 @@ def load_requests(reference: str, classes: Sequence[str] = (), columns: Columns 
     if not listed:
         return ImageRequests(load_images(reference, columns=columns))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         found = json.loads(text) if path.suffix.lower() == ".json" else _prompts(text)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a list of requests: {error}") from error
