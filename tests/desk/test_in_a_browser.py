@@ -34,6 +34,9 @@ metric = "calibration.ece <= 0.1"
 #: Widths and colours at which each page is seen.
 VIEWS = [(420, False), (1100, True), (2560, False)]
 
+#: Those at which axe looks, where it is there.
+AXE_VIEWS = [(width, dark) for width in (420, 1280, 2560) for dark in (False, True)]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -153,15 +156,54 @@ def test_every_page_at_every_width_in_both_colours(page, desk, runs, tmp_path):
 def test_axe_finds_nothing(page, desk, runs):
     source = Path(os.environ[AXE]).read_text()
     for address in addresses(page, desk, runs):
-        for dark in (False, True):
-            page.size(1100, 900, dark=dark)
+        for width, dark in AXE_VIEWS:
+            page.size(width, 900, dark=dark)
             page.open(address)
             time.sleep(0.3)
             page.js(source + ";0")
             found = page.js(
                 "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).slice(0, 3)))"
             )
-            assert found == [], (address, dark)
+            assert found == [], (address, width, dark)
+
+
+def test_lists_of_a_report_keep_their_form_in_the_output_of_a_notebook(page, runs):
+    """JupyterLab floats the terms of every list in the output of a cell, and makes them a fifth of its width."""
+    page.open(runs["first"])
+    page.js(
+        "(() => { const sheet = new CSSStyleSheet(); sheet.replaceSync('body dt { float: left; width: 20%; } body dd { float: left; width: 80%; }');"
+        " document.adoptedStyleSheets = [sheet]; })()"
+    )
+    terms = page.js(
+        "Array.from(document.querySelectorAll('.snellen .facts dt, .snellen .leading dt')).map(t => [getComputedStyle(t).float, t.scrollWidth <= t.clientWidth + 1, t.getClientRects().length, t.offsetHeight])"
+    )
+    assert terms
+    assert all(one[0] == "none" and one[1] and one[3] < 30 for one in terms), terms
+
+
+#: What the Tab key must reach, and of what has the focus: its number among them, and whether that is seen.
+TABBED = """(() => {
+  window.stops = Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, [tabindex]')).filter(e =>
+    e.checkVisibility() && e.getClientRects().length && e.tabIndex >= 0 && !e.disabled && getComputedStyle(e).visibility !== 'hidden');
+  window.at = () => { const e = document.activeElement, style = getComputedStyle(e);
+    return [stops.indexOf(e), style.outlineStyle !== 'none' && style.outlineWidth !== '0px']; };
+  return stops.map(e => e.outerHTML.slice(0, 100));
+})()"""
+
+
+def test_the_tab_key_reaches_all_that_can_be_used_and_is_seen(page, desk, runs):
+    page.size(1100)
+    for address in addresses(page, desk, runs):
+        page.open(address)
+        if "gallery" in address or "compare?" in address:
+            page.until("document.querySelector('.cell img')?.complete")
+        stops, reached = page.js(TABBED), set()
+        for _ in range(len(stops) + 2):
+            page.press("Tab")
+            place, shown = page.js("at()")
+            assert place < 0 or shown, (address, stops[place])
+            reached.add(place)
+        assert {*range(len(stops))} <= reached, (address, [one for n, one in enumerate(stops) if n not in reached])
 
 
 def test_a_review_by_keys_alone(page, desk, runs):
