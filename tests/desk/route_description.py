@@ -32,7 +32,7 @@ _WORK = {
 QUERIES: dict[str, dict[str, Any]] = {
     "/runs/{run}/review/{finding}/items": {"offset": _NUMBER, "reviewer": _TEXT},
     "/runs/{run}/treat": dict.fromkeys(("train", "table", "finding"), _TEXT),
-    "/compare": dict.fromkeys(("first", "second"), _TEXT),
+    "/compare": dict.fromkeys(("first", "second", "which"), _TEXT),
     "/compare/rows": {**dict.fromkeys(("first", "second", "which"), _TEXT), **_PAGE},
     "/requirements": dict.fromkeys(("file", "run"), _TEXT),
     "/jobs/new": dict.fromkeys(("model", "data", "train"), _TEXT),
