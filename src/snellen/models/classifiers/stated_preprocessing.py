@@ -11,7 +11,7 @@ from torch import Tensor
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
 from snellen.core.preparation import Interpolation, Preparation, Resize, Stated
-from snellen.data.objects.data_sets import steps_of
+from snellen.data.objects.transforms import steps_of
 from snellen.models.classifiers.hugging_face_models import same_pixels, translate
 
 #: Steps that change neither geometry nor values, once images are numbers in [0, 1].
