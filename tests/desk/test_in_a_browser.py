@@ -118,6 +118,10 @@ CHECKS = """(() => {
   const levels = Array.from(document.querySelectorAll('h1, h2, h3, h4')).filter(seen).map(h => Number(h.tagName[1]));
   if (levels[0] !== 1 || levels.filter(l => l === 1).length !== 1) found.push('headings ' + levels);
   if (document.querySelectorAll('main').length !== 1 || !document.querySelector('nav[aria-label]')) found.push('landmarks');
+  for (const e of document.querySelectorAll('main *')) {
+    const moves = ['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1;
+    if (moves && seen(e) && e.tabIndex < 0) found.push('scrolls, and no key does it: ' + e.outerHTML.slice(0, 120));
+  }
   const ids = Array.from(document.querySelectorAll('[id]')).map(e => e.id);
   if (new Set(ids).size !== ids.length) found.push('ids twice');
   const channel = (c) => { c /= 255; return c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4; };
