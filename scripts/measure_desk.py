@@ -22,7 +22,7 @@ from tests.desk.served import served
 
 STARTS = 5
 
-#: Queries of the gallery, each asked twice.
+#: Queries of the gallery, each sent twice.
 QUERIES = {
     "no filter": "", "class": "label=1", "outcome": "outcome=wrong", "confidence": "low=0.4&high=0.6",
     "group": "group=site%201", "part of a name": "text=12345", "a corruption": "setting=corruption/fog.3&under=wrong",
