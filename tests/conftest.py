@@ -1,8 +1,11 @@
 """Settings of the whole suite: steady arithmetic and examples, shape checks, and the acceptance points it covers."""
 
+import functools
+import gc
 import os
 
-# Before numpy is imported: two threads of its linear algebra in each of two test workers starve each other.
+# Before numpy is imported: two threads in each of two test workers starve each other. What a test starts inherits both.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from collections.abc import Generator, Iterator
@@ -11,9 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer.main
+import typer.testing
 from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 
+from snellen.cli import app as command_line
 from snellen.core import index
 from snellen.data.files.catalogue import known_set as catalogue
 from snellen.data.files.catalogue.known_set import PackageSource, known_set
@@ -42,6 +48,21 @@ def _disk_is_not_waited_for() -> Iterator[None]:
     """Files are flushed in order, and no test pulls the plug: to wait for the disk would take a tenth of the time."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(os, "fsync", os.fstat)  # refuses what is no open file, as fsync does
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_are_built_once() -> Iterator[None]:
+    """A process of a user runs one command; here they are hundreds, and most would only build all commands again."""
+    build = typer.main.get_command
+    ours = functools.cache(lambda: build(command_line.app))
+
+    def built(app: typer.Typer) -> object:
+        return ours() if app is command_line.app else build(app)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(typer.main, "get_command", built)
+        monkeypatch.setattr(typer.testing, "_get_command", built)
         yield
 
 
@@ -143,10 +164,22 @@ def _smoke(config: pytest.Config) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With ``-m smoke``, read only files that name the mark: to import the others would take longer than all else."""
-    if _smoke(config) and collection_path.suffix == ".py" and collection_path.name != "conftest.py":
-        return "pytest.mark.smoke" not in collection_path.read_text(encoding="utf-8") or None
+    """With one mark alone, read only files that name it: to import the others would take longer than all else."""
+    mark = config.getoption("markexpr")
+    if mark in ("smoke", "system_data") and collection_path.suffix == ".py" and collection_path.name != "conftest.py":
+        return f"pytest.mark.{mark}" not in collection_path.read_text(encoding="utf-8") or None
     return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays: to search it for rubbish, again and again, would find none."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

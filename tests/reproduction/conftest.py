@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from torch import nn
 
 from snellen.core import package
 from snellen.core import system as system_module
@@ -111,3 +112,17 @@ def coin(tmp_path, monkeypatch):
 def results(tmp_path):
     """Where records are written."""
     return tmp_path / "results"
+
+
+class _Narrow(nn.Linear):
+    """Layers of 4,096 become 64 wide."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(*(64 if size == 4096 else size for size in (inputs, outputs)))
+
+
+@pytest.fixture
+def narrow_vgg(monkeypatch):
+    """VGG of torchvision without nine tenths of its weights, in two layers that only take time to draw and to copy."""
+    vgg = pytest.importorskip("torchvision.models.vgg")
+    monkeypatch.setattr(vgg, "nn", SimpleNamespace(**{**vars(nn), "Linear": _Narrow}))

@@ -62,6 +62,7 @@ def attacked() -> tuple[Classifier, torch.Tensor, torch.Tensor]:
     return classifier, images, labels
 
 
+@pytest.mark.usefixtures("narrow_vgg")
 def test_smoke_runs_every_stage_with_the_real_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Mapping[str, Figure]] = []
     monkeypatch.setattr(module, "attack_comparison", lambda *given: found.append(attack_comparison(*given)) or found[0])

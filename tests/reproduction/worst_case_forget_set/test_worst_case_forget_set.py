@@ -129,7 +129,7 @@ def test_the_full_scale_runs_with_a_resnet_18_of_the_true_shapes(monkeypatch, tm
     monkeypatch.setenv(full.FOLDER, str(tmp_path / "out"))
     monkeypatch.setenv(full.MODEL, "a reference")
     monkeypatch.setenv(full.DATA, "another")
-    world = "optotypes:scenes?count=20&shapes=star,heart&size=32"
+    world = "optotypes:scenes?count=10&shapes=star,heart&size=32"
     images = join([snellen.load_images(f"{world}#{split}") for split in ("train", "test")])
     torch.manual_seed(0)
     network = torchvision.models.resnet18(num_classes=2)

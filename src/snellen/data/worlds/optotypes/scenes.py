@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, TypeVar
 
@@ -268,6 +268,14 @@ class Scenes(Method):
         Raises:
             InputError: objects of these sizes do not fit into a scene.
         """
+        return list(self.each_scene(split))
+
+    def each_scene(self, split: Split = "test") -> Iterator[Scene]:
+        """The records of :meth:`scenes`, each drawn when it is needed.
+
+        Raises:
+            InputError: objects of these sizes do not fit into a scene.
+        """
         first = _FIRST_INDIVIDUAL[split]
         choices = Choices(
             shapes=self.shapes,
@@ -285,7 +293,8 @@ class Scenes(Method):
             lettering_share=self.lettering_share,
             individuals=range(first, first + self.individuals) if self.individuals else range(1),
         )
-        return [draw_scene(choices, derive_seed(self.seed, "scene", split, row)) for row in range(self.count)]
+        for row in range(self.count):
+            yield draw_scene(choices, derive_seed(self.seed, "scene", split, row))
 
     def images(self, *, split: Split = "test") -> ImageSet:
         """One split as an image set. ``unit_id`` is the individual of the first object, where there are individuals.

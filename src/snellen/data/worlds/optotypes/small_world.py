@@ -8,6 +8,7 @@ combinations of shape, colour, texture and background is never drawn for fitting
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 
 from snellen.core.images import Split
 from snellen.data.worlds.optotypes.factors import Background, Colour, Shape, Texture
@@ -54,7 +55,8 @@ def scenes(world: Scenes, split: Split, *, count: int, seen: bool) -> list[Scene
     """The first ``count`` scenes of a split whose combinations were (``seen``) or were not drawn for fitting."""
     share = 1 - 1 / _HELD_OUT if seen else 1 / _HELD_OUT
     many = int(count / share * 1.3) + 200
-    found = [scene for scene in world.model_copy(update={"count": many}).scenes(split) if held_out(scene) is not seen]
+    drawn = world.model_copy(update={"count": many}).each_scene(split)
+    found = list(islice((scene for scene in drawn if held_out(scene) is not seen), count))
     if len(found) < count:
         raise AssertionError(f"only {len(found)} of {count} scenes among {many}")
-    return found[:count]
+    return found
