@@ -79,6 +79,8 @@ def lab(place, tmp_path):
             except OSError:
                 assert process.poll() is None, (tmp_path / "lab.log").read_text()[-3000:]
                 time.sleep(0.3)
+        else:
+            raise AssertionError(f"JupyterLab did not start: {(tmp_path / 'lab.log').read_text()[-3000:]}")
         yield f"http://127.0.0.1:{port}/lab/tree/review.ipynb?token={token}"
     finally:
         process.terminate()
@@ -113,6 +115,7 @@ def inside(browser):
     frames = []
     while not frames and time.monotonic() < until:
         frames = [one for one in browser.call("Target.getTargets")["targetInfos"] if one["type"] == "iframe"]
+    assert frames, "the view has no frame of its own"
     found = browser.call("Target.attachToTarget", targetId=frames[0]["targetId"], flatten=True)
     browser._session = found["sessionId"]
     try:
