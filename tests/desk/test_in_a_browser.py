@@ -185,29 +185,34 @@ def test_lists_of_a_report_keep_their_form_in_the_output_of_a_notebook(page, run
     assert all(one[0] == "none" and one[1] and one[3] < 30 for one in terms), terms
 
 
-#: What the Tab key must reach, and of what has the focus: its number among them, and whether that is seen.
+#: Counts what the Tab key must reach. Of what gets the focus it notes the number among them, and whether that is seen.
 TABBED = """(() => {
-  window.stops = Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, [tabindex]')).filter(e =>
+  const stops = Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, [tabindex]')).filter(e =>
     e.checkVisibility() && e.getClientRects().length && e.tabIndex >= 0 && !e.disabled && getComputedStyle(e).visibility !== 'hidden');
-  window.at = () => { const e = document.activeElement, style = getComputedStyle(e);
-    return [stops.indexOf(e), style.outlineStyle !== 'none' && style.outlineWidth !== '0px']; };
-  return stops.map(e => e.outerHTML.slice(0, 100));
+  window.unreached = new Map(stops.map(e => [e, 'not reached']));
+  document.addEventListener('focusin', event => { if (!unreached.has(event.target)) return;
+    const style = getComputedStyle(event.target), seen = style.outlineStyle !== 'none' && style.outlineWidth !== '0px';
+    if (seen) unreached.delete(event.target); else unreached.set(event.target, 'its focus is not seen'); });
+  return stops.length;
 })()"""
+
+MISSED = "Array.from(unreached, ([e, why]) => why + ': ' + e.outerHTML.slice(0, 100))"
 
 
 def test_the_tab_key_reaches_all_that_can_be_used_and_is_seen(page, desk, runs):
     page.size(1100)
+    of_one_form = [*queues(page, runs["first"]).values()][2:]
     for address in addresses(page, desk, runs):
+        if address in of_one_form:  # these are built as the first one is
+            continue
         page.open(address)
         if "gallery" in address or "compare?" in address:
             page.until("document.querySelector('.cell img')?.complete")
-        stops, reached = page.js(TABBED), set()
-        for _ in range(len(stops) + 2):
+        stops = page.js(TABBED)
+        assert stops > 3, address
+        for _ in range(stops + 2):
             page.press("Tab")
-            place, shown = page.js("at()")
-            assert place < 0 or shown, (address, stops[place])
-            reached.add(place)
-        assert {*range(len(stops))} <= reached, (address, [one for n, one in enumerate(stops) if n not in reached])
+        assert page.js(MISSED) == [], address
 
 
 def test_a_review_by_keys_alone(page, desk, runs):
