@@ -197,6 +197,11 @@ def test_links_lead_somewhere(path):
             assert anchor in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
 
 
+def test_no_line_is_a_comment_of_the_site():
+    found = [str(path) for path in DOCUMENTS if re.search(r"^\s*%", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert not found, f"the site leaves out lines that begin with %: break the line elsewhere: {found}"
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_that_are_named_exist(path):
     text = path.read_text(encoding="utf-8")

@@ -122,7 +122,7 @@ def _batch(classifier: Classifier, images: ImageSet, rows: Sequence[int], rng: R
 NOTES = (
     "Intervals are 95 %. Where images come in units (column unit_id: patient, lot, video), units count as independent "
     "and images of one unit do not; without units, images do.",
-    "Findings with a p value were chosen among all hypotheses that this audit tested (Benjamini and Hochberg): on "
+    "Findings with a p value were chosen among all hypotheses that this audit tested (Benjamini and Hochberg). On "
     "average at most 5 % of them are false. Findings without one were counted, not inferred.",
     "Harm is the lower bound of the error under the condition minus that of its control, times the share of the images "
     "concerned. The bound holds for 95 % of the reported findings (Benjamini and Yekutieli). For calibration it "

@@ -23,9 +23,9 @@ PAIRS = 12
 
 #: What a reader must know where costs are given.
 COUNTED = (
-    "Costs were given: harm counts what errors cost beyond the right decision, as a share of the costliest error, for "
-    "accuracy, classes, groups, slices, data quality, foreign images, corruptions and declared threats. Findings of "
-    "other checks count every error as the costliest one."
+    "Costs were given: harm counts what errors cost beyond the right decision, as a share of the costliest error. This "
+    "holds for accuracy, classes, groups, slices, data quality, foreign images, corruptions and declared threats. "
+    "Findings of other checks count every error as the costliest one."
 )
 
 

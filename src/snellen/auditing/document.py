@@ -43,8 +43,8 @@ LABELS = ("labels", "Labels")
 
 #: What the table of labels under damage shows.
 DAMAGE = (
-    "Errors on the images that have a label, where it is missed, and on those without it, where it is given; under "
-    "damage, the mean over kinds and severities. Each kind is in report.json."
+    "Errors on the images that have a label, where it is missed, and on those without it, where it is given. Under "
+    "damage, it is the mean over kinds and severities. Each kind is in report.json."
 )
 
 #: Figure of a kind of damage on the images with or without a label; kinds have no dots, and labels may.

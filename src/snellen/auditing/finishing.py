@@ -50,7 +50,7 @@ def sent_note(
     images = sum(map(len, evidence)) + sum(row["reason"] == NOT_FINITE for row in rejected)
     return [
         f"{images} images were sent to {classifier.sent_to}, prepared as the model takes them, and so were the copies "
-        f"of them that checks changed; {SENT} in the run directory has a line for each request."
+        f"of them that checks changed. {SENT} in the run directory has a line for each request."
     ]
 
 

@@ -18,10 +18,10 @@ UNTREATED: dict[str, str] = {
     "gradient_masking": "it hides a weakness and is none: believe the accuracy under attacks without gradients, and "
     "treat the finding 'adversarial'",
     "multi_label": "an image of several classes needs several labels: snellen train label-maps",
-    "costly_decisions": "decide for the class of least expected cost instead of the most probable one: "
-    "(probabilities @ costs).argmin(1), with the table of costs in the order of the classes",
+    "costly_decisions": "decide for the class of least expected cost instead of the most probable one. That "
+    "is (probabilities @ costs).argmin(1), with the table of costs in the order of the classes",
     "metadata_shortcut": "collect images of every class from every group, or train with equal weight for each pair of "
-    "class and group; audit on images in which label and group are independent",
+    "class and group. Audit on images in which label and group are independent",
     "out_of_distribution": "a person must look at the images that lists/out_of_distribution.csv names: leave them out, "
     "or collect more of their kind for training",
     "coverage": "images that are missing must be collected or generated",
@@ -36,7 +36,7 @@ UNTREATED: dict[str, str] = {
     "texture_seam": "it is one of the images and not of the classifier",
     "duplicate": "it is one of the images: audit lists/unique_images.csv, which holds one of each group",
     "leakage": "it is one of the images: audit lists/unleaked_images.csv, which leaves them out",
-    "membership": "train it anew with fewer passes, more augmentation or a larger weight decay; an image whose owner "
+    "membership": "train it anew with fewer passes, more augmentation or a larger weight decay. An image whose owner "
     "objects is taken out with snellen forget, which measures such an attack before and after",
     "bag_accuracy": "bags are decided from their images: train with labels of bags (snellen train bag-pooling)",
     "missed_bags": "choose the threshold on tuning bags: --set bags.threshold=VALUE",

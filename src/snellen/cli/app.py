@@ -68,7 +68,7 @@ app = typer.Typer(
     name="snellen",
     cls=_Workflow,
     help="Examine an image classifier and treat what is found.",
-    epilog="Exit codes: 0 done, 1 a claim does not hold, 2 wrong input, 3 a requirement is not met, 70 a fault in "
+    epilog="Exit codes: 0 done, 1 a claim does not hold, 2 wrong input, 3 a requirement not met, 70 a fault in "
     "Snellen, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -56,7 +56,7 @@ PseudonymsOption = Annotated[
     typer.Option(
         metavar="FILE",
         help="Write pseudonyms instead of names of images, units, groups and bags. FILE holds the key and leads back "
-        "to the names; it is made if it is not there, and must lie outside the folder that is written.",
+        "to the names. It is made if it is not there, and must lie outside the folder that is written.",
         show_default="names",
         rich_help_panel=PRIVACY_PANEL,
     ),

@@ -24,7 +24,7 @@ def synthesize(
         str,
         typer.Argument(
             help="What to generate images of: classes by name ('classes:star,heart'), or labelled real images by "
-            "reference (a folder, a manifest), whose classes are taken; of these, the images of --split are used."
+            "reference (a folder, a manifest), whose classes are taken. Of these, the images of --split are used."
         ),
     ],
     count: Annotated[

@@ -89,7 +89,7 @@ def treat(
         typer.Option(
             min=0,
             max=1,
-            help="Largest loss of clean accuracy on the validation images; after an audit with costs, of what a "
+            help="Largest loss of clean accuracy on the validation images. After an audit with costs, it is of what a "
             "decision costs, as a share of the costliest error.",
         ),
     ] = 0.01,

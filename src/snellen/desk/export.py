@@ -269,7 +269,7 @@ def reference_of(run: RunFolder) -> Reference:
         return Reference(
             data,
             loaded,
-            "these images come from a table whose columns were named with --column; correct the column of labels in "
+            "these images come from a table whose columns were named with --column. Correct the column of labels in "
             "that table by the exported one, and read it as before",
         )
     return Reference(data, loaded)

@@ -263,8 +263,8 @@ def _remains(before: ForgottenRow, after: ForgottenRow) -> str | None:
         return None
     highest = max(float(one.value or 0) for one in found_out)
     return (
-        f"No forgetting was measured: an attack still separates the forget images from test images (area "
-        f"{highest:.2f}; 0.5: not at all), and as many of them are right as before, within the interval."
+        f"No forgetting was measured. An attack still separates forget from test images (area "
+        f"{highest:.2f}; 0.5: not at all), and as many are right as before, within the interval."
     )
 
 

@@ -65,10 +65,10 @@ _UNAUDITED = {
     "denoiser": (
         "image-to-image",
         "snellen scan perturbation MODEL IMAGES --denoiser artifact:FOLDER",
-        "The figures are those before the classifiers that were attacked; `false_alarms` is the share of images that "
-        "nobody attacked whose decision it changes, `carried_over` the share of pairs that fooled the surrogate, too: "
-        "where that is small, the alignment says little about the victims. Its estimates prove no attack, and it is no "
-        "defence: an attack that knows it gets through.",
+        "The figures are those before the classifiers that were attacked. `false_alarms` is the share of images that "
+        "nobody attacked whose decision it changes. `carried_over` is the share of pairs that fooled the surrogate, "
+        "too. Where that is small, the alignment says little about the victims. Its estimates prove no attack, and "
+        "it is no defence: an attack that knows it gets through.",
     ),
     "segmenter": (
         "image-segmentation",

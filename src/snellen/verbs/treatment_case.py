@@ -119,7 +119,7 @@ class Case:
         notes = [f"Chosen on {len(judging)} images {where}; {len(fitting)} others of them fit scores and last layers."]
         if any((costs := getattr(check, "costs", None)) is not None and not alike(costs) for check in subject.checks):
             notes.append(
-                f"Errors count by their costs, as in the audit: candidates are chosen by what they save, and none may "
+                f"Errors count by their costs, as in the audit. Candidates are chosen by what they save, and none may "
                 f"make a decision dearer by more than {max_loss:.1%} of the costliest error."
             )
         if 1 / len(judging) > max_loss:
@@ -200,8 +200,8 @@ def _grouped(training: ImageSet, findings: Sequence[Finding]) -> ImageSet:
 
 #: Why a run under pseudonyms is refused: other images come with their own names, and would be written with them.
 _PSEUDONYMS = (
-    "this audit replaced names by pseudonyms, and a treatment would write those of its training images as they are; "
-    "audit without pseudonyms into a folder that is not handed on, and treat that run"
+    "this audit replaced names by pseudonyms, and a treatment would write those of its training images as they are. "
+    "Audit without pseudonyms into a folder that is not handed on, and treat that run"
 )
 
 

@@ -73,7 +73,7 @@ class ProvingImages:
         if known:
             notes.append(
                 f"{known} of {len(given)} images of {given.name} are also among the images of training, validation or "
-                f"audit, or of their units, and prove nothing: they were left out."
+                f"audit, or of their units. They prove nothing and were left out."
             )
         labelled = int((left.known_labels >= 0).sum())
         needed = FEWEST if test is not None else 2 * FEWEST

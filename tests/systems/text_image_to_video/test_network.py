@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.systems.text_image_to_video.architecture import VideoArchitecture, tokens_of, without_text
+from snellen.systems.text_image_to_video.flow import velocity_towards
 from snellen.systems.text_image_to_video.layers import Attention, rotated, rotated_2d
 from snellen.systems.text_image_to_video.network import (
     Block,
@@ -132,9 +133,30 @@ def test_a_video_model_from_an_image_model_makes_every_frame_as_that_does():
 
 
 def test_a_new_network_is_the_identity_of_its_tokens_and_predicts_nothing():
-    network = VideoTransformer(architecture())
+    network = VideoTransformer(architecture(head="velocity"))
     videos, times, tokens = torch.randn(2, 4, 3, 8, 8), torch.rand(2), tokens_of(["red", ""], network.architecture)
     assert float(network(videos, times, tokens).detach().abs().max()) == 0
+
+
+@pytest.mark.parametrize("kept", [None, torch.tensor([[[0, 3, 5]], [[1, 2, 9]]])])
+def test_a_head_of_videos_gives_the_velocity_that_leads_to_what_it_shows(kept):
+    """Of weights that are the same, one head gives v = h and the other v = (h − xₜ) / (1 − t)."""
+    shown, plain = (VideoTransformer(architecture(head=head)) for head in ("video", "velocity"))
+    plain.load_state_dict(changed(shown).state_dict())
+    videos, times = torch.randn(2, 4, 3, 8, 8), torch.tensor([0.25, 0.5])
+    tokens = tokens_of(["red", ""], shown.architecture)
+    with torch.no_grad():
+        change, video = (network(videos, times, tokens, kept=kept) for network in (shown, plain))
+    here = torch.ones(2, 16) if kept is None else torch.zeros(2, 16).scatter(1, kept[:, 0], 1.0)
+    here = here.view(2, 1, 1, 4, 4).repeat_interleave(2, -2).repeat_interleave(2, -1)
+    led = (videos + (1 - times).view(2, 1, 1, 1, 1) * change) * here
+    torch.testing.assert_close(led, video, atol=1e-5, rtol=1e-5)
+    assert float((change * (1 - here)).abs().max()) == 0, "nothing where a position is dropped"
+
+
+def test_a_velocity_is_bounded_at_the_end_of_the_time():
+    video, noisy = torch.ones(2, 1), torch.zeros(2, 1)
+    assert velocity_towards(video, noisy, torch.tensor([0.99, 1.0])).flatten().tolist() == pytest.approx([20.0, 20.0])
 
 
 @pytest.mark.covers("30.7")

@@ -109,8 +109,8 @@ class Background(Sampled):
             "Background: what a mask misses of an object counts as its background, and may then seem to be followed."
         ]
         notes += [
-            f"Background: {lost} of {len(rows)} drawn images count in no figure: no mask, no background around the "
-            f"object, or no image of another class to take one from."
+            f"Background: {lost} of {len(rows)} drawn images count in no figure. They have no mask, no background "
+            f"around the object, or no image of another class to take one from."
         ] * bool(lost)
         notes += self.sampling_notes(reading, len(rows))
         return (
@@ -180,8 +180,8 @@ class Background(Sampled):
                 kind="background_shortcut",
                 harm=harm,
                 p_value=pairs.p_value,
-                title=f"Decisions follow the background: {follows:.0%} of the right ones become the class that another "
-                f"background has for other objects as well; {expected:.0%} would before one that is only as hard",
+                title=f"Decisions follow the background: {follows:.0%} of the right ones become the class of other "
+                f"objects before it; {expected:.0%} would if it were only as hard",
                 facts={**facts, "backgrounds": _strongest(pairs, found, lenders, reading.names)},
                 examples=self._examples(found, known, reading, pictures, pairs),
             )

@@ -155,7 +155,7 @@ def _notes(
     ]
     if all(unit is None for unit in bags.units):
         notes.append(
-            "Bags: no units are known (column unit_id: the patient), so bags count as independent here, and figures of "
+            "Bags: no units are known (column unit_id: the patient), so bags count as independent here. Figures of "
             "other checks count images of one bag as independent: their intervals are too narrow."
         )
     classes = set(bags.truth[bags.labelled].tolist())

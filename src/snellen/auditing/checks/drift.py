@@ -92,8 +92,8 @@ class Drift(Check):
             hypotheses=hypotheses,
             panels=panels,
             notes=[
-                "Harm of drift is read from a table, by the lower end of the area with which a simple classifier "
-                "separates training and audited images: 0.005 from 0.7 on, 0.05 from 0.9 on. Drift is no loss of "
+                "Harm of drift is read from a table: 0.005 from 0.7 on, 0.05 from 0.9 on. What counts is the lower end "
+                "of the area with which a simple classifier separates training and audited images. Drift is no loss of "
                 "accuracy. A model that has memorised its training images may take them otherwise than new ones."
             ],
         )

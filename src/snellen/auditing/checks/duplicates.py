@@ -69,7 +69,7 @@ class Duplicates(Check):
             if findings
             else {},
             notes=[
-                "Duplicates are compared as the model sees them, resized and cropped; of near ones, one pair in the "
+                "Duplicates are compared as the model sees them, resized and cropped. Of near ones, one pair in the "
                 "whole set is expected to be alike by chance."
             ],
         )

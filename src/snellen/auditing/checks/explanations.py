@@ -90,9 +90,9 @@ class Explanations(Check):
             check=self.name,
             title="Why the worst mistakes were made",
             about=(
-                "The most confident mistakes, and where the evidence for the class that was decided lies: how much of "
-                "its probability each block gave (Partition SHAP over a blurred image). It shows what the model used, "
-                "not what it should have used; what speaks against the class is left dark."
+                "The most confident mistakes, and where the evidence for the class that was decided lies. It is how "
+                "much of its probability each block gave (Partition SHAP over a blurred image). It shows what the "
+                "model used, not what it should have used; what speaks against the class is left dark."
             ),
             x_label="evidence for the decision, of the most",
             heat=tuple(shown),

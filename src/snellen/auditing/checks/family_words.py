@@ -58,7 +58,7 @@ def not_compared_note(kinds: Sequence[str]) -> list[str]:
     if not kinds:
         return []
     return [
-        f"It is not known what healthy classifiers of like images lose under {', '.join(kinds)} at these strengths: in "
+        f"It is not known what healthy classifiers of like images lose under {', '.join(kinds)} at these strengths. In "
         f"the levels of findings all that they cost counts, though healthy classifiers may lose as much."
     ]
 

@@ -91,8 +91,9 @@ def fit_panel(fitted: Domain, chosen: Benchmark, measured: Sequence[str], check:
     return Panel(
         check=check,
         title=f"Which damage fits {fitted.name}",
-        about="For the order of findings, and for it alone, harm is multiplied by 1 where a kind is usual, by 0.5 "
-        "where it happens sometimes, by 0.2 where it is rare, and by 0.1 where it is not for the domain.",
+        about="For the order of findings, and for it alone, harm is multiplied by a factor. It is 1 where a kind is "
+        "usual, and 0.5 where it happens sometimes. It is 0.2 where it is rare, and 0.1 where it is not for the "
+        "domain.",
         head=("family", "kind", "measured", "in this domain", "why"),
         rows=tuple(sorted(rows, key=lambda row: row[2] != "yes")),
     )

@@ -146,7 +146,7 @@ class LabelNoise(Check):
                 for row, suggested in zip(shown, suspects.suggested[: self.examples], strict=True)
             ),
             treatments=(
-                f"look through lists/{TABLE}.csv, the least likely labels first; correct the column likely, put the "
+                f"look through lists/{TABLE}.csv, the least likely labels first. Correct the column likely, put the "
                 f"file into the folder of the images, and read it with --column image=id --column label=likely",
             ),
         )
@@ -186,7 +186,7 @@ def _notes(found: LabelJudgement) -> list[str]:
     notes = [
         f"Suspect labels contradict what these say together: {', '.join(found.voices)}; heads never saw the label that "
         f"they judge. Suspects are not proven errors. label_noise.share is judged where the judges are sure: noise "
-        f"concentrated there is overstated for all images, and noise elsewhere understated; its interval takes the "
+        f"concentrated there is overstated for all images, and noise elsewhere understated. Its interval takes the "
         f"noise to be the same everywhere."
     ]
     if found.in_sample:
@@ -210,8 +210,8 @@ def _seen_before(found: LabelJudgement) -> Finding:
         harm=0.0,
         p_value=found.share.p_value,
         title=f"The classifier was trained on these images: held-out heads find {found.share.share:.1%} of the labels "
-        f"wrong, and it agrees with most of those ({found.agreement:.1%} of all); its other figures do not hold for "
-        f"new images",
+        f"wrong, and it agrees with most ({found.agreement:.1%} of all). Its other figures do not hold for new "
+        f"images",
         facts={"agreement": found.agreement, "share": found.share.share, "at_least": found.share.lower()},
         treatments=("audit it on images that it was not trained on",),
     )

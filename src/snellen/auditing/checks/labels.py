@@ -100,8 +100,8 @@ def without_labels(images: ImageSet) -> str | None:
         return None
     came = "one class for each image" if images.has_labels else "none"
     return (
-        f"needs several labels for each image, and {images.name} has {came}: a column labels with names between |, or "
-        f"one column for each label (--column labels=effusion,edema), or 0/1 (n, k)"
+        f"needs several labels for each image, and {images.name} has {came}. Give a column labels with names between "
+        f"|, one column for each label (--column labels=effusion,edema), or 0/1 (n, k)"
     )
 
 

@@ -105,13 +105,13 @@ class Leakage(Check):
                 audited |= {later.ids[row] for row in np.flatnonzero(exact | near | shared)}
         notes = [
             f"{NAMES[name]}: {len(seen):,} of {reading.wholes[name].images:,} images were compared (those that "
-            f"were drawn, less what could not be used): leakage of images is a lower bound, that of units is complete."
+            f"were drawn, less what could not be used). Leakage of images is a lower bound, that of units is complete."
             for name, seen in reading.companions.items()
             if _is_cut(reading, name)
         ]
         if any(not finding.harm for finding in findings):
             notes.append(
-                "Leakage between training and tuning images is reported without harm: it does not touch the audited "
+                "Leakage between training and tuning images is reported without harm. It does not touch the audited "
                 "images, but flatters what was chosen or fitted on the tuning images."
             )
         known = np.array([one in audited for one in reading.images.ids], dtype=bool)

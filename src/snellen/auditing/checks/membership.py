@@ -58,7 +58,7 @@ class Membership(Check):
         if found is None:
             return Conclusion(
                 skipped=f"needs {FEWEST} labelled training images and as many audited ones that are not among them, "
-                f"{FEWEST_OF_A_CLASS} of a class; there are {len(known)} and {len(others)} that can be used"
+                f"{FEWEST_OF_A_CLASS} of a class. There are {len(known)} and {len(others)} that can be used"
             )
         low, high = found.interval
         return Conclusion(
@@ -97,8 +97,8 @@ def _hypothesis(found: MembershipArea, train: PerImage, audited: PerImage) -> Hy
         harm=0.0,
         p_value=found.p_value,
         title=(
-            f"The classifier gives away its training images: in {found.area:.1%} of the pairs it is surer of a "
-            f"training image than of an audited one of the same class (50% is chance)"
+            f"The classifier gives away its training images: in {found.area:.1%} of the pairs of one class "
+            f"it is surer of the training image (50% is chance)"
         ),
         facts=facts,
     )

@@ -122,8 +122,8 @@ class MultiLabel(Check):
             },
             notes=[
                 *left_out,
-                "Several classes in an image are found by the model's own scores for windows: a class that it sees in "
-                "backgrounds or in parts of other objects is reported too, and one that it does not know is not.",
+                "Several classes in an image are found by the model's own scores for windows. A class that it sees in "
+                "backgrounds or in parts of other objects is reported, too. One that it does not know is not.",
             ],
         )
 

@@ -68,7 +68,7 @@ class OutOfDistribution(Check):
         low, high = found.interval
         note = (
             f"Images are compared with {len(known)} {where} by {of}. At a false discovery rate of {self.rate:.0%}, "
-            f"{found.smallest_group} equally foreign images or more can be named among {len(images)}; more images to "
+            f"{found.smallest_group} equally foreign images or more can be named among {len(images)}. More images to "
             f"compare with make that fewer."
         )
         if where == "training images" and of == "features of the model":

@@ -66,9 +66,9 @@ class Segmentation(Sampled):
 
     masks: Masks | None = Field(
         None,
-        description="what masks hold: object: the object of the image's class, before the class named background, else "
-        "the first one; class: the number of a class in each pixel, 255 where none is known; none: object where images "
-        "have labels",
+        description="what masks hold; none: object where images have labels. Object: the object of the image's class, "
+        "before the class named background, else the first one. Class: the number of a class in each pixel, 255 where "
+        "none is known",
     )
     kinds: tuple[str, ...] = Field(
         (), description="which corruptions of ImageNet-C; none named: all but those that move pixels"
@@ -131,8 +131,8 @@ class Segmentation(Sampled):
             first, known = classifier.class_names[0], images.known_labels
             if (known == 0).any():
                 return (
-                    f"needs to know which class is the background: masks are of objects, no class is named {GROUND}, "
-                    f"and {first}, the first, is the class of images; name it {GROUND}, or say that masks hold classes "
+                    f"needs to know which class is the background. Masks are of objects, no class is named {GROUND}, "
+                    f"and {first}, the first, is the class of images. Name it {GROUND}, or say that masks hold classes "
                     f"(--set {self.name}.masks=class)"
                 )
         return super().missing(classifier, images, companions)

@@ -36,11 +36,11 @@ from snellen.core.finding import Finding
 
 NOTES = (
     "Differences are second − first, with 95 % intervals over independent units. Verdicts are corrected for the number "
-    "of differences that were tested together (Benjamini and Hochberg, 2.5 % for losses and 2.5 % for gains); figures "
+    "of differences that were tested together (Benjamini and Hochberg, 2.5 % for losses and 2.5 % for gains). Figures "
     "and findings are corrected apart. Where the two runs are equally good, anything is called worse in at most 5 % of "
     "comparisons, and a figure in at most 2.5 %.",
     "A finding is judged by the difference of the quantity behind it and not by its presence. For a class or group "
-    "that is the gap to the others, which can grow because the others got better; its own accuracy is among the "
+    "that is the gap to the others, which can grow because the others got better. Its own accuracy is among the "
     "figures.",
 )
 

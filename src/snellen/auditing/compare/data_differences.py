@@ -37,8 +37,8 @@ CONSTANT = "data_quality:constant images"
 
 #: Why a model that was trained on the audited images is compared no further.
 SEEN_BEFORE = (
-    "whether a model was trained on these images is a fact of its training and no quantity that could fall: a model "
-    "that continues from such weights has seen them too"
+    "whether a model was trained on these images is a fact of its training and no quantity that could fall. A model "
+    "that continues from such weights has seen them, too"
 )
 
 

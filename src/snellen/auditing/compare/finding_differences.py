@@ -46,7 +46,7 @@ LACKS = {
     "drift": "the training images of both runs, or what the finding is about, are not in their evidence",
     "bag_evidence": "not one positive bag whose images all have labels is found in both runs",
     "bag_group_gap": "both runs have no such group of bags with bags inside and outside of it",
-    "backdoor": "the other run tried no change towards this class; audit it with --set backdoor.earlier=RUN, the "
+    "backdoor": "the other run tried no change towards this class. Audit it with --set backdoor.earlier=RUN, the "
     "directory of the run that found one, and the same change is tried on both models",
     "gradient_masking": "not one image that both models get right was attacked in both runs under this threat",
     "multi_label": "not one image was judged in both runs",

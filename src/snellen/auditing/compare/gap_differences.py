@@ -99,7 +99,7 @@ def compare_slices(pair: Pair) -> dict[str, Difference]:
             if difference is not None and f"slice:{name}" not in found:
                 found[f"slice:{name}"] = replace(
                     difference,
-                    remark=f"its images as the {which} run found it, of the half that did not propose it; it was "
+                    remark=f"its images as the {which} run found it, of the half that did not propose it. It was "
                     f"found because that run errs on them, so that a part of the difference may be chance",
                 )
     return found

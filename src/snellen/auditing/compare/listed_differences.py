@@ -30,7 +30,7 @@ SAME_CHANGE = (
 #: The reason for changes that only one run tried each.
 OWN_CHANGES = (
     "not paired: each run's own change, which sends {first:.1%} of {n} images, then {second:.1%} of {m}. The second "
-    "search may have missed one; audit with --set backdoor.earlier=RUN, the directory of the first run, and the same "
+    "search may have missed one. Audit with --set backdoor.earlier=RUN, the directory of the first run, and the same "
     "change is tried on both models"
 )
 

@@ -147,7 +147,7 @@ def pair_runs(first: RunRecord, second: RunRecord) -> Pair:
     if not same_set(first, second):
         notes.append(
             f"The runs used other data ({len(sides[0].rows)} and {len(sides[1].rows)} labelled images), so that "
-            f"nothing is paired: intervals are wide, and a difference may come from the images as well as from the "
+            f"nothing is paired. Intervals are wide, and a difference may come from the images as well as from the "
             f"model."
         )
         return Pair(sides[0], sides[1], False, tuple(notes))

@@ -35,16 +35,17 @@ from snellen.runs.given import Images, Model, given_classifier, given_images
 ADVISED_WIDTH = 0.1
 
 NOTES = (
-    "No labels were used: the accuracy is estimated, from labelled images of another mix. The interval joins two, of "
-    "which one supposes that the images of each class look as in the audit (another mix of classes), the other that "
+    "No labels were used: the accuracy is estimated, from labelled images of another mix. The interval joins two. One "
+    "supposes that the images of each class look as in the audit (another mix of classes). The other supposes that "
     "equal confidences are equally often right (another mix of easy and hard images). It holds where one of them does.",
-    "Uncertain: the decisions or the features differ from every mix of the audited classes (p of 1 % or less), so that "
-    "the interval rests on the second supposition alone, or too few images of the classes were audited to test it; of "
+    "Uncertain: the decisions or the features differ from every mix of the audited classes (p of 1 % or less). Then "
+    "the interval rests on the second supposition alone. Or too few images of the classes were audited to test it. Of "
     "images that are like no audited one it supposes that all may be wrong. Where nothing shifted, about two windows "
     "in a hundred are called so.",
     "Refused: a simple classifier separates the images from audited ones of the same mix of classes with an area of "
-    "0.9 or more, or at least 10 % of them are like no audited image (lower ends of 95 % intervals). No estimate is "
-    "worth anything then: label some. Errors that change neither decisions nor features cannot be seen without labels.",
+    "0.9 or more. Or at least 10 % of them are like no audited image. Both are lower ends of 95 % intervals. No "
+    "estimate is worth anything then: label some. Errors that change neither decisions nor features cannot be seen "
+    "without labels.",
 )
 
 

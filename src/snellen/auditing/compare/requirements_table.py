@@ -35,9 +35,9 @@ _UNDER_SETTINGS = re.compile(
 
 NOTES = (
     "Met: the whole 95 % interval satisfies the relation. Not met: none of it does. Undecided: the interval lies "
-    "on both sides of the bound; the number of images that decide in nine of ten audits supposes that the value is "
+    "on both sides of the bound. The number of images that decide in nine of ten audits supposes that the value is "
     "the truth. Not measured: the audit has no such figure.",
-    "A model that lies just at a bound is called met in about 2.5 % of audits, and not met in as many; a model that "
+    "A model that lies just at a bound is called met in about 2.5 % of audits, and not met in as many. A model that "
     "lies beyond it is called wrongly more rarely. A requirement on an estimate (.value) is wrong in up to half of "
     "them.",
     "Each verdict stands for itself. The best of many models looks better on these images than it is: judge the one "

@@ -216,7 +216,7 @@ def _about_disagreement(models: _Models, earlier: RunRecord | None) -> str:
     if models.disagreement is None:
         return (
             "two models err independently of each other; two versions of one model disagree less and need fewer "
-            "images on the same set: name a baseline run or the disagreement"
+            "images on the same set. Name a baseline run or the disagreement"
         )
     whence = "counted on both runs" if earlier is not None else "as given"
     return f"just one of the two models is right on {models.disagreement:.1%} of the images, {whence}"

@@ -79,8 +79,8 @@ class APGD(BallAttack):
         None,
         gt=0,
         le=1,
-        description="end a search that, rising on as fast as in the last such share of its steps, would not break the "
-        "image by its last step (not in the paper; can lose a success); by default never",
+        description="end a search that would not break the image by its last step, rising as fast as in the last such "
+        "share of its steps. Not in the paper; can lose a success. By default never",
     )
 
     @model_validator(mode="after")

@@ -60,8 +60,8 @@ class StandardEnsemble(BallAttack):
         None,
         gt=0,
         le=1,
-        description="hand this to the last three attacks: they end searches that would not break the image at the pace "
-        "of the last such share of their steps (not the standard version; can lose a success); by default never",
+        description="hand this to the last three attacks. They end searches that would not break the image at the pace "
+        "of the last such share of their steps. Not the standard version; can lose a success. By default never",
     )
 
     def stages(self, classes: int = 10) -> Mapping[str, Stage]:

@@ -71,8 +71,8 @@ class FAB(SearchAttack):
         None,
         gt=0,
         le=1,
-        description="end a search that, coming nearer as fast as in the last such share of its steps, would not be "
-        "within epsilon by its last step (not in the paper; can lose a success); by default never",
+        description="end a search that would not be within epsilon by its last step, nearing as fast as in the last "
+        "such share of its steps. Not in the paper; can lose a success. By default never",
     )
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ def doubts_before(classifier: Classifier, images: Tensor, labels: Tensor) -> tup
     if other_scores:
         found.append(
             f"2 passes gave other scores for {other_scores} of {count} images: the model draws at random, and one pass "
-            f"measures luck; attack the average over its draws with randomized_ensemble"
+            f"measures luck. Attack the average over its draws with randomized_ensemble"
         )
     else:
         # Gradients of scores that differ differ for that reason alone.
@@ -72,7 +72,7 @@ def doubts_before(classifier: Classifier, images: Tensor, labels: Tensor) -> tup
     if int(sizes.zero.sum()):
         found.append(
             f"the gradient of the cross-entropy is exactly zero on {int(sizes.zero.sum())} of {count} images: attacks "
-            f"that follow it are blind there; see the check masking of snellen audit"
+            f"that follow it are blind there. See the check masking of snellen audit"
         )
     return tuple(found)
 
@@ -86,8 +86,8 @@ def doubts_after(attacked: Attacked) -> tuple[str, ...]:
     if not broken:
         return ()
     return (
-        f"Square, without gradients, broke {broken} images that the gradient attacks left standing: these may have "
-        f"been hindered, and the accuracy that is left be too high; see the check masking of snellen audit",
+        f"Square, without gradients, broke {broken} images that the gradient attacks left standing. These may have "
+        f"been hindered, and the accuracy that is left be too high. See the check masking of snellen audit",
     )
 
 

@@ -68,8 +68,8 @@ class Square(BallAttack):
         None,
         gt=0,
         le=1,
-        description="end a search that, rising on as fast as in the last such share of its queries, would not break "
-        "the image by its last query (not in the paper; can lose a success); by default never",
+        description="end a search that would not break the image by its last query, rising as fast as in the last such "
+        "share of its queries. Not in the paper; can lose a success. By default never",
     )
 
     def _search(self, search: Search, rng: Randomness) -> Attacked:

@@ -167,7 +167,7 @@ class ForgettingCase:
         if right >= FITTED:
             return ()
         return (
-            f"The classifier is right on {right:.1%} of its training images, less than {FITTED:.0%}: it hardly learned "
+            f"The classifier is right on {right:.1%} of its training images, less than {FITTED:.0%}. It hardly learned "
             f"them, or these are not its training images, and there is little to forget.",
         )
 
@@ -211,7 +211,7 @@ def falls_short(before: Judgement, exact: Judgement, forget_set: str) -> tuple[s
         return ()
     return (
         f"Retrained without {forget_set}, the network is right on {other:.1%} of the remaining images, and the "
-        f"classifier on {own:.1%}: the retraining is not as good as the training was (too few passes, another recipe), "
+        f"classifier on {own:.1%}. The retraining is not as good as the training was (too few passes, another recipe), "
         f"and gaps to it say little.",
     )
 

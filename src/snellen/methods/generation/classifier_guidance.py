@@ -31,8 +31,8 @@ class ClassifierGuidance(GuidedSampling):
     classifier: str = Field("", description="reference of the classifier that guides, with gradients")
     sees: Literal["estimate", "estimate-through", "noisy"] = Field(
         "estimate",
-        description="the denoised estimate, its gradient stopped at the denoiser (whose velocity is held) or led "
-        "through it (a second call and a backward pass), or the noisy latents",
+        description="the denoised estimate, gradient stopped at the denoiser (whose velocity is held) or led "
+        "through it (a second call and backward pass), or noisy latents",
     )
     guidance_scale: float = Field(8.5, description="1 means none; published scales are one less", allow_inf_nan=False)
 

@@ -199,7 +199,7 @@ class ScoredImages(Method):
             reason=["suspect" if hit else None for hit in named],
             extra={"high": pa.array(high.tolist(), pa.bool_())},
             assumptions=ASSUMPTIONS,
-            control=f"the share of high scores in each of the {len(classes)} classes that can be judged; "
+            control=f"the share of high scores in each of the {len(classes)} classes that can be judged. "
             f"{self.rate:.0%} is expected of a class that is like the others",
         )
 

@@ -185,7 +185,7 @@ def _odd(name: IssueName, values: Values, factor: float, what: str, unit: str) -
     trouble = (step >= math.log(factor) - 1e-9) & (z >= ODD)
     why = (
         f"{what} differs from the median of the set, {math.exp(np.median(logarithms)):.3g}{unit}, by a factor of "
-        f"{factor:g} or more, and by {ODD:g} robust deviations of its logarithm or more"
+        f"{factor:g} or more. It differs by {ODD:g} robust deviations of its logarithm or more"
     )
     return _issue(name, trouble, values, -step, factor, why)
 

@@ -286,7 +286,7 @@ _WORDS: dict[OutputKind, str] = {
     "log-probabilities": "the model returns log-probabilities",
 }
 _PERHAPS_SIGMOID = (
-    "outputs lie in [0, 1] on all probe images and are taken as sigmoid probabilities, one for each label; if they are "
+    "outputs lie in [0, 1] on all probe images and are taken as sigmoid probabilities, one for each label. If they are "
     'logits, say output="logits" (--output logits)'
 )
 

@@ -115,7 +115,7 @@ text_image_to_video.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "moving shapes of 16 pixels, 5 frames, for videos with captions",
         "a transformer of 0.4 million parameters in pixels for one of 8.7 billion in latents",
-        "1,600 steps of 16 videos for 400,000 of 1,024",
+        "2,000 steps of 16 videos for 400,000 of 1,024",
         "direct measures of motion and subject for VBench",
     ),
 }

@@ -38,6 +38,7 @@ def full_size() -> tuple[VideoArchitecture, VideoTraining, VideoTraining, Sample
         blocks=12,
         heads=12,
         text_blocks=4,
+        head="velocity",
     )
     base = VideoTraining(
         image_steps=50_000,
@@ -50,6 +51,7 @@ def full_size() -> tuple[VideoArchitecture, VideoTraining, VideoTraining, Sample
         learning_rate=2e-4,
         mask_ratio=0.5,
         error_of="velocity",
+        density="logit_normal",
         shift=1,
         ema_decay=0.9999,
         checkpoint_every=1000,

@@ -14,6 +14,9 @@ from snellen.core.errors import InputError, unknown_name
 #: How the network gets the image: in place of a noisy frame (STIV), or as tokens of cross-attention, its rival.
 ImageBy = Literal["replacement", "cross_attention"]
 
+#: What the head gives: v itself, as published, or x₁, from which v = (x₁ − xₜ) / (1 − t) follows.
+Head = Literal["velocity", "video"]
+
 #: Ids of tokens that are no words: filler, and the null text.
 PAD, NULL = 0, 1
 
@@ -37,6 +40,11 @@ class VideoArchitecture(BaseModel):
     longest: int = Field(16, ge=1, description="words of a text, at most")
     causal: bool = Field(False, description="temporal attention to earlier frames alone: an ablation")
     image_by: ImageBy = Field("replacement", description="how the network gets the image")
+    head: Head = Field(
+        "video",
+        description="velocity, as published; or video, from which it follows: in pixels, a small token cannot carry "
+        "the noise of its patch",
+    )
     pooled_text: bool = Field(
         True, description="the sum of the text's tokens is added to the vector of time, so that the text multiplies too"
     )

@@ -47,12 +47,12 @@ class VideoTraining(BaseModel):
 
     image_steps: int = Field(0, ge=0, description="steps on single frames, without temporal layers")
     text_steps: int = Field(500, ge=0, description="steps from text alone")
-    joint_steps: int = Field(1100, ge=0, description="steps from text and given frames")
+    joint_steps: int = Field(1500, ge=0, description="steps from text and given frames")
     unmasked_steps: int = Field(0, ge=0, description="such steps without dropped positions, at the end")
     batch_size: int = Field(16, ge=1, description="videos at once")
     accumulate: int = Field(1, ge=1, description="such batches of a step")
     mixed_precision: MixedPrecision = Field("no", description="of the arithmetic in training")
-    learning_rate: float = Field(3e-3, gt=0, description="peak, of each stage")
+    learning_rate: float = Field(5e-3, gt=0, description="peak, of each stage")
     text_dropout: float = Field(0.1, ge=0, le=1, description="p_T: share of texts that are dropped")
     image_dropout: float = Field(0.1, ge=0, le=1, description="p_I: share of examples without given frames")
     patterns: tuple[Pattern, ...] = Field(("first",), min_length=1, description="which frames are given")
@@ -60,9 +60,11 @@ class VideoTraining(BaseModel):
         0.0, ge=0, lt=1, description="share of positions that are dropped, until unmasked_steps; published: 0.5"
     )
     mask_each_frame: bool = Field(False, description="drop other positions in each frame, instead of the same in all")
-    density: Density = Field("logit_normal", description="of times in training")
+    density: Density = Field(
+        "uniform", description="of times in training, before they are shifted; logit_normal spares both ends"
+    )
     error_of: ErrorOf = Field("video", description="velocity, or video: the error of v weighted by (1 - t)^2")
-    shift: float = Field(8.0, ge=1, description="how far times lie nearer to noise; 1: not at all")
+    shift: float = Field(4.0, ge=1, description="how far times lie nearer to noise; 1: not at all")
     ema_decay: float = Field(0.99, gt=0, lt=1, description="of the averaged weights; published: 0.9999")
     checkpoint_every: int | None = Field(100, ge=1, description="steps between checkpoints; none: at a stage's end")
 

@@ -25,6 +25,9 @@ ErrorOf = Literal["velocity", "video"]
 #: Which frames an example gives, where it gives any: the first; the first and last; the first few; any but all.
 Pattern = Literal["first", "ends", "prefix", "any"]
 
+#: The least share of the time that counts as left where a velocity follows from a video.
+_LEAST_REST = 0.05
+
 
 def on_path(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
     """xₜ = t·x₁ + (1 − t)·ε.
@@ -44,6 +47,24 @@ def on_path(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
 def velocity(clean: Tensor, noise: Tensor) -> Tensor:
     """V = x₁ − ε, the derivative of the path; one Euler step of length 1 − t from xₜ leads to x₁."""
     return clean - noise
+
+
+def velocity_towards(video: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+    """V = (x₁ − xₜ) / (1 − t), the velocity that leads from xₜ to a video, float (n, ...).
+
+    A network that gives x₁ need not carry the noise (T. Li and K. He 2025, arXiv 2511.13720). Less than 0.05 of the
+    time counts as 0.05, since the velocity has no bound at the end.
+
+    >>> velocity_towards(torch.ones(1, 1), torch.zeros(1, 1), torch.tensor([0.5])).item()
+    2.0
+
+    Args:
+        video: x₁ or an estimate of it, float (n, ...).
+        noisy: xₜ, of the same shape.
+        times: t in [0, 1], (n,).
+    """
+    rest = (1 - times.to(video)).clamp_min(_LEAST_REST).reshape(-1, *[1] * (video.ndim - 1))
+    return (video - noisy) / rest
 
 
 def replace_frames(videos: Tensor, clean: Tensor, replaced: Tensor) -> Tensor:

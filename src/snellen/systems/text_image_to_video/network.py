@@ -4,7 +4,8 @@ Z. Lin et al. 2024, arXiv 2412.07730 (STIV), after PixArt-α. Temporal attention
 in both directions. Time enters by one shared modulation with offsets for each block, and the sum of the text's tokens
 with it: cross attention alone, behind a gate of 0, can only add, and learns late what the text changes. Every branch
 has a gate that starts at 0, so that a new block, and a new temporal layer in a trained one, is the identity. The head
-predicts the velocity of every frame. In training some of the positions may be dropped (MaskDiT), never whole frames.
+predicts the velocity of every frame, or the frame, from which the velocity follows. In training some of the positions
+may be dropped (MaskDiT), never whole frames.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.systems.text_image_to_video.architecture import VideoArchitecture
+from snellen.systems.text_image_to_video.flow import velocity_towards
 from snellen.systems.text_image_to_video.layers import Attention, TextEncoder, mlp, norm, waves
 
 #: Branches with shift, scale and gate of their own.
@@ -169,6 +171,9 @@ class VideoTransformer(nn.Module):
             shown = block(shown, modulation, context, allowed, places)
         shift, scale = self.last_change(nn.functional.silu(moment))[:, None, None].chunk(2, dim=-1)
         found = self.head(self.last(shown) * (1 + scale) + shift)
+        if one.head == "video":
+            noisy = patches if kept is None else gathered(patches, kept)
+            found = velocity_towards(found, noisy, times)
         found = found if kept is None else spread(found, kept, places.spots)
         return joined(found, one.patch, one.side)
 
