@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from PIL import Image
 
 from snellen.desk import jobs
-from snellen.desk.decisions import VERDICTS
 from snellen.desk.requirements_pages import file_id
 from snellen.desk.run_folder import finding_id
 from snellen.desk.serving import Served, prepared
@@ -159,7 +158,7 @@ def _known(served: Served, picture: str, requirements: str) -> Known:
     keys = sorted({finding.key for finding in runs[0].findings})
     chosen: dict[str, list[object]] = {
         "run": ["", *ids], "first": ids, "second": ids, "which": ["", "lost", "won", "wrong", "differ"],
-        "item": sorted({item.key for queue in queues for item in queue.items}), "verdict": list(VERDICTS),
+        "item": sorted({item.key for queue in queues for item in queue.items}), "verdict": ["keep", "drop", "unsure"],
         "label": [None, *runs[0].class_names], "model": ["bundled:scene-cnn"], "data": ["pictures"],
         "budget": ["", "1h"], "prediction": [0, 1, 2],
     }  # fmt: skip
