@@ -130,6 +130,13 @@ def test_images_without_a_label_are_neither_right_nor_wrong_in_a_comparison(plac
     desk.close()
 
 
+def test_the_address_of_a_comparison_holds_which_images_are_shown(caller, desk):
+    ids = {run.name: run.id for run in desk.workplace.runs()}
+    asked = f"first={ids['first']}&second={ids['second']}"
+    assert '<option value="won" selected>' in caller.get("/compare", f"{asked}&which=won").text
+    assert " selected>" not in caller.get("/compare", f"{asked}&which=%3Cx-evil%3E").text.split('name="which"')[1]
+
+
 @pytest.mark.parametrize("second", ["these", "other images"])
 def test_a_comparison_of_other_images_by_the_same_names_says_so(place, second):
     for name, contents in (("first", "these"), ("second", second)):

@@ -34,6 +34,9 @@ metric = "calibration.ece <= 0.1"
 #: Widths and colours at which each page is seen.
 VIEWS = [(420, False), (1100, True), (2560, False)]
 
+#: Those at which axe looks, where it is there.
+AXE_VIEWS = [(width, dark) for width in (420, 1280, 2560) for dark in (False, True)]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -115,6 +118,10 @@ CHECKS = """(() => {
   const levels = Array.from(document.querySelectorAll('h1, h2, h3, h4')).filter(seen).map(h => Number(h.tagName[1]));
   if (levels[0] !== 1 || levels.filter(l => l === 1).length !== 1) found.push('headings ' + levels);
   if (document.querySelectorAll('main').length !== 1 || !document.querySelector('nav[aria-label]')) found.push('landmarks');
+  for (const e of document.querySelectorAll('main *')) {
+    const moves = ['auto', 'scroll'].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1;
+    if (moves && seen(e) && e.tabIndex < 0) found.push('scrolls, and no key does it: ' + e.outerHTML.slice(0, 120));
+  }
   const ids = Array.from(document.querySelectorAll('[id]')).map(e => e.id);
   if (new Set(ids).size !== ids.length) found.push('ids twice');
   const channel = (c) => { c /= 255; return c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4; };
@@ -153,15 +160,59 @@ def test_every_page_at_every_width_in_both_colours(page, desk, runs, tmp_path):
 def test_axe_finds_nothing(page, desk, runs):
     source = Path(os.environ[AXE]).read_text()
     for address in addresses(page, desk, runs):
-        for dark in (False, True):
-            page.size(1100, 900, dark=dark)
+        for width, dark in AXE_VIEWS:
+            page.size(width, 900, dark=dark)
             page.open(address)
             time.sleep(0.3)
             page.js(source + ";0")
             found = page.js(
                 "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).slice(0, 3)))"
             )
-            assert found == [], (address, dark)
+            assert found == [], (address, width, dark)
+
+
+def test_lists_of_a_report_keep_their_form_in_the_output_of_a_notebook(page, runs):
+    """JupyterLab floats the terms of every list in the output of a cell, and makes them a fifth of its width."""
+    page.open(runs["first"])
+    page.js(
+        "(() => { const sheet = new CSSStyleSheet(); sheet.replaceSync('body dt { float: left; width: 20%; } body dd { float: left; width: 80%; }');"
+        " document.adoptedStyleSheets = [sheet]; })()"
+    )
+    terms = page.js(
+        "Array.from(document.querySelectorAll('.snellen .facts dt, .snellen .leading dt')).map(t => [getComputedStyle(t).float, t.scrollWidth <= t.clientWidth + 1, t.getClientRects().length, t.offsetHeight])"
+    )
+    assert terms
+    assert all(one[0] == "none" and one[1] and one[3] < 30 for one in terms), terms
+
+
+#: Counts what the Tab key must reach. Of what gets the focus it notes the number among them, and whether that is seen.
+TABBED = """(() => {
+  const stops = Array.from(document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, [tabindex]')).filter(e =>
+    e.checkVisibility() && e.getClientRects().length && e.tabIndex >= 0 && !e.disabled && getComputedStyle(e).visibility !== 'hidden');
+  window.unreached = new Map(stops.map(e => [e, 'not reached']));
+  document.addEventListener('focusin', event => { if (!unreached.has(event.target)) return;
+    const style = getComputedStyle(event.target), seen = style.outlineStyle !== 'none' && style.outlineWidth !== '0px';
+    if (seen) unreached.delete(event.target); else unreached.set(event.target, 'its focus is not seen'); });
+  return stops.length;
+})()"""
+
+MISSED = "Array.from(unreached, ([e, why]) => why + ': ' + e.outerHTML.slice(0, 100))"
+
+
+def test_the_tab_key_reaches_all_that_can_be_used_and_is_seen(page, desk, runs):
+    page.size(1100)
+    of_one_form = [*queues(page, runs["first"]).values()][2:]
+    for address in addresses(page, desk, runs):
+        if address in of_one_form:  # these are built as the first one is
+            continue
+        page.open(address)
+        if "gallery" in address or "compare?" in address:
+            page.until("document.querySelector('.cell img')?.complete")
+        stops = page.js(TABBED)
+        assert stops > 3, address
+        for _ in range(stops + 2):
+            page.press("Tab")
+        assert page.js(MISSED) == [], address
 
 
 def test_a_review_by_keys_alone(page, desk, runs):

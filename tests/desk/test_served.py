@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,8 @@ def test_it_listens_to_this_machine_alone_and_says_where_its_files_are(place):
         assert desk.link.startswith("http://127.0.0.1:")
         assert len(desk.token) >= 43
         assert str(place / "snellen-desk" / "thumbnails") in desk.printed
+        if (loaded := Path(f"/proc/{desk.process.pid}/maps")).exists():
+            assert "libtorch" not in loaded.read_text(), "it starts without what takes seconds to load"
         found = (
             [
                 line.split()[1]

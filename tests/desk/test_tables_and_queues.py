@@ -11,6 +11,7 @@ import pytest
 
 import snellen
 from snellen.core.errors import InputError
+from snellen.desk import queues
 from snellen.desk.export import decided_table, reference_of, shell_line, treat_words
 from snellen.desk.image_table import ImageTable, Query
 from snellen.desk.queues import ids_of, queue_of
@@ -93,6 +94,18 @@ def test_queues_hold_the_images_of_their_findings(first, table):
     assert set(ids_of(queues["worst_class"])) == wrong
     assert len(queues["background_shortcut"].items) == 1
     assert queues["calibration"].items == ()
+
+
+def test_a_queue_reads_no_more_names_than_it_holds_and_names_each_item_once(first, table, monkeypatch):
+    worst = next(one for one in first.findings if one.kind == "worst_class")
+    whole = queue_of(first, worst, table).items
+    assert len(whole) > 3
+    read, real = [], table.ids_at
+    monkeypatch.setattr(table, "ids_at", lambda rows: [read.append(len(rows)), real(rows)][1])
+    monkeypatch.setattr(queues, "MOST", 3)
+    items = queue_of(first, worst, table).items
+    assert (items, read) == (whole[:3], [3]), "of a million rows a class may have hundreds of thousands of mistakes"
+    assert items[0].key is items[0].key, "a decision looks for its item among all"
 
 
 def test_lists_that_are_damaged_leave_the_examples(first, table):

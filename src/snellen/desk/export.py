@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from snellen.core.errors import InputError
 from snellen.core.run import write_atomically
 from snellen.data.files.contained_file import printable
-from snellen.data.files.labels import align_labels
-from snellen.data.files.manifest import NO_LABEL
 from snellen.desk.agreement import Settled, settled
 from snellen.desk.decisions import Decision
 from snellen.desk.queues import Queue
@@ -146,6 +144,8 @@ def _after(own: Sequence[int], names: Sequence[str], found: Mapping[str, tuple[s
 
 def _can_be_named(names: Sequence[str], rows: Sequence[Sequence[int]]) -> bool:
     """Whether names with | between them say all: none is unknown beside others, each is somewhere and read as it is."""
+    from snellen.data.files.manifest import NO_LABEL  # loads torch, for seconds: the desk starts without
+
     known = [row for row in rows if row and max(row) >= 0]
     readable = all(
         any(map(str.isalpha, one))
@@ -180,6 +180,8 @@ def _with_others(images: ImageSet, whole: ImageSet | None) -> tuple[ImageSet, in
     if whole is None or not set(images.ids) < set(whole.ids):
         return images, 0
     assert images.class_names is not None
+    from snellen.data.files.labels import align_labels  # as above
+
     return align_labels(whole, images.class_names), len(whole) - len(images)
 
 

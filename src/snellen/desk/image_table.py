@@ -195,10 +195,10 @@ class ImageTable:
         """
         if not rows:
             return []
-        if ID not in self._columns and max(rows) < EARLY:
-            found = self._first_ids(max(rows) + 1)
-            return [found[row].as_py() for row in rows]
-        return [self.ids[row].as_py() for row in rows]
+        early = ID not in self._columns and max(rows) < EARLY
+        names = self._first_ids(max(rows) + 1) if early else self.ids
+        found: list[str] = names.take(_places(np.array(rows, np.int64))).to_pylist()
+        return found
 
     def _first_ids(self, count: int) -> pa.ChunkedArray:
         if len(self._begun) >= count:
@@ -241,7 +241,7 @@ class ImageTable:
         """Row of each id that is among the images."""
         wanted = pa.array(sorted(set(ids)), pa.string())
         rows = np.flatnonzero(_mask(pc.is_in(self.ids, value_set=wanted)))
-        names = self.ids.take(pa.array(rows)).to_pylist()
+        names = self.ids.take(_places(rows)).to_pylist()
         return dict(zip(names, rows.tolist(), strict=True))
 
     def rows(self, query: Query, members: Sequence[str] | None = None) -> NDArray[np.int64]:
@@ -310,7 +310,7 @@ class ImageTable:
             return rows
         down, name = sort.startswith("-"), sort.removeprefix("-")
         if name == "id":
-            order = _plain(pc.sort_indices(self.ids.take(pa.array(rows))), np.int64, 0)
+            order = _plain(pc.sort_indices(self.ids.take(_places(rows))), np.int64, 0)
             return rows[order[::-1]] if down else rows[order]
         values = self.values(name)[rows]
         order = np.argsort(-values if down else values, kind="stable")  # what is not known comes last
@@ -375,6 +375,11 @@ def _numbers(table: pa.Table, name: str, kind: type, missing: float) -> NDArray:
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return np.full(len(table), missing, dtype=kind)
     return _plain(column, kind, missing)
+
+
+def _places(rows: NDArray[np.int64]) -> pa.Array:
+    """Numbers of rows for Arrow. Not pa.array: the first one loads pandas."""
+    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
 
 
 def _mask(found: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from snellen.core.errors import InputError
@@ -57,7 +58,7 @@ class Item:
     pictures: tuple[str, ...] = ()
     second: str = "changed"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name of the item among decisions: that of its images.
 
@@ -128,9 +129,10 @@ def queue_of(run: RunFolder, finding: Finding, table: ImageTable | None) -> Queu
             for one in finding.examples
             if one.example_id
         ]
-    else:
-        made = [_with_pictures(one, pictures, mapped=finding.kind == "manipulated_region") for one in made]
-    unique = {one.key: one for one in made[:MOST]}
+    elif pictures:
+        mapped = finding.kind == "manipulated_region"
+        made = [_with_pictures(one, pictures, mapped=mapped) for one in made[:MOST]]
+    unique = {one.images: one for one in made[:MOST]}
     return Queue(finding, form, tuple(unique.values()), label)
 
 
@@ -205,8 +207,8 @@ def _mistaken(run: RunFolder, finding: Finding, table: ImageTable) -> list[Item]
     if finding.subject not in names:
         return []
     label = names.index(finding.subject)
-    rows = table.rows(Query(label=label, outcome="wrong", sort="-confidence"))
-    taken = [_name_of(names, int(table.predictions[row])) for row in rows.tolist()]
+    rows = table.rows(Query(label=label, outcome="wrong", sort="-confidence"))[:MOST]
+    taken = [_name_of(names, other) for other in table.predictions[rows].tolist()]
     return [
         Item((example,), f"taken for {other}", finding.subject, other)
         for example, other in zip(table.ids_at(rows.tolist()), taken, strict=True)
@@ -218,7 +220,7 @@ def _lost(label: str, run: RunFolder, table: ImageTable) -> list[Item]:
     if label not in run.class_names:
         return []
     place = run.class_names.index(label)
-    rows = table.lost(place)
+    rows = table.lost(place)[:MOST]
     return [Item((example,), "not found by the model", label, without(label)) for example in table.ids_at(rows)]
 
 

@@ -168,6 +168,7 @@ def compare(request: Request) -> Response:
         second=second,
         counts=counts,
         which=COMPARED,
+        chosen=request.query_params.get("which", ""),
         other_images=first is not None and second is not None and first.contents != second.contents,
     )
 
