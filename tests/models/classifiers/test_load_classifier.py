@@ -194,6 +194,8 @@ def test_a_classifier_passes_unchanged() -> None:
     [
         ("resnet50", r"'resnet50' is not a model reference; expected one of: bundled:NAME"),
         ("", "is not a model reference"),
+        ("mugs.onnx", "there is nothing at 'mugs.onnx', and it is not a model reference; expected a path that exists"),
+        ("models/mugs", "there is nothing at 'models/mugs'"),
         ("timm:", "names no model"),
         ("x" * 5000, "is not a model reference"),
         ("a\0b", "is not a model reference"),

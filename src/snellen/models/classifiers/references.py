@@ -199,6 +199,12 @@ def _load(reference: str, device: torch.device, arguments: Mapping[str, object])
 def _not_a_reference(reference: str, scheme: str) -> InputError:
     if len(scheme) > 1:  # one letter is a drive
         return unknown_name("kind of model", scheme, SCHEMES)
+    path = Path(reference)
+    if path.suffix or len(path.parts) > 1:  # it looks like a path
+        return InputError(
+            f"there is nothing at {reference!r}, and it is not a model reference; expected a path that "
+            f"exists, or one of: {_FORMS}"
+        )
     return InputError(f"{reference!r} is not a model reference; expected one of: {_FORMS}")
 
 
