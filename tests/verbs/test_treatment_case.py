@@ -69,8 +69,9 @@ def test_what_was_examined_must_be_described_as_it_is_written(tmp_path, change, 
 
 
 def test_a_run_of_objects_asks_for_them(sure):
-    with pytest.raises(InputError, match=r"does not say how its classifier was loaded.*--model"):
-        treat(sure.folder)
+    for given in ({}, {"classifier": sure.subject.classifier}, {"images": garments()["audited"]}):
+        with pytest.raises(InputError, match=r"does not say how its classifier was loaded.*--model REFERENCE --images"):
+            treat(sure.folder, **given)
     made = treat(sure.folder, classifier=sure.subject.classifier, images=garments()["audited"], findings="calibration")
     assert outcome(made, "calibration") == "mended"
     with pytest.raises(InputError, match="is not the classifier that"):

@@ -126,14 +126,15 @@ class Subject:
             InputError: nothing is recorded of what is not given, it is no longer there, or it has changed since.
         """
         recorded = _recorded(folder)
+        if recorded is None and (classifier is None or images is None):  # both are recorded, or neither
+            raise InputError(
+                f"{folder} does not say how its classifier was loaded, nor its images: one or both were objects. Give "
+                f"both: classifier=... and images=... (--model REFERENCE --images DATA)"
+            )
         checks = resolve_checks([dict(one) for one in plan["checks"]])
         model = classifier or _classifier(recorded, folder)
         if images is None:
-            if recorded is None:
-                raise InputError(
-                    f"{folder} does not say how its images were loaded: they were handed in as objects; give them with "
-                    f"images=... (--images DATA)"
-                )
+            assert recorded is not None, "refused above"
             audited = _opened(recorded.images, "audited", folder)
         else:
             audited = limited(align_labels(images, model.class_names), int(plan["data"]["images"]), int(plan["seed"]))
