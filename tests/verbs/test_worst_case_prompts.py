@@ -160,7 +160,7 @@ def test_bad_prompts_are_refused_with_their_line(tmp_path):
     for text, reason in (
         ("prompt\na star\na star\n", "'a star' stands there more than once"),
         ("prompt,concept\na star,star\n,ring\n", "line 3: the prompt is empty"),
-        ("text\na star\n", "no column 'prompt'"),
+        ("text\na star\n", "no column 'prompt'; it has: text. Give the column that name"),
         ("prompt\na star\n", "2 prompts or more; got 1"),
     ):
         file.write_text(text)

@@ -222,6 +222,8 @@ def _check_header(path: Path, header: Sequence[str], needed: str) -> None:
     if needed not in header:
         held = ", ".join(header[:12]) or "nothing"
         hint = "; separate columns by commas" if len(header) == 1 and ("\t" in held or ";" in held) else ""
+        if needed != "path":  # no other column can be named otherwise
+            raise InputError(f"{path} has no column {needed!r}; it has: {held}{hint}. Give the column that name")
         raise InputError(
             f"{path} has no column {needed!r} (relative to the folder of the manifest); it has: {held}{hint}. "
             f'Say which one holds the paths: columns={{"image": "..."}}, --column image=...'
