@@ -22,7 +22,7 @@ from snellen.methods.generation.sample import Sample
 from snellen.models.remote.sent_log import SENT
 from snellen.models.weights.bundled_folders import bundled_folder
 from snellen.runs import measuring
-from snellen.runs.engines.in_process import InProcess
+from snellen.runs.engines.engine import InProcess
 from snellen.runs.estimate import Choice, Cost, choose, try_out
 from snellen.runs.shard import Shard
 from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance
