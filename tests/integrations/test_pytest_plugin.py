@@ -145,7 +145,7 @@ def test_the_plugin_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["['snellen',", "'snellen.integrations',", "'snellen.integrations.training_audits',",
+    assert done.stdout.split() == ["['snellen',", "'snellen.integrations',", "'snellen.integrations.new_folder',",
                                    "'snellen.integrations.pytest_plugin',", "'snellen.version']"]  # fmt: skip
 
 

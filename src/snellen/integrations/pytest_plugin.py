@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from snellen.integrations.training_audits import new_folder
+from snellen.integrations.new_folder import new_folder
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport

@@ -23,23 +23,8 @@ from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, SnellenError
 from snellen.data.factors import columns_beside
 from snellen.integrations.logged_audit import PREFIX, numbers_of
+from snellen.integrations.new_folder import new_folder
 from snellen.runs.given import Images, Model, given_companion, given_images
-
-
-def new_folder(folder: Path, name: str) -> Path:
-    """Make a folder of this name, with a number behind it where earlier runs have left theirs."""
-    number = 1
-    while True:
-        place = folder / (name if number == 1 else f"{name}-{number}")
-        try:
-            place.mkdir(parents=True)
-        except FileExistsError:
-            if not place.is_dir():
-                raise
-            number += 1
-        else:
-            return place
-
 
 #: After which epochs: after every so many, after those named (counted from 1), or after the last alone.
 When = int | Collection[int] | Literal["end"]
