@@ -1,4 +1,4 @@
-"""Where each image of a set lies in the written folder, what it is called, and what a manifest says of it."""
+"""Where each image of a set lies in the written folder, what it is called, and its columns in a manifest."""
 
 from __future__ import annotations
 
