@@ -39,23 +39,22 @@ def test_killed_twice_at_random_moments_with_workers_and_finished_without(whole,
     assert [(out / "shards" / name / "extra.json").stat().st_mtime_ns for name in there] == stamps
 
 
-def test_ctrl_c_and_sigterm_end_the_workers_and_say_how_to_go_on(whole, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_the_workers_and_say_how_to_go_on(whole, tmp_path, number):
     out = tmp_path / "run"
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before = len(shards_of(out))
-        process = begin(out, "--engine", "local", "--processes", "1")
-        wait_for_shards(process, out, before + 1)
-        workers = children_of(process.pid)
-        for worker in workers:
-            os.kill(worker, signal.SIGSTOP)  # else a fast machine is through before the signal is answered
-        process.send_signal(number)
-        _, said = process.communicate()
-        assert process.returncode == 130
-        assert f"stopped; {out} is incomplete, and the same command resumes where this stopped" in said
-        assert "Traceback" not in said
-        assert len(workers) == 1
-        assert not still_there(workers, 0)
-        assert before < len(shards_of(out)) < 12
+    process = begin(out, "--engine", "local", "--processes", "1")
+    wait_for_shards(process, out, 1)
+    workers = children_of(process.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)  # else a fast machine is through before the signal is answered
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert f"stopped; {out} is incomplete, and the same command resumes where this stopped" in said
+    assert "Traceback" not in said
+    assert len(workers) == 1
+    assert not still_there(workers, 0)
+    assert 1 <= len(shards_of(out)) < 12
     assert finish(out) == whole
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError
@@ -73,22 +73,9 @@ def of_means(names: set[str]) -> set[str]:
     return {name for name in names if not name.startswith(("fashion.", "scenes."))}
 
 
-@pytest.fixture
-def without_last_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ResNet-18 of torchvision without three quarters of its weights, which lie behind the maps that are mixed."""
-    models = pytest.importorskip("torchvision.models")
-    plain = models.resnet18
-
-    def shorter(*, weights: None, num_classes: int) -> nn.Module:
-        network = plain(weights=weights, num_classes=num_classes)
-        network.layer4, network.fc = nn.Identity(), nn.Linear(256, num_classes)
-        return network
-
-    monkeypatch.setattr(models, "resnet18", shorter)
-
-
 @pytest.mark.covers("31.12")
-def test_smoke_runs_every_stage_with_the_real_shapes(without_last_stage: None, watched: Watched) -> None:
+@pytest.mark.usefixtures("short_resnet")
+def test_smoke_runs_every_stage_with_the_real_shapes(watched: Watched) -> None:
     result = reproduce("31", scale="smoke", seeds=1)
     assert result.stand_ins
     assert result.claims == ()
