@@ -14,8 +14,8 @@ from pydantic.json_schema import models_json_schema
 
 from snellen.auditing.compare.comparison import Comparison
 from snellen.auditing.compare.production import Monitoring
-from snellen.auditing.compare.report_schema import report_schema
 from snellen.auditing.compare.requirements_table import RequirementsTable
+from snellen.auditing.report import report_schema
 from snellen.auditing.subject import Inputs
 from snellen.core.artifact import Card
 from snellen.core.formats import FORMATS, MANIFEST, SYSTEM, VERSION, WRITER

@@ -23,7 +23,7 @@ from PIL import Image
 
 import snellen
 from snellen.cli import main
-from snellen.cli.narrow_output import narrow_output
+from snellen.cli.standard_output import narrow_output
 from snellen.core import renaming
 from snellen.core.errors import InputError, RunConflictError
 from snellen.models.remote import sent_log

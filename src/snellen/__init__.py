@@ -63,7 +63,7 @@ _PUBLIC = {
     "load_text_encoder": "snellen.models.encoders.sentence_encoder",
     "load_two_tower": "snellen.models.references",
     "monitor": "snellen.auditing.compare.production",
-    "open_report": "snellen.auditing.opening",
+    "open_report": "snellen.auditing.compare.run_record",
     "plan": "snellen.runs.estimate",
     "register": "snellen.verbs.register",
     "reproduce": "snellen.reproduction.runner",
@@ -100,8 +100,8 @@ if TYPE_CHECKING:
     from snellen.auditing.compare.compare import compare as compare
     from snellen.auditing.compare.production import monitor as monitor
     from snellen.auditing.compare.requirements_table import requirements as requirements
+    from snellen.auditing.compare.run_record import open_report as open_report
     from snellen.auditing.compare.sample_size import sample_size as sample_size
-    from snellen.auditing.opening import open_report as open_report
     from snellen.core.artifact import Artifact as Artifact
     from snellen.core.budget import Budget as Budget
     from snellen.core.budget import Spent as Spent

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from snellen.auditing import sharding
+from snellen.auditing import plan
 from snellen.auditing.audit import audit
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.adversarial import Adversarial
@@ -93,7 +93,7 @@ def test_figures_equal_a_calculation_by_hand(problem, tmp_path):
 
 def test_a_second_run_and_an_interrupted_one_give_the_same_bytes(problem, tmp_path, monkeypatch):
     classifier, images, _ = problem
-    monkeypatch.setattr(sharding, "BATCHES_PER_SHARD", 1)
+    monkeypatch.setattr(plan, "BATCHES_PER_SHARD", 1)
     whole = audit(classifier, images, out=tmp_path / "whole", checks=QUICK, batch_size=16)
     first = content(tmp_path / "whole")
     audit(classifier, images, out=tmp_path / "whole", checks=QUICK, batch_size=16)

@@ -23,7 +23,7 @@ from snellen.core.progress import Silent
 from snellen.data.files.arrays import load_arrays
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
-from snellen.runs.engines.in_process import InProcess
+from snellen.runs.engines.engine import InProcess
 from snellen.runs.estimate import plan as planned
 
 CHECKS = [

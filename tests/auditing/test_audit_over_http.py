@@ -20,7 +20,7 @@ from snellen.core.images import ImageSet
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.remote.permission import permitted, permitting
 from snellen.models.remote.sent_log import SENT
-from snellen.runs.engines.in_process import InProcess
+from snellen.runs.engines.engine import InProcess
 from snellen.runs.measuring import Job
 from snellen.runs.reopening import open_work
 from tests.models.classifiers.served.inference_server import (

@@ -8,7 +8,7 @@ import pytest
 
 import snellen
 from snellen.auditing.forms.form import FOR_THE_AUTHOR, FORMS, NOT_MEASURED, form_named
-from snellen.auditing.forms.written import write_form
+from snellen.auditing.forms.form_file import write_form
 from snellen.auditing.html import content_hash
 from snellen.auditing.report import CheckStatus
 from snellen.core.errors import InputError, UnknownNameError

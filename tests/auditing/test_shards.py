@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 import torch
 
+from snellen.auditing.plan import shard_count, stretch
 from snellen.auditing.shard_work import Provisional
-from snellen.auditing.sharding import shard_count, stretch
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, MissingExtraError, UnknownNameError
 from snellen.core.evidence import Evidence
 from snellen.runs.engines.choosing import choose_engine, recorded
-from snellen.runs.engines.in_process import InProcess
+from snellen.runs.engines.engine import InProcess
 from snellen.runs.engines.local import Local
 from snellen.runs.measuring import Job, read_part
 from snellen.runs.shard import Shard

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snellen.cli.free_folder import free_folder
+from snellen.cli.filled_folder import free_folder
 
 
 def test_the_first_number_that_is_free(tmp_path, monkeypatch):

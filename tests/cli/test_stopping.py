@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from snellen.cli.stopping import show_how_to_resume
+from snellen.cli.filled_folder import show_how_to_resume
 from snellen.core.errors import InputError, UnreachableError, UnwritableError
 
 

@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 import snellen
-from snellen.auditing.opening import open_report
+from snellen.auditing.compare.run_record import open_report
 from snellen.checks.treatments import TRAINING_IMAGES, UNTREATED
 from snellen.core import index
 from snellen.core.finding import KINDS

@@ -126,3 +126,17 @@ def narrow_vgg(monkeypatch):
     """VGG of torchvision without nine tenths of its weights, in two layers that only take time to draw and to copy."""
     vgg = pytest.importorskip("torchvision.models.vgg")
     monkeypatch.setattr(vgg, "nn", SimpleNamespace(**{**vars(nn), "Linear": _Narrow}))
+
+
+@pytest.fixture
+def short_resnet(monkeypatch):
+    """ResNet-18 of torchvision without its last stage, three quarters of its weights, behind the layers that matter."""
+    models = pytest.importorskip("torchvision.models")
+    plain = models.resnet18
+
+    def shorter(*, weights, num_classes):
+        network = plain(weights=weights, num_classes=num_classes)
+        network.layer4, network.fc = nn.Identity(), nn.Linear(256, num_classes)
+        return network
+
+    monkeypatch.setattr(models, "resnet18", shorter)

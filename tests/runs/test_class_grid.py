@@ -9,7 +9,7 @@ from PIL import Image
 
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.generation.sample import Sample
-from snellen.runs.class_grid import IN_A_ROW, MOST_CLASSES, class_grid
+from snellen.runs.generated_files import IN_A_ROW, MOST_CLASSES, class_grid
 from snellen.runs.picture_grid import HEAD
 from snellen.runs.thumbnails import GAP, LINE, SIDE, TITLE
 from snellen.verbs.generate import generate

@@ -23,7 +23,7 @@ from snellen.data.files.arrays import load_arrays
 from snellen.data.loading import prepared_batches
 from snellen.methods.corruptions.corruption import Corruption
 from snellen.runs.measuring import Files
-from snellen.verbs.scanned_pictures import write_pictures
+from snellen.verbs.scanned_set import write_pictures
 
 
 class Brightest(Method):

@@ -19,13 +19,12 @@ from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
 from snellen.auditing.job import arguments_of, is_job
 from snellen.auditing.ledger import Ledger, ledger_file, read_ledger
-from snellen.auditing.plan import plan_of
+from snellen.auditing.plan import plan_of, shard_count
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.recorded_audit import checks_without_model, recorded_audit
 from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import ResolvedAudit
 from snellen.auditing.shard_work import ShardWork
-from snellen.auditing.sharding import shard_count
 from snellen.auditing.subject import Subject
 from snellen.checks.check import Check, Companion
 from snellen.core.budget import seconds_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from snellen.auditing.plan import stretch
 from snellen.auditing.report import AuditReport, Judged
 from snellen.auditing.shard_work import AUDITED, Provisional, ShardWork, task_of
-from snellen.auditing.sharding import stretch
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -16,7 +16,7 @@ from snellen.checks.check import Measured
 from snellen.checks.eye_chart import EyeChart
 from snellen.checks.panels import Panel
 from snellen.core.errors import InputError, import_extra, unknown_name
-from snellen.core.finding import Finding
+from snellen.core.finding import Finding, Level
 from snellen.core.formats import REPORT
 from snellen.core.run import canonical_json
 from snellen.data.rejections import listed_reasons
@@ -24,6 +24,7 @@ from snellen.data.rejections import listed_reasons
 if TYPE_CHECKING:
     from snellen.auditing.ledger import Ledger
     from snellen.auditing.subject import Subject
+
 
 #: Images below which a report without findings says that they are few.
 FEW = 100
@@ -220,7 +221,7 @@ class AuditReport(BaseModel):
             UnknownNameError: there is no such form.
             InputError: the file ends in ``.pdf``, ``.docx`` or the like.
         """
-        from snellen.auditing.forms.written import write_form
+        from snellen.auditing.forms.form_file import write_form
 
         return write_form(self, form, file)
 
@@ -310,3 +311,29 @@ def in_notebook() -> bool:
     shell = sys.modules.get("IPython")
     running = None if shell is None else shell.get_ipython()
     return any(one.__name__ == "ZMQInteractiveShell" for one in type(running).__mro__)
+
+
+def report_schema() -> dict[str, Any]:
+    """The schema of what :meth:`AuditReport.to_json` gives.
+
+    >>> sorted(report_schema()["$defs"]["Finding"]["required"])[:4]
+    ['examples', 'facts', 'harm', 'key']
+    """
+    schema = AuditReport.model_json_schema(mode="serialization")
+    # The run directory is no part of the file.
+    schema["properties"].pop("folder", None)
+    finding = schema["$defs"]["Finding"]
+    # Computed when the report is written.
+    finding["properties"]["level"] = {
+        "description": "by harm beyond the usual: severe from 0.2, moderate from 0.05, mild from 0.005, else a note",
+        "enum": list(get_args(Level)),
+        "title": "Level",
+        "type": "string",
+    }
+    finding["properties"]["key"] = {
+        "description": "kind and subject: the same in every run",
+        "title": "Key",
+        "type": "string",
+    }
+    finding["required"] = sorted({*finding["properties"]})
+    return REPORT.schema(schema)

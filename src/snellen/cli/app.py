@@ -15,7 +15,6 @@ from snellen.cli.attack import attack
 from snellen.cli.audit import audit
 from snellen.cli.certify import certify
 from snellen.cli.cite import cite
-from snellen.cli.closed_pipe import outlive_closed_pipe
 from snellen.cli.compare import compare
 from snellen.cli.evaluate import evaluate
 from snellen.cli.explain import explain
@@ -25,7 +24,6 @@ from snellen.cli.init import init
 from snellen.cli.label import label
 from snellen.cli.method_commands import method_commands
 from snellen.cli.monitor import monitor
-from snellen.cli.narrow_output import narrow_output
 from snellen.cli.option_groups import with_groups
 from snellen.cli.optotypes import optotypes
 from snellen.cli.report import report
@@ -35,6 +33,7 @@ from snellen.cli.sample_size import sample_size
 from snellen.cli.scan import scan
 from snellen.cli.search import search
 from snellen.cli.shift import shift
+from snellen.cli.standard_output import narrow_output, outlive_closed_pipe
 from snellen.cli.synthesize import synthesize
 from snellen.cli.systems import systems
 from snellen.cli.text import harmless

@@ -20,7 +20,7 @@ from snellen.cli.engine_options import (
     ThreadsOption,
     ended_like_ctrl_c,
 )
-from snellen.cli.free_folder import free_folder
+from snellen.cli.filled_folder import free_folder, show_how_to_resume
 from snellen.cli.gate_options import (
     EXIT_GATE,
     GateOptions,
@@ -55,7 +55,6 @@ from snellen.cli.run_options import (
     read_columns,
     read_images,
 )
-from snellen.cli.stopping import show_how_to_resume
 from snellen.core import index
 from snellen.core.errors import InputError
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from snellen.cli.engine_options import ended_like_ctrl_c
+from snellen.cli.filled_folder import show_how_to_resume
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import AllowRejectedOption, ClassesOption, DeviceOption, read_images
-from snellen.cli.stopping import show_how_to_resume
 from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from snellen.cli.asking import answer_by_key
-from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
-from snellen.cli.free_folder import free_folder
+from snellen.cli.filled_folder import carry_out, free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import loading
 from snellen.cli.run_options import DeviceOption, JsonOption, SeedOption

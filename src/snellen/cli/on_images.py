@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
-from snellen.cli.carrying_out import carry_out
-from snellen.cli.free_folder import free_folder
+from snellen.cli.filled_folder import carry_out, free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.progress import loading
 from snellen.cli.run_options import (

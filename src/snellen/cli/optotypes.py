@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from snellen.cli.free_folder import free_folder
+from snellen.cli.filled_folder import free_folder, show_how_to_resume
 from snellen.cli.method_commands import method_commands
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.stopping import show_how_to_resume
 from snellen.cli.text import markup
 from snellen.core.errors import InputError
 

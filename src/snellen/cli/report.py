@@ -32,7 +32,7 @@ def report(
     ] = None,
 ) -> None:
     """Export the report of a finished audit as PDF, Markdown or HTML, or as a document that auditors want."""
-    from snellen.auditing.opening import open_report
+    from snellen.auditing.compare.run_record import open_report
     from snellen.core.run import write_atomically
 
     form = _form(to, out)

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
-from snellen.cli.free_folder import free_folder
+from snellen.cli.filled_folder import carry_out, free_folder
 from snellen.cli.progress import loading
 from snellen.cli.run_options import AllowRejectedOption, JsonOption, SeedOption
 from snellen.core import index

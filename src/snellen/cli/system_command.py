@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 import typer
 
 from snellen.cli.asking import answer_by_key
-from snellen.cli.carrying_out import carry_out
 from snellen.cli.engine_options import DryRunOption
-from snellen.cli.free_folder import free_folder
+from snellen.cli.filled_folder import carry_out, free_folder
 from snellen.cli.privacy_options import AllowRemoteOption, PseudonymsOption
 from snellen.cli.run_options import DeviceOption, SeedOption
 from snellen.core.command import Argument, Option

@@ -39,8 +39,8 @@ def _prepare() -> None:
     if not _warm.is_set():
         _warm.set()
         with suppress(ImportError):
+            import snellen.auditing.compare.run_record
             import snellen.auditing.html
-            import snellen.auditing.opening
             import snellen.auditing.subject  # noqa: F401 - in the background
 
 

@@ -142,7 +142,7 @@ def _opened(found: RunFolder) -> AuditReport:
     Raises:
         InputError: it cannot be read.
     """
-    from snellen.auditing.opening import open_report
+    from snellen.auditing.compare.run_record import open_report
 
     try:
         return open_report(found.path)

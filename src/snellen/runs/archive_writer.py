@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.runs.array_member import array_member
 from snellen.runs.measuring import Put
 from snellen.runs.settings import Setting
 from snellen.runs.unfinished import UNFINISHED
 from snellen.runs.whole_file import whole_file
 from snellen.runs.writer import Row, sha256
+
+#: Equal contents give equal archives: their members bear this date, the first that the format knows.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@contextmanager
+def array_member(
+    archive: zipfile.ZipFile, name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]
+) -> Iterator[IO[bytes]]:
+    """An array of an archive, open for its bytes in C order."""
+    with archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True) as member:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        yield member
 
 
 class ArchiveWriter:

@@ -14,8 +14,7 @@ from PIL import Image
 
 from snellen.core.images import ImageSet, Provenance
 from snellen.data.files.file_source import FileSource
-from snellen.runs.layout import Layout
-from snellen.runs.manifest_columns import label_columns, text_columns
+from snellen.runs.layout import Layout, label_columns, text_columns
 from snellen.runs.measuring import Put
 from snellen.runs.settings import Setting, severity_name
 from snellen.runs.thumbnails import png

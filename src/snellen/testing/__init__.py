@@ -8,16 +8,16 @@ from snellen.testing.auditing import check_check as check_check
 from snellen.testing.certifying import check_certificate as check_certificate
 from snellen.testing.conformance import check_attack as check_attack
 from snellen.testing.conformance import check_defect as check_defect
+from snellen.testing.conformance import check_edit as check_edit
 from snellen.testing.conformance import check_method as check_method
 from snellen.testing.conformance import check_scan as check_scan
 from snellen.testing.conformance import check_shift as check_shift
 from snellen.testing.conformance import check_world as check_world
-from snellen.testing.editing import check_edit as check_edit
 from snellen.testing.explaining import check_description as check_description
 from snellen.testing.explaining import check_explanation as check_explanation
 from snellen.testing.fitting import check_recipe as check_recipe
-from snellen.testing.forgetting import check_forgetter as check_forgetter
 from snellen.testing.generating import check_generator as check_generator
+from snellen.testing.treating import check_forgetter as check_forgetter
 from snellen.testing.treating import check_treatment as check_treatment
 from snellen.testing.viewing import check_view_attack as check_view_attack
 

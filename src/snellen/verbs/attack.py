@@ -20,7 +20,6 @@ from snellen.data.references import Labels
 from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.goal import WHAT, goal_of, labels_of
 from snellen.methods.attacks.reliability import doubts_after
-from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.runs.gathering import rejected_images, write_evidence
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.inputs import inputs_of
@@ -30,9 +29,9 @@ from snellen.runs.settings import Methods, named_settings
 from snellen.verbs.attack_batches import CLEAN, UNUSABLE
 from snellen.verbs.attack_figures import attack_figures, clean_accuracy
 from snellen.verbs.attack_pictures import write_adversarial_images
-from snellen.verbs.attack_record import as_attacked
 from snellen.verbs.attack_shards import TASK, Work, merged
 from snellen.verbs.attacked_set import AttackedSet
+from snellen.verbs.robustbench_record import as_attacked, robustbench_record
 
 
 def attack(

@@ -18,9 +18,8 @@ from snellen.core.images import ImageSet, Provenance
 from snellen.core.preparation import Preparation, to_image, to_unit
 from snellen.core.run import Run
 from snellen.methods.attacks.perturbation.magnified import magnified
-from snellen.runs.array_member import array_member
-from snellen.runs.layout import Layout, classes_of
-from snellen.runs.manifest_columns import label_columns, text_columns
+from snellen.runs.archive_writer import array_member
+from snellen.runs.layout import Layout, classes_of, label_columns, text_columns
 from snellen.runs.picture_grid import picture_grid
 from snellen.runs.settings import Setting
 from snellen.runs.whole_file import whole_file

@@ -260,7 +260,7 @@ def _records(value: object) -> Iterable[Mapping[str, Any]]:
 
 
 def _of_folder(folder: Path) -> list[str]:
-    from snellen.auditing.opening import open_report
+    from snellen.auditing.compare.run_record import open_report
 
     if (folder / "report.json").is_file():
         return _of_report(open_report(folder))

@@ -25,8 +25,7 @@ from snellen.runs.method_work import MethodWork
 from snellen.runs.runner import Call, Rejections, Running, batches, carried_out
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
-from snellen.verbs.scanned_pictures import write_pictures
-from snellen.verbs.scanned_set import EVIDENCE, WHAT, ScannedFigures, ScannedSet, scanned_figures
+from snellen.verbs.scanned_set import EVIDENCE, WHAT, ScannedFigures, ScannedSet, scanned_figures, write_pictures
 
 
 @runtime_checkable

@@ -28,9 +28,8 @@ from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
 from snellen.verbs.treated import Cost, Treated, TreatedFinding
 from snellen.verbs.treated_page import PAGE, render_treated
-from snellen.verbs.treatment_card import treatment_card
 from snellen.verbs.treatment_case import Case
-from snellen.verbs.treatment_delivery import delivered
+from snellen.verbs.treatment_delivery import delivered, treatment_card
 from snellen.verbs.treatment_plan import Named, Prescription, TreatmentPlan
 from snellen.verbs.treatment_proof import proven
 from snellen.verbs.treatment_search import LEAST_GAIN, MOST, Pace, limited, proposals

@@ -18,8 +18,7 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.renaming import rename_over
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.worlds.planting.truth import TRUE_LABEL, true_labels
-from snellen.runs.layout import classes_of
-from snellen.runs.manifest_columns import label_columns, text_columns
+from snellen.runs.layout import classes_of, label_columns, text_columns
 from snellen.runs.safe_names import UNLABELLED, file_names, folder_names
 from snellen.runs.whole_file import whole_file
 from snellen.version import __version__

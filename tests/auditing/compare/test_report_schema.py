@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from snellen.auditing.compare.report_schema import report_schema
+from snellen.auditing.report import report_schema
 
 
 def test_a_report_follows_it(audits):

@@ -9,8 +9,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.criterion import Targeted
 from snellen.core.errors import UnsupportedError
 from snellen.methods.attacks.apgd import APGD
-from snellen.methods.attacks.fab import FAB
-from snellen.methods.attacks.perturbation.hyperplane import smallest_change
+from snellen.methods.attacks.fab import FAB, smallest_change
 from snellen.testing.conformance import small_problem
 from tests.methods.attacks.linear_model import linear_problem
 

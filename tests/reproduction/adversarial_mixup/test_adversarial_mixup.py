@@ -74,6 +74,7 @@ def of_means(names: set[str]) -> set[str]:
 
 
 @pytest.mark.covers("31.12")
+@pytest.mark.usefixtures("short_resnet")
 def test_smoke_runs_every_stage_with_the_real_shapes(watched: Watched) -> None:
     result = reproduce("31", scale="smoke", seeds=1)
     assert result.stand_ins

@@ -30,7 +30,6 @@ def smoke():
     return context_upsampling("smoke", 0, Silent())
 
 
-@pytest.mark.smoke
 @pytest.mark.covers("19.11")
 def test_the_smoke_scale_gives_every_figure_of_the_claims(smoke):
     system = find_system("context_upsampling")

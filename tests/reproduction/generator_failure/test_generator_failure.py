@@ -38,7 +38,6 @@ def smoke():
         patched.undo()
 
 
-@pytest.mark.smoke
 def test_the_smoke_scale_gives_every_figure_of_the_claims(smoke):
     system = find_system("generator_failure")
     named = {gate.metric for gate in system.gates}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -39,9 +41,18 @@ def test_a_reduced_set_has_so_many_of_each_class_and_shares_nothing_with_the_tes
     assert not torch.equal(other.train.images, drawn.train.images)
 
 
-@pytest.mark.covers("20.6")
-def test_arms_have_the_same_first_weights_order_and_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    started, seeds, learnt = [], [], []
+class Run(NamedTuple):
+    """A smoke run of seed 3: its figures, and what each of its trainings began with."""
+
+    found: Mapping[str, object]
+    started: list[str]
+    seeds: list[int]
+    learnt: list[ImageStore]
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    started, seeds, learnt = list[str](), list[int](), list[ImageStore]()
     real = study.train
 
     def watched(network, examples, **options):
@@ -50,8 +61,14 @@ def test_arms_have_the_same_first_weights_order_and_test_images(monkeypatch: pyt
         learnt.append(examples)
         return real(network, examples, **options)
 
-    monkeypatch.setattr(study, "train", watched)
-    found = perception("smoke", 3, Silent())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "train", watched)
+        return Run(perception("smoke", 3, Silent()), started, seeds, learnt)
+
+
+@pytest.mark.covers("20.6")
+def test_arms_have_the_same_first_weights_order_and_test_images(run: Run) -> None:
+    found, started, seeds, learnt = run
     arms = ("raw", "augmented", "vanilla", "stochastic")
     assert len(started) == len(arms)
     assert len(set(started)) == len(set(seeds)) == 1
@@ -106,10 +123,10 @@ def test_the_augmented_arm_sees_another_copy_in_every_epoch(drawn: Digits) -> No
 
 
 @pytest.mark.covers("20.10")
-def test_figures_differ_by_seed_and_not_by_run() -> None:
-    first, again, other = (perception("smoke", seed, Silent()) for seed in (3, 3, 4))
-    assert first == again
-    assert first != other
+def test_figures_differ_by_seed_and_not_by_run(run: Run) -> None:
+    again, other = (perception("smoke", seed, Silent()) for seed in (3, 4))
+    assert run.found == again
+    assert run.found != other
 
 
 def test_settled_and_wrong_memories_are_counted(drawn: Digits) -> None:

@@ -257,6 +257,7 @@ def test_the_other_norm_and_universal_tensors_stand_apart() -> None:
     assert figures["l2.middle.relative_epsilon"] != figures["universal.middle.relative_epsilon"]
 
 
+@pytest.mark.usefixtures("short_resnet")
 def test_smoke_runs_every_stage_with_the_real_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Mapping[str, Figure]] = []
     run, classes, cut = module.adversarial_transfer, set(), module.study_figures

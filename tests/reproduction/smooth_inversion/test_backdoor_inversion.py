@@ -17,8 +17,23 @@ from snellen.reproduction.smooth_inversion.planted_models import Sizes, planted_
 
 
 @pytest.fixture(scope="module")
-def smoke():
-    return backdoor_inversion("smoke", 0, Silent())
+def run():
+    """Figures of a smoke run, and by name of the network and length what was searched."""
+    lengths = []
+    real = experiment._changes
+
+    def noted(planted, target, rows, search, rng):
+        lengths.append((planted.classifier.name.split()[0], search.epsilon))
+        return real(planted, target, rows, search, rng)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "_changes", noted)
+        return backdoor_inversion("smoke", 0, Silent()), lengths
+
+
+@pytest.fixture
+def smoke(run):
+    return run[0]
 
 
 @pytest.mark.system_data("fashion-mnist")
@@ -47,16 +62,8 @@ def test_a_figure_of_success_has_a_value_for_each_source_image(smoke):
 
 
 @pytest.mark.system_data("fashion-mnist")
-def test_the_clean_network_is_searched_at_the_length_of_the_moving_patch(monkeypatch):
-    lengths = []
-    real = experiment._changes
-
-    def noted(planted, target, rows, search, rng):
-        lengths.append((planted.classifier.name.split()[0], search.epsilon))
-        return real(planted, target, rows, search, rng)
-
-    monkeypatch.setattr(experiment, "_changes", noted)
-    backdoor_inversion("smoke", 0, Silent())
+def test_the_clean_network_is_searched_at_the_length_of_the_moving_patch(run):
+    _, lengths = run
     searched = {kind: {epsilon for name, epsilon in lengths if name == kind} for kind in ("clean", "patch", "moving")}
     assert searched["patch"] <= searched["clean"]
     assert min(searched["moving"]) in searched["clean"]

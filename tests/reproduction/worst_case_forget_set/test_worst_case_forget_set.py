@@ -23,7 +23,6 @@ def smoke():
     return worst_case_forget_set("smoke", 0, Silent())
 
 
-@pytest.mark.smoke
 def test_the_smoke_scale_gives_every_figure_of_the_claims(smoke):
     system = find_system("worst_case_forget_set")
     named = {gate.metric for gate in system.gates}

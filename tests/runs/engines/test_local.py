@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from snellen.core.errors import InputError, ModelError, WorkerError
-from snellen.runs.engines.in_process import InProcess
+from snellen.runs.engines.engine import InProcess
 from snellen.runs.engines.local import Local
 
 pytestmark = pytest.mark.timeout(60)

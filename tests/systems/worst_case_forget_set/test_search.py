@@ -60,7 +60,6 @@ def bisected(values, count):
     return np.clip(values - (low + high) / 2, 0, 1)
 
 
-@pytest.mark.smoke
 @pytest.mark.covers("24.1")
 def test_the_set_is_easier_to_get_right_after_unlearning_and_reverse_harder():
     worst, easiest = searched(), searched(FAST.model_copy(update={"reverse": True}))

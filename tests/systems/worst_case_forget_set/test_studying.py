@@ -85,7 +85,6 @@ def test_a_study_reports_sets_classes_and_trivial_baselines(whole, case):
     assert "UA %" in [column for part in whole.summary().parts if not isinstance(part, str) for column in part.columns]
 
 
-@pytest.mark.smoke
 @pytest.mark.covers("24.10")
 def test_one_rate_for_all_sets_is_chosen_on_a_random_one(whole):
     tried = [one for one in whole.tried if one.method == "fine_tuning"]

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from snellen.auditing.compare.margins import margin_words
-from snellen.auditing.compare.points import parse_points
+from snellen.auditing.compare.margins import margin_words, parse_points
 from snellen.auditing.compare.requirement import Requirement, parse_requirement
 from snellen.auditing.job import placed
 from snellen.auditing.toml_files import read_toml

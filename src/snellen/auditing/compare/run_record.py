@@ -175,3 +175,16 @@ def record_of(given: Path | str | AuditReport, which: str) -> RunRecord:
             f"the {which} report kept no run directory, and without its evidence nothing can be judged; audit with out="
         )
     return RunRecord.read(given.folder)
+
+
+def open_report(folder: Path | str) -> AuditReport:
+    """Open the report of a finished audit, or one that :meth:`AuditReport.save` wrote.
+
+    Raises:
+        InputError: there is no report in the folder, or one of another version.
+    """
+    place = Path(folder)
+    report = report_from_json(read_json(place, "report.json"), place)
+    rejected = place / "rejected.json"
+    rows = json.loads(rejected.read_bytes()) if rejected.is_file() else []
+    return report.keeping(folder=place, rejected=rows)

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 
+from snellen.auditing.compare.margins import parse_points
 from snellen.auditing.compare.pairing import Pair, pair_runs
-from snellen.auditing.compare.points import parse_points
 from snellen.auditing.compare.requirement import ACUITY, FINDINGS, Requirement, parse_requirement
 from snellen.auditing.compare.run_record import RunRecord, record_of
 from snellen.auditing.compare.sample_plan import Goal, SamplePlan, Sight

@@ -18,14 +18,12 @@ from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.perturbation import Search, TanhSpace, perturb
-from snellen.methods.attacks.perturbation.adam_step import AdamStep
-from snellen.methods.attacks.perturbation.confidence import Confident, gap
-from snellen.methods.attacks.perturbation.given_start import GivenStart
-from snellen.methods.attacks.perturbation.penalty_search import penalised, rows, squared_length
+from snellen.methods.attacks.perturbation.penalty_search import Confident, gap, penalised, rows, squared_length
 from snellen.methods.attacks.perturbation.pixel_count import FrozenPixels, PixelCount
-from snellen.methods.attacks.perturbation.projections import Projection
+from snellen.methods.attacks.perturbation.projections import GivenStart, Projection
+from snellen.methods.attacks.perturbation.steps import AdamStep
 from snellen.methods.attacks.perturbation.stopping import Stalled
-from snellen.methods.attacks.refusals import refuse_probabilities
+from snellen.methods.attacks.reliability import refuse_probabilities
 from snellen.methods.attacks.search_attack import SearchAttack
 
 

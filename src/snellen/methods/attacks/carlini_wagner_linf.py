@@ -18,13 +18,11 @@ from snellen.core.method import Need
 from snellen.core.outcomes import Attacked
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.perturbation import LinfBall, Search, TanhSpace, perturb
-from snellen.methods.attacks.perturbation.adam_step import AdamStep
-from snellen.methods.attacks.perturbation.confidence import Confident
-from snellen.methods.attacks.perturbation.given_start import GivenStart
-from snellen.methods.attacks.perturbation.penalty_search import penalised, rows
-from snellen.methods.attacks.perturbation.projections import Projection
+from snellen.methods.attacks.perturbation.penalty_search import Confident, penalised, rows
+from snellen.methods.attacks.perturbation.projections import GivenStart, Projection
+from snellen.methods.attacks.perturbation.steps import AdamStep
 from snellen.methods.attacks.perturbation.stopping import Stalled
-from snellen.methods.attacks.refusals import refuse_probabilities
+from snellen.methods.attacks.reliability import refuse_probabilities
 from snellen.methods.attacks.search_attack import SearchAttack
 
 

@@ -21,8 +21,8 @@ from snellen.methods.attacks.in_training import lent
 from snellen.methods.attacks.norms import Norm, ball, steepest
 from snellen.methods.attacks.perturbation import cross_entropy as climbed_cross_entropy
 from snellen.methods.attacks.perturbation import on_scores, perturb
-from snellen.methods.attacks.perturbation.given_start import GivenStart
 from snellen.methods.attacks.perturbation.objectives import Evaluation
+from snellen.methods.attacks.perturbation.projections import GivenStart
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.batches import Batch

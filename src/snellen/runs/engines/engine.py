@@ -46,3 +46,13 @@ def attribute_of(name: str) -> Any:  # noqa: ANN401 - an attribute of any type
     """Import what ``module:attribute`` names, such as ``snellen.verbs.attack_shards:Work.again``."""
     module, _, path = name.partition(":")
     return operator.attrgetter(path)(importlib.import_module(module))
+
+
+class InProcess:
+    """Does jobs one after the other, in their order."""
+
+    def run(self, work: str, setup: Mapping[str, Any], jobs: Iterable[Numbered]) -> Generator[Numbered, None, None]:
+        """See :class:`~snellen.runs.engines.engine.Engine`."""
+        do = open_work(work, setup)
+        for number, job in jobs:
+            yield number, do(job)

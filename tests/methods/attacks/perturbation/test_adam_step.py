@@ -2,7 +2,7 @@
 
 import torch
 
-from snellen.methods.attacks.perturbation.adam_step import AdamStep
+from snellen.methods.attacks.perturbation.steps import AdamStep
 
 
 def test_moves_like_the_optimiser_of_torch():

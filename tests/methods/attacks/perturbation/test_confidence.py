@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snellen.core.criterion import Margin, Misclassified, MultilabelChanged, Targeted
-from snellen.methods.attacks.perturbation.confidence import Confident, gap, hinge
+from snellen.methods.attacks.perturbation.penalty_search import Confident, gap, hinge
 
 SCORES = torch.tensor([[3.0, 1.0, 2.5], [0.0, 5.0, 4.0]])
 

@@ -3,8 +3,8 @@
 import torch
 
 from snellen.methods.attacks.perturbation import SignStep
-from snellen.methods.attacks.perturbation.adam_step import AdamStep
 from snellen.methods.attacks.perturbation.pixel_count import FrozenPixels, PixelCount, ValueCount
+from snellen.methods.attacks.perturbation.steps import AdamStep
 
 
 def test_counts_pixels_or_values():

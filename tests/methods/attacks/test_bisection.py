@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snellen.methods.attacks.perturbation.boundary import bisect, blend
+from snellen.methods.attacks.hop_skip_jump import bisect, blend
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snellen.methods.attacks.perturbation.hyperplane import smallest_change
+from snellen.methods.attacks.fab import smallest_change
 
 optimize = pytest.importorskip("scipy.optimize")
 

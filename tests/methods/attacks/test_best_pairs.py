@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from snellen.methods.attacks.perturbation import pair_search
-from snellen.methods.attacks.perturbation.pair_search import best_pairs
+from snellen.methods.attacks import saliency_map
+from snellen.methods.attacks.saliency_map import best_pairs
 
 
 def of_all_pairs(gains, costs, free):
@@ -16,7 +16,7 @@ def of_all_pairs(gains, costs, free):
 @pytest.mark.parametrize("width", [2, 3, 40, 150])
 @pytest.mark.parametrize("table", [2**24, 500])
 def test_equals_the_best_of_all_pairs(width, table, monkeypatch):
-    monkeypatch.setattr(pair_search, "_TABLE", table)
+    monkeypatch.setattr(saliency_map, "_TABLE", table)
     generator = torch.Generator().manual_seed(width)
     for scale in (1.0, 0.1, 10.0):
         gains, costs = torch.randn(30, width, generator=generator), scale * torch.randn(30, width, generator=generator)

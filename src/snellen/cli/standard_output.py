@@ -1,11 +1,31 @@
-"""A command whose reader stops reading (``snellen audit … | head``) continues, and ends with its own exit code."""
+"""Standard output that neither an encoding without our signs nor a reader who stops reading ends."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
+import json
 import os
 import sys
+
+#: What stands for a sign that an encoding such as cp1252 does not have; all others are escaped as in JSON.
+_PLAIN = {"→": "->", "↔": "<->", "≥": ">=", "≤": "<=", "−": "-", "≈": "~", "∞": "inf", "✓": "yes", "✗": "no", "Δ": "d"}
+
+
+def narrow_output() -> None:
+    """See to it that no character stops standard output; an encoding of Unicode stays as it is."""
+    codecs.register_error("snellen.plain", _plain)
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.encoding.lower().startswith("utf"):
+        sys.stdout.reconfigure(errors="snellen.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(
+        _PLAIN.get(sign) or json.dumps(sign)[1:-1] for sign in error.object[error.start : error.end]
+    ), error.end
 
 
 class _Outliving(io.RawIOBase):

@@ -9,8 +9,8 @@ from snellen.core.errors import InputError
 from snellen.core.outcomes import Attacked
 from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.pgd import PGD
-from snellen.methods.attacks.robustbench_record import robustbench_record
 from snellen.testing.conformance import small_problem
+from snellen.verbs.robustbench_record import robustbench_record
 
 NAMES = {"model": "small", "dataset": "random", "seed": 0}
 

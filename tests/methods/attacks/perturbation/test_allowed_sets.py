@@ -5,7 +5,7 @@ import torch
 from snellen.core.criterion import Misclassified
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.perturbation import LinfBall, SignStep, cross_entropy, on_scores, perturb
-from snellen.methods.attacks.perturbation.given_start import GivenStart, WholeBox
+from snellen.methods.attacks.perturbation.projections import GivenStart, WholeBox
 from snellen.testing.conformance import small_problem
 
 
