@@ -367,6 +367,20 @@ def test_images_that_cannot_be_used_are_named_in_the_certificate(tmp_path):
         snellen.forget(network, images, "gradient_ascent", ids=[*ids, broken], class_names=["dark", "bright"])
 
 
+def test_a_plan_counts_passes_and_says_how_long_it_takes(artifact, images, tmp_path):
+    train, test = images
+    given = {"ids": train.ids[:6], "test": test, "retrain": True, "out": tmp_path / "out"}
+    found = snellen.plan(snellen.forget, f"artifact:{artifact}", train, FAST, **given)
+    trained = 2 * 60 + 12 * 54 + 2 * 3 * 54
+    scored = (1 + 2 + 1 + 2 * 3) * (60 + 40)
+    assert found.notes[0] == f"passes: about {trained + scored:,} images forward, {trained:,} backward"
+    assert found.seconds > 0
+    assert found.memory > 0
+    assert not (tmp_path / "out").exists()
+    few = snellen.plan(snellen.forget, f"artifact:{artifact}", train, GradientAscent(), **{**given, "retrain": False})
+    assert few.notes[0].endswith(f"{2 * 5 * 6 + 3 * 54:,} backward"), "ascent trains on the forget set alone"
+
+
 def test_fine_tuning_with_other_images_is_judged_at_each_pass(whole):
     networks = [(row.network, row.forget_set) for row in whole.rows if row.relearned]
     assert networks == [("fine_tuning", "yours"), (RETRAINED, "yours")]

@@ -31,6 +31,7 @@ from snellen.runs.record import Figure
 from snellen.runs.runner import Call, Running, carried_out
 from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.shard import Shard
+from snellen.verbs.forgetting_costs import ForgettingCosts, forecast
 from snellen.verbs.forgetting_warnings import damaged, relearned, still_known
 from snellen.verbs.forgotten_page import render_forgotten
 from snellen.verbs.forgotten_set import AS_IT_WAS, PAGE, RETRAINED, WHAT, ForgottenRow, ForgottenSet, not_tested
@@ -240,7 +241,8 @@ def forget(
             task=TASK,
             conclude=lambda run, folder: _conclude(work, run, folder, seed),
             classifiers=(model,),
-            fits=True,
+            forecast=lambda: forecast(work),
+            costs=lambda: (str(ForgettingCosts.of(work)),),
             rejected=lambda _: (),
             name=case.images.name,
         )
