@@ -38,6 +38,8 @@ from snellen.methods.forgetting.prompt_erasing import Erasing
 from snellen.methods.forgetting.prompt_search import PromptSearch
 from snellen.methods.forgetting.relearning import Relearning, relearning_images
 from snellen.models.classifiers.trainable import PreparedNetwork
+from snellen.reproduction.sample import mean_of
+from snellen.reproduction.seed_file import read_seeds
 from snellen.reproduction.shared.documents import Measurements, measured_path
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.reproduction.worst_case_forget_set.experiment import METHODS, SMALL, Experiment, as_unsplit
@@ -102,7 +104,8 @@ def measure_methods(root: Path, progress: Progress, *, seed: int = DIVIDED_BY) -
     """Further methods, and fine-tuning after forgetting, on the sets of a seed of the record."""
     if (path := _path(root, seed)).exists():
         return
-    recorded = json.loads((root / "results" / "worst_case_forget_set" / f"seed-{seed}.json").read_text("utf-8"))
+    seeds = read_seeds(root / "results", "worst_case_forget_set")
+    recorded = {name: mean_of(one) for name, one in next(one for one in seeds if one.seed == seed).measured().items()}
     experiment = Experiment(SMALL, seed, progress)
     sets = experiment.sets({})
     chosen = {"tuning": sets["random 0"], "worst": sets["worst"], "random": sets["random 1"]}
@@ -113,7 +116,7 @@ def measure_methods(root: Path, progress: Progress, *, seed: int = DIVIDED_BY) -
         split = ForgetSplit(experiment.case.store, chosen[one])
         networks = {"retraining": exact[one][0]}
         for name, short in RELEARNED.items():
-            rate = recorded["figures"][f"{short}.rate"]
+            rate = recorded[f"{short}.rate"]
             method = METHODS[short].model_copy(update={"learning_rate": rate, "epochs": SMALL.tuned})
             networks[name] = _forgotten(experiment, method, chosen[one], short)[0]
         relearned[one] = {name: _courses(experiment, network, split) for name, network in networks.items()}
@@ -124,7 +127,7 @@ def measure_methods(root: Path, progress: Progress, *, seed: int = DIVIDED_BY) -
     _write(path, {
         "part": "methods", "seed": seed, "as_it_was": before,
         "exact": {name: _shares(found) for name, (_, found) in exact.items()},
-        "recorded_ua": recorded["figures"]["worst.exact_ua"], "gaps": gaps, "relearned": relearned,
+        "recorded_ua": recorded["worst.exact_ua"], "gaps": gaps, "relearned": relearned,
     })  # fmt: skip
 
 
