@@ -1,18 +1,22 @@
 """Fine-tuning after forgetting: what is trained, what comes back, and images of other classes."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
+from snellen.methods.forgetting.forget_split import ForgetSplit
 from snellen.methods.forgetting.relearning import Relearning, relearning_images
-from snellen.models.classifiers.trainable import trainable
-from snellen.testing.treating import small_patient
+from snellen.methods.forgetting.retraining import Retraining
+from snellen.training.evaluation import score_examples
+from tests.methods.forgetting.learned import learned
 
 PREPARATION = Preparation(size=(8, 8))
 
@@ -43,11 +47,9 @@ def same_images():
 
 
 @pytest.mark.parametrize("classes", [None, 5])
-def test_a_pass_trains_the_network_and_its_own_last_layer_comes_back(classes):
-    patient = small_patient()
-    network = trainable(patient.classifier).eval()
+def test_a_pass_trains_the_network_and_what_belongs_to_its_own_classes_comes_back(classes):
+    network, store = learned()
     before = {name: one.clone() for name, one in network.state_dict().items()}
-    store = patient.training
     images = store if classes is None else replace(store, targets=torch.arange(len(store)) % classes)
     seen = []
 
@@ -56,15 +58,43 @@ def test_a_pass_trains_the_network_and_its_own_last_layer_comes_back(classes):
         seen.append({name: one.clone() for name, one in judged.state_dict().items()})
         return len(seen)
 
-    found = Relearning(images, 2, classes).curve(network, judge, Randomness(0))
-    assert found == (1, 2)
+    assert Relearning(images, 2, classes).curve(network, judge, Randomness(0)) == (1, 2)
     assert all(torch.equal(one, network.state_dict()[name]) for name, one in before.items()), "the given one stays"
-    assert seen[0].keys() == before.keys()
-    changed = {name for name in before if not torch.equal(seen[1][name], before[name])}
-    last = list(before)[-1].rpartition(".")[0]
-    assert changed
-    assert any(name.startswith(last) for name in changed) == (classes is None)
+    for of in seen:
+        changed = {name for name in before if not torch.equal(of[name], before[name])}
+        own = {name for name in changed if "running" in name or name.startswith("network.4")}
+        assert changed - own, "the passes change the network"
+        assert bool(own) == (classes is None)
     first = seen.copy()
     Relearning(images, 2, classes).curve(network, judge, Randomness(0))
     for one, other in zip(first, seen[2:], strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one), "the same seed gives the same course"
+
+
+def test_hidden_images_come_back_and_those_of_a_retrained_network_do_not():
+    network, store = learned()
+    rows = torch.arange(5, 17)
+    split = ForgetSplit(store, rows)
+    hidden = copy.deepcopy(network)
+    with torch.no_grad():
+        hidden.network[4].bias += torch.tensor([9.0, -9.0])
+
+    def right(judged):
+        scores, targets = score_examples(judged, split.forgotten)
+        return float((scores.argmax(1) == targets).double().mean())
+
+    plan = {"epochs": 30, "batch_size": 32, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.0}
+    exact = Retraining(plan=plan).forget(network, split, rng=Randomness(1))
+    passes = Relearning(split.remaining, 10)
+    back, never = (passes.curve(one, right, Randomness(0)) for one in (hidden, exact))
+    assert right(hidden) <= 0.6, "a shifted last layer hides what the network knows"
+    assert back[-1] - right(hidden) >= 0.2
+    assert abs(never[-1] - right(exact)) < 0.2
+
+
+def test_other_classes_need_a_linear_last_layer():
+    network, store = learned()
+    convolution = copy.deepcopy(network)
+    convolution.network[4] = nn.Sequential(nn.Unflatten(1, (16, 8, 8)), nn.Conv2d(16, 2, 8), nn.Flatten())
+    with pytest.raises(UnsupportedError, match="need a linear last layer, and network.4.1 is a Conv2d"):
+        Relearning(store, 1, 2).curve(convolution, lambda _: 0, Randomness(0))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.images import ImageSet
@@ -42,7 +42,8 @@ class Relearning:
         images: that are trained on, prepared.
         passes: over them, at least 1.
         classes: of these images, where they are not those of the network. A last layer for them is trained in place of
-            the network's, which comes back to be judged. None: the labels are classes of the network.
+            the network's. To be judged, the network gets its own back, and its own statistics of batches: those of
+            other images alone would cost much of its accuracy. None: the labels are classes of the network.
         numbers: of a pass; its momentum begins anew.
     """
 
@@ -75,43 +76,51 @@ class Relearning:
             UnsupportedError: other classes, and a last layer that is not linear.
         """
         trained, found = copy.deepcopy(network), list[Judgement]()
-        heads = None if self.classes is None else _heads(trained, self.images, self.classes, rng)
+        other = None if self.classes is None else _OtherTask.of(trained, self.images, self.classes, rng)
         for number in range(1, self.passes + 1):
-            if heads is not None:
-                heads.put(heads.other)
+            if other is not None:
+                other.swap()
             self.numbers.trained_on(trained, self.images, Forgetting(rng.child("pass", number)))
-            if heads is not None:
-                heads.put(heads.own)
+            if other is not None:
+                other.swap()
             found.append(judge(trained.eval()))
         return tuple(found)
 
 
-@dataclass(frozen=True, eq=False)
-class _Heads:
-    """The last layer of a network, and one for other classes."""
+@dataclass(eq=False)
+class _OtherTask:
+    """A last layer and statistics of batches for other classes, which change places with those of a network."""
 
-    parent: nn.Module
-    leaf: str
-    own: nn.Linear
-    other: nn.Linear
+    network: PreparedNetwork
+    name: str
+    layer: nn.Linear
+    statistics: dict[str, Tensor]
 
-    def put(self, layer: nn.Linear) -> None:
-        """Make a layer the last one."""
-        setattr(self.parent, self.leaf, layer)
+    @classmethod
+    def of(cls, network: PreparedNetwork, images: Labelled, classes: int, rng: Randomness) -> _OtherTask:
+        """For so many classes; statistics begin with those of the network."""
+        pixels = images.read(torch.arange(1))[0].to(network.mean.device)
+        ((name, last), *_) = last_layers(network, to_unit(pixels) if pixels.dtype == torch.uint8 else pixels, 1)
+        if not isinstance(last, nn.Linear):
+            raise UnsupportedError(
+                f"images of other classes need a linear last layer, and {name} is a {type(last).__name__}; give images "
+                f"of the classes of the classifier to fine-tune with"
+            )
+        layer = nn.Linear(last.in_features, classes).to(last.weight)
+        redraw([layer], rng)
+        return cls(network, name, layer, {key: one.clone() for key, one in network.named_buffers()})
 
-
-def _heads(network: PreparedNetwork, images: Labelled, classes: int, rng: Randomness) -> _Heads:
-    pixels = images.read(torch.arange(1))[0].to(network.mean.device)
-    ((name, last), *_) = last_layers(network, to_unit(pixels) if pixels.dtype == torch.uint8 else pixels, 1)
-    if not isinstance(last, nn.Linear):
-        raise UnsupportedError(
-            f"images of other classes need a linear last layer, and {name} is a {type(last).__name__}; give images of "
-            f"the classes of the classifier to fine-tune with"
-        )
-    other = nn.Linear(last.in_features, classes).to(last.weight)
-    redraw([other], rng)
-    parent, _, leaf = name.rpartition(".")
-    return _Heads(network.get_submodule(parent), leaf, last, other)
+    def swap(self) -> None:
+        """Exchange."""
+        parent, _, leaf = self.name.rpartition(".")
+        held = self.network.get_submodule(self.name)
+        assert isinstance(held, nn.Linear)
+        setattr(self.network.get_submodule(parent), leaf, self.layer)
+        self.layer = held
+        for key, one in self.network.named_buffers():
+            kept = one.clone()
+            one.copy_(self.statistics[key])
+            self.statistics[key] = kept
 
 
 def relearning_images(

@@ -33,7 +33,7 @@ from snellen.methods.forgetting.fine_tuning import FineTuning
 from snellen.methods.forgetting.forget_split import ForgetSplit
 from snellen.methods.forgetting.forgetter import Forgetter, Forgetting, fit_network
 from snellen.methods.forgetting.gradient_ascent import GradientAscent
-from snellen.methods.forgetting.judging import ForgettingCase, Judgement
+from snellen.methods.forgetting.judging import ForgettingCase, Judgement, random_rows
 from snellen.methods.forgetting.prompt_erasing import Erasing
 from snellen.methods.forgetting.prompt_search import PromptSearch
 from snellen.methods.forgetting.relearning import Relearning, relearning_images
@@ -107,11 +107,21 @@ def measure_methods(root: Path, progress: Progress, *, seed: int = DIVIDED_BY) -
     seeds = read_seeds(root / "results", "worst_case_forget_set")
     recorded = {name: mean_of(one) for name, one in next(one for one in seeds if one.seed == seed).measured().items()}
     experiment = Experiment(SMALL, seed, progress)
-    sets = experiment.sets({})
-    chosen = {"tuning": sets["random 0"], "worst": sets["worst"], "random": sets["random 1"]}
+    count, case = experiment.count, experiment.case
+    searched = search_forget_set(
+        experiment.network,
+        case.store,
+        count,
+        search=SMALL.search,
+        rng=experiment.rng.child("search"),
+        progress=progress,
+    )
+    random = [random_rows(count, len(case.store), experiment.rng.child("set", number)) for number in range(2)]
+    chosen = {"tuning": random[0], "worst": torch.from_numpy(searched.rows), "random": random[1]}
     exact = {name: _forgotten(experiment, experiment.exact, rows, "exact") for name, rows in chosen.items()}
     gaps = {name: _gaps(experiment, name, tried, chosen, exact) for name, tried in FURTHER.items()}
     relearned: dict[str, Any] = {}
+    unrelated = as_unsplit(load_images(UNRELATED))
     for one in ("worst", "random"):
         split = ForgetSplit(experiment.case.store, chosen[one])
         networks = {"retraining": exact[one][0]}
@@ -119,11 +129,15 @@ def measure_methods(root: Path, progress: Progress, *, seed: int = DIVIDED_BY) -
             rate = recorded[f"{short}.rate"]
             method = METHODS[short].model_copy(update={"learning_rate": rate, "epochs": SMALL.tuned})
             networks[name] = _forgotten(experiment, method, chosen[one], short)[0]
-        relearned[one] = {name: _courses(experiment, network, split) for name, network in networks.items()}
-    before = {
-        name: _shares(experiment.case.judge(experiment.network, _split(experiment, rows)))
-        for name, rows in chosen.items()
-    }
+        others, classes = relearning_images(
+            unrelated, case.classifier.class_names, case.classifier.preparation, case.images.select(split.rows.numpy())
+        )
+        by = {
+            "remaining": Relearning(split.remaining, PASSES),
+            "unrelated": Relearning(others, PASSES, classes),
+        }
+        relearned[one] = {name: _courses(experiment, network, split, by) for name, network in networks.items()}
+    before = {name: _shares(case.judge(experiment.network, _split(experiment, rows))) for name, rows in chosen.items()}
     _write(path, {
         "part": "methods", "seed": seed, "as_it_was": before,
         "exact": {name: _shares(found) for name, (_, found) in exact.items()},
@@ -231,16 +245,11 @@ def _gaps(
     return {"tried": found, "chosen": best, **{one: gap(tried[best], one) for one in ("worst", "random")}}
 
 
-def _courses(experiment: Experiment, network: PreparedNetwork, split: ForgetSplit) -> dict[str, list[dict[str, float]]]:
-    """Figures before and behind each pass of fine-tuning, with remaining images and with images of other classes."""
-    case = experiment.case
-    judge = partial(case.judge, split=split)
-    forgotten = case.images.select(split.rows.numpy())
-    others, classes = relearning_images(
-        as_unsplit(load_images(UNRELATED)), case.classifier.class_names, case.classifier.preparation, forgotten
-    )
-    by = {"remaining": Relearning(split.remaining, PASSES), "unrelated": Relearning(others, PASSES, classes)}
-    rng = experiment.rng.child("relearning")
+def _courses(
+    experiment: Experiment, network: PreparedNetwork, split: ForgetSplit, by: Mapping[str, Relearning]
+) -> dict[str, list[dict[str, float]]]:
+    """Figures before and behind each pass of fine-tuning, by its images."""
+    judge, rng = partial(experiment.case.judge, split=split), experiment.rng.child("relearning")
     return {
         name: [_shares(one) for one in (judge(network), *relearning.curve(network, judge, rng))]
         for name, relearning in by.items()
