@@ -13,7 +13,7 @@ from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.forgetting.forget_split import ForgetSplit
-from snellen.methods.forgetting.relearning import Relearning, relearning_images
+from snellen.methods.forgetting.relearning import PASS, Relearning, relearning_images
 from snellen.methods.forgetting.retraining import Retraining
 from snellen.training.evaluation import score_examples
 from tests.methods.forgetting.learned import learned
@@ -58,7 +58,7 @@ def test_a_pass_trains_the_network_and_what_belongs_to_its_own_classes_comes_bac
         seen.append({name: one.clone() for name, one in judged.state_dict().items()})
         return len(seen)
 
-    assert Relearning(images, 2, classes).curve(network, judge, Randomness(0)) == (1, 2)
+    assert Relearning(images, 2, classes, PASS).curve(network, judge, Randomness(0)) == (1, 2)
     assert all(torch.equal(one, network.state_dict()[name]) for name, one in before.items()), "the given one stays"
     for of in seen:
         changed = {name for name in before if not torch.equal(of[name], before[name])}
@@ -66,7 +66,7 @@ def test_a_pass_trains_the_network_and_what_belongs_to_its_own_classes_comes_bac
         assert changed - own, "the passes change the network"
         assert bool(own) == (classes is None)
     first = seen.copy()
-    Relearning(images, 2, classes).curve(network, judge, Randomness(0))
+    Relearning(images, 2, classes, PASS).curve(network, judge, Randomness(0))
     for one, other in zip(first, seen[2:], strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one), "the same seed gives the same course"
 
@@ -96,5 +96,5 @@ def test_other_classes_need_a_linear_last_layer():
     network, store = learned()
     convolution = copy.deepcopy(network)
     convolution.network[4] = nn.Sequential(nn.Unflatten(1, (16, 8, 8)), nn.Conv2d(16, 2, 8), nn.Flatten())
-    with pytest.raises(UnsupportedError, match="need a linear last layer, and network.4.1 is a Conv2d"):
+    with pytest.raises(UnsupportedError, match=r"need a linear last layer, and network\.4\.1 is a Conv2d"):
         Relearning(store, 1, 2).curve(convolution, lambda _: 0, Randomness(0))

@@ -1,12 +1,12 @@
 """What the claims on forget sets leave open, a file for each seed in docs/measured/forget-sets.
 
-    python scripts/measure.py worst_case_forget_set --part methods --set seed=2000
+    python scripts/measure.py worst_case_forget_set --part methods --set seed=2001
 
-``methods`` takes networks, images and sets of the record (seeds 2000 to 2004): gaps of the methods that the record does
-not have, and what fine-tuning with other images brings back. ``repeats`` keeps images and draws networks anew (seeds
+``methods`` takes images, networks and sets of the record (seeds 2001 to 2005; 2000 was its pilot): gaps of the methods
+that the record does not have, and what fine-tuning with other images brings back. ``repeats`` keeps images and draws networks anew (seeds
 3000 to 3004): what the sets of two seeds share, and which class is hardest to forget. ``prompts`` searches prompts of
-the embedded generator (seeds 4000 to 4004). A seed takes about two minutes, one and one of a core. Each seed is a file;
-one that is there is left alone.
+the embedded generator (seeds 4000 to 4004). A seed of each takes two or three minutes of a core, and is a file; one
+that is there is left alone. On another processor than that of the record, networks end a little differently.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Repeated(Experiment):
         return ForgettingCase.of(Classifier(network.network.eval(), class_names=names, name="narrow"), train, test)
 
 
-def measure_methods(root: Path, progress: Progress, *, seed: int = DIVIDED_BY) -> None:
+def measure_methods(root: Path, progress: Progress, *, seed: int = 2001) -> None:
     """Further methods, and fine-tuning after forgetting, on the sets of a seed of the record."""
     if (path := _path(root, seed)).exists():
         return
