@@ -3,10 +3,11 @@
     python scripts/measure.py worst_case_forget_set --part methods --set seed=2001
 
 ``methods`` takes images, networks and sets of the record (seeds 2001 to 2005; 2000 was its pilot): gaps of the methods
-that the record does not have, and what fine-tuning with other images brings back. ``repeats`` keeps images and draws networks anew (seeds
-3000 to 3004): what the sets of two seeds share, and which class is hardest to forget. ``prompts`` searches prompts of
-the embedded generator (seeds 4000 to 4004). A seed of each takes two or three minutes of a core, and is a file; one
-that is there is left alone. On another processor than that of the record, networks end a little differently.
+that the record does not have, and what fine-tuning with other images brings back. ``repeats`` keeps images and draws
+networks anew (seeds 3000 to 3004): what the sets of two seeds share, and which class is hardest to forget. ``prompts``
+searches prompts of the embedded generator (seeds 4000 to 4004). A seed of each takes two or three minutes of a core,
+and is a file; one that is there is left alone. On another processor than that of the record, networks end a little
+differently.
 """
 
 from __future__ import annotations
