@@ -62,12 +62,8 @@ class Relearning:
 
     def record(self) -> dict[str, Any]:
         """What can change a byte of the curve."""
-        return {
-            "passes": self.passes,
-            "images": self.images.fingerprint(),
-            "classes": self.classes,
-            **self.numbers.record(),
-        }
+        numbers = self.of_pass.model_dump(mode="json", exclude={"epochs"})
+        return {"passes": self.passes, "images": self.images.fingerprint(), "classes": self.classes, **numbers}
 
     def curve(
         self, network: PreparedNetwork, judge: Callable[[PreparedNetwork], Judgement], rng: Randomness

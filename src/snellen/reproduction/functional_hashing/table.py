@@ -10,7 +10,7 @@ import numpy as np
 
 from snellen.metrics.incomplete_beta import student_t_quantile
 from snellen.reproduction.sample import mean_of
-from snellen.reproduction.seed_file import read_seeds
+from snellen.reproduction.seed_file import SeedFile, read_seeds
 from snellen.reproduction.shared.documents import Tables, markdown_table
 
 SPACES = {"cells": "cells", "losses": "loss functions", "programs": "programs"}
@@ -69,6 +69,12 @@ def noise_table(seeds: Seeds) -> str:
     return markdown_table(["noise, sd", *REMEDIES.values()], rows)
 
 
+def means_of(seed: SeedFile) -> dict[str, float]:
+    """Mean of each figure of a seed; figures without a value are left out."""
+    means = {name: mean_of(one) for name, one in seed.measured().items()}
+    return {name: one for name, one in means.items() if one is not None}
+
+
 def _percent(values: Sequence[float]) -> str:
     return f"{np.mean(values):.1%}"
 
@@ -83,7 +89,7 @@ def _interval(values: Sequence[float], form: str) -> str:
 def _of_record(draw: Callable[[Seeds], str]) -> Callable[[Path], str]:
     def written(root: Path) -> str:
         seeds = read_seeds(root / "results", "functional_hashing")
-        return draw([{name: mean_of(one) for name, one in seed.measured().items()} for seed in seeds])
+        return draw([means_of(seed) for seed in seeds])
 
     return written
 

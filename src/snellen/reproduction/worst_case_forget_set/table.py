@@ -32,12 +32,9 @@ Files = Sequence[dict[str, Any]]
 
 def gaps_table(root: Path) -> str:
     """A row for each method: gap to retraining on the worst-case set, on random ones, and their difference."""
-    seeds = [
-        {name: mean_of(one) for name, one in seed.measured().items()}
-        for seed in read_seeds(root / "results", "worst_case_forget_set")
-    ]
+    seeds = [seed.measured() for seed in read_seeds(root / "results", "worst_case_forget_set")]
     rows = [
-        _gap_row(name, [(one[f"worst.{short}_gap"], one[f"random.{short}_gap"]) for one in seeds])
+        _gap_row(name, [(mean_of(one[f"worst.{short}_gap"]), mean_of(one[f"random.{short}_gap"])) for one in seeds])
         for short, name in RECORDED.items()
     ]
     files = _files(root, "methods")
@@ -53,9 +50,11 @@ def gaps_table(root: Path) -> str:
     return markdown_table(["method", "seeds", "worst-case", "random", "difference (95 %)"], rows)
 
 
-def _gap_row(name: str, pairs: Sequence[Sequence[float]]) -> list[str]:
-    worst, random = (100 * np.array(one) for one in zip(*pairs, strict=True))
-    return [name, str(len(pairs)), f"{worst.mean():.1f}", f"{random.mean():.1f}", _interval(worst - random, "{:+.1f}")]
+def _gap_row(name: str, pairs: Sequence[Sequence[float | None]]) -> list[str]:
+    """Of seeds in which the method did not diverge."""
+    known = [pair for pair in pairs if None not in pair]
+    worst, random = (100 * np.array(one, dtype=np.float64) for one in zip(*known, strict=True))
+    return [name, str(len(known)), f"{worst.mean():.1f}", f"{random.mean():.1f}", _interval(worst - random, "{:+.1f}")]
 
 
 def relearned_table(root: Path) -> str:
