@@ -408,7 +408,7 @@ def test_images_that_come_back_are_a_warning(whole):
         return row.model_copy(update={"figures": wrong(start), "relearned": (wrong(end),)})
 
     warning = relearned(of(own, 0.9, 0.2), of(exact, 0.6, 0.5))
-    assert "90% of them were wrong, and 20% are after 1 pass of" in warning
+    assert "90% of them were wrong, and 20% are after one pass of" in warning
     assert "of a network that never saw them, 50% are" in warning
     assert relearned(of(own, 0.9, 0.2), of(exact, 0.6, 0.2)) is None, "generalisation regains as much"
     assert relearned(of(own, 0.9, 0.2), None).endswith("with other images.")

@@ -45,9 +45,9 @@ def relearned(after: ForgottenRow, exact: ForgottenRow | None) -> str | None:
     last, retrained = after.relearned[-1], None if exact is None else exact.relearned[-1]
     if not came_back(after.figures, last, retrained):
         return None
-    passes = len(after.relearned)
+    passes = "one pass" if len(after.relearned) == 1 else f"{len(after.relearned)} passes"
     beside = "" if retrained is None else f"; of a network that never saw them, {retrained.unlearning.value:.0%} are"
     return (
         f"Forgotten images came back: {after.figures.unlearning.value:.0%} of them were wrong, and "
-        f"{last.unlearning.value:.0%} are after {passes} pass{'' if passes == 1 else 'es'} of fine-tuning with other images{beside}."
+        f"{last.unlearning.value:.0%} are after {passes} of fine-tuning with other images{beside}."
     )
