@@ -155,7 +155,7 @@ def test_bad_input_ends_in_one_sentence(artifact, images):
         ({"ids": train.ids[:3], "random_sets": -1}, "counted from 0"),
         ({"ids": train.ids[:3], "relearn_epochs": -1}, "counted from 0; got -1"),
         ({"ids": train.ids[:3], "relearn": train}, "3 of .* are to be forgotten"),
-        ({"ids": train.ids[:3], "relearn": train, "relearn_epochs": 0}, "no pass was asked for"),
+        ({"ids": train.ids[:3], "relearn": train, "relearn_epochs": 0}, "the passes are 0"),
         ({"ids": train.ids[:3], "worst_case": ["x"]}, "of no training image, the first is 'x'"),
         ({"ids": train.ids[:3], "budget": 5}, "neither a budget nor a part"),
         ({"ids": train.ids[:3], "retrain": FAST}, "a retraining is compared with, got fine_tuning"),

@@ -271,14 +271,14 @@ def _rows(case: ForgettingCase, ids: Sequence[str] | None, classes: Sequence[str
 
 
 def _relearning(case: ForgettingCase, split: ForgetSplit, passes: int, images: ImageSet | None) -> Relearning | None:
-    """Fine-tuning after forgetting; None where no pass is asked for.
+    """Fine-tuning after forgetting; None where there is no pass.
 
     Raises:
         InputError: images, and no pass; see :func:`~snellen.methods.forgetting.relearning.relearning_images`.
     """
     if not passes:
         if images is not None:
-            raise InputError(f"{images.name} is to fine-tune with, and no pass was asked for; give 1 or more")
+            raise InputError(f"{images.name} is to fine-tune with, and the passes are 0; give 1 or more")
         return None
     if images is None:
         return Relearning(split.remaining, passes)

@@ -55,7 +55,7 @@ class PromptCosts:
 
     @property
     def forward(self) -> int:
-        """Predictions: three for each picture of an erasing, of which two make its target."""
+        """Predictions: three for each picture of an erasing; two of them make its target."""
         return self.sampled * self.guided + self.probed + 3 * self.erased + self.retrained
 
     @property

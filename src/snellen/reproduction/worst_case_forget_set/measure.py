@@ -71,7 +71,7 @@ DIVIDED_BY = 2000
 #: Forgets a class, to compare all of them.
 OF_CLASSES = FineTuning(epochs=5, batch_size=64, learning_rate=0.03)
 
-#: Six shapes in three colours, of which three prompts are erased.
+#: Six shapes in three colours; three of these prompts are erased.
 PROMPTS = [
     {"prompt": f"a {colour} {shape}", "concept": shape}
     for colour in ("red", "blue", "green")
