@@ -14,13 +14,14 @@ from PIL import Image
 from torch import nn
 
 import snellen
-from snellen.cli.forget import read_ids
+from snellen.cli.id_list import read_ids
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RunConflictError, UnsupportedError
 from snellen.data.files.joining import join
 from snellen.forgetting import FineTuning, GradientAscent
 from snellen.runs.record import Figure
 from snellen.verbs import forget as forgetting
+from snellen.verbs.forgetting_warnings import damaged, relearned, still_known
 from snellen.verbs.forgotten_set import AS_IT_WAS, RETRAINED
 from tests.cli.conftest import run
 from tests.verbs.stopping import Stopping, contents
@@ -152,6 +153,10 @@ def test_bad_input_ends_in_one_sentence(artifact, images):
         ({"ids": train.ids[:3], "test": None}, "has no test images"),
         ({"ids": train.ids[:3], "test": train}, "every test image is a training image"),
         ({"ids": train.ids[:3], "random_sets": -1}, "counted from 0"),
+        ({"ids": train.ids[:3], "relearn_epochs": -1}, "counted from 0; got -1"),
+        ({"ids": train.ids[:3], "relearn": train}, "3 of .* are to be forgotten"),
+        ({"ids": train.ids[:3], "relearn": train, "relearn_epochs": 0}, "the passes are 0"),
+        ({"ids": train.ids[:3], "worst_case": ["x"]}, "of no training image, the first is 'x'"),
         ({"ids": train.ids[:3], "budget": 5}, "neither a budget nor a part"),
         ({"ids": train.ids[:3], "retrain": FAST}, "a retraining is compared with, got fine_tuning"),
     ]
@@ -213,10 +218,10 @@ def test_forgetting_that_changed_nothing_is_a_warning(whole):
         figures = row.figures.model_copy(update={"unlearning": unlearning, "separation": separation})
         return row.model_copy(update={"figures": figures, "likelihood": likelihood})
 
-    assert "area 0.90" in forgetting._remains(of(right, known), of(right, known))
-    assert "area 0.90" in forgetting._remains(of(right, alike), of(right, alike, known))
-    assert forgetting._remains(of(right, known), of(wrong, known)) is None
-    assert forgetting._remains(of(right, known), of(right, alike)) is None
+    assert "area 0.90" in still_known(of(right, known), of(right, known))
+    assert "area 0.90" in still_known(of(right, alike), of(right, alike, known))
+    assert still_known(of(right, known), of(wrong, known)) is None
+    assert still_known(of(right, known), of(right, alike)) is None
 
 
 def test_an_attack_with_shadow_models_stands_beside_the_simple_one(run, artifact, images, tmp_path):
@@ -249,6 +254,8 @@ def test_the_command_reads_ids_from_a_file(run, artifact, images, tmp_path, monk
     lines.write_text("\n".join(train.ids[:4]) + "\n\n")
     pq.write_table(pa.table({"id": train.ids[:4]}), table)
     other.write_text("name\na\n")
+    renamed = tmp_path / "renamed.csv"
+    renamed.write_text("file\n" + "\n".join(train.ids[:2]) + "\n")
     common = [f"artifact:{artifact}", f"{DATA}#train", "--test", f"{DATA}#test", "--epochs", "1", "--random-sets", "0"]
     found = []
     for file in (lines, table):
@@ -260,6 +267,18 @@ def test_the_command_reads_ids_from_a_file(run, artifact, images, tmp_path, monk
     code, shown, _ = run("forget", "fine-tuning", *common, "--class", "star", "--out", str(tmp_path / "class"))
     assert code == 0
     assert "Not tested:" in shown
+    code, shown, _ = run(
+        "forget", "fine-tuning", *common, "--ids", str(renamed), "--id-column", "file", "--worst-case", str(lines),
+        "--relearn-epochs", "0", "--out", str(tmp_path / "renamed"), "--json",
+    )  # fmt: skip
+    assert code == 0
+    made = json.loads(shown)
+    assert made["ids"] == sorted(train.ids[:2])
+    assert [(row["forget_set"], row["figures"]["unlearning"]["n"], row["relearned"]) for row in made["rows"]] == [
+        ("yours", 2, []), ("yours", 2, []), ("worst-case", 4, []),
+    ]  # fmt: skip
+    assert any("worst-case set holds 4 images and yours 2" in note for note in made["notes"])
+    assert any("brings the forgotten ones back" in one for one in made["not_tested"])
     for file, message in ((tmp_path / "none.txt", "no such file"), (other, "no column id; its columns are name")):
         code, _, err = run("forget", "fine-tuning", *common, "--ids", str(file), "--out", str(tmp_path / "no"))
         assert code == 2
@@ -278,6 +297,11 @@ def test_ids_are_read_as_they_are_written(tmp_path):
     assert read_ids(lines) == ["007", "2024-01-02"]
     pq.write_table(pa.table({"id": ["007", None, "8"]}), parquet)
     assert read_ids(parquet) == ["007", "8"]
+    assert read_ids(table, "note") == ["a", "b", "c"]
+    with pytest.raises(InputError, match="no column file; its columns are id, note"):
+        read_ids(table, "file")
+    with pytest.raises(InputError, match="lines have no columns"):
+        read_ids(lines, "file")
 
 
 @pytest.mark.parametrize(
@@ -337,10 +361,59 @@ def test_images_that_cannot_be_used_are_named_in_the_certificate(tmp_path):
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     ids = [one for one in images.ids if "train/dark" in one and "broken" not in one][:3]
     made = snellen.forget(network, images, "gradient_ascent", ids=ids, class_names=["dark", "bright"], random_sets=0)
-    assert any(note.startswith("Left out, because they cannot be used: 1 images, 1 × ") for note in made.notes)
+    assert any(note.startswith("Left out, because they cannot be used: 1 training images, 1 × ") for note in made.notes)
     broken = next(one for one in images.ids if "broken" in one)
     with pytest.raises(InputError, match=r"1 of 4 images to forget cannot be read, the first is .*broken.png"):
         snellen.forget(network, images, "gradient_ascent", ids=[*ids, broken], class_names=["dark", "bright"])
+
+
+def test_a_plan_counts_passes_and_says_how_long_it_takes(artifact, images, tmp_path):
+    train, test = images
+    given = {"ids": train.ids[:6], "test": test, "retrain": True, "out": tmp_path / "out"}
+    found = snellen.plan(snellen.forget, f"artifact:{artifact}", train, FAST, **given)
+    trained = 2 * 60 + 12 * 54 + 2 * 3 * 54
+    scored = (1 + 2 + 1 + 2 * 3) * (60 + 40)
+    assert found.notes[0] == f"passes: about {trained + scored:,} images forward, {trained:,} backward"
+    assert found.seconds > 0
+    assert found.memory > 0
+    assert not (tmp_path / "out").exists()
+    few = snellen.plan(snellen.forget, f"artifact:{artifact}", train, GradientAscent(), **{**given, "retrain": False})
+    assert few.notes[0].endswith(f"{2 * 5 * 6 + 3 * 54:,} backward"), "ascent trains on the forget set alone"
+
+
+def test_fine_tuning_with_other_images_is_judged_at_each_pass(whole):
+    networks = [(row.network, row.forget_set) for row in whole.rows if row.relearned]
+    assert networks == [("fine_tuning", "yours"), (RETRAINED, "yours")]
+    own = whole.row("fine_tuning")
+    assert [figures.unlearning.n for figures in own.relearned] == [6] * 3
+    assert [(row.network, number) for row, number, _ in whole.course[:4]] == [
+        ("fine_tuning", 0), ("fine_tuning", 1), ("fine_tuning", 2), ("fine_tuning", 3),
+    ]  # fmt: skip
+    assert own.relearned[-1] != own.figures, "the passes change the network"
+    assert whole.plan["relearning"]["passes"] == 3
+    assert not any("brings the forgotten ones back" in one for one in whole.not_tested)
+    assert "After fine-tuning with other images" in (whole.folder / "forget.html").read_text()
+    assert any(getattr(part, "columns", ("", ""))[1] == "passes" for part in whole.summary().parts)
+
+
+def test_images_that_come_back_are_a_warning(whole):
+    own, exact = whole.row("fine_tuning"), whole.row(RETRAINED)
+
+    def of(row, start, end):
+        def wrong(share):
+            return row.figures.model_copy(
+                update={"unlearning": Figure(value=share, low=share - 0.1, high=share + 0.1, n=90)}
+            )
+
+        return row.model_copy(update={"figures": wrong(start), "relearned": (wrong(end),)})
+
+    warning = relearned(of(own, 0.9, 0.2), of(exact, 0.6, 0.5))
+    assert "90% of them were wrong, and 20% are after one pass of" in warning
+    assert "of a network that never saw them, 50% are" in warning
+    assert relearned(of(own, 0.9, 0.2), of(exact, 0.6, 0.2)) is None, "generalisation regains as much"
+    assert relearned(of(own, 0.9, 0.2), None).endswith("with other images.")
+    assert relearned(of(own, 0.9, 0.85), None) is None
+    assert relearned(own.model_copy(update={"relearned": ()}), None) is None
 
 
 def test_a_classifier_that_lost_what_was_to_remain_is_a_warning(whole):
@@ -350,10 +423,10 @@ def test_a_classifier_that_lost_what_was_to_remain_is_a_warning(whole):
         remaining = Figure(value=value, low=low, high=high, n=200)
         return row.model_copy(update={"figures": row.figures.model_copy(update={"remaining": remaining})})
 
-    warning = forgetting._damaged(of(1.0, 0.98, 1.0), of(0.345, 0.28, 0.41))
+    warning = damaged(of(1.0, 0.98, 1.0), of(0.345, 0.28, 0.41))
     assert "34% of the remaining training images are right, of 100% before" in warning
     assert "lower --learning-rate" in warning
-    assert forgetting._damaged(of(1.0, 0.98, 1.0), of(0.93, 0.88, 0.96)) is None
+    assert damaged(of(1.0, 0.98, 1.0), of(0.93, 0.88, 0.96)) is None
     unknown = Figure(value=None, low=None, high=None, n=0)
     unmeasured = row.model_copy(update={"figures": row.figures.model_copy(update={"remaining": unknown})})
-    assert forgetting._damaged(of(1.0, 0.98, 1.0), unmeasured) is None, "what was not measured is no accuracy of zero"
+    assert damaged(of(1.0, 0.98, 1.0), unmeasured) is None, "what was not measured is no accuracy of zero"

@@ -12,6 +12,7 @@ from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.preparation import Preparation
 from snellen.methods.forgetting.prompt_erasing import Erasing, Redrawing
 from snellen.methods.forgetting.prompt_search import PromptSearch
+from snellen.models.diffusion.denoiser import Denoiser
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
 from snellen.verbs import prompt_networks
@@ -193,6 +194,30 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_drawn(generator, ju
     with pytest.raises(InputError, match="neither a budget nor a part"):
         worst_case_prompts(generator, PROMPTS, budget="5s", **refused)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("retraining", "guidance_scale"), [(ANEW, 1.0), (None, 3.0)])
+def test_a_plan_counts_passes_and_says_how_long_it_takes(
+    generator, judge, tmp_path, monkeypatch, retraining, guidance_scale
+):
+    given = {**SETTINGS, "judge": judge, "retraining": retraining, "guidance_scale": guidance_scale}
+    found = snellen.plan(worst_case_prompts, generator, PROMPTS, **given, out=tmp_path / "out")
+    assert found.seconds > 0
+    assert found.memory > 0
+    assert "time: about" in str(found)
+    assert not (tmp_path / "out").exists()
+    forward, backward, predict = [], [], Denoiser.__call__
+
+    def counting(denoiser, noisy, *rest):
+        forward.append(len(noisy))
+        predicted = predict(denoiser, noisy, *rest)
+        if predicted.requires_grad:
+            backward.append(len(noisy))
+        return predicted
+
+    monkeypatch.setattr(Denoiser, "__call__", counting)
+    worst_case_prompts(generator, PROMPTS, **given)
+    assert found.notes[0] == f"passes: about {sum(forward):,} pictures forward, {sum(backward):,} backward"
 
 
 def test_the_command_hands_over_its_options(run, tmp_path, monkeypatch):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +10,7 @@ import typer
 
 from snellen.cli.engine_options import DryRunOption
 from snellen.cli.filled_folder import carry_out, free_folder
+from snellen.cli.id_list import read_ids
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, JsonOption, SeedOption, read_images
@@ -31,9 +30,10 @@ def forget(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Ids of the images to forget: one a line, or a table (.csv, .parquet) with a column id.",
+            help="Ids of the images to forget: one a line, or a table (.csv, .parquet) with a column of them.",
         ),
     ] = None,
+    id_column: Annotated[str, typer.Option(metavar="NAME", help="Column of that table which holds the ids.")] = "id",
     class_: Annotated[
         list[str] | None,
         typer.Option("--class", metavar="NAME", help="Class whose images are forgotten, repeatable."),
@@ -52,6 +52,24 @@ def forget(
         ),
     ] = None,
     random_sets: Annotated[int, typer.Option(min=0, help="Random forget sets of as many images beside yours.")] = 1,
+    worst_case: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also judge on the set of a search: the forget-set.txt that it wrote."),
+    ] = None,
+    relearn_epochs: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Passes of fine-tuning with other images, which show whether the forgotten come back; 0: none."
+        ),
+    ] = 3,
+    relearn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labelled images of that fine-tuning; their classes may be others.",
+            show_default="the remaining training images",
+        ),
+    ] = None,
     shadows: Annotated[
         int,
         typer.Option(
@@ -84,11 +102,14 @@ def forget(
         from snellen.verbs.forgotten_set import RECORD, WHAT
 
         check_free(folder, RECORD, WHAT)
-        named = None if ids is None else read_ids(ids)
+        named = None if ids is None else read_ids(ids, id_column)
+        hardest = None if worst_case is None else read_ids(worst_case)
         with permitting(allow_remote or ()):
             classifier = load_classifier(model, classes, device=device, **built)
         images = read_images(data, reading, spinner)
-        held_out = None if test is None else given_companion(test, reading["columns"], spinner)
+        held_out, others = (
+            None if one is None else given_companion(one, reading["columns"], spinner) for one in (test, relearn)
+        )
     carry_out(
         remove,
         classifier,
@@ -103,67 +124,13 @@ def forget(
         test=held_out,
         retrain=_numbers(retraining) if retraining is not None else retrain,
         random_sets=random_sets,
+        worst_case=hardest,
+        relearn_epochs=relearn_epochs,
+        relearn=others,
         shadows=shadows,
         seed=seed,
         **running,
     )
-
-
-def read_ids(file: Path) -> list[str]:
-    """Ids from a file: one a line, or the column ``id`` of a table.
-
-    Raises:
-        InputError: no such file, one that cannot be read, no column ``id``, or no id.
-    """
-    if not file.is_file():
-        raise InputError(f"{file}: there is no such file; give a file with an id a line, or a table with a column id")
-    if file.suffix.lower() in (".csv", ".parquet"):
-        found = _column_id(file)
-    else:
-        found = [line.strip() for line in _text(file).splitlines() if line.strip()]
-    if not found:
-        raise InputError(f"{file} names no image; write an id a line")
-    return found
-
-
-def _text(file: Path) -> str:
-    """Text in UTF-8, with or without the mark that spreadsheets put in front."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from error
-
-
-def _column_id(file: Path) -> list[str]:
-    """Column ``id`` of a table, as strings: 007 stays 007."""
-    if file.suffix.lower() == ".csv":
-        try:
-            rows = [row for row in csv.reader(io.StringIO(_text(file)), strict=True) if row]
-        except csv.Error as error:
-            raise InputError(
-                f"{file} is not a table with commas ({error}); write a line id and one line an id"
-            ) from error
-        names = rows[0] if rows else []
-        ragged = [number for number, row in enumerate(rows, start=1) if len(row) != len(names)]
-        if ragged:
-            raise InputError(
-                f"{file}: row {ragged[0]} has {len(rows[ragged[0] - 1])} fields, and the first row {len(names)}; give "
-                f"every row as many, with quotes around ids that have commas"
-            )
-        columns: dict[str, list[Any]] = {name.strip(): [row[at] for row in rows[1:]] for at, name in enumerate(names)}
-    else:
-        import pyarrow as pa
-        import pyarrow.parquet
-
-        try:
-            table = pyarrow.parquet.read_table(file)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{file} is not a Parquet file, or a damaged one; write it again") from error
-        columns = {name: table[name].to_pylist() if name == "id" else [] for name in table.column_names}
-    if "id" not in columns:
-        listed = ", ".join(columns) or "none: it is empty"
-        raise InputError(f"{file} has no column id; its columns are {listed}")
-    return [one for given in columns["id"] if given is not None and (one := str(given).strip())]
 
 
 def _numbers(text: str) -> dict[str, Any]:

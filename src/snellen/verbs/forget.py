@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from snellen.core.errors import InputError
+from snellen.core.images import ImageSet
 from snellen.core.method import Method, build
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
@@ -19,6 +21,7 @@ from snellen.core.run_plan import describe_data, describe_machine, describe_mode
 from snellen.methods.forgetting.forget_split import ForgetSplit, rows_of_classes, rows_of_ids
 from snellen.methods.forgetting.forgetter import Forgetter
 from snellen.methods.forgetting.judging import ForgettingCase, Judgement, falls_short, random_rows
+from snellen.methods.forgetting.relearning import Relearning, relearning_images
 from snellen.methods.forgetting.retraining import Retraining, as_trained
 from snellen.methods.forgetting.shadows import Shadows
 from snellen.models.classifiers.trainable import trained_classifier
@@ -28,8 +31,10 @@ from snellen.runs.record import Figure
 from snellen.runs.runner import Call, Running, carried_out
 from snellen.runs.settings import Methods, Setting, named_settings
 from snellen.runs.shard import Shard
+from snellen.verbs.forgetting_costs import ForgettingCosts, forecast
+from snellen.verbs.forgetting_warnings import damaged, relearned, still_known
 from snellen.verbs.forgotten_page import render_forgotten
-from snellen.verbs.forgotten_set import AS_IT_WAS, NOT_TESTED, PAGE, RETRAINED, WHAT, ForgottenRow, ForgottenSet
+from snellen.verbs.forgotten_set import AS_IT_WAS, PAGE, RETRAINED, WHAT, ForgottenRow, ForgottenSet, not_tested
 from snellen.verbs.treatment_delivery import delivered
 
 #: What progress calls it.
@@ -38,8 +43,8 @@ TASK = "forgetting"
 #: Folder of the classifier, and of its weights until it is written.
 CLASSIFIER, WEIGHTS = "classifier", "forgotten.safetensors"
 
-#: The forget set of the call, among random ones.
-YOURS = "yours"
+#: The forget set of the call, and one that a search found to be the hardest, among random ones.
+YOURS, WORST = "yours", "worst-case"
 
 #: A network that an attacker trains.
 SHADOW = "shadow"
@@ -55,7 +60,9 @@ class Networks:
         setting: the method, named.
         exact: retraining; None: it is not run.
         random_sets: how many random sets of as many images.
+        worst: rows of the worst-case set, int64; None: there is none.
         shadows: of an attack by likelihood ratios; None: it is not run.
+        relearning: fine-tuning with other images, after forgetting; None: it is not run.
         seed: of everything random.
         run: holds the weights of the network that forgot, until they are delivered.
     """
@@ -65,7 +72,9 @@ class Networks:
     setting: Setting
     exact: Retraining | None
     random_sets: int
+    worst: torch.Tensor | None
     shadows: Shadows | None
+    relearning: Relearning | None
     seed: int
     run: Run | None = None
 
@@ -73,12 +82,14 @@ class Networks:
     def items(self) -> list[tuple[str, str]]:
         """Names of networks, and of the sets that they are judged beside."""
         exact = [] if self.exact is None else [(RETRAINED, YOURS)]
+        worst = [] if self.worst is None else [(self.setting.name, WORST)]
         random = [(self.setting.name, f"random {number}") for number in range(1, self.random_sets + 1)]
         shadows = 0 if self.shadows is None else self.shadows.count
         return [
             (AS_IT_WAS, YOURS),
             (self.setting.name, YOURS),
             *exact,
+            *worst,
             *random,
             *((SHADOW, str(number)) for number in range(shadows)),
         ]
@@ -94,8 +105,7 @@ class Networks:
             return Shard(extra={"certainty": sure.tolist()})
         split = self.split
         if forget_set != YOURS:
-            rows = random_rows(len(split.rows), len(split.images), Randomness(self.seed).child(forget_set))
-            split = ForgetSplit(split.images, rows)
+            split = ForgetSplit(split.images, self.rows_beside(forget_set))
         network = self.case.network()
         if name != AS_IT_WAS:
             method = self.exact if name == RETRAINED else self.setting.method
@@ -109,9 +119,22 @@ class Networks:
         figures = self.case.judge(network, split, seed=self.seed)
         progress.advance(TASK, 1)
         extra: dict[str, Any] = {"figures": figures.model_dump(mode="json")}
+        if self.relearning is not None and forget_set == YOURS and name != AS_IT_WAS:
+            course = self.relearning.curve(
+                network,
+                partial(self.case.judge, split=split, seed=self.seed),
+                Randomness(self.seed).child("relearning"),
+            )
+            extra["relearned"] = [one.model_dump(mode="json") for one in course]
         if self.shadows is not None and forget_set == YOURS:
             extra["certainty"] = self.shadows.certainty(network).tolist()
         return Shard(extra=extra)
+
+    def rows_beside(self, forget_set: str) -> torch.Tensor:
+        """Rows of the worst-case set, or of a random one of as many images as yours."""
+        if forget_set == WORST and self.worst is not None:
+            return self.worst
+        return random_rows(len(self.split.rows), len(self.split.images), Randomness(self.seed).child(forget_set))
 
 
 def forget(
@@ -124,7 +147,10 @@ def forget(
     test: Images | None = None,
     retrain: bool | Retraining | Mapping[str, Any] = False,
     random_sets: int = 1,
+    worst_case: Sequence[str] | None = None,
     shadows: int = 0,
+    relearn_epochs: int = 3,
+    relearn: Images | None = None,
     out: Path | str | None = None,
     seed: int = 0,
     class_names: Sequence[str] | None = None,
@@ -136,7 +162,8 @@ def forget(
 
     ``out`` gets ``classifier/``, in the form that the classifier came in, ``forget.html``, and ``forget.json``, the
     certificate, last: forget images that are wrong now, remaining and test images that are right, and a membership
-    attack, each with its interval, beside random sets of as many images and, where it was run, exact retraining.
+    attack, each with its interval, beside random sets of as many images and, where it was run, exact retraining. It
+    also holds the same figures after fine-tuning with other images.
 
     Args:
         classifier: see :func:`snellen.load_classifier`; it needs weights.
@@ -149,6 +176,11 @@ def forget(
         random_sets: random forget sets that the method is judged on as well.
         shadows: networks that are retrained for a stronger membership attack (LiRA), even, 4 or more; 0: it is not run.
             They are trained by the recipe of ``retrain``, or that in the lineage.
+        worst_case: ids of the forget set that a search found to be the hardest; the method is judged on it as well.
+        relearn_epochs: passes of fine-tuning after forgetting, which show whether the images come back; 0: it is not
+            run. The classifier that is written has none of them.
+        relearn: labelled images of that fine-tuning, none of them to forget; None: the remaining training images. Their
+            classes may be others: a last layer of their own is trained then.
         out: a new or empty folder, or one in which the same call was interrupted; None: nothing is kept.
         seed: of everything random.
         class_names: in the order of the outputs, where the model does not name them.
@@ -166,8 +198,9 @@ def forget(
     settings = named_settings(method, "forgetting")
     if len(settings) > 1:
         raise InputError(f"a classifier forgets by one method at a time; got {', '.join(one.name for one in settings)}")
-    if random_sets < 0:
-        raise InputError(f"random sets are counted from 0; got {random_sets}")
+    for what, number in (("random sets", random_sets), ("passes of fine-tuning after forgetting", relearn_epochs)):
+        if number < 0:
+            raise InputError(f"{what} are counted from 0; got {number}")
     held = given_images(images, None, columns)
     model = given_classifier(classifier, held, class_names)
     case = ForgettingCase.of(model, held, None if test is None else given_images(test), progress=progress)
@@ -178,7 +211,9 @@ def forget(
         recipe = exact or _exact(True, case)
         assert recipe is not None
         attack = Shadows(case, split, recipe, shadows, Randomness(seed).child("shadows"))
-    work = Networks(case, split, settings[0], exact, random_sets, attack, seed)
+    worst = None if worst_case is None else rows_of_ids(case.store, list(worst_case))
+    again = _relearning(case, split, relearn_epochs, None if relearn is None else given_images(relearn))
+    work = Networks(case, split, settings[0], exact, random_sets, worst, attack, again, seed)
     if running.get("budget") is not None or running.get("part") is not None:
         raise InputError("forgetting takes neither a budget nor a part: the classifier is made by one process, whole")
 
@@ -195,16 +230,19 @@ def forget(
                 "settings": [{"setting": work.setting.name, **work.setting.record}],
                 "retraining": None if work.exact is None else work.exact.record(),
                 "random_sets": random_sets,
+                "worst_case": None if worst is None else [case.store.ids[row] for row in worst.tolist()],
+                "relearning": None if again is None else again.record(),
                 **({} if attack is None else {"shadows": shadows, "shadow_recipe": attack.exact.record()}),
                 "seed": seed,
                 **describe_machine(model),
             },
-            work=lambda run: Networks(case, split, work.setting, work.exact, random_sets, attack, seed, run),
+            work=lambda run: replace(work, run=run),
             shards=[range(item, item + 1) for item in range(len(work.items))],
             task=TASK,
             conclude=lambda run, folder: _conclude(work, run, folder, seed),
             classifiers=(model,),
-            fits=True,
+            forecast=lambda: forecast(work),
+            costs=lambda: (str(ForgettingCosts.of(work)),),
             rejected=lambda _: (),
             name=case.images.name,
         )
@@ -232,6 +270,24 @@ def _rows(case: ForgettingCase, ids: Sequence[str] | None, classes: Sequence[str
     return torch.cat(parts).unique()
 
 
+def _relearning(case: ForgettingCase, split: ForgetSplit, passes: int, images: ImageSet | None) -> Relearning | None:
+    """Fine-tuning after forgetting; None where there is no pass.
+
+    Raises:
+        InputError: images, and no pass; see :func:`~snellen.methods.forgetting.relearning.relearning_images`.
+    """
+    if not passes:
+        if images is not None:
+            raise InputError(f"{images.name} is to fine-tune with, and the passes are 0; give 1 or more")
+        return None
+    if images is None:
+        return Relearning(split.remaining, passes)
+    own = case.classifier
+    forgotten = case.images.select(split.rows.numpy())
+    store, classes = relearning_images(images, own.class_names, own.preparation, forgotten)
+    return Relearning(store, passes, classes)
+
+
 def _exact(retrain: bool | Retraining | Mapping[str, Any], case: ForgettingCase) -> Retraining | None:
     """The retraining of the call; None where it names none.
 
@@ -252,38 +308,6 @@ def _exact(retrain: bool | Retraining | Mapping[str, Any], case: ForgettingCase)
         made = Retraining()
     remedy = "--retraining '{\"plan\": {\"epochs\": 30}}'; in Python retrain={'plan': {'epochs': 30}}"
     return as_trained(made, case.classifier.recipe or {}, case.classifier.name, remedy)
-
-
-def _remains(before: ForgottenRow, after: ForgottenRow) -> str | None:
-    """A warning, in words, where an attack still finds the forget images and they are decided as before."""
-    was, found = before.figures.unlearning, after.figures.unlearning
-    areas = [one for one in (after.figures.separation, after.likelihood) if one is not None]
-    found_out = [one for one in areas if float(one.low or 0) > 0.5]
-    if not found_out or float(found.low or 0) > float(was.value or 0):
-        return None
-    highest = max(float(one.value or 0) for one in found_out)
-    return (
-        f"No forgetting was measured. An attack still separates forget from test images (area "
-        f"{highest:.2f}; 0.5: not at all), and as many are right as before, within the interval."
-    )
-
-
-#: A fall of the accuracy on remaining images, from the lower end before to the upper end after, that damages.
-DAMAGE = 0.1
-
-
-def _damaged(before: ForgottenRow, after: ForgottenRow) -> str | None:
-    """A warning, in words, where forgetting cost what was to remain; None too where no interval says so."""
-    was, left = before.figures.remaining, after.figures.remaining
-    if was.value is None or was.low is None or left.value is None or left.high is None:
-        return None
-    if left.high > was.low - DAMAGE:
-        return None
-    return (
-        f"Forgetting damaged the classifier: {left.value:.0%} of the remaining training images are right, "
-        f"of {was.value:.0%} before. Try a lower --learning-rate, or fewer --epochs; methods that train on "
-        f"the forget set alone (gradient ascent, boundary methods) need a rate that is chosen."
-    )
 
 
 def _attacked(work: Networks, extra: Mapping[str, Any], shadows: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -317,8 +341,9 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
             figures=found,
             gap=found.gap(exact) if exact is not None and forget_set == YOURS and name != RETRAINED else None,
             likelihood=attack,
+            relearned=tuple(Judgement.model_validate(one) for one in extra.get("relearned", ())),
         )
-        for (name, forget_set), found, attack in zip(judged, figures, attacks, strict=True)
+        for (name, forget_set), found, attack, extra in zip(judged, figures, attacks, held[: len(judged)], strict=True)
     )
     notes = [*case.notes, *missing]
     if exact is not None:
@@ -326,10 +351,15 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
     if lost := work.split.lost_classes(case.classifier.class_names):
         notes.append(f"No image of {', '.join(lost)} remains: a network that is retrained never decides for it.")
     own = rows[work.items.index((setting.name, YOURS))]
-    if damage := _damaged(rows[work.items.index((AS_IT_WAS, YOURS))], own):
-        notes.insert(0, damage)
-    if remains := _remains(rows[work.items.index((AS_IT_WAS, YOURS))], own):
-        notes.insert(0, remains)
+    before = rows[work.items.index((AS_IT_WAS, YOURS))]
+    retrained = rows[work.items.index((RETRAINED, YOURS))] if work.exact is not None else None
+    found_out = (still_known(before, own), damaged(before, own), relearned(own, retrained))
+    notes = [*(one for one in found_out if one is not None), *notes]
+    if work.worst is not None and len(work.worst) != len(work.split.rows):
+        notes.append(
+            f"The worst-case set holds {len(work.worst)} images and yours {len(work.split.rows)}: search one of as "
+            f"many (--count) to compare them."
+        )
     if exact is None:
         notes.append(
             "Exact retraining was not run (--retrain): what a network that never saw the images does is unknown."
@@ -345,7 +375,7 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
         rows=rows,
         reference=None if reference is None else reference.replace(f":{folder}/", ":"),
         notes=tuple(notes),
-        not_tested=NOT_TESTED if work.shadows is None else NOT_TESTED[1:],
+        not_tested=not_tested(shadows=work.shadows is not None, relearning=work.relearning is not None),
     )
     write_atomically(folder / PAGE, render_forgotten(result).encode())
     return result

@@ -18,12 +18,26 @@ WHAT = "certificate of forgetting"
 #: The classifier as it was, and exact retraining.
 AS_IT_WAS, RETRAINED = "as it was", "retrained without them"
 
-#: What no row of the record shows.
-NOT_TESTED = (
-    "Attacks that train shadow models (LiRA): the attack here reads the probability of the true class alone.",
+#: What a certificate does not show, unless shadow models were trained, and unless the network was fine-tuned again.
+_ATTACKS = "Attacks that train shadow models (LiRA): the attack here reads the probability of the true class alone."
+_RELEARNING = "Whether fine-tuning with other images brings the forgotten ones back."
+
+#: What no certificate shows.
+_NEVER = (
     "Other copies of the images, and other models that were trained on them.",
     "What the weights reveal to someone who reads them: only decisions and probabilities were attacked.",
 )
+
+
+def not_tested(*, shadows: bool, relearning: bool) -> tuple[str, ...]:
+    """What the figures say nothing about, in words.
+
+    Args:
+        shadows: whether shadow models were trained.
+        relearning: whether the network was fine-tuned again.
+    """
+    open_questions = ((_ATTACKS, shadows), (_RELEARNING, relearning))
+    return (*(text for text, tested in open_questions if not tested), *_NEVER)
 
 
 class ForgottenRow(BaseModel):
@@ -36,6 +50,7 @@ class ForgottenRow(BaseModel):
         gap: mean absolute difference to retraining without your set; None where it was not run.
         likelihood: how well forget and test images are distinguished by an attack with shadow models; 0.5: not at all;
             None where it was not run.
+        relearned: figures behind each pass of fine-tuning with other images, of your set; empty where it was not run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +60,7 @@ class ForgottenRow(BaseModel):
     figures: Judgement
     gap: float | None = None
     likelihood: Figure | None = None
+    relearned: tuple[Judgement, ...] = ()
 
 
 #: Columns in a terminal: UA, MIA, RA and TA of the papers, in words.
@@ -77,7 +93,7 @@ class ForgottenSet(RunResult):
     rows: tuple[ForgottenRow, ...] = ()
     reference: str | None = None
     notes: tuple[str, ...] = ()
-    not_tested: tuple[str, ...] = NOT_TESTED
+    not_tested: tuple[str, ...] = ()
 
     @property
     def method(self) -> dict[str, Any]:
@@ -121,10 +137,29 @@ class ForgottenSet(RunResult):
         table = Table(head, rows, frozenset(range(2, len(head))))
         return Summary(
             f"{self.plan['model']['name']}: {self.method['method']} on {self.count} images to forget",
-            (table, "", *self.notes, "Not tested:", *(f"- {one}" for one in self.not_tested)),
+            (table, "", *self._relearning(), *self.notes, "Not tested:", *(f"- {one}" for one in self.not_tested)),
             files=self.files,
             record=RECORD,
         )
+
+    @property
+    def course(self) -> tuple[tuple[ForgottenRow, int, Judgement], ...]:
+        """Networks that were fine-tuned with other images: row, passes from 0, figures."""
+        return tuple(
+            (row, number, figures)
+            for row in self.rows
+            if row.relearned
+            for number, figures in enumerate((row.figures, *row.relearned))
+        )
+
+    def _relearning(self) -> tuple[str | Table, ...]:
+        """What fine-tuning with other images brings back."""
+        rows = tuple(
+            (row.network, str(number), *(_shown(figures, name) for name in ("unlearning", "membership", "test")))
+            for row, number, figures in self.course
+        )
+        head = ("network", "passes", "forgotten %", "non-members %", "test right %")
+        return ("After fine-tuning with other images:", Table(head, rows, frozenset(range(1, 5))), "") if rows else ()
 
     def _verdict(self) -> str:
         return f"{self.method['method']} on {self.count} images to forget"

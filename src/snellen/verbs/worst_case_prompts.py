@@ -41,6 +41,7 @@ from snellen.verbs.forgotten_prompts import (
     PromptRow,
     render,
 )
+from snellen.verbs.prompt_costs import PromptCosts, forecast
 from snellen.verbs.prompt_networks import TASK, Networks, Study
 from snellen.verbs.prompt_table import given_prompts
 
@@ -138,7 +139,8 @@ def worst_case_prompts(
             task=TASK,
             conclude=lambda run, folder: _concluded(study, run, folder),
             classifiers=() if seeing is None else (seeing,),
-            fits=True,
+            forecast=lambda: forecast(study),
+            costs=lambda: (str(PromptCosts.of(study)),),
             rejected=lambda _: (),
             name=table.name,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -149,10 +150,8 @@ class ForgettingCase:
             f"{int(shared.sum())} of {len(shared)} test images have the same bytes as training images, so that test "
             f"accuracy and the membership attack are off.",
         )
-        lost = {**store.rejected, **held.rejected}
-        reasons = listed_reasons(counted_reasons(lost.values()))
-        damaged = (f"Left out, because they cannot be used: {len(lost)} images, {reasons}.",)
-        stated = ((damaged, bool(lost)), (left_out, bool(chosen_on)), (doubled, bool(shared.any())))
+        damaged = (*_left_out("training", store.rejected), *_left_out("test", held.rejected))
+        stated = ((damaged, bool(damaged)), (left_out, bool(chosen_on)), (doubled, bool(shared.any())))
         notes = (*(note for part, holds in stated if holds for note in part), *case._doubts())
         return cls(classifier, usable, store, held, case.units, case.test_units, notes)
 
@@ -202,6 +201,14 @@ class ForgettingCase:
             separation=Figure(value=attack.auroc, low=area.low, high=area.high, n=len(labels)),
             attacked_with=attack.fitted_to,
         )
+
+
+def _left_out(which: str, lost: Mapping[str, str]) -> tuple[str, ...]:
+    """What of a set cannot be used, in words; nothing where all of it can."""
+    if not lost:
+        return ()
+    reasons = listed_reasons(counted_reasons(lost.values()))
+    return (f"Left out, because they cannot be used: {len(lost)} {which} images, {reasons}.",)
 
 
 def falls_short(before: Judgement, exact: Judgement, forget_set: str) -> tuple[str, ...]:
