@@ -142,7 +142,7 @@ def test_the_plan_names_treatments_and_why_others_are_left_out(blind):
     assert [step.words for step in named.prescriptions[0].ladder] == ["balanced_tuning"]
 
 
-def test_a_server_or_a_function_has_no_weights_to_treat():
+def test_of_a_function_scores_are_treated_and_weights_are_not():
     network = overconfident()
     classifier = snellen.load_classifier(
         lambda images: network(torch.as_tensor(images)),
@@ -151,8 +151,11 @@ def test_a_server_or_a_function_has_no_weights_to_treat():
     )
     report = snellen.audit(classifier, garments()["audited"].select(range(300)), checks=CHECKS)
     made = treat(report, findings="calibration")
-    assert outcome(made, "calibration") == "untreated"
-    assert "has none here" in made.findings[0].reason
+    assert outcome(made, "calibration") == "mended"
+    assert made.findings[0].treatment == "temperature_scaling"
+    assert classifier.module is None, "the audited one is as it was"
+    with pytest.raises(InputError, match="balanced_tuning needs weights that can be trained, and"):
+        treat(report, findings="worst_class", treatments=["balanced_tuning"])
 
 
 def test_wrong_names_and_nothing_to_treat(sure):

@@ -17,8 +17,8 @@ from snellen.core.errors import InputError, MissingExtraError, import_extra, unk
 from snellen.core.finding import Finding
 from snellen.core.method import Method, build
 from snellen.methods.corruptions.benchmarks import benchmark
-from snellen.methods.treatments.treatment import FineTuning, Patient, Treatment
-from snellen.models.classifiers.trainable import PreparedNetwork
+from snellen.methods.treatments.treatment import FineTuning, Patient, Stage, Treatment
+from snellen.models.classifiers.trainable import PreparedNetwork, has_weights
 
 #: Why a treatment is set aside, in words that follow its name.
 NO_BETTER = "was no better than plain fine-tuning where it was measured (--treatment tries it all the same)"
@@ -135,7 +135,7 @@ def prescribed(
 
     Args:
         findings: that are treated.
-        network: the copy that would be trained; None: the classifier has no weights here.
+        network: the copy that would be treated; None: only predictions of the classifier are known.
         patient: findings and images.
         named: only these treatments, in this order; None: all that treat the kind, the cheapest first, and at last the
             cheapest fine-tuning for longer.
@@ -259,7 +259,11 @@ def _refusal(treatment: Treatment, network: PreparedNetwork | None, patient: Pat
     if treatment.trains and patient.train is None:
         return "needs training images (--train DATA)"
     if network is None:
-        return f"needs the weights, and {patient.classifier.name} has none here"
+        return f"needs the model, and of {patient.classifier.name} only predictions are known"
+    if treatment.stage >= Stage.SCORES and patient.classifier.output == "labels":
+        return f"needs scores, and {patient.classifier.name} gives decisions only"
+    if treatment.stage < Stage.SCORES and not has_weights(network):
+        return f"needs weights that can be trained, and {patient.classifier.name} has none here"
     try:
         for package, extra in treatment.packages.items():
             import_extra(package, extra, treatment.name)

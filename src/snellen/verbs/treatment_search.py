@@ -10,7 +10,7 @@ import torch
 
 from snellen.core.preparation import to_unit
 from snellen.methods.treatments.treatment import FineTuning, Patient, Treatment
-from snellen.models.classifiers.trainable import trainable
+from snellen.models.classifiers.trainable import copied, has_weights
 from snellen.verbs.treatment_plan import Prescription
 from snellen.verbs.treatment_trials import Trial
 
@@ -158,9 +158,9 @@ class Pace:
     def measured(cls, patient: Patient, judging: float, proving: float) -> Pace:
         """Time a training step of the classifier; see above for the seconds."""
         images = 0 if patient.train is None else len(patient.train)
-        if not images or patient.classifier.module is None:
+        network = copied(patient.classifier).eval()
+        if not images or not has_weights(network):
             return cls(judging, proving, 0.0, images)
-        network = trainable(patient.classifier).eval()
         shown = to_unit(patient.training.images[:TIMED_ON]).to(patient.classifier.device)
         seconds = []
         for _ in range(TIMES):
