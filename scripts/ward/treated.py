@@ -52,6 +52,10 @@ MERGED = ROOT / "docs" / "measured" / "treated.json"
 
 BESIDE = ROOT / "src" / "snellen" / "checks" / "measured_treatments.json"
 
+#: Which treatments were measured. 1: a quarter of the images damaged, half of the objects turned, none mirrored or
+#: moved, and longer at last. 2: two of three damaged, turned, or mirrored and moved; longer right after, in larger steps.
+CODE = 2
+
 #: Share of the training images that backdoors are treated with besides.
 FEW = 0.05
 
@@ -80,6 +84,7 @@ def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> d
         "seed": one.seed,
         "form": one.form,
         "sizes": vars(sizes),
+        "code": CODE,
         "accuracy": report.metrics["clean.accuracy"].value,
         "wanted": wanted,
         "findings": [{"key": f.key, "harm": f.harm, "level": f.level} for f in report.findings],

@@ -137,8 +137,8 @@ def prescribed(
         findings: that are treated.
         network: the copy that would be treated; None: only predictions of the classifier are known.
         patient: findings and images.
-        named: only these treatments, in this order; None: all that treat the kind, the cheapest first, and at last the
-            cheapest fine-tuning for longer.
+        named: only these treatments, in this order; None: all that treat the kind, the cheapest first, and after the
+            cheapest fine-tuning the same for longer.
         obstacles: kinds of finding that cannot be measured again, with the reason: see :func:`obstacles_of`.
 
     Raises:
@@ -168,13 +168,25 @@ def prescribed(
             else:
                 refused[one.name] = why
         if wanted is None:
-            able += [one.longer(patient) for one in able if isinstance(one, FineTuning) and one.name != PLAIN][:1]
+            able = _with_longer(able, patient)
         own = tuple(one for one in findings if one.kind == kind)
         found.append(Prescription(kind, own, tuple(able), refused, several=several))
     if wanted is not None and not any(one.ladder for one in found):
         reasons = "; ".join(dict.fromkeys(one.reason for one in found))
         raise InputError(f"none of the named treatments can be tried: {reasons}")
     return tuple(found)
+
+
+def _with_longer(ladder: Sequence[Treatment], patient: Patient) -> list[Treatment]:
+    """The same with the cheapest fine-tuning twice, for longer right after itself.
+
+    What helps, and not enough, most often helps enough in more steps; so that comes before what was not tried at all.
+    """
+    first = next((one for one in ladder if isinstance(one, FineTuning) and one.name != PLAIN), None)
+    found = list(ladder)
+    if first is not None:
+        found.insert(found.index(first) + 1, first.longer(patient))
+    return found
 
 
 def affected_checks(checks: Sequence[Check], findings: Sequence[Finding], folder: Path | None = None) -> list[Check]:

@@ -9,6 +9,7 @@ from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments import corruption_tuning
 from snellen.methods.treatments.corruption_tuning import CorruptionTuning
+from snellen.methods.treatments.steady_changes import OFTEN
 from snellen.training.transforms import one_of
 
 
@@ -35,7 +36,7 @@ def test_kinds_that_are_trained_on(monkeypatch, checks, subjects, expected):
     monkeypatch.setattr(corruption_tuning, "steady_changes", lambda patient: None)
     patient = SimpleNamespace(checks=checks, subjects=lambda kind: subjects if kind == "corruption" else ())
     found = CorruptionTuning().term(patient, rng=Randomness(0)).transforms
-    assert list(found) == [tuple(expected)] * corruption_tuning.OFTEN
+    assert list(found) == [tuple(expected)] * OFTEN
 
 
 def test_most_images_of_the_training_are_damaged_however_many_kinds_there_are(monkeypatch):

@@ -17,14 +17,11 @@ from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.apply import corrupt_at_random
 from snellen.methods.corruptions.benchmarks import Benchmark, benchmark
 from snellen.methods.recipes.augmix import jensen_shannon
-from snellen.methods.treatments.steady_changes import steady_changes
+from snellen.methods.treatments.steady_changes import OFTEN, steady_changes
 from snellen.methods.treatments.treatment import TRAINING, FineTuning, Patient
 from snellen.training.batches import Batch
 from snellen.training.fine_tuning import Term, TuningPlan
 from snellen.training.transforms import BatchTransform, aug_mix, in_sequence
-
-#: So many damaged images come to one that stays as it is, which teaches little: it is right already.
-OFTEN = 2
 
 
 class CorruptionTuning(FineTuning):

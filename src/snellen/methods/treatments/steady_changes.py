@@ -13,6 +13,9 @@ from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient
 from snellen.training.transforms import BatchTransform, in_sequence, random_flips, random_shifts
 
+#: So many changed images come to one that stays as it is, which teaches little: it is most often right already.
+OFTEN = 2
+
 #: Farthest that an image is moved, as a share of its shorter side, and images that are scored together.
 FARTHEST, TOGETHER = 1 / 16, 250
 
