@@ -44,11 +44,12 @@ def pooled_table(found: Mapping[str, Any]) -> str:
             f"{row['difference']:+.3f}",
             f"{row['low']:+.3f} to {row['high']:+.3f}",
             words[row["high"] < 0, row["low"] > 0],
+            str(row["code"]),
         ]
         for row in found["pooled"]
     ]
-    head = ["finding", "treatment", "cases", "less than plain fine-tuning leaves", "95 % interval", ""]
-    return markdown_table(head, rows, ["---", "---", "---:", "---:", "---:", "---"])
+    head = ["finding", "treatment", "cases", "less than plain fine-tuning leaves", "95 % interval", "", "code"]
+    return markdown_table(head, rows, ["---", "---", "---:", "---:", "---:", "---", "---:"])
 
 
 def _row(name: tuple[str, str], cases: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -134,8 +134,8 @@ def test_cases_are_pooled_and_what_is_worse_or_undecided_and_as_dear_is_set_asid
     assert (first["cases"], first["difference"]) == (2, -0.2)
     assert (first["low"], first["high"]) == pytest.approx((-0.2 - 0.196 / 2**0.5, -0.2 + 0.196 / 2**0.5), abs=1e-4)
     shown = script("treating_tables").pooled_table({"pooled": rows})
-    assert "| worst class | `balanced_tuning` | 2 | -0.200 | -0.339 to -0.061 | better |" in shown
-    assert "| worst class | `last_layer_retraining` | 1 | +0.200 | +0.100 to +0.300 | worse |" in shown
+    assert "| worst class | `balanced_tuning` | 2 | -0.200 | -0.339 to -0.061 | better | 1 |" in shown
+    assert "| worst class | `last_layer_retraining` | 1 | +0.200 | +0.100 to +0.300 | worse | 1 |" in shown
     measured = {(row["kind"], row["treatment"]): treatments.BesidePlain(3, row["difference"], row["low"], row["high"])
                 for row in rows}  # fmt: skip
     monkeypatch.setattr(treatments, "beside_plain", lambda: measured)

@@ -57,7 +57,8 @@ def treated(report: AuditReport, tmp_path_factory: pytest.TempPathFactory) -> Tr
 
 def test_a_finding_says_how_it_is_treated_or_why_not(report: AuditReport) -> None:
     advice = {one.key: one.treatments[0] for one in report.findings}
-    command = "snellen treat . --finding {} --val VALIDATION_IMAGES --model AUDITED_MODEL --images AUDITED_IMAGES --out treated"
+    objects = "--model AUDITED_MODEL --images AUDITED_IMAGES"
+    command = f"snellen treat . --finding {{}} --val VALIDATION_IMAGES {objects} --out treated"
     for key in ("worst_class:mass", "calibration:mass", "threshold:mass"):
         assert advice[key] == command.format(key)
     damage = {words for key, words in advice.items() if key.startswith("corruption:")}
