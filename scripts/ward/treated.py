@@ -1,11 +1,12 @@
 """Treat the classifiers with planted defects: what is found, what becomes of it, and what plain fine-tuning does.
 
-    python scripts/ward/treated.py [--folder build/ward_treated] [--only NAME ...] [--seeds 3] [--merge]
+    python scripts/ward/treated.py [--folder build/ward_treated] [--only NAME ...] [--seeds 3] [--again] [--merge]
 
 Every case is trained, audited and treated by one call of ``snellen.treat``. Beside it stand plain fine-tuning of the
 audited classifier, on the same images and for as many steps, and, with the first seed, a training from scratch that
 does what the treatment does; all of them are judged on the same images, which took no part in anything. One file of
-docs/measured/ward/treated a case; those that are there are not measured again. ``--merge`` only writes what is made of
+docs/measured/ward/treated a case; those that are there are not measured again, but with ``--again`` where treatments
+have changed since. ``--merge`` only writes what is made of
 them: docs/measured/treated.json, and which treatments reports advise. One to five minutes of one core for each case.
 """
 
@@ -280,6 +281,12 @@ class _timed:  # noqa: N801 - reads as a statement
         self.seconds[self.name] = round(time.process_time() - self.started, 1)
 
 
+def _code(file: Path) -> int:
+    """Of a case that was measured."""
+    found: int = json.loads(file.read_text(encoding="utf-8")).get("code", 1)
+    return found
+
+
 def merged(files: Path) -> None:
     """All cases in one file, and the table of the package of what is no better than plain fine-tuning."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(files.glob("*.json"))]
@@ -297,6 +304,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="names of cases or defects")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="fewer images, to try it out")
+    parser.add_argument("--again", action="store_true", help="measure anew what an earlier code measured")
     parser.add_argument("--merge", action="store_true", help="only merge")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -304,7 +312,11 @@ def main() -> None:
     sizes = Sizes(1000, 400, 800) if options.small else Sizes()
     for one in ward(options.only, options.seeds):
         target = options.files / f"{one.name}.json"
-        if options.merge or target.exists() or (one.defect.name == "backdoor" and not ladder("backdoor")):
+        if (
+            options.merge
+            or (target.exists() and not (options.again and _code(target) < CODE))
+            or (one.defect.name == "backdoor" and not ladder("backdoor"))
+        ):
             continue
         try:
             found = measured(one, options.folder, sizes, scratch=not options.small)

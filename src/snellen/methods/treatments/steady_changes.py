@@ -53,7 +53,7 @@ def _steady(patient: Patient) -> tuple[BatchTransform, ...]:
     right = [0.0] * (1 + len(pairs))
     for rows in torch.arange(len(store)).split(TOGETHER):
         images, targets = store.read(rows)
-        shown = to_unit(images)
+        shown = to_unit(images) if images.dtype == torch.uint8 else images
         drawn = rng.for_examples([store.ids[row] for row in rows.tolist()])
         variants = [shown, *(((whole or part)(shown, targets, drawn)[0]) for part, whole in pairs)]
         for place, variant in enumerate(variants):
