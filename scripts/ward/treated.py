@@ -6,8 +6,8 @@ Every case is trained, audited and treated by one call of ``snellen.treat``. Bes
 audited classifier, on the same images and for as many steps, and, with the first seed, a training from scratch that
 does what the treatment does; all of them are judged on the same images, which took no part in anything. One file of
 docs/measured/ward/treated a case; those that are there are not measured again, but with ``--again`` where treatments
-have changed since. ``--merge`` only writes what is made of
-them: docs/measured/treated.json, and which treatments reports advise. One to five minutes of one core for each case.
+have changed since. ``--merge`` only writes what is made of them: docs/measured/treated.json, and which treatments
+reports advise. One to five minutes of one core for each case.
 """
 
 from __future__ import annotations
