@@ -67,8 +67,8 @@ FEW = 0.05
 SMOOTHED = 0.1
 
 
-def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> dict[str, object]:
-    """What was measured of one case."""
+def measured(one: Ill, folder: Path, sizes: Sizes, beside: Sequence[str]) -> dict[str, object]:
+    """What was measured of one case, and ``beside`` it: "plain" fine-tuning, training from "scratch"."""
     sets, seconds = one.sets(sizes), dict[str, float]()
     place = folder / f"{one.name}-runs"
     with _timed(seconds, "train"):
@@ -96,7 +96,7 @@ def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> d
         "seconds": seconds,
     }
     if keys:
-        record |= _treated(one, report, sets, keys, place, seconds, scratch=scratch)
+        record |= _treated(one, report, sets, keys, place, seconds, beside)
     return record
 
 
@@ -107,8 +107,7 @@ def _treated(
     keys: Sequence[str],
     place: Path,
     seconds: dict[str, float],
-    *,
-    scratch: bool,
+    beside: Sequence[str],
 ) -> dict[str, object]:
     """The treatment, and what stands beside it."""
     out = place / "treated"
@@ -140,8 +139,7 @@ def _treated(
             "cost": None if few_made.cost is None else few_made.cost.model_dump(mode="json"),
             "true_trigger": _sent(one, sets, few_made.classifier),
         }
-    others = ["plain", "scratch"] if one.seed == 0 and scratch else ["plain"]
-    for name in others:
+    for name in beside:
         with _timed(seconds, name):
             network = _plain(one, case, made.treatments) if name == "plain" else _from_scratch(one, case)
         other = trained_classifier(case.patient.classifier, network, name)
@@ -305,6 +303,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="fewer images, to try it out")
     parser.add_argument("--again", action="store_true", help="measure anew what an earlier code measured")
+    parser.add_argument("--alone", action="store_true", help="without plain fine-tuning and training from scratch")
     parser.add_argument("--merge", action="store_true", help="only merge")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -319,7 +318,8 @@ def main() -> None:
         ):
             continue
         try:
-            found = measured(one, options.folder, sizes, scratch=not options.small)
+            beside = () if options.alone else ("plain",) if options.small or one.seed else ("plain", "scratch")
+            found = measured(one, options.folder, sizes, beside)
         except Exception:  # the others are measured all the same, and the next call tries this one again
             traceback.print_exc()
             continue
