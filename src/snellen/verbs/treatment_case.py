@@ -160,7 +160,7 @@ class Case:
         )
         notes += left_out
         network = None
-        with suppress(UnsupportedError):  # the plan says for each treatment that nothing can be asked
+        with suppress(UnsupportedError):  # the plan says for each treatment that it cannot be queried
             network = copied(model)
         obstacles = obstacles_of(subject.checks, model, place)
         plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))

@@ -37,7 +37,7 @@ from snellen.version import __version__
 #: Largest difference of probabilities between the classifier in memory and what is loaded from the files.
 TOLERANCE = 1e-4
 
-#: What is written of a classifier that is asked, and has no file that could hold it.
+#: What is written of a classifier that is queried, and has no file that could hold it.
 NUMBERS = "scores.json"
 
 
@@ -126,7 +126,7 @@ def _beside_its_scores(treated: Classifier, folder: Path) -> str:
     }
     write_atomically(folder / NUMBERS, canonical_json(numbers))
     return (
-        f"The model itself was asked and has no file here. {NUMBERS} holds what is done to its scores (scale times the "
+        f"The model itself has no file here. {NUMBERS} holds what is done to its scores (scale times the "
         f"scores plus shift, in this order) and its thresholds; from Python the treated classifier is at hand, as "
         f".classifier"
     )

@@ -1,7 +1,7 @@
 """Changes under which the audited classifier decides as before: further images for a training that has few of a kind.
 
 Few images that a training weighs much are learned by heart. Mirrored and moved ones are further images of the same
-class, unless the side or the place is what tells classes apart. The classifier itself says whether it is.
+class, unless the side or the place is what distinguishes classes. The classifier itself says whether it is.
 """
 
 from __future__ import annotations

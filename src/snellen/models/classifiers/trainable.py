@@ -42,18 +42,18 @@ class Called(nn.Module):
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
-        """Ask it; it normalises by itself."""
+        """Query it; it normalises by itself."""
         return self.classifier(images.to(self.classifier.device))
 
 
 def copied(classifier: Classifier) -> PreparedNetwork:
     """A copy whose weights, where there are any, are its own and require gradients; the classifier stays as it is.
 
-    A function, a server or an ONNX file that ONNX Runtime runs has no weights here: it is asked (:class:`Called`), and
+    A function, a server or an ONNX file that ONNX Runtime runs has no weights here: it is queried (:class:`Called`), and
     what is done to its scores can stand behind it.
 
     Raises:
-        UnsupportedError: nothing can be asked, because only predictions are known.
+        UnsupportedError: only predictions are known, of some images.
         ModelError: its module cannot be copied.
     """
     if classifier.module is None:
@@ -80,7 +80,7 @@ def copied(classifier: Classifier) -> PreparedNetwork:
 
 
 def has_weights(network: nn.Module) -> bool:
-    """Whether anything in it can be trained."""
+    """Whether it holds weights that can be trained."""
     return any(one.is_floating_point() for one in network.parameters())
 
 
