@@ -169,7 +169,7 @@ def test_of_a_function_the_scores_are_treated_and_the_folder_holds_the_numbers(t
     assert "mended" in {one.outcome for one in made.findings}
     assert made.delivered
     assert made.reference is None
-    assert "scores.json holds what is done to its scores" in (tmp_path / "README.md").read_text()
+    assert "scores.json holds what is done to its scores: scale times" in (tmp_path / "README.md").read_text()
     numbers = json.loads((tmp_path / "scores.json").read_text())
     assert numbers["thresholds"] == dict(zip(NAMES, made.classifier.thresholds, strict=True))
     images = torch.rand(5, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))

@@ -126,8 +126,8 @@ def _beside_its_scores(treated: Classifier, folder: Path) -> str:
     }
     write_atomically(folder / NUMBERS, canonical_json(numbers))
     return (
-        f"The model itself has no file here. {NUMBERS} holds what is done to its scores (scale times the "
-        f"scores plus shift, in this order) and its thresholds; from Python the treated classifier is at hand, as "
+        f"The model itself has no file here. {NUMBERS} holds what is done to its scores: scale times the scores plus "
+        f"shift, in this order. It holds the thresholds, too. From Python the treated classifier is at hand, as "
         f".classifier"
     )
 
