@@ -45,6 +45,10 @@ class Called(nn.Module):
         """Query it; it normalises by itself."""
         return self.classifier(images.to(self.classifier.device))
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Called:
+        # A connection or a session cannot be copied, and holds nothing that a treatment changes.
+        return Called(self.classifier)
+
 
 def copied(classifier: Classifier) -> PreparedNetwork:
     """A copy whose weights, where there are any, are its own and require gradients; the classifier stays as it is.
@@ -117,11 +121,13 @@ def trained_classifier(classifier: Classifier, network: PreparedNetwork, note: s
         normalization=None if classifier.module is None else classifier.normalization,  # it normalises by itself
         task=classifier.task,
         output=classifier.output,
+        differentiable=None if classifier.module is not None else classifier.differentiable,
         name=f"{classifier.name}, treated",
         notes=(*classifier.notes, note),
         feature_layer=classifier.feature_layer,
         recipe=classifier.recipe,
         bag_decision=classifier.bag_decision,
+        sent_to=classifier.sent_to,
         device=classifier.device,
     )
     made.thresholds = network.thresholds
