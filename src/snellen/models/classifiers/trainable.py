@@ -53,8 +53,8 @@ class Called(nn.Module):
 def copied(classifier: Classifier) -> PreparedNetwork:
     """A copy whose weights, where there are any, are its own and require gradients; the classifier stays as it is.
 
-    A function, a server or an ONNX file that ONNX Runtime runs has no weights here: it is queried (:class:`Called`), and
-    what is done to its scores can stand behind it.
+    A function, a server or an ONNX file that ONNX Runtime runs has no weights here. It is queried (:class:`Called`),
+    and what is done to its scores can stand behind it.
 
     Raises:
         UnsupportedError: only predictions are known, of some images.
