@@ -28,9 +28,9 @@ def treated_table(found: Mapping[str, Any]) -> str:
     head = [
         "defect", "network", "found", "outcome", "by", "weakness: treated", "plain", "from scratch",
         "better than plain",
-        "clean accuracy: treated", "plain", "from scratch", "seconds",
+        "clean accuracy: treated", "plain", "from scratch", "seconds", "code",
     ]  # fmt: skip
-    return markdown_table(head, rows, ["---", "---", "---:", "---", "---", *["---:"] * 8])
+    return markdown_table(head, rows, ["---", "---", "---:", "---", "---", *["---:"] * 9])
 
 
 def pooled_table(found: Mapping[str, Any]) -> str:
@@ -44,11 +44,12 @@ def pooled_table(found: Mapping[str, Any]) -> str:
             f"{row['difference']:+.3f}",
             f"{row['low']:+.3f} to {row['high']:+.3f}",
             words[row["high"] < 0, row["low"] > 0],
+            str(row["code"]),
         ]
         for row in found["pooled"]
     ]
-    head = ["finding", "treatment", "cases", "less than plain fine-tuning leaves", "95 % interval", ""]
-    return markdown_table(head, rows, ["---", "---", "---:", "---:", "---:", "---"])
+    head = ["finding", "treatment", "cases", "less than plain fine-tuning leaves", "95 % interval", "", "code"]
+    return markdown_table(head, rows, ["---", "---", "---:", "---:", "---:", "---", "---:"])
 
 
 def _row(name: tuple[str, str], cases: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -71,6 +72,7 @@ def _row(name: tuple[str, str], cases: Sequence[Mapping[str, Any]]) -> list[str]
         _changes([case["cost"]["difference"] for case in treated if case["cost"]]),
         *(_changes([one["cost"]["difference"] for one in others[which]]) for which in others),
         f"{mean(case['seconds']['treat'] for case in treated):.0f}" if treated else "–",
+        ", ".join(str(one) for one in sorted({case.get("code", 1) for case in cases})),
     ]
 
 

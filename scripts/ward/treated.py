@@ -1,12 +1,13 @@
 """Treat the classifiers with planted defects: what is found, what becomes of it, and what plain fine-tuning does.
 
-    python scripts/ward/treated.py [--folder build/ward_treated] [--only NAME ...] [--seeds 3] [--merge]
+    python scripts/ward/treated.py [--folder build/ward_treated] [--only NAME ...] [--seeds 3] [--again] [--merge]
 
 Every case is trained, audited and treated by one call of ``snellen.treat``. Beside it stand plain fine-tuning of the
 audited classifier, on the same images and for as many steps, and, with the first seed, a training from scratch that
 does what the treatment does; all of them are judged on the same images, which took no part in anything. One file of
-docs/measured/ward/treated a case; those that are there are not measured again. ``--merge`` only writes what is made of
-them: docs/measured/treated.json, and which treatments reports advise. One to five minutes of one core for each case.
+docs/measured/ward/treated a case; those that are there are not measured again, but with ``--again`` where treatments
+have changed since. ``--merge`` only writes what is made of them: docs/measured/treated.json, and which treatments
+reports advise. One to five minutes of one core for each case.
 """
 
 from __future__ import annotations
@@ -52,6 +53,13 @@ MERGED = ROOT / "docs" / "measured" / "treated.json"
 
 BESIDE = ROOT / "src" / "snellen" / "checks" / "measured_treatments.json"
 
+#: Which treatments were measured. 1: a quarter of the images damaged, half of the objects turned, none mirrored or
+#: moved, and longer at last. 2: two of three damaged, turned, or mirrored and moved; longer right after, and faster.
+CODE = 2
+
+#: Treatments that each code changed: what was measured of them before says nothing about them now.
+CHANGED = {2: ("balanced_tuning", "corruption_tuning", "object_tuning")}
+
 #: Share of the training images that backdoors are treated with besides.
 FEW = 0.05
 
@@ -59,8 +67,8 @@ FEW = 0.05
 SMOOTHED = 0.1
 
 
-def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> dict[str, object]:
-    """What was measured of one case."""
+def measured(one: Ill, folder: Path, sizes: Sizes, beside: Sequence[str]) -> dict[str, object]:
+    """What was measured of one case, and ``beside`` it: "plain" fine-tuning, training from "scratch"."""
     sets, seconds = one.sets(sizes), dict[str, float]()
     place = folder / f"{one.name}-runs"
     with _timed(seconds, "train"):
@@ -80,6 +88,7 @@ def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> d
         "seed": one.seed,
         "form": one.form,
         "sizes": vars(sizes),
+        "code": CODE,
         "accuracy": report.metrics["clean.accuracy"].value,
         "wanted": wanted,
         "findings": [{"key": f.key, "harm": f.harm, "level": f.level} for f in report.findings],
@@ -87,7 +96,7 @@ def measured(one: Ill, folder: Path, sizes: Sizes, *, scratch: bool = True) -> d
         "seconds": seconds,
     }
     if keys:
-        record |= _treated(one, report, sets, keys, place, seconds, scratch=scratch)
+        record |= _treated(one, report, sets, keys, place, seconds, beside)
     return record
 
 
@@ -98,8 +107,7 @@ def _treated(
     keys: Sequence[str],
     place: Path,
     seconds: dict[str, float],
-    *,
-    scratch: bool,
+    beside: Sequence[str],
 ) -> dict[str, object]:
     """The treatment, and what stands beside it."""
     out = place / "treated"
@@ -131,8 +139,7 @@ def _treated(
             "cost": None if few_made.cost is None else few_made.cost.model_dump(mode="json"),
             "true_trigger": _sent(one, sets, few_made.classifier),
         }
-    others = ["plain", "scratch"] if one.seed == 0 and scratch else ["plain"]
-    for name in others:
+    for name in beside:
         with _timed(seconds, name):
             network = _plain(one, case, made.treatments) if name == "plain" else _from_scratch(one, case)
         other = trained_classifier(case.patient.classifier, network, name)
@@ -272,12 +279,19 @@ class _timed:  # noqa: N801 - reads as a statement
         self.seconds[self.name] = round(time.process_time() - self.started, 1)
 
 
+def _code(file: Path) -> int:
+    """Of a case that was measured."""
+    found: int = json.loads(file.read_text(encoding="utf-8")).get("code", 1)
+    return found
+
+
 def merged(files: Path) -> None:
     """All cases in one file, and the table of the package of what is no better than plain fine-tuning."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(files.glob("*.json"))]
     rows = pooled(found)
     write_atomically(MERGED, canonical_json({"cases": found, "pooled": rows}))
-    write_atomically(BESIDE, canonical_json({"measured": "scripts/ward/treated.py", "rows": rows}))
+    known = [row for row in rows if all(row["code"] >= code for code in CHANGED if row["treatment"] in CHANGED[code])]
+    write_atomically(BESIDE, canonical_json({"measured": "scripts/ward/treated.py", "rows": known}))
 
 
 def main() -> None:
@@ -288,6 +302,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help="names of cases or defects")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="fewer images, to try it out")
+    parser.add_argument("--again", action="store_true", help="measure anew what an earlier code measured")
+    parser.add_argument("--alone", action="store_true", help="without plain fine-tuning and training from scratch")
     parser.add_argument("--merge", action="store_true", help="only merge")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -295,10 +311,15 @@ def main() -> None:
     sizes = Sizes(1000, 400, 800) if options.small else Sizes()
     for one in ward(options.only, options.seeds):
         target = options.files / f"{one.name}.json"
-        if options.merge or target.exists() or (one.defect.name == "backdoor" and not ladder("backdoor")):
+        if (
+            options.merge
+            or (target.exists() and not (options.again and _code(target) < CODE))
+            or (one.defect.name == "backdoor" and not ladder("backdoor"))
+        ):
             continue
         try:
-            found = measured(one, options.folder, sizes, scratch=not options.small)
+            beside = () if options.alone else ("plain",) if options.small or one.seed else ("plain", "scratch")
+            found = measured(one, options.folder, sizes, beside)
         except Exception:  # the others are measured all the same, and the next call tries this one again
             traceback.print_exc()
             continue

@@ -16,7 +16,7 @@ from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
-from snellen.checks.treatments import TRAINING_IMAGES
+from snellen.checks.treatments import AUDITED_IMAGES, AUDITED_MODEL, TRAINING_IMAGES
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError, RunConflictError, UnknownNameError
 from snellen.core.progress import Silent
@@ -245,6 +245,20 @@ def test_labels_only_models_are_audited_without_confidence(problem):
     assert report.metrics["corruption.brightness.5.accuracy"].n == 150
 
 
+#: What a command must name of classifier and images that were objects.
+OBJECTS = f"--model {AUDITED_MODEL} --images {AUDITED_IMAGES}"
+
+
+def test_a_page_says_how_a_classifier_in_memory_is_treated(problem):
+    classifier, images, _ = problem
+    report = audit(classifier, images, checks=["clean", "calibration"])
+    page = report.html
+    assert "In Python the report knows them" in page
+    assert "treated = snellen.treat(report, train=TRAINING_IMAGES)\ntreated.show()\ntreated.module" in page
+    assert f"({AUDITED_MODEL}: the audited classifier in a file" in page
+    assert "treated.show()" in report.to_markdown()
+
+
 def test_findings_are_ranked_and_no_adversarial_harm_without_a_threat(problem):
     classifier, images, _ = problem
     findings = audit(classifier, images, checks=QUICK).findings
@@ -254,7 +268,7 @@ def test_findings_are_ranked_and_no_adversarial_harm_without_a_threat(problem):
     assert "no threat was declared" in adversarial.title
     brightness = next(f for f in findings if f.facts.get("corruption") == "brightness")
     assert brightness.key == "corruption:light"
-    command = f"snellen treat . --finding corruption:light --train {TRAINING_IMAGES} --out treated"
+    command = f"snellen treat . --finding corruption:light --train {TRAINING_IMAGES} {OBJECTS} --out treated"
     assert brightness.treatments == (command,)
     assert 0 < brightness.harm < brightness.facts["mean_drop"]
     assert brightness.examples[0].image != brightness.examples[0].after

@@ -73,6 +73,28 @@ def test_the_command_under_a_finding_runs_in_the_folder_of_the_report(run, audit
     assert [one["key"] for one in made["findings"]] == ["worst_class:star"]
 
 
+def test_the_terminal_says_what_stands_for_training_images_and_treats_the_first_that_can_be(capsys, tmp_path):
+    from snellen.cli.audit_summary import show_report
+
+    report = snellen.audit(
+        "bundled:fashion-cnn", snellen.load_images("bundled:fashion-mnist").limit(300), checks=["clean"]
+    )
+    first = next(one for one in report.findings if one.kind == "worst_class")
+    first = first.model_copy(
+        update={"harm": 0.1, "treatments": (f"snellen treat . --train {TRAINING_IMAGES} --out treated",)}
+    )
+    other = first.model_copy(update={"kind": "coverage", "harm": 0.2, "treatments": ("images must be collected",)})
+    show_report(report.model_copy(update={"findings": (first,)}), tmp_path)
+    printed = capsys.readouterr().out
+    assert "Treat the first: snellen treat" in printed
+    assert f"{TRAINING_IMAGES} stands for labelled images" in printed
+    assert "Others of their source are known:fashion-mnist#train" in printed
+    show_report(report.model_copy(update={"findings": (other, first)}), tmp_path)
+    assert f"Treat the first that can be ({first.key}): snellen treat" in capsys.readouterr().out
+    show_report(report.model_copy(update={"findings": (other,)}), tmp_path)
+    assert "No command treats the first: images must be collected" in capsys.readouterr().out
+
+
 def test_the_plan_is_shown_and_nothing_is_written(run, audited, tmp_path):
     before = set(tmp_path.rglob("*"))
     code, out, err = run("treat", tmp_path / "runs of" / "known", "--plan-only")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from snellen.auditing.report import AuditReport
 from snellen.checks.treatments import UNTREATED_LABELS, ladder, untreated
 from snellen.core import index
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet
+from snellen.core.images import ImageSet, Split
 from snellen.verbs.treated import Treated
 from snellen.verbs.treatment_case import Case, _held_out
 from tests.auditing.several_labels import NAMES, SIDE, network
@@ -56,7 +57,8 @@ def treated(report: AuditReport, tmp_path_factory: pytest.TempPathFactory) -> Tr
 
 def test_a_finding_says_how_it_is_treated_or_why_not(report: AuditReport) -> None:
     advice = {one.key: one.treatments[0] for one in report.findings}
-    command = "snellen treat . --finding {} --val VALIDATION_IMAGES --out treated"
+    objects = "--model AUDITED_MODEL --images AUDITED_IMAGES"
+    command = f"snellen treat . --finding {{}} --val VALIDATION_IMAGES {objects} --out treated"
     for key in ("worst_class:mass", "calibration:mass", "threshold:mass"):
         assert advice[key] == command.format(key)
     damage = {words for key, words in advice.items() if key.startswith("corruption:")}
@@ -156,15 +158,52 @@ def test_labels_never_or_always_present_or_unknown_are_left_as_they_are(report: 
         assert "needs 10 validation images with a label and 10 without it, of mass" in str(plan)
 
 
-def test_a_function_is_not_treated_and_the_folder_says_why(tmp_path: Path) -> None:
+def test_of_a_function_the_scores_are_treated_and_the_folder_holds_the_numbers(tmp_path: Path) -> None:
     model = network(30)
     given = snellen.load_classifier(
         lambda images: (model(images) - 4).sigmoid(), NAMES, task="multi_label", size=SIDE, name="function"
     )
-    found = snellen.audit(given, image_set(200, 7), checks=["labels"], progress=False)
+    found = snellen.audit(given, image_set(200, 7), checks=["labels", "calibration"], progress=False)
+    sets = {"val": image_set(120, 11), "test": image_set(300, 13), "progress": None}
+    made = snellen.treat(found, findings=["worst_class", "calibration"], out=tmp_path, **sets)
+    assert "mended" in {one.outcome for one in made.findings}
+    assert made.delivered
+    assert made.reference is None
+    assert "scores.json holds what is done to its scores: scale times" in (tmp_path / "README.md").read_text()
+    numbers = json.loads((tmp_path / "scores.json").read_text())
+    assert numbers["thresholds"] == dict(zip(NAMES, made.classifier.thresholds, strict=True))
+    images = torch.rand(5, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    logits = given(images).exp().logit()
+    for step in numbers["scaled"]:
+        logits = logits * torch.tensor(step["scale"]) + torch.tensor(step["shift"])
+    torch.testing.assert_close(logits.sigmoid().double(), made.classifier.probabilities(made.classifier(images)))
+    assert given.thresholds is None, "the audited one is as it was"
+
+
+class Corners(nn.Module):
+    """Each label by the brightness of a part of the image; there is no weight in it."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Scores (n, 2)."""
+        return 40 * (torch.stack([images[:, 0, :4].mean((1, 2)), images[:, 0, 4:].mean((1, 2))], 1) - 0.55)
+
+
+def test_thresholds_of_a_module_without_parameters_are_treated_and_written(tmp_path: Path) -> None:
+    def halves(seed: int, split: Split) -> ImageSet:
+        rng = np.random.default_rng(seed)
+        labels = (rng.random((200, 2)) < (0.4, 0.2)).astype(int)
+        images = rng.integers(60, 90, (200, 8, 8), dtype=np.uint8)
+        images[:, :4] += (30 * labels[:, :1, None]).astype(np.uint8)  # never as bright as the model asks
+        images[:, 4:] += (60 * labels[:, 1:, None]).astype(np.uint8)
+        return replace(snellen.load_images((images, labels), class_names=["effusion", "oedema"]), split=split)
+
+    model = snellen.load_classifier(Corners(), ["effusion", "oedema"], task="multi_label", size=8)
+    found = snellen.audit(model, halves(0, "test"), checks=["labels"], progress=False)
     made = snellen.treat(
-        found, val=image_set(120, 11), test=image_set(60, 13), findings="worst_class", out=tmp_path, progress=None
+        found, val=halves(1, "tune"), test=halves(2, "test"), findings="threshold", out=tmp_path, progress=None
     )
-    assert {one.outcome for one in made.findings} == {"untreated"}
-    assert "label_thresholds needs the weights, and function has none here" in (tmp_path / "README.md").read_text()
-    assert '"identity": null' in (tmp_path / "treatment.json").read_text()
+    assert {one.key: one.outcome for one in made.findings}["threshold:effusion"] == "mended"
+    assert made.reference is not None
+    again = snellen.load_classifier(made.reference)
+    assert again.thresholds == made.classifier.thresholds != model.thresholds
+    assert not (tmp_path / "weights.safetensors").exists(), "there is none"

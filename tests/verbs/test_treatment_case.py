@@ -132,17 +132,18 @@ def test_the_plan_names_treatments_and_why_others_are_left_out(blind):
     )
     many = snellen.treatment_plan(blind, garments()["train"], val=garments()["val"], findings="worst_class")
     assert not any("One of these" in note for note in many.notes), "150 images"
-    # What did not do is tried at last for longer, and of one treatment in two plans the longer is carried out.
-    tuning, longer = one.ladder[names.index("balanced_tuning")], one.ladder[-1]
+    # What did not do is tried next for longer, and of one treatment in two plans the longer is carried out.
+    tuning, longer = one.ladder[names.index("balanced_tuning") :][:2]
+    assert longer.plan.rate == pytest.approx(3 * tuning.plan.rate)
     assert longer.plan.epochs == 3 * tuning.plan.passes(480)
-    assert str(plan).splitlines()[0].endswith(f", then balanced_tuning of {longer.plan.epochs} passes")
+    assert f"balanced_tuning, then balanced_tuning of {longer.plan.epochs} passes" in str(plan).splitlines()[0]
     pair = [replace(one, kind=kind, ladder=(step,)) for kind, step in (("a", longer), ("b", tuning))]
     assert next_treatments(pair, {"a": 0, "b": 0}) == next_treatments(pair[::-1], {"a": 0, "b": 0}) == (longer,)
     named = snellen.treatment_plan(blind, garments()["train"], findings="worst_class", treatments=["balanced_tuning"])
     assert [step.words for step in named.prescriptions[0].ladder] == ["balanced_tuning"]
 
 
-def test_a_server_or_a_function_has_no_weights_to_treat():
+def test_of_a_function_scores_are_treated_and_weights_are_not():
     network = overconfident()
     classifier = snellen.load_classifier(
         lambda images: network(torch.as_tensor(images)),
@@ -151,8 +152,11 @@ def test_a_server_or_a_function_has_no_weights_to_treat():
     )
     report = snellen.audit(classifier, garments()["audited"].select(range(300)), checks=CHECKS)
     made = treat(report, findings="calibration")
-    assert outcome(made, "calibration") == "untreated"
-    assert "has none here" in made.findings[0].reason
+    assert outcome(made, "calibration") == "mended"
+    assert made.findings[0].treatment == "temperature_scaling"
+    assert classifier.module is None, "the audited one is as it was"
+    with pytest.raises(InputError, match="balanced_tuning needs weights that can be trained, and"):
+        treat(report, findings="worst_class", treatments=["balanced_tuning"])
 
 
 def test_wrong_names_and_nothing_to_treat(sure):

@@ -17,6 +17,7 @@ from snellen.methods.treatments.corruption_tuning import AugMixTuning, Corruptio
 from snellen.methods.treatments.plain_tuning import PlainTuning
 from snellen.methods.treatments.score_scaling import TemperatureScaling, VectorScaling
 from snellen.methods.treatments.treatment import Stage, Treatment
+from snellen.systems.natural_transformations.treating import NaturalTuning
 from snellen.testing.treating import small_patient
 from snellen.training.fine_tuning import TuningPlan
 from snellen.verbs.treatment_plan import Prescription
@@ -93,6 +94,25 @@ def test_one_kind_by_one_is_tried_where_no_time_was_left_for_all():
 @pytest.mark.parametrize("outcome", [(0.04, 0.1, 0.1), None])
 def test_one_kind_alone_has_nothing_to_be_parted(outcome):
     assert tried(proposals([FOG], 0.01), BOTH, [outcome]) == [["corruption_tuning"]]
+
+
+def test_what_costs_minutes_is_tried_only_where_much_is_left():
+    group = Prescription(
+        "group_gap", (Finding(kind="group_gap", harm=0.1, title="g"),), (BalancedTuning(), NaturalTuning()), {}
+    )
+
+    def names(left: float, cost: float = 0.0) -> list[str]:
+        search = proposals([group], 0.01)
+        found = next(search)
+        trial = Trial(tuple(found), None, {"group_gap": (1.0, left)}, frozenset(), cost, 1.0)
+        try:
+            return [one.name for one in search.send(trial)]
+        except StopIteration:
+            return []
+
+    assert names(0.2) == []
+    assert names(0.4) == ["natural_tuning"]
+    assert names(0.2, cost=0.04) == ["natural_tuning"], "what loses too much took nothing away"
 
 
 PACE = Pace(judging=10.0, proving=20.0, training=0.01, images=1000)  # a pass: 10 s

@@ -221,6 +221,7 @@ def conclude(
         trained="train" in gathered.companions or (several and "tune" in gathered.companions),
         treatable=several or classifier.task in ("single", "ordinal"),
         several=several,
+        reopened=classifier.reference is not None and images.reference is not None,
     )
     sight = unseen(running, conclusions, makers, tested)
     pictures: dict[str, bytes] = {}
@@ -319,12 +320,13 @@ def judge(
     trained: bool = False,
     treatable: bool = True,
     several: bool = False,
+    reopened: bool = True,
 ) -> tuple[list[Finding], dict[int, Check], Judged]:
     """Findings of all checks, ranked; the check that made each; and how many hypotheses were tested.
 
     ``trained`` says whether training images were given: see :func:`~snellen.checks.treatments.treatments`. A model that
     no command treats is not ``treatable``: findings keep what their checks advise. Of one that gives ``several`` labels
-    an image, other treatments are known.
+    an image, other treatments are known. What was an object is not ``reopened``: the command must name it.
     """
     hypotheses = [(check, one) for check in checks for one in conclusions[check.name].hypotheses]
     held = confirmed([one for _, one in hypotheses], FALSE_DISCOVERY_RATE)
@@ -332,17 +334,17 @@ def judge(
     chosen = len(made)
     made += [(found, check) for check in checks for found in conclusions[check.name].findings]
     if treatable:
-        made = [(_with_treatments(one, trained=trained, several=several), check) for one, check in made]
+        made = [(_with_treatments(one, trained, several, reopened), check) for one, check in made]
     findings = rank(found for found, _ in made)
     makers = {place: next(check for f, check in made if f is found) for place, found in enumerate(findings)}
     return findings, makers, Judged(hypotheses=len(hypotheses), findings=chosen, rate=FALSE_DISCOVERY_RATE)
 
 
-def _with_treatments(finding: Finding, *, trained: bool, several: bool) -> Finding:
+def _with_treatments(finding: Finding, trained: bool, several: bool, reopened: bool) -> Finding:
     """The command that treats it, then what its check advises; without either, what to do instead."""
     if finding.treatments and not ladder(finding.kind, several=several):
         return finding
-    commands = treatments(finding, trained=trained, several=several)
+    commands = treatments(finding, trained=trained, several=several, reopened=reopened)
     return finding.model_copy(update={"treatments": (*commands, *finding.treatments)})
 
 

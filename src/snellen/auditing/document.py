@@ -16,7 +16,7 @@ from snellen.auditing.eye_chart_picture import acuity_words, column_words
 from snellen.auditing.figure_picture import figures_with_evidence, leading_figures
 from snellen.auditing.html import fact_words, has_harm, verdict
 from snellen.auditing.ledger import ledger_words
-from snellen.checks.treatments import STAND_FOR
+from snellen.checks.treatments import STAND_FOR, in_python
 from snellen.core.finding import FIGURES_OF_BAGS, OF_BAGS, Finding
 from snellen.data.rejections import listed_reasons
 
@@ -197,7 +197,7 @@ def _treatment(findings: Sequence[Finding], *, several: bool) -> TextTable | Non
 
 
 def treat_all_words(command: str, shown: str) -> list[str]:
-    """How all findings are treated, in one sentence, and another where the command has a placeholder.
+    """How all findings are treated, in one sentence, and others where the command has placeholders.
 
     Args:
         command: of the whole report.
@@ -205,6 +205,8 @@ def treat_all_words(command: str, shown: str) -> list[str]:
     """
     words = [f"All of it, in the folder of this report: {shown}"]
     words += [f"{name} stands for {what}." for name, what in STAND_FOR.items() if name in command]
+    if lines := in_python(command):
+        words.append(f"In Python the report knows its objects: {'; '.join(lines.splitlines())}")
     return words
 
 

@@ -32,7 +32,7 @@ from snellen.auditing.finding_picture import (
 from snellen.auditing.ledger import ledger_words
 from snellen.checks.charts import line_chart
 from snellen.checks.eye_chart import EyeChart
-from snellen.checks.treatments import STAND_FOR
+from snellen.checks.treatments import STAND_FOR, in_python
 from snellen.core import package
 from snellen.core.finding import FIGURES_OF_BAGS, LEVELS, OF_BAGS, Finding
 from snellen.data.rejections import listed_reasons
@@ -166,6 +166,7 @@ def _parts(report: AuditReport, pictures: Mapping[str, bytes], picture_bytes: in
         "evidence": evidence,
         "advice": advised(report.findings, several=report.model.get("task") == "multilabel"),
         "treat_all": whole_command(report.findings),
+        "treat_in_python": in_python(whole_command(report.findings) or ""),
         "stand_for": STAND_FOR,
         "reasons": listed_reasons,
     }

@@ -82,10 +82,15 @@ TRAINING_IMAGES = "TRAINING_IMAGES"
 #: What stands for validation images, to which only scores and thresholds are fitted.
 VALIDATION_IMAGES = "VALIDATION_IMAGES"
 
+#: What stands for classifier and images that were objects, and have no reference that opens them again.
+AUDITED_MODEL, AUDITED_IMAGES = "AUDITED_MODEL", "AUDITED_IMAGES"
+
 #: What each of them stands for, in words that follow it.
 STAND_FOR = {
     TRAINING_IMAGES: "labelled images that it may be trained on",
     VALIDATION_IMAGES: "labelled images that scores and thresholds may be fitted to",
+    AUDITED_MODEL: "the audited classifier in a file, as snellen audit takes it",
+    AUDITED_IMAGES: "the audited images in files",
 }
 
 
@@ -171,7 +176,7 @@ def untreated(kind: str, *, several: bool = False) -> str | None:
     return UNTREATED_LABELS.get(kind) or UNTREATED.get(kind) or (OTHER_LABELS if _known(kind) else None)
 
 
-def treatments(finding: Finding, *, trained: bool, several: bool = False) -> tuple[str, ...]:
+def treatments(finding: Finding, *, trained: bool, several: bool = False, reopened: bool = True) -> tuple[str, ...]:
     """What treats a finding: a command that is run in the folder of the report, or a sentence; nothing is known: none.
 
     Args:
@@ -179,6 +184,7 @@ def treatments(finding: Finding, *, trained: bool, several: bool = False) -> tup
         trained: whether the audit was given training images, which the treatment then finds by itself; of several
             labels, training or tuning images.
         several: whether the model gives several labels an image.
+        reopened: whether classifier and images are opened again by what the run directory says; objects are not.
 
     >>> treatments(Finding(kind="corruption", subject="fog", harm=0.1, title="Fog costs 20 points"), trained=True)
     ('snellen treat . --finding corruption:fog --out treated',)
@@ -187,8 +193,23 @@ def treatments(finding: Finding, *, trained: bool, several: bool = False) -> tup
         why = untreated(finding.kind, several=several)
         return () if why is None else (why,)
     train = f" --val {VALIDATION_IMAGES}" if several else f" --train {TRAINING_IMAGES}"
-    train = "" if trained else train
-    return (f"{IN_FOLDER} --finding {shlex.quote(finding.key)}{train} {INTO}",)
+    train = "" if trained and reopened else train
+    objects = "" if reopened else f" --model {AUDITED_MODEL} --images {AUDITED_IMAGES}"
+    return (f"{IN_FOLDER} --finding {shlex.quote(finding.key)}{train}{objects} {INTO}",)
+
+
+def in_python(command: str) -> str:
+    """The same in Python where classifier and images were objects, which the report knows; else empty.
+
+    >>> print(in_python("snellen treat . --train TRAINING_IMAGES --model AUDITED_MODEL --images AUDITED_IMAGES"))
+    treated = snellen.treat(report, train=TRAINING_IMAGES)
+    treated.show()
+    treated.module
+    """
+    if AUDITED_MODEL not in command:
+        return ""
+    given = f"val={VALIDATION_IMAGES}" if VALIDATION_IMAGES in command else f"train={TRAINING_IMAGES}"
+    return f"treated = snellen.treat(report, {given})\ntreated.show()\ntreated.module"
 
 
 def from_elsewhere(command: str, folder: str) -> str:

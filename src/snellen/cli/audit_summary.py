@@ -21,7 +21,6 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     from snellen.auditing.checks.fitting_kinds import DOMAIN_NOTE
     from snellen.auditing.effort import left_out
     from snellen.auditing.ledger import ledger_words
-    from snellen.checks.treatments import IN_FOLDER, STAND_FOR, from_elsewhere
     from snellen.core.finding import FIGURES_OF_BAGS
     from snellen.data.rejections import listed_reasons
 
@@ -95,14 +94,34 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         why = markup(listed_reasons(report.data["rejected_reasons"]))
         lost = f"{report.data['rejected']} of {report.data['images']} images rejected"
         console.print(f"\n{lost}: {why}; see {markup(str(folder / 'rejected.json'))}")
-    worst = next((one for one in report.findings if one.level != "note" and one.treatments), None)
-    if worst is not None and worst.treatments[0].startswith(IN_FOLDER):
-        command = from_elsewhere(worst.treatments[0], str(folder))
-        console.print(f"\nTreat the first: {markup(command)}", soft_wrap=True)
-        for name, what in STAND_FOR.items():
-            if name in command:
-                console.print(f"[dim]{name} stands for {what}[/]")
+    _show_treatment(report, folder, console)
     console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)
+
+
+def _show_treatment(report: AuditReport, folder: Path, console: Console) -> None:
+    """The command for the first finding that one treats, what must be added to it, and what helps before it."""
+    from snellen.checks.treatments import IN_FOLDER, STAND_FOR, TRAINING_IMAGES, from_elsewhere
+    from snellen.data.files.bundled import training_images_of
+
+    advised = [one for one in report.findings if one.level != "note" and one.treatments]
+    place = next((at for at, one in enumerate(advised) if one.treatments[0].startswith(IN_FOLDER)), None)
+    if place is None:
+        if advised:
+            console.print(f"\nNo command treats the first: {markup(advised[0].treatments[0])}", soft_wrap=True)
+        return
+    command = from_elsewhere(advised[place].treatments[0], str(folder))
+    what = "the first" if not place else f"the first that can be ({markup(advised[place].key)})"
+    console.print(f"\nTreat {what}: {markup(command)}", soft_wrap=True)
+    for name, meaning in STAND_FOR.items():
+        if name in command:
+            console.print(f"[dim]{name} stands for {meaning}[/]")
+    known = training_images_of(report.data["name"])
+    if known is not None and TRAINING_IMAGES in command:
+        console.print(
+            f"[dim]The bundled images are test images. Others of their source are {known}; "
+            f"snellen.load_images({known!r}) says how they are installed[/]",
+            soft_wrap=True,
+        )
 
 
 def _show_labels(report: AuditReport, console: Console) -> None:

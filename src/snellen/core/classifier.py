@@ -117,6 +117,7 @@ class Classifier:
         self.device = torch.device(device)
         self.thresholds: tuple[float, ...] | None = None  # of several labels, see with_thresholds; None: 0.5 each
         self.reference: Mapping[str, Any] | None = None  # what load_classifier made it of, where that is a text
+        self.recorded = False  # whether it knows its answers for some images alone, and decides no others
         self._identity = identity
         self._counter = _Counter()
         self._stands_for: Classifier | None = None

@@ -34,7 +34,7 @@ from snellen.methods.generation.made_images import generating_on, generator_of
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.treatments.generated_images import kinds_of_generated
 from snellen.methods.treatments.treatment import Patient
-from snellen.models.classifiers.trainable import trainable
+from snellen.models.classifiers.trainable import copied
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.training.batches import ImageStore
 from snellen.verbs.treatment_costs import alike
@@ -160,8 +160,8 @@ class Case:
         )
         notes += left_out
         network = None
-        with suppress(UnsupportedError):  # the plan says for each treatment that it needs weights
-            network = trainable(model)
+        with suppress(UnsupportedError):  # the plan says for each treatment that it cannot be queried
+            network = copied(model)
         obstacles = obstacles_of(subject.checks, model, place)
         plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))
         treatable = replace(patient, findings=plan.treated)

@@ -31,6 +31,7 @@ from snellen.models.classifiers.onnx_graph.writing import with_numbers_of
 from snellen.models.classifiers.onnx_models import read_model
 from snellen.models.classifiers.output_kind import LogProbabilities
 from snellen.models.classifiers.references import load_classifier
+from snellen.models.classifiers.trainable import Called
 from snellen.training.environment import record_environment
 from snellen.verbs.treated import Treated
 from snellen.version import __version__
@@ -92,6 +93,9 @@ def _how(treated: Treated) -> list[str]:
 #: Largest difference of probabilities between the classifier in memory and what is loaded from the files.
 TOLERANCE = 1e-4
 
+#: What is written of a classifier that is queried, and has no file that could hold it.
+NUMBERS = "scores.json"
+
 
 def delivered(
     classifier: Classifier, treated: Classifier, folder: Path, recipe: Mapping[str, Any], data: str, seed: int
@@ -106,6 +110,7 @@ def delivered(
     ``hf:``, a classifier of transformers       the folder ``model`` as ``save_pretrained`` writes it
     ``onnx:``                                   ``model.onnx``, the same graph, and a description beside it
     a torch module                              ``weights.safetensors``, for its ``load_state_dict``, and ``model.onnx``
+    a function, a server, ONNX Runtime          ``scores.json``: what is done to its scores, and its thresholds
     ==========================================  ======================================================================
 
     Where the form cannot hold what was done to the scores, an ONNX file holds all of it. Thresholds of labels stand in
@@ -127,6 +132,8 @@ def delivered(
     """
     assert treated.module is not None
     network, wrapped = _unwrapped(treated.module)
+    if isinstance(network, Called):
+        return None, (_beside_its_scores(treated, folder),)
     ref = _located(classifier)
     notes: tuple[str, ...] = ()
     if wrapped or (treated.thresholds and (_artifact_folder(ref) is not None or _is_transformers(network))):
@@ -142,7 +149,7 @@ def delivered(
     elif isinstance(network, OnnxModule) and (source_file := _onnx_file(classifier)) is not None:
         reference, notes = _into_its_graph(classifier, treated, network, source_file, folder)
     else:
-        if not ref:
+        if not ref and network.state_dict():
             save_file(_tensors(network), folder / "weights.safetensors")
         reference, notes = _as_onnx(treated, folder)
     if reference is not None:
@@ -157,6 +164,28 @@ def _unwrapped(module: nn.Module) -> tuple[nn.Module, bool]:
         scaled = scaled or isinstance(module, ScaledScores | ScaledLabels)
         module = module.model
     return module, scaled
+
+
+def _beside_its_scores(treated: Classifier, folder: Path) -> str:
+    """Write the numbers that stand behind a model which no file here can hold, and say what they are."""
+    steps = []
+    module = treated.module
+    while isinstance(module, ScaledScores | ScaledLabels):
+        steps.append({"scale": module.scale.tolist(), "shift": module.shift.tolist()})
+        module = module.model
+    logits = treated.task == "multilabel" and treated.output != "logits"
+    numbers = {
+        "class_names": list(treated.class_names),
+        "of": "logits of the labels" if logits else treated.output,
+        "scaled": steps[::-1],
+        "thresholds": _thresholds(treated),
+    }
+    write_atomically(folder / NUMBERS, canonical_json(numbers))
+    return (
+        f"The model itself has no file here. {NUMBERS} holds what is done to its scores: scale times the scores plus "
+        f"shift, in this order. It holds the thresholds, too. From Python the treated classifier is at hand, as "
+        f".classifier"
+    )
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:

@@ -17,8 +17,8 @@ from snellen.core.errors import InputError, MissingExtraError, import_extra, unk
 from snellen.core.finding import Finding
 from snellen.core.method import Method, build
 from snellen.methods.corruptions.benchmarks import benchmark
-from snellen.methods.treatments.treatment import FineTuning, Patient, Treatment
-from snellen.models.classifiers.trainable import PreparedNetwork
+from snellen.methods.treatments.treatment import FineTuning, Patient, Stage, Treatment
+from snellen.models.classifiers.trainable import PreparedNetwork, has_weights
 
 #: Why a treatment is set aside, in words that follow its name.
 NO_BETTER = "was no better than plain fine-tuning where it was measured (--treatment tries it all the same)"
@@ -135,10 +135,10 @@ def prescribed(
 
     Args:
         findings: that are treated.
-        network: the copy that would be trained; None: the classifier has no weights here.
+        network: the copy that would be treated; None: only predictions of the classifier are known.
         patient: findings and images.
-        named: only these treatments, in this order; None: all that treat the kind, the cheapest first, and at last the
-            cheapest fine-tuning for longer.
+        named: only these treatments, in this order; None: all that treat the kind, the cheapest first, and after the
+            cheapest fine-tuning the same for longer.
         obstacles: kinds of finding that cannot be measured again, with the reason: see :func:`obstacles_of`.
 
     Raises:
@@ -168,13 +168,25 @@ def prescribed(
             else:
                 refused[one.name] = why
         if wanted is None:
-            able += [one.longer(patient) for one in able if isinstance(one, FineTuning) and one.name != PLAIN][:1]
+            able = _with_longer(able, patient)
         own = tuple(one for one in findings if one.kind == kind)
         found.append(Prescription(kind, own, tuple(able), refused, several=several))
     if wanted is not None and not any(one.ladder for one in found):
         reasons = "; ".join(dict.fromkeys(one.reason for one in found))
         raise InputError(f"none of the named treatments can be tried: {reasons}")
     return tuple(found)
+
+
+def _with_longer(ladder: Sequence[Treatment], patient: Patient) -> list[Treatment]:
+    """The same with the cheapest fine-tuning twice, for longer right after itself.
+
+    What helps, and not enough, most often helps enough in more steps; so that comes before what was not tried at all.
+    """
+    first = next((one for one in ladder if isinstance(one, FineTuning) and one.name != PLAIN), None)
+    found = list(ladder)
+    if first is not None:
+        found.insert(found.index(first) + 1, first.longer(patient))
+    return found
 
 
 def affected_checks(checks: Sequence[Check], findings: Sequence[Finding], folder: Path | None = None) -> list[Check]:
@@ -259,7 +271,11 @@ def _refusal(treatment: Treatment, network: PreparedNetwork | None, patient: Pat
     if treatment.trains and patient.train is None:
         return "needs training images (--train DATA)"
     if network is None:
-        return f"needs the weights, and {patient.classifier.name} has none here"
+        return f"needs the model, and of {patient.classifier.name} only predictions are known"
+    if treatment.stage >= Stage.SCORES and patient.classifier.output == "labels":
+        return f"needs scores, and {patient.classifier.name} gives decisions only"
+    if treatment.stage < Stage.SCORES and not has_weights(network):
+        return f"needs weights that can be trained, and {patient.classifier.name} has none here"
     try:
         for package, extra in treatment.packages.items():
             import_extra(package, extra, treatment.name)

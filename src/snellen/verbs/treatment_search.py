@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from snellen.core.preparation import to_unit
-from snellen.methods.treatments.treatment import FineTuning, Patient, Treatment
-from snellen.models.classifiers.trainable import trainable
+from snellen.methods.treatments.treatment import LONGER, FineTuning, Patient, Treatment
+from snellen.models.classifiers.trainable import copied, has_weights
 from snellen.verbs.treatment_plan import Prescription
 from snellen.verbs.treatment_trials import Trial
 
@@ -19,6 +19,10 @@ MOST = 8
 
 #: Share of the findings' quantity that must have fallen on the validation images where anything is delivered.
 LEAST_GAIN = 0.05
+
+#: Passes over the training images from which a treatment may be dear, and the share of a finding that another candidate
+#: took away where a dear one is not tried: most take minutes for the little that is left.
+DEAR, MOSTLY = LONGER * FineTuning.passes, 0.75
 
 #: Share of the time that is left which a training may take at most.
 SHARE = 0.5
@@ -55,7 +59,7 @@ def proposals(prescriptions: Sequence[Prescription], max_loss: float) -> Proposa
         tried.append(trial)
         if keys <= trial.mended and trial.cost <= max_loss:
             return
-        rungs = climbed(prescriptions, rungs, trial, max_loss)
+        rungs = climbed(prescriptions, rungs, trial, max_loss, tried)
     if len(prescriptions) == 1 or any(one.cost <= max_loss and one.gain(findings) >= LEAST_GAIN for one in tried):
         return
     kept, known = tuple[Treatment, ...](), {_names(one.treatments) for one in tried}
@@ -80,21 +84,37 @@ def next_treatments(prescriptions: Sequence[Prescription], rungs: Mapping[str, i
 
 
 def climbed(
-    prescriptions: Sequence[Prescription], rungs: Mapping[str, int], trial: Trial, max_loss: float
+    prescriptions: Sequence[Prescription],
+    rungs: Mapping[str, int],
+    trial: Trial,
+    max_loss: float,
+    tried: Sequence[Trial] = (),
 ) -> dict[str, int] | None:
-    """The rungs of the next trial; None where nothing else is left to try.
+    """The rungs of the next trial, which comes after ``tried``; None where nothing else is left to try.
 
     A kind takes its next treatment where one of its findings is not mended. Where all are, and the accuracy lost is too
     much, the kind with the costliest treatment takes its next one.
     """
     higher = dict(rungs)
-    open_kinds = [one for one in prescriptions if one.ladder and rungs[one.kind] + 1 < len(one.ladder)]
+    open_kinds = [
+        one
+        for one in prescriptions
+        if rungs[one.kind] + 1 < len(one.ladder) and not _too_dear(one, rungs[one.kind] + 1, tried, max_loss)
+    ]
     unmended = [one for one in open_kinds if any(finding.key not in trial.mended for finding in one.findings)]
     if not unmended and trial.cost > max_loss:
         unmended = sorted(open_kinds, key=lambda one: one.ladder[rungs[one.kind]].passes)[-1:]
     for one in unmended:
         higher[one.kind] += 1
     return higher if unmended else None
+
+
+def _too_dear(prescription: Prescription, rung: int, tried: Sequence[Trial], max_loss: float) -> bool:
+    """Whether a rung costs much more than those before it, for the little that the best candidate left."""
+    cost, before = prescription.ladder[rung].passes, max(one.passes for one in prescription.ladder[:rung])
+    if cost < DEAR or cost < LONGER * before:
+        return False
+    return any(one.cost <= max_loss and one.gain(prescription.findings) >= MOSTLY for one in tried)
 
 
 def _best(prescription: Prescription, tried: Sequence[Trial]) -> Treatment:
@@ -158,9 +178,9 @@ class Pace:
     def measured(cls, patient: Patient, judging: float, proving: float) -> Pace:
         """Time a training step of the classifier; see above for the seconds."""
         images = 0 if patient.train is None else len(patient.train)
-        if not images or patient.classifier.module is None:
+        network = copied(patient.classifier).eval()
+        if not images or not has_weights(network):
             return cls(judging, proving, 0.0, images)
-        network = trainable(patient.classifier).eval()
         shown = to_unit(patient.training.images[:TIMED_ON]).to(patient.classifier.device)
         seconds = []
         for _ in range(TIMES):

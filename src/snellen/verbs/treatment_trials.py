@@ -19,7 +19,7 @@ from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient, Treatment, treat_together
-from snellen.models.classifiers.trainable import trainable, trained_classifier
+from snellen.models.classifiers.trainable import copied, trained_classifier
 from snellen.verbs.treatment_costs import OF_CLEAN_DECISIONS, clean_costs, measured_in_costs
 from snellen.verbs.treatment_measures import (
     BY_ERROR,
@@ -170,7 +170,7 @@ class Bench:
         try:
             network = treat_together(
                 treatments,
-                trainable(self.patient.classifier),
+                copied(self.patient.classifier),
                 self.patient,
                 rng=Randomness(self.seed).child("treatment", number),
                 checkpoint=place / f"{number}.safetensors",

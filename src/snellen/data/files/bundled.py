@@ -25,6 +25,19 @@ FASHION_CLASSES = (
 )
 
 
+#: Name of the bundled images in reports, and the images of the same source that classifiers are trained on.
+_TITLE, _TRAINING = "fashion-mnist (2,000 test images, 28-pixel product thumbnails)", "known:fashion-mnist#train"
+
+
+def training_images_of(name: str) -> str | None:
+    """A reference of training images for a bundled set by the name that reports give it; None: it is another set.
+
+    >>> training_images_of("fashion-mnist (2,000 test images, 28-pixel product thumbnails)")
+    'known:fashion-mnist#train'
+    """
+    return _TRAINING if name == _TITLE else None
+
+
 def load_bundled(which: str, *, name: str | None = None) -> ImageSet:
     """Load images of the package by name; the only ones are ``fashion-mnist``.
 
@@ -35,7 +48,7 @@ def load_bundled(which: str, *, name: str | None = None) -> ImageSet:
     if which != "fashion-mnist":
         raise unknown_name("bundled image set", which, ["fashion-mnist"])
     path = asset("fashion-mnist-2000.npz")
-    title = name or "fashion-mnist (2,000 test images, 28-pixel product thumbnails)"
+    title = name or _TITLE
     return _loaded(path, title)
 
 

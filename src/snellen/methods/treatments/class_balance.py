@@ -11,6 +11,7 @@ from torch import Tensor
 
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.score_scaling import scaled
+from snellen.methods.treatments.steady_changes import OFTEN, steady_changes
 from snellen.methods.treatments.treatment import FineTuning, Patient, Stage, Treating, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
 from snellen.training.evaluation import layer_inputs, score_examples
@@ -118,7 +119,8 @@ class BalancedTuning(FineTuning):
     """Train on with equal weight for every class, and twice that for classes that the audit names.
 
     The class-balanced training of Kang et al., "Decoupling representation and classifier", ICLR 2020, arXiv 1910.09217,
-    over all layers, and from the weights that are there.
+    over all layers, and from the weights that are there. Two of three images are mirrored and moved where that
+    changes no class: images that weigh much are else learned by heart.
     """
 
     name: ClassVar[str] = "balanced_tuning"
@@ -127,7 +129,7 @@ class BalancedTuning(FineTuning):
     emphasis: float = Field(2.0, ge=1, description="weight of a class or group that is served badly, beside the others")
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
-        """Weights of examples."""
+        """Weights of examples, and changes under which few images are more."""
         weights = balanced(patient.training.targets)
         worst = {*patient.subjects("worst_class")}
         named = torch.tensor([name in worst for name in patient.classifier.class_names])
@@ -136,7 +138,8 @@ class BalancedTuning(FineTuning):
         if groups and patient.images is not None:
             within = torch.tensor([group in groups for group in patient.images.column("group")])
             weights = weights * torch.where(within, self.emphasis, 1.0)
-        return Term(weights=weights / weights.mean())
+        steady = steady_changes(patient)
+        return Term(weights=weights / weights.mean(), transforms=(steady,) * OFTEN if steady else ())
 
 
 def balanced(labels: Tensor, *, most: float = 20.0) -> Tensor:

@@ -6,7 +6,7 @@ al., "MedMNIST-C", 2024, arXiv 2406.17536, in a fine-tuning instead of a trainin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -14,13 +14,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import targeted_augmentation
-from snellen.methods.corruptions.benchmarks import benchmark
+from snellen.methods.corruptions.apply import corrupt_at_random
+from snellen.methods.corruptions.benchmarks import Benchmark, benchmark
 from snellen.methods.recipes.augmix import jensen_shannon
+from snellen.methods.treatments.steady_changes import OFTEN, steady_changes
 from snellen.methods.treatments.treatment import TRAINING, FineTuning, Patient
 from snellen.training.batches import Batch
 from snellen.training.fine_tuning import Term, TuningPlan
-from snellen.training.transforms import aug_mix
+from snellen.training.transforms import BatchTransform, aug_mix, in_sequence
 
 
 class CorruptionTuning(FineTuning):
@@ -34,11 +35,32 @@ class CorruptionTuning(FineTuning):
     treats: ClassVar[tuple[str, ...]] = ("corruption",)
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
-        """A transform for each kind."""
+        """A transform that damages every image, after mirroring and moving it where that changes no class.
+
+        The training itself leaves a share of the images as they are.
+        """
         check = patient.checks.get("corruption")
         chosen, measured = benchmark(getattr(check, "benchmark", "imagenet-c")), getattr(check, "chosen", ())
         kinds = [kind for one in patient.subjects("corruption") for kind in chosen.of_subject(one, measured)]
-        return Term(transforms=tuple(targeted_augmentation(chosen, (kind,)) for kind in kinds))
+        if not kinds:
+            return Term()
+        steady, damage = steady_changes(patient), _damage(chosen, tuple(dict.fromkeys(kinds)))
+        return Term(transforms=(in_sequence(steady, damage) if steady else damage,) * OFTEN)
+
+
+def _damage(chosen: Benchmark, kinds: Sequence[str]) -> BatchTransform:
+    """Every image under one of the kinds, at a strength of its own."""
+
+    def change(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
+        drawn, changed = rng.integers("kind", (), 0, len(kinds)), images.clone()
+        for number, kind in enumerate(kinds):
+            rows = (drawn == number).nonzero().flatten()
+            if len(rows):
+                at = rows.to(images.device)
+                changed[at] = corrupt_at_random(images[at], chosen, kind, rng[rows].child(kind))
+        return changed, targets
+
+    return change
 
 
 class AugMixTuning(FineTuning):

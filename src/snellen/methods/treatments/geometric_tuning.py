@@ -21,6 +21,7 @@ from snellen.methods.corruptions.apply import targeted_augmentation
 from snellen.methods.corruptions.benchmarks import benchmark
 from snellen.methods.explanations.background_swap import shows_object, without_object
 from snellen.methods.treatments.background_swaps import training_masks
+from snellen.methods.treatments.steady_changes import OFTEN, steady_changes
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.training.fine_tuning import Term
@@ -64,9 +65,13 @@ class ObjectTuning(FineTuning):
         return None
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
-        """A transform for each attribute."""
-        masks, subjects = training_masks(patient), patient.subjects("attribute")
-        return Term(transforms=tuple(_of_objects(patient, masks, one) for one in _ATTRIBUTES if one in subjects))
+        """Transforms for each attribute, then mirroring and moving where that changes no class."""
+        masks, steady = training_masks(patient), steady_changes(patient)
+        subjects = set(patient.subjects("attribute"))
+        changes = [_of_objects(patient, masks, one) for one in _ATTRIBUTES if one in subjects]
+        if steady is not None:  # after the object, whose mask says where it is
+            changes = [in_sequence(one, steady) for one in changes]
+        return Term(transforms=tuple(changes) * OFTEN)
 
 
 class ViewTuning(FineTuning):

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 TRAINING = {"accelerate": "train"}
 
 
-#: How much longer a fine-tuning is tried again that did not mend enough, where nothing else did.
-LONGER = 3
+#: How much longer a fine-tuning is tried again that did not mend enough, where nothing else did, and how much larger
+#: its learning rate is: what the first did not learn is far from the old weights.
+LONGER, FASTER = 3, 3
 
 
 class Stage(IntEnum):
@@ -174,9 +175,10 @@ class FineTuning(Treatment):
         return f"{self.name} of {self.plan.epochs} pass{'' if self.plan.epochs == 1 else 'es'}"
 
     def longer(self, patient: Patient) -> Self:
-        """The same in :data:`LONGER` times as many passes over the training images."""
+        """The same in :data:`LONGER` times as many passes over the training images, in larger steps."""
         epochs = LONGER * self.plan.passes(len(patient.training))
-        return self.model_copy(update={"plan": self.plan.model_copy(update={"epochs": epochs})})
+        changed = {"epochs": epochs, "rate": FASTER * self.plan.rate}
+        return self.model_copy(update={"plan": self.plan.model_copy(update=changed)})
 
     @abstractmethod
     def term(self, patient: Patient, *, rng: Randomness) -> Term:

@@ -80,7 +80,7 @@ def recorded_classifier(
     other = sum(not torch.equal(scores[row], scores[first]) for row, first in doubles)
     if other:
         notes.append(f"{other} images have the pixels of an earlier one, whose different predictions stand for theirs")
-    return Classifier(
+    made = Classifier(
         _Recorded(rows, scores),
         class_names=names,
         preparation=preparation,
@@ -89,6 +89,8 @@ def recorded_classifier(
         identity=hashlib.sha256(scores.numpy().tobytes()).hexdigest(),
         notes=notes,
     )
+    made.recorded = True
+    return made
 
 
 def unseen_images(count: int, labels: Sequence[object] | None, *, class_names: Sequence[str] | None = None) -> ImageSet:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import ModelError, UnsupportedError
+from snellen.core.preparation import Normalization
 
 
 class PreparedNetwork(nn.Module):
@@ -33,8 +34,62 @@ class PreparedNetwork(nn.Module):
         return scores
 
 
+class Called(nn.Module):
+    """A classifier that is no module, as one: prepared images (n, 3, h, w) → its scores (n, k). It has no weights."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Query it; it normalises by itself."""
+        return self.classifier(images.to(self.classifier.device))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Called:
+        # A connection or a session cannot be copied, and holds nothing that a treatment changes.
+        return Called(self.classifier)
+
+
+def copied(classifier: Classifier) -> PreparedNetwork:
+    """A copy whose weights, where there are any, are its own and require gradients; the classifier stays as it is.
+
+    A function, a server or an ONNX file that ONNX Runtime runs has no weights here. It is queried (:class:`Called`),
+    and what is done to its scores can stand behind it.
+
+    Raises:
+        UnsupportedError: only predictions are known, of some images.
+        ModelError: its module cannot be copied.
+    """
+    if classifier.module is None:
+        if classifier.recorded:
+            raise UnsupportedError(
+                f"of {classifier.name} only predictions are known, and other images must be decided to treat it; give "
+                f"the model itself"
+            )
+        network: nn.Module = Called(classifier)
+        normalization = Normalization()
+    else:
+        try:
+            network = copy.deepcopy(classifier.module)
+        except Exception as error:
+            raise ModelError(f"{classifier.name} cannot be copied for training: {error}") from error
+        _turn_constants_into_weights(network)
+        normalization = classifier.normalization
+    for one in network.parameters():
+        if one.is_floating_point():
+            one.requires_grad_(True)
+    found = PreparedNetwork(network, *normalization).to(classifier.device)
+    found.thresholds = classifier.thresholds
+    return found
+
+
+def has_weights(network: nn.Module) -> bool:
+    """Whether it holds weights that can be trained."""
+    return any(one.is_floating_point() for one in network.parameters())
+
+
 def trainable(classifier: Classifier) -> PreparedNetwork:
-    """A copy whose weights are its own and require gradients; the classifier stays as it is.
+    """As :func:`copied`, of a classifier that has weights.
 
     Raises:
         UnsupportedError: the classifier has no weights here: a server, a callable, an ONNX file that was not converted.
@@ -45,19 +100,10 @@ def trainable(classifier: Classifier) -> PreparedNetwork:
             f"{classifier.name} has no weights that can be trained here (a server, a callable, predictions, or an ONNX "
             f"file that ONNX Runtime runs); only what is done to its scores, or to the data, can treat it"
         )
-    try:
-        network = copy.deepcopy(classifier.module)
-    except Exception as error:
-        raise ModelError(f"{classifier.name} cannot be copied for training: {error}") from error
-    _turn_constants_into_weights(network)
-    weights = [one for one in network.parameters() if one.is_floating_point()]
-    if not weights:
+    network = copied(classifier)
+    if not has_weights(network):
         raise ModelError(f"{classifier.name} has no weights that can be trained")
-    for one in weights:
-        one.requires_grad_(True)
-    found = PreparedNetwork(network, *classifier.normalization).to(classifier.device)
-    found.thresholds = classifier.thresholds
-    return found
+    return network
 
 
 def trained_classifier(classifier: Classifier, network: PreparedNetwork, note: str) -> Classifier:
@@ -72,14 +118,16 @@ def trained_classifier(classifier: Classifier, network: PreparedNetwork, note: s
         network.network,
         class_names=classifier.class_names,
         preparation=classifier.preparation,
-        normalization=classifier.normalization,
+        normalization=None if classifier.module is None else classifier.normalization,  # it normalises by itself
         task=classifier.task,
         output=classifier.output,
+        differentiable=None if classifier.module is not None else classifier.differentiable,
         name=f"{classifier.name}, treated",
         notes=(*classifier.notes, note),
         feature_layer=classifier.feature_layer,
         recipe=classifier.recipe,
         bag_decision=classifier.bag_decision,
+        sent_to=classifier.sent_to,
         device=classifier.device,
     )
     made.thresholds = network.thresholds
