@@ -54,14 +54,14 @@ class VideoArchitecture(BaseModel):
     )
     rotary: Rotary = Field(
         "whole_turns",
-        description="rates of rotary positions within a frame: falling, as published; or whole_turns, where one side "
-        "is next to the other, and few tokens are told apart sharply",
+        description="rates of rotary positions within a frame: falling, as published; or whole_turns, which join "
+        "opposite sides",
     )
     query_key_norm: bool = Field(True, description="queries and keys are normalised")
     query_scale: bool = Field(
         True,
-        description="heads learn a factor of their normalised queries: without it a head of 16 numbers cannot look at "
-        "one place alone",
+        description="heads learn a factor of their normalised queries, without which a small head attends to no place "
+        "alone",
     )
     sandwich_norm: bool = Field(True, description="a norm behind each attention and MLP as well as in front")
     stateless_norm: bool = Field(True, description="norms have no learned scale")
