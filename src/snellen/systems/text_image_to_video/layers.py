@@ -68,6 +68,14 @@ def rotated_2d(values: Tensor, rows: Tensor, columns: Tensor, period: int | None
     return torch.cat([rotated(upper, rows, period), rotated(lower, columns, period)], dim=-1)
 
 
+def _placed(values: Tensor, positions: tuple[Tensor, ...], period: int | None) -> Tensor:
+    """Heads (n, h, s, d) at positions in one or two dimensions, each (n or 1, s)."""
+    if len(positions) == 1:
+        return rotated(values, positions[0][:, None], period)
+    rows, columns = positions
+    return rotated_2d(values, rows[:, None], columns[:, None], period)
+
+
 class Attention(nn.Module):
     """Attention with several heads over one sequence; the caller chooses which axis that is, and what positions do.
 
@@ -115,9 +123,7 @@ class Attention(nn.Module):
         if self.log_scale is not None:
             queries = queries * self.log_scale.exp()
         if positions:
-            turn = rotated if len(positions) == 1 else rotated_2d
-            places = [one[:, None] for one in positions]
-            queries, keys = turn(queries, *places, period), turn(keys, *places, period)
+            queries, keys = (_placed(one, positions, period) for one in (queries, keys))
         mask = None if allowed is None else allowed[:, None, None, :]
         if mask is not None and causal:
             mask = mask & torch.ones(queries.shape[-2], keys.shape[-2], dtype=torch.bool, device=mask.device).tril()
