@@ -80,7 +80,7 @@ SMOKE = Size(
 
 #: Those three of the default shapes of the world that differ most. A circle in place of a square costs 26 decibels, so
 #: that a network of 25 may draw circles alone; the nearest two of these are 22 apart.
-_SHAPES: tuple[Shape, ...] = ("square", "triangle", "cross")
+_SHAPES: tuple[Shape, ...] = ("ring", "heart", "hourglass")
 
 _COLOURS: tuple[MovingColour, ...] = ("red", "green", "blue")
 
