@@ -78,8 +78,8 @@ SMOKE = Size(
     judge=1,
 )
 
-#: Those three of all shapes whose nearest two differ most, 20 decibels. Their mean is 24 from each, so that a network of
-#: 25 has to draw shapes. A circle in place of a square costs 26, and such networks drew circles alone.
+#: Those three of all shapes whose nearest two differ most, 20 decibels. Their mean is 24 from each, so that a network
+#: of 25 has to draw shapes. A circle in place of a square costs 26, and such networks drew circles alone.
 _SHAPES: tuple[Shape, ...] = ("ring", "heart", "hourglass")
 
 _COLOURS: tuple[MovingColour, ...] = ("red", "green", "blue")
