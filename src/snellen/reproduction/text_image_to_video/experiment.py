@@ -144,7 +144,7 @@ def small_world(count: int, frames: int, seed: int) -> MovingShapes:
 def subjects_of(videos: Videos) -> Tensor:
     """Colour and shape of each video as a class, int64 (n,)."""
     pairs = [tuple(caption.split()[1:3]) for caption in videos.captions]
-    known = sorted({(c, s) for c in _COLOURS for s in _SHAPES})
+    known: list[tuple[str, str]] = sorted({(c, s) for c in _COLOURS for s in _SHAPES})
     return torch.tensor([known.index((pair[0], pair[1])) for pair in pairs])
 
 
