@@ -218,6 +218,39 @@ def test_rotary_products_depend_on_the_distance_alone():
     assert pair((0.0, 1.0), (2.0, 3.0)) != pytest.approx(pair((1.0, 0.0), (3.0, 2.0 + 1)), abs=1e-3)
 
 
+def test_with_whole_turns_a_video_that_is_moved_over_the_edge_comes_out_moved():
+    """The frame is a ring in both directions then; with falling rates it has an edge."""
+    draws = torch.Generator().manual_seed(4)
+    videos, time = torch.randn(1, 4, 3, 8, 8, generator=draws), torch.tensor([0.4])
+    for rotary in ("whole_turns", "falling"):
+        network = changed(VideoTransformer(architecture(rotary=rotary)))
+        tokens = tokens_of(["red star"], network.architecture)
+        by = {"shifts": (2, -4), "dims": (-2, -1)}
+        found, expected = network(videos.roll(**by), time, tokens), network(videos, time, tokens).roll(**by)
+        assert torch.allclose(found, expected, atol=1e-5) == (rotary == "whole_turns")
+
+
+def test_a_learned_factor_of_queries_lets_a_small_head_look_at_one_place():
+    draws = torch.Generator().manual_seed(0)
+    shown = torch.randn(1, 16, 16, generator=draws)
+    torch.manual_seed(0)
+    plain, scaled = (Attention(16, 1, query_key_norm=True, query_scale=learned) for learned in (False, True))
+    assert plain.log_scale is None
+    assert Attention(16, 1, query_key_norm=False, query_scale=True).log_scale is None
+    with torch.no_grad():
+        for attention in (plain, scaled):  # keys are queries; values and output are what is shown
+            attention.query.weight.copy_(torch.eye(16))
+            attention.key_value.weight.copy_(torch.cat([torch.eye(16)] * 2))
+            attention.out.weight.copy_(torch.eye(16))
+            for layer in (attention.query, attention.key_value, attention.out):
+                layer.bias.zero_()
+        scaled.log_scale.zero_()
+        assert torch.allclose(plain(shown), scaled(shown), atol=1e-6)
+        scaled.log_scale.fill_(3)
+        assert torch.allclose(scaled(shown), shown, atol=1e-3)
+        assert float((plain(shown) - shown).abs().max()) > 0.1, "4 is the largest product of 16 normalised numbers"
+
+
 def test_positions_of_longer_videos_are_interpolated_and_those_of_shorter_ones_are_the_first():
     one = architecture()
     same, longer, shorter = (Places(one, frames, None, torch.device("cpu")) for frames in (4, 8, 2))

@@ -39,6 +39,8 @@ def full_size() -> tuple[VideoArchitecture, VideoTraining, VideoTraining, Sample
         heads=12,
         text_blocks=4,
         head="velocity",
+        rotary="falling",
+        query_scale=False,
     )
     base = VideoTraining(
         image_steps=50_000,

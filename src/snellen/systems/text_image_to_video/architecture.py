@@ -17,6 +17,10 @@ ImageBy = Literal["replacement", "cross_attention"]
 #: What the head gives: v itself, as published, or x₁, from which v = (x₁ − xₜ) / (1 − t) follows.
 Head = Literal["velocity", "video"]
 
+#: Rates of the rotary positions within a frame: falling from one radian a token on, as published; or whole turns over
+#: the frame, so that one side is next to the other.
+Rotary = Literal["falling", "whole_turns"]
+
 #: Ids of tokens that are no words: filler, and the null text.
 PAD, NULL = 0, 1
 
@@ -48,7 +52,17 @@ class VideoArchitecture(BaseModel):
     pooled_text: bool = Field(
         True, description="the sum of the text's tokens is added to the vector of time, so that the text multiplies too"
     )
+    rotary: Rotary = Field(
+        "whole_turns",
+        description="rates of rotary positions within a frame: falling, as published; or whole_turns, which join "
+        "opposite sides",
+    )
     query_key_norm: bool = Field(True, description="queries and keys are normalised")
+    query_scale: bool = Field(
+        True,
+        description="heads learn a factor of their normalised queries, without which a small head attends to no place "
+        "alone",
+    )
     sandwich_norm: bool = Field(True, description="a norm behind each attention and MLP as well as in front")
     stateless_norm: bool = Field(True, description="norms have no learned scale")
 

@@ -1,10 +1,13 @@
 """Parts of the network: norms without state, rotary positions, attention of one axis, modulation.
 
-Rotary positions: J. Su et al. 2021, RoFormer, eq. 34. Stability after Z. Lin et al. 2024 (STIV): queries and keys are
+Rotary positions: J. Su et al. 2021, RoFormer, eq. 34. A learned factor of normalised queries: A. Henry et al. 2020,
+Query-Key Normalization. Stability after Z. Lin et al. 2024 (STIV): queries and keys are
 normalised, and norms stand in front of *and* behind each attention and MLP, without learned scales.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +16,33 @@ from torch import Tensor, nn
 #: Periods of the lowest rotary frequency, as usual.
 _BASE = 10_000.0
 
+#: What learned factors of queries begin with.
+_FIRST_SCALE = 2.0
+
 
 def norm(width: int, *, stateless: bool) -> nn.LayerNorm:
     """A layer norm; a stateless one has no parameters."""
     return nn.LayerNorm(width, eps=1e-6, elementwise_affine=not stateless)
 
 
-def rotated(values: Tensor, positions: Tensor) -> Tensor:
+def rates(pairs: int, period: int | None = None) -> Tensor:
+    """Angles by which pairs of numbers turn from one position to the next, float32 (pairs,).
+
+    Args:
+        pairs: number.
+        period: positions of a whole turn of the slowest pair, the others turn 2, 3, … times as fast, so that positions
+            of this distance are one; None: one radian, and ever less, as usual.
+
+    >>> (rates(3, 4) / math.tau).tolist()
+    [0.25, 0.5, 0.25]
+    """
+    numbers = torch.arange(pairs)
+    if period is None:
+        return _BASE ** -(numbers / pairs)
+    return (numbers % max(1, period // 2) + 1) * (math.tau / period)
+
+
+def rotated(values: Tensor, positions: Tensor, period: int | None = None) -> Tensor:
     """Turn pairs of numbers by angles that grow with the position; products of two depend on their distance alone.
 
     >>> ones = torch.ones(1, 2, 4)
@@ -30,19 +53,27 @@ def rotated(values: Tensor, positions: Tensor) -> Tensor:
     Args:
         values: (..., s, d), d even.
         positions: (..., s), broadcast to it.
+        period: see :func:`rates`.
     """
     half = values.shape[-1] // 2
-    rates = _BASE ** -(torch.arange(half, device=values.device, dtype=values.dtype) / half)
-    angles = positions[..., None].to(values.dtype) * rates
+    angles = positions[..., None].to(values.dtype) * rates(half, period).to(values)
     first, second = values[..., :half], values[..., half:]
     cosine, sine = angles.cos(), angles.sin()
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
 
 
-def rotated_2d(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def rotated_2d(values: Tensor, rows: Tensor, columns: Tensor, period: int | None = None) -> Tensor:
     """The same in two dimensions: half of the numbers turn with the row, half with the column."""
     upper, lower = values.chunk(2, dim=-1)
-    return torch.cat([rotated(upper, rows), rotated(lower, columns)], dim=-1)
+    return torch.cat([rotated(upper, rows, period), rotated(lower, columns, period)], dim=-1)
+
+
+def _placed(values: Tensor, positions: tuple[Tensor, ...], period: int | None) -> Tensor:
+    """Heads (n, h, s, d) at positions in one or two dimensions, each (n or 1, s)."""
+    if len(positions) == 1:
+        return rotated(values, positions[0][:, None], period)
+    rows, columns = positions
+    return rotated_2d(values, rows[:, None], columns[:, None], period)
 
 
 class Attention(nn.Module):
@@ -52,13 +83,16 @@ class Attention(nn.Module):
         width: of tokens.
         heads: number.
         query_key_norm: whether queries and keys are normalised.
+        query_scale: whether each head learns a factor of its normalised queries.
     """
 
-    def __init__(self, width: int, heads: int, *, query_key_norm: bool) -> None:
+    def __init__(self, width: int, heads: int, *, query_key_norm: bool, query_scale: bool = False) -> None:
         super().__init__()
         self.heads, self.query_key_norm = heads, query_key_norm
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
+        learned = query_key_norm and query_scale
+        self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(_FIRST_SCALE))) if learned else None
 
     def forward(
         self,
@@ -66,6 +100,7 @@ class Attention(nn.Module):
         context: Tensor | None = None,
         *,
         positions: tuple[Tensor, ...] = (),
+        period: int | None = None,
         allowed: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
@@ -75,6 +110,7 @@ class Attention(nn.Module):
             tokens: with the queries.
             context: with keys and values.
             positions: one or two of (n or 1, s), for rotary positions in one or two dimensions.
+            period: of these positions; see :func:`rates`.
             allowed: keys that may be attended to, bool (n, k); None: all.
             causal: attend to earlier tokens and themselves alone.
         """
@@ -84,10 +120,10 @@ class Attention(nn.Module):
         )
         if self.query_key_norm:
             queries, keys = (F.layer_norm(one, one.shape[-1:], eps=1e-6) for one in (queries, keys))
+        if self.log_scale is not None:
+            queries = queries * self.log_scale.exp()
         if positions:
-            turn = rotated if len(positions) == 1 else rotated_2d
-            places = [one[:, None] for one in positions]
-            queries, keys = turn(queries, *places), turn(keys, *places)
+            queries, keys = (_placed(one, positions, period) for one in (queries, keys))
         mask = None if allowed is None else allowed[:, None, None, :]
         if mask is not None and causal:
             mask = mask & torch.ones(queries.shape[-2], keys.shape[-2], dtype=torch.bool, device=mask.device).tril()

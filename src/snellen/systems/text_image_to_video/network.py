@@ -37,7 +37,10 @@ class Block(nn.Module):
         self.offsets = nn.Parameter(torch.zeros(len(_BRANCHES), 3, one.width))
         kinds = ("spatial", *(("temporal",) if one.frames > 1 else ()), "cross")
         self.attentions = nn.ModuleDict(
-            {kind: Attention(one.width, one.heads, query_key_norm=one.query_key_norm) for kind in kinds}
+            {
+                kind: Attention(one.width, one.heads, query_key_norm=one.query_key_norm, query_scale=one.query_scale)
+                for kind in kinds
+            }
         )
         self.mlp = mlp(one.width)
         self.cross_gate = nn.Parameter(torch.zeros(one.width))
@@ -53,7 +56,9 @@ class Block(nn.Module):
         changes = dict(zip(_BRANCHES, (modulation + self.offsets).unbind(1), strict=True))
 
         def within(shown: Tensor) -> Tensor:
-            attended = self.attentions["spatial"](shown.flatten(0, 1), positions=(places.rows, places.columns))
+            attended = self.attentions["spatial"](
+                shown.flatten(0, 1), positions=(places.rows, places.columns), period=places.period
+            )
             return attended.unflatten(0, (count, frames))
 
         tokens = self._branch("spatial", tokens, changes["spatial"], within)
@@ -106,6 +111,7 @@ class Places:
         chosen = torch.arange(self.spots, device=device)[None] if kept is None else kept.expand(-1, frames, -1)
         chosen = chosen if kept is None else chosen.flatten(0, 1)
         self.rows, self.columns = chosen // grid, chosen % grid
+        self.period = grid if architecture.rotary == "whole_turns" else None
         self.times = torch.arange(frames, device=device)[None] * min(1.0, architecture.frames / frames)
         self.spread = kept if kept is not None and kept.shape[1] == frames and frames > 1 else None
 
