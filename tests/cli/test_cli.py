@@ -89,7 +89,7 @@ def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_
         (["audit", "onnx:missing.onnx", "photos"], "missing.onnx"),
         (["audit", "torch:resnet", "photos"], "torch"),
         (["audit", "bundled:fashion-cnn", "phots"], "phots"),
-        (["audit", "onnx:model.onnx"], "name the images to audit"),
+        (["audit", "onnx:my dir/model.onnx"], "name the images to audit 'onnx:my dir/model.onnx' on: snellen audit 'onnx:"),
         (["audit", "bundled:fashion-cnn", "photos", "--device", "cuda"], "cuda"),
         (["audit", "bundled:fashion-cnn", "photos", "--classes", "names.txt"], "names.txt"),
         (["reproduce", "medmnistc"], "unknown system 'medmnistc'"),

@@ -58,6 +58,8 @@ def test_the_command_that_the_terminal_prints_runs_as_printed(run, audited, tmp_
     code, out, err = run(*words(command))
     assert code == 0, err
     assert "mended" in out
+    (reference,) = shlex.split(re.search(r"use it as (.*)", out)[1])
+    snellen.load_classifier(reference)  # a folder whose name holds a space
     assert (tmp_path / "runs of" / "known-treated" / "treatment.json").is_file()
 
 

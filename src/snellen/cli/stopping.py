@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,6 @@ def show_how_to_resume(folder: Path, given: Path | None) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
         if os.path.exists(folder) or isinstance(stopped, KeyboardInterrupt):
-            again = "the same command" if given else f"the same command with --out {folder}"
+            again = "the same command" if given else f"the same command with --out {shlex.quote(str(folder))}"
             typer.echo(f"stopped; {folder} is incomplete, and {again} resumes where this stopped", err=True)
         raise

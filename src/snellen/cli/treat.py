@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -212,5 +213,5 @@ def _show(made: Treated) -> None:
     for line in made.lines()[len(made.findings) :]:
         console.print(markup(line), soft_wrap=True)
     if made.folder is not None and made.reference is not None:
-        console.print(f"\nWritten: {markup(str(made.folder))}; use it as {markup(made.reference)}", soft_wrap=True)
+        console.print(f"\nWritten: {markup(str(made.folder))}; use it as {markup(shlex.quote(made.reference))}", soft_wrap=True)
         console.print(f"Before and after: {markup(str(made.folder / 'treated.html'))}", soft_wrap=True)

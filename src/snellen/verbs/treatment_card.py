@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from snellen.auditing.markdown import plain, table
 from snellen.core.classifier import Classifier
 from snellen.verbs.treated import Treated
@@ -24,7 +26,8 @@ def treatment_card(treated: Treated, classifier: Classifier) -> str:
         )
     if treated.reference is not None:
         parts.append(
-            f'## Use\n\n```python\nimport snellen\n\nclassifier = snellen.load_classifier("{treated.reference}")\n```'
+            "## Use\n\n```python\nimport snellen\n\n"
+            f"classifier = snellen.load_classifier({json.dumps(treated.reference, ensure_ascii=False)})\n```"
         )
     parts.append("\n".join(["## How it was treated", "", *_how(treated)]))
     if treated.comparison is not None:
