@@ -24,6 +24,7 @@ from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.label_decisions import label_logits
 from snellen.core.method import Need, missing_needs
+from snellen.core.parameters import Parameters
 from snellen.core.randomness import Randomness
 
 #: What the clean evidence keeps of every image when a check reads it.
@@ -198,10 +199,8 @@ class Conclusion:
     skipped: str | None = None
 
 
-class Check(BaseModel, ABC):
+class Check(Parameters, ABC):
     """A check: frozen parameters, how its evidence is made, and what is concluded from it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     summary: ClassVar[str]
