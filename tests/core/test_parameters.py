@@ -13,7 +13,10 @@ from snellen.scans import UnsafeContent
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (lambda: PGD(epsilon=8), "PGD: epsilon 8 is above 1, but pixels lie in [0, 1]; write 8/255 for 8 levels of 255"),
+        (
+            lambda: PGD(epsilon=8),
+            "PGD: epsilon 8 is above 1, but pixels lie in [0, 1]; write 8/255 for 8 levels of 255",
+        ),
         (lambda: PGD(steps=0), "PGD: steps: expected at least 1, got 0"),
         (
             lambda: UnsafeContent(epsilon=8),

@@ -33,7 +33,10 @@ class Fade(BaseModel):
         ({"steps": 1, "speed": 3}, "speed: is not known"),
         ({"steps": 1, "mode": "off"}, "mode: expected 'in' or 'out', got 'off'"),
         ({"steps": 1, "amount": 1}, "fade: nothing is left after one step; take more steps"),
-        ({"steps": "few", "amount": 2}, "amount: expected at most 1, got 2 (2 % is 0.02); steps: expected a whole number, got 'few'"),
+        (
+            {"steps": "few", "amount": 2},
+            "amount: expected at most 1, got 2 (2 % is 0.02); steps: expected a whole number, got 'few'",
+        ),
     ],
 )
 def test_each_value_is_named_with_what_was_expected_and_what_came(given, words):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snellen.cli.shown_table import show_table
 from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def show_summary(summary: Summary, folder: Path) -> None:
             table.columns[position].justify = "right"
         for row in part.rows:
             table.add_row(*map(markup, row))
-        console.print(table)
+        show_table(console, table)
     for one in summary.rejected[:_NAMED]:
         console.print(f"[yellow]rejected:[/] {markup(one.id)}: {markup(one.reason)}")
     if len(summary.rejected) > _NAMED:

@@ -130,7 +130,9 @@ def build(area: str, value: str | Mapping[str, Any] | Method) -> Method:
     try:
         built = method_class.model_validate(parameters)
     except ValidationError as error:
-        raise InputError(f"parameters of {name}: {refused_values(error, name, known=method_class.model_fields)}") from error
+        raise InputError(
+            f"parameters of {name}: {refused_values(error, name, known=method_class.model_fields)}"
+        ) from error
     assert isinstance(built, Method)
     return built
 

@@ -27,7 +27,9 @@ class Parameters(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise InputError(f"{type(self).__name__}: {refused_values(error, known=type(self).model_fields)}") from error
+            raise InputError(
+                f"{type(self).__name__}: {refused_values(error, known=type(self).model_fields)}"
+            ) from error
 
     # Where parameters are part of others, pydantic collects all that is refused, as without this constructor.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
