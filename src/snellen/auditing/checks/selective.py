@@ -53,22 +53,19 @@ class Selective(Check):
             ("coverage", coverage, coverage_interval(known.confidence, known.correct, self.risk, known.units)),
         ):
             metrics[f"selective.{name}"] = Measured(value=value, low=min(low, value), high=max(high, value), n=n)
-        known_coverage = metrics["selective.coverage"].low > 0 or metrics["selective.coverage"].high < 1
-        if not known_coverage:
-            del metrics["selective.coverage"]
-        return Conclusion(
-            metrics=metrics,
-            panels=[self._panel(curve, known)],
-            notes=[
-                f"selective.coverage is not given: at an error of at most {self.risk:.1%} these {n:,} images leave every "
-                f"share from 0 to 1 possible. About {least_images(self.risk):,} that are independent are needed at "
-                f"least. A larger error that may remain needs fewer (--set selective.risk=SHARE)."
-                if not known_coverage
-                else f"selective.coverage is the share of images that can be answered, the surest first, with an error of "
-                f"at most {self.risk:.1%} among them. Its interval holds the coverages at which the true error may be "
-                f"just that; without hundreds of images it is wide, and starts at 0."
-            ],
+        note = (
+            f"selective.coverage is the share of images that can be answered, the surest first, with an error of at "
+            f"most {self.risk:.1%} among them. Its interval holds the coverages at which the true error may be just "
+            f"that; without hundreds of images it is wide, and starts at 0."
         )
+        if (metrics["selective.coverage"].low, metrics["selective.coverage"].high) == (0, 1):
+            del metrics["selective.coverage"]
+            note = (
+                f"selective.coverage is not given: at an error of at most {self.risk:.1%} these {n:,} images leave "
+                f"every share from 0 to 1 possible. About {least_images(self.risk):,} that are independent are needed "
+                f"at least. A larger error that may remain needs fewer (--set selective.risk=SHARE)."
+            )
+        return Conclusion(metrics=metrics, panels=[self._panel(curve, known)], notes=[note])
 
     def _panel(self, curve: RiskCoverage, known: PerImage) -> Panel:
         assert known.confidence is not None
