@@ -67,8 +67,8 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
         label = classifier.class_names[classifier.thresholds.index(least)]
         raise UnsupportedError(
             f"{classifier.name} gives {label!r} from a probability of {least:g} on, and ONNX Runtime's sigmoid is "
-            f"wrong there: the file would decide otherwise. Raise the threshold to {LEAST_THRESHOLD:g}, or let the module "
-            f"return logits, without its sigmoid"
+            f"wrong there: the file would decide otherwise. Raise the threshold to {LEAST_THRESHOLD:g}, or let the "
+            f"module return logits, without its sigmoid"
         )
     size = classifier.preparation.size
     if size is None:
