@@ -82,7 +82,8 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         for words in report.sight:
             console.print(f"[dim]  {markup(words)}[/]", soft_wrap=True)
     idle = [check for check in report.checks if check.status != "done"]
-    console.print(*([""] if idle else []))
+    if idle:
+        console.print()
     same: dict[tuple[str, str], list[str]] = {}
     for check in idle:
         same.setdefault((check.status, check.reason or ""), []).append(check.name)
