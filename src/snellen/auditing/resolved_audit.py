@@ -175,7 +175,7 @@ class ResolvedAudit:
         )
 
     def refuse_lacking(self, wanted: Collection[str]) -> None:
-        """Refuse checks that were asked for by name and lack a setting, before anything is measured.
+        """Refuse checks that were requested by name and lack a setting, before anything is measured.
 
         Why a check cannot run says ``--set`` where a setting would help; what else it lacks is left to the report.
 
@@ -184,7 +184,7 @@ class ResolvedAudit:
         """
         for name, reason in self.skipped.items():
             if name in wanted and reason is not None and "--set " in reason:
-                raise InputError(f"the check {name} was asked for by name, and cannot run: it {reason}")
+                raise InputError(f"the check {name} was requested by name, and cannot run: it {reason}")
 
     @property
     def running(self) -> list[Check]:

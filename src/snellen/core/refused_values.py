@@ -55,7 +55,7 @@ def refused_values(
         name: stands for the place where several values together are refused.
         values: show what came; without, for values that may be secret or long.
         most: refused values that are listed.
-        known: names that there are, which are told where another one came.
+        known: names that there are, listed where another one came.
     """
     lines = []
     for one in error.errors(include_url=False, include_input=values)[:most]:

@@ -87,7 +87,7 @@ def _companions(run: RunFolder) -> Iterator[str]:
 
 
 def _skipped(run: RunFolder) -> frozenset[str]:
-    """Checks that could not run: asked for by name, they might be refused."""
+    """Checks that could not run: requested by name, they might be refused."""
     return frozenset(str(one["name"]) for one in run.report.get("checks", ()) if one["status"] == "skipped")
 
 

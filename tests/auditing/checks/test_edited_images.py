@@ -209,7 +209,7 @@ def test_it_runs_when_asked_for_and_refuses_what_is_no_detector_before_anything_
     assert "edits" not in checks_at("standard")
     assert "edits" in checks_at("full")
     for named in ("clean,edits", ["+edits"], [{"check": "edits", "threshold": 0.1}]):
-        with pytest.raises(InputError, match=r"edits was asked for by name, and .*--set edits\.detector=FOLDER"):
+        with pytest.raises(InputError, match=r"edits was requested by name, and .*--set edits\.detector=FOLDER"):
             snellen.audit(classifier(), str(place / "my images"), checks=named, out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
     # What an effort brings is named in the report.
