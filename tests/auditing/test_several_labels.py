@@ -75,7 +75,11 @@ def report(folder: Path) -> AuditReport:
     """All checks at once."""
     others = [name for name in CHECKS if name not in QUICK and name not in {str(one["check"]) for one in SMALL}]
     return audit(
-        classifier(), image_set(), checks=[*QUICK, *SMALL, *others], train=image_set(120, 1), out=folder / "run"
+        classifier(),
+        image_set(),
+        checks=[*QUICK, *SMALL, *(CHECKS[name]() for name in others)],
+        train=image_set(120, 1),
+        out=folder / "run",
     )
 
 

@@ -54,6 +54,7 @@ def test_audit_of_a_folder(run, photos, tmp_path):
     code, out, _ = run("audit", "bundled:fashion-cnn", photos, "--checks", "clean,corruption", "--out", "here")
     assert code == 0
     assert "clean.accuracy" in out
+    assert not [line for line in out.split("\n") if line.endswith(" ")]
     assert "report.html" in out
     report = json.loads((tmp_path / "here" / "report.json").read_text())
     assert report["data"]["images"] == 6
@@ -89,7 +90,10 @@ def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_
         (["audit", "onnx:missing.onnx", "photos"], "missing.onnx"),
         (["audit", "torch:resnet", "photos"], "torch"),
         (["audit", "bundled:fashion-cnn", "phots"], "phots"),
-        (["audit", "onnx:model.onnx"], "name the images to audit"),
+        (
+            ["audit", "onnx:my dir/model.onnx"],
+            "name the images to audit 'onnx:my dir/model.onnx' on: snellen audit 'onnx:",
+        ),
         (["audit", "bundled:fashion-cnn", "photos", "--device", "cuda"], "cuda"),
         (["audit", "bundled:fashion-cnn", "photos", "--classes", "names.txt"], "names.txt"),
         (["reproduce", "medmnistc"], "unknown system 'medmnistc'"),
@@ -189,6 +193,7 @@ def test_systems(run):
     code, out, _ = run("systems")
     assert code == 0
     assert "MedMNIST-C" in out
+    assert not [line for line in out.split("\n") if line.endswith(" ")]
 
 
 def test_an_exported_problem_runs_through_onnx(run, tmp_path):

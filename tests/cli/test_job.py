@@ -138,6 +138,7 @@ def test_init_writes_a_file_that_runs(run, folder):
         "model": MODEL, "data": "images", "masks": "masks", "table": "table.csv", "effort": "standard",
         "columns": {"unit": "patient"},
     }  # fmt: skip
+    assert "run it: snellen audit work/audit.toml\n" in out
     code, out, err = run("audit", "work/audit.toml", "--effort", "quick", "--out", "run")
     assert code == 0, err
     assert "Effort quick leaves out: " in out
@@ -146,6 +147,8 @@ def test_init_writes_a_file_that_runs(run, folder):
 def test_init_overwrites_nothing_without_force(run, folder):
     write(folder)
     before = (folder / "audit.toml").read_bytes()
+    code, out, err = run("init", MODEL, "work/images", "--out", "work/an audit.toml")
+    assert "run it: snellen audit 'work/an audit.toml'\n" in out, err
     code, _, err = run("init", MODEL, "work/images", "--out", "work/audit.toml")
     assert (code, (folder / "audit.toml").read_bytes()) == (2, before)
     assert "--force" in err

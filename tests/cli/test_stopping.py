@@ -11,12 +11,14 @@ from snellen.core.errors import InputError, UnreachableError, UnwritableError
 @pytest.mark.parametrize("error", [KeyboardInterrupt, UnreachableError, UnwritableError])
 @pytest.mark.parametrize("given", [True, False])
 def test_how_to_go_on(tmp_path, capsys, error, given):
-    with pytest.raises(error), show_how_to_resume(tmp_path, tmp_path if given else None):
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    with pytest.raises(error), show_how_to_resume(folder, folder if given else None):
         raise error("why")
-    again = "the same command resumes" if given else f"the same command with --out {tmp_path} resumes"
+    again = "the same command resumes" if given else f"the same command with --out '{folder}' resumes"
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err == f"stopped; {tmp_path} is incomplete, and {again} where this stopped\n"
+    assert told.err == f"stopped; {folder} is incomplete, and {again} where this stopped\n"
 
 
 def test_where_nothing_was_begun_there_is_nothing_to_go_on_with(tmp_path, capsys):

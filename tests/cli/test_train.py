@@ -29,14 +29,14 @@ def where(tmp_path):
 
 def test_weights_card_onnx_and_audit(run, where, tmp_path, monkeypatch):
     monkeypatch.setattr("snellen.verbs.train.audit", partial(snellen.audit, checks=["clean"]))
-    code, out, err = run("train", "cutmix", where, "--out", "made", "--test", where, *OPTIONS)
+    code, out, err = run("train", "cutmix", where, "--out", "made [1]", "--test", where, *OPTIONS)
     assert code == 0, err
     assert "audit: accuracy" in out
-    assert "use it as artifact:made" in out
-    found = {entry.name for entry in (tmp_path / "made").iterdir()}
+    assert "Written: made [1]; use it as 'artifact:made [1]'\n" in out
+    found = {entry.name for entry in (tmp_path / "made [1]").iterdir()}
     assert found == {"weights.safetensors", "card.json", "README.md", "model.onnx", "model.onnx.json", "audit"}
-    assert Artifact.load(tmp_path / "made").card.lineage.recipe["plan"]["epochs"] == 2
-    code, _, err = run("train", "cutmix", where, "--out", "made", *OPTIONS)
+    assert Artifact.load(tmp_path / "made [1]").card.lineage.recipe["plan"]["epochs"] == 2
+    code, _, err = run("train", "cutmix", where, "--out", "made [1]", *OPTIONS)
     assert code == 2
     assert "not an empty folder; name a new one with --out" in err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -58,6 +59,10 @@ def test_the_command_that_the_terminal_prints_runs_as_printed(run, audited, tmp_
     code, out, err = run(*words(command))
     assert code == 0, err
     assert "mended" in out
+    (reference,) = shlex.split(re.search(r"use it as (.*)", out)[1])
+    snellen.load_classifier(reference)  # a folder whose name holds a space
+    card = (tmp_path / "runs of" / "known-treated" / "README.md").read_text(encoding="utf-8")
+    assert ast.literal_eval(re.search(r"load_classifier\((.*)\)", card)[1]) == reference
     assert (tmp_path / "runs of" / "known-treated" / "treatment.json").is_file()
 
 

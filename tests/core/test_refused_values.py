@@ -25,14 +25,18 @@ class Fade(BaseModel):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"steps": 1, "amount": 2}, "amount: expected at most 1, got 2"),
+        ({"steps": 1, "amount": 2}, "amount: expected at most 1, got 2 (2 % is 0.02)"),
+        ({"steps": 1, "amount": 200}, "amount: expected at most 1, got 200"),
         ({"steps": 1, "amount": -0.5}, "amount: expected at least 0, got -0.5"),
         ({"steps": "few"}, "steps: expected a whole number, got 'few'"),
         ({}, "steps: is missing"),
         ({"steps": 1, "speed": 3}, "speed: is not known"),
         ({"steps": 1, "mode": "off"}, "mode: expected 'in' or 'out', got 'off'"),
         ({"steps": 1, "amount": 1}, "fade: nothing is left after one step; take more steps"),
-        ({"steps": "few", "amount": 2}, "amount: expected at most 1, got 2; steps: expected a whole number, got 'few'"),
+        (
+            {"steps": "few", "amount": 2},
+            "amount: expected at most 1, got 2 (2 % is 0.02); steps: expected a whole number, got 'few'",
+        ),
     ],
 )
 def test_each_value_is_named_with_what_was_expected_and_what_came(given, words):
@@ -48,4 +52,4 @@ def test_long_and_secret_values_are_not_shown_and_many_are_cut():
     assert refused_values(refused.value, values=False) == "steps: expected a whole number"
     with pytest.raises(ValidationError) as refused:
         Fade(steps="few", amount=2, mode="off")
-    assert refused_values(refused.value, most=1) == "amount: expected at most 1, got 2"
+    assert refused_values(refused.value, most=1) == "amount: expected at most 1, got 2 (2 % is 0.02)"

@@ -54,6 +54,15 @@ def test_checks_settings_and_companions_come_back(change, tmp_path):
     assert words[-5:] == ["--seed", "4", "--batch-size", "16", "--no-images"]
 
 
+def test_checks_that_were_skipped_are_not_asked_for(change, tmp_path, monkeypatch):
+    run = change(plan={"checks": [{"check": "clean"}, {"check": "edits", "threshold": 0.1}]})
+    report = {**run.report, "checks": [{"name": "clean", "status": "done"}, {"name": "edits", "status": "skipped"}]}
+    monkeypatch.setitem(run.__dict__, "report", report)
+    words = audit_options(run, tmp_path / "n")
+    assert words[:2] == ["--checks", "clean"]
+    assert "--set" not in words
+
+
 @pytest.mark.parametrize(
     "given",
     [

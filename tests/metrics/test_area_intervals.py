@@ -9,7 +9,7 @@ from snellen.metrics.auroc import macro_auroc
 from snellen.metrics.auroc_interval import macro_auroc_interval
 from snellen.metrics.calibration import adaptive_calibration_error
 from snellen.metrics.selective import RiskCoverage
-from snellen.metrics.selective_intervals import area_interval, coverage_interval
+from snellen.metrics.selective_intervals import area_interval, coverage_interval, least_images
 from snellen.metrics.weighted import weighted_adaptive_calibration_error
 
 
@@ -100,3 +100,10 @@ def test_weights_of_one_give_the_adaptive_error():
     assert weighted(np.ones(200)) == pytest.approx(adaptive_calibration_error(sure, correct, 10))
     twice = weighted(np.full(200, 2.0))
     assert twice == pytest.approx(weighted(np.ones(200)))
+
+
+@pytest.mark.parametrize("risk", [0.01, 0.05, 0.2])
+def test_so_many_right_images_show_a_coverage_and_one_fewer_shows_none(risk):
+    n = least_images(risk)
+    lows = [coverage_interval(np.linspace(1, 0.5, count), np.ones(count, bool), risk).low for count in (n - 1, n)]
+    assert lows == [0, 1]

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from snellen.auditing.checks import base_check, with_parameters
 from snellen.auditing.crew import SHARDS_EACH, WorkersFailedError, default_crew, without_workers
-from snellen.auditing.effort import Effort, chosen_checks
+from snellen.auditing.effort import Effort, chosen_checks, wanted_by_name
 from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
 from snellen.auditing.job import arguments_of, is_job
@@ -212,6 +212,7 @@ def audit(
         bounded=effort != "full",
         domain=domain,
     )
+    resolved.refuse_lacking(wanted_by_name(checks))
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
@@ -319,6 +320,7 @@ def audit(
             allow_rejected=allow_rejected,
             effort=effort,
             looks=None if looks is None else looks.earlier(),
+            progress=listener,
         )
         if looks is not None:
             looks.enter()

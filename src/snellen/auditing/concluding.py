@@ -32,6 +32,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, rank
 from snellen.core.images import ImageSet
 from snellen.core.preparation import to_unit
+from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run_plan import describe
 from snellen.data.files.costs import regrets
@@ -175,6 +176,7 @@ def conclude(
     rng: Randomness,
     *,
     workers: int = 0,
+    progress: Progress | None = None,
 ) -> tuple[AuditReport, Files]:
     """The report and the files beside it from the evidence; no pictures and arrays if the plan saves no images."""
     pictured = bool(plan["save_images"])
@@ -204,6 +206,7 @@ def conclude(
             data=str(plan["data"]["fingerprint"]),
             audited=images,
             pictured=pictured,
+            progress=progress or Silent(),
         )
         try:
             several = classifier.task == "multilabel"

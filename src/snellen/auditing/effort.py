@@ -150,6 +150,19 @@ def named_outright(checks: Named | None) -> bool:
     return checks is not None and not all(map(_sign, _as_list(checks)))
 
 
+def wanted_by_name(checks: Named | None) -> frozenset[str]:
+    """Checks that a call names itself: none that an effort chooses, or that a setting alone brings.
+
+    >>> sorted(wanted_by_name(["+edits", "-slices", {"check": "+background", "most": 100}]))
+    ['edits']
+    """
+    return frozenset(
+        _name(one)
+        for one in _as_list(checks)
+        if not isinstance(one, Check) and _sign(one) != "-" and (isinstance(one, str) or not _sign(one))
+    )
+
+
 def _as_list(checks: Named | None) -> list[str | Mapping[str, Any] | Check]:
     if isinstance(checks, str):
         return [one.strip() for one in checks.split(",") if one.strip()]

@@ -25,6 +25,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
+from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, write_atomically
 from snellen.data.rejections import check_rejected, counted_reasons
@@ -66,6 +67,7 @@ def finish(
     allow_rejected: bool,
     effort: Effort | None = None,
     looks: EarlierLooks | None = None,
+    progress: Progress | None = None,
 ) -> tuple[AuditReport, dict[str, float]]:
     """Merge the shards of all sets and write report, lists and pictures.
 
@@ -79,6 +81,7 @@ def finish(
         allow_rejected: report however many images were rejected.
         effort: the requested one; a note says what it leaves out.
         looks: how often the images were audited before; None where no ledger counts it.
+        progress: who is shown how far checks are that read images again.
 
     Returns:
         The report, and seconds by what was done.
@@ -121,7 +124,14 @@ def finish(
         unread=unread,
     )
     report, files = conclude(
-        resolved.measuring, resolved.images, run.plan, resolved.checks, gathered, rng, workers=workers
+        resolved.measuring,
+        resolved.images,
+        run.plan,
+        resolved.checks,
+        gathered,
+        rng,
+        workers=workers,
+        progress=progress,
     )
     if looks is not None:
         report = report.model_copy(update={"data": {**report.data, "ledger": looks.model_dump(mode="json")}})

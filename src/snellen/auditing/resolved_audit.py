@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,18 @@ class ResolvedAudit:
                 *([f"runs in {where}"] if where else []),
             ),
         )
+
+    def refuse_lacking(self, wanted: Collection[str]) -> None:
+        """Refuse checks that were requested by name and lack a setting, before anything is measured.
+
+        Why a check cannot run says ``--set`` where a setting would help; what else it lacks is left to the report.
+
+        Raises:
+            InputError: such a check, with the setting that it lacks.
+        """
+        for name, reason in self.skipped.items():
+            if name in wanted and reason is not None and "--set " in reason:
+                raise InputError(f"the check {name} was requested by name, and cannot run: it {reason}")
 
     @property
     def running(self) -> list[Check]:

@@ -24,6 +24,8 @@ from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.label_decisions import label_logits
 from snellen.core.method import Need, missing_needs
+from snellen.core.parameters import Parameters
+from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 
 #: What the clean evidence keeps of every image when a check reads it.
@@ -144,6 +146,7 @@ class Reading:
         data: fingerprint of the image set.
         audited: the image set itself, also the images that could not be used; None in a reading made by hand.
         pictured: whether pictures of images may be kept; those that a check makes all the same are left out.
+        progress: who is shown how far a check is that reads images again.
     """
 
     evidence: Evidence
@@ -156,6 +159,7 @@ class Reading:
     data: str = ""
     audited: ImageSet | None = None
     pictured: bool = True
+    progress: Progress = field(default_factory=Silent)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -198,10 +202,8 @@ class Conclusion:
     skipped: str | None = None
 
 
-class Check(BaseModel, ABC):
+class Check(Parameters, ABC):
     """A check: frozen parameters, how its evidence is made, and what is concluded from it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     summary: ClassVar[str]

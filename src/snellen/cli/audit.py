@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -260,8 +261,8 @@ def audit(
     if data is None:
         if model not in (None, DEFAULT_MODEL):
             raise InputError(
-                f"name the images to audit {model!r} on: snellen audit {model} DATA (a folder with one subfolder for "
-                f"each class, a manifest .csv or .parquet, or a MedMNIST-style .npz)"
+                f"name the images to audit {model!r} on: snellen audit {shlex.quote(model)} DATA (a folder with one "
+                f"subfolder for each class, a manifest .csv or .parquet, or a MedMNIST-style .npz)"
             )
         data = DEFAULT_DATA
     level = None if effort is None else effort.level

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snellen.cli.shown_table import show_table
 from snellen.cli.text import markup, terminal
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
             count = f"{figure.n} bags" if name in FIGURES_OF_BAGS else str(figure.n)
             single.add_row(markup(name), f"{figure.value:.4f}", f"{figure.low:.4f} – {figure.high:.4f}", count)
     if report.metrics:
-        console.print(single)
+        show_table(console, single)
     if several:
         _show_labels(report, console)
     if grid:
@@ -65,14 +66,14 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         table = Table(f"\n{what} at severity", *(f"\n{s}" for s in severities), box=None, pad_edge=False)
         for kind, row in grid.items():
             table.add_row(kind, *(row.get(severity, "") for severity in severities))
-        console.print(table)
+        show_table(console, table)
     colours = {"severe": "red", "moderate": "yellow", "mild": "cyan", "note": "dim"}
     findings = Table("\nharm", "\nlevel", "\nfinding", box=None, pad_edge=False)
     for finding in report.findings:
         style = colours[finding.level]
         findings.add_row(f"{finding.harm:.1%}", f"[{style}]{finding.shown_level}[/]", markup(finding.title))
     if report.findings:
-        console.print(findings)
+        show_table(console, findings)
     else:
         console.print(f"\n{report.nothing_found}")
     if report.sight:
@@ -80,7 +81,8 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         for words in report.sight:
             console.print(f"[dim]  {markup(words)}[/]", soft_wrap=True)
     idle = [check for check in report.checks if check.status != "done"]
-    console.print(*([""] if idle else []))
+    if idle:
+        console.print()
     same: dict[tuple[str, str], list[str]] = {}
     for check in idle:
         same.setdefault((check.status, check.reason or ""), []).append(check.name)
@@ -136,5 +138,5 @@ def _show_labels(report: AuditReport, console: Console) -> None:
         column.justify = "right"
     for row in panel.rows:
         table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else markup(str(cell)) for cell in row))
-    console.print(table)
+    show_table(console, table)
     console.print(f"[dim]{markup(panel.about)}[/]")

@@ -10,6 +10,7 @@ import typer
 
 from snellen.cli.gate_options import EXIT_GATE
 from snellen.cli.progress import loading
+from snellen.cli.shown_table import show_table
 from snellen.cli.text import harmless, markup, terminal
 from snellen.core.errors import InputError
 
@@ -97,7 +98,7 @@ def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
         for one, cells in zip(figures, rows, strict=True):
             name = folded(harmless(one.name), console.width - taken)
             table.add_row(markup(name), *cells[:-1], _word(one.verdict))
-        console.print(table)
+        show_table(console, table)
     rest = {
         verdict: sum(one.verdict == verdict for one in comparison.figures)
         for verdict in ("worse", "better", "same", "unclear", "not compared")
@@ -110,7 +111,7 @@ def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
         for finding in comparison.findings:
             harms = percent(finding.first_harm), percent(finding.second_harm)
             table.add_row(_word(finding.verdict), *harms, markup(finding.title))
-        console.print(table)
+        show_table(console, table)
     if comparison.acuities:
         table = Table("\nacuity", "\nfirst", "\nsecond", "\ndifference", "\n95 % interval", box=None, pad_edge=False)
         for column in table.columns[1:]:
@@ -125,7 +126,7 @@ def _show(comparison: Comparison, out: Path | None, *, every: bool) -> None:
                 )
             ]
             table.add_row(markup(acuity.name), *reached, f"{acuity.difference:+.2f}", ends)
-        console.print(table)
+        show_table(console, table)
     for note in comparison.notes[2:]:
         console.print(f"\n[dim]{markup(note)}[/]")
     if out is not None:

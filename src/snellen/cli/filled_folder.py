@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from snellen.cli.engine_options import ended_like_ctrl_c
 from snellen.cli.progress import TerminalProgress
+from snellen.cli.shown_table import show_table
 from snellen.cli.text import markup, terminal
 from snellen.core.errors import UnreachableError, UnwritableError, WorkerError
 
@@ -43,7 +45,7 @@ def show_how_to_resume(folder: Path, given: Path | None) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
         if os.path.exists(folder) or isinstance(stopped, KeyboardInterrupt):
-            again = "the same command" if given else f"the same command with --out {folder}"
+            again = "the same command" if given else f"the same command with --out {shlex.quote(str(folder))}"
             typer.echo(f"stopped; {folder} is incomplete, and {again} resumes where this stopped", err=True)
         raise
 
@@ -69,7 +71,7 @@ def show_summary(summary: Summary, folder: Path) -> None:
             table.columns[position].justify = "right"
         for row in part.rows:
             table.add_row(*map(markup, row))
-        console.print(table)
+        show_table(console, table)
     for one in summary.rejected[:_NAMED]:
         console.print(f"[yellow]rejected:[/] {markup(one.id)}: {markup(one.reason)}")
     if len(summary.rejected) > _NAMED:

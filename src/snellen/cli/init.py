@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,4 +101,6 @@ def _show(found: Probe, out: Path) -> None:
             console.print(f"  [dim]skipped:[/] {name}: {markup(why)}", no_wrap=True, overflow="ellipsis")
     for warning in found.warnings:
         console.print(f"[yellow]warning:[/] {markup(warning)}")
-    console.print(f"\nWritten: {markup(str(out))}; run it: snellen audit {markup(str(out))}", soft_wrap=True)
+    console.print(
+        f"\nWritten: {markup(str(out))}; run it: snellen audit {markup(shlex.quote(str(out)))}", soft_wrap=True
+    )

@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from snellen.cli.text import dashed
 from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
-from snellen.core.refused_values import refused_values
+from snellen.core.refused_values import likely, refused_values
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -99,9 +99,10 @@ class FieldOption:
             if self.keys and one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
                 return unknown_name(f"key in {self.flag}", str(one["loc"][0]), self.keys)
         near = difflib.get_close_matches(came, self.choices, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
+        meant = next((words for one in error.errors() if (words := likely(self.field, one))), "")
         return InputError(
-            f"{self.flag} {came!r}: {refused_values(error, values=False)}{hint or ';'} takes {self.expected}"
+            f"{self.flag} {came!r}: {refused_values(error, values=False)}{meant}{hint} takes {self.expected}"
         )
 
 
@@ -152,7 +153,7 @@ def methods_of(entry: index.MethodEntry, options: Sequence[FieldOption], given: 
         written = dict(zip(chosen, combination, strict=True))
         for parameters in _filled(method_class, written):
             try:
-                made.append(method_class(**parameters))
+                made.append(method_class.model_validate(parameters))
             except ValidationError as error:
                 values = ", ".join(f"{by_field[field].flag} {value}" for field, value in written.items())
                 raise InputError(

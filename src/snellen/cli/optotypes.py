@@ -12,7 +12,7 @@ import typer
 from snellen.cli.filled_folder import free_folder, show_how_to_resume
 from snellen.cli.method_commands import method_commands
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.text import markup
+from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def show(
         sheet = image_sheet(images, chosen, columns=columns, captions=captions)
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path, "PNG")
-    typer.echo(f"Written: {markup(str(path))} ({len(chosen)} of {len(images)} images of {images.name})")
+    typer.echo(f"Written: {harmless(str(path))} ({len(chosen)} of {len(images)} images of {harmless(images.name)})")
 
 
 def write(
@@ -89,10 +89,10 @@ def write(
         written = write_images(images, folder, progress=progress)
     masks = f" and {written.masks} masks" if written.masks else ""
     for example_id, reason in list(written.rejected.items())[:_NAMED]:
-        typer.echo(f"left out: {markup(example_id)}: {markup(reason)}", err=True)
+        typer.echo(f"left out: {harmless(example_id)}: {harmless(reason)}", err=True)
     if len(written.rejected) > _NAMED:
         typer.echo(f"… {len(written.rejected)} left out in all", err=True)
-    typer.echo(f"Written: {markup(str(written.manifest))} ({written.images} images{masks})")
+    typer.echo(f"Written: {harmless(str(written.manifest))} ({written.images} images{masks})")
 
 
 def _only(methods: list[Method]) -> World:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.progress import TerminalProgress
+from snellen.cli.shown_table import show_table
 from snellen.cli.text import markup, terminal
 from snellen.core.errors import InputError
 
@@ -114,6 +115,6 @@ def _show(result: Result) -> None:
         colour = {"holds": "green", "fails": "red"}.get(claim.verdict, "yellow")
         verdict = f"[{colour}]{claim.verdict}[/]" + (f" ({markup(claim.reason)})" if claim.reason else "")
         table.add_row(claim.id, markup(claim.statement), ours, baseline, interval, verdict)
-    console.print(table)
+    show_table(console, table)
     for stand_in in result.stand_ins:
         console.print(f"[dim]stand-in:[/] {markup(stand_in)}", highlight=False)

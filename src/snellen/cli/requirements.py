@@ -9,6 +9,7 @@ import typer
 
 from snellen.cli.gate_options import EXIT_GATE
 from snellen.cli.progress import loading
+from snellen.cli.shown_table import show_table
 from snellen.cli.text import harmless, markup, terminal
 from snellen.core.errors import InputError
 
@@ -82,7 +83,7 @@ def _show(found: RequirementsTable) -> None:
             parts = verdict, markup(seen_words(cell)), markup(hint_words(cell))
             cells.append("\n".join(part for part in parts if part))
         grid.add_row(f"[bold]{markup(row.id)}[/] {markup(row.text)}\n[dim]{markup(row.metric)}[/]\n", *cells)
-    console.print(grid)
+    show_table(console, grid)
     for row, model, cell in found.not_measured:
         console.print(f"{markup(row.id)}, {markup(model.name)}: {markup(cell.reason)}", soft_wrap=True)
         if cell.command:

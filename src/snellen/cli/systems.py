@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from snellen.cli.shown_table import show_table
 from snellen.cli.text import markup, terminal
 
 
@@ -28,4 +29,4 @@ def systems(
         table.add_row(
             str(system.number), system.name, markup(system.acronym), markup(system.summary), markup(system.state)
         )
-    terminal().print(table)
+    show_table(terminal(), table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import Reading, SeedOption, read_images
-from snellen.cli.text import markup
+from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _show(made: Delivered, data: str) -> None:
         accuracy = made.report.metrics.get("clean.accuracy")
         shown = "" if accuracy is None else f"accuracy {accuracy.value:.4f}, "
         typer.echo(
-            f"audit: {shown}{len(made.report.findings)} findings, {markup(str(made.folder / 'audit'))}/report.html"
+            f"audit: {shown}{len(made.report.findings)} findings, {harmless(str(made.folder / 'audit'))}/report.html"
         )
     if lost := made.artifact.card.lineage.recipe.get("rejected", 0):
         why = "a usable mask" if made.artifact.card.kind == "segmenter" else "a label"
@@ -94,12 +95,12 @@ def _show(made: Delivered, data: str) -> None:
             f"{lost} of the images to learn from could not be used (damaged, or without {why}) and were left out"
         )
     for note in made.notes:
-        typer.echo(markup(note))
+        typer.echo(harmless(note))
     if made.artifact.card.kind == "segmenter":
         from snellen.models.segmenters.pixel_classifiers import lines_that_predict
 
-        typer.echo(f"Written: {markup(str(made.folder))}; it decides the pixels of an image in Python:")
-        # No markup: these lines are to be run as they stand.
+        typer.echo(f"Written: {harmless(str(made.folder))}; it decides the pixels of an image in Python:")
+        # As they are: these lines are to be run as they stand.
         typer.echo(lines_that_predict(str(made.folder), data))
         return
-    typer.echo(f"Written: {markup(str(made.folder))}; use it as artifact:{markup(str(made.folder))}")
+    typer.echo(f"Written: {harmless(str(made.folder))}; use it as {harmless(shlex.quote(f'artifact:{made.folder}'))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import ClassesOption, DeviceOption, SeedOption
+from snellen.cli.shown_table import show_table
 from snellen.cli.text import harmless, markup, terminal
 from snellen.core.errors import InputError
 
@@ -204,7 +206,7 @@ def _show(made: Treated) -> None:
         ends = "" if one.low is None or one.high is None else f"{one.low:+.3f} to {one.high:+.3f}"
         style = _COLOURS.get(one.outcome, "default")
         table.add_row(f"[{style}]{one.outcome}[/]", markup(one.title), markup(one.treatment), change, ends)
-    console.print(table)
+    show_table(console, table)
     for one in made.findings:
         if one.reason:
             console.print(f"[dim]{markup(one.key)}: {markup(one.reason)}[/]")
@@ -212,5 +214,7 @@ def _show(made: Treated) -> None:
     for line in made.lines()[len(made.findings) :]:
         console.print(markup(line), soft_wrap=True)
     if made.folder is not None and made.reference is not None:
-        console.print(f"\nWritten: {markup(str(made.folder))}; use it as {markup(made.reference)}", soft_wrap=True)
+        console.print(
+            f"\nWritten: {markup(str(made.folder))}; use it as {markup(shlex.quote(made.reference))}", soft_wrap=True
+        )
         console.print(f"Before and after: {markup(str(made.folder / 'treated.html'))}", soft_wrap=True)

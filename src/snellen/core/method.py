@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError, WithJsonSchema
 from torch import Tensor
 
 from snellen.core import index
@@ -24,6 +24,7 @@ from snellen.core.criterion import Criterion
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
 from snellen.core.outcomes import Attacked, AttackedViews, Certified, Described, Edited, Explained, Scanned, Searched
+from snellen.core.parameters import Parameters
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.refused_values import refused_values
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 Need = Literal["labels", "scores", "gradients", "logits", "layers", "units", "groups", "masks", "captions", "bags"]
 
 
-class Method(BaseModel):
+class Method(Parameters):
     """Base of all methods: parameters, and what the method needs, finds and treats.
 
     >>> class Fade(Method):
@@ -127,9 +128,11 @@ def build(area: str, value: str | Mapping[str, Any] | Method) -> Method:
         raise InputError(f"a method of {area} is written as a name or as {{'method': name, ...}}; got {value!r}")
     method_class = index.entry(area, name).load()
     try:
-        built = method_class(**parameters)
+        built = method_class.model_validate(parameters)
     except ValidationError as error:
-        raise InputError(f"parameters of {name}: {refused_values(error, name)}") from error
+        raise InputError(
+            f"parameters of {name}: {refused_values(error, name, known=method_class.model_fields)}"
+        ) from error
     assert isinstance(built, Method)
     return built
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,7 +36,9 @@ _EXPECTED = {
 _SHOWN = 80
 
 
-def refused_values(error: ValidationError, name: str = "", *, values: bool = True, most: int = 10) -> str:
+def refused_values(
+    error: ValidationError, name: str = "", *, values: bool = True, most: int = 10, known: Collection[str] = ()
+) -> str:
     """All values that a model refuses, in one line, each behind its place.
 
     >>> from pydantic import BaseModel, Field
@@ -45,18 +48,24 @@ def refused_values(error: ValidationError, name: str = "", *, values: bool = Tru
     ...     Fade(amount=2)
     ... except ValidationError as error:
     ...     refused_values(error)
-    'amount: expected at most 1, got 2'
+    'amount: expected at most 1, got 2 (2 % is 0.02)'
 
     Args:
         error: of pydantic.
         name: stands for the place where several values together are refused.
         values: show what came; without, for values that may be secret or long.
         most: refused values that are listed.
+        known: names that there are, listed where another one came.
     """
     lines = []
     for one in error.errors(include_url=False, include_input=values)[:most]:
         place = ".".join(str(part) for part in one["loc"]) or name
-        lines.append(f"{place}: {refused_value(one)}" if place else refused_value(one))
+        words = f"{refused_value(one)}{likely(place, one)}"
+        if known and one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
+            near = difflib.get_close_matches(place, known, n=3, cutoff=0.5)
+            meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            words += f"; {meant}Known: {', '.join(sorted(known))}"
+        lines.append(f"{place}: {words}" if place else words)
     return " ".join("; ".join(dict.fromkeys(lines)).split())
 
 
@@ -74,6 +83,22 @@ def refused_value(one: Mapping[str, Any]) -> str:
         return f"expected {wanted}{_came(one)}"
     message = str(one["msg"])
     return f"{message[:1].lower()}{message[1:]}{_came(one)}"
+
+
+def likely(place: str, one: Mapping[str, Any]) -> str:
+    """What was probably meant where at most 1 is possible and more came: levels of 255, or percent; else nothing.
+
+    >>> likely("epsilon", {"type": "less_than_equal", "ctx": {"le": 1}, "input": 8})
+    ' (pixels lie in [0, 1]: 8 levels of 255 are 8/255)'
+    """
+    came, bound = one.get("input"), {**one.get("ctx", {})}
+    if bound.get("le", bound.get("lt")) != 1 or isinstance(came, bool) or not isinstance(came, int | float):
+        return ""
+    if came <= 1:
+        return ""
+    if "epsilon" in place:
+        return f" (pixels lie in [0, 1]: {came:g} levels of 255 are {came:g}/255)" if came <= 255 else ""
+    return f" ({came:g} % is {came / 100:g})" if came <= 100 else ""
 
 
 def _short(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def audit_options(run: RunFolder, named: Path) -> list[str]:
     """
     try:
         options = [*_model_options(run.inputs["classifier"], named), *_companions(run)]
-        options += _checks(run.plan.get("checks"))
+        options += _checks(run.plan.get("checks"), _skipped(run))
     except InputError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:  # of a damaged run
@@ -86,11 +86,17 @@ def _companions(run: RunFolder) -> Iterator[str]:
         yield from (f"--{name}", _word(absolute(str(reference["ref"]), str(reference["folder"]))))
 
 
-def _checks(records: object) -> Iterator[str]:
-    """Names of the checks, and each setting that is not the usual one."""
+def _skipped(run: RunFolder) -> frozenset[str]:
+    """Checks that could not run: requested by name, they might be refused."""
+    return frozenset(str(one["name"]) for one in run.report.get("checks", ()) if one["status"] == "skipped")
+
+
+def _checks(records: object, skipped: Collection[str]) -> Iterator[str]:
+    """Names of the checks but the skipped ones, and each setting that is not the usual one."""
     from snellen.auditing.checks import CHECKS
 
     found = [one for one in records if isinstance(one, dict)] if isinstance(records, Sequence) else []
+    found = [one for one in found if one.get("check") not in skipped]
     names = [str(one.get("check")) for one in found]
     if not names:
         return

@@ -45,6 +45,14 @@ RECORDS: Mapping[str, Format] = {
 }
 
 
+def _content(kind: Format) -> cached_property[Mapping[str, Any]]:
+    """What a file of a run holds, as a property that is read once; empty while there is none.
+
+    The property raises InputError where the file cannot be read.
+    """
+    return cached_property(lambda run: run.read(kind))
+
+
 @dataclass(frozen=True, eq=False)
 class RunFolder:
     """One run directory.
@@ -73,41 +81,12 @@ class RunFolder:
         except OSError:
             return self.id
 
-    @cached_property
-    def plan(self) -> Mapping[str, Any]:
-        """The manifest; empty without one.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self._json(MANIFEST)
-
-    @cached_property
-    def report(self) -> Mapping[str, Any]:
-        """What report.json holds; empty while there is none.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self._json(REPORT)
-
-    @cached_property
-    def treatment(self) -> Mapping[str, Any]:
-        """What treatment.json holds; empty while there is none.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self._json(TREATMENT)
-
-    @cached_property
-    def inputs(self) -> Mapping[str, Any]:
-        """How classifier and images were loaded; empty where they were handed in as objects.
-
-        Raises:
-            InputError: it cannot be read.
-        """
-        return self._json(INPUTS)
+    #: The manifest.
+    plan = _content(MANIFEST)
+    report = _content(REPORT)
+    treatment = _content(TREATMENT)
+    #: How classifier and images were loaded; empty where they were handed in as objects.
+    inputs = _content(INPUTS)
 
     @cached_property
     def record(self) -> Mapping[str, Any]:
@@ -116,7 +95,7 @@ class RunFolder:
         Raises:
             InputError: it cannot be read.
         """
-        return self._json(RECORDS[self.kind]) if self.kind in RECORDS else {}
+        return self.read(RECORDS[self.kind]) if self.kind in RECORDS else {}
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -230,7 +209,12 @@ class RunFolder:
             done = 0
         return min(done, total), total
 
-    def _json(self, kind: Format) -> Mapping[str, Any]:
+    def read(self, kind: Format) -> Mapping[str, Any]:
+        """What one of its files holds; empty while there is none.
+
+        Raises:
+            InputError: it cannot be read.
+        """
         file = self.path / kind.file
         try:
             if file.stat().st_size > LARGEST:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -115,6 +118,22 @@ def coverage_interval(
         1.0 if low == n else clustered_share(reached < low, codes, COVERAGE_CONFIDENCE).low,
         1.0 if high == n else clustered_share(reached < high, codes, COVERAGE_CONFIDENCE).high,
     )
+
+
+def least_images(risk: float) -> int:
+    """Independent images without which no interval of a coverage begins above 0, be all of them right.
+
+    With z of the normal distribution, z² · (1 / (0.7 · risk) − 1): Wilson's upper end for no error in n images is
+    z² / (n + z²).
+
+    >>> least_images(0.01), least_images(0.05)
+    (545, 106)
+
+    Args:
+        risk: in (0, 1).
+    """
+    z = NormalDist().inv_cdf((1 + RISK_CONFIDENCE) / 2)
+    return math.ceil(z**2 * (1 / (PROVABLE * risk) - 1))
 
 
 def _influence(sure: NDArray[np.float64], wrong: NDArray[np.int64]) -> NDArray[np.float64]:

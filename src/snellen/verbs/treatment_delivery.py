@@ -54,7 +54,8 @@ def treatment_card(treated: Treated, classifier: Classifier) -> str:
         )
     if treated.reference is not None:
         parts.append(
-            f'## Use\n\n```python\nimport snellen\n\nclassifier = snellen.load_classifier("{treated.reference}")\n```'
+            "## Use\n\n```python\nimport snellen\n\n"
+            f"classifier = snellen.load_classifier({json.dumps(treated.reference, ensure_ascii=False)})\n```"
         )
     parts.append("\n".join(["## How it was treated", "", *_how(treated)]))
     if treated.comparison is not None:

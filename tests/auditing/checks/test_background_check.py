@@ -237,7 +237,9 @@ def test_a_batch_of_another_size_changes_nothing():
 
 
 def test_without_masks_it_is_skipped_with_the_way_to_run_it():
-    report = audit(reader(0.0), pictures(20, masks=False), checks=["clean", "background"])
+    with pytest.raises(InputError, match=r"background was requested by name, and .*--set background\.segmenter="):
+        audit(reader(0.0), pictures(20, masks=False), checks="+background")
+    report = audit(reader(0.0), pictures(20, masks=False), checks=["clean", Background()])
     (status,) = [one for one in report.checks if one.name == "background"]
     assert status.status == "skipped"
     assert "has no masks (column mask)" in status.reason

@@ -16,6 +16,7 @@ from snellen.auditing.effort import checks_at
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.preparation import Preparation
+from snellen.core.progress import Silent
 from snellen.systems.edited_regions import method
 from snellen.systems.edited_regions.detecting import Regions
 from snellen.systems.edited_regions.networks import LEAST_SIDES
@@ -122,6 +123,19 @@ def test_edited_images_of_both_sets_are_named_and_counted(report, run_folder):
     assert {row["editor"] for row in rows} == {"dark"}
 
 
+def test_the_scan_says_how_far_it_is(place, right):
+    begun = {}
+
+    class Listener(Silent):
+        def begin(self, task, total):
+            begun.setdefault(task, []).append(total)
+
+    check = EditedImages(detector=str(place / "my detector"), examples=0)
+    training = str(place / "my training")
+    snellen.audit(classifier(), str(place / "my images"), checks=[check], train=training, progress=Listener())
+    assert begun[method.TASK] == [25, 30]
+
+
 def test_what_cannot_be_judged_is_named_and_counts_nowhere(report):
     assert findings(report)["audited"].facts["not_judged"] == 1
     (note,) = (one for one in report.notes if "audited images were not judged" in one)
@@ -194,7 +208,12 @@ def test_grey_images_alone_are_skipped_with_the_reason(place, tmp_path):
 def test_it_runs_when_asked_for_and_refuses_what_is_no_detector_before_anything_is_measured(place, tmp_path):
     assert "edits" not in checks_at("standard")
     assert "edits" in checks_at("full")
-    report = snellen.audit(classifier(), str(place / "my images"), checks=["clean", "edits"])
+    for named in ("clean,edits", ["+edits"], [{"check": "edits", "threshold": 0.1}]):
+        with pytest.raises(InputError, match=r"edits was requested by name, and .*--set edits\.detector=FOLDER"):
+            snellen.audit(classifier(), str(place / "my images"), checks=named, out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    # What an effort brings is named in the report.
+    report = snellen.audit(classifier(), str(place / "my images"), checks=["clean", EditedImages()])
     (status,) = (one for one in report.checks if one.name == "edits")
     assert "needs a detector of edited regions (--set edits.detector=FOLDER)" in status.reason
     with pytest.raises(InputError, match="is not an artifact"):

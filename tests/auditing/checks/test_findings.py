@@ -17,7 +17,7 @@ from snellen.auditing.threat import Threat
 from snellen.checks.check import Batch, Reading
 from snellen.checks.hypothesis import confirmed
 from snellen.checks.per_image import SCORES, PerImage, array_column
-from snellen.core.errors import ModelError
+from snellen.core.errors import InputError, ModelError
 from snellen.core.evidence import Evidence
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
@@ -179,7 +179,7 @@ def test_calibration_is_a_finding_only_beyond_what_a_calibrated_model_shows(temp
     ],
 )
 def test_parameters_that_would_count_twice_or_not_at_all(wrong):
-    with pytest.raises(ValidationError):
+    with pytest.raises((InputError, ValidationError)):
         wrong()
 
 

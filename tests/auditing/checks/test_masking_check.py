@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from snellen import audit, load_images
@@ -131,7 +130,7 @@ def test_it_is_registered_and_declared_threats_reach_it() -> None:
 
 def test_parameters_that_cannot_be_meant_are_refused() -> None:
     model, images = scaled(1.0)
-    with pytest.raises(ValidationError, match="each threat only once"):
+    with pytest.raises(InputError, match="each threat only once"):
         Masking(threats=("linf:8/255", "linf:8/255"))
     with pytest.raises(InputError, match="tolerance"):
         resolve_checks([{"check": "masking", "tolerance": 0}])

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
+from snellen.core.errors import InputError
 from snellen.data.references import load_images
 from snellen.data.worlds.moving_shapes import COLOURS, STEPS, MovingShapes
 
@@ -57,7 +57,7 @@ def test_the_place_says_nothing_about_the_direction():
 
 
 def test_refused():
-    with pytest.raises(ValidationError, match="colours must differ"):
+    with pytest.raises(InputError, match="colours must differ"):
         MovingShapes(colours=("red", "red"))
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError):
         MovingShapes(shapes=("blob",))

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from snellen.core.classifier import Classifier
@@ -155,5 +154,5 @@ def test_errors_name_the_cause():
     several = Classifier(nn.Flatten(), class_names="abcde", task="multilabel", name="several")
     with pytest.raises(UnsupportedError, match="standard_ensemble plays classes against each other"):
         StandardEnsemble().attack(several, images, nn.functional.one_hot(labels, 5))
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError):
         StandardEnsemble(version="rand")

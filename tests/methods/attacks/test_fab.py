@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Targeted
-from snellen.core.errors import UnsupportedError
+from snellen.core.errors import InputError, UnsupportedError
 from snellen.methods.attacks.apgd import APGD
 from snellen.methods.attacks.fab import FAB, smallest_change
 from snellen.testing.conformance import small_problem
@@ -132,5 +131,5 @@ def test_errors_name_the_cause():
     with pytest.raises(UnsupportedError, match="needs gradients, and blind gives none"):
         FAB().attack(blind, images, labels)
     for wrong in ({"backward": 1.0}, {"overshoot": 0.9}, {"bias": 1.1}, {"epsilon": -1}, {"steps": 0}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(InputError):
             FAB(**wrong)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Targeted
+from snellen.core.errors import InputError
 from snellen.methods.attacks.apgd import APGD
 from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.fab import FAB
@@ -65,10 +65,10 @@ def test_the_ensemble_hands_it_on_and_what_has_no_goal_refuses_it():
     assert {name: stage.patience for name, stage in stages.items()} == {
         "apgd-ce": None, "apgd-t": 0.2, "fab-t": 0.2, "square": 0.2,
     }  # fmt: skip
-    with pytest.raises(ValidationError, match="cross_entropy does not"):
+    with pytest.raises(InputError, match="cross_entropy does not"):
         APGD(patience=0.2)
-    with pytest.raises(ValidationError, match="set epsilon, or leave patience out"):
+    with pytest.raises(InputError, match="set epsilon, or leave patience out"):
         FAB(patience=0.2)
     for wrong in (0.0, 1.5):
-        with pytest.raises(ValidationError):
+        with pytest.raises(InputError):
             Square(patience=wrong)

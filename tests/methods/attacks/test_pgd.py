@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Targeted
+from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.fgsm import FGSM
 from snellen.methods.attacks.pgd import PGD
@@ -66,8 +66,8 @@ def test_same_seed_same_images_other_seed_other_images():
 
 def test_parameters_are_validated():
     for wrong in ({"epsilon": -0.1}, {"steps": 0}, {"norm": "l1"}, {"step_size": 0}, {"restarts": 0}, {"step": 3}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(InputError):
             PGD(**wrong)
-    with pytest.raises(ValidationError, match="5 restarts without a random start would walk the same path 5 times"):
+    with pytest.raises(InputError, match="5 restarts without a random start would walk the same path 5 times"):
         PGD(random_start=False, restarts=5)
     assert repr(PGD(steps=3)).startswith("PGD(epsilon=0.031")

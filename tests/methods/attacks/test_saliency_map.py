@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Targeted
-from snellen.core.errors import UnsupportedError
+from snellen.core.errors import InputError, UnsupportedError
 from snellen.methods.attacks.saliency_map import SaliencyMap
 from snellen.testing.conformance import small_problem
 
@@ -79,7 +78,7 @@ def test_a_model_without_slopes_is_told_and_ends():
 
 def test_bad_parameters_and_models_are_refused():
     for wrong in ({"step": 0}, {"step": 1e-9}, {"step": 2}, {"largest_share": 0}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(InputError):
             SaliencyMap(**wrong)
     images, labels = torch.rand(1, 3, 2, 2), torch.tensor([0])
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))

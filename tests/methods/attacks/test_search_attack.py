@@ -4,7 +4,6 @@ import inspect
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from snellen.core.classifier import Classifier, Normalization
@@ -66,9 +65,9 @@ def test_an_epsilon_in_levels_is_refused(name):
     fields = EVERY[name].model_fields
     if "epsilon" not in fields:
         pytest.skip("has no epsilon")
-    with pytest.raises(ValidationError, match=r"epsilon 8 is above 1, but pixels lie in \[0, 1\]; write 8/255 for 8"):
+    with pytest.raises(InputError, match=r"epsilon 8 is above 1, but pixels lie in \[0, 1\]; write 8/255 for 8"):
         EVERY[name](epsilon=8, norm="linf")
-    with pytest.raises(ValidationError, match=r"epsilon 1000 is above 1, .* write 8/255"):
+    with pytest.raises(InputError, match=r"epsilon 1000 is above 1, .* write 8/255"):
         EVERY[name](epsilon=1000, norm="linf")
     assert EVERY[name](epsilon=1, norm="linf").epsilon == 1
     # A Euclidean length may be larger.

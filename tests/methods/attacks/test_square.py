@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Targeted
-from snellen.core.errors import UnsupportedError
+from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.pgd import PGD
 from snellen.methods.attacks.square import Square
@@ -161,5 +160,5 @@ def test_errors_name_the_cause():
     with pytest.raises(UnsupportedError, match="square needs scores, and oracle gives none"):
         Square().attack(labels_only, images, labels)
     for wrong in ({"queries": 0}, {"first_share": 0}, {"first_share": 1.1}, {"norm": "l1"}, {"epsilon": -0.1}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(InputError):
             Square(**wrong)

@@ -41,6 +41,28 @@ def test_a_round_trip_changes_nothing(task: str, tmp_path: Path) -> None:
     assert len(again.notes) == 1  # that torch runs the graph
 
 
+def test_a_threshold_at_which_the_runtime_decides_otherwise_is_refused(tmp_path: Path) -> None:
+    def rare(threshold: float) -> Classifier:
+        network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3), nn.Sigmoid())
+        with torch.no_grad():
+            network[2].weight.zero_()
+            network[2].bias.copy_(torch.tensor([0.0, -19.0, 1.0]))  # 5.6e-9
+        torch.manual_seed(0)
+        return load_classifier(
+            network, NAMES, preparation=SIZED, task="multilabel", output="probabilities", name="rare"
+        ).with_thresholds({"b": threshold})
+
+    unsafe = rare(1e-9)
+    assert bool(unsafe.predict(unsafe(torch.rand(2, 3, 8, 10)))[:, 1].all()), "the module gives the label"
+    with pytest.raises(UnsupportedError, match=r"gives 'b' from .* 1e-09 on.*Raise the threshold to 1e-06"):
+        export_onnx(unsafe, tmp_path / "unsafe.onnx")
+    assert not (tmp_path / "unsafe.onnx").exists()
+    safe = rare(1e-6)
+    file, batch = export_onnx(safe, tmp_path / "safe.onnx"), torch.rand(2, 3, 8, 10)
+    again = load_classifier(f"onnx:{file}", model_args={"run_by": "onnxruntime"})
+    assert torch.equal(again.predict(again(batch)), safe.predict(safe(batch)))
+
+
 def test_a_graph_that_gives_other_scores_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Unsteady(nn.Module):
         calls = 0

@@ -270,7 +270,7 @@ def test_a_ring_around_an_object_goes_with_it_as_wide_as_told():
 
 
 def test_without_masks_it_is_skipped_with_the_way_to_run_it():
-    report = audit(reader("object"), pictures(10, column=False), checks=["clean", "attributes"])
+    report = audit(reader("object"), pictures(10, column=False), checks=["clean", Attributes()])
     (status,) = [one for one in report.checks if one.name == "attributes"]
     assert status.status == "skipped"
     assert "has no masks (column mask)" in status.reason

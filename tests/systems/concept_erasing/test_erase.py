@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
@@ -153,7 +152,7 @@ def test_flagged_prompts_to_keep_are_told(folder):
     assert own.identities()["kept prompts flagged"] == f"{share:.4f}"
     assert ("more than a tenth" in own.notes()[1]) == (share > 0.1)
     assert len(method(folder, always=True).notes()) == 1
-    with pytest.raises(ValidationError, match="margin"):
+    with pytest.raises(InputError, match="margin"):
         method(folder, margin=1.5)
 
 

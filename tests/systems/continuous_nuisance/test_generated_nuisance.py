@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from snellen.auditing.audit import audit
+from snellen.auditing.checks import build_check
 from snellen.auditing.concluding import illustrate_findings
 from snellen.auditing.figure_picture import evidence_of, finding_evidence
 from snellen.core.classifier import Classifier
@@ -112,7 +113,9 @@ def test_classes_are_generated_and_judged_at_the_end_of_an_audit(sliders, tmp_pa
     ],
 )
 def test_what_cannot_be_generated_is_skipped_with_the_reason(sliders, fields, reason):
-    report = audit(shape_reader(), shapes(2), checks=[asked(sliders, **fields)])
+    parameters = asked(sliders, **fields)
+    check = build_check(parameters.pop("check"), parameters)
+    report = audit(shape_reader(), shapes(2), checks=[check])
     (status,) = [one for one in report.checks if one.name == "nuisance"]
     assert status.status == "skipped"
     assert reason in status.reason

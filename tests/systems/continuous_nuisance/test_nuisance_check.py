@@ -185,7 +185,7 @@ def test_without_records_of_scenes_it_is_skipped_with_the_reason():
         images.table.column_names.index("attributes"), "attributes", pa.array(['{"objects": 3}'] * 4)
     )
     for other in (replace(images, table=table), replace(images, table=images.table.drop_columns("attributes"))):
-        (status,) = [one for one in audit(reader(), other, checks=["nuisance"]).checks if one.name == "nuisance"]
+        (status,) = [one for one in audit(reader(), other, checks=[NuisanceCheck()]).checks if one.name == "nuisance"]
         assert status.status == "skipped"
         assert "no records of scenes" in status.reason
         assert "--set nuisance.generator=" in status.reason

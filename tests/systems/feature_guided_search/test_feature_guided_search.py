@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from scipy import stats
 from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Targeted
-from snellen.core.errors import UnsupportedError
+from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.randomness import Randomness
 from snellen.systems.feature_guided_search import method as module
 from snellen.systems.feature_guided_search.features import Features
@@ -245,7 +244,7 @@ def test_what_it_cannot_do_is_said():
     with pytest.raises(UnsupportedError, match="oracle gives no probability of one class"):
         FeatureGuidedSearch(shaped=True).attack(labels_only, images, labels)
     for wrong in ({"queries": 2}, {"norm": "l3"}, {"step": 0}, {"second_player": "nobody"}, {"overshoot": 0.5}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(InputError):
             FeatureGuidedSearch(**wrong)
     empty = FeatureGuidedSearch().attack(small_problem()[0], images[:0], labels[:0])
     assert (len(empty.images), empty.endings, empty.batch_sizes) == (0, (), ())

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified, Targeted
@@ -149,9 +148,9 @@ def test_targets_no_images_and_images_that_are_all_wrong_already(surrogate):
 
 def test_what_cannot_be_is_refused(surrogate):
     target, images, labels = small_problem()
-    with pytest.raises(ValidationError, match=r"scope='universal' and map='ridge' needs fit_on"):
+    with pytest.raises(InputError, match=r"scope='universal' and map='ridge' needs fit_on"):
         RepresentationTransfer(scope="universal", map="ridge")
-    with pytest.raises(ValidationError, match="set surrogate and layer"):
+    with pytest.raises(InputError, match="set surrogate and layer"):
         RepresentationTransfer(map="ridge", fit_on="others")
     other = Classifier(target.module, class_names=list("edcba"), name="other")
     with pytest.raises(InputError, match=r"the surrogate classifier has other classes \(5\) than other \(5\)"):

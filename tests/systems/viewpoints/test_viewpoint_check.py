@@ -108,7 +108,7 @@ def test_attacked_objects_are_drawn_among_those_that_have_a_right_view_to_lose(t
 def test_photos_need_a_set_of_views(tmp_path):
     photos = snellen.load_images("bundled:fashion-mnist").limit(12)
     fashion = snellen.load_classifier("bundled:fashion-cnn")
-    report = audit(fashion, photos, checks=["clean", "viewpoint"])
+    report = audit(fashion, photos, checks=["clean", Viewpoint()])
     (told,) = [one for one in report.checks if one.name == "viewpoint"]
     assert "needs views whose renderer is known" in told.reason
     with pytest.raises(InputError, match=r"renderer=bundled:fashion-mnist: .* not views whose renderer is known"):

@@ -45,9 +45,10 @@ def build_check(name: str, parameters: Mapping[str, Any]) -> Check:
     if name not in CHECKS:
         raise unknown_name("check", name, CHECKS)
     try:
-        return CHECKS[name](**parameters)
+        return CHECKS[name].model_validate(parameters)
     except ValidationError as error:
-        raise InputError(f"parameters of the check {name}: {refused_values(error, name)}") from error
+        known = CHECKS[name].model_fields
+        raise InputError(f"parameters of the check {name}: {refused_values(error, name, known=known)}") from error
 
 
 #: Task of a model → the check that every other is compared with, where it is not "clean".

@@ -189,7 +189,7 @@ class EditedImages(Check):
     def _scanned(self, name: str, images: ImageSet, reading: Reading) -> ScannedSet:
         rng = reading.rng.child(self.name)
         drawn = images if self.most is None else images.limit(self.most, rng.seed)
-        result: Scanned = self._scan(0).scan(drawn, classifier=reading.classifier, rng=rng)
+        result: Scanned = self._scan(0).scan(drawn, classifier=reading.classifier, rng=rng, progress=reading.progress)
         rows = result.evidence.table.to_pylist()
         judged = [row for row in rows if row["status"] == "ok"]
         reported = sorted(

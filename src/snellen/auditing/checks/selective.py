@@ -13,7 +13,7 @@ from snellen.checks.per_image import PerImage
 from snellen.core.method import Need
 from snellen.metrics.clustered import clustered_share
 from snellen.metrics.selective import RiskCoverage
-from snellen.metrics.selective_intervals import area_interval, coverage_interval
+from snellen.metrics.selective_intervals import area_interval, coverage_interval, least_images
 
 #: Points of the drawn curve.
 POINTS = 25
@@ -38,7 +38,10 @@ class Selective(Check):
         return 0.0
 
     def conclude(self, reading: Reading) -> Conclusion:
-        """Area under the risk-coverage curve, and how much can be answered at the allowed risk."""
+        """Area under the risk-coverage curve, and how much can be answered at the allowed risk.
+
+        The latter is no figure where its interval is all of 0 to 1: a share that may be any share.
+        """
         known = reading.images.select(reading.images.labelled)
         if not len(known) or known.confidence is None:
             return Conclusion()
@@ -50,15 +53,19 @@ class Selective(Check):
             ("coverage", coverage, coverage_interval(known.confidence, known.correct, self.risk, known.units)),
         ):
             metrics[f"selective.{name}"] = Measured(value=value, low=min(low, value), high=max(high, value), n=n)
-        return Conclusion(
-            metrics=metrics,
-            panels=[self._panel(curve, known)],
-            notes=[
-                f"selective.coverage is the share of images that can be answered, the surest first, with an error of "
-                f"at most {self.risk:.1%} among them. Its interval holds the coverages at which the true error may be "
-                f"just that; without hundreds of images it is wide, and starts at 0."
-            ],
+        note = (
+            f"selective.coverage is the share of images that can be answered, the surest first, with an error of at "
+            f"most {self.risk:.1%} among them. Its interval holds the coverages at which the true error may be just "
+            f"that; without hundreds of images it is wide, and starts at 0."
         )
+        if (metrics["selective.coverage"].low, metrics["selective.coverage"].high) == (0, 1):
+            del metrics["selective.coverage"]
+            note = (
+                f"selective.coverage is not given: at an error of at most {self.risk:.1%} these {n:,} images leave "
+                f"every share from 0 to 1 possible. About {least_images(self.risk):,} that are independent are needed "
+                f"at least. A larger error that may remain needs fewer (--set selective.risk=SHARE)."
+            )
+        return Conclusion(metrics=metrics, panels=[self._panel(curve, known)], notes=[note])
 
     def _panel(self, curve: RiskCoverage, known: PerImage) -> Panel:
         assert known.confidence is not None

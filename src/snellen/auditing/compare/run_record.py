@@ -59,7 +59,7 @@ class RunRecord:
         except (OSError, pa.ArrowInvalid, ValueError) as error:
             raise InputError(f"the evidence of {place} cannot be read ({error}); run the audit again") from error
         if CLEAN not in evidence:
-            raise InputError(f"{place} has no evidence/{CLEAN}.parquet; run the audit again with --out {place}")
+            raise InputError(f"{place} has no evidence/{CLEAN}.parquet; run the audit again")
         lists = {path.stem: _rows(path) for path in sorted((place / "lists").glob("[!.]*.json"))}
         return cls(report_from_json(report, place), plan, evidence, others.get("tune"), others.get("train"), lists)
 

@@ -6,6 +6,7 @@ guidance and seeds are those of :class:`snellen.methods.generation.sample.Sample
 
 from __future__ import annotations
 
+import shlex
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -210,7 +211,7 @@ class Conditioned(Method):
         if failures_in(self.avoid).weights != identities_of(generator_of(self.generator)):
             raise InputError(
                 f"{self.avoid} holds failures of another generator than {self.generator}: search this one with "
-                f"'snellen scan generator {self.generator}'"
+                f"snellen scan generator {shlex.quote(str(self.generator))}"
             )
         reasons = [self.avoided(row) for row in rows]
         if rows and all(reasons):

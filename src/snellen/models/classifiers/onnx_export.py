@@ -21,6 +21,10 @@ from snellen.models.classifiers.model_record import MeanAndStd, ModelRecord
 #: are all smaller than ``FAINT`` are compared as if the largest were that.
 TOLERANCE, FAINT = 1e-3, 1e-3
 
+#: Smallest threshold of a probability by which the file decides as the module does. Below it, ONNX Runtime's sigmoid
+#: is off by a tenth and more, and it is 0 below 1.5e-8.
+LEAST_THRESHOLD = 1e-6
+
 
 class _Deployed(nn.Module):
     """Normalisation and network in one graph: images in [0, 1] → scores."""
@@ -43,7 +47,8 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
     same classifier.
 
     Raises:
-        UnsupportedError: the classifier is no torch module, or torch cannot export it.
+        UnsupportedError: the classifier is no torch module, torch cannot export it, or it decides labels by
+            probabilities below 1e-6.
         InputError: the size of its images is not known, or the suffix is not .onnx.
         ModelError: the exported file gives other scores; it is removed.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
@@ -56,6 +61,15 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
         raise InputError(f"{path}: an ONNX file is named .onnx")
     if classifier.module is None:
         raise UnsupportedError(f"{classifier.name} is no torch module; only modules can be written as ONNX")
+    of_probabilities = classifier.task == "multilabel" and classifier.output == "log-probabilities"
+    if of_probabilities and classifier.thresholds and min(classifier.thresholds) < LEAST_THRESHOLD:
+        least = min(classifier.thresholds)
+        label = classifier.class_names[classifier.thresholds.index(least)]
+        raise UnsupportedError(
+            f"{classifier.name} gives {label!r} from a probability of {least:g} on, and ONNX Runtime's sigmoid is "
+            f"wrong there: the file would decide otherwise. Raise the threshold to {LEAST_THRESHOLD:g}, or let the "
+            f"module return logits, without its sigmoid"
+        )
     size = classifier.preparation.size
     if size is None:
         raise InputError(f"{classifier.name} does not state the size of its images; give its preparation a size")
@@ -96,8 +110,8 @@ def export_onnx(classifier: Classifier, path: Path | str) -> Path:
         raise ModelError(
             f"the ONNX file of {classifier.name} takes {len(images)} images at once and no other number"
         ) from error
-    if classifier.task == "multilabel" and classifier.output == "log-probabilities" and bool(found.isfinite().all()):
-        # ONNX Runtime rounds a sigmoid of less than about 1e-7 to 0: other logarithms, and the same probabilities.
+    if of_probabilities and bool(found.isfinite().all()):
+        # Small probabilities differ: other logarithms, and the same decisions by the thresholds that are possible here.
         found, expected = found.exp(), expected.exp()
     difference = float((found - expected).abs().max() / expected.abs().max().clamp_min(FAINT))
     if not difference <= TOLERANCE:

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from snellen.core.errors import InputError
 from snellen.core.images import Provenance
@@ -121,5 +120,5 @@ def test_a_scene_without_objects_has_no_shape():
     [{"objects": (0, 2)}, {"objects": (3, 2)}, {"strengths": (3, 2)}, {"shapes": ()}, {"shapes": ("star",) * 2}],
 )
 def test_parameters_that_make_no_world(wrong):
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError):
         Scenes(**wrong)

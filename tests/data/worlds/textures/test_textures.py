@@ -7,7 +7,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS
@@ -92,5 +91,5 @@ def failures_of(images) -> list[str]:
 
 def test_what_cannot_be_is_refused() -> None:
     for wrong in ({"size": 8}, {"generators": ()}, {"failures": ("fire",)}, {"count": 0}, {"colour": "red"}):
-        with pytest.raises(ValidationError):
+        with pytest.raises(InputError):
             Textures(**wrong)
