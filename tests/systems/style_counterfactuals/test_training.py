@@ -160,6 +160,34 @@ def test_an_average_that_starts_after_the_end_is_the_generator():
 
 def test_steps_take_turns():
     assert [kind_of(step) for step in range(4)] == ["noise", "encoder", "noise", "encoder"]
+    assert [kind_of(step, warm_up=2) for step in range(4)] == ["encoder", "encoder", "noise", "encoder"]
+
+
+def test_a_warm_up_rebuilds_images_and_leaves_the_critic_as_it_was():
+    """Every step of it encodes images; noise, mapping and critic wait."""
+    states, losses = [], []
+
+    def keep(training):
+        states.append({name: one.clone() for name, one in training.explainer.state_dict().items()})
+        losses.append(training.losses)
+
+    trained(PLAN.model_copy(update={"steps": 4, "warm_up": 3}), watch=keep)
+    assert [sorted(one) for one in losses[:3]] == [["adversarial", "consistency", "reconstruction"]] * 3
+    assert [one["adversarial"] for one in losses[:3]] == [0.0] * 3
+    assert "critic" in losses[3]
+    for name, first in states[0].items():
+        waits = name.startswith(("critic.", "generator.mapping."))
+        if waits:
+            assert torch.equal(first, states[2][name]), name
+    assert any(not torch.equal(states[2][name], states[3][name]) for name in states[0] if name.startswith("critic."))
+    assert not torch.equal(states[0]["generator.constant"], states[1]["generator.constant"])
+
+
+def test_a_shorter_run_has_a_shorter_warm_up_and_the_published_one_has_none():
+    assert PRESETS["published"].warm_up == 0
+    small = PRESETS["small"]
+    assert 0 < small.warm_up < small.average_start < small.steps
+    assert small.lasting(small.steps // 4).warm_up == small.warm_up // 4
 
 
 def test_presets_are_valid_and_the_small_one_has_few_coordinates():

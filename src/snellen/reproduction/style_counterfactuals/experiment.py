@@ -57,7 +57,7 @@ class Size:
     Attributes:
         train: images of the trainings.
         test: images to choose attributes and to measure on, half each.
-        updates: steps of each small CNN.
+        updates: steps of each classifier; the network that reads factors takes three times as many.
         plan: numbers of the generators.
     """
 
@@ -107,7 +107,7 @@ style_counterfactuals.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "procedural lesions of 32 pixels with known factors, for PI-CAI",
         "a small CNN on a rule of two factors, for a ResNet-18 on cancer",
-        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 1,600 steps of 32 images",
+        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 1,600 steps of 16 images",
         "the perceptual distance in the classifier's own maps, for LPIPS",
         "the Fréchet distance in features of a small CNN, for FID",
     ),
@@ -132,7 +132,7 @@ class Experiment:
         self.seen = Seen(self.classifier, (SIDE, SIDE))
         self.images = to_unit(self.test.images)
         #: Reads the six factors, and gives the features of the Fréchet distance.
-        self.reader = small_cnn("reader", self.train, self.train.factors, size.updates, self.rng)
+        self.reader = small_cnn("reader", self.train, self.train.factors, 3 * size.updates, self.rng)
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""

@@ -70,9 +70,10 @@ class StylePlan(BaseModel):
     average_decay: float = Field(0.995, ge=0, lt=1, description="of the averaged generator")
     average_every: int = Field(10, ge=1, description="steps between updates of the average")
     average_start: int = Field(20_000, ge=0, description="the average follows the generator up to this step")
+    warm_up: int = Field(0, ge=0, description="first steps, all of which rebuild images without the critic")
 
     def lasting(self, steps: int) -> StylePlan:
-        """The same plan with another number of steps, and an average that spans the same share of them.
+        """The same plan with another number of steps; warm-up and average span the same share of them.
 
         An average that forgets too slowly for its run ends on a generator long gone, beside a newer encoder.
 
@@ -86,6 +87,7 @@ class StylePlan(BaseModel):
         return self.model_copy(
             update={
                 "steps": steps,
+                "warm_up": round(self.warm_up * ratio),
                 "average_start": round(self.average_start * ratio),
                 "average_every": every,
                 "average_decay": round(max(1 - every / span, 0.0), 6),
@@ -96,27 +98,29 @@ class StylePlan(BaseModel):
 PUBLISHED = StylePlan()
 
 #: For minutes of one core: images of 32 pixels, 296 coordinates. The gradient of the pixel term is about 0.02 long for
-#: each image and that of the critic about 1, so a short training needs more weight on the former to rebuild anything.
+#: each image and that of the critic about 1, so a short training needs more weight on the former, and most of its steps
+#: without the latter, to rebuild anything.
 SMALL = StylePlan(
     sizes=Sizes(side=32, capacity=4, most=64, width=32, mixed=8, mapping_layers=2, backbone_width=8),
     steps=2400,
-    batch_size=32,
+    batch_size=16,
     accumulate=1,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     rec_scale=40.0,
     kl_scale=4.0,
     path_every=0,
-    average_decay=0.99,
+    average_decay=0.985,
     average_every=1,
-    average_start=1200,
+    average_start=1950,
+    warm_up=1800,
 )
 
 PRESETS: Mapping[str, StylePlan] = {"published": PUBLISHED, "small": SMALL}
 
 
-def kind_of(step: int) -> Kind:
-    """Even steps draw noise, odd ones encode images."""
-    return "encoder" if step % 2 else "noise"
+def kind_of(step: int, warm_up: int = 0) -> Kind:
+    """Even steps draw noise, odd ones encode images, as do all in front of the end of the warm-up."""
+    return "encoder" if step % 2 or step < warm_up else "noise"
 
 
 @dataclass
@@ -168,34 +172,21 @@ class Training:
 
     def one_step(self) -> None:
         """One step of the critic, then one of generator and encoder, both of the kind of this step."""
-        plan, kind, step = self.plan, kind_of(self.step), self.step
+        plan, step = self.plan, self.step
+        kind, criticised = kind_of(step, plan.warm_up), step >= plan.warm_up
         sums = dict[str, float]()
 
         def add(name: str, value: Tensor) -> None:
             sums[name] = sums.get(name, 0.0) + float(value.detach()) / plan.accumulate
 
-        self.judge.zero_grad()
-        for part in range(plan.accumulate):
-            real, scores, draws = self._batch(part)
-            with torch.no_grad():
-                fake = self._make(kind, real, scores, draws)[0]
-            penalised = bool(plan.penalty_every) and step % plan.penalty_every == 0
-            real = real.requires_grad_(penalised)
-            judged = self.explainer.critic(real)[:, 0]
-            loss = critic_loss(judged, self.explainer.critic(fake)[:, 0])
-            add("critic", loss)
-            if penalised:
-                penalty = gradient_penalty(real, judged, plan.penalty)
-                add("penalty", penalty)
-                loss = loss + penalty
-            (loss / plan.accumulate).backward()
-        self.judge.step()
+        if criticised:
+            self._criticise(kind, add)
         self.explainer.critic.requires_grad_(False)
         self.maker.zero_grad()
         for part in range(plan.accumulate):
             real, scores, draws = self._batch(part)
             fake, codes = self._make(kind, real, scores, draws)
-            loss = adversarial_loss(self.explainer.critic(fake)[:, 0])
+            loss = adversarial_loss(self.explainer.critic(fake)[:, 0]) if criticised else fake.new_zeros(())
             add("adversarial", loss)
             if kind == "encoder":
                 rebuilt, agreed = self._rebuilding(real, fake, scores, codes)
@@ -211,6 +202,26 @@ class Training:
         if not all(map(math.isfinite, sums.values())):
             raise ModelError(f"training diverged at step {step}: losses {sums}; take a lower learning rate")
         self.losses, self.step = sums, step + 1
+
+    def _criticise(self, kind: Kind, add: Callable[[str, Tensor], None]) -> None:
+        """One step of the critic."""
+        plan = self.plan
+        self.judge.zero_grad()
+        for part in range(plan.accumulate):
+            real, scores, draws = self._batch(part)
+            with torch.no_grad():
+                fake = self._make(kind, real, scores, draws)[0]
+            penalised = bool(plan.penalty_every) and self.step % plan.penalty_every == 0
+            real = real.requires_grad_(penalised)
+            judged = self.explainer.critic(real)[:, 0]
+            loss = critic_loss(judged, self.explainer.critic(fake)[:, 0])
+            add("critic", loss)
+            if penalised:
+                penalty = gradient_penalty(real, judged, plan.penalty)
+                add("penalty", penalty)
+                loss = loss + penalty
+            (loss / plan.accumulate).backward()
+        self.judge.step()
 
     def _batch(self, part: int) -> tuple[Tensor, Tensor, torch.Generator]:
         """Images in [0, 1], their logits, and a source of noise, of one micro-batch of this step."""
