@@ -1,8 +1,8 @@
 """System 32: are the attributes of a style generator the traits that a classifier decides by, where these are known.
 
 Lesions with six independent factors; a classifier learns a rule on two of them, intensity × radius. A generator with
-a pyramid encoder and one with a single scale are trained around it, for as many steps. Everything is measured on images
-that neither training nor the choice of attributes saw.
+a pyramid encoder and one with a single scale are trained around it, for as many steps. A third one is trained on real
+images of two kinds. Everything is measured on images that neither training nor the choice of attributes saw.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
+from snellen.core.images import Split
 from snellen.core.preparation import Preparation, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -25,7 +26,8 @@ from snellen.metrics.generated_images import frechet_distance
 from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.reproduction.style_counterfactuals.full import full
-from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, Lesions, draw_lesions
+from snellen.reproduction.style_counterfactuals.garments import KINDS, draw_garments
+from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
 from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects, moved_styles
 from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
 from snellen.systems.style_counterfactuals.networks import EncoderKind
@@ -45,6 +47,9 @@ from snellen.systems.style_counterfactuals.training import StylePlan, Training, 
 
 #: What is measured of moved images.
 MOVED = ("flipped", "distance", "frechet", "off_manifold")
+
+#: Splits of the real images: to train on, and to choose and measure on.
+PARTS: tuple[Split, Split] = ("train", "test")
 
 #: The rule is on two factors; an attribute of its classifier must not be about another.
 RULE, OTHERS = ("intensity", "radius"), ("sharpness", "gland", "texture", "position")
@@ -95,7 +100,8 @@ def style_counterfactuals(scale: Scale, seed: int, progress: Progress) -> Mappin
         ``foreign.accuracy`` and ``foreign.agreement`` of the other classifier. ``top.changes`` and ``random.changes``:
         by how much the factor of the rule has a larger share of what an attribute changes in the image than the largest
         factor outside of the rule, for the better pair of two attributes, one for each factor, and the lesser of the
-        two; ``changes.FACTOR``, the largest share that any attribute has of it.
+        two; ``changes.FACTOR``, the largest share that any attribute has of it. Of garments ``accuracy``, ``agreement``
+        and ``gain`` as above, ``flipped`` and ``off_manifold`` by attributes, ``random_flipped`` by random coordinates.
     """
     if scale == "full":
         return full(seed, progress)
@@ -110,6 +116,7 @@ style_counterfactuals.stand_ins = {  # type: ignore[attr-defined]
         "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 1,600 steps of 16 images",
         "the perceptual distance in the classifier's own maps, for LPIPS",
         "the Fréchet distance in features of a small CNN, for FID",
+        "T-shirts and pullovers of Fashion-MNIST as the real images",
     ),
     "full": (
         "the paper's sizes and steps, with a classifier and images by reference",
@@ -128,11 +135,11 @@ class Experiment:
         self.rng = Randomness(seed).child("style counterfactuals")
         self.train = draw_lesions(size.train, self.rng.generator("train"))
         self.test = draw_lesions(size.test, self.rng.generator("test"))
-        self.classifier = self.trained("classifier", self.train.labels)
+        self.classifier = self.trained("classifier", self.train.images, self.train.labels)
         self.seen = Seen(self.classifier, (SIDE, SIDE))
         self.images = to_unit(self.test.images)
         #: Reads the six factors, and gives the features of the Fréchet distance.
-        self.reader = small_cnn("reader", self.train, self.train.factors, 3 * size.updates, self.rng)
+        self.reader = small_cnn("reader", self.train.images, self.train.factors, 3 * size.updates, self.rng)
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
@@ -156,16 +163,17 @@ class Experiment:
         own, flat = figures["pyramid.l1"], figures["mean.l1"]
         assert isinstance(own, Sample)
         assert isinstance(flat, Sample)
-        return {**figures, "pyramid.gain": Sample.of(np.subtract(flat.values, own.values))}
+        figures["pyramid.gain"] = Sample.of(np.subtract(flat.values, own.values))
+        return figures | self.garments()
 
     # -- networks -------------------------------------------------------------------------------------------------
 
-    def trained(self, name: str, labels: Tensor) -> Classifier:
+    def trained(
+        self, name: str, images: Tensor, labels: Tensor, names: Sequence[str] = ("small", "large")
+    ) -> Classifier:
         """A classifier of two classes."""
-        network = small_cnn(name, self.train, labels, self.size.updates, self.rng)
-        return Classifier(
-            network, class_names=["small", "large"], preparation=Preparation(size=(SIDE, SIDE)), name=name
-        )
+        network = small_cnn(name, images, labels, self.size.updates, self.rng)
+        return Classifier(network, class_names=list(names), preparation=Preparation(size=(SIDE, SIDE)), name=name)
 
     def generator(self, kind: EncoderKind) -> Training:
         """A generator around the classifier; both kinds have the same numbers, steps and randomness."""
@@ -204,7 +212,7 @@ class Experiment:
         """Attributes of one generator: what they flip, change and cost, beside random and foreign coordinates."""
         search = Search(agreement=0.0)  # a gate judges it
         found = study(training.explainer, self.seen, self.images, search, self.rng, progress=self.progress)
-        judge = self.trained("judge", self.train.labels)
+        judge = self.trained("judge", self.train.images, self.train.labels)
         figures = self._moved("top", found, [found.top], training)
         figures |= self._moved("random", found, found.random, training)
         figures |= self.foreign(found, search, training)
@@ -236,7 +244,7 @@ class Experiment:
 
     def foreign(self, found: Study, search: Search, training: Training) -> dict[str, Figure]:
         """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
-        foreign = self.trained("foreign", self.train.other_labels)
+        foreign = self.trained("foreign", self.train.images, self.train.other_labels)
         chosen, top = found.chosen_on, found.lists
         moved = effects(found.renderer, foreign, chosen.styles, found.bounds, together=search.together)
         with torch.no_grad():
@@ -258,6 +266,29 @@ class Experiment:
             found.renderer, self.seen.scores, measured.styles, measured.base, own, found.bounds, shift=search.shift
         )
         return figures | self._moved("other", found, [others], training)
+
+    def garments(self) -> dict[str, Figure]:
+        """The same on real images: a classifier of two kinds, its generator, attributes, and random coordinates."""
+        rng, size = self.rng.child("garments"), self.size
+        train, test = (
+            draw_garments(split, count, rng.generator(split))
+            for split, count in zip(PARTS, (size.train, size.test), strict=True)
+        )
+        classifier = self.trained("garments", train.images, train.labels, KINDS)
+        training = train_explainer(classifier, train.images, size.plan, rng.child("generator"), progress=self.progress)
+        seen, images, mean = Seen(classifier, (SIDE, SIDE)), to_unit(test.images), to_unit(train.images).mean(0)
+        whole = encode(training.explainer, seen, images)[1]
+        found = study(training.explainer, seen, images, Search(agreement=0.0), rng, progress=self.progress)
+        gain = (images - mean).abs() - (images - whole.remade).abs()
+        drawn = torch.stack([one.flipped.float() for one in found.random]).mean(0)
+        return {
+            "garments.accuracy": Sample.of((whole.scores.argmax(1) == test.labels).numpy()),
+            "garments.agreement": Sample.of(whole.agreed.numpy()),
+            "garments.gain": Sample.of(gain.mean((1, 2, 3)).numpy()),
+            "garments.flipped": Sample.of(found.top.flipped.numpy()),
+            "garments.random_flipped": Sample.of(drawn.numpy()),
+            "garments.off_manifold": off_manifold(training.explainer, found.measured_on.remade, found.top.images),
+        }
 
     def _read_well(self, images: Tensor) -> list[float]:
         """R² of each factor, read off images that were made of the test images."""
@@ -296,7 +327,7 @@ def _margin(shares: Sequence[Sequence[float]]) -> float | None:
     )
 
 
-def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
+def small_cnn(name: str, images: Tensor, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
     """A small network; classes (int64 targets) by cross-entropy, factors by squared error."""
     draws = rng.generator(f"network {name}")
     with torch.random.fork_rng(devices=[]):
@@ -307,7 +338,7 @@ def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: R
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(updates, 2))
     for _ in range(updates):
         rows = torch.randint(len(targets), (64,), generator=draws)
-        given = network(to_unit(lesions.images[rows]))
+        given = network(to_unit(images[rows]))
         loss = F.cross_entropy(given, targets[rows]) if classes else F.mse_loss(given, targets[rows])
         optimizer.zero_grad()
         loss.backward()

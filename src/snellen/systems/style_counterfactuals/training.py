@@ -45,6 +45,9 @@ TASK = "training the generator"
 #: Numbers from which the critic's parameters are counted in a checkpoint.
 _CRITIC = 1_000_000
 
+#: Training images whose codes decide how the encoder begins.
+CALIBRATING = 256
+
 Kind = Literal["noise", "encoder"]
 
 
@@ -61,6 +64,7 @@ class StylePlan(BaseModel):
     critic_factor: float = Field(1.5, gt=0, description="of the critic's learning rate")
     betas: tuple[float, float] = (0.5, 0.9)
     rec_scale: float = Field(1.0, ge=0, description="weight of the reconstruction loss")
+    codes_scale: float = Field(1.0, ge=0, description="weight of the codes within the reconstruction loss")
     kl_scale: float = Field(1.0, ge=0, description="weight of the classifier's consistency")
     penalty_every: int = Field(4, ge=0, description="steps between gradient penalties; 0: none")
     penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty")
@@ -70,6 +74,7 @@ class StylePlan(BaseModel):
     average_decay: float = Field(0.995, ge=0, lt=1, description="of the averaged generator")
     average_every: int = Field(10, ge=1, description="steps between updates of the average")
     average_start: int = Field(20_000, ge=0, description="the average follows the generator up to this step")
+    calibrated: bool = Field(False, description="codes begin with mean 0 and deviation 1 over training images")
     warm_up: int = Field(0, ge=0, description="first steps, all of which rebuild images without the critic")
 
     def lasting(self, steps: int) -> StylePlan:
@@ -107,11 +112,13 @@ SMALL = StylePlan(
     accumulate=1,
     learning_rate=2e-3,
     rec_scale=40.0,
+    codes_scale=0.1,
     kl_scale=4.0,
     path_every=0,
     average_decay=0.985,
     average_every=1,
-    average_start=1950,
+    average_start=1960,
+    calibrated=True,
     warm_up=1800,
 )
 
@@ -253,7 +260,8 @@ class Training:
         with torch.no_grad():
             maps = self.seen.maps(real)
         distance = perceptual_distance(maps, self.seen.maps(seen))
-        rebuilt = reconstruction_loss(real, fake, distance, codes[:, :width], self.explainer.encoder(seen))
+        remade, scale = self.explainer.encoder(seen), self.plan.codes_scale
+        rebuilt = reconstruction_loss(real, fake, distance, codes[:, :width] * scale, remade * scale)
         return rebuilt, consistency_loss(scores, self.seen.scores(seen))
 
     def _path_penalty(self, codes: Tensor, draws: torch.Generator) -> Tensor:
@@ -349,6 +357,8 @@ def train_explainer(
     training = Training(
         explainer, Seen(classifier, size or (images.shape[2], images.shape[3])), images, plan, rng.child("training")
     )
+    if plan.calibrated:
+        explainer.encoder.calibrate(to_unit(images[:CALIBRATING]).to(training.device))
     if checkpoint is not None and checkpoint.is_file():
         training.resume(checkpoint)
     listener.begin(TASK, plan.steps)
