@@ -15,8 +15,8 @@ from snellen.reproduction.style_counterfactuals.experiment import SMOKE, style_c
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
 from snellen.reproduction.style_counterfactuals.picture import panel
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
+from snellen.systems.style_counterfactuals.plan import PUBLISHED
 from snellen.systems.style_counterfactuals.study import Search, encode
-from snellen.systems.style_counterfactuals.training import PUBLISHED
 
 
 @pytest.fixture(scope="module")

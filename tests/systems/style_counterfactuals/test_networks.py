@@ -13,9 +13,10 @@ from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.calibration import Standardised
 from snellen.systems.style_counterfactuals.maps import map_layers, pyramid_layers, read_maps
 from snellen.systems.style_counterfactuals.networks import Sizes, StyleExplainer, StyleRenderer, fixed_noise
+from snellen.systems.style_counterfactuals.plan import PUBLISHED, StylePlan
 from snellen.systems.style_counterfactuals.pyramid import PyramidEncoder, load_backbone, trainable
 from snellen.systems.style_counterfactuals.seen import Seen
-from snellen.systems.style_counterfactuals.training import PUBLISHED, StylePlan, train_explainer
+from snellen.systems.style_counterfactuals.training import train_explainer
 from tests.systems.style_counterfactuals.small import PLAN, SIZES, classifier, images, trained
 
 

@@ -31,6 +31,8 @@ from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, dr
 from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects, moved_styles
 from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
 from snellen.systems.style_counterfactuals.networks import EncoderKind
+from snellen.systems.style_counterfactuals.plan import SMALL as SMALL_PLAN
+from snellen.systems.style_counterfactuals.plan import StylePlan
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
     Encoded,
@@ -42,8 +44,7 @@ from snellen.systems.style_counterfactuals.study import (
     off_manifold,
     study,
 )
-from snellen.systems.style_counterfactuals.training import SMALL as SMALL_PLAN
-from snellen.systems.style_counterfactuals.training import StylePlan, Training, train_explainer
+from snellen.systems.style_counterfactuals.training import Training, train_explainer
 
 #: What is measured of moved images.
 MOVED = ("flipped", "distance", "frechet", "off_manifold")
@@ -72,7 +73,7 @@ class Size:
     plan: StylePlan
 
 
-SMALL = Size(train=3000, test=240, updates=300, plan=SMALL_PLAN.lasting(1600))
+SMALL = Size(train=3000, test=200, updates=300, plan=SMALL_PLAN.lasting(640))
 SMOKE = Size(
     train=24, test=12, updates=4,
     plan=SMALL_PLAN.model_copy(
@@ -113,7 +114,7 @@ style_counterfactuals.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "procedural lesions of 32 pixels with known factors, for PI-CAI",
         "a small CNN on a rule of two factors, for a ResNet-18 on cancer",
-        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 1,600 steps of 16 images",
+        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 640 steps of 16 images",
         "the perceptual distance in the classifier's own maps, for LPIPS",
         "the Fréchet distance in features of a small CNN, for FID",
         "T-shirts and pullovers of Fashion-MNIST as the real images",

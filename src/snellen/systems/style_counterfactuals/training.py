@@ -12,10 +12,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
@@ -33,7 +32,8 @@ from snellen.systems.style_counterfactuals.losses import (
     perceptual_distance,
     reconstruction_loss,
 )
-from snellen.systems.style_counterfactuals.networks import Sizes, StyleExplainer
+from snellen.systems.style_counterfactuals.networks import StyleExplainer
+from snellen.systems.style_counterfactuals.plan import Kind, StylePlan, kind_of
 from snellen.systems.style_counterfactuals.pyramid import trainable
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.training.checkpoints import Checkpoint, TrainingState, restore_optimizer
@@ -47,87 +47,6 @@ _CRITIC = 1_000_000
 
 #: Training images whose codes decide how the encoder begins.
 CALIBRATING = 256
-
-Kind = Literal["noise", "encoder"]
-
-
-class StylePlan(BaseModel):
-    """Numbers of a training; the defaults are the published ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sizes: Sizes = Sizes()
-    steps: int = Field(100_000, ge=1, description="steps, noise and encoder steps counted together")
-    batch_size: int = Field(64, ge=1, description="images of a micro-batch")
-    accumulate: int = Field(8, ge=1, description="micro-batches of a step")
-    learning_rate: float = Field(2e-4, gt=0, description="of generator and encoder")
-    critic_factor: float = Field(1.5, gt=0, description="of the critic's learning rate")
-    betas: tuple[float, float] = (0.5, 0.9)
-    rec_scale: float = Field(1.0, ge=0, description="weight of the reconstruction loss")
-    codes_scale: float = Field(1.0, ge=0, description="weight of the codes within the reconstruction loss")
-    kl_scale: float = Field(1.0, ge=0, description="weight of the classifier's consistency")
-    penalty_every: int = Field(4, ge=0, description="steps between gradient penalties; 0: none")
-    penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty")
-    path_every: int = Field(32, ge=0, description="steps between path length penalties; 0: none")
-    path_start: int = Field(5000, ge=0, description="first step with one")
-    mixing: float = Field(0.9, ge=0, le=1, description="share of noise images whose late blocks take a second noise")
-    average_decay: float = Field(0.995, ge=0, lt=1, description="of the averaged generator")
-    average_every: int = Field(10, ge=1, description="steps between updates of the average")
-    average_start: int = Field(20_000, ge=0, description="the average follows the generator up to this step")
-    calibrated: bool = Field(False, description="codes begin with mean 0 and deviation 1 over training images")
-    warm_up: int = Field(0, ge=0, description="first steps, all of which rebuild images without the critic")
-
-    def lasting(self, steps: int) -> StylePlan:
-        """The same plan with another number of steps; warm-up and average span the same share of them.
-
-        An average that forgets too slowly for its run ends on a generator long gone, beside a newer encoder.
-
-        >>> short = StylePlan().lasting(1000)
-        >>> short.average_start, short.average_every, short.average_decay
-        (200, 1, 0.95)
-        """
-        ratio = steps / self.steps
-        every = max(min(round(self.average_every * ratio), self.average_every), 1)
-        span = ratio * self.average_every / (1 - self.average_decay)  # steps until the average has forgotten 63 %
-        return self.model_copy(
-            update={
-                "steps": steps,
-                "warm_up": round(self.warm_up * ratio),
-                "average_start": round(self.average_start * ratio),
-                "average_every": every,
-                "average_decay": round(max(1 - every / span, 0.0), 6),
-            }
-        )
-
-
-PUBLISHED = StylePlan()
-
-#: For minutes of one core: images of 32 pixels, 296 coordinates. The gradient of the pixel term is about 0.02 long for
-#: each image and that of the critic about 1, so a short training needs more weight on the former, and most of its steps
-#: without the latter, to rebuild anything.
-SMALL = StylePlan(
-    sizes=Sizes(side=32, capacity=4, most=64, width=32, mixed=8, mapping_layers=2, backbone_width=8),
-    steps=2400,
-    batch_size=16,
-    accumulate=1,
-    learning_rate=2e-3,
-    rec_scale=40.0,
-    codes_scale=0.1,
-    kl_scale=4.0,
-    path_every=0,
-    average_decay=0.985,
-    average_every=1,
-    average_start=1960,
-    calibrated=True,
-    warm_up=1800,
-)
-
-PRESETS: Mapping[str, StylePlan] = {"published": PUBLISHED, "small": SMALL}
-
-
-def kind_of(step: int, warm_up: int = 0) -> Kind:
-    """Even steps draw noise, odd ones encode images, as do all in front of the end of the warm-up."""
-    return "encoder" if step % 2 or step < warm_up else "noise"
 
 
 @dataclass
@@ -190,6 +109,9 @@ class Training:
             self._criticise(kind, add)
         self.explainer.critic.requires_grad_(False)
         self.maker.zero_grad()
+        for group in self.maker.param_groups:
+            group["lr"] = plan.rate(step)
+            group["betas"] = plan.betas if criticised else plan.warm_up_betas
         for part in range(plan.accumulate):
             real, scores, draws = self._batch(part)
             fake, codes = self._make(kind, real, scores, draws)
