@@ -115,7 +115,12 @@ class Training:
         for part in range(plan.accumulate):
             real, scores, draws = self._batch(part)
             fake, codes = self._make(kind, real, scores, draws)
-            loss = adversarial_loss(self.explainer.critic(fake)[:, 0]) if criticised else fake.new_zeros(())
+            if not criticised:
+                loss = (real - fake).abs().mean()
+                add("pixels", loss)
+                (loss / plan.accumulate).backward()
+                continue
+            loss = adversarial_loss(self.explainer.critic(fake)[:, 0])
             add("adversarial", loss)
             if kind == "encoder":
                 rebuilt, agreed = self._rebuilding(real, fake, scores, codes)
