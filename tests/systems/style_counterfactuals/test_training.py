@@ -174,7 +174,7 @@ def test_a_warm_up_rebuilds_images_and_leaves_the_critic_as_it_was():
         losses.append(training.losses)
 
     trained(PLAN.model_copy(update={"steps": 4, "warm_up": 3}), watch=keep)
-    assert [sorted(one) for one in losses[:3]] == [["pixels"]] * 3
+    assert [sorted(one) for one in losses[:3]] == [["nearness"]] * 3
     assert sorted(losses[3]) == ["adversarial", "consistency", "critic", "reconstruction"]
     for name, first in states[0].items():
         waits = name.startswith(("critic.", "generator.mapping."))

@@ -40,7 +40,7 @@ class StylePlan(BaseModel):
     average_every: int = Field(10, ge=1, description="steps between updates of the average")
     average_start: int = Field(20_000, ge=0, description="the average follows the generator up to this step")
     calibrated: bool = Field(False, description="codes begin with mean 0 and deviation 1 over training images")
-    warm_up: int = Field(0, ge=0, description="first steps, which only bring pixels near")
+    warm_up: int = Field(0, ge=0, description="first steps, which only bring pixels and edges near")
     warm_up_rate: float = Field(5e-3, gt=0, description="largest learning rate of the warm-up; it ends at the plan's")
     warm_up_betas: tuple[float, float] = (0.9, 0.99)
 

@@ -28,6 +28,7 @@ from snellen.systems.style_counterfactuals.losses import (
     critic_loss,
     encoder_step_loss,
     gradient_penalty,
+    nearness_loss,
     path_lengths,
     perceptual_distance,
     reconstruction_loss,
@@ -116,8 +117,8 @@ class Training:
             real, scores, draws = self._batch(part)
             fake, codes = self._make(kind, real, scores, draws)
             if not criticised:
-                loss = (real - fake).abs().mean()
-                add("pixels", loss)
+                loss = nearness_loss(real, fake)
+                add("nearness", loss)
                 (loss / plan.accumulate).backward()
                 continue
             loss = adversarial_loss(self.explainer.critic(fake)[:, 0])
