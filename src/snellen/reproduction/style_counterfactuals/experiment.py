@@ -28,7 +28,13 @@ from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.reproduction.style_counterfactuals.full import full
 from snellen.reproduction.style_counterfactuals.garments import KINDS, draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
-from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects, moved_styles
+from snellen.systems.style_counterfactuals.attributes import (
+    Attribute,
+    attributes_of_classes,
+    effects,
+    moved_styles,
+    promising,
+)
 from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.plan import SMALL as SMALL_PLAN
@@ -48,6 +54,9 @@ from snellen.systems.style_counterfactuals.training import Training, train_expla
 
 #: What is measured of moved images.
 MOVED = ("flipped", "distance", "frechet", "off_manifold")
+
+#: Gradients choose which coordinates are tried. A gate judges the agreement.
+SEARCH = Search(agreement=0.0, share=0.4)
 
 #: Splits of the real images: to train on, and to choose and measure on.
 PARTS: tuple[Split, Split] = ("train", "test")
@@ -73,7 +82,7 @@ class Size:
     plan: StylePlan
 
 
-SMALL = Size(train=3000, test=200, updates=300, plan=SMALL_PLAN.lasting(640))
+SMALL = Size(train=3000, test=200, updates=300, plan=SMALL_PLAN.lasting(1400))
 SMOKE = Size(
     train=24, test=12, updates=4,
     plan=SMALL_PLAN.model_copy(
@@ -114,7 +123,7 @@ style_counterfactuals.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "procedural lesions of 32 pixels with known factors, for PI-CAI",
         "a small CNN on a rule of two factors, for a ResNet-18 on cancer",
-        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 640 steps of 16 images",
+        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 1,400 steps of 16 images",
         "the perceptual distance in the classifier's own maps, for LPIPS",
         "the Fréchet distance in features of a small CNN, for FID",
         "T-shirts and pullovers of Fashion-MNIST as the real images",
@@ -211,12 +220,11 @@ class Experiment:
 
     def attributes(self, training: Training) -> dict[str, Figure]:
         """Attributes of one generator: what they flip, change and cost, beside random and foreign coordinates."""
-        search = Search(agreement=0.0)  # a gate judges it
-        found = study(training.explainer, self.seen, self.images, search, self.rng, progress=self.progress)
+        found = study(training.explainer, self.seen, self.images, SEARCH, self.rng, progress=self.progress)
         judge = self.trained("judge", self.train.images, self.train.labels)
         figures = self._moved("top", found, [found.top], training)
         figures |= self._moved("random", found, found.random, training)
-        figures |= self.foreign(found, search, training)
+        figures |= self.foreign(found, SEARCH, training)
         share = followed(judge, None, found.measured_on.remade, found.top)
         figures["top.followed"] = share if np.isfinite(share) else None
         shares = self._shares(found, found.lists[1])
@@ -247,7 +255,9 @@ class Experiment:
         """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
         foreign = self.trained("foreign", self.train.images, self.train.other_labels)
         chosen, top = found.chosen_on, found.lists
-        moved = effects(found.renderer, foreign, chosen.styles, found.bounds, together=search.together)
+        renderer, bounds = found.renderer, found.bounds
+        tried = promising(renderer, foreign, chosen.styles, bounds, search.share, search.together)
+        moved = effects(renderer, foreign, chosen.styles, bounds, coordinates=tried, together=search.together)
         with torch.no_grad():
             given, remade = (foreign(one).argmax(1) for one in (self.images, chosen.remade))
             agreed = foreign(chosen.images).argmax(1) == remade
@@ -261,10 +271,11 @@ class Experiment:
         coordinates = list(dict.fromkeys(one.coordinate for own in lists for one in own))
         if len(coordinates) < most:
             return {**figures, **dict.fromkeys(f"other.{name}" for name in MOVED)}
-        own = directed(found.effects, chosen.base.argmax(1), {key: coordinates[: len(top[key])] for key in top})
-        measured = found.measured_on
+        scores, measured = self.seen.scores, found.measured_on
+        here = effects(renderer, scores, chosen.styles, bounds, coordinates=torch.tensor(coordinates))
+        own = directed(here, chosen.base.argmax(1), {key: coordinates[: len(top[key])] for key in top})
         others = counterfactuals(
-            found.renderer, self.seen.scores, measured.styles, measured.base, own, found.bounds, shift=search.shift
+            renderer, scores, measured.styles, measured.base, own, bounds, shift=search.shift, together=search.together
         )
         return figures | self._moved("other", found, [others], training)
 
@@ -279,7 +290,7 @@ class Experiment:
         training = train_explainer(classifier, train.images, size.plan, rng.child("generator"), progress=self.progress)
         seen, images, mean = Seen(classifier, (SIDE, SIDE)), to_unit(test.images), to_unit(train.images).mean(0)
         whole = encode(training.explainer, seen, images)[1]
-        found = study(training.explainer, seen, images, Search(agreement=0.0), rng, progress=self.progress)
+        found = study(training.explainer, seen, images, SEARCH, rng, progress=self.progress)
         gain = (images - mean).abs() - (images - whole.remade).abs()
         drawn = torch.stack([one.flipped.float() for one in found.random]).mean(0)
         return {
