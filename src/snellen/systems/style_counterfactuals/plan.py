@@ -1,4 +1,4 @@
-"""Numbers of a training: those that were published, and those of a small run; which step is of which kind.
+"""Numbers of a training: those that were published, and those of a small run; and the kind of each step.
 
 Qi et al., CBMS 2025, arXiv 2501.01392, as its released code sets them.
 """
@@ -84,8 +84,8 @@ class StylePlan(BaseModel):
 
 PUBLISHED = StylePlan()
 
-#: For minutes of one core: images of 32 pixels, 296 coordinates. At the mean image the gradient of the consistency with a
-#: sure classifier is tens of times that of the pixels, and that of the perceptual distance some times. So the first
+#: For minutes of one core: images of 32 pixels, 296 coordinates. At the mean image the gradient of the consistency with
+#: a sure classifier is tens of times that of the pixels, and that of the perceptual distance some times. So the first
 #: seven eighths of a short training bring pixels near, at a rate of their own; at rebuilt images all are of one order.
 SMALL = StylePlan(
     sizes=Sizes(side=32, capacity=4, most=64, width=32, mixed=8, mapping_layers=2, backbone_width=8),
