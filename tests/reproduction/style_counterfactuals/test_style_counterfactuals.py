@@ -11,12 +11,13 @@ from snellen.core.system import find_system
 from snellen.data.references import load_images
 from snellen.reproduction.sample import Sample
 from snellen.reproduction.style_counterfactuals import experiment, full
-from snellen.reproduction.style_counterfactuals.experiment import SMOKE, style_counterfactuals
+from snellen.reproduction.style_counterfactuals.experiment import PARTS, SMOKE, blurred, style_counterfactuals
+from snellen.reproduction.style_counterfactuals.garments import draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
 from snellen.reproduction.style_counterfactuals.picture import panel
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
+from snellen.systems.style_counterfactuals.plan import PUBLISHED
 from snellen.systems.style_counterfactuals.study import Search, encode
-from snellen.systems.style_counterfactuals.training import PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +70,10 @@ def test_every_factor_changes_the_image(factor, monkeypatch):
 
 def test_both_encoders_have_the_same_plan_images_and_randomness(run):
     _, plans = run
-    (first, *one), (second, *other) = plans
+    (first, *one), (second, *other), (third, *real) = plans
     assert one == other
+    assert third == first, "the generator of garments has the numbers of that of lesions"
+    assert real != one
     assert first.sizes.encoder == "pyramid"
     assert second == first.model_copy(update={"sizes": first.sizes.model_copy(update={"encoder": "single"})})
 
@@ -99,6 +102,29 @@ def test_the_published_shapes_fit_together():
         score = explainer.critic(made)
     assert (codes.shape, made.shape, score.shape) == ((1, 514), (1, 3, 64, 64), (1, 1))
     assert renderer.coordinates == 2464
+
+
+def test_garments_are_two_kinds_in_a_black_margin_and_tests_are_no_training_images():
+    drawn = {split: draw_garments(split, 60, torch.Generator().manual_seed(3)) for split in PARTS}
+    for one in drawn.values():
+        assert one.images.shape == (60, 3, SIDE, SIDE)
+        assert one.images.dtype == torch.uint8
+        assert 0.2 < float(one.labels.float().mean()) < 0.8
+        inside = one.images[:, :, 2:-2, 2:-2]
+        assert int(one.images.sum()) == int(inside.sum()) > 0
+        assert len(one.images.flatten(1).unique(dim=0)) == 60
+    sleeves = [drawn["train"].images[drawn["train"].labels == kind][:, 0, 20:, 4:8].float().mean() for kind in (0, 1)]
+    assert sleeves[1] > 2 * sleeves[0], "pullovers have long sleeves"
+    both = torch.cat([one.images for one in drawn.values()]).flatten(1)
+    assert len(both.unique(dim=0)) == 120
+
+
+def test_a_blurred_image_keeps_its_mean_and_loses_its_edges():
+    images = torch.zeros(1, 3, 8, 8)
+    images[:, :, 3:5, 3:5] = 1
+    found = blurred(images)
+    assert float(found.sum()) == pytest.approx(float(images.sum()))
+    assert float(found[0, 0, 3, 3]) == pytest.approx(0.5625)
 
 
 def test_full_names_what_it_lacks(monkeypatch):

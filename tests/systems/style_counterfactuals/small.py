@@ -7,7 +7,8 @@ from snellen.core.classifier import Classifier
 from snellen.core.preparation import Preparation
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.networks import Sizes
-from snellen.systems.style_counterfactuals.training import StylePlan, Training, train_explainer
+from snellen.systems.style_counterfactuals.plan import StylePlan
+from snellen.systems.style_counterfactuals.training import Training, train_explainer
 
 SIZES = Sizes(
     side=32, capacity=1, most=8, width=8, mixed=2, mapping_layers=1, encoder="pyramid", backbone="random",

@@ -10,11 +10,13 @@ from torch import nn
 from snellen.core.errors import InputError
 from snellen.core.preparation import to_unit
 from snellen.core.randomness import Randomness
+from snellen.systems.style_counterfactuals.calibration import Standardised
 from snellen.systems.style_counterfactuals.maps import map_layers, pyramid_layers, read_maps
 from snellen.systems.style_counterfactuals.networks import Sizes, StyleExplainer, StyleRenderer, fixed_noise
+from snellen.systems.style_counterfactuals.plan import PUBLISHED, StylePlan
 from snellen.systems.style_counterfactuals.pyramid import PyramidEncoder, load_backbone, trainable
 from snellen.systems.style_counterfactuals.seen import Seen
-from snellen.systems.style_counterfactuals.training import PUBLISHED, StylePlan, train_explainer
+from snellen.systems.style_counterfactuals.training import train_explainer
 from tests.systems.style_counterfactuals.small import PLAN, SIZES, classifier, images, trained
 
 
@@ -241,3 +243,35 @@ def test_a_map_is_kept_as_it_was_before_a_later_layer_changed_it():
     nn.init.constant_(net[0].weight, -1.0)
     _, (found,) = read_maps(net, ["0"], lambda: net(torch.ones(1, 3, 2, 2)))
     assert bool((found < 0).all())
+
+
+@pytest.mark.parametrize("kind", ["pyramid", "single"])
+def test_calibrated_codes_begin_with_mean_0_and_deviation_1_over_the_training_images(kind):
+    sizes, given, starts = SIZES.model_copy(update={"encoder": kind}), images(24), []
+
+    def start(plan):
+        """Codes of the first step, which is taken with a rate too small to change anything."""
+        made = trained(plan.model_copy(update={"sizes": sizes, "steps": 1, "learning_rate": 1e-12})).explainer
+        starts.append(made)
+        with torch.no_grad():
+            return made.encoder(to_unit(given))
+
+    plain, calibrated = start(PLAN), start(PLAN.model_copy(update={"calibrated": True}))
+    assert float(plain.std(0).max()) < 0.3, "what images share outweighs what they differ in"
+    assert torch.allclose(calibrated.mean(0), torch.zeros(SIZES.width), atol=1e-3)
+    assert torch.allclose(calibrated.std(0), torch.ones(SIZES.width), atol=1e-2)
+    again = StyleExplainer(sizes, 2)
+    again.restore(starts[1].saved())
+    with torch.no_grad():
+        assert torch.equal(again.encoder(to_unit(given)), calibrated), "the figures are saved with the weights"
+
+
+def test_standardised_maps_lack_what_images_share_at_each_place():
+    maps = torch.rand(6, 2, 4, 3) + torch.arange(12.0).view(4, 3)
+    maps[:, 1] = 5.0
+    layer = Standardised(2, (4, 3))
+    assert torch.equal(layer(maps), maps)
+    made = layer.fit(maps)
+    assert torch.allclose(made.mean(0), torch.zeros(2, 4, 3), atol=1e-5)
+    assert float(made[:, 0].square().mean().sqrt()) == pytest.approx(1)
+    assert float(made[:, 1].abs().max()) == 0, "a map that never changes stays finite"

@@ -18,10 +18,10 @@ from snellen.data.files.arrays import load_arrays
 from snellen.systems.style_counterfactuals import method as module
 from snellen.systems.style_counterfactuals import rows as rows_module
 from snellen.systems.style_counterfactuals.method import StyleCounterfactuals
+from snellen.systems.style_counterfactuals.plan import PRESETS
 from snellen.systems.style_counterfactuals.study import (
     Search,
 )
-from snellen.systems.style_counterfactuals.training import PRESETS
 from tests.systems.style_counterfactuals.small import PLAN, Brightness, classifier, images
 
 METHOD = StyleCounterfactuals(held_back=24, agreement=0.0, steps=4, attributes=3, shown=2)

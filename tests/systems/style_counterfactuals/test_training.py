@@ -1,6 +1,7 @@
 """A training that stops and resumes, the folder it ends in, and the average that images are made with."""
 
 import shutil
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.folder import CHECKPOINT, load_explainer, trained_explainer
-from snellen.systems.style_counterfactuals.training import PRESETS, kind_of, train_explainer
+from snellen.systems.style_counterfactuals.plan import PRESETS, kind_of
+from snellen.systems.style_counterfactuals.training import train_explainer
 from tests.systems.style_counterfactuals.small import PLAN, classifier, images, trained
 
 
@@ -160,6 +162,49 @@ def test_an_average_that_starts_after_the_end_is_the_generator():
 
 def test_steps_take_turns():
     assert [kind_of(step) for step in range(4)] == ["noise", "encoder", "noise", "encoder"]
+    assert [kind_of(step, warm_up=2) for step in range(4)] == ["encoder", "encoder", "noise", "encoder"]
+
+
+def test_a_warm_up_rebuilds_images_and_leaves_the_critic_as_it_was():
+    """Every step of it encodes images; noise, mapping and critic wait."""
+    states, losses = [], []
+
+    def keep(training):
+        states.append({name: one.clone() for name, one in training.explainer.state_dict().items()})
+        losses.append(training.losses)
+
+    trained(PLAN.model_copy(update={"steps": 4, "warm_up": 3}), watch=keep)
+    assert [sorted(one) for one in losses[:3]] == [["nearness"]] * 3
+    assert sorted(losses[3]) == ["adversarial", "consistency", "critic", "reconstruction"]
+    for name, first in states[0].items():
+        waits = name.startswith(("critic.", "generator.mapping."))
+        if waits:
+            assert torch.equal(first, states[2][name]), name
+    assert any(not torch.equal(states[2][name], states[3][name]) for name in states[0] if name.startswith("critic."))
+    assert not torch.equal(states[0]["generator.constant"], states[1]["generator.constant"])
+
+
+def test_a_warm_up_has_a_rate_and_an_optimiser_of_its_own_and_ends_at_those_of_the_plan():
+    plan, seen = PLAN.model_copy(update={"steps": 34, "warm_up": 32, "learning_rate": 1e-4}), []
+
+    def keep(training):
+        group = training.maker.param_groups[0]
+        seen.append((group["lr"], tuple(group["betas"])))
+
+    trained(plan, watch=keep)
+    rates = [rate for rate, _ in seen]
+    assert rates[:2] == [plan.warm_up_rate / 2, plan.warm_up_rate], "it rises over a sixteenth of the warm-up"
+    assert all(before > after for before, after in pairwise(rates[2:32]))
+    assert rates[32:] == [1e-4, 1e-4]
+    assert {betas for _, betas in seen[:32]} == {plan.warm_up_betas}
+    assert {betas for _, betas in seen[32:]} == {plan.betas}
+
+
+def test_a_shorter_run_has_a_shorter_warm_up_and_the_published_one_has_none():
+    assert PRESETS["published"].warm_up == 0
+    small = PRESETS["small"]
+    assert 0 < small.warm_up < small.average_start < small.steps
+    assert small.lasting(small.steps // 4).warm_up == small.warm_up // 4
 
 
 def test_presets_are_valid_and_the_small_one_has_few_coordinates():

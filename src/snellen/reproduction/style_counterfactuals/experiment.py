@@ -1,8 +1,8 @@
 """System 32: are the attributes of a style generator the traits that a classifier decides by, where these are known.
 
 Lesions with six independent factors; a classifier learns a rule on two of them, intensity × radius. A generator with
-a pyramid encoder and one with a single scale are trained around it, for as many steps. Everything is measured on images
-that neither training nor the choice of attributes saw.
+a pyramid encoder and one with a single scale are trained around it, for as many steps. A third one is trained on real
+images of two kinds. Everything is measured on images that neither training nor the choice of attributes saw.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
+from snellen.core.images import Split
 from snellen.core.preparation import Preparation, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -25,10 +26,19 @@ from snellen.metrics.generated_images import frechet_distance
 from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.reproduction.style_counterfactuals.full import full
-from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, Lesions, draw_lesions
-from snellen.systems.style_counterfactuals.attributes import Attribute, attributes_of_classes, effects, moved_styles
+from snellen.reproduction.style_counterfactuals.garments import KINDS, draw_garments
+from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
+from snellen.systems.style_counterfactuals.attributes import (
+    Attribute,
+    attributes_of_classes,
+    effects,
+    moved_styles,
+    promising,
+)
 from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
 from snellen.systems.style_counterfactuals.networks import EncoderKind
+from snellen.systems.style_counterfactuals.plan import SMALL as SMALL_PLAN
+from snellen.systems.style_counterfactuals.plan import StylePlan
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
     Encoded,
@@ -40,11 +50,16 @@ from snellen.systems.style_counterfactuals.study import (
     off_manifold,
     study,
 )
-from snellen.systems.style_counterfactuals.training import SMALL as SMALL_PLAN
-from snellen.systems.style_counterfactuals.training import StylePlan, Training, train_explainer
+from snellen.systems.style_counterfactuals.training import Training, train_explainer
 
 #: What is measured of moved images.
 MOVED = ("flipped", "distance", "frechet", "off_manifold")
+
+#: Gradients choose which coordinates are tried. A gate judges the agreement.
+SEARCH = Search(agreement=0.0, share=0.4)
+
+#: Splits of the real images: to train on, and to choose and measure on.
+PARTS: tuple[Split, Split] = ("train", "test")
 
 #: The rule is on two factors; an attribute of its classifier must not be about another.
 RULE, OTHERS = ("intensity", "radius"), ("sharpness", "gland", "texture", "position")
@@ -57,7 +72,7 @@ class Size:
     Attributes:
         train: images of the trainings.
         test: images to choose attributes and to measure on, half each.
-        updates: steps of each small CNN.
+        updates: steps of each classifier; the network that reads factors takes three times as many.
         plan: numbers of the generators.
     """
 
@@ -67,7 +82,7 @@ class Size:
     plan: StylePlan
 
 
-SMALL = Size(train=3000, test=240, updates=300, plan=SMALL_PLAN.lasting(1600))
+SMALL = Size(train=3000, test=200, updates=300, plan=SMALL_PLAN.lasting(1400))
 SMOKE = Size(
     train=24, test=12, updates=4,
     plan=SMALL_PLAN.model_copy(
@@ -95,7 +110,8 @@ def style_counterfactuals(scale: Scale, seed: int, progress: Progress) -> Mappin
         ``foreign.accuracy`` and ``foreign.agreement`` of the other classifier. ``top.changes`` and ``random.changes``:
         by how much the factor of the rule has a larger share of what an attribute changes in the image than the largest
         factor outside of the rule, for the better pair of two attributes, one for each factor, and the lesser of the
-        two; ``changes.FACTOR``, the largest share that any attribute has of it.
+        two; ``changes.FACTOR``, the largest share that any attribute has of it. Of garments ``accuracy``, ``agreement``
+        and ``gain`` as above, ``flipped`` and ``off_manifold`` by attributes, ``random_flipped`` by random coordinates.
     """
     if scale == "full":
         return full(seed, progress)
@@ -107,9 +123,10 @@ style_counterfactuals.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "procedural lesions of 32 pixels with known factors, for PI-CAI",
         "a small CNN on a rule of two factors, for a ResNet-18 on cancer",
-        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 1,600 steps of 32 images",
+        "a frozen random backbone, 64 channels for 512, 296 style coordinates for 2,464, 1,400 steps of 16 images",
         "the perceptual distance in the classifier's own maps, for LPIPS",
         "the Fréchet distance in features of a small CNN, for FID",
+        "T-shirts and pullovers of Fashion-MNIST as the real images",
     ),
     "full": (
         "the paper's sizes and steps, with a classifier and images by reference",
@@ -128,11 +145,11 @@ class Experiment:
         self.rng = Randomness(seed).child("style counterfactuals")
         self.train = draw_lesions(size.train, self.rng.generator("train"))
         self.test = draw_lesions(size.test, self.rng.generator("test"))
-        self.classifier = self.trained("classifier", self.train.labels)
+        self.classifier = self.trained("classifier", self.train.images, self.train.labels)
         self.seen = Seen(self.classifier, (SIDE, SIDE))
         self.images = to_unit(self.test.images)
         #: Reads the six factors, and gives the features of the Fréchet distance.
-        self.reader = small_cnn("reader", self.train, self.train.factors, size.updates, self.rng)
+        self.reader = small_cnn("reader", self.train.images, self.train.factors, 3 * size.updates, self.rng)
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
@@ -156,16 +173,17 @@ class Experiment:
         own, flat = figures["pyramid.l1"], figures["mean.l1"]
         assert isinstance(own, Sample)
         assert isinstance(flat, Sample)
-        return {**figures, "pyramid.gain": Sample.of(np.subtract(flat.values, own.values))}
+        figures["pyramid.gain"] = Sample.of(np.subtract(flat.values, own.values))
+        return figures | self.garments()
 
     # -- networks -------------------------------------------------------------------------------------------------
 
-    def trained(self, name: str, labels: Tensor) -> Classifier:
+    def trained(
+        self, name: str, images: Tensor, labels: Tensor, names: Sequence[str] = ("small", "large")
+    ) -> Classifier:
         """A classifier of two classes."""
-        network = small_cnn(name, self.train, labels, self.size.updates, self.rng)
-        return Classifier(
-            network, class_names=["small", "large"], preparation=Preparation(size=(SIDE, SIDE)), name=name
-        )
+        network = small_cnn(name, images, labels, self.size.updates, self.rng)
+        return Classifier(network, class_names=list(names), preparation=Preparation(size=(SIDE, SIDE)), name=name)
 
     def generator(self, kind: EncoderKind) -> Training:
         """A generator around the classifier; both kinds have the same numbers, steps and randomness."""
@@ -202,12 +220,11 @@ class Experiment:
 
     def attributes(self, training: Training) -> dict[str, Figure]:
         """Attributes of one generator: what they flip, change and cost, beside random and foreign coordinates."""
-        search = Search(agreement=0.0)  # a gate judges it
-        found = study(training.explainer, self.seen, self.images, search, self.rng, progress=self.progress)
-        judge = self.trained("judge", self.train.labels)
+        found = study(training.explainer, self.seen, self.images, SEARCH, self.rng, progress=self.progress)
+        judge = self.trained("judge", self.train.images, self.train.labels)
         figures = self._moved("top", found, [found.top], training)
         figures |= self._moved("random", found, found.random, training)
-        figures |= self.foreign(found, search, training)
+        figures |= self.foreign(found, SEARCH, training)
         share = followed(judge, None, found.measured_on.remade, found.top)
         figures["top.followed"] = share if np.isfinite(share) else None
         shares = self._shares(found, found.lists[1])
@@ -236,9 +253,11 @@ class Experiment:
 
     def foreign(self, found: Study, search: Search, training: Training) -> dict[str, Figure]:
         """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
-        foreign = self.trained("foreign", self.train.other_labels)
+        foreign = self.trained("foreign", self.train.images, self.train.other_labels)
         chosen, top = found.chosen_on, found.lists
-        moved = effects(found.renderer, foreign, chosen.styles, found.bounds, together=search.together)
+        renderer, bounds = found.renderer, found.bounds
+        tried = promising(renderer, foreign, chosen.styles, bounds, search.share, search.together)
+        moved = effects(renderer, foreign, chosen.styles, bounds, coordinates=tried, together=search.together)
         with torch.no_grad():
             given, remade = (foreign(one).argmax(1) for one in (self.images, chosen.remade))
             agreed = foreign(chosen.images).argmax(1) == remade
@@ -252,12 +271,36 @@ class Experiment:
         coordinates = list(dict.fromkeys(one.coordinate for own in lists for one in own))
         if len(coordinates) < most:
             return {**figures, **dict.fromkeys(f"other.{name}" for name in MOVED)}
-        own = directed(found.effects, chosen.base.argmax(1), {key: coordinates[: len(top[key])] for key in top})
-        measured = found.measured_on
+        scores, measured = self.seen.scores, found.measured_on
+        here = effects(renderer, scores, chosen.styles, bounds, coordinates=torch.tensor(coordinates))
+        own = directed(here, chosen.base.argmax(1), {key: coordinates[: len(top[key])] for key in top})
         others = counterfactuals(
-            found.renderer, self.seen.scores, measured.styles, measured.base, own, found.bounds, shift=search.shift
+            renderer, scores, measured.styles, measured.base, own, bounds, shift=search.shift, together=search.together
         )
         return figures | self._moved("other", found, [others], training)
+
+    def garments(self) -> dict[str, Figure]:
+        """The same on real images: a classifier of two kinds, its generator, attributes, and random coordinates."""
+        rng, size = self.rng.child("garments"), self.size
+        train, test = (
+            draw_garments(split, count, rng.generator(split))
+            for split, count in zip(PARTS, (size.train, size.test), strict=True)
+        )
+        classifier = self.trained("garments", train.images, train.labels, KINDS)
+        training = train_explainer(classifier, train.images, size.plan, rng.child("generator"), progress=self.progress)
+        seen, images, mean = Seen(classifier, (SIDE, SIDE)), to_unit(test.images), to_unit(train.images).mean(0)
+        whole = encode(training.explainer, seen, images)[1]
+        found = study(training.explainer, seen, images, SEARCH, rng, progress=self.progress)
+        gain = (images - mean).abs() - (images - whole.remade).abs()
+        drawn = torch.stack([one.flipped.float() for one in found.random]).mean(0)
+        return {
+            "garments.accuracy": Sample.of((whole.scores.argmax(1) == test.labels).numpy()),
+            "garments.agreement": Sample.of(whole.agreed.numpy()),
+            "garments.gain": Sample.of(gain.mean((1, 2, 3)).numpy()),
+            "garments.flipped": Sample.of(found.top.flipped.numpy()),
+            "garments.random_flipped": Sample.of(drawn.numpy()),
+            "garments.off_manifold": off_manifold(training.explainer, found.measured_on.remade, found.top.images),
+        }
 
     def _read_well(self, images: Tensor) -> list[float]:
         """R² of each factor, read off images that were made of the test images."""
@@ -296,8 +339,11 @@ def _margin(shares: Sequence[Sequence[float]]) -> float | None:
     )
 
 
-def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
-    """A small network; classes (int64 targets) by cross-entropy, factors by squared error."""
+def small_cnn(name: str, images: Tensor, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
+    """A small network; classes (int64 targets) by cross-entropy, factors by squared error.
+
+    What reads factors sees images blurred at random, by as much as reconstructions are.
+    """
     draws = rng.generator(f"network {name}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.initial_seed() % 2**31)
@@ -307,10 +353,20 @@ def small_cnn(name: str, lesions: Lesions, targets: Tensor, updates: int, rng: R
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(updates, 2))
     for _ in range(updates):
         rows = torch.randint(len(targets), (64,), generator=draws)
-        given = network(to_unit(lesions.images[rows]))
+        seen = to_unit(images[rows])
+        if not classes:
+            seen = seen.lerp(blurred(seen), torch.rand(len(seen), 1, 1, 1, generator=draws))
+        given = network(seen)
         loss = F.cross_entropy(given, targets[rows]) if classes else F.mse_loss(given, targets[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     return network.eval().requires_grad_(False)
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images (n, c, h, w) under a binomial filter of three pixels, a deviation of 0.7."""
+    line = torch.tensor([0.25, 0.5, 0.25])
+    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=images.shape[1])

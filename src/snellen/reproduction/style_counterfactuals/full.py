@@ -27,10 +27,10 @@ from snellen.models.encoders.references import load_encoder
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.style_counterfactuals.folder import trained_explainer
 from snellen.systems.style_counterfactuals.method import read_images
+from snellen.systems.style_counterfactuals.plan import PUBLISHED, StylePlan
 from snellen.systems.style_counterfactuals.pyramid import resized
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import Search, encode, study
-from snellen.systems.style_counterfactuals.training import PUBLISHED, StylePlan
 
 MODEL, DATA, FEATURES, FOLDER = (f"SNELLEN_PROJECTEDEX_{name}" for name in ("MODEL", "DATA", "FEATURES", "FOLDER"))
 

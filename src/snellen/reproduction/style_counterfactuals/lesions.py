@@ -44,21 +44,20 @@ class Lesions:
 def draw_lesions(count: int, generator: torch.Generator) -> Lesions:
     """Draw images: a bright disc (gland) with a grating and a darker, blurred disc (lesion) in it."""
     factors = torch.rand(count, len(FACTORS), generator=generator)
-    phase = torch.rand(count, 2, generator=generator)
     grain = torch.randn(count, SIDE, SIDE, generator=generator)
     intensity, radius, sharpness, gland, texture, position = (one[:, None, None] for one in factors.unbind(1))
     rows, columns = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
     middle = SIDE / 2
     distance = ((rows - middle).square() + (columns - middle).square()).sqrt()
     body = (10 + 4.5 * gland - distance + 0.5).clamp(0, 1)
-    turn = 2 * torch.pi * phase
-    waves = torch.sin(1.5 * columns + turn[:, :1, None]) * torch.sin(1.5 * rows + turn[:, 1:, None])
+    # Coarse and of one phase: a style generator draws fine waves of a free phase with its noise, which rebuilds none.
+    waves = torch.sin(torch.pi * columns / 8) * torch.sin(torch.pi * rows / 8)
     # The place runs over an arc, so that the lesion stays inside of the smallest gland.
     angle = torch.pi * (0.25 + 1.5 * position)
-    off_row, off_column = middle + 4 * torch.sin(angle), middle + 4 * torch.cos(angle)
+    off_row, off_column = middle + 3.5 * torch.sin(angle), middle + 3.5 * torch.cos(angle)
     away = ((rows - off_row).square() + (columns - off_column).square()).sqrt()
-    soft = 2.5 - 2 * sharpness
-    spot = ((1.5 + 3.5 * radius - away) / soft).sigmoid()
+    soft = 1.5 - 1.1 * sharpness
+    spot = ((2.5 + 4 * radius - away) / soft).sigmoid()
     shade = 0.1 + body * (0.55 + 0.15 * texture * waves) - spot * (0.1 + 0.4 * intensity) + 0.01 * grain
     bytes_ = shade.clamp(0, 1).mul(255).round().to(torch.uint8)
     return Lesions(bytes_[:, None].expand(-1, 3, -1, -1).contiguous(), factors)

@@ -8,12 +8,12 @@ import torch
 
 from snellen.core.progress import Silent
 from snellen.reproduction.shared.documents import Pictures
-from snellen.reproduction.style_counterfactuals.experiment import SMALL, Experiment
+from snellen.reproduction.style_counterfactuals.experiment import SEARCH, SMALL, Experiment
 from snellen.runs.picture_grid import picture_grid
 from snellen.systems.style_counterfactuals.attributes import moved_styles
 from snellen.systems.style_counterfactuals.flips import SHIFT, runners_up
 from snellen.systems.style_counterfactuals.seen import Seen
-from snellen.systems.style_counterfactuals.study import Search, Study, study
+from snellen.systems.style_counterfactuals.study import Study, study
 
 #: Images of each class.
 EACH = 2
@@ -45,7 +45,7 @@ def draw(root: Path, target: Path) -> None:
     """Train seed 0 (minutes), search, and draw."""
     own = Experiment(SMALL, 0, Silent())
     training = own.generator("pyramid")
-    found = study(training.explainer, own.seen, own.images, Search(agreement=0.0), own.rng)
+    found = study(training.explainer, own.seen, own.images, SEARCH, own.rng)
     panel(found, own.seen, target)
 
 

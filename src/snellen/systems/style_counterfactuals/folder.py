@@ -15,7 +15,8 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.networks import StyleExplainer
-from snellen.systems.style_counterfactuals.training import StylePlan, Training, images_hash, train_explainer
+from snellen.systems.style_counterfactuals.plan import StylePlan
+from snellen.systems.style_counterfactuals.training import Training, images_hash, train_explainer
 from snellen.training.environment import record_environment
 from snellen.version import __version__
 

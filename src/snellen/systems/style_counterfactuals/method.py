@@ -37,11 +37,12 @@ from snellen.systems.style_counterfactuals.folder import (
     trained_explainer,
 )
 from snellen.systems.style_counterfactuals.networks import EncoderKind
+from snellen.systems.style_counterfactuals.plan import PRESETS, StylePlan
 from snellen.systems.style_counterfactuals.pyramid import check_side, load_backbone, resized
 from snellen.systems.style_counterfactuals.rows import Rows
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import Search, check_decisions, study
-from snellen.systems.style_counterfactuals.training import PRESETS, StylePlan, images_hash
+from snellen.systems.style_counterfactuals.training import images_hash
 
 #: Fewer images than this are refused: some train the generator, some choose attributes, some measure them.
 FEWEST = 16

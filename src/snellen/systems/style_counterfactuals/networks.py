@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from snellen.models.latent_generators.style_network import DownNetwork, Maps, Style, StyleNetwork, StyleShape
-from snellen.systems.style_counterfactuals.pyramid import PyramidEncoder, check_side, load_backbone
+from snellen.systems.style_counterfactuals.pyramid import PyramidEncoder, SingleEncoder, check_side, load_backbone
 
 EncoderKind = Literal["pyramid", "single"]
 
@@ -73,9 +73,9 @@ class StyleExplainer(nn.Module):
         self.sizes, self.classes, shape = sizes, classes, sizes.shape(classes)
         self.generator, self.critic = StyleNetwork(shape), DownNetwork(shape)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.encoder: nn.Module
+        self.encoder: SingleEncoder | PyramidEncoder
         if sizes.encoder == "single":
-            self.encoder = DownNetwork(shape, outputs=sizes.width)
+            self.encoder = SingleEncoder(DownNetwork(shape, outputs=sizes.width), sizes.side)
         else:
             backbone = load_backbone(sizes.backbone, sizes.side, width=sizes.backbone_width, device=device)
             self.encoder = PyramidEncoder(backbone, width=sizes.width, mixed=sizes.mixed, most=sizes.most)

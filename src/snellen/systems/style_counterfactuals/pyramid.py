@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.models.classifiers.references import load_classifier
+from snellen.models.latent_generators.style_network import DownNetwork
+from snellen.systems.style_counterfactuals.calibration import Standardised, rescale
 from snellen.systems.style_counterfactuals.maps import LEVELS, pyramid_layers, read_maps
 
 #: Smallest side of a map that a head still halves.
@@ -66,8 +68,10 @@ class Backbone(nn.Module):
         probe = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
         where = next(network.parameters(), probe).device
         self.layers = pyramid_layers(network, lambda: run(probe.to(where)), name)
-        self.channels = tuple(int(one.shape[1]) for one in self(probe.to(where)))
-        self.sides = tuple(int(min(one.shape[2:])) for one in self(probe.to(where)))
+        maps = self(probe.to(where))
+        self.channels = tuple(int(one.shape[1]) for one in maps)
+        self.shapes = tuple((int(one.shape[2]), int(one.shape[3])) for one in maps)
+        self.sides = tuple(map(min, self.shapes))
 
     def train(self, mode: bool = True) -> Backbone:
         """Stay in evaluation mode: batch statistics would change with the batch."""
@@ -97,6 +101,30 @@ def load_backbone(reference: str, side: int, *, width: int = 16, device: str | t
     return Backbone(classifier.module, lambda images: classifier(resized(images, size)), side, reference)
 
 
+class SingleEncoder(nn.Module):
+    """Images → codes by a trained network of one scale, as StylEx has it.
+
+    Args:
+        network: images (n, 3, side, side) → (n, width), with a last layer ``head``.
+        side: of the images.
+    """
+
+    def __init__(self, network: DownNetwork, side: int) -> None:
+        super().__init__()
+        self.standardised, self.network = Standardised(3, (side, side)), network
+
+    def calibrate(self, images: Tensor) -> None:
+        """Begin with codes of mean 0 and deviation 1 over images (n, 3, side, side) in [0, 1]."""
+        with torch.no_grad():
+            self.standardised.fit(images)
+            rescale(self.network.head, self(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Codes (n, width) of images (n, 3, side, side) in [0, 1]."""
+        codes: Tensor = self.network(self.standardised(images))
+        return codes
+
+
 class PyramidEncoder(nn.Module):
     """Images → [e_1; e_2; e_3; e_4], one part for each scale.
 
@@ -124,14 +152,28 @@ class PyramidEncoder(nn.Module):
             assert isinstance(layer, nn.Conv2d)
             nn.init.kaiming_normal_(layer.weight)
         self.mixing.requires_grad_(False)
+        self.standardised = nn.ModuleList(
+            Standardised(channels, shape) for channels, shape in zip(wide, backbone.shapes, strict=True)
+        )
         self.heads = nn.ModuleList(
             scale_head(channels, side, width // LEVELS) for channels, side in zip(wide, backbone.sides, strict=True)
         )
 
     def parts(self, images: Tensor) -> list[Tensor]:
         """The part e_i of each scale, (n, width / 4) each."""
-        maps = self.backbone(images)
-        return [head(mix(one)) for head, mix, one in zip(self.heads, self.mixing, maps, strict=True)]
+        rows = zip(self.heads, self.standardised, self.mixing, self.backbone(images), strict=True)
+        return [head(standardised(mix(one))) for head, standardised, mix, one in rows]
+
+    def calibrate(self, images: Tensor) -> None:
+        """Begin with codes of mean 0 and deviation 1 over images (n, 3, h, w) in [0, 1]."""
+        rows = zip(self.heads, self.standardised, self.mixing, self.backbone(images), strict=True)
+        with torch.no_grad():
+            for head, standardised, mix, one in rows:
+                assert isinstance(head, nn.Sequential)
+                last = head[-1]
+                assert isinstance(last, nn.Linear)
+                assert isinstance(standardised, Standardised)
+                rescale(last, head(standardised.fit(mix(one))))
 
     def forward(self, images: Tensor) -> Tensor:
         """Codes (n, width) of images (n, 3, h, w) in [0, 1]."""

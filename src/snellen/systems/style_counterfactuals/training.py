@@ -12,10 +12,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
@@ -29,11 +28,13 @@ from snellen.systems.style_counterfactuals.losses import (
     critic_loss,
     encoder_step_loss,
     gradient_penalty,
+    nearness_loss,
     path_lengths,
     perceptual_distance,
     reconstruction_loss,
 )
-from snellen.systems.style_counterfactuals.networks import Sizes, StyleExplainer
+from snellen.systems.style_counterfactuals.networks import StyleExplainer
+from snellen.systems.style_counterfactuals.plan import Kind, StylePlan, kind_of
 from snellen.systems.style_counterfactuals.pyramid import trainable
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.training.checkpoints import Checkpoint, TrainingState, restore_optimizer
@@ -45,78 +46,8 @@ TASK = "training the generator"
 #: Numbers from which the critic's parameters are counted in a checkpoint.
 _CRITIC = 1_000_000
 
-Kind = Literal["noise", "encoder"]
-
-
-class StylePlan(BaseModel):
-    """Numbers of a training; the defaults are the published ones."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sizes: Sizes = Sizes()
-    steps: int = Field(100_000, ge=1, description="steps, noise and encoder steps counted together")
-    batch_size: int = Field(64, ge=1, description="images of a micro-batch")
-    accumulate: int = Field(8, ge=1, description="micro-batches of a step")
-    learning_rate: float = Field(2e-4, gt=0, description="of generator and encoder")
-    critic_factor: float = Field(1.5, gt=0, description="of the critic's learning rate")
-    betas: tuple[float, float] = (0.5, 0.9)
-    rec_scale: float = Field(1.0, ge=0, description="weight of the reconstruction loss")
-    kl_scale: float = Field(1.0, ge=0, description="weight of the classifier's consistency")
-    penalty_every: int = Field(4, ge=0, description="steps between gradient penalties; 0: none")
-    penalty: float = Field(10.0, ge=0, description="weight of the gradient penalty")
-    path_every: int = Field(32, ge=0, description="steps between path length penalties; 0: none")
-    path_start: int = Field(5000, ge=0, description="first step with one")
-    mixing: float = Field(0.9, ge=0, le=1, description="share of noise images whose late blocks take a second noise")
-    average_decay: float = Field(0.995, ge=0, lt=1, description="of the averaged generator")
-    average_every: int = Field(10, ge=1, description="steps between updates of the average")
-    average_start: int = Field(20_000, ge=0, description="the average follows the generator up to this step")
-
-    def lasting(self, steps: int) -> StylePlan:
-        """The same plan with another number of steps, and an average that spans the same share of them.
-
-        An average that forgets too slowly for its run ends on a generator long gone, beside a newer encoder.
-
-        >>> short = StylePlan().lasting(1000)
-        >>> short.average_start, short.average_every, short.average_decay
-        (200, 1, 0.95)
-        """
-        ratio = steps / self.steps
-        every = max(min(round(self.average_every * ratio), self.average_every), 1)
-        span = ratio * self.average_every / (1 - self.average_decay)  # steps until the average has forgotten 63 %
-        return self.model_copy(
-            update={
-                "steps": steps,
-                "average_start": round(self.average_start * ratio),
-                "average_every": every,
-                "average_decay": round(max(1 - every / span, 0.0), 6),
-            }
-        )
-
-
-PUBLISHED = StylePlan()
-
-#: For minutes of one core: images of 32 pixels, 296 coordinates. The gradient of the pixel term is about 0.02 long for
-#: each image and that of the critic about 1, so a short training needs more weight on the former to rebuild anything.
-SMALL = StylePlan(
-    sizes=Sizes(side=32, capacity=4, most=64, width=32, mixed=8, mapping_layers=2, backbone_width=8),
-    steps=2400,
-    batch_size=32,
-    accumulate=1,
-    learning_rate=1e-3,
-    rec_scale=40.0,
-    kl_scale=4.0,
-    path_every=0,
-    average_decay=0.99,
-    average_every=1,
-    average_start=1200,
-)
-
-PRESETS: Mapping[str, StylePlan] = {"published": PUBLISHED, "small": SMALL}
-
-
-def kind_of(step: int) -> Kind:
-    """Even steps draw noise, odd ones encode images."""
-    return "encoder" if step % 2 else "noise"
+#: Training images whose codes decide how the encoder begins.
+CALIBRATING = 256
 
 
 @dataclass
@@ -168,33 +99,28 @@ class Training:
 
     def one_step(self) -> None:
         """One step of the critic, then one of generator and encoder, both of the kind of this step."""
-        plan, kind, step = self.plan, kind_of(self.step), self.step
+        plan, step = self.plan, self.step
+        kind, criticised = kind_of(step, plan.warm_up), step >= plan.warm_up
         sums = dict[str, float]()
 
         def add(name: str, value: Tensor) -> None:
             sums[name] = sums.get(name, 0.0) + float(value.detach()) / plan.accumulate
 
-        self.judge.zero_grad()
-        for part in range(plan.accumulate):
-            real, scores, draws = self._batch(part)
-            with torch.no_grad():
-                fake = self._make(kind, real, scores, draws)[0]
-            penalised = bool(plan.penalty_every) and step % plan.penalty_every == 0
-            real = real.requires_grad_(penalised)
-            judged = self.explainer.critic(real)[:, 0]
-            loss = critic_loss(judged, self.explainer.critic(fake)[:, 0])
-            add("critic", loss)
-            if penalised:
-                penalty = gradient_penalty(real, judged, plan.penalty)
-                add("penalty", penalty)
-                loss = loss + penalty
-            (loss / plan.accumulate).backward()
-        self.judge.step()
+        if criticised:
+            self._criticise(kind, add)
         self.explainer.critic.requires_grad_(False)
         self.maker.zero_grad()
+        for group in self.maker.param_groups:
+            group["lr"] = plan.rate(step)
+            group["betas"] = plan.betas if criticised else plan.warm_up_betas
         for part in range(plan.accumulate):
             real, scores, draws = self._batch(part)
             fake, codes = self._make(kind, real, scores, draws)
+            if not criticised:
+                loss = nearness_loss(real, fake)
+                add("nearness", loss)
+                (loss / plan.accumulate).backward()
+                continue
             loss = adversarial_loss(self.explainer.critic(fake)[:, 0])
             add("adversarial", loss)
             if kind == "encoder":
@@ -211,6 +137,26 @@ class Training:
         if not all(map(math.isfinite, sums.values())):
             raise ModelError(f"training diverged at step {step}: losses {sums}; take a lower learning rate")
         self.losses, self.step = sums, step + 1
+
+    def _criticise(self, kind: Kind, add: Callable[[str, Tensor], None]) -> None:
+        """One step of the critic."""
+        plan = self.plan
+        self.judge.zero_grad()
+        for part in range(plan.accumulate):
+            real, scores, draws = self._batch(part)
+            with torch.no_grad():
+                fake = self._make(kind, real, scores, draws)[0]
+            penalised = bool(plan.penalty_every) and self.step % plan.penalty_every == 0
+            real = real.requires_grad_(penalised)
+            judged = self.explainer.critic(real)[:, 0]
+            loss = critic_loss(judged, self.explainer.critic(fake)[:, 0])
+            add("critic", loss)
+            if penalised:
+                penalty = gradient_penalty(real, judged, plan.penalty)
+                add("penalty", penalty)
+                loss = loss + penalty
+            (loss / plan.accumulate).backward()
+        self.judge.step()
 
     def _batch(self, part: int) -> tuple[Tensor, Tensor, torch.Generator]:
         """Images in [0, 1], their logits, and a source of noise, of one micro-batch of this step."""
@@ -242,7 +188,8 @@ class Training:
         with torch.no_grad():
             maps = self.seen.maps(real)
         distance = perceptual_distance(maps, self.seen.maps(seen))
-        rebuilt = reconstruction_loss(real, fake, distance, codes[:, :width], self.explainer.encoder(seen))
+        remade, scale = self.explainer.encoder(seen), self.plan.codes_scale
+        rebuilt = reconstruction_loss(real, fake, distance, codes[:, :width] * scale, remade * scale)
         return rebuilt, consistency_loss(scores, self.seen.scores(seen))
 
     def _path_penalty(self, codes: Tensor, draws: torch.Generator) -> Tensor:
@@ -338,6 +285,8 @@ def train_explainer(
     training = Training(
         explainer, Seen(classifier, size or (images.shape[2], images.shape[3])), images, plan, rng.child("training")
     )
+    if plan.calibrated:
+        explainer.encoder.calibrate(to_unit(images[:CALIBRATING]).to(training.device))
     if checkpoint is not None and checkpoint.is_file():
         training.resume(checkpoint)
     listener.begin(TASK, plan.steps)
