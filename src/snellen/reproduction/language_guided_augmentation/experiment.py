@@ -267,7 +267,9 @@ class Experiment:
     def images(self, method: ByName, rows: Sequence[Manifested], source: Source) -> ImageSet:
         """Generated images of rows, in the classes of the real ones."""
         requests = [method.request(row, source) for row in rows]
+        self.progress.begin("generating images", len(requests))
         parts = [one for one in generated(method, requests, Randomness(self.seed), self.progress) if len(one)]
+        self.progress.finish("generating images")
         return join([self.bare(align_labels(one, CLASSES)) for one in parts])
 
     def grounds(self, sets: Mapping[str, ImageSet]) -> dict[str, Figure]:
