@@ -56,7 +56,7 @@ SIDE, STICKER = 64, 12
 EACH, STRENGTH = 6, 0.95
 
 KINDS = ("background", "colour patch")
-PLAN = StudentPlan(amount=150, crops=False)
+PLAN = StudentPlan(amount=200, batch_size=32, widths=(8, 16, 32))
 
 
 @dataclass(frozen=True)
