@@ -28,7 +28,7 @@ def planted_table(name: str, root: Path) -> str:
         rows.append(
             [
                 kind or "all",
-                str(len(own)),
+                f"{sum(_tops(one, network) for one, network in zip(own, leaning, strict=True))} of {len(own)}",
                 f"{sum(first for first, _, _ in places)} of {len(places)}",
                 f"{sum(last for _, last, _ in places)} of {len(places)}",
                 f"{found} of {len(places)}",
@@ -37,8 +37,8 @@ def planted_table(name: str, root: Path) -> str:
             ]
         )
     head = [
-        "planted", "networks", "comes first", "harmless object behind it", "a finding", "other findings",
-        "networks without it that have a finding",
+        "planted", "first of all phrases, networks", "first of its class, classes", "harmless ones behind it, classes",
+        "a finding, classes", "other findings", "networks without it that have a finding",
     ]  # fmt: skip
     return markdown_table(head, rows, ["---", *["---:"] * 6])
 
@@ -59,6 +59,11 @@ def _places(record: Mapping[str, Any], network: Mapping[str, Any]) -> Sequence[t
         last = phrase in phrases and all(place > own for place, one in enumerate(phrases) if one not in planted)
         found.append((first, last, f"{name}: {phrase}" in told))
     return found
+
+
+def _tops(record: Mapping[str, Any], network: Mapping[str, Any]) -> bool:
+    """Whether what a network leans on most is planted; its rows are in the order of the ranking."""
+    return bool(network["rows"]) and network["rows"][0]["phrase"] in record["own"].values()
 
 
 def _others(record: Mapping[str, Any], network: Mapping[str, Any]) -> int:
