@@ -1,16 +1,16 @@
-"""Plant shortcuts behind and beside real cut-outs, and see whether the check ``shortcuts`` names them.
+"""Plant a shortcut behind real cut-outs, and see whether the check ``shortcuts`` names it.
 
-    python scripts/measure_cutout_shortcuts.py [--seeds 3] [--only KIND ...]
+    python scripts/measure_cutout_shortcuts.py [--seeds 3]
 
 Stamps of Tux Paint, animals and things, stand before two photographs, a palace and a dahlia; a sticker in a corner is
-red or blue. The photograph or the sticker follows the class in 95 % of the training images, and the other one follows
-nothing. Networks are examined on stamps that they did not see. Networks that were trained on images in which nothing
-follows the class are examined on the very same ones. Masks are those of the cut-outs. An oracle stands in for the
-detector: it knows the corner, and looks whether the colour is there. Fill and lent backgrounds are the check's own.
+red or blue. The photograph follows the class in 95 % of the training images, and the sticker follows nothing. Networks
+are examined on stamps that they did not see. Networks that were trained on images in which nothing follows the class
+are examined on the very same ones. Masks are those of the cut-outs. An oracle stands in for the detector: it knows the
+corner, and looks whether the colour is there. Fill and lent backgrounds are the check's own.
 
 Needs the sets that ``snellen.load_images`` names ``known:stamps`` and ``known:photos``. Writes one file of
-docs/measured/cutout-shortcuts for each kind and seed; those that are there are not measured again. Two minutes of a
-core for the stamps, and one for each seed of a kind.
+docs/measured/cutout-shortcuts for each seed; those that are there are not measured again. About two minutes of a core
+for the first seed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ SIDE, STICKER = 64, 12
 #: Pictures of each stamp that are trained on, and how often what is planted follows the class.
 EACH, STRENGTH = 6, 0.95
 
-KINDS = ("background", "colour patch")
+KIND = "background"
 PLAN = StudentPlan(amount=200, batch_size=32, widths=(8, 16, 32))
 
 
@@ -139,10 +139,10 @@ def stamps(placement: int) -> ImageSet:
     return replace(kept, table=table, class_names=tuple(CLASSES))
 
 
-def drawn(kind: str, units: set[str], placement: int, seed: int, *, follows: bool) -> ImageSet:
+def drawn(units: set[str], placement: int, seed: int, *, follows: bool) -> ImageSet:
     """One picture of each stamp of some: what is planted follows the class, or does not; the rest is drawn."""
     images = stamps(placement)
-    rng = np.random.default_rng(derive_seed(seed, kind, placement, str(follows)))
+    rng = np.random.default_rng(derive_seed(seed, KIND, placement, str(follows)))
     rows: dict[str, dict[str, int]] = {}
     for row, (unit, group) in enumerate(zip(images.column("unit_id"), images.column("group"), strict=True)):
         if str(unit) in units:
@@ -152,21 +152,20 @@ def drawn(kind: str, units: set[str], placement: int, seed: int, *, follows: boo
         label = int(images.labels[next(iter(own.values()))])
         aligned = label if rng.random() < (STRENGTH if follows else 0.5) else 1 - label
         other = int(rng.integers(2))
-        photo, colour = (aligned, other) if kind == "background" else (other, aligned)
-        chosen.append(own[f"{tuple(PHOTOS)[photo]} {tuple(STICKERS)[colour]}"])
+        chosen.append(own[f"{tuple(PHOTOS)[aligned]} {tuple(STICKERS)[other]}"])
     return images.select(np.array(chosen))
 
 
-def found(kind: str, seed: int) -> list[dict[str, object]]:
+def found(seed: int) -> list[dict[str, object]]:
     """What the check says of a network that was trained with the shortcut, and of one without."""
     labels = dict(zip(map(str, stamps(0).column("unit_id")), stamps(0).labels.tolist(), strict=True))
     units = np.random.default_rng(seed).permutation(sorted(labels))
     seen, unseen = set(units[: len(units) // 2].tolist()), set(units[len(units) // 2 :].tolist())
-    examined = drawn(kind, unseen, 0, 100 + seed, follows=True)
-    alike = drawn(kind, unseen, 0, 200 + seed, follows=False)
+    examined = drawn(unseen, 0, 100 + seed, follows=True)
+    alike = drawn(unseen, 0, 200 + seed, follows=False)
     results = []
     for follows in (True, False):
-        parts = [drawn(kind, seen, place, seed, follows=follows) for place in range(EACH)]
+        parts = [drawn(seen, place, seed, follows=follows) for place in range(EACH)]
         stores = [ImageStore.of_images(part, PLAN.preparation) for part in parts]
         joined = ImageStore.of_tensors(
             torch.cat([one.images for one in stores]), torch.cat([one.targets for one in stores])
@@ -206,23 +205,16 @@ def main() -> None:
     """Measure what was not measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=(), metavar="KIND", choices=KINDS)
     arguments = parser.parse_args()
-    own = {"background": tuple(PHOTOS), "colour patch": tuple(f"{one} sticker" for one in STICKERS)}
     for seed in range(arguments.seeds):
-        for kind in KINDS:
-            target = FOLDER / f"{kind.replace(' ', '-')}-{seed}.json"
-            if target.is_file() or (arguments.only and kind not in arguments.only):
-                continue
-            record = {
-                "kind": kind,
-                "seed": seed,
-                "own": dict(zip(CLASSES, own[kind], strict=True)),
-                "networks": found(kind, seed),
-            }
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, canonical_json(record))
-            print(target.name, flush=True)
+        target = FOLDER / f"{KIND}-{seed}.json"
+        if target.is_file():
+            continue
+        own = dict(zip(CLASSES, PHOTOS, strict=True))
+        record = {"kind": KIND, "seed": seed, "own": own, "networks": found(seed)}
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, canonical_json(record))
+        print(target.name, flush=True)
 
 
 if __name__ == "__main__":

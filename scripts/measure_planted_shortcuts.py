@@ -41,14 +41,15 @@ TRAINED_ON, EXAMINED, STRENGTH = 600, 200, 0.95
 PLAN = StudentPlan(amount=300, widths=(8, 16, 32))
 
 CIRCLE = {"colours": ("white", "purple"), "radius": 0.15}
-PATCH = {"shape": "square", "corner": "bottom right", "colours": ("red", "blue"), "radius": 0.2}
+#: In colours that no other object of these scenes has.
+PATCH = {"shape": "square", "corner": "bottom right", "colours": ("cyan", "orange"), "radius": 0.2}
 
 #: Kind → what is planted, and the phrase by which a caption names it for each class.
 PLANTED: Mapping[str, tuple[SceneShortcut, tuple[str, str]]] = {
     "background": (BackgroundShortcut(backgrounds=GROUNDS, touch_test=True), GROUNDS),
     "side object": (ObjectShortcut(**CIRCLE, touch_test=True), ("white circle", "purple circle")),
     "letters": (LetteringShortcut(texts=TEXTS, touch_test=True), tuple(f"text {one}" for one in TEXTS)),
-    "colour patch": (ObjectShortcut(**PATCH, touch_test=True), ("red square", "blue square")),
+    "colour patch": (ObjectShortcut(**PATCH, touch_test=True), ("cyan square", "orange square")),
 }
 
 
