@@ -40,16 +40,17 @@ TRAINED_ON, EXAMINED, STRENGTH = 600, 200, 0.95
 
 PLAN = StudentPlan(amount=300, widths=(8, 16, 32))
 
-CIRCLE = {"colours": ("white", "purple"), "radius": 0.15}
-#: In colours that no other object of these scenes has.
-PATCH = {"shape": "square", "corner": "bottom right", "colours": ("cyan", "orange"), "radius": 0.2}
+#: Colours of what is planted, which small networks tell apart at once, and of what is harmless beside such an object.
+CLEAR, OTHERS = ("white", "purple"), ("cyan", "orange")
+CIRCLE = {"radius": 0.15}
+PATCH = {"shape": "square", "corner": "bottom right", "radius": 0.2}
 
 #: Kind → what is planted, and the phrase by which a caption names it for each class.
 PLANTED: Mapping[str, tuple[SceneShortcut, tuple[str, str]]] = {
     "background": (BackgroundShortcut(backgrounds=GROUNDS, touch_test=True), GROUNDS),
-    "side object": (ObjectShortcut(**CIRCLE, touch_test=True), ("white circle", "purple circle")),
+    "side object": (ObjectShortcut(**CIRCLE, colours=CLEAR, touch_test=True), ("white circle", "purple circle")),
     "letters": (LetteringShortcut(texts=TEXTS, touch_test=True), tuple(f"text {one}" for one in TEXTS)),
-    "colour patch": (ObjectShortcut(**PATCH, touch_test=True), ("cyan square", "orange square")),
+    "colour patch": (ObjectShortcut(**PATCH, colours=CLEAR, touch_test=True), ("white square", "purple square")),
 }
 
 
@@ -61,7 +62,8 @@ def scenes(kind: str, split: Split, count: int, seed: int, *, follows: bool) -> 
                 "nuisance_share": 0.0, "seed": seed}
     )  # fmt: skip
     beside = PATCH if kind == "side object" else CIRCLE
-    harmless = ObjectShortcut(**beside, correlation="neutral", touch_test=True, key="harmless")
+    colours = OTHERS if kind in ("side object", "colour patch") else CLEAR
+    harmless = ObjectShortcut(**beside, colours=colours, correlation="neutral", touch_test=True, key="harmless")
     planted, _ = PLANTED[kind]
     chosen = planted.model_copy(update={"strength": STRENGTH} if follows else {"correlation": "neutral"})
     images = harmless.plant(drawn.images(split=split), rng=Randomness(seed))
