@@ -163,7 +163,7 @@ def found(seed: int) -> list[dict[str, object]]:
     seen, unseen = set(units[: len(units) // 2].tolist()), set(units[len(units) // 2 :].tolist())
     examined = drawn(unseen, 0, 100 + seed, follows=True)
     alike = drawn(unseen, 0, 200 + seed, follows=False)
-    results = []
+    results = list[dict[str, object]]()
     for follows in (True, False):
         parts = [drawn(seen, place, seed, follows=follows) for place in range(EACH)]
         stores = [ImageStore.of_images(part, PLAN.preparation) for part in parts]

@@ -46,7 +46,7 @@ CIRCLE = {"radius": 0.15}
 PATCH = {"shape": "square", "corner": "bottom right", "radius": 0.2}
 
 #: Kind → what is planted, and the phrase by which a caption names it for each class.
-PLANTED: Mapping[str, tuple[SceneShortcut, tuple[str, str]]] = {
+PLANTED: Mapping[str, tuple[SceneShortcut, tuple[str, ...]]] = {
     "background": (BackgroundShortcut(backgrounds=GROUNDS, touch_test=True), GROUNDS),
     "side object": (ObjectShortcut(**CIRCLE, colours=CLEAR, touch_test=True), ("white circle", "purple circle")),
     "letters": (LetteringShortcut(texts=TEXTS, touch_test=True), tuple(f"text {one}" for one in TEXTS)),
