@@ -2,11 +2,11 @@
 
     python scripts/measure_cutout_shortcuts.py [--seeds 3]
 
-Stamps of Tux Paint, animals and things, stand before two photographs, a palace and a dahlia; a sticker in a corner is
-red or blue. The photograph follows the class in 95 % of the training images, and the sticker follows nothing. Networks
-are examined on stamps that they did not see. Networks that were trained on images in which nothing follows the class
-are examined on the very same ones. Masks are those of the cut-outs. An oracle stands in for the detector: it knows the
-corner, and looks whether the colour is there. Fill and lent backgrounds are the check's own.
+Stamps of Tux Paint, animals, and household goods or vehicles, stand before two photographs, a palace and a dahlia; a
+sticker in a corner is red or blue. The photograph follows the class in 95 % of the training images, and the sticker
+follows nothing. Networks are examined on stamps that they did not see. Networks that were trained on images in which
+nothing follows the class are examined on the very same ones. Masks are those of the cut-outs. An oracle stands in for
+the detector: it knows the corner, and looks whether the colour is there. Fill and lent backgrounds are the check's own.
 
 Needs the sets that ``snellen.load_images`` names ``known:stamps`` and ``known:photos``. Writes one file of
 docs/measured/cutout-shortcuts for each seed; those that are there are not measured again. About two minutes of a core

@@ -24,7 +24,7 @@ def planted_table(name: str, root: Path) -> str:
         own = [one for one in records if kind in (None, one["kind"])]
         leaning, healthy = ([_network(one, follows) for one in own] for follows in (True, False))
         places = [place for one, network in zip(own, leaning, strict=True) for place in _places(one, network)]
-        found = sum(first and told for first, _, told in places)
+        found = sum(reported for _, _, reported in places)
         rows.append(
             [
                 kind or "all",
@@ -50,14 +50,14 @@ def _network(record: Mapping[str, Any], follows: bool) -> Mapping[str, Any]:
 def _places(record: Mapping[str, Any], network: Mapping[str, Any]) -> Sequence[tuple[bool, bool, bool]]:
     """Of each class: whether its own phrase is first, whether harmless objects are behind it, whether it is found."""
     found = []
-    told = {one["subject"] for one in network["findings"]}
+    subjects = {one["subject"] for one in network["findings"]}
     planted = set(record["own"].values())
     for name, phrase in record["own"].items():
         phrases = [row["phrase"] for row in network["rows"] if row["class"] == name]
         own = phrases.index(phrase) if phrase in phrases else len(phrases)
         first = own == 0 and bool(phrases)
         last = phrase in phrases and all(place > own for place, one in enumerate(phrases) if one not in planted)
-        found.append((first, last, f"{name}: {phrase}" in told))
+        found.append((first, last, f"{name}: {phrase}" in subjects))
     return found
 
 
