@@ -1,6 +1,7 @@
 """Audit the healthy classifiers of the ward: what they are accused of, and what stress costs them.
 
-    python scripts/ward/examine.py [--folder build/ward] [--only NAME ...] [--losses [BENCHMARK] | --again] [--merge]
+    python scripts/ward/examine.py [--folder build/ward] [--only NAME ...]
+        [--losses [BENCHMARK] | --again | --shortcuts] [--merge]
 
 Each classifier that is trained is audited with the default checks on 1,000 images of its own, one file of
 docs/measured/ward a classifier; those that are there are not audited again. Half a minute to two minutes of one core
@@ -8,9 +9,10 @@ for each. ``--losses`` measures what damage costs alone, on the same images, one
 classifier: a quarter of that. ``--losses sized`` does so with the strengths of an audit's default, for the kinds whose
 strengths are not those of ImageNet-C, and writes to docs/measured/ward/losses/sized. ``--again`` audits 4,000 other
 images with the checks whose findings may well be true of a healthy classifier, one file of docs/measured/ward/again a
-classifier: what is found there, too, was no false accusation. ``--merge`` only reads all of it and writes what is made
-of them: docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/trust.md) and the table of usual
-losses of the package.
+classifier: what is found there, too, was no false accusation. ``--shortcuts`` runs the check of that name, which no
+effort includes, one file of docs/measured/ward/shortcuts a classifier. ``--merge`` only reads all of it and writes what
+is made of them: docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/trust.md) and the table of
+usual losses of the package.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from snellen.methods.corruptions.nrtk_kinds import NRTK_KINDS
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "docs" / "measured" / "ward"
-LOSSES, AGAIN = FILES / "losses", FILES / "again"
+LOSSES, AGAIN, SHORTCUTS = FILES / "losses", FILES / "again", FILES / "shortcuts"
 MERGED = ROOT / "docs" / "measured" / "ward.json"
 USUAL = ROOT / "src" / "snellen" / "checks" / "usual_losses.json"
 
@@ -103,6 +105,26 @@ def found_again(one: Healthy, folder: Path) -> dict[str, object]:
     return {"name": one.name, "images": len(images), "findings": findings}
 
 
+def leaning(one: Healthy, folder: Path) -> dict[str, object]:
+    """Which phrases the check ``shortcuts`` accuses one classifier of; photos of clothes have no captions."""
+    report = snellen.audit(
+        snellen.load_classifier(folder / one.name), one.audited_images(), checks=["clean", "shortcuts"]
+    )
+    panels = [panel for panel in report.panels if panel.check == "shortcuts"]
+    return {
+        "name": one.name,
+        "world": one.world.name,
+        "status": {check.name: check.status for check in report.checks}.get("shortcuts"),
+        "hypotheses": report.tested.hypotheses,
+        "findings": [
+            {"subject": f.subject, "harm": f.harm, "level": f.level, "p_value": f.p_value}
+            for f in report.findings
+            if f.kind == "shortcut"
+        ],
+        "rows": [dict(zip(panel.head, row, strict=True)) for panel in panels for row in panel.rows],
+    }
+
+
 def merged() -> None:
     """All that was examined, in one file, and the usual losses."""
     found, losing, again = (
@@ -143,6 +165,7 @@ def main() -> None:
         help="measure the losses under damage alone, with the strengths of a benchmark",
     )
     parser.add_argument("--again", action="store_true", help="look for findings on other images")
+    parser.add_argument("--shortcuts", action="store_true", help="run the check of shortcuts in words alone")
     parser.add_argument("--merge", action="store_true", help="only merge")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -152,6 +175,8 @@ def main() -> None:
         measure = partial(losing, strengths=options.losses)
     elif options.again:
         place, measure = AGAIN, found_again
+    elif options.shortcuts:
+        place, measure = SHORTCUTS, leaning
     place.mkdir(parents=True, exist_ok=True)
     for one in ward(options.only):
         target = place / f"{one.name}.json"

@@ -35,7 +35,7 @@ def finding(name, phrase, *merged):
 
 
 GRASS, SAND = finding("star", "grass", "lawn"), finding("ring", "sand")
-TUNING = TuningPlan(epochs=4, batch_size=32, rate=0.03)
+TUNING = TuningPlan(epochs=12, batch_size=32, rate=0.03)
 
 
 def network_of(case):

@@ -1,8 +1,9 @@
 """System 4: does a classifier lean less on a background once it saw images that were generated without it.
 
-Stars stand on grass and rings on sand in 95 % of the training images; a small white or purple circle follows nothing.
-A student is examined on its own training images; what was found teaches one token a class, and the generator draws
-images from it. 32 pixels, since the embedded generator draws no more. The seed decides all but the test images.
+Stars stand on grass and rings on sand in 95 % of the training images; half of them show a small white or purple circle
+that follows nothing. A student is examined on its own training images; what was found teaches one token a class, and
+the generator draws images from it. 32 pixels, since the embedded generator draws no more. The seed decides all but the
+test images.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from snellen.data.files.labels import align_labels
 from snellen.data.worlds.optotypes.factors import Background
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.small_world import BACKGROUNDS, WORLD
-from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut, ObjectShortcut
+from snellen.data.worlds.planting.planted_defect import uniform_by_id
+from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut, ObjectShortcut, scenes_of, with_scenes
 from snellen.data.worlds.planting.truth import set_column
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.manifest_rows import Manifested, Source
@@ -137,11 +139,26 @@ def world(
                 "nuisance_share": 0.0, "seed": seed}
     )  # fmt: skip
     ground = BackgroundShortcut(backgrounds=GROUNDS, strength=strength, touch_test=True)
-    beside = ObjectShortcut(colours=("white", "purple"), correlation="neutral", radius=0.15, touch_test=True)
-    images = beside.plant(drawn.images(split=split), rng=Randomness(seed))
+    images = with_circles(drawn.images(split=split), Randomness(seed))
     images = images if backgrounds else ground.plant(images, rng=Randomness(seed + 1))
     grounds = [Scene.from_json(str(one)).background for one in images.column("attributes")]
     return replace(images, table=set_column(images.table, "group", pa.array(grounds, pa.string())))
+
+
+def with_circles(images: ImageSet, rng: Randomness) -> ImageSet:
+    """The scenes, half of them with a white or a purple circle in a corner.
+
+    The embedded generator draws no second object. Were the circle in every scene, its absence would tell generated
+    images from real ones, and the student could keep to the background wherever it sees a circle.
+    """
+    circle = ObjectShortcut(colours=("white", "purple"), correlation="neutral", radius=0.15)
+    scenes = scenes_of(images)
+    names, ids = images.class_names or (), images.ids
+    changed, _ = circle.on_scenes(scenes, images.labels, class_names=names, ids=ids, rng=rng)
+    shown = uniform_by_id(rng, ids, "circle") < 0.5
+    return with_scenes(
+        images, [one if circled else plain for circled, one, plain in zip(shown, changed, scenes, strict=True)]
+    )
 
 
 def pairs(images: ImageSet) -> torch.Tensor:
@@ -267,7 +284,9 @@ class Experiment:
     def images(self, method: ByName, rows: Sequence[Manifested], source: Source) -> ImageSet:
         """Generated images of rows, in the classes of the real ones."""
         requests = [method.request(row, source) for row in rows]
+        self.progress.begin("generating images", len(requests))
         parts = [one for one in generated(method, requests, Randomness(self.seed), self.progress) if len(one)]
+        self.progress.finish("generating images")
         return join([self.bare(align_labels(one, CLASSES)) for one in parts])
 
     def grounds(self, sets: Mapping[str, ImageSet]) -> dict[str, Figure]:
