@@ -148,7 +148,7 @@ def world(
 def with_circles(images: ImageSet, rng: Randomness) -> ImageSet:
     """The scenes, half of them with a white or a purple circle in a corner.
 
-    The embedded generator draws no second object. Were the circle in every scene, its absence would tell generated
+    The embedded generator draws no second object. Were the circle in every scene, its absence would part generated
     images from real ones, and the student could keep to the background wherever it sees a circle.
     """
     circle = ObjectShortcut(colours=("white", "purple"), correlation="neutral", radius=0.15)
