@@ -28,10 +28,10 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     console = terminal()
     drawn = report.data.get("drawn_from")
     limited = f": {report.data['images']} of {drawn} images, drawn at random" if drawn else ""
-    console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}{limited}")
-    console.print(f"[dim]preprocessing:[/] {markup(report.model['preprocessing'])}")
+    console.print(f"[bold]{markup(report.model['name'])}[/] on {markup(report.data['name'])}{limited}", soft_wrap=True)
+    console.print(f"[dim]preprocessing:[/] {markup(report.model['preprocessing'])}", soft_wrap=True)
     for note in report.model["notes"]:
-        console.print(f"[dim]model:[/] {markup(note)}")
+        console.print(f"[dim]model:[/] {markup(note)}", soft_wrap=True)
     if "ledger" in report.data:
         console.print(markup(ledger_words(report.data["ledger"])), soft_wrap=True)
     for note in report.notes:
@@ -75,7 +75,7 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
     if report.findings:
         show_table(console, findings)
     else:
-        console.print(f"\n{report.nothing_found}")
+        console.print(f"\n{report.nothing_found}", soft_wrap=True)
     if report.sight:
         console.print("\n[dim]Not found, though nine of ten audits would find it:[/]")
         for words in report.sight:
@@ -91,11 +91,11 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         console.print(line, **({"soft_wrap": True} if len(names) > 1 else {"no_wrap": True, "overflow": "ellipsis"}))
     less = None if effort is None else left_out(effort, [check.name for check in report.checks], report.model["task"])
     if less is not None:
-        console.print(f"\n[dim]{less}[/]")
+        console.print(f"\n[dim]{less}[/]", soft_wrap=True)
     if report.data["rejected"]:
         why = markup(listed_reasons(report.data["rejected_reasons"]))
         lost = f"{report.data['rejected']} of {report.data['images']} images rejected"
-        console.print(f"\n{lost}: {why}; see {markup(str(folder / 'rejected.json'))}")
+        console.print(f"\n{lost}: {why}; see {markup(str(folder / 'rejected.json'))}", soft_wrap=True)
     _show_treatment(report, folder, console)
     console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)
 
@@ -116,7 +116,7 @@ def _show_treatment(report: AuditReport, folder: Path, console: Console) -> None
     console.print(f"\nTreat {what}: {markup(command)}", soft_wrap=True)
     for name, meaning in STAND_FOR.items():
         if name in command:
-            console.print(f"[dim]{name} stands for {meaning}[/]")
+            console.print(f"[dim]{name} stands for {meaning}[/]", soft_wrap=True)
     known = training_images_of(report.data["name"])
     if known is not None and TRAINING_IMAGES in command:
         console.print(
