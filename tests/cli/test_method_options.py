@@ -202,7 +202,7 @@ def test_a_method_says_what_an_option_that_is_left_out_stands_for():
     ("given", "message"),
     [
         ({"number": ["lots"]}, "--number 'lots': expected a number.*; takes number$"),
-        ({"number": ["0.5", "7"]}, "--number '7': expected at most 1; takes number"),
+        ({"number": ["0.5", "7"]}, r"--number '7': expected at most 1 \(7 % is 0.07\); takes number"),
         ({"whole": ["2.5"]}, "--whole '2.5': expected a whole number.*; takes integer"),
         ({"choice": ["rain"]}, "--choice 'rain': expected 'fog' or 'snow'; takes fog|snow"),
         ({"pair": ["1"]}, "--pair '1': 1: is missing; takes integer, 2 times"),

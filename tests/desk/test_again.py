@@ -54,12 +54,19 @@ def test_checks_settings_and_companions_come_back(change, tmp_path):
     assert words[-5:] == ["--seed", "4", "--batch-size", "16", "--no-images"]
 
 
-def test_checks_that_were_skipped_are_not_asked_for(change, tmp_path, monkeypatch):
-    run = change(plan={"checks": [{"check": "clean"}, {"check": "edits", "threshold": 0.1}]})
-    report = {**run.report, "checks": [{"name": "clean", "status": "done"}, {"name": "edits", "status": "skipped"}]}
+def test_checks_that_lacked_a_setting_are_not_requested(change, tmp_path, monkeypatch):
+    plan = [{"check": "clean"}, {"check": "edits", "threshold": 0.1}, {"check": "label_noise"}]
+    run = change(plan={"checks": plan})
+    lacking, few = "needs a detector: --set edits.detector=FOLDER", "12 images have labels, of 50 that it needs"
+    checks = [
+        {"name": "clean", "status": "done"},
+        {"name": "edits", "status": "skipped", "reason": lacking},
+        {"name": "label_noise", "status": "skipped", "reason": few},
+    ]
+    report = {**run.report, "checks": checks}
     monkeypatch.setitem(run.__dict__, "report", report)
     words = audit_options(run, tmp_path / "n")
-    assert words[:2] == ["--checks", "clean"]
+    assert words[:2] == ["--checks", "clean,label_noise"]
     assert "--set" not in words
 
 

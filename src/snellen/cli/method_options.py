@@ -100,7 +100,9 @@ class FieldOption:
                 return unknown_name(f"key in {self.flag}", str(one["loc"][0]), self.keys)
         near = difflib.get_close_matches(came, self.choices, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
-        meant = next((words for one in error.errors() if (words := likely(self.field, one))), "")
+        # A number came as text: what was meant is seen from the number.
+        read = _from_json(came)
+        meant = next((words for one in error.errors() if (words := likely(self.field, {**one, "input": read}))), "")
         return InputError(
             f"{self.flag} {came!r}: {refused_values(error, values=False)}{meant}{hint} takes {self.expected}"
         )

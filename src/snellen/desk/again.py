@@ -87,8 +87,12 @@ def _companions(run: RunFolder) -> Iterator[str]:
 
 
 def _skipped(run: RunFolder) -> frozenset[str]:
-    """Checks that could not run: requested by name, they might be refused."""
-    return frozenset(str(one["name"]) for one in run.report.get("checks", ()) if one["status"] == "skipped")
+    """Checks that lacked a setting: requested by name, they would be refused. What else was skipped may run now."""
+    return frozenset(
+        str(one["name"])
+        for one in run.report.get("checks", ())
+        if one["status"] == "skipped" and "--set " in (one.get("reason") or "")
+    )
 
 
 def _checks(records: object, skipped: Collection[str]) -> Iterator[str]:

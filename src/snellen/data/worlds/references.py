@@ -53,7 +53,7 @@ def _world(world_class: type[Method], written: Mapping[str, str], shown: str) ->
     for name, text in written.items():
         values[name] = _value(world_class, name, text, shown)
     try:
-        return world_class(**values)
+        return world_class.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{shown}: {refused_values(error)}") from error
 

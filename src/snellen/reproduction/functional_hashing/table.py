@@ -81,7 +81,7 @@ def _percent(values: Sequence[float]) -> str:
 
 def _interval(values: Sequence[float], form: str) -> str:
     """Mean over seeds with its t interval."""
-    mean, away = float(np.mean(values)), 0.0
+    mean = float(np.mean(values))
     away = student_t_quantile(0.975, len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return f"{form.format(mean)} ({form.format(mean - away)} to {form.format(mean + away)})"
 
