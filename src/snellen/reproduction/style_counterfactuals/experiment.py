@@ -153,6 +153,7 @@ class Experiment:
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
+        garments = self.garments()  # first: a set that is not installed is refused before the other trainings
         with torch.no_grad():
             decided = self.classifier(self.images).argmax(1)
         mean = to_unit(self.train.images).mean(0)
@@ -174,7 +175,7 @@ class Experiment:
         assert isinstance(own, Sample)
         assert isinstance(flat, Sample)
         figures["pyramid.gain"] = Sample.of(np.subtract(flat.values, own.values))
-        return figures | self.garments()
+        return figures | garments
 
     # -- networks -------------------------------------------------------------------------------------------------
 
