@@ -24,7 +24,7 @@ from snellen.checks.eye_chart import EyeChart, chance_level
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.checks.panels import keep_picture
 from snellen.checks.per_image import PerImage
-from snellen.checks.treatments import ladder, treatments
+from snellen.checks.treatments import ONLY_PREDICTIONS, ladder, treatments
 from snellen.core.classifier import Classifier
 from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
@@ -225,6 +225,7 @@ def conclude(
         treatable=several or classifier.task in ("single", "ordinal"),
         several=several,
         reopened=classifier.reference is not None and images.reference is not None,
+        recorded=classifier.recorded,
     )
     sight = unseen(running, conclusions, makers, tested)
     pictures: dict[str, bytes] = {}
@@ -324,12 +325,14 @@ def judge(
     treatable: bool = True,
     several: bool = False,
     reopened: bool = True,
+    recorded: bool = False,
 ) -> tuple[list[Finding], dict[int, Check], Judged]:
     """Findings of all checks, ranked; the check that made each; and how many hypotheses were tested.
 
     ``trained`` says whether training images were given: see :func:`~snellen.checks.treatments.treatments`. A model that
     no command treats is not ``treatable``: findings keep what their checks advise. Of one that gives ``several`` labels
-    an image, other treatments are known. What was an object is not ``reopened``: the command must name it.
+    an image, other treatments are known. What was an object is not ``reopened``: the command must name it. Predictions
+    that were ``recorded`` cannot be treated without the model.
     """
     hypotheses = [(check, one) for check in checks for one in conclusions[check.name].hypotheses]
     held = confirmed([one for _, one in hypotheses], FALSE_DISCOVERY_RATE)
@@ -337,17 +340,19 @@ def judge(
     chosen = len(made)
     made += [(found, check) for check in checks for found in conclusions[check.name].findings]
     if treatable:
-        made = [(_with_treatments(one, trained, several, reopened), check) for one, check in made]
+        made = [(_with_treatments(one, trained, several, reopened, recorded), check) for one, check in made]
     findings = rank(found for found, _ in made)
     makers = {place: next(check for f, check in made if f is found) for place, found in enumerate(findings)}
     return findings, makers, Judged(hypotheses=len(hypotheses), findings=chosen, rate=FALSE_DISCOVERY_RATE)
 
 
-def _with_treatments(finding: Finding, trained: bool, several: bool, reopened: bool) -> Finding:
+def _with_treatments(finding: Finding, trained: bool, several: bool, reopened: bool, recorded: bool) -> Finding:
     """The command that treats it, then what its check advises; without either, what to do instead."""
     if finding.treatments and not ladder(finding.kind, several=several):
         return finding
     commands = treatments(finding, trained=trained, several=several, reopened=reopened)
+    if recorded and ladder(finding.kind, several=several):
+        commands = (ONLY_PREDICTIONS,)
     return finding.model_copy(update={"treatments": (*commands, *finding.treatments)})
 
 

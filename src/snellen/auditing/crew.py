@@ -12,7 +12,7 @@ import torch
 from snellen.auditing.shard_work import ShardWork
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, SnellenError, UnsupportedError, WorkerError
-from snellen.core.shared_copy import is_tied, is_touched
+from snellen.core.shared_copy import is_tied, is_touched, queried_by
 from snellen.runs.engines.choosing import Chosen, Load, choose_lanes, choose_processes
 from snellen.runs.engines.engine import Engine, Numbered
 from snellen.runs.engines.machine import used_memory
@@ -116,7 +116,8 @@ def _fits_threads(work: ShardWork) -> bool:
     classifier = work.classifier
     if classifier.device.type != "cpu" or classifier.module is None or is_tied(classifier.module):
         return False
-    if torch.is_autocast_enabled("cpu"):
+    # A function that layers query is one for all copies, as a classifier that is a function is.
+    if torch.is_autocast_enabled("cpu") or queried_by(classifier.module):
         return False
     try:
         work.twin()

@@ -85,12 +85,15 @@ VALIDATION_IMAGES = "VALIDATION_IMAGES"
 #: What stands for classifier and images that were objects, and have no reference that opens them again.
 AUDITED_MODEL, AUDITED_IMAGES = "AUDITED_MODEL", "AUDITED_IMAGES"
 
+#: Where predictions were audited, and no model.
+ONLY_PREDICTIONS = "only predictions are known; audit the model itself to treat this"
+
 #: What each of them stands for, in words that follow it.
 STAND_FOR = {
     TRAINING_IMAGES: "labelled images that it may be trained on",
     VALIDATION_IMAGES: "labelled images that scores and thresholds may be fitted to",
-    AUDITED_MODEL: "the audited classifier in a file, as snellen audit takes it",
-    AUDITED_IMAGES: "the audited images in files",
+    AUDITED_MODEL: "what opens the same classifier again; an export is another one, and is audited first",
+    AUDITED_IMAGES: "what opens the same images again",
 }
 
 

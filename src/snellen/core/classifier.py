@@ -22,7 +22,7 @@ from snellen.core.label_decisions import Output as Output
 from snellen.core.layer_hooks import EditHook, find_layer, is_edited
 from snellen.core.preparation import Normalization as Normalization
 from snellen.core.preparation import Preparation
-from snellen.core.shared_copy import shared_copy
+from snellen.core.shared_copy import queried_by, shared_copy
 
 Task = Literal["single", "multilabel", "ordinal", "segment", "score"]
 
@@ -342,6 +342,8 @@ class Classifier:
         if self._stands_for is not None:
             return self._stands_for.identity
         if self._identity is None and self.module is not None:
+            if queried_by(self.module):
+                return None
             self._identity = hash_tensors(self.module.state_dict())
         return self._identity
 
@@ -362,6 +364,9 @@ class Classifier:
             # Hashed anew at each call: weights may have changed since the last one.
             tensors = {**self.module.state_dict(), **dict(self.module.named_buffers())}
             described += [hash_tensors(tensors), repr(self.module)]
+            described += [one.fingerprint() for one in queried_by(self.module)]
+            if None in described[1:]:
+                return None
         return hashlib.sha256(repr(described).encode()).hexdigest()
 
     def _check_images(self, images: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from types import FunctionType, MethodType
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -71,6 +72,15 @@ def is_tied(module: nn.Module) -> bool:
     return is_touched(module) or any(
         _reaches_out(value) for layer in module.modules() for value in vars(layer).values()
     )
+
+
+def queried_by(module: nn.Module) -> tuple[Any, ...]:
+    """Classifiers that layers query: they decide, too, and are in no state dict, and all copies share them.
+
+    >>> queried_by(nn.Linear(2, 1))
+    ()
+    """
+    return tuple(layer.queried for layer in module.modules() if hasattr(layer, "queried"))
 
 
 def _reaches_out(value: object) -> bool:

@@ -11,16 +11,17 @@ from typing import Any, Unpack
 import torch
 from safetensors.torch import load_file, save_file
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, ModelError, UnsupportedError
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, build
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
+from snellen.data.rejections import check_rejected
 from snellen.methods.forgetting.forget_split import ForgetSplit, rows_of_classes, rows_of_ids
 from snellen.methods.forgetting.forgetter import Forgetter
-from snellen.methods.forgetting.judging import ForgettingCase, Judgement, falls_short, random_rows
+from snellen.methods.forgetting.judging import ForgettingCase, Judgement, falls_short, left_out_words, random_rows
 from snellen.methods.forgetting.relearning import Relearning, relearning_images
 from snellen.methods.forgetting.retraining import Retraining, as_trained
 from snellen.methods.forgetting.shadows import Shadows
@@ -120,12 +121,12 @@ class Networks:
         progress.advance(TASK, 1)
         extra: dict[str, Any] = {"figures": figures.model_dump(mode="json")}
         if self.relearning is not None and forget_set == YOURS and name != AS_IT_WAS:
-            course = self.relearning.curve(
-                network,
-                partial(self.case.judge, split=split, seed=self.seed),
-                Randomness(self.seed).child("relearning"),
-            )
-            extra["relearned"] = [one.model_dump(mode="json") for one in course]
+            judge = partial(self.case.judge, split=split, seed=self.seed)
+            try:
+                course = self.relearning.curve(network, judge, Randomness(self.seed).child("relearning"))
+                extra["relearned"] = [one.model_dump(mode="json") for one in course]
+            except (ModelError, UnsupportedError) as error:  # the images are forgotten all the same
+                extra["unjudged"] = str(error)
         if self.shadows is not None and forget_set == YOURS:
             extra["certainty"] = self.shadows.certainty(network).tolist()
         return Shard(extra=extra)
@@ -285,7 +286,14 @@ def _relearning(case: ForgettingCase, split: ForgetSplit, passes: int, images: I
     own = case.classifier
     forgotten = case.images.select(split.rows.numpy())
     store, classes = relearning_images(images, own.class_names, own.preparation, forgotten)
-    return Relearning(store, passes, classes)
+    check_rejected(store.rejected, len(images), images.name, allowed=False)
+    notes = left_out_words("fine-tuning", store.rejected)
+    if classes is not None:
+        notes += (
+            f"The {classes} classes of {images.name} are others than the classifier's: a last layer of their own was "
+            f"trained to fine-tune, and the classifier got its own back to be judged.",
+        )
+    return Relearning(store, passes, classes, notes=notes)
 
 
 def _exact(retrain: bool | Retraining | Mapping[str, Any], case: ForgettingCase) -> Retraining | None:
@@ -355,6 +363,9 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
     retrained = rows[work.items.index((RETRAINED, YOURS))] if work.exact is not None else None
     found_out = (still_known(before, own), damaged(before, own), relearned(own, retrained))
     notes = [*(one for one in found_out if one is not None), *notes]
+    unjudged = dict.fromkeys(one["unjudged"] for one in held[: len(judged)] if "unjudged" in one)
+    notes += [f"Fine-tuning after forgetting could not be judged: {why}" for why in unjudged]
+    notes += [] if work.relearning is None else work.relearning.notes
     if work.worst is not None and len(work.worst) != len(work.split.rows):
         notes.append(
             f"The worst-case set holds {len(work.worst)} images and yours {len(work.split.rows)}: search one of as "
@@ -375,7 +386,7 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
         rows=rows,
         reference=None if reference is None else reference.replace(f":{folder}/", ":"),
         notes=tuple(notes),
-        not_tested=not_tested(shadows=work.shadows is not None, relearning=work.relearning is not None),
+        not_tested=not_tested(shadows=work.shadows is not None, relearning=bool(own.relearned)),
     )
     write_atomically(folder / PAGE, render_forgotten(result).encode())
     return result

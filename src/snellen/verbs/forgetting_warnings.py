@@ -42,12 +42,19 @@ def relearned(after: ForgottenRow, exact: ForgottenRow | None) -> str | None:
     """A warning, in words, where fine-tuning with other images brought forget images back."""
     if not after.relearned:
         return None
-    last, retrained = after.relearned[-1], None if exact is None else exact.relearned[-1]
+    last, retrained = after.relearned[-1], exact.relearned[-1] if exact is not None and exact.relearned else None
     if not came_back(after.figures, last, retrained):
         return None
     passes = "one pass" if len(after.relearned) == 1 else f"{len(after.relearned)} passes"
-    beside = "" if retrained is None else f"; of a network that never saw them, {retrained.unlearning.value:.0%} are"
+    became = (
+        f"{after.figures.unlearning.value:.0%} of them were wrong, and {last.unlearning.value:.0%} are after {passes} "
+        f"of fine-tuning with other images"
+    )
+    if retrained is None:
+        return (
+            f"More of the forgotten images are right again: {became}. Only a network that never saw them (--retrain) "
+            f"shows whether they came back, or are as easy as others."
+        )
     return (
-        f"Forgotten images came back: {after.figures.unlearning.value:.0%} of them were wrong, and "
-        f"{last.unlearning.value:.0%} are after {passes} of fine-tuning with other images{beside}."
+        f"Forgotten images came back: {became}; of a network that never saw them, {retrained.unlearning.value:.0%} are."
     )

@@ -23,6 +23,7 @@ from snellen.core.run import canonical_json, write_atomically
 from snellen.core.unwritable import explained_unwritable
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.treatments.generated_images import GeneratedImages
+from snellen.models.remote.sent_log import sent_log
 from snellen.runs.generated_files import EXAMPLES, write_pictures
 from snellen.runs.given import Images, Model
 from snellen.training.checkpoints import differences
@@ -100,6 +101,7 @@ def treat(
     with ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
         stack.enter_context(explained_unwritable(folder))
+        sent = stack.enter_context(sent_log())
         case = Case.of(
             run,
             train,
@@ -116,6 +118,7 @@ def treat(
             progress=progress,
         )
         note = _open(folder, case.request(progress))
+        sent.into(folder)
         tried = _trials(case, folder, note, None if allowed is None else started + allowed, progress)
         chosen = _chosen(tried, case.plan, max_loss)
         result = _result(case, chosen, tried, folder, out is not None, progress) if chosen else _nothing(case, tried)

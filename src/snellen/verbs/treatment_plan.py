@@ -42,6 +42,7 @@ class Prescription:
         refused: treatments that treat the kind and cannot treat this classifier, with the reason.
         obstacle: why no treatment of this kind could be judged; empty where it can.
         several: whether the model gives several labels an image.
+        named: whether the user named these treatments, so that none of them is left out for its costs.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Prescription:
     refused: Mapping[str, str]
     obstacle: str = ""
     several: bool = False
+    named: bool = False
 
     @property
     def reason(self) -> str:
@@ -170,7 +172,7 @@ def prescribed(
         if wanted is None:
             able = _with_longer(able, patient)
         own = tuple(one for one in findings if one.kind == kind)
-        found.append(Prescription(kind, own, tuple(able), refused, several=several))
+        found.append(Prescription(kind, own, tuple(able), refused, several=several, named=wanted is not None))
     if wanted is not None and not any(one.ladder for one in found):
         reasons = "; ".join(dict.fromkeys(one.reason for one in found))
         raise InputError(f"none of the named treatments can be tried: {reasons}")

@@ -111,6 +111,8 @@ def climbed(
 
 def _too_dear(prescription: Prescription, rung: int, tried: Sequence[Trial], max_loss: float) -> bool:
     """Whether a rung costs much more than those before it, for the little that the best candidate left."""
+    if prescription.named:
+        return False
     cost, before = prescription.ladder[rung].passes, max(one.passes for one in prescription.ladder[:rung])
     if cost < DEAR or cost < LONGER * before:
         return False

@@ -60,10 +60,15 @@ class Selective(Check):
         )
         if (metrics["selective.coverage"].low, metrics["selective.coverage"].high) == (0, 1):
             del metrics["selective.coverage"]
+            needed = least_images(self.risk)
+            why = (
+                f"About {needed:,} that are independent are needed at least. A larger error that may remain needs fewer"
+                if n < needed
+                else "There are errors among the surest, and not surely more than that among all. Try another error"
+            )
             note = (
                 f"selective.coverage is not given: at an error of at most {self.risk:.1%} these {n:,} images leave "
-                f"every share from 0 to 1 possible. About {least_images(self.risk):,} that are independent are needed "
-                f"at least. A larger error that may remain needs fewer (--set selective.risk=SHARE)."
+                f"every share from 0 to 1 possible. {why} (--set selective.risk=SHARE)."
             )
         return Conclusion(metrics=metrics, panels=[self._panel(curve, known)], notes=[note])
 

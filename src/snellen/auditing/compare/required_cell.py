@@ -135,6 +135,8 @@ def measuring_command(name: str, record: RunRecord, folder: Path | None) -> str 
     done = [one.name for one in record.report.checks if one.status == "done"]
     if check not in CHECKS and group != FINDINGS:
         return None
+    if name == "selective.coverage" and check in done and record.images.labelled.any():
+        return None  # these images leave every share possible, and would again
     wanted = list(dict.fromkeys([*done, *([] if group == FINDINGS else [check])]))
     model, data = _references(folder)
     if not record.images.labelled.any():

@@ -150,7 +150,7 @@ class ForgettingCase:
             f"{int(shared.sum())} of {len(shared)} test images have the same bytes as training images, so that test "
             f"accuracy and the membership attack are off.",
         )
-        damaged = (*_left_out("training", store.rejected), *_left_out("test", held.rejected))
+        damaged = (*left_out_words("training", store.rejected), *left_out_words("test", held.rejected))
         stated = ((damaged, bool(damaged)), (left_out, bool(chosen_on)), (doubled, bool(shared.any())))
         notes = (*(note for part, holds in stated if holds for note in part), *case._doubts())
         return cls(classifier, usable, store, held, case.units, case.test_units, notes)
@@ -203,7 +203,7 @@ class ForgettingCase:
         )
 
 
-def _left_out(which: str, lost: Mapping[str, str]) -> tuple[str, ...]:
+def left_out_words(which: str, lost: Mapping[str, str]) -> tuple[str, ...]:
     """What of a set cannot be used, in words; nothing where all of it can."""
     if not lost:
         return ()

@@ -48,12 +48,14 @@ class Relearning:
             the network's. To be judged, the network gets its own back, and its own statistics of batches: those of
             other images alone would cost much of its accuracy. None: the labels are classes of the network.
         numbers: of a pass; its momentum begins anew. None: :data:`PASS`, or :data:`OTHER_PASS` with other classes.
+        notes: on the images, for the certificate.
     """
 
     images: Labelled
     passes: int
     classes: int | None = None
     numbers: FineTuning | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def of_pass(self) -> FineTuning:

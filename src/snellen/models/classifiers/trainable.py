@@ -39,15 +39,15 @@ class Called(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.queried = classifier
 
     def forward(self, images: Tensor) -> Tensor:
         """Query it; it normalises by itself."""
-        return self.classifier(images.to(self.classifier.device))
+        return self.queried(images.to(self.queried.device))
 
     def __deepcopy__(self, memo: dict[int, object]) -> Called:
         # A connection or a session cannot be copied, and holds nothing that a treatment changes.
-        return Called(self.classifier)
+        return Called(self.queried)
 
 
 def copied(classifier: Classifier) -> PreparedNetwork:
