@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -228,11 +229,20 @@ def test_layers_are_counted_in_the_order_in_which_they_run():
 def test_scrub_leaves_its_teacher_on_the_forget_set_and_stays_elsewhere():
     network, store = learned()
     split = split_of()
-    made = Scrub(epochs=6, ascents=4, batch_size=16, learning_rate=0.05).forget(network, split, rng=Randomness(0))
-    taught, found = (score_examples(one, store)[0] for one in (network, made))
-    divergence = softened_divergence(taught, found, 4.0)
-    assert divergence[split.is_forgotten].mean() > 2 * divergence[~split.is_forgotten].mean()
-    assert accuracy(made, split.remaining)["accuracy"] > 0.9
+
+    def parted(ascents, seed):
+        """How much farther from the teacher forget images are than others."""
+        method = Scrub(epochs=8, ascents=ascents, batch_size=16, learning_rate=0.02)
+        made = method.forget(network, split, rng=Randomness(seed))
+        assert accuracy(made, split.remaining)["accuracy"] > 0.9
+        taught, found = (score_examples(one, store)[0] for one in (network, made))
+        divergence = softened_divergence(taught, found, 4.0)
+        return float(divergence[split.is_forgotten].mean() / divergence[~split.is_forgotten].mean())
+
+    # The mean of three orders of the images: single ones differ with the processor.
+    many, one = (np.mean([parted(ascents, seed) for seed in range(3)]) for ascents in (6, 1))
+    assert many > 1.5
+    assert one < 1, "a single pass over the forget set is undone by those that follow"
 
 
 def test_the_divergence_is_that_of_torch():
