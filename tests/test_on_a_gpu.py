@@ -152,7 +152,7 @@ def test_a_faster_copy_is_made_on_the_gpu():
 
 
 def test_an_audit_on_a_gpu_gives_the_figures_of_the_cpu():
-    checks = ["clean", "calibration", "corruption", "adversarial", "masking", "label_noise", "drift", "background"]
+    checks = ["clean", "calibration", "corruption", "adversarial", "masking", "label_noise", "drift"]
     options: dict[str, Any] = {"checks": checks, "train": images(12)}
     # The same network to the bit: on a processor alone it is laid out for speed.
     with pretended_gpu():

@@ -220,7 +220,7 @@ def test_figures_are_those_of_the_reports(audits):
         metrics = RunRecord.read(audits / ("a" if which == "first" else "constant")).report.metrics
         compared = {one.name: getattr(one, which) for one in found.figures if one.difference is not None}
         assert compared.keys() >= {"clean.accuracy", "clean.balanced_accuracy", "calibration.brier", "selective.aurc"}
-        assert compared.keys() >= {"selective.coverage", "calibration.ece_with_temperature"}
+        assert "calibration.ece_with_temperature" in compared
         for name in compared.keys() & metrics.keys():
             assert compared[name] == pytest.approx(metrics[name].value, abs=1e-9), name
 

@@ -68,9 +68,10 @@ def test_every_factor_changes_the_image(factor, monkeypatch):
     assert float((made[0] - made[1]).abs().mean()) > 1.0
 
 
+@pytest.mark.system_data("fashion-mnist")
 def test_both_encoders_have_the_same_plan_images_and_randomness(run):
     _, plans = run
-    (first, *one), (second, *other), (third, *real) = plans
+    (third, *real), (first, *one), (second, *other) = plans
     assert one == other
     assert third == first, "the generator of garments has the numbers of that of lesions"
     assert real != one
@@ -78,6 +79,7 @@ def test_both_encoders_have_the_same_plan_images_and_randomness(run):
     assert second == first.model_copy(update={"sizes": first.sizes.model_copy(update={"encoder": "single"})})
 
 
+@pytest.mark.system_data("fashion-mnist")
 @pytest.mark.covers("32.11")
 def test_a_smoke_run_has_every_figure_of_every_claim(run):
     figures, _ = run
@@ -104,6 +106,7 @@ def test_the_published_shapes_fit_together():
     assert renderer.coordinates == 2464
 
 
+@pytest.mark.system_data("fashion-mnist")
 def test_garments_are_two_kinds_in_a_black_margin_and_tests_are_no_training_images():
     drawn = {split: draw_garments(split, 60, torch.Generator().manual_seed(3)) for split in PARTS}
     for one in drawn.values():

@@ -115,12 +115,12 @@ def test_captions_that_cannot_be_read_are_refused_before_anything_is_trained(mon
         read_videos(small_world(4, 3, 0).images(split=split), frames=3, side=16) for split in ("train", "test")
     )
     labels = (subjects_of(train), subjects_of(test))
-    for caption, message in (("a red square on pavement", "'pavement'"), (" ".join(["a"] * 40), "has 40 words")):
+    for caption, message in (("a red heart on pavement", "'pavement'"), (" ".join(["a"] * 40), "has 40 words")):
         bad = dataclasses.replace(test, captions=(caption, *test.captions[1:]))
         with pytest.raises((InputError, UnknownNameError), match=message):
             Experiment(train, bad, labels, size, 0, Silent())
     # A word of a turned caption is known also where no training caption has it.
-    one_way = dataclasses.replace(train, captions=("a red square moves left fast on black",) * 4)
+    one_way = dataclasses.replace(train, captions=("a red heart moves left fast on black",) * 4)
     same = dataclasses.replace(test, captions=one_way.captions)
     with pytest.raises(AssertionError, match="trained"):
         Experiment(one_way, same, labels, size, 0, Silent())

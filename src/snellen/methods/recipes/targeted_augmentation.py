@@ -29,8 +29,7 @@ class TargetedAugmentation(ClassifierRecipe):
 
     >>> TargetedAugmentation(benchmark="bloodmnist", hold_out="noise")
     Traceback (most recent call last):
-    pydantic_core._pydantic_core.ValidationError: 1 validation error for TargetedAugmentation
-      Value error, unknown family of bloodmnist 'noise'. Known: blur, colour, digital, task_specific ...
+    snellen.core.errors.InputError: TargetedAugmentation: unknown family of bloodmnist 'noise'. Known: blur, ...
     """
 
     name: ClassVar[str] = "targeted_augmentation"
