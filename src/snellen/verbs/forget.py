@@ -290,8 +290,8 @@ def _relearning(case: ForgettingCase, split: ForgetSplit, passes: int, images: I
     notes = left_out_words("fine-tuning", store.rejected)
     if classes is not None:
         notes += (
-            f"The {classes} classes of {images.name} are others than the classifier's: a last layer of their own was "
-            f"trained to fine-tune, and the classifier got its own back to be judged.",
+            f"The {classes} classes of {images.name} are others than the classifier's. A last layer of their own was "
+            f"trained to fine-tune; the classifier got its own back to be judged.",
         )
     return Relearning(store, passes, classes, notes=notes)
 
