@@ -255,7 +255,7 @@ def test_a_page_says_how_a_classifier_in_memory_is_treated(problem):
     page = report.html
     assert "In Python the report knows them" in page
     assert "treated = snellen.treat(report, train=TRAINING_IMAGES)\ntreated.show()\ntreated.module" in page
-    assert f"({AUDITED_MODEL}: the audited classifier in a file" in page
+    assert f"({AUDITED_MODEL}: what opens the same classifier again" in page
     assert "treated.show()" in report.to_markdown()
 
 
