@@ -98,10 +98,9 @@ def treat(
         RunConflictError: the folder holds an unfinished treatment of something else.
     """
     started, allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
-    with ExitStack() as stack:
+    with ExitStack() as stack, sent_log() as sent:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
         stack.enter_context(explained_unwritable(folder))
-        sent = stack.enter_context(sent_log())
         case = Case.of(
             run,
             train,
@@ -235,8 +234,7 @@ def _trials(
             note.write()
         limit, trial, number = note.begun[number], None, number + 1
         if limit is not None:
-            images = 0 if case.patient.train is None else len(case.patient.train)
-            trial = bench.tried(limited(treatments, limit, images), number, before)
+            trial = bench.tried(limited(treatments, limit, len(case.patient.train or ())), number, before)
             tried.append(trial)
             listener.advance("treatments", 1, trial.words)
     listener.finish("treatments")
