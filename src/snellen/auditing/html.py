@@ -181,6 +181,7 @@ def _environment() -> Environment:
     environment.filters["fact"] = fact_words
     environment.tests["harmful"] = has_harm
     environment.globals["ledger_words"] = ledger_words
+    environment.globals["in_python"] = in_python
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment
 

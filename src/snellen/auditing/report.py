@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from snellen.auditing.ledger import Ledger
     from snellen.auditing.subject import Subject
 
-
 #: Images below which a report without findings says that they are few.
 FEW = 100
 

@@ -201,17 +201,25 @@ def treatments(finding: Finding, *, trained: bool, several: bool = False, reopen
     return (f"{IN_FOLDER} --finding {shlex.quote(finding.key)}{train}{objects} {INTO}",)
 
 
-def in_python(command: str) -> str:
+def in_python(command: str, key: str | None = None) -> str:
     """The same in Python where classifier and images were objects, which the report knows; else empty.
+
+    Args:
+        command: that names such objects by what stands for them.
+        key: of the one finding that it treats: the call alone; None: of all, and what is done with the result.
 
     >>> print(in_python("snellen treat . --train TRAINING_IMAGES --model AUDITED_MODEL --images AUDITED_IMAGES"))
     treated = snellen.treat(report, train=TRAINING_IMAGES)
     treated.show()
     treated.module
+    >>> print(in_python("snellen treat . --finding slice --model AUDITED_MODEL --images AUDITED_IMAGES", "slice"))
+    snellen.treat(report, findings="slice", train=TRAINING_IMAGES)
     """
     if AUDITED_MODEL not in command:
         return ""
     given = f"val={VALIDATION_IMAGES}" if VALIDATION_IMAGES in command else f"train={TRAINING_IMAGES}"
+    if key is not None:
+        return f"snellen.treat(report, findings={json.dumps(key, ensure_ascii=False)}, {given})"
     return f"treated = snellen.treat(report, {given})\ntreated.show()\ntreated.module"
 
 

@@ -339,8 +339,9 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
     reference, missing = delivered(case.classifier, made, place, forgetting, work.split.remaining.fingerprint(), seed)
     held = [run.shard_extra(item) for item in range(len(work.items))]
     judged = [item for item in work.items if item[0] != SHADOW]
-    figures = [Judgement.model_validate(one["figures"]) for one in held[: len(judged)]]
-    attacks = [_attacked(work, one, held[len(judged) :]) for one in held[: len(judged)]]
+    ours = held[: len(judged)]
+    figures = [Judgement.model_validate(one["figures"]) for one in ours]
+    attacks = [_attacked(work, one, held[len(judged) :]) for one in ours]
     exact = figures[work.items.index((RETRAINED, YOURS))] if work.exact is not None else None
     rows = tuple(
         ForgottenRow(
@@ -351,7 +352,7 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
             likelihood=attack,
             relearned=tuple(Judgement.model_validate(one) for one in extra.get("relearned", ())),
         )
-        for (name, forget_set), found, attack, extra in zip(judged, figures, attacks, held[: len(judged)], strict=True)
+        for (name, forget_set), found, attack, extra in zip(judged, figures, attacks, ours, strict=True)
     )
     notes = [*case.notes, *missing]
     if exact is not None:
@@ -363,7 +364,7 @@ def _conclude(work: Networks, run: Run, folder: Path, seed: int) -> ForgottenSet
     retrained = rows[work.items.index((RETRAINED, YOURS))] if work.exact is not None else None
     found_out = (still_known(before, own), damaged(before, own), relearned(own, retrained))
     notes = [*(one for one in found_out if one is not None), *notes]
-    unjudged = dict.fromkeys(one["unjudged"] for one in held[: len(judged)] if "unjudged" in one)
+    unjudged = dict.fromkeys(one["unjudged"] for one in ours if "unjudged" in one)
     notes += [f"Fine-tuning after forgetting could not be judged: {why}" for why in unjudged]
     notes += [] if work.relearning is None else work.relearning.notes
     if work.worst is not None and len(work.worst) != len(work.split.rows):

@@ -169,15 +169,30 @@ def targeted_augmentation(benchmark: Benchmark, kinds: Sequence[str] | None = No
 
     def augment(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
         drawn = rng.integers("kind", (), 0, len(names) + 1)  # the last one is the identity
-        changed = images.clone()
-        for number, kind in enumerate(names):
-            rows = (drawn == number).nonzero().flatten()
-            if len(rows):
-                at = rows.to(images.device)
-                changed[at] = corrupt_at_random(images[at], benchmark, kind, rng[rows].child(kind))
-        return changed, targets
+        return corrupt_by_kind(images, benchmark, names, drawn, rng), targets
 
     return augment
+
+
+def corrupt_by_kind(
+    images: Tensor, benchmark: Benchmark, kinds: Sequence[str], drawn: Tensor, rng: Randomness
+) -> Tensor:
+    """Corrupt each image by a kind of its own, at a strength of its own: (n, 3, h, w) in [0, 1] → same shape.
+
+    Args:
+        images: to corrupt; they stay as they are.
+        benchmark: whose strengths.
+        kinds: some of its kinds.
+        drawn: number of the kind of each image, integers (n,); an image whose number is none of theirs is left.
+        rng: one for each image.
+    """
+    changed = images.clone()
+    for number, kind in enumerate(kinds):
+        rows = (drawn == number).nonzero().flatten()
+        if len(rows):
+            at = rows.to(images.device)
+            changed[at] = corrupt_at_random(images[at], benchmark, kind, rng[rows].child(kind))
+    return changed
 
 
 def corrupt_at_random(images: Tensor, benchmark: Benchmark, kind: str, rng: Randomness) -> Tensor:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import corrupt_at_random
+from snellen.methods.corruptions.apply import corrupt_by_kind
 from snellen.methods.corruptions.benchmarks import Benchmark, benchmark
 from snellen.methods.recipes.augmix import jensen_shannon
 from snellen.methods.treatments.steady_changes import OFTEN, steady_changes
@@ -52,13 +52,7 @@ def _damage(chosen: Benchmark, kinds: Sequence[str]) -> BatchTransform:
     """Every image under one of the kinds, at a strength of its own."""
 
     def change(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
-        drawn, changed = rng.integers("kind", (), 0, len(kinds)), images.clone()
-        for number, kind in enumerate(kinds):
-            rows = (drawn == number).nonzero().flatten()
-            if len(rows):
-                at = rows.to(images.device)
-                changed[at] = corrupt_at_random(images[at], chosen, kind, rng[rows].child(kind))
-        return changed, targets
+        return corrupt_by_kind(images, chosen, kinds, rng.integers("kind", (), 0, len(kinds)), rng), targets
 
     return change
 
