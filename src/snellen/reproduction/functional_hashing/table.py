@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from snellen.metrics.incomplete_beta import student_t_quantile
 from snellen.reproduction.sample import mean_of
 from snellen.reproduction.seed_file import SeedFile, read_seeds
-from snellen.reproduction.shared.documents import Tables, markdown_table
+from snellen.reproduction.shared.documents import Tables, markdown_table, mean_words
 
 SPACES = {"cells": "cells", "losses": "loss functions", "programs": "programs"}
 
@@ -43,8 +41,8 @@ def saved_table(seeds: Seeds) -> str:
                     f"{name}, {strategy}",
                     f"{_percent(of('structural.hits'))} · {_percent(of('functional.hits'))}",
                     f"{_percent(of('structural.saved'))} · {_percent(of('functional.saved'))}",
-                    _interval(of("structural.speed_up"), "{:.2f}"),
-                    _interval(of("functional.speed_up"), "{:.2f}"),
+                    mean_words(of("structural.speed_up"), "{:.2f}"),
+                    mean_words(of("functional.speed_up"), "{:.2f}"),
                     f"{np.mean(of('functional.collisions')):.2%}",
                 ]
             )
@@ -64,7 +62,7 @@ def noise_table(seeds: Seeds) -> str:
     rows = []
     for noise, name in NOISE.items():
         of = {remedy: np.array([one[f"{noise}.{remedy}.true"] for one in seeds]) for remedy in REMEDIES}
-        added = [_interval(list(of[remedy] - of["plain"]), "{:+.3f}") for remedy in list(REMEDIES)[1:]]
+        added = [mean_words(list(of[remedy] - of["plain"]), "{:+.3f}") for remedy in list(REMEDIES)[1:]]
         rows.append([name, f"{of['plain'].mean():.3f}", *added])
     return markdown_table(["noise, sd", *REMEDIES.values()], rows)
 
@@ -77,13 +75,6 @@ def means_of(seed: SeedFile) -> dict[str, float]:
 
 def _percent(values: Sequence[float]) -> str:
     return f"{np.mean(values):.1%}"
-
-
-def _interval(values: Sequence[float], form: str) -> str:
-    """Mean over seeds with its t interval."""
-    mean = float(np.mean(values))
-    away = student_t_quantile(0.975, len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return f"{form.format(mean)} ({form.format(mean - away)} to {form.format(mean + away)})"
 
 
 def _of_record(draw: Callable[[Seeds], str]) -> Callable[[Path], str]:

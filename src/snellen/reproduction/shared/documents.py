@@ -8,9 +8,15 @@ names.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from snellen.metrics.incomplete_beta import student_t_quantile
 
 #: Page below the root of the working copy → name of the markers in it → function of the root that returns Markdown.
 Tables = Mapping[str, Mapping[str, Callable[[Path], str]]]
@@ -57,3 +63,19 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], align: Se
     """
     lines = [head, align or ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def mean_words(values: ArrayLike, form: str) -> str:
+    """Mean over seeds with its 95 % t interval, each number in a form of :meth:`str.format`.
+
+    >>> mean_words([0.5, 0.75, 1.0], "{:.2f}")
+    '0.75 (0.13 to 1.37)'
+
+    Args:
+        values: one of each seed, at least two.
+        form: such as ``"{:.1%}"``.
+    """
+    each = np.asarray(values, np.float64)
+    mean = float(each.mean())
+    away = student_t_quantile(0.975, len(each) - 1) * float(each.std(ddof=1)) / math.sqrt(len(each))
+    return f"{form.format(mean)} ({form.format(mean - away)} to {form.format(mean + away)})"

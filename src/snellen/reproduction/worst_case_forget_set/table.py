@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from snellen.metrics.incomplete_beta import student_t_quantile
 from snellen.metrics.unlearning import set_overlap
 from snellen.reproduction.sample import mean_of
 from snellen.reproduction.seed_file import read_seeds
-from snellen.reproduction.shared.documents import Tables, markdown_table
+from snellen.reproduction.shared.documents import Tables, markdown_table, mean_words
 
 #: Methods of the record, by their names there.
 RECORDED = {
@@ -54,7 +52,7 @@ def _gap_row(name: str, pairs: Sequence[Sequence[float | None]]) -> list[str]:
     """Of seeds in which the method did not diverge."""
     known = [pair for pair in pairs if None not in pair]
     worst, random = (100 * np.array(one, dtype=np.float64) for one in zip(*known, strict=True))
-    return [name, str(len(known)), f"{worst.mean():.1f}", f"{random.mean():.1f}", _interval(worst - random, "{:+.1f}")]
+    return [name, str(len(known)), f"{worst.mean():.1f}", f"{random.mean():.1f}", mean_words(worst - random, "{:+.1f}")]
 
 
 def relearned_table(root: Path) -> str:
@@ -69,7 +67,7 @@ def relearned_table(root: Path) -> str:
             exact = courses["retraining"]
             for network, course in courses.items():
                 change = (course[:, -1] - course[:, 0]) - (exact[:, -1] - exact[:, 0])
-                beside = "" if network == "retraining" else _interval(100 * change, "{:+.1f}")
+                beside = "" if network == "retraining" else mean_words(100 * change, "{:+.1f}")
                 steps = [f"{100 * one:.1f}" for one in course.mean(0)]
                 place = f"{'worst-case' if of == 'worst' else 'random'}, {name}"
                 rows.append([place, network.replace("_", "-"), *steps, beside])
@@ -122,7 +120,7 @@ def prompts_table(root: Path) -> str:
         beside = (
             ""
             if kind == "random"
-            else _interval(100 * (of(kind, "erased", "left") - of("random", "erased", "left")), "{:+.1f}")
+            else mean_words(100 * (of(kind, "erased", "left") - of("random", "erased", "left")), "{:+.1f}")
         )
         cells = [f"{of(kind, network, 'erasing').mean():.4f}" for network in ("as it was", "erased")]
         cells += [f"{of(kind, 'erased', 'left').mean():.1%}", beside]
@@ -136,13 +134,6 @@ def _files(root: Path, part: str) -> Files:
     folder = root / "docs" / "measured" / "forget-sets"
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed-*.json"))]
     return [one for one in found if one["part"] == part]
-
-
-def _interval(values: np.ndarray, form: str) -> str:
-    """Mean over seeds with its t interval."""
-    mean = float(values.mean())
-    away = student_t_quantile(0.975, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return f"{form.format(mean)} ({form.format(mean - away)} to {form.format(mean + away)})"
 
 
 TABLES: Tables = {
