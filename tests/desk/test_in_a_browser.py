@@ -301,6 +301,29 @@ def test_a_decision_is_about_the_image_that_is_seen(page, runs):
     assert page.problems() == []
 
 
+def test_an_answer_that_comes_late_does_not_move_who_went_back(page, runs):
+    page.open(queues(page, runs["first"])["A class"])
+    page.until("document.querySelector('.item img')?.complete")
+    page.press("ArrowRight")
+    page.until("document.querySelector('[data-progress]').textContent.startsWith('2 of')")
+    page.js(
+        "window.held = []; window.late = []; window.real = window.fetch; window.fetch = (address, given) => given.method === 'POST' ? real(address, given).then(found => new Promise(go => late.push(() => go(found)))) : new Promise(go => held.push(() => go(real(address, given)))); 0"
+    )
+    page.js(
+        "document.querySelector('[name=reviewer]').value = 'Dora'; document.querySelector('[name=reviewer]').dispatchEvent(new Event('change')); 0"
+    )
+    page.press("ArrowRight")
+    page.press("1")
+    page.until("late.length > 0")  # it is kept, and the page does not know
+    page.js("held.forEach(go => go()); 0")
+    page.until("document.querySelector('[data-progress]').textContent.match(/^3 of .* 1 decided$/)")
+    page.press("ArrowLeft")
+    page.until("document.querySelector('[data-field=verdict]').textContent === 'keep'")
+    page.js("window.fetch = real; late.forEach(go => go()); new Promise(go => setTimeout(() => go(0), 200))")
+    assert page.js("document.querySelector('[data-progress]').textContent").startswith("2 of")
+    assert page.problems() == []
+
+
 def test_pairs_are_the_same_or_not(page, runs):
     page.open(queues(page, runs["first"])["Copies"])
     page.until("document.querySelectorAll('.item img').length === 2")

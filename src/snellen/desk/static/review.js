@@ -100,12 +100,13 @@
       if (!who()) { show(problem, "Write your name first."); name.focus(); return; }
       busy = true;
       const { item, place } = seen; // not the one that is on its way
+      const here = at === place; // else the next one was asked for already
       try {
         await post(address + "/decide", { item: item.key, reviewer: who(), verdict, label: label || null });
         decided.set(item.key, [verdict, label || null]);
         fresh.add(item.key);
         show(problem, "");
-        if (at === place && at + 1 < total) at += 1;
+        if (here && at === place && at + 1 < total) at += 1;
         await draw();
       } catch (error) { show(problem, "Not kept: " + error.message); } finally { busy = false; }
     };
