@@ -42,6 +42,7 @@ Array = NDArray[np.generic] | Tensor
 SCHEMES: dict[str, str] = {
     "dicom": "snellen.data.files.medical.loading:load_dicom",
     "known": "snellen.data.files.catalogue.loading:load_reference",
+    "labelled": "snellen.data.machine_labels:load_reference",
     "meshes": "snellen.data.worlds.meshes.mesh_set:load_reference",
     "nifti": "snellen.data.files.medical.loading:load_nifti",
     "optotypes": "snellen.data.worlds.references:load_world",
@@ -53,7 +54,7 @@ _FORMS = (
     "bundled:fashion-mnist, a procedural world as optotypes:scenes, a set that a package manager installs as "
     "known:fashion-mnist, whole-slide images as slides:FOLDER, views of meshes as "
     "meshes:FOLDER or meshes:FILE.sh3f, slices of medical images as dicom:FOLDER "
-    "or nifti:FOLDER, a folder of images (with class subfolders, or train/ "
+    "or nifti:FOLDER, machine labels as labelled:FOLDER, a folder of images (with class subfolders, or train/ "
     "and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a FILE.parquet with "
     "images inside or a folder of such files, tar shards as FILE.tar, tar:FOLDER or tar:FOLDER/NAME-{0000..0146}.tar, "
     "a MedMNIST-style FILE.npz, a folder of IDX files, one image FILE.png (.jpg …); each may end in #train, #tune or "
@@ -90,7 +91,8 @@ def load_images(
             (:func:`~snellen.data.files.catalogue.loading.load_known`); ``slides:FOLDER?tile=256&mpp=1``
             (:func:`~snellen.data.files.whole_slides.loading.load_reference`); ``meshes:FOLDER?views=16``
             (:func:`~snellen.data.worlds.meshes.mesh_set.load_reference`); ``dicom:FOLDER?window=lung`` and
-            ``nifti:FOLDER?axis=axial`` (:mod:`~snellen.data.files.medical.loading`); a folder
+            ``nifti:FOLDER?axis=axial`` (:mod:`~snellen.data.files.medical.loading`); ``labelled:FOLDER?pool=POOL``
+            (:func:`~snellen.data.machine_labels.load_reference`); a folder
             (:func:`~snellen.data.files.folder.load_folder`); a manifest
             (:func:`~snellen.data.files.manifest.load_manifest`); Parquet files with images inside
             (:func:`~snellen.data.files.parquet_images.loading.load_parquet_images`); ``tar:FOLDER``, tar shards
