@@ -103,7 +103,39 @@ def _usual(root: Path) -> str:
     return usual_table(json.loads(source.read_text(encoding="utf-8")))
 
 
+def leaning_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each kind of images: what the check ``shortcuts`` tested and found, and one for all of them."""
+    worlds = dict.fromkeys(one["world"] for one in found)
+    rows = [_leaning(world, [one for one in found if one["world"] == world]) for world in worlds]
+    head = ["images", "classifiers", "without captions", "tests", "with a finding", "largest share that flips, control"]
+    return markdown_table(head, [*rows, _leaning("all", found)], ["---", *["---:"] * 5])
+
+
+def _leaning(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    examined = [one for one in found if one["status"] == "done"]
+    having = sum(bool(one["findings"]) for one in examined)
+    shown = str(having)
+    if examined:
+        low, high = clopper_pearson(having, len(examined))
+        shown = f"{having} ({low:.0%} to {high:.0%})"
+    largest = max((row for one in examined for row in one["rows"]), key=lambda row: row["flipped"], default=None)
+    return [
+        name,
+        str(len(found)),
+        str(len(found) - len(examined)),
+        str(sum(one["hypotheses"] for one in examined)),
+        shown,
+        "–" if largest is None else f"{largest['flipped']:.2f}, {largest['control']:.2f}",
+    ]
+
+
+def _of_shortcuts(root: Path) -> str:
+    files = sorted((root / "docs" / "measured" / "ward" / "shortcuts").glob("*.json"))
+    return leaning_table([json.loads(file.read_bytes()) for file in files])
+
+
 MEASURED = ROOT / "docs" / "measured" / "ward.json"
 TABLES: Tables = {
-    PAGE: {"usual": _usual} | ({"accused": from_measured("ward", accused_table)} if MEASURED.is_file() else {})
+    PAGE: {"usual": _usual, "leaning": _of_shortcuts}
+    | ({"accused": from_measured("ward", accused_table)} if MEASURED.is_file() else {})
 }
