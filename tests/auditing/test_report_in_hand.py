@@ -1,6 +1,8 @@
 """A report as a caller holds it: shown, as tables, saved and opened again."""
 
+import gc
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -68,3 +70,50 @@ def test_the_report_of_a_run_is_opened_from_its_folder(tmp_path):
     assert sorted(again.html) == sorted((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     with pytest.raises(InputError, match="holds a run; save the report into another folder"):
         made.save(tmp_path / "run")
+
+
+def test_a_saved_report_is_a_whole_run(report, tmp_path):
+    """Treatments and comparisons begin from it as from a run that was written at once."""
+    report.save(tmp_path / "a")
+    report.save(tmp_path / "b")
+    written = {one.name for one in (tmp_path / "a").iterdir()}
+    assert {"manifest.json", "evidence", "report.html", "timing.json"} <= written
+    found = snellen.compare(tmp_path / "a", tmp_path / "b")
+    assert {figure.verdict for figure in found.figures if figure.first is not None} == {"same"}
+    snellen.open_report(tmp_path / "a").save(tmp_path / "c")
+    assert (tmp_path / "c" / "evidence" / "clean.parquet").is_file()
+
+
+def test_the_files_of_a_report_go_with_it():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(768, 2))
+    made = snellen.audit(network, pixels, labels=[0, 1] * 10, checks=["clean"])
+    place = made._kept.path
+    assert (place / "manifest.json").is_file()
+    assert place.parent.stat().st_mode & 0o077 == 0, "nobody else may read it"
+    other = made.counted_in(None)
+    del made
+    assert place.exists()
+    del other
+    gc.collect()
+    assert not place.parent.exists()
+
+
+def test_a_report_without_its_run_says_so(report, tmp_path):
+    place = tmp_path / "alone"
+    report.save(place)
+    (place / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"holds a report alone, and no manifest.json; audit again into a folder"):
+        snellen.treat(place, train=([], []))
+
+
+def test_no_folder_is_left_where_an_audit_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("no")
+
+    with pytest.raises(Exception, match="no"):
+        snellen.audit(Broken(), np.zeros((4, 8, 8, 3), np.uint8), labels=[0, 1, 0, 1], checks=["clean"])
+    assert not list(tmp_path.glob("snellen-*"))

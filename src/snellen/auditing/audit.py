@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from snellen.auditing.effort import Effort, chosen_checks, wanted_by_name
 from snellen.auditing.engine import report_of_part, set_runs
 from snellen.auditing.finishing import finish
 from snellen.auditing.job import arguments_of, is_job
+from snellen.auditing.kept_folder import KeptFolder
 from snellen.auditing.ledger import Ledger, ledger_file, read_ledger
 from snellen.auditing.plan import plan_of, shard_count
 from snellen.auditing.privacy import Privacy
@@ -215,7 +215,8 @@ def audit(
     resolved.refuse_lacking(wanted_by_name(checks))
     rng, listener = Randomness(seed), progress or Silent()
     with ExitStack() as stack:
-        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "run"
+        place = stack.enter_context(KeptFolder()) if out is None else Path(out)
+        folder = place.path if isinstance(place, KeptFolder) else place
         stack.enter_context(explained_unwritable(folder))
         # Threads of numpy's linear algebra spin while they wait, and starve all others as soon as a core is shared.
         stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
@@ -294,7 +295,7 @@ def audit(
             privacy.names is not None,
             plan["model"]["fingerprint"],
         )
-        if part is None and out is not None and privacy.names is None:
+        if part is None and privacy.names is None:
             subject.write(folder)
         sent.into(folder)
         sets = set_runs(run, work, counts)
@@ -327,8 +328,8 @@ def audit(
         seconds["total"] = time.perf_counter() - started
         timing: dict[str, float | str] = {name: round(value, 3) for name, value in seconds.items()}
         run.write_json("timing.json", timing | ({"engine": crew.why} if crew.why else {}))
-        # What is in memory is shown also where nothing is kept on disk.
-        report = report if out is None else report.model_copy(update={"folder": folder})
+        # What is in memory is shown also where nobody named a folder.
+        report = report.within(place)
         return report.examining(subject).counted_in(looks)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from snellen.auditing.findings_table import Findings
+from snellen.auditing.kept_folder import KeptFolder
 from snellen.checks.check import Measured
 from snellen.checks.eye_chart import EyeChart
 from snellen.checks.panels import Panel
@@ -97,6 +99,7 @@ class AuditReport(BaseModel):
     _rejected: Sequence[Mapping[str, str]] = PrivateAttr(default=())
     _subject: Any = PrivateAttr(default=None)
     _ledger: Any = PrivateAttr(default=None)
+    _kept: KeptFolder | None = PrivateAttr(default=None)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, each finding with its level and key, as the file holds them."""
@@ -239,7 +242,10 @@ class AuditReport(BaseModel):
         return Path(file)
 
     def save(self, folder: Path | str) -> Path:
-        """Write ``report.json``, ``report.html``, pictures and ``rejected.json``, for :func:`snellen.open_report`.
+        """Write the run directory of this audit, for :func:`snellen.open_report`, treatments and comparisons.
+
+        Where that is not there any more, as of a report that was copied to another process, only ``report.json``,
+        ``report.html``, pictures and ``rejected.json`` are written.
 
         Returns:
             The page.
@@ -250,11 +256,15 @@ class AuditReport(BaseModel):
         place = Path(folder)
         if (place / "manifest.json").exists():
             raise InputError(f"{place} holds a run; save the report into another folder")
-        (place / "blobs").mkdir(parents=True, exist_ok=True)
-        for name, content in self.pictures().items():
-            (place / "blobs" / name).write_bytes(content)
-        (place / "report.json").write_bytes(canonical_json(self.to_json()))
-        (place / "rejected.json").write_bytes(canonical_json(list(self._rejected)))
+        whole = self._kept.path if self._kept is not None else self.folder
+        if whole is not None and (whole / "manifest.json").is_file():
+            shutil.copytree(whole, place, dirs_exist_ok=True)
+        else:
+            (place / "blobs").mkdir(parents=True, exist_ok=True)
+            for name, content in self.pictures().items():
+                (place / "blobs" / name).write_bytes(content)
+            (place / "report.json").write_bytes(canonical_json(self.to_json()))
+            (place / "rejected.json").write_bytes(canonical_json(list(self._rejected)))
         page = place / "report.html"
         page.write_text(self.html, encoding="utf-8")
         return page
@@ -270,6 +280,13 @@ class AuditReport(BaseModel):
         kept = self.model_copy(update={"folder": folder})
         kept._pictures, kept._rejected = dict(pictures or {}), tuple(rejected)
         return kept
+
+    def within(self, place: Path | KeptFolder) -> AuditReport:
+        """The same report, which knows its run directory; a temporary one lives as long as the report."""
+        if isinstance(place, Path):
+            return self.model_copy(update={"folder": place})
+        self._kept = place
+        return self
 
     def examining(self, subject: Subject) -> AuditReport:
         """The same report, which knows classifier and images in this process: what a treatment begins from."""

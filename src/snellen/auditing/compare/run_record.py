@@ -148,6 +148,8 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
             why = "there is no such folder"
         elif name == "report.json":
             why = "the audit in it is not finished; give its command again"
+        elif (folder / "report.json").is_file():
+            why = f"it holds a report alone, and no {name}; audit again into a folder (out=..., --out FOLDER)"
         else:
             why = f"it holds no {name}: it is no run directory of an audit"
         raise InputError(f"{folder} cannot be read: {why}") from error
