@@ -122,6 +122,17 @@ def test_paths_hold_from_here(folder):
     assert read.settings == {"background": {"segmenter": "isnet:work/net.onnx"}}
 
 
+def test_the_column_of_the_files_has_a_meaning(run, folder):
+    lines = [
+        "file,label,site",
+        *(f"images/{one.relative_to('work/images')},a,north" for one in sorted(Path("work/images").rglob("*.png"))),
+    ]
+    Path("work/list.csv").write_text("\n".join(lines))
+    code, out, err = run("init", MODEL, "work/list.csv", "--out", "work/listed.toml", "--column", "image=file")
+    assert code == 0, err
+    assert "columns without a meaning: site\n" in out
+
+
 def test_init_writes_a_file_that_runs(run, folder):
     code, out, err = run(
         "init", MODEL, "work/images", "--out", "work/audit.toml", "--masks", "work/masks", "--table", "work/table.csv",

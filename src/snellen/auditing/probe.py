@@ -79,7 +79,7 @@ def probe(classifier: Classifier, images: ImageSet) -> Probe:
         model,
         data,
         {name: _values(images, column) for name, column in _MEANINGS.items() if _has(images, column)},
-        tuple(name for name in images.table.column_names if name not in COLUMNS),
+        tuple(name for name in images.table.column_names if name not in (*COLUMNS, "path")),
         _skipped(classifier, aligned),
         tuple(warnings),
     )
