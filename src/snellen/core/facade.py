@@ -14,12 +14,18 @@ def methods_by_class(module: str, area: str) -> tuple[Callable[[str], object], C
     >>> "PGD" in names(), find("PGD").name
     (True, 'pgd')
 
-    Methods of plugins and of :func:`snellen.register` are among them.
+    Methods of plugins and of :func:`snellen.register` are among them. Other names of a method are known and not listed:
+
+    >>> find("AutoAttack").__name__
+    'StandardEnsemble'
     """
 
     def find(name: str) -> object:
         for entry in index.methods(area).values():
             if entry.class_name == name:
+                return entry.load()
+        for entry in index.methods(area).values():
+            if index.normalise(name) in map(index.normalise, entry.aliases):
                 return entry.load()
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
