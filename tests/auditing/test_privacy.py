@@ -21,7 +21,7 @@ from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.compare.compare import compare
 from snellen.auditing.threat import Threat
-from snellen.checks.check import Conclusion
+from snellen.checks.check import CheckResult
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError, RunConflictError
 from snellen.core.evidence import Evidence
@@ -265,7 +265,7 @@ class Painter(Clean):
         )
 
     def conclude(self, reading):
-        return Conclusion(pictures={"0" * 64: b"RIFF1234WEBP"})
+        return CheckResult(pictures={"0" * 64: b"RIFF1234WEBP"})
 
 
 @pytest.mark.parametrize("save_images", [True, False])

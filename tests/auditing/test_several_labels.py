@@ -18,7 +18,7 @@ from snellen.auditing.checks import CHECKS, build_check
 from snellen.auditing.document import _damage, document_of
 from snellen.auditing.report import AuditReport
 from snellen.auditing.shard_work import make_batch
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.label_sets import evidence_of_label
 from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
@@ -254,8 +254,8 @@ def test_documents_have_a_row_for_each_label_and_not_a_figure_for_each_kind_of_d
 
 
 def test_names_of_labels_may_have_dots_in_tables_of_damage() -> None:
-    def share(value: float) -> Measured:
-        return Measured(value=value, low=0.0, high=1.0, n=9)
+    def share(value: float) -> CheckFigure:
+        return CheckFigure(value=value, low=0.0, high=1.0, n=9)
 
     start = "corruption.a.present.b.present"
     figures = {

@@ -41,7 +41,7 @@ Several = Literal["itself", "each", "sides", "whole", "apart"]
 Companion = Literal["train", "tune"]
 
 
-class Measured(BaseModel):
+class CheckFigure(BaseModel):
     """A figure with its 95 % interval and the number of images behind it.
 
     Attributes:
@@ -132,7 +132,7 @@ class WholeSet:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class CheckInput:
     """What a check concludes from.
 
     Attributes:
@@ -168,7 +168,7 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class Conclusion:
+class CheckResult:
     """What a check says.
 
     Attributes:
@@ -188,7 +188,7 @@ class Conclusion:
         skipped: why nothing could be measured; the report lists the check among those that did not run.
     """
 
-    metrics: dict[str, Measured] = field(default_factory=dict)
+    metrics: dict[str, CheckFigure] = field(default_factory=dict)
     hypotheses: Sequence[Hypothesis] = ()
     findings: Sequence[Finding] = ()
     columns: Sequence[Column] = ()
@@ -285,7 +285,7 @@ class Check(Parameters, ABC):
         return None
 
     @abstractmethod
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Figures, hypotheses and findings. Examples carry ids and captions; pictures come later."""
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:

@@ -89,8 +89,9 @@ def as_recorded(tree: ast.Module, names: Mapping[str, str], modules: Mapping[str
         if isinstance(node, ast.ImportFrom) and node.module in modules:
             node.module = modules[node.module]
         _rename(node, rows)
+    for node in ast.walk(tree):
         for body in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
-            if isinstance(body, list) and (rows or modules):
+            if isinstance(body, list):
                 body[:] = _sorted_imports(body)
     return tree
 

@@ -19,7 +19,7 @@ from snellen.auditing.checks import CHECKS as ALL_CHECKS
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.concluding import judge
-from snellen.checks.check import Check, Reading
+from snellen.checks.check import Check, CheckInput
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import unknown_name
@@ -105,7 +105,7 @@ def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str,
     classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preparation(size=(224, 224)), name="simulated")
     conclusions = {
         check.name: check.conclude(
-            Reading(
+            CheckInput(
                 evidence=evidence.get(check.name, Evidence.merge([])),
                 images=audited,
                 classifier=classifier,

@@ -234,7 +234,7 @@ def as_classifier(network: nn.Module, plan: StudentPlan, class_names: Sequence[s
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class StudentResult:
     """What a student does on one test set.
 
     Attributes:
@@ -248,7 +248,9 @@ class Measured:
     targets: NDArray[np.int64]
 
 
-def measured(network: nn.Module, test: Examples, *, groups: Groups | None = None, mirrored: bool = False) -> Measured:
+def measured(
+    network: nn.Module, test: Examples, *, groups: Groups | None = None, mirrored: bool = False
+) -> StudentResult:
     """Score a test set; scores are computed once for loss, accuracy and classes.
 
     Args:
@@ -261,10 +263,12 @@ def measured(network: nn.Module, test: Examples, *, groups: Groups | None = None
     scores, targets = score_examples(network, test, mirrored=mirrored)
     scores = scores if groups is None else restricted(scores, groups)
     losses: Tensor = cross_entropy(scores, targets)
-    return Measured(losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64))
+    return StudentResult(
+        losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64)
+    )
 
 
-def on_all_tests(network: nn.Module, tests: Mapping[str, Examples]) -> dict[str, Measured]:
+def on_all_tests(network: nn.Module, tests: Mapping[str, Examples]) -> dict[str, StudentResult]:
     """The same network on every test set: in distribution and shifted."""
     return {name: measured(network, store) for name, store in tests.items()}
 

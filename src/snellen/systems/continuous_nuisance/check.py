@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, ValidationError, field_validator
 from torch import Tensor
 
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, confident_mistakes
 from snellen.checks.strengths import chart_column, outcomes_by_kind
@@ -145,14 +145,14 @@ class NuisanceCheck(Check):
             ]
         return Evidence.merge(measured)
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Accuracy by nuisance and strength, failure points; one hypothesis each: it costs no accuracy."""
-        drawn = self._of_scenes(reading) if self._read_scenes(reading) else Conclusion()
+        drawn = self._of_scenes(reading) if self._read_scenes(reading) else CheckResult()
         if self.generator is None:
             return drawn
         made = self._asked(reading.classifier).generate(reading.classifier, reading.rng.seed)
         found = concluded(made, self.name, self.generator, reading.classifier, pictured=reading.pictured)
-        return Conclusion(
+        return CheckResult(
             metrics={**drawn.metrics, **found.metrics},
             hypotheses=[*drawn.hypotheses, *found.hypotheses],
             columns=drawn.columns,
@@ -162,7 +162,7 @@ class NuisanceCheck(Check):
             notes=[*drawn.notes, *found.notes],
         )
 
-    def _read_scenes(self, reading: Reading) -> bool:
+    def _read_scenes(self, reading: CheckInput) -> bool:
         """Whether scenes are to be reported: not for photographs, whose user requested generated images alone."""
         return self.generator is None or reading.audited is None or has_scenes(reading.audited)
 
@@ -180,7 +180,7 @@ class NuisanceCheck(Check):
             raise InputError("; ".join(str(one["msg"]) for one in error.errors())) from error
         return Asked.of(method, classifier, seeds=self.seeds, examples=self.examples, preset=self.preset)
 
-    def _of_scenes(self, reading: Reading) -> Conclusion:
+    def _of_scenes(self, reading: CheckInput) -> CheckResult:
         known = reading.images
         outcomes = outcomes_by_kind(reading.evidence, known, self.nuisances, self.strengths)
         losses: dict[str, NuisanceLoss] = {}
@@ -192,7 +192,7 @@ class NuisanceCheck(Check):
             chart_column(f"{SCENE}_{nuisance}", self.name, outcomes[nuisance], self.strengths, reading)
             for nuisance in losses
         ]
-        return Conclusion(
+        return CheckResult(
             metrics=self._metrics(losses),
             hypotheses=[
                 Hypothesis(
@@ -225,14 +225,14 @@ class NuisanceCheck(Check):
         """Which images of a batch are used, bool (n,)."""
         return batch.rng.child(self.name).uniform("share", ()) < self.share
 
-    def _metrics(self, losses: Mapping[str, NuisanceLoss]) -> dict[str, Measured]:
+    def _metrics(self, losses: Mapping[str, NuisanceLoss]) -> dict[str, CheckFigure]:
         return {
             f"{self.name}.{nuisance}.{name}": figure
             for nuisance, loss in losses.items()
             for name, figure in loss.metrics(self.strengths).items()
         }
 
-    def _notes(self, losses: Mapping[str, NuisanceLoss], reading: Reading) -> list[str]:
+    def _notes(self, losses: Mapping[str, NuisanceLoss], reading: CheckInput) -> list[str]:
         skipped = reading.evidence.where(setting=SCENE).table["reason"].to_pylist()
         told = [
             f"Nuisance: {skipped.count(why)} images count in no figure: {why}."
@@ -242,7 +242,7 @@ class NuisanceCheck(Check):
             told.append("Nuisance: of so few images none was drawn; raise nuisance.share.")
         return told
 
-    def _finding(self, nuisance: str, loss: NuisanceLoss, reading: Reading, harm: float) -> Finding:
+    def _finding(self, nuisance: str, loss: NuisanceLoss, reading: CheckInput, harm: float) -> Finding:
         images, worst = reading.images, self.strengths[loss.lost.worst]
         decided, sure = images.decisions(reading.evidence, setting_name(nuisance, worst))
         return Finding(

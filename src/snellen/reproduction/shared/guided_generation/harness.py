@@ -47,7 +47,7 @@ class Arm:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class ArmResult:
     """Images of an arm and its figures.
 
     Attributes:
@@ -65,7 +65,7 @@ class Measured:
     clock: dict[str, float]
 
 
-def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = None) -> Measured:
+def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = None) -> ArmResult:
     """Make the images of an arm and judge them.
 
     Args:
@@ -94,7 +94,7 @@ def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = No
     names = [asked.class_names[index] for index in asked.classes.tolist()]
     with torch.no_grad():
         said = torch.cat([setup.guide(part) for part in made.images.split(256)]).argmax(1)
-    return Measured(
+    return ArmResult(
         made.images,
         {
             **set_figures(setup.judge, setup.real_features, made.images, names),
