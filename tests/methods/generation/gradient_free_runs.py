@@ -78,10 +78,10 @@ class Run:
             self.shown.append(view.index)
             return read(view)
 
-        self.told = []
+        self.reported = []
 
         def told(classes):
-            self.told.append(classes)
+            self.reported.append(classes)
             return generator.encode_classes(classes.tolist())
 
         self.deciding = Deciding(rule or GradientFreeRule(), looking, own, seeded(seeds))

@@ -16,7 +16,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.preparation import Preparation
 from snellen.systems.continuous_nuisance import nuisance_images
-from snellen.systems.continuous_nuisance import things as nuisance_things
+from snellen.systems.continuous_nuisance import objects as nuisance_objects
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance
 from snellen.systems.continuous_nuisance.nuisance_set import RECORD
@@ -68,7 +68,7 @@ class Made:
 def _few():
     """Thresholds from few things."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nuisance_things, "CALIBRATING", 1)
+        patch.setattr(nuisance_objects, "CALIBRATING", 1)
         yield
 
 

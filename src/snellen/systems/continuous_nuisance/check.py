@@ -25,7 +25,7 @@ from snellen.data.worlds.optotypes.factors import NUISANCES, Nuisance
 from snellen.data.worlds.optotypes.nuisances import STRONGEST
 from snellen.metrics.sweep import Transformation, measure, setting_name
 from snellen.systems.continuous_nuisance.generated_conclusion import concluded
-from snellen.systems.continuous_nuisance.generated_trajectories import Asked
+from snellen.systems.continuous_nuisance.generated_trajectories import TrajectoryPlan
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_loss import (
     NuisanceLoss,
@@ -86,7 +86,7 @@ class NuisanceCheck(Check):
         """Why it cannot run: nobody knows how these images would look under a nuisance."""
         if self.generator is not None and classifier.task in self.tasks:
             try:
-                self._asked(classifier)
+                self._trajectory_plan(classifier)
             except SnellenError as error:
                 return str(error)
             return super().missing(classifier, images, companions) if has_scenes(images) else None
@@ -150,7 +150,7 @@ class NuisanceCheck(Check):
         drawn = self._of_scenes(reading) if self._read_scenes(reading) else CheckResult()
         if self.generator is None:
             return drawn
-        made = self._asked(reading.classifier).generate(reading.classifier, reading.rng.seed)
+        made = self._trajectory_plan(reading.classifier).generate(reading.classifier, reading.rng.seed)
         found = concluded(made, self.name, self.generator, reading.classifier, pictured=reading.pictured)
         return CheckResult(
             metrics={**drawn.metrics, **found.metrics},
@@ -166,8 +166,8 @@ class NuisanceCheck(Check):
         """Whether scenes are to be reported: not for photographs, whose user requested generated images alone."""
         return self.generator is None or reading.audited is None or has_scenes(reading.audited)
 
-    def _asked(self, classifier: Classifier) -> Asked:
-        """What is to be generated; see :meth:`Asked.of` for what it refuses."""
+    def _trajectory_plan(self, classifier: Classifier) -> TrajectoryPlan:
+        """What is to be generated; see :meth:`TrajectoryPlan.of` for what it refuses."""
         given = {"text_image": self.text_image, "second_encoder": self.second_encoder}
         said: dict[str, Any] = {name: reference for name, reference in given.items() if reference is not None}
         said |= {"concept": self.concept} if self.concept else {}
@@ -178,7 +178,7 @@ class NuisanceCheck(Check):
             )  # fmt: skip
         except ValidationError as error:
             raise InputError("; ".join(str(one["msg"]) for one in error.errors())) from error
-        return Asked.of(method, classifier, seeds=self.seeds, examples=self.examples, preset=self.preset)
+        return TrajectoryPlan.of(method, classifier, seeds=self.seeds, examples=self.examples, preset=self.preset)
 
     def _of_scenes(self, reading: CheckInput) -> CheckResult:
         known = reading.images

@@ -71,7 +71,7 @@ def measure_trajectories(
                     prepared[0.0],
                     known[kept],
                     name=name,
-                    transformation=_looked_up(prepared),
+                    transformation=_prepared_images(prepared),
                     strengths=grid,
                     ids=[ids[row] for row in kept],
                     rng=Randomness(0),
@@ -82,7 +82,7 @@ def measure_trajectories(
     return Evidence.merge(parts)
 
 
-def _looked_up(prepared: Mapping[float, Tensor]) -> Transformation:
+def _prepared_images(prepared: Mapping[float, Tensor]) -> Transformation:
     """The images of each strength, which are there already."""
 
     def transformation(images: Tensor, strength: float, rng: Randomness) -> Tensor:

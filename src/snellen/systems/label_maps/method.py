@@ -21,7 +21,7 @@ from snellen.core.progress import Progress
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.crop_training import CropPlan, Targets, on_label_maps
-from snellen.systems.label_maps.looked_up import LookedUp, MeasuredSource, look_up
+from snellen.systems.label_maps.matched_maps import MatchedMaps, MeasuredSource, look_up
 from snellen.systems.label_maps.sparse import Missing
 from snellen.systems.label_maps.store import RECORD, LabelMaps
 from snellen.training.fitting.frame import Fitting
@@ -118,16 +118,16 @@ class LabelMapsRecipe(ClassifierRecipe):
             plan=self.plan,
             shown=Preparation(size=(frame, frame), resize="exact", resize_to=(frame, frame)),
         )
-        looked_up = self._look_up(maps, fitting.data, measured, ground)
+        matched = self._look_up(maps, fitting.data, measured, ground)
         facts = {
-            "agreement": round(looked_up.agreement, 6),
-            "likeliest_agreement": round(looked_up.likeliest, 6),
+            "agreement": round(matched.agreement, 6),
+            "likeliest_agreement": round(matched.likeliest, 6),
             "maps_sha256": maps.record.sha256,
             "annotation": maps.record.plan,
         }
         # Where the maps lie, and what would make them, do not matter to what is trained: their hash does.
         recipe = {**self.record(), "maps": None, "annotator": None, **facts}
-        return Course(ground, recipe, objective=on_label_maps(looked_up, self._crops(side)))
+        return Course(ground, recipe, objective=on_label_maps(matched, self._crops(side)))
 
     def _maps(self, data: ImageSet, progress: Progress | None) -> LabelMaps:
         assert self.maps is not None
@@ -151,7 +151,7 @@ class LabelMapsRecipe(ClassifierRecipe):
             )
         return found
 
-    def _look_up(self, maps: LabelMaps, data: ImageSet, measured: MeasuredSource, ground: Groundwork) -> LookedUp:
+    def _look_up(self, maps: LabelMaps, data: ImageSet, measured: MeasuredSource, ground: Groundwork) -> MatchedMaps:
         assert data.rows is not None
         rows = dict(zip(data.ids, data.rows.tolist(), strict=True))
         ids = ground.examples.ids
