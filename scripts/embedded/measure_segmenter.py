@@ -18,7 +18,7 @@ from measured import write
 from scene_examples import SceneExamples
 from scene_world import PAIRS, WORLD, scenes
 from torch import Tensor
-from train_scene_segmenter import SIZE, asked_masks, inside
+from train_scene_segmenter import SIZE, first_masks, inside
 
 import snellen
 from snellen.core.errors import RejectedImageError
@@ -75,7 +75,7 @@ def main() -> None:
         drawn = scenes(world.model_copy(update={"nuisance_share": 0.0}), "test", count=COUNT, seen=False)
         images = to_unit(SceneExamples(drawn, SIZE, None, "test").images())
         scenes_only = {key: one for key, one in segmenters.items() if key != "IS-Net"}
-        found[name] = measured(scenes_only, images, asked_masks(drawn)[:, 0].float() / 255)
+        found[name] = measured(scenes_only, images, first_masks(drawn)[:, 0].float() / 255)
     if given.stamps:
         photographs = background_images(snellen.load_images("known:photos"))
         for name, background in (("white", plain_background()), ("photographs", photographs)):

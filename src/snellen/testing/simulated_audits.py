@@ -118,7 +118,7 @@ def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str,
     return judge(chosen, conclusions)[0]
 
 
-def told(world: World, findings: Sequence[Finding]) -> bool:
+def finds_fault(world: World, findings: Sequence[Finding]) -> bool:
     """Whether the fault of a world is among the findings: the very class, group, corruption or slice.
 
     A slice is the planted one when most of the images that it shows are in that.

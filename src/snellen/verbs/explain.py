@@ -170,7 +170,7 @@ def explain(
     >>> classifier = snellen.load_classifier("bundled:fashion-cnn")
     >>> images = snellen.load_images("bundled:fashion-mnist").limit(2)
     >>> explained = explain(classifier, images, GradCAM())
-    >>> explained.settings["grad_cam"].asked, len(explained.evidence)
+    >>> explained.settings["grad_cam"].requested, len(explained.evidence)
     (2, 2)
 
     Args:

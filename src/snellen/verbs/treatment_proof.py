@@ -16,7 +16,7 @@ from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.subject import without_copies
 from snellen.checks.check import Check, Companion
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding, Level
@@ -85,7 +85,7 @@ class ProvingImages:
             )
         if test is not None:
             return cls(left, None, (*notes, f"Proven on {len(left)} images of {left.name}."))
-        first = halves(left.units)
+        first = in_first_half(left.units)
         selecting, proving = (left.select(np.flatnonzero(half)) for half in (first, ~first))
         notes.append(
             f"Proven on half of the audited images ({len(proving)}): a finding counts where the other half finds it by "

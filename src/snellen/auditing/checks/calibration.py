@@ -14,7 +14,7 @@ from pydantic import Field
 
 from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Kept, Several
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding
@@ -271,7 +271,7 @@ class Calibration(Check):
         if tune is not None and tune.scores is not None and tune.labelled.any():
             folds = [(tune.scores[tune.labelled], tune.labels[tune.labelled], np.ones(len(known), dtype=bool))]
         else:
-            first = halves(known.unit_ids)
+            first = in_first_half(known.unit_ids)
             folds = [(known.scores[half], known.labels[half], ~half) for half in (first, ~first)]
         probabilities, temperatures = np.empty_like(known.scores), []
         for scores, labels, judged in folds:

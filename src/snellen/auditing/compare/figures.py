@@ -26,7 +26,7 @@ from snellen.auditing.compare.pairing import Pair, Side, absence, differing_para
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.compare.segment_differences import CHECK, overlap_difference, segmenters
 from snellen.checks.check import CheckFigure
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
 from snellen.core import index
 from snellen.methods.corruptions.benchmarks import IMAGENET_C, benchmark
@@ -57,7 +57,7 @@ def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float
             rows = tuning.labelled
             fitted = fit_temperature(tuning.scores[rows], tuning.labels[rows]).temperature
             return images.confidence_by(tempered_probabilities(images.scores, fitted))
-    first, probabilities = halves(images.unit_ids), np.empty_like(images.scores)
+    first, probabilities = in_first_half(images.unit_ids), np.empty_like(images.scores)
     for fitted_on in (first, ~first):
         labels = images.labels[fitted_on]
         temperature = fit_temperature(images.scores[fitted_on], labels).temperature if len(labels) else 1.0

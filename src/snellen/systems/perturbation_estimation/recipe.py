@@ -144,7 +144,7 @@ class PerturbationDenoiser(FittedMethod):
             )
         shares = kept_shares(joined(pairs), scores, self.views, rng.child("kept")) if pairs else {}
         judges = {name: unbounded_scores(victim) for name, victim in victims.items()}
-        recipe = {**self.record(), "pairs": _told(pairs), "kept": rounded(shares), "rejected": rejected}
+        recipe = {**self.record(), "pairs": _pair_counts(pairs), "kept": rounded(shares), "rejected": rejected}
         network = self._network(fitting.base, rng)
         trained = fit_denoiser(
             network,
@@ -251,5 +251,5 @@ def _named(method: Method, among: Sequence[Method]) -> str:
     return method.name if len(alike) == 1 else f"{method.name}-{alike.index(method) + 1}"
 
 
-def _told(cells: Sequence[Cell]) -> dict[str, Any]:
+def _pair_counts(cells: Sequence[Cell]) -> dict[str, Any]:
     return {f"{cell.attack} on {cell.victim}": f"{len(cell.ids)} of {cell.attacked} broken" for cell in cells}

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.checks.panels import HeatPicture, Panel, keep_file, keep_picture
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
@@ -129,7 +129,7 @@ class Viewpoint(Check):
     ) -> CheckResult:
         drops = np.array([one.natural.share - one.random.share for one in found])
         lost = clustered_mean(drops, pseudo_units=1.0)
-        worst = worst_region(found, halves([one.viewed.object_id for one in found]))
+        worst = worst_region(found, in_first_half([one.viewed.object_id for one in found]))
         attacked = self._attacked(found, whole, reading)
         metrics = self._metrics(found, drops, lost, worst, attacked)
         pictures: dict[str, bytes] = {}

@@ -122,7 +122,7 @@ class WithSupply(nn.Module):
         self.register_buffer("shown", torch.zeros((), dtype=torch.int64))
 
     @property
-    def following(self) -> ViewSupply:
+    def view_supply(self) -> ViewSupply:
         """The supply by what it does."""
         return cast(ViewSupply, self.supply)
 
@@ -204,7 +204,7 @@ class ViewTraining(ClassifierRecipe):
 
         def added(module: WithSupply, epoch: int, device: torch.device) -> AddedViews:
             if epoch not in made:
-                supply, rng = module.following, Randomness(plan.seed).child("added views", epoch)
+                supply, rng = module.view_supply, Randomness(plan.seed).child("added views", epoch)
                 supply.follow(epoch, look, evaluating(module.network, device), rng, progress)
                 made.clear()
                 made[epoch] = render_added_views(
