@@ -16,7 +16,7 @@ import torch
 from measured import share_by, write
 
 from snellen.core.package import asset
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.files.bundled import FASHION_CLASSES
 from snellen.metrics.generated_images import coverage, density, frechet_distance
 from snellen.models.classifiers.artifact_models import load_artifact

@@ -22,7 +22,7 @@ from train_scene_segmenter import SIZE, first_masks, inside
 
 import snellen
 from snellen.core.errors import RejectedImageError
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.data.files.catalogue.cutout_source import Background, Placement, background_images, plain_background
 from snellen.data.files.catalogue.stamps import load_stamps
 from snellen.metrics.intervals import mean_interval
@@ -87,7 +87,7 @@ def main() -> None:
 def cutouts(folder: Path, name: str, background: Background) -> tuple[Tensor, Tensor]:
     """Cut-outs before a background, at the segmenter's size: float (n, 3, SIZE, SIZE) and masks (n, SIZE, SIZE)."""
     images = load_stamps(folder, placement=Placement(size=2 * SIZE), backgrounds={name: background})
-    preparation = Preparation(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
+    preparation = Preprocessing(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
     pictures, masks = [], []
     for position in range(0, len(images), -(-len(images) // CUTOUTS)):
         try:

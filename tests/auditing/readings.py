@@ -12,12 +12,12 @@ from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 
 def reading(evidence: Evidence, clean: Evidence, names: Sequence[str], **more: object) -> CheckInput:
     """A reading of evidence by a check; the classifier is one that nobody asks for scores."""
-    classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preparation(size=(8, 8)), name="m")
+    classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preprocessing(size=(8, 8)), name="m")
     return CheckInput(evidence=evidence, images=PerImage.of(clean), classifier=classifier, **more)
 
 

@@ -216,7 +216,9 @@ def test_confidence_with_a_temperature_is_that_of_the_decision_at_another_thresh
     def score(x: torch.Tensor) -> torch.Tensor:
         return (255 * x[:, 0, :, 0] - 128) / 16
 
-    model = snellen.load_classifier(score, ["a", "b"], task="multi_label", preparation=snellen.Preparation(size=(2, 2)))
+    model = snellen.load_classifier(
+        score, ["a", "b"], task="multi_label", preparation=snellen.Preprocessing(size=(2, 2))
+    )
     low = {"check": "labels", "thresholds": {"a": 0.1}}
     report = audit(model, (images, labels), checks=[low, "calibration"])
     assert report.metrics["labels.a.sensitivity"].value > 0.95

@@ -12,7 +12,7 @@ from snellen.checks.independent import in_first_half
 from snellen.checks.per_image import ABSENT, RIGHT, WRONG, PerImage, rows_of
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
 from snellen.models.classifiers.pooled_features import LARGEST_WIDTH
@@ -109,7 +109,7 @@ def test_groups_and_splits_come_from_the_set():
 
 def test_wide_features_are_projected_and_keep_their_distances():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Identity(), torch.nn.Linear(3 * 16 * 16, 2))
-    classifier = Classifier(network, class_names="ab", preparation=Preparation(size=(16, 16)), feature_layer="1")
+    classifier = Classifier(network, class_names="ab", preparation=Preprocessing(size=(16, 16)), feature_layer="1")
     images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     scores, features = score_batch(classifier, images, KEEP)
     assert torch.equal(scores, classifier(images))

@@ -129,7 +129,7 @@ def test_a_classifier_that_did_not_learn_its_images_is_a_warning(images):
     torch.manual_seed(0)
     network = nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Linear(48, 2))
     model = snellen.Classifier(
-        network, class_names=train.class_names, preparation=snellen.Preparation(size=(28, 28)), name="fresh"
+        network, class_names=train.class_names, preparation=snellen.Preprocessing(size=(28, 28)), name="fresh"
     )
     made = snellen.forget(model, train, FAST, ids=train.ids[:3], test=test, random_sets=0)
     assert any("less than 90%" in note for note in made.notes)
@@ -167,7 +167,7 @@ def test_bad_input_ends_in_one_sentence(artifact, images):
         snellen.forget(model, train, ["scrub", "fine_tuning"], ids=train.ids[:3], test=test)
     decides = snellen.Classifier(
         lambda given: given.flatten(1)[:, :2], class_names=train.class_names,
-        preparation=snellen.Preparation(size=(28, 28)), name="callable",
+        preparation=snellen.Preprocessing(size=(28, 28)), name="callable",
     )  # fmt: skip
     with pytest.raises(UnsupportedError, match="callable has no weights"):
         snellen.forget(decides, train, FAST, ids=train.ids[:3], test=test)

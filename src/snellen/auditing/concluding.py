@@ -31,7 +31,7 @@ from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, rank
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run_plan import describe

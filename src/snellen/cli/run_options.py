@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from snellen.core.images import ImageSet
-    from snellen.core.preparation import Normalization
+    from snellen.core.preprocessing import Normalization
     from snellen.core.progress import Progress
 
 #: Groups of options in help texts, in their order; what matters first stands in none.
@@ -162,7 +162,7 @@ def model_options(
         raise InputError("--mean and --std go together: give both, or none for the model's own")
     scale = None
     if mean is not None and std is not None:
-        from snellen.core.preparation import Normalization
+        from snellen.core.preprocessing import Normalization
 
         scale = Normalization(_numbers("--mean", mean, least=None), _numbers("--std", std, least=0.0))
     return {"model_args": _arguments(model_args), "size": _size(size), "normalization": scale}

@@ -25,7 +25,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import unknown_name
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.benchmarks import IMAGENET_C, benchmark
 from snellen.metrics.inspection.fingerprints import Fingerprints
@@ -102,7 +102,9 @@ def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str,
         if isinstance(check, CommonCorruptions)
     }
     names = [f"class {number}" for number in range(world.classes)]
-    classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preparation(size=(224, 224)), name="simulated")
+    classifier = Classifier(
+        nn.Flatten(), class_names=names, preparation=Preprocessing(size=(224, 224)), name="simulated"
+    )
     conclusions = {
         check.name: check.conclude(
             CheckInput(

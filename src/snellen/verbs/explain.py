@@ -14,7 +14,7 @@ import torch
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.method import Describer, Explainer
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run

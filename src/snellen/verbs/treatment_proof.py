@@ -21,7 +21,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
 from snellen.verbs.treatment_measures import audit_again, harm_of, left_of, level_beside, level_of, measured
@@ -54,7 +54,7 @@ class ProvingImages:
         used: Sequence[ImageSet],
         companions: Sequence[ImageSet] = (),
         *,
-        preparation: Preparation,
+        preparation: Preprocessing,
     ) -> ProvingImages:
         """Images of a test set, or half of the audited ones.
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler, seeded
@@ -53,7 +53,7 @@ def network(gain=40.0):
 
 @pytest.fixture(scope="module")
 def classifier():
-    return Classifier(network(), class_names="abcde", preparation=Preparation(size=(32, 32)))
+    return Classifier(network(), class_names="abcde", preparation=Preprocessing(size=(32, 32)))
 
 
 @contextmanager

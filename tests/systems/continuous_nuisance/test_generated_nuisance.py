@@ -16,7 +16,7 @@ from snellen.auditing.figure_picture import evidence_of, finding_evidence
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, FindingExample
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.methods.generation.made_images import generator_of
@@ -51,7 +51,7 @@ class Bright(nn.Module):
 
 
 def shape_reader(blind=-1.0):
-    return Classifier(Bright(blind), class_names=list(SHAPES), preparation=Preparation(size=(32, 32)), name="bright")
+    return Classifier(Bright(blind), class_names=list(SHAPES), preparation=Preprocessing(size=(32, 32)), name="bright")
 
 
 def asked(folder, **fields):

@@ -14,7 +14,7 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.systems.continuous_nuisance import nuisance_images
 from snellen.systems.continuous_nuisance import objects as nuisance_objects
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
@@ -44,7 +44,7 @@ class Bright(nn.Module):
 
 
 def model(name="bright", blind=2.0):
-    return Classifier(Bright(blind), class_names=list(CLASSES), preparation=Preparation(size=(32, 32)), name=name)
+    return Classifier(Bright(blind), class_names=list(CLASSES), preparation=Preprocessing(size=(32, 32)), name=name)
 
 
 def method(sliders, **fields):

@@ -8,7 +8,7 @@ import torch
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.generation.teachers import read_estimates
 from snellen.models.diffusion.guidance import ReferenceGuidance, autoguidance, classifier_free
 from snellen.models.diffusion.loading import load_generator
@@ -159,7 +159,7 @@ def test_latents_are_decoded_once_for_each_look_and_counted(folders):
     small = Classifier(
         shown,
         class_names=[str(number) for number in range(1000)],
-        preparation=Preparation(size=(24, 24), resize="shorter", resize_to=(28, 28)),
+        preparation=Preprocessing(size=(24, 24), resize="shorter", resize_to=(28, 28)),
     )
     try:
         run = Run(latent, lambda view: read_estimates(small, view), GradientFreeRule(every=2))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.crop_training import CropPlan, cut_and_name, on_label_maps
@@ -38,7 +38,7 @@ def matched(tmp_path: Path) -> MatchedMaps:
 
 
 def batch(positions: Tensor, *, seed: int = 0, epoch: int = 1) -> Batch:
-    squeezed = Preparation(size=(16, 16), resize="exact", resize_to=(16, 16))
+    squeezed = Preprocessing(size=(16, 16), resize="exact", resize_to=(16, 16))
     store = ImageStore.of_images(halves(COUNT), squeezed)
     return load_batch(store, positions, Randomness(seed).child("training", epoch), torch.device("cpu"), epoch=epoch)
 

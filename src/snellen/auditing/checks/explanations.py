@@ -15,7 +15,7 @@ from snellen.checks.panels import HeatPicture, Panel, keep_file
 from snellen.checks.per_image import confident_mistakes
 from snellen.core.errors import RejectedImageError
 from snellen.core.method import Need
-from snellen.core.preparation import to_image, to_unit
+from snellen.core.preprocessing import to_image, to_unit
 from snellen.methods.explanations.filling import blurred_filling
 from snellen.methods.explanations.maps import pixel_map
 from snellen.methods.explanations.overlay import scale_colours

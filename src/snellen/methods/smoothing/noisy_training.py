@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.smoothing.branches import (
     HALVES,

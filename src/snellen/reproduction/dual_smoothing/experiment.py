@@ -20,7 +20,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -205,7 +205,7 @@ def _trained(
         kind="classifier",
         architecture=record,
         class_names=data.class_names,
-        preparation=Preparation(size=(side, side)).model_dump(mode="json"),
+        preparation=Preprocessing(size=(side, side)).model_dump(mode="json"),
         lineage=lineage,
     )
     recipe = GaussianSmoothing(
@@ -219,7 +219,7 @@ def _trained(
     made = recipe.fit(data, base=base, rng=rng.child("training", world), progress=progress)
     network = build_network(made.card.architecture, "the experiment")
     network.load_state_dict(dict(made.tensors))
-    return Classifier(network, class_names=data.class_names, preparation=Preparation(size=(side, side)))
+    return Classifier(network, class_names=data.class_names, preparation=Preprocessing(size=(side, side)))
 
 
 def _early(

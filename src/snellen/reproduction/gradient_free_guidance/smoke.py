@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from snellen.core.classifier import Classifier, Normalization
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.generation.generator_call import GeneratorCall, names_of
 from snellen.models.classifiers.artifact_models import architecture_of, untrained
 from snellen.models.diffusion.generate import generate
@@ -44,7 +44,7 @@ def smoke_figures(seed: int) -> dict[str, float]:
     guide = Classifier(
         network,
         class_names=names_of(strong),
-        preparation=Preparation(size=(224, 224), resize="shorter", resize_to=(256, 256), interpolation="bicubic"),
+        preparation=Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256), interpolation="bicubic"),
         normalization=Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         name="ResNet-50 with random weights",
     )

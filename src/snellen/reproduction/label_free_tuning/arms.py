@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.dual_encoders.prompted import PromptedClassifier, prompted_classifier

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -135,7 +135,7 @@ def _annotator(canvases: Collages, seed: int) -> Classifier:
         progress=Silent(),
     )
     network.load_state_dict(dict(trained.weights))
-    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
+    preparation = Preprocessing(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
     return Classifier(network, class_names=canvases.class_names, preparation=preparation, name="annotator")
 
 

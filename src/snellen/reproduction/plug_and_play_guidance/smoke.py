@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import import_extra
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.generation.class_steer import ClassSteer
 from snellen.methods.generation.classifier_scores import by_experts
@@ -65,7 +65,7 @@ def smoke_figures(seed: int) -> dict[str, float]:
     """Synthetic images, transfer, and guidance of two images; of no meaning but that all of it runs and is finite."""
     network = _network("resnet50")
     names = [f"class {number}" for number in range(1000)]
-    preparation = Preparation(size=(224, 224), resize="shorter", resize_to=(232, 232))
+    preparation = Preprocessing(size=(224, 224), resize="shorter", resize_to=(232, 232))
     guide = Classifier(network, class_names=names, preparation=preparation, normalization=_IMAGENET, name="resnet50")
     with tempfile.TemporaryDirectory() as folder:
         generator = load_generator(f"diffusers:{write_smoke_folder('adm-256', Path(folder) / 'adm-256', seed=seed)}")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.data.class_balance import first_of_each

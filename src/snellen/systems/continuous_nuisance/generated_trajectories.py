@@ -18,7 +18,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import FindingExample
-from snellen.core.preparation import to_image, to_unit
+from snellen.core.preprocessing import to_image, to_unit
 from snellen.core.randomness import Randomness
 from snellen.metrics.sweep import setting_name
 from snellen.systems.continuous_nuisance.measuring import measure_trajectories

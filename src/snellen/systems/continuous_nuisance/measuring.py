@@ -10,7 +10,7 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.metrics.sweep import Transformation, measure, setting_name
 from snellen.systems.continuous_nuisance.strengths import checked_strengths

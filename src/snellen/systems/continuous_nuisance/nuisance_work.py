@@ -17,7 +17,7 @@ from PIL import Image
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.privacy.nameless import with_hidden

@@ -11,7 +11,7 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.systems.continuous_nuisance.filter_scores import thresholds_of_others
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance

@@ -22,7 +22,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Provenance
 from snellen.core.method import Method
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.held_images import CARRIED, held_set
 from snellen.models.captioners.protocol import Captioner

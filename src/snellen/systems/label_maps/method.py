@@ -16,7 +16,7 @@ from pydantic import Field
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.label_maps.annotating import annotate
@@ -108,7 +108,7 @@ class LabelMapsRecipe(ClassifierRecipe):
         """
         measured, base = MeasuredSource(fitting.data.source), fitting.base
         fitting = replace(fitting, data=replace(fitting.data, source=measured))
-        side = self.side if base is None else _square(Preparation.model_validate(base.card.preparation))
+        side = self.side if base is None else _square(Preprocessing.model_validate(base.card.preparation))
         frame = self.frame or round(side * 8 / 7)
         maps = self._maps(fitting.data, fitting.progress)
         ground = lay_groundwork(
@@ -116,7 +116,7 @@ class LabelMapsRecipe(ClassifierRecipe):
             architecture=self.architecture,
             side=self.side,
             plan=self.plan,
-            shown=Preparation(size=(frame, frame), resize="exact", resize_to=(frame, frame)),
+            shown=Preprocessing(size=(frame, frame), resize="exact", resize_to=(frame, frame)),
         )
         matched = self._look_up(maps, fitting.data, measured, ground)
         facts = {
@@ -187,7 +187,7 @@ class LabelMapsRecipe(ClassifierRecipe):
         )
 
 
-def _square(preparation: Preparation) -> int:
+def _square(preparation: Preprocessing) -> int:
     if preparation.size is None or preparation.size[0] != preparation.size[1]:
         raise InputError(f"label maps train on square images, and the base takes {preparation.size}")
     return preparation.size[0]

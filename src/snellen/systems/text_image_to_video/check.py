@@ -21,7 +21,7 @@ from snellen.core.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.metrics.clustered import ClusteredMean, clustered_mean
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.text_image_to_video.given_frames import BLANK

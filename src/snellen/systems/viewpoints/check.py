@@ -20,7 +20,7 @@ from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
 from snellen.data.references import load_images

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_image, to_unit
+from snellen.core.preprocessing import Preprocessing, to_image, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.view_renderer import ViewRenderer
@@ -61,7 +61,7 @@ def render_added_views(
     *,
     steps: int,
     each: int,
-    preparation: Preparation,
+    preparation: Preprocessing,
     least_coverage: float,
     behind: Examples | None,
     rng: Randomness,

@@ -25,7 +25,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need, method_field
 from snellen.core.outcomes import Explained
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.attributed import Attributed, Attributor
 from snellen.methods.explanations.faithfulness.removal import region_effect

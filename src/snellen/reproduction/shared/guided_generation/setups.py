@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import derive_seed
 from snellen.data.files.bundled import load_bundled
 from snellen.data.worlds.optotypes.captions import caption
