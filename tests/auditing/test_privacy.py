@@ -32,7 +32,7 @@ from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 from snellen.testing.conformance import small_problem
-from tests.auditing.kept_things import mentions, pictures, texts
+from tests.auditing.kept_files import mentions, pictures, texts
 
 QUICK = [
     "clean", "discrimination", "calibration", "selective", "group_gap", "slices", "label_noise", "duplicates",

@@ -26,7 +26,7 @@ from snellen.runs.engines.engine import InProcess
 from snellen.runs.estimate import Choice, Cost, choose, try_out
 from snellen.runs.shard import Shard
 from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance
-from tests.auditing.kept_things import mentions
+from tests.auditing.kept_files import mentions
 from tests.models.classifiers.served.inference_server import inference_server, linear, refusal
 from tests.verbs.every_verb import IMAGES, MODEL, VERBS
 from tests.verbs.stopping import Stopping, contents

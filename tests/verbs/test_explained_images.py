@@ -11,7 +11,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError, UnknownNameError
 from snellen.core.method import Method
 from snellen.data.files.arrays import load_arrays
-from tests.auditing.kept_things import mentions
+from tests.auditing.kept_files import mentions
 from tests.verbs.small_explanations import NAMES, SENTENCE, Layers, LeftHalf, brightness, grey_images
 from tests.verbs.stopping import Stopping, contents
 from tests.verbs.test_written_privacy import HIDDEN, named_images

@@ -86,8 +86,8 @@ def as_recorded(tree: ast.Module, names: Mapping[str, str], modules: Mapping[str
         before[old] = new
     rows = {new: old for old, new in before.items()}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module in modules:
-            node.module = modules[node.module]
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            node.module = modules.get(node.module, node.module)
         _rename(node, rows)
     for node in ast.walk(tree):
         for body in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
@@ -130,10 +130,13 @@ def _sorted_imports(body: list[ast.stmt]) -> list[ast.stmt]:
             one.names.sort(key=lambda alias: _member_key(alias.name))
             run.append(one)
             continue
-        made += sorted(run, key=lambda statement: _natural(statement.module or ""))
+        made += [*_by_module(run), one]
         run = []
-        made.append(one)
-    return made + sorted(run, key=lambda statement: _natural(statement.module or ""))
+    return [*made, *_by_module(run)]
+
+
+def _by_module(run: Iterable[ast.ImportFrom]) -> list[ast.ImportFrom]:
+    return sorted(run, key=lambda statement: _natural(statement.module or ""))
 
 
 def _member_key(name: str) -> tuple[int, list[tuple[str, int]], str]:

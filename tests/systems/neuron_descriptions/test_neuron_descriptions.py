@@ -27,7 +27,7 @@ from snellen.systems.neuron_descriptions.region_encoder import RegionEncoder
 from snellen.systems.neuron_descriptions.regions_of_units import reader, unit_regions
 from snellen.systems.neuron_descriptions.sentence_model import SentenceModel
 from snellen.systems.neuron_descriptions.vocabulary import Vocabulary
-from tests.auditing.kept_things import mentions
+from tests.auditing.kept_files import mentions
 
 WORDS = ["blue", "letters", "red", "things"]
 

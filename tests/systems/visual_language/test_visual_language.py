@@ -17,8 +17,8 @@ from snellen.data.files.arrays import load_arrays
 from snellen.methods.explanations.grad_cam import GradCAM
 from snellen.methods.explanations.partition_shap import PartitionSHAP
 from snellen.systems.visual_language.method import VisualLanguage
-from tests.auditing.kept_things import mentions
-from tests.systems.visual_language.red_things import (
+from tests.auditing.kept_files import mentions
+from tests.systems.visual_language.red_objects import (
     BLOB,
     SHAP,
     SIDE,

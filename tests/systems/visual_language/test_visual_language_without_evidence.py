@@ -12,7 +12,7 @@ from snellen.data.files.arrays import load_arrays
 from snellen.methods.explanations.partition_shap import PartitionSHAP
 from snellen.models.segmenters.protocol import Segmented
 from snellen.systems.visual_language.method import NO_REGION, NOTHING_FOR, VisualLanguage
-from tests.systems.visual_language.red_things import (
+from tests.systems.visual_language.red_objects import (
     SHAP,
     SIDE,
     FloodSegmenter,

@@ -107,5 +107,6 @@ def _scale(step: Any) -> Normalization:  # noqa: ANN401 - of an extra
 def _not_understood(name: str, what: str) -> InputError:
     return InputError(
         f"the transform {name} cannot be translated ({what}); give the model with "
-        f"preparation=snellen.Preprocessing(...) and normalization=snellen.Normalization(mean, std) to snellen.load_classifier, in the model's own numbers"
+        f"preparation=snellen.Preprocessing(...) and normalization=snellen.Normalization(mean, std) to "
+        f"snellen.load_classifier, in the model's own numbers"
     )
