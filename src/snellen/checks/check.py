@@ -202,6 +202,17 @@ class CheckResult:
     skipped: str | None = None
 
 
+def names_setting(reason: str | None) -> bool:
+    """Whether a check cannot run for the want of a setting, which a user can give, and not for its model or images.
+
+    Reports keep reasons as text, and so do the reports of earlier versions. The text is therefore all that there is.
+
+    >>> names_setting("needs a detector: --set edits.detector=FOLDER"), names_setting("needs labels")
+    (True, False)
+    """
+    return reason is not None and "--set " in reason
+
+
 class Check(Parameters, ABC):
     """A check: frozen parameters, how its evidence is made, and what is concluded from it."""
 
@@ -226,7 +237,10 @@ class Check(Parameters, ABC):
         return {"check": self.name, **self.model_dump(mode="json")}
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
-        """Why the check cannot run, or None when it can."""
+        """Why the check cannot run, or None when it can.
+
+        A reason that a setting would remove names it as ``--set CHECK.FIELD=VALUE``: see :func:`names_setting`.
+        """
         if classifier.task not in self.tasks:
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
         if images.has_labels and not (images.labels >= 0).any():
