@@ -25,10 +25,10 @@ def random_classifier(name: str) -> Classifier:
     """One of timm's architectures with random weights at 224 pixels."""
     import timm
 
-    from snellen.core.preparation import Preparation
+    from snellen.core.preprocessing import Preprocessing
 
     network = timm.create_model(name.removeprefix("timm:"), num_classes=10)
-    preparation = Preparation(size=(224, 224), resize="shorter", resize_to=(224, 224))
+    preparation = Preprocessing(size=(224, 224), resize="shorter", resize_to=(224, 224))
     names = [str(number) for number in range(10)]
     return Classifier(network, class_names=names, preparation=preparation, name=name)
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.apply import corrupt
 from snellen.methods.corruptions.benchmarks import benchmark

@@ -58,7 +58,7 @@ def path_to(frame: FrameType | None) -> list[str]:
 def deepest(call: Callable[[snellen.Classifier], object]) -> list[str]:
     """The longest path of a call."""
     module = Watched()
-    call(snellen.Classifier(module, class_names=["a", "b", "c"], preparation=snellen.Preparation(size=(16, 16))))
+    call(snellen.Classifier(module, class_names=["a", "b", "c"], preparation=snellen.Preprocessing(size=(16, 16))))
     return max(module.paths, key=len)
 
 

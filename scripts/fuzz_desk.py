@@ -42,7 +42,7 @@ def main(examples: int = 200) -> int:
     with tempfile.TemporaryDirectory() as folder, _desk(Path(folder)) as (served, known):
         base, _, token = served.link.partition("/?token=")
         headers = {"cookie": f"snellen-desk-{base.rsplit(':', 1)[1]}={token}", "origin": base}
-        counts, faults = _asked(described(known), base, headers, examples)
+        counts, faults = _send_requests(described(known), base, headers, examples)
         left = sorted(one.name for one in Path(folder).iterdir())
         if left != ["pictures", "runs"]:
             faults.append(f"written elsewhere: {left}")
@@ -59,7 +59,7 @@ def main(examples: int = 200) -> int:
     return bool(faults) or not total
 
 
-def _asked(
+def _send_requests(
     document: dict[str, Any], base: str, headers: Mapping[str, str], examples: int
 ) -> tuple[dict[str, Counter[tuple[bool, int]]], list[str]]:
     """How each operation was answered, by whether the request was wrong and by status; and faults."""
@@ -97,11 +97,11 @@ def _asked(
         for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
             wrong = mode == schemathesis.GenerationMode.NEGATIVE
 
-            def asked(case: schemathesis.Case, wrong: bool = wrong, answers: Any = answers) -> None:  # noqa: ANN401
+            def send(case: schemathesis.Case, wrong: bool = wrong, answers: Any = answers) -> None:  # noqa: ANN401
                 check(case, wrong, answers)
 
             try:
-                hypothesis.given(case=operation.as_strategy(generation_mode=mode))(settings(lambda case: asked(case)))()
+                hypothesis.given(case=operation.as_strategy(generation_mode=mode))(settings(lambda case: send(case)))()
             except hypothesis.errors.Unsatisfiable:
                 if not wrong:  # an operation that takes nothing has no wrong request
                     raise

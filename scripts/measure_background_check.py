@@ -18,7 +18,7 @@ from measure_planted_defects import WORLD, network
 
 from snellen import audit
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.scene_shortcuts import BackgroundShortcut
 
@@ -42,7 +42,7 @@ def main() -> None:
             classifier = Classifier(
                 network(images, seed),
                 class_names=test.class_names or (),
-                preparation=Preparation(size=(32, 32)),
+                preparation=Preprocessing(size=(32, 32)),
                 name=kind,
             )
             for backgrounds, audited in (("independent", test), ("following", follows)):

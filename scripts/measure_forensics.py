@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 import snellen
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.worlds.textures.breaking import seam_energy_ratio
@@ -179,7 +179,7 @@ def _moved_without_an_editor(network: nn.Module, images: Tensor, seed: int) -> d
 def _checked(folder: Path, seed: int) -> dict[str, float]:
     """The check of an audit on training images, some of them edited: what it reports by the detector's threshold."""
     classifier = Classifier(
-        Constant(), class_names=("edited", "untouched"), preparation=Preparation(size=(8, 8)), name="constant"
+        Constant(), class_names=("edited", "untouched"), preparation=Preprocessing(size=(8, 8)), name="constant"
     )
     data = folder / "judged" / "manifest.csv"
     report = snellen.audit(
@@ -307,7 +307,7 @@ def measure_unsafe(network: Path, *, smoke: bool) -> None:
         shown = (images.flip(1) * 255).permute(0, 2, 3, 1) - mean
         return torch.cat([torch.from_numpy(session.run(None, {given: one[None].numpy()})[0]) for one in shown])
 
-    preparation = Preparation(size=(224, 224), resize="exact", resize_to=(256, 256))
+    preparation = Preprocessing(size=(224, 224), resize="exact", resize_to=(256, 256))
     classifier = Classifier(
         moderate, class_names=("sfw", "nsfw"), preparation=preparation, output="probabilities", name="open_nsfw"
     )

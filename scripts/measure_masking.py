@@ -24,7 +24,7 @@ from snellen.auditing.checks.masking import Masking
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.methods.attacks.perturbation import LinfBall, SignStep, cross_entropy, on_scores, perturb
 from snellen.metrics.intervals import wilson
@@ -101,7 +101,9 @@ def examined(kind: str, seed: int, *, images: int, plan: TrainingPlan = PLAN) ->
     """Train one network and audit it: its clean accuracy, whether it is told, and the evidence."""
     torch.manual_seed(seed)
     network = KINDS[kind](store(scenes("train", WORLD.count, seed)), plan.model_copy(update={"seed": seed}))
-    classifier = Classifier(network, class_names=SHAPES, preparation=Preparation(size=(32, 32)), name=f"{kind} {seed}")
+    classifier = Classifier(
+        network, class_names=SHAPES, preparation=Preprocessing(size=(32, 32)), name=f"{kind} {seed}"
+    )
     report = audit(classifier, scenes("test", images, seed), checks=[Masking(share=1.0)], batch_size=60)
     told = [finding for finding in report.findings if finding.kind == "gradient_masking"]
     return {

@@ -28,7 +28,7 @@ import torchvision
 from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.run import canonical_json
 from snellen.models.classifiers.assembly import probe_images
 from snellen.models.classifiers.onnx_graph.module import OnnxModule
@@ -137,7 +137,7 @@ def apart(found: Tensor, expected: Tensor) -> float:
 
 def measured(path: Path, made: nn.Module, side: int) -> dict[str, object]:
     """How the classifier of a file compares with ONNX Runtime and with the module it was exported from."""
-    options: dict[str, Any] = {"preparation": Preparation(size=(side, side)), "normalization": Normalization()}
+    options: dict[str, Any] = {"preparation": Preprocessing(size=(side, side)), "normalization": Normalization()}
     names = [str(number) for number in range(CLASSES)]
     classifier = load_classifier(f"onnx:{path}", names, **options)
     if not classifier.differentiable:

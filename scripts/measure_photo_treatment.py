@@ -24,7 +24,7 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.worlds.planting.truth import set_column
 from snellen.models.classifiers.trainable import trainable

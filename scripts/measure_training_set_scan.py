@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.trigger_planting import PlantTrigger
 from snellen.data.worlds.planting.triggers import BlendTrigger, PatchTrigger, Trigger, WarpTrigger
@@ -113,7 +113,7 @@ def measured(case: Case, folder: Path) -> dict[str, object]:
     classifier = Classifier(
         nn.Sequential(Seen(model), model.head),
         class_names=images.class_names,
-        preparation=Preparation(),
+        preparation=Preprocessing(),
         feature_layer="0",
         name=case.name,
     )

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.models.classifiers.factor_judge import LAYERS, FactorNetwork

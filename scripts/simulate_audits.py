@@ -18,7 +18,7 @@ from write_tables import with_block
 
 from snellen.core.finding import LEVELS
 from snellen.metrics.intervals import wilson
-from snellen.testing.simulated_audits import Fault, World, simulated_audit, told
+from snellen.testing.simulated_audits import Fault, World, finds_fault, simulated_audit
 
 PAGE = Path(__file__).parents[1] / "docs" / "trust.md"
 
@@ -76,7 +76,7 @@ def faults(repeats: int) -> Iterator[str]:
             found = []
             for world in WORLDS:
                 planted = replace(world, fault=fault, size=size)
-                hits = sum(told(planted, simulated_audit(planted, seed, [check])) for seed in range(repeats))
+                hits = sum(finds_fault(planted, simulated_audit(planted, seed, [check])) for seed in range(repeats))
                 low, high = wilson(hits, repeats)
                 found.append(f"{hits / repeats:.0%} ({low:.0%} – {high:.0%})")
             yield f"| {words} | {size:g} | " + " | ".join(found) + " |"

@@ -20,7 +20,7 @@ from torch import Tensor
 from snellen import __version__
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.images import Split
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import derive_seed
 from snellen.data.files.bundled import FASHION_CLASSES
 from snellen.models.classifiers.fashion_cnn import FashionCNN
@@ -49,7 +49,7 @@ PLAN = TrainingPlan(
     channels_last=True,
     seed=0,
 )
-PREPARATION = Preparation(size=(28, 28), resize="shorter", resize_to=(28, 28))
+PREPARATION = Preprocessing(size=(28, 28), resize="shorter", resize_to=(28, 28))
 
 
 def read_split(source: Path, part: str, split: Split | None) -> ImageStore:

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.joining import join
@@ -672,7 +672,7 @@ class _Reads(torch.nn.Module):
 
 def reading(*class_names: str, side: int) -> Callable[[Path], Classifier]:
     """A classifier by mean colour."""
-    seen = Preparation(size=(side, side), resize="exact", resize_to=(side, side))
+    seen = Preprocessing(size=(side, side), resize="exact", resize_to=(side, side))
     return lambda _: Classifier(_Reads(len(class_names)), class_names=class_names, preparation=seen, name="reading")
 
 
@@ -712,7 +712,7 @@ def label_reader() -> Classifier:
     def scores(images: torch.Tensor) -> torch.Tensor:
         return 40 * (torch.stack([half.mean((1, 2, 3)) for half in images.chunk(2, dim=2)], 1) - 0.5)
 
-    size = Preparation(size=(8, 8))
+    size = Preprocessing(size=(8, 8))
     return Classifier(
         scores, class_names=("top", "bottom"), preparation=size, task="multilabel", identity="label reader"
     )
@@ -730,7 +730,7 @@ def pixel_reader(*classes: str, side: int) -> Classifier:
     torch.manual_seed(0)
     network = torch.nn.Conv2d(3, len(classes), 3, padding=1)
     return Classifier(
-        network, class_names=classes, preparation=Preparation(size=(side, side)), task="segment", name="pixels"
+        network, class_names=classes, preparation=Preprocessing(size=(side, side)), task="segment", name="pixels"
     )
 
 
@@ -745,7 +745,7 @@ def smoothed(_: Path) -> Classifier:
     """A network that was trained under noise."""
     torch.manual_seed(0)
     network = SmoothedNetwork(network={"name": "fashion_cnn", "class_count": 5}, sigma=0.25).eval()
-    seen = Preparation(size=(12, 12))
+    seen = Preprocessing(size=(12, 12))
     return Classifier(network, class_names="abcde", preparation=seen, name="smoothed")
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from snellen.core import package
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import Described, DescribedObject, described
 from snellen.data.worlds.optotypes.parser import parse
@@ -174,7 +174,7 @@ def test_the_describer_says_what_drawn_units_follow():
     images = with_scenes(world.images(split="tune"), varied_letters(world.scenes("tune"), np.random.default_rng(0)))
     maps = FactorMaps.of_scenes(scenes_of(images), 32)
     (units,) = drawn_units(maps, 40, exemplars=15, share=0.99, seed=5)
-    said = describer.describe(unit_regions(units, describer.encoder, reader(images, Preparation())), width=10)
+    said = describer.describe(unit_regions(units, describer.encoder, reader(images, Preprocessing())), width=10)
     truth = attributes_of_units(units, maps)
     score = pooled(
         attribute_f1(said_attributes(one.text), true) for one, true in zip(said, truth, strict=True) if one and true
@@ -184,7 +184,7 @@ def test_the_describer_says_what_drawn_units_follow():
 
 def test_the_metric_ranks_textures_that_repeat_above_their_broken_twins():
     textures = Textures(count=120, size=64, generators=HELD_OUT, seed=31).images()
-    held = store_to_measure(textures, StudentPlan(), preparation=Preparation(size=(64, 64)))
+    held = store_to_measure(textures, StudentPlan(), preparation=Preprocessing(size=(64, 64)))
     with torch.no_grad():
         logits = load_tileability("bundled:tileability").logits(to_unit(held.read(torch.arange(120))[0])).numpy()
     assert auroc(textures.labels, logits) > 0.85

@@ -20,7 +20,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.fast_copy import fast_copy
 from snellen.core.images import ImageSet
 from snellen.core.method import Attack
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.testing.conformance import small_problem
@@ -141,7 +141,7 @@ def test_a_faster_copy_is_made_on_the_gpu():
     expected = network(IMAGES)
     with pretended_gpu():
         classifier = Classifier(
-            copy.deepcopy(network), class_names="abc", preparation=Preparation(size=(12, 12)), device=GPU
+            copy.deepcopy(network), class_names="abc", preparation=Preprocessing(size=(12, 12)), device=GPU
         )
         made = fast_copy(classifier)
         assert isinstance(made.module[1], nn.Identity)

@@ -1,5 +1,6 @@
 """Prose is plain English: words of the private dialect do not come back, and those that are left only become fewer."""
 
+import ast
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -40,6 +41,26 @@ LEFT = {
     "models": 1,  # a word of a tokenizer
     "systems": 1,  # the title of a paper
 }
+
+#: Word within a name → what to write instead. Names are those of files, classes, functions, fields and arguments.
+NAMES = {
+    "told": "reported, or the noun itself",
+    "asked": "requested, queried, prompted",
+    "following": "the noun itself",
+    "things": "objects, images, rows",
+    "thing": "object, image, row",
+    "looked_up": "matched, found",
+    "halves": "what is split, or a verb",
+    "blind": "zero_gradients",
+}
+#: Classes that have another name now.
+CLASSES = {
+    "Conclusion": "CheckResult",
+    "Measured": "CheckFigure, or the noun of what was measured",
+    "Preparation": "Preprocessing",
+}
+#: Names that stay, each with its reason. Variables within a function are read in one place, and are not compared.
+NAMES_LEFT: dict[str, str] = {}
 
 #: Triple quotes, comments on lines of their own, and comments behind code, as ruff formats them.
 PROSE = re.compile(r'"""((?s:.*?))"""|((?:^[ ]*#.*\n)+)|(?<=\S)  (# .*)$', re.MULTILINE)
@@ -104,6 +125,76 @@ def test_words_of_the_dialect_only_become_fewer():
 
 def test_the_places_that_people_read_first_have_none():
     assert not {"pages", "help", "report templates", "cli"} & set(LEFT)
+
+
+def names_in(path: Path) -> set[str]:
+    """The file's own name and, as code has them, those of classes, functions, fields and arguments."""
+    found = {path.stem.removeprefix("test_")}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.arg(arg=name) | ast.Attribute(attr=name, ctx=ast.Store()):
+                found.add(name)
+        if isinstance(node, ast.ClassDef):
+            found |= {
+                target.id
+                for one in node.body
+                for target in (one.targets if isinstance(one, ast.Assign) else [getattr(one, "target", None)])
+                if isinstance(target, ast.Name)
+            }
+    return found
+
+
+def dialect_in(names: Iterable[str]) -> dict[str, str]:
+    """Name → what to write instead, of names that hold a word of the dialect."""
+    found = {}
+    for name in names:
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        for word, better in NAMES.items():
+            if re.search(rf"(?:^|_){word}(?:_|$)", words):
+                found[name] = better
+        if name in CLASSES:
+            found[name] = CLASSES[name]
+    return found
+
+
+def test_names_are_free_of_the_dialect():
+    found = {}
+    for room in ("src", "scripts", "benchmarks", "fuzzing"):
+        for path in (ROOT / room).rglob("*.py"):
+            for name, better in dialect_in(names_in(path)).items():
+                found[name] = f"{path.relative_to(ROOT)}: {name} (instead: {better})"
+    files = [path.stem for path in (ROOT / "tests").rglob("*.py")]
+    found |= {name: f"file {name}.py (instead: {better})" for name, better in dialect_in(files).items()}
+    wrong = [place for name, place in sorted(found.items()) if name not in NAMES_LEFT]
+    assert not wrong, "write plain names: " + "; ".join(wrong)
+    assert set(NAMES_LEFT) <= set(found), "drop what is gone from NAMES_LEFT"
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("def things_of(): ...", "things_of"),
+        ("class LookedUp: ...", "LookedUp"),
+        ("class A:\n    told: int = 1", "told"),
+        ("class A:\n    asked = 1", "asked"),
+        ("class A:\n    def f(self):\n        self._told = 1", "_told"),
+        ("async def f(*, halves=1): ...", "halves"),
+        ("class Measured: ...", "Measured"),
+        ("class SamFollowing: ...", "SamFollowing"),
+    ],
+)
+def test_a_name_of_the_dialect_is_found(tmp_path, code, name):
+    (tmp_path / "one.py").write_text(code, encoding="utf-8")
+    assert set(dialect_in(names_in(tmp_path / "one.py"))) == {name}
+
+
+def test_variables_and_longer_words_are_no_names_of_the_dialect(tmp_path):
+    (tmp_path / "untold.py").write_text("told = 1\ndef something(): asked = untold = 1\n", encoding="utf-8")
+    assert not dialect_in(names_in(tmp_path / "untold.py"))
+    (tmp_path / "test_asked.py").write_text("", encoding="utf-8")
+    assert set(dialect_in(names_in(tmp_path / "test_asked.py"))) == {"asked"}
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,14 @@ def test_the_list_is_what_the_packages_export():
     assert (HERE / "public_names.txt").read_text(encoding="utf-8").split() == exported(), REMEDY
 
 
+def test_the_earlier_name_of_preprocessing_warns_and_gives_the_same():
+    snellen = importlib.import_module("snellen")
+    with pytest.warns(DeprecationWarning, match=r"snellen.Preparation is snellen.Preprocessing now, and goes in 0.2"):
+        earlier = snellen.Preparation
+    assert earlier is snellen.Preprocessing
+    assert "Preparation" not in dir(snellen)
+
+
 @pytest.mark.usefixtures("registry")
 def test_the_list_is_what_the_commands_take(monkeypatch):
     monkeypatch.syspath_prepend(str(HERE.parent / "scripts"))

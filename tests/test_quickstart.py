@@ -191,7 +191,7 @@ def of_onnx(place):
     from snellen.models.classifiers.onnx_export import export_onnx
 
     if not (place / "model.onnx").exists():
-        classifier = snellen.load_classifier(network(), NAMES, preparation=snellen.Preparation(size=(SIDE, SIDE)))
+        classifier = snellen.load_classifier(network(), NAMES, preparation=snellen.Preprocessing(size=(SIDE, SIDE)))
         export_onnx(classifier, place / "model.onnx")
         for record in place.glob("model.onnx.json"):
             record.unlink()

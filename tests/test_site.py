@@ -79,7 +79,7 @@ def test_the_page_of_a_report_names_its_parts_and_links_to_them(records):
         assert re.search(rf"^## {name}$", page, re.MULTILINE | re.IGNORECASE), name
     row = next(line for line in page.splitlines() if line.startswith("| `harm` "))
     assert row == "| `harm` | number ≥ 0, ≤ 1 | share of the data lost, a lower bound at 95 % |"
-    assert "| `metrics` | object, name → [Measured](#measured) |" in page
+    assert "| `metrics` | object, name → [CheckFigure](#checkfigure) |" in page
     assert ">>>" not in page
 
 

@@ -213,7 +213,7 @@ FINDINGS = {
             snellen.load_classifier(
                 nn.Sequential(Colours(shift=torch.tensor([0.0, 0.1, 0.0])), nn.ReLU()),
                 NAMES,
-                preparation=snellen.Preparation(size=(16, 16)),
+                preparation=snellen.Preprocessing(size=(16, 16)),
                 normalization=snellen.Normalization((5.0,) * 3, (0.5,) * 3),
             ),
             (pixels(), labels()),

@@ -32,7 +32,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass
-class Measured:
+class Contender:
     """One contender."""
 
     attack: Callable[[], Tensor]
@@ -44,17 +44,17 @@ class Measured:
     distance: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
-def contenders(name: str, given: Settings, at: Problem, skipped: set[str]) -> dict[str, Measured]:
+def contenders(name: str, given: Settings, at: Problem, skipped: set[str]) -> dict[str, Contender]:
     """All that can run, ours first."""
-    found: dict[str, Measured] = {}
+    found: dict[str, Contender] = {}
     for label, method in ours.methods(given)[name].items():
-        found[label] = Measured(lambda m=method: m.attack(at.classifier, at.images, at.labels).images)  # type: ignore
+        found[label] = Contender(lambda m=method: m.attack(at.classifier, at.images, at.labels).images)  # type: ignore
     if name in ("fgsm", "pgd"):
-        found["plain loop"] = Measured(judged(at, lambda: ours.plain_loop(name, given, at)))  # type: ignore
+        found["plain loop"] = Contender(judged(at, lambda: ours.plain_loop(name, given, at)))  # type: ignore
     for package, module in peers.installed().items():
         if module is not None and package not in skipped:
             offered = peers.attacks_of(package, name, given, at)
-            found |= {label: Measured(judged(at, attack)) for label, attack in offered.items()}
+            found |= {label: Contender(judged(at, attack)) for label, attack in offered.items()}
     return {label: one for label, one in found.items() if label not in skipped}
 
 
@@ -86,7 +86,7 @@ def bare_seconds(at: Problem, clock: Callable[[], float], forwards: float, backw
     return (max(forwards - backwards, 0) * forward + backwards * gradient) / rows
 
 
-def measure(one: Measured, at: Problem, clock: Callable[[], float], epsilon: float | None, bare_times: int) -> None:
+def measure(one: Contender, at: Problem, clock: Callable[[], float], epsilon: float | None, bare_times: int) -> None:
     """Run once, judge, and run bare calls beside it."""
     model = at.model
     model.forwards = model.backwards = 0
@@ -105,7 +105,7 @@ def measure(one: Measured, at: Problem, clock: Callable[[], float], epsilon: flo
         one.broken &= one.distance <= epsilon * (1 + 1e-4) + 1e-6
 
 
-def row(label: str, one: Measured, first: Measured) -> str:
+def row(label: str, one: Contender, first: Contender) -> str:
     """One line of the table."""
     both = one.broken & first.broken
     ratio = statistics.median(mine / theirs for mine, theirs in zip(one.seconds, first.seconds, strict=True))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import snellen
 from snellen.core.classifier import Classifier, Normalization
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 PROBLEMS = ("fashion", "scenes", "resnet")
 
@@ -50,7 +50,7 @@ def problem(name: str, count: int) -> Problem:
         names = [str(number) for number in range(1000)]
         classifier = Classifier(resnet18(), class_names=names, normalization=scale, name="resnet18, untrained")
         some = snellen.load_images("optotypes:scenes?size=112&count=" + str(count))
-        images = torch.stack([Preparation()(some.read(row)) for row in range(count)])
+        images = torch.stack([Preprocessing()(some.read(row)) for row in range(count)])
     else:
         reference = {"fashion": "bundled:fashion-cnn", "scenes": "bundled:scene-cnn"}[name]
         classifier = snellen.load_classifier(reference)

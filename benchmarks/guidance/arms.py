@@ -8,8 +8,8 @@ from functools import cached_property
 
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.methods.generation.class_steer import ClassSteer
 from snellen.methods.generation.classifier_scores import Reading, on_the_estimate
-from snellen.methods.generation.following import Following
 from snellen.methods.generation.sample import Sample
 from snellen.methods.generation.teachers import classifier_teacher
 from snellen.models.diffusion.denoiser import Denoiser
@@ -44,8 +44,8 @@ class Arms:
         """No guidance."""
         return Arm(
             "none",
-            lambda asked: lambda rows, rng: Steering(),
-            (lambda asked: asked.own) if conditional else (lambda asked: asked.nothing),
+            lambda requested: lambda rows, rng: Steering(),
+            (lambda requested: requested.own) if conditional else (lambda requested: requested.nothing),
         )
 
     def arm(self, name: str, scale: float) -> Arm:
@@ -53,18 +53,21 @@ class Arms:
         if name in UNCONDITIONAL:
             reading = self.readings[name]
             return Arm(
-                name, lambda asked: Following(asked, reading, scale), lambda asked: asked.nothing, [self.setup.guide]
+                name,
+                lambda requested: ClassSteer(requested, reading, scale),
+                lambda requested: requested.nothing,
+                [self.setup.guide],
             )
         made: dict[str, Callable[[], Arm]] = {
             "cfg": lambda: Arm(name, Sample(guidance_scale=scale).steering),
             "auto": lambda: Arm(
                 name,
-                lambda asked: lambda rows, rng: Steering([autoguidance(scale, self.weak)]),
+                lambda requested: lambda rows, rng: Steering([autoguidance(scale, self.weak)]),
                 denoisers=[self.weak],
             ),
             "gradient": lambda: Arm(
                 name,
-                lambda asked: Following(asked, self._on_the_estimate(), scale),
+                lambda requested: ClassSteer(requested, self._on_the_estimate(), scale),
                 guides=[self.setup.guide],
             ),
             "gfcg": lambda: self._guided(name, GradientFreeGuidance(gamma=scale - 1, highest_scale=scale)),
@@ -98,7 +101,7 @@ class Arms:
     def _guided(self, name: str, method: GradientFreeGuidance, weak: Denoiser | None = None) -> Arm:
         return Arm(
             name,
-            lambda asked: GradientFreeSteer(method, self.setup.guide, asked, weak, Tally()),
+            lambda requested: GradientFreeSteer(method, self.setup.guide, requested, weak, Tally()),
             guides=[self.setup.guide],
             denoisers=[] if weak is None else [weak],
         )

@@ -20,7 +20,7 @@ import torch
 
 from snellen.core.progress import Silent
 from snellen.core.run import write_atomically
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.reproduction.shared.guided_generation.harness import Arm, measure, real_figures
 from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
 from snellen.reproduction.shared.guided_generation.ways import CONDITIONAL, UNCONDITIONAL, Way
@@ -58,7 +58,7 @@ def main() -> None:
 
 def measure_world(setup: Setup, found: dict[str, Any], wanted: list[str], given: argparse.Namespace) -> None:
     """All ways of one world."""
-    asked = setup.ask(given.images, given.seed)
+    requested = setup.ask(given.images, given.seed)
     kept = found["worlds"].setdefault(setup.name, {"real": real_figures(setup, given.images), "arms": {}})
     done = {name: points["points"] for name, points in kept["arms"].items()}
     lacking = [
@@ -69,7 +69,7 @@ def measure_world(setup: Setup, found: dict[str, Any], wanted: list[str], given:
     made = Arms(setup, given.seed, lacking, Silent())
     for base, families in (("conditional", CONDITIONAL), ("unconditional", UNCONDITIONAL)):
         if f"none {base}" not in kept:
-            kept[f"none {base}"] = point(made.unguided(conditional=base == "conditional"), setup, asked)
+            kept[f"none {base}"] = point(made.unguided(conditional=base == "conditional"), setup, requested)
             save(found, given.out)
         for name, family in families.items():
             if name not in wanted:
@@ -77,16 +77,18 @@ def measure_world(setup: Setup, found: dict[str, Any], wanted: list[str], given:
             points = kept["arms"].setdefault(name, {"points": {}})
             for scale in family.scales:
                 if f"{scale:g}" not in points["points"]:
-                    points["points"][f"{scale:g}"] = without_hidden(point(made.arm(name, scale), setup, asked), family)
+                    points["points"][f"{scale:g}"] = without_hidden(
+                        point(made.arm(name, scale), setup, requested), family
+                    )
                     save(found, given.out)
                     print(setup.name, name, scale, points["points"][f"{scale:g}"], flush=True)
             points["chosen"] = chosen(points["points"])
             save(found, given.out)
 
 
-def point(arm: Arm, setup: Setup, asked: Asked) -> dict[str, float]:
+def point(arm: Arm, setup: Setup, requested: GeneratorCall) -> dict[str, float]:
     """Figures of one arm, rounded."""
-    measured = measure(arm, setup, asked)
+    measured = measure(arm, setup, requested)
     return {name: round(value, 4) for name, value in (measured.figures | measured.clock).items()}
 
 

@@ -23,9 +23,9 @@ import torch
 from torch import nn
 
 from snellen.core.run import write_atomically
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.class_steer import ClassSteer
 from snellen.methods.generation.classifier_scores import off_the_shelf, on_the_estimate
-from snellen.methods.generation.following import Following
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.methods.generation.teachers import classifier_teacher
 from snellen.models.diffusion.generate import Steer, Steering, generate
 from snellen.models.diffusion.guidance import ReferenceGuidance, Rescaled, autoguidance, classifier_free
@@ -78,22 +78,22 @@ class Networks:
                 handle.remove()
 
 
-def terms(setup: Setup, asked: Asked) -> tuple[dict[str, Callable[[], Steer]], list[nn.Module]]:
+def terms(setup: Setup, requested: GeneratorCall) -> tuple[dict[str, Callable[[], Steer]], list[nn.Module]]:
     """Steering by name, and the networks that it asks."""
     weak = replace(setup.generator.denoiser, network=narrower(setup.generator.denoiser, 0).requires_grad_(False).eval())
     teacher = classifier_teacher(setup.guide)
 
     def away(rows: range) -> ReferenceGuidance:
-        return classifier_free(2.0, asked.nothing.select(rows))
+        return classifier_free(2.0, requested.nothing.select(rows))
 
     found: dict[str, Callable[[], Steer]] = {
         "none": lambda: lambda rows, rng: Steering(),
         "classifier-free": lambda: lambda rows, rng: Steering([away(rows)]),
         "classifier-free, rescaled": lambda: lambda rows, rng: Steering([Rescaled([away(rows)], 0.7)]),
         "autoguidance": lambda: lambda rows, rng: Steering([autoguidance(2.0, weak)]),
-        "gradient-free": lambda: GradientFreeSteer(GradientFreeGuidance(), setup.guide, asked, None, Tally()),
-        "gradient, noisy latents": lambda: Following(asked, off_the_shelf(teacher), 3.0),
-        "gradient, estimate": lambda: Following(asked, on_the_estimate(teacher, through=True), 3.0),
+        "gradient-free": lambda: GradientFreeSteer(GradientFreeGuidance(), setup.guide, requested, None, Tally()),
+        "gradient, noisy latents": lambda: ClassSteer(requested, off_the_shelf(teacher), 3.0),
+        "gradient, estimate": lambda: ClassSteer(requested, on_the_estimate(teacher, through=True), 3.0),
     }
     generator = setup.generator
     networks: list[nn.Module] = [generator.denoiser.network, weak.network, teacher.network]
@@ -114,16 +114,18 @@ def main() -> None:
     found: dict[str, Any] = {"images": given.images, "steps": given.steps, "repeats": given.repeats, "worlds": {}}
     for make in (small_scenes, thumbnails):
         setup = replace(make(), steps=given.steps)
-        asked = setup.ask(given.images, 1)
-        steers, networks = terms(setup, asked)
+        requested = setup.ask(given.images, 1)
+        steers, networks = terms(setup, requested)
         ratios: dict[str, list[float]] = {name: [] for name in steers}
         seconds: dict[str, list[float]] = {name: [] for name in steers}
         for _ in range(given.repeats):
             for name, steer in steers.items():
-                watch, condition = Networks(), asked.own
+                watch, condition = Networks(), requested.own
                 with watch.watching(networks):
                     began = time.process_time()
-                    generate(setup.sampler, asked.seeds, condition=condition, steer=steer(), batch_size=given.images)
+                    generate(
+                        setup.sampler, requested.seeds, condition=condition, steer=steer(), batch_size=given.images
+                    )
                     taken = time.process_time() - began
                 ratios[name].append(taken / watch.seconds)
                 seconds[name].append(taken / given.images)

@@ -17,7 +17,7 @@ from scene_examples import SceneExamples
 from scene_world import SIZE, WORLD, scenes
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.worlds.optotypes.described import Described, described
 from snellen.data.worlds.optotypes.parser import parse
 from snellen.models.references import load_captioner

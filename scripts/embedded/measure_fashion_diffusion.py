@@ -16,7 +16,7 @@ import torch
 from measured import share_by, write
 
 from snellen.core.package import asset
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.files.bundled import FASHION_CLASSES
 from snellen.metrics.generated_images import coverage, density, frechet_distance
 from snellen.models.classifiers.artifact_models import load_artifact
@@ -45,7 +45,7 @@ def main() -> None:
     network = load_artifact(asset("fashion-judge"), name="fashion-judge").network.eval()
     sampler = Sampler(load_generator("bundled:fashion-diffusion"), solver="ddim", steps=STEPS)
     classes = [row % len(FASHION_CLASSES) for row in range(given.count)]
-    asked = [FASHION_CLASSES[number] for number in classes]
+    requested = [FASHION_CLASSES[number] for number in classes]
     test = read_split(SOURCE, "t10k", "test")
     # As many of each class as are generated, and as many others to compare them with.
     rows = [(test.targets == number).nonzero().flatten() for number in range(len(FASHION_CLASSES))]
@@ -75,7 +75,7 @@ def main() -> None:
     }
     for scale in SCALES:
         images = generate(sampler, range(given.count), classes=classes, guidance_scale=scale, batch_size=50).images
-        figures = {name: recognised(judge, images, asked) for name, judge in judges.items()}
+        figures = {name: recognised(judge, images, requested) for name, judge in judges.items()}
         found["scales"][f"{scale:g}"] = {**figures, **compared(images)}
         print(scale, found["scales"][f"{scale:g}"], flush=True)
     best = max(found["scales"], key=lambda scale: found["scales"][scale][JUDGES[0]]["share"])
@@ -83,11 +83,13 @@ def main() -> None:
     write("fashion-diffusion", "fashion-diffusion", found, {"guidance_scale": float(best), **headline})
 
 
-def recognised(judge: Any, images: torch.Tensor, asked: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a Classifier
+def recognised(judge: Any, images: torch.Tensor, requested: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a Classifier
     """How often a classifier gives the class that was asked for."""
     with torch.inference_mode():
         answers = torch.cat([judge(part) for part in images.split(256)]).argmax(1).tolist()
-    return share_by([FASHION_CLASSES[number] == name for number, name in zip(answers, asked, strict=True)], asked)
+    return share_by(
+        [FASHION_CLASSES[number] == name for number, name in zip(answers, requested, strict=True)], requested
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from scene_examples import SceneExamples
 from scene_world import SIZE, WORLD, scenes
 from torch import Tensor
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import described
 from snellen.data.worlds.optotypes.scene import Scene

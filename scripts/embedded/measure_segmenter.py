@@ -18,11 +18,11 @@ from measured import write
 from scene_examples import SceneExamples
 from scene_world import PAIRS, WORLD, scenes
 from torch import Tensor
-from train_scene_segmenter import SIZE, asked_masks, inside
+from train_scene_segmenter import SIZE, first_masks, inside
 
 import snellen
 from snellen.core.errors import RejectedImageError
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.data.files.catalogue.cutout_source import Background, Placement, background_images, plain_background
 from snellen.data.files.catalogue.stamps import load_stamps
 from snellen.metrics.intervals import mean_interval
@@ -75,7 +75,7 @@ def main() -> None:
         drawn = scenes(world.model_copy(update={"nuisance_share": 0.0}), "test", count=COUNT, seen=False)
         images = to_unit(SceneExamples(drawn, SIZE, None, "test").images())
         scenes_only = {key: one for key, one in segmenters.items() if key != "IS-Net"}
-        found[name] = measured(scenes_only, images, asked_masks(drawn)[:, 0].float() / 255)
+        found[name] = measured(scenes_only, images, first_masks(drawn)[:, 0].float() / 255)
     if given.stamps:
         photographs = background_images(snellen.load_images("known:photos"))
         for name, background in (("white", plain_background()), ("photographs", photographs)):
@@ -87,7 +87,7 @@ def main() -> None:
 def cutouts(folder: Path, name: str, background: Background) -> tuple[Tensor, Tensor]:
     """Cut-outs before a background, at the segmenter's size: float (n, 3, SIZE, SIZE) and masks (n, SIZE, SIZE)."""
     images = load_stamps(folder, placement=Placement(size=2 * SIZE), backgrounds={name: background})
-    preparation = Preparation(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
+    preparation = Preprocessing(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
     pictures, masks = [], []
     for position in range(0, len(images), -(-len(images) // CUTOUTS)):
         try:

@@ -16,7 +16,7 @@ from measured import write
 from numpy.typing import NDArray
 
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.data.worlds.textures.breaking import FAILURES, seam_energy_ratio
 from snellen.data.worlds.textures.patterns import GENERATORS
 from snellen.data.worlds.textures.textures import Textures
@@ -32,7 +32,7 @@ COUNT, SIZE, SEED = 1200, 64, 97
 def areas(images: ImageSet) -> dict[str, dict[str, Any]]:
     """Area under the ROC curve of the metric and of the jump, over all failures and for each."""
     metric = load_tileability("bundled:tileability")
-    held = store_to_measure(images, StudentPlan(), preparation=Preparation(size=(SIZE, SIZE)))
+    held = store_to_measure(images, StudentPlan(), preparation=Preprocessing(size=(SIZE, SIZE)))
     pixels = held.read(torch.arange(len(held)))[0]
     with torch.no_grad():
         logits = torch.cat([metric.logits(to_unit(part)) for part in pixels.split(50)]).double().numpy()

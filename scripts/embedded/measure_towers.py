@@ -17,7 +17,7 @@ from scene_world import BACKGROUNDS, COLOURS, PAIRS, SHAPES, SIZE, TEXTURES, WOR
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import Described, DescribedObject, described
 from snellen.data.worlds.optotypes.near_misses import near_misses

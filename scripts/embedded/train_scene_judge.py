@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from runs import fit, options, write_record
 from snellen import __version__
 from snellen.core.artifact import Artifact, Card, Lineage
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import derive_seed
 from snellen.data.worlds.optotypes.factors import NUISANCES
 from snellen.data.worlds.optotypes.nuisances import STRONGEST

@@ -122,7 +122,7 @@ def overlap(logits: Tensor, truth: Tensor) -> Tensor:
     return (found & real).sum((2, 3)) / (found | real).sum((2, 3)).clamp(min=1)
 
 
-def asked_masks(drawn: list[Scene]) -> Tensor:
+def first_masks(drawn: list[Scene]) -> Tensor:
     """Mask of the first object of each scene, uint8 (n, 1, SIZE, SIZE)."""
     parts = [visible(drawn[start : start + 128], SIZE)[:, :1] for start in range(0, len(drawn), 128)]
     return (torch.cat(parts) * 255).round().to(torch.uint8)
@@ -132,7 +132,7 @@ def main() -> None:
     """Train and write."""
     given = options(__doc__ or "")
     drawn = [*scenes(WORLD, "train", count=SINGLE, seen=True), *scenes(PAIRS, "train", count=PAIRED, seen=True)]
-    examples = SceneExamples(drawn, SIZE, asked_masks(drawn))
+    examples = SceneExamples(drawn, SIZE, first_masks(drawn))
     with seeded(derive_seed(PLAN.seed, NAME), torch.device("cpu")):
         model = Segmenter(SamModel(SamConfig(**ARCHITECTURE)))
     recipe = {"script": "scripts/embedded/train_scene_segmenter.py", "architecture": ARCHITECTURE}

@@ -21,7 +21,7 @@ from torch import Tensor
 from runs import fit, options, write_record
 from snellen import __version__
 from snellen.core.artifact import Artifact, Card, Lineage
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import derive_seed
 from snellen.data.files.bundled import FASHION_CLASSES
 from snellen.data.worlds.optotypes.scene import Scene
@@ -91,7 +91,7 @@ def main() -> None:
         architecture={"name": "factor_network", "outputs": len(classes), "layers": LAYERS[name]},
         description=DESCRIPTIONS[name],
         class_names=classes,
-        preparation=Preparation(size=(size, size), resize="exact", resize_to=(size, size)).model_dump(mode="json"),
+        preparation=Preprocessing(size=(size, size), resize="exact", resize_to=(size, size)).model_dump(mode="json"),
         normalization={"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
         metrics={"test.accuracy": round(accuracy(model.eval(), test)["accuracy"], 4)},
         licence="Apache-2.0",

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from runs import fit, options, write_folder_card, write_record
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import derive_seed
 from snellen.data.worlds.textures.textures import Textures
 from snellen.reproduction.tileability.experiment import HELD_OUT
@@ -34,7 +34,7 @@ def main() -> None:
     """Train and write."""
     given = options(__doc__ or "")
     textures = Textures(count=COUNT, size=SIZE, held_out=HELD_OUT).images(split="train")
-    examples = pairs_of(textures, Preparation(size=(SIZE, SIZE)))
+    examples = pairs_of(textures, Preprocessing(size=(SIZE, SIZE)))
     plan = PLAN.model_copy(update={"epochs": EPOCHS, "ema_decay": 0.999})
     with seeded(derive_seed(plan.seed, NAME), torch.device("cpu")):
         metric = Tileability.of(SMALL)

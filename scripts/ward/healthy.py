@@ -22,7 +22,7 @@ import torch
 import snellen
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import derive_seed
 from snellen.models.classifiers.artifact_models import untrained
 from snellen.training import ImageStore, TrainingPlan, classify, record_environment, train
@@ -177,7 +177,7 @@ def trained_artifact(
 ) -> Path:
     """Train a classifier from random weights and write it as an artifact, named as its folder."""
     assert images.class_names is not None
-    preparation = Preparation(size=(side, side), resize="exact", resize_to=(side, side))
+    preparation = Preprocessing(size=(side, side), resize="exact", resize_to=(side, side))
     with seeded(derive_seed(plan.seed, target.name), torch.device("cpu")):
         model = untrained(dict(architecture))
     result = train(model, ImageStore.of_images(images, preparation), plan=plan, objective=classify, transform=transform)

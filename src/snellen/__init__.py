@@ -13,6 +13,8 @@ Names are resolved on first use, so that ``import snellen`` costs next to nothin
 from __future__ import annotations
 
 import importlib
+import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from snellen.version import __version__ as __version__
@@ -27,7 +29,7 @@ _PUBLIC = {
     "ImageSet": "snellen.core.images",
     "Method": "snellen.core.method",
     "Normalization": "snellen.core.classifier",
-    "Preparation": "snellen.core.preparation",
+    "Preprocessing": "snellen.core.preprocessing",
     "Provenance": "snellen.core.images",
     "Randomness": "snellen.core.randomness",
     "Run": "snellen.core.run",
@@ -80,6 +82,9 @@ _PUBLIC = {
     "write_images": "snellen.verbs.write_images",
 }
 
+# Earlier name → name. Each warns, and goes with the next minor release.
+_RENAMED = {"Preparation": "Preprocessing"}
+
 __all__ = ["__version__", *sorted(_PUBLIC)]  # noqa: PLE0604 - all entries are strings
 
 
@@ -88,6 +93,10 @@ def __getattr__(name: str) -> object:
         value = getattr(importlib.import_module(_PUBLIC[name]), name)
         globals()[name] = value
         return value
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(f"snellen.{name} is snellen.{new} now, and goes in 0.2", DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[__name__], new)
     raise AttributeError(f"module 'snellen' has no attribute {name!r}")
 
 
@@ -112,7 +121,7 @@ if TYPE_CHECKING:
     from snellen.core.images import ImageSet as ImageSet
     from snellen.core.images import Provenance as Provenance
     from snellen.core.method import Method as Method
-    from snellen.core.preparation import Preparation as Preparation
+    from snellen.core.preprocessing import Preprocessing as Preprocessing
     from snellen.core.randomness import Randomness as Randomness
     from snellen.core.run import Run as Run
     from snellen.core.system import list_systems as list_systems

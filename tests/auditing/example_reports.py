@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from snellen.auditing.report import AuditReport, CheckStatus
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.eye_chart import Cell, EyeChart, column
 from snellen.checks.panels import Line, Panel, Point
 from snellen.core.finding import Finding, FindingExample
@@ -32,7 +32,7 @@ def pictured(harm, *names, kind="corruption", subject="", captions=None):
 
 
 def share(value):
-    return Measured(value=value, low=max(value - 0.1, 0), high=min(value + 0.1, 1), n=100)
+    return CheckFigure(value=value, low=max(value - 0.1, 0), high=min(value + 0.1, 1), n=100)
 
 
 def fog(name="fog"):

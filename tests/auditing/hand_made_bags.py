@@ -14,7 +14,7 @@ from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.metrics.units import unit_codes
 
 NAMES = ("healthy", "tumour")
@@ -95,5 +95,5 @@ def by_brightness(**more: object) -> Classifier:
         bright = batch.mean((1, 2, 3)).clamp(1e-6, 1 - 1e-6)
         return torch.stack([1 - bright, bright], 1).log()
 
-    given = {"class_names": NAMES, "preparation": Preparation(size=(8, 8)), "name": "brightness"}
+    given = {"class_names": NAMES, "preparation": Preprocessing(size=(8, 8)), "name": "brightness"}
     return Classifier(scores, **{**given, **more})

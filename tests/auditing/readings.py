@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from torch import nn
 
 from snellen.auditing.concluding import judge
-from snellen.checks.check import Check, Conclusion, Reading
+from snellen.checks.check import Check, CheckInput, CheckResult
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 
-def reading(evidence: Evidence, clean: Evidence, names: Sequence[str], **more: object) -> Reading:
+def reading(evidence: Evidence, clean: Evidence, names: Sequence[str], **more: object) -> CheckInput:
     """A reading of evidence by a check; the classifier is one that nobody asks for scores."""
-    classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preparation(size=(8, 8)), name="m")
-    return Reading(evidence=evidence, images=PerImage.of(clean), classifier=classifier, **more)
+    classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preprocessing(size=(8, 8)), name="m")
+    return CheckInput(evidence=evidence, images=PerImage.of(clean), classifier=classifier, **more)
 
 
-def conclusion(check: Check, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> Conclusion:
+def conclusion(check: Check, evidence: Evidence, clean: Evidence, names: Sequence[str]) -> CheckResult:
     """What a check concludes."""
     return check.conclude(reading(evidence, clean, names))
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from snellen import Preparation, load_classifier, load_images
+from snellen import Preprocessing, load_classifier, load_images
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
 
@@ -63,5 +63,5 @@ def network(epochs: int) -> nn.Module:
 def classifier(epochs: int = 30) -> Classifier:
     """The network as a classifier."""
     return load_classifier(
-        network(epochs), NAMES, task="multi_label", preparation=Preparation(size=(SIDE, SIDE)), name=f"chest{epochs}"
+        network(epochs), NAMES, task="multi_label", preparation=Preprocessing(size=(SIDE, SIDE)), name=f"chest{epochs}"
     )

@@ -17,7 +17,7 @@ from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.crew import default_crew
 from snellen.auditing.shard_work import ShardWork
-from snellen.checks.check import Conclusion
+from snellen.checks.check import CheckResult
 from snellen.core.errors import InputError, RunConflictError, WorkerError
 from snellen.core.progress import Silent
 from snellen.data.files.arrays import load_arrays
@@ -514,7 +514,7 @@ def test_what_was_handed_in_as_an_object_is_refused_with_what_to_do(given, tmp_p
             return None
 
         def conclude(self, reading):
-            return Conclusion()
+            return CheckResult()
 
     with pytest.raises(InputError, match="own is not one that comes with this package"):
         audit(classifier, images, checks=["clean", Own()], engine="local")

@@ -6,7 +6,7 @@ import pytest
 
 from snellen.auditing.concluding import judge, unseen
 from snellen.auditing.report import Judged
-from snellen.checks.check import Conclusion
+from snellen.checks.check import CheckResult
 from snellen.core.finding import Finding
 
 
@@ -19,9 +19,9 @@ def test_checks_that_found_nothing_say_what_they_would_have_found_at_the_first_l
         return "a loss of 3 points"
 
     conclusions = {
-        "found": Conclusion(sight=[lambda level: "not said, for it found something"]),
-        "silent": Conclusion(sight=[seen]),
-        "unable": Conclusion(sight=[lambda level: None]),
+        "found": CheckResult(sight=[lambda level: "not said, for it found something"]),
+        "silent": CheckResult(sight=[seen]),
+        "unable": CheckResult(sight=[lambda level: None]),
     }
     tested = Judged(hypotheses=20, findings=1, rate=0.05)
     assert unseen([found, silent, unable], conclusions, {0: found}, tested) == ("a loss of 3 points",)
@@ -34,7 +34,7 @@ def test_the_command_that_treats_a_finding_stands_before_what_its_check_advises(
 
     made = [finding("label_noise", "look through the list"), finding("duplicate", "one of each"), finding("leakage")]
     check = SimpleNamespace(name="any")
-    findings, _, _ = judge([check], {"any": Conclusion(findings=made)}, trained=True)
+    findings, _, _ = judge([check], {"any": CheckResult(findings=made)}, trained=True)
     advised = {one.kind: one.treatments for one in findings}
     assert advised["label_noise"] == ("snellen treat . --finding label_noise --out treated", "look through the list")
     assert advised["duplicate"] == ("one of each",), "without a treatment, the words of the check stand alone"

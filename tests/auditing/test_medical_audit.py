@@ -49,7 +49,7 @@ def reader() -> snellen.Classifier:
     def scores(images: torch.Tensor) -> torch.Tensor:
         return 40 * (torch.stack([half.mean((1, 2, 3)) for half in images.chunk(2, dim=2)], 1) - 0.45)
 
-    return snellen.load_classifier(scores, NAMES, task="multi_label", preparation=snellen.Preparation(size=(8, 8)))
+    return snellen.load_classifier(scores, NAMES, task="multi_label", preparation=snellen.Preprocessing(size=(8, 8)))
 
 
 @pytest.mark.parametrize("hidden", [False, True])

@@ -9,7 +9,7 @@ from torch import nn
 from snellen.auditing.audit import audit
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.run import canonical_json
 from snellen.data.files.arrays import load_arrays
 
@@ -44,7 +44,7 @@ class Network(nn.Module):
 def model(side=12, classes=3, features=None, **options):
     return Classifier(
         Network(classes, features or nn.Identity()), class_names=NAMES[:classes],
-        preparation=Preparation(size=(side, side)), feature_layer="features", **options,
+        preparation=Preprocessing(size=(side, side)), feature_layer="features", **options,
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_images_too_small_for_fingerprints():
 
 
 def test_one_class():
-    one = Classifier(Network(1, nn.Identity()), class_names=["c0"], preparation=Preparation(size=(12, 12)))
+    one = Classifier(Network(1, nn.Identity()), class_names=["c0"], preparation=Preprocessing(size=(12, 12)))
     given = load_arrays(np.zeros((60, 12, 12, 3), dtype=np.uint8), np.zeros(60, dtype=int), class_names=["c0"])
     statuses, report = run(one, given)
     assert statuses["adversarial"].reason == "needs two classes, and classifier has one"
@@ -118,7 +118,7 @@ def test_labels_only():
     def one_hot(batch):
         return nn.functional.one_hot(network(batch).argmax(1), 3).float()
 
-    labels_only = Classifier(one_hot, class_names=NAMES, preparation=Preparation(size=(12, 12)), output="labels")
+    labels_only = Classifier(one_hot, class_names=NAMES, preparation=Preprocessing(size=(12, 12)), output="labels")
     statuses, _ = run(labels_only, images(150))
     for name in ("calibration", "selective", "slices", "label_noise"):
         assert statuses[name].reason == "needs scores, and classifier gives none"

@@ -21,7 +21,7 @@ from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.compare.compare import compare
 from snellen.auditing.threat import Threat
-from snellen.checks.check import Conclusion
+from snellen.checks.check import CheckResult
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError, RunConflictError
 from snellen.core.evidence import Evidence
@@ -32,7 +32,7 @@ from snellen.data.privacy.pseudonyms import Pseudonyms
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 from snellen.testing.conformance import small_problem
-from tests.auditing.kept_things import mentions, pictures, texts
+from tests.auditing.kept_files import mentions, pictures, texts
 
 QUICK = [
     "clean", "discrimination", "calibration", "selective", "group_gap", "slices", "label_noise", "duplicates",
@@ -265,7 +265,7 @@ class Painter(Clean):
         )
 
     def conclude(self, reading):
-        return Conclusion(pictures={"0" * 64: b"RIFF1234WEBP"})
+        return CheckResult(pictures={"0" * 64: b"RIFF1234WEBP"})
 
 
 @pytest.mark.parametrize("save_images", [True, False])

@@ -21,19 +21,19 @@ from tests.auditing.several_labels import NAMES, SIDE, classifier, drawn, image_
 def test_images_of_one_class_are_refused_with_how_to_say_several() -> None:
     images, labels, _ = drawn(30, 5)
     model = snellen.load_classifier(
-        network(30), NAMES, task="multi_label", preparation=snellen.Preparation(size=(SIDE, SIDE))
+        network(30), NAMES, task="multi_label", preparation=snellen.Preprocessing(size=(SIDE, SIDE))
     )
     with pytest.raises(InputError, match="needs several labels for each image"):
         audit(model, snellen.load_images((images, labels[:, 0]), class_names=NAMES))
     with pytest.raises(InputError, match="--task multi_label"):
         audit(
-            snellen.load_classifier(network(30), NAMES, preparation=snellen.Preparation(size=(SIDE, SIDE))),
+            snellen.load_classifier(network(30), NAMES, preparation=snellen.Preprocessing(size=(SIDE, SIDE))),
             snellen.load_images((images, labels), class_names=NAMES),
         )
 
 
 def test_a_sigmoid_is_found_and_noted() -> None:
-    size = snellen.Preparation(size=(SIDE, SIDE))
+    size = snellen.Preprocessing(size=(SIDE, SIDE))
     sigmoid = torch.nn.Sequential(network(30), torch.nn.Sigmoid())
     found = snellen.load_classifier(sigmoid, NAMES, task="multi_label", preparation=size)
     assert (found.task, found.output) == ("multilabel", "log-probabilities")
@@ -77,7 +77,7 @@ def test_the_command_line_reads_names_and_columns_and_writes_what_it_found(tmp_p
 
 def test_what_cannot_be_is_refused_in_words() -> None:
     images, labels, _ = drawn(12, 5)
-    size = snellen.Preparation(size=(SIDE, SIDE))
+    size = snellen.Preprocessing(size=(SIDE, SIDE))
     with pytest.raises(ModelError, match=r"leave \[0, 1\] on probe images"):
         snellen.load_classifier(network(30), NAMES, task="multi_label", output="probabilities", preparation=size)
     with pytest.raises(InputError, match="one class for each image"):

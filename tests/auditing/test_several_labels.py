@@ -18,7 +18,7 @@ from snellen.auditing.checks import CHECKS, build_check
 from snellen.auditing.document import _damage, document_of
 from snellen.auditing.report import AuditReport
 from snellen.auditing.shard_work import make_batch
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.label_sets import evidence_of_label
 from snellen.core.errors import UnknownNameError
 from snellen.core.randomness import Randomness
@@ -216,7 +216,9 @@ def test_confidence_with_a_temperature_is_that_of_the_decision_at_another_thresh
     def score(x: torch.Tensor) -> torch.Tensor:
         return (255 * x[:, 0, :, 0] - 128) / 16
 
-    model = snellen.load_classifier(score, ["a", "b"], task="multi_label", preparation=snellen.Preparation(size=(2, 2)))
+    model = snellen.load_classifier(
+        score, ["a", "b"], task="multi_label", preparation=snellen.Preprocessing(size=(2, 2))
+    )
     low = {"check": "labels", "thresholds": {"a": 0.1}}
     report = audit(model, (images, labels), checks=[low, "calibration"])
     assert report.metrics["labels.a.sensitivity"].value > 0.95
@@ -254,8 +256,8 @@ def test_documents_have_a_row_for_each_label_and_not_a_figure_for_each_kind_of_d
 
 
 def test_names_of_labels_may_have_dots_in_tables_of_damage() -> None:
-    def share(value: float) -> Measured:
-        return Measured(value=value, low=0.0, high=1.0, n=9)
+    def share(value: float) -> CheckFigure:
+        return CheckFigure(value=value, low=0.0, high=1.0, n=9)
 
     start = "corruption.a.present.b.present"
     figures = {

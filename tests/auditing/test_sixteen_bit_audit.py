@@ -14,7 +14,7 @@ import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.deep_picture import DeepPicture
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 SIDE, COUNT = 16, 80
 
@@ -38,9 +38,9 @@ def pixels() -> tuple[np.ndarray, np.ndarray]:
 
 
 def classifier(resize_to: int | None = None) -> Classifier:
-    preparation = Preparation(size=(SIDE, SIDE))
+    preparation = Preprocessing(size=(SIDE, SIDE))
     if resize_to is not None:
-        preparation = Preparation(size=(resize_to,) * 2, resize="exact", resize_to=(resize_to,) * 2)
+        preparation = Preprocessing(size=(resize_to,) * 2, resize="exact", resize_to=(resize_to,) * 2)
     return Classifier(FineStep(), class_names=["a", "b"], preparation=preparation)
 
 

@@ -17,7 +17,7 @@ from snellen.cli import main
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.classifier import Classifier
 from snellen.core.images import Split
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.references import load_images
 from snellen.data.worlds.slides.slides import Slides
 from snellen.data.worlds.slides.writing import write_slide
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_from_files_to_a_report(folder: Path, tmp_path: Path) -> None:
     train = load_images(f"slides:{folder}?tile=32&mpp=1.0#train")
     test = load_images(f"slides:{folder}?tile=32&mpp=1.0#test")
-    encoder = FrozenEncoder(name="colours", network=Colours(), preparation=Preparation(size=(32, 32)))
+    encoder = FrozenEncoder(name="colours", network=Colours(), preparation=Preprocessing(size=(32, 32)))
     known = frozen_features(train, encoder, folder=tmp_path / "features", workers=2)
     assert len(known) == len(train)
     head = LogisticRegression(max_iter=2000).fit(known.features.numpy(), train.labels[known.positions])
@@ -113,7 +113,7 @@ def test_the_command_reads_slides(
         kind="classifier",
         architecture={"name": "fashion_cnn", "class_count": 2, "widths": [4, 4, 4]},
         class_names=("normal", "tumor"),
-        preparation=Preparation(size=(28, 28), resize="exact", resize_to=(28, 28)).model_dump(mode="json"),
+        preparation=Preprocessing(size=(28, 28), resize="exact", resize_to=(28, 28)).model_dump(mode="json"),
         lineage=Lineage(recipe={"method": "none"}, data="-", seed=0, code_version="0"),
     )
     Artifact(FashionCNN(widths=(4, 4, 4), class_count=2).state_dict(), card).save(tmp_path / "model")

@@ -8,11 +8,11 @@ import torch
 
 from snellen.auditing.clean_evidence import clean_evidence, score_batch
 from snellen.checks.check import Batch
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.checks.per_image import ABSENT, RIGHT, WRONG, PerImage, rows_of
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
 from snellen.models.classifiers.pooled_features import LARGEST_WIDTH
@@ -109,7 +109,7 @@ def test_groups_and_splits_come_from_the_set():
 
 def test_wide_features_are_projected_and_keep_their_distances():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Identity(), torch.nn.Linear(3 * 16 * 16, 2))
-    classifier = Classifier(network, class_names="ab", preparation=Preparation(size=(16, 16)), feature_layer="1")
+    classifier = Classifier(network, class_names="ab", preparation=Preprocessing(size=(16, 16)), feature_layer="1")
     images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     scores, features = score_batch(classifier, images, KEEP)
     assert torch.equal(scores, classifier(images))
@@ -131,8 +131,8 @@ def test_features_of_maps_and_of_models_without_layers():
 
 def test_halves_share_no_unit_and_do_not_depend_on_order():
     units = [f"u{n % 37}" for n in range(200)]
-    first = halves(units)
+    first = in_first_half(units)
     assert len({unit for unit, chosen in zip(units, first, strict=True) if chosen}) == 18
     by_unit = dict(zip(units, first.tolist(), strict=True))
     order = np.random.default_rng(0).permutation(200)
-    assert halves([units[row] for row in order]).tolist() == [by_unit[units[row]] for row in order]
+    assert in_first_half([units[row] for row in order]).tolist() == [by_unit[units[row]] for row in order]

@@ -9,7 +9,7 @@ from PIL import Image
 
 import snellen
 from snellen.core.artifact import Artifact, Card, Lineage
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.core.system import list_systems
 from snellen.data.files.folder import load_folder
@@ -141,7 +141,7 @@ BY_CLASS = dict.fromkeys((12, 38), "classes:Bag?count=2") | {28: "draws:2", 30: 
 def untrained_classifier(classes, side):
     """A small classifier with its first weights."""
     record = {"name": "fashion_cnn", "widths": [4, 4, 4], "class_count": len(classes)}
-    preparation = Preparation(size=(side, side)).model_dump(mode="json")
+    preparation = Preprocessing(size=(side, side)).model_dump(mode="json")
     lineage = Lineage(recipe={}, data="", seed=0, code_version="0")
     card = Card(
         name="small", kind="classifier", architecture=record, class_names=classes, preparation=preparation,

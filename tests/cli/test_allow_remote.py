@@ -14,7 +14,7 @@ from snellen.cli.on_images import model_choice
 from snellen.models.remote.permission import permitted
 from snellen.models.remote.sent_log import SENT
 from tests.models.classifiers.served.inference_server import inference_server, refusal
-from tests.models.remote.asked_hosts import asked_hosts
+from tests.models.remote.contacted_hosts import contacted_hosts
 
 REMOTE = "https://models.example/v2/models/pets"
 FOLDER = Path(snellen.cli.__file__).parent
@@ -46,7 +46,7 @@ def test_every_command_that_loads_a_model_has_the_option():
 
 @pytest.mark.parametrize("verb", [("audit",), ("attack", "square")])
 def test_another_machine_is_refused_with_the_way_to_allow_it(run, photos, verb):
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         code, _, err = run(*verb, REMOTE, photos, "--out", "out")
         assert code == 2
         assert "models.example is another machine: images would leave this one" in flat(err)
@@ -59,7 +59,7 @@ def test_another_machine_is_refused_with_the_way_to_allow_it(run, photos, verb):
 
 
 def test_a_machine_that_is_allowed_is_asked(run, photos):
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         reference = f"{REMOTE}?retries=0"
         code, _, err = run(
             "audit", reference, photos, "--allow-remote", "a.example", "--allow-remote", "Models.Example"

@@ -49,7 +49,7 @@ def test_a_pair_is_trained_and_certified_by_what_its_artifact_says(run, tmp_path
         tmp_path / "train",
         "--out",
         "pair",
-        "--halves",
+        "--split-pixels",
         "--grey",
         "--sigma",
         "0.2",

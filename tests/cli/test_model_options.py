@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from snellen.cli.app import app
 from snellen.cli.run_options import model_options
 from snellen.core.errors import InputError
-from snellen.core.preparation import Normalization
+from snellen.core.preprocessing import Normalization
 from snellen.models.classifiers.timm_models import build_untrained
 
 OPTIONS = ["--model-args", "num_classes=3", "--size", "64", "--mean", "0.1,0.2,0.3", "--std", "0.5"]

@@ -7,7 +7,7 @@ import pytest
 
 import snellen
 from snellen.core.index import commands
-from snellen.systems.continuous_nuisance import things as nuisance_things
+from snellen.systems.continuous_nuisance import objects as nuisance_objects
 
 
 def flat(text):
@@ -63,7 +63,7 @@ def test_what_cannot_be_is_one_clear_message_and_writes_nothing(run, tmp_path, o
 
 
 def test_a_whole_run_tells_where_a_classifier_breaks_and_where_the_files_are(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(nuisance_things, "CALIBRATING", 1)
+    monkeypatch.setattr(nuisance_objects, "CALIBRATING", 1)
     fit = '{"iterations": 1, "batch_size": 1, "steps": 2}'
     options = (
         "--class",

@@ -13,7 +13,7 @@ from PIL import Image
 from snellen.auditing import budgeting
 from snellen.auditing.budgeting import Rates
 from snellen.core.run import Run
-from tests.auditing.kept_things import mentions, pictures
+from tests.auditing.kept_files import mentions, pictures
 
 NAMES = ("Doe, Jane", "Roe", "Rosengarten")
 

@@ -89,13 +89,15 @@ def test_the_terminal_says_what_stands_for_training_images_and_treats_the_first_
         update={"harm": 0.1, "treatments": (f"snellen treat . --train {TRAINING_IMAGES} --out treated",)}
     )
     other = first.model_copy(update={"kind": "coverage", "harm": 0.2, "treatments": ("images must be collected",)})
-    show_report(report.model_copy(update={"findings": (first,)}), tmp_path)
+    show_report(report.model_copy(update={"findings": (first,)}), tmp_path, data="bundled:fashion-mnist")
     printed = capsys.readouterr().out
     assert "Treat the first: snellen treat" in printed
     assert f"{TRAINING_IMAGES} stands for labelled images" in printed
     assert "Others of their source are known:fashion-mnist#train" in printed
     show_report(report.model_copy(update={"findings": (other, first)}), tmp_path)
-    assert f"Treat the first that can be ({first.key}): snellen treat" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"Treat the first that can be ({first.key}): snellen treat" in printed
+    assert "known:" not in printed, "other images may bear the same name"
     show_report(report.model_copy(update={"findings": (other,)}), tmp_path)
     assert "No command treats the first: images must be collected" in capsys.readouterr().out
 

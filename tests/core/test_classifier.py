@@ -13,7 +13,7 @@ from PIL import Image
 from snellen.core.budget import Spent
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, ModelError, UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from tests.tiny_network import NAMES, make_network
 
 
@@ -41,7 +41,7 @@ def test_normalises_inside(images):
 
 
 def test_prepares_with_its_own_preparation():
-    preparation = Preparation(size=(4, 4), resize="shorter", resize_to=(5, 5))
+    preparation = Preprocessing(size=(4, 4), resize="shorter", resize_to=(5, 5))
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8))
     classifier = Classifier(make_network(), class_names=NAMES, preparation=preparation)
     assert torch.equal(classifier.prepare(picture), preparation(picture))

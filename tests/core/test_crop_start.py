@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 
 @given(width=st.integers(1, 12), height=st.integers(1, 12), crop=st.integers(1, 12))
@@ -11,7 +11,7 @@ def test_a_floored_crop_and_its_placement_agree_with_the_formula(width: int, hei
     """Pixel (x, y) of the original has red x + 1 and green y + 1, so that every pixel tells where it came from."""
     y, x = np.mgrid[:height, :width]
     image = Image.fromarray(np.stack([x + 1, y + 1, 0 * x], -1).astype(np.uint8))
-    preparation = Preparation(size=(crop, crop), crop_start="floor")
+    preparation = Preprocessing(size=(crop, crop), crop_start="floor")
     pixels = preparation.pixels(image)
     left, top = preparation.placement(width, height).offset
     assert (left, top) == ((width - crop) // 2, (height - crop) // 2)

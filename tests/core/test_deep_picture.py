@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from snellen.core.deep_picture import DeepPicture, is_deep, join_pixels, pixel_bytes, stack_pixels, stored_values
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.metrics.inspection.fingerprints import pixel_hashes
 from snellen.training.batches import ImageStore
 from snellen.training.real_and_synthetic import pooled
@@ -25,7 +25,7 @@ def ramp(height: int = 16, width: int = 24, colour: bool = False) -> np.ndarray:
 @pytest.mark.parametrize("colour", [False, True])
 def test_nothing_is_rounded_where_nothing_is_resized(colour):
     values = ramp(colour=colour)
-    prepared = Preparation()(DeepPicture(values))
+    prepared = Preprocessing()(DeepPicture(values))
     expected = values if colour else np.repeat(values[..., None], 3, 2)
     assert torch.equal(
         (prepared * 65535).round().to(torch.int32), torch.from_numpy(expected.astype(np.int32)).permute(2, 0, 1)
@@ -36,7 +36,7 @@ def test_nothing_is_rounded_where_nothing_is_resized(colour):
 @pytest.mark.parametrize("resize", [("shorter", (8, 8)), ("longer", (12, 12)), ("exact", (40, 10))])
 def test_it_is_resized_cut_and_padded_as_8_bits_are_without_their_rounding(interpolation, resize):
     pixels = np.random.default_rng(0).integers(0, 256, (17, 23, 3), dtype=np.uint8)
-    preparation = Preparation(
+    preparation = Preprocessing(
         size=(12, 12), resize=resize[0], resize_to=resize[1], interpolation=interpolation, fill=(9, 80, 200)
     )
     plain, deep = preparation(Image.fromarray(pixels)), preparation(DeepPicture(pixels.astype(np.uint16) * 257))
@@ -46,7 +46,7 @@ def test_it_is_resized_cut_and_padded_as_8_bits_are_without_their_rounding(inter
 
 
 def test_grey_of_one_fill_is_that_of_three_channels():
-    plain = Preparation(size=(40, 40), resize="shorter", resize_to=(20, 20))
+    plain = Preprocessing(size=(40, 40), resize="shorter", resize_to=(20, 20))
     coloured = plain.model_copy(update={"fill": (0, 0, 1)})
     grey, three = plain(DeepPicture(ramp())), coloured(DeepPicture(ramp()))
     assert torch.equal(grey[:2], three[:2])
@@ -54,7 +54,9 @@ def test_grey_of_one_fill_is_that_of_three_channels():
 
 
 def test_resizing_keeps_steps_below_a_byte():
-    found = Preparation(size=(8, 12), resize="exact", resize_to=(8, 12), interpolation="bilinear")(DeepPicture(ramp()))
+    found = Preprocessing(size=(8, 12), resize="exact", resize_to=(8, 12), interpolation="bilinear")(
+        DeepPicture(ramp())
+    )
     assert len(found[0].unique()) > 60
     assert len((found[0] * 255).round().unique()) <= 12
 
@@ -84,7 +86,7 @@ def test_the_array_of_the_caller_stays_writable_and_others_are_refused():
 def test_hashes_see_all_bits_and_bytes_hash_as_ever():
     first, second = ramp(), ramp()
     second[3, 3] += 1  # far below a byte
-    one, other = (torch.stack([Preparation()(DeepPicture(values))]) for values in (first, second))
+    one, other = (torch.stack([Preprocessing()(DeepPicture(values))]) for values in (first, second))
     assert pixel_hashes(one) != pixel_hashes(other)
     assert stored_values(DeepPicture(first)) != stored_values(DeepPicture(second))
     whole = torch.randint(0, 256, (2, 3, 9, 9), dtype=torch.uint8)
@@ -102,7 +104,7 @@ def test_a_batch_of_both_is_in_unit_range():
 
 
 def test_bytes_stacked_with_16_bits_are_refused_and_not_taken_for_light():
-    preparation = Preparation()
+    preparation = Preprocessing()
     mixed = [preparation.pixels(one) for one in (Image.new("RGB", (24, 16), (90, 90, 90)), DeepPicture(ramp()))]
     with pytest.raises(InputError, match=r"these floats reach 90.*stack_pixels"):
         to_unit(torch.stack(mixed))
@@ -130,8 +132,8 @@ def test_what_is_changed_in_place_is_the_picture_that_is_shown(how):
     else:
         picture.thumbnail((12, 8))
     assert type(picture) is Image.Image
-    assert torch.equal(Preparation().pixels(picture), torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy()))
-    assert (float(Preparation()(picture)[0, 0, 0]) == 1.0) == (how != "smaller")
+    assert torch.equal(Preprocessing().pixels(picture), torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy()))
+    assert (float(Preprocessing()(picture)[0, 0, 0]) == 1.0) == (how != "smaller")
     assert picture.size == ((12, 8) if how == "smaller" else (24, 16))
 
 

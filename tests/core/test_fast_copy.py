@@ -9,9 +9,9 @@ from torch import nn
 from snellen import load_classifier
 from snellen.core.classifier import Classifier
 from snellen.core.fast_copy import fast_copy, fold_normalisation
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
-SIZE = Preparation(size=(12, 12))
+SIZE = Preprocessing(size=(12, 12))
 
 
 class Convolutions(nn.Module):
@@ -62,7 +62,7 @@ def test_the_bundled_classifier_decides_the_same():
     [
         made(Convolutions(viewed=True)),  # cannot be viewed in the other layout
         made(nn.Sequential(nn.Conv2d(3, 4, 12), nn.Flatten())),  # one convolution gains nothing
-        made(Convolutions(), preparation=Preparation()),  # of no known size
+        made(Convolutions(), preparation=Preprocessing()),  # of no known size
         Classifier(lambda batch: batch.mean((2, 3)), class_names="abc", preparation=SIZE),
     ],
     ids=["viewed", "one convolution", "any size", "callable"],

@@ -16,10 +16,10 @@ from PIL import Image
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.loading import PreparedBatch, prepared_batches
 
-SQUARE = Preparation(size=(4, 4), resize="exact", resize_to=(4, 4))
+SQUARE = Preprocessing(size=(4, 4), resize="exact", resize_to=(4, 4))
 
 
 class Source:
@@ -62,7 +62,7 @@ def test_threads_change_nothing(
     sizes: list[tuple[int, int] | None], batch_size: int, workers: int, fixed: bool
 ) -> None:
     images, _ = image_set(sizes)
-    preparation = SQUARE if fixed else Preparation()
+    preparation = SQUARE if fixed else Preprocessing()
     inline = plain(list(prepared_batches(images, preparation, batch_size)))
     assert plain(list(prepared_batches(images, preparation, batch_size, workers=workers))) == inline
     assert len(inline) == -(-len(sizes) // batch_size)
@@ -95,7 +95,7 @@ def test_a_batch_of_rejected_images_is_empty_but_there() -> None:
 
 def test_odd_sizes_are_rejected_with_both_sizes_and_the_remedy() -> None:
     images, _ = image_set([(5, 4), (8, 6), (8, 6), (3, 3)])
-    (batch,) = prepared_batches(images, Preparation(), 4)
+    (batch,) = prepared_batches(images, Preprocessing(), 4)
     assert batch.ids == ["i1", "i2"]
     assert tuple(batch.pixels.shape) == (2, 3, 6, 8)
     reasons = dict(batch.rejected)
@@ -105,7 +105,7 @@ def test_odd_sizes_are_rejected_with_both_sizes_and_the_remedy() -> None:
 
 def test_among_equally_frequent_sizes_the_first_counts() -> None:
     images, _ = image_set([(5, 5), (6, 6), (6, 6), (5, 5)])
-    (batch,) = prepared_batches(images, Preparation(), 4)
+    (batch,) = prepared_batches(images, Preprocessing(), 4)
     assert batch.ids == ["i0", "i3"]
 
 
@@ -158,6 +158,6 @@ def test_impossible_numbers_are_told_at_once(batch_size: int, workers: int) -> N
 
 def test_pixels_are_those_of_the_preparation() -> None:
     images, _ = image_set([(9, 7)])
-    preparation = Preparation(size=(4, 6), resize="shorter", resize_to=(6, 6))
+    preparation = Preprocessing(size=(4, 6), resize="shorter", resize_to=(6, 6))
     (batch,) = prepared_batches(images, preparation, 1, workers=1)
     assert torch.equal(batch.pixels[0], preparation.pixels(Image.fromarray(np.zeros((7, 9, 3), np.uint8))))

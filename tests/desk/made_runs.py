@@ -14,7 +14,7 @@ from PIL import Image
 
 import snellen
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.formats import INPUTS, MANIFEST
 from snellen.core.run import canonical_json
@@ -124,7 +124,7 @@ def write_run(
                "output": "logits", "notes": []},
         data={"name": f"pictures {EVIL}", "fingerprint": f"d{seed}", "images": n, "used": n, "rejected": 0, "units": n,
               "labelled": n},
-        metrics={"clean.accuracy": Measured(value=0.4, low=0.3, high=0.5, n=n)},
+        metrics={"clean.accuracy": CheckFigure(value=0.4, low=0.3, high=0.5, n=n)},
         findings=tuple(findings),
         tested=Judged(hypotheses=9, findings=len(findings), rate=0.05),
         checks=(CheckStatus(name="clean", status="done"),),

@@ -11,7 +11,7 @@ from snellen.auditing.audit import audit
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
 from snellen.testing.conformance import small_problem
-from tests.auditing.kept_things import mentions, pictures
+from tests.auditing.kept_files import mentions, pictures
 from tests.data.files.shard_making import archive
 from tests.hostile.folders import CLASSES, build_folder, picture
 

@@ -38,7 +38,7 @@ def data(images):
 
 @pytest.fixture(scope="module")
 def classifier():
-    size = snellen.Preparation(size=(16, 16))
+    size = snellen.Preprocessing(size=(16, 16))
     return snellen.load_classifier(Brightest(), NAMES, preparation=size)
 
 

@@ -24,7 +24,7 @@ def reports(tmp_path_factory):
     made = []
     for seed in (0, 1):
         network = snellen.load_classifier(
-            make_network(seed).eval(), NAMES, preparation=snellen.Preparation(size=(4, 4))
+            make_network(seed).eval(), NAMES, preparation=snellen.Preprocessing(size=(4, 4))
         )
         made.append(snellen.audit(network, audited(), checks=["clean", "calibration"], out=folder / str(seed)))
     return made

@@ -8,7 +8,7 @@ from torch import nn
 
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.errors import InputError, SnellenError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture, load_denoiser
 
 
@@ -17,7 +17,7 @@ def saved(folder, network, *, kind="denoiser", built=None):
         name="d",
         kind=kind,
         architecture=built or architecture(3, 4),
-        preparation=Preparation(size=(8, 8)).model_dump(mode="json"),
+        preparation=Preprocessing(size=(8, 8)).model_dump(mode="json"),
         lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
     )
     return Artifact(network.state_dict(), card).save(folder)

@@ -8,7 +8,7 @@ from torch import nn
 
 import snellen
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.runs.given import given_classifier, given_companion, given_images
 
 
@@ -114,7 +114,7 @@ def test_images_of_several_sizes_need_a_size(photos):
     Image.new("RGB", (30, 18)).save(photos / "cat" / "0.png")
     with pytest.raises(InputError, match=r"several sizes \(.*24x24.*\), and it is not known which one Small takes"):
         snellen.audit(module(), photos)
-    sized = snellen.load_classifier(module(), ["cat", "dog"], preparation=Preparation(size=(24, 24)))
+    sized = snellen.load_classifier(module(), ["cat", "dog"], preparation=Preprocessing(size=(24, 24)))
     assert snellen.audit(sized, photos, checks=["clean"]).metrics["clean.accuracy"].n == 12
 
 

@@ -102,7 +102,7 @@ def test_the_module_is_bit_equal_and_still_trains(verb, channels):
 def test_a_module_inside_a_pair_stays_as_it_is_too():
     model = module()
     before = state_of(model)
-    snellen.audit((model, snellen.Preparation(size=(16, 16))), images(), checks=["clean", "adversarial"])
+    snellen.audit((model, snellen.Preprocessing(size=(16, 16))), images(), checks=["clean", "adversarial"])
     after = state_of(model)
     assert {key: after[key] for key in after if key != "weights"} == {
         key: before[key] for key in before if key != "weights"

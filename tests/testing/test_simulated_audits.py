@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from snellen.core.errors import UnknownNameError
-from snellen.testing.simulated_audits import TELLS, World, simulated_audit, told
+from snellen.testing.simulated_audits import TELLS, World, finds_fault, simulated_audit
 
 QUICK = ("clean", "calibration", "selective", "group_gap", "label_noise", "data_quality")
 QUICK = (*QUICK, {"check": "corruption", "kinds": ["fog", "contrast", "pixelate"]})
@@ -31,7 +31,7 @@ def test_healthy_models_are_seldom_accused(unit_size):
 def test_a_plain_fault_is_found(fault, size, checks):
     world = World(images=1500, fault=fault, size=size)
     for seed in range(2):
-        assert told(world, simulated_audit(world, seed, checks)), seed
+        assert finds_fault(world, simulated_audit(world, seed, checks)), seed
 
 
 def test_a_hidden_slice_of_a_twentieth_ranks_first_among_slices():
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_audit():
 
 
 def test_a_healthy_model_has_nothing_to_tell():
-    assert not told(World(), simulated_audit(World(images=300), 0, ["clean"]))
+    assert not finds_fault(World(), simulated_audit(World(images=300), 0, ["clean"]))
     assert set(TELLS) == {"class", "group", "slice", "calibration", "label_noise", "corruption", "drift"}
     with pytest.raises(UnknownNameError, match="unknown fault 'clas'; did you mean 'class'"):
         World(fault="clas")

@@ -13,8 +13,8 @@ from snellen.training import students
 from snellen.training.batches import ImageStore
 from snellen.training.parts import Chosen, StreamedImages, Together
 from snellen.training.students import (
-    Measured,
     StudentPlan,
+    StudentResult,
     measured,
     mixed,
     part,
@@ -89,7 +89,7 @@ def test_the_time_of_students_is_that_of_their_updates_and_of_the_test(monkeypat
 
     def test(network, store):
         clock[0] += 0.1 * len(store)
-        return Measured(np.ones(2), np.ones(2, dtype=bool), np.zeros(2, dtype=np.int64))
+        return StudentResult(np.ones(2), np.ones(2, dtype=bool), np.zeros(2, dtype=np.int64))
 
     monkeypatch.setattr(students, "train_student", train)
     monkeypatch.setattr(students, "measured", test)

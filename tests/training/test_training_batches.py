@@ -9,12 +9,12 @@ from PIL import Image
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.training import ImageStore
 from snellen.training.batches import cut_steps, epoch_order, load_batch
 
-PREPARATION = Preparation(size=(4, 4), resize="exact", resize_to=(4, 4))
+PREPARATION = Preprocessing(size=(4, 4), resize="exact", resize_to=(4, 4))
 
 
 class Squares:
@@ -64,7 +64,7 @@ def test_a_test_split_is_refused(how: str) -> None:
 
 def test_images_of_different_sizes_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"image 'b' is .* give the preparation a size"):
-        ImageStore.of_images(make_set([0, 1, 0, 1]), Preparation())
+        ImageStore.of_images(make_set([0, 1, 0, 1]), Preprocessing())
 
 
 def test_a_set_without_any_usable_image_is_refused() -> None:

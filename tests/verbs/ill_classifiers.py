@@ -12,7 +12,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
@@ -21,7 +21,7 @@ from snellen.models.classifiers.references import load_classifier
 TRAIN, VAL, AUDITED = slice(0, 700), slice(700, 1000), slice(1000, 1800)
 
 #: What the classifiers are given.
-SEEN = Preparation(size=(28, 28))
+SEEN = Preprocessing(size=(28, 28))
 
 
 @cache

@@ -10,7 +10,7 @@ from torch import nn
 from snellen.core.classifier import Classifier
 from snellen.core.method import Method
 from snellen.core.outcomes import Described, Explained
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.data.loading import prepared_batches
 
@@ -26,7 +26,7 @@ class Brightness(nn.Module):
 
 
 def brightness(**options):
-    preparation = Preparation(size=(8, 8), resize="exact", resize_to=(8, 8))
+    preparation = Preprocessing(size=(8, 8), resize="exact", resize_to=(8, 8))
     return Classifier(Brightness(), class_names=NAMES, preparation=preparation, name="brightness", **options)
 
 

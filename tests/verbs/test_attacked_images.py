@@ -12,7 +12,7 @@ import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.criterion import MultilabelChanged, Targeted
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.ensemble import StandardEnsemble
 from snellen.methods.attacks.fgsm import FGSM
@@ -133,7 +133,9 @@ def test_several_labels_an_image_are_judged_by_their_own_criterion():
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
     model[1].weight.data = torch.randn(3, 48, generator=generator)
-    classifier = Classifier(model, class_names=["x", "y", "z"], task="multilabel", preparation=Preparation(size=(4, 4)))
+    classifier = Classifier(
+        model, class_names=["x", "y", "z"], task="multilabel", preparation=Preprocessing(size=(4, 4))
+    )
     single, _ = small_images(12)
     pixels = torch.randint(0, 256, (12, 3, 4, 4), generator=generator, dtype=torch.uint8)
     decided = (classifier(pixels.float() / 255) > 0).long()

@@ -12,7 +12,7 @@ import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError, UnwritableError
 from snellen.core.evidence import Evidence
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.smoothing.bounds import lower_bound, proven_radius
@@ -38,7 +38,7 @@ def _same_code(monkeypatch):
 @pytest.fixture
 def classifier():
     names = ["dark", "light"]
-    return Classifier(Brightness(), class_names=names, preparation=Preparation(size=(8, 8)), name="brightness")
+    return Classifier(Brightness(), class_names=names, preparation=Preprocessing(size=(8, 8)), name="brightness")
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_what_cannot_be_certified_is_refused_before_anything_is_written(classifi
 
 def test_a_model_that_cannot_be_told_from_another_never_takes_a_folder_for_done(images, tmp_path):
     network = nn.Sequential(Brightness(), nn.Identity())
-    changed = Classifier(network, class_names=["dark", "light"], preparation=Preparation(size=(8, 8)), name="changed")
+    changed = Classifier(network, class_names=["dark", "light"], preparation=Preprocessing(size=(8, 8)), name="changed")
     snellen.certify(changed, images, PLAIN, out=tmp_path / "out")
     refused = pytest.raises(InputError, match="out holds a set of certificates, and changed cannot be hashed")
     with changed.edit("1", torch.neg), refused:

@@ -26,7 +26,7 @@ from snellen.runs.engines.engine import InProcess
 from snellen.runs.estimate import Choice, Cost, choose, try_out
 from snellen.runs.shard import Shard
 from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance
-from tests.auditing.kept_things import mentions
+from tests.auditing.kept_files import mentions
 from tests.models.classifiers.served.inference_server import inference_server, linear, refusal
 from tests.verbs.every_verb import IMAGES, MODEL, VERBS
 from tests.verbs.stopping import Stopping, contents
@@ -383,7 +383,7 @@ def test_other_errors_are_no_shortage():
 def test_objects_cannot_be_handed_to_workers(tmp_path):
     images = snellen.load_images(IMAGES).limit(2)
     module = snellen.load_classifier(MODEL).module
-    own = snellen.load_classifier(module, images.class_names, preparation=snellen.Preparation(size=(28, 28)))
+    own = snellen.load_classifier(module, images.class_names, preparation=snellen.Preprocessing(size=(28, 28)))
     with pytest.raises(InputError, match="workers load the model themselves"):
         snellen.attack(own, images, "fgsm", engine=InProcess())
     held = ImageSet(images.source, images.table, images.class_names, rows=images.rows)

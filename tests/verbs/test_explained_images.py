@@ -11,7 +11,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError, UnknownNameError
 from snellen.core.method import Method
 from snellen.data.files.arrays import load_arrays
-from tests.auditing.kept_things import mentions
+from tests.auditing.kept_files import mentions
 from tests.verbs.small_explanations import NAMES, SENTENCE, Layers, LeftHalf, brightness, grey_images
 from tests.verbs.stopping import Stopping, contents
 from tests.verbs.test_written_privacy import HIDDEN, named_images
@@ -53,14 +53,14 @@ def test_figures_stand_beside_their_control():
     assert drop.difference.value == pytest.approx(mean / 2 + 0.5, abs=1e-6)
     assert drop.difference.low < drop.difference.value < drop.difference.high
     assert drop.difference.high - drop.difference.low < drop.found.high - drop.found.low  # paired
-    assert (drop.found.n, drop.control.n, figures.asked, figures.explained) == (4, 4, 4, 4)
+    assert (drop.found.n, drop.control.n, figures.requested, figures.explained) == (4, 4, 4, 4)
     assert "high is good" in drop.words
     assert figures.assumptions == ("left_half: nothing was looked at",)
 
 
 def test_an_image_without_evidence_counts_in_no_figure_and_is_told():
     figures = snellen.explain(brightness(), grey_images((0, 255 // 2, 200)), LeftHalf()).settings["left_half"]
-    assert (figures.asked, figures.explained, figures.reasons) == (3, 2, {"no evidence: black": 1})
+    assert (figures.requested, figures.explained, figures.reasons) == (3, 2, {"no evidence: black": 1})
     assert figures.figures["drop"].found.n == 2
     assert figures.verdict.startswith("2 of 3 images explained")
 

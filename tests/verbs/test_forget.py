@@ -1,7 +1,6 @@
 """snellen.forget: the classifier that forgot, its certificate and page, resuming, and what is refused."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
 
@@ -14,7 +13,6 @@ from PIL import Image
 from torch import nn
 
 import snellen
-from snellen.cli.id_list import read_ids
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RunConflictError, UnsupportedError
 from snellen.data.files.joining import join
@@ -129,7 +127,7 @@ def test_a_classifier_that_did_not_learn_its_images_is_a_warning(images):
     torch.manual_seed(0)
     network = nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Linear(48, 2))
     model = snellen.Classifier(
-        network, class_names=train.class_names, preparation=snellen.Preparation(size=(28, 28)), name="fresh"
+        network, class_names=train.class_names, preparation=snellen.Preprocessing(size=(28, 28)), name="fresh"
     )
     made = snellen.forget(model, train, FAST, ids=train.ids[:3], test=test, random_sets=0)
     assert any("less than 90%" in note for note in made.notes)
@@ -167,7 +165,7 @@ def test_bad_input_ends_in_one_sentence(artifact, images):
         snellen.forget(model, train, ["scrub", "fine_tuning"], ids=train.ids[:3], test=test)
     decides = snellen.Classifier(
         lambda given: given.flatten(1)[:, :2], class_names=train.class_names,
-        preparation=snellen.Preparation(size=(28, 28)), name="callable",
+        preparation=snellen.Preprocessing(size=(28, 28)), name="callable",
     )  # fmt: skip
     with pytest.raises(UnsupportedError, match="callable has no weights"):
         snellen.forget(decides, train, FAST, ids=train.ids[:3], test=test)
@@ -287,41 +285,6 @@ def test_the_command_reads_ids_from_a_file(run, artifact, images, tmp_path, monk
     assert code == 2
     assert "expected a JSON object" in err
     shutil.rmtree(tmp_path / "txt")
-
-
-def test_ids_are_read_as_they_are_written(tmp_path):
-    table, lines, parquet = tmp_path / "ids.csv", tmp_path / "ids.txt", tmp_path / "ids.parquet"
-    table.write_bytes(b'\xef\xbb\xbfid,note\n007,a\n1e3,b\n"a,b",c\n\n')
-    assert read_ids(table) == ["007", "1e3", "a,b"]
-    lines.write_bytes("\ufeff007\r\n\r\n2024-01-02\n".encode())
-    assert read_ids(lines) == ["007", "2024-01-02"]
-    pq.write_table(pa.table({"id": ["007", None, "8"]}), parquet)
-    assert read_ids(parquet) == ["007", "8"]
-    assert read_ids(table, "note") == ["a", "b", "c"]
-    with pytest.raises(InputError, match="no column file; its columns are id, note"):
-        read_ids(table, "file")
-    with pytest.raises(InputError, match="lines have no columns"):
-        read_ids(lines, "file")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("latin.txt", b"caf\xe9\n", "is not text in UTF-8 (byte 3); save it as UTF-8"),
-        ("latin.csv", b"id\ncaf\xe9\n", "is not text in UTF-8 (byte 6); save it as UTF-8"),
-        ("ragged.csv", b"id,note\n1,a\n2\n", "row 3 has 1 fields, and the first row 2"),
-        ("empty.csv", b"", "has no column id; its columns are none: it is empty"),
-        ("open.csv", b'id\n"a', "is not a table with commas"),
-        ("head.csv", b"id\n", "names no image; write an id a line"),
-        ("empty.txt", b"\n\n", "names no image; write an id a line"),
-        ("broken.parquet", b"PAR1 and no more", "is not a Parquet file, or a damaged one"),
-        ("empty.parquet", b"", "is not a Parquet file, or a damaged one"),
-    ],
-)
-def test_a_file_of_ids_that_cannot_be_read_is_one_sentence(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=re.escape(message)):
-        read_ids(tmp_path / name)
 
 
 def test_a_split_named_tune_is_not_counted_as_trained_on(artifact, images):

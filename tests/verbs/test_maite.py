@@ -38,7 +38,7 @@ def images(pixels, labels):
 
 @pytest.fixture(scope="module")
 def classifier():
-    size, scale = snellen.Preparation(size=(6, 6)), snellen.Normalization((0.5,) * 3, (1.0,) * 3)
+    size, scale = snellen.Preprocessing(size=(6, 6)), snellen.Normalization((0.5,) * 3, (1.0,) * 3)
     return snellen.load_classifier(network(), NAMES, preparation=size, normalization=scale)
 
 

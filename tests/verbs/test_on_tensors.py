@@ -40,7 +40,7 @@ def test_arrays_in_arrays_out_with_the_same_numbers_as_tensors(channels):
 
 def test_the_attack_is_that_of_the_method():
     network, held, method = model(), images(), PGD(epsilon=0.05, steps=3)
-    classifier = snellen.load_classifier(network, list("abc"), preparation=snellen.Preparation(size=(12, 12)))
+    classifier = snellen.load_classifier(network, list("abc"), preparation=snellen.Preprocessing(size=(12, 12)))
     ids = [f"{number:06d}" for number in range(5)]
     expected = method.attack(classifier, held, LABELS, rng=Randomness(3).for_examples(ids)).images
     assert torch.equal(snellen.attack_tensors(network, held, LABELS, method, seed=3), expected)
@@ -87,7 +87,7 @@ def test_what_cannot_be_used_is_refused():
 def test_grad_cam_runs_each_image_once_forward_and_once_backward():
     network, held = model(), images()
     network[-1].weight.data.abs_()  # so that there is evidence
-    classifier = snellen.load_classifier(network, list("abc"), preparation=snellen.Preparation(size=(12, 12)))
+    classifier = snellen.load_classifier(network, list("abc"), preparation=snellen.Preprocessing(size=(12, 12)))
     passes = {"forward": 0, "backward": 0}
 
     def forward(_layer, inputs, _output):

@@ -9,7 +9,7 @@ import pytest
 import snellen
 from snellen.attacks import FGSM
 from snellen.auditing.checks import CHECKS, default_checks
-from snellen.checks.check import Check, Conclusion, Measured
+from snellen.checks.check import Check, CheckFigure, CheckResult
 from snellen.core import index
 from snellen.core.errors import InputError
 from snellen.core.method import Method
@@ -74,7 +74,7 @@ class CountImages(Check):
 
     def conclude(self, reading):
         count = len(reading.images)
-        return Conclusion(metrics={"count_images.n": Measured(value=count, low=count, high=count, n=count)})
+        return CheckResult(metrics={"count_images.n": CheckFigure(value=count, low=count, high=count, n=count)})
 
 
 def test_an_own_check_runs_by_its_name_after_the_others():

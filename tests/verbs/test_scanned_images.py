@@ -18,7 +18,7 @@ from snellen.core.errors import InputError, RunConflictError
 from snellen.core.evidence import Evidence
 from snellen.core.method import Method
 from snellen.core.outcomes import Scanned, Shown
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.data.files.arrays import load_arrays
 from snellen.data.loading import prepared_batches
 from snellen.methods.corruptions.corruption import Corruption
@@ -40,7 +40,7 @@ class Brightest(Method):
         if type(self).stop and self.above > 0.5:
             raise KeyboardInterrupt
         parts, shown = [], []
-        preparation = Preparation() if classifier is None else classifier.preparation
+        preparation = Preprocessing() if classifier is None else classifier.preparation
         for batch in prepared_batches(images, preparation, 2):
             rejected = Evidence.of(
                 [key for key, _ in batch.rejected],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import snellen
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.corruption import Corruption
 from snellen.verbs.shift import shift
@@ -28,7 +28,7 @@ def test_pixels_are_those_of_the_method_at_the_images_own_size(photos, tmp_path)
     found = pixels_by_source(written.folder)
     assert len(found) == 3 * 8
     for index, example_id in enumerate(images.ids):
-        clean = Preparation().pixels(images.read(index))[None]
+        clean = Preprocessing().pixels(images.read(index))[None]
         for severity in (0.0, 1.0, 2.5):
             wanted = Grain().shift(to_unit(clean), severity, rng=Randomness(3).for_examples([example_id]))
             wanted = (wanted[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -16,7 +16,7 @@ from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.verbs.treat import _chosen
 from snellen.verbs.treatment_costs import clean_costs, measured_in_costs
 from snellen.verbs.treatment_trials import Trial, judged
@@ -63,7 +63,7 @@ def runs(folder: Path, costs: object, checks: list) -> list[RunRecord]:
         model = Classifier(
             ByChannel(channel),
             class_names=["harmless", "cancer"],
-            preparation=Preparation(size=(8, 8)),
+            preparation=Preprocessing(size=(8, 8)),
             name=str(channel),
         )
         images = snellen.load_images((pixels, LABELS), class_names=["harmless", "cancer"], groups=GROUPS)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import ModelError, UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.treatments.score_scaling import ScaledScores, scaled
 from snellen.models.classifiers.assembly import probe_images
 from snellen.models.classifiers.onnx_export import export_onnx
@@ -124,7 +124,7 @@ class Placed(nn.Module):
 def test_an_onnx_file_keeps_its_graph_where_torch_could_not_export_it_again(tmp_path):
     onnx = pytest.importorskip("onnx")
     torch.manual_seed(0)
-    whole = Classifier(Placed().eval(), class_names=NAMES, preparation=Preparation(size=(16, 16)))
+    whole = Classifier(Placed().eval(), class_names=NAMES, preparation=Preprocessing(size=(16, 16)))
     classifier = load_classifier(f"onnx:{export_onnx(whole, tmp_path / 'came.onnx')}")
     treated, again, reference = write(classifier, tmp_path / "out")
     assert reference == f"onnx:{tmp_path / 'out' / 'model.onnx'}"
@@ -136,9 +136,9 @@ def test_an_onnx_file_keeps_its_graph_where_torch_could_not_export_it_again(tmp_
 
 def test_a_file_that_is_another_one_by_now_is_not_written_into(tmp_path):
     torch.manual_seed(0)
-    whole = Classifier(Placed().eval(), class_names=NAMES, preparation=Preparation(size=(16, 16)))
+    whole = Classifier(Placed().eval(), class_names=NAMES, preparation=Preprocessing(size=(16, 16)))
     classifier = load_classifier(f"onnx:{export_onnx(whole, tmp_path / 'came.onnx')}")
-    other = Classifier(Chosen().eval(), class_names=NAMES, preparation=Preparation(size=(16, 16)))
+    other = Classifier(Chosen().eval(), class_names=NAMES, preparation=Preprocessing(size=(16, 16)))
     content = export_onnx(other, tmp_path / "other.onnx").read_bytes()
     assert isinstance(classifier.module, OnnxModule)
     with pytest.raises(UnsupportedError, match="it is not the one that was loaded"):
@@ -175,7 +175,7 @@ def test_a_folder_of_transformers_stays_one(transformers_folder, tmp_path, names
 
 
 def test_what_was_said_beside_an_artifact_stands_in_its_card(tmp_path):
-    other = Preparation(size=(28, 28), resize="exact", resize_to=(28, 28), interpolation="bicubic")
+    other = Preprocessing(size=(28, 28), resize="exact", resize_to=(28, 28), interpolation="bicubic")
     classifier = load_classifier("bundled:fashion-cnn", [f"garment {row}" for row in range(10)], preparation=other)
     treated, again, _ = write(classifier, tmp_path / "out")
     assert again.preparation == other
@@ -219,12 +219,12 @@ class Chosen(nn.Module):
 def test_a_module_gets_weights_that_it_can_load_and_an_onnx_file(tmp_path):
     torch.manual_seed(0)
     own = nn.Sequential(Chosen().body, nn.Linear(16, 3))
-    classifier = load_classifier(own, NAMES, preparation=Preparation(size=(16, 16)))
+    classifier = load_classifier(own, NAMES, preparation=Preprocessing(size=(16, 16)))
     treated, again, reference = write(classifier, tmp_path / "out")
     assert reference == f"onnx:{tmp_path / 'out' / 'model.onnx'}"
     assert same(treated, again)
     own.load_state_dict(load_file(tmp_path / "out" / "weights.safetensors"))
-    assert same(treated, load_classifier(own, NAMES, preparation=Preparation(size=(16, 16))))
+    assert same(treated, load_classifier(own, NAMES, preparation=Preprocessing(size=(16, 16))))
 
 
 def test_scales_go_into_the_last_layer_also_of_one_without_bias_and_of_log_probabilities():

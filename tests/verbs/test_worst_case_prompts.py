@@ -9,7 +9,7 @@ from torch import nn
 
 import snellen
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.forgetting.prompt_erasing import Erasing, Redrawing
 from snellen.methods.forgetting.prompt_search import PromptSearch
 from snellen.models.diffusion.denoiser import Denoiser
@@ -49,7 +49,9 @@ def generator():
 
 @pytest.fixture(scope="module")
 def judge():
-    return snellen.Classifier(Bright(), class_names=["star", "ring"], preparation=Preparation(size=(64, 64)), name="j")
+    return snellen.Classifier(
+        Bright(), class_names=["star", "ring"], preparation=Preprocessing(size=(64, 64)), name="j"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,7 @@ def test_the_judge_is_right_where_it_names_the_concept_of_the_prompt(generator):
             return torch.tensor([[0.0, 1.0]]).repeat(len(images), 1)
 
     judge = snellen.Classifier(
-        Rings(), class_names=["star", "ring"], preparation=Preparation(size=(64, 64)), name="rings"
+        Rings(), class_names=["star", "ring"], preparation=Preprocessing(size=(64, 64)), name="rings"
     )
     table = given_prompts([*PROMPTS, "a heart"])
     further = {"table": table, "judge": judge, "retraining": None, "guidance_scale": 1.0, "seed": 0}

@@ -32,7 +32,7 @@ from snellen.verbs.generate import generate
 from snellen.verbs.requests import ImageRequests
 from snellen.verbs.scan import scan
 from snellen.verbs.shift import shift
-from tests.auditing.kept_things import mentions
+from tests.auditing.kept_files import mentions
 from tests.verbs.small_attacks import small_images
 from tests.verbs.stopping import contents
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.per_image import BAG, BAG_LABEL, GROUP, PerImage, rows_of
 from snellen.core.errors import InputError
 from snellen.core.factors import groupings
@@ -169,7 +169,7 @@ def _common(values: Sequence[str | None]) -> str | None:
     return stated.pop() if len(stated) == 1 else None
 
 
-def bag_figures(bags: BagTable) -> dict[str, Measured]:
+def bag_figures(bags: BagTable) -> dict[str, CheckFigure]:
     """Area, accuracy, sensitivity and specificity over the bags of known label, by name; n counts bags.
 
     Of one class only, there is no area, and the figure of the other class is missing.
@@ -188,7 +188,7 @@ def bag_figures(bags: BagTable) -> dict[str, Measured]:
     return found
 
 
-def instance_figures(bags: BagTable, known: PerImage) -> dict[str, Measured]:
+def instance_figures(bags: BagTable, known: PerImage) -> dict[str, CheckFigure]:
     """What is known of single images, by name; n counts images, units are those of their bags.
 
     =========================  ========================================================================================
@@ -215,14 +215,14 @@ def instance_figures(bags: BagTable, known: PerImage) -> dict[str, Measured]:
     return found
 
 
-def _share(right: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:
+def _share(right: NDArray[np.bool_], units: NDArray[np.int64] | None) -> CheckFigure:
     low, high = clustered_share(right, units)
-    return Measured(value=float(right.mean()), low=low, high=high, n=len(right))
+    return CheckFigure(value=float(right.mean()), low=low, high=high, n=len(right))
 
 
-def _area(truth: NDArray[np.bool_], scores: NDArray[np.float64], units: NDArray[np.int64] | None) -> Measured:
+def _area(truth: NDArray[np.bool_], scores: NDArray[np.float64], units: NDArray[np.int64] | None) -> CheckFigure:
     low, high = macro_auroc_interval(truth.astype(np.int64), np.stack([-scores, scores], axis=1), units)
-    return Measured(value=auroc(truth, scores), low=low, high=high, n=len(truth))
+    return CheckFigure(value=auroc(truth, scores), low=low, high=high, n=len(truth))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snellen.auditing.checks.labels import Labels, without_labels
 from snellen.auditing.label_figures import OF_EACH, OVERALL
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.label_sets import OF_LABEL, combined, evidence_of_label
 from snellen.checks.panels import Panel
@@ -97,7 +97,7 @@ def illustrate_by_label(check: Check, finding: Finding, batch: Batch) -> Tensor 
     return check.illustrate(finding, own if _anew(check) else replace(own, rng=batch.rng))
 
 
-def conclude_by_label(check: Check, reading: Reading) -> Conclusion:
+def conclude_by_label(check: Check, reading: CheckInput) -> CheckResult:
     """What a check concludes of a model of several labels an image."""
     if check.several == "itself":
         return check.conclude(reading)
@@ -107,7 +107,7 @@ def conclude_by_label(check: Check, reading: Reading) -> Conclusion:
     apart = [check.conclude(_without_labels(reading))] if check.several == "apart" else []
     done = [part for part in parts if part.conclusion.skipped is None]
     if not done and not apart:
-        return Conclusion(skipped=parts[0].conclusion.skipped)
+        return CheckResult(skipped=parts[0].conclusion.skipped)
     return _joined(check, apart, done, [part for part in parts if part.conclusion.skipped is not None])
 
 
@@ -118,7 +118,7 @@ class _View:
     label: str
     side: Side | None
     share: float
-    reading: Reading
+    reading: CheckInput
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +126,10 @@ class _Part:
     label: str
     side: Side | None
     share: float
-    conclusion: Conclusion
+    conclusion: CheckResult
 
 
-def of_label(reading: Reading, place: int) -> Reading:
+def of_label(reading: CheckInput, place: int) -> CheckInput:
     """What is known of one label."""
     several = reading.audited is not None and "labels" in reading.audited.table.column_names
     return replace(
@@ -147,7 +147,7 @@ def side_of(images: PerImage, side: Side) -> PerImage:
     return images.select(images.labels == (1 if side == "present" else 0))
 
 
-def _readings(check: Check, reading: Reading) -> Iterator[_View]:
+def _readings(check: Check, reading: CheckInput) -> Iterator[_View]:
     for place, label in enumerate(reading.names):
         own = of_label(reading, place)
         if check.several == "apart":
@@ -171,18 +171,18 @@ def _readings(check: Check, reading: Reading) -> Iterator[_View]:
             yield _View(label, side, len(images) / known if known else 0.0, view)
 
 
-def _attempt(check: Check, reading: Reading) -> Conclusion:
+def _attempt(check: Check, reading: CheckInput) -> CheckResult:
     """The conclusion; that a label has too few images costs no other label its own."""
     if reading.images.sets is None and "labels" in check.needs and not reading.images.labelled.any():
-        return Conclusion(skipped="has no image with this label known")
+        return CheckResult(skipped="has no image with this label known")
     if check.model_judges and not _found_mostly(reading.images):
-        return Conclusion(
+        return CheckResult(
             skipped="the model finds the label in fewer than half of the images that have it, and is no judge of it"
         )
     try:
         return check.conclude(reading)
     except InputError as error:
-        return Conclusion(skipped=str(error))
+        return CheckResult(skipped=str(error))
 
 
 def _found_mostly(images: PerImage) -> bool:
@@ -190,7 +190,7 @@ def _found_mostly(images: PerImage) -> bool:
     return bool(have.any() and images.correct[have].mean() >= 0.5)
 
 
-def whole_reading(reading: Reading) -> Reading:
+def whole_reading(reading: CheckInput) -> CheckInput:
     """The reading with each combination of labels as a class of its own: right is what has all labels right."""
     held = [reading.images, *reading.companions.values()]
     sets = [one.sets for one in held if one.sets is not None]
@@ -210,7 +210,7 @@ def whole_reading(reading: Reading) -> Reading:
     )
 
 
-def _without_labels(reading: Reading) -> Reading:
+def _without_labels(reading: CheckInput) -> CheckInput:
     return replace(
         reading,
         images=replace(reading.images, sets=None),
@@ -218,8 +218,8 @@ def _without_labels(reading: Reading) -> Reading:
     )
 
 
-def _joined(check: Check, apart: Sequence[Conclusion], parts: Sequence[_Part], idle: Sequence[_Part]) -> Conclusion:
-    metrics: dict[str, Measured] = {}
+def _joined(check: Check, apart: Sequence[CheckResult], parts: Sequence[_Part], idle: Sequence[_Part]) -> CheckResult:
+    metrics: dict[str, CheckFigure] = {}
     hypotheses: list[Hypothesis] = []
     findings: list[Finding] = []
     lists: dict[str, list[Mapping[str, object]]] = {}
@@ -247,7 +247,7 @@ def _joined(check: Check, apart: Sequence[Conclusion], parts: Sequence[_Part], i
                 kept.setdefault(name, []).extend({**beside, **row} for row in rows)
         for note in found.notes:
             notes.setdefault(note, []).append(part.label)
-    return Conclusion(
+    return CheckResult(
         metrics=metrics,
         hypotheses=hypotheses,
         findings=findings,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding
 from snellen.metrics.clustered import clustered_mean, clustered_share
@@ -48,7 +48,7 @@ class OtherOrder:
             known: images with labels.
             classes: how many there are.
         """
-        first = halves(known.unit_ids or known.ids)
+        first = in_first_half(known.unit_ids or known.ids)
         answers = _moved(known.select(first), classes)
         judged = known.select(~first)
         moved = np.isin(judged.labels, list(answers))

@@ -19,7 +19,7 @@ from snellen.auditing.checks import base_check
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.shard_work import CLEAN, make_batch
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Reading, WholeSet
+from snellen.checks.check import Batch, Check, CheckInput, CheckResult, Companion, WholeSet
 from snellen.checks.eye_chart import EyeChart, chance_level
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.checks.panels import keep_picture
@@ -31,7 +31,7 @@ from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, rank
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run_plan import describe
@@ -159,7 +159,7 @@ class Gathered:
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """What lies beside a report; see :class:`~snellen.checks.check.Conclusion`."""
+    """What lies beside a report; see :class:`~snellen.checks.check.CheckResult`."""
 
     pictures: Mapping[str, bytes]
     lists: Mapping[str, Sequence[Mapping[str, object]]]
@@ -191,11 +191,11 @@ def conclude(
     usable = {name: _with_features(read(*measured)) for name, measured in gathered.companions.items()}
     companions = {name: found for name, (found, _) in usable.items()}
     running = [check for check in checks if gathered.skipped[check.name] is None]
-    conclusions, failures = dict[str, Conclusion](), dict[str, str]()
+    conclusions, failures = dict[str, CheckResult](), dict[str, str]()
     with_features, without = _with_features(known)
     left_out = [f"{count} {words}" for words, count in _without_features(without, usable) if count]
     for check in running:
-        reading = Reading(
+        reading = CheckInput(
             evidence=gathered.evidence.get(check.name, Evidence.merge([])),
             images=with_features if "features" in check.reads else known,
             classifier=classifier,
@@ -213,7 +213,7 @@ def conclude(
             conclusions[check.name] = conclude_by_label(check, reading) if several else check.conclude(reading)
         except InputError as error:
             # What one check cannot use must not cost the others, nor the hours that measured them.
-            conclusions[check.name], failures[check.name] = Conclusion(), str(error)
+            conclusions[check.name], failures[check.name] = CheckResult(), str(error)
     base = conclusions.get(base_check(classifier.task))
     if base is not None and base.skipped is not None:
         raise InputError(f"nothing can be concluded about {classifier.name} on {images.name}: {base.skipped}")
@@ -319,7 +319,7 @@ def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:
 
 def judge(
     checks: Sequence[Check],
-    conclusions: Mapping[str, Conclusion],
+    conclusions: Mapping[str, CheckResult],
     *,
     trained: bool = False,
     treatable: bool = True,
@@ -357,7 +357,7 @@ def _with_treatments(finding: Finding, trained: bool, several: bool, reopened: b
 
 
 def unseen(
-    checks: Sequence[Check], conclusions: Mapping[str, Conclusion], makers: Mapping[int, Check], tested: Judged
+    checks: Sequence[Check], conclusions: Mapping[str, CheckResult], makers: Mapping[int, Check], tested: Judged
 ) -> tuple[str, ...]:
     """What the checks that found nothing would have found: at the level that the first of all hypotheses must reach."""
     found = set(map(id, makers.values()))
@@ -366,7 +366,7 @@ def unseen(
     return tuple(words for words in spoken if words is not None)
 
 
-def _eye_chart(known: PerImage, conclusions: Mapping[str, Conclusion], classes: int) -> EyeChart | None:
+def _eye_chart(known: PerImage, conclusions: Mapping[str, CheckResult], classes: int) -> EyeChart | None:
     columns = tuple(column for found in conclusions.values() for column in found.columns)
     if not columns or not known.labelled.any():
         return None

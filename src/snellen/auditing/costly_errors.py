@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.check import Measured, Reading
+from snellen.checks.check import CheckFigure, CheckInput
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
@@ -46,7 +46,7 @@ class CostlyErrors:
     fitted: bool
 
     @classmethod
-    def of(cls, known: PerImage, costs: Sequence[Sequence[float]], reading: Reading) -> CostlyErrors | None:
+    def of(cls, known: PerImage, costs: Sequence[Sequence[float]], reading: CheckInput) -> CostlyErrors | None:
         """None where images carry no costs."""
         if known.costs is None:
             return None
@@ -64,18 +64,18 @@ class CostlyErrors:
             cheapest = np.where(expected.min(1) < own - 1e-12, best, known.predictions)
         return cls(known, np.asarray(costs, dtype=np.float64), cheapest, fitted)
 
-    def metrics(self) -> dict[str, Measured]:
+    def metrics(self) -> dict[str, CheckFigure]:
         """Mean cost of a decision, and what decisions by cost would save of it, in the user's unit."""
         paid, n = self.table[self.known.labels, self.known.predictions], len(self.known)
         most = float(self.table.max())
         low, high = loss_interval(paid, self.known.units, large=most, most=most)
         value = float(paid.mean())
-        found = {"clean.cost": Measured(value=value, low=min(low, value), high=max(high, value), n=n)}
+        found = {"clean.cost": CheckFigure(value=value, low=min(low, value), high=max(high, value), n=n)}
         if self.cheapest is not None:
             saved = self._saved()
             value = float((paid - self.table[self.known.labels, self.cheapest]).mean())
             low, high = (self._unit * end for end in saved.interval())
-            found["clean.cost_saved"] = Measured(
+            found["clean.cost_saved"] = CheckFigure(
                 value=value, low=max(min(low, value), -most), high=min(max(high, value), most), n=n
             )
         return found

@@ -22,7 +22,7 @@ from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
-    from snellen.checks.check import Measured
+    from snellen.checks.check import CheckFigure
     from snellen.checks.eye_chart import Column, EyeChart
 
 #: What the table of the eye chart shows.
@@ -154,7 +154,7 @@ def _texts(rows: Sequence[Sequence[object]]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple("" if cell is None else str(cell) for cell in row) for row in rows)
 
 
-def _damage(metrics: Mapping[str, Measured], labels: Sequence[str]) -> TextTable | None:
+def _damage(metrics: Mapping[str, CheckFigure], labels: Sequence[str]) -> TextTable | None:
     """Errors on the images with each label and without it: a row for each, with the kind that is worst."""
     worst: dict[tuple[str, str], tuple[float, str]] = {}
     for name, figure in metrics.items():

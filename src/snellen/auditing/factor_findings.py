@@ -9,7 +9,7 @@ import numpy as np
 
 from snellen.auditing.factor_cells import FEWEST, JUDGED_DROP, JudgedCell, judged_cells, pair_cells, pairs_of
 from snellen.auditing.factor_cells import single_cells as singles_of
-from snellen.checks.check import Conclusion, Measured, Reading
+from snellen.checks.check import CheckFigure, CheckInput, CheckResult
 from snellen.checks.hypothesis import AREA_HARM, FALSE_DISCOVERY_RATE, Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage, confident_mistakes, rows_of
@@ -62,7 +62,7 @@ class FactorGaps:
         """One for each cell that can be compared."""
         return [self._hypothesis(one) for one in self.cells if one.gaps]
 
-    def metrics(self) -> dict[str, Measured]:
+    def metrics(self) -> dict[str, CheckFigure]:
         """Accuracy of the worst value and of the worst pair that is tested, and the share of the cells judged."""
         found = {}
         for name, cells in (("worst_accuracy", self.singles), ("worst_pair_accuracy", self.pairs)):
@@ -71,7 +71,7 @@ class FactorGaps:
                 found[f"group_gap.{name}"] = min(figures, key=lambda figure: figure.value)
         if self.cells:
             share = self._judged / len(self.cells)
-            found["group_gap.judged"] = Measured(value=share, low=share, high=share, n=len(self.known))
+            found["group_gap.judged"] = CheckFigure(value=share, low=share, high=share, n=len(self.known))
         return found
 
     @property
@@ -216,11 +216,11 @@ class FactorGaps:
         return f"a group whose accuracy lies below that of the others by {', or for the smallest '.join(parts)}"
 
 
-def conclude_factors(reading: Reading, examples: int) -> Conclusion:
+def conclude_factors(reading: CheckInput, examples: int) -> CheckResult:
     """Everything that several groups of each image show."""
     known = reading.images.select(reading.images.labelled)
     if not any(value is not None for values in known.factors.values() for value in values):
-        return Conclusion(skipped="no image with a label has a value of any group")
+        return CheckResult(skipped="no image with a label has a value of any group")
     gaps = FactorGaps.of(known, reading.names, examples)
     metrics, hypotheses, panels = gaps.metrics(), gaps.hypotheses(), gaps.panels()
     predicted = metadata_prediction(known.labels, pairs_of(known), known.units, seed=reading.rng.seed)
@@ -231,12 +231,12 @@ def conclude_factors(reading: Reading, examples: int) -> Conclusion:
     ]
     if predicted is not None:
         low, high = predicted.interval()
-        metrics["group_gap.label_auroc"] = Measured(
+        metrics["group_gap.label_auroc"] = CheckFigure(
             value=predicted.auroc, low=min(low, predicted.auroc), high=max(high, predicted.auroc), n=len(known)
         )
         hypotheses.append(_shortcut(predicted, known, reading.names))
         panels.append(_prediction_panel(predicted))
-    return Conclusion(
+    return CheckResult(
         metrics=metrics,
         hypotheses=hypotheses,
         findings=gaps.missing(),
@@ -327,10 +327,10 @@ def _row(known: PerImage, one: JudgedCell) -> tuple[str, str, int, int, float, f
     )
 
 
-def _accuracy(known: PerImage, one: JudgedCell) -> Measured:
+def _accuracy(known: PerImage, one: JudgedCell) -> CheckFigure:
     right = known.correct[one.cell.member]
     low, high = clustered_share(right, known.units_of(one.cell.member))
-    return Measured(value=float(right.mean()), low=low, high=high, n=len(right))
+    return CheckFigure(value=float(right.mean()), low=low, high=high, n=len(right))
 
 
 def _listed(subjects: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from snellen.auditing.by_label import LABEL
 from snellen.auditing.checks import CHECKS
 from snellen.auditing.eye_chart_picture import column_words
-from snellen.checks.check import Check, Measured
+from snellen.checks.check import Check, CheckFigure
 from snellen.checks.panels import Line, Panel, Point
 from snellen.core import index
 from snellen.core.finding import KINDS, STRESS, Finding
@@ -31,11 +31,11 @@ COMPARING = frozenset({"drift", "leakage", "membership"})
 
 
 @dataclass(frozen=True)
-class Figure:
+class ReportFigure:
     """One figure: its name, value and interval, where its evidence lies, and its place in the page."""
 
     name: str
-    measured: Measured
+    measured: CheckFigure
     evidence: str
     setting: str
     anchor: str
@@ -46,13 +46,13 @@ class LeadingFigure:
     """A figure at the head of the page, in words."""
 
     words: str
-    figure: Figure
+    figure: ReportFigure
 
 
-def figures_with_evidence(metrics: Mapping[str, Measured]) -> list[Figure]:
+def figures_with_evidence(metrics: Mapping[str, CheckFigure]) -> list[ReportFigure]:
     """All figures in the order of the report."""
     return [
-        Figure(name, measured, *evidence_of(name), anchor=f"figure-{number}")
+        ReportFigure(name, measured, *evidence_of(name), anchor=f"figure-{number}")
         for number, (name, measured) in enumerate(metrics.items(), start=1)
     ]
 
@@ -80,7 +80,7 @@ def evidence_of(metric: str) -> tuple[str, str]:
     return f"evidence/{check}.parquet", f"{setting}, all severities" if setting else "all settings"
 
 
-def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, Figure | None]:
+def finding_evidence(finding: Finding, figures: Sequence[ReportFigure]) -> tuple[str, ReportFigure | None]:
     """Where the rows behind a finding are, in words, and the figure to read first."""
     if LABEL in finding.facts and finding.kind in index.checks()["labels"].finds:
         label = f"labels.{finding.facts[LABEL]}."
@@ -110,7 +110,7 @@ def finding_evidence(finding: Finding, figures: Sequence[Figure]) -> tuple[str, 
     return f"evidence/{check}.parquet, {which}", next(iter(own), None)
 
 
-def leading_figures(figures: Sequence[Figure]) -> list[LeadingFigure]:
+def leading_figures(figures: Sequence[ReportFigure]) -> list[LeadingFigure]:
     """The few figures that lead the page: how right, how sure, and the worst of each kind of disturbance."""
     by_name = {figure.name: figure for figure in figures}
     chosen = [LeadingFigure(words, by_name[name]) for name, words in LEADING.items() if name in by_name]
@@ -134,7 +134,7 @@ def leading_figures(figures: Sequence[Figure]) -> list[LeadingFigure]:
     return chosen
 
 
-def severity_panels(metrics: Mapping[str, Measured], chance: float) -> list[Panel]:
+def severity_panels(metrics: Mapping[str, CheckFigure], chance: float) -> list[Panel]:
     """Accuracy over severity, one panel for each corruption, with the level of guessing dashed."""
     points: dict[str, list[Point]] = {}
     for name, figure in metrics.items():

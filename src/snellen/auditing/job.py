@@ -16,7 +16,7 @@ from snellen.auditing.toml_files import tables_of, text_of
 from snellen.core.classifier import Classifier, Task
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.finding import Level
-from snellen.core.preparation import Normalization
+from snellen.core.preprocessing import Normalization
 from snellen.core.refused_values import refused_value
 from snellen.data.factors import Columns, columns_beside
 from snellen.data.references import load_images

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.label_sets import LabelSets
 from snellen.core.errors import InputError
 from snellen.metrics.auroc_interval import macro_auroc_interval
@@ -115,7 +115,7 @@ def _ratio(part: float, whole: float) -> float:
 
 def measured(
     figure: str, sets: LabelSets, units: NDArray[np.int64] | None, seed: int, place: int | None = None
-) -> Measured | None:
+) -> CheckFigure | None:
     """A figure with its 95 % interval; None where the images do not have it.
 
     Shares of images have intervals of clustered shares, and so has F1 = 2J/(1 + J): J is the share of the images that
@@ -159,7 +159,7 @@ def measured(
         right = sets.labels[known, place] == sets.decisions[known, place]
         strata = sets.labels[known, place].astype(np.int64)
         _, low, high = stratified_interval(right.astype(np.float64), strata, None if units is None else units[known])
-    return Measured(value=value, low=min(max(low, 0.0), value), high=max(min(high, 1.0), value), n=count)
+    return CheckFigure(value=value, low=min(max(low, 0.0), value), high=max(min(high, 1.0), value), n=count)
 
 
 def _f1_interval(sets: LabelSets, units: NDArray[np.int64] | None, places: Sequence[int]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from snellen.auditing.label_figures import statistic_of
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.checks.label_sets import LabelSets, sigmoid
 from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError
@@ -173,7 +173,7 @@ def fitted_threshold(known: PerImage, sets: LabelSets, tune: LabelSets | None, p
         folds = [(tune.labels[:, place], tune.logits[:, place], np.ones(len(own), dtype=bool))]
         where = "the tuning images"
     else:
-        first = halves(known.unit_ids)
+        first = in_first_half(known.unit_ids)
         folds = [(sets.labels[half, place], own[half], ~half) for half in (first, ~first)]
         where = "one half of the images, judged on the other, in turn"
     decisions, chosen = np.zeros(len(own), dtype=bool), list[float]()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.auditing.overlap_rows import OverlapRows, compared_with
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.damage_families import readable
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Point
@@ -36,7 +36,7 @@ TREATMENT = (
 class Tested(NamedTuple):
     """Figures by the last parts of their names, and what was tested with them."""
 
-    figures: dict[str, Measured]
+    figures: dict[str, CheckFigure]
     hypotheses: list[Hypothesis]
 
 
@@ -60,7 +60,7 @@ def guessing(rows: OverlapRows, names: tuple[str, ...], *, examples: int) -> Hyp
 
 def of_classes(rows: OverlapRows, names: tuple[str, ...], *, examples: int) -> Tested:
     """One hypothesis for each class: its overlap is no smaller than the mean of the others, without background."""
-    total, figures, found = rows.parts.sum(0), dict[str, Measured](), list[Hypothesis]()
+    total, figures, found = rows.parts.sum(0), dict[str, CheckFigure](), list[Hypothesis]()
     for label in np.flatnonzero(total[1] > 0).tolist():
         name, own, seen = names[label], weighted_overlap(rows.parts, label), rows.parts[:, 1, label] > 0
         try:
@@ -88,7 +88,7 @@ def of_classes(rows: OverlapRows, names: tuple[str, ...], *, examples: int) -> T
 
 def of_groups(rows: OverlapRows, *, examples: int) -> Tested:
     """One hypothesis for each group: its mIoU is no smaller than that of the other images."""
-    figures, found = dict[str, Measured](), list[Hypothesis]()
+    figures, found = dict[str, CheckFigure](), list[Hypothesis]()
     for group, members in [one for groups in rows.groupings for one in rows_of(groups).items()]:
         inside = np.isin(np.arange(len(rows.ids)), members)
         if min(rows.units_in(inside), rows.units_in(~inside)) < FEWEST:
@@ -114,7 +114,7 @@ def of_groups(rows: OverlapRows, *, examples: int) -> Tested:
 
 def of_corruptions(rows: OverlapRows, kinds: Sequence[str], severities: Sequence[float]) -> tuple[Tested, list[Line]]:
     """One hypothesis for each kind: it costs no mIoU on average over the severities; and the curve of each."""
-    figures, found, lines = dict[str, Measured](), list[Hypothesis](), list[Line]()
+    figures, found, lines = dict[str, CheckFigure](), list[Hypothesis](), list[Line]()
     for kind in kinds:
         measured = [rows.at(setting_name(kind, severity)) for severity in sorted(severities)]
         held = np.logical_and.reduce([known for known, _ in measured])
@@ -146,14 +146,14 @@ def of_corruptions(rows: OverlapRows, kinds: Sequence[str], severities: Sequence
     return Tested(figures, found), lines
 
 
-def under_attack(rows: OverlapRows, attacks: Sequence[tuple[str, str]]) -> tuple[dict[str, Measured], list[Finding]]:
+def under_attack(rows: OverlapRows, attacks: Sequence[tuple[str, str]]) -> tuple[dict[str, CheckFigure], list[Finding]]:
     """What attacks leave: findings without harm, because nobody declared such a threat.
 
     Args:
         rows: of the audit.
         attacks: the setting of each, and its words.
     """
-    figures, found = dict[str, Measured](), list[Finding]()
+    figures, found = dict[str, CheckFigure](), list[Finding]()
     for setting, words in attacks:
         held, parts = rows.at(setting)
         if rows.units_in(held) < FEWEST:

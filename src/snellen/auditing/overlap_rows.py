@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snellen.checks.check import Batch, Measured, Reading
+from snellen.checks.check import Batch, CheckFigure, CheckInput
 from snellen.checks.panels import Line, Panel
 from snellen.checks.per_image import array_column, read_array
 from snellen.core.evidence import Evidence
@@ -108,7 +108,7 @@ class OverlapRows:
     factors: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, reading: Reading, name: str) -> OverlapRows | None:
+    def of(cls, reading: CheckInput, name: str) -> OverlapRows | None:
         """Read the evidence of a check; None where it holds no usable image."""
         table = reading.evidence.where(setting=UNCHANGED, status="ok").table
         if not len(table):
@@ -164,11 +164,11 @@ class OverlapRows:
         rng = np.random.default_rng(self.seed)
         return paired_bootstrap(first, second, int(held.sum()), self.units[held], rng=rng)
 
-    def figure(self, statistic: WeightedStatistic, held: NDArray[np.bool_]) -> Measured:
+    def figure(self, statistic: WeightedStatistic, held: NDArray[np.bool_]) -> CheckFigure:
         """The same with its 95 % interval."""
         found = self.sample(statistic, held)
         low, high = found.bca()
-        return Measured(value=found.value, low=max(low, 0.0), high=min(high, 1.0), n=int(held.sum()))
+        return CheckFigure(value=found.value, low=max(low, 0.0), high=min(high, 1.0), n=int(held.sum()))
 
     def listed(self, names: tuple[str, ...]) -> list[dict[str, object]]:
         """Each image, those with the fewest right pixels first."""

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from snellen.auditing.findings_table import Findings
 from snellen.auditing.kept_folder import KeptFolder
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.eye_chart import EyeChart
 from snellen.checks.panels import Panel
 from snellen.core.errors import InputError, import_extra, unknown_name
@@ -85,7 +85,7 @@ class AuditReport(BaseModel):
 
     model: dict[str, Any]
     data: dict[str, Any]
-    metrics: dict[str, Measured]
+    metrics: dict[str, CheckFigure]
     findings: Annotated[tuple[Finding, ...], AfterValidator(Findings)]
     tested: Judged
     eye_chart: EyeChart | None = None

@@ -15,7 +15,7 @@ from snellen.auditing.checks.labels import with_thresholds
 from snellen.auditing.limiting import limited
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.shard_work import ShardWork
-from snellen.checks.check import Check, Companion, Kept, WholeSet
+from snellen.checks.check import Check, Companion, Kept, WholeSet, names_setting
 from snellen.checks.per_image import BAG_LABEL
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -177,13 +177,13 @@ class ResolvedAudit:
     def refuse_lacking(self, wanted: Collection[str]) -> None:
         """Refuse checks that were requested by name and lack a setting, before anything is measured.
 
-        Why a check cannot run says ``--set`` where a setting would help; what else it lacks is left to the report.
+        What else a check lacks is left to the report.
 
         Raises:
             InputError: such a check, with the setting that it lacks.
         """
         for name, reason in self.skipped.items():
-            if name in wanted and reason is not None and "--set " in reason:
+            if name in wanted and names_setting(reason):
                 raise InputError(f"the check {name} was requested by name, and cannot run: it {reason}")
 
     @property

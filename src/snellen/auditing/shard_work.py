@@ -24,7 +24,7 @@ from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.evidence import Evidence
 from snellen.core.fast_copy import fast_copy
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.loading import PreparedBatch, prepared_batches

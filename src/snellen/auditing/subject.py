@@ -20,7 +20,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.formats import INPUTS
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.run import canonical_json, write_atomically
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import prepared_batches
@@ -259,7 +259,7 @@ def _from_anywhere(reference: Mapping[str, Any]) -> dict[str, Any]:
 BATCH = 64
 
 
-def without_copies(images: ImageSet, others: Sequence[ImageSet], preparation: Preparation) -> tuple[ImageSet, int]:
+def without_copies(images: ImageSet, others: Sequence[ImageSet], preparation: Preprocessing) -> tuple[ImageSet, int]:
     """The images whose stored bytes, prepared pixels or units occur in none of the other sets.
 
     Bytes are compared where both sets come from the same kind of source. Files and arrays never hold the same bytes, so
@@ -281,7 +281,7 @@ def without_copies(images: ImageSet, others: Sequence[ImageSet], preparation: Pr
     return (images if len(kept) == len(images) else images.select(kept)), len(images) - len(kept)
 
 
-def _pixels(images: ImageSet, preparation: Preparation) -> dict[int, str]:
+def _pixels(images: ImageSet, preparation: Preprocessing) -> dict[int, str]:
     """Hash of the prepared pixels of each image that can be used, by its position."""
     return {
         row: key

@@ -41,7 +41,7 @@ Several = Literal["itself", "each", "sides", "whole", "apart"]
 Companion = Literal["train", "tune"]
 
 
-class Measured(BaseModel):
+class CheckFigure(BaseModel):
     """A figure with its 95 % interval and the number of images behind it.
 
     Attributes:
@@ -132,7 +132,7 @@ class WholeSet:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class CheckInput:
     """What a check concludes from.
 
     Attributes:
@@ -168,7 +168,7 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class Conclusion:
+class CheckResult:
     """What a check says.
 
     Attributes:
@@ -188,7 +188,7 @@ class Conclusion:
         skipped: why nothing could be measured; the report lists the check among those that did not run.
     """
 
-    metrics: dict[str, Measured] = field(default_factory=dict)
+    metrics: dict[str, CheckFigure] = field(default_factory=dict)
     hypotheses: Sequence[Hypothesis] = ()
     findings: Sequence[Finding] = ()
     columns: Sequence[Column] = ()
@@ -200,6 +200,17 @@ class Conclusion:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     sight: Sequence[Callable[[float], str | None]] = ()
     skipped: str | None = None
+
+
+def names_setting(reason: str | None) -> bool:
+    """Whether a check cannot run for the want of a setting, which a user can give, and not for its model or images.
+
+    Reports keep reasons as text, and so do the reports of earlier versions. The text is therefore all that there is.
+
+    >>> names_setting("needs a detector: --set edits.detector=FOLDER"), names_setting("needs labels")
+    (True, False)
+    """
+    return reason is not None and "--set " in reason
 
 
 class Check(Parameters, ABC):
@@ -226,7 +237,10 @@ class Check(Parameters, ABC):
         return {"check": self.name, **self.model_dump(mode="json")}
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
-        """Why the check cannot run, or None when it can."""
+        """Why the check cannot run, or None when it can.
+
+        A reason that a setting would remove names it as ``--set CHECK.FIELD=VALUE``: see :func:`names_setting`.
+        """
         if classifier.task not in self.tasks:
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
         if images.has_labels and not (images.labels >= 0).any():
@@ -285,7 +299,7 @@ class Check(Parameters, ABC):
         return None
 
     @abstractmethod
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Figures, hypotheses and findings. Examples carry ids and captions; pictures come later."""
 
     def illustrate(self, finding: Finding, batch: Batch) -> Tensor | None:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from snellen.checks.per_image import PerImage
 
 
-def halves(unit_ids: Sequence[str]) -> NDArray[np.bool_]:
+def in_first_half(unit_ids: Sequence[str]) -> NDArray[np.bool_]:
     """Which images are in the first half: bool (n,), the same for all images of a unit.
 
     Units go by the hash of their name, so that neither order nor number of images matters; of an odd number of units
     the second half has one more.
 
-    >>> first = halves(["a", "b", "c", "d", "a"])
+    >>> first = in_first_half(["a", "b", "c", "d", "a"])
     >>> int(first[:4].sum()), bool(first[0] == first[4])
     (2, True)
     """

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 
 
 class Point(BaseModel):

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.checks.check import Batch, Check, Reading
+from snellen.checks.check import Batch, Check, CheckInput
 
 
 class Sampled(Check):
@@ -51,7 +51,7 @@ class Sampled(Check):
         chosen = (labelled & (self.draws(batch) < self.share)).nonzero().flatten()
         return batch.take(chosen) if len(chosen) else None
 
-    def sampling_notes(self, reading: Reading, measured: int | None = None) -> list[str]:
+    def sampling_notes(self, reading: CheckInput, measured: int | None = None) -> list[str]:
         """What a reader must know where a share was measured: of so many images, by default those of the evidence."""
         images = int(reading.images.labelled.sum())
         if self.sized(images).share == 1.0:

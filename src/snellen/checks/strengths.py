@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.check import Measured, Reading
+from snellen.checks.check import CheckFigure, CheckInput
 from snellen.checks.eye_chart import Column, chance_level, column, retained
 from snellen.checks.per_image import ABSENT, RIGHT, WRONG, PerImage
 from snellen.core.evidence import Evidence
@@ -103,16 +103,16 @@ def cost_of_a_loss(found: Lost, costs: Lost) -> float:
     return min(max(costs.drop.value / found.drop.value, 0.0), 1.0) if found.drop.value > 0 else 0.0
 
 
-def accuracy_at(outcomes: NDArray[np.int8], units: NDArray[np.int64] | None) -> Measured:
+def accuracy_at(outcomes: NDArray[np.int8], units: NDArray[np.int64] | None) -> CheckFigure:
     """Accuracy at one strength, over the images that are not absent: outcomes (n,)."""
     known = outcomes != ABSENT
     right = outcomes[known] == RIGHT
     low, high = clustered_share(right, None if units is None else units[known])
-    return Measured(value=float(right.mean()), low=low, high=high, n=len(right))
+    return CheckFigure(value=float(right.mean()), low=low, high=high, n=len(right))
 
 
 def chart_column(
-    name: str, check: str, outcomes: NDArray[np.int8], severities: Sequence[float], reading: Reading
+    name: str, check: str, outcomes: NDArray[np.int8], severities: Sequence[float], reading: CheckInput
 ) -> Column | None:
     """A column of the eye chart: what is retained at each severity; None where nothing is defined."""
     images = reading.images
@@ -145,7 +145,7 @@ def error_metrics(
     *,
     balanced: bool,
     reference: Reference | None,
-) -> dict[str, Measured]:
+) -> dict[str, CheckFigure]:
     """Errors averaged over severities, by kind and over all kinds; with a reference, also normalised by its errors.
 
     ``corruption.KIND.error``, ``corruption.error``, ``corruption.clean_error``; ``corruption.mce`` (CE averaged over
@@ -160,9 +160,9 @@ def error_metrics(
     clean_error = 1.0 - images.correct[usable]
     by_kind = {kind: 1.0 - (rows[:, usable] == RIGHT).mean(0) for kind, rows in outcomes.items()}
 
-    def measured(values: NDArray[np.float64], least: float = 0.0, most: float = 1.0) -> Measured:
+    def measured(values: NDArray[np.float64], least: float = 0.0, most: float = 1.0) -> CheckFigure:
         mean, low, high = stratified_interval(values, strata, units)
-        return Measured(value=mean, low=max(low, least), high=min(high, most), n=len(values))
+        return CheckFigure(value=mean, low=max(low, least), high=min(high, most), n=len(values))
 
     found = {f"corruption.{kind}.error": measured(values) for kind, values in by_kind.items()}
     found["corruption.clean_error"] = measured(clean_error)
@@ -187,7 +187,7 @@ def error_metrics(
     return found
 
 
-def normalised_errors(metrics: Mapping[str, Measured], reference: Reference) -> NormalisedErrors:
+def normalised_errors(metrics: Mapping[str, CheckFigure], reference: Reference) -> NormalisedErrors:
     """The errors of :func:`error_metrics` in units of a reference: which kinds have no ratio, and which are missing."""
     errors = {
         name.split(".")[1]: [figure.value] * reference.severities

@@ -349,7 +349,7 @@ def audit(
     elif part is not None:
         typer.echo("\n".join(report.notes))
     else:
-        show_report(report, folder, level or (None if named_outright(chosen) else "standard"))
+        show_report(report, folder, level or (None if named_outright(chosen) else "standard"), data=data)
     # With pseudonyms no name of a file may stand anywhere: what is found is shown at the report then.
     places = {"model": "", "data": ""} if pseudonyms else {"model": model or DEFAULT_MODEL, "data": data}
     gate = judge_audit(gate_options, report, earlier, folder, **places)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
 
 
-def show_report(report: AuditReport, folder: Path, effort: Effort | None = None) -> None:
-    """Print figures, findings, what was skipped, and where the page is."""
+def show_report(report: AuditReport, folder: Path, effort: Effort | None = None, *, data: str = "") -> None:
+    """Print figures, findings, what was skipped, and where the page is; ``data`` is the reference of the images."""
     from rich.table import Table
 
     from snellen.auditing.checks.fitting_kinds import DOMAIN_NOTE
@@ -96,11 +96,11 @@ def show_report(report: AuditReport, folder: Path, effort: Effort | None = None)
         why = markup(listed_reasons(report.data["rejected_reasons"]))
         lost = f"{report.data['rejected']} of {report.data['images']} images rejected"
         console.print(f"\n{lost}: {why}; see {markup(str(folder / 'rejected.json'))}", soft_wrap=True)
-    _show_treatment(report, folder, console)
+    _show_treatment(report, folder, console, data)
     console.print(f"\nReport: {markup(str(folder / 'report.html'))}", soft_wrap=True)
 
 
-def _show_treatment(report: AuditReport, folder: Path, console: Console) -> None:
+def _show_treatment(report: AuditReport, folder: Path, console: Console, data: str) -> None:
     """The command for the first finding that one treats, what must be added to it, and what helps before it."""
     from snellen.checks.treatments import IN_FOLDER, STAND_FOR, TRAINING_IMAGES, from_elsewhere
     from snellen.data.files.bundled import training_images_of
@@ -117,7 +117,7 @@ def _show_treatment(report: AuditReport, folder: Path, console: Console) -> None
     for name, meaning in STAND_FOR.items():
         if name in command:
             console.print(f"[dim]{name} stands for {meaning}[/]", soft_wrap=True)
-    known = training_images_of(report.data["name"])
+    known = training_images_of(data)
     if known is not None and TRAINING_IMAGES in command:
         console.print(
             f"[dim]The bundled images are test images. Others of their source are {known}; "

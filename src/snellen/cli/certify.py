@@ -9,7 +9,7 @@ import typer
 
 from snellen.cli.engine_options import DryRunOption
 from snellen.cli.on_images import ModelChoice, carry_out_on_images
-from snellen.cli.run_options import RUN_PANEL, JsonOption, Reading, WorkersOption
+from snellen.cli.run_options import RUN_PANEL, JsonOption, ReadingOptions, WorkersOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def certify(
     ] = 8,
     workers: WorkersOption = 0,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
     model_choice: ModelChoice,
     running: Running,
     dry_run: DryRunOption = False,

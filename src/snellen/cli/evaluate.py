@@ -16,7 +16,7 @@ from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.cli.run_options import ModelOptions, Reading
+    from snellen.cli.run_options import ModelOptions, ReadingOptions
 
 
 def evaluate(
@@ -44,7 +44,7 @@ def evaluate(
     ] = None,
     classes: ClassesOption = None,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
     allow_rejected: AllowRejectedOption = False,
     device: DeviceOption = "cpu",
     built: ModelOptions,

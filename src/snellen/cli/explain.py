@@ -9,7 +9,7 @@ import typer
 
 from snellen.cli.engine_options import DryRunOption
 from snellen.cli.on_images import ModelChoice, carry_out_on_images
-from snellen.cli.run_options import PRIVACY_PANEL, RUN_PANEL, JsonOption, Reading, WorkersOption
+from snellen.cli.run_options import PRIVACY_PANEL, RUN_PANEL, JsonOption, ReadingOptions, WorkersOption
 
 if TYPE_CHECKING:
     from snellen.core.method import Method
@@ -57,7 +57,7 @@ def explain(
         ),
     ] = True,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
     model_choice: ModelChoice,
     running: Running,
     dry_run: DryRunOption = False,

@@ -17,7 +17,7 @@ from snellen.cli.run_options import ClassesOption, DeviceOption, JsonOption, See
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from snellen.cli.run_options import ModelOptions, Reading
+    from snellen.cli.run_options import ModelOptions, ReadingOptions
     from snellen.core.method import Method
     from snellen.runs.runner import Running
 
@@ -83,7 +83,7 @@ def forget(
     classes: ClassesOption = None,
     allow_remote: AllowRemoteOption = None,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
     device: DeviceOption = "cpu",
     built: ModelOptions,
     seed: SeedOption = 0,

@@ -17,7 +17,7 @@ from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.auditing.probe import Probe
-    from snellen.cli.run_options import ModelOptions, Reading
+    from snellen.cli.run_options import ModelOptions, ReadingOptions
 
 
 def init(
@@ -27,7 +27,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
     classes: ClassesOption = None,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
     device: DeviceOption = "cpu",
     built: ModelOptions,
     allow_remote: AllowRemoteOption = None,

@@ -21,7 +21,8 @@ GROUPS: dict[str, Callable[..., Any]] = {
 
 #: What annotations of a command name without importing it.
 NAMES: dict[str, Any] = {
-    "Running": dict, "Reading": dict, "ModelChoice": dict, "ModelOptions": dict, "Setting": object, "Method": object
+    "Running": dict, "ReadingOptions": dict, "ModelChoice": dict, "ModelOptions": dict, "Setting": object,
+    "Method": object,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from snellen.core.images import ImageSet
-    from snellen.core.preparation import Normalization
+    from snellen.core.preprocessing import Normalization
     from snellen.core.progress import Progress
 
 #: Groups of options in help texts, in their order; what matters first stands in none.
@@ -66,7 +66,7 @@ AllowRejectedOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JSON instead of the summary.")]
 
 
-class Reading(TypedDict):
+class ReadingOptions(TypedDict):
     """How images are read: arguments of :func:`snellen.load_images`."""
 
     columns: Mapping[str, str | Sequence[str]] | None
@@ -74,7 +74,7 @@ class Reading(TypedDict):
     table: Path | None
 
 
-def reading(column: ColumnOption = None, masks: MasksOption = None, table: TableOption = None) -> Reading:
+def reading(column: ColumnOption = None, masks: MasksOption = None, table: TableOption = None) -> ReadingOptions:
     """The options that say how images are read, as arguments of :func:`snellen.load_images`."""
     return {"columns": read_columns(column), "masks": masks, "table": table}
 
@@ -97,7 +97,7 @@ def read_columns(options: list[str] | None) -> dict[str, str | list[str]] | None
     return found or None
 
 
-def read_images(data: str, how: Reading, progress: Progress | None) -> ImageSet:
+def read_images(data: str, how: ReadingOptions, progress: Progress | None) -> ImageSet:
     """The images of a command."""
     from snellen.data.references import load_images
 
@@ -162,7 +162,7 @@ def model_options(
         raise InputError("--mean and --std go together: give both, or none for the model's own")
     scale = None
     if mean is not None and std is not None:
-        from snellen.core.preparation import Normalization
+        from snellen.core.preprocessing import Normalization
 
         scale = Normalization(_numbers("--mean", mean, least=None), _numbers("--std", std, least=0.0))
     return {"model_args": _arguments(model_args), "size": _size(size), "normalization": scale}

@@ -9,7 +9,7 @@ import typer
 
 from snellen.cli.engine_options import DryRunOption
 from snellen.cli.on_images import ModelChoice, carry_out_on_images
-from snellen.cli.run_options import JsonOption, Reading
+from snellen.cli.run_options import JsonOption, ReadingOptions
 from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def scan(
         typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-scan-N"),
     ] = None,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
     model_choice: ModelChoice,
     running: Running,
     dry_run: DryRunOption = False,

@@ -15,7 +15,7 @@ from snellen.cli.progress import loading
 from snellen.cli.run_options import (
     RUN_PANEL,
     JsonOption,
-    Reading,
+    ReadingOptions,
     SeedOption,
     WorkersOption,
     read_images,
@@ -73,7 +73,7 @@ def shift(
         ),
     ] = None,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
     running: Running,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,

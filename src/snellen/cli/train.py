@@ -10,7 +10,7 @@ import typer
 
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import TerminalProgress, loading
-from snellen.cli.run_options import Reading, SeedOption, read_images
+from snellen.cli.run_options import ReadingOptions, SeedOption, read_images
 from snellen.cli.text import harmless
 from snellen.core.errors import InputError
 
@@ -40,7 +40,7 @@ def train(
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write model.onnx.")] = True,
     seed: SeedOption = 0,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
 ) -> None:
     """Train a classifier that no longer has the problem."""
     if len(methods) > 1:

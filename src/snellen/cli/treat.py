@@ -19,7 +19,7 @@ from snellen.core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from snellen.cli.run_options import ModelOptions, Reading
+    from snellen.cli.run_options import ModelOptions, ReadingOptions
     from snellen.methods.synthesis.by_name import ByName
     from snellen.verbs.treated import Treated
 
@@ -111,7 +111,7 @@ def treat(
     ] = None,
     classes: ClassesOption = None,
     *,
-    reading: Reading,
+    reading: ReadingOptions,
     device: DeviceOption = "cpu",
     built: ModelOptions,
     allow_remote: AllowRemoteOption = None,

@@ -20,8 +20,8 @@ from snellen.core.in_float64 import in_float64
 from snellen.core.label_decisions import OneLabel, checked_thresholds, decided
 from snellen.core.label_decisions import Output as Output
 from snellen.core.layer_hooks import EditHook, find_layer, is_edited
-from snellen.core.preparation import Normalization as Normalization
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Normalization as Normalization
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.shared_copy import queried_by, shared_copy
 
 Task = Literal["single", "multilabel", "ordinal", "segment", "score"]
@@ -54,7 +54,7 @@ class Classifier:
     A ``torch.nn.Module`` given here is put into evaluation mode and its parameters stop requiring gradients, in place.
 
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
-    >>> classifier = Classifier(model, class_names=["cat", "dog"], preparation=Preparation(size=(4, 4)))
+    >>> classifier = Classifier(model, class_names=["cat", "dog"], preparation=Preprocessing(size=(4, 4)))
     >>> classifier(torch.rand(5, 3, 4, 4)).shape
     torch.Size([5, 2])
     >>> classifier.spent
@@ -84,7 +84,7 @@ class Classifier:
         model: nn.Module | Callable[[Tensor], Tensor],
         *,
         class_names: Sequence[str],
-        preparation: Preparation | None = None,
+        preparation: Preprocessing | None = None,
         normalization: Normalization | None = None,
         task: Task = "single",
         output: Output = "logits",
@@ -106,7 +106,7 @@ class Classifier:
         self.class_names = tuple(class_names)
         if not self.class_names:
             raise InputError("a classifier needs at least one class name, got none")
-        self.preparation = preparation or Preparation()
+        self.preparation = preparation or Preprocessing()
         self.task, self.output = task, output
         self.differentiable = (self.module is not None) if differentiable is None else differentiable
         self.name, self.notes, self.feature_layer = name, tuple(notes), feature_layer
@@ -136,7 +136,7 @@ class Classifier:
     def preprocessing(self) -> str:
         """What is done to an image before the model sees it, in words.
 
-        >>> Classifier(nn.Flatten(), class_names=["a", "b"], preparation=Preparation(size=(8, 8))).preprocessing
+        >>> Classifier(nn.Flatten(), class_names=["a", "b"], preparation=Preprocessing(size=(8, 8))).preprocessing
         'cut or padded to 8x8 pixels; values in [0, 1], not normalised'
         """
         if self._normalization is None:

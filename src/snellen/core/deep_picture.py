@@ -2,7 +2,7 @@
 
 A picture is a PIL image in RGB everywhere, and Pillow knows RGB of 8 bits alone. A deep picture is such an image,
 rounded to them, that also holds its values: what draws, stores or sends it does so as with any other, and
-:class:`~snellen.core.preparation.Preparation` resizes and cuts the values. Prepared, it is float32 in [0, 1], as a
+:class:`~snellen.core.preprocessing.Preprocessing` resizes and cuts the values. Prepared, it is float32 in [0, 1], as a
 classifier takes images, and not bytes.
 """
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.errors import InputError, LabelsHiddenError
-from snellen.core.preparation import Stated
+from snellen.core.preprocessing import Stated
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class PreparedBatch:
 
 
 def prepared_batches(
-    images: ImageSet, preparation: Preparation, batch_size: int, *, workers: int = 0
+    images: ImageSet, preparation: Preprocessing, batch_size: int, *, workers: int = 0
 ) -> Iterator[PreparedBatch]:
     """Read and prepare images in batches.
 
@@ -48,7 +48,7 @@ def prepared_batches(
     >>> import numpy as np
     >>> from snellen.data.files.arrays import load_arrays
     >>> images = load_arrays(np.zeros((5, 8, 8), dtype=np.uint8))
-    >>> [batch.indices for batch in prepared_batches(images, Preparation(size=(4, 4)), 2)]
+    >>> [batch.indices for batch in prepared_batches(images, Preprocessing(size=(4, 4)), 2)]
     [[0, 1], [2, 3], [4]]
 
     Args:
@@ -75,7 +75,7 @@ def check_batches(batch_size: int, workers: int = 0) -> None:
         raise InputError(f"batch_size must be at least 1 and workers at least 0, got {batch_size} and {workers}")
 
 
-def prepared_batch(images: ImageSet, rows: range, preparation: Preparation, *, workers: int = 0) -> PreparedBatch:
+def prepared_batch(images: ImageSet, rows: range, preparation: Preprocessing, *, workers: int = 0) -> PreparedBatch:
     """Read and prepare the images at some positions as one batch, whose indices are positions in the whole set."""
     batch = next(prepared_batches(images.select(list(rows)), preparation, len(rows), workers=workers))
     return replace(batch, indices=[rows[at] for at in batch.indices])
@@ -84,7 +84,7 @@ def prepared_batch(images: ImageSet, rows: range, preparation: Preparation, *, w
 Prepared = Tensor | str  # pixels, or the reason why there are none
 
 
-def _batches(images: ImageSet, preparation: Preparation, batch_size: int, workers: int) -> Iterator[PreparedBatch]:
+def _batches(images: ImageSet, preparation: Preprocessing, batch_size: int, workers: int) -> Iterator[PreparedBatch]:
     ids = images.ids
     with closing(_prepared(images, preparation, batch_size, workers)) as prepared:
         for start in range(0, len(ids), batch_size):
@@ -93,7 +93,7 @@ def _batches(images: ImageSet, preparation: Preparation, batch_size: int, worker
 
 
 def _prepared(
-    images: ImageSet, preparation: Preparation, batch_size: int, workers: int
+    images: ImageSet, preparation: Preprocessing, batch_size: int, workers: int
 ) -> Generator[Prepared, None, None]:
     """Every image in order, or the reason why it is not there."""
     if workers == 0:
@@ -113,14 +113,14 @@ def _prepared(
                 future.cancel()
 
 
-def _prepare(images: ImageSet, preparation: Preparation, index: int) -> Prepared:
+def _prepare(images: ImageSet, preparation: Preprocessing, index: int) -> Prepared:
     try:
         return preparation.pixels(images.read(index))
     except RejectedImageError as error:
         return str(error)
 
 
-def _batch(ids: Sequence[str], start: int, prepared: Sequence[Prepared], preparation: Preparation) -> PreparedBatch:
+def _batch(ids: Sequence[str], start: int, prepared: Sequence[Prepared], preparation: Preprocessing) -> PreparedBatch:
     sizes = Counter((item.shape[1], item.shape[2]) for item in prepared if isinstance(item, Tensor))
     height, width = max(sizes, key=sizes.__getitem__) if sizes else (preparation.size or (0, 0))
     batch = PreparedBatch([], [], torch.empty(0, 3, height, width, dtype=torch.uint8), [])

@@ -50,7 +50,7 @@ class Job:
     log: Path
     started: float
     _process: subprocess.Popen[bytes] = field(repr=False)
-    _asked: bool = False
+    _stop_requested: bool = False
     _ended: float | None = None
 
     @property
@@ -73,7 +73,7 @@ class Job:
         code = self.code
         if code is None:
             return "running"
-        if self._asked:
+        if self._stop_requested:
             return "stopped"
         return "done" if code == 0 else "failed"
 
@@ -101,7 +101,7 @@ class Job:
         """Close its input, at which it stops as after Ctrl-C and can be resumed; after a while, end it."""
         if self.code is not None:
             return
-        self._asked = True
+        self._stop_requested = True
         self._let_go()
         try:
             self._process.wait(_PATIENCE)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snellen.core.artifact import Artifact, Card
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.model_record import read_preparation
 from snellen.models.weights.state_dict_file import load_strictly
 
@@ -82,7 +82,7 @@ class LoadedDenoiser:
 
     network: nn.Module
     card: Card
-    preparation: Preparation
+    preparation: Preprocessing
 
 
 def load_denoiser(reference: str, device: torch.device | None = None) -> LoadedDenoiser:

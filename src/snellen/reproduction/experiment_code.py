@@ -11,6 +11,7 @@ from snellen.core import package
 from snellen.core.errors import InputError
 from snellen.core.index import entry
 from snellen.core.system import System
+from snellen.reproduction.renames import as_recorded, read_renames
 
 #: Files of an experiment that show or measure something beside the record.
 BESIDE = frozenset({"furniture_counterparts.py", "measure.py", "picture.py", "stamp_counterparts.py", "table.py"})
@@ -20,23 +21,27 @@ def experiment_hash(system: System) -> str:
     """Hash of the code that a record of a system rests on (sha256, first 16 hex digits).
 
     It covers the syntax trees of ``systems/NAME``, ``reproduction/NAME`` and the modules of the system's methods,
-    without docstrings, so that comments, line breaks and prose change nothing. Tables and pictures (:data:`BESIDE`)
-    are left out. What all experiments share is not covered: a change there shows when one seed is run again.
+    without docstrings, so that comments, line breaks and prose change nothing. Nor does a new name that
+    :mod:`~snellen.reproduction.renames` lists with the name before. Tables and pictures (:data:`BESIDE`) are left
+    out. What all experiments share is not covered: a change there shows when one seed is run again.
 
     Raises:
-        InputError: the system has no code.
+        InputError: the system has no code; two names of a file were one when it was recorded.
     """
-    digest = hashlib.sha256()
-    paths = sorted(set(_paths(system)))
+    digest, renames = hashlib.sha256(), read_renames()
+    paths = {path: path.relative_to(package.root()).as_posix() for path in recorded_files(system)}
     if not paths:
         raise InputError(f"{system.name} has neither code of its own nor an experiment")
-    for path in paths:
+    before = {path: renames.path_before(today) for path, today in paths.items()}
+    for path in sorted(paths, key=lambda one: Path(before[one])):
         tree = without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
-        digest.update(f"{path.relative_to(package.root()).as_posix()}\0{ast.dump(tree)}\0".encode())
+        as_recorded(tree, renames.of_file(paths[path]), renames.modules, paths[path])
+        digest.update(f"{before[path]}\0{ast.dump(tree)}\0".encode())
     return digest.hexdigest()[:16]
 
 
-def _paths(system: System) -> Iterable[Path]:
+def recorded_files(system: System) -> Iterable[Path]:
+    """The files that the hash of a system covers, in no order; a file may come twice."""
     for room in ("systems", "reproduction"):
         for path in (package.root() / room / system.name).rglob("*.py"):
             if path.name not in BESIDE:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, Stated
+from snellen.core.preprocessing import Preprocessing, Stated
 from snellen.core.progress import Progress
 from snellen.data.factors import Columns, Factor, Groups
 from snellen.data.files.manifest_table import holds_columns, read_header
@@ -95,7 +95,7 @@ def given_classifier(
     preparation = None
     if own.preparation is not None and own.preparation.size is None and own.preparation.resize == "none":
         height, width = _one_size(own.name, images)
-        preparation = Preparation(size=(height, width))
+        preparation = Preprocessing(size=(height, width))
         notes.append(f"the model does not say which size it takes: that of the images, {height}x{width}, is assumed")
     whole_bytes = stated is not None and stated.whole_bytes
     if own.normalization is None and "normalization" not in own.assumed and not whole_bytes:
@@ -131,7 +131,7 @@ def _one_size(name: str, images: ImageSet) -> tuple[int, int]:
         raise InputError(
             f"the images of {images.name} have several sizes ({shown}, …), and it is not known which one {name} "
             f"takes: give (model, transform) with the transform that it was evaluated with, or "
-            f"snellen.load_classifier(model, class_names, preparation=snellen.Preparation(size=(224, 224)), "
+            f"snellen.load_classifier(model, class_names, preparation=snellen.Preprocessing(size=(224, 224)), "
             f"normalization=snellen.Normalization(mean, std)) with the model's own numbers"
         )
     return next(iter(sizes))

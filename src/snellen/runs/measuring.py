@@ -189,7 +189,7 @@ def measure(
                 files, found = Files(folder), None
                 with _shortage_passed_over(piece.items):
                     found = loaded.measure(piece.of, piece.items, files.put, progress)
-                piece.write(found or _in_halves(loaded, piece.of, piece.items, files.put, progress), files)
+                piece.write(found or _measure_in_two(loaded, piece.of, piece.items, files.put, progress), files)
     elif waiting and engine is not None:
         numbers = {id(piece): number for number, piece in enumerate(pieces)}
         left = {numbers[id(piece)]: piece for piece in waiting}
@@ -219,10 +219,10 @@ def measure_items(work: Work, of: str, items: range, put: Put, progress: Progres
     shard = None
     with _shortage_passed_over(items):
         shard = work.measure(of, items, put, progress)
-    return shard or _in_halves(work, of, items, put, progress)
+    return shard or _measure_in_two(work, of, items, put, progress)
 
 
-def _in_halves(work: Work, of: str, items: range, put: Put, progress: Progress) -> Shard:
+def _measure_in_two(work: Work, of: str, items: range, put: Put, progress: Progress) -> Shard:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = (items.start + items.stop + 1) // 2

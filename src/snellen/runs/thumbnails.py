@@ -7,7 +7,7 @@ import io
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 
 #: Longer side of a thumbnail, what lies around it, height of a title and of a line of text; pixels.
 SIDE, GAP, TITLE, LINE = 160, 8, 30, 18

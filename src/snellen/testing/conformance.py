@@ -24,7 +24,7 @@ from snellen.core.finding import KINDS
 from snellen.core.images import ImageSet, Provenance
 from snellen.core.index import AREAS, MethodEntry, methods
 from snellen.core.method import VERBS, Attack, Defect, Editing, Method, Need, Scanner, Shift, World, build
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 
@@ -109,7 +109,7 @@ def small_problem(count: int = 12, size: int = 8, seed: int = 0) -> tuple[Classi
         parameter.data = (
             torch.randn(parameter.shape, generator=generator) * (2.0 / fan_in) ** 0.5 * (parameter.ndim > 1)
         )
-    classifier = Classifier(model, class_names=list("abcde"), preparation=Preparation(size=(size, size)))
+    classifier = Classifier(model, class_names=list("abcde"), preparation=Preprocessing(size=(size, size)))
     images = torch.rand(count, 3, size, size, generator=generator)
     with torch.no_grad():
         # Centred scores: every class occurs, and small changes flip some images but not all.

@@ -19,13 +19,13 @@ from snellen.auditing.checks import CHECKS as ALL_CHECKS
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.concluding import judge
-from snellen.checks.check import Check, Reading
+from snellen.checks.check import Check, CheckInput
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import unknown_name
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.benchmarks import IMAGENET_C, benchmark
 from snellen.metrics.inspection.fingerprints import Fingerprints
@@ -102,10 +102,12 @@ def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str,
         if isinstance(check, CommonCorruptions)
     }
     names = [f"class {number}" for number in range(world.classes)]
-    classifier = Classifier(nn.Flatten(), class_names=names, preparation=Preparation(size=(224, 224)), name="simulated")
+    classifier = Classifier(
+        nn.Flatten(), class_names=names, preparation=Preprocessing(size=(224, 224)), name="simulated"
+    )
     conclusions = {
         check.name: check.conclude(
-            Reading(
+            CheckInput(
                 evidence=evidence.get(check.name, Evidence.merge([])),
                 images=audited,
                 classifier=classifier,
@@ -118,7 +120,7 @@ def simulated_audit(world: World, seed: int, checks: Sequence[str | Mapping[str,
     return judge(chosen, conclusions)[0]
 
 
-def told(world: World, findings: Sequence[Finding]) -> bool:
+def finds_fault(world: World, findings: Sequence[Finding]) -> bool:
     """Whether the fault of a world is among the findings: the very class, group, corruption or slice.
 
     A slice is the planted one when most of the images that it shows are in that.

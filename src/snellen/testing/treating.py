@@ -15,7 +15,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.method import Forgetter
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.forgetting.forget_split import ForgetSplit
 from snellen.methods.treatments.treatment import Patient, Stage, Treatment
@@ -155,7 +155,7 @@ def small_patient(*findings: Finding, count: int = 64, several: bool = False) ->
     classifier = Classifier(
         network.eval(),
         class_names=("dark", "bright"),
-        preparation=Preparation(size=(_SIDE, _SIDE)),
+        preparation=Preprocessing(size=(_SIDE, _SIDE)),
         task="multilabel" if several else "single",
         name="small",
     )

@@ -13,7 +13,7 @@ from snellen.core.classifier import hash_tensors
 from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness, derive_seed
 
@@ -135,7 +135,7 @@ class ImageStore:
     def of_images(
         cls,
         images: ImageSet,
-        preparation: Preparation,
+        preparation: Preprocessing,
         *,
         targets: Tensor | None = None,
         weights: Tensor | None = None,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.errors import ModelError, unknown_name
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.training.batches import Examples
 from snellen.training.objectives import cross_entropy
 from snellen.training.plan import TrainingPlan

@@ -16,7 +16,7 @@ from snellen.core.classifier import hash_tensors
 from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.training.batches import Examples
 
 #: Threads that decode a batch.
@@ -41,7 +41,7 @@ class StreamedImages:
     >>> import numpy as np
     >>> from snellen.data.files.arrays import load_arrays
     >>> images = load_arrays(np.zeros((3, 8, 8, 3), dtype=np.uint8), [0, 1, 0])
-    >>> streamed = StreamedImages(images, Preparation(size=(4, 4), resize="exact", resize_to=(4, 4)))
+    >>> streamed = StreamedImages(images, Preprocessing(size=(4, 4), resize="exact", resize_to=(4, 4)))
     >>> [tuple(one.shape) for one in streamed.read(torch.tensor([2, 0]))]
     [(2, 3, 4, 4), (2,)]
 
@@ -54,7 +54,7 @@ class StreamedImages:
     """
 
     images: ImageSet
-    preparation: Preparation
+    preparation: Preprocessing
     rejected: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from snellen.core import index
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.class_balance import mixture_weights, synthetic
 from snellen.metrics.class_subset import Groups, restricted
@@ -86,9 +86,9 @@ class StudentPlan(BaseModel):
     real_share: float | None = Field(None, ge=0, le=1)
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Preprocessing:
         """From a decoded image to what a student takes."""
-        return Preparation(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
+        return Preprocessing(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
 
     def updates(self, examples: int) -> int:
         """Updates of a training on so many examples.
@@ -127,7 +127,7 @@ def store_of(images: ImageSet, plan: StudentPlan) -> Labelled:
     return ImageStore.of_images(images, plan.preparation)
 
 
-def store_to_measure(images: ImageSet, plan: StudentPlan, *, preparation: Preparation | None = None) -> Labelled:
+def store_to_measure(images: ImageSet, plan: StudentPlan, *, preparation: Preprocessing | None = None) -> Labelled:
     """Images that are measured on, test images too; the loop refuses to train on what is read here.
 
     Args:
@@ -234,7 +234,7 @@ def as_classifier(network: nn.Module, plan: StudentPlan, class_names: Sequence[s
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class StudentResult:
     """What a student does on one test set.
 
     Attributes:
@@ -248,7 +248,9 @@ class Measured:
     targets: NDArray[np.int64]
 
 
-def measured(network: nn.Module, test: Examples, *, groups: Groups | None = None, mirrored: bool = False) -> Measured:
+def measured(
+    network: nn.Module, test: Examples, *, groups: Groups | None = None, mirrored: bool = False
+) -> StudentResult:
     """Score a test set; scores are computed once for loss, accuracy and classes.
 
     Args:
@@ -261,10 +263,12 @@ def measured(network: nn.Module, test: Examples, *, groups: Groups | None = None
     scores, targets = score_examples(network, test, mirrored=mirrored)
     scores = scores if groups is None else restricted(scores, groups)
     losses: Tensor = cross_entropy(scores, targets)
-    return Measured(losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64))
+    return StudentResult(
+        losses.double().numpy(), (scores.argmax(1) == targets).numpy(), targets.numpy().astype(np.int64)
+    )
 
 
-def on_all_tests(network: nn.Module, tests: Mapping[str, Examples]) -> dict[str, Measured]:
+def on_all_tests(network: nn.Module, tests: Mapping[str, Examples]) -> dict[str, StudentResult]:
     """The same network on every test set: in distribution and shifted."""
     return {name: measured(network, store) for name, store in tests.items()}
 

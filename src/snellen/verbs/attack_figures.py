@@ -121,7 +121,7 @@ def attack_figures(
         verdict=verdict(
             int((success == 1).sum()),
             int(attacked.sum()),
-            blind=reasons.count(ZERO_GRADIENT),
+            zero_gradients=reasons.count(ZERO_GRADIENT),
             place=place,
             lost=reasons.count(NOT_FINITE),
         ),
@@ -129,12 +129,12 @@ def attack_figures(
     )
 
 
-def verdict(found: int, attacked: int, blind: int = 0, place: str = PIXELS, lost: int = 0) -> str:
+def verdict(found: int, attacked: int, zero_gradients: int = 0, place: str = PIXELS, lost: int = 0) -> str:
     """What was found, in words that claim no more.
 
     >>> verdict(0, 12)
     'no adversarial image found within budget for any of 12 attacked images'
-    >>> verdict(5, 12, blind=3)[-99:]
+    >>> verdict(5, 12, zero_gradients=3)[-99:]
     'within budget for the other 7; for 3 of these every gradient was exactly zero: the search was blind'
     """
     if not attacked and lost:
@@ -150,7 +150,9 @@ def verdict(found: int, attacked: int, blind: int = 0, place: str = PIXELS, lost
         sentence = f"an {what} found for {found} of {attacked} attacked images, none within budget for the "
         sentence += f"other {attacked - found}"
     return (
-        f"{sentence}; for {blind} of these every gradient was exactly zero: the search was blind" if blind else sentence
+        f"{sentence}; for {zero_gradients} of these every gradient was exactly zero: the search was blind"
+        if zero_gradients
+        else sentence
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.images import ImageSet, Provenance
-from snellen.core.preparation import Preparation, to_image, to_unit
+from snellen.core.preprocessing import Preprocessing, to_image, to_unit
 from snellen.core.run import Run
 from snellen.methods.attacks.perturbation.magnified import magnified
 from snellen.runs.archive_writer import array_member
@@ -61,7 +61,13 @@ def adversarial_images(run: Run, shards: int, setting: Setting, images: ImageSet
 
 
 def write_adversarial_images(
-    run: Run, shards: int, settings: Sequence[Setting], images: ImageSet, preparation: Preparation, seed: int, out: Path
+    run: Run,
+    shards: int,
+    settings: Sequence[Setting],
+    images: ImageSet,
+    preparation: Preprocessing,
+    seed: int,
+    out: Path,
 ) -> list[str]:
     """Write all of them; returns paths relative to the folder, without those of the single images.
 
@@ -130,7 +136,7 @@ def _write_archives(run: Run, shards: int, setting: Setting, images: ImageSet, o
 
 
 def _write_sheet(
-    run: Run, shards: int, setting: Setting, images: ImageSet, preparation: Preparation, out: Path
+    run: Run, shards: int, setting: Setting, images: ImageSet, preparation: Preprocessing, out: Path
 ) -> list[str]:
     """A few images as they are, what was changed, and the adversarial image."""
     found = [one.index for one in adversarial_images(run, shards, setting, images)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snellen.core.errors import NotFiniteError
 from snellen.core.evidence import Evidence
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run

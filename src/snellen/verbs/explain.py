@@ -14,7 +14,7 @@ import torch
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.method import Describer, Explainer
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
@@ -170,7 +170,7 @@ def explain(
     >>> classifier = snellen.load_classifier("bundled:fashion-cnn")
     >>> images = snellen.load_images("bundled:fashion-mnist").limit(2)
     >>> explained = explain(classifier, images, GradCAM())
-    >>> explained.settings["grad_cam"].asked, len(explained.evidence)
+    >>> explained.settings["grad_cam"].requested, len(explained.evidence)
     (2, 2)
 
     Args:

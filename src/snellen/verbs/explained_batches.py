@@ -16,7 +16,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.in_float64 import in_float64
 from snellen.core.outcomes import Described, Explained
-from snellen.core.preparation import Placement, to_image
+from snellen.core.preprocessing import Placement, to_image
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.overlay import cut_out, overlay, pointed
 from snellen.runs.settings import Setting

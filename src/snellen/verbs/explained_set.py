@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.evidence import Evidence
 from snellen.metrics.clustered import clustered_mean
@@ -70,7 +70,7 @@ class ExplanationFigures(BaseModel):
         method: the method and its parameters.
         of: what it explains: ``images``, or ``parts`` of the model.
         explained: how many it explained.
-        asked: of so many.
+        requested: of so many; ``asked`` in the file.
         figures: how far the explanations hold, by name.
         reasons: why there was no explanation, and how often.
         queries: images sent through the model, in all.
@@ -79,12 +79,12 @@ class ExplanationFigures(BaseModel):
         verdict: in words.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
     method: dict[str, object]
     of: str
     explained: int
-    asked: int
+    requested: int = Field(alias="asked")
     figures: dict[str, ExplainedFigure]
     reasons: dict[str, int]
     queries: int
@@ -146,18 +146,18 @@ def explanation_figures(evidence: Evidence, method: dict[str, object], *, of: st
     units = unit_codes(table["unit_id"].to_pylist())
     names = [name.removeprefix(FIGURE) for name in table.column_names if name.startswith(FIGURE)]
     figures = {name: _figure(evidence, name, np.array(done, dtype=bool), units) for name in names}
-    explained, asked = sum(done), len(done)
+    explained, requested = sum(done), len(done)
     return ExplanationFigures(
         method=method,
         of=of,
         explained=explained,
-        asked=asked,
+        requested=requested,
         figures=figures,
         reasons=dict(sorted(Counter(str(reason) for reason, ok in zip(reasons, done, strict=True) if not ok).items())),
         queries=evidence.spent.queries,
         gradients=evidence.spent.gradients,
         assumptions=evidence.assumptions,
-        verdict=_verdict(of, explained, asked),
+        verdict=_verdict(of, explained, requested),
     )
 
 
@@ -166,10 +166,13 @@ def _number(figure: Figure | None) -> str:
     return "–" if figure is None or figure.value is None else f"{figure.value:.4f}"
 
 
-def _verdict(of: str, explained: int, asked: int) -> str:
+def _verdict(of: str, explained: int, requested: int) -> str:
     if of == "parts":
-        return f"{explained} of {asked} parts described; a description says what a part responds to, not what it is for"
-    return f"{explained} of {asked} images explained; an explanation says what the model used, not whether it is right"
+        count = f"{explained} of {requested} parts described"
+        return f"{count}; a description says what a part responds to, not what it is for"
+    return (
+        f"{explained} of {requested} images explained; an explanation says what the model used, not whether it is right"
+    )
 
 
 def _figure(evidence: Evidence, name: str, done: NDArray[np.bool_], units: NDArray[np.int64]) -> ExplainedFigure:

@@ -15,7 +15,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified
 from snellen.core.errors import InputError, ModelError
 from snellen.core.method import Attack, Certifier, Explainer, Method, build
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.loading import check_batches
 from snellen.methods.explanations.by_map import MapExplanation
@@ -234,7 +234,7 @@ def _tensor(values: Tensor | NDArray[Any]) -> Tensor:
 
 def _classifier(model: Model, images: Tensor) -> Classifier:
     """The model as a classifier of images of this size; its classes are numbered where it names none."""
-    size = Preparation(size=(int(images.shape[2]), int(images.shape[3])))
+    size = Preprocessing(size=(int(images.shape[2]), int(images.shape[3])))
     if isinstance(model, str) or hasattr(model, "__fspath__"):
         return load_classifier(model)
     loaded = own_model(model)

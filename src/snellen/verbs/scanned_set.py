@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.outcomes import Scanned, Shown
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.runs.measuring import Put
 from snellen.runs.picture_grid import picture_grid
 from snellen.runs.record import EVIDENCE as EVIDENCE

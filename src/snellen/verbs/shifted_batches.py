@@ -12,7 +12,7 @@ from torch import Tensor
 from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
 from snellen.methods.edits.masked_object import EditedObjects, Fill
@@ -79,7 +79,7 @@ def shifted_batches(
         InputError: the method gives something else than images of the size that it got.
     """
     waiting: list[tuple[int, Tensor]] = []
-    for loaded in prepared_batches(images, Preparation(), 1, workers=workers):
+    for loaded in prepared_batches(images, Preprocessing(), 1, workers=workers):
         if loaded.rejected:
             yield _nothing(loaded.rejected, len(severities))
             continue

@@ -17,7 +17,7 @@ from snellen.core import package
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.metrics.sweep import setting_name
 from snellen.verbs.treated import Treated, TreatedFinding
 

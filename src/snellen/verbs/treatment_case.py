@@ -20,7 +20,7 @@ from snellen.auditing.report import AuditReport
 from snellen.auditing.resolved_audit import COMPANION_LIMIT
 from snellen.auditing.subject import Subject, without_copies
 from snellen.checks.check import Check
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.factors import FACTORS, decoded, subject_of
@@ -284,7 +284,7 @@ def _two_parts(validation: ImageSet) -> tuple[ImageSet, ImageSet]:
             f"a treatment needs {FEWEST} validation images at least: half of them judge what the others fit; got "
             f"{len(validation)}: give more with val=... (--val DATA), or more training images"
         )
-    first = halves(validation.units)
+    first = in_first_half(validation.units)
     return validation.select(np.flatnonzero(first)), validation.select(np.flatnonzero(~first))
 
 

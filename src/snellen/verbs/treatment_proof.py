@@ -16,12 +16,12 @@ from snellen.auditing.compare.difference import RESAMPLES, Difference
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.subject import without_copies
 from snellen.checks.check import Check, Companion
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding, Level
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.verbs.treated import Outcome, TreatedFinding
 from snellen.verbs.treatment_measures import audit_again, harm_of, left_of, level_beside, level_of, measured
@@ -54,7 +54,7 @@ class ProvingImages:
         used: Sequence[ImageSet],
         companions: Sequence[ImageSet] = (),
         *,
-        preparation: Preparation,
+        preparation: Preprocessing,
     ) -> ProvingImages:
         """Images of a test set, or half of the audited ones.
 
@@ -85,7 +85,7 @@ class ProvingImages:
             )
         if test is not None:
             return cls(left, None, (*notes, f"Proven on {len(left)} images of {left.name}."))
-        first = halves(left.units)
+        first = in_first_half(left.units)
         selecting, proving = (left.select(np.flatnonzero(half)) for half in (first, ~first))
         notes.append(
             f"Proven on half of the audited images ({len(proving)}): a finding counts where the other half finds it by "

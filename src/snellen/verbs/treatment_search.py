@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.methods.treatments.treatment import LONGER, FineTuning, Patient, Treatment
 from snellen.models.classifiers.trainable import copied, has_weights
 from snellen.verbs.treatment_plan import Prescription

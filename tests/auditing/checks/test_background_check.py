@@ -16,7 +16,7 @@ from snellen.auditing.swapped_backgrounds import Lenders, evidence_outside
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.background_swap import before_backgrounds, without_object
 from snellen.models.segmenters.object_masks import ObjectMasks
@@ -82,7 +82,7 @@ def reader(ground):
     return Classifier(
         Reader(ground),
         class_names=["dark", "light"],
-        preparation=Preparation(size=(SIDE, SIDE)),
+        preparation=Preprocessing(size=(SIDE, SIDE)),
         name=f"reader {ground}",
     )
 
@@ -181,7 +181,7 @@ class Fragile(nn.Module):
 
 def test_a_background_that_only_hurts_is_no_shortcut():
     fragile = Classifier(
-        Fragile(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="fragile"
+        Fragile(), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)), name="fragile"
     )
     blue = pictures(300)
     blue.source.blue = [1 - int(row % 3 == 0) for row in range(300)]
@@ -326,7 +326,7 @@ def test_masks_that_are_empty_or_whole_tell_nothing():
 
 def test_labels_alone_are_enough():
     said = Classifier(
-        Reader(1.0), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="said",
+        Reader(1.0), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)), name="said",
         output="labels",
     )  # fmt: skip
     report = audit(said, pictures(60), checks=["clean", {"check": "background", "share": 1.0, "evaluations": 16}])
@@ -335,7 +335,7 @@ def test_labels_alone_are_enough():
 
 
 def test_masks_go_through_the_resize_and_crop_of_the_model():
-    preparation = Preparation(size=(8, 8), resize="shorter", resize_to=(12, 12))
+    preparation = Preprocessing(size=(8, 8), resize="shorter", resize_to=(12, 12))
     image, mask = ObjectMasks(pictures(4), preparation).read("001")
     assert image.shape == (3, 8, 8)
     # Rows 5 to 10 of 16 are 3.75 to 8.25 of 12, and 1.75 to 6.25 after 2 are cut off.
@@ -344,7 +344,9 @@ def test_masks_go_through_the_resize_and_crop_of_the_model():
 
 
 def test_what_is_padded_is_no_object_whatever_its_colour():
-    preparation = Preparation(size=(SIDE, 2 * SIDE), resize="longer", resize_to=(SIDE, 2 * SIDE), fill=(255, 255, 255))
+    preparation = Preprocessing(
+        size=(SIDE, 2 * SIDE), resize="longer", resize_to=(SIDE, 2 * SIDE), fill=(255, 255, 255)
+    )
     image, mask = ObjectMasks(pictures(4), preparation).read("001")
     assert (image[:, :, 0] == 1).all()
     assert mask.sum() == 36

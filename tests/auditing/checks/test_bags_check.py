@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from snellen.auditing.checks.bags import BagDecisions
 from snellen.auditing.concluding import judge
-from snellen.checks.check import Reading
+from snellen.checks.check import CheckInput
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import FIGURES_OF_BAGS
@@ -18,7 +18,7 @@ from tests.auditing.hand_made_bags import NAMES, Bag, by_brightness, image_set, 
 def conclude(bags, classifier=None, images=None, audited=None, **parameters):
     given = classifier or by_brightness()
     return BagDecisions(**parameters).conclude(
-        Reading(
+        CheckInput(
             evidence=Evidence.merge([]),
             images=known(bags) if images is None else images,
             classifier=given,

@@ -9,7 +9,7 @@ import snellen
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.checks.certified import Certified
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.smoothing.branches import SmoothedNetwork
 from snellen.methods.smoothing.certifying import average_radius
@@ -34,7 +34,7 @@ def smoothed(view=None):
     network = SmoothedNetwork(network={"name": "fashion_cnn", "class_count": 2}, sigma=0.25, view=view)
     middle = 0.5 * 3 * 64 / (1 if view is None else 2)
     network.networks = nn.ModuleList(Brightness(middle) for _ in network.networks)
-    return Classifier(network, class_names=NAMES, preparation=Preparation(size=(8, 8)), name="smoothed")
+    return Classifier(network, class_names=NAMES, preparation=Preprocessing(size=(8, 8)), name="smoothed")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_figures_are_those_of_the_evidence(images):
 
 
 def test_other_models_are_skipped_with_the_reason(images):
-    plain = Classifier(Brightness(96.0), class_names=NAMES, preparation=Preparation(size=(8, 8)), name="plain")
+    plain = Classifier(Brightness(96.0), class_names=NAMES, preparation=Preprocessing(size=(8, 8)), name="plain")
     report = snellen.audit(plain, images, checks=["certified"])
     state = next(one for one in report.checks if one.name == "certified")
     assert state.status == "skipped"
@@ -101,7 +101,7 @@ def test_it_runs_by_default_after_the_attacks():
 def test_images_that_cannot_be_asked_under_grey_noise_are_told_and_count_nowhere(images):
     network = SmoothedNetwork(network={"name": "fashion_cnn", "class_count": 2}, sigma=0.25, grey=True)
     network.networks = nn.ModuleList([Brightness(96.0)])
-    grey = Classifier(network, class_names=NAMES, preparation=Preparation(size=(8, 8)), name="grey")
+    grey = Classifier(network, class_names=NAMES, preparation=Preprocessing(size=(8, 8)), name="grey")
     pixels = np.full((6, 8, 8, 3), 250, dtype=np.uint8)
     pixels[:2, 0, 0, 0] = 0
     for some, asked in ((pixels, 4), (pixels[:2], None)):

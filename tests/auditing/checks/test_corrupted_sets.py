@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from snellen import Preparation, load_classifier, load_images
+from snellen import Preprocessing, load_classifier, load_images
 from snellen.auditing.checks.corrupted_sets import measured_sets
 from snellen.checks.check import Batch
 from snellen.checks.label_sets import LabelSets
@@ -29,7 +29,7 @@ def test_rows_of_each_kind_and_severity():
     pixels = np.stack([np.full((8, 8, 3), value, dtype=np.uint8) for value in (50, 150, 250)])
     labels = np.array([[1, 0], [1, 1], [0, 1]])
     images = load_images((pixels, labels), class_names=["bright", "dark"])
-    model = load_classifier(Mean(), ["bright", "dark"], task="multi_label", preparation=Preparation(size=(8, 8)))
+    model = load_classifier(Mean(), ["bright", "dark"], task="multi_label", preparation=Preprocessing(size=(8, 8)))
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
     ids = tuple(images.ids)
     rng = Randomness(0).for_examples(ids)

@@ -17,7 +17,7 @@ from snellen.auditing.audit import audit
 from snellen.auditing.checks.drift import Drift, _of_property
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.bundled import FASHION_CLASSES
 from snellen.metrics.inspection.column_drift import PropertyDrift
@@ -218,7 +218,7 @@ def test_wrong_labels_that_a_model_memorised_are_told(thumbnails) -> None:
             nearest = torch.cdist(images[:, 0].flatten(1), shown).argmin(1)
             return 8.0 * nn.functional.one_hot(given[nearest], 10).float()
 
-    memory = Classifier(Memory(), class_names=FASHION_CLASSES, preparation=Preparation(size=(28, 28)), name="memory")
+    memory = Classifier(Memory(), class_names=FASHION_CLASSES, preparation=Preprocessing(size=(28, 28)), name="memory")
     report = audit(memory, image_set(pixels, wrong), checks=["label_noise"])
     finding = found(report, "label_noise")[""]
     assert "held-out heads are sure" in finding.title
@@ -273,7 +273,7 @@ def test_a_model_that_was_trained_on_the_images_is_named_first(thumbnails) -> No
     wrong = np.random.default_rng(0).permutation(len(labels))[: len(labels) // 12]
     labels[wrong] = (labels[wrong] + 1 + np.arange(len(wrong)) % 8) % 10
     memory = Classifier(
-        Memory(pixels, labels), class_names=FASHION_CLASSES, preparation=Preparation(size=(28, 28)), name="memory"
+        Memory(pixels, labels), class_names=FASHION_CLASSES, preparation=Preprocessing(size=(28, 28)), name="memory"
     )
     report = audit(memory, image_set(pixels, labels), checks=["clean", "calibration", "label_noise"])
     assert report.metrics["clean.accuracy"].value == 1.0

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from snellen.auditing.checks.discrimination import Discrimination
-from snellen.checks.check import Reading
+from snellen.checks.check import CheckInput
 from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError, UnknownNameError
 from snellen.core.evidence import Evidence
@@ -31,7 +31,7 @@ def conclude(known, names, companions=None, **parameters):
     empty = Evidence.merge([])
     base = reading(empty, Evidence.of(["x"], setting="clean", model="m", prediction=[0]), names)
     return Discrimination(**parameters).conclude(
-        Reading(evidence=empty, images=known, classifier=base.classifier, companions=companions or {})
+        CheckInput(evidence=empty, images=known, classifier=base.classifier, companions=companions or {})
     )
 
 

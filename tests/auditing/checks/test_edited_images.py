@@ -15,7 +15,7 @@ from snellen.auditing.compare.pairing import differing_parameters
 from snellen.auditing.effort import checks_at
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.systems.edited_regions import method
 from snellen.systems.edited_regions.detecting import Regions
@@ -37,7 +37,7 @@ class Bright(nn.Module):
 
 
 def classifier():
-    return Classifier(Bright(), class_names=NAMES, preparation=Preparation(size=(16, 16)), name="bright")
+    return Classifier(Bright(), class_names=NAMES, preparation=Preprocessing(size=(16, 16)), name="bright")
 
 
 def regions_of_magenta(network, images, *, window):
@@ -258,7 +258,7 @@ def test_models_of_several_labels_are_audited_once(place, right):
     pixels[4, 2:9, 2:9] = MAGENTA
     labels = np.random.default_rng(1).integers(0, 2, (20, 2))
     several = Classifier(
-        Bright(), class_names=NAMES, preparation=Preparation(size=(16, 16)), name="bright", task="multilabel"
+        Bright(), class_names=NAMES, preparation=Preprocessing(size=(16, 16)), name="bright", task="multilabel"
     )
     images = snellen.load_images((pixels, labels), class_names=NAMES)
     report = snellen.audit(several, images, checks=["labels", EditedImages(detector=str(place / "my detector"))])

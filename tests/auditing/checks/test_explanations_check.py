@@ -9,7 +9,7 @@ from snellen.auditing.audit import audit
 from snellen.auditing.checks import explanations
 from snellen.auditing.checks.explanations import Explanations, coloured
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation, to_image
+from snellen.core.preprocessing import Preprocessing, to_image
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.explanations.overlay import SCALE
 
@@ -26,7 +26,7 @@ class Corner(nn.Module):
 
 def classifier(**options):
     return Classifier(
-        Corner(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="corner", **options
+        Corner(), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)), name="corner", **options
     )
 
 
@@ -92,7 +92,9 @@ def test_where_nothing_speaks_for_the_class_there_is_no_picture():
         def forward(self, images):
             return torch.tensor([[0.0, 1.0]]).expand(len(images), 2) + 0 * images.sum()
 
-    stuck = Classifier(Stuck(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="stuck")
+    stuck = Classifier(
+        Stuck(), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)), name="stuck"
+    )
     assert panels(audit(stuck, pictures(), checks=["clean", "explanations"])) == []
 
 
@@ -129,7 +131,7 @@ def test_what_it_costs_is_known_to_a_budget():
             return super().forward(images)
 
     model = Classifier(
-        Counting(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="counting"
+        Counting(), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)), name="counting"
     )
     counted = []
     for checks in (["clean"], ["clean", {"check": "explanations", "examples": 2, "evaluations": 50}]):

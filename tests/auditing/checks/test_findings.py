@@ -14,7 +14,7 @@ from snellen.auditing.checks.calibration import Calibration, calibration_error, 
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.checks.corruption import CommonCorruptions
 from snellen.auditing.threat import Threat
-from snellen.checks.check import Batch, Reading
+from snellen.checks.check import Batch, CheckInput
 from snellen.checks.hypothesis import confirmed
 from snellen.checks.per_image import SCORES, PerImage, array_column
 from snellen.core.errors import InputError, ModelError
@@ -359,7 +359,7 @@ def test_the_harm_of_calibration_is_the_share_of_decisions_that_confidence_promi
     ids = tuple(map(str, range(count)))
     known = PerImage(ids, labels, said, confidence=np.full(count, 0.95), unit_ids=ids, scores=scores)
     classifier = SimpleNamespace(class_names=("a", "b"))
-    found = Calibration().conclude(Reading(evidence=Evidence.merge([]), images=known, classifier=classifier))
+    found = Calibration().conclude(CheckInput(evidence=Evidence.merge([]), images=known, classifier=classifier))
     (finding,) = confirmed(found.hypotheses)
     assert finding.level == level
     assert finding.harm <= finding.facts["overconfident"] == pytest.approx(points, abs=0.02)

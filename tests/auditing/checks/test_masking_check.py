@@ -18,7 +18,7 @@ from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.testing.conformance import small_problem
 from snellen.training.batches import ImageStore
@@ -173,7 +173,7 @@ def test_a_distilled_student_is_told_and_the_same_network_undistilled_is_not(
     both = distil(scale_last_layer(tiny_network(), 100.0), student, store, temperature=100.0, plan=plan)
     student.load_state_dict(dict(both.student.weights))
     found = [
-        told(Classifier(network, class_names=SHAPES, preparation=Preparation(size=(32, 32)), name="tiny"), test)
+        told(Classifier(network, class_names=SHAPES, preparation=Preprocessing(size=(32, 32)), name="tiny"), test)
         for network in (plain, student)
     ]
     assert (len(found[0]), len(found[1])) == (0, 1), found

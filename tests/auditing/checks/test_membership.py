@@ -9,7 +9,7 @@ from torch import nn
 from snellen.auditing.audit import audit
 from snellen.auditing.checks.membership import AREA_HARM
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.metrics.membership_area import membership_area
 
@@ -33,7 +33,7 @@ def fitted(pixels: np.ndarray, labels: np.ndarray, steps: int) -> Classifier:
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(seen), torch.tensor(labels)).backward()
         optimizer.step()
-    return Classifier(network.eval(), class_names=["dark", "bright"], preparation=Preparation(size=(SIDE, SIDE)))
+    return Classifier(network.eval(), class_names=["dark", "bright"], preparation=Preprocessing(size=(SIDE, SIDE)))
 
 
 def set_of(pixels: np.ndarray, labels: np.ndarray):

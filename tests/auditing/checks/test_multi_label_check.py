@@ -15,7 +15,7 @@ from snellen.auditing.checks.multi_label import MultiLabel
 from snellen.auditing.report import AuditReport
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.data.references import load_images
 from snellen.data.worlds.optotypes.scenes import Scenes
@@ -35,7 +35,7 @@ class Colours(torch.nn.Module):
 
 
 def classifier() -> Classifier:
-    return Classifier(Colours(), class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="colours")
+    return Classifier(Colours(), class_names=NAMES, preparation=Preprocessing(size=(SIDE, SIDE)), name="colours")
 
 
 def pictures(count: int, pairs: float, seed: int = 0) -> ImageSet:

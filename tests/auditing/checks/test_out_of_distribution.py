@@ -10,7 +10,7 @@ from torch import nn
 
 import snellen
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 NAMES = ("dark", "light")
 FOREIGN = 30
@@ -45,7 +45,7 @@ def audit(images, model=None, **more):
     classifier = Classifier(
         model or Bright(),
         class_names=NAMES,
-        preparation=Preparation(size=(8, 8)),
+        preparation=Preprocessing(size=(8, 8)),
         feature_layer=getattr(model, "features", None),
         name="bright",
     )

@@ -18,7 +18,7 @@ from snellen.cli.app import app
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, UnknownNameError
 from snellen.core.evidence import Evidence
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.metrics.segmentation import (
     confusion,
     mean_overlap,
@@ -51,7 +51,7 @@ def segmenter(blind=False, ground=0.5, **given):
     return Classifier(
         ByColour(blind, ground),
         class_names=NAMES,
-        preparation=Preparation(size=(24, 24)),
+        preparation=Preprocessing(size=(24, 24)),
         task="segment",
         name="own",
         **given,
@@ -223,7 +223,7 @@ def test_attacks_are_measured_without_harm_and_need_gradients(tmp_path):
     assert {finding.subject for finding in found} == {"segpgd.76.5", "cospgd.76.5"}
     assert all(finding.harm == 0 for finding in found)
     blind = Classifier(
-        ByColour().forward, class_names=NAMES, preparation=Preparation(size=(24, 24)), task="segment",
+        ByColour().forward, class_names=NAMES, preparation=Preprocessing(size=(24, 24)), task="segment",
         differentiable=False, name="function",
     )  # fmt: skip
     report = audited(blind, manifest, attacked)
@@ -264,7 +264,9 @@ def test_masks_of_objects_take_the_class_of_their_image(tmp_path):
 
     names = ("background", "star", "ring")
     images = snellen.load_images("optotypes:scenes?count=60&shapes=star,ring&size=32")
-    model = Classifier(Darker(), class_names=names, preparation=Preparation(size=(32, 32)), task="segment", name="one")
+    model = Classifier(
+        Darker(), class_names=names, preparation=Preprocessing(size=(32, 32)), task="segment", name="one"
+    )
     report = audited(model, images)
     assert report.metrics["segmentation.class.ring.iou"].value == 0
     assert report.metrics["segmentation.class.star.iou"].value > 0.02
@@ -272,8 +274,8 @@ def test_masks_of_objects_take_the_class_of_their_image(tmp_path):
 
 def test_a_model_of_pixels_must_be_declared_as_one(tmp_path):
     with pytest.raises(ModelError, match=r'decides each pixel is loaded with task="segment"'):
-        snellen.load_classifier(ByColour(), NAMES, preparation=Preparation(size=(24, 24)))
-    loaded = snellen.load_classifier(ByColour(), NAMES, preparation=Preparation(size=(24, 24)), task="segment")
+        snellen.load_classifier(ByColour(), NAMES, preparation=Preprocessing(size=(24, 24)))
+    loaded = snellen.load_classifier(ByColour(), NAMES, preparation=Preprocessing(size=(24, 24)), task="segment")
     assert audited(loaded, folder_of(tmp_path)).metrics["segmentation.miou"].value == 1.0
 
 
@@ -360,7 +362,7 @@ def test_the_background_is_found_by_its_name_wherever_it_stands():
     images = snellen.load_images("optotypes:scenes?count=40&shapes=star&size=32")
 
     def model(order, *names):
-        prepared = Preparation(size=(32, 32))
+        prepared = Preprocessing(size=(32, 32))
         return Classifier(Differs(order), class_names=names, preparation=prepared, task="segment", name="one")
 
     first = audited(model([0, 1], "background", "star"), images)
@@ -373,7 +375,7 @@ def test_the_background_is_found_by_its_name_wherever_it_stands():
 
 def test_maps_of_another_size_than_the_image_are_an_error_that_says_so(tmp_path):
     half = Classifier(
-        nn.Sequential(nn.AvgPool2d(2), ByColour()), class_names=NAMES, preparation=Preparation(size=(24, 24)),
+        nn.Sequential(nn.AvgPool2d(2), ByColour()), class_names=NAMES, preparation=Preprocessing(size=(24, 24)),
         task="segment", name="half",
     )  # fmt: skip
     with pytest.raises(ModelError, match="half gives scores of 12x12 for images of 24x24 pixels; interpolate"):
@@ -395,6 +397,6 @@ def test_a_gate_and_a_baseline_judge_a_segmenter(trained, monkeypatch):
 
 def test_an_unknown_task_and_a_check_without_its_key_are_named():
     with pytest.raises(UnknownNameError, match="segmentation"):
-        snellen.load_classifier(ByColour(), NAMES, preparation=Preparation(size=(24, 24)), task="segmentation")
+        snellen.load_classifier(ByColour(), NAMES, preparation=Preprocessing(size=(24, 24)), task="segmentation")
     with pytest.raises(InputError, match="names itself by the key 'check'"):
         snellen.audit(segmenter(), np.zeros((20, 24, 24, 3), np.uint8), checks=[{"method": "segmentation"}])

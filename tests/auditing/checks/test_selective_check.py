@@ -3,7 +3,7 @@
 import numpy as np
 
 from snellen.auditing.checks.selective import Selective
-from snellen.checks.check import Reading
+from snellen.checks.check import CheckInput
 from snellen.checks.per_image import PerImage
 from snellen.core.evidence import Evidence
 from tests.auditing.readings import reading
@@ -17,7 +17,7 @@ def concluded(n, wrong=0, risk=0.01):
     labels, ids = np.arange(n) % 2, tuple(map(str, range(n)))
     predictions = np.where(np.arange(n) < n - wrong, labels, 1 - labels)
     known = PerImage(ids=ids, labels=labels, predictions=predictions, confidence=np.linspace(1, 0.5, n), unit_ids=ids)
-    return Selective(risk=risk).conclude(Reading(evidence=EMPTY, images=known, classifier=CLASSIFIER))
+    return Selective(risk=risk).conclude(CheckInput(evidence=EMPTY, images=known, classifier=CLASSIFIER))
 
 
 def test_a_share_that_may_be_any_share_is_no_figure():

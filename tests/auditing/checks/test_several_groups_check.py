@@ -14,7 +14,7 @@ from snellen.auditing.checks.group_gap import GroupGap
 from snellen.auditing.concluding import judge
 from snellen.auditing.factor_cells import judged_cells, pair_cells, pairs_of, single_cells
 from snellen.auditing.factor_findings import FactorGaps
-from snellen.checks.check import Reading
+from snellen.checks.check import CheckInput
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE
 from snellen.checks.per_image import PerImage
 from snellen.core.evidence import Evidence
@@ -58,7 +58,7 @@ def concluded(images, seed=0):
     empty = Evidence.merge([])
     base = reading(empty, Evidence.of(["x"], setting="clean", model="m", prediction=[0]), NAMES)
     check = GroupGap()
-    found = check.conclude(Reading(evidence=empty, images=images, classifier=base.classifier, rng=Randomness(seed)))
+    found = check.conclude(CheckInput(evidence=empty, images=images, classifier=base.classifier, rng=Randomness(seed)))
     return found, judge([check], {check.name: found})[0]
 
 

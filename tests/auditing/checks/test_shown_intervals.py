@@ -8,7 +8,7 @@ import pytest
 from snellen.auditing.checks.calibration import Calibration
 from snellen.auditing.checks.discrimination import Discrimination
 from snellen.auditing.checks.selective import Selective
-from snellen.checks.check import Reading
+from snellen.checks.check import CheckInput
 from snellen.checks.per_image import PerImage
 from snellen.core.evidence import Evidence
 from snellen.metrics.auroc import auroc
@@ -106,7 +106,7 @@ def simulated(world):
     def figures(known):
         found = {}
         for check in CHECKS:
-            at = Reading(evidence=EMPTY, images=known, classifier=CLASSIFIER, companions=given)
+            at = CheckInput(evidence=EMPTY, images=known, classifier=CLASSIFIER, companions=given)
             found |= check.conclude(at).metrics
         return found
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.report import AuditReport, CheckStatus
 from snellen.auditing.report import Judged as Counted
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.eye_chart import EyeChart, chance_level, column, retained
 from snellen.checks.per_image import GROUP, array_column
 from snellen.core.evidence import Evidence
@@ -28,7 +28,7 @@ CHECKS = (
 
 
 def figure(value=0.5, low=0.4, high=0.6, n=100):
-    return Measured(value=value, low=low, high=high, n=n)
+    return CheckFigure(value=value, low=low, high=high, n=n)
 
 
 def draw(rng, count, *, error=0.15, units=None, difficulty=None):

@@ -13,7 +13,7 @@ from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.references import load_images
 from snellen.metrics.paired_test import mcnemar
 from tests.auditing.hand_made_bags import NAMES, Bag, by_brightness, image_set
@@ -46,7 +46,7 @@ def run(folder, model, images, **parameters):
 @pytest.fixture
 def dim():
     """A classifier that misses tumour; as by_brightness, of another model."""
-    return Classifier(dimmer, class_names=NAMES, preparation=Preparation(size=(8, 8)), name="dim")
+    return Classifier(dimmer, class_names=NAMES, preparation=Preprocessing(size=(8, 8)), name="dim")
 
 
 def by_name(comparison):
@@ -136,7 +136,7 @@ def test_bags_that_one_run_could_not_score_are_left_out(tmp_path):
 
     made = [Bag(b.id, b.label, b.probabilities[:1], b.truth[:1]) for b in bags()]
     images = image_set(made)
-    model = Classifier(blind, class_names=NAMES, preparation=Preparation(size=(8, 8)), name="blind")
+    model = Classifier(blind, class_names=NAMES, preparation=Preprocessing(size=(8, 8)), name="blind")
     run(tmp_path / "first", by_brightness(), images)
     run(tmp_path / "second", model, images)
     accuracy = by_name(compare(tmp_path / "first", tmp_path / "second"))["bags.accuracy"]
@@ -163,7 +163,7 @@ def blinded(batch):
 
 
 def test_evidence_is_compared_on_the_bags_that_both_runs_find(tmp_path):
-    sound = Classifier(blinded, class_names=NAMES, preparation=Preparation(size=(8, 8)), name="sound")
+    sound = Classifier(blinded, class_names=NAMES, preparation=Preprocessing(size=(8, 8)), name="sound")
     images, brighter = image_set(misled()), image_set(misled(0.95))
     relabelled = image_set([replace(one, truth=[one.label, one.label, 0]) for one in misled()])
     for name, model, given in (

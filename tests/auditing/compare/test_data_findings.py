@@ -10,7 +10,7 @@ from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.data_differences import compare_columns
 from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.report import CheckStatus
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.per_image import PROPERTY, array_column, property_columns
 from snellen.core.finding import Finding
 from snellen.metrics.inspection.properties import image_properties
@@ -106,7 +106,7 @@ def test_labels_of_other_data_are_compared_by_the_intervals_of_their_share(high,
 
     def with_share(share, low, high, told, fingerprint):
         run = run_of(*outcomes(200), findings=told, fingerprint=fingerprint)
-        figure = Measured(value=share, low=low, high=high, n=200)
+        figure = CheckFigure(value=share, low=low, high=high, n=200)
         metrics = {**run.report.metrics, "label_noise.share": figure}
         return replace(run, report=run.report.model_copy(update={"metrics": metrics}))
 
@@ -119,7 +119,7 @@ def test_labels_of_other_data_are_compared_by_the_intervals_of_their_share(high,
 def drifted(area, half=0.02, **more):
     told = Finding(kind="drift", subject="features", harm=0.005, title="drift")
     run = run_of(*outcomes(200), findings=[told] if area > 0.6 else [], **more)
-    figure = Measured(value=area, low=area - half, high=area + half, n=200)
+    figure = CheckFigure(value=area, low=area - half, high=area + half, n=200)
     return replace(run, report=run.report.model_copy(update={"metrics": {**run.report.metrics, "drift.auroc": figure}}))
 
 
@@ -251,7 +251,7 @@ def test_where_a_table_corrects_labels_the_shares_before_and_after_are_said(high
 
     def run(share, high, told, labels, fingerprint):
         made = run_of(*outcomes(200), findings=told, labels=labels, fingerprint=fingerprint, contents={"audit": "one"})
-        figure = Measured(value=share, low=share / 2, high=high, n=200)
+        figure = CheckFigure(value=share, low=share / 2, high=high, n=200)
         return replace(made, report=made.report.model_copy(update={"metrics": {"label_noise.share": figure}}))
 
     corrected = np.where(np.arange(200) < 20, (labels + 1) % 4, labels)

@@ -13,7 +13,7 @@ from snellen.auditing.compare.difference import (
     paired_difference,
     unpaired_difference,
 )
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.metrics.weighted import weighted_mean
 
 
@@ -87,8 +87,8 @@ def test_unpaired_is_wider_than_paired_on_images_that_are_hard_for_both():
 
 
 def test_intervals_combine_as_their_distances():
-    one = FromInterval(Measured(value=0.5, low=0.47, high=0.54, n=9))
-    other = FromInterval(Measured(value=0.6, low=0.56, high=0.63, n=9))
+    one = FromInterval(CheckFigure(value=0.5, low=0.47, high=0.54, n=9))
+    other = FromInterval(CheckFigure(value=0.6, low=0.56, high=0.63, n=9))
     found = unpaired_difference(one, other, None, None)
     assert found.low == pytest.approx(0.1 - np.hypot(0.04, 0.04))
     assert found.high == pytest.approx(0.1 + np.hypot(0.03, 0.03))

@@ -7,7 +7,7 @@ import pytest
 
 from snellen.auditing.compare.better_side import direction
 from snellen.auditing.compare.compare import compare_records
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.per_image import array_column
 from snellen.core.evidence import Evidence
 from tests.auditing.compare.simulated_runs import run_of
@@ -17,8 +17,8 @@ from tests.auditing.compare.test_compare import outcomes, verdicts
 def test_figures_at_a_threshold_have_no_better_side():
     run = run_of(*outcomes(100))
     names = [f"discrimination.{name}" for name in ("sensitivity", "specificity", "positive_predictive_value")]
-    more = {name: Measured(value=0.5, low=0.4, high=0.6, n=100) for name in names}
-    less = {name: Measured(value=0.1, low=0.05, high=0.2, n=100) for name in names}
+    more = {name: CheckFigure(value=0.5, low=0.4, high=0.6, n=100) for name in names}
+    less = {name: CheckFigure(value=0.1, low=0.05, high=0.2, n=100) for name in names}
     runs = [replace(run, report=run.report.model_copy(update={"metrics": {**run.report.metrics, **figures}}))
             for figures in (more, less)]  # fmt: skip
     found = {figure.name: figure for figure in compare_records(*runs, resamples=50).figures}

@@ -10,7 +10,7 @@ from snellen.auditing.compare.compare import compare_records
 from snellen.auditing.compare.listed_differences import listed_difference
 from snellen.auditing.compare.pairing import pair_runs
 from snellen.auditing.report import CheckStatus
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.per_image import array_column
 from snellen.core import index
 from snellen.core.evidence import Evidence
@@ -73,7 +73,7 @@ def test_a_loss_that_is_listed_is_paired_with_itself(kind, subject, check, colum
 
     def run(values, told, *, listed=True):
         # Intervals of either report alone are far too wide to tell.
-        figure = Measured(value=float(values.mean()), low=-0.5, high=1.0, n=400)
+        figure = CheckFigure(value=float(values.mean()), low=-0.5, high=1.0, n=400)
         rows = [{"id": one, column: value} for one, value in zip(IDS, values.tolist(), strict=True)] if listed else []
         return with_check(
             run_of(*outcomes(400)),

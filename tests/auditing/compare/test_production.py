@@ -12,7 +12,7 @@ import snellen
 from snellen.auditing.compare.calendar_windows import begin_of, day_of, place_of, usual_length
 from snellen.auditing.compare.production import Monitoring
 from snellen.auditing.compare.unlabelled_window import LEVEL, Reference, Window
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.core.errors import InputError
 from snellen.metrics.clustered import clustered_share
 from tests.auditing.compare.simulated_runs import run_of
@@ -200,7 +200,7 @@ def test_a_module_and_missing_dates_as_a_notebook_has_them(tmp_path):
 
 
 def test_the_chart_has_a_gap_where_nothing_was_estimated():
-    share = Measured(value=0.9, low=0.8, high=0.95, n=100)
+    share = CheckFigure(value=0.9, low=0.8, high=0.95, n=100)
     windows = [
         Window(start=f"2026-{month:02d}-03", end=f"2026-{month:02d}-20", images=100, units=100,
                verdict="estimated" if month != 3 else "refused", accuracy=share if month != 3 else None)

@@ -7,7 +7,7 @@ from scipy.stats import binom
 from snellen.auditing.checks import resolve_checks
 from snellen.auditing.compare.requirement import at_level, check_names, judge, parse_requirement
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.eye_chart import Acuity, Cell, Column, EyeChart
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding
@@ -19,8 +19,8 @@ def report(**changes):
         "model": {"name": "m"},
         "data": {"name": "d"},
         "metrics": {
-            "clean.accuracy": Measured(value=0.92, low=0.89, high=0.94, n=300),
-            "calibration.ece": Measured(value=0.04, low=0.02, high=0.07, n=300),
+            "clean.accuracy": CheckFigure(value=0.92, low=0.89, high=0.94, n=300),
+            "calibration.ece": CheckFigure(value=0.04, low=0.02, high=0.07, n=300),
         },
         "findings": (
             Finding(kind="corruption", subject="fog", harm=0.3, title="fog"),

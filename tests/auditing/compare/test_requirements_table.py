@@ -15,7 +15,7 @@ from snellen.auditing.compare.requirements_table import judge_models
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.markdown import plain
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.metrics.clustered import clustered_share
@@ -55,7 +55,7 @@ def record(metrics, name="model", findings=(), failed=False):
 
 
 def of(value, low, high):
-    return Measured(value=value, low=low, high=high, n=100)
+    return CheckFigure(value=value, low=low, high=high, n=100)
 
 
 def cell(metric, metrics, **more):

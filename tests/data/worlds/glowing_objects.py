@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import derive_seed
 from snellen.data.worlds.solids.solid_set import draw_viewpoints
 from snellen.data.worlds.view_set import view_set
@@ -62,7 +62,7 @@ class Reader(nn.Module):
 
 def reader() -> Classifier:
     return Classifier(
-        Reader(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="reader"
+        Reader(), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)), name="reader"
     )
 
 

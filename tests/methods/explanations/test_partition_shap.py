@@ -48,7 +48,7 @@ def uneven(images):
 
 def owen(value_of, block, context):
     """The definition: the share of each half is the mean over both contexts, down to single pixels."""
-    halves = block.halves()
+    halves = block.split()
     if halves is None:
         return {block: value_of((*context, block)) - value_of(context)}
     shares = {}

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.forgetting.forget_split import ForgetSplit
 from snellen.methods.forgetting.forgetter import Forgetting, fit_network
@@ -40,7 +40,9 @@ def learned(norm: bool = True) -> tuple[PreparedNetwork, ImageStore]:
             nn.Flatten(),
             nn.Linear(1024, 2),
         )
-    classifier = Classifier(network, class_names=("dark", "bright"), preparation=Preparation(size=(8, 8)), name="dots")
+    classifier = Classifier(
+        network, class_names=("dark", "bright"), preparation=Preprocessing(size=(8, 8)), name="dots"
+    )
     store = dots()
     return fit_network(trainable(classifier), store, PLAN, Forgetting(Randomness(0)), recipe={}).eval(), store
 

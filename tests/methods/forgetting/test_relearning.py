@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from snellen.core.errors import InputError, UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.forgetting.forget_split import ForgetSplit
@@ -18,7 +18,7 @@ from snellen.methods.forgetting.retraining import Retraining
 from snellen.training.evaluation import score_examples
 from tests.methods.forgetting.learned import learned
 
-PREPARATION = Preparation(size=(8, 8))
+PREPARATION = Preprocessing(size=(8, 8))
 
 
 def arrays(labels, names, seed=0):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler, seeded
@@ -53,7 +53,7 @@ def network(gain=40.0):
 
 @pytest.fixture(scope="module")
 def classifier():
-    return Classifier(network(), class_names="abcde", preparation=Preparation(size=(32, 32)))
+    return Classifier(network(), class_names="abcde", preparation=Preprocessing(size=(32, 32)))
 
 
 @contextmanager
@@ -78,10 +78,10 @@ class Run:
             self.shown.append(view.index)
             return read(view)
 
-        self.told = []
+        self.reported = []
 
         def told(classes):
-            self.told.append(classes)
+            self.reported.append(classes)
             return generator.encode_classes(classes.tolist())
 
         self.deciding = Deciding(rule or GradientFreeRule(), looking, own, seeded(seeds))

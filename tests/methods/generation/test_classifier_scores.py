@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from snellen.core.errors import InputError
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.class_steer import ClassSteer, MeanShiftGuidance, step_posterior
 from snellen.methods.generation.classifier_scores import (
     by_experts,
     closeness,
@@ -15,7 +15,7 @@ from snellen.methods.generation.classifier_scores import (
     off_the_shelf,
     on_the_estimate,
 )
-from snellen.methods.generation.following import Following, MeanShiftGuidance, step_posterior
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.methods.generation.teachers import classifier_teacher, map_teacher
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.condition import Condition
@@ -236,11 +236,11 @@ def test_images_of_one_seed_are_counted_each_by_itself(solver):
         return latents.flatten(1)[:, :3] * torch.tensor([[1.0], [float("nan")]])[: len(latents)]
 
     generator = normal_generator()
-    asked = Asked(generator, (7, 7, 8), ("a", "b", "c"), torch.tensor([0, 1, 2]))
-    following = Following(asked, read, 2.0, solver)
+    asked = GeneratorCall(generator, (7, 7, 8), ("a", "b", "c"), torch.tensor([0, 1, 2]))
+    following = ClassSteer(asked, read, 2.0, solver)
     sampler = Sampler(generator, steps=3, solver=solver)
     made = generate(sampler, asked.seeds, condition=asked.nothing, steer=following, batch_size=2)
-    assert following.told() == [{"gradients dropped": 0}, {"gradients dropped": 3}, {"gradients dropped": 0}]
+    assert following.reported() == [{"gradients dropped": 0}, {"gradients dropped": 3}, {"gradients dropped": 0}]
     plain = generate(sampler, asked.seeds, condition=asked.nothing).images
     assert [bool((made.images[row] - plain[row]).abs().max() > 1e-3) for row in range(3)] == [True, False, True]
 

@@ -6,20 +6,20 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
-from snellen.core.preparation import Preparation, to_image
+from snellen.core.preprocessing import Preprocessing, to_image
 from snellen.core.randomness import Randomness
 from snellen.methods.generation.teachers import as_prepared, check_guide
 
 PREPARATIONS = {
-    "as it is": Preparation(size=(20, 28)),
-    "any size": Preparation(),
-    "shrunk and cut": Preparation(size=(12, 12), resize="shorter", resize_to=(14, 14)),
-    "enlarged": Preparation(size=(40, 40), resize="shorter", resize_to=(44, 44)),
-    "squashed": Preparation(size=(16, 16), resize="exact", resize_to=(16, 16), interpolation="bicubic"),
-    "padded": Preparation(size=(32, 32), resize="longer", resize_to=(28, 28), fill=(124, 116, 104)),
-    "nearest, shrunk": Preparation(size=(13, 9), resize="exact", resize_to=(13, 9), interpolation="nearest"),
-    "nearest, enlarged": Preparation(size=(41, 60), resize="exact", resize_to=(41, 60), interpolation="nearest"),
-    "floor": Preparation(size=(11, 11), resize="shorter", resize_to=(14, 14), crop_start="floor"),
+    "as it is": Preprocessing(size=(20, 28)),
+    "any size": Preprocessing(),
+    "shrunk and cut": Preprocessing(size=(12, 12), resize="shorter", resize_to=(14, 14)),
+    "enlarged": Preprocessing(size=(40, 40), resize="shorter", resize_to=(44, 44)),
+    "squashed": Preprocessing(size=(16, 16), resize="exact", resize_to=(16, 16), interpolation="bicubic"),
+    "padded": Preprocessing(size=(32, 32), resize="longer", resize_to=(28, 28), fill=(124, 116, 104)),
+    "nearest, shrunk": Preprocessing(size=(13, 9), resize="exact", resize_to=(13, 9), interpolation="nearest"),
+    "nearest, enlarged": Preprocessing(size=(41, 60), resize="exact", resize_to=(41, 60), interpolation="nearest"),
+    "floor": Preprocessing(size=(11, 11), resize="shorter", resize_to=(14, 14), crop_start="floor"),
 }
 
 
@@ -42,7 +42,7 @@ def test_tensors_are_prepared_as_pictures_are(name):
 
 def test_one_channel_becomes_three():
     grey = torch.rand(2, 1, 8, 8)
-    found = as_prepared(classifier(preparation=Preparation(size=(8, 8))), grey)
+    found = as_prepared(classifier(preparation=Preprocessing(size=(8, 8))), grey)
     assert torch.equal(found, grey.expand(-1, 3, -1, -1))
 
 

@@ -115,7 +115,7 @@ def test_prompts_say_where_their_class_is(references):
         {"id": "d", "prompt": "a dog"},
         {"id": "e", "class": "dog", "prompt": "a dog, by a dog-rose and hotdogs"},
     ]
-    asked = method.asked(requests, Randomness(0))
+    asked = method.generator_call(requests, Randomness(0))
     assert asked.templates == (
         "a {} on grass",
         "one {} more",
@@ -168,10 +168,10 @@ def test_classes_of_one_name_are_asked_for_by_number(references, monkeypatch):
     names = ("crane", "dog", "crane", *(f"n{row}" for row in range(known.classes - 3)))
     monkeypatch.setattr(module, "generator_of", lambda reference: replace(known, class_names=names))
     method = Sample(generator="cranes")
-    asked = method.asked([{"id": "a", "class": 2}, {"id": "b", "class": "dog"}], Randomness(0))
+    asked = method.generator_call([{"id": "a", "class": 2}, {"id": "b", "class": "dog"}], Randomness(0))
     assert asked.own.classes.tolist() == [2, 1]
     with pytest.raises(InputError, match="several classes are called 'crane'; ask by number"):
-        method.asked([{"id": "a", "class": "crane"}], Randomness(0))
+        method.generator_call([{"id": "a", "class": "crane"}], Randomness(0))
 
 
 def test_weights_are_told(references):

@@ -7,7 +7,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.images import Provenance
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.generation.synthetic_images import SyntheticImages
 from snellen.models.diffusion.denoiser import Denoiser
@@ -85,7 +85,7 @@ def tiny_classifier(seed=0, **options):
     return Classifier(
         tiny_network(seed),
         class_names=NAMES,
-        preparation=Preparation(size=(8, 8), resize="exact", resize_to=(8, 8)),
+        preparation=Preprocessing(size=(8, 8), resize="exact", resize_to=(8, 8)),
         normalization=Normalization((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)),
         name="tiny",
         **options,

@@ -27,9 +27,9 @@ from snellen.training.batches import Batch, ImageStore
 
 SMALL = {"architecture": "fashion_cnn", "side": 12, "plan": {"epochs": 2, "batch_size": 4}}
 RECIPES = {
-    "gaussian": GaussianSmoothing(**SMALL, halves=True),
+    "gaussian": GaussianSmoothing(**SMALL, split_pixels=True),
     "consistency": ConsistencySmoothing(**SMALL, copies=2),
-    "adversarial": SmoothAdversarial(**SMALL, halves=True, grey=True, warmup=2),
+    "adversarial": SmoothAdversarial(**SMALL, split_pixels=True, grey=True, warmup=2),
 }
 
 
@@ -85,7 +85,7 @@ def test_the_consistency_loss_is_that_of_the_paper():
 
 @pytest.mark.parametrize(("epoch", "share"), [(1, 0.25), (4, 1.0), (9, 1.0)])
 def test_images_are_moved_within_a_growing_ball_to_where_the_same_votes_are_worse(epoch, share, monkeypatch):
-    recipe = SmoothAdversarial(**SMALL, sigma=0.3, halves=True, view="zeros", epsilon=0.5, steps=4, warmup=4)
+    recipe = SmoothAdversarial(**SMALL, sigma=0.3, split_pixels=True, view="zeros", epsilon=0.5, steps=4, warmup=4)
     model, given = network("zeros"), batch(epoch=epoch)
     model.networks[0].stem.norm.eval()
     before = {name: part.training for name, part in model.named_modules()}
@@ -140,7 +140,7 @@ def test_an_artifact_says_its_noise_and_is_the_same_again(name, images, tmp_path
     recipe = RECIPES[name]
     made = recipe.fit(images, rng=Randomness(0))
     record = made.card.architecture
-    view = "contrast" if recipe.halves else None
+    view = "contrast" if recipe.split_pixels else None
     assert (record["sigma"], record["view"], record["grey"]) == (0.25, view, recipe.grey)
     again = recipe.fit(images, rng=Randomness(0))
     assert all(torch.equal(tensor, again.tensors[key]) for key, tensor in made.tensors.items())
@@ -150,7 +150,7 @@ def test_an_artifact_says_its_noise_and_is_the_same_again(name, images, tmp_path
     assert loaded.network.record == recipe.noise
     scores = loaded.network.eval()(torch.rand(2, 3, 12, 12))
     assert scores.shape == (2, 2)
-    if recipe.halves:
+    if recipe.split_pixels:
         torch.testing.assert_close(scores.exp().sum(1), torch.ones(2))
 
 
@@ -173,7 +173,9 @@ def test_a_base_is_where_every_network_starts(images):
     plain = Supervised(**SMALL).fit(images, rng=Randomness(0))
     still = {"epochs": 1, "learning_rate": 1e-12, "weight_decay": 0.0}
     for base in (plain, GaussianSmoothing(**{**SMALL, "plan": still}).fit(images, base=plain, rng=Randomness(0))):
-        pair = GaussianSmoothing(**{**SMALL, "plan": still}, halves=True).fit(images, base=base, rng=Randomness(1))
+        pair = GaussianSmoothing(**{**SMALL, "plan": still}, split_pixels=True).fit(
+            images, base=base, rng=Randomness(1)
+        )
         for number in (0, 1):
             weights = pair.tensors[f"networks.{number}.head.weight"]
             torch.testing.assert_close(weights, plain.tensors["head.weight"], atol=1e-6, rtol=0)
@@ -194,7 +196,7 @@ def test_the_epoch_is_judged_under_noise():
 
 def test_odd_sides_have_no_halves(images):
     with pytest.raises(InputError, match="expected an even height and width"):
-        GaussianSmoothing(architecture="fashion_cnn", side=13, halves=True).fit(images, rng=Randomness(0))
+        GaussianSmoothing(architecture="fashion_cnn", side=13, split_pixels=True).fit(images, rng=Randomness(0))
 
 
 def test_a_training_that_stopped_goes_on_to_the_same_weights(images, tmp_path):

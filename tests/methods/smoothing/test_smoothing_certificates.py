@@ -291,7 +291,7 @@ def test_an_attack_inside_the_radius_finds_nothing_and_one_outside_does(halves):
     certified = method.certify(classifier, images)
     held = (certified.prediction >= 0).nonzero().flatten()
     assert len(held) >= 8
-    branches = branches_of(classifier, halves=halves)
+    branches = branches_of(classifier, split_pixels=halves)
     for factor, expected in ((0.999, 0), (6.0, 1)):
         fooled = 0
         for row in held.tolist():
@@ -327,7 +327,7 @@ def test_a_denoiser_is_asked_for_the_noise_of_the_certificate_and_votes_are_of_w
     classifier, dark = of(HalfSpace(torch.ones(3, 2, 2))), torch.zeros(1, 3, 2, 2)
     method = kind(sigma=0.1, samples=50, selection=50, grey=True)
     assert method.certify(classifier, dark).votes[0, 1] == 0
-    branches = 2 if kind.halves else 1
+    branches = 2 if kind.split_pixels else 1
     assert method.model_copy(update={"denoiser": "a"}).certify(classifier, dark).votes.tolist() == [[0, 50 * branches]]
     assert asked == [("a", {"sigma": 0.1, "grey": True, "size": (2, 2)})]
 

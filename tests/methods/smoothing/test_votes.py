@@ -43,7 +43,7 @@ def images():
 
 @pytest.mark.parametrize("halves", [False, True])
 def test_batch_order_chunk_and_restart_change_no_count(images, halves):
-    branch = branches_of(watching()[1], halves=halves)[-1]
+    branch = branches_of(watching()[1], split_pixels=halves)[-1]
     whole = votes(branch, images)
     assert whole.sum(1).tolist() == [130] * 4
     assert len(set(whole[:, 0].tolist())) > 1, "the images should differ in their counts"
@@ -58,8 +58,8 @@ def test_batch_order_chunk_and_restart_change_no_count(images, halves):
 
 
 def test_streams_branches_images_and_seeds_draw_apart(images):
-    first, second = branches_of(watching()[1], halves=True)
-    whole = branches_of(watching()[1], halves=False)[0]
+    first, second = branches_of(watching()[1], split_pixels=True)
+    whole = branches_of(watching()[1], split_pixels=False)[0]
     noise = {}
     for name, branch, stream, seed in (
         ("one", whole, "estimation", 5),
@@ -70,7 +70,7 @@ def test_streams_branches_images_and_seeds_draw_apart(images):
     ):
         module, classifier = watching()
         own = next(
-            b for b in branches_of(classifier, halves=branch is not whole, view="zeros") if b.name == branch.name
+            b for b in branches_of(classifier, split_pixels=branch is not whole, view="zeros") if b.name == branch.name
         )
         hard_votes(
             own, images[:2] * 0, sigma=1.0, first=0, last=BLOCK, class_count=3,
@@ -87,7 +87,7 @@ def test_streams_branches_images_and_seeds_draw_apart(images):
 @pytest.mark.parametrize("half", [0, 1])
 def test_noise_lies_on_the_kept_half_alone_and_the_other_half_changes_nothing(images, half):
     module, classifier = watching()
-    branch = branches_of(classifier, halves=True, view="zeros")[half]
+    branch = branches_of(classifier, split_pixels=True, view="zeros")[half]
     before = votes(branch, images, last=50)
     shown = torch.cat(module.shown)
     mask = half_masks(8, 8)[half]
@@ -103,7 +103,7 @@ def test_noise_lies_on_the_kept_half_alone_and_the_other_half_changes_nothing(im
 @pytest.mark.covers("13.6")
 def test_noise_comes_before_normalisation_and_is_not_cut(images):
     module, classifier = watching(normalization=Normalization((0.5,) * 3, (0.25,) * 3))
-    votes(branches_of(classifier, halves=False)[0], images, last=50)
+    votes(branches_of(classifier, split_pixels=False)[0], images, last=50)
     noisy = torch.cat(module.shown) * 0.25 + 0.5
     assert float(noisy.min()) < -0.2
     assert float(noisy.max()) > 1.2
@@ -116,7 +116,11 @@ def test_noise_is_independent_across_samples_and_branches(images):
     for half in (0, 1):
         module, classifier = watching()
         votes(
-            branches_of(classifier, halves=True, view="zeros")[half], images[:1] * 0, ids=("a",), last=1000, sigma=1.0
+            branches_of(classifier, split_pixels=True, view="zeros")[half],
+            images[:1] * 0,
+            ids=("a",),
+            last=1000,
+            sigma=1.0,
         )
         shown = torch.cat(module.shown)
         drawn.append(shown[shown != 0].view(1000, -1))
@@ -128,10 +132,10 @@ def test_noise_is_independent_across_samples_and_branches(images):
 def test_training_mode_is_refused():
     module = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(192, 2))
     classifier = Classifier(module, class_names=["x", "y"])
-    branches_of(classifier, halves=False)
+    branches_of(classifier, split_pixels=False)
     module[1].train()
     with pytest.raises(InputError, match="training mode"):
-        branches_of(classifier, halves=True)
+        branches_of(classifier, split_pixels=True)
 
 
 @pytest.mark.covers("13.11")
@@ -139,10 +143,10 @@ def test_normalisation_over_the_batch_is_refused_also_in_evaluation_mode():
     def classifier(normalisation):
         return Classifier(nn.Sequential(normalisation, nn.Flatten(), nn.Linear(192, 2)).eval(), class_names=["x", "y"])
 
-    branches_of(classifier(nn.BatchNorm2d(3)), halves=False)
-    branches_of(classifier(nn.InstanceNorm2d(3)), halves=False)
+    branches_of(classifier(nn.BatchNorm2d(3)), split_pixels=False)
+    branches_of(classifier(nn.InstanceNorm2d(3)), split_pixels=False)
     with pytest.raises(InputError, match="batch normalisation without running statistics"):
-        branches_of(classifier(nn.BatchNorm2d(3, track_running_stats=False)), halves=False)
+        branches_of(classifier(nn.BatchNorm2d(3, track_running_stats=False)), split_pixels=False)
 
 
 def test_scores_that_are_not_finite_vote_for_no_class(images):
@@ -157,7 +161,7 @@ def test_scores_that_are_not_finite_vote_for_no_class(images):
 
 def test_grey_noise_is_the_same_in_all_channels_and_colours_are_refused(images):
     module, classifier = watching()
-    (branch,) = branches_of(classifier, halves=False, grey=True)
+    (branch,) = branches_of(classifier, split_pixels=False, grey=True)
     grey = images[:, :1].expand(-1, 3, -1, -1)
     votes(branch, grey, last=50)
     shown = torch.cat(module.shown)
@@ -168,7 +172,7 @@ def test_grey_noise_is_the_same_in_all_channels_and_colours_are_refused(images):
 
 
 def test_soft_votes_do_not_depend_on_the_chunk_and_have_its_gradient(images):
-    (branch,) = branches_of(watching()[1], halves=False)
+    (branch,) = branches_of(watching()[1], split_pixels=False)
     rng, found = Randomness(0).for_examples(IDS), []
     for chunk in (1, 24, 1000):
         variable = images.clone().requires_grad_(True)
@@ -189,7 +193,7 @@ def test_soft_votes_do_not_depend_on_the_chunk_and_have_its_gradient(images):
 
 def test_the_soft_gradient_of_two_linear_classes_points_along_their_difference(images):
     module = Watching(classes=2)
-    (branch,) = branches_of(Classifier(module, class_names=["x", "y"]), halves=False)
+    (branch,) = branches_of(Classifier(module, class_names=["x", "y"]), split_pixels=False)
     variable = images[:1].clone().requires_grad_(True)
     soft = soft_votes(branch, variable, sigma=0.3, samples=8, rng=Randomness(0).for_examples(("a",)), stream="s")
     (gradient,) = torch.autograd.grad(soft[0, 0], variable)
@@ -200,10 +204,10 @@ def test_the_soft_gradient_of_two_linear_classes_points_along_their_difference(i
 @pytest.mark.parametrize(("change", "sigma"), [(2.0, 0.3), (float("nan"), 0.3), (1.0, 0.0), (1.0, float("inf"))])
 def test_images_and_noise_that_cannot_be_used_are_refused(images, change, sigma):
     with pytest.raises(InputError):
-        votes(branches_of(watching()[1], halves=False)[0], images * change + change - 1, sigma=sigma)
+        votes(branches_of(watching()[1], split_pixels=False)[0], images * change + change - 1, sigma=sigma)
 
 
 def test_what_is_no_module_cannot_be_smoothed():
     plain = Classifier(lambda images: images.flatten(1)[:, :2], class_names=["x", "y"])
     with pytest.raises(UnsupportedError, match="no module"):
-        branches_of(plain, halves=False)
+        branches_of(plain, split_pixels=False)

@@ -11,7 +11,7 @@ from torch import nn
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.treatments.treatment import Patient
 from snellen.training.batches import ImageStore
 from snellen.training.evaluation import score_examples
@@ -22,7 +22,7 @@ from snellen.training.plan import TrainingPlan
 SIDE, OBJECT = 16, 7
 NAMES = ("dark", "light")
 GROUNDS = np.array([(0.15, 0.5, 0.15), (0.15, 0.15, 0.5)])
-SEEN = Preparation(size=(SIDE, SIDE))
+SEEN = Preprocessing(size=(SIDE, SIDE))
 
 #: Fewer and larger steps than usual, for small networks and few images.
 LONG = TuningPlan(epochs=16, batch_size=32, rate=0.02)

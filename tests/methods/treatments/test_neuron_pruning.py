@@ -6,7 +6,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.neuron_pruning import (
     AdversarialNeuronPruning,
@@ -62,7 +62,7 @@ def patient(network):
     for count, seed in ((64, 1), (64, 2)):
         shown, labels = images(count, seed)
         stores.append(ImageStore.of_tensors((255 * shown).round().to(torch.uint8), labels))
-    model = Classifier(network.eval(), class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="wired")
+    model = Classifier(network.eval(), class_names=NAMES, preparation=Preprocessing(size=(SIDE, SIDE)), name="wired")
     return Patient(model, (Finding(kind="backdoor", subject="target", harm=0.5, title="x"),), stores[1], stores[0])
 
 

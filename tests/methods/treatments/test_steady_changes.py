@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.steady_changes import steady_changes
 from snellen.methods.treatments.treatment import Patient
@@ -35,7 +35,7 @@ def patient(dim: int) -> Patient:
         images[row].movedim(dim, 0)[label * SIDE // 2 : (label + 1) * SIDE // 2] += 150
     names = tuple(map(str, range(60)))
     store = ImageStore(images, labels, names, torch.ones(60))
-    classifier = Classifier(_Halves(dim), class_names=["a", "b"], preparation=Preparation(size=(SIDE, SIDE)))
+    classifier = Classifier(_Halves(dim), class_names=["a", "b"], preparation=Preprocessing(size=(SIDE, SIDE)))
     return Patient(classifier, (), store)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.finding import Finding
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
 from snellen.data.worlds.optotypes.small_world import WORLD
@@ -28,7 +28,7 @@ from snellen.training.evaluation import score_examples
 from snellen.training.fine_tuning import TuningPlan
 
 NAMES = ("ring", "star")
-SEEN = Preparation(size=(32, 32))
+SEEN = Preprocessing(size=(32, 32))
 STAR = Finding(kind="worst_class", subject="star", harm=0.3, title="planted")
 GAP = Finding(kind="group_gap", subject="sand", harm=0.3, title="planted")
 ONCE = TuningPlan(epochs=1, batch_size=32)

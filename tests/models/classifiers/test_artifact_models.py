@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from snellen.core import index, package
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.references import load_classifier
 
 
@@ -40,7 +40,7 @@ def save(folder: Path, **changes: object) -> Artifact:
         "kind": "classifier",
         "architecture": {"name": "tiny", "outputs": 3},
         "class_names": ("a", "b", "c"),
-        "preparation": Preparation(size=(4, 4), resize="exact", resize_to=(4, 4)).model_dump(mode="json"),
+        "preparation": Preprocessing(size=(4, 4), resize="exact", resize_to=(4, 4)).model_dump(mode="json"),
         "normalization": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
         "lineage": Lineage(recipe={"method": "none"}, data="-", seed=0, code_version="0"),
     }
@@ -53,7 +53,7 @@ def test_an_artifact_becomes_a_classifier(tmp_path: Path) -> None:
     assert (classifier.name, classifier.class_names) == ("artifact:tiny", ("a", "b", "c"))
     assert classifier.identity == artifact.card.sha256
     assert classifier.feature_layer == "pool"
-    assert classifier.preparation == Preparation(size=(4, 4), resize="exact", resize_to=(4, 4))
+    assert classifier.preparation == Preprocessing(size=(4, 4), resize="exact", resize_to=(4, 4))
     images = torch.rand(2, 3, 4, 4)
     weight, bias = (artifact.tensors[f"head.{name}"].float() for name in ("weight", "bias"))
     expected = ((images - 0.5) / 0.25).mean((2, 3)) @ weight.T + bias
@@ -71,7 +71,7 @@ def test_layers_of_a_model_that_returns_probabilities_can_still_be_read(tmp_path
 
 
 def test_the_crop_of_the_card_is_kept(tmp_path: Path) -> None:
-    save(tmp_path, preparation=Preparation(size=(4, 4), crop_start="floor").model_dump(mode="json"))
+    save(tmp_path, preparation=Preprocessing(size=(4, 4), crop_start="floor").model_dump(mode="json"))
     assert load_classifier(f"artifact:{tmp_path}").preparation.crop_start == "floor"
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.artifact_models import build_network
 from snellen.models.classifiers.references import load_classifier, load_classifier_again
 from snellen.models.classifiers.timm_models import build_untrained
@@ -190,7 +190,7 @@ def test_a_description_beside_weights(tmp_path: Path, network: nn.Module) -> Non
     for reference in (str(file), f"checkpoint:{file}", f"timm:test_resnet@{file}"):
         classifier = load_classifier(reference)
         assert classifier.class_names == ("x", "y", "z")
-        assert classifier.preparation == Preparation(size=(48, 48), resize="exact", resize_to=(48, 48))
+        assert classifier.preparation == Preprocessing(size=(48, 48), resize="exact", resize_to=(48, 48))
         assert classifier.normalization == Normalization((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
         assert torch.equal(classifier(images(48)), network(classifier.normalise(images(48))))
         assert classifier.notes == ()

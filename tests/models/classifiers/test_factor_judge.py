@@ -10,7 +10,7 @@ import torch
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, SnellenError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.factor_judge import FactorJudge, FactorNetwork, load_judge
 from snellen.models.classifiers.onnx_export import export_onnx
 from snellen.models.classifiers.references import load_classifier
@@ -121,7 +121,7 @@ def test_a_network_is_written_as_onnx_for_any_number_of_images(images, tmp_path)
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     network = FactorNetwork(3, LAYERS).eval()
-    classifier = Classifier(network, class_names=["a", "b", "c"], preparation=Preparation(size=(16, 16)))
+    classifier = Classifier(network, class_names=["a", "b", "c"], preparation=Preprocessing(size=(16, 16)))
     again = load_classifier(f"onnx:{export_onnx(classifier, tmp_path / 'model.onnx')}")
     for count in (1, 5):
         torch.testing.assert_close(again(images[:count]), network(images[:count]), atol=1e-4, rtol=1e-4)

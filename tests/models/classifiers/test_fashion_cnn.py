@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import snellen
 from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier, Normalization
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.fashion_cnn import FashionCNN
 from snellen.training import TrainingPlan
 
@@ -62,7 +62,7 @@ def classifier(artifact: Artifact) -> Classifier:
     return Classifier(
         model,
         class_names=card.class_names,
-        preparation=Preparation(**card.preparation),
+        preparation=Preprocessing(**card.preparation),
         normalization=Normalization(**{name: tuple(value) for name, value in card.normalization.items()}),
         feature_layer="pool",
     )

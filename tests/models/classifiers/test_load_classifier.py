@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, Normalization, hash_tensors
 from snellen.core.errors import InputError, MissingExtraError, ModelError, UnknownNameError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.assembly import LoadedModel, probe_images
 from snellen.models.classifiers.references import SCHEMES, load_classifier
 
-SIZE = Preparation(size=(4, 4))
+SIZE = Preprocessing(size=(4, 4))
 
 
 def linear(outputs: int = 2, *more: nn.Module) -> nn.Sequential:
@@ -172,7 +172,7 @@ def test_a_single_score_is_refused_unless_the_task_is_a_score() -> None:
 )
 def test_models_that_do_not_keep_the_contract(model: nn.Module, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        load_classifier(model, ["a", "b"], preparation=Preparation(size=(8, 8)))
+        load_classifier(model, ["a", "b"], preparation=Preprocessing(size=(8, 8)))
 
 
 def test_integer_labels_contradict_a_declaration_of_logits() -> None:
@@ -235,7 +235,7 @@ def test_a_bare_path_is_loaded_by_what_lies_there(
 
     def load(rest: str, device: torch.device) -> LoadedModel:
         asked.append(rest)
-        return LoadedModel(network=nn.Flatten(), name="x", preparation=Preparation(size=(2, 2)))
+        return LoadedModel(network=nn.Flatten(), name="x", preparation=Preprocessing(size=(2, 2)))
 
     monkeypatch.setattr(f"snellen.models.classifiers.{loader}.load", load)
     for reference in (bare, str(bare)):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, ModelError, UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers import onnx_export
 from snellen.models.classifiers.onnx_export import export_onnx
 from snellen.models.classifiers.references import load_classifier
 
 NAMES = ["a", "b", "c"]
-SIZED = Preparation(size=(8, 10), resize="shorter", resize_to=(8, 10))
+SIZED = Preprocessing(size=(8, 10), resize="shorter", resize_to=(8, 10))
 
 
 def classifier(network: nn.Module | None = None, **changes: object) -> Classifier:
@@ -87,7 +87,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="no torch module"):
         export_onnx(Classifier(lambda images: images.mean((2, 3)), class_names=NAMES), tmp_path / "model.onnx")
     with pytest.raises(InputError, match="does not state the size"):
-        export_onnx(classifier(preparation=Preparation()), tmp_path / "model.onnx")
+        export_onnx(classifier(preparation=Preprocessing()), tmp_path / "model.onnx")
     with pytest.raises(InputError, match=r"named \.onnx"):
         export_onnx(classifier(), tmp_path / "model.pt")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.references import load_classifier
 
 NAMES = ["a", "b", "c", "d"]
@@ -27,7 +27,7 @@ def sidecar(path: Path, **fields: object) -> Path:
 
 def test_what_is_assumed_without_a_sidecar(tmp_path: Path, write_graph: Write) -> None:
     classifier = load_classifier(f"onnx:{write_graph(tmp_path / 'net.onnx')}", NAMES)
-    assert classifier.preparation == Preparation(
+    assert classifier.preparation == Preprocessing(
         size=(8, 6), resize="shorter", resize_to=(8, 6), interpolation="bilinear"
     )
     assert any("shorter edge to 6 pixels (bilinear), centre crop" in note for note in classifier.notes)
@@ -60,7 +60,7 @@ def test_thresholds_of_a_sidecar_are_those_of_the_classifier(tmp_path: Path, wri
 
 def test_a_sidecar_replaces_every_assumption(tmp_path: Path, write_graph: Write, expected_logits: Logits) -> None:
     path = write_graph(tmp_path / "net.onnx", then=["Sigmoid"])
-    preparation = Preparation(size=(8, 6), resize="exact", resize_to=(8, 6), interpolation="bicubic")
+    preparation = Preprocessing(size=(8, 6), resize="exact", resize_to=(8, 6), interpolation="bicubic")
     scale = {"mean": [0.5, 0.25, 0.0], "std": [0.5, 0.25, 2.0]}
     sidecar(
         path,
@@ -86,7 +86,7 @@ def test_an_assumption_is_told_only_where_it_is_made(
 ) -> None:
     path = write_graph(tmp_path / "net.onnx")
     scale = Normalization((0.5,) * 3, (0.5,) * 3)
-    classifier = load_classifier(f"onnx:{path}", NAMES, preparation=Preparation(size=(8, 6)), normalization=scale)
+    classifier = load_classifier(f"onnx:{path}", NAMES, preparation=Preprocessing(size=(8, 6)), normalization=scale)
     assert len(classifier.notes) == 1  # that torch runs the graph
     images = torch.rand(2, 3, 8, 6)
     assert torch.allclose(classifier(images), expected_logits((images - 0.5) / 0.5), atol=1e-5)
@@ -123,7 +123,7 @@ def test_a_dynamic_size_asks_for_the_sidecar(tmp_path: Path, write_graph: Write)
     path = write_graph(tmp_path / "net.onnx", shape=("n", 3, "h", "w"))
     with pytest.raises(InputError, match=r'write net\.onnx\.json beside it: \{"preparation"'):
         load_classifier(f"onnx:{path}", NAMES)
-    given = load_classifier(f"onnx:{path}", NAMES, preparation=Preparation(size=(5, 7)))
+    given = load_classifier(f"onnx:{path}", NAMES, preparation=Preprocessing(size=(5, 7)))
     assert given(torch.rand(2, 3, 5, 7)).shape == (2, 4)
     sidecar(path, preparation={"size": [4, 4], "crop_start": "floor"}, class_names=NAMES)
     assert load_classifier(f"onnx:{path}").preparation.model_dump()["crop_start"] == "floor"

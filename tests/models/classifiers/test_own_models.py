@@ -8,11 +8,11 @@ from torch import nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import Preparation, Stated
+from snellen.core.preprocessing import Preprocessing, Stated
 from snellen.models.classifiers.references import load_classifier
 
 NAMES = ["cat", "dog", "owl"]
-SIZE = Preparation(size=(16, 16))
+SIZE = Preprocessing(size=(16, 16))
 
 
 def network(channels=3, classes=3):
@@ -220,7 +220,7 @@ def test_a_pipeline_of_transformers_and_a_model_that_knows_its_folder(tmp_path):
 
 
 def test_images_that_were_normalised_for_the_model_say_so():
-    said = Stated("the transform of the images", Preparation(size=(16, 16)), Normalization((0.5,) * 3, (0.25,) * 3))
+    said = Stated("the transform of the images", Preprocessing(size=(16, 16)), Normalization((0.5,) * 3, (0.25,) * 3))
     model = network().eval()
     classifier = load_classifier(model, NAMES, stated=said)
     image = picture(16, 16)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from snellen.core.errors import UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.assembly import probe_images
 from snellen.models.classifiers.onnx_export import export_onnx
 from snellen.models.classifiers.references import load_classifier
@@ -39,7 +39,7 @@ def tuned(network):
 def test_constants_of_an_onnx_graph_are_weights_that_learn(tmp_path):
     torch.manual_seed(0)
     module = Tokens()
-    whole = load_classifier(module, NAMES, preparation=Preparation(size=(4, 4)))
+    whole = load_classifier(module, NAMES, preparation=Preprocessing(size=(4, 4)))
     classifier = load_classifier(f"onnx:{export_onnx(whole, tmp_path / 'tokens.onnx')}")
     network = trainable(classifier)
     weights = 12 * 8 + 8 + 8 * 3 + 3
@@ -58,7 +58,7 @@ def test_constants_of_an_onnx_graph_are_weights_that_learn(tmp_path):
 def test_a_copy_has_weights_of_its_own_and_keeps_the_normalisation():
     own = make_network()
     normalised = load_classifier(
-        own, NAMES, preparation=Preparation(size=(4, 4)), normalization=((0.5,) * 3, (0.25,) * 3)
+        own, NAMES, preparation=Preprocessing(size=(4, 4)), normalization=((0.5,) * 3, (0.25,) * 3)
     )
     network, images = trainable(normalised), probe_images((4, 4), 6)
     with torch.no_grad():
@@ -72,6 +72,6 @@ def test_a_copy_has_weights_of_its_own_and_keeps_the_normalisation():
 
 
 def test_a_function_has_no_weights():
-    classifier = load_classifier(lambda images: images.flatten(1)[:, :3], NAMES, preparation=Preparation(size=(4, 4)))
+    classifier = load_classifier(lambda images: images.flatten(1)[:, :3], NAMES, preparation=Preprocessing(size=(4, 4)))
     with pytest.raises(UnsupportedError, match="no weights that can be trained here"):
         trainable(classifier)

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.models.detectors.protocol import Detected
 from snellen.models.references import load_detector

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError, RejectedImageError, RunConflictError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.run import write_atomically
 from snellen.data.files.arrays import load_arrays
 from snellen.data.loading import prepared_batches
@@ -35,7 +35,7 @@ class Counting(nn.Module):
 
 
 def encoder(scale: float = 1.0) -> FrozenEncoder:
-    made = FrozenEncoder(name="colours", network=Counting(scale), preparation=Preparation(size=(8, 8)))
+    made = FrozenEncoder(name="colours", network=Counting(scale), preparation=Preprocessing(size=(8, 8)))
     made.network.seen = 0  # without the probe
     return made
 
@@ -67,7 +67,7 @@ def broken(count: int, bad: set[int], killed: int = -1) -> ImageSet:
 
 
 def expected(images: ImageSet) -> Tensor:
-    (batch,) = prepared_batches(images, Preparation(size=(8, 8)), len(images))
+    (batch,) = prepared_batches(images, Preprocessing(size=(8, 8)), len(images))
     return to_unit(batch.pixels).mean((2, 3))
 
 
@@ -246,7 +246,7 @@ def test_a_vector_that_is_not_finite_is_rejected_and_stops_nothing(tmp_path: Pat
     pixels = np.full((5, 8, 8, 3), 90, dtype=np.uint8)
     pixels[3] = 0
     images = load_arrays(pixels, np.arange(5) % 2)
-    one = FrozenEncoder(name="colours", network=NotOfBlack(), preparation=Preparation(size=(8, 8)))
+    one = FrozenEncoder(name="colours", network=NotOfBlack(), preparation=Preprocessing(size=(8, 8)))
     made = frozen_features(images, one, folder=tmp_path / "f" if kept else None, batch_size=2)
     assert made.rejected == {images.ids[3]: NOT_FINITE}
     torch.testing.assert_close(torch.as_tensor(made.features), torch.ones(4, 3))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, ModelError, UnknownNameError, UnsupportedError
-from snellen.core.preparation import Preparation, to_image
+from snellen.core.preprocessing import Preprocessing, to_image
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.encoders.references import load_encoder
@@ -47,7 +47,7 @@ def write_dino(folder: Path, *, pooler: bool = False, seed: int = 0, side: int =
 
 def tiny(seed: int = 0, **options: object) -> Classifier:
     normalization = Normalization((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
-    preparation = Preparation(size=(4, 4), resize="exact", resize_to=(4, 4))
+    preparation = Preprocessing(size=(4, 4), resize="exact", resize_to=(4, 4))
     return Classifier(
         make_network(seed), class_names=NAMES, preparation=preparation, normalization=normalization, **options
     )
@@ -78,7 +78,7 @@ def test_the_identity_tells_weights_preparation_and_normalisation() -> None:
     def identity(**changes: object) -> str:
         given = {
             "network": nn.Sequential(make_network(0)[:4]),
-            "preparation": Preparation(size=(4, 4)),
+            "preparation": Preprocessing(size=(4, 4)),
             "normalization": Normalization(),
             **changes,
         }
@@ -88,7 +88,7 @@ def test_the_identity_tells_weights_preparation_and_normalisation() -> None:
     assert same == identity() == identity(network=nn.Sequential(make_network(0)[:4]))
     others = [
         identity(network=nn.Sequential(make_network(1)[:4])),
-        identity(preparation=Preparation(size=(4, 4), resize="exact", resize_to=(4, 4))),
+        identity(preparation=Preprocessing(size=(4, 4), resize="exact", resize_to=(4, 4))),
         identity(normalization=Normalization((0.1, 0.0, 0.0), (1.0, 1.0, 1.0))),
         identity(layer="other"),
     ]
@@ -169,11 +169,11 @@ def test_what_is_no_encoder(tmp_path: Path) -> None:
         load_encoder(Classifier(lambda x: x.flatten(1)[:, :2], class_names=["a", "b"]))
     no_head = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(UnsupportedError, match="no linear layer with one output for each of its 2 classes"):
-        load_encoder(Classifier(no_head, class_names=["a", "b"], preparation=Preparation(size=(4, 4))))
+        load_encoder(Classifier(no_head, class_names=["a", "b"], preparation=Preprocessing(size=(4, 4))))
     with pytest.raises(InputError, match="needs a fixed size"):
-        FrozenEncoder(name="any", network=nn.Flatten(), preparation=Preparation())
+        FrozenEncoder(name="any", network=nn.Flatten(), preparation=Preprocessing())
     with pytest.raises(ModelError, match="expected one vector"):
-        FrozenEncoder(name="any", network=nn.Identity(), preparation=Preparation(size=(4, 4)))
+        FrozenEncoder(name="any", network=nn.Identity(), preparation=Preprocessing(size=(4, 4)))
     with quiet_loading():
         text = transformers.BertModel(
             transformers.BertConfig(
@@ -221,7 +221,7 @@ def test_a_vision_transformer_of_timm_gives_what_its_head_takes() -> None:
     with quiet_loading():
         network = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, num_classes=5)
     names = [f"class {number}" for number in range(5)]
-    encoder = load_encoder(Classifier(network, class_names=names, preparation=Preparation(size=(32, 32))))
+    encoder = load_encoder(Classifier(network, class_names=names, preparation=Preprocessing(size=(32, 32))))
     with torch.no_grad():
         expected = network.forward_head(network.forward_features(images(32)), pre_logits=True)
     torch.testing.assert_close(encoder.encode(images(32)), expected)

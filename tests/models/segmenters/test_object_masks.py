@@ -8,7 +8,7 @@ from PIL import Image
 
 import snellen
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.segmenters.object_masks import ObjectMasks
 
 
@@ -41,7 +41,7 @@ def photos(tmp_path_factory):
 
 def object_of(photos, name, preparation=None):
     index = photos.ids.index(name)
-    chosen = preparation or Preparation()
+    chosen = preparation or Preprocessing()
     return ObjectMasks(photos, chosen).of(index, chosen.pixels(photos.read(index)))
 
 
@@ -53,7 +53,7 @@ def test_a_mask_is_brought_to_the_size_of_its_image_without_new_values(photos, n
     assert mask.nonzero().tolist() == [[row, column] for row in range(2, 6) for column in range(4, 8)]
 
 
-@pytest.mark.parametrize("preparation", [None, Preparation(size=(8, 8), resize="shorter", resize_to=(8, 8))])
+@pytest.mark.parametrize("preparation", [None, Preprocessing(size=(8, 8), resize="shorter", resize_to=(8, 8))])
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -67,12 +67,12 @@ def test_a_mask_is_brought_to_the_size_of_its_image_without_new_values(photos, n
 def test_what_does_not_fit_is_refused_with_the_reason(photos, name, reason, preparation):
     with pytest.raises(RejectedImageError, match=reason):
         object_of(photos, name, preparation)
-    assert ObjectMasks(photos, preparation or Preparation()).read(name) is None
+    assert ObjectMasks(photos, preparation or Preprocessing()).read(name) is None
 
 
 def test_a_small_mask_goes_through_the_crop_of_the_image(photos):
     """Columns 4 to 7 of 20 are 2 to 3 of 10; the middle eight pixels across are kept after the resize to 8 by 16."""
-    preparation = Preparation(size=(8, 8), resize="shorter", resize_to=(8, 8))
+    preparation = Preprocessing(size=(8, 8), resize="shorter", resize_to=(8, 8))
     assert object_of(photos, "half", preparation).equal(object_of(photos, "same", preparation))
     assert object_of(photos, "same", preparation)[:, :2].any()
 

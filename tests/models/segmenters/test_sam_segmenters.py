@@ -18,7 +18,7 @@ from torch import Tensor
 
 from snellen.core.artifact import Lineage
 from snellen.core.errors import InputError, MissingExtraError, ModelError, UnknownNameError
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.models import references
 from snellen.models.random_folders import write_random_sam
 from snellen.models.references import load_segmenter

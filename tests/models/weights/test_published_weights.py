@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from snellen.core.errors import InputError
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.weights.quiet_loading import cached_by_torch, hub_host, hub_offline, quiet_loading
-from tests.models.remote.asked_hosts import asked_hosts
+from tests.models.remote.contacted_hosts import contacted_hosts
 
 with quiet_loading():
     constants = pytest.importorskip("huggingface_hub.constants")
@@ -33,7 +33,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize(("reference", "host"), [("timm:test_resnet", HUB), ("torchvision:resnet18", TORCH)])
 def test_without_permission_nobody_is_asked(reference: str, host: str) -> None:
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         with pytest.raises(
             InputError, match=rf"{host} is not contacted for them without permission; allow it with --allow-"
         ) as e:
@@ -51,7 +51,7 @@ def test_without_permission_nobody_is_asked(reference: str, host: str) -> None:
 def test_with_permission_the_host_is_asked_and_no_other(
     reference: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         monkeypatch.setattr("time.sleep", lambda _seconds: None)
         for allowed in ([host], host.upper(), True):
             with pytest.raises(InputError, match=r"nor downloaded"):
@@ -60,7 +60,7 @@ def test_with_permission_the_host_is_asked_and_no_other(
 
 
 def test_an_address_beside_the_hub_needs_permission_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         config = timm.get_pretrained_cfg("test_resnet")
         elsewhere = type(config)(**{**config.__dict__, "hf_hub_id": None, "url": "https://weights.example/a/net.pth"})
         monkeypatch.setattr(timm, "get_pretrained_cfg", lambda _name: elsewhere)
@@ -70,7 +70,7 @@ def test_an_address_beside_the_hub_needs_permission_of_its_own(monkeypatch: pyte
 
 
 def test_a_mirror_is_the_host_that_needs_permission(monkeypatch: pytest.MonkeyPatch) -> None:
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         monkeypatch.setattr(constants, "ENDPOINT", "https://Mirror.example/hf")
         assert hub_host() == "mirror.example"
         with pytest.raises(InputError, match=r"mirror\.example is not contacted"):
@@ -79,7 +79,7 @@ def test_a_mirror_is_the_host_that_needs_permission(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_the_hubs_cache_has_needs_no_permission(caches: Path) -> None:
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         torch.manual_seed(0)
         network = timm.create_model("test_resnet", pretrained=False)
         repository = caches / "hub" / f"models--{timm.get_pretrained_cfg('test_resnet').hf_hub_id.replace('/', '--')}"
@@ -98,7 +98,7 @@ def test_what_the_hubs_cache_has_needs_no_permission(caches: Path) -> None:
 
 
 def test_what_torchs_cache_has_needs_no_permission(caches: Path) -> None:
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         url = torchvision.models.ResNet18_Weights.DEFAULT.url
         assert not cached_by_torch(url)
         file = caches / "torch" / "hub" / "checkpoints" / url.rsplit("/", 1)[1]
@@ -143,7 +143,7 @@ def test_a_folder_on_this_machine_reaches_nobody(caches: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "preprocessor_config.json").write_text("{}")
     save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
-    with asked_hosts() as asked:
+    with contacted_hosts() as asked:
         for allowed in ([], [HUB]):
             with pytest.raises(InputError, match="cannot be loaded as an image classifier"):
                 load_classifier(f"hf:{folder}", allow_remote=allowed)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.rendering import render

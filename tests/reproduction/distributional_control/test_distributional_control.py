@@ -8,7 +8,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.models.references import load_two_tower
@@ -51,7 +51,7 @@ def test_the_judge_decides_among_the_balanced_classes_and_hits_are_of_all():
     colours = nn.Flatten()
     names = ["red", "green", "blue"]
     classifier = Classifier(
-        nn.Sequential(nn.AvgPool2d(4), colours), class_names=names, preparation=Preparation(size=(4, 4))
+        nn.Sequential(nn.AvgPool2d(4), colours), class_names=names, preparation=Preprocessing(size=(4, 4))
     )
     attribute = Attribute(classifier, classifier, "green", ("red", "green"))
     images = torch.zeros(3, 3, 4, 4)
@@ -105,7 +105,7 @@ def faces(reference, device):
     return Classifier(
         network,
         class_names=["first", "second", "third"],
-        preparation=Preparation(size=(224, 224), resize="exact", resize_to=(224, 224)),
+        preparation=Preprocessing(size=(224, 224), resize="exact", resize_to=(224, 224)),
         name=reference,
     )
 
@@ -151,7 +151,7 @@ def test_images_of_equal_shares_come_in_mixed_order():
     classifier = Classifier(
         nn.Sequential(nn.AvgPool2d(4), nn.Flatten()),
         class_names=[*names, "blue"],
-        preparation=Preparation(size=(4, 4)),
+        preparation=Preprocessing(size=(4, 4)),
     )
     first = Attribute(classifier, classifier, "green", ("red", "green"))
     material = replace(experiment.small_material(), first=first)

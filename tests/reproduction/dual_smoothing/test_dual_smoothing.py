@@ -86,8 +86,8 @@ def test_the_attack_is_judged_by_the_votes_of_the_images_that_it_moved():
     classifier = Classifier(pair.eval(), class_names=["dark", "light"])
     images, labels, rng = torch.full((2, 3, 4, 4), 0.62), torch.tensor([1, 1]), Randomness(0)
     votes = votes_of(
-        classifier, images, labels, sigma=sigma_of(True), halves=True, samples=(500, 1000), rng=rng, progress=Silent(),
-        task="votes",
+        classifier, images, labels, sigma=sigma_of(True), split_pixels=True, samples=(500, 1000), rng=rng,
+        progress=Silent(), task="votes",
     )  # fmt: skip
     budget = replace(SMOKE, attacked=2, steps=4, copies=4, judging=500)
     found = _attacked(classifier, images, votes, budget, 1000, rng, Silent())

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
@@ -49,7 +49,7 @@ def _few_images() -> Iterator[None]:
 def encoder(side: int = 8) -> FrozenEncoder:
     """Every fourth pixel."""
     pooled = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
-    return FrozenEncoder(name="pixels", network=pooled, preparation=Preparation(size=(32, 32)))
+    return FrozenEncoder(name="pixels", network=pooled, preparation=Preprocessing(size=(32, 32)))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
@@ -53,7 +53,7 @@ class Red(nn.Module):
 
 def test_the_single_concept_is_the_one_with_the_highest_overlap(world):
     network = nn.Sequential(Red(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    classifier = Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(32, 32)))
+    classifier = Classifier(network, class_names=["a", "b"], preparation=Preprocessing(size=(32, 32)))
     found, _ = find_exemplars(classifier, world.images, ["0"], count=3)
     names = single_concepts(classifier, world.pixels, world.maps, found)["0"]
     assert names[0] == "red"
@@ -129,7 +129,7 @@ def test_a_planted_unit_is_named_right_when_its_own_value_is_said(monkeypatch):
 def test_what_is_zeroed_is_chosen_on_validation_images_and_stands_beside_its_controls(monkeypatch):
     with seeded(1, torch.device("cpu")):  # weights with which every unit has some mass
         network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, len(SHAPES)))
-    classifier = Classifier(network, class_names=SHAPES, preparation=Preparation(size=(32, 32)))
+    classifier = Classifier(network, class_names=SHAPES, preparation=Preprocessing(size=(32, 32)))
     gains, asked = (0.05, 0.1, 0.4, 0.3, 0.2, 0.0), []
 
     class Says:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.corruptions.apply import corrupt
@@ -53,7 +53,7 @@ def by_brightness(names: Sequence[str] = ("dark", "bright"), **options: object) 
         return torch.cat([1 - bright[:, None], bright[:, None], others], 1).log()
 
     return Classifier(
-        model, class_names=names, preparation=Preparation(), output="log-probabilities", name="brightness", **options
+        model, class_names=names, preparation=Preprocessing(), output="log-probabilities", name="brightness", **options
     )  # type: ignore[arg-type]
 
 
@@ -99,7 +99,7 @@ def test_several_labels_with_a_threshold_for_each() -> None:
     several = Classifier(
         model,
         class_names=["a", "b"],
-        preparation=Preparation(),
+        preparation=Preprocessing(),
         output="log-probabilities",
         task="multilabel",
         name="m",
@@ -123,7 +123,7 @@ def test_ordinal_classes_are_decided_by_the_largest_probability() -> None:
         return nn.functional.one_hot(step, 5).double() * 3
 
     names = list("01234")
-    ordinal = Classifier(model, class_names=names, preparation=Preparation(), task="ordinal", name="steps")
+    ordinal = Classifier(model, class_names=names, preparation=Preprocessing(), task="ordinal", name="steps")
     pixels = plain_images((40, 60, 110, 130, 160, 250))
     labels = [0, 1, 2, 2, 3, 4]
     images = load_arrays(pixels, labels, class_names=names)
@@ -157,7 +157,7 @@ def noise_set(classes: int, count: int = 28, side: int = 24) -> ImageSet:
 @pytest.mark.parametrize(("name", "classes"), [("dermamnist", 7), ("imagenet-c", 7), ("octmnist", 4)])
 def test_figures_equal_a_calculation_step_by_step(name: str, classes: int) -> None:
     images, chosen = noise_set(classes), benchmark(name)
-    classifier = Classifier(network(classes), class_names=images.class_names, preparation=Preparation(), name="net")
+    classifier = Classifier(network(classes), class_names=images.class_names, preparation=Preprocessing(), name="net")
     kinds = [
         kind for kind in ("gaussian_noise", "speckle_noise", "motion_blur", "contrast_down") if kind in chosen.kinds
     ]
@@ -188,7 +188,7 @@ def test_several_labels_step_by_step_in_any_batch_with_any_number_of_workers() -
     names, chosen = [str(number) for number in range(14)], benchmark("chestmnist")
     pixels = np.random.default_rng(2).integers(0, 256, (20, 16, 16), dtype=np.uint8)
     images = load_arrays(pixels, truth, class_names=names)
-    classifier = Classifier(network(14), class_names=names, preparation=Preparation(), task="multilabel", name="net")
+    classifier = Classifier(network(14), class_names=names, preparation=Preprocessing(), task="multilabel", name="net")
     limits = np.linspace(0.35, 0.65, 14)
     options = {"benchmark_name": "chestmnist", "kinds": ["shot_noise", "gamma_corr_up"], "threshold": limits.tolist()}
     found = corruption_benchmark(classifier, images, **options)  # type: ignore[arg-type]
@@ -218,7 +218,7 @@ def test_a_model_that_gives_labels_only_has_errors_and_no_areas() -> None:
     def labels(images: Tensor) -> Tensor:
         return nn.functional.one_hot((images.mean((1, 2, 3)) > 0.5).long(), 2).float()
 
-    blind = Classifier(labels, class_names=["dark", "bright"], preparation=Preparation(), output="labels", name="l")
+    blind = Classifier(labels, class_names=["dark", "bright"], preparation=Preprocessing(), output="labels", name="l")
     found = corruption_benchmark(blind, plain_set(), benchmark_name="breastmnist", kinds=["brightness_up"])
     assert found.errors["brightness_up"] == pytest.approx(BALANCED)
     assert math.isnan(found.clean_auroc)
@@ -230,7 +230,7 @@ def test_labels_only_of_several_labels() -> None:
         return (images.mean((1, 2, 3)) > 0.5).float()[:, None].repeat(1, 2)
 
     blind = Classifier(
-        labels, class_names=["a", "b"], preparation=Preparation(), output="labels", task="multilabel", name="l"
+        labels, class_names=["a", "b"], preparation=Preprocessing(), output="labels", task="multilabel", name="l"
     )
     images = load_arrays(plain_images(), np.array([[0, 0]] * 4 + [[1, 1]] * 2), class_names=["a", "b"])
     found = corruption_benchmark(blind, images, benchmark_name="chestmnist", kinds=["brightness_up"])
@@ -309,7 +309,7 @@ def test_unknown_names_and_scores_that_are_not_finite() -> None:
         measured(kinds=["pixelate", "bubble"])
     never = Classifier(
         lambda images: images.mean((2, 3))[:, :2] * math.nan, class_names=["dark", "bright"],
-        preparation=Preparation(), name="never",
+        preparation=Preprocessing(), name="never",
     )  # fmt: skip
     with pytest.raises(InputError, match="never gives scores that are not finite"):
         corruption_benchmark(never, plain_set(), kinds=["brightness"])
@@ -422,7 +422,7 @@ KINDS = ("brightness_up", "pixelate")
 
 def stored_arrays(images: ImageSet, name: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Severity after severity, as bytes: index = severity · N + i; labels repeated as often."""
-    batch = torch.stack([Preparation()(example.image) for example in images])
+    batch = torch.stack([Preprocessing()(example.image) for example in images])
     rng = Randomness(0).for_examples(images.ids).child(kind)
     parts = [corrupt(batch, benchmark(name), kind, severity, rng, parity=True) for severity in (1, 2, 3, 4, 5)]
     pixels = (torch.cat(parts) * 255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -465,7 +465,7 @@ def test_stored_labels_are_those_of_the_clean_images_by_name(stored: Path) -> No
         return torch.stack([bright, 1 - bright], 1).log()
 
     turned = Classifier(
-        model, class_names=["bright", "dark"], preparation=Preparation(), output="log-probabilities", name="turned"
+        model, class_names=["bright", "dark"], preparation=Preprocessing(), output="log-probabilities", name="turned"
     )
     found = corruption_benchmark(turned, plain_set(), benchmark_name="breastmnist", kinds=KINDS, stored=stored)
     assert found.errors["brightness_up"][0] == pytest.approx(1 / 8)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.reproduction.sample import Sample

@@ -9,7 +9,7 @@ import torch
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.data.files.joining import join
@@ -284,7 +284,7 @@ def test_the_full_scale_runs_with_the_classes_of_the_paper(tmp_path, monkeypatch
 
     def judge(reference, **_):
         names = classes["trigger"] if reference == full.TRIGGER else ["ring", "star"]
-        shown = Preparation(size=(16, 16), resize="exact", resize_to=(16, 16))
+        shown = Preprocessing(size=(16, 16), resize="exact", resize_to=(16, 16))
         return Classifier(lambda pixels: pixels.flatten(1)[:, -2:], class_names=names, preparation=shown)
 
     monkeypatch.setattr(full, "load_classifier", judge)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.data.files.arrays import load_arrays
@@ -123,7 +123,7 @@ def test_a_follower_that_flips_with_any_category_follows_no_policy():
 class Scripted:
     """A large model whose answers are a function of the prompt."""
 
-    name, preparation, device = "scripted", Preparation(size=(48, 48)), torch.device("cpu")
+    name, preparation, device = "scripted", Preprocessing(size=(48, 48)), torch.device("cpu")
 
     def __init__(self, say):
         self.say = say

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.parser import parse
@@ -24,7 +24,7 @@ class Observer:
     """Says what it sees: a picture with red in it is a red star, another a blue ring."""
 
     name, device = "observer", torch.device("cpu")
-    preparation = Preparation(size=(8, 8), resize="exact", resize_to=(8, 8))
+    preparation = Preprocessing(size=(8, 8), resize="exact", resize_to=(8, 8))
 
     def caption(self, images, *, max_tokens=30, prompt=""):
         seen = ("red striped star" if float(image[0].max()) > 0.5 else "blue plain ring" for image in images)

@@ -134,7 +134,7 @@ def test_the_full_scale_runs_with_a_resnet_18_of_the_true_shapes(monkeypatch, tm
     network = torchvision.models.resnet18(num_classes=2)
     network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
     model = snellen.Classifier(
-        network.eval(), class_names=images.class_names, preparation=snellen.Preparation(size=(32, 32)), name="resnet"
+        network.eval(), class_names=images.class_names, preparation=snellen.Preprocessing(size=(32, 32)), name="resnet"
     )
     monkeypatch.setattr(full, "load_classifier", lambda *_, **__: model)
     monkeypatch.setattr(full, "load_images", lambda *_: images)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.runs.engines.choosing import Load, choose_processes
 from snellen.runs.engines.local import Local
 from snellen.runs.engines.machine import usable_cores, usable_memory, used_memory
@@ -106,7 +106,7 @@ def test_memory_in_use_is_that_of_this_process():
 
 def test_operations_and_kept_bytes_of_a_pass():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 8 * 8, 2))
-    classifier = Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(8, 8)))
+    classifier = Classifier(network, class_names=["a", "b"], preparation=Preprocessing(size=(8, 8)))
     cost = pass_cost(classifier)
     assert cost.operations == 2 * 4 * 8 * 8 * 3 * 3 * 3 + 2 * 4 * 8 * 8 * 2
     image, features = 3 * 8 * 8 * 4, 4 * 8 * 8 * 4
@@ -125,7 +125,7 @@ def test_attention_is_counted():
             tokens = images.flatten(2).transpose(1, 2).repeat(1, 1, 3)[:, :, :8]
             return self.attention(tokens, tokens, tokens)[0].mean(1)[:, :2]
 
-    classifier = Classifier(Network(), class_names=["a", "b"], preparation=Preparation(size=(4, 4)))
+    classifier = Classifier(Network(), class_names=["a", "b"], preparation=Preprocessing(size=(4, 4)))
     assert pass_cost(classifier).operations == 4 * (2 * 16 * 8 * 8) + 2 * (2 * 16 * 16 * 8)
 
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_counted_counts_as_nothing():
     class Network(nn.Module):
         forward = staticmethod(refuses)
 
-    arguments = {"class_names": ["a", "b"], "preparation": Preparation(size=(8, 8))}
+    arguments = {"class_names": ["a", "b"], "preparation": Preprocessing(size=(8, 8))}
     assert pass_cost(Classifier(Network(), **arguments)) == PassCost()
     assert pass_cost(Classifier(refuses, **arguments)) == PassCost()
     assert pass_cost(Classifier(nn.Flatten(), class_names=["a"])) == PassCost(), "an image of no known size"

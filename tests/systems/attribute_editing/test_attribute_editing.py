@@ -7,7 +7,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.index import entry
 from snellen.core.method import Editing, build
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.edits.masked_object import removed
@@ -94,7 +94,7 @@ def test_a_classifier_is_misled_from_what_it_says_of_the_image_at_its_own_size(s
             light = images.mean((1, 2, 3)) * 4 - 2
             return torch.stack([light, -light], 1)
 
-    small = Classifier(Small(), class_names=["light", "dark"], preparation=Preparation(size=(8, 8)))
+    small = Classifier(Small(), class_names=["light", "dark"], preparation=Preprocessing(size=(8, 8)))
     monkeypatch.setattr(attribute_editing, "_classifier", lambda reference: small)
     images, masks = torch.cat([scenes.images[:1] * 0.5 + 0.5, scenes.images[1:2] * 0.5]), scenes.masks[:2]
     method = AttributeEditing(kind="adversarial_background", adversarial_weight=60.0, **SHORT)

@@ -18,7 +18,7 @@ from snellen.checks.check import Batch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.edits.masked_object import removed
 from snellen.models.segmenters import object_masks
@@ -92,7 +92,11 @@ class Reader(nn.Module):
 
 def reader(trusts, **fields):
     return Classifier(
-        Reader(trusts), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name=trusts, **fields
+        Reader(trusts),
+        class_names=["dark", "light"],
+        preparation=Preprocessing(size=(SIDE, SIDE)),
+        name=trusts,
+        **fields,
     )
 
 

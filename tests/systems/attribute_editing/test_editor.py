@@ -9,7 +9,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.edits.masked_object import widened
 from snellen.models.diffusion.denoiser import to_x0
 from snellen.models.diffusion.editor import Blending, covering_mask
@@ -208,7 +208,7 @@ class Bluish(nn.Module):
 
 
 def test_a_background_misleads_the_classifier_that_is_named(editor, scenes, edits):
-    classifier = Classifier(Bluish(), class_names=["blue", "red"], preparation=Preparation(size=(32, 32)))
+    classifier = Classifier(Bluish(), class_names=["blue", "red"], preparation=Preprocessing(size=(32, 32)))
     before = classifier(edits[0]).log_softmax(1)[:, 0]
     guides = Guides(torch.zeros(COUNT), torch.full((COUNT,), 60.0), classifier, torch.zeros(COUNT, dtype=torch.int64))
     made = editor.edit(scenes.images, scenes.masks, scenes.backgrounds, list(range(COUNT)), guides)

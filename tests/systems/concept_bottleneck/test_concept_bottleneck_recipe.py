@@ -17,7 +17,7 @@ from snellen.core.artifact import Artifact
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.folder import load_folder
@@ -256,7 +256,7 @@ def test_groups_have_a_worst_one(clip: Path, lists: Path) -> None:
     made = recipe(clip, lists).fit(grouped, rng=Randomness(0))
     network, held = build_network(made.card.architecture, "here").eval(), blobs(16, 1)
     network.load_state_dict(dict(made.tensors))
-    prepare = Preparation.model_validate(made.card.preparation)
+    prepare = Preprocessing.model_validate(made.card.preparation)
     with torch.no_grad():
         decided = network(torch.stack([prepare(held.read(row)) for row in range(16)])).argmax(1).numpy()
     right = decided == labels[30:]

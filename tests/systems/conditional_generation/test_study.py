@@ -12,7 +12,7 @@ from torch import nn
 
 import snellen
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.methods.synthesis.by_image import ByImage
 from snellen.methods.synthesis.by_name import ByName
@@ -73,7 +73,7 @@ def constant(column, names):
     return snellen.load_classifier(
         Constant(column, len(names)),
         list(names),
-        preparation=Preparation(size=(16, 16)),
+        preparation=Preprocessing(size=(16, 16)),
         name=f"always {names[column]}",
     )
 
@@ -239,7 +239,7 @@ def test_mirrored_scores_are_added_for_all_and_images_condition_a_twin_as_well(m
             return images[:, 0, 0, :3]
 
     monkeypatch.setattr(study, "measured", spied)
-    model = snellen.load_classifier(Left(), list(SHAPES), preparation=Preparation(size=(16, 16)))
+    model = snellen.load_classifier(Left(), list(SHAPES), preparation=Preprocessing(size=(16, 16)))
     before = Left.calls
     method = ByImage(steps=2, strength=0.5, named=False)
     found = studied(tmp_path / "study", method, models=[model], mirrored=True)

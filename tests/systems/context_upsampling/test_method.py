@@ -99,9 +99,9 @@ def test_masks_of_objects_give_the_class_of_their_image():
 
 
 def snellen_preparation():
-    from snellen.core.preparation import Preparation
+    from snellen.core.preprocessing import Preprocessing
 
-    return Preparation(size=(32, 32), resize="shorter", resize_to=(32, 32))
+    return Preprocessing(size=(32, 32), resize="shorter", resize_to=(32, 32))
 
 
 @pytest.fixture

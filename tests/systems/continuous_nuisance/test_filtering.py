@@ -7,7 +7,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.systems.continuous_nuisance.filter_scores import FilterEncoders, filter_scores, reference_similarity
 from snellen.systems.continuous_nuisance.filtering import (
@@ -116,7 +116,7 @@ class Means(nn.Module):
 class Colours:
     """Two towers: an image is its mean colour, a text the colours that it names."""
 
-    preparation = Preparation(size=(2, 2), resize="exact", resize_to=(2, 2))
+    preparation = Preprocessing(size=(2, 2), resize="exact", resize_to=(2, 2))
     image_tower = Means()
 
     def encode_images(self, images, *, normalised=True):
@@ -130,7 +130,7 @@ class Colours:
 @pytest.fixture
 def encoders():
     second = FrozenEncoder(
-        name="second", network=Means(2.0), preparation=Preparation(size=(1, 1), resize="exact", resize_to=(1, 1)),
+        name="second", network=Means(2.0), preparation=Preprocessing(size=(1, 1), resize="exact", resize_to=(1, 1)),
         normalization=Normalization((0.25,) * 3, (1.0,) * 3),
     )  # fmt: skip
     return FilterEncoders(Colours(), second)

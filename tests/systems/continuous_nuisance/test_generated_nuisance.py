@@ -16,16 +16,20 @@ from snellen.auditing.figure_picture import evidence_of, finding_evidence
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding, FindingExample
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.methods.generation.made_images import generator_of
 from snellen.systems.continuous_nuisance import check as check_module
+from snellen.systems.continuous_nuisance import objects as nuisance_objects
 from snellen.systems.continuous_nuisance import presets as nuisance_presets
-from snellen.systems.continuous_nuisance import things as nuisance_things
 from snellen.systems.continuous_nuisance.check import NuisanceCheck
 from snellen.systems.continuous_nuisance.generated_conclusion import concluded
-from snellen.systems.continuous_nuisance.generated_trajectories import Asked, GeneratedTrajectories, failures_of
+from snellen.systems.continuous_nuisance.generated_trajectories import (
+    GeneratedTrajectories,
+    TrajectoryPlan,
+    failures_of,
+)
 from snellen.systems.continuous_nuisance.slider import SliderFit
 from snellen.systems.continuous_nuisance.slider_folder import sliders_in
 
@@ -47,7 +51,7 @@ class Bright(nn.Module):
 
 
 def shape_reader(blind=-1.0):
-    return Classifier(Bright(blind), class_names=list(SHAPES), preparation=Preparation(size=(32, 32)), name="bright")
+    return Classifier(Bright(blind), class_names=list(SHAPES), preparation=Preprocessing(size=(32, 32)), name="bright")
 
 
 def asked(folder, **fields):
@@ -76,7 +80,7 @@ def _cheap():
     cheap = {**nuisance_presets.PRESETS["scenes"], "steps": 2, "guidance_scale": 1.0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nuisance_presets, "PRESETS", {**nuisance_presets.PRESETS, "scenes": cheap})
-        patch.setattr(nuisance_things, "CALIBRATING", 1)
+        patch.setattr(nuisance_objects, "CALIBRATING", 1)
         yield
 
 
@@ -195,11 +199,11 @@ def test_a_finding_shows_where_generated_trajectories_first_fail():
 
 def test_generated_images_are_made_where_the_model_runs_and_by_preset(sliders, monkeypatch):
     seen = []
-    monkeypatch.setattr(check_module.Asked, "of", lambda method, *_, **options: seen.append((method, options)))
+    monkeypatch.setattr(check_module.TrajectoryPlan, "of", lambda method, *_, **options: seen.append((method, options)))
     check = NuisanceCheck(generator="diffusers:sd", sliders=str(sliders), seeds=7, preset="imagenet")
     model = shape_reader()
     model.device = torch.device("cuda:1")  # no machine needs one here
-    check._asked(model)
+    check._trajectory_plan(model)
     ((method, options),) = seen
     assert method.device == "cuda:1"
     assert "concept" not in method.model_fields_set, "the preset's shifts"
@@ -229,7 +233,7 @@ def test_an_audit_keeps_the_pictures_of_generated_failures_and_none_where_none_m
     pixels[:, 1] = 200
     failures = {"fog": failures_of(evidence, "fog", (0.0, 1.0), ids, pixels)[:3]}
     made = GeneratedTrajectories(evidence, ("fog",), (0.0, 1.0), (), 30, failures)
-    monkeypatch.setattr(Asked, "generate", lambda *_: made)
+    monkeypatch.setattr(TrajectoryPlan, "generate", lambda *_: made)
     for kept in (True, False):
         folder = tmp_path / str(kept)
         report = audit(shape_reader(), shapes(), checks=[asked(sliders)], out=folder, save_images=kept)

@@ -15,7 +15,7 @@ from snellen.auditing.compare.compare import compare
 from snellen.checks.per_image import ABSENT, RIGHT, WRONG, PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Nuisances, Scene, SceneObject
 from snellen.data.worlds.optotypes.scene_set import scene_images
@@ -44,7 +44,7 @@ class Reader(nn.Module):
 
 def reader(**changes):
     return Classifier(
-        Reader(), class_names=["bright", "dim"], preparation=Preparation(size=(16, 16)), name="reader", **changes
+        Reader(), class_names=["bright", "dim"], preparation=Preprocessing(size=(16, 16)), name="reader", **changes
     )
 
 
@@ -172,7 +172,9 @@ def test_scores_that_are_not_finite_in_fog_are_lost_decisions_and_no_failure():
         def forward(self, images):
             return torch.where(images.mean((1, 2, 3))[:, None] > 0.7, torch.nan, super().forward(images))
 
-    broken = Classifier(Broken(), class_names=["bright", "dim"], preparation=Preparation(size=(16, 16)), name="broken")
+    broken = Classifier(
+        Broken(), class_names=["bright", "dim"], preparation=Preprocessing(size=(16, 16)), name="broken"
+    )
     check = {"check": "nuisance", "share": 1.0, "nuisances": ["fog"], "strengths": [5]}
     report = audit(broken, pictures(20), checks=[check])
     assert report.metrics["nuisance.fog.5.accuracy"].value < 1
@@ -210,7 +212,7 @@ def test_a_scene_keeps_what_it_has_of_a_nuisance():
 def test_pictures_of_several_sides_are_drawn_as_they_are_alone():
     scenes = Scenes(count=5).scenes()
     mixed = [Redrawn(scene, side) for scene, side in zip(scenes, (16, 32, 16, 8, 32), strict=True)]
-    to_16 = Preparation(resize="exact", resize_to=(16, 16), size=(16, 16))
+    to_16 = Preprocessing(resize="exact", resize_to=(16, 16), size=(16, 16))
     together = prepared(mixed, to_16)
     assert together.shape == (5, 3, 16, 16)
     for row, one in enumerate(mixed):

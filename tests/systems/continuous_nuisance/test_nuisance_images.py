@@ -14,9 +14,9 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.systems.continuous_nuisance import nuisance_images
-from snellen.systems.continuous_nuisance import things as nuisance_things
+from snellen.systems.continuous_nuisance import objects as nuisance_objects
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance
 from snellen.systems.continuous_nuisance.nuisance_set import RECORD
@@ -44,7 +44,7 @@ class Bright(nn.Module):
 
 
 def model(name="bright", blind=2.0):
-    return Classifier(Bright(blind), class_names=list(CLASSES), preparation=Preparation(size=(32, 32)), name=name)
+    return Classifier(Bright(blind), class_names=list(CLASSES), preparation=Preprocessing(size=(32, 32)), name=name)
 
 
 def method(sliders, **fields):
@@ -68,7 +68,7 @@ class Made:
 def _few():
     """Thresholds from few things."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nuisance_things, "CALIBRATING", 1)
+        patch.setattr(nuisance_objects, "CALIBRATING", 1)
         yield
 
 

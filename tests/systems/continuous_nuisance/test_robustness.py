@@ -8,7 +8,7 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.metrics.rank_correlation import spearman
 from snellen.metrics.sweep import first_failures
 from snellen.systems.continuous_nuisance.measuring import measure_trajectories
@@ -140,7 +140,7 @@ def brightness(name, threshold=0.5, broken=False):
 
     return Classifier(
         scores, class_names=["dark", "bright"], name=name,
-        preparation=Preparation(size=(2, 2), resize="exact", resize_to=(2, 2)),
+        preparation=Preprocessing(size=(2, 2), resize="exact", resize_to=(2, 2)),
     )  # fmt: skip
 
 

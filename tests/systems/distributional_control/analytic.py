@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.latent_generators.latent_generator import LatentGenerator
 from snellen.systems.distributional_control.invertible_network import standard_normal
 
@@ -49,7 +49,7 @@ def threshold(bound: float = 1.0, slope: float = 8.0) -> Classifier:
     return Classifier(
         Threshold(bound, slope),
         class_names=["below", "above"],
-        preparation=Preparation(size=(SIDE, SIDE)),
+        preparation=Preprocessing(size=(SIDE, SIDE)),
         name="threshold",
     )
 

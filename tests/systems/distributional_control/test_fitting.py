@@ -10,7 +10,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.latent_generators.latent_generator import LatentGenerator
 from snellen.systems.distributional_control.control import Control, load_control, open_generator
@@ -216,7 +216,7 @@ def test_a_collapse_is_a_warning_of_the_result_and_never_silent():
             far = (latents_in(images) - 0.5).square().sum(1) - 1
             return torch.stack([far, -far], 1)
 
-    near = Classifier(Near(), class_names=["far", "near"], preparation=Preparation(size=(SIDE, SIDE)), name="near")
+    near = Classifier(Near(), class_names=["far", "near"], preparation=Preprocessing(size=(SIDE, SIDE)), name="near")
     found = control(painted(), classifier=near, classes=["near"], weight=3000.0, fit=QUICK)
     assert found.figures["before.near"] < 0.6
     assert found.figures["after.near"] > 0.99, "the shares are all that could be wished"
@@ -349,7 +349,7 @@ def test_the_neutral_image_is_that_of_the_same_noise():
 def test_probabilities_of_attributes_are_sigmoids_and_absent_ones_can_be_wanted():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 2))
     faces = Classifier(
-        network, class_names=["glasses", "young"], task="multilabel", preparation=Preparation(size=(SIDE, SIDE))
+        network, class_names=["glasses", "young"], task="multilabel", preparation=Preprocessing(size=(SIDE, SIDE))
     )
     images = torch.rand(4, 3, SIDE, SIDE)
     found = ClassEnergy(faces, {"glasses": 1.0, "not young": 1.0})(images, None, torch.Generator())
@@ -362,7 +362,7 @@ def test_probabilities_of_attributes_are_sigmoids_and_absent_ones_can_be_wanted(
 class Towers:
     """Two towers whose image vector is the mean colour."""
 
-    name, device, preparation = "towers", torch.device("cpu"), Preparation(size=(8, 8))
+    name, device, preparation = "towers", torch.device("cpu"), Preprocessing(size=(8, 8))
 
     def identity(self):
         return "towers"

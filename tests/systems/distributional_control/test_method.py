@@ -9,7 +9,7 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.models.diffusion.sampler import seeded
@@ -156,7 +156,7 @@ def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, 
     other = Classifier(
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         class_names=["blue", "grey", "red"],
-        preparation=Preparation(size=(32, 32)),
+        preparation=Preprocessing(size=(32, 32)),
         name="other",
     )
     monkeypatch.setattr(guides, "classifier_of", lambda reference: other)
@@ -165,7 +165,7 @@ def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, 
     other = Classifier(
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         class_names=["green", "blue", "red"],
-        preparation=Preparation(size=(32, 32)),
+        preparation=Preprocessing(size=(32, 32)),
         name="other",
     )
     method = asked(fitted, judge="other")

@@ -9,7 +9,7 @@ from snellen.systems.feature_guided_search.tree import Choice, Rules, State, clo
 
 
 def state(**values):
-    return State(np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int8), asked=True, **values)
+    return State(np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int8), queried=True, **values)
 
 
 @pytest.mark.covers("15.4")

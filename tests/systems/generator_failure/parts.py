@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.loading import load_generator
@@ -33,7 +33,7 @@ class Red(nn.Module):
 
 
 def member(seed=None, *, names=("red", "blue"), spurious=0.0, name=None, recipe=None):
-    preparation = Preparation(size=(8, 8), resize="exact", resize_to=(8, 8))
+    preparation = Preprocessing(size=(8, 8), resize="exact", resize_to=(8, 8))
     return Classifier(
         Red(seed, spurious=spurious), class_names=names, preparation=preparation, name=name or f"red {seed}",
         recipe=recipe,

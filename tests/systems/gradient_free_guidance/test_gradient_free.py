@@ -50,7 +50,7 @@ def test_the_formula_is_that_of_classifier_free_guidance(generator):
     run = Run(generator, said(*torn), rule)
     other = plain(generator, [classifier_free(2.5, generator.encode_classes([2, 2, 0]))])
     torch.testing.assert_close(run.latents, other.latents, atol=1e-4, rtol=0)
-    assert run.told[0].tolist() == [2, 2, 0]
+    assert run.reported[0].tolist() == [2, 2, 0]
 
 
 @pytest.mark.covers("38.6")

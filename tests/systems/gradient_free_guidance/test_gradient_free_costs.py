@@ -8,7 +8,7 @@ import torch
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.generation.teachers import read_estimates
 from snellen.models.diffusion.guidance import ReferenceGuidance, autoguidance, classifier_free
 from snellen.models.diffusion.loading import load_generator
@@ -19,9 +19,9 @@ from snellen.systems.gradient_free_guidance.gradient_free import (
     Tally,
     away_from_confusion,
     confused_autoguidance,
+    decision_rows,
     mixed_reference,
     mixing_policy,
-    told_of,
 )
 from tests.methods.generation.gradient_free_runs import (
     CERTAIN,
@@ -159,7 +159,7 @@ def test_latents_are_decoded_once_for_each_look_and_counted(folders):
     small = Classifier(
         shown,
         class_names=[str(number) for number in range(1000)],
-        preparation=Preparation(size=(24, 24), resize="shorter", resize_to=(28, 28)),
+        preparation=Preprocessing(size=(24, 24), resize="shorter", resize_to=(28, 28)),
     )
     try:
         run = Run(latent, lambda view: read_estimates(small, view), GradientFreeRule(every=2))
@@ -177,7 +177,7 @@ def test_latents_are_decoded_once_for_each_look_and_counted(folders):
 def test_every_decision_is_told(generator):
     torn = [[0.0, 0, 9, 0, 0], CERTAIN[1], [math.nan] * CLASSES]
     run = Run(generator, said(*torn))
-    told = told_of(run.deciding, "abcde")
+    told = decision_rows(run.deciding, "abcde")
     confused = float(run.deciding.log[0].confusion[0])
     assert told[0]["guided"] == [[step, "c", round(1 + 3 * confused, 4), round(confused, 4)] for step in range(STEPS)]
     assert told[1] == {"guided": [], "mean scale": 1.0}
@@ -190,7 +190,7 @@ def test_every_decision_is_told(generator):
     assert "mean w 1.99" in lines[0] or "mean w 2.0" in lines[0]
     assert lines[1].startswith(f"{STEPS} answers of it were not finite")
     seldom = Run(generator, said(*torn), GradientFreeRule(every=2))
-    assert told_of(seldom.deciding, "abcde")[2] == {"guided": [], "mean scale": 1.0, "unread": 2}
+    assert decision_rows(seldom.deciding, "abcde")[2] == {"guided": [], "mean scale": 1.0, "unread": 2}
     rarely = Tally()
     rarely.add(seldom.deciding, decodes=False)
     assert (rarely.unread, rarely.decisions) == (2, 3 * STEPS)

@@ -31,7 +31,7 @@ def method(**changes):
     return GradientFreeGuidance(**{"steps": 3, **changes})
 
 
-def told(images):
+def reported(images):
     return [json.loads(str(row)) for row in images.column("attributes")]
 
 
@@ -40,7 +40,7 @@ def test_images_come_with_decisions_and_provenance():
     images = own.generate(REQUESTS, rng=Randomness(0))
     assert images.ids == ["a", "b", "c"]
     assert images.column("caption") == ["Shirt", "Dress", "Bag"]
-    rows = told(images)
+    rows = reported(images)
     assert rows[0]["guided"]
     names = own.known_classes()
     for row, name in zip(rows, ("Shirt", "Dress", "Bag"), strict=True):
@@ -56,11 +56,11 @@ def test_images_come_with_decisions_and_provenance():
 
 def test_asking_twice_what_was_decided_counts_once():
     own = method()
-    asked = own.asked(REQUESTS, Randomness(0))
-    steer = own.steering(asked)
-    sampler = Sampler(asked.generator, steps=3)
-    sample(sampler, asked.seeds, condition=asked.own, steer=steer, batch_size=2)
-    assert steer.told() == steer.told()
+    requested = own.generator_call(REQUESTS, Randomness(0))
+    steer = own.steering(requested)
+    sampler = Sampler(requested.generator, steps=3)
+    sample(sampler, requested.seeds, condition=requested.own, steer=steer, batch_size=2)
+    assert steer.reported() == steer.reported()
     assert steer.tally.images == 3
     assert steer.tally.classified == 9
 
@@ -69,7 +69,7 @@ def test_gamma_zero_gives_the_images_of_plain_sampling():
     plain = Sample(generator="bundled:fashion-diffusion", guidance_scale=1.0, steps=3)
     none = method(gamma=0.0).generate(REQUESTS, rng=Randomness(0))
     assert none.content_hash(0) == plain.generate(REQUESTS, rng=Randomness(0)).content_hash(0)
-    assert [row["guided"] for row in told(none)] == [[], [], []]
+    assert [row["guided"] for row in reported(none)] == [[], [], []]
     guided = method(gamma=3.0).generate(REQUESTS, rng=Randomness(0))
     assert guided.content_hash(0) != none.content_hash(0)
 
@@ -88,7 +88,7 @@ def test_each_combination_makes_other_images():
     ]
     hashes = {method(**one).generate(REQUESTS[:1], rng=Randomness(0)).content_hash(0) for one in settings}
     assert len(hashes) == len(settings)
-    fixed = told(method(reference="fixed", fixed_reference="Sandal").generate(REQUESTS[:1], rng=Randomness(0)))
+    fixed = reported(method(reference="fixed", fixed_reference="Sandal").generate(REQUESTS[:1], rng=Randomness(0)))
     assert {away for _, away, *_ in fixed[0]["guided"]} == {"Sandal"}
 
 
@@ -127,11 +127,14 @@ def test_what_it_made_is_no_part_of_what_it_is():
 
 
 def test_prompts_say_where_the_class_is():
-    asked = [{"id": "a", "class": "star", "seed": 1}, {"id": "b", "class": "ring", "prompt": "a red ring", "seed": 2}]
+    requested = [
+        {"id": "a", "class": "star", "seed": 1},
+        {"id": "b", "class": "ring", "prompt": "a red ring", "seed": 2},
+    ]
     scenes = method(generator="bundled:scene-diffusion", classifier="bundled:scene-cnn", skip_below=0.0)
-    images = scenes.generate(asked, rng=Randomness(0))
+    images = scenes.generate(requested, rng=Randomness(0))
     assert images.column("caption") == ["a star", "a red ring"]
-    assert all(row["guided"] for row in told(images))
+    assert all(row["guided"] for row in reported(images))
     with pytest.raises(InputError, match="does not say where its class is"):
         scenes.generate([{"id": "a", "class": "star", "prompt": "a red box"}], rng=Randomness(0))
     with pytest.raises(InputError, match="each image needs a class"):
@@ -197,18 +200,18 @@ def test_names_of_classes_can_be_given(tmp_path):
 @pytest.mark.parametrize("fields", [{}, {"guidance_scale": 2.0}, {"guidance_scale": 2.0, "mix": True}])
 def test_images_that_are_sampled_in_several_batches_are_the_same(monkeypatch, fields):
     """Each batch knows its own classes and prompts."""
-    asked = [
+    requested = [
         {"id": name, "class": name, "prompt": f"a {colour} {{}}", "seed": seed}
         for seed, (name, colour) in enumerate((("star", "red"), ("ring", "blue"), ("heart", "green")))
     ]
     scenes = method(generator="bundled:scene-diffusion", classifier="bundled:scene-cnn", temperature=20.0, **fields)
-    together = scenes.generate(asked, rng=Randomness(0))
+    together = scenes.generate(requested, rng=Randomness(0))
     monkeypatch.setattr(guided_sampling, "_TOGETHER", 1)
-    apart = scenes.generate(asked, rng=Randomness(0))
+    apart = scenes.generate(requested, rng=Randomness(0))
     for row in range(3):
         difference = np.array(together.read(row)).astype(int) - np.array(apart.read(row))
         assert abs(difference).max() <= 1
-    for one, other in zip(told(together), told(apart), strict=True):
+    for one, other in zip(reported(together), reported(apart), strict=True):
         assert [step[:2] for step in one["guided"]] == [step[:2] for step in other["guided"]]
         assert one["mean scale"] == pytest.approx(other["mean scale"], abs=1e-3)
 

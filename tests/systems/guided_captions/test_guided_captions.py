@@ -8,7 +8,7 @@ from PIL import Image
 
 from snellen.core.errors import InputError
 from snellen.core.method import build
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
 from snellen.models.references import load_captioner

@@ -10,7 +10,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 
 NAMES = ("red", "green", "blue")
@@ -32,7 +32,7 @@ def colour_network(scale: float = 12.0, names: Sequence[str] = NAMES) -> nn.Sequ
 
 
 def colour_annotator(side: int = 8, names: Sequence[str] = NAMES, scale: float = 12.0) -> Classifier:
-    squeezed = Preparation(size=(side, side), resize="exact", resize_to=(side, side), interpolation="box")
+    squeezed = Preprocessing(size=(side, side), resize="exact", resize_to=(side, side), interpolation="box")
     return Classifier(colour_network(scale, names), class_names=names, preparation=squeezed, name="colours")
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import InputError, UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.fashion_cnn import FashionCNN
 from snellen.systems.label_maps.localized_head import localized_head
@@ -18,7 +18,7 @@ from snellen.training.acceleration import seeded
 
 
 def classifier(network: nn.Module, classes: int, side: int | None = 64) -> Classifier:
-    preparation = Preparation() if side is None else Preparation(size=(side, side))
+    preparation = Preprocessing() if side is None else Preprocessing(size=(side, side))
     return Classifier(
         network,
         class_names=[str(number) for number in range(classes)],

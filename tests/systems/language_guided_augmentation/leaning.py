@@ -12,7 +12,7 @@ from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.data.worlds.planting.planted_defect import PlantedDefect
@@ -61,7 +61,7 @@ class Reads(nn.Module):
 
 
 def reader(reads: Callable[[Tensor], Tensor], names: tuple[str, ...] = CLASSES) -> Classifier:
-    seen = Preparation(size=(SIDE, SIDE))
+    seen = Preprocessing(size=(SIDE, SIDE))
     return Classifier(Reads(reads), class_names=names, preparation=seen, name="reader")
 
 

@@ -13,7 +13,7 @@ from snellen.auditing.audit import audit
 from snellen.auditing.compare.compare import compare
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.truth import set_column
 from snellen.systems.language_guided_augmentation import check as module
@@ -266,7 +266,7 @@ def test_images_without_a_caption_get_one_of_the_captioner():
     seen = []
 
     class Captions:
-        preparation = Preparation(size=(16, 16), resize="exact", resize_to=(16, 16))
+        preparation = Preprocessing(size=(16, 16), resize="exact", resize_to=(16, 16))
 
         def caption(self, shown, *, max_tokens):
             seen.append((tuple(shown.shape), max_tokens))

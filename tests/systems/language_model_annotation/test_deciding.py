@@ -486,9 +486,9 @@ def test_the_whole_image_is_sent_with_its_aspect_and_never_enlarged(size, sent):
 def test_pictures_are_prepared_once():
     images = scenes(3)
     pictures = Pictures(images)
-    from snellen.core.preparation import Preparation
+    from snellen.core.preprocessing import Preprocessing
 
-    small = Preparation(size=(8, 8))
+    small = Preprocessing(size=(8, 8))
     first = pictures.prepared(small)
     assert pictures.prepared(small) is first
     assert torch.equal(pictures.select([2, 0]).prepared(small), first[[2, 0]])

@@ -26,7 +26,7 @@ from snellen.systems.language_model_annotation.mining import (
     mine,
     topk,
 )
-from snellen.systems.language_model_annotation.owner import by_row, halves, read_labels
+from snellen.systems.language_model_annotation.owner import by_row, read_labels, split_labels
 from snellen.systems.language_model_annotation.student import (
     StudentFit,
     balanced_cross_entropy,
@@ -181,24 +181,24 @@ def test_a_pool_without_a_positive_stops_with_what_to_change():
 def test_a_half_chooses_and_the_other_measures():
     ids = [f"image {row}" for row in range(200)]
     labels = {row: int(row % 5 == 0) for row in range(100)}
-    owner = halves(labels, ids, seed=3)
+    owner = split_labels(labels, ids, seed=3)
     assert not set(owner.tune) & set(owner.report)
     assert {**owner.tune, **owner.report} == labels
     assert 35 < len(owner.tune) < 65
     assert 4 < sum(owner.tune.values()) < 16
-    assert halves(labels, ids, seed=3) == owner
-    assert halves(labels, ids, seed=4).tune != owner.tune
-    more = halves({row: int(row % 5 == 0) for row in range(200)}, ids, seed=3)
+    assert split_labels(labels, ids, seed=3) == owner
+    assert split_labels(labels, ids, seed=4).tune != owner.tune
+    more = split_labels({row: int(row % 5 == 0) for row in range(200)}, ids, seed=3)
     assert more.tune.items() > owner.tune.items(), "labels that are added move no other image"
     assert more.report.items() > owner.report.items()
-    shuffled = halves({99 - row: own for row, own in labels.items()}, ids[:100][::-1], seed=3)
+    shuffled = split_labels({99 - row: own for row, own in labels.items()}, ids[:100][::-1], seed=3)
     assert {ids[99 - row] for row in shuffled.tune} == {ids[row] for row in owner.tune}, "by id and not by place"
 
 
 @pytest.mark.covers("18.12")
 @pytest.mark.parametrize("seed", range(12))
 def test_both_halves_get_two_labels_of_a_class(seed):
-    owner = halves({0: 1, 1: 1, 2: 0, 3: 0}, ["a", "b", "c", "d"], seed)
+    owner = split_labels({0: 1, 1: 1, 2: 0, 3: 0}, ["a", "b", "c", "d"], seed)
     assert sorted(owner.tune.values()) == sorted(owner.report.values()) == [0, 1]
 
 

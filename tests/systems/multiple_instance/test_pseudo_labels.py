@@ -14,7 +14,7 @@ from snellen.systems.multiple_instance.candidate_labels import (
 from snellen.systems.multiple_instance.pseudo_labels import (
     inertia,
     moved_targets,
-    told_of_targets,
+    target_figures,
     with_one_positive,
 )
 
@@ -67,7 +67,7 @@ def test_enforcing_one_positive_changes_only_bags_without_one() -> None:
 
 def test_what_is_told_counts_positive_bags_alone() -> None:
     positive = torch.tensor([0.1, 0.4, 0.9, 0.2, 1.0])
-    told = told_of_targets(
+    told = target_figures(
         torch.stack([1 - positive, positive], 1), torch.tensor([0, 0, 1, 1, 2]), torch.tensor([1, 1, 0])
     )
     assert told == pytest.approx({"positive_share": 0.25, "bags_with_positive": 0.5, "highest_target": 0.65})

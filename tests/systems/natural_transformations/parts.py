@@ -11,7 +11,7 @@ from torch import Tensor
 from snellen.core.artifact import Lineage
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.treatments.treatment import Patient
 from snellen.models.latent_generators.style_network import StyleNetwork, StyleShape
 from snellen.systems.natural_transformations.autoencoder import (
@@ -63,7 +63,7 @@ def patient_of(*findings: Finding) -> Patient:
     classifier = Classifier(
         small.classifier.module,
         class_names=small.classifier.class_names,
-        preparation=Preparation(size=(SIDE, SIDE)),
+        preparation=Preprocessing(size=(SIDE, SIDE)),
         name="small",
     )
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.systems.natural_transformations.editing import EditSettings, inverted, prepare_editing
 from snellen.systems.natural_transformations.inversion import InversionSettings, render

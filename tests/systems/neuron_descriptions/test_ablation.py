@@ -6,7 +6,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.systems.neuron_descriptions.ablation import (
     Unit,
     ablation_curve,
@@ -20,7 +20,7 @@ from tests.tiny_network import NAMES, make_network
 
 @pytest.fixture
 def classifier():
-    return Classifier(make_network(), class_names=NAMES, preparation=Preparation(size=(4, 4)))
+    return Classifier(make_network(), class_names=NAMES, preparation=Preprocessing(size=(4, 4)))
 
 
 def images(count=6):
@@ -64,7 +64,7 @@ def test_zeroing_works_while_the_network_trains_and_lets_gradients_through(class
 
 def test_units_of_tokens_lie_in_the_last_dimension():
     network = nn.Sequential(nn.Unflatten(1, (3, 1)), nn.Flatten(2), nn.Linear(16, 5), nn.Flatten(), nn.Linear(15, 2))
-    classifier = Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(4, 4)))
+    classifier = Classifier(network, class_names=["a", "b"], preparation=Preprocessing(size=(4, 4)))
     with zeroed(classifier, [Unit("2", 4)]):
         hidden = classifier.features(images(), "2")
     assert hidden.shape == (6, 3, 5)

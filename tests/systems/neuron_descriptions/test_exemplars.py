@@ -7,7 +7,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.systems.neuron_descriptions.activation_maps import unit_maps
 from snellen.systems.neuron_descriptions.exemplars import RunningExemplars, find_exemplars
@@ -26,7 +26,7 @@ def classifier_of(layer, **arguments):
     network.add_module("units", layer)
     network.add_module("pool", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(2)))
     network(torch.rand(1, 3, 8, 8))
-    return Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(8, 8)), **arguments)
+    return Classifier(network, class_names=["a", "b"], preparation=Preprocessing(size=(8, 8)), **arguments)
 
 
 def images_of(count, seed=0):
@@ -73,7 +73,7 @@ def test_the_images_with_the_highest_peaks_in_any_batches_and_ties_to_the_earlie
 @pytest.mark.covers("17.3")
 def test_one_pass_serves_all_layers_and_holds_no_more_for_more_images():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.Flatten(), nn.Linear(80, 2))
-    classifier = Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(8, 8)))
+    classifier = Classifier(network, class_names=["a", "b"], preparation=Preprocessing(size=(8, 8)))
     _, images = images_of(30)
     found, _ = find_exemplars(classifier, images, ["1", "2"], count=3)
     assert classifier.spent.queries == 30
@@ -106,7 +106,7 @@ def test_silent_units_few_images_grey_images_and_tokens():
             return torch.cat([patches.new_full((len(images), 1, 2), 9.0), patches], 1)
 
     network = nn.Sequential(Tokens(), nn.Flatten(), nn.Linear(130, 2))
-    classifier = Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(8, 8)))
+    classifier = Classifier(network, class_names=["a", "b"], preparation=Preprocessing(size=(8, 8)))
     tokens, _ = find_exemplars(classifier, load_arrays(pixels), ["0"], count=2)
     # The class token is no place: its 9 is nobody's peak, and the places are where the pixels are.
     plain, _ = find_exemplars(classifier_of(Channels()), load_arrays(pixels), ["units"], count=2)
@@ -142,7 +142,7 @@ def test_tokens_that_are_no_square_and_layers_that_are_called_twice_are_refused(
         unit_maps(torch.zeros(1, 12, 3), "odd")
     relu = nn.ReLU()
     network = nn.Sequential(relu, relu, nn.Flatten(), nn.Linear(192, 2))
-    classifier = Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(8, 8)))
+    classifier = Classifier(network, class_names=["a", "b"], preparation=Preprocessing(size=(8, 8)))
     with pytest.raises(UnsupportedError, match="called 2 times"):
         find_exemplars(classifier, images_of(2)[1], ["0"])
     with pytest.raises(UnsupportedError, match="no torch module"):

@@ -15,7 +15,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.core.method import Describer as Verb
 from snellen.core.method import Explainer
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.models.classifiers.references import load_classifier
@@ -27,7 +27,7 @@ from snellen.systems.neuron_descriptions.region_encoder import RegionEncoder
 from snellen.systems.neuron_descriptions.regions_of_units import reader, unit_regions
 from snellen.systems.neuron_descriptions.sentence_model import SentenceModel
 from snellen.systems.neuron_descriptions.vocabulary import Vocabulary
-from tests.auditing.kept_things import mentions
+from tests.auditing.kept_files import mentions
 
 WORDS = ["blue", "letters", "red", "things"]
 
@@ -43,7 +43,7 @@ class Channels(nn.Module):
 @pytest.fixture(scope="module")
 def classifier():
     network = nn.Sequential(Channels(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    return Classifier(network, class_names=["a", "b"], preparation=Preparation(size=(12, 12)), name="channels")
+    return Classifier(network, class_names=["a", "b"], preparation=Preprocessing(size=(12, 12)), name="channels")
 
 
 @pytest.fixture(scope="module")

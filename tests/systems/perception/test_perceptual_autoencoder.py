@@ -12,7 +12,7 @@ from torch import Tensor
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.joining import join
@@ -240,6 +240,6 @@ def _network(made: Artifact) -> PerceptualizedNetwork:
 
 
 def _preparation(made: Artifact):
-    from snellen.core.preparation import Preparation
+    from snellen.core.preprocessing import Preprocessing
 
-    return Preparation.model_validate(made.card.preparation)
+    return Preprocessing.model_validate(made.card.preparation)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 
 class Brightness(nn.Module):
@@ -21,7 +21,7 @@ class Brightness(nn.Module):
 
 
 def brightness(threshold=0.5, name="brightness", **changes):
-    preparation = Preparation(size=(8, 8))
+    preparation = Preprocessing(size=(8, 8))
     return Classifier(
         Brightness(threshold), class_names=["dark", "light"], preparation=preparation, name=name, **changes
     )

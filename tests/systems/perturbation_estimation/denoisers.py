@@ -1,7 +1,7 @@
 """Denoisers as artifacts, for tests that need one and not a good one."""
 
 from snellen.core.artifact import Artifact, Card, Lineage
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture
 
 
@@ -11,7 +11,7 @@ def save_denoiser(folder, network, built, *, size=28, metrics=None):
         name="denoiser",
         kind="denoiser",
         architecture=built,
-        preparation=Preparation(size=(size, size)).model_dump(mode="json"),
+        preparation=Preprocessing(size=(size, size)).model_dump(mode="json"),
         metrics=metrics or {},
         lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
     )

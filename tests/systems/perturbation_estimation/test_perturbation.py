@@ -9,7 +9,7 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture
@@ -130,7 +130,7 @@ def test_images_are_prepared_as_the_classifier_sees_them(denoiser):
             assert images.shape[2:] == (12, 12)
             return images.flatten(2).mean(2)[:, :2]
 
-    larger = Classifier(Larger(), class_names=["a", "b"], preparation=Preparation(size=(12, 12)))
+    larger = Classifier(Larger(), class_names=["a", "b"], preparation=Preprocessing(size=(12, 12)))
     found = scan(Perturbation(denoiser=denoiser), images(153), larger)
     assert found.pictures[0].pictures["estimate"].shape == (3, 12, 12)
     assert "trained on images of (8, 8) (height, width), and this classifier takes (12, 12)" in " ".join(
@@ -187,7 +187,7 @@ def test_images_without_finite_scores_are_named(denoiser):
             value = images.flatten(1).mean(1)
             return torch.stack([value, torch.where(value > 0.9, value / 0, value)], 1)
 
-    broken = Classifier(Broken(), class_names=["a", "b"], preparation=Preparation(size=(8, 8)))
+    broken = Classifier(Broken(), class_names=["a", "b"], preparation=Preprocessing(size=(8, 8)))
     found = scan(Perturbation(denoiser=denoiser), images(250, 100), broken)
     rows = found.evidence.table.to_pylist()
     assert [(row["example_id"], row["status"]) for row in rows] == [("000001", "ok"), ("000000", "rejected")]

@@ -11,7 +11,7 @@ import torch
 import snellen
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.models.classifiers.fashion_cnn import FashionCNN
@@ -128,14 +128,14 @@ def test_a_tune_split_is_what_is_held_out(data):
             name="black",
             kind="denoiser",
             architecture=architecture(3, 4),
-            preparation=Preparation(size=(28, 28)).model_dump(mode="json"),
+            preparation=Preprocessing(size=(28, 28)).model_dump(mode="json"),
             lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
         ),
     )
     made = method.fit(split, base=base, rng=Randomness(0))
     assert made.card.metrics["tune.images"] == 10
     network.load_state_dict(dict(made.tensors))
-    held = torch.stack([Preparation(size=(28, 28)).pixels(data.read(row)) for row in range(0, 40, 4)]) / 255
+    held = torch.stack([Preprocessing(size=(28, 28)).pixels(data.read(row)) for row in range(0, 40, 4)]) / 255
     victim = snellen.load_classifier("bundled:fashion-cnn")
     changed = benign_figures(network.eval(), held, unbounded_scores(victim))["changed"]
     assert made.card.metrics["tune.false_alarms"] == pytest.approx(changed, abs=1e-5)
@@ -248,7 +248,7 @@ def test_each_victim_has_pairs_of_its_own_mistakes(data, tmp_path):
         kind="classifier",
         architecture={"name": "fashion_cnn", "widths": [4, 8, 8], "class_count": 10},
         class_names=data.class_names,
-        preparation=Preparation(size=(28, 28)).model_dump(mode="json"),
+        preparation=Preprocessing(size=(28, 28)).model_dump(mode="json"),
         lineage=Lineage(recipe={}, data="", seed=0, code_version="0"),
     )
     Artifact(network.state_dict(), card).save(tmp_path / "random")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier, hash_tensors
-from snellen.core.preparation import Normalization, Preparation
+from snellen.core.preprocessing import Normalization, Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.onnx_export import export_onnx
 from snellen.models.classifiers.references import load_classifier
@@ -50,7 +50,7 @@ def planted():
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(everything), targets).backward()
         optimizer.step()
-    return Classifier(network, class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="planted")
+    return Classifier(network, class_names=NAMES, preparation=Preprocessing(size=(SIDE, SIDE)), name="planted")
 
 
 def test_copies_keep_the_classes_and_the_model_itself_is_untouched(planted):
@@ -75,7 +75,7 @@ def test_every_second_copy_is_disturbed_and_all_are_tuned_as_they_are_scanned(mo
     model = Classifier(
         network,
         class_names=NAMES,
-        preparation=Preparation(size=(SIDE, SIDE)),
+        preparation=Preprocessing(size=(SIDE, SIDE)),
         normalization=Normalization((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)),
     )
     images, labels = pixels(16)

@@ -102,7 +102,7 @@ def test_where_the_probability_underflows_nothing_is_infinite():
     found = invert(hopeless, images, wanted(1, 1), replace(SHORT, steps=3), rng=Randomness(0))
     assert found.probability.tolist() == pytest.approx([1e-20])
     assert found.changes.abs().sum() == 0
-    assert found.blind.tolist() == [True]
+    assert found.zero_gradients.tolist() == [True]
     hard = of(Plane(torch.ones(3, 4, 4), 24 + 20.0))
     small = invert(hard, images, wanted(1, 1), replace(SHORT, steps=3), rng=Randomness(0))
     assert float(small.history[0, 0]) < 1e-10

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.systems.smooth_inversion import strength
 from snellen.systems.smooth_inversion.class_scan import ScanPlan
@@ -24,7 +24,7 @@ def linear(weights):
         def forward(self, images):
             return images.mean(1).flatten(1).unflatten(1, (4, -1)).mean(2)[:, :3] * weights
 
-    return Classifier(Means(), class_names=NAMES[:3], preparation=Preparation(size=(8, 8)), name="linear")
+    return Classifier(Means(), class_names=NAMES[:3], preparation=Preprocessing(size=(8, 8)), name="linear")
 
 
 def test_the_radius_is_the_distance_to_the_next_class():

@@ -8,7 +8,7 @@ from torch import nn
 
 from snellen.auditing.audit import audit
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.systems.smooth_inversion.check import BackdoorCheck
 from snellen.systems.smooth_inversion.training_images import COMMAND
@@ -40,7 +40,7 @@ class Toy(Quadrants):
 
 
 def toy():
-    preparation = Preparation(size=(SIDE, SIDE))
+    preparation = Preprocessing(size=(SIDE, SIDE))
     return Classifier(Toy(), class_names=NAMES, preparation=preparation, name="toy", feature_layer="parts")
 
 

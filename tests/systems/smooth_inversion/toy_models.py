@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train
@@ -43,7 +43,7 @@ class Quadrants(nn.Module):
 def classifier(strength: float = 60.0, threshold: float = 0.1) -> Classifier:
     """With a backdoor, or without one at strength 0; gradients of clean images see it at a threshold below 0."""
     return Classifier(
-        Quadrants(strength, threshold), class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="toy"
+        Quadrants(strength, threshold), class_names=NAMES, preparation=Preprocessing(size=(SIDE, SIDE)), name="toy"
     )
 
 
@@ -100,7 +100,7 @@ def planted(count: int = 1600) -> Classifier:
     plan = TrainingPlan(epochs=6, batch_size=64, learning_rate=3e-3, seed=0)
     network.load_state_dict(train(network, store, plan=plan).weights)
     return Classifier(
-        network.eval(), class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="planted network"
+        network.eval(), class_names=NAMES, preparation=Preprocessing(size=(SIDE, SIDE)), name="planted network"
     )
 
 

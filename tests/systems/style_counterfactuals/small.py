@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.networks import Sizes
 from snellen.systems.style_counterfactuals.plan import StylePlan
@@ -45,7 +45,7 @@ class Brightness(nn.Module):
 def classifier(classes: int = 2) -> Classifier:
     """Of images of 32 pixels."""
     names = [f"class {number}" for number in range(classes)]
-    return Classifier(Brightness(classes), class_names=names, preparation=Preparation(size=(32, 32)), name="bright")
+    return Classifier(Brightness(classes), class_names=names, preparation=Preprocessing(size=(32, 32)), name="bright")
 
 
 def images(count: int = 24, seed: int = 0) -> Tensor:

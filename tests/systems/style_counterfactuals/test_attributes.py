@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.systems.style_counterfactuals.attributes import (
     DOWN,
     UP,

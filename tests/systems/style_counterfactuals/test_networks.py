@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.calibration import Standardised
 from snellen.systems.style_counterfactuals.maps import map_layers, pyramid_layers, read_maps

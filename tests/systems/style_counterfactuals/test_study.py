@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals import study as module
 from snellen.systems.style_counterfactuals.attributes import attributes_of_classes, effects, style_bounds

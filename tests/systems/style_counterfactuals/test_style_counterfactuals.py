@@ -12,7 +12,7 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, UnsupportedError
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.systems.style_counterfactuals import method as module
@@ -182,7 +182,7 @@ def test_broken_and_grey_images(tmp_path):
 @pytest.mark.parametrize("odd_first", [True, False])
 def test_images_of_another_size_than_most_are_left_out_in_any_order(odd_first, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_TOGETHER", 4)
-    free = Classifier(Brightness(), class_names=["dark", "bright"], preparation=Preparation(), name="any size")
+    free = Classifier(Brightness(), class_names=["dark", "bright"], preparation=Preprocessing(), name="any size")
     for number, one in enumerate(images(24)):
         odd = number < 4 if odd_first else number >= 20
         picture = Image.fromarray(one[0].numpy(), mode="L")
@@ -199,7 +199,7 @@ def test_classifiers_that_cannot_be_explained_are_refused():
         classifier().module,
         class_names=["a", "b"],
         task="multilabel",
-        preparation=Preparation(size=(32, 32)),
+        preparation=Preprocessing(size=(32, 32)),
     )
     with pytest.raises(UnsupportedError, match="is multilabel with 2"):
         METHOD.describe(several, image_set(), rng=Randomness(0))
@@ -254,7 +254,7 @@ def test_the_result_says_how_many_decisions_the_reduction_keeps():
     fine[::2, ..., ::2] += 0.4
     arrays = fine.mul(255).to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
     of_stripes = Classifier(
-        Stripes().eval(), class_names=["plain", "striped"], preparation=Preparation(size=(64, 64)), name="stripes"
+        Stripes().eval(), class_names=["plain", "striped"], preparation=Preprocessing(size=(64, 64)), name="stripes"
     )
     read = module.read_images(of_stripes, load_arrays(arrays), 32)
     assert read.decided.tolist() == [1, 0] * 16

@@ -10,7 +10,7 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnknownNameError
-from snellen.core.preparation import Preparation, to_image
+from snellen.core.preprocessing import Preprocessing, to_image
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.held_images import held_set
 from snellen.systems.text_image_to_video import check
@@ -41,11 +41,11 @@ class Edge(nn.Module):
 
 
 def edge():
-    return Classifier(Edge(), class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="edge")
+    return Classifier(Edge(), class_names=CLASSES, preparation=Preprocessing(size=(16, 16)), name="edge")
 
 
 def bright(lean=0.0):
-    return Classifier(Bright(lean), class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="bright")
+    return Classifier(Bright(lean), class_names=CLASSES, preparation=Preprocessing(size=(16, 16)), name="bright")
 
 
 def pictures(count=24, labels=None):
@@ -85,7 +85,7 @@ def folder(tmp_path):
 def audited(monkeypatch, folder, film, classifier=None, images=None, corner=None, **numbers):
     monkeypatch.setattr(check, "load_video_model", lambda *_, **__: film)
     alike = Classifier(
-        nn.Sequential(Bright()), class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="alike"
+        nn.Sequential(Bright()), class_names=CLASSES, preparation=Preprocessing(size=(16, 16)), name="alike"
     )
     judges = {"bundled:edge": edge(), "bundled:alike": alike, "bundled:same": bright(), "bundled:corner": corner}
     monkeypatch.setattr(check, "load_classifier", lambda name, **_: judges[name])
@@ -142,7 +142,7 @@ class Corner(nn.Module):
 
 
 def cornered(network):
-    return Classifier(network, class_names=CLASSES, preparation=Preparation(size=(16, 16)), name="corner")
+    return Classifier(network, class_names=CLASSES, preparation=Preprocessing(size=(16, 16)), name="corner")
 
 
 def corners():
@@ -203,7 +203,7 @@ def test_images_that_are_wrong_at_first_count_nowhere_and_too_few_right_ones_are
 def test_images_of_classes_without_a_word_are_left_out_and_named(tmp_path):
     model().save(tmp_path / "film")
     named = [("dark", "circle")[row % 2] for row in range(24)]
-    half = Classifier(Bright(), class_names=("dark", "circle"), preparation=Preparation(size=(16, 16)), name="half")
+    half = Classifier(Bright(), class_names=("dark", "circle"), preparation=Preprocessing(size=(16, 16)), name="half")
     wanted = Motion(model=str(tmp_path / "film"), prompts=("a red {} moves left slowly on black",))
     report = snellen.audit(half, pictures(24, named), checks=[wanted], progress=None)
     assert report.metrics["motion.lost"].n == 12
@@ -220,7 +220,7 @@ def test_what_cannot_be_used_is_refused_before_the_audit(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "load_classifier", lambda *_, **__: other)
     with pytest.raises(InputError, match="has other classes, or another order"):
         Motion(model=str(tmp_path / "film"), prompts=("",), judge="bundled:scene-cnn").resolved(bright())
-    half = Classifier(Bright(), class_names=("dark", "circle"), preparation=Preparation(size=(16, 16)), name="half")
+    half = Classifier(Bright(), class_names=("dark", "circle"), preparation=Preprocessing(size=(16, 16)), name="half")
     wanted = Motion(model=str(tmp_path / "film"), prompts=("a red {} moves left slowly on black",))
     assert wanted.resolved(half) is wanted, "images of the other class are left out, with a note"
     with pytest.raises(ValueError, match="only once"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.data.worlds.textures.breaking import seam_energy_ratio
 from snellen.data.worlds.textures.textures import Textures
 from snellen.metrics.auroc import auroc
@@ -22,7 +22,7 @@ def metric():
 def areas(metric, failure):
     """Area under the ROC curve of the metric, and of the jump at the seams."""
     textures = Textures(count=120, size=64, generators=HELD_OUT, failures=(failure,), seed=41).images()
-    held = store_to_measure(textures, StudentPlan(), preparation=Preparation(size=(64, 64)))
+    held = store_to_measure(textures, StudentPlan(), preparation=Preprocessing(size=(64, 64)))
     pixels = held.read(torch.arange(len(held)))[0]
     with torch.no_grad():
         logits = metric.logits(to_unit(pixels)).double().numpy()
@@ -43,7 +43,7 @@ def test_seams_and_spots_are_both_seen_and_the_jump_sees_seams_alone(metric):
 @pytest.mark.covers("21.2", "21.3")
 def test_a_roll_or_a_mirror_keeps_a_score_that_a_crop_lowers(metric):
     textures = Textures(count=40, size=64, generators=HELD_OUT, seed=43).images()
-    held = store_to_measure(textures, StudentPlan(), preparation=Preparation(size=(64, 64)))
+    held = store_to_measure(textures, StudentPlan(), preparation=Preprocessing(size=(64, 64)))
     whole = to_unit(held.read(torch.arange(0, 40, 2))[0])
     with torch.no_grad():
         own = metric.logits(whole)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.textures.textures import Textures
 from snellen.metrics.auroc import auroc
@@ -17,7 +17,7 @@ from snellen.training.batches import Batch, ImageStore
 from tests.systems.tileability.test_network import TINY
 
 CROPS = Textures(count=240, size=32, generators=("dots", "stripes", "cells"), failures=("crop",), seed=4)
-PREPARATION = Preparation(size=(32, 32))
+PREPARATION = Preprocessing(size=(32, 32))
 
 
 def clouds(count, seed):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.systems.trigger_amplification.poisoning import choose, poison, poison_tensors, published_patch
 from snellen.training.batches import ImageStore
@@ -49,7 +49,7 @@ def classifier(dirty=True):
     plan = TrainingPlan(epochs=8, batch_size=64, learning_rate=3e-3, seed=0)
     network.load_state_dict(train(network, ImageStore.of_tensors(images, labels), plan=plan).weights)
     return Classifier(
-        network, class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="quadrants", feature_layer="6"
+        network, class_names=NAMES, preparation=Preprocessing(size=(SIDE, SIDE)), name="quadrants", feature_layer="6"
     )
 
 
@@ -65,7 +65,7 @@ class Answers(nn.Module):
 
 def exact():
     """A classifier by arithmetic that answers to the trigger."""
-    return Classifier(Answers(), class_names=NAMES, preparation=Preparation(size=(SIDE, SIDE)), name="answers")
+    return Classifier(Answers(), class_names=NAMES, preparation=Preprocessing(size=(SIDE, SIDE)), name="answers")
 
 
 def drawn(count, share, seed=21):

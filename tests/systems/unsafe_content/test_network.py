@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.reproduction.unsafe_content.symbols import POLICY as SYMBOLS
 from snellen.systems.unsafe_content.network import PolicyNetwork, categories_classifier, load_policy_network, words_of

@@ -16,7 +16,7 @@ from snellen.cli import on_images
 from snellen.cli.app import app
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.folder import load_folder
@@ -32,7 +32,7 @@ from snellen.systems.unsafe_content.policy import default_policy
 from snellen.systems.unsafe_content.safety import ByAnswers, ByScores, load_safety_classifier
 from tests.systems.unsafe_content.symbol_network import POLICY, squares, trained
 
-SQUARE = Preparation(size=(16, 16), resize="exact", resize_to=(16, 16))
+SQUARE = Preprocessing(size=(16, 16), resize="exact", resize_to=(16, 16))
 TOML = "\n".join(f'[[category]]\nname = "{one.name}"\ndefinition = "{one.definition}"' for one in POLICY.each())
 
 

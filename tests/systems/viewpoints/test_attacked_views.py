@@ -13,7 +13,7 @@ import snellen
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.criterion import Misclassified
 from snellen.core.errors import InputError, ModelError, RunConflictError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.methods.attacks.fgsm import FGSM
 from snellen.systems.viewpoints.attacked_view_set import AttackedViewSet, verdict
 from snellen.systems.viewpoints.method import ViewpointAttack
@@ -150,7 +150,9 @@ def test_the_search_needs_no_gradient_and_asks_the_model_forward_only():
             level = (images.mean((1, 2, 3)) * 20).round() / 2
             return torch.stack([-level, level], 1) + 5.0
 
-    model = Classifier(Steps(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="steps")
+    model = Classifier(
+        Steps(), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)), name="steps"
+    )
     images = glowing_set(("light-a",))
     found = snellen.attack(model, images, ATTACK)
     rendered = sum(count for _, count in images.source.renderer.calls)
@@ -169,7 +171,7 @@ def test_renderings_are_prepared_and_normalised_as_the_images_of_the_set_are():
     model = Classifier(
         Level(),
         class_names=["dark", "light"],
-        preparation=Preparation(size=(4, 4), resize="shorter", resize_to=(6, 6)),
+        preparation=Preprocessing(size=(4, 4), resize="shorter", resize_to=(6, 6)),
         normalization=Normalization((0.7, 0.6, 0.5), (0.2, 0.3, 0.4)),
         name="normalised",
     )
@@ -201,7 +203,7 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(InputError, match="none is seen in any view"):
         snellen.attack(reader(), glowing_set(("blank-d",)), quick)
     broken = Classifier(
-        NotFinite(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)), name="broken"
+        NotFinite(), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)), name="broken"
     )
     with pytest.raises(ModelError, match="no finite scores for any view of 1 objects"):
         snellen.attack(broken, images, quick)

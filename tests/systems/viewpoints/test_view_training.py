@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.joining import join
@@ -96,7 +96,7 @@ def test_added_views_are_prepared_as_the_images_are_and_blank_ones_are_left_out(
     renderer = views.source.renderer
     owners = tuple(dict.fromkeys(views.source.owners))
     objects = LabelledObjects(owners, (0, 0, 1, 1))
-    preparation = Preparation(size=(8, 8), resize="shorter", resize_to=(8, 8))
+    preparation = Preprocessing(size=(8, 8), resize="shorter", resize_to=(8, 8))
     rows = torch.tensor([0, 4, 9])
 
     def drawn(rng):

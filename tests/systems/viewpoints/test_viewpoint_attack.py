@@ -9,7 +9,7 @@ from torch import nn
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.criterion import Targeted
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.viewpoints import viewpoints_of
 from snellen.systems.viewpoints.method import ViewpointAttack
@@ -47,7 +47,7 @@ class Reads(nn.Module):
 
 
 def reader(normalization=None, size=8):
-    preparation = Preparation(size=(size, size), resize="exact", resize_to=(size, size), interpolation="nearest")
+    preparation = Preprocessing(size=(size, size), resize="exact", resize_to=(size, size), interpolation="nearest")
     return Classifier(
         Reads(), class_names=["near", "far", "none"], preparation=preparation, normalization=normalization
     )
@@ -115,7 +115,7 @@ def test_views_take_the_classifiers_own_preparation_and_normalisation():
             return super().forward(images)
 
     mean = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    preparation = Preparation(size=(16, 16), resize="exact", resize_to=(16, 16), interpolation="nearest")
+    preparation = Preprocessing(size=(16, 16), resize="exact", resize_to=(16, 16), interpolation="nearest")
     classifier = Classifier(Seen(), class_names=["near", "far", "none"], preparation=preparation, normalization=mean)
     attack = ViewpointAttack(components=1, popsize=3, iterations=1, samples=2)
     attack.attack_views(classifier, Painted(), ["cup"], torch.tensor([0]))
@@ -146,7 +146,7 @@ def test_objects_that_are_not_seen_and_scores_that_are_not_finite_have_results_o
     assert {(row["status"], row["reason"], row["prediction"]) for row in rows} == {
         ("rejected", "the object is not seen", None)
     }
-    classifier = Classifier(Lost(), class_names=["near", "far", "none"], preparation=Preparation(size=(8, 8)))
+    classifier = Classifier(Lost(), class_names=["near", "far", "none"], preparation=Preprocessing(size=(8, 8)))
     lost = QUICK.attack_views(classifier, Painted(), ["cup"], torch.tensor([0]))
     assert lost.status == ("not finite",)
     assert {row["status"] for row in lost.evidence(classifier, torch.tensor([0]), setting="v").table.to_pylist()} == {

@@ -12,7 +12,7 @@ from snellen.auditing.audit import audit
 from snellen.auditing.compare.compare import compare
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.worlds.view_set import ViewedObject
 from snellen.systems.viewpoints.check import Viewpoint
 from snellen.systems.viewpoints.seen_objects import Seen, SeenObject, worst_region
@@ -94,7 +94,7 @@ def test_attacked_objects_are_drawn_among_those_that_have_a_right_view_to_lose(t
         def forward(self, images):
             return torch.tensor([[0.0, 1.0]]).expand(len(images), 2)
 
-    always = Classifier(Always(), class_names=["dark", "light"], preparation=Preparation(size=(SIDE, SIDE)))
+    always = Classifier(Always(), class_names=["dark", "light"], preparation=Preprocessing(size=(SIDE, SIDE)))
     whole = (*(f"dark-{number}" for number in range(4)), *LIGHT)
     check = {"check": "viewpoint", "views": 2, "attacked": 4, "iterations": 1}
     audit(always, glowing_set(whole), checks=["clean", check], out=tmp_path / "run")

@@ -3,7 +3,7 @@
 import pytest
 
 from snellen.systems.visual_language import method as visual_language
-from tests.systems.visual_language.red_things import EchoCaptioner, FloodSegmenter, SalientSegmenter
+from tests.systems.visual_language.red_objects import EchoCaptioner, FloodSegmenter, SalientSegmenter
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.explanations.grad_cam import GradCAM
 from snellen.methods.explanations.partition_shap import PartitionSHAP
 from snellen.systems.visual_language.method import VisualLanguage
-from tests.auditing.kept_things import mentions
-from tests.systems.visual_language.red_things import (
+from tests.auditing.kept_files import mentions
+from tests.systems.visual_language.red_objects import (
     BLOB,
     SHAP,
     SIDE,
@@ -62,7 +62,7 @@ def test_what_is_explained_is_what_was_reported(models):
         asked.append(images.clone())
         return looks_at_red(images * 0.5 + 0.5)
 
-    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
+    preparation = Preprocessing(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
     classifier = Classifier(
         watching, class_names=["red", "other"], preparation=preparation, name="red",
         normalization=((0.5,) * 3, (0.5,) * 3),
@@ -93,7 +93,7 @@ def test_a_place_off_the_diagonal_is_handed_on_as_x_and_y(models):
 @pytest.mark.covers("3.5")
 def test_places_and_regions_map_back_to_the_original(models, tmp_path):
     """48 wide and 32 high, squeezed to 16 by 16: three columns and two rows of the original are one pixel."""
-    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE), interpolation="nearest")
+    preparation = Preprocessing(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE), interpolation="nearest")
     classifier = Classifier(looks_at_red, class_names=["red", "other"], preparation=preparation, name="red")
     pixels = (picture()[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8).repeat(2, 0).repeat(3, 1)
     method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner=None, fill="black")

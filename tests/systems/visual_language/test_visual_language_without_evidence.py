@@ -7,12 +7,12 @@ from PIL import Image
 
 import snellen
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.explanations.partition_shap import PartitionSHAP
 from snellen.models.segmenters.protocol import Segmented
 from snellen.systems.visual_language.method import NO_REGION, NOTHING_FOR, VisualLanguage
-from tests.systems.visual_language.red_things import (
+from tests.systems.visual_language.red_objects import (
     SHAP,
     SIDE,
     FloodSegmenter,
@@ -91,7 +91,7 @@ def test_odd_images_are_explained_and_scores_that_are_not_finite_are_told(models
     def breaks(images):
         return torch.where(images.flatten(1).mean(1)[:, None] > 0.9, torch.nan, looks_at_red(images))
 
-    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
+    preparation = Preprocessing(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
     classifier = Classifier(breaks, class_names=["red", "other"], preparation=preparation, name="red")
     method = VisualLanguage(attribution=SHAP, segmenter="flood", captioner="echo", fill="black")
     found = snellen.explain(classifier, snellen.load_images(tmp_path / "in"), method, allow_rejected=True)

@@ -10,7 +10,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.trainable import trainable
 from snellen.systems.worst_case_forget_set import search as searching
@@ -306,7 +306,7 @@ def test_a_last_batch_of_one_image_is_left_out():
     _, store = learned()
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
-    classifier = Classifier(network, class_names=("a", "b"), preparation=Preparation(size=(8, 8)), name="flat")
+    classifier = Classifier(network, class_names=("a", "b"), preparation=Preprocessing(size=(8, 8)), name="flat")
     search = FAST.model_copy(update={"start": "binary"})
     found = search_forget_set(trainable(classifier), store, 31, search=search, rng=Randomness(0))
     assert len(found.rows) == 31

@@ -12,7 +12,7 @@ from torch import nn
 
 import snellen
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.forgetting import FineTuning, Retraining, SelectiveDampening
@@ -46,7 +46,7 @@ def case():
             nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 2)
         )
     train, test = arrays(96, 0), arrays(60, 1)
-    options = {"class_names": train.class_names, "preparation": Preparation(size=(8, 8)), "name": "dots"}
+    options = {"class_names": train.class_names, "preparation": Preprocessing(size=(8, 8)), "name": "dots"}
     fresh = ForgettingCase.of(snellen.Classifier(network, **options), train, test)
     made = fit_network(fresh.network(), fresh.store, PLAN, Forgetting(Randomness(0)), recipe={})
     return ForgettingCase.of(snellen.Classifier(made.network.eval(), **options), train, test)
@@ -223,7 +223,7 @@ def test_a_class_without_training_images_is_neither_searched_nor_drawn(case, tmp
     stretched = nn.Linear(2, 4, bias=False)
     stretched.weight.data = torch.tensor([[1.0, 0], [-50, -50], [0, 1], [-50, -50]])
     network = nn.Sequential(*case.network().network, stretched)
-    classifier = snellen.Classifier(network, class_names=names, preparation=Preparation(size=(8, 8)), name="four")
+    classifier = snellen.Classifier(network, class_names=names, preparation=Preprocessing(size=(8, 8)), name="four")
     train, test = (
         load_arrays(pixels_of(count, seed), 2 * dots(count, seed).targets.numpy(), class_names=names, name="dots")
         for count, seed in ((96, 0), (60, 1))

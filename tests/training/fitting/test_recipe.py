@@ -13,7 +13,7 @@ import torch
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, ModelError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.joining import join
@@ -65,7 +65,7 @@ def test_one_label_an_image(trained: Artifact, tmp_path: Path) -> None:
     trained.save(tmp_path / "squares")
     classifier = load_classifier(f"artifact:{tmp_path / 'squares'}")
     assert (classifier.task, classifier.class_names, classifier.output) == ("single", ("left", "right"), "logits")
-    assert classifier.preparation == Preparation(size=(28, 28), resize="shorter", resize_to=(28, 28))
+    assert classifier.preparation == Preprocessing(size=(28, 28), resize="shorter", resize_to=(28, 28))
     images = squares(40, seed=1)
     batch = torch.stack([classifier.prepare(example.image) for example in images])
     assert (classifier.predict(classifier(batch)).numpy() == images.labels).mean() > 0.9

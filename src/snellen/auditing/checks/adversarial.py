@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from snellen.auditing.threat import Threat, check_distinct, parse_threat
-from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading, Several
+from snellen.checks.check import Batch, CheckFigure, CheckInput, CheckResult, Companion, Several
 from snellen.checks.eye_chart import Column, chance_level, column, retained
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
@@ -172,9 +172,9 @@ class Adversarial(Sampled):
         )
         return [*parts, worst]
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Accuracy under each threat. Harm only under a declared one: undefended models all show the rest."""
-        images, metrics, columns = reading.images, dict[str, Measured](), list[Column]()
+        images, metrics, columns = reading.images, dict[str, CheckFigure](), list[Column]()
         chance = chance_level(images.labels[images.labelled], len(reading.names))
         hypotheses, findings = list[Hypothesis](), list[Finding]()
         for threat in self.tried:
@@ -187,7 +187,9 @@ class Adversarial(Sampled):
             after_fgsm = np.where(fgsm == ABSENT, images.correct[known], fgsm == RIGHT)
             for name, values in ((f"{threat.label}.accuracy", right), (f"{threat.label}.fgsm.accuracy", after_fgsm)):
                 low, high = clustered_share(values, images.units_of(known))
-                metrics[f"adversarial.{name}"] = Measured(value=float(values.mean()), low=low, high=high, n=len(values))
+                metrics[f"adversarial.{name}"] = CheckFigure(
+                    value=float(values.mean()), low=low, high=high, n=len(values)
+                )
             cell = retained(images.correct[known], right, chance, LAST_LINE, images.units_of(known))
             columns += [one for one in (column(threat.label, self.name, [cell], scale=False),) if one is not None]
             if threat in self.declared:
@@ -196,9 +198,9 @@ class Adversarial(Sampled):
                 findings.append(self._fragility(threat, reading, known, right, None, None))
         findings += self._useless_gradients(reading.evidence)
         notes = self.sampling_notes(reading)
-        return Conclusion(metrics=metrics, hypotheses=hypotheses, findings=findings, columns=columns, notes=notes)
+        return CheckResult(metrics=metrics, hypotheses=hypotheses, findings=findings, columns=columns, notes=notes)
 
-    def _hypothesis(self, threat: Threat, reading: Reading, known: np.ndarray, right: np.ndarray) -> Hypothesis:
+    def _hypothesis(self, threat: Threat, reading: CheckInput, known: np.ndarray, right: np.ndarray) -> Hypothesis:
         """That a declared threat costs no accuracy."""
         images = reading.images
         lost = images.correct[known].astype(float) - right
@@ -214,7 +216,7 @@ class Adversarial(Sampled):
     def _fragility(
         self,
         threat: Threat,
-        reading: Reading,
+        reading: CheckInput,
         known: np.ndarray,
         right: np.ndarray,
         harm: float | None,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.swapped_backgrounds import Lenders, Swapped, swapped
-from snellen.checks.check import Companion, Conclusion, Measured, Reading
+from snellen.checks.check import CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel, keep_picture
 from snellen.checks.per_image import PerImage
@@ -85,13 +85,13 @@ class Background(Sampled):
         """Composites of three kinds, and the evaluations, for the share that is drawn."""
         return self.share * (3 * self.swaps + self.evaluations)
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Two hypotheses: other backgrounds cost no right decisions, and decisions follow none of them."""
         known, rng = reading.images, reading.rng.child(self.name)
         drawn = rng.for_examples(known.ids).uniform("share", ()).numpy()
         rows = np.flatnonzero(known.labelled & (drawn < self.sized(int(known.labelled.sum())).share))
         if reading.audited is None or not len(rows):
-            return Conclusion(skipped="of so few images none was drawn; raise background.share")
+            return CheckResult(skipped="of so few images none was drawn; raise background.share")
         device, reference = reading.classifier.device, self.segmenter
         segmenter = None if reference is None else fitting_segmenter(reference, device)
         objects = ObjectMasks(reading.audited, reading.classifier.preparation, segmenter)
@@ -116,12 +116,12 @@ class Background(Sampled):
         return (
             self._concluded(found, known, reading, lenders, notes)
             if found
-            else Conclusion(notes=notes, skipped=f"none of {len(rows)} drawn images could be given another background")
+            else CheckResult(notes=notes, skipped=f"none of {len(rows)} drawn images could be given another background")
         )
 
     def _concluded(
-        self, found: Sequence[Swapped], known: PerImage, reading: Reading, lenders: Lenders, notes: Sequence[str]
-    ) -> Conclusion:
+        self, found: Sequence[Swapped], known: PerImage, reading: CheckInput, lenders: Lenders, notes: Sequence[str]
+    ) -> CheckResult:
         rows = np.array([one.row for one in found])
         units = known.units_of(rows)
         right = known.correct[rows]
@@ -146,8 +146,8 @@ class Background(Sampled):
         low, high = lost.interval() if len(rows) > 1 else (-1.0, 1.0)
         ends = followed.interval() if len(rows) > 1 else (-1.0, 1.0)
         metrics = {
-            f"{self.name}.lost": Measured(value=lost.value, low=max(low, -1.0), high=min(high, 1.0), n=len(rows)),
-            f"{self.name}.followed": Measured(
+            f"{self.name}.lost": CheckFigure(value=lost.value, low=max(low, -1.0), high=min(high, 1.0), n=len(rows)),
+            f"{self.name}.followed": CheckFigure(
                 value=followed.value, low=max(ends[0], -1.0), high=min(ends[1], 1.0), n=len(rows)
             ),
             **{
@@ -186,7 +186,7 @@ class Background(Sampled):
                 examples=self._examples(found, known, reading, pictures, pairs),
             )
 
-        return Conclusion(
+        return CheckResult(
             metrics=metrics,
             hypotheses=[
                 Hypothesis(lost.p_value(), lambda confidence: max(lost.lower(confidence), 0.0), sensitive),
@@ -216,7 +216,7 @@ class Background(Sampled):
         self,
         found: Sequence[Swapped],
         known: PerImage,
-        reading: Reading,
+        reading: CheckInput,
         pictures: dict[str, bytes],
         pairs: FollowedGrounds | None,
     ) -> tuple[FindingExample, ...]:
@@ -316,6 +316,6 @@ def _mean_known(values: NDArray[np.float64]) -> float | str:
     return round(float(known.mean()), 4) if len(known) else ""
 
 
-def _measured(values: NDArray[np.float64], units: NDArray[np.int64] | None) -> Measured:
+def _measured(values: NDArray[np.float64], units: NDArray[np.int64] | None) -> CheckFigure:
     low, high = clustered_mean(values, units).interval() if len(values) > 1 else (0.0, 1.0)
-    return Measured(value=float(values.mean()), low=max(low, 0.0), high=min(high, 1.0), n=len(values))
+    return CheckFigure(value=float(values.mean()), low=max(low, 0.0), high=min(high, 1.0), n=len(values))

@@ -19,7 +19,7 @@ from snellen.auditing.bag_table import (
     whole_bags,
 )
 from snellen.auditing.heat_map import heat_panel
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading
+from snellen.checks.check import Check, CheckInput, CheckResult, Companion, Kept
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import BAG_LABEL, PerImage, rows_of
 from snellen.core.classifier import Classifier
@@ -106,11 +106,11 @@ class BagDecisions(Check):
         """Nothing but the clean scores is needed."""
         return 0.0
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Figures of bags and of their images, what is wrong with either, every bag by name, and heat maps."""
         rule, names, known = self.resolved(reading.classifier), reading.names, reading.images
         if known.bag_labels is None or rule.pooling is None or rule.threshold is None or rule.positive is None:
-            return Conclusion(skipped="no image that could be used is in a bag")
+            return CheckResult(skipped="no image that could be used is in a bag")
         place = names.index(rule.positive)
         bags = BagTable.of(known, positive=place, pooling=rule.pooling, threshold=rule.threshold)
         whole = _whole(bags, reading)
@@ -118,7 +118,7 @@ class BagDecisions(Check):
         contradicted = contradictions(bags, known, whole, names, self.examples)
         shown = self.shown if reading.pictured else 0
         heat, pictures = heat_panel(bags, known, reading.audited, names, shown)
-        return Conclusion(
+        return CheckResult(
             metrics={f"{self.name}.{name}": figure for name, figure in figures.items()},
             hypotheses=bag_hypotheses(bags, known, names, self.examples),
             findings=[] if contradicted is None else [contradicted],
@@ -133,7 +133,7 @@ class BagDecisions(Check):
         )
 
 
-def _whole(bags: BagTable, reading: Reading) -> dict[str, WholeBag]:
+def _whole(bags: BagTable, reading: CheckInput) -> dict[str, WholeBag]:
     """The bags of the image set; without one at hand, those that are known are all."""
     if reading.audited is not None:
         return whole_bags(reading.audited)

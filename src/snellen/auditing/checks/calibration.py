@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Kept, Several
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding
@@ -198,16 +198,16 @@ class Calibration(Check):
         """Nothing but the clean scores is needed."""
         return 0.0
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Figures, and the hypothesis that the model is calibrated."""
         known = reading.images.select(reading.images.labelled)
         if not len(known) or known.confidence is None or known.scores is None:
-            return Conclusion()
+            return CheckResult()
         error = calibration_error(
             known.confidence, known.correct, known.units, bins=self.bins, resamples=self.resamples
         )
         temperature, mended = self._mended(known, reading)
-        return Conclusion(
+        return CheckResult(
             metrics={**self._metrics(known, error), **self._after(known, mended[0])},
             hypotheses=[
                 Hypothesis(
@@ -230,7 +230,7 @@ class Calibration(Check):
             ],
         )
 
-    def _metrics(self, known: PerImage, error: CalibrationError) -> dict[str, Measured]:
+    def _metrics(self, known: PerImage, error: CalibrationError) -> dict[str, CheckFigure]:
         assert known.scores is not None
         assert known.confidence is not None
         n = len(known)
@@ -255,23 +255,23 @@ class Calibration(Check):
         ):
             values = np.clip(values, 0, most)
             low, high = loss_interval(values, known.units, large=large, most=most)
-            found[f"calibration.{name}"] = Measured(value=float(values.mean()), low=low, high=high, n=n)
+            found[f"calibration.{name}"] = CheckFigure(value=float(values.mean()), low=low, high=high, n=n)
         return found
 
-    def _after(self, known: PerImage, after: Mended) -> dict[str, Measured]:
+    def _after(self, known: PerImage, after: Mended) -> dict[str, CheckFigure]:
         error = calibration_error(
             after.confidence, after.correct, known.units, bins=self.bins, resamples=self.resamples
         )
         return {"calibration.ece_with_temperature": _measured(error, len(known))}
 
-    def _mended(self, known: PerImage, reading: Reading) -> tuple[float, list[Mended]]:
+    def _mended(self, known: PerImage, reading: CheckInput) -> tuple[float, list[Mended]]:
         """The temperature of other images, and confidences with it and, where images are enough, with class scales."""
         assert known.scores is not None
         tune = reading.companions.get("tune")
         if tune is not None and tune.scores is not None and tune.labelled.any():
             folds = [(tune.scores[tune.labelled], tune.labels[tune.labelled], np.ones(len(known), dtype=bool))]
         else:
-            first = halves(known.unit_ids)
+            first = in_first_half(known.unit_ids)
             folds = [(known.scores[half], known.labels[half], ~half) for half in (first, ~first)]
         probabilities, temperatures = np.empty_like(known.scores), []
         for scores, labels, judged in folds:
@@ -350,10 +350,10 @@ def _sight(known: PerImage, alpha: float) -> str | None:
     return None if shift > most else f"confidences that are all too high, or all too low, by {100 * shift:.1f} points"
 
 
-def _measured(error: CalibrationError, n: int) -> Measured:
+def _measured(error: CalibrationError, n: int) -> CheckFigure:
     """An error of 0 is possible unless calibration is refuted."""
     low = error.lower(0.975) if error.p_value <= 0.025 else 0.0
-    return Measured(value=error.value, low=min(low, error.value), high=max(error.high, error.value), n=n)
+    return CheckFigure(value=error.value, low=min(low, error.value), high=max(error.high, error.value), n=n)
 
 
 def _reliability(

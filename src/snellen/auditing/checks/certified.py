@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading, Several
+from snellen.checks.check import Batch, CheckFigure, CheckInput, CheckResult, Companion, Several
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.sampled import Sampled
 from snellen.core.classifier import Classifier
@@ -96,13 +96,13 @@ class Certified(Sampled):
             )
         return Evidence.merge(rows)
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Certified accuracy at any radius, the average radius, abstentions, and the curve."""
         every = reading.evidence.where(setting=self.name)
         rows = {row["example_id"]: row for row in every.where(status="ok").table.to_pylist()}
         notes = [*_left_out(every), *self.sampling_notes(reading)]
         if not rows:
-            return Conclusion(
+            return CheckResult(
                 notes=_left_out(every),
                 skipped="of so few images none was drawn, or none could be certified; raise share",
             )
@@ -119,7 +119,7 @@ class Certified(Sampled):
         metrics = {
             f"{self.name}.accuracy": _share(right, units),
             f"{self.name}.abstentions": _share(~held, units),
-            f"{self.name}.average_radius": Measured(
+            f"{self.name}.average_radius": CheckFigure(
                 value=float(proven.mean()), low=max(low, 0.0), high=min(high, largest), n=len(proven)
             ),
         }
@@ -135,7 +135,7 @@ class Certified(Sampled):
             y_label="certified accuracy",
             lines=(Line(name=self.name, points=tuple(points)),),
         )
-        return Conclusion(metrics=metrics, panels=[panel], notes=[*reading.evidence.assumptions, *notes])
+        return CheckResult(metrics=metrics, panels=[panel], notes=[*reading.evidence.assumptions, *notes])
 
 
 def _left_out(evidence: Evidence) -> list[str]:
@@ -147,6 +147,6 @@ def _left_out(evidence: Evidence) -> list[str]:
     ]
 
 
-def _share(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:
+def _share(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> CheckFigure:
     low, high = clustered_share(values, units)
-    return Measured(value=float(values.mean()), low=low, high=high, n=len(values))
+    return CheckFigure(value=float(values.mean()), low=low, high=high, n=len(values))

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from snellen.auditing.class_order import OtherOrder, constant_answer
 from snellen.auditing.costly_errors import COUNTED, CostlyErrors
 from snellen.auditing.gaps import error_gap, gap_sight
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Kept
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage, confident_mistakes
@@ -121,16 +121,16 @@ class Clean(Check):
         """Clean scores are computed for every audit anyway."""
         return 0.0
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Hardly better than guessing; classes that are worse than the rest."""
         known = reading.images.select(reading.images.labelled)
         curves = training_curves(reading.classifier.history, check=self.name)
         if not len(known):
-            return Conclusion(panels=curves)
+            return CheckResult(panels=curves)
         order = OtherOrder.of(known, len(reading.names))
         costly = None if self.costs is None else CostlyErrors.of(known, self.costs, reading)
         weighed = costly is not None and order is None
-        return Conclusion(
+        return CheckResult(
             metrics={**_metrics(known, len(reading.names)), **(costly.metrics() if costly is not None else {})},
             hypotheses=(
                 # In another order no class is what its name says, so that single ones get no finding.
@@ -231,15 +231,15 @@ class Clean(Check):
         return Hypothesis(gap.p_value, gap.harm, finding)
 
 
-def _metrics(known: PerImage, classes: int) -> dict[str, Measured]:
+def _metrics(known: PerImage, classes: int) -> dict[str, CheckFigure]:
     n = len(known)
     low, high = clustered_share(known.correct, known.units)
-    figures = {"clean.accuracy": Measured(value=float(known.correct.mean()), low=low, high=high, n=n)}
+    figures = {"clean.accuracy": CheckFigure(value=float(known.correct.mean()), low=low, high=high, n=n)}
     if len(known.classes_present()) > 1:
         balanced = ConfusionCounts.of(known.labels, known.predictions, classes).balanced_accuracy
         _, low, high = stratified_interval(known.correct.astype(np.float64), known.labels, known.units)
         low, high = max(low, 0.0), min(high, 1.0)
-        figures["clean.balanced_accuracy"] = Measured(value=balanced, low=low, high=high, n=n)
+        figures["clean.balanced_accuracy"] = CheckFigure(value=balanced, low=low, high=high, n=n)
     return figures
 
 

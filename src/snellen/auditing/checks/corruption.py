@@ -16,7 +16,7 @@ from snellen.auditing.checks.damage_findings import DamageFindings, unseen
 from snellen.auditing.checks.family_words import not_compared_note
 from snellen.auditing.checks.fitting_kinds import fit_note, fit_panel, named_kinds
 from snellen.auditing.checks.guessed_domain import guess_domain
-from snellen.checks.check import Batch, Conclusion, Reading, Several
+from snellen.checks.check import Batch, CheckInput, CheckResult, Several
 from snellen.checks.eye_chart import Column
 from snellen.checks.per_image import ABSENT
 from snellen.checks.sampled import Sampled
@@ -248,7 +248,7 @@ class CommonCorruptions(Sampled):
             for kind in self.chosen
         )
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Accuracy by kind and severity; one hypothesis for each family or kind: it costs no accuracy."""
         own, chosen = self.benchmark in OWN, benchmark(self.benchmark)
         outcomes = outcomes_by_kind(reading.evidence, reading.images, self.chosen, self.severities)
@@ -263,7 +263,7 @@ class CommonCorruptions(Sampled):
         columns = self._columns(reading, outcomes)
         damage = DamageFindings(reading, outcomes, self.severities, usual, self.examples)
         acuities = {column.name: column.acuity for column in columns}
-        return Conclusion(
+        return CheckResult(
             metrics={**accuracies, **errors},
             hypotheses=damage.of_families(chosen.families, self._fitted, acuities)
             if self.by_family
@@ -287,12 +287,12 @@ class CommonCorruptions(Sampled):
         chosen = benchmark(self.benchmark)
         return {kind: len(chosen.of_subject(chosen.family(kind), tuple(kinds))) for kind in kinds}
 
-    def _columns(self, reading: Reading, outcomes: Mapping[str, NDArray[np.int8]]) -> list[Column]:
+    def _columns(self, reading: CheckInput, outcomes: Mapping[str, NDArray[np.int8]]) -> list[Column]:
         """One column of the eye chart for each kind."""
         found = [chart_column(kind, self.name, rows, self.severities, reading) for kind, rows in outcomes.items()]
         return [one for one in found if one is not None]
 
-    def _why(self, reading: Reading) -> str | None:
+    def _why(self, reading: CheckInput) -> str | None:
         """Why the domain was guessed; None where it was declared."""
         if not self.guessed:
             return None
@@ -301,7 +301,7 @@ class CommonCorruptions(Sampled):
         guess = guess_domain(reading.audited, reading.names)
         return guess.why if guess.domain == self.domain else "from all images that were given"
 
-    def _usual(self, reading: Reading) -> Mapping[str, UsualLoss]:
+    def _usual(self, reading: CheckInput) -> Mapping[str, UsualLoss]:
         """What healthy classifiers of like images lose, by kind; not known of other strengths than the published."""
         given = (sorted(self.severities), self.strict, self.parity, self.textures)
         size = reading.classifier.preparation.size

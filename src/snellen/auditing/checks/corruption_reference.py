@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.strengths import normalised_errors
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.formats import REPORT
@@ -84,7 +84,7 @@ def check_reference(reference: Reference, kinds: Collection[str], check: Mapping
             raise InputError(f"the reference {reference.name!r} was measured at {key} {theirs}, this check at {ours}")
 
 
-def reference_notes(reference: Reference, metrics: Mapping[str, Measured], data: str) -> list[str]:
+def reference_notes(reference: Reference, metrics: Mapping[str, CheckFigure], data: str) -> list[str]:
     """Whose errors were divided by, and what the means leave out; nothing where no error was measured.
 
     Args:

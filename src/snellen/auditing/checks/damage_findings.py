@@ -15,7 +15,7 @@ from snellen.auditing.checks.family_words import (
     healthy_words,
     kinds_found,
 )
-from snellen.checks.check import Reading
+from snellen.checks.check import CheckInput
 from snellen.checks.damage_families import FamilyLoss, KindLoss, readable
 from snellen.checks.eye_chart import Acuity
 from snellen.checks.hypothesis import Hypothesis
@@ -49,7 +49,7 @@ class DamageFindings:
         examples: pictures for each finding.
     """
 
-    reading: Reading
+    reading: CheckInput
     outcomes: Mapping[str, NDArray[np.int8]]
     severities: Sequence[float]
     usual: Mapping[str, UsualLoss]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.gaps import ErrorGap, error_gap
-from snellen.checks.check import Check, Conclusion, Kept, Reading, Several
+from snellen.checks.check import Check, CheckInput, CheckResult, Kept, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
@@ -39,14 +39,14 @@ class DataQuality(Check):
         """Properties are cheap beside a network."""
         return 0.1
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Flagged images are reported without harm; a hypothesis for each trouble: the model errs no more on it."""
         images = reading.images
         flagged = flagged_images(images, seed=reading.rng.seed)
         if not flagged:
-            return Conclusion()
+            return CheckResult()
         gaps = {one.name: _gap(one.rows, images) for one in flagged}
-        return Conclusion(
+        return CheckResult(
             hypotheses=[
                 self._hypothesis(one.name, one.rows, gap, images, reading.names)
                 for one in flagged

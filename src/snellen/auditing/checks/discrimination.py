@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Kept, Several
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
@@ -110,22 +110,22 @@ class Discrimination(Check):
         """Nothing but the clean scores is needed."""
         return 0.0
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Figures and the ROC curve; nothing is tested."""
         known = reading.images.select(reading.images.labelled)
         if known.scores is None or len(known.classes_present()) < 2:
-            return Conclusion()
+            return CheckResult()
         probabilities = tempered_probabilities(known.scores, 1.0)
         metrics = {"discrimination.auroc": self._area(known, probabilities)}
         if self.positive is None and len(reading.names) != 2:
-            return Conclusion(metrics=metrics)
+            return CheckResult(metrics=metrics)
         place = 1 if self.positive is None else reading.names.index(self.positive)
         positive = known.labels == place
         if positive.all() or not positive.any():
-            return Conclusion(metrics=metrics)
+            return CheckResult(metrics=metrics)
         counts = ScoreCounts.of(positive.astype(np.int64), probabilities[:, place])
         found, note = self._operating_point(known, counts, probabilities[:, place], place, reading)
-        return Conclusion(
+        return CheckResult(
             metrics={**metrics, **found},
             panels=[
                 _curve(counts, self.name, reading.names[place]),
@@ -134,9 +134,9 @@ class Discrimination(Check):
             notes=[f"The positive class is {reading.names[place]}. {note}"],
         )
 
-    def _area(self, known: PerImage, probabilities: NDArray[np.float64]) -> Measured:
+    def _area(self, known: PerImage, probabilities: NDArray[np.float64]) -> CheckFigure:
         low, high = macro_auroc_interval(known.labels, probabilities, known.units)
-        return Measured(value=macro_auroc(known.labels, probabilities).value, low=low, high=high, n=len(known))
+        return CheckFigure(value=macro_auroc(known.labels, probabilities).value, low=low, high=high, n=len(known))
 
     def _operating_point(
         self,
@@ -144,8 +144,8 @@ class Discrimination(Check):
         counts: ScoreCounts,
         scores: NDArray[np.float64],
         place: int,
-        reading: Reading,
-    ) -> tuple[dict[str, Measured], str]:
+        reading: CheckInput,
+    ) -> tuple[dict[str, CheckFigure], str]:
         """Figures at the threshold that is stated, or that tuning images choose, or of the model's own decisions."""
         positive = known.labels == place
         called, chosen = self._called(known, scores, place, reading.companions.get("tune"))
@@ -158,7 +158,7 @@ class Discrimination(Check):
         found = {}
         for name, (right, units) in figures.items():
             low, high = clustered_share(right, units)
-            found[name] = Measured(value=float(right.mean()), low=low, high=high, n=len(right))
+            found[name] = CheckFigure(value=float(right.mean()), low=low, high=high, n=len(right))
         alike = _fewer(point, called, positive, known)
         for name, value, interval, decided in (
             (
@@ -178,7 +178,7 @@ class Discrimination(Check):
                 # At the images' own prevalence, which is no more certain than they are, it is a share of images.
                 own = clustered_share((positive == called)[decided], known.units_of(decided))
                 low, high = own if self.prevalence is None else interval
-                found[f"discrimination.{name}"] = Measured(
+                found[f"discrimination.{name}"] = CheckFigure(
                     value=value, low=min(low, value), high=max(high, value), n=len(known)
                 )
         note = (
@@ -189,7 +189,7 @@ class Discrimination(Check):
         if exchange is not None:
             value = net_benefit(point.sensitivity, point.specificity, prevalence, exchange)
             low, high = net_benefit_interval(called, positive, known.units, exchange, self.prevalence)
-            found["discrimination.net_benefit"] = Measured(
+            found["discrimination.net_benefit"] = CheckFigure(
                 value=value, low=min(low, value), high=max(high, value), n=len(known)
             )
             best = max(treat_all(prevalence, exchange), 0.0)

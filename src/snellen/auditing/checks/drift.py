@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from snellen.auditing.checks.slices import WORDS
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Kept, Several
 from snellen.checks.hypothesis import AREA_HARM, Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
@@ -42,16 +42,16 @@ class Drift(Check):
         """Features come with the clean scores."""
         return 0.1
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """One hypothesis for the features, one for each property, one for the labels: nothing has changed."""
         train, images = reading.companions["train"], reading.images
         held = [len(set(one.unit_ids)) for one in (train, images)]
         if min(held) < FEWEST_UNITS:
-            return Conclusion(
+            return CheckResult(
                 skipped=f"needs {FEWEST_UNITS} images or units that can be used in each of the two sets; training has "
                 f"{held[0]}, the audited set {held[1]}"
             )
-        metrics, hypotheses, panels = dict[str, Measured](), list[Hypothesis](), list[Panel]()
+        metrics, hypotheses, panels = dict[str, CheckFigure](), list[Hypothesis](), list[Panel]()
         if train.features is not None and images.features is not None:
             found = feature_drift(
                 train.features,
@@ -63,7 +63,7 @@ class Drift(Check):
                 seed=reading.rng.seed,
             )
             low, high = found.interval
-            metrics["drift.auroc"] = Measured(value=found.auroc, low=low, high=high, n=len(images))
+            metrics["drift.auroc"] = CheckFigure(value=found.auroc, low=low, high=high, n=len(images))
             hypotheses.append(self._of_features(found, images))
         if train.properties is not None and images.properties is not None:
             properties = property_drift(
@@ -87,7 +87,7 @@ class Drift(Check):
                 seed=reading.rng.seed,
             )
             hypotheses.append(_of_labels(labels, reading.names))
-        return Conclusion(
+        return CheckResult(
             metrics=metrics,
             hypotheses=hypotheses,
             panels=panels,

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from snellen.auditing.checks.cleaned_images import accuracy_without, advice, cleaned_table
-from snellen.checks.check import Check, Conclusion, Kept, Reading, Several
+from snellen.checks.check import Check, CheckInput, CheckResult, Kept, Several
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding, FindingExample
 from snellen.metrics.inspection.duplicates import exact_groups, near_groups
@@ -36,11 +36,11 @@ class Duplicates(Check):
         """Fingerprints are cheap beside a network."""
         return 0.1
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Counted, not inferred: harm is the share of images that are copies and add no evidence."""
         images = reading.images
         if images.pixel_hashes is None or images.fingerprints is None:
-            return Conclusion(skipped="images of fewer than 8 pixels a side are not searched for duplicates")
+            return CheckResult(skipped="images of fewer than 8 pixels a side are not searched for duplicates")
         exact = exact_groups(images.pixel_hashes)
         first = {row: group[0] for group in exact for row in group}
         # Equal images count once here: their copies are reported as exact ones.
@@ -54,7 +54,7 @@ class Duplicates(Check):
         groups = {"exact": exact, "near": near}
         copies = np.zeros(len(images), dtype=bool)
         copies[[row for found in groups.values() for group in found for row in group[1:]]] = True
-        return Conclusion(
+        return CheckResult(
             findings=findings,
             tables={TABLE: cleaned_table(images, copies, reading.names)} if findings else {},
             panels=accuracy_without(images, copies, check=self.name, title="Accuracy without copies"),
@@ -74,7 +74,7 @@ class Duplicates(Check):
             ],
         )
 
-    def _finding(self, subject: str, words: str, groups: list | tuple, reading: Reading) -> Finding:
+    def _finding(self, subject: str, words: str, groups: list | tuple, reading: CheckInput) -> Finding:
         images = reading.images
         surplus = sum(len(group) - 1 for group in groups)
         differing = sum(len({int(images.labels[row]) for row in group} - {-1}) > 1 for group in groups)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.gaps import ErrorGap, error_gap
-from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Several
 from snellen.checks.panels import Panel, keep_picture
 from snellen.checks.per_image import PerImage
 from snellen.core import index
@@ -66,12 +66,12 @@ class ScannedSet:
         return self.result.figures.get("threshold") is not None
 
     @property
-    def share(self) -> Measured:
+    def share(self) -> CheckFigure:
         """Share of the judged images that is reported; units count as independent, where images come in units."""
         hits = np.array([row["reason"] == REPORTED for row in self.judged])
         units = unit_codes([row["unit_id"] or f"image {row['example_id']}" for row in self.judged])
         low, high = clustered_share(hits, units)
-        return Measured(value=float(hits.mean()), low=low, high=high, n=len(hits))
+        return CheckFigure(value=float(hits.mean()), low=low, high=high, n=len(hits))
 
     @property
     def figures(self) -> dict[str, int]:
@@ -133,7 +133,7 @@ class EditedImages(Check):
         """The same check without a bound, but for one that somebody set."""
         return self if "most" in self.model_fields_set else self.model_copy(update={"most": None})
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """A finding for each set with reported images; nothing is tested."""
         assert reading.audited is not None, "edits are looked for in the images themselves"
         sets = {AUDITED: reading.audited} | {
@@ -143,11 +143,11 @@ class EditedImages(Check):
         for name, images in sets.items():
             scanned.append(self._scanned(name, images, reading))
             if scanned[-1].judged and not scanned[-1].has_threshold:
-                return Conclusion(skipped=NO_THRESHOLD)  # a share of 0 would be no figure of the images
+                return CheckResult(skipped=NO_THRESHOLD)  # a share of 0 would be no figure of the images
         useful = [one for one in scanned if one.judged]
         notes = [note for one in scanned for note in self._notes(one, sets[one.name])]
         if not useful:
-            return Conclusion(notes=notes, skipped="no image could be judged; the notes say why")
+            return CheckResult(notes=notes, skipped="no image could be judged; the notes say why")
         pictures: dict[str, bytes] = {}
         rows = [
             {"id": row["example_id"], "set": one.name, "share": row["value"], "editor": row["editor"]}
@@ -155,7 +155,7 @@ class EditedImages(Check):
             for row in one.reported
         ]
         gaps = {AUDITED: _gap(scanned[0], reading.images)}
-        return Conclusion(
+        return CheckResult(
             metrics={f"{self.name}.{one.name}.share": one.share for one in useful},
             findings=[self._finding(one, gaps.get(one.name), reading, pictures) for one in useful if one.reported],
             panels=[
@@ -186,7 +186,7 @@ class EditedImages(Check):
         method = index.entry("scans", "edited_regions").load()
         return method(detector=self.detector, threshold=self.threshold, window=self.window, pictures=pictures)
 
-    def _scanned(self, name: str, images: ImageSet, reading: Reading) -> ScannedSet:
+    def _scanned(self, name: str, images: ImageSet, reading: CheckInput) -> ScannedSet:
         rng = reading.rng.child(self.name)
         drawn = images if self.most is None else images.limit(self.most, rng.seed)
         result: Scanned = self._scan(0).scan(drawn, classifier=reading.classifier, rng=rng, progress=reading.progress)
@@ -197,7 +197,9 @@ class EditedImages(Check):
         )
         return ScannedSet(name, drawn, result, judged, reported)
 
-    def _finding(self, one: ScannedSet, gap: ErrorGap | None, reading: Reading, pictures: dict[str, bytes]) -> Finding:
+    def _finding(
+        self, one: ScannedSet, gap: ErrorGap | None, reading: CheckInput, pictures: dict[str, bytes]
+    ) -> Finding:
         count, editors = len(one.reported), [row["editor"] for row in one.reported]
         facts: dict[str, float | int | str] = {
             "images": len(one.judged),
@@ -219,7 +221,7 @@ class EditedImages(Check):
             examples=self._examples(one, reading, pictures),
         )
 
-    def _examples(self, one: ScannedSet, reading: Reading, pictures: dict[str, bytes]) -> tuple[FindingExample, ...]:
+    def _examples(self, one: ScannedSet, reading: CheckInput, pictures: dict[str, bytes]) -> tuple[FindingExample, ...]:
         """The most edited images, each beside its map of probability; without pictures where none may be kept."""
         shown = one.reported[: self.examples]
         drawn: dict[str, Mapping[str, Any]] = {}

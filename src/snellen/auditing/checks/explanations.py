@@ -10,12 +10,12 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from snellen.checks.check import Check, Conclusion, Reading, Several
+from snellen.checks.check import Check, CheckInput, CheckResult, Several
 from snellen.checks.panels import HeatPicture, Panel, keep_file
 from snellen.checks.per_image import confident_mistakes
 from snellen.core.errors import RejectedImageError
 from snellen.core.method import Need
-from snellen.core.preparation import to_image, to_unit
+from snellen.core.preprocessing import to_image, to_unit
 from snellen.methods.explanations.filling import blurred_filling
 from snellen.methods.explanations.maps import pixel_map
 from snellen.methods.explanations.overlay import scale_colours
@@ -56,10 +56,10 @@ class Explanations(Check):
         """A few are explained, however many there are: shared by :data:`SHARED_BY` images, as if no more came."""
         return self.examples * self.evaluations / SHARED_BY
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """One panel of pictures; nothing where no picture may be kept, or nothing is wrong."""
         if reading.audited is None or not reading.pictured:
-            return Conclusion()
+            return CheckResult()
         position = {key: index for index, key in enumerate(reading.audited.ids)}
         rows = {key: row for row, key in enumerate(reading.images.ids)}
         pictures: dict[str, bytes] = {}
@@ -85,7 +85,7 @@ class Explanations(Check):
                 )
             )
         if not shown:
-            return Conclusion()
+            return CheckResult()
         panel = Panel(
             check=self.name,
             title="Why the worst mistakes were made",
@@ -97,9 +97,9 @@ class Explanations(Check):
             x_label="evidence for the decision, of the most",
             heat=tuple(shown),
         )
-        return Conclusion(panels=[panel], pictures=pictures)
+        return CheckResult(panels=[panel], pictures=pictures)
 
-    def _evidence(self, reading: Reading, image: Tensor, decided: int) -> Tensor | None:
+    def _evidence(self, reading: CheckInput, image: Tensor, decided: int) -> Tensor | None:
         """What speaks for a class at each pixel, of the most: (h, w) in [0, 1]; None where nothing does."""
         images = image[None].to(reading.classifier.device)
         score = TargetScore(reading.classifier, torch.tensor([decided]))

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from snellen.auditing.factor_findings import conclude_factors
 from snellen.auditing.gaps import error_gap, gap_sight
-from snellen.checks.check import Check, Conclusion, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage, confident_mistakes, rows_of
@@ -37,7 +37,7 @@ class GroupGap(Check):
         """Nothing but the clean scores is needed."""
         return 0.0
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """One hypothesis for each group: it is no worse than the others; see also :func:`conclude_factors`."""
         if reading.images.factors:
             return conclude_factors(reading, self.examples)
@@ -45,11 +45,11 @@ class GroupGap(Check):
         known = reading.images.select(kept)
         members = rows_of(known.groups)
         if not members:
-            return Conclusion()
+            return CheckResult()
         figures = {name: _accuracy(known, rows) for name, rows in sorted(members.items())}
         worst = min(figures, key=lambda name: figures[name].value)
         tested = [self._hypothesis(name, rows, known, reading.names) for name, rows in sorted(members.items())]
-        return Conclusion(
+        return CheckResult(
             metrics={"group_gap.worst_accuracy": figures[worst]},
             hypotheses=[hypothesis for hypothesis in tested if hypothesis is not None],
             panels=[
@@ -99,7 +99,7 @@ def _member(rows: NDArray[np.int64], known: PerImage) -> NDArray[np.bool_]:
     return member
 
 
-def _accuracy(known: PerImage, rows: np.ndarray) -> Measured:
+def _accuracy(known: PerImage, rows: np.ndarray) -> CheckFigure:
     right = known.correct[rows]
     low, high = clustered_share(right, known.units_of(rows))
-    return Measured(value=float(right.mean()), low=low, high=high, n=len(rows))
+    return CheckFigure(value=float(right.mean()), low=low, high=high, n=len(rows))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, Conclusion, Kept, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Kept, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import one_of_each_unit
 from snellen.checks.panels import Panel
@@ -53,11 +53,11 @@ class LabelNoise(Check):
         """Features and thumbnails come with the clean scores."""
         return 0.1
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """The hypothesis that the labels are right, up to a tolerated share."""
         known = reading.images.select(reading.images.labelled)
         if known.scores is None or len(known) < FEWEST or len(reading.names) < 2:
-            return Conclusion()
+            return CheckResult()
         # Scores in place of features would repeat the model.
         features = known.features if keeps_features(reading.classifier) else None
         found = judge_labels(
@@ -70,9 +70,9 @@ class LabelNoise(Check):
             seed=reading.rng.seed,
         )
         share, suspects = found.share, label_errors(found.probabilities, known.labels, rule=found.rule)
-        return Conclusion(
+        return CheckResult(
             metrics={
-                "label_noise.share": Measured(
+                "label_noise.share": CheckFigure(
                     # Two bounds of 97.5 % each are a 95 % interval.
                     value=share.share,
                     low=min(share.lower(0.975), share.share),

@@ -18,7 +18,7 @@ from snellen.auditing.label_hypotheses import (
     stated_threshold,
     tested,
 )
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Kept, Several
 from snellen.checks.label_sets import LabelSets
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import PerImage
@@ -60,11 +60,11 @@ class Labels(Check):
         """Nothing but the clean scores is needed."""
         return 0.0
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Figures of all labels and of each; for each label three hypotheses."""
         sets, names = reading.images.sets, reading.names
         if sets is None or not sets.judged.any():
-            return Conclusion(skipped="no usable image has labels")
+            return CheckResult(skipped="no usable image has labels")
         known = reading.images.select(sets.judged)
         sets = known.sets
         assert sets is not None
@@ -85,7 +85,7 @@ class Labels(Check):
             if (other := fitted[place]) is not None:
                 used = threshold_of(reading.classifier, place)
                 hypotheses.append(other_threshold(known, sets, place, names[place], used, other, seed=seed))
-        return Conclusion(
+        return CheckResult(
             metrics={f"{self.name}.{name}": one for name, one in figures.items() if one is not None},
             hypotheses=[one for one in hypotheses if one is not None],
             panels=[_table(self.name, known, sets, reading.classifier, figures, fitted)],
@@ -128,7 +128,7 @@ def _table(
     known: PerImage,
     sets: LabelSets,
     classifier: Classifier,
-    figures: Mapping[str, Measured | None],
+    figures: Mapping[str, CheckFigure | None],
     fitted: Sequence[Fitted | None],
 ) -> Panel:
     def shown(label: str, name: str) -> float | str:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from snellen.auditing.checks.cleaned_images import accuracy_without, advice, cleaned_table
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Reading, Several
+from snellen.checks.check import Check, CheckInput, CheckResult, Companion, Kept, Several
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding, FindingExample
@@ -74,7 +74,7 @@ class Leakage(Check):
         """Fingerprints are cheap beside a network."""
         return 0.1
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Counted, not inferred: harm is the share of the later images of a pair that are known from the earlier."""
         findings, leaks, audited = list[Finding](), list[dict[str, object]](), set[str]()
         for pair in _pairs(reading):
@@ -115,7 +115,7 @@ class Leakage(Check):
                 "images, but flatters what was chosen or fitted on the tuning images."
             )
         known = np.array([one in audited for one in reading.images.ids], dtype=bool)
-        return Conclusion(
+        return CheckResult(
             findings=findings,
             lists={"leakage": leaks} if leaks else {},
             tables={TABLE: cleaned_table(reading.images, known, reading.names)} if audited else {},
@@ -158,7 +158,7 @@ class Leakage(Check):
         ]
 
 
-def _is_cut(reading: Reading, name: Companion) -> bool:
+def _is_cut(reading: CheckInput, name: Companion) -> bool:
     """Whether images of a set were not compared."""
     return name in reading.wholes and reading.wholes[name].images > len(reading.companions[name])
 
@@ -167,7 +167,7 @@ def _units(images: PerImage) -> frozenset[str]:
     return frozenset(unit for unit in images.unit_names if unit is not None)
 
 
-def _pairs(reading: Reading) -> list[_Pair]:
+def _pairs(reading: CheckInput) -> list[_Pair]:
     """Training and tuning images against the audited ones and each other; splits of the audited ones."""
     images, found, beside = reading.images, list[_Pair](), [n for n in NAMES if n in reading.companions]
     for place, name in enumerate(beside):

@@ -21,7 +21,7 @@ from snellen.auditing.masking import (
     surrogate_model,
 )
 from snellen.auditing.threat import Threat, check_distinct
-from snellen.checks.check import Batch, Companion, Conclusion, Measured, Reading, Several
+from snellen.checks.check import Batch, CheckFigure, CheckInput, CheckResult, Companion, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, WRONG, PerImage
 from snellen.checks.sampled import Sampled
@@ -196,13 +196,13 @@ class Masking(Sampled):
             **columns,  # type: ignore[arg-type]
         )
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Accuracy under each attack, the share of zero gradients, and one hypothesis for each threat."""
-        images, metrics = reading.images, dict[str, Measured]()
+        images, metrics = reading.images, dict[str, CheckFigure]()
         zero, saturated = useless_gradients(images, reading.evidence)
         measured = zero != ABSENT
         if not measured.any():
-            return Conclusion(skipped="of so few images none was drawn; raise masking.share")
+            return CheckResult(skipped="of so few images none was drawn; raise masking.share")
         for name, values in (("zero_gradient_share", zero == 1), ("saturated_share", saturated == 1)):
             metrics[f"{self.name}.{name}"] = _measured(values[measured], images.units_of(measured))
         hypotheses = []
@@ -221,10 +221,10 @@ class Masking(Sampled):
             f"Masked gradients: {int(measured.sum())} images were attacked. No sign reported means that these attacks "
             f"found none within their budget, not that the model is robust."
         )
-        return Conclusion(metrics=metrics, hypotheses=hypotheses, notes=[note, *self.sampling_notes(reading)])
+        return CheckResult(metrics=metrics, hypotheses=hypotheses, notes=[note, *self.sampling_notes(reading)])
 
     def _hypothesis(
-        self, threat: Threat, signs: list[Sign], only: NDArray[np.bool_], zero: float, reading: Reading
+        self, threat: Threat, signs: list[Sign], only: NDArray[np.bool_], zero: float, reading: CheckInput
     ) -> Hypothesis:
         p_value = joint_p_value(signs)
         compared = [sign for sign in signs if sign.name in COMPARISONS]
@@ -335,6 +335,6 @@ def seen_signs(label: str, images: PerImage, evidence: Evidence, tolerance: floa
     return SeenSigns(signs, only, np.where(measured, (shown | only).astype(np.float64), np.nan))
 
 
-def _measured(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:
+def _measured(values: NDArray[np.bool_], units: NDArray[np.int64] | None) -> CheckFigure:
     low, high = clustered_share(values, units)
-    return Measured(value=float(values.mean()), low=low, high=high, n=len(values))
+    return CheckFigure(value=float(values.mean()), low=low, high=high, n=len(values))

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Kept, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding
@@ -40,7 +40,7 @@ class Membership(Check):
         """One area."""
         return self._names("attack_auroc")
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """The hypothesis that the classifier is no surer of training images than of others of their class."""
         train, images = reading.companions["train"], reading.images
         fresh = ~np.isin(images.pixel_hashes or ("",) * len(images), [one for one in train.pixel_hashes or () if one])
@@ -56,14 +56,14 @@ class Membership(Check):
                 non_member_units=others.units,
             )
         if found is None:
-            return Conclusion(
+            return CheckResult(
                 skipped=f"needs {FEWEST} labelled training images and as many audited ones that are not among them, "
                 f"{FEWEST_OF_A_CLASS} of a class. There are {len(known)} and {len(others)} that can be used"
             )
         low, high = found.interval
-        return Conclusion(
+        return CheckResult(
             metrics={
-                "membership.attack_auroc": Measured(
+                "membership.attack_auroc": CheckFigure(
                     value=found.area, low=low, high=high, n=found.members + found.non_members
                 )
             },

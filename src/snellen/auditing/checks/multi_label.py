@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Batch, Check, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import one_of_each_unit
 from snellen.checks.per_image import PerImage, array_column, read_array
@@ -83,11 +83,11 @@ class MultiLabel(Check):
             extra=extra,
         )
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """The hypothesis that no more images than are tolerated show a second class."""
         known, winners, strengths = seen_windows(reading.images, reading.evidence)
         if len(known) < FEWEST or len(reading.names) < 2:
-            return Conclusion(skipped=f"needs {FEWEST} square images with labels, and two classes or more")
+            return CheckResult(skipped=f"needs {FEWEST} square images with labels, and two classes or more")
         shown = shown_classes(winners, strengths, known.labels, windows(self.per_side), typical=self.typical)
         chosen = shown.judged & one_of_each_unit(known)
         counted, second = known.select(chosen), shown.second[chosen]
@@ -97,18 +97,18 @@ class MultiLabel(Check):
             f"the model sees them as strongly in images of other labels"
         ][: len(shown.weak)]
         if not n:
-            return Conclusion(notes=left_out, skipped=f"no class has {FEWEST} images that show it and no other")
+            return CheckResult(notes=left_out, skipped=f"no class has {FEWEST} images that show it and no other")
         conflicts = int(((second >= 0) & (counted.predictions == second)).sum())
         p_value = regularised_incomplete_beta(self.tolerated, several, n - several + 1) if several else 1.0
         metrics = {}
         for name, times in (("share", several), ("conflicts", conflicts)):
             low, high = clopper_pearson(times, n)
-            metrics[f"{self.name}.{name}"] = Measured(value=times / n, low=low, high=high, n=n)
+            metrics[f"{self.name}.{name}"] = CheckFigure(value=times / n, low=low, high=high, n=n)
 
         def harm(confidence: float) -> float:
             return clopper_pearson(conflicts, n, 2 * confidence - 1).low
 
-        return Conclusion(
+        return CheckResult(
             metrics=metrics,
             hypotheses=[
                 Hypothesis(p_value, harm, lambda bound: self._finding(counted, second, reading.names, p_value, bound))

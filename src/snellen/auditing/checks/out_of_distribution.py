@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.gaps import error_gap
-from snellen.checks.check import Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Kept
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
@@ -51,17 +51,17 @@ class OutOfDistribution(Check):
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
         return None
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """One hypothesis: no image is foreign. Images are named at a false discovery rate of their own."""
         images = reading.images
         known, where, short = _reference(reading)
         if known is None:
-            return Conclusion(
+            return CheckResult(
                 skipped=f"needs {FEWEST_UNITS} images or units that can be used to compare with; there are {short}"
             )
         first, second, of = _described(known, images)
         if first is None or second is None:
-            return Conclusion(skipped="needs features of the model or properties of the pixels, and there are neither")
+            return CheckResult(skipped="needs features of the model or properties of the pixels, and there are neither")
         found = foreign_images(
             first, second, known_units=known.units, units=images.units, rate=self.rate, seed=reading.rng.seed
         )
@@ -73,8 +73,8 @@ class OutOfDistribution(Check):
         )
         if where == "training images" and of == "features of the model":
             note += " A model may see its training images otherwise than new ones; --tune images rule that out."
-        return Conclusion(
-            metrics={"out_of_distribution.share": Measured(value=found.share, low=low, high=high, n=len(images))},
+        return CheckResult(
+            metrics={"out_of_distribution.share": CheckFigure(value=found.share, low=low, high=high, n=len(images))},
             hypotheses=[self._hypothesis(found, images, where, reading.names)],
             panels=[_curve(found)],
             lists={self.name: _listed(found, images)},
@@ -133,7 +133,7 @@ def _caption(row: int, images: PerImage, names: tuple[str, ...]) -> str:
     return f"{names[images.labels[row]]} → {decided}" if images.labels[row] >= 0 else f"taken for {decided}"
 
 
-def _reference(reading: Reading) -> tuple[PerImage | None, str, str]:
+def _reference(reading: CheckInput) -> tuple[PerImage | None, str, str]:
     """The images to compare with, what they are called, and how many there are where those are too few."""
     short = []
     names: tuple[tuple[Companion, str], ...] = (("tune", "tuning images"), ("train", "training images"))

@@ -25,7 +25,7 @@ from snellen.auditing.overlap_rows import (
     reasons_of,
     skipped_evidence,
 )
-from snellen.checks.check import Batch, Companion, Conclusion, Reading
+from snellen.checks.check import Batch, CheckInput, CheckResult, Companion
 from snellen.checks.sampled import Sampled
 from snellen.core.classifier import Classifier, Task
 from snellen.core.criterion import VOID
@@ -217,13 +217,13 @@ class Segmentation(Sampled):
             found.append(overlap_evidence(batch, setting, batch.classifier.predict(scores), truth))
         return found
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """MIoU everywhere; hypotheses: it is above guessing, no class or group is worse, no kind costs any."""
         rows, why = OverlapRows.of(reading, self.name), reasons_of(reading.evidence)
         if rows is None:
-            return Conclusion(skipped=f"no image has a mask that can be used{why}")
+            return CheckResult(skipped=f"no image has a mask that can be used{why}")
         if rows.units_in(rows.everywhere) < FEWEST:
-            return Conclusion(
+            return CheckResult(
                 skipped=f"needs {FEWEST} images (of different units, where these are known) with a usable mask; there "
                 f"are {rows.units_in(rows.everywhere)}{why}"
             )
@@ -238,7 +238,7 @@ class Segmentation(Sampled):
             **attacked,
             **corrupted.figures,
         }
-        return Conclusion(
+        return CheckResult(
             metrics={f"{self.name}.{name}": figure for name, figure in figures.items()},
             hypotheses=[
                 guessing(rows, reading.names, examples=self.examples),
@@ -268,7 +268,7 @@ class Segmentation(Sampled):
             made[row] = torch.where(wrong, 0.4 * made[row] + 0.6 * red, made[row])
         return made
 
-    def _notes(self, rows: OverlapRows, reading: Reading) -> list[str]:
+    def _notes(self, rows: OverlapRows, reading: CheckInput) -> list[str]:
         notes = [
             "Segmentation: figures are overlaps (IoU, of several classes their mean), with bootstrap intervals. Harm "
             "is the lower bound of a loss of mIoU; that of a class or group is multiplied by its share."

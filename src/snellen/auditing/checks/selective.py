@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from snellen.checks.check import Check, Conclusion, Measured, Reading, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Several
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import PerImage
 from snellen.core.method import Need
@@ -37,14 +37,14 @@ class Selective(Check):
         """Nothing but the clean scores is needed."""
         return 0.0
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Area under the risk-coverage curve, and how much can be answered at the allowed risk.
 
         The latter is no figure where its interval is all of 0 to 1: a share that may be any share.
         """
         known = reading.images.select(reading.images.labelled)
         if not len(known) or known.confidence is None:
-            return Conclusion()
+            return CheckResult()
         curve, n = RiskCoverage.of(known.confidence, known.correct), len(known)
         area, coverage = curve.area, curve.coverage_at(self.risk)
         metrics = {}
@@ -52,7 +52,7 @@ class Selective(Check):
             ("aurc", area, area_interval(known.confidence, known.correct, known.units)),
             ("coverage", coverage, coverage_interval(known.confidence, known.correct, self.risk, known.units)),
         ):
-            metrics[f"selective.{name}"] = Measured(value=value, low=min(low, value), high=max(high, value), n=n)
+            metrics[f"selective.{name}"] = CheckFigure(value=value, low=min(low, value), high=max(high, value), n=n)
         note = (
             f"selective.coverage is the share of images that can be answered, the surest first, with an error of at "
             f"most {self.risk:.1%} among them. Its interval holds the coverages at which the true error may be just "
@@ -70,7 +70,7 @@ class Selective(Check):
                 f"selective.coverage is not given: at an error of at most {self.risk:.1%} these {n:,} images leave "
                 f"every share from 0 to 1 possible. {why} (--set selective.risk=SHARE)."
             )
-        return Conclusion(metrics=metrics, panels=[self._panel(curve, known)], notes=[note])
+        return CheckResult(metrics=metrics, panels=[self._panel(curve, known)], notes=[note])
 
     def _panel(self, curve: RiskCoverage, known: PerImage) -> Panel:
         assert known.confidence is not None

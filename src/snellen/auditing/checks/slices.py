@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.gaps import error_gap
-from snellen.checks.check import Check, Conclusion, Kept, Reading, Several
+from snellen.checks.check import Check, CheckInput, CheckResult, Kept, Several
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding, FindingExample
@@ -53,12 +53,12 @@ class Slices(Check):
         """Features come with the clean scores."""
         return 0.1
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """One hypothesis for each slice that half of the images proposed: on the other half it is no worse."""
         known = reading.images.select(reading.images.labelled)
         units = len(set(known.unit_ids))
         if known.features is None or min(len(known), units) < FEWEST:
-            return Conclusion(skipped=f"needs {FEWEST} labelled images and units")
+            return CheckResult(skipped=f"needs {FEWEST} labelled images and units")
         found = find_slices(
             known.features,
             ~known.correct,
@@ -70,7 +70,7 @@ class Slices(Check):
             most=self.most,
             seed=reading.rng.seed,
         )
-        return Conclusion(
+        return CheckResult(
             hypotheses=[self._hypothesis(one, known, reading.names, found.held_out) for one in found.slices],
             lists={self.name: _rows(found, known, reading.names)} if found.slices else {},
             notes=[

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from snellen.auditing.compare.difference import FromInterval, unpaired_difference
 from snellen.auditing.compare.figures import right_under
 from snellen.auditing.compare.pairing import Pair, Side, differing_parameters
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.eye_chart import UNCHANGED, Acuity, acuities, chance_level, crossing
 from snellen.core.errors import InputError
 from snellen.metrics.bootstrap import paired_bootstrap
@@ -103,4 +103,4 @@ def _statistic(side: Side, kind: str) -> WeightedStatistic | None:
 
 
 def _interval(acuity: Acuity) -> FromInterval:
-    return FromInterval(Measured(value=acuity.value, low=acuity.low, high=acuity.high, n=0))
+    return FromInterval(CheckFigure(value=acuity.value, low=acuity.low, high=acuity.high, n=0))

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.core.errors import InputError
 from snellen.metrics.bootstrap import cluster_bootstrap, paired_bootstrap
 from snellen.metrics.clustered import ClusteredMean, clustered_difference, clustered_mean
@@ -161,7 +161,7 @@ class OfWeights:
 class FromInterval:
     """A figure with a known 95 % interval and nothing else."""
 
-    measured: Measured
+    measured: CheckFigure
 
     @property
     def value(self) -> float:
@@ -279,7 +279,7 @@ def unpaired_difference(first: Estimate, second: Estimate, first_units: Units, s
     what is hard for one model is hard for the other.
 
 
-    >>> half, more = (FromInterval(Measured(value=v, low=v - 0.03, high=v + 0.03, n=9)) for v in (0.5, 0.6))
+    >>> half, more = (FromInterval(CheckFigure(value=v, low=v - 0.03, high=v + 0.03, n=9)) for v in (0.5, 0.6))
     >>> found = unpaired_difference(half, more, None, None)
     >>> round(found.low, 4), round(found.high, 4), found.rise < 0.001
     (0.0576, 0.1424, True)
@@ -354,7 +354,7 @@ def _interval(estimate: Estimate, units: Units) -> FromInterval:
         return estimate
     found = estimate.alone(units)
     low, high = found.interval(0.95)
-    return FromInterval(Measured(value=estimate.value, low=low, high=high, n=found.n))
+    return FromInterval(CheckFigure(value=estimate.value, low=low, high=high, n=found.n))
 
 
 def _of_intervals(first: FromInterval, second: FromInterval) -> Difference:

@@ -25,8 +25,8 @@ from snellen.auditing.compare.listed_differences import listed_difference
 from snellen.auditing.compare.pairing import Pair, Side, absence, differing_parameters, same_labels, same_set
 from snellen.auditing.compare.run_record import RunRecord
 from snellen.auditing.compare.segment_differences import CHECK, overlap_difference, segmenters
-from snellen.checks.check import Measured
-from snellen.checks.independent import halves
+from snellen.checks.check import CheckFigure
+from snellen.checks.independent import in_first_half
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
 from snellen.core import index
 from snellen.methods.corruptions.benchmarks import IMAGENET_C, benchmark
@@ -57,7 +57,7 @@ def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float
             rows = tuning.labelled
             fitted = fit_temperature(tuning.scores[rows], tuning.labels[rows]).temperature
             return images.confidence_by(tempered_probabilities(images.scores, fitted))
-    first, probabilities = halves(images.unit_ids), np.empty_like(images.scores)
+    first, probabilities = in_first_half(images.unit_ids), np.empty_like(images.scores)
     for fitted_on in (first, ~first):
         labels = images.labels[fitted_on]
         temperature = fit_temperature(images.scores[fitted_on], labels).temperature if len(labels) else 1.0
@@ -84,8 +84,8 @@ class FigureDifference:
     """
 
     name: str
-    first: Measured | None
-    second: Measured | None
+    first: CheckFigure | None
+    second: CheckFigure | None
     difference: Difference | None
     reason: str | None = None
 
@@ -144,7 +144,7 @@ def compare_classes(pair: Pair) -> list[FigureDifference]:
     return found
 
 
-def _compare(name: str, before: Measured, after: Measured, pair: Pair, resamples: int) -> FigureDifference:
+def _compare(name: str, before: CheckFigure, after: CheckFigure, pair: Pair, resamples: int) -> FigureDifference:
     check, _, column = name.partition(".")
     listed = listed_difference(pair, check, column)
     if listed is not None:

@@ -18,7 +18,7 @@ from snellen.auditing.compare.run_record import RunRecord, record_of
 from snellen.auditing.compare.unlabelled_window import FEWEST, Reference, Window
 from snellen.auditing.report import AuditReport
 from snellen.auditing.subject import recorded_classifier
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.per_image import PerImage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -70,7 +70,7 @@ class Monitoring(BaseModel):
     model: str
     audited: str
     data: str
-    audited_accuracy: Measured
+    audited_accuracy: CheckFigure
     whole: Window
     every: Every | None = None
     windows: tuple[Window, ...] = ()
@@ -240,7 +240,7 @@ def _monitoring(
         none = {"accuracy": None, "by_classes": None, "by_confidence": None}
         whole, shares = whole.model_copy(update={**none, "verdict": "refused", "reason": reason}), None
     low, high = clustered_share(known.correct, known.units)
-    accuracy = Measured(value=float(known.correct.mean()), low=low, high=high, n=len(known))
+    accuracy = CheckFigure(value=float(known.correct.mean()), low=low, high=high, n=len(known))
     held = np.bincount(known.labels, minlength=len(record.class_names)) / len(known)
     found = {} if shares is None else dict(zip(record.class_names, zip(shares, held, strict=True), strict=True))
     return Monitoring(

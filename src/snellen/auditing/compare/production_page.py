@@ -12,7 +12,7 @@ from snellen.auditing.compare.calendar_windows import place_of
 from snellen.auditing.html import content_hash
 from snellen.auditing.markdown import plain, table
 from snellen.checks.charts import line_chart
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.panels import Line, Panel, Point
 from snellen.core import package
 
@@ -42,10 +42,10 @@ def decision(found: Monitoring) -> str:
     return f"The accuracy cannot be estimated: {whole.reason}."
 
 
-def shown(one: Measured | None) -> str:
+def shown(one: CheckFigure | None) -> str:
     """A share with its interval, in percent.
 
-    >>> shown(Measured(value=0.9, low=0.85, high=0.94, n=10)), shown(None)
+    >>> shown(CheckFigure(value=0.9, low=0.85, high=0.94, n=10)), shown(None)
     ('90.0% (85.0% – 94.0%)', '')
     """
     return "" if one is None else f"{one.value:.1%} ({one.low:.1%} – {one.high:.1%})"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError
 from snellen.metrics.inspection.drift import FEWEST_UNITS, feature_drift
@@ -56,10 +56,10 @@ class Window(BaseModel):
     images: int
     units: int
     verdict: Judged
-    accuracy: Measured | None = None
-    by_classes: Measured | None = None
-    by_confidence: Measured | None = None
-    area: Measured | None = None
+    accuracy: CheckFigure | None = None
+    by_classes: CheckFigure | None = None
+    by_confidence: CheckFigure | None = None
+    area: CheckFigure | None = None
     foreign: float | None = None
     foreign_low: float | None = Field(None, description="lower end of the 95 % interval")
     p_value: float | None = None
@@ -125,7 +125,7 @@ class Reference:
 
     def _drift(
         self, first: NDArray[np.floating], second: NDArray[np.floating], new: PerImage, shares: NDArray[np.float64]
-    ) -> tuple[Measured | None, float, float, float]:
+    ) -> tuple[CheckFigure | None, float, float, float]:
         """Area and p value against audited images of the same mix of classes, and the share of foreign images."""
         labels = self.known.labels
         held = np.bincount(labels, minlength=self.classes) / len(labels)
@@ -147,7 +147,7 @@ class Reference:
             seed=self.seed,
         )
         ends = found.interval
-        area = Measured(value=found.auroc, low=max(ends.low, 0.0), high=min(ends.high, 1.0), n=len(new))
+        area = CheckFigure(value=found.auroc, low=max(ends.low, 0.0), high=min(ends.high, 1.0), n=len(new))
         return area, found.p_value, foreign.excess, foreign.low
 
 
@@ -166,5 +166,5 @@ def _features(known: PerImage, new: PerImage) -> tuple[NDArray[np.floating], NDA
     return known.scores, new.scores
 
 
-def _measured(value: float, interval: tuple[float, float], n: int) -> Measured:
-    return Measured(value=value, low=interval[0], high=interval[1], n=n)
+def _measured(value: float, interval: tuple[float, float], n: int) -> CheckFigure:
+    return CheckFigure(value=value, low=interval[0], high=interval[1], n=n)

@@ -15,7 +15,7 @@ from snellen.data.rejections import listed_reasons
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport, CheckStatus
-    from snellen.checks.check import Measured
+    from snellen.checks.check import CheckFigure
 
 #: Figures and findings that are listed; all of them are in the report.
 _MOST = 12
@@ -202,7 +202,7 @@ def _state(check: CheckStatus) -> str:
     return f"the check {check.name.replace('_', ' ')} {'failed' if check.status == 'failed' else 'was skipped'}: {why}"
 
 
-def _figure_words(name: str, figure: Measured) -> str:
+def _figure_words(name: str, figure: CheckFigure) -> str:
     return f"{name}: {figure.value:.4f} (95 % interval {figure.low:.4f} to {figure.high:.4f}, n = {figure.n})."
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from snellen.core.deep_picture import DeepPicture
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet, Split
-from snellen.core.preparation import Preparation, Stated
+from snellen.core.preprocessing import Preprocessing, Stated
 from snellen.data.files.decoding import SIXTEEN_BIT, checked_range, to_sixteen_bits
 from snellen.data.files.labels import label_columns
 from snellen.data.files.pictures import Values
@@ -88,7 +88,7 @@ def load_arrays(
     )
     first = pixels is not held and held.ndim == 4 and held.shape[1] in (1, 3)
     height, width = pixels.shape[1:3]
-    stated = Stated("the tensors", Preparation(size=(height, width))) if first else None
+    stated = Stated("the tensors", Preprocessing(size=(height, width))) if first else None
     return replace(made, notes=tuple(notes), stated=stated)
 
 

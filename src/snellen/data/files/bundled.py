@@ -25,17 +25,17 @@ FASHION_CLASSES = (
 )
 
 
-#: Name of the bundled images in reports, and the images of the same source that classifiers are trained on.
-_TITLE, _TRAINING = "fashion-mnist (2,000 test images, 28-pixel product thumbnails)", "known:fashion-mnist#train"
+#: Name of the bundled images in reports.
+_TITLE = "fashion-mnist (2,000 test images, 28-pixel product thumbnails)"
 
 
-def training_images_of(name: str) -> str | None:
-    """A reference of training images for a bundled set by the name that reports give it; None: it is another set.
+def training_images_of(reference: str) -> str | None:
+    """A reference of training images from the source of a bundled set; None: it is another set.
 
-    >>> training_images_of("fashion-mnist (2,000 test images, 28-pixel product thumbnails)")
+    >>> training_images_of("bundled:fashion-mnist")
     'known:fashion-mnist#train'
     """
-    return _TRAINING if name == _TITLE else None
+    return "known:fashion-mnist#train" if reference.partition("#")[0] == "bundled:fashion-mnist" else None
 
 
 def load_bundled(which: str, *, name: str | None = None) -> ImageSet:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError, unknown_name
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, Stated
+from snellen.core.preprocessing import Preprocessing, Stated
 from snellen.data.factors import Factor
 from snellen.data.files.contained_file import distinguished, printable
 from snellen.data.files.manifest_table import SHORT, renamed
@@ -296,7 +296,7 @@ class _Items:
         first = self.image(0)
         if values is not None:
             width, height = picture_of(first, values).size
-            size = Preparation(size=(height, width))
+            size = Preprocessing(size=(height, width))
             return Stated("the transform of the images", size, normalization_of(values))
         whole = hasattr(first, "dtype") and str(first.dtype).endswith("uint8")
         maite = _metadata(self.first) is not None

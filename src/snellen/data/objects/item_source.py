@@ -11,7 +11,7 @@ from PIL import Image
 from snellen.core.deep_picture import stored_values
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Stated
+from snellen.core.preprocessing import Stated
 from snellen.data.files.manifest import meaning
 from snellen.data.files.manifest_table import Written
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from snellen.core.preparation import Normalization
+from snellen.core.preprocessing import Normalization
 from snellen.data.files.pictures import Values
 
 #: Steps after which values lie in [0, 1], by the name of their class in torchvision or timm.

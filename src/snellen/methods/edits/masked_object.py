@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.background_swap import without_object
 from snellen.methods.explanations.filling import telea_filling
@@ -227,7 +227,7 @@ class EditedObjects:
 
     def __init__(self, images: ImageSet, rng: Randomness, segmenter: Segmenter | None = None) -> None:
         self._images, self._rng = images, rng
-        self._masks = ObjectMasks(images, Preparation(), segmenter)
+        self._masks = ObjectMasks(images, Preprocessing(), segmenter)
         self._places = {key: place for place, key in enumerate(images.ids)}
         self._labels = images.labels if images.has_labels else np.full(len(images), -1, dtype=np.int64)
 
@@ -264,7 +264,7 @@ class EditedObjects:
         start = int(float(draw[0]) * len(found))
         for place in np.roll(found, -start)[:TRIED].tolist():
             try:
-                pixels = Preparation().pixels(self._images.read(place))
+                pixels = Preprocessing().pixels(self._images.read(place))
                 mask = self._masks.of(place, pixels)
                 object_of(mask)
             except RejectedImageError:

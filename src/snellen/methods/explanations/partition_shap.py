@@ -55,13 +55,13 @@ class Block(NamedTuple):
         """Values in it."""
         return (self.bottom - self.top) * (self.right - self.left) * (self.last - self.first)
 
-    def halves(self, smallest: int = 1) -> tuple[Block, Block] | None:
+    def split(self, smallest: int = 1) -> tuple[Block, Block] | None:
         """Two halves, or None of a block that is not halved further.
 
         The longer edge is halved, rows where both are as long; channels last, when one pixel is left. An odd edge
         gives the first half one more, as in ``shap``.
 
-        >>> upper, lower = Block(0, 3, 0, 2).halves()
+        >>> upper, lower = Block(0, 3, 0, 2).split()
         >>> (upper.bottom, lower.top)
         (2, 2)
 
@@ -193,7 +193,7 @@ class _Node:
     without: float
     with_it: float
     weight: float
-    halves: tuple[Block, Block] | None
+    split: tuple[Block, Block] | None
     answers: tuple[float, float] | None = field(default=None)
 
     @property
@@ -202,14 +202,14 @@ class _Node:
 
     def questions(self) -> tuple[Union, Union]:
         """The context with the first half, and with the second."""
-        assert self.halves is not None
-        return Union(self.halves[0], self.context), Union(self.halves[1], self.context)
+        assert self.split is not None
+        return Union(self.split[0], self.context), Union(self.split[1], self.context)
 
     def children(self, smallest: int) -> list[_Node]:
         """Both halves, in the context without and in that with the other half."""
-        assert self.halves is not None
+        assert self.split is not None
         assert self.answers is not None
-        (first, second), (with_first, with_second) = self.halves, self.answers
+        (first, second), (with_first, with_second) = self.split, self.answers
         added_first, added_second = self.questions()
         made = (
             (first, self.context, self.without, with_first),
@@ -217,7 +217,7 @@ class _Node:
             (first, added_second, with_second, self.with_it),
             (second, added_first, with_first, self.with_it),
         )
-        first_halves, second_halves = first.halves(smallest), second.halves(smallest)
+        first_halves, second_halves = first.split(smallest), second.split(smallest)
         return [
             _Node(block, context, low, high, self.weight / 2, first_halves if block is first else second_halves)
             for block, context, low, high in made
@@ -237,7 +237,7 @@ class _Division:
 
     def start(self, whole: Union, masked: float, full: float) -> None:
         """Begin with the whole image; scores that are not finite end the matter."""
-        self._put(_Node(whole.block, None, masked, full, 1.0, whole.block.halves(self._smallest)))
+        self._put(_Node(whole.block, None, masked, full, 1.0, whole.block.split(self._smallest)))
         if self._left < 1:
             self._finish()
 
@@ -292,7 +292,7 @@ class _Division:
             return
         least, largest = self.extremes
         self.extremes = (min(least, node.without, node.with_it), max(largest, node.without, node.with_it))
-        if node.halves is None:
+        if node.split is None:
             self._credit(node)
         else:
             self._counter += 1

@@ -25,14 +25,14 @@ class PointedRegion:
         predicted: float (n, c), the overlap with the true object that the segmenter predicts; NaN where it does not.
         chosen: int64 (n,), which candidate is the region.
         rule: how it was chosen, in words.
-        asked: bool (n,), the images that the segmenter was run on.
+        prompted: bool (n,), the images that the segmenter was run on.
     """
 
     candidates: Tensor
     predicted: Tensor
     chosen: Tensor
     rule: str
-    asked: Tensor
+    prompted: Tensor
 
     @property
     def region(self) -> Tensor:
@@ -50,7 +50,7 @@ class PointedRegion:
 
         Nothing of an image without a prompt: only its neighbours show how many candidates there would be.
         """
-        if not bool(self.asked[row]):
+        if not bool(self.prompted[row]):
             return {}
         shares = self.candidates[row].double().mean((1, 2)).tolist()
         predicted = [None if value != value else value for value in self.predicted[row].tolist()]
@@ -83,11 +83,11 @@ def pointed_region(
             f"(bundled:scene-sam, hf:FOLDER, grabcut), or one that needs no prompt (isnet:FILE.onnx)"
         )
     count, (height, width) = len(images), images.shape[-2:]
-    asked = torch.zeros(count, dtype=torch.bool)
-    asked[rows] = True
+    prompted = torch.zeros(count, dtype=torch.bool)
+    prompted[rows] = True
     if not len(rows):
         nothing = torch.zeros(count, 1, height, width, dtype=torch.bool)
-        return PointedRegion(nothing, torch.full((count, 1), torch.nan), torch.zeros(count).long(), "", asked)
+        return PointedRegion(nothing, torch.full((count, 1), torch.nan), torch.zeros(count).long(), "", prompted)
     points = points_of(places[rows])[:, None] if places is not None and segmenter.prompts else None
     found = segmenter.segment(images[rows], points=points)
     several = found.candidates.shape[1]
@@ -98,7 +98,7 @@ def pointed_region(
     chosen = torch.zeros(count, dtype=torch.int64)
     chosen[rows] = found.chosen.cpu() if candidate == "best" else several - 1
     rule = found.rule if candidate == "best" else "the last candidate"
-    return PointedRegion(candidates, predicted, chosen, rule, asked)
+    return PointedRegion(candidates, predicted, chosen, rule, prompted)
 
 
 def points_of(places: Tensor) -> Tensor:

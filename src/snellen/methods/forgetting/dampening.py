@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from snellen.core.errors import ModelError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Silent
 from snellen.methods.forgetting.forget_split import ForgetSplit
 from snellen.methods.forgetting.forgetter import Forgetter, Forgetting

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.methods.forgetting.forget_split import ForgetSplit
 from snellen.methods.forgetting.forgetter import Forgetting, TunedForgetter
 from snellen.methods.forgetting.initial_weights import last_layers, redraw

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels, numbered_class_names
 from snellen.methods.forgetting.fine_tuning import FineTuning
@@ -130,7 +130,7 @@ class _OtherTask:
 
 
 def relearning_images(
-    images: ImageSet, class_names: Sequence[str], preparation: Preparation, forgotten: ImageSet
+    images: ImageSet, class_names: Sequence[str], preparation: Preprocessing, forgotten: ImageSet
 ) -> tuple[ImageStore, int | None]:
     """Images to fine-tune with, prepared, and the number of their classes where these are others than the network's.
 

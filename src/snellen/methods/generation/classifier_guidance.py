@@ -14,9 +14,9 @@ from pydantic import Field
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.class_steer import ClassSteer
 from snellen.methods.generation.classifier_scores import off_the_shelf, on_the_estimate
-from snellen.methods.generation.following import Following
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import classifier_of
 from snellen.methods.generation.teachers import classifier_teacher
@@ -44,17 +44,17 @@ class ClassifierGuidance(GuidedSampling):
         """Those of the classifier."""
         return classifier_of(self.classifier).class_names
 
-    def base(self, asked: Asked) -> Condition:
+    def base(self, requested: GeneratorCall) -> Condition:
         """Nothing: the classifier alone says the class."""
-        return asked.nothing
+        return requested.nothing
 
-    def steering(self, asked: Asked) -> Following:
+    def steering(self, requested: GeneratorCall) -> ClassSteer:
         """The gradient of the classifier's log-probability."""
         teacher = classifier_teacher(classifier_of(self.classifier))
         shown = off_the_shelf(teacher)
         if self.sees != "noisy":
             shown = on_the_estimate(teacher, through=self.sees == "estimate-through")
-        return Following(asked, shown, self.guidance_scale, self.solver)
+        return ClassSteer(requested, shown, self.guidance_scale, self.solver)
 
     def recorded_scale(self) -> float:
         """The scale."""

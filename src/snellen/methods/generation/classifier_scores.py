@@ -3,7 +3,7 @@
 log p(c | x_t) is read off the shelf (a network of clean images on noisy ones), off the shelf on the denoised estimate
 x̂_0 (its gradient through the denoiser, or stopped there), or by experts that know the noise (H. Go et al. 2023). Each
 function gives a score for :class:`snellen.models.diffusion.guidance.GradientGuidance` and
-:class:`snellen.methods.generation.following.MeanShiftGuidance`.
+:class:`snellen.methods.generation.class_steer.MeanShiftGuidance`.
 """
 
 from __future__ import annotations

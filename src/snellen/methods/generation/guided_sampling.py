@@ -22,7 +22,7 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.method import Method
 from snellen.core.randomness import Randomness
-from snellen.methods.generation.asked import BLANK, NO_CLASS, Asked, names_of
+from snellen.methods.generation.generator_call import BLANK, NO_CLASS, GeneratorCall, names_of
 from snellen.methods.generation.made_images import generator_of, identities_of, made_set, seeds_of
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.generate import Steer, Steering, generate
@@ -34,13 +34,13 @@ _TOGETHER = 32
 
 
 @runtime_checkable
-class TellingSteer(Protocol):
+class ReportingSteer(Protocol):
     """A :data:`~snellen.models.diffusion.generate.Steer` that records what it did to each image."""
 
     def __call__(self, rows: range, rng: Randomness) -> Steering:
         """What acts on one batch."""
 
-    def told(self) -> Sequence[Mapping[str, object]]:
+    def reported(self) -> Sequence[Mapping[str, object]]:
         """JSON values for each image, once all batches are made: the column ``attributes``."""
 
 
@@ -56,12 +56,12 @@ class GuidedSampling(Method):
     )
 
     @abstractmethod
-    def steering(self, asked: Asked) -> Steer:
-        """What acts on each batch; a :class:`TellingSteer` also fills the column ``attributes``."""
+    def steering(self, requested: GeneratorCall) -> Steer:
+        """What acts on each batch; a :class:`ReportingSteer` also fills the column ``attributes``."""
 
-    def base(self, asked: Asked) -> Condition:
+    def base(self, requested: GeneratorCall) -> Condition:
         """The condition of the denoiser, a row for each image: by default, the request."""
-        return asked.own
+        return requested.own
 
     def known_classes(self) -> tuple[str, ...]:
         """Names of the classes that may be requested: of the classifier that guides; empty for any words.
@@ -70,7 +70,7 @@ class GuidedSampling(Method):
         """
         return names_of(generator_of(self.generator))
 
-    def start(self, asked: Asked, requests: Sequence[Mapping[str, Any]]) -> tuple[Tensor, float] | None:
+    def start(self, requested: GeneratorCall, requests: Sequence[Mapping[str, Any]]) -> tuple[Tensor, float] | None:
         """Images (n, 3, h, w) in [0, 1] to start from, and the share of the steps that is made; None: from noise."""
         return None
 
@@ -87,7 +87,7 @@ class GuidedSampling(Method):
         """Say what is not given, or None."""
         return None
 
-    def asked(self, requests: Sequence[Mapping[str, Any]], rng: Randomness) -> Asked:
+    def generator_call(self, requests: Sequence[Mapping[str, Any]], rng: Randomness) -> GeneratorCall:
         """Requests as one call of the generator.
 
         Raises:
@@ -112,7 +112,7 @@ class GuidedSampling(Method):
                 for request, index in zip(requests, classes, strict=True)
             )
         given = [request.get("image") for request in requests] if generator.takes == "images" else []
-        return Asked(
+        return GeneratorCall(
             generator,
             tuple(seeds_of(requests, "sample", rng)),
             names,
@@ -125,14 +125,14 @@ class GuidedSampling(Method):
         """Refuse what can be refused before anything is fitted or made for the first of many requests.
 
         Raises:
-            InputError: as :meth:`asked`, or settings of the sampler that do not go together.
+            InputError: as :meth:`generator_call`, or settings of the sampler that do not go together.
         """
-        asked = self.asked(requests, Randomness(0))
-        _ = asked.captions
-        self._sampler(asked)
+        requested = self.generator_call(requests, Randomness(0))
+        _ = requested.captions
+        self._sampler(requested)
 
-    def _sampler(self, asked: Asked) -> Sampler:
-        return Sampler(asked.generator, steps=self.steps, solver=self.solver, eta=self.eta)
+    def _sampler(self, requested: GeneratorCall) -> Sampler:
+        return Sampler(requested.generator, steps=self.steps, solver=self.solver, eta=self.eta)
 
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
         """One image for each request: ``id``, ``class`` (name or number), and ``prompt`` and ``seed`` if they matter.
@@ -143,13 +143,13 @@ class GuidedSampling(Method):
         Raises:
             InputError: a class that is not known, an empty request, a prompt that is too long.
         """
-        asked = self.asked(requests, rng)
-        steer, begun = self.steering(asked), self.start(asked, requests)
+        requested = self.generator_call(requests, rng)
+        steer, begun = self.steering(requested), self.start(requested, requests)
         made = generate(
-            self._sampler(asked),
-            asked.seeds,
-            prompts=asked.captions,
-            condition=self.base(asked),
+            self._sampler(requested),
+            requested.seeds,
+            prompts=requested.captions,
+            condition=self.base(requested),
             steer=steer,
             start=None if begun is None else begun[0],
             strength=1.0 if begun is None else begun[1],
@@ -160,12 +160,14 @@ class GuidedSampling(Method):
         return made_set(
             made,
             requests,
-            asked.captions,
+            requested.captions,
             name=f"{self.name} by {self.generator}",
-            told=steer.told() if isinstance(steer, TellingSteer) else (),
-            classes=asked.classes.tolist() if bool((asked.classes != NO_CLASS).any()) else (),
-            class_names=asked.class_names,
-            provenance=[origin.model_copy(update=told) for origin, told in zip(made.provenance, known, strict=True)],
+            reported=steer.reported() if isinstance(steer, ReportingSteer) else (),
+            classes=requested.classes.tolist() if bool((requested.classes != NO_CLASS).any()) else (),
+            class_names=requested.class_names,
+            provenance=[
+                origin.model_copy(update=reported) for origin, reported in zip(made.provenance, known, strict=True)
+            ],
         )
 
     def identities(self) -> dict[str, str]:

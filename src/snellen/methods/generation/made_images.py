@@ -77,7 +77,7 @@ def made_set(
     captions: Sequence[str],
     *,
     name: str,
-    told: Sequence[Mapping[str, object]] = (),
+    reported: Sequence[Mapping[str, object]] = (),
     classes: Sequence[int] = (),
     class_names: Sequence[str] = (),
     provenance: Sequence[Provenance] = (),
@@ -89,7 +89,7 @@ def made_set(
         requests: one for each image.
         captions: what each should show.
         name: of the set.
-        told: what else is known of each, as JSON in the column ``attributes``.
+        reported: what else is known of each, as JSON in the column ``attributes``.
         classes: index of the class that each should show, −1 for none; empty where there are no classes.
         class_names: that ``classes`` index.
         provenance: instead of that of ``made``.
@@ -98,7 +98,7 @@ def made_set(
         "id": [str(request.get("id", number)) for number, request in enumerate(requests)],
         "caption": captions,
         **({"label": classes} if class_names and len(classes) else {}),
-        **({"attributes": [json.dumps(row) for row in told]} if told else {}),
+        **({"attributes": [json.dumps(row) for row in reported]} if reported else {}),
         "provenance": [origin.model_dump_json(exclude_none=True) for origin in provenance or made.provenance],
     }
     columns = {column: pa.array(values, COLUMNS[column]) for column, values in table.items()}

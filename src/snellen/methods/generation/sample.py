@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.generation.asked import NO_CLASS, Asked
+from snellen.methods.generation.generator_call import NO_CLASS, GeneratorCall
 from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.models.diffusion.condition import Condition
@@ -52,22 +52,22 @@ class Sample(GuidedSampling):
             )
         return self
 
-    def steering(self, asked: Asked) -> Steer:
+    def steering(self, requested: GeneratorCall) -> Steer:
         """One term, away from the reference.
 
         Raises:
             InputError: nothing to guide away from, or a class for a generator without a condition.
         """
-        if asked.generator.takes == "nothing" and bool((asked.classes != NO_CLASS).any()):
+        if requested.generator.takes == "nothing" and bool((requested.classes != NO_CLASS).any()):
             raise InputError(
-                f"{asked.generator.name} takes no condition, so it cannot take a class: leave 'class' away, or "
+                f"{requested.generator.name} takes no condition, so it cannot take a class: leave 'class' away, or "
                 f"let a classifier guide, with classifier-guidance"
             )
         # Away from its own prompt there is no guidance, and no second prediction to pay for.
-        scales = torch.tensor([1.0 if text == self.negative else self.guidance_scale for text in asked.captions])
+        scales = torch.tensor([1.0 if text == self.negative else self.guidance_scale for text in requested.captions])
         if not bool((scales != 1).any()):
             return lambda rows, rng: Steering()
-        reference = None if self.weak is not None else self._reference(asked)
+        reference = None if self.weak is not None else self._reference(requested)
         denoiser = None if self.weak is None else generator_of(self.weak).denoiser
         interval = ALWAYS if self.interval is None else self.interval
 
@@ -87,12 +87,12 @@ class Sample(GuidedSampling):
         weak = {} if self.weak is None else identities_of(generator_of(self.weak), "weak ")
         return {**super().identities(), **weak}
 
-    def _reference(self, asked: Asked) -> Condition:
+    def _reference(self, requested: GeneratorCall) -> Condition:
         if self.negative is not None:
-            return asked.generator.encode_prompts([self.negative] * len(asked))
-        if asked.generator.takes == "nothing":
+            return requested.generator.encode_prompts([self.negative] * len(requested))
+        if requested.generator.takes == "nothing":
             raise InputError(
-                f"{asked.generator.name} takes no condition, so there is nothing to guide away from: --guidance-scale "
-                f"1, or a weaker generator by --weak"
+                f"{requested.generator.name} takes no condition, so there is nothing to guide away from: "
+                f"--guidance-scale 1, or a weaker generator by --weak"
             )
-        return asked.nothing
+        return requested.nothing

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import InputError, UnsupportedError
-from snellen.core.preparation import Interpolation
+from snellen.core.preprocessing import Interpolation
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.step_view import StepView
 
@@ -54,8 +54,8 @@ def as_prepared(classifier: Classifier, images: Tensor, *, clamp: bool = True) -
     Filters that tensors do not have are those next to them: box and hamming are bilinear here, lanczos is bicubic.
 
     >>> from torch import nn
-    >>> from snellen.core.preparation import Preparation
-    >>> shrinks = Preparation(size=(4, 4), resize="shorter", resize_to=(6, 6))
+    >>> from snellen.core.preprocessing import Preprocessing
+    >>> shrinks = Preprocessing(size=(4, 4), resize="shorter", resize_to=(6, 6))
     >>> classifier = Classifier(nn.Flatten(), class_names=["a"], preparation=shrinks)
     >>> as_prepared(classifier, torch.full((2, 1, 12, 12), 0.5)).shape
     torch.Size([2, 3, 4, 4])

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.methods.generation.sample import Sample
 
 
@@ -29,13 +29,13 @@ class Variation(Sample):
         0.6, gt=0, le=1, description="share of the steps that is made; 1 leaves next to nothing of the image"
     )
 
-    def start(self, asked: Asked, requests: Sequence[Mapping[str, Any]]) -> tuple[Tensor, float]:
+    def start(self, requested: GeneratorCall, requests: Sequence[Mapping[str, Any]]) -> tuple[Tensor, float]:
         """The images of the requests, at the generator's size.
 
         Raises:
             InputError: a request without an image.
         """
-        height, width = asked.generator.image_size
+        height, width = requested.generator.image_size
         pixels = []
         for request in requests:
             image = request.get("image")

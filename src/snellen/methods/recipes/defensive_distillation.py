@@ -20,7 +20,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.artifact_models import architecture_of, build_network
 from snellen.models.weights.state_dict_file import load_strictly
@@ -109,7 +109,7 @@ class DefensiveDistillation(FittedMethod):
             return (scale_last_layer(network, self.temperature) if self.scaled_start else network), False
         artifact = Artifact.load(Path(self.teacher.removeprefix(TRAINED)))
         check_classes(artifact, "teacher", ground.class_names, "the images")
-        if Preparation.model_validate(artifact.card.preparation) != ground.preparation:
+        if Preprocessing.model_validate(artifact.card.preparation) != ground.preparation:
             raise InputError(
                 f"the teacher {artifact.card.name!r} prepares images otherwise than the student; train both at one side"
             )

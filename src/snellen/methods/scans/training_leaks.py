@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.loading import prepared_batches
 from snellen.metrics.inspection.duplicates import across
 from snellen.metrics.inspection.fingerprints import Fingerprints, fingerprint
 
 #: Size at which fingerprints are taken.
-_SIDE = Preparation(size=(64, 64), resize="exact", resize_to=(64, 64))
+_SIDE = Preprocessing(size=(64, 64), resize="exact", resize_to=(64, 64))
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def is_coloured(images: Tensor) -> Tensor:
 def branches_of(
     classifier: Classifier,
     *,
-    halves: bool,
+    split_pixels: bool,
     view: View | None = None,
     grey: bool = False,
     denoise: Callable[[Tensor], Tensor] | None = None,
@@ -187,7 +187,7 @@ def branches_of(
 
     Args:
         classifier: with a module, in evaluation mode.
-        halves: whether there are two.
+        split_pixels: whether there are two.
         view: of a half; None: the one that the classifier was trained for, else the published one, contrast.
         grey: one noise for all channels.
         denoise: images → images, before the networks.
@@ -211,7 +211,7 @@ def branches_of(
             f"also in evaluation mode: images change each other's scores; build it with track_running_stats=True"
         )
     pair = isinstance(module, SmoothedNetwork) and len(module.networks) == len(HALVES)
-    if pair and not halves:
+    if pair and not split_pixels:
         raise UnsupportedError(
             f"{classifier.name} has a network for each half of the image and none for whole images; use dual-smoothing"
         )
@@ -219,7 +219,7 @@ def branches_of(
     if view is None:
         view = module.record.view if isinstance(module, SmoothedNetwork) and module.record.view else "contrast"
     whole = Branch("whole", module, view=view, grey=grey, denoise=denoise, normalise=classifier.normalise)
-    if not halves:
+    if not split_pixels:
         return (replace(whole, network=partial(module, branch=0)) if pair else whole,)
     return tuple(
         replace(whole, name=f"half {half}", half=half, network=partial(module, branch=half) if pair else module)

@@ -51,7 +51,7 @@ class VoteCertificate(Method):
     chunk: int = Field(CHUNK, ge=1, description="noisy images in one pass; sets memory and changes no vote")
 
     #: Whether the image is split.
-    halves: ClassVar[bool]
+    split_pixels: ClassVar[bool]
 
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: no module, no noise, or networks that are for something else."""
@@ -60,7 +60,7 @@ class VoteCertificate(Method):
             return lacking
         try:
             self._noise(classifier)
-            branches_of(classifier, halves=self.halves)
+            branches_of(classifier, split_pixels=self.split_pixels)
             self._check_reach(classifier)
         except SnellenError as error:
             return f"cannot certify: {error}"
@@ -135,7 +135,7 @@ class VoteCertificate(Method):
     def unusable(self, classifier: Classifier, images: Tensor) -> list[str | None]:
         """Why each image (n, 3, h, w) cannot be certified, or None: colours under grey noise, no halves."""
         reason: str | None = None
-        if self.halves:
+        if self.split_pixels:
             try:
                 check_even(images.shape[2], images.shape[3])
             except InputError as error:
@@ -150,7 +150,7 @@ class VoteCertificate(Method):
 
     def largest(self, classifier: Classifier) -> float:
         """The radius that no image can exceed with so many samples."""
-        branches = 2 if self.halves else 1
+        branches = 2 if self.split_pixels else 1
         last = self.looks(branches)[-1]
         return largest_radius(branches, last.samples, last.level, self._noise(classifier)[0])
 
@@ -203,7 +203,7 @@ class VoteCertificate(Method):
 
             generator = load_generator(self.denoiser, device=classifier.device)
             denoise = one_shot_denoiser(generator, sigma=sigma, grey=grey, size=size)
-        return branches_of(classifier, halves=self.halves, view=self.shown, grey=grey, denoise=denoise)
+        return branches_of(classifier, split_pixels=self.split_pixels, view=self.shown, grey=grey, denoise=denoise)
 
 
 def noise_notes(sigma: float, grey: bool, alpha: float) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ class DualSmoothing(VoteCertificate):
     """
 
     name: ClassVar[str] = "dual_smoothing"
-    halves: ClassVar[bool] = True
+    split_pixels: ClassVar[bool] = True
 
     view: View | None = Field(
         None, description="how a network is shown its half; by default as MODEL was trained, else contrast"

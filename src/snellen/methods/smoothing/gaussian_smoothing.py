@@ -17,7 +17,7 @@ from snellen.training.objectives import Objective
 class GaussianSmoothing(NoisyTraining):
     """Train on images under Gaussian noise.
 
-    >>> GaussianSmoothing(halves=True).noise
+    >>> GaussianSmoothing(split_pixels=True).noise
     NoiseRecord(sigma=0.25, view='contrast', grey=False)
     """
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.smoothing.branches import (
     HALVES,
@@ -49,14 +49,14 @@ class NoisyTraining(ClassifierRecipe):
     """
 
     sigma: float = Field(0.25, gt=0, allow_inf_nan=False, description="noise, in [0, 1] pixel units")
-    halves: bool = Field(False, description="two networks, each of one half of the pixels, for dual smoothing")
+    split_pixels: bool = Field(False, description="two networks, each of one half of the pixels, for dual smoothing")
     view: View = Field("contrast", description="how a network is shown its half")
     grey: bool = Field(False, description="one noise for all three channels, for grey images")
 
     @property
     def noise(self) -> NoiseRecord:
         """The noise in the artifact's record."""
-        return NoiseRecord(self.sigma, self.view if self.halves else None, self.grey)
+        return NoiseRecord(self.sigma, self.view if self.split_pixels else None, self.grey)
 
     @abstractmethod
     def objective(self) -> Objective:
@@ -70,7 +70,7 @@ class NoisyTraining(ClassifierRecipe):
         """
         plain = _unwrapped(fitting.base)
         ground = super().ground(replace(fitting, base=plain))
-        if self.halves:
+        if self.split_pixels:
             check_even(*ground.examples.read(torch.tensor([0]))[0].shape[2:])
         return replace(wrapped(ground, self.noise, fitting.rng, started=plain is not None), fitting=fitting)
 

@@ -24,7 +24,7 @@ class Smoothing(VoteCertificate):
     """
 
     name: ClassVar[str] = "smoothing"
-    halves: ClassVar[bool] = False
+    split_pixels: ClassVar[bool] = False
 
     def assumptions(self, sigma: float, grey: bool, branches: int) -> tuple[str, ...]:
         """See :func:`snellen.methods.smoothing.by_votes.noise_notes`."""

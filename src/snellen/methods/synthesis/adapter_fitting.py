@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError, RunConflictError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.run import write_atomically
 from snellen.methods.synthesis.manifest_rows import Source
 from snellen.models.diffusion.generator import Generator

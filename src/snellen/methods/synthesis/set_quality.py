@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.loading import prepared_batches
 from snellen.methods.generation.made_images import weights_of
 from snellen.metrics.set_quality import diversity, recognisability

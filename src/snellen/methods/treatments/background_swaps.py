@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.background_swap import before_backgrounds, shows_object, without_object
 from snellen.methods.treatments.treatment import FineTuning, Patient

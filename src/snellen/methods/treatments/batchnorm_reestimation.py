@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.methods.treatments.corruption_tuning import CorruptionTuning
 from snellen.methods.treatments.treatment import Patient, Stage, Treating, Treatment

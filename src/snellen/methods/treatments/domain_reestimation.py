@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.methods.treatments.batchnorm_reestimation import batchnorm_layers, reestimated
 from snellen.methods.treatments.score_scaling import scaled
 from snellen.methods.treatments.treatment import Patient, Stage, Treating, Treatment

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.metrics.inspection.fingerprints import fingerprint

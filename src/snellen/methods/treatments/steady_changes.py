@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.treatment import Patient
 from snellen.training.transforms import BatchTransform, in_sequence, random_flips, random_shifts

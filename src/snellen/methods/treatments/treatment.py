@@ -19,7 +19,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
 from snellen.core.method import Method
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.trainable import PreparedNetwork

@@ -198,10 +198,10 @@ def thumbnail_features(fingerprints: Fingerprints) -> NDArray[np.float64]:
     return np.concatenate([luma, colour], axis=1)
 
 
-def _hardly_errs(agrees: NDArray[np.bool_], blind: NDArray[np.bool_], tolerated: float) -> bool:
+def _hardly_errs(agrees: NDArray[np.bool_], heads_agree: NDArray[np.bool_], tolerated: float) -> bool:
     missed, n = int((~agrees).sum()), len(agrees)
     more = float(scipy.special.bdtrc(missed - 1, n, tolerated)) < ACCIDENT
-    expected = MUCH_LESS * float((~blind).mean())
+    expected = MUCH_LESS * float((~heads_agree).mean())
     return not more and float(scipy.special.bdtr(missed, n, expected)) < ACCIDENT
 
 

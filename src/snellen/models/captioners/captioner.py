@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.captioners.greedy import decode_greedily, sequence_log_probabilities
 from snellen.models.captioners.protocol import Captions, DecoderCache
 from snellen.models.classifiers.prepared_images import check_prepared
@@ -187,7 +187,7 @@ class CrossAttentionCaptioner:
         decoder: CrossAttentionDecoder,
         pieces: WordPieces,
         name: str,
-        preparation: Preparation,
+        preparation: Preprocessing,
         normalization: Normalization,
         notes: Sequence[str] = (),
         device: str | torch.device = "cpu",

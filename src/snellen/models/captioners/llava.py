@@ -18,7 +18,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.captioners.greedy import ignored_settings, sequence_log_probabilities
 from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.classifiers.hugging_face_models import translate
@@ -57,7 +57,7 @@ class LlavaAnswerer:
         tokenizer: Any,  # noqa: ANN401 - of an extra
         *,
         name: str,
-        preparation: Preparation,
+        preparation: Preprocessing,
         normalization: Normalization,
         device: str | torch.device = "cpu",
     ) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Captioner(Protocol):
         """Shown in reports and messages."""
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Preprocessing:
         """The model's own resize and crop."""
 
     @property
@@ -141,7 +141,7 @@ class QuestionAnswerer(Protocol):
         """Shown in reports and messages."""
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Preprocessing:
         """The model's own resize and crop."""
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.captioners import llava
 from snellen.models.captioners.captioner import CrossAttentionDecoder, WordPieces
 from snellen.models.captioners.greedy import decode_greedily, ignored_settings, sequence_log_probabilities
@@ -60,7 +60,7 @@ class BlipAnswerer:
         tokenizer: Any,  # noqa: ANN401 - of an extra
         *,
         name: str,
-        preparation: Preparation,
+        preparation: Preprocessing,
         normalization: Normalization,
         device: str | torch.device = "cpu",
     ) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier, Normalization, Task, hash_tensors
 from snellen.core.errors import InputError, ModelError
 from snellen.core.images import MANY_CLASSES
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.grey_models import NOTE, of_one_channel, one_channel, takes_one_channel
 from snellen.models.classifiers.output_kind import (
@@ -105,7 +105,7 @@ class LoadedModel:
 
     network: Network
     name: str
-    preparation: Preparation | None
+    preparation: Preprocessing | None
     normalization: Normalization | None = None
     task: Task = "single"
     output: OutputKind | None = None
@@ -121,7 +121,7 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     assumed: Mapping[Field, str] = field(default_factory=dict)
     sent_to: str | None = None
-    advice: str = "pass preparation=Preparation(...) to load_classifier()"
+    advice: str = "pass preparation=Preprocessing(...) to load_classifier()"
 
 
 #: Images that a model is shown at loading to learn what it returns; one is enough where that is known.
@@ -193,7 +193,7 @@ def probe_images(size: tuple[int, int], count: int = PROBES) -> Tensor:
     return noise * ((torch.arange(count) + 1.0) / count).view(-1, 1, 1, 1)
 
 
-def _probe(loaded: LoadedModel, preparation: Preparation, device: torch.device) -> tuple[LoadedModel, Tensor | None]:
+def _probe(loaded: LoadedModel, preparation: Preprocessing, device: torch.device) -> tuple[LoadedModel, Tensor | None]:
     """Outputs for a few images, None when the input size is not known; a model of one channel is made one of three."""
     if preparation.size is None:
         one_channel_only = isinstance(loaded.network, nn.Module) and takes_one_channel(loaded.network)

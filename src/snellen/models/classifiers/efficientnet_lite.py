@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from snellen.core.cache_folder import cache_folder
 from snellen.core.classifier import Normalization, hash_tensors
 from snellen.core.errors import InputError, import_extra
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.run import write_atomically
 from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.timm_models import imagenet_class_names, pooled_layer
@@ -91,7 +91,7 @@ def load_variant(name: str) -> LoadedModel:
     return LoadedModel(
         network=network,
         name=purpose,
-        preparation=Preparation(
+        preparation=Preprocessing(
             size=(variant.size, variant.size),
             resize="shorter",
             resize_to=(variant.resize_to, variant.resize_to),

@@ -18,7 +18,7 @@ from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.package import asset
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.prepared_images import check_prepared
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.weights.devices import resolve_device
@@ -139,7 +139,7 @@ class FactorJudge:
         before = takewhile(lambda name: name != factor, self.factors)
         first = sum(len(self.factors[name]) for name in before)
         network = _Part(self.network, first, len(self.factors[factor]))
-        preparation = Preparation(size=(self.size, self.size), resize="exact", resize_to=(self.size, self.size))
+        preparation = Preprocessing(size=(self.size, self.size), resize="exact", resize_to=(self.size, self.size))
         return load_classifier(
             network,
             list(self.factors[factor]),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization, Task
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation, Resize, to_image
+from snellen.core.preprocessing import Preprocessing, Resize, to_image
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.weights.hugging_face_folder import (
@@ -87,7 +87,7 @@ def described(model: Any, network: nn.Module, *, name: str, folder: Path) -> Loa
     )
 
 
-def translate(processor: Any, *, name: str) -> tuple[Preparation, Normalization]:  # noqa: ANN401 - of an extra
+def translate(processor: Any, *, name: str) -> tuple[Preprocessing, Normalization]:  # noqa: ANN401 - of an extra
     """Translate an image processor into a preparation and a normalisation, and check them against it.
 
     ``rescale_factor`` r, mean m and std s act on bytes b as (r b − m) / s; in [0, 1] units x = b / 255 that is
@@ -100,7 +100,7 @@ def translate(processor: Any, *, name: str) -> tuple[Preparation, Normalization]
     factor = 255.0 * (processor.rescale_factor if processor.do_rescale else 1.0)
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ((0.0,) * 3, (1.0,) * 3)
     normalization = Normalization(tuple(value / factor for value in mean), tuple(value / factor for value in std))
-    preparation = Preparation.model_validate(
+    preparation = Preprocessing.model_validate(
         {
             "crop_start": "floor",
             "size": size,
@@ -147,7 +147,7 @@ def _geometry(processor: Any, name: str) -> tuple[Resize, tuple[int, int] | None
 
 def same_pixels(
     theirs: Callable[[Image.Image], Tensor],
-    preparation: Preparation,
+    preparation: Preprocessing,
     normalization: Normalization,
     loose: float = 0.0,
 ) -> bool:
@@ -169,7 +169,7 @@ def same_pixels(
 def _not_understood(processor: object, name: str) -> InputError:
     return InputError(
         f"hf:{name}: its {type(processor).__name__} does more than resize, centre crop, rescale and normalise, which "
-        f"is not translated here; load the model in Python and pass it with preparation=Preparation(...)"
+        f"is not translated here; load the model in Python and pass it with preparation=Preprocessing(...)"
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 
 
 def both_sides(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -24,15 +24,15 @@ def both_sides(size: int | tuple[int, int]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def resized(preparation: Preparation | None, size: tuple[int, int]) -> Preparation:
+def resized(preparation: Preprocessing | None, size: tuple[int, int]) -> Preprocessing:
     """A preparation for another size: the same resize and crop in proportion, or a centre crop of the shorter edge.
 
-    >>> own = Preparation(size=(224, 224), resize="shorter", resize_to=(256, 256), interpolation="bicubic")
+    >>> own = Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256), interpolation="bicubic")
     >>> resized(own, (112, 112)).words
     'shorter edge scaled to 128 pixels (bicubic), centre crop of 112x112'
     """
     if preparation is None or preparation.size is None or preparation.resize_to is None:
-        return Preparation(size=size, resize="shorter", resize_to=size)
+        return Preprocessing(size=size, resize="shorter", resize_to=size)
     scaled = tuple(
         round(aim * new / old) for aim, new, old in zip(preparation.resize_to, size, preparation.size, strict=True)
     )

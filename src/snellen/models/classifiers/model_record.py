@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 
 from snellen.core.classifier import Normalization, Task
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.refused_values import refused_values
 from snellen.models.classifiers.output_kind import OutputKind
 
@@ -43,7 +43,7 @@ class ModelRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     class_names: tuple[str, ...] | None = Field(None, description="one name for each output")
-    preparation: dict[str, object] | None = Field(None, description="fields of Preparation")
+    preparation: dict[str, object] | None = Field(None, description="fields of Preprocessing")
     normalization: MeanAndStd | None = Field(None, description="mean and std in [0, 1] units")
     task: Task | None = Field(None, description="what the outputs decide")
     output: OutputKind | None = Field(None, description="what the model returns")
@@ -90,21 +90,21 @@ def read_record(path: Path) -> ModelRecord | None:
         ) from error
 
 
-def recorded_preparation(record: ModelRecord | None, *, source: Path) -> Preparation | None:
+def recorded_preparation(record: ModelRecord | None, *, source: Path) -> Preprocessing | None:
     """The preparation in a record, if it holds one."""
     if record is None or record.preparation is None:
         return None
     return read_preparation(record.preparation, source=str(source))
 
 
-def read_preparation(values: Mapping[str, object], *, source: str) -> Preparation:
+def read_preparation(values: Mapping[str, object], *, source: str) -> Preprocessing:
     """A preparation from its stored fields.
 
     Raises:
         InputError: unknown fields or values.
     """
     try:
-        return Preparation.model_validate(dict(values))
+        return Preprocessing.model_validate(dict(values))
     except ValidationError as error:
         raise InputError(f"{source}: not a preparation: {refused_values(error)}") from error
 

@@ -15,7 +15,7 @@ import torch
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, UnsupportedError, import_extra
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.assembly import Field, LoadedModel, Network
 from snellen.models.classifiers.model_record import ModelRecord, card_path, read_record, recorded_preparation
 from snellen.models.classifiers.onnx_external_data import external_files, hash_with_external_files
@@ -81,7 +81,7 @@ def load(rest: str, device: torch.device, arguments: Mapping[str, object] | None
         notes=opened.notes,
         assumed=assumed,
         advice=f'its input size is dynamic; write {sidecar.name} beside it: {{"preparation": {{"size": [224, 224], '
-        f'"resize": "shorter", "resize_to": [256, 256]}}}}, or pass preparation=Preparation(...)',
+        f'"resize": "shorter", "resize_to": [256, 256]}}}}, or pass preparation=Preprocessing(...)',
     )
 
 
@@ -115,7 +115,7 @@ def described(session: Any) -> LoadedModel:  # noqa: ANN401 - an InferenceSessio
     return LoadedModel(
         network=opened.network,
         name="onnx session",
-        preparation=Preparation() if opened.size is None else _to_size(opened.size),
+        preparation=Preprocessing() if opened.size is None else _to_size(opened.size),
         identity=identity,
         differentiable=opened.differentiable,
         feature_layer=opened.feature_layer,
@@ -202,8 +202,8 @@ _CPU = torch.device("cpu")
 _UNIT = "input assumed to be RGB in [0, 1] without normalisation"
 
 
-def _to_size(size: tuple[int, int]) -> Preparation:
-    return Preparation(size=size, resize="shorter", resize_to=size, interpolation="bilinear")
+def _to_size(size: tuple[int, int]) -> Preprocessing:
+    return Preprocessing(size=size, resize="shorter", resize_to=size, interpolation="bilinear")
 
 
 def _scaled(size: tuple[int, int]) -> str:

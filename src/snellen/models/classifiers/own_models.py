@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from snellen.core.errors import InputError, import_extra
-from snellen.core.preparation import Preparation, Stated
+from snellen.core.preprocessing import Preprocessing, Stated
 from snellen.core.shared_copy import shared_copy
 from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.foreign_calls import (
@@ -110,7 +110,7 @@ def _loaded(model: Any, whole_bytes: bool, *, processor: bool = False) -> Loaded
             network=MaiteModel(model, whole_bytes=taken),
             notes=(f"the model is given {'bytes from 0 to 255' if taken else 'values in [0, 1]'}, {why}",),
             name=str(model.metadata["id"]),
-            preparation=Preparation(),
+            preparation=Preprocessing(),
             class_names=maite_class_names(model),
         )
     if isinstance(model, nn.Module):
@@ -121,13 +121,13 @@ def _loaded(model: Any, whole_bytes: bool, *, processor: bool = False) -> Loaded
             return of_timm
         if _is_of_transformers(model):
             return _of_transformers(model, network, processor)
-        return LoadedModel(network=network, name=name, preparation=Preparation())
+        return LoadedModel(network=network, name=name, preparation=Preprocessing())
     if not callable(model):
         raise InputError(
             f"a model is a reference, a path, a torch module, a pipeline, an ONNX session, a callable, or one of these "
             f"with its preprocessing as (model, weights or transform); got {name}"
         )
-    return LoadedModel(network=AnyArrays(model), name=getattr(model, "__name__", name), preparation=Preparation())
+    return LoadedModel(network=AnyArrays(model), name=getattr(model, "__name__", name), preparation=Preprocessing())
 
 
 def _is_of_transformers(model: nn.Module) -> bool:

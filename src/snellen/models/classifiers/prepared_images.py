@@ -10,7 +10,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.deep_picture import stack_pixels
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.loading import prepared_batches
 
 

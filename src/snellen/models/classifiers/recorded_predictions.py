@@ -20,7 +20,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.deep_picture import pixels_hash
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.labels import numbered_class_names
 from snellen.data.objects.item_source import item_set
 from snellen.data.objects.tables import columns_of, is_table
@@ -137,7 +137,7 @@ class _Recorded:
         return self.scores[known].to(images.device)
 
 
-def _rows(images: ImageSet, preparation: Preparation) -> tuple[dict[bytes, int], list[tuple[int, int]]]:
+def _rows(images: ImageSet, preparation: Preprocessing) -> tuple[dict[bytes, int], list[tuple[int, int]]]:
     """Number of each image by the bytes of its prepared pixels, and images with the pixels of an earlier one.
 
     Those that cannot be read are left out.
@@ -156,7 +156,7 @@ def _rows(images: ImageSet, preparation: Preparation) -> tuple[dict[bytes, int],
     return found, doubles
 
 
-def _preparation(images: ImageSet) -> Preparation:
+def _preparation(images: ImageSet) -> Preprocessing:
     sizes: set[tuple[int, int]] = set()
     for row in range(len(images)):
         try:
@@ -164,9 +164,9 @@ def _preparation(images: ImageSet) -> Preparation:
         except RejectedImageError:
             continue
         if len(sizes) > 1:
-            return Preparation(size=SHOWN, resize="exact", resize_to=SHOWN)
+            return Preprocessing(size=SHOWN, resize="exact", resize_to=SHOWN)
     width, height = next(iter(sizes), (1, 1))
-    return Preparation(size=(height, width))
+    return Preprocessing(size=(height, width))
 
 
 def _values(predictions: Any) -> tuple[NDArray[Any], tuple[str, ...] | None]:  # noqa: ANN401 - of any library

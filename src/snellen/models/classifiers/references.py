@@ -15,7 +15,7 @@ from torch import nn
 
 from snellen.core.classifier import Classifier, Normalization, Task
 from snellen.core.errors import InputError, unknown_name
-from snellen.core.preparation import Preparation, Stated
+from snellen.core.preprocessing import Preprocessing, Stated
 from snellen.models.classifiers.assembly import LoadedModel, assemble, read_class_names
 from snellen.models.classifiers.model_options import both_sides, resized
 from snellen.models.classifiers.output_kind import OutputKind
@@ -51,7 +51,7 @@ def load_classifier(
     class_names: Sequence[str] | str | Path | None = None,
     *,
     device: str | None = None,
-    preparation: Preparation | None = None,
+    preparation: Preprocessing | None = None,
     normalization: Normalization | None = None,
     task: Task | Literal["multi_label"] | None = None,
     output: OutputKind | None = None,
@@ -64,9 +64,9 @@ def load_classifier(
     """Load a classifier, with its own preprocessing and class names, from wherever it lives.
 
     >>> from torch import nn
-    >>> from snellen.core.preparation import Preparation, Stated
+    >>> from snellen.core.preprocessing import Preprocessing, Stated
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2), nn.Softmax(1))
-    >>> classifier = load_classifier(model, ["cat", "dog"], preparation=Preparation(size=(4, 4)), name="pets")
+    >>> classifier = load_classifier(model, ["cat", "dog"], preparation=Preprocessing(size=(4, 4)), name="pets")
     >>> classifier
     Classifier('pets', 2 classes, 4x4, single, log-probabilities, differentiable)
     >>> classifier.notes
@@ -167,7 +167,7 @@ def load_classifier_again(reference: Mapping[str, Any]) -> Classifier:
     recorded = dict(reference)
     ref, folder = recorded.pop("ref"), recorded.pop("folder")
     if recorded["preparation"] is not None:
-        recorded["preparation"] = Preparation.model_validate(recorded["preparation"])
+        recorded["preparation"] = Preprocessing.model_validate(recorded["preparation"])
     if recorded["normalization"] is not None:
         recorded["normalization"] = Normalization(*(tuple(values) for values in recorded["normalization"]))
     if recorded["size"] is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
-from snellen.core.preparation import Interpolation, Preparation, Resize, Stated
+from snellen.core.preprocessing import Interpolation, Preprocessing, Resize, Stated
 from snellen.data.objects.transforms import steps_of
 from snellen.models.classifiers.hugging_face_models import same_pixels, translate
 
@@ -24,14 +24,14 @@ def stated_by(beside: Any) -> Stated:  # noqa: ANN401 - of any library
     """What an object says about the preprocessing of the model that it was given with.
 
     Args:
-        beside: a :class:`Preparation`; weights of torchvision; an image processor of transformers; or a transform of
+        beside: a :class:`Preprocessing`; weights of torchvision; an image processor of transformers; or a transform of
             torchvision or timm, of resizing, centre crop and normalisation.
 
     Raises:
         InputError: something else, or a transform of other steps.
     """
     name = type(beside).__name__
-    if isinstance(beside, Preparation):
+    if isinstance(beside, Preprocessing):
         return Stated("the caller", beside)
     if hasattr(beside, "meta") and callable(getattr(beside, "transforms", None)):
         preparation, normalization = translated(beside.transforms(), name=str(beside))
@@ -43,11 +43,11 @@ def stated_by(beside: Any) -> Stated:  # noqa: ANN401 - of any library
         return Stated(f"the transform {name}", *translated(beside, name=name))
     raise InputError(
         f"a {name} says nothing about preprocessing; beside a model stands its weights (torchvision), its transform, "
-        f"its image processor (transformers), or a snellen.Preparation"
+        f"its image processor (transformers), or a snellen.Preprocessing"
     )
 
 
-def translated(transform: Callable[[Image.Image], Any], *, name: str) -> tuple[Preparation, Normalization]:
+def translated(transform: Callable[[Image.Image], Any], *, name: str) -> tuple[Preprocessing, Normalization]:
     """Translate a transform of torchvision or timm, and see on three images that the translation gives the same.
 
     Raises:
@@ -76,7 +76,7 @@ def translated(transform: Callable[[Image.Image], Any], *, name: str) -> tuple[P
             raise _not_understood(name, f"its step {kind}")
     if interpolation not in get_args(Interpolation):
         raise _not_understood(name, f"its interpolation {interpolation}")
-    preparation = Preparation.model_validate(
+    preparation = Preprocessing.model_validate(
         {"size": size, "resize": resize, "resize_to": resize_to, "interpolation": interpolation}
     )
 
@@ -106,6 +106,7 @@ def _scale(step: Any) -> Normalization:  # noqa: ANN401 - of an extra
 
 def _not_understood(name: str, what: str) -> InputError:
     return InputError(
-        f"the transform {name} cannot be translated ({what}); give the model with preparation=snellen.Preparation(...) "
-        f"and normalization=snellen.Normalization(mean, std) to snellen.load_classifier, in the model's own numbers"
+        f"the transform {name} cannot be translated ({what}); give the model with "
+        f"preparation=snellen.Preprocessing(...) and normalization=snellen.Normalization(mean, std) to "
+        f"snellen.load_classifier, in the model's own numbers"
     )

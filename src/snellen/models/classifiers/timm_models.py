@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra, unknown_name
-from snellen.core.preparation import Interpolation, Preparation
+from snellen.core.preprocessing import Interpolation, Preprocessing
 from snellen.models.classifiers.assembly import LoadedModel
 from snellen.models.classifiers.checkpoint_description import described_beside, with_description
 from snellen.models.classifiers.model_options import built_for, plain_arguments, published_arguments, resized
@@ -119,7 +119,7 @@ def check_name(timm: ModuleType, name: str) -> None:
         raise unknown_name(f"weights of timm:{architecture}", name, tagged)
 
 
-def preparation_of(config: Mapping[str, object], *, name: str) -> tuple[Preparation, Normalization]:
+def preparation_of(config: Mapping[str, object], *, name: str) -> tuple[Preprocessing, Normalization]:
     """Translate timm's data configuration: what ``timm.data.create_transform(**config)`` does, bit for bit.
 
     ``center`` scales the shorter edge to size / crop_pct, ``squash`` ignores the aspect, ``border`` scales the longer
@@ -143,7 +143,7 @@ def preparation_of(config: Mapping[str, object], *, name: str) -> tuple[Preparat
             f"timm:{name} wants {channels:g} channels, {interpolation} interpolation and crop mode {mode!r}; expected "
             f"3 channels, one of {', '.join(get_args(Interpolation))}, and center, squash or border"
         )
-    preparation = Preparation.model_validate(
+    preparation = Preprocessing.model_validate(
         {
             "size": (int(height), int(width)),
             "resize": resize,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra, unknown_name
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.assembly import Field, LoadedModel
 from snellen.models.classifiers.checkpoint_description import described_beside, with_description
 from snellen.models.classifiers.model_options import built_for, plain_arguments, published_arguments, resized
@@ -143,13 +143,13 @@ def _build(
     return network, int(arguments["num_classes"])
 
 
-def preparation_of(weights: Any, *, name: str) -> tuple[Preparation, Normalization]:  # noqa: ANN401 - WeightsEnum
+def preparation_of(weights: Any, *, name: str) -> tuple[Preprocessing, Normalization]:  # noqa: ANN401 - WeightsEnum
     """Translate ``weights.transforms()``: shorter edge to ``resize_size``, centre crop, mean and std."""
     transform = weights.transforms()
     if type(transform).__name__ != "ImageClassification":
         raise InputError(f"torchvision:{name} has the transform {type(transform).__name__}, which is not known here")
     crop, resize = transform.crop_size[0], transform.resize_size[0]
-    preparation = Preparation(
+    preparation = Preprocessing(
         size=(crop, crop),
         resize="shorter",
         resize_to=(resize, resize),

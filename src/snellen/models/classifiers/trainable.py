@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import ModelError, UnsupportedError
-from snellen.core.preparation import Normalization
+from snellen.core.preprocessing import Normalization
 
 
 class PreparedNetwork(nn.Module):

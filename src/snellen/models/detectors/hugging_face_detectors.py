@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.models.detectors.protocol import Detected, check_requests
 from snellen.models.weights.hugging_face_folder import (
     check_folder,

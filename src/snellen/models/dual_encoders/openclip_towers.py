@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, import_extra, unknown_name
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.hugging_face_models import same_pixels
 from snellen.models.dual_encoders.towers import ImageTower, Tokeniser, Towers, TwoTower
 from snellen.models.weights.quiet_loading import first_line, quiet_loading
@@ -200,12 +200,12 @@ def _model(open_clip: ModuleType, schema: str, config: Mapping[str, Any], weight
     return model
 
 
-def _translate(open_clip: ModuleType, wanted: Mapping[str, Any], name: str) -> tuple[Preparation, Normalization]:
+def _translate(open_clip: ModuleType, wanted: Mapping[str, Any], name: str) -> tuple[Preprocessing, Normalization]:
     """The preparation and normalisation that open_clip's own transform does, compared with it."""
     size = wanted["size"] if isinstance(wanted["size"], tuple | list) else (wanted["size"],) * 2
     fill = wanted.get("fill_color") or 0
     normalization = Normalization(*(tuple(wanted[key]) for key in ("mean", "std")))
-    preparation = Preparation.model_validate(
+    preparation = Preprocessing.model_validate(
         {
             "size": tuple(size),
             "resize": _RESIZES[wanted["resize_mode"]],

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.prepared_images import check_prepared
 from snellen.models.tokens.token_rows import TextMemory, check_texts, fit, pad
 from snellen.models.weights.state_dict_file import WeightsIdentity
@@ -32,7 +32,7 @@ class TwoTower(Protocol):
         """Shown in reports and messages."""
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Preprocessing:
         """The model's own resize and crop."""
 
     @property
@@ -168,7 +168,7 @@ class Towers:
         image_tower: ImageTower,
         text_tower: nn.Module,
         tokeniser: Tokeniser,
-        preparation: Preparation,
+        preparation: Preprocessing,
         normalization: Normalization,
         dimension: int,
         logit_scale: float,

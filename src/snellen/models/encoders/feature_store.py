@@ -17,7 +17,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.data.loading import prepared_batches
 from snellen.models.encoders.frozen_encoder import FrozenEncoder

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier, Normalization, hash_tensors
 from snellen.core.errors import InputError, ModelError, UnsupportedError
 from snellen.core.layer_hooks import find_layer
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.models.classifiers.assembly import probe_images
 from snellen.models.classifiers.prepared_images import check_prepared
@@ -24,7 +24,7 @@ class FrozenEncoder:
     The network is put into evaluation mode and frozen at construction, in place.
 
     >>> network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    >>> encoder = FrozenEncoder(name="mean colour", network=network, preparation=Preparation(size=(4, 4)))
+    >>> encoder = FrozenEncoder(name="mean colour", network=network, preparation=Preprocessing(size=(4, 4)))
     >>> encoder.dim, encoder.encode(torch.ones(2, 3, 4, 4)).tolist()
     (3, [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
 
@@ -47,7 +47,7 @@ class FrozenEncoder:
 
     name: str
     network: nn.Module
-    preparation: Preparation
+    preparation: Preprocessing
     normalization: Normalization = field(default_factory=Normalization)
     layer: str = "output"
     configuration: str = ""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snellen.core import index
 from snellen.core.errors import InputError, unknown_name
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.encoders.references import load_encoder
 
@@ -99,7 +99,7 @@ def encoder_at(reference: str, *, layer: str | None = None, side: int | None = N
     if side is None:
         return encoder
     try:
-        return replace(encoder, preparation=Preparation(size=(side, side), resize="shorter", resize_to=(side, side)))
+        return replace(encoder, preparation=Preprocessing(size=(side, side), resize="shorter", resize_to=(side, side)))
     except InputError as error:
         raise InputError(f"{error}; leave the size out") from error
 

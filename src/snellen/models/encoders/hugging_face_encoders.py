@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.hugging_face_models import translate
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.models.segmenters.sam_segmenters import translate as translate_sam
@@ -123,7 +123,7 @@ def load_sam_encoder(folder: Path, device: torch.device, *, name: str, configura
     return FrozenEncoder(
         name=name,
         network=_MeanOfMap(model.vision_encoder),
-        preparation=Preparation(
+        preparation=Preprocessing(
             size=seen.padded,
             resize="longer",
             resize_to=(seen.longest_edge, seen.longest_edge),

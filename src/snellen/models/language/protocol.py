@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snellen.core.budget import Spent
 from snellen.core.errors import InputError, ModelError, SnellenError
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.refused_values import refused_values
 from snellen.models.remote.connection import SHOWN
 

@@ -13,7 +13,7 @@ from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RejectedImageError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.package import asset
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.data.references import load_images
 from snellen.models.diffusion.folder import DECODERS, Part, load_network, read_json
 from snellen.models.diffusion.generator import Generator

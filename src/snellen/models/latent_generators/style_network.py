@@ -287,7 +287,7 @@ class DownNetwork(nn.Module):
         widths = shape.widths[::-1]
         entering = (shape.channels, *widths[:-1])
         self.blocks = nn.ModuleList(
-            _DownBlock(before, after, halves=index < len(widths) - 1)
+            _DownBlock(before, after, downsample=index < len(widths) - 1)
             for index, (before, after) in enumerate(zip(entering, widths, strict=True))
         )
         self.last = nn.Conv2d(widths[-1], widths[-1], 3, 1, 1)
@@ -303,16 +303,16 @@ class DownNetwork(nn.Module):
 
 
 class _DownBlock(nn.Module):
-    def __init__(self, before: int, after: int, *, halves: bool) -> None:
+    def __init__(self, before: int, after: int, *, downsample: bool) -> None:
         super().__init__()
-        self.short = nn.Conv2d(before, after, 1, 2 if halves else 1)
+        self.short = nn.Conv2d(before, after, 1, 2 if downsample else 1)
         self.body = nn.Sequential(
             nn.Conv2d(before, after, 3, 1, 1),
             nn.LeakyReLU(_SLOPE),
             nn.Conv2d(after, after, 3, 1, 1),
             nn.LeakyReLU(_SLOPE),
         )
-        self.down = nn.Conv2d(after, after, 3, 2, 1) if halves else nn.Identity()
+        self.down = nn.Conv2d(after, after, 3, 2, 1) if downsample else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
         return (self.down(self.body(maps)) + self.short(maps)) / math.sqrt(2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.models.references import load_segmenter
 from snellen.models.segmenters.protocol import Segmenter
 
@@ -28,7 +28,7 @@ class ObjectMasks:
             of the set.
     """
 
-    def __init__(self, images: ImageSet, preparation: Preparation, segmenter: Segmenter | None = None) -> None:
+    def __init__(self, images: ImageSet, preparation: Preprocessing, segmenter: Segmenter | None = None) -> None:
         self._images, self._preparation, self._segmenter = images, preparation, segmenter
         self._position = {key: index for index, key in enumerate(images.ids)}
         # A mask has no colours in between, and no object in what is padded.

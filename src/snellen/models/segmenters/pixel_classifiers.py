@@ -10,7 +10,7 @@ import torch
 from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.artifact_models import untrained
 from snellen.models.weights.state_dict_file import load_strictly
 
@@ -38,7 +38,7 @@ def lines_that_predict(folder: str, images: str) -> str:
     return "\n".join(
         (
             "import snellen",
-            "from snellen.core.preparation import to_unit",
+            "from snellen.core.preprocessing import to_unit",
             "from snellen.models.segmenters.pixel_classifiers import load_pixel_classifier",
             f"segmenter = load_pixel_classifier({folder!r})",
             f"image = snellen.load_images({images!r}).read(0)",
@@ -58,7 +58,7 @@ def pixel_classifier(artifact: Artifact, *, device: str = "cpu") -> Classifier:
     return Classifier(
         network,
         class_names=card.class_names,
-        preparation=Preparation.model_validate(card.preparation),
+        preparation=Preprocessing.model_validate(card.preparation),
         task="segment",
         name=card.name,
         identity=card.sha256 or None,

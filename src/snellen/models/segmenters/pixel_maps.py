@@ -13,7 +13,7 @@ from torch import Tensor
 from snellen.core.criterion import VOID
 from snellen.core.errors import RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.segmenters.object_masks import ObjectMasks
 
 #: What a mask holds: an object of the image's class, or the number of a class for each pixel.
@@ -38,7 +38,7 @@ class PixelMaps:
     def __init__(
         self,
         images: ImageSet,
-        preparation: Preparation,
+        preparation: Preprocessing,
         *,
         masks: Masks,
         class_count: int,

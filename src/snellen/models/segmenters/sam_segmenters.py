@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.models.segmenters.protocol import Prompt, Prompts, Segmented, checked_prompts, image_bytes
 from snellen.models.weights.hugging_face_folder import (
@@ -35,10 +35,10 @@ _CHECKED = ((97, 61), (61, 143), (300, 301))
 
 
 @dataclass(frozen=True)
-class SamPreparation:
+class SamPreprocessing:
     """Resize, normalisation and padding of a SAM.
 
-    >>> preparation = SamPreparation(longest_edge=64, padded=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
+    >>> preparation = SamPreprocessing(longest_edge=64, padded=(64, 64), mean=(0.5,) * 3, std=(0.5,) * 3)
     >>> preparation.scaled_size(50, 70)
     (46, 64)
     >>> preparation(torch.zeros(3, 50, 70, dtype=torch.uint8)).shape
@@ -85,7 +85,7 @@ class SamPreparation:
         return F.interpolate(whole, (height, width), mode="bilinear", align_corners=False)
 
 
-def translate(processor: Any, *, name: str) -> SamPreparation:  # noqa: ANN401 - of an extra
+def translate(processor: Any, *, name: str) -> SamPreprocessing:  # noqa: ANN401 - of an extra
     """Translate an image processor of transformers, and check the result against it on three images.
 
     Raises:
@@ -94,7 +94,7 @@ def translate(processor: Any, *, name: str) -> SamPreparation:  # noqa: ANN401 -
     if not hasattr(processor, "pad_size") or not getattr(processor.size, "longest_edge", None):
         raise InputError(f"{name}: its {type(processor).__name__} is not the image processor of a SAM")
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ((0.0,) * 3, (1.0,) * 3)
-    preparation = SamPreparation(
+    preparation = SamPreprocessing(
         longest_edge=int(processor.size.longest_edge),
         padded=(int(processor.pad_size["height"]), int(processor.pad_size["width"])),
         mean=tuple(map(float, mean)),
@@ -110,7 +110,7 @@ def translate(processor: Any, *, name: str) -> SamPreparation:  # noqa: ANN401 -
     return preparation
 
 
-def _equal(processor: Any, preparation: SamPreparation) -> bool:  # noqa: ANN401 - of an extra
+def _equal(processor: Any, preparation: SamPreprocessing) -> bool:  # noqa: ANN401 - of an extra
     """Whether both do the same to three images."""
     for index, (width, height) in enumerate(_CHECKED):
         noise = Randomness(0).for_examples([str(index)]).uniform("processor", (3, height, width))[0]
@@ -151,7 +151,7 @@ class SamSegmenter:
     def __init__(
         self,
         model: Any,  # noqa: ANN401 - a SamModel, of an extra
-        preparation: SamPreparation,
+        preparation: SamPreprocessing,
         *,
         name: str,
         device: torch.device,

@@ -19,7 +19,7 @@ from torch import nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, import_extra
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -209,10 +209,10 @@ def _trained(setup: Setup, way: str, rng: Randomness, progress: Progress) -> tup
     )
 
 
-def preparation(examples: ImageStore) -> Preparation:
+def preparation(examples: ImageStore) -> Preprocessing:
     """Scale the shorter side and crop to what was trained on."""
     size = (examples.images.shape[2], examples.images.shape[3])
-    return Preparation(size=size, resize="shorter", resize_to=size)
+    return Preprocessing(size=size, resize="shorter", resize_to=size)
 
 
 def _first(examples: ImageStore, count: int) -> ImageStore:
@@ -250,7 +250,7 @@ def _setups(scale: Scale, seed: int) -> Iterator[Setup]:
 
 def _small(name: str, examples: ImageSet, test: ImageSet) -> Setup:
     classes = len(test.class_names or ())
-    how = Preparation(size=(SIDE, SIDE), resize="shorter", resize_to=(SIDE, SIDE))
+    how = Preprocessing(size=(SIDE, SIDE), resize="shorter", resize_to=(SIDE, SIDE))
     return Setup(
         name=name,
         build=lambda: ThreeStageNetwork(classes),
@@ -280,7 +280,7 @@ def _random_images(seed: int) -> Setup:
         name="random",
         build=resnet,
         feature_layer="layer3",
-        examples=ImageStore.of_images(images("train", 6), Preparation(size=(SIDE, SIDE))),
+        examples=ImageStore.of_images(images("train", 6), Preprocessing(size=(SIDE, SIDE))),
         test=Examined(images("test", 2), 1, kinds=("gaussian_noise",), covered=(0.5,)),
         plan=SMOKE_PLAN,
     )

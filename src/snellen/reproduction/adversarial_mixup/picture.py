@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
 from snellen.reproduction.adversarial_mixup.experiment import GENERATORS, SIDE, SMALL_PLAN, SMALL_SIZES, WORLD
 from snellen.reproduction.shared.documents import Pictures
@@ -56,7 +56,7 @@ def row_of(pictures: Tensor) -> NDArray[np.uint8]:
 
 def draw(root: Path, target: Path) -> None:
     """Train, blend pairs of validation images, and write the picture."""
-    how = Preparation(size=(SIDE, SIDE))
+    how = Preprocessing(size=(SIDE, SIDE))
     world = WORLD.model_copy(update={"count": SMALL_SIZES[0]})
     store = ImageStore.of_images(world.images(split="train"), how)
     pairs = ImageStore.of_images(world.model_copy(update={"count": 2 * PAIRS}).images(split="tune"), how)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.reproduction.attribute_editing.materials import CLASSES, CORRELATION, Shown
@@ -83,4 +83,6 @@ def trained(name: str, shown: Shown, seed: int, epochs: int, progress: Progress)
     )
     network.load_state_dict(dict(made.weights))
     side = shown.images.shape[-1]
-    return Classifier(network.eval(), class_names=list(CLASSES), preparation=Preparation(size=(side, side)), name=name)
+    return Classifier(
+        network.eval(), class_names=list(CLASSES), preparation=Preprocessing(size=(side, side)), name=name
+    )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.data.loading import prepared_batches
 from snellen.data.worlds.planting.scene_shortcuts import scenes_of

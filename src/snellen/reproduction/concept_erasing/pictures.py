@@ -86,19 +86,21 @@ def image_figures(
     }
     figures: dict[str, Figure] = {"pass_through.identical": _identical(edited_text, plain_text, verdict.flagged)}
     shown_before: Tensor | None = None
-    asked: list[bool] | None = None
+    requested: list[bool] | None = None
     for way, images in ways.items():
         right = _right(judge, images, prompts)
         shown = torch.tensor([_concept_shows(one, prompt, concepts) for one, prompt in zip(right, shows, strict=False)])
         shown_before = shown if shown_before is None else shown_before
         others = [value for one, prompt in zip(right, shows, strict=False) for value in _others(one, prompt, concepts)]
         accuracy = [value for one in right[len(shows) :] for value in one.values()]
-        asked = accuracy if asked is None else asked
+        requested = accuracy if requested is None else requested
         figures |= {
             f"{way}.erased": _sample((~shown[shown_before]).tolist()),
             f"{way}.kept_accuracy": sum(accuracy) / len(accuracy),
             f"{way}.other_accuracy": sum(others) / len(others),
-            f"{way}.kept_loss": _sample([int(before) - int(now) for before, now in zip(asked, accuracy, strict=True)]),
+            f"{way}.kept_loss": _sample(
+                [int(before) - int(now) for before, now in zip(requested, accuracy, strict=True)]
+            ),
         }
     assert shown_before is not None
     half = torch.tensor([not keyword for keyword in blocked[: len(shows)].tolist()]) & shown_before
@@ -218,9 +220,9 @@ def _right(judge: FactorJudge, images: Tensor, prompts: Sequence[Prompt]) -> lis
     ]
 
 
-def _answers(judge: FactorJudge, images: Tensor, asked: Sequence[tuple[Prompt, Concept]]) -> list[str]:
+def _answers(judge: FactorJudge, images: Tensor, requested: Sequence[tuple[Prompt, Concept]]) -> list[str]:
     answers = judge.answers(images)
-    return [answers[concept.factor][row] for row, (_, concept) in enumerate(asked)]
+    return [answers[concept.factor][row] for row, (_, concept) in enumerate(requested)]
 
 
 def _meant(prompt: Prompt, concepts: Sequence[Concept]) -> Concept:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from snellen.core import package
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.models.diffusion.denoiser import add_noise, squared_errors, stratified_timesteps, training_target
 from snellen.models.diffusion.generator import Generator
@@ -71,7 +71,7 @@ class _Denoising(nn.Module):
 def trained_on(generator: Generator, images: ImageSet, updates: int, progress: Progress) -> nn.Module:
     """The denoiser after the updates, in evaluation mode; the given one stays as it is."""
     height, width = generator.image_size
-    preparation = Preparation(size=(height, width), resize="shorter", resize_to=(height, width))
+    preparation = Preprocessing(size=(height, width), resize="shorter", resize_to=(height, width))
     store = ImageStore.of_images(images, preparation)
     latents = torch.cat([generator.encode(to_unit(part)) for part in store.images.split(BATCH)])
     names = images.class_names or ()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snellen.attacks import PGD, Square
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale

@@ -22,7 +22,7 @@ from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.criterion import VOID
 from snellen.core.errors import InputError, import_extra
 from snellen.core.images import Split
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.metrics.segmentation import mean_overlap

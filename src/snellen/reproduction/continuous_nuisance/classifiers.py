@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.optotypes.rendering import render
@@ -50,7 +50,7 @@ def trained_classifiers(budget: Budget, seed: int, progress: Progress) -> list[C
         )  # fmt: skip
         made = train(network, ImageStore.of_tensors(images, labels), plan=plan, progress=progress)
         network.load_state_dict(dict(made.weights))
-        preparation = Preparation(size=(SIZE, SIZE))
+        preparation = Preprocessing(size=(SIZE, SIZE))
         found.append(Classifier(network.eval(), class_names=list(SHAPES), preparation=preparation, name=name))
     return found
 

@@ -109,7 +109,7 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
             )
             for part, count, strengths in (
                 ("calibration", budget.calibrated, budget.labelled),
-                ("test", budget.things, budget.strengths),
+                ("test", budget.objects, budget.strengths),
             )
         }
         figures = exactness(sampler, sliders, made["test"], budget, _TOGETHER)
@@ -129,7 +129,7 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
     figures |= _of_oracle({name: one.reading for name, one in seen["test"].items()}, budget)
     kept, found = _filtered(seen["calibration"], seen["test"], budget)
     figures |= found
-    labels = torch.arange(len(SHAPES)).repeat(budget.things)
+    labels = torch.arange(len(SHAPES)).repeat(budget.objects)
     evidence = Evidence.merge(
         measure_trajectories(
             classifiers,

@@ -50,7 +50,7 @@ class Budget:
         steps: of the sampler.
         guidance_scale: of classifier-free guidance.
         strengths: of trajectories.
-        things: trajectories of each class under each shift.
+        objects: trajectories of each class under each shift.
         calibrated: further ones; the judge's answers on them set the thresholds.
         labelled: strengths of these: up to twice the largest, so that enough images have lost their class.
         alone: objects that are also made each alone.
@@ -64,7 +64,7 @@ class Budget:
     steps: int
     guidance_scale: float
     strengths: tuple[float, ...]
-    things: int
+    objects: int
     calibrated: int
     labelled: tuple[float, ...]
     alone: int
@@ -79,7 +79,7 @@ SMALL = Budget(
     steps=20,
     guidance_scale=2.0,
     strengths=PUBLISHED,
-    things=10,
+    objects=10,
     calibrated=3,
     labelled=(*PUBLISHED, 3.5, 5.0),
     alone=1,
@@ -92,7 +92,7 @@ SMOKE = Budget(
     steps=4,
     guidance_scale=2.0,
     strengths=(0.0, 2.5),
-    things=1,
+    objects=1,
     calibrated=1,
     labelled=(0.0, 2.5),
     alone=1,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, import_extra
 from snellen.core.images import Split
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -196,7 +196,7 @@ def _training_seed(rng: Randomness) -> int:
 def _classifier(setup: Setup, network: nn.Module, weights: Mapping[str, Tensor], name: str) -> Classifier:
     network.load_state_dict(dict(weights))
     side = setup.images.shape[-1]
-    return Classifier(network, class_names=setup.class_names, preparation=Preparation(size=(side, side)), name=name)
+    return Classifier(network, class_names=setup.class_names, preparation=Preprocessing(size=(side, side)), name=name)
 
 
 def _setup(scale: Scale, seed: int) -> Setup:

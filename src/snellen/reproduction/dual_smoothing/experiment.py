@@ -20,7 +20,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.criterion import Misclassified
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -125,23 +125,25 @@ def dual_smoothing(scale: Scale, seed: int, progress: Progress) -> Mapping[str, 
     budget, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
     rng, figures = Randomness(seed), dict[str, float]()
     for world in budget.sizes:
-        trained = {halves: _trained(world, halves, budget, seed, rng, progress) for halves in (False, True)}
+        trained = {
+            split_pixels: _trained(world, split_pixels, budget, seed, rng, progress) for split_pixels in (False, True)
+        }
         test = WORLDS[world]("test", budget.sizes[world], seed)
         images, labels = prepared(trained[False], test), torch.from_numpy(test.labels)
         most = budget.samples[world]
         votes = {
-            halves: votes_of(
+            split_pixels: votes_of(
                 classifier,
                 images,
                 labels,
-                sigma=sigma_of(halves),
-                halves=halves,
+                sigma=sigma_of(split_pixels),
+                split_pixels=split_pixels,
                 samples=(most // 2, most),
-                rng=rng.child("votes", world, int(halves)),
+                rng=rng.child("votes", world, int(split_pixels)),
                 progress=progress,
-                task=f"votes of {'halves' if halves else 'whole images'} of {world}",
+                task=f"votes of {'halves' if split_pixels else 'whole images'} of {world}",
             )
-            for halves, classifier in trained.items()
+            for split_pixels, classifier in trained.items()
         }
         figures |= {f"{world}.{name}": value for name, value in compared(votes[False], votes[True], most).items()}
         if world == next(iter(budget.sizes)):
@@ -162,9 +164,9 @@ dual_smoothing.stand_ins = {  # type: ignore[attr-defined]
 }
 
 
-def sigma_of(halves: bool) -> float:
+def sigma_of(split_pixels: bool) -> float:
     """Noise at which the largest radius is the same."""
-    return SIGMA / 2**0.5 if halves else SIGMA
+    return SIGMA / 2**0.5 if split_pixels else SIGMA
 
 
 def prepared(classifier: Classifier, images: ImageSet) -> Tensor:
@@ -188,7 +190,9 @@ def compared(plain: Votes, dual: Votes, most: int) -> dict[str, float]:
     return figures | {"difference": ways["dual"]["acr"] - ways["plain"]["acr"]}
 
 
-def _trained(world: str, halves: bool, budget: Budget, seed: int, rng: Randomness, progress: Progress) -> Classifier:
+def _trained(
+    world: str, split_pixels: bool, budget: Budget, seed: int, rng: Randomness, progress: Progress
+) -> Classifier:
     """Train a network, or a pair, from the same first weights."""
     data = WORLDS[world]("train", budget.sizes[world], seed)
     assert data.class_names is not None
@@ -201,17 +205,21 @@ def _trained(world: str, halves: bool, budget: Budget, seed: int, rng: Randomnes
         kind="classifier",
         architecture=record,
         class_names=data.class_names,
-        preparation=Preparation(size=(side, side)).model_dump(mode="json"),
+        preparation=Preprocessing(size=(side, side)).model_dump(mode="json"),
         lineage=lineage,
     )
     recipe = GaussianSmoothing(
-        sigma=sigma_of(halves), halves=halves, view=VIEW, grey=True, plan={"epochs": budget.epochs, "batch_size": 100}
+        sigma=sigma_of(split_pixels),
+        split_pixels=split_pixels,
+        view=VIEW,
+        grey=True,
+        plan={"epochs": budget.epochs, "batch_size": 100},
     )
     base = Artifact(first.state_dict(), card)
     made = recipe.fit(data, base=base, rng=rng.child("training", world), progress=progress)
     network = build_network(made.card.architecture, "the experiment")
     network.load_state_dict(dict(made.tensors))
-    return Classifier(network, class_names=data.class_names, preparation=Preparation(size=(side, side)))
+    return Classifier(network, class_names=data.class_names, preparation=Preprocessing(size=(side, side)))
 
 
 def _early(
@@ -244,7 +252,7 @@ def _attacked(
     """Attack certified images inside their radius, and beyond it to see that the attack can do anything."""
     radii = votes.radii(most)
     rows = [int(row) for row in np.flatnonzero(radii > 0)[: budget.attacked]]
-    branches = branches_of(classifier, halves=True, grey=True)
+    branches = branches_of(classifier, split_pixels=True, grey=True)
     sigma = sigma_of(True)
     changed = {1.0: 0, 3.0: 0}
     progress.begin("attacks", 2 * len(rows))

@@ -73,14 +73,14 @@ def votes_of(
     labels: Tensor,
     *,
     sigma: float,
-    halves: bool,
+    split_pixels: bool,
     samples: Sequence[int],
     rng: Randomness,
     progress: Progress,
     task: str,
 ) -> Votes:
     """Draw the votes of images (n, 3, h, w), at growing numbers of samples."""
-    branches = branches_of(classifier, halves=halves, grey=True)
+    branches = branches_of(classifier, split_pixels=split_pixels, grey=True)
     ids = [str(row) for row in range(len(images))]
     progress.begin(task, len(images))
     chosen: list[Tensor] = []

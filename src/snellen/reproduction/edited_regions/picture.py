@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Silent
 from snellen.reproduction.edited_regions.materials import (
     EDITORS,

@@ -20,7 +20,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, import_extra
 from snellen.core.images import ImageSet
 from snellen.core.outcomes import Attacked
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -273,7 +273,7 @@ def _trained(store: ImageStore, class_names: tuple[str, ...], rng: Randomness, p
         network: nn.Module = small_network("plain", len(class_names))
     plan = SMALL_PLAN.model_copy(update={"seed": rng.generator("training").initial_seed() % 2**31})
     network.load_state_dict(dict(train(network, store, plan=plan, progress=progress).weights))
-    return Classifier(network, class_names=class_names, preparation=Preparation(size=(32, 32)), name="plain")
+    return Classifier(network, class_names=class_names, preparation=Preprocessing(size=(32, 32)), name="plain")
 
 
 def _store(images: ImageSet) -> ImageStore:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from snellen.core.errors import ModelError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.core.system import Scale
@@ -163,7 +163,7 @@ class Experiment:
     def spaces(self) -> tuple[KeptSpace[Any], KeptSpace[Any], KeptSpace[Any]]:
         """Cells and losses on the digits, programs on a linear task; evaluations are kept."""
         store = ImageStore.of_images(
-            load_images("known:digits"), Preparation(size=(8, 8), resize="shorter", resize_to=(8, 8))
+            load_images("known:digits"), Preprocessing(size=(8, 8), resize="shorter", resize_to=(8, 8))
         )
         order = torch.randperm(len(store), generator=torch.Generator().manual_seed(derive_seed(self.seed, "digits")))
         rows = order[: self.size.train], order[self.size.train :][: self.size.tune]

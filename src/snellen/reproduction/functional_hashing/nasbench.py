@@ -55,7 +55,7 @@ def masked_crc(content: bytes) -> int:
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunFigures:
     """Figures at one moment of a run: training time in seconds, accuracies in [0, 1]."""
 
     seconds: float
@@ -76,8 +76,8 @@ class Row:
 
     structure: str
     epochs: int
-    halfway: Measured
-    final: Measured
+    halfway: RunFigures
+    final: RunFigures
 
 
 def read_rows(path: Path, epochs: Sequence[int] = (PROBE_EPOCHS, SCORE_EPOCHS)) -> Iterator[Row]:
@@ -128,9 +128,9 @@ def _row(epochs: int, bits: str, operations: str, message: bytes) -> Row:
     return Row(canonical(Cell(matrix, names[1:-1])).encode(), epochs, measured[1], measured[2])
 
 
-def _measured(message: bytes) -> Measured:
+def _measured(message: bytes) -> RunFigures:
     found = {number: value for number, value in _fields(message) if isinstance(value, float)}
-    return Measured(*(found[number] for number in (2, 3, 4, 5)))
+    return RunFigures(*(found[number] for number in (2, 3, 4, 5)))
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes | float | int]]:
@@ -177,7 +177,7 @@ class TableEntry:
     """
 
     probe: tuple[float, ...]
-    runs: tuple[Measured, ...]
+    runs: tuple[RunFigures, ...]
 
 
 def read_table(
@@ -189,7 +189,7 @@ def read_table(
         InputError: as :func:`read_rows`, or no cell with both kinds of runs.
     """
     probes: dict[str, tuple[float, ...]] = {}
-    runs: dict[str, list[Measured]] = {}
+    runs: dict[str, list[RunFigures]] = {}
     for row in read_rows(path, (probe_epochs, score_epochs)):
         if row.epochs == probe_epochs:
             found = (row.final.train, row.halfway.train, row.final.valid, row.halfway.valid)

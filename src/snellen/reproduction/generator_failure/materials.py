@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import Factor, described
@@ -83,7 +83,7 @@ def drawn(scenes: Sequence[Scene]) -> Tensor:
     """Pictures of scenes, float32 (n, 3, 32, 32) in [0, 1]."""
     ids = [str(row) for row in range(len(scenes))]
     images = scene_images(scenes, size=SIZE, class_names=SHAPES, ids=ids, split="train", captions=False, name="scenes")
-    whole = Preparation(size=(SIZE, SIZE))
+    whole = Preprocessing(size=(SIZE, SIZE))
     return torch.stack([whole(images.read(row)) for row in range(len(images))])
 
 
@@ -164,7 +164,7 @@ def trained_classifier(size: Size, seed: int, *, attacked: bool) -> Classifier:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    preparation = Preparation(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
+    preparation = Preprocessing(size=(SIZE, SIZE), resize="exact", resize_to=(SIZE, SIZE))
     recipe = {"method": "adversarial"} if attacked else {"method": "supervised"}
     name = "trained against attacks" if attacked else "trained with noise"
     return Classifier(network, class_names=SHAPES, preparation=preparation, name=name, recipe=recipe)

@@ -13,9 +13,9 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.class_steer import ClassSteer
 from snellen.methods.generation.classifier_scores import on_the_estimate
-from snellen.methods.generation.following import Following
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.methods.generation.sample import Sample
 from snellen.methods.generation.teachers import classifier_teacher
 from snellen.models.diffusion.denoiser import Denoiser
@@ -122,17 +122,19 @@ def thumbnail_figures(setup: Setup, weak: Denoiser, count: int, seed: int, progr
         guidance ``recall``, ``diversity`` and ``coverage`` at the accuracy of ``gfcg``; ``cost`` in forward passes of a
         denoiser for each image, a backward pass counted as two.
     """
-    asked = setup.ask(count, seed)
-    found: dict[str, dict[str, float]] = {"none": _plain(Arm("none", lambda asked: _nothing), setup, asked, progress)}
+    requested = setup.ask(count, seed)
+    found: dict[str, dict[str, float]] = {
+        "none": _plain(Arm("none", lambda requested: _nothing), setup, requested, progress)
+    }
     for scale in SCALES:
         away_from_nothing = Sample(guidance_scale=scale)
-        found[f"cfg_{scale:g}"] = _plain(Arm("cfg", away_from_nothing.steering), setup, asked, progress)
+        found[f"cfg_{scale:g}"] = _plain(Arm("cfg", away_from_nothing.steering), setup, requested, progress)
     away = autoguidance(WEAK_SCALE, weak)
     found["auto"] = _plain(
-        Arm("auto", lambda asked: lambda rows, rng: Steering([away]), denoisers=[weak]), setup, asked, progress
+        Arm("auto", lambda requested: lambda rows, rng: Steering([away]), denoisers=[weak]), setup, requested, progress
     )
-    gradient = Arm("gradient", lambda asked: gradient_steer(setup, asked), guides=[setup.guide])
-    found["gradient"] = _plain(gradient, setup, asked, progress)
+    gradient = Arm("gradient", lambda requested: gradient_steer(setup, requested), guides=[setup.guide])
+    found["gradient"] = _plain(gradient, setup, requested, progress)
     auto = GradientFreeGuidance(weak_scale=WEAK_SCALE)
     methods: dict[str, GradientFreeGuidance] = {
         "gfcg": GradientFreeGuidance(),
@@ -143,11 +145,11 @@ def thumbnail_figures(setup: Setup, weak: Denoiser, count: int, seed: int, progr
         "random": GradientFreeGuidance(reference="even"),
     }
     for name, method in methods.items():
-        found[name] = _guided(name, method, setup, asked, progress, weak if method is auto else None)
+        found[name] = _guided(name, method, setup, requested, progress, weak if method is auto else None)
     # The same guidance on average, spread evenly over samples and steps.
     mean = found["gfcg"]["mean_scale"]
     fixed = GradientFreeGuidance(scale="linear", lowest_scale=mean, highest_scale=mean)
-    found["fixed"] = _guided("fixed", fixed, setup, asked, progress, None)
+    found["fixed"] = _guided("fixed", fixed, setup, requested, progress, None)
     found["cfg"] = at_equal_accuracy(
         [found["none"], *(found[f"cfg_{scale:g}"] for scale in SCALES)], found["gfcg"]["accuracy"]
     )
@@ -157,23 +159,23 @@ def thumbnail_figures(setup: Setup, weak: Denoiser, count: int, seed: int, progr
 
 def scene_figures(setup: Setup, sizes: Sizes, seed: int, progress: Progress) -> dict[str, float]:
     """The main arms on scenes by prompt, in latents that are decoded for the classifier; names as above."""
-    asked = setup.ask(sizes.scenes, seed)
-    found = {"none": _plain(Arm("none", lambda asked: _nothing), setup, asked, progress)}
+    requested = setup.ask(sizes.scenes, seed)
+    found = {"none": _plain(Arm("none", lambda requested: _nothing), setup, requested, progress)}
     away_from_nothing = Sample(guidance_scale=BESIDE)
-    found[f"cfg_{BESIDE:g}"] = _plain(Arm("cfg", away_from_nothing.steering), setup, asked, progress)
+    found[f"cfg_{BESIDE:g}"] = _plain(Arm("cfg", away_from_nothing.steering), setup, requested, progress)
     methods = {
         "gfcg": GradientFreeGuidance(),
         "every_4": GradientFreeGuidance(every=4),
         "gfcg_cfg": GradientFreeGuidance(gamma=1.0, guidance_scale=BESIDE),
     }
     for name, guided in methods.items():
-        found[name] = _guided(name, guided, setup, asked, progress, None)
+        found[name] = _guided(name, guided, setup, requested, progress, None)
     return {f"{arm}.{name}": value for arm, values in found.items() for name, value in values.items()}
 
 
-def gradient_steer(setup: Setup, asked: Asked) -> Steer:
+def gradient_steer(setup: Setup, requested: GeneratorCall) -> Steer:
     """The gradient of log p(c | estimate) through the denoiser, which gets the class as in all arms."""
-    return Following(asked, on_the_estimate(classifier_teacher(setup.guide), through=True), GRADIENT)
+    return ClassSteer(requested, on_the_estimate(classifier_teacher(setup.guide), through=True), GRADIENT)
 
 
 def at_equal_accuracy(arms: Sequence[Mapping[str, float]], accuracy: float) -> dict[str, float]:
@@ -201,18 +203,23 @@ def at_equal_accuracy(arms: Sequence[Mapping[str, float]], accuracy: float) -> d
 
 
 def _guided(
-    name: str, method: GradientFreeGuidance, setup: Setup, asked: Asked, progress: Progress, weak: Denoiser | None
+    name: str,
+    method: GradientFreeGuidance,
+    setup: Setup,
+    requested: GeneratorCall,
+    progress: Progress,
+    weak: Denoiser | None,
 ) -> dict[str, float]:
     """Figures of an arm of the method, and what its decisions were."""
     steers: list[GradientFreeSteer] = []
 
-    def steering(given: Asked) -> Steer:
+    def steering(given: GeneratorCall) -> Steer:
         steers.append(GradientFreeSteer(method, setup.guide, given, weak, Tally()))
         return steers[0]
 
     arm = Arm(name, steering, guides=[setup.guide], denoisers=[] if weak is None else [weak])
-    figures = _plain(arm, setup, asked, progress)
-    steers[0].told()
+    figures = _plain(arm, setup, requested, progress)
+    steers[0].reported()
     tally = steers[0].tally
     return figures | {
         "mean_scale": tally.scale / tally.decisions,
@@ -221,8 +228,8 @@ def _guided(
     }
 
 
-def _plain(arm: Arm, setup: Setup, asked: Asked, progress: Progress) -> dict[str, float]:
-    figures = measure(arm, setup, asked, progress).figures
+def _plain(arm: Arm, setup: Setup, requested: GeneratorCall, progress: Progress) -> dict[str, float]:
+    figures = measure(arm, setup, requested, progress).figures
     return figures | {"cost": figures["rows"] + 2 * figures["backward_rows"]}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from snellen.core.classifier import Classifier, Normalization
-from snellen.core.preparation import Preparation
-from snellen.methods.generation.asked import Asked, names_of
+from snellen.core.preprocessing import Preprocessing
+from snellen.methods.generation.generator_call import GeneratorCall, names_of
 from snellen.models.classifiers.artifact_models import architecture_of, untrained
 from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.loading import load_generator
@@ -44,16 +44,18 @@ def smoke_figures(seed: int) -> dict[str, float]:
     guide = Classifier(
         network,
         class_names=names_of(strong),
-        preparation=Preparation(size=(224, 224), resize="shorter", resize_to=(256, 256), interpolation="bicubic"),
+        preparation=Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256), interpolation="bicubic"),
         normalization=Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         name="ResNet-50 with random weights",
     )
-    asked = Asked(strong, tuple(range(len(_CLASSES))), names_of(strong), torch.tensor(_CLASSES))
+    requested = GeneratorCall(strong, tuple(range(len(_CLASSES))), names_of(strong), torch.tensor(_CLASSES))
     figures = dict[str, float]()
     for name, method in _METHODS.items():
-        steer = GradientFreeSteer(method, guide, asked, None if method.weak is None else weak.denoiser, Tally())
-        made = generate(Sampler(strong, steps=_STEPS), asked.seeds, classes=_CLASSES, condition=asked.own, steer=steer)
-        steer.told()
+        steer = GradientFreeSteer(method, guide, requested, None if method.weak is None else weak.denoiser, Tally())
+        made = generate(
+            Sampler(strong, steps=_STEPS), requested.seeds, classes=_CLASSES, condition=requested.own, steer=steer
+        )
+        steer.reported()
         figures |= {
             f"{name}.rows": made.rows / len(made),
             f"{name}.calls": float(made.calls),

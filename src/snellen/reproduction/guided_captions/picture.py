@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.system import find_system
 from snellen.metrics.pareto import knee
 from snellen.models.captioners.captioner import CrossAttentionCaptioner

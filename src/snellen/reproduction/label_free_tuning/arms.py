@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.dual_encoders.prompted import PromptedClassifier, prompted_classifier
@@ -192,10 +192,10 @@ class Study:
         if of.judges_itself:
             rest[few] = False
 
-        def probed(given: Tensor, asked: Tensor) -> float:
+        def probed(given: Tensor, requested: Tensor) -> float:
             if of.judges_itself:
                 return of.accuracy(cross_validated(given, of.known, count, Randomness(of.seed)))
-            return of.accuracy(linear_probe(given, of.known, count)(asked))
+            return of.accuracy(linear_probe(given, of.known, count)(requested))
 
         by_few = linear_probe(shown[few], of.known[few], count)(tested[rest])
         return {

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, Normalization, hash_tensors
 from snellen.core.errors import UnsupportedError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.dual_encoders.hugging_face_towers import ClipImageTower
 from snellen.models.encoders.sentence_encoder import TextEncoder
 from snellen.models.references import load_two_tower
@@ -58,7 +58,7 @@ class CaptionTowers:
         image_tower: ClipImageTower,
         sentences: TextEncoder,
         centre: Tensor,
-        preparation: Preparation,
+        preparation: Preprocessing,
         normalization: Normalization,
         scale: float = 20.0,
     ) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.catalogue.loading import load_known
 from snellen.training.batches import ImageStore
@@ -131,7 +131,7 @@ def load_cutouts(seed: int) -> tuple[Cutouts, Cutouts]:
 def _pictures(images: ImageSet, rows: Tensor, groups: Tensor, *, captioned: bool = True) -> Cutouts:
     chosen = images.select(rows.tolist()).unlabelled()
     small, large = (
-        ImageStore.of_images(chosen, Preparation(size=(side, side), resize="exact", resize_to=(side, side)))
+        ImageStore.of_images(chosen, Preprocessing(size=(side, side), resize="exact", resize_to=(side, side)))
         for side in (SMALL, LARGE)
     )
     said = dict(zip(chosen.ids, chosen.column("caption"), strict=True)) if captioned else {}

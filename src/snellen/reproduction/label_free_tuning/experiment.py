@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.models.classifiers.references import load_classifier
@@ -101,7 +101,7 @@ def ablations(study: Study) -> dict[str, float]:
 
 def imagenet_classifier() -> Classifier:
     """EfficientNet-Lite0 at 128 pixels."""
-    square = Preparation(size=(LARGE, LARGE), resize="exact", resize_to=(LARGE, LARGE), interpolation="bicubic")
+    square = Preprocessing(size=(LARGE, LARGE), resize="exact", resize_to=(LARGE, LARGE), interpolation="bicubic")
     return load_classifier(ENCODER, preparation=square)
 
 

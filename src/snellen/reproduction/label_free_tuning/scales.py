@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Normalization, hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.folder import load_folder
@@ -47,7 +47,7 @@ SENTENCES_FILE = "sentences.json"
 
 _CLIP_SCALE = Normalization((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 _IMAGENET_SCALE = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_SQUARE = Preparation(size=(224, 224), resize="shorter", resize_to=(224, 224), interpolation="bicubic")
+_SQUARE = Preprocessing(size=(224, 224), resize="shorter", resize_to=(224, 224), interpolation="bicubic")
 
 
 def smoke(seed: int, progress: Progress) -> Mapping[str, float]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -32,7 +32,7 @@ from snellen.reproduction.shared.collages import Collages
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.crop_training import CropPlan, Targets, box_targets, on_label_maps, right_crops
-from snellen.systems.label_maps.looked_up import LookedUp, look_up
+from snellen.systems.label_maps.matched_maps import MatchedMaps, look_up
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train
@@ -113,13 +113,13 @@ def _measured(
     figures = {f"{material}.annotator.{name}": value for name, value in _tested(annotator, of.tested).items()}
     before = annotator.spent.queries
     with tempfile.TemporaryDirectory() as folder:
-        looked_up = _looked_up(annotator, of.trained, Path(folder) / "maps")
+        matched = _matched_maps(annotator, of.trained, Path(folder) / "maps")
         asked = annotator.spent.queries
         figures[f"{material}.annotator.images"] = float(asked - before)
-        figures[f"{material}.agreement"] = looked_up.agreement
+        figures[f"{material}.agreement"] = matched.agreement
         for arm in arms:
-            student = _student(arm, looked_up, of.trained, seed, plan)
-            found = _judged(arm, looked_up, of.trained, seed) | _tested(student, of.tested)
+            student = _student(arm, matched, of.trained, seed, plan)
+            found = _judged(arm, matched, of.trained, seed) | _tested(student, of.tested)
             figures |= {f"{material}.{arm}.{name}": value for name, value in found.items()}
         figures[f"{material}.annotator.images_in_training"] = float(annotator.spent.queries - asked)
     return figures
@@ -135,11 +135,11 @@ def _annotator(canvases: Collages, seed: int) -> Classifier:
         progress=Silent(),
     )
     network.load_state_dict(dict(trained.weights))
-    preparation = Preparation(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
+    preparation = Preprocessing(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
     return Classifier(network, class_names=canvases.class_names, preparation=preparation, name="annotator")
 
 
-def _looked_up(annotator: Classifier, trained: Collages, folder: Path) -> LookedUp:
+def _matched_maps(annotator: Classifier, trained: Collages, folder: Path) -> MatchedMaps:
     images = trained.images("collages", "train")
     maps = annotate(images, annotator, folder, batch_size=100)
     return look_up(
@@ -152,7 +152,7 @@ def _looked_up(annotator: Classifier, trained: Collages, folder: Path) -> Looked
     )
 
 
-def _student(arm: str, looked_up: LookedUp, trained: Collages, seed: int, plan: TrainingPlan) -> nn.Module:
+def _student(arm: str, matched: MatchedMaps, trained: Collages, seed: int, plan: TrainingPlan) -> nn.Module:
     objectives: dict[str, Objective] = {
         SINGLE_LABEL: classify,
         SMOOTHING: on_scores(partial(cross_entropy, label_smoothing=0.1)),
@@ -163,7 +163,7 @@ def _student(arm: str, looked_up: LookedUp, trained: Collages, seed: int, plan: 
         network,
         _store(trained),
         plan=plan.model_copy(update={"seed": seed}),
-        objective=on_label_maps(looked_up, _plan(MAPPED[arm])) if mapped else objectives[arm],
+        objective=on_label_maps(matched, _plan(MAPPED[arm])) if mapped else objectives[arm],
         transform=None if mapped else random_resized_crops(SMALLEST),
         progress=Silent(),
     )
@@ -175,7 +175,7 @@ def _plan(targets: Targets) -> CropPlan:
     return CropPlan(side=SIDE, smallest=SMALLEST, flips=False, targets=targets, missing="zero")
 
 
-def _judged(arm: str, looked_up: LookedUp, trained: Collages, seed: int) -> dict[str, float]:
+def _judged(arm: str, matched: MatchedMaps, trained: Collages, seed: int) -> dict[str, float]:
     """How well the targets of random crops say what these crops show; crops that show nothing are left out."""
     positions = torch.arange(len(trained.labels)).repeat(JUDGED)
     rng = (
@@ -187,7 +187,7 @@ def _judged(arm: str, looked_up: LookedUp, trained: Collages, seed: int) -> dict
     shares, visible = trained.shown(positions, boxes)
     labels = torch.from_numpy(trained.labels)[positions]
     if arm in MAPPED:
-        targets = box_targets(positions, labels, looked_up, boxes, _plan(MAPPED[arm]))
+        targets = box_targets(positions, labels, matched, boxes, _plan(MAPPED[arm]))
     else:
         targets = nn.functional.one_hot(labels, len(trained.class_names)).float()
         if arm == SMOOTHING:

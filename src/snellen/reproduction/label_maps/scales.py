@@ -15,7 +15,7 @@ from snellen.core.artifact import Artifact
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
@@ -47,7 +47,7 @@ def smoke(seed: int, progress: Progress) -> Mapping[str, float]:
     images = as_split(load_arrays(pixels, np.array([1, 998]), class_names=names), "train")
     with seeded(seed, torch.device("cpu")):
         network = untrained({"name": "timm", "model": "resnet50", "class_count": CLASSES})
-    squeezed = Preparation(size=(224, 224), resize="exact", resize_to=(224, 224))
+    squeezed = Preprocessing(size=(224, 224), resize="exact", resize_to=(224, 224))
     annotator = Classifier(network, class_names=names, preparation=squeezed, name="resnet50")
     figures = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale

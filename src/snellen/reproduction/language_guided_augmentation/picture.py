@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
@@ -51,7 +51,7 @@ def planted(split: Split, count: int) -> ImageSet:
 
 def trained(images: ImageSet, *, epochs: int = 4) -> Classifier:
     """A small network that was trained on the images."""
-    preparation = Preparation(size=(SIDE, SIDE))
+    preparation = Preprocessing(size=(SIDE, SIDE))
     pixels = torch.stack([to_unit(preparation.pixels(images.read(row))) for row in range(len(images))])
     labels = torch.from_numpy(images.labels)
     with torch.random.fork_rng():
@@ -80,7 +80,7 @@ def grid(discovery: Discovery, rows: Sequence[EditRow], images: ImageSet) -> Ima
         made = discovery.again(row)
         assert made.image is not None
         assert made.control is not None
-        shown = to_unit(Preparation().pixels(images.read(places[row.example_id])))
+        shown = to_unit(Preprocessing().pixels(images.read(places[row.example_id])))
         for kind, image in zip(kinds, (shown, made.image, made.control), strict=True):
             kind.append((image * 255).round().byte())
     words = [", ".join(CLASSES[decision or 0] for decision in of) for of in zip(*_decisions(rows), strict=True)]

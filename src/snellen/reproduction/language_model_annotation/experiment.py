@@ -46,7 +46,7 @@ from snellen.systems.language_model_annotation.conversation import Conversation
 from snellen.systems.language_model_annotation.definition import Definition, correct, specify
 from snellen.systems.language_model_annotation.ledger import Cost, Store
 from snellen.systems.language_model_annotation.mining import initial_batch, mine, write_queries
-from snellen.systems.language_model_annotation.owner import halves
+from snellen.systems.language_model_annotation.owner import split_labels
 from snellen.systems.language_model_annotation.questions import write_questions
 from snellen.systems.language_model_annotation.review import chosen_rows
 from snellen.systems.language_model_annotation.student import StudentFit, fit_student, logits
@@ -175,7 +175,7 @@ class Trial:
         self.definition = self.defined(clause=True)
         # The owner reviews images as the command shows them: half from queries, half at random.
         rows = chosen_rows(self.mined(self.definition), len(of.pool), of.size.owner, self.seed)
-        self.owner = halves({row: int(self.truth[row]) for row in rows}, of.pool.ids, self.seed)
+        self.owner = split_labels({row: int(self.truth[row]) for row in rows}, of.pool.ids, self.seed)
 
     def talk(self, *, near_misses: bool = True) -> Conversation:
         """With the language model."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from snellen.core.errors import import_extra
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.data.files.whole_slides.loading import load_reference
 from snellen.data.worlds.slides.slides import Slides
@@ -43,7 +43,9 @@ def smoke_task(seed: int, progress: Progress) -> Task:
             network = models.resnet18(weights=None)
         network.fc = nn.Identity()
         size = (world.tile_size, world.tile_size)
-        encoder = FrozenEncoder(name="resnet18 of random weights", network=network, preparation=Preparation(size=size))
+        encoder = FrozenEncoder(
+            name="resnet18 of random weights", network=network, preparation=Preprocessing(size=size)
+        )
         features = frozen_features(tiles, encoder, progress=progress)
         instances = BagInstances.of(tiles, features)
         truth = tiles.labels[features.positions]

@@ -78,14 +78,14 @@ class Way(NamedTuple):
         of_instances: what speaks for each test instance being positive, (n,).
         history: rows of the epochs that the tune bags chose among.
         best_epoch: the chosen one.
-        told: further figures.
+        reported: further figures.
     """
 
     of_bags: NDArray[Any]
     of_instances: NDArray[Any]
     history: Sequence[Mapping[str, float]]
     best_epoch: int
-    told: Mapping[str, float]
+    reported: Mapping[str, float]
 
 
 #: What is changed for each ablation of instance-level learning.
@@ -133,7 +133,7 @@ def measured(
         "instance_auroc": auroc(task.test_truth, best.of_instances),
         "bag_auroc": auroc(task.test.labels.numpy(), best.of_bags),
         "learning_rate": chosen,
-        **best.told,
+        **best.reported,
     }
 
 
@@ -161,9 +161,9 @@ def _instances(
     head.hidden.load_state_dict(part_of(learnt.weights, "encoder."))
     head.scores.load_state_dict(part_of(learnt.weights, "classifier."))
     row = learnt.history[learnt.best_epoch - 1]
-    told = {name: row[f"train.{name}"] for name in ("positive_share", "bags_with_positive", "highest_target")}
+    reported = {name: row[f"train.{name}"] for name in ("positive_share", "bags_with_positive", "highest_target")}
     main = [row for row in learnt.history if row["phase"] == learnt.history[-1]["phase"]]
-    return Way(*_pooled(head, task, learnt.pooling), main, learnt.best_epoch, told)
+    return Way(*_pooled(head, task, learnt.pooling), main, learnt.best_epoch, reported)
 
 
 def _labels(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snellen.attacks import PGD
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.in_training import lent
 from snellen.reproduction.natural_transformations.materials import Factors, draw_images, relit

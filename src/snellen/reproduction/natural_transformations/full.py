@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images
@@ -118,7 +118,7 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     if test.class_names != classes:
         raise InputError(f"{test.name} has the classes {test.class_names}; expected those of {data.name}: {classes}")
     folder = Path(os.environ[FOLDER]) / f"seed-{seed}"
-    preparation = Preparation(size=(size.side, size.side), resize="shorter", resize_to=(size.side, size.side))
+    preparation = Preprocessing(size=(size.side, size.side), resize="shorter", resize_to=(size.side, size.side))
     store = ImageStore.of_images(data, preparation, progress=progress)
     device = start_accelerator(size.plan.mixed_precision).device
     judge = Judge(_scores(os.environ[JUDGE], classes, device))
@@ -172,7 +172,7 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
 
 
 def _generator(
-    folder: Path, store: ImageStore, preparation: Preparation, size: FullSize, rng: Randomness, progress: Progress
+    folder: Path, store: ImageStore, preparation: Preprocessing, size: FullSize, rng: Randomness, progress: Progress
 ) -> tuple[Autoencoder, ImageStore | None]:
     """The named generator, or one of the pool or of the training images; and the pool, where there is one."""
     pool = None
@@ -204,7 +204,7 @@ def _scores(reference: str, classes: tuple[str, ...], device: torch.device) -> n
 
 @torch.no_grad()
 def _measured(
-    network: nn.Module, test: ImageSet, preparation: Preparation, rng: Randomness, device: torch.device
+    network: nn.Module, test: ImageSet, preparation: Preprocessing, rng: Randomness, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Whether each decision is right, (n,), and the share of right ones over corruptions, (n,); batch by batch."""
     published, right, corrupted = benchmark("imagenet-c"), list[Tensor](), list[Tensor]()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.optotypes.factors import Shape

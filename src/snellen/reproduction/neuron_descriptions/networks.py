@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scene import Scene
@@ -153,7 +153,7 @@ def _factors(scene: Scene) -> tuple[str, str, str, str]:
 
 def _classifier(network: nn.Module, names: Sequence[str], images: Tensor) -> Classifier:
     side = (int(images.shape[2]), int(images.shape[3]))
-    return Classifier(network, class_names=names, preparation=Preparation(size=side))
+    return Classifier(network, class_names=names, preparation=Preprocessing(size=side))
 
 
 class _Folded(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import derive_seed
 from snellen.data.files.catalogue.loading import load_known
 from snellen.training.batches import ImageStore
@@ -59,5 +59,5 @@ def digits(name: str, *, per_class: int, test: int, side: int, seed: int) -> Dig
 
 
 def _pixels(images: ImageSet, places: list[int], side: int) -> Tensor:
-    prepare = Preparation(size=(side, side), resize="exact", resize_to=(side, side))
+    prepare = Preprocessing(size=(side, side), resize="exact", resize_to=(side, side))
     return to_unit(torch.stack([prepare.pixels(images.read(place)) for place in places])).mean(1, keepdim=True)

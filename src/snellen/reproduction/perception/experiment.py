@@ -163,8 +163,10 @@ def _reduced_set(
         name: (train_images, test_images.images, None) for name, (train_images, test_images) in seen.items()
     }
     ways |= {"raw": (plain, shown, None), "augmented": (plain, shown, _bank(plain, budget, rng))}
-    for name, (learnt, asked, bank) in ways.items():
-        right = [_accuracy(learnt, asked, drawn.test_labels, bank, budget, rng.child(start)) for start in range(starts)]
+    for name, (learnt, queries, bank) in ways.items():
+        right = [
+            _accuracy(learnt, queries, drawn.test_labels, bank, budget, rng.child(start)) for start in range(starts)
+        ]
         figures[name] = sum(right) / len(right)
     figures["settled"] = _settled(autoencoder, drawn.test_images, budget)
     figures["wrong_memory"] = _wrong_memory(seen["stochastic"][1].images[:, :1], drawn)
@@ -184,7 +186,7 @@ def _bank(plain: ImageStore, budget: Budget, rng: Randomness) -> Tensor:
 
 
 def _accuracy(
-    learnt: ImageStore, asked: Tensor, labels: Tensor, bank: Tensor | None, budget: Budget, rng: Randomness
+    learnt: ImageStore, queries: Tensor, labels: Tensor, bank: Tensor | None, budget: Budget, rng: Randomness
 ) -> float:
     record = {"name": "perceptron", "class_count": int(learnt.targets.max()) + 1, "side": budget.side}
     network = initial_network(record, rng)
@@ -196,7 +198,7 @@ def _accuracy(
     plan = budget.classifier.model_copy(update={"seed": rng.generator("order").initial_seed() % 2**31})
     network.load_state_dict(dict(train(network, learnt, plan=plan, objective=objective).weights))
     with torch.no_grad():
-        return float((network.eval()(asked).argmax(1) == labels).double().mean())
+        return float((network.eval()(queries).argmax(1) == labels).double().mean())
 
 
 def _settled(autoencoder: PerceptualAutoencoder, images: Tensor, budget: Budget) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet, Split
 from snellen.core.method import Attack
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.methods.attacks.carlini_wagner_l2 import CarliniWagnerL2
@@ -165,7 +165,7 @@ def make_setting(budget: Budget, rng: Randomness, progress: Progress) -> Setting
     """Train the classifiers, and attack the victims."""
     train_on = budget.trained_on + budget.attacked
     data, test = drawn("train", train_on, rng.seed), drawn("test", budget.tested, rng.seed)
-    everything = ImageStore.of_images(data, Preparation(size=(SIDE, SIDE)))
+    everything = ImageStore.of_images(data, Preprocessing(size=(SIDE, SIDE)))
     own = slice(budget.trained_on)
     examples = ImageStore.of_tensors(everything.images[own], everything.targets[own], ids=everything.ids[own])
     made = {
@@ -203,7 +203,7 @@ def drawn(split: Split, count: int, seed: int) -> ImageSet:
 
 def prepared(images: ImageSet) -> Tensor:
     """All images of a small set, (n, 3, h, w) in [0, 1]."""
-    how = Preparation(size=(SIDE, SIDE))
+    how = Preprocessing(size=(SIDE, SIDE))
     return to_unit(torch.stack([how.pixels(images.read(row)) for row in range(len(images))]))
 
 
@@ -226,4 +226,4 @@ def _trained(
     seed = own.generator("training").initial_seed() % 2**31
     trained = train(network, examples, plan=plan.model_copy(update={"seed": seed}), progress=progress)
     network.load_state_dict(dict(trained.weights))
-    return Classifier(network, class_names=class_names, preparation=Preparation(size=(SIDE, SIDE)), name=name)
+    return Classifier(network, class_names=class_names, preparation=Preprocessing(size=(SIDE, SIDE)), name=name)

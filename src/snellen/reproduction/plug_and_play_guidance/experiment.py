@@ -18,8 +18,8 @@ from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.system import Scale
+from snellen.methods.generation.class_steer import ClassSteer
 from snellen.methods.generation.classifier_scores import Reading, by_experts, off_the_shelf, on_the_estimate
-from snellen.methods.generation.following import Following
 from snellen.methods.generation.synthetic_images import SyntheticImages, synthetic_images
 from snellen.methods.generation.teachers import Teacher, classifier_teacher
 from snellen.reproduction.plug_and_play_guidance.smoke import shape_figures, smoke_figures
@@ -154,8 +154,8 @@ def _arm(setup: Setup, reading: Reading, scale: float) -> Arm:
     """Guidance along a reading; the denoiser has no condition."""
     return Arm(
         f"scale {scale:g}",
-        lambda asked: Following(asked, reading, scale),
-        lambda asked: asked.nothing,
+        lambda requested: ClassSteer(requested, reading, scale),
+        lambda requested: requested.nothing,
         guides=[setup.guide],
     )
 

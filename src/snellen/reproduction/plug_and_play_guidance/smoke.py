@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, Normalization
 from snellen.core.errors import import_extra
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.class_steer import ClassSteer
 from snellen.methods.generation.classifier_scores import by_experts
-from snellen.methods.generation.following import Following
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.methods.generation.synthetic_images import synthetic_images
 from snellen.methods.generation.teachers import classifier_teacher
 from snellen.models.diffusion.generate import generate
@@ -65,7 +65,7 @@ def smoke_figures(seed: int) -> dict[str, float]:
     """Synthetic images, transfer, and guidance of two images; of no meaning but that all of it runs and is finite."""
     network = _network("resnet50")
     names = [f"class {number}" for number in range(1000)]
-    preparation = Preparation(size=(224, 224), resize="shorter", resize_to=(232, 232))
+    preparation = Preprocessing(size=(224, 224), resize="shorter", resize_to=(232, 232))
     guide = Classifier(network, class_names=names, preparation=preparation, normalization=_IMAGENET, name="resnet50")
     with tempfile.TemporaryDirectory() as folder:
         generator = load_generator(f"diffusers:{write_smoke_folder('adm-256', Path(folder) / 'adm-256', seed=seed)}")
@@ -74,11 +74,11 @@ def smoke_figures(seed: int) -> dict[str, float]:
     drawn = synthetic_images(generator, fit.synthetic, steps=fit.synthetic_steps, rng=rng)
     artifact = fit_experts(teacher, generator, drawn, fit=fit, rng=rng)
     experts = experts_of(artifact, teacher, generator)
-    asked = Asked(generator, (0, 1), tuple(names), torch.tensor([3, 7]))
+    requested = GeneratorCall(generator, (0, 1), tuple(names), torch.tensor([3, 7]))
 
     def made(scale: float) -> Tensor:
-        steer = Following(asked, by_experts(teacher, experts), scale)
-        return generate(Sampler(generator, steps=2), asked.seeds, condition=asked.nothing, steer=steer).images
+        steer = ClassSteer(requested, by_experts(teacher, experts), scale)
+        return generate(Sampler(generator, steps=2), requested.seeds, condition=requested.nothing, steer=steer).images
 
     guided, plain = made(8.5), made(1.0)
     return {

@@ -70,7 +70,7 @@ SAME_ARCHITECTURE = ("base_1", "base_2", "base_3")
 
 
 def permuted_stage(
-    network: nn.Module, stage: str, following: str, generator: torch.Generator
+    network: nn.Module, stage: str, next_stage: str, generator: torch.Generator
 ) -> tuple[nn.Module, Tensor]:
     """The same function in weights of another order and scale: an exact symmetry of networks with ReLU.
 
@@ -80,14 +80,14 @@ def permuted_stage(
     Args:
         network: of :func:`staged_network`.
         stage: whose channels change.
-        following: the stage that reads them.
+        next_stage: the stage that reads them.
         generator: of permutation and factors.
 
     Returns:
         A changed copy, and the matrix (c, c) with new representation = old · matrix in channels.
     """
     changed = copy.deepcopy(network)
-    producer, consumer = changed.get_submodule(stage), changed.get_submodule(following)
+    producer, consumer = changed.get_submodule(stage), changed.get_submodule(next_stage)
     convolution, reader = producer.get_submodule("convolution2"), consumer.get_submodule("convolution1")
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(reader, nn.Conv2d)

@@ -110,11 +110,13 @@ def language_figures(seed: int, strength: Strength, size: Speaking, progress: Pr
         for layer in size.layers
     }
     common = {name: study.correct(cut).numpy() for name, cut in cuts[size.layers[0]].items()}
-    figures |= _told("data", _suffix_pairs(models, parts[2].images, target, common, size, strength, rng), strength)
+    figures |= _transfer_figures(
+        "data", _suffix_pairs(models, parts[2].images, target, common, size, strength, rng), strength
+    )
     for layer, place in cuts.items():
         found = measure_layer(study, layer, place)
         for kind, pairs in found.pairs.items():
-            figures |= _told(f"{_short(layer)}.{kind}", pairs, strength)
+            figures |= _transfer_figures(f"{_short(layer)}.{kind}", pairs, strength)
         figures[f"{_short(layer)}.relative_epsilon"] = float(
             np.mean([source.relative_epsilon for source in found.sources.values()])
         )
@@ -243,7 +245,7 @@ def _suffix_pairs(
     return pairs
 
 
-def _told(name: str, pairs: list[TransferPair], strength: Strength) -> dict[str, float]:
+def _transfer_figures(name: str, pairs: list[TransferPair], strength: Strength) -> dict[str, float]:
     rates = [transfer_rates(pair, least_common=strength.least_common) for pair in pairs]
     told = {
         f"{name}.{key}": float(np.mean([getattr(rate, key) for rate in rates]))

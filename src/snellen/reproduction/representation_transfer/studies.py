@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import import_extra
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.bundled import load_bundled
@@ -106,7 +106,7 @@ def trained(
     )
     network.load_state_dict(dict(train(network, store, plan=plan, progress=progress).weights))
     side = store.images.shape[-1]
-    return Classifier(network, class_names=classes, preparation=Preparation(size=(side, side)), name=name)
+    return Classifier(network, class_names=classes, preparation=Preprocessing(size=(side, side)), name=name)
 
 
 def smoke_studies(seed: int) -> Mapping[str, ImageStudy]:

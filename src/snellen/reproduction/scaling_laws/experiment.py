@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.data.class_balance import first_of_each
@@ -30,7 +30,7 @@ from snellen.systems.scaling_laws.power_law import fit_power_law
 from snellen.systems.scaling_laws.scaling_run import ScalingRun
 from snellen.training.parts import Chosen, Labelled
 from snellen.training.students import (
-    Measured,
+    StudentResult,
     as_classifier,
     measured,
     mixed,
@@ -90,7 +90,7 @@ class Experiment:
         self.store = store_of(material.real, self.plan)
         self.stores = {name: store_of(images, self.plan) for name, images in material.made.items()}
         self.tests = {name: store_of(images, self.plan) for name, images in material.tests.items()}
-        self.by_real: dict[int, dict[str, Measured]] = {}
+        self.by_real: dict[int, dict[str, StudentResult]] = {}
 
     def figures(self) -> dict[str, Figure]:
         """All figures of a seed."""
@@ -120,7 +120,7 @@ class Experiment:
         """Laws, losses at the largest size, the groups of classes, the oracle, and both test sets."""
         figures: dict[str, Figure] = {}
         runs: dict[str, list[ScalingRun]] = {}
-        last: dict[str, dict[str, Measured]] = {}
+        last: dict[str, dict[str, StudentResult]] = {}
         for name in ("real", *CURVES):
             sizes = nested_sizes(self.size.real if name == "real" else self.size.made)
             points = {count: self.trained(self.of(name, count)) for count in sizes}
@@ -215,7 +215,7 @@ class Experiment:
         store = self.store if name == "real" else self.stores[name]
         return part(store, first_of_each(images, count).ids)
 
-    def trained(self, store: Labelled, *, cropped: bool = False) -> dict[str, Measured]:
+    def trained(self, store: Labelled, *, cropped: bool = False) -> dict[str, StudentResult]:
         """One student on both test sets."""
         transform = random_resized_crops(0.6) if cropped else None
         network = train_student(store, self.plan, len(self.classes), self.seed, transform=transform)

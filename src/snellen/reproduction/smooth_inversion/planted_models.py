@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet, Split
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.optotypes.scenes import Scenes
@@ -135,7 +135,7 @@ def planted_model(
     if trigger is not None:
         data = PlantTrigger(trigger=trigger, target_class=target, rate=RATE).plant(data, rng=rng)
     side = data.read(0).height
-    preparation = Preparation(size=(side, side))
+    preparation = Preprocessing(size=(side, side))
     store = ImageStore.of_images(data, preparation)
     # Of a training that is too short for 50 steps of warm-up, the first fifth.
     warmup = min(50, sizes.epochs * -(-len(store) // 64) // 5)

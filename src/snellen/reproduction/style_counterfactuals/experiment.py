@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import Split
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -184,7 +184,7 @@ class Experiment:
     ) -> Classifier:
         """A classifier of two classes."""
         network = small_cnn(name, images, labels, self.size.updates, self.rng)
-        return Classifier(network, class_names=list(names), preparation=Preparation(size=(SIDE, SIDE)), name=name)
+        return Classifier(network, class_names=list(names), preparation=Preprocessing(size=(SIDE, SIDE)), name=name)
 
     def generator(self, kind: EncoderKind) -> Training:
         """A generator around the classifier; both kinds have the same numbers, steps and randomness."""

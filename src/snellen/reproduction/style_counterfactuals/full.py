@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.references import load_images

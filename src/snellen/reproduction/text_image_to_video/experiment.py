@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.data.worlds.moving_shapes import MovingColour, MovingShapes

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.core.system import Scale
@@ -158,8 +158,8 @@ class Experiment:
         return np.where(self.test.labels == whole, "none", np.array(known, dtype=str))
 
     @property
-    def _preparation(self) -> Preparation:
-        return Preparation(size=(self.size.side, self.size.side))
+    def _preparation(self) -> Preprocessing:
+        return Preprocessing(size=(self.size.side, self.size.side))
 
     def _fitted(self, *, config: TileabilityConfig | None = None, tiles: int = 2) -> Tileability:
         """All see the same batches."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.data.files.labels import align_labels
@@ -160,7 +160,7 @@ def squares(images: ImageSet, side: int, trigger: Trigger, hit: NDArray[np.bool_
     Raises:
         InputError: an image that cannot be read: labels and choices belong to positions.
     """
-    preparation = Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
+    preparation = Preprocessing(size=(side, side), resize="shorter", resize_to=(side, side))
     for batch in prepared_batches(images, preparation, BATCH):
         if batch.rejected:
             raise InputError(f"{batch.rejected[0][0]} cannot be used: {batch.rejected[0][1]}; remove it first")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import Split
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.optotypes.factors import Shape
@@ -128,7 +128,7 @@ def world(split: Split, count: int, *seed: int | str) -> ImageStore:
             "seed": derive_seed(*seed) % 2**31,
         }
     )
-    return ImageStore.of_images(drawn.images(split=split), Preparation(size=(SIDE, SIDE)))
+    return ImageStore.of_images(drawn.images(split=split), Preprocessing(size=(SIDE, SIDE)))
 
 
 class SmallNetwork(nn.Module):
@@ -159,7 +159,7 @@ def trained(
         network.load_state_dict(start.module.state_dict())
     network.load_state_dict(dict(train(network, store, plan=plan).weights))
     return Classifier(
-        network, class_names=names, preparation=Preparation(size=(SIDE, SIDE)), name=what, feature_layer="body"
+        network, class_names=names, preparation=Preprocessing(size=(SIDE, SIDE)), name=what, feature_layer="body"
     )
 
 

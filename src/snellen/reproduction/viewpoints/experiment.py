@@ -15,7 +15,7 @@ from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
@@ -177,7 +177,7 @@ def _standard(data: ImageSet, budget: Budget, seed: int, rng: Randomness, progre
         kind="classifier",
         architecture=record,
         class_names=data.class_names,
-        preparation=Preparation(size=(SIDE, SIDE)).model_dump(mode="json"),
+        preparation=Preprocessing(size=(SIDE, SIDE)).model_dump(mode="json"),
         lineage=Lineage(recipe={}, data="", seed=seed, code_version=__version__),
     )
     first = Artifact(initial_network(record, rng.child("first weights")).state_dict(), card)
@@ -188,7 +188,7 @@ def _standard(data: ImageSet, budget: Budget, seed: int, rng: Randomness, progre
 def _classifier(artifact: Artifact) -> Classifier:
     network = build_network(artifact.card.architecture, "the experiment")
     network.load_state_dict(dict(artifact.tensors))
-    return Classifier(network, class_names=artifact.card.class_names, preparation=Preparation(size=(SIDE, SIDE)))
+    return Classifier(network, class_names=artifact.card.class_names, preparation=Preprocessing(size=(SIDE, SIDE)))
 
 
 def _judged(

@@ -83,8 +83,8 @@ def pass_cost(classifier: Classifier) -> PassCost:
 
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
-    >>> from snellen.core.preparation import Preparation
-    >>> pass_cost(Classifier(model, class_names=["a", "b"], preparation=Preparation(size=(4, 4)))).operations
+    >>> from snellen.core.preprocessing import Preprocessing
+    >>> pass_cost(Classifier(model, class_names=["a", "b"], preparation=Preprocessing(size=(4, 4)))).operations
     192
     """
     module, size = classifier.module, classifier.preparation.size

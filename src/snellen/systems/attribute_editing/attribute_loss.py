@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import ABSENT, RIGHT, PerImage
 from snellen.checks.strengths import PSEUDO_UNITS
@@ -208,12 +208,14 @@ class AttributeLosses:
         """Right decisions lost over the edits of an attribute and their severities, those of the control taken off."""
         return self._mean(self._beyond(self.kinds_of(attribute)))
 
-    def lost_measured(self, kinds: Sequence[str]) -> Measured:
+    def lost_measured(self, kinds: Sequence[str]) -> CheckFigure:
         """The same of some edits as a figure: the mean itself, and the interval that has pseudo-units."""
         beyond = self._beyond(kinds)
         low, high = self._mean(beyond).interval() if len(beyond) > 1 else (-1.0, 1.0)
         value = float(beyond.mean())
-        return Measured(value=value, low=max(min(low, value), -1.0), high=min(max(high, value), 1.0), n=len(self.known))
+        return CheckFigure(
+            value=value, low=max(min(low, value), -1.0), high=min(max(high, value), 1.0), n=len(self.known)
+        )
 
     def by_image(self) -> list[dict[str, float]]:
         """What each image loses, by ``ATTRIBUTE.lost``: the figures of that name are the means."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, RIGHT, confident_mistakes
@@ -204,15 +204,15 @@ class Attributes(Check):
             ]
         )
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Accuracy under each edit; one hypothesis for each attribute: it costs nothing beyond the editing itself."""
         outcomes = outcomes_by_kind(reading.evidence, reading.images, (CONTROL, *self.chosen), self.severities)
         losses = AttributeLosses.of(reading.images, outcomes)
         notes = self._notes(reading, losses)
         if losses is None:
-            return Conclusion(notes=notes)
+            return CheckResult(notes=notes)
         worst, lost_by = losses.worst(self._confidences(losses, reading)), losses.lost_by()
-        return Conclusion(
+        return CheckResult(
             metrics=self._metrics(losses),
             hypotheses=[
                 Hypothesis(
@@ -251,7 +251,7 @@ class Attributes(Check):
         edit = found.transformation(self.editing(kind))
         return edit(batch.images, self.severities[-1], batch.rng.child(self.name))
 
-    def _confidences(self, losses: AttributeLosses, reading: Reading) -> dict[str, NDArray[np.float64]]:
+    def _confidences(self, losses: AttributeLosses, reading: CheckInput) -> dict[str, NDArray[np.float64]]:
         """Of the decisions under each edit at the largest severity; under the control's name, of the unedited ones."""
         known, last = losses.known, self.severities[-1]
         found: dict[str, NDArray[np.float64]] = {
@@ -261,7 +261,7 @@ class Attributes(Check):
             found[kind] = reading.images.decisions(reading.evidence, setting_name(kind, last))[1][losses.paired]
         return found
 
-    def _metrics(self, losses: AttributeLosses) -> dict[str, Measured]:
+    def _metrics(self, losses: AttributeLosses) -> dict[str, CheckFigure]:
         found = {}
         for kind, rows in losses.right.items():
             for severity, right in zip(self.severities, rows, strict=True):
@@ -272,7 +272,7 @@ class Attributes(Check):
         return found
 
     def _columns(
-        self, losses: AttributeLosses, outcomes: Mapping[str, NDArray[np.int8]], reading: Reading
+        self, losses: AttributeLosses, outcomes: Mapping[str, NDArray[np.int8]], reading: CheckInput
     ) -> list[Column]:
         """One column of the eye chart for each attribute: that of its edit which costs most."""
         found = []
@@ -283,7 +283,7 @@ class Attributes(Check):
         ends = {} if len(self.severities) > 1 else {"acuity": None}
         return [one.model_copy(update=ends) for one in found if one is not None]
 
-    def _notes(self, reading: Reading, losses: AttributeLosses | None) -> list[str]:
+    def _notes(self, reading: CheckInput, losses: AttributeLosses | None) -> list[str]:
         table = reading.evidence.table
         skipped = [
             (key, why)
@@ -304,7 +304,7 @@ class Attributes(Check):
             told.append("Attributes: of so few images none was drawn; raise attributes.share.")
         return told
 
-    def _finding(self, attribute: str, losses: AttributeLosses, reading: Reading, harm: float) -> Finding:
+    def _finding(self, attribute: str, losses: AttributeLosses, reading: CheckInput, harm: float) -> Finding:
         kinds = losses.kinds_of(attribute)
         worst = min(kinds, key=lambda kind: float(losses.right[kind].mean()))
         beyond, last = losses.lost_measured(kinds), self.severities[-1]

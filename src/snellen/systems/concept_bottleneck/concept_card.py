@@ -21,7 +21,7 @@ from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need
 from snellen.core.outcomes import Described
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches

@@ -82,7 +82,7 @@ class ConceptBottleneckRecipe(FittedMethod):
         "language model as http://127.0.0.1:8000/v1#MODEL",
     )
     modality: str = Field("photograph", description="what the images are, told to a language model ('chest X-ray')")
-    asked: int = Field(20, ge=1, description="concepts of each class that a language model is asked for, at most")
+    per_class: int = Field(20, ge=1, description="concepts of each class that a language model is asked for, at most")
     confounders: tuple[str, ...] = Field((), description="words that no concept may hold, such as a hospital's name")
     templates: tuple[str, ...] = Field(("{}",), description="sentences with {} that each concept is put into")
     scoring: Scoring = Field(
@@ -194,7 +194,7 @@ class ConceptBottleneckRecipe(FittedMethod):
             names,
             confounders=self.confounders,
             modality=self.modality,
-            count=self.asked,
+            count=self.per_class,
             progress=progress,
         )
         if found.dropped:

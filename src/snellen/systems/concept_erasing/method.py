@@ -114,11 +114,11 @@ class Erase(Method):
             negative=self.negative,
             guidance_scale=self.guidance_scale,
         )
-        told = [
+        reported = [
             {"text edited": flagged, "scores": [round(score, 9) for score in scores]}
             for flagged, scores in zip(verdict.flagged.tolist(), verdict.scores.T.tolist(), strict=True)
         ]
-        return made_set(made, requests, prompts, name="erased", told=told)
+        return made_set(made, requests, prompts, name="erased", reported=reported)
 
     def notes(self) -> tuple[str, ...]:
         """How well target prompts are separated from those to keep, and how many of these the threshold flags.
@@ -132,9 +132,9 @@ class Erase(Method):
         )
         if self.always:
             return (area,)
-        told = f"{ready.kept_flagged:.1%} of the {len(ready.keep)} prompts to keep are flagged, and edited in use"
+        reported = f"{ready.kept_flagged:.1%} of the {len(ready.keep)} prompts to keep are flagged, and edited in use"
         much = ready.kept_flagged > MOST_FLAGGED
-        return (area, f"{told}: more than a tenth; look for a target prompt with a low score" if much else told)
+        return (area, f"{reported}: more than a tenth; look for a target prompt with a low score" if much else reported)
 
     def identities(self) -> dict[str, str]:
         """Hashes of all that decides the images and is in files: weights, kept prompts, features; and thresholds."""

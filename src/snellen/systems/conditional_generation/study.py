@@ -21,7 +21,7 @@ from snellen.core.budget import time_words
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run

@@ -22,7 +22,7 @@ from snellen.core.criterion import VOID
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.method import Need, missing_needs
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.methods.attacks.in_training import lent
 from snellen.methods.attacks.pixel_search import pixel_losses
 from snellen.metrics.segmentation import segmentation_figures
@@ -159,7 +159,7 @@ class ContextUpsampling(FittedMethod):
         """
         data = fitting.data
         names = self.classes or ("background", *(data.class_names or ()))
-        preparation = Preparation(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
+        preparation = Preprocessing(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
         has_tune = "tune" in data.column("split")
 
         def store(images: ImageSet) -> ImageStore:

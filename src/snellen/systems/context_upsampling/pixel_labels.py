@@ -7,7 +7,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress, Silent
 from snellen.models.segmenters.pixel_maps import Masks, PixelMaps
 from snellen.training.batches import ImageStore
@@ -15,7 +15,7 @@ from snellen.training.batches import ImageStore
 
 def pixel_store(
     images: ImageSet,
-    preparation: Preparation,
+    preparation: Preprocessing,
     *,
     masks: Masks,
     class_count: int,

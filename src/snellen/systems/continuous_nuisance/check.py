@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, ValidationError, field_validator
 from torch import Tensor
 
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, confident_mistakes
 from snellen.checks.strengths import chart_column, outcomes_by_kind
@@ -25,7 +25,7 @@ from snellen.data.worlds.optotypes.factors import NUISANCES, Nuisance
 from snellen.data.worlds.optotypes.nuisances import STRONGEST
 from snellen.metrics.sweep import Transformation, measure, setting_name
 from snellen.systems.continuous_nuisance.generated_conclusion import concluded
-from snellen.systems.continuous_nuisance.generated_trajectories import Asked
+from snellen.systems.continuous_nuisance.generated_trajectories import TrajectoryPlan
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_loss import (
     NuisanceLoss,
@@ -86,7 +86,7 @@ class NuisanceCheck(Check):
         """Why it cannot run: nobody knows how these images would look under a nuisance."""
         if self.generator is not None and classifier.task in self.tasks:
             try:
-                self._asked(classifier)
+                self._trajectory_plan(classifier)
             except SnellenError as error:
                 return str(error)
             return super().missing(classifier, images, companions) if has_scenes(images) else None
@@ -145,14 +145,14 @@ class NuisanceCheck(Check):
             ]
         return Evidence.merge(measured)
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Accuracy by nuisance and strength, failure points; one hypothesis each: it costs no accuracy."""
-        drawn = self._of_scenes(reading) if self._read_scenes(reading) else Conclusion()
+        drawn = self._of_scenes(reading) if self._read_scenes(reading) else CheckResult()
         if self.generator is None:
             return drawn
-        made = self._asked(reading.classifier).generate(reading.classifier, reading.rng.seed)
+        made = self._trajectory_plan(reading.classifier).generate(reading.classifier, reading.rng.seed)
         found = concluded(made, self.name, self.generator, reading.classifier, pictured=reading.pictured)
-        return Conclusion(
+        return CheckResult(
             metrics={**drawn.metrics, **found.metrics},
             hypotheses=[*drawn.hypotheses, *found.hypotheses],
             columns=drawn.columns,
@@ -162,12 +162,12 @@ class NuisanceCheck(Check):
             notes=[*drawn.notes, *found.notes],
         )
 
-    def _read_scenes(self, reading: Reading) -> bool:
+    def _read_scenes(self, reading: CheckInput) -> bool:
         """Whether scenes are to be reported: not for photographs, whose user requested generated images alone."""
         return self.generator is None or reading.audited is None or has_scenes(reading.audited)
 
-    def _asked(self, classifier: Classifier) -> Asked:
-        """What is to be generated; see :meth:`Asked.of` for what it refuses."""
+    def _trajectory_plan(self, classifier: Classifier) -> TrajectoryPlan:
+        """What is to be generated; see :meth:`TrajectoryPlan.of` for what it refuses."""
         given = {"text_image": self.text_image, "second_encoder": self.second_encoder}
         said: dict[str, Any] = {name: reference for name, reference in given.items() if reference is not None}
         said |= {"concept": self.concept} if self.concept else {}
@@ -178,9 +178,9 @@ class NuisanceCheck(Check):
             )  # fmt: skip
         except ValidationError as error:
             raise InputError("; ".join(str(one["msg"]) for one in error.errors())) from error
-        return Asked.of(method, classifier, seeds=self.seeds, examples=self.examples, preset=self.preset)
+        return TrajectoryPlan.of(method, classifier, seeds=self.seeds, examples=self.examples, preset=self.preset)
 
-    def _of_scenes(self, reading: Reading) -> Conclusion:
+    def _of_scenes(self, reading: CheckInput) -> CheckResult:
         known = reading.images
         outcomes = outcomes_by_kind(reading.evidence, known, self.nuisances, self.strengths)
         losses: dict[str, NuisanceLoss] = {}
@@ -192,7 +192,7 @@ class NuisanceCheck(Check):
             chart_column(f"{SCENE}_{nuisance}", self.name, outcomes[nuisance], self.strengths, reading)
             for nuisance in losses
         ]
-        return Conclusion(
+        return CheckResult(
             metrics=self._metrics(losses),
             hypotheses=[
                 Hypothesis(
@@ -225,14 +225,14 @@ class NuisanceCheck(Check):
         """Which images of a batch are used, bool (n,)."""
         return batch.rng.child(self.name).uniform("share", ()) < self.share
 
-    def _metrics(self, losses: Mapping[str, NuisanceLoss]) -> dict[str, Measured]:
+    def _metrics(self, losses: Mapping[str, NuisanceLoss]) -> dict[str, CheckFigure]:
         return {
             f"{self.name}.{nuisance}.{name}": figure
             for nuisance, loss in losses.items()
             for name, figure in loss.metrics(self.strengths).items()
         }
 
-    def _notes(self, losses: Mapping[str, NuisanceLoss], reading: Reading) -> list[str]:
+    def _notes(self, losses: Mapping[str, NuisanceLoss], reading: CheckInput) -> list[str]:
         skipped = reading.evidence.where(setting=SCENE).table["reason"].to_pylist()
         told = [
             f"Nuisance: {skipped.count(why)} images count in no figure: {why}."
@@ -242,7 +242,7 @@ class NuisanceCheck(Check):
             told.append("Nuisance: of so few images none was drawn; raise nuisance.share.")
         return told
 
-    def _finding(self, nuisance: str, loss: NuisanceLoss, reading: Reading, harm: float) -> Finding:
+    def _finding(self, nuisance: str, loss: NuisanceLoss, reading: CheckInput, harm: float) -> Finding:
         images, worst = reading.images, self.strengths[loss.lost.worst]
         decided, sure = images.decisions(reading.evidence, setting_name(nuisance, worst))
         return Finding(

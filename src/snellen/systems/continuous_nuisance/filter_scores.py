@@ -20,7 +20,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation, to_image
+from snellen.core.preprocessing import Preprocessing, to_image
 from snellen.models.dual_encoders.towers import TwoTower
 from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.systems.continuous_nuisance.filtering import SCORES, threshold_removing
@@ -143,7 +143,7 @@ def _second(encoders: FilterEncoders) -> Callable[[Tensor], Tensor]:
     return encode
 
 
-def _encoded(images: Tensor, preparation: Preparation, encode: Callable[[Tensor], Tensor]) -> Tensor:
+def _encoded(images: Tensor, preparation: Preprocessing, encode: Callable[[Tensor], Tensor]) -> Tensor:
     """Vectors of images, prepared as the encoder wants them: float64 (n, d) on the CPU."""
     with torch.no_grad():
         parts = [

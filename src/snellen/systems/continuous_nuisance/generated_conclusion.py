@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
-from snellen.checks.check import Conclusion
+from snellen.checks.check import CheckResult
 from snellen.checks.hypothesis import Hypothesis
 from snellen.core.classifier import Classifier
 from snellen.core.finding import Finding, FindingExample
@@ -18,7 +18,7 @@ GENERATED = "generated"
 
 def concluded(
     made: GeneratedTrajectories, check: str, generator: str, classifier: Classifier, *, pictured: bool
-) -> Conclusion:
+) -> CheckResult:
     """Conclude from trajectories; a note lists shifts without one.
 
     Args:
@@ -50,7 +50,7 @@ def concluded(
         f"Nuisance: generated figures are of images by {generator}, not of the audited ones; their strengths multiply "
         f"a slider, are not calibrated between shifts, and may change more than the words say."
     )
-    return Conclusion(
+    return CheckResult(
         metrics={
             f"{check}.{_named(concept)}.{name}": figure
             for concept, loss in losses.items()

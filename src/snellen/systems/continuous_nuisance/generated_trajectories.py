@@ -18,21 +18,21 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import FindingExample
-from snellen.core.preparation import to_image, to_unit
+from snellen.core.preprocessing import to_image, to_unit
 from snellen.core.randomness import Randomness
 from snellen.metrics.sweep import setting_name
 from snellen.systems.continuous_nuisance.measuring import measure_trajectories
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_loss import NuisanceLoss, nuisance_loss
-from snellen.systems.continuous_nuisance.presets import SCENE_GENERATOR, Preset, filled_in
-from snellen.systems.continuous_nuisance.slider_folder import filter_of
-from snellen.systems.continuous_nuisance.things import (
+from snellen.systems.continuous_nuisance.objects import (
     check_calibration,
+    objects_of,
     pixels_of,
     requests_for,
-    things_of,
     thresholds_for,
 )
+from snellen.systems.continuous_nuisance.presets import SCENE_GENERATOR, Preset, filled_in
+from snellen.systems.continuous_nuisance.slider_folder import filter_of
 from snellen.systems.continuous_nuisance.words import named_phrases
 
 
@@ -149,7 +149,7 @@ class GeneratedTrajectories:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrajectoryPlan:
     """What is to be generated.
 
     Args:
@@ -173,7 +173,7 @@ class Asked:
         seeds: int,
         examples: int,
         preset: Preset | None = None,
-    ) -> Asked:
+    ) -> TrajectoryPlan:
         """Fill in classes and, by preset or for the generator of the package, what else is left out; check all of it.
 
         Raises:
@@ -198,7 +198,7 @@ class Asked:
         asked = cls(filled, seeds, examples, calibrated=preset != "imagenet")
         if asked.calibrated:
             check_calibration(filled)
-        filled.check(requests_for(tuple(named_phrases(filled.concept)), things_of(filled.classes, 1), 0))
+        filled.check(requests_for(tuple(named_phrases(filled.concept)), objects_of(filled.classes, 1), 0))
         encoders = filter_of(filled)
         if encoders is not None:
             encoders.check_independent([classifier])
@@ -210,12 +210,12 @@ class Asked:
         method.make_ready()
         if self.calibrated:
             method = ContinuousNuisance(**{**method.model_dump(), "thresholds": thresholds_for(method, seed)})
-        concepts, things = tuple(named_phrases(method.concept)), things_of(method.classes, self.seeds)
+        concepts, objects = tuple(named_phrases(method.concept)), objects_of(method.classes, self.seeds)
         parts: list[Evidence] = []
         rejected: list[tuple[str, str]] = []
         failures: dict[str, list[FirstFailure]] = {concept: [] for concept in concepts}
-        for start in range(0, len(things), TOGETHER):
-            part = things[start : start + TOGETHER]
+        for start in range(0, len(objects), TOGETHER):
+            part = objects[start : start + TOGETHER]
             requests = requests_for(concepts, part, seed)
             made = method.generate(requests, rng=Randomness(seed))
             pixels, told = pixels_of(made, len(method.strengths)), made.column("attributes")
@@ -227,12 +227,12 @@ class Asked:
                 measured = measure_trajectories(
                     [classifier],
                     to_unit(pixels[own]),
-                    [classifier.class_names.index(thing.class_name) for thing in part],
+                    [classifier.class_names.index(one_object.class_name) for one_object in part],
                     name=concept,
                     strengths=method.strengths,
                     ids=ids,
                     reasons=reasons[own],
-                    unit_ids=[thing.id for thing in part],
+                    unit_ids=[one_object.id for one_object in part],
                 )
                 parts.append(measured)
                 # All images of a large audit do not fit into memory; the first few that fail are enough to show.
@@ -241,5 +241,5 @@ class Asked:
                     shown += failures_of(measured, concept, method.strengths, ids, pixels[own])
                     del shown[self.examples :]
         return GeneratedTrajectories(
-            Evidence.merge(parts), concepts, method.strengths, tuple(rejected), len(things), failures
+            Evidence.merge(parts), concepts, method.strengths, tuple(rejected), len(objects), failures
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.metrics.sweep import Transformation, measure, setting_name
 from snellen.systems.continuous_nuisance.strengths import checked_strengths
@@ -71,7 +71,7 @@ def measure_trajectories(
                     prepared[0.0],
                     known[kept],
                     name=name,
-                    transformation=_looked_up(prepared),
+                    transformation=_prepared_images(prepared),
                     strengths=grid,
                     ids=[ids[row] for row in kept],
                     rng=Randomness(0),
@@ -82,7 +82,7 @@ def measure_trajectories(
     return Evidence.merge(parts)
 
 
-def _looked_up(prepared: Mapping[float, Tensor]) -> Transformation:
+def _prepared_images(prepared: Mapping[float, Tensor]) -> Transformation:
     """The images of each strength, which are there already."""
 
     def transformation(images: Tensor, strength: float, rng: Randomness) -> Tensor:

@@ -112,7 +112,7 @@ class ContinuousNuisance(Method):
             InputError: a class or a shift that is not among those of the method; a word that the generator does not
                 know, or a size that it does not make.
         """
-        self._asked(requests)
+        self._requested_pairs(requests)
 
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
         """A trajectory for each request: ``id``, ``class`` and ``concept`` (names), and a ``seed`` if it matters.
@@ -124,19 +124,19 @@ class ContinuousNuisance(Method):
         Raises:
             InputError: what :meth:`check` and :func:`sliders_of` refuse.
         """
-        asked = self._asked(requests)
-        sliders = sliders_of(self, tuple(dict.fromkeys(class_name for class_name, _ in asked)))
+        requested = self._requested_pairs(requests)
+        sliders = sliders_of(self, tuple(dict.fromkeys(class_name for class_name, _ in requested)))
         seeds, generator = seeds_of(requests, self.name, rng), nuisance_generator(self)
         pixels: dict[int, np.ndarray[Any, Any]] = {}
         reasons: dict[int, str | None] = {}
         encoders, phrases = filter_of(self), named_phrases(self.concept)
-        for concepts, rows in _grouped(asked, seeds, apart=self.sliders_for == "each"):
-            first = [rows[things][0] for things in range(len(rows))]
-            own = sliders[asked[first[0]][0]]
+        for concepts, rows in _grouped(requested, seeds, apart=self.sliders_for == "each"):
+            first = [rows[objects][0] for objects in range(len(rows))]
+            own = sliders[requested[first[0]][0]]
             made = sample_trajectories(
                 Sampler(generator, steps=self.steps),
                 {concept: own[concept] for concept in concepts},
-                [class_prompt(self.template, asked[row][0]) for row in first],
+                [class_prompt(self.template, requested[row][0]) for row in first],
                 [seeds[row] for row in first],
                 self.strengths,
                 gate=self.gate,
@@ -150,17 +150,17 @@ class ContinuousNuisance(Method):
                 why: Sequence[str | None] = [None] * len(first)
                 if encoders is not None:
                     words = phrases[concept]
-                    names = [asked[row][0] for row in first]
+                    names = [requested[row][0] for row in first]
                     # What is scored is what is written: bytes.
                     scores = filter_scores(
                         encoders, bytes_of[number].float() / 255, names, words,
                     )  # fmt: skip
                     why = keep(scores, self.thresholds, strengths=self.strengths, needed=self.needed).reasons
-                for thing, members in enumerate(rows):
+                for one_object, members in enumerate(rows):
                     row = members[number]
-                    pixels[row] = bytes_of[number, thing].permute(0, 2, 3, 1).numpy()
-                    reasons[row] = why[thing]
-        return self._made(requests, asked, seeds, pixels, reasons if encoders is not None else None)
+                    pixels[row] = bytes_of[number, one_object].permute(0, 2, 3, 1).numpy()
+                    reasons[row] = why[one_object]
+        return self._made(requests, requested, seeds, pixels, reasons if encoders is not None else None)
 
     def notes(self) -> tuple[str, ...]:
         """The limits of generated shifts."""
@@ -178,7 +178,7 @@ class ContinuousNuisance(Method):
             **({} if encoders is None else encoders.identities()),
         }
 
-    def _asked(self, requests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    def _requested_pairs(self, requests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         """Class and concept of each request."""
         concepts = named_phrases(self.concept)
         found: list[tuple[str, str]] = []
@@ -205,7 +205,7 @@ class ContinuousNuisance(Method):
     def _made(
         self,
         requests: Sequence[Mapping[str, Any]],
-        asked: Sequence[tuple[str, str]],
+        requested: Sequence[tuple[str, str]],
         seeds: Sequence[int],
         pixels: Mapping[int, np.ndarray[Any, Any]],
         reasons: Mapping[int, str | None] | None,
@@ -215,7 +215,7 @@ class ContinuousNuisance(Method):
             name: [] for name in ("id", "label", "unit_id", "caption", "attributes", "provenance")
         }
         for row, request in enumerate(requests):
-            key, (class_name, concept) = str(request.get("id", row)), asked[row]
+            key, (class_name, concept) = str(request.get("id", row)), requested[row]
             prompt = class_prompt(self.template, class_name)
             reason = None if reasons is None else reasons[row]
             for strength in self.strengths:
@@ -255,25 +255,25 @@ def _scaled(images: torch.Tensor, side: int | None) -> torch.Tensor:
 
 
 def _grouped(
-    asked: Sequence[tuple[str, str]], seeds: Sequence[int], *, apart: bool
+    requested: Sequence[tuple[str, str]], seeds: Sequence[int], *, apart: bool
 ) -> list[tuple[tuple[str, ...], list[list[int]]]]:
     """Requests that can be sampled together: shifts, and for each object (class and seed) its row under every shift.
 
     Args:
-        asked: class and shift of each request.
+        requested: class and shift of each request.
         seeds: of each.
         apart: classes one after the other, because each has sliders of its own.
     """
-    things: dict[tuple[str, int], dict[str, int]] = {}
+    objects: dict[tuple[str, int], dict[str, int]] = {}
     alone: list[tuple[tuple[str, ...], list[list[int]]]] = []
-    for row, ((class_name, concept), seed) in enumerate(zip(asked, seeds, strict=True)):
-        members = things.setdefault((class_name, seed), {})
+    for row, ((class_name, concept), seed) in enumerate(zip(requested, seeds, strict=True)):
+        members = objects.setdefault((class_name, seed), {})
         if concept in members:  # requested twice
             alone.append(((concept,), [[row]]))
         else:
             members[concept] = row
     groups: dict[tuple[str, tuple[str, ...]], list[list[int]]] = {}
-    for (class_name, _), members in things.items():
+    for (class_name, _), members in objects.items():
         concepts = tuple(sorted(members))
         key = (class_name if apart else "", concepts)
         groups.setdefault(key, []).append([members[concept] for concept in concepts])

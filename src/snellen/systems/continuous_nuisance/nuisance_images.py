@@ -30,6 +30,7 @@ from snellen.systems.continuous_nuisance.nuisance_set import (
     RejectedTrajectory,
 )
 from snellen.systems.continuous_nuisance.nuisance_work import TASK, NuisanceWork, write_manifests, write_sheet
+from snellen.systems.continuous_nuisance.objects import check_calibration, thresholds_for
 from snellen.systems.continuous_nuisance.presets import Preset, filled_in
 from snellen.systems.continuous_nuisance.robustness import (
     figures_of,
@@ -38,12 +39,11 @@ from snellen.systems.continuous_nuisance.robustness import (
     orders_of,
 )
 from snellen.systems.continuous_nuisance.slider_folder import filter_of
-from snellen.systems.continuous_nuisance.things import check_calibration, thresholds_for
 
 ThresholdsFrom = Literal["others", "given"]
 
 #: Objects that are done before they are recorded: what a killed call does again at most.
-THINGS_PER_SHARD = 8
+OBJECTS_PER_SHARD = 8
 
 
 def shift_nuisance(
@@ -133,7 +133,7 @@ def shift_nuisance(
         def ready(run: Run) -> NuisanceWork:
             return work.with_thresholds(_thresholds_in(run.folder, work)) if finds_thresholds else work
 
-        shards = batches(len(work.things), THINGS_PER_SHARD)
+        shards = batches(len(work.objects), OBJECTS_PER_SHARD)
         return Call(
             what=WHAT,
             result=NuisanceSet,
@@ -178,7 +178,7 @@ def _check(work: NuisanceWork, thresholds_from: str, reference_model: str | None
                 f"{classifier.name} knows no class {unknown[0]!r} (its classes: {known}"
                 f"{', …' if len(classifier.class_names) > 12 else ''}); name classes that every classifier knows"
             )
-    work.method.check(work.requests(work.things))
+    work.method.check(work.requests(work.objects))
     encoders = filter_of(work.method)
     if encoders is not None:
         encoders.check_independent(work.classifiers)

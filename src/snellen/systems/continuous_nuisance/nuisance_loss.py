@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.checks.charts import LOOKS
-from snellen.checks.check import Measured
+from snellen.checks.check import CheckFigure
 from snellen.checks.panels import Line, Panel, Point
 from snellen.checks.per_image import RIGHT, PerImage
 from snellen.checks.strengths import Lost, accuracy_at, failure_severities, half_lost_at, lost_over
@@ -33,9 +33,9 @@ class NuisanceLoss:
     """
 
     lost: Lost
-    unchanged: Measured
-    accuracies: tuple[Measured, ...]
-    failure_point: Measured | None
+    unchanged: CheckFigure
+    accuracies: tuple[CheckFigure, ...]
+    failure_point: CheckFigure | None
     failed: float
     half: float | None
 
@@ -55,7 +55,7 @@ class NuisanceLoss:
             round(1 - self.failed, 4),
         )
 
-    def metrics(self, strengths: Sequence[float]) -> dict[str, Measured]:
+    def metrics(self, strengths: Sequence[float]) -> dict[str, CheckFigure]:
         """``STRENGTH.accuracy`` by ascending strength, ``lost`` and, where any image is right, ``failure_point``."""
         measured = sorted(zip(strengths, self.accuracies, strict=True), key=lambda pair: pair[0])
         found = {f"{strength:g}.accuracy": accuracy for strength, accuracy in measured}
@@ -101,7 +101,7 @@ def nuisance_loss(known: PerImage, outcomes: NDArray[np.int8], strengths: Sequen
     if len(first):
         found = clustered_mean(np.where(np.isfinite(first), first, last), whole.units_of(whole.correct))
         low, high = found.interval() if len(first) > 1 else (0.0, last)
-        point = Measured(value=found.value, low=max(low, 0.0), high=min(high, last), n=len(first))
+        point = CheckFigure(value=found.value, low=max(low, 0.0), high=min(high, last), n=len(first))
     return NuisanceLoss(
         lost=lost,
         unchanged=accuracy_at(whole.correct.astype(np.int8), whole.units),
@@ -131,11 +131,11 @@ def lost_by_image(
     return list(rows.values())
 
 
-def loss_measured(loss: NuisanceLoss) -> Measured:
+def loss_measured(loss: NuisanceLoss) -> CheckFigure:
     """The mean loss as a figure, without pseudo-units, with the interval that has them."""
     low, high = loss.lost.drop.interval()
     value = loss.lost.mean
-    return Measured(
+    return CheckFigure(
         value=value, low=max(min(low, value), -1.0), high=min(max(high, value), 1.0), n=int(loss.lost.paired.sum())
     )
 

@@ -17,7 +17,7 @@ from PIL import Image
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.privacy.nameless import with_hidden
@@ -32,7 +32,13 @@ from snellen.runs.whole_file import whole_file
 from snellen.systems.continuous_nuisance.measuring import measure_trajectories
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_set import MANIFEST, REJECTED
-from snellen.systems.continuous_nuisance.things import Thing, pixels_of, requests_for, things_of, thresholds_for
+from snellen.systems.continuous_nuisance.objects import (
+    GeneratedObject,
+    objects_of,
+    pixels_of,
+    requests_for,
+    thresholds_for,
+)
 from snellen.systems.continuous_nuisance.words import named_phrases
 
 #: What progress calls it.
@@ -66,18 +72,20 @@ class NuisanceWork:
         return tuple(named_phrases(self.method.concept))
 
     @property
-    def things(self) -> list[Thing]:
+    def objects(self) -> list[GeneratedObject]:
         """All objects, one of each class in turn: a call that was stopped has as many of each."""
-        return things_of(self.method.classes, self.seeds)
+        return objects_of(self.method.classes, self.seeds)
 
-    def requests(self, things: Sequence[Thing]) -> list[dict[str, Any]]:
+    def requests(self, objects: Sequence[GeneratedObject]) -> list[dict[str, Any]]:
         """The requests to the method: each object under every shift."""
-        return requests_for(self.concepts, things, self.seed)
+        return requests_for(self.concepts, objects, self.seed)
 
-    def path(self, concept: str, strength: float, thing: Thing) -> str:
+    def path(self, concept: str, strength: float, one_object: GeneratedObject) -> str:
         """Where an image lies: ``SHIFT/STRENGTH/CLASS/NUMBER.png``, relative to the folder."""
         folders = folder_names([*self.concepts, *self.method.classes])
-        return f"{folders[concept]}/{severity_name(strength)}/{folders[thing.class_name]}/{thing.number:04d}.png"
+        return (
+            f"{folders[concept]}/{severity_name(strength)}/{folders[one_object.class_name]}/{one_object.number:04d}.png"
+        )
 
     @classmethod
     def again(
@@ -106,44 +114,44 @@ class NuisanceWork:
 
     def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
         """Make trajectories and ask the classifiers; a row for each says what was written of it."""
-        things = self.things[items.start : items.stop]
-        made = self.method.generate(self.requests(things), rng=Randomness(self.seed))
+        objects = self.objects[items.start : items.stop]
+        made = self.method.generate(self.requests(objects), rng=Randomness(self.seed))
         pixels = pixels_of(made, len(self.method.strengths))
         columns = {name: made.column(name) for name in ("attributes", "provenance", "caption")}
         rows: list[dict[str, Any]] = []
         evidence: list[Evidence] = []
         for number, concept in enumerate(self.concepts):
-            first = number * len(things)
+            first = number * len(objects)
             reasons: list[str | None] = []
-            for place, thing in enumerate(things):
+            for place, one_object in enumerate(objects):
                 at = (first + place) * len(self.method.strengths)
                 reasons.append(json.loads(str(columns["attributes"][at])).get("reason"))
                 for step, strength in enumerate(self.method.strengths):
                     picture = pixels[first + place, step].permute(1, 2, 0).numpy()
-                    put(self.path(concept, strength, thing), png(Image.fromarray(np.ascontiguousarray(picture))))
+                    put(self.path(concept, strength, one_object), png(Image.fromarray(np.ascontiguousarray(picture))))
                 told = {
                     name: [
                         with_hidden(str(value), self.hidden) for value in values[at : at + len(self.method.strengths)]
                     ]
                     for name, values in columns.items()
                 }
-                rows.append({"concept": concept, "class": thing.class_name, "number": thing.number}
+                rows.append({"concept": concept, "class": one_object.class_name, "number": one_object.number}
                             | {"reason": reasons[-1], "told": told})  # fmt: skip
-            trajectories = to_unit(pixels[first : first + len(things)])
+            trajectories = to_unit(pixels[first : first + len(objects)])
             for classifier in self.classifiers:
                 evidence.append(
                     measure_trajectories(
                         [classifier],
                         trajectories,
-                        [classifier.class_names.index(thing.class_name) for thing in things],
+                        [classifier.class_names.index(one_object.class_name) for one_object in objects],
                         name=concept,
                         strengths=self.method.strengths,
-                        ids=[f"{concept}/{thing.id}" for thing in things],
+                        ids=[f"{concept}/{one_object.id}" for one_object in objects],
                         reasons=reasons,
-                        unit_ids=[thing.id for thing in things],
+                        unit_ids=[one_object.id for one_object in objects],
                     )
                 )
-        progress.advance(TASK, len(things) * len(self.concepts) * len(self.method.strengths))
+        progress.advance(TASK, len(objects) * len(self.concepts) * len(self.method.strengths))
         return Shard({"nuisance": Evidence.merge(evidence)} if self.classifiers else {}, {"rows": rows})
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> NuisanceWork:
@@ -202,14 +210,14 @@ def write_sheet(work: NuisanceWork, concept: str, rows: Sequence[Mapping[str, An
 
 
 def _images(work: NuisanceWork, row: Mapping[str, Any]) -> list[list[str]]:
-    thing = Thing(str(row["class"]), int(row["number"]))
+    one_object = GeneratedObject(str(row["class"]), int(row["number"]))
     return [
         [
-            work.path(row["concept"], strength, thing),
-            f"{row['concept']}/{severity_name(strength)}/{thing.id}",
-            thing.class_name,
+            work.path(row["concept"], strength, one_object),
+            f"{row['concept']}/{severity_name(strength)}/{one_object.id}",
+            one_object.class_name,
             row["concept"],
-            thing.id,
+            one_object.id,
             *(row["told"][column][at] for column in ("caption", "attributes", "provenance")),
         ]
         for at, strength in enumerate(work.method.strengths)
@@ -227,6 +235,6 @@ def _spread(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, 
 
 
 def _read(work: NuisanceWork, row: Mapping[str, Any], strength: float, folder: Path) -> torch.Tensor:
-    path = folder / work.path(row["concept"], strength, Thing(str(row["class"]), int(row["number"])))
+    path = folder / work.path(row["concept"], strength, GeneratedObject(str(row["class"]), int(row["number"])))
     with Image.open(path) as picture:
         return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)

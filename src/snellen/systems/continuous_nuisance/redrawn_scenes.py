@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.data.worlds.optotypes.factors import Nuisance
 from snellen.data.worlds.optotypes.rendering import LARGEST_SIZE, LEAST_SIZE, render
 from snellen.data.worlds.optotypes.scene import Scene
@@ -81,7 +81,7 @@ def worsened(scene: Scene, nuisance: Nuisance, strength: float) -> Scene:
     return scene.model_copy(update={"nuisances": scene.nuisances.model_copy(update={nuisance: stronger})})
 
 
-def prepared(scenes: Sequence[Redrawn], preparation: Preparation) -> Tensor:
+def prepared(scenes: Sequence[Redrawn], preparation: Preprocessing) -> Tensor:
     """Scenes as a model gets their pictures: float32 (n, 3, h, w) in [0, 1]."""
     return to_unit(torch.stack([preparation.pixels(Image.fromarray(drawn)) for drawn in _drawn(scenes)]))
 

@@ -77,7 +77,7 @@ def sliders_in(
             beside.rename(place)
         slider = Slider.load(place)
         slider.check(generator)
-        _check_asked(slider, words, fit)
+        _check_fit(slider, words, fit)
         found[name] = slider
     return found
 
@@ -131,7 +131,7 @@ def _class_folder(class_name: str) -> str:
     return f"{plain}-{hashlib.sha256(class_name.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def _check_asked(slider: Slider, words: str, fit: SliderFit | None) -> None:
+def _check_fit(slider: Slider, words: str, fit: SliderFit | None) -> None:
     """Refuse words and numbers that a slider which is there was not trained with."""
     if slider.card.words != words:
         raise InputError(

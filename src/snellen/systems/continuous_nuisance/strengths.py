@@ -30,11 +30,11 @@ def checked_strengths(values: Sequence[float]) -> tuple[float, ...]:
         raise InputError(f"strengths are finite numbers; got {wrong}")
     if len(grid) < 2 or grid[0] != 0:
         raise InputError(
-            f"strengths start at 0, with which the others are compared, and there are two at least; got {_told(grid)}"
+            f"strengths start at 0, with which the others are compared, and there are two at least; got {_listed(grid)}"
         )
     for lower, higher in pairwise(grid):
         if not lower < higher:
-            raise InputError(f"strengths ascend; {higher:g} comes after {lower:g} in {_told(grid)}")
+            raise InputError(f"strengths ascend; {higher:g} comes after {lower:g} in {_listed(grid)}")
     return grid
 
 
@@ -73,5 +73,5 @@ def beyond(strengths: Sequence[float]) -> float:
     return ordered[-1] + (ordered[-1] - ordered[-2] if len(ordered) > 1 else 1.0)
 
 
-def _told(grid: Sequence[float]) -> str:
+def _listed(grid: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in grid) or "none"

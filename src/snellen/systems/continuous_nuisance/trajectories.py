@@ -130,26 +130,26 @@ def sample_trajectories(
     listener.begin("trajectories", len(prompts) * (1 + len(sliders) * len(rising)))
     with sliders_on(sampler.generator, sliders) as (adapters, names):
         for begin in range(0, len(prompts), batch_size):
-            things = range(begin, min(begin + batch_size, len(prompts)))
-            prefix = run.go(run.start([seeds[thing] for thing in things]), things, until=shared)
-            neutral = run.go(prefix, things)
+            objects = range(begin, min(begin + batch_size, len(prompts)))
+            prefix = run.go(run.start([seeds[one_object] for one_object in objects]), objects, until=shared)
+            neutral = run.go(prefix, objects)
             calls, rows = calls + neutral.calls, rows + neutral.rows
-            listener.advance("trajectories", len(things))
+            listener.advance("trajectories", len(objects))
             # The position of an object in the prefix, its shift and its strength; one shift after the other, because a
             # layer runs every adapter of a batch for all its rows.
-            forks = [(place, key, s) for key in sliders for place in range(len(things)) for s in rising]
+            forks = [(place, key, s) for key in sliders for place in range(len(objects)) for s in rising]
             parts: list[Tensor] = []
             for first in range(0, len(forks), batch_size):
                 batch = forks[first : first + batch_size]
                 state = run.go(
                     prefix.select([place for place, _, _ in batch]),
-                    [things[place] for place, _, _ in batch],
+                    [objects[place] for place, _, _ in batch],
                     _acting(adapters, names, batch, gate),
                 )
                 calls, rows = calls + state.calls - prefix.calls, rows + state.rows - prefix.rows
                 parts.append(run.images(state))
                 listener.advance("trajectories", len(batch))
-            shifted = torch.cat(parts).unflatten(0, (len(sliders), len(things), len(rising)))
+            shifted = torch.cat(parts).unflatten(0, (len(sliders), len(objects), len(rising)))
             first_images = run.images(neutral)[None, :, None].expand(len(sliders), -1, 1, -1, -1, -1)
             found.append(torch.cat([first_images, shifted], 2))
     listener.finish("trajectories")
@@ -180,10 +180,10 @@ def sampled_alone(
     calls = rows = 0
     with sliders_on(sampler.generator, sliders) as (adapters, names):
         for key in sliders:
-            for thing in range(len(prompts)):
+            for one_object in range(len(prompts)):
                 for strength in grid:
                     acting = _acting(adapters, names, [(0, key, strength)], gate)
-                    state = run.go(run.start([seeds[thing]]), [thing], acting)
+                    state = run.go(run.start([seeds[one_object]]), [one_object], acting)
                     calls, rows = calls + state.calls, rows + state.rows
                     parts.append(run.images(state))
     images = torch.cat(parts).unflatten(0, (len(sliders), len(prompts), len(grid)))

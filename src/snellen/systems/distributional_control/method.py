@@ -138,7 +138,7 @@ class DistributionalControl(Method):
             requests,
             [names[label] if names else self.text for label in made.labels],
             name=f"{self.name} by {self.generator}",
-            told=attributes,
+            reported=attributes,
             classes=made.labels if names else (),
             class_names=names,
         )

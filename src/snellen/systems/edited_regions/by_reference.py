@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.detectors.protocol import Detector

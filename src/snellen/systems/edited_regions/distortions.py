@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_image, to_unit
+from snellen.core.preprocessing import to_image, to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.corruptions.digital import jpeg_compression
 from snellen.systems.edited_regions.labels import resized_labels

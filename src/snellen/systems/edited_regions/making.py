@@ -24,7 +24,7 @@ from torch import Tensor
 
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError, RunConflictError
-from snellen.core.preparation import to_image, to_unit
+from snellen.core.preprocessing import to_image, to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.run import canonical_json, write_atomically

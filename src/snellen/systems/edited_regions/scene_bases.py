@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.images import Split
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Scene

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.models.diffusion.editor import check_edit

@@ -49,7 +49,7 @@ class ImageGame:
         rng: np.random.Generator,
     ) -> None:
         self.row, self.play, self.salience = row, play, salience
-        self.root = State(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int8), asked=True)
+        self.root = State(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int8), queried=True)
         self.best: Instructions | None = None
         self.severity = math.inf
         self.curve: list[tuple[int, float]] = []
@@ -88,16 +88,16 @@ class ImageGame:
         if not self._running and self.ending is None:
             spent = self._begun >= self.play.visits
             self.ending = "exhausted" if self.root.exhausted else "visits" if spent else "no new move"
-        return [Request(self.row, told) for _, told in self._running]
+        return [Request(self.row, directions) for _, directions in self._running]
 
     def receive(self, answers: list[Answer | None], oracle: Oracle) -> None:
         """Go on with every visit, in order, by the answers to :meth:`requests`."""
         running, self._running = self._running, []
-        for (visit, told), answer in zip(running, answers, strict=True):
+        for (visit, directions), answer in zip(running, answers, strict=True):
             if answer is None:
                 self.ending = "budget"
                 continue
-            self._note(told, answer, oracle)
+            self._note(directions, answer, oracle)
             self._go_on(visit, answer, oracle)
         if self.row in oracle.not_finite:
             self.ending = "not finite"
@@ -107,25 +107,25 @@ class ImageGame:
     def _go_on(self, visit: Visit, answer: Answer | None, oracle: Oracle) -> None:
         """Let a visit run until it needs a new query, or ends."""
         try:
-            told = next(visit) if answer is None else visit.send(answer)
-            while (known := self._known(told, oracle)) is not None:
-                told = visit.send(known)
-            self._running.append((visit, told))
+            directions = next(visit) if answer is None else visit.send(answer)
+            while (known := self._known(directions, oracle)) is not None:
+                directions = visit.send(known)
+            self._running.append((visit, directions))
         except StopIteration:
             return
 
-    def _known(self, told: Instructions, oracle: Oracle) -> Answer | None:
+    def _known(self, directions: Instructions, oracle: Oracle) -> Answer | None:
         # Where the players are opponents, the game must not end at what another path reached.
         below = self.severity * self.play.overshoot if self.cooperative else math.inf
-        return oracle.recall(self.row, told, limit=self.play.epsilon + 1e-6, below=below)
+        return oracle.recall(self.row, directions, limit=self.play.epsilon + 1e-6, below=below)
 
-    def _note(self, told: Instructions, answer: Answer, oracle: Oracle) -> None:
+    def _note(self, directions: Instructions, answer: Answer, oracle: Oracle) -> None:
         """Keep the least severe adversarial image."""
         if answer.met and answer.severity < self.severity:
-            self.best, self.severity = told, answer.severity
+            self.best, self.severity = directions, answer.severity
             self.curve.append((int(oracle.queries[self.row]), answer.severity))
             if self.play.adapting:
-                near = self.salience.shares(np.flatnonzero(told))
+                near = self.salience.shares(np.flatnonzero(directions))
                 mixed = (1 - self.play.adapting) * self.salience.weights + self.play.adapting * near
                 self._cumulated = mixed.cumsum()
 
@@ -141,24 +141,24 @@ class ImageGame:
                 break
         if descended is None:
             return None
-        path, told = descended
+        path, directions = descended
         enter(path)
-        return self._asking(path, told)
+        return self._asking(path, directions)
 
-    def _asking(self, path: list[Node], told: Instructions) -> Visit:
+    def _asking(self, path: list[Node], directions: Instructions) -> Visit:
         leaf, reward = path[-1], 0.0
         assert isinstance(leaf, State)
-        if not leaf.asked:
-            answer = yield told
-            leaf.asked, leaf.terminal = True, answer.met or answer.outside
+        if not leaf.queried:
+            answer = yield directions
+            leaf.queried, leaf.terminal = True, answer.met or answer.outside
             if answer.met:
-                leaf.reward = yield from self._ended(told)
+                leaf.reward = yield from self._ended(directions)
         if leaf.terminal:
             leaf.exhausted, reward = self.cooperative, leaf.reward
         else:
             heard: list[Answer] = []
             reached = yield from play_on(
-                told, self._moves, every_move=self.play.every_move, most_moves=self.play.most_moves, heard=heard
+                directions, self._moves, every_move=self.play.every_move, most_moves=self.play.most_moves, heard=heard
             )
             if reached is not None:
                 reward = yield from self._ended(reached)
@@ -169,14 +169,14 @@ class ImageGame:
         if self.cooperative:
             close(path, self.salience.count)
 
-    def _ended(self, told: Instructions) -> Generator[Instructions, Answer, float]:
+    def _ended(self, directions: Instructions) -> Generator[Instructions, Answer, float]:
         """Reward of an adversarial image, 1 / severity; what can be put back counts where both players want the same.
 
         Both images were scored already, so that another request costs nothing.
         """
-        answer = yield told
+        answer = yield directions
         if self.cooperative or answer.severity <= self.severity:
-            reduced = yield from put_back(told, self.play.cluster, self._rng)
+            reduced = yield from put_back(directions, self.play.cluster, self._rng)
             if self.cooperative and reduced is not None:
                 answer = yield reduced
         return 1 / max(answer.severity, 1e-12)
@@ -185,28 +185,30 @@ class ImageGame:
 
     def _descend(self) -> tuple[list[Node], Instructions] | None:
         """From the root to a new state, to one at the tree's depth, or to a terminal one; with its instructions."""
-        path, told, state = list[Node]([self.root]), self._clean.copy(), self.root
+        path, directions, state = list[Node]([self.root]), self._clean.copy(), self.root
         scale = self.severity if math.isfinite(self.severity) else 1.0
         while not state.terminal and len(path) // 2 < self.play.depth:
-            if told.all():
+            if directions.all():
                 state.terminal = True
                 break
             choice = self._feature(state, scale)
             if choice is None:
                 break
             path.append(choice)
-            new = self._new_state(choice, told) if not choice.closed and self.play.rules.may_widen(choice) else None
+            new = (
+                self._new_state(choice, directions) if not choice.closed and self.play.rules.may_widen(choice) else None
+            )
             chosen = new or self.play.rules.second(choice, scale, self._rng)
             if chosen is None:
                 if self.cooperative:
                     close(path, self.salience.count)
                 return None
-            told[chosen.pixels] = chosen.told
+            directions[chosen.pixels] = chosen.directions
             path.append(chosen)
             state = chosen
             if new is not None:
                 break
-        return None if state.exhausted else (path, told)
+        return None if state.exhausted else (path, directions)
 
     def _feature(self, state: State, scale: float) -> Choice | None:
         """The first player's pick: a feature that was not tried, by its weight, or the one of the highest bound."""
@@ -218,36 +220,36 @@ class ImageGame:
                 return state.children[-1]
         return self.play.rules.first_player(state, scale)
 
-    def _new_state(self, choice: Choice, told: Instructions) -> State | None:
+    def _new_state(self, choice: Choice, directions: Instructions) -> State | None:
         """A move of the second player that was not tried, drawn by the feature's Gaussian, or None.
 
         Where both players want the same, the order of manipulations does not matter, and an image that is in the tree
         already is not added again. Against an opponent, a feature has each move once; chance may repeat itself.
         """
         owners = np.full(self.play.pixels, choice.feature)
-        free = int((told == 0).sum())
+        free = int((directions == 0).sum())
         for _ in range(_DRAWS):
-            pixels = self.salience.draw(owners, told != 0, self._rng)
+            pixels = self.salience.draw(owners, directions != 0, self._rng)
             pixels = np.sort(pixels[pixels >= 0])
             signs = self._signs[self._rng.integers(0, len(self._signs), len(pixels))]
-            if self._is_new(choice, told, pixels, signs):
+            if self._is_new(choice, directions, pixels, signs):
                 return self._added(choice, pixels, signs)
         # Few enough to go through: all that are left, or else one pixel with each instruction.
-        places = np.flatnonzero(told == 0)
+        places = np.flatnonzero(directions == 0)
         singles = free > self.play.pixels or free == 1
         sets = [places[[place]] for place in range(free)] if singles else [places]
         for pixels in sets:
             for sign in self._signs:
                 signs = np.full(len(pixels), sign)
-                if self._is_new(choice, told, pixels, signs):
+                if self._is_new(choice, directions, pixels, signs):
                     return self._added(choice, pixels, signs)
         choice.closed = singles or len(self._signs) == 1
         return None
 
-    def _is_new(self, choice: Choice, told: Instructions, pixels: Places, signs: Instructions) -> bool:
+    def _is_new(self, choice: Choice, directions: Instructions, pixels: Places, signs: Instructions) -> bool:
         if self.play.rules.second_player == "random":
             return True
-        changed = told.copy()
+        changed = directions.copy()
         changed[pixels] = signs
         key = key_of(changed) if self.cooperative else repr(id(choice)).encode() + key_of(changed)
         if key in self._seen:
@@ -259,13 +261,13 @@ class ImageGame:
         choice.children.append(State(pixels, signs))
         return choice.children[-1]
 
-    def _moves(self, told: Instructions, count: int) -> list[Instructions]:
+    def _moves(self, directions: Instructions, count: int) -> list[Instructions]:
         """Moves by chance: the images after each of them; features by their weights, as they are by now."""
         picked = np.searchsorted(self._cumulated, self._rng.random(count) * self._cumulated[-1], side="right")
         owners = np.repeat(picked, self.play.pixels)
-        pixels = self.salience.draw(owners, told != 0, self._rng)
+        pixels = self.salience.draw(owners, directions != 0, self._rng)
         signs = self._signs[self._rng.integers(0, len(self._signs), len(pixels))]
-        path, current = [], told
+        path, current = [], directions
         for first in range(0, len(pixels), self.play.pixels):
             drawn = slice(first, first + self.play.pixels)
             fits = pixels[drawn] >= 0

@@ -27,11 +27,11 @@ class State:
 
     Attributes:
         pixels: manipulated on the way from the parent: (m,).
-        told: their instructions, int8 (m,).
+        directions: their instructions, int8 (m,).
         visits: ended visits.
         under_way: visits that have not ended.
         total: sum of the rewards of ended visits.
-        asked: the classifier was queried; until then no visit passes.
+        queried: the classifier was queried; until then no visit passes.
         terminal: the game ends here: the class changed, the distance was left, or every pixel was manipulated.
         reward: of a terminal state.
         exhausted: everything below was tried.
@@ -39,11 +39,11 @@ class State:
     """
 
     pixels: Places
-    told: Instructions
+    directions: Instructions
     visits: int = 0
     under_way: int = 0
     total: float = 0.0
-    asked: bool = False
+    queried: bool = False
     terminal: bool = False
     reward: float = 0.0
     exhausted: bool = False
@@ -52,7 +52,7 @@ class State:
     @property
     def passable(self) -> bool:
         """Whether a visit may come here."""
-        return self.asked and not self.exhausted
+        return self.queried and not self.exhausted
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.run import Run
 from snellen.data.rejections import check_rejected
@@ -54,9 +54,9 @@ class Searched:
     allow_rejected: bool = False
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Preprocessing:
         """From a decoded image to what a network takes."""
-        return Preparation(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
+        return Preprocessing(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
 
     @cached_property
     def space(self) -> CellSpace:

@@ -27,7 +27,7 @@ from snellen.systems.gradient_free_guidance.confusion import Decision, Reference
 Read = Callable[[StepView], Tensor]
 
 #: Classes, int64 (n,) → a condition with a row for each sample of the batch.
-Told = Callable[[Tensor], Condition]
+ConditionOf = Callable[[Tensor], Condition]
 
 
 @dataclass(frozen=True)
@@ -126,17 +126,17 @@ class Deciding:
         )
 
 
-def away_from_confusion(deciding: Deciding, told: Told) -> ChosenReferenceGuidance:
+def away_from_confusion(deciding: Deciding, condition_of: ConditionOf) -> ChosenReferenceGuidance:
     """D* = D_c + (w − 1)(D_c − D_r). Only samples with w > 1 cost a row."""
 
     def choice(decision: Decision) -> Choice:
-        return Choice(decision.scale, told(_where(decision.scale > 1, decision.reference, deciding.classes)))
+        return Choice(decision.scale, condition_of(_where(decision.scale > 1, decision.reference, deciding.classes)))
 
     return _term(deciding, choice)
 
 
 def mixed_reference(
-    deciding: Deciding, told: Told, nothing: Condition, scale: float
+    deciding: Deciding, condition_of: ConditionOf, nothing: Condition, scale: float
 ) -> tuple[ChosenReferenceGuidance, ChosenReferenceGuidance]:
     """Classifier-free guidance whose reference turns from nothing to the competitor as the classifier gets confused.
 
@@ -145,7 +145,7 @@ def mixed_reference(
     """
 
     def to_class(decision: Decision) -> Choice:
-        return Choice(decision.scale, told(_where(decision.scale > 1, decision.reference, deciding.classes)))
+        return Choice(decision.scale, condition_of(_where(decision.scale > 1, decision.reference, deciding.classes)))
 
     def to_nothing(decision: Decision) -> Choice:
         return Choice(1 + (scale - decision.scale), nothing)
@@ -164,7 +164,7 @@ def mixing_policy(policy: ScalePolicy, scale: float) -> ScalePolicy:
 
 
 def confused_autoguidance(
-    deciding: Deciding, told: Told, weak: Denoiser, scale: float, threshold: float
+    deciding: Deciding, condition_of: ConditionOf, weak: Denoiser, scale: float, threshold: float
 ) -> ChosenReferenceGuidance:
     """Autoguidance that conditions the weak network on the competitor where the classifier is confused.
 
@@ -175,7 +175,7 @@ def confused_autoguidance(
     def choice(decision: Decision) -> Choice:
         confused = decision.confusion > threshold
         wanted = torch.where(confused, decision.scale.clamp_min(scale), scale)
-        return Choice(wanted, told(_where(confused, decision.reference, deciding.classes)), weak)
+        return Choice(wanted, condition_of(_where(confused, decision.reference, deciding.classes)), weak)
 
     own = Choice(scale, denoiser=weak)
     term = _term(deciding, choice)
@@ -208,7 +208,7 @@ def _where(chosen: Tensor, reference: Tensor, classes: Tensor) -> Tensor:
     return torch.where(chosen.cpu(), reference.cpu(), classes.cpu())
 
 
-def told_of(deciding: Deciding, class_names: Sequence[str]) -> list[dict[str, object]]:
+def decision_rows(deciding: Deciding, class_names: Sequence[str]) -> list[dict[str, object]]:
     """JSON values for each image of a batch that was made.
 
     Returns:

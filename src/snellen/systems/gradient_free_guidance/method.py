@@ -19,7 +19,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet
 from snellen.core.randomness import Randomness
-from snellen.methods.generation.asked import BLANK, NO_CLASS, Asked
+from snellen.methods.generation.generator_call import BLANK, NO_CLASS, GeneratorCall
 from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import classifier_of, generator_of, identities_of, weights_of
 from snellen.methods.generation.teachers import check_guide, read_estimates
@@ -39,9 +39,9 @@ from snellen.systems.gradient_free_guidance.gradient_free import (
     Tally,
     away_from_confusion,
     confused_autoguidance,
+    decision_rows,
     mixed_reference,
     mixing_policy,
-    told_of,
 )
 
 
@@ -142,22 +142,22 @@ class GradientFreeGuidance(GuidedSampling):
         """Those of the classifier."""
         return self._guide().class_names
 
-    def steering(self, asked: Asked) -> GradientFreeSteer:
+    def steering(self, requested: GeneratorCall) -> GradientFreeSteer:
         """The terms of each batch, and what they did.
 
         Raises:
             InputError: an image without a class, a prompt that does not say where its class is.
         """
-        if bool((asked.classes == NO_CLASS).any()):
+        if bool((requested.classes == NO_CLASS).any()):
             raise InputError(f"each image needs a class that {self.classifier} knows; {NO_CLASS} is none: say 'class'")
-        stray = next((one for one in asked.templates or () if BLANK not in one), None)
+        stray = next((one for one in requested.templates or () if BLANK not in one), None)
         if stray is not None:
             raise InputError(
                 f"the prompt {stray!r} does not say where its class is, so no other class can be guided away from; "
                 f"write {BLANK} for it"
             )
         weak = None if self.weak is None else generator_of(self.weak).denoiser
-        return GradientFreeSteer(self, self._guide(), asked, weak, self._tally)
+        return GradientFreeSteer(self, self._guide(), requested, weak, self._tally)
 
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
         """One image for each request: ``id``, ``class`` (name or number), and ``prompt`` and ``seed`` if they matter.
@@ -172,10 +172,12 @@ class GradientFreeGuidance(GuidedSampling):
         if judge is not None:
             images = torch.stack([judge.prepare(made.read(row)) for row in range(len(made))]).to(judge.device)
             with torch.no_grad():
-                told = judge.predict(judge(images)).tolist()
-            asked = [self.known_classes()[int(str(label))] for label in made.column("label")]
-            self._tally.judged += len(told)
-            self._tally.right += sum(judge.class_names[one] == name for one, name in zip(told, asked, strict=True))
+                reported = judge.predict(judge(images)).tolist()
+            requested = [self.known_classes()[int(str(label))] for label in made.column("label")]
+            self._tally.judged += len(reported)
+            self._tally.right += sum(
+                judge.class_names[one] == name for one, name in zip(reported, requested, strict=True)
+            )
         return made
 
     def notes(self) -> tuple[str, ...]:
@@ -190,7 +192,7 @@ class GradientFreeGuidance(GuidedSampling):
         """
         generator, names, judge = generator_of(self.generator), self.known_classes(), self._judge()
         self.rule(names)
-        Asked(generator, (0,), names, torch.zeros(1, dtype=torch.int64), ("{}",) if generator.text else None)
+        GeneratorCall(generator, (0,), names, torch.zeros(1, dtype=torch.int64), ("{}",) if generator.text else None)
         weak = {} if self.weak is None else identities_of(generator_of(self.weak), "weak ")
         judged = {} if judge is None else {"judge": judge.identity or "unknown"}
         return {**super().identities(), **weak, "classifier": self._guide().identity or "unknown", **judged}
@@ -219,16 +221,21 @@ class GradientFreeSteer:
     Args:
         method: its settings.
         guide: the classifier.
-        asked: of the generator.
+        requested: of the generator.
         weak: network of autoguidance.
         tally: counts the batches that were made.
     """
 
     def __init__(
-        self, method: GradientFreeGuidance, guide: Classifier, asked: Asked, weak: Denoiser | None, tally: Tally
+        self,
+        method: GradientFreeGuidance,
+        guide: Classifier,
+        requested: GeneratorCall,
+        weak: Denoiser | None,
+        tally: Tally,
     ) -> None:
-        self.method, self.guide, self.asked, self.weak, self.tally = method, guide, asked, weak, tally
-        self.rule = method.rule(asked.class_names)
+        self.method, self.guide, self.requested, self.weak, self.tally = method, guide, requested, weak, tally
+        self.rule = method.rule(requested.class_names)
         self.batches: list[Deciding] = []
         self._counted = 0
 
@@ -237,27 +244,27 @@ class GradientFreeSteer:
         deciding = Deciding(
             self.rule,
             lambda view: read_estimates(self.guide, view),
-            self.asked.classes[list(rows)],
+            self.requested.classes[list(rows)],
             rng.child("gradient-free guidance"),
         )
         self.batches.append(deciding)
         return Steering(self._terms(deciding, rows))
 
-    def told(self) -> list[dict[str, object]]:
+    def reported(self) -> list[dict[str, object]]:
         """What was decided for each image."""
         new, self._counted = self.batches[self._counted :], len(self.batches)
         for deciding in new:
-            self.tally.add(deciding, decodes=self.asked.generator.vae is not None)
-        return [row for deciding in self.batches for row in told_of(deciding, self.asked.class_names)]
+            self.tally.add(deciding, decodes=self.requested.generator.vae is not None)
+        return [row for deciding in self.batches for row in decision_rows(deciding, self.requested.class_names)]
 
     def _terms(self, deciding: Deciding, rows: range) -> list[GuidanceTerm]:
         method = self.method
-        told = lambda classes: self.asked.condition(classes, rows)  # noqa: E731 - of these rows
+        reported = lambda classes: self.requested.condition(classes, rows)  # noqa: E731 - of these rows
         if self.weak is not None:
-            return [confused_autoguidance(deciding, told, self.weak, method.weak_scale, method.confused_above)]
+            return [confused_autoguidance(deciding, reported, self.weak, method.weak_scale, method.confused_above)]
         if method.guidance_scale == 1:
-            return [away_from_confusion(deciding, told)]
-        nothing = self.asked.nothing.select(rows)
+            return [away_from_confusion(deciding, reported)]
+        nothing = self.requested.nothing.select(rows)
         if method.mix:
-            return [*mixed_reference(deciding, told, nothing, method.guidance_scale)]
-        return [classifier_free(method.guidance_scale, nothing), away_from_confusion(deciding, told)]
+            return [*mixed_reference(deciding, reported, nothing, method.guidance_scale)]
+        return [classifier_free(method.guidance_scale, nothing), away_from_confusion(deciding, reported)]

@@ -22,7 +22,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Provenance
 from snellen.core.method import Method
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.data.files.held_images import CARRIED, held_set
 from snellen.models.captioners.protocol import Captioner
@@ -132,7 +132,7 @@ class GuidedCaptions(Method):
         captioner = _captioner(self.captioner, self.device)
         pixels = to_unit(torch.stack([captioner.preparation.pixels(picture) for picture in pictures]))
         source = (rng or Randomness(0)).child("caption").for_examples(ids)
-        texts, told = self.caption(captioner, pixels.to(captioner.device), source)
+        texts, decoded = self.caption(captioner, pixels.to(captioner.device), source)
         made = {
             "generator": self.captioner,
             "guidance_scale": self.scale if self.rule == "classifier_free" else None,
@@ -151,7 +151,7 @@ class GuidedCaptions(Method):
                 **_carried(requests),
                 "caption": texts,
                 "provenance": provenance,
-                **_log_probabilities(told, len(ids)),
+                **_log_probabilities(decoded, len(ids)),
             },
         )
 
@@ -170,8 +170,8 @@ class GuidedCaptions(Method):
             tokens = beam_search(steps, start, beams=self.beams, end=end, filler=end, max_tokens=room)
             return captioner.texts(tokens), None
         choose = sampling(rng, temperature=self.temperature) if self.decoding == "sampling" else greedy
-        told = decode(steps, start, end=end, filler=end, max_tokens=room, choose=choose)
-        return captioner.texts(told.tokens), told
+        decoded = decode(steps, start, end=end, filler=end, max_tokens=room, choose=choose)
+        return captioner.texts(decoded.tokens), decoded
 
     def _steps(self, captioner: Captioner, states: Tensor) -> GuidedSteps:
         language = None if self.language_model is None else _language_model(self.language_model, self.device)
@@ -222,13 +222,13 @@ def _carried(requests: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[object
     return {column: values for column, values in found.items() if any(value is not None for value in values)}
 
 
-def _log_probabilities(told: Decoded | None, count: int) -> dict[str, Sequence[object]]:
-    if told is None:
+def _log_probabilities(decoded: Decoded | None, count: int) -> dict[str, Sequence[object]]:
+    if decoded is None:
         return {}
-    conditional = told.conditional.sum(1)
+    conditional = decoded.conditional.sum(1)
     found: dict[str, Sequence[object]] = {"log_probability": [round(value, 4) for value in conditional.tolist()]}
-    if told.unconditional is not None:
-        gain = conditional - told.unconditional.sum(1)
+    if decoded.unconditional is not None:
+        gain = conditional - decoded.unconditional.sum(1)
         found["gain"] = [round(value, 4) for value in gain.tolist()]
     return found
 

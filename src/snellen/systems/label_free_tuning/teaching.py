@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.models.dual_encoders.towers import TwoTower

@@ -14,7 +14,7 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.systems.label_maps.localized_head import LocalizedHead, localized_head
 from snellen.systems.label_maps.sparse import SparseMaps, keep_largest
@@ -70,7 +70,7 @@ def annotate(
         return found
     head = localized_head(annotator, size)
     assert head_size is not None
-    squeezed = Preparation(
+    squeezed = Preprocessing(
         size=head_size, resize="exact", resize_to=head_size, interpolation=annotator.preparation.interpolation
     )
     record = MapsRecord(
@@ -92,7 +92,7 @@ def _mapped(
     images: ImageSet,
     positions: Sequence[int],
     head: LocalizedHead,
-    squeezed: Preparation,
+    squeezed: Preprocessing,
     columns: Sequence[int],
     kept: int,
 ) -> MappedImages:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError
-from snellen.systems.label_maps.looked_up import LookedUp
+from snellen.systems.label_maps.matched_maps import MatchedMaps
 from snellen.systems.label_maps.sparse import Missing, pooled_scores, whole_boxes
 from snellen.training.batches import Batch
 from snellen.training.mixing import cutmix
@@ -64,7 +64,7 @@ class Crops:
     boxes: Tensor
 
 
-def cut_and_name(batch: Batch, looked_up: LookedUp, plan: CropPlan) -> Crops:
+def cut_and_name(batch: Batch, matched: MatchedMaps, plan: CropPlan) -> Crops:
     """Cut a random box of each squeezed frame, and pool the label map over that box.
 
     With CutMix, each target is that of a whole crop, mixed by the area that was really pasted after clipping; boxes are
@@ -72,7 +72,7 @@ def cut_and_name(batch: Batch, looked_up: LookedUp, plan: CropPlan) -> Crops:
 
     Args:
         batch: images (n, 3, h, w), whole images squeezed into frames; targets int64 (n,).
-        looked_up: maps by position.
+        matched: maps by position.
         plan: what is drawn.
 
     Raises:
@@ -81,9 +81,9 @@ def cut_and_name(batch: Batch, looked_up: LookedUp, plan: CropPlan) -> Crops:
     if batch.targets.ndim != 1 or batch.targets.is_floating_point():
         raise InputError("training on label maps takes images with one label each")
     rng = batch.rng.child("transform")  # as the loop gives it to a transform: the same crops as without maps
-    boxes = draw_boxes(rng, smallest=plan.smallest, aspects=looked_up.aspects[batch.positions])
+    boxes = draw_boxes(rng, smallest=plan.smallest, aspects=matched.aspects[batch.positions])
     images = cut_boxes(batch.images, boxes, plan.side)
-    targets = box_targets(batch.positions, batch.targets, looked_up, boxes, plan).to(images)
+    targets = box_targets(batch.positions, batch.targets, matched, boxes, plan).to(images)
     if plan.flips:
         images, _ = random_flips(images, targets, rng)
     if plan.cutmix_probability and batch.epoch <= plan.last_mixed_epoch:
@@ -92,11 +92,11 @@ def cut_and_name(batch: Batch, looked_up: LookedUp, plan: CropPlan) -> Crops:
     return Crops(images, targets, boxes)
 
 
-def box_targets(positions: Tensor, labels: Tensor, looked_up: LookedUp, boxes: Tensor, plan: CropPlan) -> Tensor:
+def box_targets(positions: Tensor, labels: Tensor, matched: MatchedMaps, boxes: Tensor, plan: CropPlan) -> Tensor:
     """Targets of boxes of the examples at these positions: probabilities (n, k), on the CPU."""
-    count = len(looked_up.maps.class_names)
+    count = len(matched.maps.class_names)
     targets = F.one_hot(labels.cpu().clamp(min=0), count).float()
-    maps, having = looked_up.of(positions)
+    maps, having = matched.of(positions)
     if not len(having):
         return targets
     seen = boxes.cpu()[having] if plan.targets.startswith("localized") else whole_boxes(len(having))
@@ -106,11 +106,11 @@ def box_targets(positions: Tensor, labels: Tensor, looked_up: LookedUp, boxes: T
     return targets
 
 
-def on_label_maps(looked_up: LookedUp, plan: CropPlan) -> Objective:
+def on_label_maps(matched: MatchedMaps, plan: CropPlan) -> Objective:
     """Mean over classes of −t log p of the model's scores for random crops, with t from the label maps: (n,)."""
 
     def objective(model: nn.Module, batch: Batch) -> Tensor:
-        crops = cut_and_name(batch, looked_up, plan)
+        crops = cut_and_name(batch, matched, plan)
         return cross_entropy(model(crops.images), crops.targets)
 
     return objective

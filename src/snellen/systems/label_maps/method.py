@@ -16,12 +16,12 @@ from pydantic import Field
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.crop_training import CropPlan, Targets, on_label_maps
-from snellen.systems.label_maps.looked_up import LookedUp, MeasuredSource, look_up
+from snellen.systems.label_maps.matched_maps import MatchedMaps, MeasuredSource, look_up
 from snellen.systems.label_maps.sparse import Missing
 from snellen.systems.label_maps.store import RECORD, LabelMaps
 from snellen.training.fitting.frame import Fitting
@@ -108,7 +108,7 @@ class LabelMapsRecipe(ClassifierRecipe):
         """
         measured, base = MeasuredSource(fitting.data.source), fitting.base
         fitting = replace(fitting, data=replace(fitting.data, source=measured))
-        side = self.side if base is None else _square(Preparation.model_validate(base.card.preparation))
+        side = self.side if base is None else _square(Preprocessing.model_validate(base.card.preparation))
         frame = self.frame or round(side * 8 / 7)
         maps = self._maps(fitting.data, fitting.progress)
         ground = lay_groundwork(
@@ -116,18 +116,18 @@ class LabelMapsRecipe(ClassifierRecipe):
             architecture=self.architecture,
             side=self.side,
             plan=self.plan,
-            shown=Preparation(size=(frame, frame), resize="exact", resize_to=(frame, frame)),
+            shown=Preprocessing(size=(frame, frame), resize="exact", resize_to=(frame, frame)),
         )
-        looked_up = self._look_up(maps, fitting.data, measured, ground)
+        matched = self._look_up(maps, fitting.data, measured, ground)
         facts = {
-            "agreement": round(looked_up.agreement, 6),
-            "likeliest_agreement": round(looked_up.likeliest, 6),
+            "agreement": round(matched.agreement, 6),
+            "likeliest_agreement": round(matched.likeliest, 6),
             "maps_sha256": maps.record.sha256,
             "annotation": maps.record.plan,
         }
         # Where the maps lie, and what would make them, do not matter to what is trained: their hash does.
         recipe = {**self.record(), "maps": None, "annotator": None, **facts}
-        return Course(ground, recipe, objective=on_label_maps(looked_up, self._crops(side)))
+        return Course(ground, recipe, objective=on_label_maps(matched, self._crops(side)))
 
     def _maps(self, data: ImageSet, progress: Progress | None) -> LabelMaps:
         assert self.maps is not None
@@ -151,7 +151,7 @@ class LabelMapsRecipe(ClassifierRecipe):
             )
         return found
 
-    def _look_up(self, maps: LabelMaps, data: ImageSet, measured: MeasuredSource, ground: Groundwork) -> LookedUp:
+    def _look_up(self, maps: LabelMaps, data: ImageSet, measured: MeasuredSource, ground: Groundwork) -> MatchedMaps:
         assert data.rows is not None
         rows = dict(zip(data.ids, data.rows.tolist(), strict=True))
         ids = ground.examples.ids
@@ -187,7 +187,7 @@ class LabelMapsRecipe(ClassifierRecipe):
         )
 
 
-def _square(preparation: Preparation) -> int:
+def _square(preparation: Preprocessing) -> int:
     if preparation.size is None or preparation.size[0] != preparation.size[1]:
         raise InputError(f"label maps train on square images, and the base takes {preparation.size}")
     return preparation.size[0]

@@ -20,7 +20,7 @@ import torch
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError, RunConflictError
 from snellen.core.images import ImageSet, Provenance
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing

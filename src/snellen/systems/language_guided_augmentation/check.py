@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Companion, Conclusion, Measured, Reading
+from snellen.checks.check import CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel, keep_picture
 from snellen.checks.sampled import Sampled
@@ -148,7 +148,7 @@ class Shortcuts(Sampled):
             device,
         )
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Phrases, edits, flips; one hypothesis for each phrase of enough images: a class does not lean on it."""
         known, rng, audited = reading.images, reading.rng.child(self.name), reading.audited
         assert audited is not None, "edits are made of the images themselves"
@@ -157,7 +157,7 @@ class Shortcuts(Sampled):
         right = drawn[known.correct[drawn]]
         why = self.nothing_known(known.predictions[drawn].tolist(), known.correct[drawn].tolist())
         if why is not None:
-            return Conclusion(notes=[f"Shortcuts: {why}."])
+            return CheckResult(notes=[f"Shortcuts: {why}."])
         units, places = known.units_of(right), {key: place for place, key in enumerate(audited.ids)}
         ids = [known.ids[row] for row in right]
         try:
@@ -170,13 +170,13 @@ class Shortcuts(Sampled):
                 None if units is None else dict(zip(ids, units.tolist(), strict=True)),
             )
         except (ModelError, BudgetSpentError) as error:
-            return Conclusion(notes=[f"Shortcuts: {error}"])
+            return CheckResult(notes=[f"Shortcuts: {error}"])
         statuses = class_statuses(
             known.labels[drawn].tolist(), known.correct[drawn].tolist(), found.records, found.rows, len(reading.names)
         )
         pictures: dict[str, bytes] = {}
         tested, discovery = found.tested, found.discovery
-        return Conclusion(
+        return CheckResult(
             metrics=self._metrics(tested, reading.names),
             hypotheses=[self._hypothesis(one, len(drawn), discovery, reading, pictures) for one in tested],
             panels=[self._ranking(tested, reading.names)] if tested else [],
@@ -258,7 +258,7 @@ class Shortcuts(Sampled):
         one: Lean,
         drawn: int,
         discovery: Discovery,
-        reading: Reading,
+        reading: CheckInput,
         pictures: dict[str, bytes],
     ) -> Hypothesis:
         label, p_value = reading.names[one.label], one.p_value()
@@ -296,7 +296,7 @@ class Shortcuts(Sampled):
         self,
         row: EditRow,
         discovery: Discovery,
-        reading: Reading,
+        reading: CheckInput,
         pictures: dict[str, bytes],
     ) -> FindingExample:
         becomes = "no decision" if row.after is None or row.after < 0 else reading.names[row.after]
@@ -308,13 +308,13 @@ class Shortcuts(Sampled):
             after=None if edited is None else keep_picture(pictures, edited),
         )
 
-    def _metrics(self, tested: Sequence[Lean], names: Sequence[str]) -> dict[str, Measured]:
+    def _metrics(self, tested: Sequence[Lean], names: Sequence[str]) -> dict[str, CheckFigure]:
         """Of the images with a phrase, the share that is lost without it, less that lost under the control."""
         found = {}
         for one in tested:
             low, high = one.beyond_mean().interval() if one.images > 1 else (-1.0, 1.0)
             value = one.share() - one.share(control=True)
-            found[f"{self.name}.{_subject(one, names)}.lost"] = Measured(
+            found[f"{self.name}.{_subject(one, names)}.lost"] = CheckFigure(
                 value=value, low=max(low, -1.0), high=min(high, 1.0), n=one.images
             )
         return found
@@ -338,7 +338,9 @@ class Shortcuts(Sampled):
             ),
         )
 
-    def _kept(self, chosen: Sequence[EditRow], discovery: Discovery, reading: Reading) -> dict[str, dict[str, NDArray]]:
+    def _kept(
+        self, chosen: Sequence[EditRow], discovery: Discovery, reading: CheckInput
+    ) -> dict[str, dict[str, NDArray]]:
         """The selected edits as bytes (3, h, w), for a generator to be taught by."""
         found: dict[str, NDArray] = {}
         for row in chosen if reading.pictured else ():

@@ -12,7 +12,7 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_image, to_unit
+from snellen.core.preprocessing import Preprocessing, to_image, to_unit
 from snellen.core.randomness import Randomness
 from snellen.models.captioners.protocol import Captioner
 from snellen.models.segmenters.object_masks import ObjectMasks
@@ -101,7 +101,7 @@ class Discovery:
         self._held: Subject | None = None
         self._lending: Mapping[str, Sequence[str]] = {}
         self._made_again: dict[tuple[str, str, str], Edited] = {}
-        self._masks = ObjectMasks(images, Preparation()) if any(images.column("mask")) else None
+        self._masks = ObjectMasks(images, Preprocessing()) if any(images.column("mask")) else None
 
     def examine(self, records: Sequence[ImagePhrases]) -> list[EditRow]:
         """Edit each phrase of the records: rows in their order, one for each occurrence of a phrase.
@@ -173,7 +173,7 @@ class Discovery:
 
     def _subject(self, example_id: str) -> Subject:
         place = self._places[example_id]
-        pixels, record, mask = Preparation().pixels(self._images.read(place)), self._records[place], None
+        pixels, record, mask = Preprocessing().pixels(self._images.read(place)), self._records[place], None
         # Masks of scenes show all objects, and not that of the class alone.
         if self._masks is not None and record is None:
             try:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_image, to_unit
+from snellen.core.preprocessing import to_image, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.held_images import held_set

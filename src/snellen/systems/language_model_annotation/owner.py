@@ -38,12 +38,12 @@ class Owner:
         return tuple(sorted({*self.tune, *self.report}))
 
 
-def halves(labels: Mapping[int, int], ids: Sequence[str], seed: int) -> Owner:
+def split_labels(labels: Mapping[int, int], ids: Sequence[str], seed: int) -> Owner:
     """Divide labels by a hash of each image's id, so that labels that are added later move no image to the other half.
 
     A class with two labels or more that fell into one half alone gives the image with the largest hash to the other.
 
-    >>> owner = halves({row: int(row < 4) for row in range(40)}, [str(row) for row in range(40)], seed=0)
+    >>> owner = split_labels({row: int(row < 4) for row in range(40)}, [str(row) for row in range(40)], seed=0)
     >>> len(owner.tune) + len(owner.report)
     40
 

@@ -24,7 +24,7 @@ from snellen.systems.language_model_annotation.definition import (
 )
 from snellen.systems.language_model_annotation.ledger import Cost, Store
 from snellen.systems.language_model_annotation.mining import Queries, mine, write_queries
-from snellen.systems.language_model_annotation.owner import Owner, by_row, halves
+from snellen.systems.language_model_annotation.owner import Owner, by_row, split_labels
 from snellen.systems.language_model_annotation.questions import Question, write_questions
 from snellen.systems.language_model_annotation.student import (
     StudentFit,
@@ -82,7 +82,7 @@ def prepare(
     queries = write_queries(definition, talk, each=schedule.queries)
     features = frozen_features(images, models.encoder, folder=embeddings, progress=progress)
     usable = images.select(features.positions)
-    owner = halves(by_row(owned, features.ids, images.name), features.ids, seed)
+    owner = split_labels(by_row(owned, features.ids, images.name), features.ids, seed)
     vectors = models.encode([text for _, text in queries.all])
     mined = mine(queries, vectors, features.features, k=schedule.per_query, without=owner.rows)
     annotator = Annotator(

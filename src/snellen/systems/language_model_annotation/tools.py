@@ -18,7 +18,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, ModelError, RejectedImageError, UnreachableError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.data.loading import prepared_batches
 from snellen.models.captioners.protocol import Captioner, QuestionAnswerer
 from snellen.models.dual_encoders.towers import TwoTower
@@ -81,7 +81,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.images)
 
-    def prepared(self, preparation: Preparation) -> Tensor:
+    def prepared(self, preparation: Preprocessing) -> Tensor:
         """Pixels, float (n, 3, h, w) in [0, 1].
 
         Raises:

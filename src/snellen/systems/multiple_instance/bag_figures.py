@@ -14,7 +14,7 @@ from snellen.metrics.bag_pooling import Pooling, pooled
 from snellen.systems.multiple_instance.bag_instances import BagInstances
 from snellen.systems.multiple_instance.bag_loss import bag_cross_entropy
 from snellen.systems.multiple_instance.instance_learner import InstanceLearner
-from snellen.systems.multiple_instance.pseudo_labels import told_of_targets
+from snellen.systems.multiple_instance.pseudo_labels import target_figures
 from snellen.training.batches import Examples
 from snellen.training.evaluation import score_examples
 
@@ -101,7 +101,7 @@ class InstanceFigures:
         epoch, steps = int(model.epoch), float(model.sums[3])
         names = ("classification_loss", "contrast_loss", "bag_loss")
         losses = dict(zip(names, (model.sums[:3] / steps).tolist(), strict=True))
-        told = told_of_targets(model.targets.cpu(), self.trained.of_bag, self.trained.labels)
+        told = target_figures(model.targets.cpu(), self.trained.of_bag, self.trained.labels)
         watched = {f"train_{name}": value for name, value in (losses | told).items()}
         if self.tune is None:
             return {"selection": float(epoch), **watched}

@@ -69,7 +69,7 @@ def highest_positive(targets: Tensor, of_bag: Tensor, bags: int) -> Tensor:
     return lowest.scatter_reduce(0, of_bag, targets[:, 1], "amax")
 
 
-def told_of_targets(targets: Tensor, of_bag: Tensor, bag_labels: Tensor) -> dict[str, float]:
+def target_figures(targets: Tensor, of_bag: Tensor, bag_labels: Tensor) -> dict[str, float]:
     """What shows pseudo labels drifting to all negative, over the positive bags.
 
     Returns:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from snellen.core.artifact import Artifact, Card, Lineage, rounded
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.models.latent_generators.style_network import (

@@ -16,7 +16,7 @@ from torch import Tensor
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.data.loading import prepared_batches
 from snellen.models.layers.layer_edits import find_layers, reading

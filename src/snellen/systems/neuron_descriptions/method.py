@@ -20,7 +20,7 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need
 from snellen.core.outcomes import Described
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
@@ -106,7 +106,7 @@ class NeuronDescriptions(Method):
             layers.append(self._layer(exemplars.first(self.units), describer, classifier, images, rng))
             listener.advance(TASK, 1, name)
         listener.finish(TASK)
-        told = _Told.joined(layers).only(self._wanted(layers))
+        told = _UnitRows.joined(layers).only(self._wanted(layers))
         return Described(
             parts=tuple(str(unit) for unit in told.units),
             status=tuple(told.status),
@@ -133,7 +133,7 @@ class NeuronDescriptions(Method):
 
     def _layer(
         self, exemplars: Exemplars, describer: Describer, classifier: Classifier, images: ImageSet, rng: Randomness
-    ) -> _Told:
+    ) -> _UnitRows:
         """Everything about the units of one layer."""
         seen = _seen(images, classifier)
         regions = unit_regions(exemplars, describer.encoder, seen)
@@ -141,7 +141,7 @@ class NeuronDescriptions(Method):
             regions, objective=self.objective, weight=self.weight, width=self.beams, length=self.length
         )
         ids = images.ids
-        told = _Told(
+        told = _UnitRows(
             [], [], sentences, [], [], [], _elsewhere(describer, regions, sentences, rng.child(exemplars.layer))
         )
         for number, sentence in enumerate(sentences):
@@ -166,8 +166,8 @@ class NeuronDescriptions(Method):
             )
         return told
 
-    def _wanted(self, layers: Sequence[_Told]) -> set[Unit]:
-        all_told = _Told.joined(layers)
+    def _wanted(self, layers: Sequence[_UnitRows]) -> set[Unit]:
+        all_told = _UnitRows.joined(layers)
         if not self.words:
             return set(all_told.units)
         said = zip(all_told.units, all_told.sentences, strict=True)
@@ -188,7 +188,7 @@ def _seen(images: ImageSet, classifier: Classifier) -> Read:
     return lambda rows: torch.cat([one(row) for row in rows]) if len(rows) else torch.zeros(0, 3, 1, 1)
 
 
-class _Told:
+class _UnitRows:
     """Rows of the result, one for each unit."""
 
     def __init__(
@@ -205,15 +205,15 @@ class _Told:
         self.pictures, self.sources, self.records, self.elsewhere = pictures, sources, records, elsewhere
 
     @classmethod
-    def joined(cls, parts: Sequence[_Told]) -> _Told:
+    def joined(cls, parts: Sequence[_UnitRows]) -> _UnitRows:
         """The rows of several layers, one after the other."""
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*([row for column in one for row in column] for one in columns))
 
-    def only(self, wanted: set[Unit]) -> _Told:
+    def only(self, wanted: set[Unit]) -> _UnitRows:
         """Rows of some units."""
         rows = [row for row, unit in enumerate(self.units) if unit in wanted]
-        return _Told(*([column[row] for row in rows] for column in vars(self).values()))
+        return _UnitRows(*([column[row] for row in rows] for column in vars(self).values()))
 
 
 def _why(active: bool) -> str:

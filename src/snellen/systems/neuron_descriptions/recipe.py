@@ -16,7 +16,7 @@ from pydantic import Field
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.scene_shortcuts import scenes_of, with_scenes
@@ -118,7 +118,7 @@ class NeuronDescriber(FittedMethod):
         data = with_scenes(data, varied_letters(scenes_of(data), words))
         if len(data) <= self.exemplars:
             raise InputError(f"{data.name} has {len(data)} scenes, and a unit alone takes {self.exemplars}: give more")
-        encoder, read = self.region_encoder(), reader(data, Preparation())
+        encoder, read = self.region_encoder(), reader(data, Preprocessing())
         maps = FactorMaps.of_scenes(scenes_of(data), data.read(0).height)
         seed = rng.generator("units").initial_seed() % 2**31
         own, _ = find_exemplars(

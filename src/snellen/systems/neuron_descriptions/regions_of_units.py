@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.systems.neuron_descriptions.captioner import Regions
 from snellen.systems.neuron_descriptions.exemplars import Exemplars
 from snellen.systems.neuron_descriptions.region_encoder import RegionEncoder
@@ -20,7 +20,7 @@ Read = Callable[[Sequence[int]], Tensor]
 _IMAGES, _REGIONS = 32, 128
 
 
-def reader(images: ImageSet, preparation: Preparation) -> Read:
+def reader(images: ImageSet, preparation: Preprocessing) -> Read:
     """Read images of a set again, as the classifier saw them."""
     return lambda rows: to_unit(torch.stack([preparation.pixels(images.read(row)) for row in rows]))
 

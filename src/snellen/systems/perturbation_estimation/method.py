@@ -19,7 +19,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.method import Method
 from snellen.core.outcomes import Scanned, Shown
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches

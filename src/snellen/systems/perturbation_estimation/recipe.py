@@ -16,7 +16,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.method import Attack, Method, Need, method_field
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
@@ -144,7 +144,7 @@ class PerturbationDenoiser(FittedMethod):
             )
         shares = kept_shares(joined(pairs), scores, self.views, rng.child("kept")) if pairs else {}
         judges = {name: unbounded_scores(victim) for name, victim in victims.items()}
-        recipe = {**self.record(), "pairs": _told(pairs), "kept": rounded(shares), "rejected": rejected}
+        recipe = {**self.record(), "pairs": _pair_counts(pairs), "kept": rounded(shares), "rejected": rejected}
         network = self._network(fitting.base, rng)
         trained = fit_denoiser(
             network,
@@ -251,5 +251,5 @@ def _named(method: Method, among: Sequence[Method]) -> str:
     return method.name if len(alike) == 1 else f"{method.name}-{alike.index(method) + 1}"
 
 
-def _told(cells: Sequence[Cell]) -> dict[str, Any]:
+def _pair_counts(cells: Sequence[Cell]) -> dict[str, Any]:
     return {f"{cell.attack} on {cell.victim}": f"{len(cell.ids)} of {cell.attacked} broken" for cell in cells}

@@ -16,9 +16,9 @@ from pydantic import Field
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.class_steer import ClassSteer
 from snellen.methods.generation.classifier_scores import by_experts
-from snellen.methods.generation.following import Following
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.methods.generation.guided_sampling import GuidedSampling
 from snellen.methods.generation.made_images import classifier_of, generator_of
 from snellen.methods.generation.teachers import Teacher, classifier_teacher
@@ -59,14 +59,14 @@ class PlugAndPlayGuidance(GuidedSampling):
         """Those of the classifier."""
         return classifier_of(self.classifier).class_names
 
-    def base(self, asked: Asked) -> Condition:
+    def base(self, requested: GeneratorCall) -> Condition:
         """Nothing: the classifier alone says the class."""
-        return asked.nothing
+        return requested.nothing
 
-    def steering(self, asked: Asked) -> Following:
+    def steering(self, requested: GeneratorCall) -> ClassSteer:
         """The gradient of the experts' log-probability."""
         teacher, experts = ready(self)
-        return Following(asked, by_experts(teacher, experts), self.guidance_scale, self.solver)
+        return ClassSteer(requested, by_experts(teacher, experts), self.guidance_scale, self.solver)
 
     def recorded_scale(self) -> float:
         """The scale."""

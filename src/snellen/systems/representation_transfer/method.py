@@ -145,7 +145,7 @@ class RepresentationTransfer(SearchAttack):
         source = self._cut(surrogate, images)
         if surrogate is classifier and self.scope == "per-image":
             found = self._craft(source, images, labels, criterion=criterion, rng=rng, keep="first")
-            return _told(found.search, images, found.changes, source, found.epsilon, found.relative)
+            return _search_account(found.search, images, found.changes, source, found.epsilon, found.relative)
         return self._carried(source, self._cut(classifier, images), images, labels, criterion, rng)
 
     def _cut(self, classifier: Classifier, images: Tensor) -> SplitClassifier:
@@ -209,7 +209,7 @@ class RepresentationTransfer(SearchAttack):
         search.judge_clean()
         positions = search.open_positions()
         if not len(positions):
-            return _told(search.result(), images, torch.zeros_like(clean), target, 0.0, 0.0)
+            return _search_account(search.result(), images, torch.zeros_like(clean), target, 0.0, 0.0)
         fit_images, fit_labels = self._fit_images(source)
         if self.scope == "universal":
             assert fit_images is not None
@@ -234,7 +234,7 @@ class RepresentationTransfer(SearchAttack):
         search.look(as_maps(candidates), positions)
         result = search.result()
         changes = result.images.view_as(clean) - clean
-        return _told(result, images, changes, target, found.epsilon, found.relative, channel_map)
+        return _search_account(result, images, changes, target, found.epsilon, found.relative, channel_map)
 
     def _fit_images(self, source: SplitClassifier) -> tuple[Tensor | None, Tensor]:
         """Images that are not attacked, prepared, and their labels; none where nothing is fitted."""
@@ -256,7 +256,7 @@ class _Found:
     low: float | None
 
 
-def _told(
+def _search_account(
     found: Attacked,
     images: Tensor,
     changes: Tensor,

@@ -31,7 +31,7 @@ from snellen.systems.scaling_laws.synthesis_plan import (
     SynthesisPlan,
     advice,
 )
-from snellen.training.students import Measured
+from snellen.training.students import StudentResult
 
 
 def concluded(run: Run, cells: Sequence[Cell], class_names: Sequence[str], folder: Path) -> SynthesisPlan:
@@ -60,8 +60,8 @@ def concluded(run: Run, cells: Sequence[Cell], class_names: Sequence[str], folde
     )
 
 
-def _measured(row: dict[str, Any]) -> Measured:
-    return Measured(
+def _measured(row: dict[str, Any]) -> StudentResult:
+    return StudentResult(
         np.array(row["losses"], dtype=np.float64),
         np.array(row["right"], dtype=bool),
         np.array(row["targets"], dtype=np.int64),
@@ -77,7 +77,7 @@ class Reading:
         seed: of the bootstraps.
     """
 
-    def __init__(self, students: dict[Cell, dict[str, Measured]], class_names: tuple[str, ...], seed: int) -> None:
+    def __init__(self, students: dict[Cell, dict[str, StudentResult]], class_names: tuple[str, ...], seed: int) -> None:
         self.students, self.class_names, self.seed = students, class_names, seed
         self.tests = tuple(dict.fromkeys(name for found in students.values() for name in found))
 

@@ -39,8 +39,8 @@ from snellen.systems.scaling_laws.scaling_run import IN_DISTRIBUTION
 from snellen.systems.scaling_laws.synthesis_plan import RECORD, WHAT, GridRow, SynthesisPlan
 from snellen.training.parts import Labelled
 from snellen.training.students import (
-    Measured,
     StudentPlan,
+    StudentResult,
     as_classifier,
     check_real,
     measured,
@@ -148,7 +148,7 @@ class Students:
             progress.advance(TASK, 1)
         return Shard(extra={"students": rows})
 
-    def student(self, cell: Cell) -> dict[str, Measured]:
+    def student(self, cell: Cell) -> dict[str, StudentResult]:
         """One student on every test set."""
         names = self.orders[None].class_names or ()
         network = train_student(self.examples(cell), self.plan, len(names), cell.seed)
@@ -167,7 +167,7 @@ class Students:
         return first_of_each(self.orders[setting], count, seed=seed, allow_fewer=self.unbalanced).ids
 
 
-def _kept(one: Measured) -> dict[str, Any]:
+def _kept(one: StudentResult) -> dict[str, Any]:
     """What a shard holds of a student on one test set."""
     return {"losses": one.losses.tolist(), "right": one.right.tolist(), "targets": one.targets.tolist()}
 

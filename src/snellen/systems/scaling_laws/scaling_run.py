@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from snellen.core.errors import InputError
-from snellen.training.students import Measured
+from snellen.training.students import StudentResult
 
 #: The test set that a curve is about where none is named: images like those that were trained on.
 IN_DISTRIBUTION = "in distribution"
@@ -41,7 +41,7 @@ class ScalingRun(BaseModel):
 
     @classmethod
     def of(
-        cls, found: Measured, config: str, size: int, seed: int, classes: int, test: str = IN_DISTRIBUTION
+        cls, found: StudentResult, config: str, size: int, seed: int, classes: int, test: str = IN_DISTRIBUTION
     ) -> ScalingRun:
         """The point of a student. Losses of all classes are summed in one pass."""
         counts = np.bincount(found.targets, minlength=classes)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
-from snellen.checks.check import Batch, Check, Companion, Conclusion, Kept, Measured, Reading
+from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion, Kept
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel
 from snellen.core.classifier import Classifier
@@ -138,7 +138,7 @@ class BackdoorCheck(Check):
             / self.images
         )
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """Scan, and test the leading classes."""
         assert reading.audited is not None, "a backdoor is searched for with the images themselves"
         if not self.search:
@@ -147,7 +147,7 @@ class BackdoorCheck(Check):
         rows = self._drawn(reading)
         needed = images_needed(self.sources + min(self.confirming, FEW), len(reading.names))
         if len(rows) < needed:
-            return Conclusion(
+            return CheckResult(
                 notes=[f"Backdoor: needs {needed} images or more, of units of their own, and {len(rows)} are usable."]
             )
         places = {one: row for row, one in enumerate(reading.audited.ids)}
@@ -163,7 +163,7 @@ class BackdoorCheck(Check):
                 classifier, pixels, labels, ids=ids, units=[units[key] for key in ids], rng=rng, null=null
             )
         except SnellenError as error:
-            return Conclusion(notes=[f"Backdoor: {error}"])
+            return CheckResult(notes=[f"Backdoor: {error}"])
         report = scan.report(found, classifier, null)
         reported = {one.target for one in report.reported}
         suspects = {}
@@ -184,11 +184,11 @@ class BackdoorCheck(Check):
         best = found.recovered[0]
         low, high = best.effect.interval()
         metrics = {
-            f"{self.name}.recovered_success": Measured(
+            f"{self.name}.recovered_success": CheckFigure(
                 value=best.effect.rate, low=low, high=high, n=best.effect.counted
             )
         }
-        return Conclusion(
+        return CheckResult(
             metrics=metrics,
             hypotheses=[
                 self._hypothesis(one, one.target in reported, report, suspects.get(one.target), pixels, ids)
@@ -204,7 +204,7 @@ class BackdoorCheck(Check):
             ],
         )
 
-    def _tried_again(self, reading: Reading, audited: ImageSet) -> Conclusion:
+    def _tried_again(self, reading: CheckInput, audited: ImageSet) -> CheckResult:
         """Only try the changes of the earlier audit."""
         assert self.earlier is not None, "an audit refuses the check without a search and without an earlier audit"
         changes, images = read_changes(self.earlier), reading.images
@@ -216,7 +216,7 @@ class BackdoorCheck(Check):
             f"nothing was searched for: {len(changes)} changes of {self.earlier} were tried, and another trigger "
             f"would not be seen"
         )
-        return Conclusion(
+        return CheckResult(
             hypotheses=[
                 self._still_there(one, float((decided != reading.names.index(one.change.target)).mean()), reading)
                 for one in strongest
@@ -226,7 +226,7 @@ class BackdoorCheck(Check):
             notes=[f"Backdoor: {note}." for note in (words, *untried)],
         )
 
-    def _still_there(self, one: TriedChange, share: float, reading: Reading) -> Hypothesis:
+    def _still_there(self, one: TriedChange, share: float, reading: CheckInput) -> Hypothesis:
         """That a change of an earlier audit sends no more than is tolerated."""
         name, effect, p_value = one.change.target, one.effect, one.p_value(self.tolerated)
         self._found[name] = one.change.change
@@ -264,7 +264,7 @@ class BackdoorCheck(Check):
         changed[0] = magnified(change)[0]
         return changed
 
-    def _drawn(self, reading: Reading) -> NDArray[np.int64]:
+    def _drawn(self, reading: CheckInput) -> NDArray[np.int64]:
         """Usable images, at most ``images``, one of each unit first, in an order that follows from the seed."""
         seed = reading.rng.child(self.name).generator("order").initial_seed()
         return draw_images(reading.images.unit_ids, most=self.images, seed=seed)
@@ -335,7 +335,7 @@ class BackdoorCheck(Check):
         ]
         return (first, *others)[: self.examples]
 
-    def _table(self, found: ClassScan, reading: Reading) -> Panel:
+    def _table(self, found: ClassScan, reading: CheckInput) -> Panel:
         best = {one.target: one for one in found.recovered}
         rows = []
         for target in found.ranking:

@@ -143,7 +143,7 @@ class ClassScan:
         contrast: log odds of the rates above those of the middle class (t,).
         excess: deviations from the rates of the same class in clean models (t,); None where none were given.
         concentration: share of the energy of the screening's changes in 2 % of the pixels, mean over sources (t,).
-        blind: classes towards which every gradient was zero.
+        zero_gradients: classes towards which every gradient was zero.
         recovered: of the classes that were searched again, the best first.
         sources: images that are kept for searches.
         measured_on: positions of the images that measure.
@@ -156,7 +156,7 @@ class ClassScan:
     contrast: NDArray[np.float64]
     excess: NDArray[np.float64] | None
     concentration: NDArray[np.float64]
-    blind: tuple[int, ...]
+    zero_gradients: tuple[int, ...]
     recovered: tuple[Recovered, ...]
     sources: int
     measured_on: Tensor

@@ -71,7 +71,7 @@ class Inverted:
         probability: of the target under noise, at the last look (b,).
         steps: gradient steps taken, int64 (b,).
         history: probability of the target at each look, float (looks, b); NaN once a search has ended.
-        blind: bool (b,), every gradient was exactly zero.
+        zero_gradients: bool (b,), every gradient was exactly zero.
         sigma: noise of the search.
     """
 
@@ -79,7 +79,7 @@ class Inverted:
     probability: Tensor
     steps: Tensor
     history: Tensor
-    blind: Tensor
+    zero_gradients: Tensor
     sigma: float
 
 
@@ -123,7 +123,7 @@ def invert(
         if not (low >= -1e-6 and high <= 1 + 1e-6):  # written so that NaN fails too
             raise InputError(f"expected images in [0, 1], got values from {low:.4g} to {high:.4g}; divide bytes by 255")
     own = rng.bind(len(images))
-    branches = branches_of(classifier, halves=False, grey=grey, denoise=denoise)
+    branches = branches_of(classifier, split_pixels=False, grey=grey, denoise=denoise)
     history: list[Tensor] = []
 
     def note(values: Tensor, positions: Tensor) -> None:
@@ -156,6 +156,6 @@ def invert(
         probability=last,
         steps=(looks - 1).clamp(min=0),
         history=told,
-        blind=found.zero_gradient,
+        zero_gradients=found.zero_gradient,
         sigma=search.sigma,
     )

@@ -155,7 +155,7 @@ class Backdoor(Method):
         if self.copies and not self.clean and find_spec("accelerate") is None:
             return "compares with copies that are tuned: pip install 'snellen[train]', or set copies to 0"
         try:
-            branches_of(classifier, halves=False)
+            branches_of(classifier, split_pixels=False)
         except SnellenError as error:
             return f"cannot ask under noise: {error}"
         return None

@@ -148,7 +148,7 @@ class ScanReport:
             label=list(found.targets),
             value=found.rates.tolist(),
             reason=[
-                "stands out" if target in reported else "zero gradient" if target in found.blind else None
+                "stands out" if target in reported else "zero gradient" if target in found.zero_gradients else None
                 for target in found.targets
             ],
             extra={

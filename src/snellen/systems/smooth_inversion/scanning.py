@@ -95,7 +95,7 @@ def scan_classes(
     listener.begin("screen", len(targets))
     screened = searcher.screen(targets, plan, listener)
     listener.finish("screen")
-    if len(screened.blind) == len(targets):
+    if len(screened.zero_gradients) == len(targets):
         raise InputError(
             f"every gradient of {classifier.name} is exactly zero: its outputs are saturated, and nothing can be "
             f"searched for; a model that expects normalised images must normalise inside"
@@ -118,7 +118,7 @@ def scan_classes(
         contrast=above_middle,
         excess=above,
         concentration=screened.concentration,
-        blind=screened.blind,
+        zero_gradients=screened.zero_gradients,
         recovered=tuple(sorted(recovered, key=lambda one: -one.effect.rate)),
         sources=roles.searched,
         measured_on=roles.measuring,
@@ -133,7 +133,7 @@ class _Screened:
 
     rates: NDArray[np.float64]
     concentration: NDArray[np.float64]
-    blind: tuple[int, ...]
+    zero_gradients: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,21 +153,21 @@ class _Searcher:
 
     def screen(self, targets: Sequence[int], plan: ScanPlan, listener: Progress) -> _Screened:
         """Short searches towards every class, on the first of its sources."""
-        rates, dense, blind = list[float](), list[float](), list[int]()
+        rates, dense, zero_gradients = list[float](), list[float](), list[int]()
         for target in targets:
             reached, everywhere_zero = list[tuple[float, float]](), True
             for sigma in plan.screened:
                 found = self._invert(target, self.roles.sources[target][: plan.sources], _at(plan.screening, sigma))
                 share = self._sent(found.changes, self.roles.choosing, target).mean()
                 reached.append((float(share), float(concentration(found.changes).mean())))
-                everywhere_zero &= bool(found.blind.all())
+                everywhere_zero &= bool(found.zero_gradients.all())
             best_rate, its_concentration = max(reached, key=lambda one: one[0])
             rates.append(best_rate)
             dense.append(its_concentration)
             if everywhere_zero:
-                blind.append(target)
+                zero_gradients.append(target)
             listener.advance("screen", 1)
-        return _Screened(np.array(rates), np.array(dense), tuple(blind))
+        return _Screened(np.array(rates), np.array(dense), tuple(zero_gradients))
 
     def refine(self, target: int, plan: ScanPlan, listener: Progress) -> Recovered:
         """Longer searches towards one class, and whether further images confirm what the best of them found."""

@@ -21,7 +21,7 @@ from snellen.core.errors import InputError, UnsupportedError
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need
 from snellen.core.outcomes import Described
-from snellen.core.preparation import Preparation, to_unit
+from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
@@ -241,7 +241,7 @@ def read_images(classifier: Classifier, images: ImageSet, side: int) -> ReadImag
     return ReadImages(tuple(ids), torch.cat(parts), torch.cat(decided), size, tuple(rejected))
 
 
-def _usual_size(images: ImageSet, preparation: Preparation) -> tuple[int, int]:
+def _usual_size(images: ImageSet, preparation: Preprocessing) -> tuple[int, int]:
     """The height and width that most images have, in any order of them; the larger of sizes that are as frequent."""
     counts = Counter[tuple[int, int]]()
     for batch in prepared_batches(images, preparation, _TOGETHER):

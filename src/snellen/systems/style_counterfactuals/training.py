@@ -19,7 +19,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals.losses import (

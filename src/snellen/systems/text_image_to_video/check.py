@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Panel, Point, keep_picture
 from snellen.core.classifier import Classifier
@@ -21,7 +21,7 @@ from snellen.core.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.metrics.clustered import ClusteredMean, clustered_mean
 from snellen.models.classifiers.references import load_classifier
 from snellen.systems.text_image_to_video.given_frames import BLANK
@@ -111,11 +111,11 @@ class Motion(Check):
         """Videos are of a fixed number of images and not of each audited one, and are not counted here."""
         return 0.0
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """One hypothesis: generated motion costs no more right decisions than a pan."""
         images = reading.images
         if reading.audited is None:
-            return Conclusion(skipped="the audited images are not known any more")
+            return CheckResult(skipped="the audited images are not known any more")
         model = self._model(reading.classifier)
         nameable = self._nameable(model, reading.classifier)
         drawn = self._drawn(reading, nameable)
@@ -126,13 +126,13 @@ class Motion(Check):
         )
         notes += [f"Motion: {len(unread)} of {len(drawn)} images cannot be read; first: {one}." for one in unread[:1]]
         if len(watched.rows) < FEWEST:
-            return Conclusion(
+            return CheckResult(
                 notes=notes,
                 skipped=f"of {len(drawn)} images only {len(watched.rows)} are decided rightly when they have "
                 f"{model.side} pixels, as the video model makes them, and {FEWEST} are needed",
             )
         if watched.shown.mean() < KEPT:
-            return Conclusion(
+            return CheckResult(
                 notes=notes,
                 skipped=f"{self.judge} finds the class in {watched.shown.mean():.0%} of the generated frames: this "
                 f"video model does not keep it, and nothing follows for the classifier",
@@ -156,7 +156,7 @@ class Motion(Check):
                 f"second classifier, --set {self.name}.judge=REFERENCE."
             )
         )
-        return Conclusion(
+        return CheckResult(
             metrics=metrics,
             hypotheses=[
                 Hypothesis(
@@ -217,7 +217,7 @@ class Motion(Check):
             )
         return judge
 
-    def _drawn(self, reading: Reading, nameable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def _drawn(self, reading: CheckInput, nameable: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Images of classes that the model can name, drawn by their ids, in the order of the set."""
         labelled = np.flatnonzero(reading.images.labelled)
         known = labelled[nameable[reading.images.labels[labelled]]]
@@ -227,7 +227,9 @@ class Motion(Check):
         places = bound.uniform("images", ()).numpy()
         return np.sort(known[np.argsort(places, kind="stable")[: self.images]])
 
-    def _watched(self, model: AnyVideoModel, drawn: NDArray[np.int64], reading: Reading) -> tuple[Watched, list[str]]:
+    def _watched(
+        self, model: AnyVideoModel, drawn: NDArray[np.int64], reading: CheckInput
+    ) -> tuple[Watched, list[str]]:
         """Both kinds of frames of the drawn images, decided; and the reasons of those that cannot be read."""
         classifier, judge, images = reading.classifier, self._judge(reading.classifier), reading.images
         assert reading.audited is not None
@@ -288,7 +290,9 @@ class Motion(Check):
             examples=examples,
         )
 
-    def _examples(self, watched: Watched, reading: Reading, pictures: dict[str, bytes]) -> tuple[FindingExample, ...]:
+    def _examples(
+        self, watched: Watched, reading: CheckInput, pictures: dict[str, bytes]
+    ) -> tuple[FindingExample, ...]:
         order = np.argsort(-watched.lost, kind="stable")
         found = []
         for at in order[watched.lost[order] > 0][: self.examples].tolist():
@@ -324,7 +328,7 @@ class Motion(Check):
             lines=tuple(lines),
         )
 
-    def _rows(self, watched: Watched, reading: Reading) -> list[dict[str, object]]:
+    def _rows(self, watched: Watched, reading: CheckInput) -> list[dict[str, object]]:
         """Each video, those that lose most first."""
         return [
             {
@@ -338,12 +342,12 @@ class Motion(Check):
         ]
 
 
-def _figure(mean: ClusteredMean, value: float, least: float) -> Measured:
+def _figure(mean: ClusteredMean, value: float, least: float) -> CheckFigure:
     low, high = mean.interval()
-    return Measured(value=value, low=max(low, least), high=min(high, 1.0), n=mean.n)
+    return CheckFigure(value=value, low=max(low, least), high=min(high, 1.0), n=mean.n)
 
 
-def _flips(right: NDArray[np.bool_], units: NDArray[np.int64] | None) -> Measured:
+def _flips(right: NDArray[np.bool_], units: NDArray[np.int64] | None) -> CheckFigure:
     """Share of frames whose right decision is lost, with an interval in which units are drawn."""
     shares = (~right).mean(1)
     return _figure(clustered_mean(shares, units, pseudo_units=1.0), float(shares.mean()), 0.0)

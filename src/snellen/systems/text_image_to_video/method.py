@@ -22,7 +22,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Provenance
 from snellen.core.method import Method
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.held_images import held_set

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress, Silent
 from snellen.systems.text_image_to_video.architecture import VideoArchitecture, tokens_of, words_of
 from snellen.training.batches import ImageStore
@@ -46,9 +46,9 @@ class Videos:
         return ImageStore.of_tensors(pixels, tokens, ids=self.ids)
 
 
-def square(side: int) -> Preparation:
+def square(side: int) -> Preprocessing:
     """The shorter edge scaled to a side, and the middle cut out."""
-    return Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
+    return Preprocessing(size=(side, side), resize="shorter", resize_to=(side, side))
 
 
 def vocabulary_of(captions: tuple[str, ...]) -> tuple[tuple[str, ...], int]:

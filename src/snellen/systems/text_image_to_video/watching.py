@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.systems.text_image_to_video.pretrained import AnyVideoModel
 from snellen.systems.text_image_to_video.video_model import SampleSettings
 

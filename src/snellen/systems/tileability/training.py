@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.systems.tileability.augmentation import broken, preserving
@@ -46,7 +46,7 @@ PLAN = TrainingPlan(
 )
 
 
-def pairs_of(textures: ImageSet, preparation: Preparation, progress: Progress | None = None) -> ImageStore:
+def pairs_of(textures: ImageSet, preparation: Preprocessing, progress: Progress | None = None) -> ImageStore:
     """Each repeating texture with one that does not: uint8 (n, 2, 3, h, w).
 
     Args:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import derive_seed
 from snellen.metrics.incomplete_beta import student_t_quantile
 from snellen.models.diffusion.generator import Generator
@@ -213,7 +213,7 @@ def diffusion_classifier(
     return Classifier(
         scores,
         class_names=names,
-        preparation=Preparation(size=size),
+        preparation=Preprocessing(size=size),
         differentiable=False,
         name=f"diffusion classifier of {generator.name}",
         identity=hashlib.sha256(f"{hash_tensors(weights)} {form} {wanted}".encode()).hexdigest(),

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.encoders.small_alignment import Alignment, ImageTrunk, word_vector
 from snellen.systems.unsafe_content.policy import Category, Policy
 
@@ -85,10 +85,10 @@ class PolicyNetwork(nn.Module):
         self.score_safe, self.score_category = nn.Linear(width, 1), nn.Linear(width, 1)
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Preprocessing:
         """Resize and crop of its images."""
         side = int(self.settings["side"])
-        return Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
+        return Preprocessing(size=(side, side), resize="shorter", resize_to=(side, side))
 
     def forward(self, images: Tensor, words: Tensor, present: Tensor | None = None) -> Tensor:
         """Log-probabilities (n, 1 + k) of safe and of each place; log-odds of unsafe are those of one linear score.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
 from snellen.models.references import load_question_answerer, load_two_tower
@@ -78,7 +78,7 @@ class SafetyClassifier(Protocol):
     """What is scanned and measured with."""
 
     name: str
-    preparation: Preparation
+    preparation: Preprocessing
     #: Categories of the policy that it claims.
     claims: tuple[str, ...]
     #: With gradients and two logits, where it has them.

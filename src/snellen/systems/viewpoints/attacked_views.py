@@ -200,7 +200,7 @@ def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[
     if one.label == work.goal.target:
         return none, {"rejected": OF_TARGET}
     evidence: dict[str, Evidence] = {}
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     look, score = _look(work, one), scores_of(work.classifier)
     try:
         for name, viewpoints in ((NATURAL, one.viewpoints), (RANDOM, _random_views(work, one))):
@@ -220,10 +220,10 @@ def _measured(work: Work, one: ViewedObject) -> tuple[dict[str, Evidence], dict[
             )
             rows = found.evidence(work.classifier, torch.tensor([one.label]), setting=setting.name)
             evidence[setting.name] = with_viewpoints(rows, found.viewpoints, found.success)
-            told[setting.name] = _told(found)
+            reported[setting.name] = _search_record(found)
     except RejectedImageError as error:
         return none, {"rejected": str(error).removeprefix(f"{one.object_id}: ")}
-    return evidence, {"rejected": None, "told": told}
+    return evidence, {"rejected": None, "told": reported}
 
 
 def _random_views(work: Work, one: ViewedObject) -> Tensor:
@@ -236,7 +236,7 @@ def _look(work: Work, one: ViewedObject) -> Look:
     return look_of(work.renderer, one.object_id, prepare=work.classifier.prepare, least_coverage=least)
 
 
-def _told(found: AttackedViews) -> dict[str, Any]:
+def _search_record(found: AttackedViews) -> dict[str, Any]:
     """The distribution that was found for one object, as JSON values."""
     return {
         "status": found.status[0],
@@ -291,7 +291,7 @@ def _conclude(work: Work, run: Run, folder: Path, *, pictured: bool) -> Attacked
 
 
 def _object(
-    work: Work, one: ViewedObject, evidence: dict[str, Evidence], setting: str, told: dict[str, Any]
+    work: Work, one: ViewedObject, evidence: dict[str, Evidence], setting: str, reported: dict[str, Any]
 ) -> AttackedObject:
     own = {name: evidence[name].where(unit_id=one.object_id, status="ok").table for name in (NATURAL, RANDOM, setting)}
     shares = {name: _mean(table["right"].to_pylist()) for name, table in own.items()}
@@ -307,7 +307,7 @@ def _object(
         success_rate=_mean(own[setting]["success"].to_pylist()),
         taken_for=None if mistake is None else "no decision" if mistake < 0 else names[mistake],
         credit=one.credit,
-        **told[setting],
+        **reported[setting],
     )
 
 

@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, Companion, Conclusion, Measured, Reading
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion
 from snellen.checks.hypothesis import Hypothesis
-from snellen.checks.independent import halves
+from snellen.checks.independent import in_first_half
 from snellen.checks.panels import HeatPicture, Panel, keep_file, keep_picture
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.finding import Finding, FindingExample
 from snellen.core.images import ImageSet
 from snellen.core.method import Need
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
 from snellen.data.references import load_images
@@ -85,11 +85,11 @@ class Viewpoint(Check):
         attack = self.iterations * (POPSIZE - 1 + COMPONENTS) + SAMPLES
         return 2.0 + self.attacked * attack / 1000
 
-    def conclude(self, reading: Reading) -> Conclusion:
+    def conclude(self, reading: CheckInput) -> CheckResult:
         """One hypothesis: random viewpoints cost no more right decisions than the set's own."""
         whole = self._objects(reading)
         if whole is None:
-            return Conclusion(notes=["Viewpoint: the objects of the audited images are not known any more."])
+            return CheckResult(notes=["Viewpoint: the objects of the audited images are not known any more."])
         known = [one for one in whole.objects if one.label >= 0]
         drawn = _drawn(known, self.objects, reading.rng.child(self.name))
         found, lost = list[SeenObject](), list[str]()
@@ -105,7 +105,7 @@ class Viewpoint(Check):
             f"Viewpoint: {len(lost)} of {len(drawn)} objects count in no figure; first: {one}." for one in lost[:1]
         ]
         if len(found) < 2:
-            return Conclusion(notes=[*notes, "Viewpoint: fewer than two objects could be looked at."])
+            return CheckResult(notes=[*notes, "Viewpoint: fewer than two objects could be looked at."])
         return self._concluded(found, whole, reading, notes)
 
     def _given(self, classifier: Classifier) -> ViewedObjects:
@@ -117,7 +117,7 @@ class Viewpoint(Check):
         except InputError as error:
             raise InputError(f"{self.name}.renderer={self.renderer}: {error}") from error
 
-    def _objects(self, reading: Reading) -> ViewedObjects | None:
+    def _objects(self, reading: CheckInput) -> ViewedObjects | None:
         if self.renderer is not None:
             return self._given(reading.classifier)
         if reading.audited is None or not is_view_set(reading.audited):
@@ -125,16 +125,16 @@ class Viewpoint(Check):
         return viewed_objects(align_labels(reading.audited, reading.names))
 
     def _concluded(
-        self, found: Sequence[SeenObject], whole: ViewedObjects, reading: Reading, notes: Sequence[str]
-    ) -> Conclusion:
+        self, found: Sequence[SeenObject], whole: ViewedObjects, reading: CheckInput, notes: Sequence[str]
+    ) -> CheckResult:
         drops = np.array([one.natural.share - one.random.share for one in found])
         lost = clustered_mean(drops, pseudo_units=1.0)
-        worst = worst_region(found, halves([one.viewed.object_id for one in found]))
+        worst = worst_region(found, in_first_half([one.viewed.object_id for one in found]))
         attacked = self._attacked(found, whole, reading)
         metrics = self._metrics(found, drops, lost, worst, attacked)
         pictures: dict[str, bytes] = {}
         examples = self._examples(found, whole, reading, pictures)
-        return Conclusion(
+        return CheckResult(
             metrics=metrics,
             hypotheses=[
                 Hypothesis(
@@ -156,17 +156,17 @@ class Viewpoint(Check):
         lost: ClusteredMean,
         worst: WorstRegion | None,
         attacked: Mapping[str, NDArray[np.bool_]],
-    ) -> dict[str, Measured]:
+    ) -> dict[str, CheckFigure]:
         low, high = lost.interval()
         metrics = {
             f"{self.name}.natural.accuracy": _accuracy([one.natural.right for one in found]),
             f"{self.name}.random.accuracy": _accuracy([one.random.right for one in found]),
-            f"{self.name}.lost": Measured(
+            f"{self.name}.lost": CheckFigure(
                 value=float(drops.mean()), low=max(low, -1.0), high=min(high, 1.0), n=len(found)
             ),
         }
         if worst is not None:
-            metrics[f"{self.name}.worst_region.accuracy"] = Measured(
+            metrics[f"{self.name}.worst_region.accuracy"] = CheckFigure(
                 value=worst.right, low=worst.low, high=worst.high, n=worst.views
             )
         if attacked:
@@ -174,7 +174,7 @@ class Viewpoint(Check):
         return metrics
 
     def _attacked(
-        self, found: Sequence[SeenObject], whole: ViewedObjects, reading: Reading
+        self, found: Sequence[SeenObject], whole: ViewedObjects, reading: CheckInput
     ) -> dict[str, NDArray[np.bool_]]:
         """Whether fresh views of what the attack found are right, by object; of objects with a right view to lose."""
         method = ViewpointAttack(components=COMPONENTS, popsize=POPSIZE, iterations=self.iterations, samples=SAMPLES)
@@ -196,7 +196,7 @@ class Viewpoint(Check):
     def _finding(
         self,
         found: Sequence[SeenObject],
-        metrics: Mapping[str, Measured],
+        metrics: Mapping[str, CheckFigure],
         lost: ClusteredMean,
         worst: WorstRegion | None,
         examples: tuple[FindingExample, ...],
@@ -221,7 +221,7 @@ class Viewpoint(Check):
         )
 
     def _examples(
-        self, found: Sequence[SeenObject], whole: ViewedObjects, reading: Reading, pictures: dict[str, bytes]
+        self, found: Sequence[SeenObject], whole: ViewedObjects, reading: CheckInput, pictures: dict[str, bytes]
     ) -> tuple[FindingExample, ...]:
         """Objects that are right from most of their own viewpoints, beside a random view in which they are not."""
         if self.renderer is not None or reading.audited is None:
@@ -292,11 +292,11 @@ def _drawn(objects: Sequence[ViewedObject], count: int, rng: Randomness) -> list
     return [objects[place] for place in sorted(np.argsort(places, kind="stable")[:count].tolist())]
 
 
-def _accuracy(right: Sequence[NDArray[np.bool_]]) -> Measured:
+def _accuracy(right: Sequence[NDArray[np.bool_]]) -> CheckFigure:
     """Share of right views, with an interval in which objects are drawn."""
     values = np.concatenate(right)
     low, high = clustered_share(values, np.repeat(np.arange(len(right)), [len(one) for one in right]))
-    return Measured(value=float(values.mean()), low=low, high=high, n=len(values))
+    return CheckFigure(value=float(values.mean()), low=low, high=high, n=len(values))
 
 
 def _rows(

@@ -139,11 +139,11 @@ def sheet(
             *attacked,
             *[blank] * (ATTACKED_SHOWN - len(attacked)),
         ]
-        rows.append((pictures, told(one)))
+        rows.append((pictures, caption_lines(one)))
     return picture_grid(f"{setting}: natural views, and views of what it found, those that fool first", heads, rows)
 
 
-def told(one: AttackedObject) -> tuple[str, ...]:
+def caption_lines(one: AttackedObject) -> tuple[str, ...]:
     """An object and its figures in one line, and whom to thank for it in another."""
     shares = ", ".join(
         f"{'–' if value is None else f'{value:.0%}'} {name}"

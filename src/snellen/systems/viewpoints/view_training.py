@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation, to_image, to_unit
+from snellen.core.preprocessing import Preprocessing, to_image, to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.view_renderer import ViewRenderer
@@ -61,7 +61,7 @@ def render_added_views(
     *,
     steps: int,
     each: int,
-    preparation: Preparation,
+    preparation: Preprocessing,
     least_coverage: float,
     behind: Examples | None,
     rng: Randomness,
@@ -122,7 +122,7 @@ class WithSupply(nn.Module):
         self.register_buffer("shown", torch.zeros((), dtype=torch.int64))
 
     @property
-    def following(self) -> ViewSupply:
+    def view_supply(self) -> ViewSupply:
         """The supply by what it does."""
         return cast(ViewSupply, self.supply)
 
@@ -204,7 +204,7 @@ class ViewTraining(ClassifierRecipe):
 
         def added(module: WithSupply, epoch: int, device: torch.device) -> AddedViews:
             if epoch not in made:
-                supply, rng = module.following, Randomness(plan.seed).child("added views", epoch)
+                supply, rng = module.view_supply, Randomness(plan.seed).child("added views", epoch)
                 supply.follow(epoch, look, evaluating(module.network, device), rng, progress)
                 made.clear()
                 made[epoch] = render_added_views(

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from snellen.core.errors import InputError
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.view_renderer import ViewRenderer
 
 #: An image of any size, as bytes → float32 (3, h, w) in [0, 1], or bytes, as the classifier takes it.

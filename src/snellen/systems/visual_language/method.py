@@ -25,7 +25,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
 from snellen.core.method import Method, Need, method_field
 from snellen.core.outcomes import Explained
-from snellen.core.preparation import to_image
+from snellen.core.preprocessing import to_image
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.attributed import Attributed, Attributor
 from snellen.methods.explanations.faithfulness.removal import region_effect
@@ -185,10 +185,10 @@ class VisualLanguage(Method):
         status: Sequence[str],
         names: Sequence[str],
         rng: Randomness,
-    ) -> Told:
+    ) -> Descriptions:
         rows, count = _explained(status), len(images)
         if captioner is None or not len(rows):
-            return Told(None, [{}] * count, {}, {})
+            return Descriptions(None, [{}] * count, {}, {})
         shown = images[rows] if part is None else on_black(images[rows], part.region[rows])
         prompts = [self.prompt.replace(LABEL, names[row]) for row in rows.tolist()]
         ready = prepared_for(captioner, shown)
@@ -208,7 +208,7 @@ class VisualLanguage(Method):
                 "label_in_prompt": LABEL in self.prompt,
                 "described": "the whole image" if part is None else "the region on black",
             }
-        return Told(tuple(spoken), records, {"sentence": _spread(likely, rows, count)}, controls)
+        return Descriptions(tuple(spoken), records, {"sentence": _spread(likely, rows, count)}, controls)
 
     def _assumptions(self, segmenter: Segmenter | None, captioner: Captioner | None) -> tuple[str, ...]:
         told = []
@@ -225,7 +225,7 @@ class VisualLanguage(Method):
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class Descriptions:
     """Sentences with what led to them; ``texts`` is None where nobody spoke."""
 
     texts: tuple[str, ...] | None

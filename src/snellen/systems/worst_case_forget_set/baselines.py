@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
 from snellen.systems.worst_case_forget_set.search import Floats, largest
 from snellen.training.evaluation import score_examples

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snellen.core.artifact import Artifact, Card, rounded
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.metrics.auroc import multilabel_auroc
 from snellen.models.classifiers.artifact_models import architecture_of, untrained
@@ -48,7 +48,7 @@ class Groundwork:
     class_names: tuple[str, ...]
     several: bool
     architecture: dict[str, Any]
-    preparation: Preparation
+    preparation: Preprocessing
     normalization: dict[str, Any]
     network: nn.Module
     examples: ImageStore
@@ -94,7 +94,7 @@ def lay_groundwork(
     side: int,
     plan: TrainingPlan,
     several_labels: bool = False,
-    shown: Preparation | None = None,
+    shown: Preprocessing | None = None,
 ) -> Groundwork:
     """Check the images, build the network, and read the images into memory.
 
@@ -121,16 +121,16 @@ def lay_groundwork(
     _check_normalization(base)
     built = architecture_of(architecture, len(classes), side) if base is None else dict(base.card.architecture)
     preparation = (
-        Preparation(size=(side, side), resize="shorter", resize_to=(side, side))
+        Preprocessing(size=(side, side), resize="shorter", resize_to=(side, side))
         if base is None
-        else Preparation.model_validate(base.card.preparation)
+        else Preprocessing.model_validate(base.card.preparation)
     )
     network = initial_network(built, rng)
     if base is not None:
         load_strictly(network, base.tensors, source=base.card.name)
     has_tune = "tune" in data.column("split")
 
-    def store(images: ImageSet, how: Preparation) -> ImageStore:
+    def store(images: ImageSet, how: Preprocessing) -> ImageStore:
         targets = label_table(images) if several else None
         return ImageStore.of_images(images, how, targets=targets, progress=fitting.progress)
 

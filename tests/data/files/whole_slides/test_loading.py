@@ -9,7 +9,7 @@ import pytest
 
 from snellen.core.errors import InputError, RejectedImageError, UnknownNameError
 from snellen.core.images import COLUMNS
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.files.bags import Bags, TiledSource, boxes_of_tiles
 from snellen.data.files.whole_slides.loading import load_slides
 from snellen.data.files.whole_slides.tiling import Tiling
@@ -112,7 +112,7 @@ def test_boxes_are_where_the_thumbnail_shows_the_tile(camelyon: Path) -> None:
 
 def test_threads_give_the_same(camelyon: Path) -> None:
     images = load_slides(camelyon, TILING)
-    preparation = Preparation(size=(48, 48))
+    preparation = Preprocessing(size=(48, 48))
     alone, together = (
         [batch.pixels for batch in prepared_batches(images, preparation, 8, workers=workers)] for workers in (0, 4)
     )

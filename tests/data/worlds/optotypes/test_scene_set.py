@@ -5,7 +5,7 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.core.images import Provenance
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.data.loading import prepared_batches
 from snellen.data.worlds.optotypes import scene_set
 from snellen.data.worlds.optotypes.factors import SHAPES
@@ -34,7 +34,7 @@ def test_pictures_are_those_of_the_renderer_in_any_order_and_from_several_thread
     expected = render(WORLD.scenes("train"), WORLD.size).pixels.permute(0, 2, 3, 1).numpy()
     for index in (149, 0, 130, 64, 63):
         assert np.array_equal(np.asarray(IMAGES.read(index)), expected[index])
-    batches = prepared_batches(IMAGES, Preparation(size=(32, 32)), 16, workers=3)
+    batches = prepared_batches(IMAGES, Preprocessing(size=(32, 32)), 16, workers=3)
     found = np.concatenate([batch.pixels.permute(0, 2, 3, 1).numpy() for batch in batches])
     assert np.array_equal(found, expected)
 

@@ -20,7 +20,7 @@ from snellen.models.remote.connection import HEADERS
 from snellen.models.remote.sent_log import sent_log
 from tests.models.classifiers.served.inference_server import InferenceServer, Scripted, linear, refusal
 from tests.models.classifiers.served.loaded import IMAGES, load
-from tests.models.remote.asked_hosts import asked_hosts
+from tests.models.remote.contacted_hosts import contacted_hosts
 from tests.models.remote.timers_by_hand import TimersByHand
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -124,7 +124,7 @@ def test_no_proxy_is_asked_on_the_way_to_this_machine(
 def test_another_machine_is_refused_before_a_socket_is_opened(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    with asked_hosts() as asked, pytest.MonkeyPatch.context() as patch:
+    with contacted_hosts() as asked, pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "socket", lambda *arguments, **_options: opened.append(arguments))
         for scheme in ("http", "https"):
             with pytest.raises(InputError, match=r"is another machine: images would leave this one.* --allow-remote"):

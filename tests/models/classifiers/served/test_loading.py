@@ -8,7 +8,7 @@ import torch
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, ModelError
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.remote.sent_log import sent_log
 from tests.models.classifiers.served.inference_server import (
@@ -31,7 +31,7 @@ def test_a_classifier_and_its_scores(server: InferenceServer) -> None:
     assert classifier.name == server.reference
     assert classifier.sent_to == "127.0.0.1"
     assert not classifier.differentiable
-    assert classifier.preparation == Preparation(size=(4, 6), resize="shorter", resize_to=(4, 6))
+    assert classifier.preparation == Preprocessing(size=(4, 6), resize="shorter", resize_to=(4, 6))
     assert torch.equal(classifier(IMAGES), torch.from_numpy(linear(IMAGES.numpy())))
     assert classifier.spent.queries == 5
     assert classifier(IMAGES.clone().requires_grad_()).grad_fn is None
@@ -152,7 +152,7 @@ def test_what_nobody_tells_is_assumed_and_said(server: InferenceServer) -> None:
     assert any("assumed to be RGB in [0, 1] without normalisation" in note for note in classifier.notes)
     settings = load(server, "mean=0.5&std=0.1,0.2,0.4&resize=exact&resize_to=4,6&interpolation=bicubic")
     assert settings.normalization == Normalization((0.5,) * 3, (0.1, 0.2, 0.4))
-    assert settings.preparation == Preparation(size=(4, 6), resize="exact", resize_to=(4, 6), interpolation="bicubic")
+    assert settings.preparation == Preprocessing(size=(4, 6), resize="exact", resize_to=(4, 6), interpolation="bicubic")
     assert not any("assumed" in note for note in settings.notes)
     given = load(server, class_names=["x", "y", "z"], normalization=Normalization((0.5,) * 3, (0.5,) * 3))
     assert given.class_names == ("x", "y", "z")
@@ -165,7 +165,7 @@ def test_a_size_that_the_shape_does_not_tell(server: InferenceServer) -> None:
         load(server)
     assert load(server, "size=4,6").preparation.size == (4, 6)
     assert load(server, "size=8").preparation.size == (8, 8)
-    assert load(server, preparation=Preparation(size=(4, 4))).identity is None
+    assert load(server, preparation=Preprocessing(size=(4, 4))).identity is None
 
 
 def test_labels_alone(server: InferenceServer) -> None:

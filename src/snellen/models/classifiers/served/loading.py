@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Normalization
 from snellen.core.errors import InputError, ModelError, import_extra
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.refused_values import refused_values
 from snellen.core.run import canonical_json
 from snellen.models.classifiers.assembly import Field, LoadedModel, probe_images
@@ -90,7 +90,7 @@ def _load(reference: str) -> LoadedModel:
         notes=tuple(notes),
         assumed=assumed,
         sent_to=model.server.host,
-        advice="its input size is dynamic; say it: ?size=224, or pass preparation=Preparation(...)",
+        advice="its input size is dynamic; say it: ?size=224, or pass preparation=Preprocessing(...)",
     )
 
 
@@ -104,7 +104,7 @@ def _takes_bytes(client: InferenceClient, model: ServedModel) -> bool:
 
 def _preparation(
     model: ServedModel, record: ModelRecord, layout: ImageLayout, assumed: dict[Field, str]
-) -> Preparation | None:
+) -> Preprocessing | None:
     settings, where = model.settings, model.server.url
     written: Mapping[str, Any] = settings.model_dump(
         include={"resize", "resize_to", "interpolation"}, exclude_none=True
@@ -126,7 +126,7 @@ def _preparation(
     if written.get("resize") != "none":
         written = {"resize": "shorter", "resize_to": size, **written}
     try:
-        return Preparation.model_validate({"size": size, **written})
+        return Preprocessing.model_validate({"size": size, **written})
     except ValidationError as error:
         raise InputError(f"{where}: {refused_values(error)}") from error
 
@@ -149,7 +149,7 @@ def _normalization(
 
 
 def _identity(
-    network: ServedNetwork, metadata: ModelMetadata, preparation: Preparation | None
+    network: ServedNetwork, metadata: ModelMetadata, preparation: Preprocessing | None
 ) -> tuple[str | None, str]:
     """Hash of what can be seen of a model from outside, and notes about it."""
     if preparation is None or preparation.size is None:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from snellen.core.errors import InputError, unknown_name
-from snellen.core.preparation import Interpolation, Resize
+from snellen.core.preprocessing import Interpolation, Resize
 from snellen.core.refused_values import refused_values
 from snellen.models.remote.permission import ServerUrl, ask_permission, read_url
 from snellen.models.remote.retrying import LONGEST_TIMEOUT
@@ -51,7 +51,7 @@ class ServerSettings(BaseModel):
     output: str | None = Field(None, description="name of the output with the scores, where there are several")
     layout: Layout | None = Field(None, description="order of the input's axes, where its shape does not show it")
     size: Size | None = Field(None, description="height and width, where the shape does not show it")
-    resize: Resize | None = Field(None, description="how images are scaled, as in Preparation")
+    resize: Resize | None = Field(None, description="how images are scaled, as in Preprocessing")
     resize_to: Size | None = Field(None, description="height and width that the scaling aims at")
     interpolation: Interpolation | None = Field(None, description="resampling filter")
     mean: tuple[float, float, float] | None = Field(None, description="mean of each channel, in [0, 1] units")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.models.diffusion.condition import Condition
 from snellen.models.diffusion.denoiser import Denoiser
 from snellen.models.diffusion.generate import Steer, generate
@@ -39,15 +39,15 @@ class Arm:
     """
 
     name: str
-    steering: Callable[[Asked], Steer]
-    base: Callable[[Asked], Condition] = lambda asked: asked.own
+    steering: Callable[[GeneratorCall], Steer]
+    base: Callable[[GeneratorCall], Condition] = lambda requested: requested.own
     guides: Sequence[Classifier] = ()
     experts: Sequence[nn.Module] = ()
     denoisers: Sequence[Denoiser] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class ArmResult:
     """Images of an arm and its figures.
 
     Attributes:
@@ -65,40 +65,40 @@ class Measured:
     clock: dict[str, float]
 
 
-def measure(arm: Arm, setup: Setup, asked: Asked, progress: Progress | None = None) -> Measured:
+def measure(arm: Arm, setup: Setup, requested: GeneratorCall, progress: Progress | None = None) -> ArmResult:
     """Make the images of an arm and judge them.
 
     Args:
         arm: the guidance.
         setup: the world.
-        asked: the same for all arms that are compared: :meth:`Setup.ask`.
+        requested: the same for all arms that are compared: :meth:`Setup.ask`.
         progress: callback that receives progress updates.
 
     Raises:
         InputError: the judge guided, or a denoiser ran that the arm does not name.
     """
     setup.judge.check_independent(arm.guides)
-    base = arm.base(asked)
-    steer = arm.steering(asked)
+    base = arm.base(requested)
+    steer = arm.steering(requested)
     denoisers = [setup.generator.denoiser.network, *(other.network for other in arm.denoisers)]
     classifiers = [*(guide.module for guide in arm.guides if guide.module is not None), *arm.experts]
     with _watching(denoisers[:1]) as own, _watching(denoisers) as watch, _watching(classifiers) as asked_of:
         began = time.process_time()
         made = generate(
-            setup.sampler, asked.seeds, condition=base, steer=steer, batch_size=_TOGETHER, progress=progress
+            setup.sampler, requested.seeds, condition=base, steer=steer, batch_size=_TOGETHER, progress=progress
         )
         seconds = time.process_time() - began
     if watch.rows != made.rows:
         raise InputError(f"{arm.name} asks {made.rows - watch.rows} rows of denoisers that it does not name")
-    count = len(asked)
-    names = [asked.class_names[index] for index in asked.classes.tolist()]
+    count = len(requested)
+    names = [requested.class_names[index] for index in requested.classes.tolist()]
     with torch.no_grad():
         said = torch.cat([setup.guide(part) for part in made.images.split(256)]).argmax(1)
-    return Measured(
+    return ArmResult(
         made.images,
         {
             **set_figures(setup.judge, setup.real_features, made.images, names),
-            "guide_accuracy": float((said == asked.classes).double().mean()),
+            "guide_accuracy": float((said == requested.classes).double().mean()),
             "rows": made.rows / count,
             "own_rows": own.rows / count,
             "backward_rows": watch.backward / count,

@@ -85,24 +85,24 @@ def scene_judge() -> Judge:
     return Judge(judge.name, hash_of(judge.network), shapes.class_names, shapes, judge.features)
 
 
-def set_figures(judge: Judge, real: Tensor, images: Tensor, asked: Sequence[str]) -> dict[str, float]:
+def set_figures(judge: Judge, real: Tensor, images: Tensor, requested: Sequence[str]) -> dict[str, float]:
     """A judge's figures of images.
 
     Args:
         judge: that guided none of them.
         real: features of real images, (m, d).
         images: float32 (n, 3, h, w) in [0, 1].
-        asked: name of the requested class of each image.
+        requested: name of the requested class of each image.
 
     Returns:
         ``accuracy``, the share of images of the requested class; ``frechet``, ``precision``, ``recall``, ``density``
         and ``coverage`` beside the real images; ``diversity``, the mean distance within classes of the images that show
         the requested class (those that do not would count as diverse).
     """
-    right = torch.tensor([said == name for said, name in zip(judge.answers(images), asked, strict=True)])
+    right = torch.tensor([said == name for said, name in zip(judge.answers(images), requested, strict=True)])
     seen = judge.seen(images)
-    names = sorted(set(asked))
-    classes = torch.tensor([names.index(name) for name in asked])
+    names = sorted(set(requested))
+    classes = torch.tensor([names.index(name) for name in requested])
     pairs = bool((torch.bincount(classes[right], minlength=1) > 1).any())
     return {
         "accuracy": float(right.double().mean()),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import derive_seed
 from snellen.data.worlds.optotypes.captions import caption
 from snellen.data.worlds.optotypes.described import described

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import derive_seed
 from snellen.data.files.bundled import load_bundled
 from snellen.data.worlds.optotypes.captions import caption
@@ -22,7 +22,7 @@ from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.small_world import SIZE, WORLD, scenes
 from snellen.data.worlds.optotypes.vocabulary import forms
-from snellen.methods.generation.asked import BLANK, Asked
+from snellen.methods.generation.generator_call import BLANK, GeneratorCall
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.loading import load_generator
@@ -82,13 +82,13 @@ class Setup:
         """Features of the real images in the judge's space, (m, d)."""
         return self.judge.seen(self.real)
 
-    def ask(self, count: int, seed: int) -> Asked:
+    def ask(self, count: int, seed: int) -> GeneratorCall:
         """Images of all classes in turns, with seeds and prompts that depend on ``seed`` and the position alone."""
         names = self.guide.class_names
         classes = torch.arange(count) % len(names)
         templates = None if self.write is None else self.write([names[index] for index in classes.tolist()], seed)
         seeds = tuple(derive_seed(seed, "guided generation", row) % 2**31 for row in range(count))
-        return Asked(self.generator, seeds, names, classes, templates)
+        return GeneratorCall(self.generator, seeds, names, classes, templates)
 
 
 def thumbnails() -> Setup:

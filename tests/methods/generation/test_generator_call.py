@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snellen.core.errors import InputError
-from snellen.methods.generation.asked import Asked
+from snellen.methods.generation.generator_call import GeneratorCall
 from snellen.models.diffusion.generator import Generator
 
 NAMES = ("dog", "cat", "horse")
@@ -23,7 +23,7 @@ def classed(smoke):
 
 
 def of_prompts(generator, classes=(0, 1, 1), templates=("a {}", "a red {}", "no blank")):
-    return Asked(generator, tuple(range(len(classes))), NAMES, torch.tensor(classes), templates)
+    return GeneratorCall(generator, tuple(range(len(classes))), NAMES, torch.tensor(classes), templates)
 
 
 def test_the_condition_of_another_class_is_the_encoding_of_its_prompt(prompted):
@@ -40,7 +40,7 @@ def test_the_condition_of_another_class_is_the_encoding_of_its_prompt(prompted):
 
 def test_two_towers_and_sizes_go_along(smoke):
     generator = smoke("stable-diffusion-xl")
-    asked = Asked(generator, (0, 1), NAMES, torch.tensor([0, 1]), ("a {}", "a {}"))
+    asked = GeneratorCall(generator, (0, 1), NAMES, torch.tensor([0, 1]), ("a {}", "a {}"))
     found, wanted = asked.condition(torch.tensor([1, 2])), generator.encode_prompts(["a cat", "a horse"])
     for name, tensor in wanted.tensors().items():
         torch.testing.assert_close(found.tensors()[name], tensor)
@@ -62,30 +62,30 @@ def test_classes_are_matched_by_name_and_not_by_number(classed):
     generator = replace(
         classed, class_names=("cat", "horse", "dog", *(f"n{row}" for row in range(classed.classes - 3)))
     )
-    asked = Asked(generator, (1, 2), NAMES, torch.tensor([0, 1]))
+    asked = GeneratorCall(generator, (1, 2), NAMES, torch.tensor([0, 1]))
     assert asked.own.classes.tolist() == [2, 0]
     assert asked.condition(torch.tensor([2]), rows=torch.tensor([1])).classes.tolist() == [1]
     assert asked.captions == ("dog", "cat")
     with pytest.raises(InputError, match=r"has cat, horse, dog.*the other dog, bird"):
-        Asked(generator, (1,), ("dog", "bird"), torch.tensor([0]))
+        GeneratorCall(generator, (1,), ("dog", "bird"), torch.tensor([0]))
 
 
 def test_two_classes_of_one_name_stay_two(classed):
     names = ("crane", "dog", "crane", *(f"n{row}" for row in range(classed.classes - 3)))
     generator = replace(classed, class_names=names)
-    assert Asked(generator, (1, 2), names, torch.tensor([2, 0])).own.classes.tolist() == [2, 0]
-    assert Asked(generator, (1,), ("dog", "n0"), torch.tensor([1])).own.classes.tolist() == [3]
+    assert GeneratorCall(generator, (1, 2), names, torch.tensor([2, 0])).own.classes.tolist() == [2, 0]
+    assert GeneratorCall(generator, (1,), ("dog", "n0"), torch.tensor([1])).own.classes.tolist() == [3]
     with pytest.raises(InputError, match="several classes called 'crane'"):
-        Asked(generator, (1,), ("dog", "crane"), torch.tensor([1]))
+        GeneratorCall(generator, (1,), ("dog", "crane"), torch.tensor([1]))
 
 
 def test_classes_without_names_are_called_by_their_numbers(classed):
-    asked = Asked(replace(classed, class_names=None), (1,), ("class 0", "class 2"), torch.tensor([1]))
+    asked = GeneratorCall(replace(classed, class_names=None), (1,), ("class 0", "class 2"), torch.tensor([1]))
     assert asked.own.classes.tolist() == [2]
 
 
 def test_a_generator_that_takes_nothing_has_one_condition(smoke):
-    asked = Asked(smoke("unconditional-unet"), (1, 2), NAMES, torch.tensor([0, 1]))
+    asked = GeneratorCall(smoke("unconditional-unet"), (1, 2), NAMES, torch.tensor([0, 1]))
     assert asked.own is asked.nothing
     assert len(asked.own) == 2
     with pytest.raises(InputError, match="takes nothing, so it cannot take a class"):
@@ -102,11 +102,11 @@ def test_an_image_without_a_class_is_its_prompt_alone(prompted):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda g: Asked(g, (1, 2), NAMES, torch.tensor([0]), ("a {}",)), "one seed, class and template"),
-        (lambda g: Asked(g, (), NAMES, torch.zeros(0, dtype=torch.int64), ()), "one seed, class and template"),
-        (lambda g: Asked(g, (1,), NAMES, torch.tensor([3]), ("a {}",)), "numbered 0 to 2"),
-        (lambda g: Asked(g, (1,), NAMES, torch.tensor([0.0]), ("a {}",)), "int64"),
-        (lambda g: Asked(g, (1,), NAMES, torch.tensor([0])), "takes prompts; templates are for prompts alone"),
+        (lambda g: GeneratorCall(g, (1, 2), NAMES, torch.tensor([0]), ("a {}",)), "one seed, class and template"),
+        (lambda g: GeneratorCall(g, (), NAMES, torch.zeros(0, dtype=torch.int64), ()), "one seed, class and template"),
+        (lambda g: GeneratorCall(g, (1,), NAMES, torch.tensor([3]), ("a {}",)), "numbered 0 to 2"),
+        (lambda g: GeneratorCall(g, (1,), NAMES, torch.tensor([0.0]), ("a {}",)), "int64"),
+        (lambda g: GeneratorCall(g, (1,), NAMES, torch.tensor([0])), "takes prompts; templates are for prompts alone"),
         (lambda g: of_prompts(g).condition(torch.tensor([0])), "1 classes came for 3 images"),
         (lambda g: of_prompts(g).condition(torch.tensor([0, 1, 5])), "numbered 0 to 2; got 5"),
         (lambda g: of_prompts(g).condition(torch.tensor([0, 1, 2])), "'no blank' does not say where its class is"),

@@ -78,14 +78,14 @@ class Placement:
         return found & inside
 
 
-class Preparation(BaseModel):
+class Preprocessing(BaseModel):
     """A model's own resize and crop.
 
     Modes of ``resize``: ``shorter`` scales until both edges reach ``resize_to`` (aspect kept, the rest is cut);
     ``longer`` until both edges fit into it (aspect kept, padded with ``fill``); ``exact`` ignores the aspect; ``none``
     leaves the image as it is. A centre crop (or padding) to ``size`` follows, unless ``size`` is None.
 
-    >>> preparation = Preparation(size=(224, 224), resize="shorter", resize_to=(256, 256), interpolation="bicubic")
+    >>> preparation = Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256), interpolation="bicubic")
     >>> preparation(Image.new("RGB", (640, 480), "white")).shape
     torch.Size([3, 224, 224])
     """
@@ -111,7 +111,7 @@ class Preparation(BaseModel):
     def words(self) -> str:
         """What is done, in words.
 
-        >>> Preparation(size=(224, 224), resize="shorter", resize_to=(256, 256)).words
+        >>> Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256)).words
         'shorter edge scaled to 256 pixels (bilinear), centre crop of 224x224'
         """
         size = None if self.size is None else f"{self.size[0]}x{self.size[1]}"
@@ -217,7 +217,7 @@ class Stated(NamedTuple):
     """
 
     source: str
-    preparation: Preparation | None = None
+    preparation: Preprocessing | None = None
     normalization: Normalization | None = None
     class_names: tuple[str, ...] | None = None
     whole_bytes: bool = False

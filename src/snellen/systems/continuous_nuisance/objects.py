@@ -11,7 +11,7 @@ import torch
 
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
-from snellen.core.preparation import to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.systems.continuous_nuisance.filter_scores import thresholds_of_others
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
@@ -23,10 +23,10 @@ CALIBRATING, MOST_CALIBRATING = 3, 48
 
 
 @dataclass(frozen=True)
-class Thing:
+class GeneratedObject:
     """One object of a class, whose noise is the same under every shift and at every strength.
 
-    >>> Thing("star", 2).id
+    >>> GeneratedObject("star", 2).id
     'star/0002'
     """
 
@@ -39,24 +39,24 @@ class Thing:
         return f"{self.class_name}/{self.number:04d}"
 
 
-def things_of(classes: Sequence[str], each: int) -> list[Thing]:
+def objects_of(classes: Sequence[str], each: int) -> list[GeneratedObject]:
     """So many objects of each class, one of each in turn: of any number of them, as many are of each."""
-    return [Thing(name, number) for number in range(1, each + 1) for name in classes]
+    return [GeneratedObject(name, number) for number in range(1, each + 1) for name in classes]
 
 
 def requests_for(
-    concepts: Sequence[str], things: Sequence[Thing], seed: int, stream: str = "thing"
+    concepts: Sequence[str], objects: Sequence[GeneratedObject], seed: int, stream: str = "thing"
 ) -> list[dict[str, Any]]:
     """Each object under every shift, with one seed: the shifts one after the other."""
     return [
         {
-            "id": f"{concept}/{thing.id}",
-            "class": thing.class_name,
+            "id": f"{concept}/{one_object.id}",
+            "class": one_object.class_name,
             "concept": concept,
-            "seed": derive_seed(seed, "nuisance", stream, thing.id) % 2**31,
+            "seed": derive_seed(seed, "nuisance", stream, one_object.id) % 2**31,
         }
         for concept in concepts
-        for thing in things
+        for one_object in objects
     ]
 
 
@@ -93,12 +93,12 @@ def thresholds_for(method: ContinuousNuisance, seed: int) -> dict[str, float]:
     check_calibration(method)
     plain = ContinuousNuisance(**{**method.model_dump(), "text_image": None, "second_encoder": None})
     # The next is of another class.
-    things = things_of(plain.classes, max(min(CALIBRATING, MOST_CALIBRATING // len(plain.classes)), 1))
-    things, phrases = things[:MOST_CALIBRATING], named_phrases(plain.concept)
-    made = plain.generate(requests_for(tuple(phrases), things, seed, "calibration"), rng=Randomness(seed))
-    trajectories = to_unit(pixels_of(made, len(plain.strengths))).unflatten(0, (len(phrases), len(things)))
+    objects = objects_of(plain.classes, max(min(CALIBRATING, MOST_CALIBRATING // len(plain.classes)), 1))
+    objects, phrases = objects[:MOST_CALIBRATING], named_phrases(plain.concept)
+    made = plain.generate(requests_for(tuple(phrases), objects, seed, "calibration"), rng=Randomness(seed))
+    trajectories = to_unit(pixels_of(made, len(plain.strengths))).unflatten(0, (len(phrases), len(objects)))
     return thresholds_of_others(
         encoders,
         dict(zip(phrases.values(), trajectories, strict=True)),
-        [thing.class_name for thing in things],
+        [one_object.class_name for one_object in objects],
     )

@@ -26,7 +26,7 @@ NO_CLASS = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class GeneratorCall:
     """One call of a generator.
 
     Args:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.preparation import Preparation
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.methods.explanations.partition_shap import PartitionSHAP
 from snellen.models.captioners.protocol import Captions
@@ -30,7 +30,7 @@ class Reading(nn.Module):
 
 def classifier_of(model=looks_at_red, **options):
     return Classifier(
-        model, class_names=["red", "other"], preparation=Preparation(size=(SIDE, SIDE)), name="red", **options
+        model, class_names=["red", "other"], preparation=Preprocessing(size=(SIDE, SIDE)), name="red", **options
     )
 
 
@@ -85,7 +85,11 @@ class SalientSegmenter(FloodSegmenter):
 class EchoCaptioner:
     """Says what it was told and how much red it sees; a sentence is likelier the redder the picture."""
 
-    name, device, preparation = "echo", torch.device("cpu"), Preparation(size=(8, 8), resize="exact", resize_to=(8, 8))
+    name, device, preparation = (
+        "echo",
+        torch.device("cpu"),
+        Preprocessing(size=(8, 8), resize="exact", resize_to=(8, 8)),
+    )
 
     def __init__(self):
         self.seen = []

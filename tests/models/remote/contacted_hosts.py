@@ -8,7 +8,7 @@ import pytest
 
 
 @contextmanager
-def asked_hosts() -> Iterator[list[str]]:
+def contacted_hosts() -> Iterator[list[str]]:
     """A block and no fixture: the guard of the test suite, which is replaced here, ends before fixtures do."""
     hosts: list[str] = []
 

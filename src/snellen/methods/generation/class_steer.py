@@ -18,8 +18,8 @@ from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
-from snellen.methods.generation.asked import NO_CLASS, Asked
 from snellen.methods.generation.classifier_scores import Reading, Score, log_probability
+from snellen.methods.generation.generator_call import NO_CLASS, GeneratorCall
 from snellen.models.diffusion.generate import Steering
 from snellen.models.diffusion.guidance import (
     ALWAYS,
@@ -115,11 +115,11 @@ def _rows(values: Tensor, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Following:
+class ClassSteer:
     """Follow the log-probability of each image's class: the noise is shifted, or with DDPM the mean of each step.
 
     Args:
-        asked: the images, each with a class.
+        requested: the images, each with a class.
         reading: what says how likely the classes are.
         scale: w; 1 is no guidance, the published scale is w − 1.
         solver: of the sampler.
@@ -128,32 +128,32 @@ class Following:
         InputError: an image without a requested class.
     """
 
-    asked: Asked
+    requested: GeneratorCall
     reading: Reading
     scale: float
     solver: SolverName = "ddim"
     dropped: DroppedGradients = field(default_factory=DroppedGradients, init=False)
 
     def __post_init__(self) -> None:
-        without = (self.asked.classes == NO_CLASS).nonzero().flatten().tolist()
+        without = (self.requested.classes == NO_CLASS).nonzero().flatten().tolist()
         if without:
             raise InputError(
-                f"a classifier guides towards a class, and {len(without)} of {len(self.asked)} requests name none "
-                f"(number {without[0] + 1} first): give each a 'class', one of {', '.join(self.asked.class_names)}"
+                f"a classifier guides towards a class, and {len(without)} of {len(self.requested)} requests name none "
+                f"(number {without[0] + 1} first): give each a 'class', one of {', '.join(self.requested.class_names)}"
             )
 
     def __call__(self, rows: range, rng: Randomness) -> Steering:
         """The term of one batch, which is a hook as well where the mean is shifted."""
-        score = log_probability(self.reading, self.asked.classes[list(rows)])
+        score = log_probability(self.reading, self.requested.classes[list(rows)])
         dropped = _OfImages(self.dropped.steps, [str(row) for row in rows])
         if self.solver == "ddpm":
             shift = MeanShiftGuidance(score, self.scale, dropped=dropped)
             return Steering([shift], [shift])
         return Steering([GradientGuidance(score, self.scale, dropped=dropped)])
 
-    def told(self) -> Sequence[Mapping[str, object]]:
+    def reported(self) -> Sequence[Mapping[str, object]]:
         """Of each image in how many steps its gradient was not finite, and so was not followed."""
-        return [{"gradients dropped": self.dropped.steps[str(row)]} for row in range(len(self.asked))]
+        return [{"gradients dropped": self.dropped.steps[str(row)]} for row in range(len(self.requested))]
 
 
 @dataclass(eq=False)

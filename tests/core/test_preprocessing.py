@@ -1,4 +1,4 @@
-"""Preparation: bit for bit what torchvision and timm do, and a way back to the original."""
+"""Preprocessing: bit for bit what torchvision and timm do, and a way back to the original."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from snellen.core.preparation import Placement, Preparation, to_image, to_unit
+from snellen.core.preprocessing import Placement, Preprocessing, to_image, to_unit
 
 transforms = pytest.importorskip("torchvision.transforms")
 timm_transforms = pytest.importorskip("timm.data.transforms")
@@ -38,7 +38,7 @@ def reference(image, *steps):
 @given(width=side, height=side, edge=target, crop=pair, interpolation=resampling)
 def test_equals_torchvisions_resize_and_centre_crop(width, height, edge, crop, interpolation):
     image = noise(width, height)
-    preparation = Preparation(size=crop, resize="shorter", resize_to=(edge, edge), interpolation=interpolation)
+    preparation = Preprocessing(size=crop, resize="shorter", resize_to=(edge, edge), interpolation=interpolation)
     expected = reference(image, transforms.Resize(edge, mode_of(interpolation)), transforms.CenterCrop(crop))
     assert torch.equal(preparation(image), expected)
 
@@ -46,13 +46,13 @@ def test_equals_torchvisions_resize_and_centre_crop(width, height, edge, crop, i
 @given(width=side, height=side, crop=st.tuples(side, side))
 def test_equals_torchvisions_centre_crop_and_padding_alone(width, height, crop):
     image = noise(width, height)
-    assert torch.equal(Preparation(size=crop)(image), reference(image, transforms.CenterCrop(crop)))
+    assert torch.equal(Preprocessing(size=crop)(image), reference(image, transforms.CenterCrop(crop)))
 
 
 @given(width=side, height=side, to=pair, crop=pair, interpolation=resampling)
 def test_exact_equals_torchvisions_resize_to_both_sides(width, height, to, crop, interpolation):
     image = noise(width, height)
-    preparation = Preparation(size=crop, resize="exact", resize_to=to, interpolation=interpolation)
+    preparation = Preprocessing(size=crop, resize="exact", resize_to=to, interpolation=interpolation)
     expected = reference(image, transforms.Resize(to, mode_of(interpolation)), transforms.CenterCrop(crop))
     assert torch.equal(preparation(image), expected)
 
@@ -65,7 +65,7 @@ def test_equals_timms_resize_keeping_the_ratio_and_crop_or_pad(resize, longest, 
     ratio = (max if resize == "longer" else min)(height / to[0], width / to[1])
     assume(round(height / ratio) >= 1 and round(width / ratio) >= 1)  # timm fails on an empty side
     image = noise(width, height)
-    preparation = Preparation(size=crop, resize=resize, resize_to=to, interpolation="bicubic", fill=fill)
+    preparation = Preprocessing(size=crop, resize=resize, resize_to=to, interpolation="bicubic", fill=fill)
     expected = reference(
         image,
         timm_transforms.ResizeKeepRatio(to, longest=longest, interpolation="bicubic"),
@@ -75,20 +75,20 @@ def test_equals_timms_resize_keeping_the_ratio_and_crop_or_pad(resize, longest, 
 
 
 def test_a_side_never_vanishes():
-    assert Preparation(resize="longer", resize_to=(10, 10))(noise(1, 80)).shape == (3, 10, 1)
-    assert Preparation(resize="longer", resize_to=(10, 10))(noise(80, 1)).shape == (3, 1, 10)
-    assert Preparation(resize="shorter", resize_to=(1, 2))(noise(2, 1)).shape == (3, 1, 2)
+    assert Preprocessing(resize="longer", resize_to=(10, 10))(noise(1, 80)).shape == (3, 10, 1)
+    assert Preprocessing(resize="longer", resize_to=(10, 10))(noise(80, 1)).shape == (3, 1, 10)
+    assert Preprocessing(resize="shorter", resize_to=(1, 2))(noise(2, 1)).shape == (3, 1, 2)
 
 
 @given(width=side, height=side)
 def test_without_anything_to_do_the_pixels_are_the_images(width, height):
     image = noise(width, height)
     before = image.tobytes()
-    pixels = Preparation().pixels(image)
+    pixels = Preprocessing().pixels(image)
     assert pixels.dtype == torch.uint8
     assert pixels.is_contiguous()
     assert pixels.permute(1, 2, 0).numpy().tobytes() == before == image.tobytes()
-    assert torch.equal(Preparation()(image), to_unit(pixels))
+    assert torch.equal(Preprocessing()(image), to_unit(pixels))
 
 
 # -- modes of images --------------------------------------------------------------------------------------------------
@@ -106,33 +106,33 @@ def in_mode(mode):
 def test_every_mode_is_converted_as_pillow_does(mode):
     image = in_mode(mode)
     assert image.mode == mode
-    preparation = Preparation(size=(5, 5), resize="shorter", resize_to=(6, 6), interpolation="bicubic")
+    preparation = Preprocessing(size=(5, 5), resize="shorter", resize_to=(6, 6), interpolation="bicubic")
     assert torch.equal(preparation(image), preparation(image.convert("RGB")))
     assert preparation(image).shape == (3, 5, 5)
 
 
 def test_what_conversion_means_for_the_common_modes():
     grey = Image.fromarray(np.array([[0, 128, 255]], dtype=np.uint8))
-    assert Preparation().pixels(grey).tolist() == [[[0, 128, 255]]] * 3
+    assert Preprocessing().pixels(grey).tolist() == [[[0, 128, 255]]] * 3
     translucent = Image.new("RGBA", (1, 1), (10, 20, 30, 0))
-    assert Preparation().pixels(translucent).flatten().tolist() == [10, 20, 30], "alpha is dropped, not blended"
+    assert Preprocessing().pixels(translucent).flatten().tolist() == [10, 20, 30], "alpha is dropped, not blended"
     palette = Image.new("P", (1, 1), 1)
     palette.putpalette([0, 0, 0, 7, 8, 9])
-    assert Preparation().pixels(palette).flatten().tolist() == [7, 8, 9]
+    assert Preprocessing().pixels(palette).flatten().tolist() == [7, 8, 9]
     bilevel = Image.new("1", (1, 1), 1)
-    assert Preparation().pixels(bilevel).flatten().tolist() == [255, 255, 255]
+    assert Preprocessing().pixels(bilevel).flatten().tolist() == [255, 255, 255]
 
 
 # -- the way back -----------------------------------------------------------------------------------------------------
 
 scaling = st.builds(
-    Preparation,
+    Preprocessing,
     size=st.none() | pair,
     resize=st.sampled_from(["shorter", "longer", "exact"]),
     resize_to=pair,
     fill=st.just((0, 0, 255)),
 )
-any_preparation = st.builds(Preparation, size=st.none() | pair) | scaling
+any_preparation = st.builds(Preprocessing, size=st.none() | pair) | scaling
 
 
 @given(preparation=any_preparation, width=side, height=side, point=st.tuples(st.floats(-99, 99), st.floats(-99, 99)))
@@ -143,12 +143,12 @@ def test_placement_round_trip(preparation, width, height, point):
 
 
 def test_placement_of_the_corners():
-    shrunk = Preparation(resize="exact", resize_to=(10, 40)).placement(20, 100)
+    shrunk = Preprocessing(resize="exact", resize_to=(10, 40)).placement(20, 100)
     assert shrunk == Placement(scale=(2.0, 0.1), offset=(0.0, 0.0))
     assert shrunk.to_original(40, 10) == (20, 100)
-    cut = Preparation(size=(4, 4), resize="shorter", resize_to=(8, 8)).placement(16, 32)
+    cut = Preprocessing(size=(4, 4), resize="shorter", resize_to=(8, 8)).placement(16, 32)
     assert (cut.to_original(0, 0), cut.to_original(4, 4)) == ((4, 12), (12, 20))
-    padded = Preparation(size=(5, 6)).placement(2, 2)
+    padded = Preprocessing(size=(5, 6)).placement(2, 2)
     assert padded.to_original(0, 0) == (-2, -1), "padding lies outside the original"
     assert padded.to_original(6, 5) == (4, 4)
 
@@ -157,7 +157,7 @@ def test_placement_of_the_corners():
 def test_without_scaling_every_pixel_is_found_where_placement_says(width, height, crop):
     rows, columns = np.mgrid[:height, :width]
     painted = Image.fromarray(np.stack([columns, rows, np.zeros_like(rows)], -1).astype(np.uint8))
-    preparation = Preparation(size=crop, fill=(0, 0, 255))
+    preparation = Preprocessing(size=crop, fill=(0, 0, 255))
     pixels, placement = preparation.pixels(painted), preparation.placement(width, height)
     for row in range(crop[0]):
         for column in range(crop[1]):
@@ -187,7 +187,7 @@ def test_with_scaling_every_pixel_is_found_where_placement_says(preparation, wid
 def test_a_marker_in_the_original_is_found_where_placement_says():
     pixels = np.zeros((300, 200, 3), dtype=np.uint8)
     pixels[140:160, 60:90] = 255
-    preparation = Preparation(size=(64, 64), resize="shorter", resize_to=(72, 72), interpolation="bicubic")
+    preparation = Preprocessing(size=(64, 64), resize="shorter", resize_to=(72, 72), interpolation="bicubic")
     light = preparation(Image.fromarray(pixels)).sum(0).double()
     rows, columns = torch.meshgrid(*(torch.arange(64) + 0.5,) * 2, indexing="ij")
     centre = [float((light * axis).sum() / light.sum()) for axis in (columns, rows)]
@@ -203,8 +203,8 @@ def test_all_bytes_survive_the_round_trip_and_equal_torchvisions():
     assert unit.dtype == torch.float32
     assert (float(unit.min()), float(unit.max())) == (0.0, 1.0)
     assert torch.equal(unit, transforms.ToTensor()(to_image(every)))
-    assert torch.equal(Preparation().pixels(to_image(unit)), every)
-    assert torch.equal(Preparation().pixels(to_image(every)), every)
+    assert torch.equal(Preprocessing().pixels(to_image(unit)), every)
+    assert torch.equal(Preprocessing().pixels(to_image(every)), every)
 
 
 def test_to_image_rounds_to_the_nearest_byte_and_clamps():
@@ -224,4 +224,4 @@ def test_parameters_are_validated():
         {"crop": (8, 8)},
     ):
         with pytest.raises(ValidationError):
-            Preparation(**wrong)
+            Preprocessing(**wrong)

@@ -37,7 +37,7 @@ class MeasuredSource:
 
 
 @dataclass(frozen=True, eq=False)
-class LookedUp:
+class MatchedMaps:
     """Maps by position in the training set.
 
     Attributes:
@@ -71,7 +71,7 @@ def look_up(
     sizes: Mapping[str, tuple[int, int]],
     contents: Mapping[str, str],
     without: bool = False,
-) -> LookedUp:
+) -> MatchedMaps:
     """Find the map of each example, and refuse maps that are not of these images.
 
     Args:
@@ -104,7 +104,7 @@ def look_up(
             _check_image(one, maps, row, sizes[one], contents[one])
     rows = torch.tensor([-1 if row is None else row for row in found])
     aspects = torch.tensor([sizes[one][0] / sizes[one][1] for one in ids])
-    return LookedUp(maps, rows, aspects, *_agreement(maps, rows, labels))
+    return MatchedMaps(maps, rows, aspects, *_agreement(maps, rows, labels))
 
 
 def _check_image(example_id: str, maps: LabelMaps, row: int, size: tuple[int, int], content: str) -> None:

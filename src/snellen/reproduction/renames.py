@@ -1,0 +1,218 @@
+"""Names that recorded code bore when it was measured, so that a rename alone changes no record.
+
+``renames.toml`` beside this file lists each name of today with the name before. It has three tables: ``names`` for all
+recorded code, ``files`` for single files, and ``modules`` for files that moved. The hash of an experiment reads its
+code with the earlier names. A row can hide no change of behaviour, because :func:`as_recorded` refuses two names that
+would become one, and :func:`faults` lists rows that could point a name at something else.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import keyword
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from snellen.core import package
+from snellen.core.errors import InputError
+
+TABLE = "reproduction/renames.toml"
+
+#: Fields of syntax trees that hold one name, and those that hold a list of names.
+_NAME_FIELDS = ("id", "attr", "arg", "name", "asname", "rest")
+_LIST_FIELDS = ("names", "kwd_attrs")
+
+
+@dataclass(frozen=True)
+class Renames:
+    """Names of today and the names before.
+
+    Attributes:
+        names: name → name before, in all files.
+        modules: dotted module → dotted module before.
+        files: path below the package → names of this file alone, name → name before.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def of_file(self, path: str) -> dict[str, str]:
+        """The rows that hold in a file."""
+        return {**self.names, **self.files.get(path, {})}
+
+    def path_before(self, path: str) -> str:
+        """Where a file lay when it was measured."""
+        module = f"snellen.{path.removesuffix('.py').replace('/', '.')}"
+        before = self.modules.get(module)
+        return path if before is None else f"{before.removeprefix('snellen.').replace('.', '/')}.py"
+
+
+@cache
+def read_renames() -> Renames:
+    """The table of the package."""
+    return Renames(**tomllib.loads(package.text(TABLE)))
+
+
+def as_recorded(tree: ast.Module, names: Mapping[str, str], modules: Mapping[str, str], where: str) -> ast.Module:
+    """A syntax tree with the earlier names, in place.
+
+    Imports that hold a renamed name are put into the order of their earlier names, as the formatter had sorted them.
+
+    Args:
+        tree: of a file.
+        names: name → name before.
+        modules: dotted module → dotted module before.
+        where: the file, for messages.
+
+    Raises:
+        InputError: two names of the file would become one, so that a change of behaviour could keep the hash.
+    """
+    present = identifiers(tree)
+    before: dict[str, str] = {}
+    for new, old in names.items():
+        if new not in present:
+            continue
+        if old in present or old in before:
+            raise InputError(
+                f"{where} has both {new!r} and {before.get(old, old)!r}, and {TABLE} calls both {old!r} as it was "
+                f"recorded; take another new name"
+            )
+        before[old] = new
+    rows = {new: old for old, new in before.items()}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            node.module = modules.get(node.module, node.module)
+        _rename(node, rows)
+    for node in ast.walk(tree):
+        for body in (getattr(node, name, None) for name in ("body", "orelse", "finalbody")):
+            if isinstance(body, list):
+                body[:] = _sorted_imports(body)
+    return tree
+
+
+def identifiers(tree: ast.AST) -> set[str]:
+    """Every name of a syntax tree: variables, attributes, arguments, keywords, functions, classes and imports."""
+    return {name for node in ast.walk(tree) for name in _names_of(node)}
+
+
+def _names_of(node: ast.AST) -> Iterator[str]:
+    for place in _NAME_FIELDS:
+        value = getattr(node, place, None)
+        if isinstance(value, str):
+            yield value
+    for place in _LIST_FIELDS:
+        yield from (one for one in getattr(node, place, None) or () if isinstance(one, str))
+
+
+def _rename(node: ast.AST, rows: Mapping[str, str]) -> None:
+    for place in _NAME_FIELDS:
+        value = getattr(node, place, None)
+        if isinstance(value, str) and value in rows:
+            setattr(node, place, rows[value])
+    for place in _LIST_FIELDS:
+        values = getattr(node, place, None)
+        if values:
+            setattr(node, place, [rows.get(one, one) if isinstance(one, str) else one for one in values])
+
+
+def _sorted_imports(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Names within an import, and runs of imports from the package, as ruff sorts them."""
+    made: list[ast.stmt] = []
+    run: list[ast.ImportFrom] = []
+    for one in body:
+        if isinstance(one, ast.ImportFrom) and (one.module or "").partition(".")[0] == "snellen":
+            one.names.sort(key=lambda alias: _member_key(alias.name))
+            run.append(one)
+            continue
+        made += [*_by_module(run), one]
+        run = []
+    return [*made, *_by_module(run)]
+
+
+def _by_module(run: Iterable[ast.ImportFrom]) -> list[ast.ImportFrom]:
+    return sorted(run, key=lambda statement: _natural(statement.module or ""))
+
+
+def _member_key(name: str) -> tuple[int, list[tuple[str, int]], str]:
+    """Constants, classes, then functions."""
+    kind = 0 if len(name) > 1 and name.isupper() else 1 if name[:1].isupper() else 2
+    return kind, _natural(name), name
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    return [(text, int(number or -1)) for text, number in re.findall(r"(\D*)(\d*)", name.lower())]
+
+
+def faults(renames: Renames, paths: Iterable[Path], root: Path) -> list[str]:
+    """Rows that could hide a change of behaviour in recorded code, in words.
+
+    Names within a file are safe, because :func:`as_recorded` keeps them apart. A name that reaches into another file
+    is safe if nothing there bears the earlier name any more.
+
+    Args:
+        renames: the table.
+        paths: files under hashes of records.
+        root: folder of the package, whose definitions are read.
+    """
+    rows = {*renames.names.items(), *(row for names in renames.files.values() for row in names.items())}
+    found = [
+        f"{new} = {old!r}: no name may be a keyword or a builtin"
+        for new, old in sorted(rows)
+        if any(name in dir(builtins) or keyword.iskeyword(name) for name in (new, old))
+    ]
+    found += [f"{new} = {old!r}: {old} is still there" for new, old in renames.modules.items() if _file(old, root)]
+    found += [f"{new} = {old!r}: {new} is not there" for new, old in renames.modules.items() if not _file(new, root)]
+    reaching: set[str] = set()
+    for path in paths:
+        names = renames.of_file(path.relative_to(root).as_posix())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute | ast.keyword):
+                reaching |= {names[name] for name in _names_of(node) if name in names}
+            elif isinstance(node, ast.ImportFrom):
+                module = _file(node.module or "", root)
+                defined = _definitions(module) if module else {}
+                found += [
+                    f"{path.relative_to(root)} imports {one.name}: {node.module} still has {names[one.name]}"
+                    for one in node.names
+                    if names.get(one.name) in defined
+                ]
+    if reaching:
+        pattern = re.compile(rf"\b(?:{'|'.join(sorted(reaching))})\b")
+        for path in sorted(root.rglob("*.py")):
+            if pattern.search(path.read_text(encoding="utf-8")):
+                found += [
+                    f"{path.relative_to(root)}:{line} defines {name}, which {TABLE} lists as an earlier name"
+                    for name, line in _definitions(path).items()
+                    if name in reaching
+                ]
+    return found
+
+
+def _file(module: str, root: Path) -> Path | None:
+    path = root.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def _definitions(path: Path) -> dict[str, int]:
+    """Functions, classes, fields, attributes and arguments of a file, with their lines; local variables are none."""
+    found: dict[str, int] = {}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found[node.name] = node.lineno
+        elif isinstance(node, ast.arg):
+            found[node.arg] = node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found[node.attr] = node.lineno
+        if isinstance(node, ast.ClassDef | ast.Module):
+            for one in node.body:
+                targets = one.targets if isinstance(one, ast.Assign) else [getattr(one, "target", None)]
+                found.update({target.id: one.lineno for target in targets if isinstance(target, ast.Name)})
+    return found
