@@ -207,8 +207,8 @@ class _Foreseeing:
     _known: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._space = self.search.space
-        self.search.space = _Answered(self._space, self._answer)
+        self._space, self._drawn = self.search.space, dict[int, Any]()
+        self.search.space = _Answered(self._space, self._answer, self._drawn)
 
     @property
     def done(self) -> int:
@@ -243,7 +243,8 @@ class _Foreseeing:
     def _foresee(self) -> None:
         """Request the next candidates, and withdraw those that are no longer expected."""
         search, space = self.search, self._space
-        proposer = copy.deepcopy(search.proposer, {id(space): space})
+        # A candidate never changes, so the copy shares them: that is ten times as fast.
+        proposer = copy.deepcopy(search.proposer, {id(space): space, **self._drawn})
         cached, known = search.keys != "none", self._known.copy()
         wanted: dict[Wanted, Any] = {}
         for number in range(search.done, search.done + self.depth):
@@ -273,10 +274,21 @@ class _Foreseeing:
 
 
 class _Answered:
-    """A space whose evaluations come from elsewhere."""
+    """A space whose evaluations come from elsewhere, and that holds every candidate it was shown, by its address."""
 
-    def __init__(self, space: Any, answer: Callable[[Any, int], Any]) -> None:  # noqa: ANN401 - of the search
-        self._space, self.evaluate = space, answer
+    def __init__(
+        self,
+        space: Any,  # noqa: ANN401 - of the search
+        answer: Callable[[Any, int], Any],
+        drawn: dict[int, Any],
+    ) -> None:
+        self._space, self.evaluate, self._drawn = space, answer, drawn
+
+    def structure(self, candidate: Any) -> str:  # noqa: ANN401 - as above
+        """See the space itself."""
+        self._drawn[id(candidate)] = candidate
+        found: str = self._space.structure(candidate)
+        return found
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as above
         return getattr(self._space, name)
