@@ -67,7 +67,7 @@ def test_a_search_whose_candidates_are_foreseen_learns_the_same(tmp_path, monkey
     plain = trials(SearchWork(given, run), count, tmp_path)
     workers = AtOnce(space, fails={2})
     here, evaluate = [], type(space).evaluate
-    foreseen = SearchWork(ahead._Foreseen(given, workers, 4), run)
+    foreseen = SearchWork(ahead._Foreseen(given, workers, 2), run)
     monkeypatch.setattr(type(space), "evaluate", lambda self, cell, run: here.append(cell) or evaluate(self, cell, run))
     assert trials(foreseen, count, tmp_path) == plain
     trained = sum(row["evaluated"] is not None for row in plain)

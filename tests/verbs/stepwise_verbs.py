@@ -1,5 +1,6 @@
 """A small call of every verb whose steps need each other, and of each with a frame of its own: all of them resume."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from snellen.reproduction.language_model_annotation.materials import (
     definition,
 )
 from snellen.systems.continuous_nuisance.nuisance_images import shift_nuisance
+from snellen.systems.generator_failure.discriminator import WeakEnsembleWarning
 from snellen.systems.generator_failure.searching import find_failures
 from snellen.systems.language_model_annotation.collaboration import Schedule
 from snellen.systems.language_model_annotation.student import StudentFit
@@ -102,10 +104,12 @@ def _prompts(out):
 
 
 def _failures(out):
-    find_failures(
-        scene_generator(), [cnn()], ["star", "cross"], out=out, spaces=("prompts",), templates=("a {}",), prior=PRIOR,
-        judge=judge(), numbers=NUMBERS,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeakEnsembleWarning)  # one classifier is enough here
+        find_failures(
+            scene_generator(), [cnn()], ["star", "cross"], out=out, spaces=("prompts",), templates=("a {}",),
+            prior=PRIOR, judge=judge(), numbers=NUMBERS,
+        )  # fmt: skip
 
 
 def _nuisance(out):

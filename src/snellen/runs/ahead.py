@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -75,8 +75,13 @@ def ahead(work: Any, engine: Engine, processes: int) -> Iterator[Work]:  # noqa:
     reopening = _reopening(work.searched)
     reopening.check()
     with closing(_Evaluations(engine, reopening.setup())) as evaluations:
-        made: Work = replace(work, searched=_Foreseen(work.searched, evaluations, FORESEEN * processes))
+        made: Work = replace(work, searched=_Foreseen(work.searched, evaluations, processes))
         yield made
+
+
+def foreseeing(search: Any, evaluations: Evaluations, processes: int) -> _Foreseeing:  # noqa: ANN401 - see above
+    """A search before its first candidate, with so many processes that evaluate ahead of it."""
+    return _Foreseeing(search, evaluations, FORESEEN * processes)
 
 
 def _reopening(searched: Any) -> Reopening:  # noqa: ANN401 - as above
@@ -122,8 +127,32 @@ def _name_of(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
 
+class Evaluation(Protocol):
+    """What a worker makes of a candidate: a future."""
+
+    def cancel(self) -> bool:
+        """Withdraw it, unless a worker began it."""
+        ...
+
+    def result(self) -> Any:  # noqa: ANN401 - a JSON value
+        """Wait for it: the name of its class and its values; None for a candidate that fails."""
+        ...
+
+
+class Evaluations(Protocol):
+    """Who evaluates ahead."""
+
+    def check(self) -> None:
+        """Raise what ended the workers."""
+        ...
+
+    def request(self, candidate: Any, encoded: Any, run: int) -> Evaluation:  # noqa: ANN401 - any JSON value
+        """The evaluation of a candidate, later."""
+        ...
+
+
 class _Evaluations:
-    """Evaluations that workers make, in the order in which they are requested."""
+    """Evaluations that workers of an engine make, in the order in which they are requested."""
 
     def __init__(self, engine: Engine, setup: Mapping[str, Any]) -> None:
         self._jobs: SimpleQueue[Numbered | None] = SimpleQueue()
@@ -182,12 +211,12 @@ class _Foreseen:
     """What a search is made of, with workers beside it."""
 
     searched: Any
-    evaluations: _Evaluations
-    depth: int
+    evaluations: Evaluations
+    processes: int
 
     def fresh(self) -> _Foreseeing:
         """The search before its first candidate."""
-        return _Foreseeing(self.searched.fresh(), self.evaluations, self.depth)
+        return foreseeing(self.searched.fresh(), self.evaluations, self.processes)
 
 
 @dataclass(eq=False)
@@ -201,9 +230,9 @@ class _Foreseeing:
     """
 
     search: Any
-    evaluations: _Evaluations
+    evaluations: Evaluations
     depth: int
-    _coming: dict[Wanted, Future[Any]] = field(default_factory=dict)
+    _coming: dict[Wanted, Evaluation] = field(default_factory=dict)
     _known: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:

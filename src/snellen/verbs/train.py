@@ -138,11 +138,9 @@ def train(
         notes: list[str] = []
         decides = artifact.card.kind == "classifier"
         if not decides and (onnx or test is not None):
-            why = (
-                f"decides each pixel; audit it with: snellen audit {shlex.quote(f'artifact:{folder}')} DATA --task segment"
-                if artifact.card.kind == "segmenter"
-                else "decides nothing"
-            )
+            audited = f"snellen audit {shlex.quote(f'artifact:{folder}')} DATA --task segment"
+            decides_pixels = artifact.card.kind == "segmenter"
+            why = f"decides each pixel; audit it with: {audited}" if decides_pixels else "decides nothing"
             notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} {why}")
         written = _onnx(folder, notes) if onnx and decides else None
         report = None
