@@ -2,8 +2,8 @@
 
     python benchmarks/looking_ahead.py [--candidates 400]
 
-Every training takes one unit of a clock that only trainings move, and fitness is a hash of the candidate. So the figures
-do not depend on the processor, nor on what else it does. A search with workers is compared with one without.
+Every training takes one unit of a clock that only trainings move. Fitness is a hash of the candidate. So the figures do
+not depend on the processor, nor on what else it does. A search with workers is compared with one without.
 """
 
 from __future__ import annotations
