@@ -120,8 +120,7 @@ class Call(Generic[Result]):
         images: that are read, which a worker must find with the same bytes.
         seen: positions of those that some items read; None: the items are these positions.
         classifiers: models, which must be recognisable where a folder holds something already.
-        again: from what a worker makes the work; None where none can. Of a search, workers may evaluate candidates
-            before their turn all the same: see :mod:`snellen.runs.ahead`.
+        again: from what a worker makes the work; None where none can, but see :mod:`snellen.runs.ahead`.
         fits: whether something is fitted, and perhaps kept, before the first item.
         forecast: seconds that this and all items take, measured on a little of each; None: nothing can be measured.
         costs: lines about what it costs beside time, such as calls of other models, for a plan that is only shown.
@@ -256,7 +255,8 @@ def carried_out(
         with opened(folder, plan, shared=where.part is not None) as run:
             sent.into(folder)
             pieces = made.pieces(run)
-            work, engine, setup = partial(made.work, run), crew.engine, dict if made.again is None else made.again.setup
+            work: Callable[[], Work] = partial(made.work, run)
+            engine, setup = crew.engine, dict if made.again is None else made.again.setup
             with ExitStack() as beside:
                 if engine is not None and made.again is None:  # its steps stay here, and workers evaluate before them
                     work, engine = _foreseen(work, engine, crew.processes, beside), None
