@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from snellen.cli.asking import answer_by_key
-from snellen.cli.engine_options import DryRunOption
+from snellen.cli.engine_options import DryRunOption, ThreadsOption
 from snellen.cli.filled_folder import carry_out, free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import loading
@@ -101,6 +101,7 @@ def label(
         Path | None, typer.Option(help="File of labels that were paid for.", show_default="in the cache folder")
     ] = None,
     device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
     allow_remote: AllowRemoteOption = None,
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,
@@ -142,5 +143,6 @@ def label(
         dry_run=dry_run,
         labels=labels,
         early_exit=early_exit,
+        threads=threads,
         **options,
     )

@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from snellen.cli.engine_options import DryRunOption
+from snellen.cli.engine_options import (
+    AddressOption,
+    DryRunOption,
+    EngineName,
+    EngineOption,
+    ProcessesOption,
+    ThreadsOption,
+)
 from snellen.cli.filled_folder import carry_out, free_folder
 from snellen.cli.progress import loading
 from snellen.cli.run_options import AllowRejectedOption, JsonOption, SeedOption
@@ -91,6 +98,10 @@ def cells(
     probe_images: Annotated[
         int, typer.Option(min=1, help="Images that the probe trains on, and as many more.", rich_help_panel=CACHE)
     ] = 32,
+    engine: EngineOption = EngineName.in_process,
+    processes: ProcessesOption = None,
+    address: AddressOption = None,
+    threads: ThreadsOption = None,
     allow_rejected: AllowRejectedOption = False,
     seed: SeedOption = 0,
     dry_run: DryRunOption = False,
@@ -128,5 +139,9 @@ def cells(
         cells=built,
         final_epochs=final_epochs,
         seed=seed,
+        engine=engine.value,
+        processes=processes,
+        address=address,
+        threads=threads,
         allow_rejected=allow_rejected,
     )

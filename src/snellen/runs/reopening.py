@@ -128,7 +128,7 @@ def open_work(setup: Mapping[str, Any]) -> Callable[[bytes], bytes]:
     for classifier, one in zip(classifiers, setup["classifiers"], strict=True):
         _compare("model", one["described"], describe_model(classifier))
     _compare("machine", setup["machine"], describe_machine(classifiers[0] if classifiers else None))
-    sets = {name: images_again(one) for name, one in setup["sets"].items()}
+    sets = _sets(setup)
     work: Work = attribute_of(setup["maker"])(classifiers, sets, setup["arguments"])
     allow_remote = setup["allow_remote"]
 
@@ -148,6 +148,21 @@ def open_work(setup: Mapping[str, Any]) -> Callable[[bytes], bytes]:
         return replace(shard, files=files, sent=log.lines).to_bytes()
 
     return answer
+
+
+def sets_again(setup: Mapping[str, Any]) -> dict[str, ImageSet]:
+    """The images of work that needs no model, on a machine like that of the run, with as many threads.
+
+    Raises:
+        WorkerError: package or machine is another one.
+    """
+    torch.set_num_threads(setup["machine"]["threads"])
+    _compare("machine", setup["machine"], describe_machine(None))
+    return _sets(setup)
+
+
+def _sets(setup: Mapping[str, Any]) -> dict[str, ImageSet]:
+    return {name: images_again(one) for name, one in setup["sets"].items()}
 
 
 def _obstacle_of(classifier: Classifier) -> Obstacle | None:

@@ -31,6 +31,7 @@ from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.unwritable import explained_unwritable, tidy
 from snellen.data.rejections import check_rejected
 from snellen.models.remote.sent_log import sent_log
+from snellen.runs.ahead import ahead, is_foreseeable
 from snellen.runs.engines.choosing import Chosen, choose_engine
 from snellen.runs.engines.engine import Engine
 from snellen.runs.estimate import (
@@ -119,7 +120,7 @@ class Call(Generic[Result]):
         images: that are read, which a worker must find with the same bytes.
         seen: positions of those that some items read; None: the items are these positions.
         classifiers: models, which must be recognisable where a folder holds something already.
-        again: from what a worker makes the work; None where none can.
+        again: from what a worker makes the work; None where none can, but see :mod:`snellen.runs.ahead`.
         fits: whether something is fitted, and perhaps kept, before the first item.
         forecast: seconds that this and all items take, measured on a little of each; None: nothing can be measured.
         costs: lines about what it costs beside time, such as calls of other models, for a plan that is only shown.
@@ -254,20 +255,16 @@ def carried_out(
         with opened(folder, plan, shared=where.part is not None) as run:
             sent.into(folder)
             pieces = made.pieces(run)
-            carried = Carried(
-                partial(
-                    measure,
-                    pieces,
-                    lambda: made.work(run),
-                    folder,
-                    progress,
-                    engine=crew.engine,
-                    setup=dict if made.again is None else made.again.setup,
-                    part=part,
-                ),
-                made.result.of_part(plan, "unfinished", folder),
-            )
-            yield carried
+            work: Callable[[], Work] = partial(made.work, run)
+            engine, setup = crew.engine, dict if made.again is None else made.again.setup
+            with ExitStack() as beside:
+                if engine is not None and made.again is None:  # its steps stay here, and workers evaluate before them
+                    work, engine = _foreseen(work, engine, crew.processes, beside), None
+                carried = Carried(
+                    partial(measure, pieces, work, folder, progress, engine=engine, setup=setup, part=part),
+                    made.result.of_part(plan, "unfinished", folder),
+                )
+                yield carried
         if where.part is not None:
             carried.result = made.result.of_part(plan, part_note(where.part, pieces, folder), folder)
             return
@@ -278,6 +275,11 @@ def carried_out(
         write_atomically(folder / made.record, canonical_json(result.to_json()))
         shutil.rmtree(run.folder)
         carried.result = result.model_copy(update={"folder": folder if out is not None else None})
+
+
+def _foreseen(work: Callable[[], Work], engine: Engine, processes: int, beside: ExitStack) -> Callable[[], Work]:
+    """What loads the work, with workers beside it until the stack is closed."""
+    return lambda: beside.enter_context(ahead(work(), engine, processes))
 
 
 def _earlier(folder: Path, record: str) -> dict[str, Any]:
@@ -318,9 +320,10 @@ class _Where:
             gpu=gpu,
         )
         if chosen.engine is not None:
-            if call.again is None:
+            if call.again is not None:
+                call.again.check()
+            elif not is_foreseeable(call.what):
                 raise InputError(f'this {call.what} is made by one process only; use the engine "in_process"')
-            call.again.check()
         return chosen
 
     def choice(

@@ -19,6 +19,7 @@ from snellen.core.method import Method, Recipe, build
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json, write_atomically
+from snellen.core.unwritable import explained_unwritable
 from snellen.data.files.joining import join
 from snellen.data.files.splits import as_split
 from snellen.data.references import Labels
@@ -35,10 +36,10 @@ _CHECKPOINTS = re.compile(r"training(-\w+)?\.safetensors")
 
 #: What is being made, while it is; with the checkpoints, and what a kill leaves of any file, removed at the end.
 UNFINISHED = "training.json"
-#: Written last: with it, a folder is complete.
+#: Written last: with it, and without the one above, a folder is complete.
 COMPLETE = "README.md"
 _UNFINISHED_FILES = re.compile(
-    r"training\.json|weights\.safetensors|card\.json|model\.onnx(\.json)?|audit|sent\.jsonl", re.ASCII
+    r"training\.json|weights\.safetensors|card\.json|model\.onnx(\.json)?|audit|sent\.jsonl|README\.md", re.ASCII
 )
 _TEMPORARY = re.compile(r"\.(training(-\w+)?\.safetensors|training\.json|model\.onnx\.json|README\.md)\.[0-9a-f]{12}")
 
@@ -99,6 +100,7 @@ def train(
     Raises:
         InputError: the folder is not free; what the recipe refuses.
         RunConflictError: the folder holds an unfinished training of another recipe, base, other images or another seed.
+        UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
     """
     made = build("recipes", recipe)
     assert isinstance(made, Recipe)
@@ -113,43 +115,42 @@ def train(
         given = join([as_split(images.for_fitting(), "train"), as_split(tune.for_fitting(), "tune")])
     if "labels" not in made.needs:
         given = _without_labels(given)
-    folder.mkdir(parents=True, exist_ok=True)
-    request = {
-        "recipe": made.record(),
-        "seed": seed,
-        "base": None if base is None else base.card.sha256,
-        "images": given.fingerprint(progress),
-        "test": None if test is None else test.fingerprint(progress),
-    }
-    artifact = _trained(folder, request)
-    if artifact is None:
-        write_atomically(folder / UNFINISHED, canonical_json(request))
-        checkpoint = folder / CHECKPOINT
-        with sent_log() as sent:  # a recipe may ask a language model, or show its images to another classifier
-            sent.into(folder)
-            artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
-        artifact = artifact.save(folder)
-    _remove(folder, _CHECKPOINTS)
-    # An export that was stopped leaves a part of a file.
-    _remove(folder, re.compile(r"model\.onnx(\.json)?"))
-    notes: list[str] = []
-    decides = artifact.card.kind == "classifier"
-    if not decides and (onnx or test is not None):
-        why = (
-            f"decides each pixel; audit it with: snellen audit {shlex.quote(f'artifact:{folder}')} DATA --task segment"
-            if artifact.card.kind == "segmenter"
-            else "decides nothing"
-        )
-        notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} {why}")
-    written = _onnx(folder, notes) if onnx and decides else None
-    report = None
-    if test is not None and decides:
-        classifier = load_classifier(f"artifact:{folder}")
-        report = audit(classifier, test, out=folder / "audit", train=images, seed=seed, progress=progress)
-    card = model_card(artifact.card, report, onnx=written.name if written else None)
-    write_atomically(folder / COMPLETE, card.encode())
-    _remove(folder, _TEMPORARY)
-    (folder / UNFINISHED).unlink()
+    with explained_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        request = {
+            "recipe": made.record(),
+            "seed": seed,
+            "base": None if base is None else base.card.sha256,
+            "images": given.fingerprint(progress),
+            "test": None if test is None else test.fingerprint(progress),
+        }
+        artifact = _trained(folder, request)
+        if artifact is None:
+            write_atomically(folder / UNFINISHED, canonical_json(request))
+            checkpoint = folder / CHECKPOINT
+            with sent_log() as sent:  # a recipe may ask a language model, or show its images to another classifier
+                sent.into(folder)
+                artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
+            artifact = artifact.save(folder)
+        _remove(folder, _CHECKPOINTS)
+        # An export that was stopped leaves a part of a file.
+        _remove(folder, re.compile(r"model\.onnx(\.json)?"))
+        notes: list[str] = []
+        decides = artifact.card.kind == "classifier"
+        if not decides and (onnx or test is not None):
+            audited = f"snellen audit {shlex.quote(f'artifact:{folder}')} DATA --task segment"
+            decides_pixels = artifact.card.kind == "segmenter"
+            why = f"decides each pixel; audit it with: {audited}" if decides_pixels else "decides nothing"
+            notes.append(f"neither model.onnx nor an audit: a {artifact.card.kind} {why}")
+        written = _onnx(folder, notes) if onnx and decides else None
+        report = None
+        if test is not None and decides:
+            classifier = load_classifier(f"artifact:{folder}")
+            report = audit(classifier, test, out=folder / "audit", train=images, seed=seed, progress=progress)
+        card = model_card(artifact.card, report, onnx=written.name if written else None)
+        write_atomically(folder / COMPLETE, card.encode())
+        _remove(folder, _TEMPORARY)
+        (folder / UNFINISHED).unlink()
     return Delivered(artifact, folder, written, report, tuple(notes))
 
 

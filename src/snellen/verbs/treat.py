@@ -126,8 +126,9 @@ def treat(
             return replace(result, reference=None)
         write_atomically(folder / "README.md", treatment_card(result, case.patient.classifier).encode())
         write_atomically(folder / TREATMENT.file, canonical_json(result.to_json()))
-        (folder / UNFINISHED).unlink(missing_ok=True)
+        # The note goes last: a call that is killed in between is taken up again, and leaves no candidate behind.
         shutil.rmtree(folder / "candidates", ignore_errors=True)
+        (folder / UNFINISHED).unlink(missing_ok=True)
         return result
 
 

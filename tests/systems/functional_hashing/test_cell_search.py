@@ -270,7 +270,7 @@ def test_one_failure_is_counted_and_warned_of(tmp_path, monkeypatch):
         ({"max_num_evals": 0}, "at least 1"),
         ({"remove_probability": 2.0}, r"\[0, 1\]"),
         ({"budget": "5m"}, "neither a budget"),
-        ({"engine": "local"}, "one process only"),
+        ({"engine": "local"}, "workers read the images themselves"),
         ({"candidates": 2.5}, "candidates: expected a whole number"),
         ({"max_num_evals": "two"}, "expected a whole number, got 'two'"),
         ({"keys": "none", "max_num_evals": 2}, "max_num_evals: without effect where the keys are 'none'"),
