@@ -55,10 +55,11 @@ BESIDE = ROOT / "src" / "snellen" / "checks" / "measured_treatments.json"
 
 #: Which treatments were measured. 1: a quarter of the images damaged, half of the objects turned, none mirrored or
 #: moved, and longer at last. 2: two of three damaged, turned, or mirrored and moved; longer right after, and faster.
-CODE = 2
+#: 3: damaged at the severities of the audit; in a longer balanced tuning turned, resized and recoloured as well.
+CODE = 3
 
 #: Treatments that each code changed: what was measured of them before says nothing about them now.
-CHANGED = {2: ("balanced_tuning", "corruption_tuning", "object_tuning")}
+CHANGED = {2: ("balanced_tuning", "corruption_tuning", "object_tuning"), 3: ("balanced_tuning", "corruption_tuning")}
 
 #: Share of the training images that backdoors are treated with besides.
 FEW = 0.05
