@@ -55,7 +55,8 @@ BESIDE = ROOT / "src" / "snellen" / "checks" / "measured_treatments.json"
 
 #: Which treatments were measured. 1: a quarter of the images damaged, half of the objects turned, none mirrored or
 #: moved, and longer at last. 2: two of three damaged, turned, or mirrored and moved; longer right after, and faster.
-#: 3: damaged at the severities of the audit; in a longer balanced tuning turned, resized and recoloured as well.
+#: 3: damaged at the severities of the audit, the strong ones more often and at last in smaller batches; turned, resized
+#: and recoloured in a longer balanced tuning.
 CODE = 3
 
 #: Treatments that each code changed: what was measured of them before says nothing about them now.

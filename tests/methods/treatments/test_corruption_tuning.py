@@ -75,3 +75,23 @@ def test_images_are_damaged_as_the_audit_damages_them_at_every_severity(monkeypa
         assert (changed != images).flatten(1).any(1).all()
         again, _ = transform(images[:7], torch.zeros(7), rng[range(7)])
         torch.testing.assert_close(again, changed[:7])  # whatever else is in the batch
+
+
+def test_the_longer_training_takes_smaller_batches_and_strong_damage_is_frequent(monkeypatch):
+    monkeypatch.setattr(corruption_tuning, "steady_changes", lambda patient: None)
+    drawn = []
+    monkeypatch.setattr(
+        corruption_tuning,
+        "corrupt",
+        lambda images, chosen, kind, severity, rng: drawn.extend([severity] * len(images)) or images,
+    )
+    patient = SimpleNamespace(checks={}, subjects=lambda _kind: ("fog",), training=range(1000))
+    tuning = CorruptionTuning()
+    longer = tuning.longer(patient)
+    assert longer.plan.batch_size == tuning.plan.batch_size // 2
+    assert longer.plan.epochs == 3 * tuning.plan.passes(1000)
+    transform = tuning.term(patient, rng=Randomness(0)).transforms[0]
+    rng = Randomness(0).for_examples([str(one) for one in range(1500)])
+    transform(torch.zeros(1500, 3, 2, 2), torch.zeros(1500), rng)
+    shares = [drawn.count(severity) / 1500 for severity in (1, 2, 3, 4, 5)]
+    assert shares == pytest.approx([severity / 15 for severity in (1, 2, 3, 4, 5)], abs=0.03)
