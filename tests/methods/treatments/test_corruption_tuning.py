@@ -56,8 +56,8 @@ def test_most_images_of_the_training_are_damaged_however_many_kinds_there_are(mo
 def test_images_are_damaged_as_the_audit_damages_them_at_every_severity(monkeypatch):
     """Of whole-numbered parameters none is left out: two passes of glass blur, at its last two severities."""
     monkeypatch.setattr(corruption_tuning, "steady_changes", lambda patient: None)
-    images = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    rng = Randomness(0).for_examples([str(one) for one in range(60)])
+    images = torch.rand(200, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    rng = Randomness(0).for_examples([str(one) for one in range(200)])
     asked = []
 
     def noted(images, chosen, kind, severity, rng):
@@ -70,7 +70,7 @@ def test_images_are_damaged_as_the_audit_damages_them_at_every_severity(monkeypa
         patient = SimpleNamespace(checks={"corruption": check}, subjects=lambda _kind: ("glass_blur",))
         transform = CorruptionTuning().term(patient, rng=Randomness(0)).transforms[0]
         asked.clear()
-        changed, _ = transform(images, torch.zeros(60), rng)
+        changed, _ = transform(images, torch.zeros(200), rng)
         assert sorted(asked) == [("glass_blur", severity) for severity in severities]
         assert (changed != images).flatten(1).any(1).all()
         again, _ = transform(images[:7], torch.zeros(7), rng[range(7)])

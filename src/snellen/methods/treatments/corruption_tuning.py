@@ -25,7 +25,6 @@ from snellen.training.batches import Batch
 from snellen.training.fine_tuning import Term, TuningPlan
 from snellen.training.transforms import BatchTransform, aug_mix, in_sequence
 
-
 #: Smallest batch that is halved to: BatchNorm needs statistics.
 SMALLEST = 8
 
