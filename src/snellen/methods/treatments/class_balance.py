@@ -123,7 +123,7 @@ class BalancedTuning(FineTuning):
     The class-balanced training of Kang et al., "Decoupling representation and classifier", ICLR 2020, arXiv 1910.09217,
     over all layers, and from the weights that are there. Two of three images are mirrored and moved where that
     changes no class: images that weigh much are else learned by heart. Where it is tried for longer, they are slightly
-    turned, resized and recoloured as well: validation images tell whether that does harm.
+    turned, resized and recoloured as well: validation images show whether that does harm.
 
     >>> BalancedTuning().slight
     False

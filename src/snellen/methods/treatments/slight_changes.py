@@ -1,7 +1,7 @@
 """Images a little turned, a little larger or smaller, in a little other light: what few images of a group lack most.
 
-Whether such a change leaves the class alone cannot be asked of a classifier that fails on the very images. So a
-treatment uses it for a candidate of its own, and the validation images choose.
+A classifier that fails on the very images cannot show whether such a change leaves the class alone. So a treatment uses
+it for a candidate of its own, and the validation images choose.
 """
 
 from __future__ import annotations
