@@ -1,6 +1,7 @@
 """The ward of treatments: its cases, what is planted in them, and the table that is written of them."""
 
 import importlib
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -149,6 +150,42 @@ def test_cases_are_pooled_and_what_is_worse_or_undecided_and_as_dear_is_set_asid
     assert {"logit_adjustment", "plain_tuning", "balanced_tuning"} <= set(names)
     assert not {"last_layer_retraining", "group_dro"} & set(names)
     assert "plain_tuning" in [rung.name for rung in treatments.ladder("slice")]
+
+
+def test_a_case_that_was_measured_alone_gets_what_is_missing_beside_it_and_nothing_else(script, monkeypatch, tmp_path):
+    treated = script("treated")
+    one = script("ill").ward(["direction-plain-0"])[0]
+    alone = {"found": ["attribute:direction"], "delivered": True, "seconds": {"treat": 4.0}, "outcomes": ["kept"]}
+    made = [{"method": "object_tuning", "plan": {"epochs": 30}}]
+    place = tmp_path / f"{one.name}-runs" / "treated"
+    place.mkdir(parents=True)
+    (place / "treatment.json").write_text(json.dumps({"treatments": made}), encoding="utf-8")
+    asked = []
+
+    def others(one, case, treatments, place, seconds, beside):
+        asked.append((list(treatments), list(beside)))
+        seconds["plain"] = 2.0
+        return {name: {"outcomes": []} for name in beside}
+
+    class Nothing:
+        val = train = audited = class_names = ()
+
+    monkeypatch.setattr(treated, "_others", others)
+    monkeypatch.setattr(type(one), "sets", lambda self, sizes: Nothing)
+    monkeypatch.setattr(type(one), "trained", lambda self, folder, sets: folder)
+    monkeypatch.setattr(type(one), "brought", lambda self, artifact: Nothing)
+    monkeypatch.setattr(treated.snellen, "audit", lambda *given, **named: None)
+    monkeypatch.setattr(treated.Case, "of", lambda *given, **named: None)
+    found = treated.completed(one, tmp_path, None, {**alone, "scratch": "there"}, ("plain", "scratch"))
+    assert asked == [(made, ["plain"])]
+    assert found["seconds"] == {"treat": 4.0, "plain": 2.0}
+    assert (found["scratch"], found["outcomes"], found["plain"]) == ("there", ["kept"], {"outcomes": []})
+    assert treated.completed(one, tmp_path, None, found, ("plain", "scratch")) == found
+    assert treated.completed(one, tmp_path, None, {**alone, "delivered": False}, ("plain",)) == {
+        **alone,
+        "delivered": False,
+    }
+    assert len(asked) == 1
 
 
 def test_a_plan_names_what_is_set_aside_and_tries_it_where_it_is_named(monkeypatch):

@@ -1,12 +1,14 @@
 """Treat the classifiers with planted defects: what is found, what becomes of it, and what plain fine-tuning does.
 
-    python scripts/ward/treated.py [--folder build/ward_treated] [--only NAME ...] [--seeds 3] [--again] [--merge]
+    python scripts/ward/treated.py [--folder build/ward_treated] [--only NAME ...] [--seeds 3] [--again] [--alone]
+    python scripts/ward/treated.py --complete | --merge
 
 Every case is trained, audited and treated by one call of ``snellen.treat``. Beside it stand plain fine-tuning of the
 audited classifier, on the same images and for as many steps, and, with the first seed, a training from scratch that
 does what the treatment does; all of them are judged on the same images, which took no part in anything. One file of
 docs/measured/ward/treated a case; those that are there are not measured again, but with ``--again`` where treatments
-have changed since. ``--merge`` only writes what is made of them: docs/measured/treated.json, and which treatments
+have changed since. ``--alone`` measures the treatment without the other two, which ``--complete`` adds later, where its
+folder is still there. ``--merge`` only writes what is made of them: docs/measured/treated.json, and which treatments
 reports advise. One to five minutes of one core for each case.
 """
 
@@ -55,10 +57,12 @@ BESIDE = ROOT / "src" / "snellen" / "checks" / "measured_treatments.json"
 
 #: Which treatments were measured. 1: a quarter of the images damaged, half of the objects turned, none mirrored or
 #: moved, and longer at last. 2: two of three damaged, turned, or mirrored and moved; longer right after, and faster.
-CODE = 2
+#: 3: damaged at the severities of the audit, the strong ones more often and at last in smaller batches; turned, resized
+#: and recoloured in a longer balanced tuning.
+CODE = 3
 
 #: Treatments that each code changed: what was measured of them before says nothing about them now.
-CHANGED = {2: ("balanced_tuning", "corruption_tuning", "object_tuning")}
+CHANGED = {2: ("balanced_tuning", "corruption_tuning", "object_tuning"), 3: ("balanced_tuning", "corruption_tuning")}
 
 #: Share of the training images that backdoors are treated with besides.
 FEW = 0.05
@@ -139,13 +143,41 @@ def _treated(
             "cost": None if few_made.cost is None else few_made.cost.model_dump(mode="json"),
             "true_trigger": _sent(one, sets, few_made.classifier),
         }
+    return record | _others(one, case, made.treatments, place, seconds, beside)
+
+
+def _others(
+    one: Ill,
+    case: Case,
+    treatments: Sequence[Mapping[str, Any]],
+    place: Path,
+    seconds: dict[str, float],
+    beside: Sequence[str],
+) -> dict[str, object]:
+    """What stands beside the treatment, by name."""
+    found = dict[str, object]()
     for name in beside:
         with _timed(seconds, name):
-            network = _plain(one, case, made.treatments) if name == "plain" else _from_scratch(one, case)
+            network = _plain(one, case, treatments) if name == "plain" else _from_scratch(one, case)
         other = trained_classifier(case.patient.classifier, network, name)
         proof = _judged(case, other, name, place, one.seed)
-        record[name] = _record(case, proof, out / "audits" / "after")
-    return record
+        found[name] = _record(case, proof, place / "treated" / "audits" / "after")
+    return found
+
+
+def completed(
+    one: Ill, folder: Path, sizes: Sizes, record: Mapping[str, Any], beside: Sequence[str]
+) -> dict[str, object]:
+    """A case that was measured alone, with what stands beside it; its treatment still lies in ``folder``."""
+    missing = [name for name in beside if name not in record]
+    if not missing or not record.get("delivered"):
+        return dict(record)
+    sets, place, seconds = one.sets(sizes), folder / f"{one.name}-runs", dict(record["seconds"])
+    made = json.loads((place / "treated" / "treatment.json").read_text(encoding="utf-8"))
+    classifier = one.brought(one.trained(folder, sets))
+    report = snellen.audit(classifier, sets.audited, checks=list(one.defect.checks), out=place / "audit", seed=one.seed)
+    case = Case.of(report, sets.train, val=sets.val, findings=list(record["found"]), seed=one.seed)
+    return {**record, **_others(one, case, made["treatments"], place, seconds, missing), "seconds": seconds}
 
 
 def _sent(one: Ill, sets: Sets, classifier: Classifier) -> float:
@@ -304,6 +336,9 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="fewer images, to try it out")
     parser.add_argument("--again", action="store_true", help="measure anew what an earlier code measured")
     parser.add_argument("--alone", action="store_true", help="without plain fine-tuning and training from scratch")
+    parser.add_argument(
+        "--complete", action="store_true", help="measure these beside cases whose treatment still lies in the folder"
+    )
     parser.add_argument("--merge", action="store_true", help="only merge")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -313,13 +348,17 @@ def main() -> None:
         target = options.files / f"{one.name}.json"
         if (
             options.merge
-            or (target.exists() and not (options.again and _code(target) < CODE))
+            or (target.exists() and not options.complete and not (options.again and _code(target) < CODE))
             or (one.defect.name == "backdoor" and not ladder("backdoor"))
         ):
             continue
         try:
             beside = () if options.alone else ("plain",) if options.small or one.seed else ("plain", "scratch")
-            found = measured(one, options.folder, sizes, beside)
+            if options.complete and target.exists():
+                record = json.loads(target.read_text(encoding="utf-8"))
+                found = completed(one, options.folder, sizes, record, beside)
+            else:
+                found = measured(one, options.folder, sizes, beside)
         except Exception:  # the others are measured all the same, and the next call tries this one again
             traceback.print_exc()
             continue

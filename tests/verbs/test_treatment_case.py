@@ -136,6 +136,7 @@ def test_the_plan_names_treatments_and_why_others_are_left_out(blind):
     tuning, longer = one.ladder[names.index("balanced_tuning") :][:2]
     assert longer.plan.rate == pytest.approx(3 * tuning.plan.rate)
     assert longer.plan.epochs == 3 * tuning.plan.passes(480)
+    assert (tuning.slight, longer.slight) == (False, True)
     assert f"balanced_tuning, then balanced_tuning of {longer.plan.epochs} passes" in str(plan).splitlines()[0]
     pair = [replace(one, kind=kind, ladder=(step,)) for kind, step in (("a", longer), ("b", tuning))]
     assert next_treatments(pair, {"a": 0, "b": 0}) == next_treatments(pair[::-1], {"a": 0, "b": 0}) == (longer,)

@@ -96,23 +96,25 @@ def test_one_kind_alone_has_nothing_to_be_parted(outcome):
     assert tried(proposals([FOG], 0.01), BOTH, [outcome]) == [["corruption_tuning"]]
 
 
-def test_what_costs_minutes_is_tried_only_where_much_is_left():
-    group = Prescription(
-        "group_gap", (Finding(kind="group_gap", harm=0.1, title="g"),), (BalancedTuning(), NaturalTuning()), {}
-    )
+@pytest.mark.parametrize(
+    ("kind", "ladder"),
+    [("group_gap", (BalancedTuning(), NaturalTuning())), ("corruption", (CorruptionTuning(), AugMixTuning()))],
+)
+def test_what_costs_much_more_is_tried_only_where_much_is_left(kind, ladder):
+    one = Prescription(kind, (Finding(kind=kind, harm=0.1, title="planted"),), ladder, {})
 
     def names(left: float, cost: float = 0.0) -> list[str]:
-        search = proposals([group], 0.01)
+        search = proposals([one], 0.01)
         found = next(search)
-        trial = Trial(tuple(found), None, {"group_gap": (1.0, left)}, frozenset(), cost, 1.0)
+        trial = Trial(tuple(found), None, {kind: (1.0, left)}, frozenset(), cost, 1.0)
         try:
-            return [one.name for one in search.send(trial)]
+            return [step.name for step in search.send(trial)]
         except StopIteration:
             return []
 
     assert names(0.2) == []
-    assert names(0.4) == ["natural_tuning"]
-    assert names(0.2, cost=0.04) == ["natural_tuning"], "what loses too much took nothing away"
+    assert names(0.4) == [ladder[1].name]
+    assert names(0.2, cost=0.04) == [ladder[1].name], "what loses too much took nothing away"
 
 
 PACE = Pace(judging=10.0, proving=20.0, training=0.01, images=1000)  # a pass: 10 s

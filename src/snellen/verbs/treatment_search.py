@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from snellen.core.preprocessing import to_unit
-from snellen.methods.treatments.treatment import LONGER, FineTuning, Patient, Treatment
+from snellen.methods.treatments.treatment import FineTuning, Patient, Treatment
 from snellen.models.classifiers.trainable import copied, has_weights
 from snellen.verbs.treatment_plan import Prescription
 from snellen.verbs.treatment_trials import Trial
@@ -20,9 +20,9 @@ MOST = 8
 #: Share of the findings' quantity that must have fallen on the validation images where anything is delivered.
 LEAST_GAIN = 0.05
 
-#: Passes over the training images from which a treatment may be dear, and the share of a finding that another candidate
-#: took away where a dear one is not tried: most take minutes for the little that is left.
-DEAR, MOSTLY = LONGER * FineTuning.passes, 0.75
+#: How much more than a plain fine-tuning, and than all treatments before it, one costs that is dear; and the share of a
+#: finding that another candidate took away where a dear one is not tried: it takes long for the little that is left.
+DEAR, MOSTLY = 2, 0.75
 
 #: Share of the time that is left which a training may take at most.
 SHARE = 0.5
@@ -114,7 +114,7 @@ def _too_dear(prescription: Prescription, rung: int, tried: Sequence[Trial], max
     if prescription.named:
         return False
     cost, before = prescription.ladder[rung].passes, max(one.passes for one in prescription.ladder[:rung])
-    if cost < DEAR or cost < LONGER * before:
+    if cost < DEAR * max(PLAIN_PASSES, before):
         return False
     return any(one.cost <= max_loss and one.gain(prescription.findings) >= MOSTLY for one in tried)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from snellen.core.randomness import Randomness
 from snellen.methods.treatments.score_scaling import scaled
+from snellen.methods.treatments.slight_changes import slight_changes
 from snellen.methods.treatments.steady_changes import OFTEN, steady_changes
 from snellen.methods.treatments.treatment import FineTuning, Patient, Stage, Treating, Treatment
 from snellen.models.classifiers.trainable import PreparedNetwork, last_layer
 from snellen.training.evaluation import layer_inputs, score_examples
 from snellen.training.fine_tuning import Term
+from snellen.training.transforms import in_sequence
 
 
 class LogitAdjustment(Treatment):
@@ -120,13 +122,22 @@ class BalancedTuning(FineTuning):
 
     The class-balanced training of Kang et al., "Decoupling representation and classifier", ICLR 2020, arXiv 1910.09217,
     over all layers, and from the weights that are there. Two of three images are mirrored and moved where that
-    changes no class: images that weigh much are else learned by heart.
+    changes no class: images that weigh much are else learned by heart. Where it is tried for longer, they are slightly
+    turned, resized and recoloured as well: validation images show whether that does harm.
+
+    >>> BalancedTuning().slight
+    False
     """
 
     name: ClassVar[str] = "balanced_tuning"
     treats: ClassVar[tuple[str, ...]] = ("worst_class", "accuracy", "group_gap", "slice")
 
     emphasis: float = Field(2.0, ge=1, description="weight of a class or group that is served badly, beside the others")
+    slight: bool = Field(False, description="whether images are slightly turned, resized and recoloured, too")
+
+    def longer(self, patient: Patient) -> Self:
+        """For longer, and with slight changes."""
+        return super().longer(patient).model_copy(update={"slight": True})
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
         """Weights of examples, and changes under which few images are more."""
@@ -138,8 +149,8 @@ class BalancedTuning(FineTuning):
         if groups and patient.images is not None:
             within = torch.tensor([group in groups for group in patient.images.column("group")])
             weights = weights * torch.where(within, self.emphasis, 1.0)
-        steady = steady_changes(patient)
-        return Term(weights=weights / weights.mean(), transforms=(steady,) * OFTEN if steady else ())
+        changes = [one for one in (slight_changes() if self.slight else None, steady_changes(patient)) if one]
+        return Term(weights=weights / weights.mean(), transforms=(in_sequence(*changes),) * OFTEN if changes else ())
 
 
 def balanced(labels: Tensor, *, most: float = 20.0) -> Tensor:

@@ -97,7 +97,7 @@ class ViewTuning(FineTuning):
         kinds = {finding.kind for finding in patient.findings}
         found: Mapping[str, BatchTransform] = {
             "viewpoint": in_sequence(random_flips, random_perspectives(self.distortion, share=1.0)),
-            "aliasing": _whole(lambda drawn, size: _Move(shift=(2 * drawn[:, :2] - 1) * SUB_PIXEL)),
+            "aliasing": whole_images(lambda drawn, size: Move(shift=(2 * drawn[:, :2] - 1) * SUB_PIXEL)),
         }
         return Term(transforms=tuple(transform for kind, transform in found.items() if kind in kinds))
 
@@ -132,7 +132,7 @@ def corruption_like(nuisance: str) -> str | None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Move:
+class Move:
     """How n images are moved: factors (n,), radians (n,), and pixels right and down (n, 2); None: not."""
 
     scale: Tensor | None = None
@@ -141,18 +141,22 @@ class _Move:
 
 
 #: Four draws of each image, uniform in [0, 1), and (width, height) of the image → how it is moved.
-_Drawn = Callable[[Tensor, Tensor], _Move]
+Drawn = Callable[[Tensor, Tensor], Move]
 
 #: What is done to a whole image for each attribute.
-_ATTRIBUTES: Mapping[str, _Drawn] = {
-    "size": lambda drawn, size: _Move(scale=FACTORS[0] * (FACTORS[1] / FACTORS[0]) ** drawn[:, 0]),
-    "position": lambda drawn, size: _Move(shift=(2 * drawn[:, :2] - 1) * FARTHEST * size),
-    "direction": lambda drawn, size: _Move(turn=(2 * drawn[:, 0] - 1) * torch.pi),
+_ATTRIBUTES: Mapping[str, Drawn] = {
+    "size": lambda drawn, size: Move(scale=FACTORS[0] * (FACTORS[1] / FACTORS[0]) ** drawn[:, 0]),
+    "position": lambda drawn, size: Move(shift=(2 * drawn[:, :2] - 1) * FARTHEST * size),
+    "direction": lambda drawn, size: Move(turn=(2 * drawn[:, 0] - 1) * torch.pi),
 }
 
 
-def _whole(move: _Drawn) -> BatchTransform:
-    """Move whole images about their middle; what comes in from outside is mirrored."""
+def whole_images(move: Drawn) -> BatchTransform:
+    """Move whole images about their middle; what comes in from outside is mirrored.
+
+    Args:
+        move: four draws of each image, uniform in [0, 1), and (width, height) of the image → how it is moved.
+    """
 
     def change(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
         size = torch.tensor([images.shape[3], images.shape[2]], device=images.device)
@@ -172,7 +176,7 @@ def _of_objects(patient: Patient, masks: Tensor, attribute: str) -> BatchTransfo
     """
     place_of = {example_id: place for place, example_id in enumerate(patient.training.ids)}
     shown = torch.tensor([shows_object(mask) for mask in masks])
-    whole = _whole(_ATTRIBUTES[attribute])
+    whole = whole_images(_ATTRIBUTES[attribute])
 
     def change(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
         assert rng.ids is not None, "a transform is bound to the examples of its batch"
@@ -191,7 +195,7 @@ def _of_objects(patient: Patient, masks: Tensor, attribute: str) -> BatchTransfo
     return change
 
 
-def _object_move(masks: Tensor, drawn: Tensor, attribute: str) -> tuple[Tensor, _Move]:
+def _object_move(masks: Tensor, drawn: Tensor, attribute: str) -> tuple[Tensor, Move]:
     """Middles of the objects' boxes, x and y (n, 2), and moves under which the objects stay inside where they can."""
     height, width = masks.shape[1:]
     size = torch.tensor([width, height], device=masks.device)
@@ -213,10 +217,10 @@ def _object_move(masks: Tensor, drawn: Tensor, attribute: str) -> tuple[Tensor, 
     room = (size / 2 - halves * scale[:, None]).clamp(min=0)
     middle = (size - 1) / 2
     aim = middle + room * (2 * drawn[:, 2:] - 1) if attribute == "position" else centres
-    return centres, _Move(scale, turn, torch.minimum(torch.maximum(aim, middle - room), middle + room) - centres)
+    return centres, Move(scale, turn, torch.minimum(torch.maximum(aim, middle - room), middle + room) - centres)
 
 
-def _sampled(images: Tensor, centres: Tensor, move: _Move, mode: str, outside: str) -> Tensor:
+def _sampled(images: Tensor, centres: Tensor, move: Move, mode: str, outside: str) -> Tensor:
     """Images (n, c, h, w) scaled and turned about points (n, 2), x and y in pixels, and moved."""
     count, _, height, width = images.shape
     scale = images.new_ones(count) if move.scale is None else move.scale
