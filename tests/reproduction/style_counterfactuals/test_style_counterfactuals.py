@@ -11,9 +11,10 @@ from snellen.core.system import find_system
 from snellen.data.references import load_images
 from snellen.reproduction.sample import Sample
 from snellen.reproduction.style_counterfactuals import experiment, full
-from snellen.reproduction.style_counterfactuals.experiment import PARTS, SMOKE, blurred, style_counterfactuals
+from snellen.reproduction.style_counterfactuals.experiment import PARTS, SMOKE, style_counterfactuals
 from snellen.reproduction.style_counterfactuals.garments import draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
+from snellen.reproduction.style_counterfactuals.networks import blurred
 from snellen.reproduction.style_counterfactuals.picture import panel
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
 from snellen.systems.style_counterfactuals.plan import PUBLISHED

@@ -13,8 +13,7 @@ from itertools import permutations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import Split
@@ -24,10 +23,10 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.metrics.generated_images import frechet_distance
 from snellen.reproduction.sample import Figure, Sample
-from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.reproduction.style_counterfactuals.full import full
 from snellen.reproduction.style_counterfactuals.garments import KINDS, draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
+from snellen.reproduction.style_counterfactuals.networks import small_cnn
 from snellen.systems.style_counterfactuals.attributes import (
     Attribute,
     attributes_of_classes,
@@ -35,7 +34,7 @@ from snellen.systems.style_counterfactuals.attributes import (
     moved_styles,
     promising,
 )
-from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
+from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed, runners_up
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.plan import SMALL as SMALL_PLAN
 from snellen.systems.style_counterfactuals.plan import StylePlan
@@ -55,8 +54,15 @@ from snellen.systems.style_counterfactuals.training import Training, train_expla
 #: What is measured of moved images.
 MOVED = ("flipped", "distance", "frechet", "off_manifold")
 
-#: Gradients choose which coordinates are tried. A gate judges the agreement.
-SEARCH = Search(agreement=0.0, share=0.4)
+#: Every coordinate is tried, and a gate judges the agreement. The published θ of 2.5 logits does not reach the other
+#: class here: margins are 6 to 8 logits, and a step of 5 for one class is about 10 between two.
+SEARCH = Search(agreement=0.0, explained=5.0)
+
+#: Attributes of the published flip study, for real images.
+TEN = 10
+
+#: The shift that ends at the bound, a value that some image has.
+TO_BOUND = 1.0
 
 #: Splits of the real images: to train on, and to choose and measure on.
 PARTS: tuple[Split, Split] = ("train", "test")
@@ -106,12 +112,15 @@ def style_counterfactuals(scale: Scale, seed: int, progress: Progress) -> Mappin
         images); ``permuted.agreement`` and ``permuted.l1``, where each code of the pyramid takes the logits of another
         image; ``mean.l1`` of the mean image, and ``pyramid.gain`` over it. For the pyramid's attributes (``top``),
         as many random coordinates (``random``) and as many of a classifier of other factors (``other``; None where it
-        has fewer): ``flipped``, ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier.
+        has fewer): ``flipped``, ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier;
+        ``merged.flipped`` by the merged list of both classes; ``bound.flipped``, ``bound.random_flipped`` and
+        ``bound.off_manifold``, where they move to their bounds only (shift 1), and flips ``bound.toward_CLASS`` there.
         ``foreign.accuracy`` and ``foreign.agreement`` of the other classifier. ``top.changes`` and ``random.changes``:
         by how much the factor of the rule has a larger share of what an attribute changes in the image than the largest
         factor outside of the rule, for the better pair of two attributes, one for each factor, and the lesser of the
-        two; ``changes.FACTOR``, the largest share that any attribute has of it. Of garments ``accuracy``, ``agreement``
-        and ``gain`` as above, ``flipped`` and ``off_manifold`` by attributes, ``random_flipped`` by random coordinates.
+        two, among the four strongest of both classes; ``changes.FACTOR``, the largest share that any of them has of it.
+        Of garments ``accuracy``, ``agreement`` and ``gain`` as above, ``flipped`` and ``off_manifold`` by attributes,
+        ``random_flipped`` by random coordinates, of four each and (``ten_…``) of ten.
     """
     if scale == "full":
         return full(seed, progress)
@@ -226,12 +235,17 @@ class Experiment:
         figures = self._moved("top", found, [found.top], training)
         figures |= self._moved("random", found, found.random, training)
         figures |= self.foreign(found, SEARCH, training)
+        figures |= self.to_bounds(found, training)
+        decided = found.chosen_on.base.argmax(1)
+        most = max(map(len, found.lists.values()))
+        merged = attributes_of_classes(found.effects, decided, most, explained=SEARCH.explained, merge=True)
+        figures["merged.flipped"] = Sample.of(_moved_by(found, self.seen, merged, SEARCH.shift).flipped.numpy())
         share = followed(judge, None, found.measured_on.remade, found.top)
         figures["top.followed"] = share if np.isfinite(share) else None
-        shares = self._shares(found, found.lists[1])
+        shares = self._shares(found, merged[1])
         figures |= {f"changes.{factor}": max(row[at] for row in shares) for at, factor in enumerate(FACTORS)}
         figures["top.changes"] = _margin(shares)
-        drawn = [_margin(self._shares(found, one[1])) for one in found.drawn]
+        drawn = [_margin(self._shares(found, max(one.values(), key=len))) for one in found.drawn]
         figures["random.changes"] = None if None in drawn else float(np.mean([one for one in drawn if one is not None]))
         return figures
 
@@ -252,6 +266,21 @@ class Experiment:
             ),
         }
 
+    def to_bounds(self, found: Study, training: Training) -> dict[str, Figure]:
+        """Flips of attributes and of random coordinates that move to their bounds, and no further."""
+        top, *drawn = (_moved_by(found, self.seen, one, TO_BOUND) for one in (found.lists, *found.drawn))
+        toward = runners_up(found.measured_on.base)
+        figures: dict[str, Figure] = {
+            f"bound.toward_{name}": Sample.of(top.flipped[toward == at].numpy()) if bool((toward == at).any()) else None
+            for at, name in enumerate(self.classifier.class_names)
+        }
+        return {
+            **figures,
+            "bound.flipped": Sample.of(top.flipped.numpy()),
+            "bound.random_flipped": Sample.of(torch.stack([one.flipped.float() for one in drawn]).mean(0).numpy()),
+            "bound.off_manifold": off_manifold(training.explainer, found.measured_on.remade, top.images),
+        }
+
     def foreign(self, found: Study, search: Search, training: Training) -> dict[str, Figure]:
         """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
         foreign = self.trained("foreign", self.train.images, self.train.other_labels)
@@ -268,7 +297,10 @@ class Experiment:
         }
         most = max(map(len, top.values()))
         # Those that cover its images, and then, where all are covered already, its next by mean effect.
-        lists = [attributes_of_classes(moved, remade, most, explained=one)[1] for one in (search.explained, np.inf)]
+        lists = [
+            attributes_of_classes(moved, remade, most, explained=one, merge=True)[1]
+            for one in (search.explained, np.inf)
+        ]
         coordinates = list(dict.fromkeys(one.coordinate for own in lists for one in own))
         if len(coordinates) < most:
             return {**figures, **dict.fromkeys(f"other.{name}" for name in MOVED)}
@@ -291,17 +323,24 @@ class Experiment:
         training = train_explainer(classifier, train.images, size.plan, rng.child("generator"), progress=self.progress)
         seen, images, mean = Seen(classifier, (SIDE, SIDE)), to_unit(test.images), to_unit(train.images).mean(0)
         whole = encode(training.explainer, seen, images)[1]
-        found = study(training.explainer, seen, images, SEARCH, rng, progress=self.progress)
+        search = SEARCH.model_copy(update={"attributes": TEN})
+        found = study(training.explainer, seen, images, search, rng, progress=self.progress)
         gain = (images - mean).abs() - (images - whole.remade).abs()
-        drawn = torch.stack([one.flipped.float() for one in found.random]).mean(0)
-        return {
+        figures: dict[str, Figure] = {
             "garments.accuracy": Sample.of((whole.scores.argmax(1) == test.labels).numpy()),
             "garments.agreement": Sample.of(whole.agreed.numpy()),
             "garments.gain": Sample.of(gain.mean((1, 2, 3)).numpy()),
-            "garments.flipped": Sample.of(found.top.flipped.numpy()),
-            "garments.random_flipped": Sample.of(drawn.numpy()),
-            "garments.off_manifold": off_manifold(training.explainer, found.measured_on.remade, found.top.images),
         }
+        for name, count in (("garments.", SEARCH.attributes), ("garments.ten_", TEN)):
+            # A list begins with the shorter list of the same search, and a draw with the smaller draw.
+            begins = [{key: own[:count] for key, own in one.items()} for one in (found.lists, *found.drawn)]
+            top, *drawn = (_moved_by(found, seen, one, SEARCH.shift) for one in begins)
+            figures |= {
+                f"{name}flipped": Sample.of(top.flipped.numpy()),
+                f"{name}random_flipped": Sample.of(torch.stack([one.flipped.float() for one in drawn]).mean(0).numpy()),
+                f"{name}off_manifold": off_manifold(training.explainer, found.measured_on.remade, top.images),
+            }
+        return figures
 
     def _read_well(self, images: Tensor) -> list[float]:
         """R² of each factor, read off images that were made of the test images."""
@@ -324,6 +363,14 @@ class Experiment:
         return shares
 
 
+def _moved_by(found: Study, seen: Seen, lists: Mapping[int, Sequence[Attribute]], shift: float) -> Counterfactuals:
+    """The measured images with other attributes of each class moved, or as far as is said here."""
+    measured = found.measured_on
+    return counterfactuals(
+        found.renderer, seen.scores, measured.styles, measured.base, lists, found.bounds, shift=shift
+    )
+
+
 def _margin(shares: Sequence[Sequence[float]]) -> float | None:
     """How far the factors of the rule lead in the better pair of two attributes; None of fewer than two.
 
@@ -338,36 +385,3 @@ def _margin(shares: Sequence[Sequence[float]]) -> float | None:
         min(shares[one][first] - outside[one], shares[other][second] - outside[other])
         for one, other in permutations(range(len(shares)), 2)
     )
-
-
-def small_cnn(name: str, images: Tensor, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
-    """A small network; classes (int64 targets) by cross-entropy, factors by squared error.
-
-    What reads factors sees images blurred at random, by as much as reconstructions are.
-    """
-    draws = rng.generator(f"network {name}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.initial_seed() % 2**31)
-        classes = not targets.is_floating_point()
-        network = nn.Sequential(*narrow_network(2 if classes else targets.shape[1], widths=(12, 24, 48, 48)).children())
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(updates, 2))
-    for _ in range(updates):
-        rows = torch.randint(len(targets), (64,), generator=draws)
-        seen = to_unit(images[rows])
-        if not classes:
-            seen = seen.lerp(blurred(seen), torch.rand(len(seen), 1, 1, 1, generator=draws))
-        given = network(seen)
-        loss = F.cross_entropy(given, targets[rows]) if classes else F.mse_loss(given, targets[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return network.eval().requires_grad_(False)
-
-
-def blurred(images: Tensor) -> Tensor:
-    """Images (n, c, h, w) under a binomial filter of three pixels, a deviation of 0.7."""
-    line = torch.tensor([0.25, 0.5, 0.25])
-    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=images.shape[1])

@@ -95,6 +95,7 @@ class StyleCounterfactuals(Method):
     held_back: int = Field(128, ge=8, description="images kept from the training, to search and measure on")
     attributes: int = Field(4, ge=1, description="attributes of each class at most")
     explained: float = Field(EXPLAINED, gt=0, description="logits after which an image counts as explained")
+    merge: bool = Field(False, description="of two classes, merge both lists, each turned, as the released code does")
     shift: float = Field(SHIFT, gt=0, description="how far attributes are moved; 1 is the bound over the images")
     share: float = Field(1.0, gt=0, le=1, description="share of the coordinates that are tried, chosen by gradients")
     unstable: int | None = Field(

@@ -62,10 +62,8 @@ class Rows:
         self.figures: list[dict[str, float]] = []
         self.controls: list[dict[str, float]] = []
         self.records: list[dict[str, object]] = []
-        # Of two classes, what raises one lowers the other: the list of the second says it all. Of more, only those
-        # that some image is next to are ever moved to.
-        next_to = sorted(set(runners_up(found.measured_on.base).tolist()))
-        self.classes = (1,) if len(self.names) == 2 else tuple(next_to)
+        # Only classes that some image is next to are ever moved to.
+        self.classes = sorted(set(runners_up(found.measured_on.base).tolist()))
         self.blank = torch.zeros(0, 3, *found.chosen_on.images.shape[2:], dtype=torch.uint8)
 
     def attributes(self) -> None:
