@@ -11,6 +11,7 @@ from snellen.core.system import find_system
 from snellen.data.references import load_images
 from snellen.reproduction.sample import Sample
 from snellen.reproduction.style_counterfactuals import experiment, full
+from snellen.reproduction.style_counterfactuals.arms import moved_of_count
 from snellen.reproduction.style_counterfactuals.experiment import PARTS, SMOKE, style_counterfactuals
 from snellen.reproduction.style_counterfactuals.garments import draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
@@ -200,7 +201,7 @@ def small():
 def test_what_an_attribute_changes_is_read_off_the_moved_image(small, monkeypatch):
     own, _, found = small
     monkeypatch.setattr(own, "reader", Reading())
-    one = found.lists[1][0]
+    one = max(found.lists.values(), key=len)[0]
     ((*shares,),) = own._shares(found, [one])
     styles = found.measured_on.styles.clone()
     styles[:, one.coordinate] = found.bounds[one.direction][one.coordinate]
@@ -209,6 +210,19 @@ def test_what_an_attribute_changes_is_read_off_the_moved_image(small, monkeypatc
     by_hand = (own.reader(moved) - own.reader(found.measured_on.remade)).mean(0).abs()
     assert shares == pytest.approx((by_hand / by_hand.sum()).tolist(), abs=1e-5)
     assert sum(shares) == pytest.approx(1, abs=1e-5)
+
+
+def test_more_attributes_and_draws_continue_those_of_the_study(small):
+    own, _, found = small
+    search = Search(agreement=0.0)
+    top, drawn = moved_of_count(found, own.seen, own.rng, search, search.attributes, search.shift)
+    assert torch.equal(top.scores, found.top.scores)
+    assert len(drawn) == len(found.random) > 1
+    assert all(torch.equal(one.scores, other.scores) for one, other in zip(drawn, found.random, strict=True))
+    near, _ = moved_of_count(found, own.seen, own.rng, search, search.attributes, 1.0)
+    assert not torch.equal(near.scores, top.scores)
+    _, more = moved_of_count(found, own.seen, own.rng, search, 8, search.shift)
+    assert not torch.equal(more[0].scores, drawn[0].scores)
 
 
 def test_the_picture_has_a_row_for_each_image_and_a_column_for_each_attribute(small, tmp_path):

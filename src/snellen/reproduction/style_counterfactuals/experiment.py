@@ -23,6 +23,7 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.metrics.generated_images import frechet_distance
 from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.style_counterfactuals.arms import mean_flips, moved_by, moved_of_count
 from snellen.reproduction.style_counterfactuals.full import full
 from snellen.reproduction.style_counterfactuals.garments import KINDS, draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
@@ -34,7 +35,12 @@ from snellen.systems.style_counterfactuals.attributes import (
     moved_styles,
     promising,
 )
-from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed, runners_up
+from snellen.systems.style_counterfactuals.flips import (
+    Counterfactuals,
+    counterfactuals,
+    directed,
+    runners_up,
+)
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.plan import SMALL as SMALL_PLAN
 from snellen.systems.style_counterfactuals.plan import StylePlan
@@ -61,8 +67,9 @@ SEARCH = Search(agreement=0.0, explained=5.0)
 #: Attributes of the published flip study, for real images.
 TEN = 10
 
-#: The shift that ends at the bound, a value that some image has.
-TO_BOUND = 1.0
+#: The shift that ends at the bound, a value that some image has; and how many attributes move there, as each moves half
+#: as far as at shift 2. Random coordinates are as many.
+TO_BOUND, SIX = 1.0, 6
 
 #: Splits of the real images: to train on, and to choose and measure on.
 PARTS: tuple[Split, Split] = ("train", "test")
@@ -114,7 +121,8 @@ def style_counterfactuals(scale: Scale, seed: int, progress: Progress) -> Mappin
         as many random coordinates (``random``) and as many of a classifier of other factors (``other``; None where it
         has fewer): ``flipped``, ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier;
         ``merged.flipped`` by the merged list of both classes; ``bound.flipped``, ``bound.random_flipped`` and
-        ``bound.off_manifold``, where they move to their bounds only (shift 1), and flips ``bound.toward_CLASS`` there.
+        ``bound.off_manifold``, where six (``bound.four_…``: four) move to their bounds only, at shift 1, and flips
+        ``bound.toward_CLASS`` of those six.
         ``foreign.accuracy`` and ``foreign.agreement`` of the other classifier. ``top.changes`` and ``random.changes``:
         by how much the factor of the rule has a larger share of what an attribute changes in the image than the largest
         factor outside of the rule, for the better pair of two attributes, one for each factor, and the lesser of the
@@ -239,7 +247,7 @@ class Experiment:
         decided = found.chosen_on.base.argmax(1)
         most = max(map(len, found.lists.values()))
         merged = attributes_of_classes(found.effects, decided, most, explained=SEARCH.explained, merge=True)
-        figures["merged.flipped"] = Sample.of(_moved_by(found, self.seen, merged, SEARCH.shift).flipped.numpy())
+        figures["merged.flipped"] = Sample.of(moved_by(found, self.seen, merged, SEARCH.shift).flipped.numpy())
         share = followed(judge, None, found.measured_on.remade, found.top)
         figures["top.followed"] = share if np.isfinite(share) else None
         shares = self._shares(found, merged[1])
@@ -254,11 +262,10 @@ class Experiment:
     ) -> dict[str, Figure]:
         """Flips of each image and what they cost, means over the draws."""
         remade = found.measured_on.remade
-        flipped = torch.stack([one.flipped.float() for one in moved]).mean(0)
         cost = torch.stack([distances(self.seen, remade, one.images) for one in moved]).mean(0)
         real = self.features(found.measured_on.images)
         return {
-            f"{name}.flipped": Sample.of(flipped.numpy()),
+            f"{name}.flipped": mean_flips(moved),
             f"{name}.distance": Sample.of(cost.numpy()),
             f"{name}.frechet": float(np.mean([frechet_distance(real, self.features(one.images)) for one in moved])),
             f"{name}.off_manifold": float(
@@ -267,19 +274,20 @@ class Experiment:
         }
 
     def to_bounds(self, found: Study, training: Training) -> dict[str, Figure]:
-        """Flips of attributes and of random coordinates that move to their bounds, and no further."""
-        top, *drawn = (_moved_by(found, self.seen, one, TO_BOUND) for one in (found.lists, *found.drawn))
+        """Flips of four and of six attributes, and of random coordinates, that move to their bounds and no further."""
+        figures, remade = dict[str, Figure](), found.measured_on.remade
+        for name, count in (("bound.four_", SEARCH.attributes), ("bound.", SIX)):
+            top, drawn = moved_of_count(found, self.seen, self.rng, SEARCH, count, TO_BOUND)
+            figures |= {
+                f"{name}flipped": Sample.of(top.flipped.numpy()),
+                f"{name}random_flipped": mean_flips(drawn),
+                f"{name}off_manifold": off_manifold(training.explainer, remade, top.images),
+            }
         toward = runners_up(found.measured_on.base)
-        figures: dict[str, Figure] = {
-            f"bound.toward_{name}": Sample.of(top.flipped[toward == at].numpy()) if bool((toward == at).any()) else None
-            for at, name in enumerate(self.classifier.class_names)
-        }
-        return {
-            **figures,
-            "bound.flipped": Sample.of(top.flipped.numpy()),
-            "bound.random_flipped": Sample.of(torch.stack([one.flipped.float() for one in drawn]).mean(0).numpy()),
-            "bound.off_manifold": off_manifold(training.explainer, found.measured_on.remade, top.images),
-        }
+        for at, name in enumerate(self.classifier.class_names):
+            own = top.flipped[toward == at]
+            figures[f"bound.toward_{name}"] = float(own.float().mean()) if len(own) else None
+        return figures
 
     def foreign(self, found: Study, search: Search, training: Training) -> dict[str, Figure]:
         """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
@@ -323,8 +331,7 @@ class Experiment:
         training = train_explainer(classifier, train.images, size.plan, rng.child("generator"), progress=self.progress)
         seen, images, mean = Seen(classifier, (SIDE, SIDE)), to_unit(test.images), to_unit(train.images).mean(0)
         whole = encode(training.explainer, seen, images)[1]
-        search = SEARCH.model_copy(update={"attributes": TEN})
-        found = study(training.explainer, seen, images, search, rng, progress=self.progress)
+        found = study(training.explainer, seen, images, SEARCH, rng, progress=self.progress)
         gain = (images - mean).abs() - (images - whole.remade).abs()
         figures: dict[str, Figure] = {
             "garments.accuracy": Sample.of((whole.scores.argmax(1) == test.labels).numpy()),
@@ -332,12 +339,10 @@ class Experiment:
             "garments.gain": Sample.of(gain.mean((1, 2, 3)).numpy()),
         }
         for name, count in (("garments.", SEARCH.attributes), ("garments.ten_", TEN)):
-            # A list begins with the shorter list of the same search, and a draw with the smaller draw.
-            begins = [{key: own[:count] for key, own in one.items()} for one in (found.lists, *found.drawn)]
-            top, *drawn = (_moved_by(found, seen, one, SEARCH.shift) for one in begins)
+            top, drawn = moved_of_count(found, seen, rng, SEARCH, count, SEARCH.shift)
             figures |= {
                 f"{name}flipped": Sample.of(top.flipped.numpy()),
-                f"{name}random_flipped": Sample.of(torch.stack([one.flipped.float() for one in drawn]).mean(0).numpy()),
+                f"{name}random_flipped": mean_flips(drawn),
                 f"{name}off_manifold": off_manifold(training.explainer, found.measured_on.remade, top.images),
             }
         return figures
@@ -361,14 +366,6 @@ class Experiment:
                 change = (self.reader(moved) - before).mean(0).abs()
                 shares.append((change / change.sum().clamp(min=1e-9)).tolist())
         return shares
-
-
-def _moved_by(found: Study, seen: Seen, lists: Mapping[int, Sequence[Attribute]], shift: float) -> Counterfactuals:
-    """The measured images with other attributes of each class moved, or as far as is said here."""
-    measured = found.measured_on
-    return counterfactuals(
-        found.renderer, seen.scores, measured.styles, measured.base, lists, found.bounds, shift=shift
-    )
 
 
 def _margin(shares: Sequence[Sequence[float]]) -> float | None:
