@@ -17,6 +17,7 @@ from snellen.reproduction.style_counterfactuals.garments import draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
 from snellen.reproduction.style_counterfactuals.networks import blurred
 from snellen.reproduction.style_counterfactuals.picture import panel
+from snellen.systems.style_counterfactuals import foreign
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
 from snellen.systems.style_counterfactuals.plan import PUBLISHED
 from snellen.systems.style_counterfactuals.study import Search, encode
@@ -248,12 +249,12 @@ def test_permuted_logits_are_those_of_other_images(small):
 
 def test_the_foreign_control_moves_as_many_coordinates_or_gives_no_figure(small, monkeypatch):
     own, training, found = small
-    kept, plain = [], experiment.counterfactuals
-    monkeypatch.setattr(experiment, "counterfactuals", lambda *a, **k: kept.append(a[4]) or plain(*a, **k))
+    kept, plain = [], foreign.counterfactuals
+    monkeypatch.setattr(foreign, "counterfactuals", lambda *a, **k: kept.append(a[4]) or plain(*a, **k))
     figures = own.foreign(found, Search(agreement=0.0), training)
     assert figures["other.flipped"] is not None
     assert {key: len(one) for key, one in kept[-1].items()} == {key: len(one) for key, one in found.lists.items()}
-    monkeypatch.setattr(experiment, "attributes_of_classes", lambda *a, **k: {0: [], 1: []})
+    monkeypatch.setattr(foreign, "attributes_of_classes", lambda *a, **k: {0: [], 1: []})
     figures = own.foreign(found, Search(agreement=0.0), training)
     assert [figures[f"other.{name}"] for name in experiment.MOVED] == [None] * 4
     assert isinstance(figures["foreign.accuracy"], Sample)

@@ -31,16 +31,13 @@ from snellen.reproduction.style_counterfactuals.networks import small_cnn
 from snellen.systems.style_counterfactuals.attributes import (
     Attribute,
     attributes_of_classes,
-    effects,
     moved_styles,
-    promising,
 )
 from snellen.systems.style_counterfactuals.flips import (
     Counterfactuals,
-    counterfactuals,
-    directed,
     runners_up,
 )
+from snellen.systems.style_counterfactuals.foreign import moved_by_foreign
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.plan import SMALL as SMALL_PLAN
 from snellen.systems.style_counterfactuals.plan import StylePlan
@@ -292,32 +289,16 @@ class Experiment:
     def foreign(self, found: Study, search: Search, training: Training) -> dict[str, Figure]:
         """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
         foreign = self.trained("foreign", self.train.images, self.train.other_labels)
-        chosen, top = found.chosen_on, found.lists
-        renderer, bounds = found.renderer, found.bounds
-        tried = promising(renderer, foreign, chosen.styles, bounds, search.share, search.together)
-        moved = effects(renderer, foreign, chosen.styles, bounds, coordinates=tried, together=search.together)
         with torch.no_grad():
-            given, remade = (foreign(one).argmax(1) for one in (self.images, chosen.remade))
-            agreed = foreign(chosen.images).argmax(1) == remade
+            given, remade = (foreign(one).argmax(1) for one in (self.images, found.chosen_on.remade))
+            agreed = foreign(found.chosen_on.images).argmax(1) == remade
         figures: dict[str, Figure] = {
             "foreign.accuracy": Sample.of((given == self.test.other_labels).numpy()),
             "foreign.agreement": Sample.of(agreed.numpy()),
         }
-        most = max(map(len, top.values()))
-        # Those that cover its images, and then, where all are covered already, its next by mean effect.
-        lists = [
-            attributes_of_classes(moved, remade, most, explained=one, merge=True)[1]
-            for one in (search.explained, np.inf)
-        ]
-        coordinates = list(dict.fromkeys(one.coordinate for own in lists for one in own))
-        if len(coordinates) < most:
+        others = moved_by_foreign(found, self.seen, foreign, search)
+        if others is None:
             return {**figures, **dict.fromkeys(f"other.{name}" for name in MOVED)}
-        scores, measured = self.seen.scores, found.measured_on
-        here = effects(renderer, scores, chosen.styles, bounds, coordinates=torch.tensor(coordinates))
-        own = directed(here, chosen.base.argmax(1), {key: coordinates[: len(top[key])] for key in top})
-        others = counterfactuals(
-            renderer, scores, measured.styles, measured.base, own, bounds, shift=search.shift, together=search.together
-        )
         return figures | self._moved("other", found, [others], training)
 
     def garments(self) -> dict[str, Figure]:

@@ -108,7 +108,9 @@ class StyleCounterfactuals(Method):
     agreement: float = Field(
         0.8, ge=0, le=1, description="least agreement of images and reconstructions; 0: any, with a warning"
     )
-    judge: str | None = Field(None, description="reference of a second classifier, to see whether it follows a flip")
+    judge: str | None = Field(
+        None, description="reference of a second classifier: whether it follows a flip, and what its attributes flip"
+    )
     shown: int = Field(4, ge=0, description="images that are shown with every attribute moved")
 
     @field_validator("side")
