@@ -65,7 +65,7 @@ def test_attributes_of_a_second_classifier_are_a_control(monkeypatch):
     method = METHOD.model_copy(update={"judge": "second", "share": 0.1, "shown": 0})
     found = method.describe(classifier(), image_set(), rng=Randomness(0))
     (row,) = (at for at, part in enumerate(found.parts) if part.endswith(" together"))
-    rate = float(found.controls["flipped_by_judge"][row])
+    rate = float(found.figures["flipped_by_judge"][row])
     assert 0 <= rate <= 1
     assert f"as many attributes of the second classifier flip {rate:.0%}" in found.text[row]
 

@@ -120,8 +120,8 @@ class Rows:
                 line += f"; a second classifier follows {figures['followed']:.0%} of the flips"
             others_moved = self._by_foreign(self.judge)
             if others_moved is not None:
-                controls["flipped_by_judge"] = flip_rate(others_moved)
-                line += f"; as many attributes of the second classifier flip {controls['flipped_by_judge']:.0%}"
+                figures["flipped_by_judge"] = flip_rate(others_moved)
+                line += f"; as many attributes of the second classifier flip {figures['flipped_by_judge']:.0%}"
         if found.agreement < SOUND:
             line += f". Careful: only {found.agreement:.0%} of the reconstructions keep the decision"
         counts = {len(found.lists[target]) for target in runners_up(found.measured_on.base).tolist()}
