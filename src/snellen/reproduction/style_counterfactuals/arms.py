@@ -15,7 +15,7 @@ from snellen.systems.style_counterfactuals.study import Search, Study
 
 
 def moved_by(found: Study, seen: Seen, lists: Mapping[int, Sequence[Attribute]], shift: float) -> Counterfactuals:
-    """The measured images with other attributes of each class moved, or as far as is said here."""
+    """The measured images with other attributes of each class moved, or by another shift."""
     measured = found.measured_on
     return counterfactuals(
         found.renderer, seen.scores, measured.styles, measured.base, lists, found.bounds, shift=shift
@@ -31,7 +31,7 @@ def moved_of_count(
         found: a study that tried every coordinate.
         seen: its classifier.
         rng: that of the study, whose draws are continued.
-        search: its numbers, of which θ holds here too.
+        search: its numbers; its θ holds here too.
         count: attributes of each class at most.
         shift: 1 is the bound.
     """

@@ -31,7 +31,7 @@ def moved_by_foreign(
         seen: this classifier.
         other: images (n, 3, side, side) in [0, 1] → logits (n, K) of the other one; K may be another number.
         search: numbers of the study.
-        gradients: whether ``other`` has some; without, all coordinates are tried, whatever the share.
+        gradients: whether ``other`` has some; without, all coordinates are tried at any share.
     """
     chosen, renderer, bounds = found.chosen_on, found.renderer, found.bounds
     tried = torch.arange(renderer.coordinates)
