@@ -11,10 +11,13 @@ from snellen.core.system import find_system
 from snellen.data.references import load_images
 from snellen.reproduction.sample import Sample
 from snellen.reproduction.style_counterfactuals import experiment, full
-from snellen.reproduction.style_counterfactuals.experiment import PARTS, SMOKE, blurred, style_counterfactuals
+from snellen.reproduction.style_counterfactuals.arms import moved_of_count
+from snellen.reproduction.style_counterfactuals.experiment import PARTS, SMOKE, style_counterfactuals
 from snellen.reproduction.style_counterfactuals.garments import draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
+from snellen.reproduction.style_counterfactuals.networks import blurred
 from snellen.reproduction.style_counterfactuals.picture import panel
+from snellen.systems.style_counterfactuals import foreign
 from snellen.systems.style_counterfactuals.networks import StyleExplainer, StyleRenderer, fixed_noise
 from snellen.systems.style_counterfactuals.plan import PUBLISHED
 from snellen.systems.style_counterfactuals.study import Search, encode
@@ -199,7 +202,7 @@ def small():
 def test_what_an_attribute_changes_is_read_off_the_moved_image(small, monkeypatch):
     own, _, found = small
     monkeypatch.setattr(own, "reader", Reading())
-    one = found.lists[1][0]
+    one = max(found.lists.values(), key=len)[0]
     ((*shares,),) = own._shares(found, [one])
     styles = found.measured_on.styles.clone()
     styles[:, one.coordinate] = found.bounds[one.direction][one.coordinate]
@@ -208,6 +211,19 @@ def test_what_an_attribute_changes_is_read_off_the_moved_image(small, monkeypatc
     by_hand = (own.reader(moved) - own.reader(found.measured_on.remade)).mean(0).abs()
     assert shares == pytest.approx((by_hand / by_hand.sum()).tolist(), abs=1e-5)
     assert sum(shares) == pytest.approx(1, abs=1e-5)
+
+
+def test_more_attributes_and_draws_continue_those_of_the_study(small):
+    own, _, found = small
+    search = Search(agreement=0.0)
+    top, drawn = moved_of_count(found, own.seen, own.rng, search, search.attributes, search.shift)
+    assert torch.equal(top.scores, found.top.scores)
+    assert len(drawn) == len(found.random) > 1
+    assert all(torch.equal(one.scores, other.scores) for one, other in zip(drawn, found.random, strict=True))
+    near, _ = moved_of_count(found, own.seen, own.rng, search, search.attributes, 1.0)
+    assert not torch.equal(near.scores, top.scores)
+    _, more = moved_of_count(found, own.seen, own.rng, search, 8, search.shift)
+    assert not torch.equal(more[0].scores, drawn[0].scores)
 
 
 def test_the_picture_has_a_row_for_each_image_and_a_column_for_each_attribute(small, tmp_path):
@@ -233,12 +249,12 @@ def test_permuted_logits_are_those_of_other_images(small):
 
 def test_the_foreign_control_moves_as_many_coordinates_or_gives_no_figure(small, monkeypatch):
     own, training, found = small
-    kept, plain = [], experiment.counterfactuals
-    monkeypatch.setattr(experiment, "counterfactuals", lambda *a, **k: kept.append(a[4]) or plain(*a, **k))
+    kept, plain = [], foreign.counterfactuals
+    monkeypatch.setattr(foreign, "counterfactuals", lambda *a, **k: kept.append(a[4]) or plain(*a, **k))
     figures = own.foreign(found, Search(agreement=0.0), training)
     assert figures["other.flipped"] is not None
     assert {key: len(one) for key, one in kept[-1].items()} == {key: len(one) for key, one in found.lists.items()}
-    monkeypatch.setattr(experiment, "attributes_of_classes", lambda *a, **k: {0: [], 1: []})
+    monkeypatch.setattr(foreign, "attributes_of_classes", lambda *a, **k: {0: [], 1: []})
     figures = own.foreign(found, Search(agreement=0.0), training)
     assert [figures[f"other.{name}"] for name in experiment.MOVED] == [None] * 4
     assert isinstance(figures["foreign.accuracy"], Sample)

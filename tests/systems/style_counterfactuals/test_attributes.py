@@ -221,6 +221,23 @@ def test_of_two_classes_the_lists_are_each_other_turned():
     assert all(one.target == 1 for one in found)
 
 
+def test_lists_of_two_classes_are_each_their_own_unless_they_are_merged():
+    """A coordinate that raises one class far more than its other way raises the other takes no place in both lists."""
+    found, decided = torch.zeros(4, 2, 2, 2), torch.tensor([0, 0, 1, 1])
+    found[:2, UP, 0, 1] = 3.0  # down, it does nothing for class 0
+    found[2:, DOWN, 1, 0] = 1.0
+    own = attributes_of_classes(found, decided, 1)
+    assert {key: [(one.coordinate, one.direction) for one in chosen] for key, chosen in own.items()} == {
+        0: [(1, DOWN)],
+        1: [(0, UP)],
+    }
+    both = attributes_of_classes(found, decided, 1, merge=True)
+    assert {key: [(one.coordinate, one.direction) for one in chosen] for key, chosen in both.items()} == {
+        0: [(0, DOWN)],
+        1: [(0, UP)],
+    }
+
+
 def test_lists_of_three_classes_are_each_their_own():
     found = torch.zeros(3, 2, 4, 3)
     for target in range(3):
@@ -266,7 +283,7 @@ def test_the_rise_of_a_turned_attribute_is_measured_in_its_own_way_and_class():
     found[2:, DOWN, 0, 0] = 3.0  # raises class 0; the other way does nothing for class 1
     found[:2, UP, 1, 1] = torch.tensor([1.5, 0.5])
     found[2:, UP, 1, 1] = 9.0  # taken for class 1 already
-    first, second = attributes_of_classes(found, decided, 2)[1]
+    first, second = attributes_of_classes(found, decided, 2, merge=True)[1]
     assert (first.coordinate, first.direction, rise(found, decided, first)) == (0, UP, 0.0)
     assert (second.coordinate, rise(found, decided, second)) == (1, 1.0)
     assert torch.tensor(rise(found, torch.ones(4), second)).isnan()

@@ -12,7 +12,8 @@ from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.systems.style_counterfactuals import study as module
 from snellen.systems.style_counterfactuals.attributes import attributes_of_classes, effects, style_bounds
-from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals
+from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
+from snellen.systems.style_counterfactuals.foreign import moved_by_foreign
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
     Encoded,
@@ -197,3 +198,23 @@ def test_images_that_the_critic_finds_less_real_are_off_the_manifold():
     assert off_manifold(explainer, remade, remade * 0) == 0.0
     assert off_manifold(explainer, remade, remade * 0 + 0.9) == 1.0
     assert off_manifold(explainer, remade, remade) == pytest.approx(0.05)
+
+
+def test_coordinates_of_the_same_classifier_are_its_strongest_and_flip_as_these_do(scene):
+    """The control of another classifier has no other effect than that of its choice of coordinates."""
+    explainer, seen, given = scene
+    search = Search(agreement=0.0)
+    found = study(explainer, seen, given, search, Randomness(0))
+    decided = found.chosen_on.base.argmax(1)
+    most = max(map(len, found.lists.values()))
+    strongest = attributes_of_classes(found.effects, decided, most)
+    ranked = sorted((one for own in strongest.values() for one in own), key=lambda one: -one.effect)
+    order = list(dict.fromkeys(one.coordinate for one in ranked))[:most]
+    assert len(order) == most
+    own = directed(found.effects, decided, {key: order[: len(one)] for key, one in found.lists.items()})
+    measured = found.measured_on
+    by_hand = counterfactuals(found.renderer, seen.scores, measured.styles, measured.base, own, found.bounds)
+    other = moved_by_foreign(found, seen, seen.scores, search)
+    assert other is not None
+    assert torch.allclose(other.scores, by_hand.scores, atol=1e-4)
+    assert moved_by_foreign(found, seen, lambda images: torch.zeros(len(images), 2), search) is None

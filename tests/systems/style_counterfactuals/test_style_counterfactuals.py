@@ -59,6 +59,17 @@ def test_flips_stand_beside_those_of_random_coordinates_and_beside_what_they_cos
             assert set(figures[name].isfinite().nonzero().flatten().tolist()) <= set(rows)
 
 
+def test_attributes_of_a_second_classifier_are_a_control(monkeypatch):
+    """It may have other classes: its coordinates are moved in the directions that change this classifier."""
+    monkeypatch.setattr(module, "load_classifier", lambda *_, **__: classifier(3))
+    method = METHOD.model_copy(update={"judge": "second", "share": 0.1, "shown": 0})
+    found = method.describe(classifier(), image_set(), rng=Randomness(0))
+    (row,) = (at for at, part in enumerate(found.parts) if part.endswith(" together"))
+    rate = float(found.figures["flipped_by_judge"][row])
+    assert 0 <= rate <= 1
+    assert f"as many attributes of the second classifier flip {rate:.0%}" in found.text[row]
+
+
 def test_every_row_has_a_sentence_and_heads_for_its_pictures(described):
     assert all(described.text)
     assert [len(row) for row in described.heads] == [len(row) for row in described.pictures]

@@ -13,8 +13,7 @@ from itertools import permutations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import Split
@@ -24,18 +23,21 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.metrics.generated_images import frechet_distance
 from snellen.reproduction.sample import Figure, Sample
-from snellen.reproduction.shared.small_networks import narrow_network
+from snellen.reproduction.style_counterfactuals.arms import mean_flips, moved_by, moved_of_count
 from snellen.reproduction.style_counterfactuals.full import full
 from snellen.reproduction.style_counterfactuals.garments import KINDS, draw_garments
 from snellen.reproduction.style_counterfactuals.lesions import FACTORS, SIDE, draw_lesions
+from snellen.reproduction.style_counterfactuals.networks import small_cnn
 from snellen.systems.style_counterfactuals.attributes import (
     Attribute,
     attributes_of_classes,
-    effects,
     moved_styles,
-    promising,
 )
-from snellen.systems.style_counterfactuals.flips import Counterfactuals, counterfactuals, directed
+from snellen.systems.style_counterfactuals.flips import (
+    Counterfactuals,
+    runners_up,
+)
+from snellen.systems.style_counterfactuals.foreign import moved_by_foreign
 from snellen.systems.style_counterfactuals.networks import EncoderKind
 from snellen.systems.style_counterfactuals.plan import SMALL as SMALL_PLAN
 from snellen.systems.style_counterfactuals.plan import StylePlan
@@ -55,8 +57,16 @@ from snellen.systems.style_counterfactuals.training import Training, train_expla
 #: What is measured of moved images.
 MOVED = ("flipped", "distance", "frechet", "off_manifold")
 
-#: Gradients choose which coordinates are tried. A gate judges the agreement.
-SEARCH = Search(agreement=0.0, share=0.4)
+#: Every coordinate is tried, and a gate judges the agreement. The published θ of 2.5 logits does not reach the other
+#: class here: margins are 6 to 8 logits, and a step of 5 for one class is about 10 between two.
+SEARCH = Search(agreement=0.0, explained=5.0)
+
+#: Attributes of the published flip study, for real images.
+TEN = 10
+
+#: The shift that ends at the bound, a value that some image has; and how many attributes move there, as each moves half
+#: as far as at shift 2. Random coordinates are as many.
+TO_BOUND, SIX = 1.0, 6
 
 #: Splits of the real images: to train on, and to choose and measure on.
 PARTS: tuple[Split, Split] = ("train", "test")
@@ -106,12 +116,16 @@ def style_counterfactuals(scale: Scale, seed: int, progress: Progress) -> Mappin
         images); ``permuted.agreement`` and ``permuted.l1``, where each code of the pyramid takes the logits of another
         image; ``mean.l1`` of the mean image, and ``pyramid.gain`` over it. For the pyramid's attributes (``top``),
         as many random coordinates (``random``) and as many of a classifier of other factors (``other``; None where it
-        has fewer): ``flipped``, ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier.
+        has fewer): ``flipped``, ``distance``, ``frechet``, ``off_manifold``; ``top.followed`` by a second classifier;
+        ``merged.flipped`` by the merged list of both classes; ``bound.flipped``, ``bound.random_flipped`` and
+        ``bound.off_manifold``, where six (``bound.four_…``: four) move to their bounds only, at shift 1, and flips
+        ``bound.toward_CLASS`` of those six.
         ``foreign.accuracy`` and ``foreign.agreement`` of the other classifier. ``top.changes`` and ``random.changes``:
         by how much the factor of the rule has a larger share of what an attribute changes in the image than the largest
         factor outside of the rule, for the better pair of two attributes, one for each factor, and the lesser of the
-        two; ``changes.FACTOR``, the largest share that any attribute has of it. Of garments ``accuracy``, ``agreement``
-        and ``gain`` as above, ``flipped`` and ``off_manifold`` by attributes, ``random_flipped`` by random coordinates.
+        two, among the four strongest of both classes; ``changes.FACTOR``, the largest share that any of them has of it.
+        Of garments ``accuracy``, ``agreement`` and ``gain`` as above, ``flipped`` and ``off_manifold`` by attributes,
+        ``random_flipped`` by random coordinates, of four each and (``ten_…``) of ten.
     """
     if scale == "full":
         return full(seed, progress)
@@ -226,12 +240,17 @@ class Experiment:
         figures = self._moved("top", found, [found.top], training)
         figures |= self._moved("random", found, found.random, training)
         figures |= self.foreign(found, SEARCH, training)
+        figures |= self.to_bounds(found, training)
+        decided = found.chosen_on.base.argmax(1)
+        most = max(map(len, found.lists.values()))
+        merged = attributes_of_classes(found.effects, decided, most, explained=SEARCH.explained, merge=True)
+        figures["merged.flipped"] = Sample.of(moved_by(found, self.seen, merged, SEARCH.shift).flipped.numpy())
         share = followed(judge, None, found.measured_on.remade, found.top)
         figures["top.followed"] = share if np.isfinite(share) else None
-        shares = self._shares(found, found.lists[1])
+        shares = self._shares(found, merged[1])
         figures |= {f"changes.{factor}": max(row[at] for row in shares) for at, factor in enumerate(FACTORS)}
         figures["top.changes"] = _margin(shares)
-        drawn = [_margin(self._shares(found, one[1])) for one in found.drawn]
+        drawn = [_margin(self._shares(found, max(one.values(), key=len))) for one in found.drawn]
         figures["random.changes"] = None if None in drawn else float(np.mean([one for one in drawn if one is not None]))
         return figures
 
@@ -240,11 +259,10 @@ class Experiment:
     ) -> dict[str, Figure]:
         """Flips of each image and what they cost, means over the draws."""
         remade = found.measured_on.remade
-        flipped = torch.stack([one.flipped.float() for one in moved]).mean(0)
         cost = torch.stack([distances(self.seen, remade, one.images) for one in moved]).mean(0)
         real = self.features(found.measured_on.images)
         return {
-            f"{name}.flipped": Sample.of(flipped.numpy()),
+            f"{name}.flipped": mean_flips(moved),
             f"{name}.distance": Sample.of(cost.numpy()),
             f"{name}.frechet": float(np.mean([frechet_distance(real, self.features(one.images)) for one in moved])),
             f"{name}.off_manifold": float(
@@ -252,32 +270,35 @@ class Experiment:
             ),
         }
 
+    def to_bounds(self, found: Study, training: Training) -> dict[str, Figure]:
+        """Flips of four and of six attributes, and of random coordinates, that move to their bounds and no further."""
+        figures, remade = dict[str, Figure](), found.measured_on.remade
+        for name, count in (("bound.four_", SEARCH.attributes), ("bound.", SIX)):
+            top, drawn = moved_of_count(found, self.seen, self.rng, SEARCH, count, TO_BOUND)
+            figures |= {
+                f"{name}flipped": Sample.of(top.flipped.numpy()),
+                f"{name}random_flipped": mean_flips(drawn),
+                f"{name}off_manifold": off_manifold(training.explainer, remade, top.images),
+            }
+        toward = runners_up(found.measured_on.base)
+        for at, name in enumerate(self.classifier.class_names):
+            own = top.flipped[toward == at]
+            figures[f"bound.toward_{name}"] = float(own.float().mean()) if len(own) else None
+        return figures
+
     def foreign(self, found: Study, search: Search, training: Training) -> dict[str, Figure]:
         """As many coordinates of a classifier of texture and gland, in the directions that move *this* classifier."""
         foreign = self.trained("foreign", self.train.images, self.train.other_labels)
-        chosen, top = found.chosen_on, found.lists
-        renderer, bounds = found.renderer, found.bounds
-        tried = promising(renderer, foreign, chosen.styles, bounds, search.share, search.together)
-        moved = effects(renderer, foreign, chosen.styles, bounds, coordinates=tried, together=search.together)
         with torch.no_grad():
-            given, remade = (foreign(one).argmax(1) for one in (self.images, chosen.remade))
-            agreed = foreign(chosen.images).argmax(1) == remade
+            given, remade = (foreign(one).argmax(1) for one in (self.images, found.chosen_on.remade))
+            agreed = foreign(found.chosen_on.images).argmax(1) == remade
         figures: dict[str, Figure] = {
             "foreign.accuracy": Sample.of((given == self.test.other_labels).numpy()),
             "foreign.agreement": Sample.of(agreed.numpy()),
         }
-        most = max(map(len, top.values()))
-        # Those that cover its images, and then, where all are covered already, its next by mean effect.
-        lists = [attributes_of_classes(moved, remade, most, explained=one)[1] for one in (search.explained, np.inf)]
-        coordinates = list(dict.fromkeys(one.coordinate for own in lists for one in own))
-        if len(coordinates) < most:
+        others = moved_by_foreign(found, self.seen, foreign, search)
+        if others is None:
             return {**figures, **dict.fromkeys(f"other.{name}" for name in MOVED)}
-        scores, measured = self.seen.scores, found.measured_on
-        here = effects(renderer, scores, chosen.styles, bounds, coordinates=torch.tensor(coordinates))
-        own = directed(here, chosen.base.argmax(1), {key: coordinates[: len(top[key])] for key in top})
-        others = counterfactuals(
-            renderer, scores, measured.styles, measured.base, own, bounds, shift=search.shift, together=search.together
-        )
         return figures | self._moved("other", found, [others], training)
 
     def garments(self) -> dict[str, Figure]:
@@ -293,15 +314,19 @@ class Experiment:
         whole = encode(training.explainer, seen, images)[1]
         found = study(training.explainer, seen, images, SEARCH, rng, progress=self.progress)
         gain = (images - mean).abs() - (images - whole.remade).abs()
-        drawn = torch.stack([one.flipped.float() for one in found.random]).mean(0)
-        return {
+        figures: dict[str, Figure] = {
             "garments.accuracy": Sample.of((whole.scores.argmax(1) == test.labels).numpy()),
             "garments.agreement": Sample.of(whole.agreed.numpy()),
             "garments.gain": Sample.of(gain.mean((1, 2, 3)).numpy()),
-            "garments.flipped": Sample.of(found.top.flipped.numpy()),
-            "garments.random_flipped": Sample.of(drawn.numpy()),
-            "garments.off_manifold": off_manifold(training.explainer, found.measured_on.remade, found.top.images),
         }
+        for name, count in (("garments.", SEARCH.attributes), ("garments.ten_", TEN)):
+            top, drawn = moved_of_count(found, seen, rng, SEARCH, count, SEARCH.shift)
+            figures |= {
+                f"{name}flipped": Sample.of(top.flipped.numpy()),
+                f"{name}random_flipped": mean_flips(drawn),
+                f"{name}off_manifold": off_manifold(training.explainer, found.measured_on.remade, top.images),
+            }
+        return figures
 
     def _read_well(self, images: Tensor) -> list[float]:
         """R² of each factor, read off images that were made of the test images."""
@@ -338,36 +363,3 @@ def _margin(shares: Sequence[Sequence[float]]) -> float | None:
         min(shares[one][first] - outside[one], shares[other][second] - outside[other])
         for one, other in permutations(range(len(shares)), 2)
     )
-
-
-def small_cnn(name: str, images: Tensor, targets: Tensor, updates: int, rng: Randomness) -> nn.Sequential:
-    """A small network; classes (int64 targets) by cross-entropy, factors by squared error.
-
-    What reads factors sees images blurred at random, by as much as reconstructions are.
-    """
-    draws = rng.generator(f"network {name}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.initial_seed() % 2**31)
-        classes = not targets.is_floating_point()
-        network = nn.Sequential(*narrow_network(2 if classes else targets.shape[1], widths=(12, 24, 48, 48)).children())
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=max(updates, 2))
-    for _ in range(updates):
-        rows = torch.randint(len(targets), (64,), generator=draws)
-        seen = to_unit(images[rows])
-        if not classes:
-            seen = seen.lerp(blurred(seen), torch.rand(len(seen), 1, 1, 1, generator=draws))
-        given = network(seen)
-        loss = F.cross_entropy(given, targets[rows]) if classes else F.mse_loss(given, targets[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return network.eval().requires_grad_(False)
-
-
-def blurred(images: Tensor) -> Tensor:
-    """Images (n, c, h, w) under a binomial filter of three pixels, a deviation of 0.7."""
-    line = torch.tensor([0.25, 0.5, 0.25])
-    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
-    return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=images.shape[1])

@@ -54,10 +54,10 @@ def draw_lesions(count: int, generator: torch.Generator) -> Lesions:
     waves = torch.sin(torch.pi * columns / 8) * torch.sin(torch.pi * rows / 8)
     # The place runs over an arc, so that the lesion stays inside of the smallest gland.
     angle = torch.pi * (0.25 + 1.5 * position)
-    off_row, off_column = middle + 3.5 * torch.sin(angle), middle + 3.5 * torch.cos(angle)
+    off_row, off_column = middle + 3.75 * torch.sin(angle), middle + 3.75 * torch.cos(angle)
     away = ((rows - off_row).square() + (columns - off_column).square()).sqrt()
     soft = 1.5 - 1.1 * sharpness
-    spot = ((2.5 + 4 * radius - away) / soft).sigmoid()
+    spot = ((2.25 + 3.75 * radius - away) / soft).sigmoid()
     shade = 0.1 + body * (0.55 + 0.15 * texture * waves) - spot * (0.1 + 0.4 * intensity) + 0.01 * grain
     bytes_ = shade.clamp(0, 1).mul(255).round().to(torch.uint8)
     return Lesions(bytes_[:, None].expand(-1, 3, -1, -1).contiguous(), factors)

@@ -216,19 +216,26 @@ def cover(
 
 
 def attributes_of_classes(
-    found: Tensor, decided: Tensor, count: int, *, explained: float = EXPLAINED, classes: Sequence[int] | None = None
+    found: Tensor,
+    decided: Tensor,
+    count: int,
+    *,
+    explained: float = EXPLAINED,
+    merge: bool = False,
+    classes: Sequence[int] | None = None,
 ) -> dict[int, list[Attribute]]:
-    """For every class the attributes that raise it, the largest mean effect first, at most ``count``.
+    """For every class the attributes that raise it, at most ``count``.
 
-    They are chosen on the images taken for another class. Of two classes, what raises one lowers the other: the list of
-    each is its own and the turned one of the other, merged. A class that all images are taken for has no such image
-    and, of more than two classes, no list.
+    They are chosen on the images taken for another class, in the order of :func:`cover`. A class that all images are
+    taken for has no such image and no list.
 
     Args:
         found: effects (n, 2, S, K).
         decided: int64 (n,), what each reconstruction is taken for.
         count: attributes of each class.
         explained: θ.
+        merge: of two classes, give each its own list and the turned one of the other, by mean effect, as the released
+            code does. What raises one class need not lower it the other way: turned attributes may flip nothing.
         classes: that are wanted; None: all.
     """
     total = found.shape[3]
@@ -237,7 +244,7 @@ def attributes_of_classes(
         for target in range(total)
         if bool((decided != target).any())
     }
-    if total == 2:
+    if merge and total == 2:
         lists = {target: merged(lists.get(target, []), lists.get(1 - target, []), target) for target in (0, 1)}
     wanted = range(total) if classes is None else classes
     return {target: lists.get(target, [])[:count] for target in wanted}

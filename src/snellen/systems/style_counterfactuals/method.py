@@ -95,6 +95,7 @@ class StyleCounterfactuals(Method):
     held_back: int = Field(128, ge=8, description="images kept from the training, to search and measure on")
     attributes: int = Field(4, ge=1, description="attributes of each class at most")
     explained: float = Field(EXPLAINED, gt=0, description="logits after which an image counts as explained")
+    merge: bool = Field(False, description="of two classes, merge both lists, each turned, as the released code does")
     shift: float = Field(SHIFT, gt=0, description="how far attributes are moved; 1 is the bound over the images")
     share: float = Field(1.0, gt=0, le=1, description="share of the coordinates that are tried, chosen by gradients")
     unstable: int | None = Field(
@@ -107,7 +108,9 @@ class StyleCounterfactuals(Method):
     agreement: float = Field(
         0.8, ge=0, le=1, description="least agreement of images and reconstructions; 0: any, with a warning"
     )
-    judge: str | None = Field(None, description="reference of a second classifier, to see whether it follows a flip")
+    judge: str | None = Field(
+        None, description="reference of a second classifier: whether it follows a flip, and what its attributes flip"
+    )
     shown: int = Field(4, ge=0, description="images that are shown with every attribute moved")
 
     @field_validator("side")

@@ -13,8 +13,10 @@ from snellen.core.budget import Spent
 from snellen.core.classifier import Classifier
 from snellen.core.outcomes import Described
 from snellen.systems.style_counterfactuals.attributes import UP, Attribute, moved_styles, rise
-from snellen.systems.style_counterfactuals.flips import runners_up
+from snellen.systems.style_counterfactuals.flips import Counterfactuals, runners_up
+from snellen.systems.style_counterfactuals.foreign import moved_by_foreign
 from snellen.systems.style_counterfactuals.networks import StyleExplainer
+from snellen.systems.style_counterfactuals.pyramid import resized
 from snellen.systems.style_counterfactuals.seen import Seen
 from snellen.systems.style_counterfactuals.study import (
     Search,
@@ -53,7 +55,7 @@ class Rows:
         shown: int,
     ) -> None:
         self.explainer, self.seen, self.found, self.judge = explainer, seen, found, judge
-        self.shift, self.shown = search.shift, shown
+        self.search, self.shift, self.shown = search, search.shift, shown
         self.ids = ids  # of the measured images
         self.names = seen.classifier.class_names
         self.parts, self.text = list[str](), list[str]()
@@ -62,10 +64,8 @@ class Rows:
         self.figures: list[dict[str, float]] = []
         self.controls: list[dict[str, float]] = []
         self.records: list[dict[str, object]] = []
-        # Of two classes, what raises one lowers the other: the list of the second says it all. Of more, only those
-        # that some image is next to are ever moved to.
-        next_to = sorted(set(runners_up(found.measured_on.base).tolist()))
-        self.classes = (1,) if len(self.names) == 2 else tuple(next_to)
+        # Only classes that some image is next to are ever moved to.
+        self.classes = sorted(set(runners_up(found.measured_on.base).tolist()))
         self.blank = torch.zeros(0, 3, *found.chosen_on.images.shape[2:], dtype=torch.uint8)
 
     def attributes(self) -> None:
@@ -118,6 +118,10 @@ class Rows:
             figures["followed"] = followed(self.judge, self.judge.preparation.size, remade, found.top)
             if not math.isnan(figures["followed"]):
                 line += f"; a second classifier follows {figures['followed']:.0%} of the flips"
+            others_moved = self._by_foreign(self.judge)
+            if others_moved is not None:
+                figures["flipped_by_judge"] = flip_rate(others_moved)
+                line += f"; as many attributes of the second classifier flip {figures['flipped_by_judge']:.0%}"
         if found.agreement < SOUND:
             line += f". Careful: only {found.agreement:.0%} of the reconstructions keep the decision"
         counts = {len(found.lists[target]) for target in runners_up(found.measured_on.base).tolist()}
@@ -215,6 +219,14 @@ class Rows:
         self.sources.append(tuple(self.ids[tile.at] for tile in shown))
         bytes_ = [tile.image.mul(255).round().to(torch.uint8).cpu() for tile in shown]
         self.pictures.append(torch.stack(bytes_) if bytes_ else self.blank)
+
+    def _by_foreign(self, judge: Classifier) -> Counterfactuals | None:
+        """The control: attributes of the second classifier, moved to change this one."""
+
+        def scores(images: Tensor) -> Tensor:
+            return judge(resized(images.to(judge.device), judge.preparation.size)).to(images.device)
+
+        return moved_by_foreign(self.found, self.seen, scores, self.search, gradients=judge.differentiable)
 
     def _random_alone(self, target: int) -> float:
         """Mean flip rate of single random coordinates toward a class; NaN where no image is next to it."""

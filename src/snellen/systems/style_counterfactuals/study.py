@@ -46,8 +46,8 @@ TASK = "searching attributes"
 #: Share of the reconstructions that the critic finds more real than its threshold.
 REAL_SHARE = 0.95
 
-#: Draws of random coordinates, whose mean is the control.
-DRAWS = 5
+#: Draws of random coordinates, whose mean is the control. A few coordinates move much: over five draws chance decides.
+DRAWS = 20
 
 #: Random coordinates that are moved alone.
 SINGLES = 8
@@ -60,6 +60,7 @@ class Search(BaseModel):
 
     attributes: int = Field(4, ge=1, description="attributes of each class (m)")
     explained: float = Field(EXPLAINED, gt=0, description="logits after which an image counts as explained (θ)")
+    merge: bool = Field(False, description="of two classes, merge both lists, each turned, as the released code does")
     shift: float = Field(SHIFT, gt=0, description="how far attributes are moved; 1 is the bound over the images")
     share: float = Field(1.0, gt=0, le=1, description="share of the coordinates that are tried, chosen by gradients")
     unstable: int | None = Field(None, ge=0, description="leave out images that more coordinates move by over 0.3")
@@ -284,7 +285,7 @@ def study(
         again = tried[narrowed[tried]]
         found[:, :, again] = measured(chosen_on.styles, again)[:, :, again]
     choices = chosen_on.base.argmax(1).cpu()
-    lists = attributes_of_classes(found, choices, search.attributes, explained=search.explained)
+    lists = attributes_of_classes(found, choices, search.attributes, explained=search.explained, merge=search.merge)
     if not any(lists.values()):
         raise ModelError("no coordinate of the generator raises any class: it ignores its code; train it longer")
 
