@@ -36,7 +36,7 @@ class Job:
     """A training that a worker will make."""
 
     crew: Crew
-    asked: float
+    requested: float
     value: Any
     end: float | None = None
     withdrawn: bool = False
@@ -87,7 +87,7 @@ class Crew:
         while self.queue:
             self.queue = [job for job in self.queue if not job.withdrawn]
             worker = min(range(len(self.free)), key=self.free.__getitem__)
-            if not self.queue or (start := max(self.free[worker], self.queue[0].asked)) > self.now:
+            if not self.queue or (start := max(self.free[worker], self.queue[0].requested)) > self.now:
                 return
             self.queue[0].end = self.free[worker] = start + 1
             self.made += 1

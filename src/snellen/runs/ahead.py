@@ -292,7 +292,7 @@ class _Foreseeing:
                 self._coming[new] = self.evaluations.request(candidate, space.encode(candidate), new[1])
 
     def _answer(self, candidate: Any, run: int) -> Any:  # noqa: ANN401 - as above
-        """The evaluation of the candidate whose turn it is, by whoever is the first to begin it."""
+        """The evaluation of the candidate whose turn it is, by the first process to begin it."""
         number = -1 if self.search.keys != "none" else self.search.done
         coming = self._coming.pop((self._space.structure(candidate), run, number), None)
         found = None if coming is None or coming.cancel() else coming.result()

@@ -126,8 +126,7 @@ def treat(
             return replace(result, reference=None)
         write_atomically(folder / "README.md", treatment_card(result, case.patient.classifier).encode())
         write_atomically(folder / TREATMENT.file, canonical_json(result.to_json()))
-        # The note goes last: a call that is killed in between is taken up again, and leaves no candidate behind.
-        shutil.rmtree(folder / "candidates", ignore_errors=True)
+        shutil.rmtree(folder / "candidates", ignore_errors=True)  # first, so that a killed call is taken up again
         (folder / UNFINISHED).unlink(missing_ok=True)
         return result
 
