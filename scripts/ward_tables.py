@@ -107,25 +107,20 @@ def leaning_table(found: Sequence[Mapping[str, Any]]) -> str:
     """A row for each kind of images: what the check ``shortcuts`` tested and found, and one for all of them."""
     worlds = dict.fromkeys(one["world"] for one in found)
     rows = [_leaning(world, [one for one in found if one["world"] == world]) for world in worlds]
-    head = ["images", "classifiers", "without captions", "tests", "with a finding", "largest share that flips, control"]
-    return markdown_table(head, [*rows, _leaning("all", found)], ["---", *["---:"] * 5])
+    head = ["images", "classifiers", "tests", "with a finding", "largest share that flips, its control"]
+    return markdown_table(head, [*rows, _leaning("all", found)], ["---", *["---:"] * 4])
 
 
 def _leaning(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
-    examined = [one for one in found if one["status"] == "done"]
-    having = sum(bool(one["findings"]) for one in examined)
-    shown = str(having)
-    if examined:
-        low, high = clopper_pearson(having, len(examined))
-        shown = f"{having} ({low:.0%} to {high:.0%})"
-    largest = max((row for one in examined for row in one["rows"]), key=lambda row: row["flipped"], default=None)
+    having = sum(bool(one["findings"]) for one in found)
+    low, high = clopper_pearson(having, len(found))
+    largest = max((row for one in found for row in one["rows"]), key=lambda row: row["flipped"])
     return [
         name,
         str(len(found)),
-        str(len(found) - len(examined)),
-        str(sum(one["hypotheses"] for one in examined)),
-        shown,
-        "–" if largest is None else f"{largest['flipped']:.2f}, {largest['control']:.2f}",
+        str(sum(one["hypotheses"] for one in found)),
+        f"{having} ({low:.0%} to {high:.0%})",
+        f"{largest['flipped']:.2f}, {largest['control']:.2f}",
     ]
 
 
