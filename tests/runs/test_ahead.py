@@ -7,11 +7,14 @@ import pytest
 
 import snellen
 from snellen.core.errors import InputError, WorkerError
+from snellen.core.images import ImageSet
 from snellen.core.progress import Silent
 from snellen.core.run import Run
 from snellen.runs import ahead
+from snellen.runs.engines import local
 from snellen.runs.engines.engine import InProcess
 from snellen.runs.engines.local import Local
+from snellen.runs.engines.ray_cluster import Ray
 from snellen.systems.functional_hashing.cell_space import CellSettings
 from snellen.systems.functional_hashing.search_work import Searched, SearchWork
 from tests.systems.functional_hashing.test_cell_search import contents, pictures
@@ -25,6 +28,12 @@ def searched(strategy="evolution", keys="functional", **caching):
     images = pictures(24)
     search = {"strategy": strategy, "population": 6, "tournament": 2, "keys": keys, "mantissa_bits": 24}
     return Searched(images.select(range(18)), images.select(range(18, 24)), 8, TINY, search, caching, 0)
+
+
+def searched_by_reference():
+    images = snellen.load_images(IMAGES)
+    search = {"strategy": "evolution", "population": 6, "tournament": 2, "keys": "functional", "mantissa_bits": 24}
+    return Searched(images.select(range(18)), images.select(range(18, 24)), 8, TINY, search, {}, 0)
 
 
 class AtOnce:
@@ -85,11 +94,57 @@ def test_two_processes_write_the_bytes_of_one(tmp_path):
 def test_what_workers_cannot_do_is_refused_and_nothing_is_left(tmp_path):
     for images, engine, fault in (
         (pictures(), Local(1), "workers read the images themselves"),
-        (IMAGES, InProcess(), "in other processes"),
+        (IMAGES, InProcess(), "by processes of this machine"),
+        (IMAGES, Ray(1), "by processes of this machine"),
     ):
         with pytest.raises(InputError, match=fault):
             snellen.search(images, out=tmp_path / "out", engine=engine, **SETTINGS)
         assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_that_dies_twice_ends_the_wait_for_its_candidate_and_of_the_others(monkeypatch):
+    """The other worker has nothing to do by then, and waits for a job that never comes."""
+
+    class Dies:
+        def __init__(self, name, setup):
+            self.name = name
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def begin(self):
+            pass
+
+        kill = begin
+
+        def answer(self, job):
+            if b"deadly" in job[1]:
+                raise local._DiedError("worker 1 ended twice", working=True)
+            return b"null"
+
+    monkeypatch.setattr(local, "_Worker", Dies)
+    evaluations = ahead._Evaluations(Local(2), {})
+    harmless, deadly = (evaluations.request(object(), word, 0) for word in ("harmless", "deadly"))
+    assert harmless.result(60) is None, "a candidate that fails"
+    with pytest.raises(ahead._WorkersEndedError):
+        deadly.result(60)
+    evaluations._thread.join(60)
+    assert not evaluations._thread.is_alive()
+    with pytest.raises(WorkerError, match="ended twice"):
+        evaluations.check()
+    evaluations.close()
+
+
+def test_images_that_changed_are_refused_by_the_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageSet, "contents_fingerprint", lambda self: "as it was")
+    with monkeypatch.context() as others:
+        setup = ahead._reopening(searched_by_reference()).setup()
+        others.setattr(ImageSet, "contents_fingerprint", lambda self: "as it is")
+        with pytest.raises(WorkerError, match="other images here than where the search began"):
+            ahead.open_evaluations(setup)
 
 
 def test_workers_that_end_end_the_search_and_are_no_failed_candidates(tmp_path):

@@ -96,7 +96,7 @@ def _treat(out):
 
 def _prompts(out):
     decides = snellen.Classifier(
-        Bright(), class_names=["star", "ring"], preparation=snellen.Preparation(size=(64, 64)), name="j"
+        Bright(), class_names=["star", "ring"], preparation=snellen.Preprocessing(size=(64, 64)), name="j"
     )
     worst_case_prompts(
         snellen.load_generator("bundled:scene-diffusion"), PROMPTS, judge=decides, retraining=ANEW, out=out, **SETTINGS

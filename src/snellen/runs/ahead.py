@@ -28,9 +28,10 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from snellen.core import index
-from snellen.core.errors import InputError, UnknownNameError
+from snellen.core.errors import InputError, UnknownNameError, WorkerError
 from snellen.core.images import ImageSet
 from snellen.runs.engines.engine import Engine, InProcess, Numbered, attribute_of
+from snellen.runs.engines.ray_cluster import Ray
 from snellen.runs.measuring import Work
 from snellen.runs.reopening import Reopening, sets_again
 
@@ -70,8 +71,10 @@ def ahead(work: Any, engine: Engine, processes: int) -> Iterator[Work]:  # noqa:
         InputError: workers cannot read the images of the search again, or the engine has none.
         WorkerError: a worker died twice with the same candidate, or found other files or packages than this process.
     """
-    if isinstance(engine, InProcess):  # two trainings at once would disturb each other's random numbers
-        raise InputError('candidates are evaluated ahead in other processes; use the engine "local" or "ray"')
+    # Two trainings in one process would disturb each other's random numbers, and Ray deals further jobs before it takes
+    # results, but which candidate comes next follows from results.
+    if isinstance(engine, InProcess | Ray):
+        raise InputError('candidates are evaluated ahead by processes of this machine; use the engine "local"')
     reopening = _reopening(work.searched)
     reopening.check()
     with closing(_Evaluations(engine, reopening.setup())) as evaluations:
@@ -96,6 +99,7 @@ def _reopening(searched: Any) -> Reopening:  # noqa: ANN401 - as above
         arguments={
             "models": {name: [_name_of(type(one)), one.model_dump(mode="json")] for name, one in models.items()},
             "plain": plain,
+            "contents": {name: one.contents_fingerprint() for name, one in sets.items()},
         },
     )
 
@@ -104,9 +108,12 @@ def open_evaluations(setup: Mapping[str, Any]) -> Callable[[bytes], bytes]:
     """In a worker: what evaluates a candidate, given as JSON; the result is JSON, and null for one that fails.
 
     Raises:
-        WorkerError: package or machine is another one.
+        WorkerError: package or machine is another one, or images have changed.
     """
     sets, arguments = sets_again(setup), setup["arguments"]
+    for name, images in sets.items():
+        if images.contents_fingerprint() != arguments["contents"][name]:
+            raise WorkerError(f"{images.name} holds other images here than where the search began; begin it anew")
     models = {name: attribute_of(kind).model_validate(value) for name, (kind, value) in arguments["models"].items()}
     space = attribute_of(setup["maker"])(**sets, **models, **arguments["plain"]).space
 
@@ -151,12 +158,42 @@ class Evaluations(Protocol):
         ...
 
 
+class _WorkersEndedError(BaseException):
+    """The workers ended while they evaluated a candidate. No ``Exception``: a search takes those for its failure."""
+
+
+class _Jobs:
+    """Jobs for an engine, as they come; those that are withdrawn before a worker begins them are left out."""
+
+    def __init__(self, made: dict[int, Future[Any]]) -> None:
+        self._made, self._queue = made, SimpleQueue[Numbered | None]()
+
+    def put(self, job: Numbered) -> None:
+        """Add one."""
+        self._queue.put(job)
+
+    def end(self) -> None:
+        """See :class:`~snellen.runs.engines.engine.OpenJobs`."""
+        self._queue.put(None)
+
+    def __iter__(self) -> Iterator[Numbered]:
+        return self
+
+    def __next__(self) -> Numbered:
+        while (job := self._queue.get()) is not None:
+            if self._made[job[0]].set_running_or_notify_cancel():
+                return job
+            del self._made[job[0]]
+        self._queue.put(None)  # for those that wait, too
+        raise StopIteration
+
+
 class _Evaluations:
     """Evaluations that workers of an engine make, in the order in which they are requested."""
 
     def __init__(self, engine: Engine, setup: Mapping[str, Any]) -> None:
-        self._jobs: SimpleQueue[Numbered | None] = SimpleQueue()
         self._made: dict[int, Future[Any]] = {}
+        self._jobs = _Jobs(self._made)
         self._error: BaseException | None = None
         self._count, self._thread = 0, threading.Thread(target=self._collect, args=(engine, setup), daemon=True)
         self._thread.start()
@@ -182,20 +219,12 @@ class _Evaluations:
         """Withdraw what no worker began, and wait for the rest: a candidate for each process at most."""
         for one in list(self._made.values()):
             one.cancel()
-        self._jobs.put(None)
+        self._jobs.end()
         self._thread.join()
-
-    def _wanted(self) -> Iterator[Numbered]:
-        """Jobs that are still wanted."""
-        for job in iter(self._jobs.get, None):
-            if self._made[job[0]].set_running_or_notify_cancel():
-                yield job
-            else:
-                del self._made[job[0]]
 
     def _collect(self, engine: Engine, setup: Mapping[str, Any]) -> None:
         try:
-            with closing(engine.run(WORK, setup, self._wanted())) as results:
+            with closing(engine.run(WORK, setup, self._jobs)) as results:
                 for number, content in results:
                     self._made.pop(number).set_result(json.loads(content))
         except BaseException as error:  # to be raised before the next candidate
@@ -203,7 +232,7 @@ class _Evaluations:
         finally:
             for one in list(self._made.values()):
                 if not one.cancel() and not one.done():
-                    one.set_result(None)
+                    one.set_exception(_WorkersEndedError())
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +287,11 @@ class _Foreseeing:
         """
         self.evaluations.check()
         self._foresee()
-        trial = self.search.step()
+        try:
+            trial = self.search.step()
+        except _WorkersEndedError as ended:
+            self.evaluations.check()
+            raise WorkerError("the workers ended before they evaluated a candidate; begin the call anew") from ended
         self._note(trial)
         return trial
 

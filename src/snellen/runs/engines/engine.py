@@ -10,13 +10,22 @@ from __future__ import annotations
 import importlib
 import operator
 from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 #: What a worker does with each job.
 Work = Callable[[bytes], bytes]
 
 #: Number of a job, and its bytes; or the number and the bytes of its result.
 Numbered = tuple[int, bytes]
+
+
+@runtime_checkable
+class OpenJobs(Protocol):
+    """Jobs of which more may come: whoever takes the next one waits for it."""
+
+    def end(self) -> None:
+        """Let nobody wait any more: no further job comes."""
+        ...
 
 
 class Engine(Protocol):

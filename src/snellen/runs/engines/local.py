@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO, cast
 
 from snellen.core.errors import InputError, WorkerError
-from snellen.runs.engines.engine import Numbered
+from snellen.runs.engines.engine import Numbered, OpenJobs
 from snellen.runs.engines.frames import Frame, Kind, error_of, read_frame, write_frame
 
 #: ``-P``: a file in the current folder that is called like a module is not that module.
@@ -67,7 +67,7 @@ class _Crew:
     """
 
     def __init__(self, size: int, setup: bytes, jobs: Iterable[Numbered]) -> None:
-        self._setup, self._jobs, self._asking = setup, iter(jobs), threading.Lock()
+        self._setup, self._given, self._jobs, self._asking = setup, jobs, iter(jobs), threading.Lock()
         self._outcomes: SimpleQueue[Numbered | BaseException | None] = SimpleQueue()
         self._room, self._size = threading.Semaphore(_WAITING * size), size
         self._ending, self._alive = False, set[_Worker]()
@@ -92,6 +92,8 @@ class _Crew:
         """End all workers at once, and wait until they are gone."""
         self._ending = True
         self._room.release(self._size)
+        if isinstance(self._given, OpenJobs):
+            self._given.end()
         for worker in list(self._alive):
             worker.kill()
         for thread in self._threads:
