@@ -1,5 +1,6 @@
 """A report as a caller holds it: shown, as tables, saved and opened again."""
 
+import copy
 import gc
 import json
 import tempfile
@@ -74,8 +75,10 @@ def test_the_report_of_a_run_is_opened_from_its_folder(tmp_path):
 
 def test_a_saved_report_is_a_whole_run(report, tmp_path):
     """Treatments and comparisons begin from it as from a run that was written at once."""
-    report.save(tmp_path / "a")
-    report.save(tmp_path / "b")
+    (tmp_path / "a").mkdir(mode=0o700)
+    for name in ("a", "b", "a"):
+        report.save(tmp_path / name)  # once more, as a cell that is run again does
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700, "the folder keeps its rights"
     written = {one.name for one in (tmp_path / "a").iterdir()}
     assert {"manifest.json", "evidence", "report.html", "timing.json"} <= written
     found = snellen.compare(tmp_path / "a", tmp_path / "b")
@@ -91,7 +94,7 @@ def test_the_files_of_a_report_go_with_it():
     place = made._kept.path
     assert (place / "manifest.json").is_file()
     assert place.parent.stat().st_mode & 0o077 == 0, "nobody else may read it"
-    other = made.counted_in(None)
+    other = copy.deepcopy(made)
     del made
     assert place.exists()
     del other

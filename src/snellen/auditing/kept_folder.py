@@ -24,6 +24,12 @@ class KeptFolder:
         self.path = Path(outer) / "run"
         self._end = weakref.finalize(self, _remove, outer, os.getpid())
 
+    def __copy__(self) -> Self:
+        return self  # a copy of a report holds the same folder
+
+    def __deepcopy__(self, known: object) -> Self:
+        return self
+
     def __enter__(self) -> Self:
         return self
 

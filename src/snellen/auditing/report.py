@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Images below which a report without findings says that they are few.
 FEW = 100
 
+#: The plan of a run, without which a folder is none.
+MANIFEST_FILE = "manifest.json"
+
 #: Names of pictures are hashes, never paths.
 HASH = re.compile("[0-9a-f]{64}")
 
@@ -244,21 +247,24 @@ class AuditReport(BaseModel):
     def save(self, folder: Path | str) -> Path:
         """Write the run directory of this audit, for :func:`snellen.open_report`, treatments and comparisons.
 
-        Where that is not there any more, as of a report that was copied to another process, only ``report.json``,
-        ``report.html``, pictures and ``rejected.json`` are written.
+        It holds where classifier and images lie, what tables say of each image, and the scores of each. Hand on
+        ``report.html`` alone where that is too much. Where the run is not there any more, as of a report that was
+        copied to another process, only ``report.json``, ``report.html``, pictures and ``rejected.json`` are written.
 
         Returns:
             The page.
 
         Raises:
-            InputError: the folder holds a run of its own.
+            InputError: the folder holds another run, or is that of this audit itself.
         """
-        place = Path(folder)
-        if (place / "manifest.json").exists():
+        place, whole = Path(folder), self._kept.path if self._kept is not None else self.folder
+        there, plan = place / MANIFEST_FILE, None if whole is None else whole / MANIFEST_FILE
+        if plan is None or not plan.is_file():
+            plan = None
+        if there.exists() and (plan is None or there.samefile(plan) or there.read_bytes() != plan.read_bytes()):
             raise InputError(f"{place} holds a run; save the report into another folder")
-        whole = self._kept.path if self._kept is not None else self.folder
-        if whole is not None and (whole / "manifest.json").is_file():
-            shutil.copytree(whole, place, dirs_exist_ok=True)
+        if plan is not None:
+            _copy_run(plan.parent, place)
         else:
             (place / "blobs").mkdir(parents=True, exist_ok=True)
             for name, content in self.pictures().items():
@@ -320,6 +326,16 @@ class AuditReport(BaseModel):
         }
         files = {name: self.folder / "blobs" / name for name in sorted(named) if HASH.fullmatch(name)}
         return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+
+
+def _copy_run(whole: Path, place: Path) -> None:
+    """Copy what a run directory holds; the manifest last, so that half a copy is no run."""
+    place.mkdir(parents=True, exist_ok=True)  # with the rights that it has
+    for one in sorted(whole.iterdir(), key=lambda one: one.name == MANIFEST_FILE):
+        if one.is_dir():
+            shutil.copytree(one, place / one.name, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(one, place / one.name)
 
 
 def in_notebook() -> bool:
