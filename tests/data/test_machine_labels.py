@@ -21,7 +21,7 @@ def pool(tmp_path):
         slide = ("a", "a", "a", "b", "b", "b", "c", "c")[number]
         rows.append({
             "path": f"{number}.png", "id": f"tile {number}", "bag_id": slide, "unit_id": "p" if slide == "a" else "q",
-            "label": "known", "split": "train",
+            "label": "known", "split": "tune" if slide == "c" else "train",
         })  # fmt: skip
     write_manifest(tmp_path / "tiles.csv", rows)
     return tmp_path
@@ -85,6 +85,14 @@ def test_an_audit_sees_bags_labelled_by_a_machine(pool):
     assert report.metrics["bags.accuracy"].value == 1.0
 
 
+def test_a_split_is_chosen_after_the_labels_are_known(pool):
+    """The pool was labelled whole, so that bags and labels of other splits are its own, too."""
+    place = labelled(pool, "bright", {2: 1, 3: 0, 4: 0, 5: 0, 6: 0, 7: 1})
+    for split, ids, labels in (("train", 6, [-1, -1, 1, 0, 0, 0]), ("tune", 2, [0, 1])):
+        images = snellen.load_images(f"labelled:{place}?pool={pool / 'tiles.csv'}#{split}")
+        assert (len(images), images.labels.tolist()) == (ids, labels)
+
+
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
@@ -106,4 +114,14 @@ def test_another_label_is_refused_with_its_row(pool):
     place = labelled(pool, "bright", {0: 0})
     (place / "label.json").write_text(json.dumps({"definition": {"name": "dark"}}))
     with pytest.raises(InputError, match=r"line 2: label must be one of"):
+        snellen.load_images(f"labelled:{place}")
+
+
+def test_a_table_that_is_gone_or_lacks_a_column_is_said(pool):
+    place = labelled(pool, "bright", {0: 0})
+    (place / "labels.csv").write_text("path,id\nimages/0.png,tile 0\n")
+    with pytest.raises(InputError, match="needs the columns id and label; it has: path, id"):
+        snellen.load_images(f"labelled:{place}")
+    (place / "labels.csv").unlink()
+    with pytest.raises(InputError, match=r"holds no labels.csv"):
         snellen.load_images(f"labelled:{place}")

@@ -62,15 +62,19 @@ def read_labelling(folder: Path) -> Labelling:
         concept = str(json.loads((folder / RECORD).read_bytes())["definition"]["name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} holds no finished labelling ({RECORD}); known forms: {_FORM}") from error
+    if not (folder / TABLE).is_file():
+        raise InputError(f"{folder} holds no {TABLE}, the table of a labelling; known forms: {_FORM}")
     written = read_table(folder / TABLE)
+    if not {"id", "label"} <= set(written.columns):
+        raise InputError(f"{folder / TABLE} needs the columns id and label; it has: {', '.join(written.columns)}")
     names = (f"not {concept}", concept)
     labels, reasons = dict[str, int](), dict[str, dict[str, str]]()
-    rows = zip(*(written.columns.get(name, ()) for name in ("id", "label")), strict=True)
-    for position, (one, label) in enumerate(rows):
+    further = {name: written.further[name].to_pylist() for name in REASONS if name in written.further}
+    for position, (one, label) in enumerate(zip(written.columns["id"], written.columns["label"], strict=True)):
         if label not in names:
             raise InputError(f"{folder / TABLE}, {written.rows[position]}: label must be one of {names}, not {label!r}")
         labels[str(one)] = names.index(label)
-        reasons[str(one)] = {name: str(written.further[name][position]) for name in REASONS if name in written.further}
+        reasons[str(one)] = {name: values[position] for name, values in further.items() if values[position]}
     return Labelling(concept, labels, reasons)
 
 
@@ -100,7 +104,8 @@ def with_machine_labels(pool: ImageSet, labellings: Sequence[Labelling]) -> Imag
                 f"{len(foreign)} labelled images of {one.concept!r} are not in {pool.name} ({min(foreign)!r}); name "
                 f"the pool that was labelled"
             )
-    replaced = {"label", "labels", "bag_label", *REASONS}
+    own = [f"{name} {one.concept}" for name in REASONS for one in labellings]
+    replaced = {"label", "labels", "bag_label", "true_label", *REASONS, *own}
     table = pool.table.drop_columns([name for name in pool.table.schema.names if name in replaced])
     for one in labellings:
         for name in REASONS:
@@ -147,9 +152,12 @@ def load_reference(text: str, *, split: Split | None = None, name: str | None = 
     if not pool and len(folders) > 1:
         raise InputError(f"several labellings are joined on the pool that they labelled: {text}?pool=POOL")
     if pool:
-        images = load_images(pool if split is None else f"{pool}#{split}")
+        images = load_images(pool)
+        if split is not None and split not in images.column("split"):  # a pool that holds one split at a time
+            images = load_images(f"{pool}#{split}")
     else:
         images = load_manifest(folders[0] / TABLE)
-        images = images if split is None else images.of_split(split)
     found = with_machine_labels(images, labellings)
+    if split is not None:
+        found = found.of_split(split)
     return replace(found, name=name or " and ".join(one.concept for one in labellings))
