@@ -337,7 +337,9 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure anew what an earlier code measured")
     parser.add_argument("--alone", action="store_true", help="without plain fine-tuning and training from scratch")
     parser.add_argument(
-        "--complete", action="store_true", help="measure these beside cases whose treatment still lies in the folder"
+        "--complete",
+        action="store_true",
+        help="only measure these beside cases whose treatment still lies in the folder",
     )
     parser.add_argument("--merge", action="store_true", help="only merge")
     options = parser.parse_args()
@@ -348,13 +350,14 @@ def main() -> None:
         target = options.files / f"{one.name}.json"
         if (
             options.merge
+            or (options.complete and not target.exists())
             or (target.exists() and not options.complete and not (options.again and _code(target) < CODE))
             or (one.defect.name == "backdoor" and not ladder("backdoor"))
         ):
             continue
         try:
             beside = () if options.alone else ("plain",) if options.small or one.seed else ("plain", "scratch")
-            if options.complete and target.exists():
+            if options.complete:
                 record = json.loads(target.read_text(encoding="utf-8"))
                 found = completed(one, options.folder, sizes, record, beside)
             else:

@@ -188,6 +188,15 @@ def test_an_import_from_a_module_that_still_has_the_earlier_name_is_a_fault(hous
     assert found == ["systems/a/method.py imports report: snellen.core.new_rows still has tell"]
 
 
+def test_two_names_that_were_one_cannot_take_each_others_place(house):
+    table = Renames(names={"report": "tell", "explain": "tell"})
+    both = "def report(): ...\ndef explain(): ..."
+    (found,) = house("from snellen.core.new_rows import report", table, new_rows=both)
+    assert found.endswith("snellen.core.new_rows has explain, which was the same name")
+    assert house("from snellen.core.new_rows import report", table, new_rows="def report(): ...") == []
+    assert house("x.report", table) == ["systems/a/method.py: report and explain were all tell"]
+
+
 @pytest.mark.parametrize("code", ["x.reported", "f(reported=1)"])
 @pytest.mark.parametrize(
     "other",

@@ -122,7 +122,7 @@ def _rename(node: ast.AST, rows: Mapping[str, str]) -> None:
 
 
 def _sorted_imports(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Names within an import, and runs of imports from the package, as ruff sorts them."""
+    """Names within an import, and runs of imports from the package, as the linter sorts them."""
     made: list[ast.stmt] = []
     run: list[ast.ImportFrom] = []
     for one in body:
@@ -153,7 +153,7 @@ def faults(renames: Renames, paths: Iterable[Path], root: Path) -> list[str]:
     """Rows that could hide a change of behaviour in recorded code, in words.
 
     Names within a file are safe, because :func:`as_recorded` keeps them apart. A name that reaches into another file
-    is safe if nothing there bears the earlier name any more.
+    is safe if nothing there bears the earlier name any more, and nothing else bore it.
 
     Args:
         renames: the table.
@@ -171,10 +171,18 @@ def faults(renames: Renames, paths: Iterable[Path], root: Path) -> list[str]:
     reaching: set[str] = set()
     for path in paths:
         names = renames.of_file(path.relative_to(root).as_posix())
+        of_old: dict[str, list[str]] = {}
+        for new, old in names.items():
+            of_old.setdefault(old, []).append(new)
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute | ast.keyword):
-                reaching |= {names[name] for name in _names_of(node) if name in names}
+                for name in {*_names_of(node)} & {*names}:
+                    reaching.add(names[name])
+                    if len(of_old[names[name]]) > 1:
+                        found.append(
+                            f"{path.relative_to(root)}: {' and '.join(of_old[names[name]])} were all {names[name]}"
+                        )
             elif isinstance(node, ast.ImportFrom):
                 module = _file(node.module or "", root)
                 defined = _definitions(module) if module else {}
@@ -182,6 +190,12 @@ def faults(renames: Renames, paths: Iterable[Path], root: Path) -> list[str]:
                     f"{path.relative_to(root)} imports {one.name}: {node.module} still has {names[one.name]}"
                     for one in node.names
                     if names.get(one.name) in defined
+                ]
+                found += [
+                    f"{path.relative_to(root)} imports {one.name}: {node.module} has {other}, which was the same name"
+                    for one in node.names
+                    for other in sorted(defined)
+                    if other != one.name and names.get(other, "") == names.get(one.name)
                 ]
     if reaching:
         pattern = re.compile(rf"\b(?:{'|'.join(sorted(reaching))})\b")

@@ -43,10 +43,14 @@ class CorruptionTuning(FineTuning):
     treats: ClassVar[tuple[str, ...]] = ("corruption",)
 
     def longer(self, patient: Patient) -> Self:
-        """For longer, and in batches of half the size."""
+        """For longer, and in batches of half the size, of 8 images at least."""
         plan = super().longer(patient).plan
         return self.model_copy(
-            update={"plan": plan.model_copy(update={"batch_size": max(plan.batch_size // 2, SMALLEST)})}
+            update={
+                "plan": plan.model_copy(
+                    update={"batch_size": min(plan.batch_size, max(plan.batch_size // 2, SMALLEST))}
+                )
+            }
         )
 
     def term(self, patient: Patient, *, rng: Randomness) -> Term:
