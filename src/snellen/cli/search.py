@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from snellen.cli.engine_options import (
-    AddressOption,
     DryRunOption,
     EngineName,
     EngineOption,
@@ -100,7 +99,6 @@ def cells(
     ] = 32,
     engine: EngineOption = EngineName.in_process,
     processes: ProcessesOption = None,
-    address: AddressOption = None,
     threads: ThreadsOption = None,
     allow_rejected: AllowRejectedOption = False,
     seed: SeedOption = 0,
@@ -141,7 +139,6 @@ def cells(
         seed=seed,
         engine=engine.value,
         processes=processes,
-        address=address,
         threads=threads,
         allow_rejected=allow_rejected,
     )

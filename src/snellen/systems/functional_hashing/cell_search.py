@@ -1,7 +1,7 @@
 """The verb ``snellen.search``: labelled images in, a classifier of the best cell and the account of the cache out.
 
 Each candidate is a shard, written when its fitness is known. A candidate depends on the fitness of those before it, so
-one process does them in turn; a killed search repeats the known ones without training and continues the same sequence.
+they are done in turn; a killed search repeats the known ones without training and continues the same sequence.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def search(
         final_epochs: of the training of the best cell.
         seed: of everything random.
         progress: callback that receives progress updates.
-        running: see :class:`~snellen.runs.runner.Running`; one process, neither a budget nor a part.
+        running: see :class:`~snellen.runs.runner.Running`; neither a budget nor a part.
 
     Raises:
         InputError: settings out of range or without effect, one class, several labels for an image, test images, other
