@@ -84,7 +84,7 @@ class ExplanationFigures(BaseModel):
     method: dict[str, object]
     of: str
     explained: int
-    requested: int = Field(alias="asked")
+    requested: int = Field(alias="asked", description="of so many")
     figures: dict[str, ExplainedFigure]
     reasons: dict[str, int]
     queries: int

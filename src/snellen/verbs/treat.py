@@ -20,7 +20,7 @@ from snellen.core.formats import TREATMENT
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json, write_atomically
-from snellen.core.unwritable import explained_unwritable
+from snellen.core.unwritable import explained_unwritable, tidy
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.treatments.generated_images import GeneratedImages
 from snellen.models.remote.sent_log import sent_log
@@ -70,8 +70,7 @@ def treat(
         train: images that the treatment may train on, none of them test images: an image set, or what
             :func:`snellen.load_images` takes; labels are matched by name. None: those that the audit was given as
             ``train``; without any, only scores can be treated.
-        val: images that choose between treatments and that scores are fitted to. None: those that the audit was given
-            as ``tune``, else a fifth of the training images is held out.
+        val: images that choose, and that scores are fitted to. None: the audit's ``tune``, else a fifth of ``train``.
         test: images that prove, which took no part in anything. None: the audited images, as above.
         findings: kinds ("corruption") or keys ("corruption:fog") of the findings to treat; none: all that are more
             than a note and more than healthy classifiers lose.
@@ -121,9 +120,10 @@ def treat(
         tried = _trials(case, folder, note, None if allowed is None else started + allowed, progress)
         chosen = _chosen(tried, case.plan, max_loss)
         result = _result(case, chosen, tried, folder, out is not None, progress) if chosen else _nothing(case, tried)
-        result = replace(result, folder=folder if out is not None else None)
         if out is None:
-            return replace(result, reference=None)
+            return replace(result, folder=None, reference=None)
+        result = replace(result, folder=folder)
+        tidy(folder)  # what a killed call was writing
         write_atomically(folder / "README.md", treatment_card(result, case.patient.classifier).encode())
         write_atomically(folder / TREATMENT.file, canonical_json(result.to_json()))
         shutil.rmtree(folder / "candidates", ignore_errors=True)  # first, so that a killed call is taken up again

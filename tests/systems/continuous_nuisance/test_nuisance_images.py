@@ -167,7 +167,7 @@ def test_the_same_call_again_writes_nothing_and_another_is_refused(made):
 
 
 def test_a_call_that_was_stopped_goes_on_and_ends_with_the_same_bytes(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(nuisance_images, "THINGS_PER_SHARD", 2)
+    monkeypatch.setattr(nuisance_images, "OBJECTS_PER_SHARD", 2)
     with pytest.raises(KeyboardInterrupt):
         made.again(out=tmp_path / "made", progress=Stopping(1, "trajectories"))
     assert not (tmp_path / "made" / RECORD).exists()
