@@ -247,7 +247,7 @@ class AuditReport(BaseModel):
     def save(self, folder: Path | str) -> Path:
         """Write the run directory of this audit, for :func:`snellen.open_report`, treatments and comparisons.
 
-        It holds where classifier and images lie, what tables say of each image, and the scores of each. Hand on
+        It holds where classifier and images lie, the columns of tables, and the scores of each image. Hand on
         ``report.html`` alone where that is too much. Where the run is not there any more, as of a report that was
         copied to another process, only ``report.json``, ``report.html``, pictures and ``rejected.json`` are written.
 

@@ -21,7 +21,7 @@ Numbered = tuple[int, bytes]
 
 @runtime_checkable
 class OpenJobs(Protocol):
-    """Jobs of which more may come: whoever takes the next one waits for it."""
+    """Jobs that may become more: taking the next one waits for it."""
 
     def end(self) -> None:
         """Let nobody wait any more: no further job comes."""
