@@ -115,8 +115,8 @@ def test_no_folder_is_left_where_an_audit_fails(tmp_path, monkeypatch):
 
     class Broken(nn.Module):
         def forward(self, x):
-            raise RuntimeError("no")
+            raise RuntimeError("broken on purpose")
 
-    with pytest.raises(Exception, match="no"):
+    with pytest.raises(Exception, match="broken on purpose"):
         snellen.audit(Broken(), np.zeros((4, 8, 8, 3), np.uint8), labels=[0, 1, 0, 1], checks=["clean"])
     assert not list(tmp_path.glob("snellen-*"))

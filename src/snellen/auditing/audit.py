@@ -35,7 +35,7 @@ from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run
-from snellen.core.unwritable import explained_unwritable
+from snellen.core.unwritable import explained_unwritable, tidy
 from snellen.data.factors import Columns, Groups, columns_beside
 from snellen.data.files.costs import Costs, load_costs
 from snellen.data.loading import check_batches
@@ -328,6 +328,7 @@ def audit(
         seconds["total"] = time.perf_counter() - started
         timing: dict[str, float | str] = {name: round(value, 3) for name, value in seconds.items()}
         run.write_json("timing.json", timing | ({"engine": crew.why} if crew.why else {}))
+        tidy(folder)
         # What is in memory is shown also where nobody named a folder.
         report = report.within(place)
         return report.examining(subject).counted_in(looks)

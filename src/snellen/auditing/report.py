@@ -19,7 +19,7 @@ from snellen.checks.eye_chart import EyeChart
 from snellen.checks.panels import Panel
 from snellen.core.errors import InputError, import_extra, unknown_name
 from snellen.core.finding import Finding, Level
-from snellen.core.formats import REPORT
+from snellen.core.formats import MANIFEST, REPORT
 from snellen.core.run import canonical_json
 from snellen.data.rejections import listed_reasons
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 #: Images below which a report without findings says that they are few.
 FEW = 100
-
-#: The plan of a run, without which a folder is none.
-MANIFEST_FILE = "manifest.json"
 
 #: Names of pictures are hashes, never paths.
 HASH = re.compile("[0-9a-f]{64}")
@@ -258,7 +255,7 @@ class AuditReport(BaseModel):
             InputError: the folder holds another run, or is that of this audit itself.
         """
         place, whole = Path(folder), self._kept.path if self._kept is not None else self.folder
-        there, plan = place / MANIFEST_FILE, None if whole is None else whole / MANIFEST_FILE
+        there, plan = place / MANIFEST.file, None if whole is None else whole / MANIFEST.file
         if plan is None or not plan.is_file():
             plan = None
         if there.exists() and (plan is None or there.samefile(plan) or there.read_bytes() != plan.read_bytes()):
@@ -331,7 +328,7 @@ class AuditReport(BaseModel):
 def _copy_run(whole: Path, place: Path) -> None:
     """Copy what a run directory holds; the manifest last, so that half a copy is no run."""
     place.mkdir(parents=True, exist_ok=True)  # with the rights that it has
-    for one in sorted(whole.iterdir(), key=lambda one: one.name == MANIFEST_FILE):
+    for one in sorted(whole.iterdir(), key=lambda one: one.name == MANIFEST.file):
         if one.is_dir():
             shutil.copytree(one, place / one.name, dirs_exist_ok=True)
         else:

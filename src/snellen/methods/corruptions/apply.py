@@ -10,7 +10,7 @@ call draws anew. It also returns the identity as another type of image; here the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -186,12 +186,31 @@ def corrupt_by_kind(
         drawn: number of the kind of each image, integers (n,); an image whose number is none of theirs is left.
         rng: one for each image.
     """
+
+    def at_random(part: Tensor, number: int, rng: Randomness) -> Tensor:
+        return corrupt_at_random(part, benchmark, kinds[number], rng.child(kinds[number]))
+
+    return changed_by_number(images, drawn, len(kinds), at_random, rng)
+
+
+def changed_by_number(
+    images: Tensor, drawn: Tensor, count: int, change: Callable[[Tensor, int, Randomness], Tensor], rng: Randomness
+) -> Tensor:
+    """Change each image in a way of its own, all images of one way at once: (n, 3, h, w) → same shape.
+
+    Args:
+        images: to change; they stay as they are.
+        drawn: number of the way of each image, integers (n,); an image whose number is none of ``count`` is left.
+        count: ways.
+        change: some images, the number of a way, and one source of randomness for each → these images, changed.
+        rng: one for each image.
+    """
     changed = images.clone()
-    for number, kind in enumerate(kinds):
+    for number in range(count):
         rows = (drawn == number).nonzero().flatten()
         if len(rows):
             at = rows.to(images.device)
-            changed[at] = corrupt_at_random(images[at], benchmark, kind, rng[rows].child(kind))
+            changed[at] = change(images[at], number, rng[rows])
     return changed
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import corrupt
+from snellen.methods.corruptions.apply import changed_by_number, corrupt
 from snellen.methods.corruptions.benchmarks import Benchmark, benchmark
 from snellen.methods.recipes.augmix import jensen_shannon
 from snellen.methods.treatments.steady_changes import OFTEN, steady_changes
@@ -74,14 +74,12 @@ def _damage(chosen: Benchmark, kinds: Sequence[str], severities: Sequence[float]
     shares = torch.tensor([severity for _, severity in pairs], dtype=torch.float64)
     ends = (shares.cumsum(0) / shares.sum())[:-1]
 
+    def damaged(part: Tensor, number: int, rng: Randomness) -> Tensor:
+        return corrupt(part, chosen, *pairs[number], rng.child("damage"))
+
     def change(images: Tensor, targets: Tensor, rng: Randomness) -> tuple[Tensor, Tensor]:
-        drawn, changed = torch.bucketize(rng.uniform("damage", ()).double(), ends), images.clone()
-        for number, (kind, severity) in enumerate(pairs):
-            rows = (drawn == number).nonzero().flatten()
-            if len(rows):
-                at = rows.to(images.device)
-                changed[at] = corrupt(images[at], chosen, kind, severity, rng[rows].child("damage"))
-        return changed, targets
+        drawn = torch.bucketize(rng.uniform("damage", ()).double(), ends)
+        return changed_by_number(images, drawn, len(pairs), damaged, rng), targets
 
     return change
 
