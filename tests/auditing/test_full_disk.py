@@ -187,3 +187,12 @@ def test_a_folder_without_permission(small, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(UnwritableError, match="Permission denied"):
         run(small, tmp_path / "closed" / "run")
+
+
+def test_what_a_killed_audit_was_writing_is_taken_away(small, tmp_path):
+    run(small, tmp_path / "run")
+    whole = content(tmp_path / "run")
+    for name in (".manifest.json.7a1d3c9093c0", "evidence/.clean.parquet.0123456789ab"):
+        (tmp_path / "run" / name).write_bytes(b"half")
+    run(small, tmp_path / "run")
+    assert content(tmp_path / "run") == whole
