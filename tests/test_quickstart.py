@@ -347,5 +347,5 @@ def test_the_start_in_a_shell(place):
     assert STARTS[30][0].startswith("snellen ")
     arguments = [*STARTS[30][0].split()[1:], "--checks", "clean"]
     run = [sys.executable, "-c", "from snellen.cli import main; main()", *arguments]
-    subprocess.run(run, cwd=place, check=True, capture_output=True, timeout=240)
+    subprocess.run(run, cwd=place, check=True, capture_output=True, timeout=600)
     assert snellen.open_report(place / "run").metrics["clean.accuracy"].value == loop()

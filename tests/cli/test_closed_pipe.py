@@ -14,7 +14,7 @@ def run(tmp_path, arguments, reader):
     script = f"{command} | {reader}; echo ${{PIPESTATUS[0]}}"
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, env=environment, check=True, timeout=240
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, env=environment, check=True, timeout=600
     )
     return done.stdout.splitlines(), done.stderr
 

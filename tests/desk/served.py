@@ -37,7 +37,7 @@ class ServedDesk:
         self, method: str, path: str, values: object = None, client: http.client.HTTPConnection | None = None
     ) -> dict:
         """One request with the cookie; JSON back. Needs sockets."""
-        own = client or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        own = client or http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         headers = {
             "cookie": f"snellen-desk-{self.port}={self.token}", "origin": self.base, "accept": "application/json",
             "content-type": "application/json",

@@ -23,7 +23,7 @@ def test_a_report_opens_a_desk_and_gives_the_decisions_back(place, socket_enable
         assert isinstance(review, Review)
         assert review.link in repr(review)
         port = int(review.link.split(":")[2].split("/")[0])
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         client.request("GET", review.link.split(str(port))[1])
         assert client.getresponse().status == 200
         client.close()

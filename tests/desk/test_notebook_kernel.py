@@ -26,7 +26,7 @@ def test_a_review_in_a_real_kernel_keeps_its_decisions(place):
         "review.stop()",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])
-    client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3")
+    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3")
     desk = Desk(place)
     run = next(one for one in desk.workplace.runs() if one.name == "first")
     queue = desk.queue(run, run.findings[0])
@@ -42,7 +42,7 @@ def test_a_review_in_a_real_kernel_keeps_its_decisions(place):
             message = client.kc.session.msg("comm_msg", {"comm_id": model, "data": data})
             client.kc.shell_channel.send(message)
             while True:
-                found = run_sync(client.kc.get_iopub_msg)(timeout=60)
+                found = run_sync(client.kc.get_iopub_msg)(timeout=600)
                 content = found["content"]
                 if found["msg_type"] == "comm_msg" and content["data"].get("method") == "custom":
                     return content["data"]["content"], bytes(found["buffers"][0])

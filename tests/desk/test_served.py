@@ -61,7 +61,7 @@ def test_a_hundred_clients_at_once_lose_nothing(place, queue):
 
     def client(number):
         try:
-            own = http.client.HTTPConnection("127.0.0.1", desk.port, timeout=120)
+            own = http.client.HTTPConnection("127.0.0.1", desk.port, timeout=600)
             for verdict in ("keep", "drop"):
                 item = items[number % len(items)]
                 given = {"item": item, "reviewer": f"r{number}", "verdict": verdict}
@@ -90,7 +90,7 @@ def test_a_desk_that_is_killed_loses_no_decision_that_it_answered_for(place, que
     answered: dict[int, tuple[str, str, str]] = {}
 
     def client(name):
-        own = http.client.HTTPConnection("127.0.0.1", desk.port, timeout=60)
+        own = http.client.HTTPConnection("127.0.0.1", desk.port, timeout=600)
         place = 0
         while True:
             given = {"item": items[place % len(items)], "reviewer": name, "verdict": ("keep", "drop")[place % 2]}

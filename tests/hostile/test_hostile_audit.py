@@ -43,7 +43,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
     command += ["bundled:fashion-cnn", corpus.root, "--classes", names, "--checks", checks, "--out", place / "run"]
     done = subprocess.run(
         [*map(str, command), "--workers", "2", "--allow-rejected"],
-        cwd=ROOT, capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=ROOT, capture_output=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     printed = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, printed

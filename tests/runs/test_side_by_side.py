@@ -33,7 +33,7 @@ def doubling(piece, progress):
 
 
 def test_every_piece_once_by_functions_that_work_at_the_same_time():
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=600)
 
     def together(piece, progress):
         both.wait()  # passes only when two pieces are measured at once

@@ -44,7 +44,7 @@ def test_bombs_are_raised_even_where_warnings_are_ignored() -> None:
 
 
 def test_overlapping_threads_share_the_filters() -> None:
-    both, leave = threading.Barrier(2, timeout=30), threading.Event()
+    both, leave = threading.Barrier(2, timeout=600), threading.Event()
 
     def first() -> None:
         with pillow_warnings_contained():
@@ -59,7 +59,7 @@ def test_overlapping_threads_share_the_filters() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(first), pool.submit(second)]:
-            future.result(timeout=60)
+            future.result(timeout=600)
 
 
 def test_filters_go_even_if_another_thread_swapped_the_list_meanwhile() -> None:

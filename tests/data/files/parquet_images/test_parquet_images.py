@@ -406,6 +406,6 @@ for place in range(start, start + 130):
             refused += 1
 print(refused)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-500:]
     assert int(done.stdout) > 50

@@ -58,13 +58,13 @@ def test_each_thread_has_its_own(made: list[Opened]) -> None:
         for _ in range(3):
             with handles.using("a", opener(made)) as held:
                 assert held.thread == threading.get_ident()
-                barrier.wait(timeout=20)
+                barrier.wait(timeout=600)
 
     threads = [threading.Thread(target=use) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=600)
     assert len(made) == 3
     del threads
     gc.collect()
@@ -88,5 +88,5 @@ def test_closing_waits_for_who_reads(made: list[Opened]) -> None:
         closing.join(timeout=0.05)
         assert closing.is_alive()
         assert held.closed == 0
-    closing.join(timeout=20)
+    closing.join(timeout=600)
     assert made[0].closed == 1
