@@ -24,8 +24,8 @@ from snellen.reproduction.text_image_to_video.experiment import (
     turned_caption,
 )
 from snellen.runs.picture_grid import picture_grid
-from snellen.systems.text_image_to_video.fitting import fit_video_model, lineage_of
-from snellen.systems.text_image_to_video.video_model import VideoModel
+from snellen.systems.text_image_to_video.fitting import fit_video_model
+from snellen.systems.text_image_to_video.video_model import VideoModel, lineage_of
 from snellen.systems.text_image_to_video.videos import read_videos
 
 #: Seed of no record, and the test videos that are shown, side by side.
