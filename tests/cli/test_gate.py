@@ -152,11 +152,11 @@ def test_a_threat_is_declared_and_images_to_compare_with_are_read(run, tmp_path)
     code, _, _ = run(
         "audit", "bundled:fashion-cnn", "photos", "--checks", "leakage,calibration,adversarial", "--out", "run",
         "--threat", "linf:2/255", "--set", "adversarial.threats=[]", "--set", "adversarial.steps=1",
-        "--train", "photos", "--tune", "photos",
+        "--train", "photos", "--val", "photos",
     )  # fmt: skip
     assert code == 0
     plan = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert set(plan["companions"]) == {"train", "tune"}
+    assert set(plan["companions"]) == {"train", "val"}
     declared = next(check for check in plan["checks"] if check["check"] == "adversarial")["declared"]
     assert declared == [{"norm": "linf", "size": 2.0}]
 

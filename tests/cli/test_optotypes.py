@@ -40,7 +40,7 @@ def test_write_makes_a_set_that_is_read_again(run, tmp_path):
     assert (code, out) == (0, "Written: new/manifest.csv (12 images and 12 masks)\n")
     images = snellen.load_images(tmp_path / "new" / "manifest.csv")
     assert images.class_names == ("ring", "star")
-    assert sorted(set(images.column("split"))) == ["test", "train", "tune"]
+    assert sorted(set(images.column("split"))) == ["test", "train", "val"]
 
 
 def test_write_plants_defects_in_order(run, tmp_path):
@@ -72,7 +72,7 @@ def test_defects_leave_test_images_alone_beside_others(run, tmp_path):
 
 
 def test_a_split_told_twice_is_written_once(run, tmp_path):
-    code, _, _ = run("optotypes", "write", "scenes", "--count", 2, "--split", "tune", "--split", "tune", "--out", "new")
+    code, _, _ = run("optotypes", "write", "scenes", "--count", 2, "--split", "val", "--split", "val", "--out", "new")
     assert code == 0
     assert len(snellen.load_images(tmp_path / "new" / "manifest.csv")) == 2
 

@@ -200,7 +200,7 @@ def test_thresholds_of_a_module_without_parameters_are_treated_and_written(tmp_p
     model = snellen.load_classifier(Corners(), ["effusion", "oedema"], task="multi_label", size=8)
     found = snellen.audit(model, halves(0, "test"), checks=["labels"], progress=False)
     made = snellen.treat(
-        found, val=halves(1, "tune"), test=halves(2, "test"), findings="threshold", out=tmp_path, progress=None
+        found, val=halves(1, "val"), test=halves(2, "test"), findings="threshold", out=tmp_path, progress=None
     )
     assert {one.key: one.outcome for one in made.findings}["threshold:effusion"] == "mended"
     assert made.reference is not None

@@ -24,7 +24,7 @@ from snellen.core.images import ImageSet
 from snellen.data.files.labels import align_labels
 from snellen.runs.estimate import TRIAL_SECONDS, Estimate, peak_memory
 
-#: At most so many training or tuning images are read, drawn at random.
+#: At most so many training or validation images are read, drawn at random.
 COMPANION_LIMIT = 20_000
 
 
@@ -36,7 +36,7 @@ class ResolvedAudit:
         classifier: the model.
         images: that are audited; labels in the classifier's classes.
         drawn_from: all images that were given; a budget draws anew among them.
-        companions: training and tuning images, as many as are read.
+        companions: training and validation images, as many as are read.
         wholes: what is known of all of these.
         checks: that were requested.
         skipped: why a check does not run, by name; None: it runs.

@@ -38,7 +38,7 @@ Kept = Literal["scores", "features", "fingerprints", "pixel_hashes", "properties
 Several = Literal["itself", "each", "sides", "whole", "apart"]
 
 #: Other sets of images that a check may compare with.
-Companion = Literal["train", "tune"]
+Companion = Literal["train", "val"]
 
 
 class CheckFigure(BaseModel):
@@ -115,7 +115,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class WholeSet:
-    """What is known of all training or tuning images, also of those that were not measured.
+    """What is known of all training or validation images, also of those that were not measured.
 
     Attributes:
         images: how many there are.
@@ -139,7 +139,7 @@ class CheckInput:
         evidence: what the check itself measured; empty when it measures nothing of its own.
         images: what is known of every usable image.
         classifier: the model.
-        companions: the same of the measured training and tuning images, where they were given.
+        companions: the same of the measured training and validation images, where they were given.
         companion_sets: these sets themselves, as many images of them as were measured; may be empty.
         wholes: of these sets before they were limited in size; may be empty.
         rng: of the run.

@@ -116,13 +116,23 @@ def _with_usual_harm(report: dict[str, Any]) -> dict[str, Any]:
     return {**report, "findings": findings, "sight": []}
 
 
+def _with_val(card: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 calls the figures of the validation images ``val.NAME``; they were ``tune.NAME``."""
+
+    def named(figures: Mapping[str, Any]) -> dict[str, Any]:
+        return {re.sub(r"^tune\.", "val.", name): value for name, value in figures.items()}
+
+    found = {**card, "history": [named(row) for row in card.get("history", ())]}
+    return {**found, "metrics": named(card.get("metrics", {}))}
+
+
 REPORT = Format("report.json", "report of an audit", (_with_usual_harm,))
 
 #: What a run must do, and the layout of the folder around it: shards, evidence, pictures.
 MANIFEST = Format("manifest.json", "manifest of a run")
 
 #: Artifacts, and folders of models in the format of their own library.
-CARD = Format("card.json", "model card")
+CARD = Format("card.json", "model card", (_with_val,))
 
 SYSTEM = Format("system.toml", "description of a published system")
 

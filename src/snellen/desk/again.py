@@ -80,7 +80,7 @@ def _companions(run: RunFolder) -> Iterator[str]:
 
     known = run.inputs.get("companions") or {}
     for name in run.plan.get("companions") or {}:
-        reference = known.get(name, {}).get("reference") if name in ("train", "tune") else None
+        reference = known.get(name, {}).get("reference") if name in ("train", "val") else None
         if reference is None or set(reference) - {"ref", "folder"}:
             raise CannotSayError(f"its {name} images were handed in as objects, or with columns of their own")
         yield from (f"--{name}", _word(absolute(str(reference["ref"]), str(reference["folder"]))))

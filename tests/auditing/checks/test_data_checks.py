@@ -120,23 +120,25 @@ def test_a_table_without_copies_or_leaks_is_audited_in_place_of_the_folder(
 def test_leaks_between_training_tuning_and_audited_images(classifier, thumbnails, tmp_path) -> None:
     pixels, labels = thumbnails
     train = image_set(pixels[:100], labels[:100])
-    tune = image_set(pixels[80:200], labels[80:200])
-    test = image_set(pixels[199:400], labels[199:400], split=["tune"] * 50 + ["test"] * 151)
-    report = audit(classifier, test, checks=["leakage"], train=train, tune=tune, out=tmp_path / "run")
+    val = image_set(pixels[80:200], labels[80:200])
+    test = image_set(pixels[199:400], labels[199:400], split=["val"] * 50 + ["test"] * 151)
+    report = audit(classifier, test, checks=["leakage"], train=train, val=val, out=tmp_path / "run")
     listed = json.loads((tmp_path / "run" / "lists" / "leakage.json").read_text())
-    ours = {row["id"] for row in listed if row["sets"] != "training in tuning"}
+    ours = {row["id"] for row in listed if row["sets"] != "training in validation"}
     left = (tmp_path / "run" / "lists" / "unleaked_images.csv").read_text().splitlines()
-    assert {line.split(",")[0] for line in left[1:]} == {*test.ids} - ours, "ids of tuning images are no ids of ours"
+    assert {line.split(",")[0] for line in left[1:]} == {*test.ids} - ours, (
+        "ids of validation images are no ids of ours"
+    )
     assert {row["id"] for row in listed} > ours
     leaks = found(report, "leakage")
     exact = {subject for subject in leaks if subject.startswith("exact")}
-    assert exact == {"exact, training in tuning", "exact, tuning"}
-    between = leaks["exact, training in tuning"]
+    assert exact == {"exact, training in validation", "exact, validation"}
+    between = leaks["exact, training in validation"]
     assert (between.facts["images"], between.harm, between.examples) == (20, 0, ())
-    assert between.title == "20 of 120 tuning images are, pixel for pixel, among those of training"
+    assert between.title == "20 of 120 validation images are, pixel for pixel, among those of training"
     assert any("reported without harm" in note for note in report.notes)
-    assert leaks["exact, tuning"].title == "1 of 201 images is, pixel for pixel, among those of tuning"
-    assert leaks["exact, tuning"].harm == pytest.approx(1 / 201)
+    assert leaks["exact, validation"].title == "1 of 201 images is, pixel for pixel, among those of validation"
+    assert leaks["exact, validation"].harm == pytest.approx(1 / 201)
 
 
 def test_leaks_from_training_images_that_were_not_looked_at(classifier, thumbnails, monkeypatch) -> None:
@@ -175,11 +177,11 @@ def test_leaks_from_training_and_between_splits(classifier, thumbnails) -> None:
     three = image_set(
         np.concatenate([pixels[:200], pixels[:9], pixels[:4]]),
         np.concatenate([labels[:200], labels[:9], labels[:4]]),
-        split=["train"] * 200 + ["tune"] * 9 + ["test"] * 4,
+        split=["train"] * 200 + ["val"] * 9 + ["test"] * 4,
     )
     leaks = found(audit(classifier, three, checks=["leakage"], train=image_set(pixels[500:600], None)), "leakage")
     counts = {subject: leak.facts["images"] for subject, leak in leaks.items() if subject.startswith("exact")}
-    places = ("train in tune", 9), ("train in test", 4), ("tune in test", 4)
+    places = ("train in val", 9), ("train in test", 4), ("val in test", 4)
     assert counts == {f"exact, the split {name}": count for name, count in places}
     apart = image_set(pixels[:300], labels[:300], split=["train"] * 200 + ["test"] * 100)
     assert not found(audit(classifier, apart, checks=["leakage"]), "leakage")

@@ -89,18 +89,18 @@ def test_conforms_and_learns(tmp_path: Path) -> None:
 
 
 @pytest.mark.covers("9.12")
-def test_the_tune_split_is_judged_by_its_labels(tmp_path: Path) -> None:
-    """The maps are made to say the opposite: the student learns it, and the tune labels call that wrong."""
-    train, tune = as_split(bars(64), "train"), as_split(bars(40, seed=1), "tune")
+def test_the_val_split_is_judged_by_its_labels(tmp_path: Path) -> None:
+    """The maps are made to say the opposite: the student learns it, and the validation labels call that wrong."""
+    train, val = as_split(bars(64), "train"), as_split(bars(40, seed=1), "val")
     swapped = replace(
         train, table=train.table.set_column(train.table.column_names.index("label"), "label", [1 - train.labels])
     )
     folder = bar_maps(swapped, tmp_path / "maps")
     made = recipe(folder, smallest_crop=0.3, plan=PLAN.model_copy(update={"epochs": 8})).fit(
-        join([train, tune]), rng=Randomness(0)
+        join([train, val]), rng=Randomness(0)
     )
-    assert made.card.history[-1]["tune.accuracy"] < 0.1
-    assert made.card.metrics["tune.accuracy"] == max(row["tune.accuracy"] for row in made.card.history)
+    assert made.card.history[-1]["val.accuracy"] < 0.1
+    assert made.card.metrics["val.accuracy"] == max(row["val.accuracy"] for row in made.card.history)
 
 
 @pytest.mark.covers("9.10")
@@ -158,7 +158,7 @@ def test_missing_maps(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 of 12 images have no label map .*'000010' \(unknown to the maps\)"):
         recipe(folder).fit(images, rng=Randomness(0))
     assert recipe(folder, without_map="label").fit(images, rng=Randomness(0)).card.kind == "classifier"
-    unrelated = maps_of(as_split(images, "tune"), tmp_path / "unrelated")
+    unrelated = maps_of(as_split(images, "val"), tmp_path / "unrelated")
     with pytest.raises(InputError, match="12 of 12 images have no label map"):
         recipe(unrelated, without_map="label").fit(images, rng=Randomness(0))
 
@@ -199,11 +199,11 @@ def test_maps_of_other_images_or_classes(tmp_path: Path) -> None:
 
 
 def test_a_joined_set_finds_its_maps(tmp_path: Path) -> None:
-    """Maps of a folder serve the command line's --tune, which joins two folders and puts the split before the ids."""
+    """Maps of a folder serve the command line's --val, which joins two folders and puts the split before the ids."""
     images = halves(6, 28, 28)
     folder = maps_of(images, tmp_path / "maps")
-    both = join([as_split(images, "train"), as_split(halves(3, 28, 28), "tune")])
-    assert "tune.accuracy" in recipe(folder).fit(both, rng=Randomness(0)).card.metrics
+    both = join([as_split(images, "train"), as_split(halves(3, 28, 28), "val")])
+    assert "val.accuracy" in recipe(folder).fit(both, rng=Randomness(0)).card.metrics
 
 
 def test_orientation_is_read_alike(tmp_path: Path) -> None:

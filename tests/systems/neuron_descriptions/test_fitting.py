@@ -82,7 +82,7 @@ def test_a_describer_learns_to_tell_kinds_apart(learnt):
     said = describer.describe(held.regions, width=5)
     right = [one.text in told for one, told in zip(said, held.sentences, strict=True)]
     assert sum(right) / len(right) > 0.9
-    assert trained.history[trained.best_epoch - 1]["tune.bleu"] > 0.9
+    assert trained.history[trained.best_epoch - 1]["val.bleu"] > 0.9
 
 
 @pytest.mark.covers("17.11")
@@ -90,10 +90,10 @@ def test_the_weights_of_the_best_epoch_come_back(encoder):
     units, held = split_units(toy(30), 0.3, Randomness(1))
     # So fast that later epochs spoil what earlier ones have learnt.
     describer, trained, alone = fitted(encoder, units, held, epochs=8, learning_rate=0.3)
-    figures = [row["tune.loss"] for row in alone.history]
+    figures = [row["val.loss"] for row in alone.history]
     assert alone.best_epoch == figures.index(min(figures)) + 1
     assert max(figures[alone.best_epoch :], default=0) > min(figures) or alone.best_epoch == 8
-    scores = [row["tune.bleu"] for row in trained.history]
+    scores = [row["val.bleu"] for row in trained.history]
     assert trained.best_epoch == scores.index(max(scores)) + 1
     for network, found in ((describer.captioner, trained), (describer.language, alone)):
         assert all(torch.equal(value, found.weights[name]) for name, value in network.state_dict().items())

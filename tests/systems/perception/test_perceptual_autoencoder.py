@@ -136,7 +136,7 @@ def test_the_second_stage_keeps_the_epoch_of_the_lowest_error(monkeypatch: pytes
 
     def watched(network: torch.nn.Module, examples: ImageStore, **options: object) -> object:
         plans.append(options["plan"])  # type: ignore[arg-type]
-        tuned.append(options["tune"])
+        tuned.append(options["val"])
         return real(network, examples, **options)  # type: ignore[arg-type]
 
     for trains in (module, frame):
@@ -189,17 +189,17 @@ def test_why_a_layer_that_draws_is_no_graph_is_told(images: ImageSet, tmp_path: 
 
 
 @pytest.mark.covers("20.3")
-def test_the_epoch_is_chosen_by_what_is_seen_of_tune_images(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_epoch_is_chosen_by_what_is_seen_of_val_images(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     tuned: list[object] = []
     real = module.train
 
     def watched(network: torch.nn.Module, examples: ImageStore, **options: object) -> object:
-        tuned.append(options["tune"])
+        tuned.append(options["val"])
         return real(network, examples, **options)  # type: ignore[arg-type]
 
     for trains in (module, frame):
         monkeypatch.setattr(trains, "train", watched)
-    both = join([as_split(images.limit(4), "train"), as_split(images.select([4, 5]), "tune")])
+    both = join([as_split(images.limit(4), "train"), as_split(images.select([4, 5]), "val")])
     made = PerceptualAutoencoderRecipe(**SMALL).fit(both, rng=Randomness(0))
     network, held = _network(made), tuned[-1]
     assert isinstance(held, ImageStore)

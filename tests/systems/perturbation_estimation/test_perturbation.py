@@ -30,7 +30,7 @@ def denoiser(tmp_path):
         network.added[0].weight.zero_()
         network.added[0].bias.fill_(1.0)
         network.added[-1].weight[:, :, 1, 1] = TAKEN
-    metrics = {"tune.pa_benign": 0.9, "tune.pa_adversarial": 0.7, "tune.false_alarms": 0.03, "tune.images": 40.0}
+    metrics = {"val.pa_benign": 0.9, "val.pa_adversarial": 0.7, "val.false_alarms": 0.03, "val.images": 40.0}
     save_denoiser(tmp_path / "darker", network, architecture(2, 1), size=8, metrics=metrics)
     return f"artifact:{tmp_path}/darker"
 

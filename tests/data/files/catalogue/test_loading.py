@@ -55,8 +55,8 @@ def test_splits(tmp_path: Path) -> None:
     assert (len(train), train.split) == (3, "train")
     assert set(train.ids).isdisjoint(test.ids)
     assert json.loads(str(train.column("provenance")[0])) == {"origin": "real"}
-    with pytest.raises(InputError, match="has no split 'tune': its splits are train and test"):
-        load_known("fashion-mnist", split="tune")
+    with pytest.raises(InputError, match="has no split 'val': its splits are train and test"):
+        load_known("fashion-mnist", split="val")
     with pytest.raises(InputError, match="has no split 'train': it comes in no splits"):
         load_known("digits", split="train")
 

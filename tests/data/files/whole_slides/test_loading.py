@@ -158,7 +158,7 @@ def test_a_table_says_what_is_known(camelyon: Path, tmp_path: Path) -> None:
     assert (bags.ids, bags.labels.tolist(), bags.units) == (("a.tif", "b.tif", "c.tif"), [1, 0, -1], ("p1", "p1", "p2"))
     firsts = [rows[0] for rows in bags.members]
     assert [images.column("group")[row] for row in firsts] == ["north", "north", None]
-    assert [images.column("split")[row] for row in firsts] == ["train", "tune", "test"]
+    assert [images.column("split")[row] for row in firsts] == ["train", "val", "test"]
     train = load_images(f"slides:{table}?tile=32#train")
     assert (set(train.column("bag_id")), train.split, train.class_names) == ({"a.tif"}, "train", images.class_names)
     assert train.name == "slides (train split)"

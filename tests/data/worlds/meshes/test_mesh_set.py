@@ -75,8 +75,8 @@ def test_splits_are_folders_of_objects(tmp_path: Path) -> None:
     test = load_images(f"meshes:{tmp_path / 'set'}?views=1#test")
     assert (test.column("unit_id"), test.split, test.class_names) == (["test/box/c"], "test", ("box", "lamp"))
     assert load_images(f"meshes:{tmp_path / 'set'}?views=1").column("split") == ["test", "train", "train"]
-    with pytest.raises(InputError, match=r"no objects of split 'tune'; it has: test, train"):
-        load_images(f"meshes:{tmp_path / 'set'}#tune")
+    with pytest.raises(InputError, match=r"no objects of split 'val'; it has: test, train"):
+        load_images(f"meshes:{tmp_path / 'set'}#val")
 
 
 def test_what_cannot_be_used_is_rejected_view_by_view_and_costs_no_neighbour(folder: Path) -> None:

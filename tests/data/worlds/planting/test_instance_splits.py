@@ -20,7 +20,7 @@ from snellen.data.worlds.planting.truth import planted_of, set_column
 from tests.data.worlds.planting.labelled_sets import labelled_set, shuffled
 
 RNG = Randomness(8)
-SHARES = {"train": 0.7, "tune": 0.1, "test": 0.2}
+SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
 def units_of_one_class(units: int = 200, each: int = 3, classes: int = 4) -> ImageSet:
