@@ -83,7 +83,7 @@ def main() -> None:
     everything = read_split(options.source, "train", None)
     generator = torch.Generator().manual_seed(derive_seed(PLAN.seed, "fashion-mnist", "split"))
     order = torch.randperm(len(everything), generator=generator)
-    examples, val = take(everything, order[VAL_COUNT:], "train"), take(everything, order[:TUNE_COUNT], "val")
+    examples, val = take(everything, order[VAL_COUNT:], "train"), take(everything, order[:VAL_COUNT], "val")
 
     arguments = {name: value for name, value in ARCHITECTURE.items() if name != "name"}
     with seeded(derive_seed(PLAN.seed, "fashion-mnist", "initial weights"), torch.device("cpu")):

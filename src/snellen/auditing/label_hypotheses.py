@@ -162,7 +162,7 @@ def other_threshold(
 
 
 def fitted_threshold(known: PerImage, sets: LabelSets, val: LabelSets | None, place: int) -> Fitted | None:
-    """The threshold with the best balanced accuracy on validation images, or else on one half of the images for the other.
+    """The threshold with the best balanced accuracy on validation images, or else on one half of the images.
 
     None where one of the sides has no image to fit on.
     """

@@ -1,4 +1,4 @@
-"""Foreign images in an audit: named one by one against validation or training images, with harm where the model errs."""
+"""Foreign images in an audit: each named, against validation or training images, with harm where the model errs."""
 
 import csv
 import json

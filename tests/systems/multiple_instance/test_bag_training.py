@@ -1,4 +1,4 @@
-"""Training of bag heads and on given labels: it learns, it is chosen on validation bags, and it refuses what has no sense."""
+"""Training of bag heads and on given labels: it learns, validation bags choose, and what has no sense is refused."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class Discrimination(Check):
         place: int,
         reading: CheckInput,
     ) -> tuple[dict[str, CheckFigure], str]:
-        """Figures at the threshold that is stated, or that validation images choose, or of the model's own decisions."""
+        """Figures at the stated threshold, at one that validation images choose, or of the model's own decisions."""
         positive = known.labels == place
         called, chosen = self._called(known, scores, place, reading.companions.get("val"))
         point = OperatingPoint.of(positive, called)

@@ -111,8 +111,8 @@ class Leakage(Check):
         ]
         if any(not finding.harm for finding in findings):
             notes.append(
-                "Leakage between training and validation images is reported without harm. It does not touch the audited "
-                "images, but flatters what was chosen or fitted on the validation images."
+                "Leakage between training and validation images is reported without harm. It does not touch the "
+                "audited images, but flatters what was chosen or fitted on the validation images."
             )
         known = np.array([one in audited for one in reading.images.ids], dtype=bool)
         return CheckResult(

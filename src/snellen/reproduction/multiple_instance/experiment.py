@@ -104,7 +104,7 @@ multiple_instance.stand_ins = {  # type: ignore[attr-defined]
         "20 epochs (1 with copied labels, 4 of warm-up) for 80 to 150; a queue of 1,024 and projections of 64 numbers",
         "rivals written from their papers, with the same vectors and hidden layer, and 33 epochs, which are as many "
         "looks at each instance; AdamW, one bag a step, 64 instances with copied labels; no views",
-        "one of two learning rates for each way and world, chosen by the AUROC of the validation bags at 10 %: 2e-4 and "
+        "one of two learning rates for each way and world, chosen by the AUROC of the val bags at 10 %: 2e-4 and "
         "1e-3, of instance-level learning 0.003 and 0.01 (SGD); ablations at that of the whole",
     ),
 }

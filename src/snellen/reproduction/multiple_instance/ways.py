@@ -138,7 +138,7 @@ def measured(
 
 
 def by_val_bags(way: Way) -> tuple[float, float]:
-    """AUROC of the validation bags at the chosen epoch, and its mean over the epochs for equals; zeros without validation bags."""
+    """AUROC of the validation bags at the chosen epoch, and its mean over the epochs for equals; zeros without bags."""
     figures = {int(row["epoch"]): row.get("val.bag_auroc", 0.0) for row in way.history}
     return figures[way.best_epoch], float(np.mean(list(figures.values())))
 

@@ -88,7 +88,7 @@ class InstanceFigures:
     Args:
         val: bags that choose; None where there are none, and then the last epoch is chosen.
         trained: bags that are trained on, for what is watched.
-        choosing: whether the validation bags choose in this phase; otherwise the next phase continues from its last epoch.
+        choosing: whether the validation bags choose in this phase; else the next one continues from its last epoch.
     """
 
     val: BagInstances | None
@@ -96,7 +96,7 @@ class InstanceFigures:
     choosing: bool
 
     def __call__(self, model: nn.Module, examples: Examples) -> dict[str, float]:
-        """``selection``, figures of the validation bags, and as ``train_…`` losses and what pseudo labels have come to."""
+        """``selection``, figures of the validation bags, and as ``train_…`` losses and figures of pseudo labels."""
         assert isinstance(model, InstanceLearner)
         epoch, steps = int(model.epoch), float(model.sums[3])
         names = ("classification_loss", "contrast_loss", "bag_loss")

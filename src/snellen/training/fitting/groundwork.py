@@ -193,7 +193,7 @@ def label_table(images: ImageSet) -> Tensor:
 
 
 def label_figures(model: nn.Module, examples: Examples) -> Mapping[str, float]:
-    """Share of right label decisions at probability ½, mean area under the ROC curve, and loss (for the validation split).
+    """Share of right label decisions at probability ½, mean area under the ROC curve, and loss (validation split).
 
     The area is 0.5 when no label has both values.
     """
