@@ -221,7 +221,7 @@ def test_with_images_and_without_are_two_runs(clinic, pictureless):
         run(clinic, pictureless)
 
 
-def test_an_image_that_is_gone_at_the_end_is_told(clinic, tmp_path, monkeypatch):
+def test_an_image_that_is_gone_at_the_end_is_reported(clinic, tmp_path, monkeypatch):
     conclude = finishing.conclude
 
     def late(classifier, images, *arguments, **options):

@@ -90,7 +90,7 @@ def test_where_nothing_was_judged_fail_on_does_not_pass(run, tmp_path):
     assert not (tmp_path / "now").exists()
 
 
-def test_a_baseline_that_means_other_things_is_told_from_the_model_alone(run):
+def test_a_baseline_that_has_another_meaning_is_distinguished_from_the_model_alone(run):
     import snellen
     from snellen.auditing.compare.run_record import RunRecord
     from snellen.core.classifier import Classifier

@@ -230,7 +230,7 @@ def test_refusals(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists(), "nothing is left of what was refused"
 
 
-def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_exported_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxscript", None)

@@ -189,7 +189,7 @@ def test_leaks_from_training_and_between_splits(classifier, thumbnails) -> None:
     assert skipped.reason == "compares with train images or between splits, and none were given (--train DATA)"
 
 
-def test_label_noise_is_told_and_healthy_labels_are_not(classifier, thumbnails) -> None:
+def test_label_noise_is_reported_and_healthy_labels_are_not(classifier, thumbnails) -> None:
     pixels, labels = thumbnails
     healthy = audit(classifier, image_set(pixels, labels), checks=["label_noise"])
     assert not found(healthy, "label_noise")
@@ -205,7 +205,7 @@ def test_label_noise_is_told_and_healthy_labels_are_not(classifier, thumbnails) 
     assert len(set(shown) & set(planted.tolist())) >= 24, "most of the first thirty suspects are planted"
 
 
-def test_wrong_labels_that_a_model_memorised_are_told(thumbnails) -> None:
+def test_wrong_labels_that_a_model_memorised_are_reported(thumbnails) -> None:
     pixels, labels = (part[:1200] for part in thumbnails)
     wrong, rng = labels.copy(), np.random.default_rng(0)
     rows = rng.permutation(1200)[:120]
@@ -296,7 +296,7 @@ def test_a_hidden_subgroup_ranks_first_among_slices(classifier, thumbnails) -> N
     assert first.harm > 0.01
 
 
-def test_drift_is_told_and_none_where_there_is_none(classifier, thumbnails) -> None:
+def test_drift_is_reported_and_none_where_there_is_none(classifier, thumbnails) -> None:
     pixels, labels = thumbnails
     train = image_set(pixels[:1000], labels[:1000])
     same = audit(classifier, image_set(pixels[1000:], labels[1000:]), checks=["drift"], train=train)
@@ -327,14 +327,14 @@ def test_drift_of_a_property_in_words() -> None:
     assert clipped == "Audited images are of more clipped black than training images, by 0.2 standard deviations"
 
 
-def test_harm_of_drift_is_read_at_the_confidence_that_is_asked_for() -> None:
+def test_harm_of_drift_is_read_at_the_requested_confidence() -> None:
     area = FeatureDrift(0.001, 0.001, 0.93, 0.012, 200, np.empty(0, np.int64))
     hypothesis = Drift()._of_features(area, None)
     assert [hypothesis.harm(confidence) for confidence in (0.95, 0.99999)] == [0.05, 0.005]
     assert hypothesis.finding(0.005).harm == 0.005
 
 
-def test_constant_images_are_told_and_groups_compared(classifier, thumbnails) -> None:
+def test_constant_images_are_reported_and_groups_compared(classifier, thumbnails) -> None:
     pixels, labels = (part[:400].copy() for part in thumbnails)
     pixels[:25] = 40
     report = audit(

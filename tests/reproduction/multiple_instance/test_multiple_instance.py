@@ -140,12 +140,12 @@ def test_the_claims_name_figures_that_there_are_and_rates_are_chosen_once(
 ) -> None:
     asked: dict[str, list[tuple[float, ...] | None]] = {}
 
-    def told(way: str, *_: object, rates: tuple[float, ...] | None) -> dict[str, float]:
+    def reported(way: str, *_: object, rates: tuple[float, ...] | None) -> dict[str, float]:
         asked.setdefault(way, []).append(rates)
         further = ("positive_share", "bags_with_positive", "highest_target") if way in ("ins", *ABLATIONS) else ()
         return {"learning_rate": 0.25} | dict.fromkeys(("instance_auroc", "bag_auroc", *further), 0.5)
 
-    monkeypatch.setattr(study, "measured", told)
+    monkeypatch.setattr(study, "measured", reported)
     figures = multiple_instance("small", 0, Silent())
     for claim in find_system("36").claims:
         assert {claim.metric, *claim.controls} <= set(figures)

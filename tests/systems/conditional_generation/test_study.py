@@ -108,7 +108,7 @@ def test_the_record_holds_every_kind_of_student_on_every_test_set(whole):
 
 
 @pytest.mark.covers("6.4")
-def test_a_model_is_asked_for_the_shared_classes_alone(whole):
+def test_a_model_is_queried_for_the_shared_classes_alone(whole):
     found, _ = whole
     by = {(row.arm, row.test): row.accuracy for row in found.accuracies}
     own = shifted()[1]

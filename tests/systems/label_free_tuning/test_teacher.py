@@ -100,7 +100,7 @@ def test_the_teacher_is_frozen_while_the_student_learns() -> None:
     assert torch.equal(taught.labels, given)
 
 
-def test_what_does_not_fit_is_refused_and_few_images_are_told() -> None:
+def test_what_does_not_fit_is_refused_and_few_images_are_reported() -> None:
     features, labels = clusters()
     with pytest.raises(InputError, match="same n images and k = 2 classes"):
         teach(guesses(labels, 0.7), features, ["a", "b"], rng=Randomness(0))

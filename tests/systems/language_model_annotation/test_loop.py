@@ -197,7 +197,7 @@ def test_a_half_chooses_and_the_other_measures():
 
 @pytest.mark.covers("18.12")
 @pytest.mark.parametrize("seed", range(12))
-def test_both_halves_get_two_labels_of_a_class(seed):
+def test_both_parts_get_two_labels_of_a_class(seed):
     owner = split_labels({0: 1, 1: 1, 2: 0, 3: 0}, ["a", "b", "c", "d"], seed)
     assert sorted(owner.val.values()) == sorted(owner.report.values()) == [0, 1]
 

@@ -63,7 +63,7 @@ def test_negative_bags_stay_negative_and_instances_are_found(result: Learnt) -> 
 
 
 @pytest.mark.covers("36.8")
-def test_losses_are_told_across_the_switch(result: Learnt) -> None:
+def test_losses_are_reported_across_the_switch(result: Learnt) -> None:
     assert [row["epoch"] for row in result.history] == list(range(1, 10))
     assert [row["phase"] for row in result.history] == [0, 1, 1, *[2] * 6]
     assert [row["train.contrast_loss"] > 0 for row in result.history] == [False, *[True] * 8]
@@ -80,11 +80,11 @@ def test_inertia_falls_over_all_epochs_and_targets_follow_it(monkeypatch: pytest
     seen: list[tuple[bool, float]] = []
     step = InstanceLearner.step
 
-    def told(*arguments: Any, warm_up: bool, inertia: float) -> Any:
+    def reported(*arguments: Any, warm_up: bool, inertia: float) -> Any:
         seen.append((warm_up, inertia))
         return step(*arguments, warm_up=warm_up, inertia=inertia)
 
-    monkeypatch.setattr(InstanceLearner, "step", told)
+    monkeypatch.setattr(InstanceLearner, "step", reported)
     learnt(plan=PLAN.model_copy(update={"epochs": 6, "batch_size": 200}))
     expected = [(epoch < 3, pytest.approx(0.95 - 0.15 * epoch / 5)) for epoch in range(1, 6)]
     assert seen == expected
@@ -175,15 +175,15 @@ def test_one_positive_in_each_positive_bag_can_be_enforced() -> None:
 
 
 @pytest.mark.covers("36.13")
-def test_the_published_loss_of_bags_is_asked_for_by_parity(result: Learnt) -> None:
+def test_the_published_loss_of_bags_is_requested_by_parity(result: Learnt) -> None:
     parity = learnt(settings={"parity": True})
-    told = [
+    reported = [
         (ours["train.bag_loss"], theirs["train.bag_loss"])
         for ours, theirs in zip(result.history, parity.history, strict=True)
     ]
-    assert all(ours == theirs == 0 for ours, theirs in told[:3])
+    assert all(ours == theirs == 0 for ours, theirs in reported[:3])
     # Two softmaxes over eight entries leave a loss between log(1 + 7 / e) and log(e + 7).
-    assert all(1.27 < theirs < 2.28 and theirs != ours for ours, theirs in told[3:])
+    assert all(1.27 < theirs < 2.28 and theirs != ours for ours, theirs in reported[3:])
 
 
 def test_phases_come_in_order_and_need_epochs() -> None:

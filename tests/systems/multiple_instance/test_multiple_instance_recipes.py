@@ -154,7 +154,7 @@ def test_what_cannot_be_trained_on(change: Any, message: str) -> None:
         fitted(INS, change(BAGS))
 
 
-def test_settings_that_cannot_work_are_told_before_images_are_read(trained: Artifact) -> None:
+def test_settings_that_cannot_work_are_reported_before_images_are_read(trained: Artifact) -> None:
     assert "take 21 of 20 epochs" in str(MultipleInstanceLearning(plan={"epochs": 20}).missing())
     assert "needs a width that 8 divides" in str(BagPooling(aggregator="transformer", width=12).missing())
     for recipe in (INS, BagPooling(**SMALL)):

@@ -129,7 +129,7 @@ def test_an_artifact_says_the_same_and_one_of_another_kind_or_encoder_is_refused
         describer_of(Artifact(saved.tensors, saved.card.model_copy(update={"architecture": lacking})), source="lacking")
 
 
-def test_references_that_are_none_are_told():
+def test_references_that_are_none_are_reported():
     with pytest.raises(InputError, match="bundled:NAME or artifact:FOLDER"):
         load_describer("scene-describer")
     with pytest.raises(UnknownNameError):

@@ -202,7 +202,7 @@ def test_images_that_choose_the_epoch_may_come_from_elsewhere_but_not_of_the_sam
         recipe.fit(join([as_split(photos, "train"), as_split(views, "val")]), rng=Randomness(0))
 
 
-def test_images_that_are_no_views_are_refused_and_told():
+def test_images_that_are_no_views_are_refused_and_reported():
     plain = load_arrays(np.zeros((4, 16, 16), np.uint8), np.array([0, 1, 0, 1]), class_names=["a", "b"])
     recipe = ViewpointTraining(**COMMON, plan=plan())
     assert "needs a set of views" in recipe.missing(images=plain)

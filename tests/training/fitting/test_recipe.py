@@ -240,7 +240,7 @@ def test_another_base_is_refused(trained: Artifact, change: dict[str, object]) -
 # -- failures ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_training_that_diverges_is_told() -> None:
+def test_a_training_that_diverges_is_reported() -> None:
     wild = PLAN.model_copy(update={"optimizer": "sgd", "learning_rate": 1e30})
     with pytest.raises(ModelError, match="not finite"):
         fit(squares(48), plan=wild)

@@ -37,7 +37,7 @@ def test_another_file_than_expected_is_refused_by_name(tmp_path: Path) -> None:
         load_known("digits", path=small_digits(tmp_path))
 
 
-def test_other_versions_when_asked_for(tmp_path: Path) -> None:
+def test_other_versions_when_requested(tmp_path: Path) -> None:
     images = load_known("digits", path=small_digits(tmp_path), verify=False)
     assert images.labels.tolist() == [0, 9, 5, 5]
     assert images.name == known_set("digits").title

@@ -121,7 +121,7 @@ def test_threads_give_the_same(camelyon: Path) -> None:
     assert images.source.slides[0].file._handles.open_count == 0
 
 
-def test_contents_are_told_without_reading_pixels(camelyon: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contents_are_reported_without_reading_pixels(camelyon: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = load_slides(camelyon, TILING)
     again = load_slides(camelyon, TILING)
     coarser = load_slides(camelyon, Tiling(tile=24, mpp=2.0))

@@ -74,7 +74,7 @@ def test_few_units_of_many_classes_still_fill_the_small_split() -> None:
     assert 10 <= tests <= 31
 
 
-def test_leaks_are_as_many_as_told_and_the_truth_says_where() -> None:
+def test_leaks_are_as_many_as_stated_and_the_truth_says_where() -> None:
     images = units_of_one_class(units=400, each=4)
     leaky = leaky_splits(images, {"train": 0.5, "test": 0.5}, rng=RNG, leak=0.6)
     on_both = {unit for unit, side in sides(leaky).items() if len(side) > 1}

@@ -147,5 +147,5 @@ def test_sets_that_cannot_be(values, told):
         Solids(**values)
 
 
-def test_all_classes_unless_told_otherwise():
+def test_all_classes_unless_stated_otherwise():
     assert Solids(objects=1, views=1).images().class_names == SOLID_CLASSES
