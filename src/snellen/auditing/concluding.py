@@ -19,7 +19,7 @@ from snellen.auditing.checks import base_check
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.shard_work import CLEAN, make_batch
-from snellen.checks.check import Batch, Check, CheckInput, CheckResult, Companion, WholeSet
+from snellen.checks.check import Batch, Check, CheckInput, CheckResult, Companion, LackedSetting, WholeSet
 from snellen.checks.eye_chart import EyeChart, chance_level
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.checks.panels import keep_picture
@@ -313,7 +313,8 @@ _CALLED: Mapping[Companion, str] = {"train": "training", "val": "validation"}
 
 def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:
     if skipped is not None:
-        return CheckStatus(name=name, status="skipped", reason=skipped)
+        setting = skipped.setting if isinstance(skipped, LackedSetting) else None
+        return CheckStatus(name=name, status="skipped", reason=str(skipped), setting=setting)
     return CheckStatus(name=name, status="done" if failure is None else "failed", reason=failure)
 
 

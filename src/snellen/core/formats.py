@@ -116,6 +116,17 @@ def _with_usual_harm(report: dict[str, Any]) -> dict[str, Any]:
     return {**report, "findings": findings, "sight": []}
 
 
+def _with_setting(report: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 says which setting a check lacked; in earlier ones its option is a part of the reason."""
+    option = re.compile(r"--set \w+\.(\w+)=")
+
+    def setting(check: Mapping[str, Any]) -> str | None:
+        found = option.search(check.get("reason") or "") if check["status"] == "skipped" else None
+        return None if found is None else found[1]
+
+    return {**report, "checks": [{**check, "setting": setting(check)} for check in report["checks"]]}
+
+
 def _with_val(card: dict[str, Any]) -> dict[str, Any]:
     """Version 2 calls the figures of the validation images ``val.NAME``; they were ``tune.NAME``."""
 
@@ -126,7 +137,7 @@ def _with_val(card: dict[str, Any]) -> dict[str, Any]:
     return {**found, "metrics": named(card.get("metrics", {}))}
 
 
-REPORT = Format("report.json", "report of an audit", (_with_usual_harm,))
+REPORT = Format("report.json", "report of an audit", (_with_usual_harm, _with_setting))
 
 #: What a run must do, and the layout of the folder around it: shards, evidence, pictures.
 MANIFEST = Format("manifest.json", "manifest of a run")

@@ -32,7 +32,8 @@ def stream_name(text: str) -> str:
 def derive_seed(*parts: int | float | str) -> int:
     """Derive a 63-bit seed from a sequence of parts.
 
-    Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ. Words are read by :func:`stream_name`.
+    Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ. The word ``val`` counts as its
+    earlier name: see :func:`stream_name`.
 
     >>> derive_seed(0, "image-1", "noise") == derive_seed(0, "image-1", "noise")
     True

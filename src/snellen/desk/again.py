@@ -88,13 +88,7 @@ def _companions(run: RunFolder) -> Iterator[str]:
 
 def _skipped(run: RunFolder) -> frozenset[str]:
     """Checks that lacked a setting: requested by name, they would be refused. What else was skipped may run now."""
-    from snellen.checks.check import names_setting
-
-    return frozenset(
-        str(one["name"])
-        for one in run.report.get("checks", ())
-        if one["status"] == "skipped" and names_setting(one.get("reason"))
-    )
+    return frozenset(str(one["name"]) for one in run.report.get("checks", ()) if one.get("setting") is not None)
 
 
 def _checks(records: object, skipped: Collection[str]) -> Iterator[str]:

@@ -244,6 +244,7 @@ def test_without_masks_it_is_skipped_with_the_way_to_run_it():
     assert status.status == "skipped"
     assert "has no masks (column mask)" in status.reason
     assert "--set background.segmenter=" in status.reason
+    assert status.setting == "segmenter"
     assert Background(segmenter="grabcut").missing(reader(0.0), pictures(20, masks=False), frozenset()) is None
 
 

@@ -216,6 +216,7 @@ def test_it_runs_when_requested_and_refuses_what_is_no_detector_before_anything_
     report = snellen.audit(classifier(), str(place / "my images"), checks=["clean", EditedImages()])
     (status,) = (one for one in report.checks if one.name == "edits")
     assert "needs a detector of edited regions (--set edits.detector=FOLDER)" in status.reason
+    assert status.setting == "detector"
     with pytest.raises(InputError, match="is not an artifact"):
         snellen.audit(
             classifier(),
