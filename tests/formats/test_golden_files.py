@@ -122,6 +122,7 @@ def test_cards_of_earlier_versions_call_the_validation_split_val():
         "metrics": {"val.accuracy": 0.5, "test.tune.x": 1.0},
         "history": [{"val.loss": 2.0}],
     }
+    assert FORMATS["card.json"].read({"name": "a folder of files"}, "card.json") == {"name": "a folder of files"}
     assert all(Artifact.load(folder / "artifact").card.metrics == {"val.accuracy": 0.5} for folder in FOLDERS)
 
 

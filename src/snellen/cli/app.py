@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -53,8 +53,20 @@ DATA, SYSTEMS = "Make images", "Published systems"
 PANELS = (AUDIT, EXPLAIN, TREAT, PROVE, DATA, SYSTEMS)
 
 
+#: Option of an earlier checkout → the one of today, which its error names in place of similar words.
+EARLIER_OPTIONS = {"--tune": "--val"}
+
+
 class _Workflow(TyperGroup):
-    """Lists the verbs in the order of the work."""
+    """Lists the verbs in the order of the work, and names today's option where an earlier one is given."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if (now := EARLIER_OPTIONS.get(getattr(error, "option_name", ""))) is not None:
+                error.possibilities = [now]  # type: ignore[attr-defined]
+            raise
 
     def list_commands(self, ctx: object) -> list[str]:
         def place(name: str) -> int:

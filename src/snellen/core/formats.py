@@ -133,8 +133,9 @@ def _with_val(card: dict[str, Any]) -> dict[str, Any]:
     def named(figures: Mapping[str, Any]) -> dict[str, Any]:
         return {re.sub(r"^tune\.", "val.", name): value for name, value in figures.items()}
 
-    found = {**card, "history": [named(row) for row in card.get("history", ())]}
-    return {**found, "metrics": named(card.get("metrics", {}))}
+    history = {"history": [named(row) for row in card["history"]]} if "history" in card else {}
+    metrics = {"metrics": named(card["metrics"])} if "metrics" in card else {}
+    return {**card, **history, **metrics}
 
 
 REPORT = Format("report.json", "report of an audit", (_with_usual_harm, _with_setting))
