@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -60,9 +60,10 @@ EARLIER_OPTIONS = {"--tune": "--val"}
 class _Workflow(TyperGroup):
     """Lists the verbs in the order of the work, and names today's option where an earlier one is given."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: object) -> object:
+        """As typer does it, with another suggestion."""
         try:
-            return super().invoke(ctx)
+            return super().invoke(ctx)  # type: ignore[arg-type]
         except Exception as error:
             if (now := EARLIER_OPTIONS.get(getattr(error, "option_name", ""))) is not None:
                 error.possibilities = [now]  # type: ignore[attr-defined]

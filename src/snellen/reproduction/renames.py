@@ -114,14 +114,16 @@ def words_as_recorded(tree: ast.Module, words: Mapping[str, str], where: str) ->
         where: the file, for messages.
 
     Raises:
-        InputError: strings hold a word and also the word before, so that a change of behaviour could keep the hash.
+        InputError: strings hold the word before, so that two words would become one.
     """
-    strings = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    for new, old in words.items():
-        if any(_word(old).search(node.value) for node in strings):
-            raise InputError(f"strings of {where} hold {old!r}, which {TABLE} lists as the earlier name of {new!r}")
-        for node in strings:
-            node.value = _word(new).sub(old, node.value)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        for new, old in words.items():
+            if _word(old).search(node.value):
+                raise InputError(f"strings of {where} hold {old!r}, which {TABLE} lists as the earlier name of {new!r}")
+        for new, old in words.items():
+            node.value = _word(new).sub(old, str(node.value))
     return tree
 
 
