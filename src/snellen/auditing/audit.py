@@ -12,10 +12,10 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from snellen.auditing.checks import base_check, with_parameters
+from snellen.auditing.completion import finish
 from snellen.auditing.crew import SHARDS_EACH, WorkersFailedError, default_crew, without_workers
 from snellen.auditing.effort import Effort, chosen_checks, wanted_by_name
 from snellen.auditing.engine import report_of_part, set_runs
-from snellen.auditing.finishing import finish
 from snellen.auditing.job import arguments_of, is_job
 from snellen.auditing.kept_folder import KeptFolder
 from snellen.auditing.ledger import Ledger, ledger_file, read_ledger
