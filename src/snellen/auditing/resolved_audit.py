@@ -225,7 +225,9 @@ def _missing(check: Check, classifier: Classifier, images: ImageSet, companions:
         return f"is not for segmenters: it reads one decision for each image, and {classifier.name} decides each pixel"
     why_not = missing_by_label if classifier.task == "multilabel" else type(check).missing
     reason = why_not(check, classifier, images, companions)
-    for setting in () if reason is None else _SETTINGS.get(check.name, ()):
+    if reason is None:
+        return None
+    for setting in _SETTINGS.get(check.name, ()):
         given = check.model_copy(update={setting: "given"})
         if not getattr(check, setting) and why_not(given, classifier, images, companions) != reason:
             return LackedSetting(reason, setting)
