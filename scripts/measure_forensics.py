@@ -116,7 +116,7 @@ def edits_of_a_seed(seed: int, *, smoke: bool) -> dict[str, Any]:
     plan = TrainingPlan(epochs=1 if smoke else 5, batch_size=16, learning_rate=3e-3, weight_decay=0.0, seed=seed)
     networks = {name: fit_editor(name, learned, plan=plan) for name in EDITORS}
     editors = {name: partial(SmallEditor, network, from_elsewhere) for name, network in networks.items()}
-    settings = EditSettings(least_score=0.5, untouched=0.4, tune=0.2, test=0.05, part=128, batch_size=32)
+    settings = EditSettings(least_score=0.5, untouched=0.4, val=0.2, test=0.05, part=128, batch_size=32)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for where, images, ids in (("learned", learned, names), ("judged", judged, other_names)):

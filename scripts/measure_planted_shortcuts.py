@@ -74,8 +74,8 @@ def found(kind: str, seed: int, *, follows: bool) -> dict[str, object]:
     """What an audit says of one network that was trained on images with the shortcut, or without."""
     train = scenes(kind, "train", TRAINED_ON, 10 * seed, follows=follows)
     network = train_student(store_of(train, PLAN), PLAN, len(CLASSES), seed)
-    images = scenes(kind, "tune", EXAMINED, 10 * seed + 2, follows=True)
-    alike = scenes(kind, "tune", EXAMINED, 10 * seed + 4, follows=False)
+    images = scenes(kind, "val", EXAMINED, 10 * seed + 2, follows=True)
+    alike = scenes(kind, "val", EXAMINED, 10 * seed + 4, follows=False)
     right = measured(network, store_to_measure(alike, PLAN)).right
     report = snellen.audit(as_classifier(network, PLAN, CLASSES, "student"), images, checks=["clean", "shortcuts"])
     panels = [panel for panel in report.panels if panel.check == "shortcuts"]

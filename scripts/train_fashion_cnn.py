@@ -30,7 +30,7 @@ from snellen.training.transforms import in_sequence, random_flips, random_shifts
 
 TARGET = Path(__file__).parents[1] / "src" / "snellen" / "assets" / "fashion-cnn"
 CHECKPOINT = Path("build") / "fashion-cnn" / "training.safetensors"
-TUNE_COUNT = 5000
+VAL_COUNT = 5000
 LABEL_SMOOTHING = 0.05
 SHIFT = 2
 ARCHITECTURE = {"name": "fashion_cnn", "widths": [32, 96, 128], "class_count": 10}
@@ -83,7 +83,7 @@ def main() -> None:
     everything = read_split(options.source, "train", None)
     generator = torch.Generator().manual_seed(derive_seed(PLAN.seed, "fashion-mnist", "split"))
     order = torch.randperm(len(everything), generator=generator)
-    examples, tune = take(everything, order[TUNE_COUNT:], "train"), take(everything, order[:TUNE_COUNT], "tune")
+    examples, val = take(everything, order[VAL_COUNT:], "train"), take(everything, order[:VAL_COUNT], "val")
 
     arguments = {name: value for name, value in ARCHITECTURE.items() if name != "name"}
     with seeded(derive_seed(PLAN.seed, "fashion-mnist", "initial weights"), torch.device("cpu")):
@@ -94,7 +94,7 @@ def main() -> None:
         "objective": {"name": "cross_entropy", "label_smoothing": LABEL_SMOOTHING},
         "transform": ["random_flips", {"name": "random_shifts", "pixels": SHIFT}],
         "dropout": DROPOUT,
-        "images": {"train": len(examples), "tune": len(tune)},
+        "images": {"train": len(examples), "val": len(val)},
     }
     trained = train(
         model,
@@ -102,7 +102,7 @@ def main() -> None:
         plan=PLAN,
         objective=on_scores(partial(cross_entropy, label_smoothing=LABEL_SMOOTHING)),
         transform=in_sequence(random_flips, random_shifts(SHIFT)),
-        tune=tune,
+        val=val,
         checkpoint=options.checkpoint,
         recipe=recipe,
         progress=Console(),
@@ -116,7 +116,7 @@ def main() -> None:
     shipped.eval()
     metrics = {
         "test.accuracy": round(accuracy(shipped, read_split(options.source, "t10k", "test"))["accuracy"], 4),
-        "tune.accuracy": round(accuracy(shipped, tune)["accuracy"], 4),
+        "val.accuracy": round(accuracy(shipped, val)["accuracy"], 4),
     }
     card = Card(
         name="fashion-cnn",
@@ -124,7 +124,7 @@ def main() -> None:
         architecture=ARCHITECTURE,
         description=(
             "Small CNN for 28-pixel product thumbnails (Fashion-MNIST). Weights are stored in half precision and run "
-            "in single precision. test.accuracy: all 10,000 test images, looked at once; tune.accuracy: the 5,000 "
+            "in single precision. test.accuracy: all 10,000 test images, looked at once; val.accuracy: the 5,000 "
             "training images on which the epoch was chosen."
         ),
         class_names=FASHION_CLASSES,

@@ -82,7 +82,7 @@ def write_artifact(folder: Path) -> None:
         kind="classifier",
         architecture={"name": "linear", "width": 4},
         class_names=("left", "right"),
-        metrics={"tune.accuracy": 0.5},
+        metrics={"val.accuracy": 0.5},
         lineage=Lineage(recipe={"method": "supervised", "epochs": 1}, data="f00d", seed=7, code_version="0.1.0"),
     )
     Artifact({"weight": torch.ones(2, 2)}, card).save(folder)

@@ -204,7 +204,7 @@ def pictures(_: Path) -> list[dict[str, Any]]:
 def slides(_: Path) -> ImageSet:
     """Bags of tiles, to learn from and to choose by."""
     world = Slides(count=4, tiles_across=6, tile_size=32, positive_rate=0.4, seed=3)
-    return join([world.images(split="train"), world.images(split="tune")])
+    return join([world.images(split="train"), world.images(split="val")])
 
 
 def views(_: Path) -> ImageSet:

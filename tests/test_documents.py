@@ -321,7 +321,7 @@ def test_clients_of_servers_are_opened_in_one_place_each():
     assert clients == {("openai", "models/language/references.py"), ("httpx2", "models/classifiers/served/loading.py")}
 
 
-def test_libraries_that_can_fetch_weights_are_told_not_to():
+def test_libraries_that_can_fetch_weights_are_set_not_to():
     """Except the two loaders that ask for permission (tests/models/weights/test_published_weights.py)."""
     found = 0
     for path in SOURCES:

@@ -171,7 +171,7 @@ def test_the_classifier_that_may_guide_tells_shapes(scenes, images):
 def test_the_describer_says_what_drawn_units_follow():
     describer = load_describer("bundled:scene-describer")
     world = WORLD.model_copy(update={"count": 300, "lettering_share": 0.4, "seed": 8})
-    images = with_scenes(world.images(split="tune"), varied_letters(world.scenes("tune"), np.random.default_rng(0)))
+    images = with_scenes(world.images(split="val"), varied_letters(world.scenes("val"), np.random.default_rng(0)))
     maps = FactorMaps.of_scenes(scenes_of(images), 32)
     (units,) = drawn_units(maps, 40, exemplars=15, share=0.99, seed=5)
     said = describer.describe(unit_regions(units, describer.encoder, reader(images, Preprocessing())), width=10)

@@ -67,7 +67,7 @@ def test_every_word_of_captions_is_one_token_and_no_character_is_the_end(tokeniz
     assert tokenizer.eos_token_id == len(tokenizer) - 1
 
 
-def test_the_tokens_of_a_scene_do_not_depend_on_the_batch_it_is_asked_for_with(seen, tokenizer):
+def test_the_tokens_of_a_scene_do_not_depend_on_the_batch_it_is_requested_with(seen, tokenizer):
     captions = caption_tokens.CaptionTokens(tokenizer, seen[:20], others=(seen[20:30], scene_world.LEFT_OUT))
     positions = torch.arange(30)
     rng = Randomness(0).for_examples([str(position) for position in range(30)])

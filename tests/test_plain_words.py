@@ -52,6 +52,7 @@ NAMES = {
     "looked_up": "matched, found",
     "halves": "what is split, or a verb",
     "blind": "zero_gradients",
+    "tune": "val, for the validation split",
 }
 #: Classes that have another name now.
 CLASSES = {
@@ -60,7 +61,20 @@ CLASSES = {
     "Preparation": "Preprocessing",
 }
 #: Names that stay, each with its reason. Variables within a function are read in one place, and are not compared.
-NAMES_LEFT: dict[str, str] = {}
+NAMES_LEFT: dict[str, str] = {
+    "tune_captioner": "to tune, a verb",
+    "tune_network": "to tune, a verb",
+}
+
+#: The validation split is called val. Files below src/snellen that hold its earlier name, each with its reason.
+TUNE_LEFT = {
+    "cli/app.py": "the error of the earlier option",
+    "core/formats.py": "cards of version 1 have it",
+    "core/randomness.py": "streams of random numbers keep it",
+    "data/files/splits.py": "a spelling that data of others has",
+    "reproduction/context_upsampling/full.py": "code under the hash of a record, with a list of images called val",
+}
+TUNE = re.compile(r"(?<![\w])(?<![Ff]ine-)tune(?![\w])")
 
 #: Triple quotes, comments on lines of their own, and comments behind code, as ruff formats them.
 PROSE = re.compile(r'"""((?s:.*?))"""|((?:^[ ]*#.*\n)+)|(?<=\S)  (# .*)$', re.MULTILINE)
@@ -152,7 +166,7 @@ def dialect_in(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
         for word, better in NAMES.items():
-            if re.search(rf"(?:^|_){word}(?:_|$)", words):
+            if re.search(rf"(?:^|_)(?<!fine_){word}(?:_|$)", words):
                 found[name] = better
         if name in CLASSES:
             found[name] = CLASSES[name]
@@ -172,9 +186,34 @@ def test_names_are_free_of_the_dialect():
     assert set(NAMES_LEFT) <= set(found), "drop what is gone from NAMES_LEFT"
 
 
+def test_the_validation_split_is_called_val():
+    """In code, help, templates and pages; a split, an option, an argument, a field or a figure."""
+    files = {one.relative_to(SOURCE).as_posix(): one.read_text(encoding="utf-8") for one in SOURCE.rglob("*.py")}
+    found = {name for name, text in files.items() if TUNE.search(text)}
+    assert found == set(TUNE_LEFT)
+    others = [*SOURCE.rglob("*.j2"), *SOURCE.rglob("*.js"), *SOURCE.rglob("system.toml"), ROOT / "README.md"]
+    pages = [one for one in (ROOT / "docs").rglob("*.md") if one.name != "design.md"]
+    texts = {one: one.read_text(encoding="utf-8") for one in others} | {
+        one: GENERATED.sub("", one.read_text(encoding="utf-8")) for one in pages
+    }
+    assert not [one for one, text in texts.items() if TUNE.search(text)]
+    assert "--tune" not in (ROOT / "tests" / "public_options.txt").read_text(encoding="utf-8").split()
+
+
+@pytest.mark.parametrize("text", ["--tune DATA", "a.csv#tune", '"tune"', "tune.accuracy", "tune=val", "the tune split"])
+def test_the_earlier_name_of_the_validation_split_is_found(text):
+    assert TUNE.search(text)
+
+
+@pytest.mark.parametrize("text", ["fine-tune", "fine_tune", "tuned", "tune_captioner", "neptune", "Tune a classifier"])
+def test_to_tune_is_a_verb(text):
+    assert not TUNE.search(text)
+
+
 @pytest.mark.parametrize(
     ("code", "name"),
     [
+        ("def f(tune): ...", "tune"),
         ("def things_of(): ...", "things_of"),
         ("class LookedUp: ...", "LookedUp"),
         ("class A:\n    told: int = 1", "told"),

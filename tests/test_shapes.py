@@ -44,12 +44,12 @@ def test_a_wrong_shape_or_type_is_caught(call):
 
 
 def test_a_wrong_result_is_caught():
-    def halves(images, factor=1):
+    def split_in_two(images, factor=1):
         """Drops half of the images."""
         return images[::2] * factor
 
     same_shape = {"images": SHAPES["snellen.methods.attacks.perturbation.projections:l2_norm"]["values"]}
-    enforced = checked(halves, {**same_shape, "return": same_shape["images"]})
+    enforced = checked(split_in_two, {**same_shape, "return": same_shape["images"]})
     assert enforced(torch.rand(1, 3, 2, 2), factor=2).shape == (1, 3, 2, 2)
     with pytest.raises(TypeCheckError):
         enforced(torch.rand(2, 3, 2, 2))

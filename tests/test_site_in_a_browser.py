@@ -68,7 +68,7 @@ def test_pages_fit_the_window_and_fetch_nothing_from_elsewhere(page, name):
         opened(page, name, width, dark=dark)
         assert page.js("document.documentElement.scrollWidth - window.innerWidth") <= 0, width
         assert page.js("document.title")
-    assert all(one.startswith(("file:", "data:")) for one in page.asked())
+    assert all(one.startswith(("file:", "data:")) for one in page.requested())
 
 
 @pytest.mark.parametrize(

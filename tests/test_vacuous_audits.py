@@ -239,7 +239,7 @@ def test_what_is_right_has_no_such_finding():
         assert not report.findings
 
 
-def test_a_folder_sorts_its_classes_and_a_model_without_names_is_told_so(tmp_path):
+def test_a_folder_sorts_its_classes_and_a_model_without_names_is_reported_as_such(tmp_path):
     report = audit(Colours(), folder(tmp_path))
     assert report.findings[0].kind == "class_order", "blue, green, red are the folders; red, green, blue the outputs"
     assert any("taken to be those of the images" in note for note in report.model["notes"])

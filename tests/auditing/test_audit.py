@@ -136,7 +136,7 @@ def test_a_damaged_shard_is_done_again(problem, tmp_path):
     assert seconds["clean"] > 0, "clock readings of earlier runs are kept"
 
 
-def test_a_run_of_a_model_that_cannot_be_told_from_another_is_not_taken_up(problem, tmp_path):
+def test_a_run_of_a_model_that_cannot_be_distinguished_from_another_is_not_taken_up(problem, tmp_path):
     classifier, images, _ = problem
     module = classifier.module
     arguments = {"class_names": "abcde", "preparation": classifier.preparation, "name": "plain"}

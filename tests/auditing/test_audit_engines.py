@@ -264,7 +264,7 @@ def test_progress_of_workers_shows_the_accuracy_so_far(given, tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_two_cores_are_used_without_being_asked_for_and_change_nothing(given, whole, tmp_path, two_cores):
+def test_two_cores_are_used_by_default_and_change_nothing(given, whole, tmp_path, two_cores):
     again(given, tmp_path / "run")
     assert content(tmp_path / "run") == content(whole)
     assert engine_of(tmp_path / "run").startswith("2 processes of this machine: they divide about")
@@ -370,7 +370,7 @@ def test_workers_that_fail_are_done_without(given, whole, tmp_path, monkeypatch,
     assert engine_of(tmp_path / "run") == told
 
 
-def test_workers_that_were_asked_for_fail_loudly(given, tmp_path, monkeypatch):
+def test_workers_that_were_requested_fail_loudly(given, tmp_path, monkeypatch):
     class Fails(Handed):
         def run(self, work, setup, jobs):
             raise WorkerError("worker 1 ended before it could begin")

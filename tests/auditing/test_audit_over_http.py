@@ -113,10 +113,10 @@ def test_an_audit_over_http_is_the_audit_of_the_same_model_here(tmp_path: Path) 
 
 def test_the_record_names_every_image_by_its_hash(server: InferenceServer, photos: Path, tmp_path: Path) -> None:
     classifier = served(server)
-    before = len(server.asked)
+    before = len(server.requested)
     report = audit(classifier, photos, tmp_path / "run")
     lines = sent(tmp_path / "run")
-    assert [one["bytes"] for one in lines] == [len(one.body) for one in server.asked[before:]]
+    assert [one["bytes"] for one in lines] == [len(one.body) for one in server.requested[before:]]
     told = {hash_ for one in lines for hash_ in one["sha256"]}
     for example in images(photos):
         prepared = classifier.prepare(example.image).numpy()
@@ -141,9 +141,9 @@ def test_a_server_that_stays_away_stops_a_run_that_goes_on_later(
 ) -> None:
     audit(served(server), photos, tmp_path / "whole")
     classifier = served(server)
-    real, before = server.post, len(server.asked)
+    real, before = server.post, len(server.requested)
     server.post = lambda received: (  # type: ignore[method-assign]
-        refusal(503, "gone") if len(server.asked) > before + 18 else real(received)
+        refusal(503, "gone") if len(server.requested) > before + 18 else real(received)
     )
     with pytest.raises(ModelError, match=r"does not recover \(2 attempts\): .*gone"):
         audit(classifier, photos, tmp_path / "run")

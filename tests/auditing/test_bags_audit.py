@@ -63,7 +63,7 @@ def test_sets_without_bags_have_the_evidence_they_had(tmp_path):
     assert all("heat" not in panel for panel in report.to_json()["panels"])
 
 
-def test_a_bag_of_which_nothing_can_be_used_is_told_and_counts_nowhere(tmp_path):
+def test_a_bag_of_which_nothing_can_be_used_is_reported_and_counts_nowhere(tmp_path):
     report = run(image_set(BAGS), tmp_path)
     assert report.metrics["bags.accuracy"].n == 4
     assert any("of 1 bag (lost) no image could be used: it has no score" in note for note in report.notes)

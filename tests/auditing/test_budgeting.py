@@ -111,9 +111,9 @@ def test_processes_share_the_work():
 
 
 def test_training_images_take_their_share_and_no_more():
-    all_of_them = chosen(5000, {}, RATES, seconds=1000, companions={"train": 20_000, "tune": 500})
+    all_of_them = chosen(5000, {}, RATES, seconds=1000, companions={"train": 20_000, "val": 500})
     assert all_of_them.companions == {}
-    choice = chosen(5000, {}, RATES, seconds=200, companions={"train": 20_000, "tune": 500})
+    choice = chosen(5000, {}, RATES, seconds=200, companions={"train": 20_000, "val": 500})
     beside = choice.companions["train"] + 500
     assert choice.companions.keys() == {"train"}
     assert 0.15 < beside * (RATES.each + OVERHEAD_EACH) / 200 < 0.34
@@ -129,7 +129,7 @@ def test_training_images_take_their_share_and_no_more():
     st.floats(1e-4, 0.3),
     st.floats(1e-5, 0.1),
     st.floats(2, 1e5),
-    st.sampled_from([{}, {"train": 700}, {"train": 30_000, "tune": 20_000}]),
+    st.sampled_from([{}, {"train": 700}, {"train": 30_000, "val": 20_000}]),
 )
 def test_what_is_chosen_fits_and_nothing_more_would(images, costs, each, forward, seconds, companions):
     named, rates = {f"check {place}": cost for place, cost in enumerate(costs)}, Rates(each=each, forward=forward)
@@ -304,7 +304,7 @@ def test_a_run_that_goes_on_keeps_its_choice_whatever_the_clock_says(low_floor, 
 
 
 def test_a_choice_that_was_read_back_says_the_same():
-    choice = chosen(3000, COSTS, RATES, seconds=60, companions={"tune": 5000, "train": 5000})
+    choice = chosen(3000, COSTS, RATES, seconds=60, companions={"val": 5000, "train": 5000})
     assert len(choice.left_out) > 1
     assert len(choice.companions) > 1
     again = Choice.model_validate_json(canonical_json(choice.model_dump(mode="json")))

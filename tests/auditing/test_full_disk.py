@@ -73,7 +73,7 @@ class Disk:
         monkeypatch.setattr(Path, "open", opened)
 
 
-def test_whichever_write_fails_it_is_told_and_the_same_call_goes_on_to_the_same_bytes(small, tmp_path, monkeypatch):
+def test_whichever_write_fails_it_is_reported_and_the_same_call_goes_on_to_the_same_bytes(small, tmp_path, monkeypatch):
     run(small, tmp_path / "whole")
     whole = content(tmp_path / "whole")
     disk, told = Disk(monkeypatch, tmp_path), list[str]()
@@ -105,7 +105,7 @@ def test_whichever_write_fails_it_is_told_and_the_same_call_goes_on_to_the_same_
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
-def test_other_refusals_are_told_in_their_own_words(small, tmp_path, monkeypatch, number):
+def test_other_refusals_are_reported_in_their_own_words(small, tmp_path, monkeypatch, number):
     disk = Disk(monkeypatch, tmp_path)
     disk.error, disk.left = OSError(number, os.strerror(number), str(tmp_path / "run" / "x")), 20
     with pytest.raises(UnwritableError, match=os.strerror(number)) as told:
@@ -123,7 +123,7 @@ def test_other_refusals_are_told_in_their_own_words(small, tmp_path, monkeypatch
         ("run/.hidden.png", "run/.hidden.png"),
     ],
 )
-def test_a_file_is_told_by_the_name_that_it_would_have_had(name, told):
+def test_a_file_is_reported_by_the_name_that_it_would_have_had(name, told):
     error = unwritable(OSError(errno.EACCES, os.strerror(errno.EACCES), name), Path("run"))
     assert str(error).startswith(f"cannot write to {told}: Permission denied. ")
 

@@ -23,7 +23,7 @@ def test_the_binomial_tail_is_scipys(n, part, share):
     assert binomial_tail(count, n, share) == pytest.approx(binom.sf(count - 1, n, share), rel=1e-8, abs=1e-14)
 
 
-def test_a_share_is_told_beyond_the_tolerance_only():
+def test_a_share_is_reported_beyond_the_tolerance_only():
     seen = np.arange(100) < 25
     sign = share_above("zero", "zero on {share}", seen, 0.1)
     assert sign.words == "zero on 25.0%"

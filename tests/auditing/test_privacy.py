@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from snellen.auditing import finishing, shard_work
+from snellen.auditing import completion, shard_work
 from snellen.auditing.audit import audit
 from snellen.auditing.checks.adversarial import Adversarial
 from snellen.auditing.checks.bags import BagDecisions
@@ -221,14 +221,14 @@ def test_with_images_and_without_are_two_runs(clinic, pictureless):
         run(clinic, pictureless)
 
 
-def test_an_image_that_is_gone_at_the_end_is_told(clinic, tmp_path, monkeypatch):
-    conclude = finishing.conclude
+def test_an_image_that_is_gone_at_the_end_is_reported(clinic, tmp_path, monkeypatch):
+    conclude = completion.conclude
 
     def late(classifier, images, *arguments, **options):
         images.source.broken.add(7)
         return conclude(classifier, images, *arguments, **options)
 
-    monkeypatch.setattr(finishing, "conclude", late)
+    monkeypatch.setattr(completion, "conclude", late)
     with pytest.raises(InputError, match=r"1 of 70 images of .* were readable before and are not any more"):
         run(clinic, tmp_path / "run", save_images=False)
 

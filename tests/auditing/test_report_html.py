@@ -88,7 +88,7 @@ def test_the_page_opens_with_the_verdict_the_eye_chart_and_the_figures(page):
     assert [s.attributes["aria-labelledby"] for s in page.all("section")[:2]] == ["overview", "findings"]
 
 
-def test_skipped_checks_rejected_images_and_provenance_are_told(page):
+def test_skipped_checks_rejected_images_and_provenance_are_reported(page):
     told = page.one("main").text
     for words in ("needs groups", "0.png", "ab12", "cd34", "manifest.json", "50 independent"):
         assert words in told

@@ -103,7 +103,7 @@ def test_long_lines_are_thinned_and_keep_their_ends():
     assert len(Page(line_chart(panel(line(*((x, x) for x in range(MARKED)))))).all("path", "mark")) == MARKED
 
 
-def test_words_are_data_and_told_to_screen_readers():
+def test_words_are_data_and_read_by_screen_readers():
     evil = "</svg><script>alert(1)</script>"
     shown = panel(line((0, 0.1), (1, 0.2), name=evil), line((0, 0), (1, 0)), title=evil, x_label=evil, y_label=evil)
     drawn = line_chart(shown)

@@ -20,7 +20,7 @@ def hypothesis(p_value, harm=0.1):
     return made, asked
 
 
-def test_nothing_tested_is_nothing_told():
+def test_nothing_tested_is_nothing_reported():
     assert confirmed([]) == []
 
 
@@ -40,7 +40,7 @@ def test_harm_stays_a_share(bound, harm):
     assert finding.harm == harm
 
 
-def test_true_hypotheses_are_seldom_told():
+def test_true_hypotheses_are_seldom_reported():
     rng, told = np.random.default_rng(0), 0
     for _ in range(400):
         told += any(confirmed([hypothesis(p)[0] for p in rng.random(30)]))

@@ -129,7 +129,7 @@ def test_features_of_maps_and_of_models_without_layers():
     assert score_batch(plain, images, ())[1] is None
 
 
-def test_halves_share_no_unit_and_do_not_depend_on_order():
+def test_the_two_parts_share_no_unit_and_do_not_depend_on_order():
     units = [f"u{n % 37}" for n in range(200)]
     first = in_first_half(units)
     assert len({unit for unit, chosen in zip(units, first, strict=True) if chosen}) == 18

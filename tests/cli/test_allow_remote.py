@@ -58,7 +58,7 @@ def test_another_machine_is_refused_with_the_way_to_allow_it(run, photos, verb):
         assert not Path("out").exists()
 
 
-def test_a_machine_that_is_allowed_is_asked(run, photos):
+def test_a_machine_that_is_allowed_is_queried(run, photos):
     with contacted_hosts() as asked:
         reference = f"{REMOTE}?retries=0"
         code, _, err = run(
@@ -112,7 +112,7 @@ def test_a_server_that_goes_away_says_how_to_go_on(run, photos, verb):
     with inference_server() as server:
         call = (*verb, f"{server.reference}?retries=0", photos, "--batch-size", 1, "--out", "out")
         real = server.post
-        server.post = lambda received: refusal(503, "gone") if len(server.asked) > 7 else real(received)
+        server.post = lambda received: refusal(503, "gone") if len(server.requested) > 7 else real(received)
         code, _, err = run(*call)
         assert code == 2
         assert "does not recover" in flat(err)

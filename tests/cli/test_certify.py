@@ -13,7 +13,7 @@ SMALL = ("--limit", "2", "--samples", "100", "--selection", "50")
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
 
-def test_a_certificate_is_told_and_written(run, tmp_path):
+def test_a_certificate_is_reported_and_written(run, tmp_path):
     code, out, err = run("certify", "smoothing", MODEL, DATA, "--sigma", "0.1", *SMALL)
     assert (code, err.strip()) == (0, "")
     told = " ".join(out.split())

@@ -81,6 +81,8 @@ def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_
     [
         (["audti"], "Did you mean"),
         (["audit", "--batchsize", "3"], "No such option"),
+        (["audit", "--tune", "photos"], "--val"),
+        (["train", "supervised", "photos", "--tune", "photos"], "--val"),
         (["audit", "--batch-size", "0"], "greater than or equal to 1"),
         (["audit", "--checks", "adversaril"], "did you mean 'adversarial'"),
         (["audit", "--checks", ","], "names no check; name one or more of clean, labels, discrimination, calibration"),

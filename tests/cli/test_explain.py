@@ -11,7 +11,7 @@ from tests.cli.stood_for import check_options
 MODEL, DATA = "bundled:fashion-cnn", "bundled:fashion-mnist"
 
 
-def test_an_explanation_is_told_and_written(run, tmp_path):
+def test_an_explanation_is_reported_and_written(run, tmp_path):
     code, out, err = run("explain", "grad-cam", MODEL, DATA, "--limit", "3")
     assert (code, err.strip()) == (0, "")
     told = " ".join(out.split())

@@ -90,7 +90,7 @@ def test_where_nothing_was_judged_fail_on_does_not_pass(run, tmp_path):
     assert not (tmp_path / "now").exists()
 
 
-def test_a_baseline_that_means_other_things_is_told_from_the_model_alone(run):
+def test_a_baseline_that_has_another_meaning_is_distinguished_from_the_model_alone(run):
     import snellen
     from snellen.auditing.compare.run_record import RunRecord
     from snellen.core.classifier import Classifier
@@ -152,11 +152,11 @@ def test_a_threat_is_declared_and_images_to_compare_with_are_read(run, tmp_path)
     code, _, _ = run(
         "audit", "bundled:fashion-cnn", "photos", "--checks", "leakage,calibration,adversarial", "--out", "run",
         "--threat", "linf:2/255", "--set", "adversarial.threats=[]", "--set", "adversarial.steps=1",
-        "--train", "photos", "--tune", "photos",
+        "--train", "photos", "--val", "photos",
     )  # fmt: skip
     assert code == 0
     plan = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert set(plan["companions"]) == {"train", "tune"}
+    assert set(plan["companions"]) == {"train", "val"}
     declared = next(check for check in plan["checks"] if check["check"] == "adversarial")["declared"]
     assert declared == [{"norm": "linf", "size": 2.0}]
 

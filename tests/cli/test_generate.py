@@ -56,7 +56,7 @@ def test_help_shows_the_fields_of_the_method():
     assert "--language-model" in done.output
 
 
-def test_a_number_of_images_of_each_class_is_asked_for_in_a_word(tmp_path):
+def test_a_number_of_images_of_each_class_is_requested_in_a_word(tmp_path):
     out = tmp_path / "made"
     options = ("--generator", "bundled:fashion-diffusion", "--guidance-scale", "2", "--steps", "2", "--out", out)
     done = run("sample", "classes:?count=1", *options)

@@ -349,11 +349,11 @@ def test_arguments_in_python_win_before_anything_is_loaded(folder):
         'val = "nowhere"', "[columns]", 'unit = "patient"', 'group = "patient"',
     )  # fmt: skip
     names = [*"abcdefghij"]
-    found = laid_over(path, class_names=names, columns={"group": "site"}, train=DATA, tune=DATA)
+    found = laid_over(path, class_names=names, columns={"group": "site"}, train=DATA, val=DATA)
     assert found["images"].column("group") == ["site 0", "site 1"] * 3
     assert found["images"].column("unit_id") == ["p2", "p2", "p1", "p1", "p0", "p0"]
     assert found["classifier"].class_names == tuple(names)
-    assert found["train"] == found["tune"] == DATA
+    assert found["train"] == found["val"] == DATA
     assert not {"class_names", "columns"} & set(found)
 
 

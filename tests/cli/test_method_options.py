@@ -285,7 +285,7 @@ def test_help_shows_descriptions_and_defaults(app):
     assert "All of [it]." in out
 
 
-def test_required_fields_are_asked_for(app):
+def test_required_fields_are_requested(app):
     code, out = app("do", "needy", "photos", "--on")
     assert code == 2
     assert "Missing option '--amount'" in out

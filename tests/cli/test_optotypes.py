@@ -25,7 +25,7 @@ def test_show_draws_a_picture(run, tmp_path):
         assert picture.size[0] == 8 + 2 * 168
 
 
-def test_show_writes_captions_where_it_is_told(run, tmp_path):
+def test_show_writes_captions_on_request(run, tmp_path):
     plain = run("optotypes", "show", "scenes", "--count", 3, "--shown", 3, "--out", "new/plain.png")
     told = run("optotypes", "show", "scenes", "--count", 3, "--shown", 3, "--with-captions", "--out", "new/told.png")
     assert plain[0] == told[0] == 0
@@ -40,7 +40,7 @@ def test_write_makes_a_set_that_is_read_again(run, tmp_path):
     assert (code, out) == (0, "Written: new/manifest.csv (12 images and 12 masks)\n")
     images = snellen.load_images(tmp_path / "new" / "manifest.csv")
     assert images.class_names == ("ring", "star")
-    assert sorted(set(images.column("split"))) == ["test", "train", "tune"]
+    assert sorted(set(images.column("split"))) == ["test", "train", "val"]
 
 
 def test_write_plants_defects_in_order(run, tmp_path):
@@ -71,8 +71,8 @@ def test_defects_leave_test_images_alone_beside_others(run, tmp_path):
     assert told == wrong.tolist()
 
 
-def test_a_split_told_twice_is_written_once(run, tmp_path):
-    code, _, _ = run("optotypes", "write", "scenes", "--count", 2, "--split", "tune", "--split", "tune", "--out", "new")
+def test_a_split_named_twice_is_written_once(run, tmp_path):
+    code, _, _ = run("optotypes", "write", "scenes", "--count", 2, "--split", "val", "--split", "val", "--out", "new")
     assert code == 0
     assert len(snellen.load_images(tmp_path / "new" / "manifest.csv")) == 2
 

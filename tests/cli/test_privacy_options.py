@@ -77,7 +77,7 @@ def test_what_cannot_be_is_one_clear_message_and_writes_nothing(run, clinic, tmp
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_budget_is_told_with_what_it_left_out(run, tmp_path, monkeypatch):
+def test_a_budget_is_reported_with_what_it_left_out(run, tmp_path, monkeypatch):
     # Of a machine on which a pass takes a millisecond, whatever this one is.
     monkeypatch.setattr(budgeting, "measure_rates", lambda *_, **__: Rates(each=0.001, forward=0.001))
     options = ("--checks", "clean,corruption,adversarial", "--limit", "1000", "--budget", "60s", "--out", "run")
@@ -112,7 +112,7 @@ def test_a_budget_is_told_with_what_it_left_out(run, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_a_full_disk_is_told_with_the_way_to_go_on(run, clinic, tmp_path, monkeypatch, command):
+def test_a_full_disk_is_reported_with_the_way_to_go_on(run, clinic, tmp_path, monkeypatch, command):
     real = Run.write_shard
 
     def full(*_, **__):
@@ -147,7 +147,7 @@ def test_attacks_and_shifts_under_pseudonyms(run, clinic, tmp_path, command, wri
     assert not [name for name in NAMES if name in out]
 
 
-def test_a_full_disk_behind_the_output_is_told_too(run, monkeypatch):
+def test_a_full_disk_behind_the_output_is_reported_too(run, monkeypatch):
     echo = typer.echo
 
     def full(message=None, *arguments, err=False, **options):
@@ -167,7 +167,7 @@ def test_a_full_disk_behind_the_output_is_told_too(run, monkeypatch):
     ("place", "message"),
     [("Rosengarten/Bag/Roe.png", "is a file, not a folder"), ("n" * 300, "cannot write to")],
 )
-def test_a_place_that_can_be_no_folder_is_told(run, clinic, place, message):
+def test_a_place_that_can_be_no_folder_is_reported(run, clinic, place, message):
     code, _, err = run("audit", "bundled:fashion-cnn", clinic, "--checks", "clean", "--out", place)
     assert code == 2
     assert message in flat(err)

@@ -34,7 +34,7 @@ def test_a_name_in_brackets_is_no_markup(monkeypatch):
     assert "a[/b].tif" in shown.getvalue()
 
 
-def test_nobody_watches_nobody_is_told():
+def test_nobody_watches_nobody_is_reported():
     with loading("reading images") as spinner:
         assert spinner is None
         assert len(load_images("bundled:fashion-mnist", progress=spinner)) == 2000

@@ -22,7 +22,7 @@ def denoiser(tmp_path):
     return "artifact:denoiser"
 
 
-def test_one_image_is_split_and_told(run, denoiser, tmp_path):
+def test_one_image_is_split_and_reported(run, denoiser, tmp_path):
     pixels = np.asarray(snellen.load_images(DATA).read(0))
     Image.fromarray(pixels).save(tmp_path / "caught.png")
     code, out, err = run("scan", "perturbation", MODEL, "caught.png", "--denoiser", denoiser)

@@ -55,11 +55,11 @@ def test_without_a_space_the_help_lists_them(run):
         (("--channels", "2"), "among up to 4 vertices; expected at least 4, got 2"),
         (("--stacks", "9"), "one pixel after 4 stacks; got 9"),
         (("--keys", "none", "--capacity", "3"), "capacity: without effect"),
-        (("--tune", DATA), "an image that trains cannot measure"),
-        (("--tune", "nowhere"), "nowhere"),
+        (("--val", DATA), "an image that trains cannot measure"),
+        (("--val", "nowhere"), "nowhere"),
         (("--mantissa-bits", "60"), "--mantissa-bits"),
         (("--keys", "textual"), "textual"),
-        (("--tune", "optotypes:scenes?count=6&size=16&shapes=star,heart#tune"), "other classes"),
+        (("--val", "optotypes:scenes?count=6&size=16&shapes=star,heart#val"), "other classes"),
     ],
 )
 def test_what_cannot_be_used_ends_in_one_sentence(run, options, fault):

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
             Image.fromarray(np.asarray(example.image)).save(place / "img" / f"{row}.png")
             writer.writerow(
                 [f"img/{row}.png", images.class_names[example.label], row // 2, rng.choice(["St Mary", "Nord"]),
-                 rng.choice(["GE", "Siemens"]), rng.integers(20, 90), "test" if row < 160 else "tune"]
+                 rng.choice(["GE", "Siemens"]), rng.integers(20, 90), "test" if row < 160 else "val"]
             )  # fmt: skip
     names = images.class_names
     with (place / "costs.csv").open("w", newline="") as file:
@@ -42,20 +42,20 @@ def test_the_shell_a_file_and_python_give_the_same_figures(run, folder, tmp_path
     groups = ["hospital", "scanner", "age:40,60"]
     options = [f"--column=group={one}" for one in groups]
     code, out, err = run(
-        "audit", "bundled:fashion-cnn", f"{folder}/m.csv#test", "--tune", f"{folder}/m.csv#tune", "--column",
+        "audit", "bundled:fashion-cnn", f"{folder}/m.csv#test", "--val", f"{folder}/m.csv#val", "--column",
         "unit=patient", *options, "--costs", folder / "costs.csv", "--checks", "clean,discrimination,group_gap",
         "--out", tmp_path / "shell",
     )  # fmt: skip
     assert code == 0, out + err
     (folder / "audit.toml").write_text(
-        'model = "bundled:fashion-cnn"\ndata = "m.csv#test"\nval = "m.csv#tune"\ncosts = "costs.csv"\n'
+        'model = "bundled:fashion-cnn"\ndata = "m.csv#test"\nval = "m.csv#val"\ncosts = "costs.csv"\n'
         'checks = ["clean", "discrimination", "group_gap"]\n'
         '[columns]\nunit = "patient"\ngroup = ["hospital", "scanner", "age:40,60"]\n'
     )
     code, out, err = run("audit", folder / "audit.toml", "--out", tmp_path / "file")
     assert code == 0, out + err
     snellen.audit(
-        "bundled:fashion-cnn", f"{folder}/m.csv#test", tune=f"{folder}/m.csv#tune", columns={"unit": "patient"},
+        "bundled:fashion-cnn", f"{folder}/m.csv#test", val=f"{folder}/m.csv#val", columns={"unit": "patient"},
         costs=folder / "costs.csv", checks=["clean", "discrimination", "group_gap"], out=tmp_path / "python",
         groups=["hospital", "scanner", "age:40,60"],
     )  # fmt: skip
@@ -83,7 +83,7 @@ def test_processes_give_the_same_figures(run, folder, tmp_path):
         (["--costs", "none.csv"], "cannot be read"),
         (["--prevalence", "0.1"], "has 10 classes: name it, --set discrimination.positive="),
         (["--prevalence", "1.5", "--set", "discrimination.positive=Shirt"], "expected less than 1"),
-        (["--set", "discrimination.positive=Shirt", "--set", "discrimination.sensitivity=0.9"], "give --tune DATA"),
+        (["--set", "discrimination.positive=Shirt", "--set", "discrimination.sensitivity=0.9"], "give --val DATA"),
     ],
 )
 def test_wrong_options_end_with_2_and_say_what_to_do(run, folder, tmp_path, options, message):
@@ -93,7 +93,7 @@ def test_wrong_options_end_with_2_and_say_what_to_do(run, folder, tmp_path, opti
 
 
 def test_a_prevalence_moves_the_predictive_value_and_no_sensitivity(run, folder, tmp_path):
-    common = ["audit", "bundled:fashion-cnn", f"{folder}/m.csv#test", "--tune", f"{folder}/m.csv#tune", "--checks",
+    common = ["audit", "bundled:fashion-cnn", f"{folder}/m.csv#test", "--val", f"{folder}/m.csv#val", "--checks",
               "clean,discrimination", "--set", "discrimination.positive=Shirt",
               "--set", "discrimination.threshold=0.02"]  # fmt: skip
     assert run(*common, "--out", tmp_path / "own")[0] == 0
@@ -128,9 +128,9 @@ def test_training_images_have_the_groups_and_bands_of_the_audited_ones_in_each_p
     assert len(bands) == 4
     for columns, groups in (({"group": names, "unit": "patient"}, None), ({"unit": "patient"}, names)):
         beside = columns_beside(audited, columns, groups)
-        tuning = given_companion(f"{folder}/m.csv", beside)
-        assert set(decoded(tuning.column("group_factors"))["age"]) == bands
-        assert tuning.column("unit_id")[0] is not None
+        of_val = given_companion(f"{folder}/m.csv", beside)
+        assert set(decoded(of_val.column("group_factors"))["age"]) == bands
+        assert of_val.column("unit_id")[0] is not None
     (folder / "job.toml").write_text(
         f'model = "bundled:fashion-cnn"\ndata = "m.csv#test"\ntrain = "{folder}/m.csv"\n'
         '[columns]\nunit = "patient"\ngroup = ["hospital", "age"]\n'

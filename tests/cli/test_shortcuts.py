@@ -13,9 +13,9 @@ from tests.systems.language_guided_augmentation.leaning import save_leaning
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Training, tuning and test images as files, and the classifier."""
+    """Training, validation and test images as files, and the classifier."""
     folder = tmp_path_factory.mktemp("written")
-    for name, images in {"train": world("train", 200, 0.95, 0), "tune": world("tune", 120, 0.95, 4),
+    for name, images in {"train": world("train", 200, 0.95, 0), "val": world("val", 120, 0.95, 4),
                          "test": world("test", 260, 0.95, 5)}.items():  # fmt: skip
         snellen.write_images(images, folder / name)
     return folder, save_leaning(folder / "model")
@@ -28,7 +28,7 @@ def test_the_command_under_a_finding_runs_as_printed_and_mends_it(run, written, 
         folder / "test" / "manifest.csv",
         checks=["clean", "shortcuts"],
         train=snellen.load_images(folder / "train" / "manifest.csv"),
-        tune=snellen.load_images(folder / "tune" / "manifest.csv"),
+        val=snellen.load_images(folder / "val" / "manifest.csv"),
         out=folder / "audit",
     )
     found = [one for one in report.findings if one.kind == "shortcut"]

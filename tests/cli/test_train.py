@@ -41,7 +41,7 @@ def test_weights_card_onnx_and_audit(run, where, tmp_path, monkeypatch):
     assert "not an empty folder; name a new one with --out" in err
 
 
-def test_an_image_that_cannot_be_read_is_told(run, where):
+def test_an_image_that_cannot_be_read_is_reported(run, where):
     damaged = next(where.parent.rglob("*.png"))
     damaged.write_bytes(b"no image")
     code, out, err = run("train", "supervised", where, "--out", "made", "--no-onnx", *OPTIONS)

@@ -43,7 +43,7 @@ def test_each_limit_that_was_passed_is_named(name):
     assert len(Budget(**dict.fromkeys(Budget.model_fields, 0)).exceeded(used)) == len(Budget.model_fields)
 
 
-def test_budget_and_spending_are_about_the_same_things():
+def test_budget_and_spending_are_about_the_same_quantities():
     assert list(Budget.model_fields) == list(Spent.model_fields)
 
 

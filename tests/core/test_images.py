@@ -137,10 +137,10 @@ def test_columns_are_values_and_missing_ones_are_none() -> None:
 
 
 def test_splits_are_typed() -> None:
-    images = make(splits=["train", "test", "tune", "train"])
+    images = make(splits=["train", "test", "val", "train"])
     train = images.of_split("train")
     assert (train.ids, train.split) == (["a", "d"], "train")
-    assert images.of_split("tune").labels.tolist() == [-1]
+    assert images.of_split("val").labels.tolist() == [-1]
     with pytest.raises(InputError, match=r"pets has no images of split 'test'; it has: train"):
         make(splits=["train", "train", None, None]).of_split("test")
     with pytest.raises(InputError, match="it has: none"):
@@ -148,12 +148,12 @@ def test_splits_are_typed() -> None:
 
 
 def test_nothing_is_fitted_to_a_test_set() -> None:
-    images = make(splits=["train", "test", "tune", "train"])
+    images = make(splits=["train", "test", "val", "train"])
     for forbidden in (images, images.of_split("test"), make(split="test")):
         with pytest.raises(InputError, match="holds test images: nothing may be fitted"):
             forbidden.for_fitting()
     assert images.of_split("train").for_fitting().ids == ["a", "d"]
-    assert images.of_split("tune").for_fitting().split == "tune"
+    assert images.of_split("val").for_fitting().split == "val"
     unknown = make()
     assert unknown.for_fitting() is unknown
 

@@ -31,7 +31,7 @@ def test_one_sentence_says_what_came_and_what_was_expected(made, words):
     assert str(refused.value) == words
 
 
-def test_a_name_that_is_none_is_told_with_those_that_are():
+def test_a_name_that_is_none_is_reported_with_those_that_are():
     with pytest.raises(InputError, match=r"^PGD: epsilom: is not known; did you mean 'epsilon' or .* Known: epsilon, "):
         PGD(epsilom=0.1)
 

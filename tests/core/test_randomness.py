@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snellen.core.randomness import Randomness, derive_seed
+from snellen.checks.independent import in_first_half
+from snellen.core.randomness import Randomness, derive_seed, stream_name
+from snellen.data.worlds.optotypes.scenes import Scenes
 
 parts = st.lists(st.integers() | st.text() | st.floats(allow_nan=False), max_size=4)
 ids = st.lists(st.text(max_size=8), min_size=1, max_size=8, unique=True)
@@ -19,6 +21,27 @@ def test_seeds_are_those_of_earlier_versions():
     assert derive_seed(0) == 5238861445096578620
     assert derive_seed(0, "image-1", "noise") == 8175923166716717299
     assert derive_seed("ä", 1.5, -3) == 1117288446417517143
+
+
+def test_draws_of_the_validation_split_are_those_of_earlier_versions():
+    """Recorded when the split was called tune: streams, ids, scenes of a world and the halves of an audit."""
+    world = Scenes(count=3, shapes=("star", "ring"))
+    images = world.images(split="val")
+    assert [scene.seed for scene in world.scenes("val")] == [
+        7845720476846898937, 5357106028559690494, 7706762437126347640,
+    ]  # fmt: skip
+    assert [images.content_hash(row)[:8] for row in range(3)] == ["034a886c", "b14a6abc", "81a5a749"]
+    assert images.ids == ["val/000000", "val/000001", "val/000002"]
+    drawn = Randomness(5).for_examples(images.ids).uniform("noise", (1,)).flatten().tolist()
+    assert drawn == [0.024949491024017334, 0.9838231205940247, 0.7247291207313538]
+    assert Randomness(5).child("val").generator("order").initial_seed() == 2347931380005842206
+    units = [f"image {one}" for one in images.ids] + ["unit val/p-1"]
+    assert in_first_half(units).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("name", ["interval", "value", "vals", "eval", "val_1"])
+def test_longer_words_are_no_split(name):
+    assert stream_name(name) == name
 
 
 @given(parts, parts)

@@ -163,7 +163,7 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     assert files(tmp_path) == {"file": b"in the way"}
 
 
-def test_a_full_or_read_only_disk_is_told_in_words(tmp_path, monkeypatch):
+def test_a_full_or_read_only_disk_is_reported_in_words(tmp_path, monkeypatch):
     def fail(*_):
         raise PermissionError(13, "Permission denied")
 

@@ -130,7 +130,7 @@ def test_reading_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threading.main_thread().ident not in source.threads
 
 
-def test_inline_reads_in_order_and_only_when_asked() -> None:
+def test_inline_reads_in_order_and_only_when_requested() -> None:
     images, source = image_set([(4, 4)] * 10)
     batches = prepared_batches(images, SQUARE, 3)
     assert source.reads == []
@@ -150,7 +150,7 @@ def test_mistakes_in_the_code_are_not_taken_for_bad_images() -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(0, 0), (1, -1)])
-def test_impossible_numbers_are_told_at_once(batch_size: int, workers: int) -> None:
+def test_impossible_numbers_are_reported_at_once(batch_size: int, workers: int) -> None:
     images, _ = image_set([(4, 4)])
     with pytest.raises(InputError, match="batch_size must be at least 1"):
         prepared_batches(images, SQUARE, batch_size, workers=workers)

@@ -21,7 +21,7 @@ def pool(tmp_path):
         slide = ("a", "a", "a", "b", "b", "b", "c", "c")[number]
         rows.append({
             "path": f"{number}.png", "id": f"tile {number}", "bag_id": slide, "unit_id": "p" if slide == "a" else "q",
-            "label": "known", "split": "tune" if slide == "c" else "train",
+            "label": "known", "split": "val" if slide == "c" else "train",
         })  # fmt: skip
     write_manifest(tmp_path / "tiles.csv", rows)
     return tmp_path
@@ -88,7 +88,7 @@ def test_an_audit_sees_bags_labelled_by_a_machine(pool):
 def test_a_split_is_chosen_after_the_labels_are_known(pool):
     """The pool was labelled whole, so that bags and labels of other splits are its own, too."""
     place = labelled(pool, "bright", {2: 1, 3: 0, 4: 0, 5: 0, 6: 0, 7: 1})
-    for split, ids, labels in (("train", 6, [-1, -1, 1, 0, 0, 0]), ("tune", 2, [0, 1])):
+    for split, ids, labels in (("train", 6, [-1, -1, 1, 0, 0, 0]), ("val", 2, [0, 1])):
         images = snellen.load_images(f"labelled:{place}?pool={pool / 'tiles.csv'}#{split}")
         assert (len(images), images.labels.tolist()) == (ids, labels)
 

@@ -65,15 +65,15 @@ def test_arrays(here: Path) -> None:
 def test_splits_by_suffix(here: Path) -> None:
     train = load_images(f"{here}/splits#train")
     assert (train.ids, train.split, train.name) == (["train/cat/1.png"], "train", "splits (train split)")
-    assert load_images(f"{here}/list.csv#tune").ids == ["photos/dog/2.png"]
-    assert load_images(f"{here}/list.csv#val").split == "tune"
-    assert load_images(f"{here}/list.csv#tune", name="mine").name == "mine"
+    assert load_images(f"{here}/list.csv#val").ids == ["photos/dog/2.png"]
+    assert load_images(f"{here}/list.csv#val").split == "val"
+    assert load_images(f"{here}/list.csv#val", name="mine").name == "mine"
     assert load_images(f"{here}/med.npz#train").split == "train"
     assert len(load_images(f"{here}/med.npz#train")) == 2
     with pytest.raises(InputError, match="has no images of split 'test'"):
         load_images(f"{here}/list.csv#test")
-    with pytest.raises(InputError, match="no images of split 'tune'"):
-        load_images(f"{here}/med.npz#tune")
+    with pytest.raises(InputError, match="no images of split 'val'"):
+        load_images(f"{here}/med.npz#val")
     with pytest.raises(InputError, match="unknown split 'holdout'; known: train"):
         load_images(f"{here}/list.csv#holdout")
 

@@ -153,7 +153,7 @@ class Browser:
         self.events.clear()
         return found
 
-    def asked(self) -> set[str]:
+    def requested(self) -> set[str]:
         """Addresses that were asked for since the last call of :meth:`problems`."""
         return {
             event["params"]["request"]["url"]

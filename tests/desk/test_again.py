@@ -60,7 +60,7 @@ def test_checks_that_lacked_a_setting_are_not_requested(change, tmp_path, monkey
     lacking, few = "needs a detector: --set edits.detector=FOLDER", "12 images have labels, of 50 that it needs"
     checks = [
         {"name": "clean", "status": "done"},
-        {"name": "edits", "status": "skipped", "reason": lacking},
+        {"name": "edits", "status": "skipped", "reason": lacking, "setting": "detector"},
         {"name": "label_noise", "status": "skipped", "reason": few},
     ]
     report = {**run.report, "checks": checks}

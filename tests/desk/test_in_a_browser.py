@@ -150,7 +150,7 @@ def test_every_page_at_every_width_in_both_colours(page, desk, runs, tmp_path):
             if "/review/" in address:
                 page.until("document.querySelector('.item img')?.complete")
             assert page.js(CHECKS) == [], (address, width, dark)
-            elsewhere = [one for one in page.asked() if not one.startswith((desk.base, "data:", "about:"))]
+            elsewhere = [one for one in page.requested() if not one.startswith((desk.base, "data:", "about:"))]
             assert elsewhere == [], "nothing is fetched from elsewhere"
             found = [one for one in page.problems() if "/nothing" not in one]
             assert found == [], (address, width, dark)

@@ -114,6 +114,26 @@ def test_an_artifact_is_read(folder):
     assert artifact.card.class_names == ("left", "right")
 
 
+def test_cards_of_earlier_versions_call_the_validation_split_val():
+    """Whole words only, and nothing else of the card."""
+    card = {"name": "tune.x", "metrics": {"tune.accuracy": 0.5, "test.tune.x": 1.0}, "history": [{"tune.loss": 2.0}]}
+    assert FORMATS["card.json"].read(card, "card.json") == {
+        "name": "tune.x",
+        "metrics": {"val.accuracy": 0.5, "test.tune.x": 1.0},
+        "history": [{"val.loss": 2.0}],
+    }
+    assert FORMATS["card.json"].read({"name": "a folder of files"}, "card.json") == {"name": "a folder of files"}
+    assert all(Artifact.load(folder / "artifact").card.metrics == {"val.accuracy": 0.5} for folder in FOLDERS)
+
+
+def test_reports_of_earlier_versions_name_the_setting_that_a_check_lacked():
+    reasons = "needs a detector: --set edits.detector=FOLDER", "needs labels", None
+    checks = [{"name": "a", "status": "skipped" if why else "done", "reason": why} for why in reasons]
+    checks += [{"name": "b", "status": "failed", "reason": "try --set b.size=3"}]
+    found = FORMATS["report.json"].read({"schema_version": 2, "checks": checks}, "report.json")["checks"]
+    assert [one["setting"] for one in found] == ["detector", None, None, None]
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_a_treatment_is_read_and_cited(folder):
     record = TreatmentRecord.read(folder / "treat")
@@ -155,7 +175,7 @@ def test_every_system_follows_the_schema(schemas):
 
 # -- newer versions ----------------------------------------------------------------------------------------------------
 
-NEWER = r"format version 9, written by Snellen 7\.1\.0; Snellen .* reads versions up to [12]: upgrade"
+NEWER = r"format version 9, written by Snellen 7\.1\.0; Snellen .* reads versions up to [123]: upgrade"
 
 
 @pytest.mark.parametrize("verb", RECORDS)

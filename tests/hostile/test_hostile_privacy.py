@@ -37,7 +37,7 @@ def test_no_name_and_no_picture_of_hostile_files_is_kept(tmp_path: Path, monkeyp
     assert pictures(run) == []
 
 
-def test_no_value_beside_an_image_of_an_archive_is_told(tmp_path: Path) -> None:
+def test_no_value_beside_an_image_of_an_archive_is_reported(tmp_path: Path) -> None:
     said = [{"split": "Jane Doe"}, {"unit_id": ["Jane Doe"]}, {"provenance": {"Jane Doe": 1}}, {"boxes": "Jane Doe"}]
     members = [(f"{n}.png", picture(n)) for n in range(8)] + [
         (f"{n}.json", json.dumps(one).encode()) for n, one in enumerate(said)

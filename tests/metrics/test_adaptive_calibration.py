@@ -81,7 +81,7 @@ def test_one_bin_is_the_plain_error_in_one_bin() -> None:
     assert adaptive_calibration_error(CONFIDENCE, CORRECT, 1) == pytest.approx(plain, abs=1e-12)
 
 
-def test_sure_models_are_told_apart_where_equal_width_cannot() -> None:
+def test_sure_models_are_distinguished_where_equal_width_cannot() -> None:
     # All confidences in one bin of equal width: over- and underconfidence cancel there.
     confidence, correct = [0.94, 0.96] * 50, ([True, False] * 50)
     assert expected_calibration_error(confidence, correct, 10) == pytest.approx(0.45)

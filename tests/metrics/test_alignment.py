@@ -46,7 +46,7 @@ def test_a_rotation_is_seen_by_the_measures_of_raw_transfer_only(rows, rotation)
     assert abs(channel_correlation(rows, turned)) < 0.4
 
 
-def test_unrelated_representations_are_told(rows):
+def test_unrelated_representations_are_reported(rows):
     other = torch.randn(200, 12, generator=torch.Generator().manual_seed(2))
     assert linear_cka(rows, other) < 0.15
     assert neighbour_overlap(rows, other) < 0.15
@@ -84,7 +84,7 @@ def test_ridge_is_least_squares_without_a_penalty_and_shrinks_with_one(rows):
     assert torch.allclose(x.T @ (x @ found - y) + penalty * found, torch.zeros(12, 5).double(), atol=0.05)
 
 
-def test_a_map_of_few_rows_is_told_by_what_was_kept_back(rows):
+def test_a_map_of_few_rows_is_reported_by_what_was_kept_back(rows):
     noise = torch.randn(200, 12, generator=torch.Generator().manual_seed(5))
     few = ridge_map(rows[:13], noise[:13], strength=1e-9)
     assert map_residual(rows[:13], noise[:13], few) < 0.1

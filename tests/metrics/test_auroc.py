@@ -68,7 +68,7 @@ def test_means_against_scikit_learn() -> None:
     assert found.value == pytest.approx(float(np.mean(each)), abs=1e-12)
 
 
-def test_classes_without_an_area_are_left_out_and_told() -> None:
+def test_classes_without_an_area_are_left_out_and_reported() -> None:
     scores = [[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.5, 0.5, 0.0]]
     found = macro_auroc([0, 1, 1], scores)
     assert (found.each[:2], found.value, found.counted) == ((1.0, 1.0), 1.0, 2)

@@ -22,7 +22,7 @@ def _mixed(count=4000, seed=0):
     return calibrated @ np.linalg.inv(MIXING).T, labels
 
 
-def test_classes_that_borrow_from_each_other_are_told_apart():
+def test_classes_that_borrow_from_each_other_are_distinguished():
     scores, labels = _mixed()
     other = _mixed(seed=1)
     found = fit_dirichlet_scaling(scores, labels)

@@ -12,7 +12,14 @@ from snellen.core.errors import InputError
 from snellen.core.system import find_system, list_systems
 from snellen.reproduction import experiment_code, renames
 from snellen.reproduction.experiment_code import experiment_hash, recorded_files
-from snellen.reproduction.renames import Renames, as_recorded, faults, identifiers, read_renames
+from snellen.reproduction.renames import (
+    Renames,
+    as_recorded,
+    faults,
+    identifiers,
+    read_renames,
+    words_as_recorded,
+)
 
 BEFORE = '''"""A search."""
 
@@ -126,6 +133,43 @@ def test_two_rows_to_one_earlier_name_are_refused_where_both_names_occur():
         as_recorded(ast.parse("first, second = 1, 2"), names, {}, "a.py")
 
 
+def words_kept(code):
+    return ast.unparse(words_as_recorded(ast.parse(code), {"val": "tune"}, "a.py"))
+
+
+def test_a_word_within_strings_is_read_as_it_was():
+    code = 'x = (f"val.{name} of {val}", "the val split", "val", "eval", "valid", "co-val", "val_set")'
+    before = "x = (f'tune.{name} of {val}', 'the tune split', 'tune', 'eval', 'valid', 'co-val', 'val_set')"
+    assert words_kept(code) == before
+    assert words_kept('x = "fine-tune on val"') == "x = 'fine-tune on tune'"
+
+
+@pytest.mark.parametrize("code", ['x = "val", "tune"', 'x = "tune"', 'x = f"tune.{name}"'])
+def test_strings_with_the_word_before_are_refused(code):
+    with pytest.raises(InputError, match=r"strings of a.py hold 'tune', which .*renames.toml lists .* name of 'val'"):
+        words_kept(code)
+
+
+def test_words_keep_the_hash_in_their_files_alone(hashed):
+    before, after = 'x = "tune"\nval = "told"', 'x = "val"\nval = "told"'
+    file = "systems/searching/old_search.py"
+    assert hashed(after, table=Renames(words={"val": {"tune": [file]}})) == hashed(before)
+    assert hashed(after, table=Renames(words={"val": {"tune": ["another.py"]}})) != hashed(before)
+    table = Renames(words={"val": {"tune": [file]}})
+    assert hashed(after.replace("told", "val"), table=table) != hashed(before), "another string became the word"
+
+
+def test_a_name_that_is_its_own_name_before_is_exempt_in_its_file(hashed):
+    file = "systems/searching/old_search.py"
+    table = Renames(names={"val": "tune"}, files={file: {"val": "val"}})
+    assert hashed("val = 1", table=table) == hashed("val = 1")
+    assert hashed("val = 1", table=Renames(names=table.names)) == hashed("tune = 1")
+
+
+def test_more_than_a_word_is_a_fault(house):
+    assert "'a photo' is no single word" in house("", Renames(words={"a photo": {"one": []}}))
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -237,6 +281,13 @@ def test_every_row_of_the_table_is_used():
         if name not in identifiers(ast.parse(texts[file]))
     ]
     unused += [name for name in table.names if not any(name in text for text in texts.values())]
+    unused += [
+        f"{file}: {word}"
+        for word, rows in table.words.items()
+        for paths in rows.values()
+        for file in paths
+        if word not in texts.get(file, "")
+    ]
     assert not unused, f"drop these rows of {renames.TABLE}: {unused}"
 
 

@@ -108,7 +108,7 @@ def test_a_queue_runs_at_the_lowest_priority(coin, results, monkeypatch):
     assert steps == [0, 14]
 
 
-def test_seeds_from_another_machine_are_told(coin, stopped):
+def test_seeds_from_another_machine_are_reported(coin, stopped):
     path = stopped / "coin" / "seed-1000.json"
     kept = json.loads(path.read_text())
     kept["environment"]["cores"] = "4096"
@@ -247,7 +247,7 @@ def test_what_could_not_be_measured_stays_missing(coin, results):
     assert json.loads((results / "coin" / "seed-1003.json").read_text())["figures"]["heads"] is None
 
 
-def test_an_experiment_that_returns_no_figures_is_told(coin):
+def test_an_experiment_that_returns_no_figures_is_reported(coin):
     coin.module.write_text(coin.module.read_text() + "\ndef run(scale, seed, progress):\n    return None\n")
     with pytest.raises(SnellenError, match="must return figures by name, got NoneType"):
         reproduce(coin.load())

@@ -45,7 +45,7 @@ def test_nothing_is_drawn_that_a_sheet_shows_as_well() -> None:
     assert class_grid(shades([-1, -1], ["a", "b"])) is None
 
 
-def test_classes_that_were_asked_for_come_with_a_grid(tmp_path) -> None:
+def test_classes_that_were_requested_come_with_a_grid(tmp_path) -> None:
     method = Sample(generator="bundled:fashion-diffusion", guidance_scale=1.0, steps=1)
     made = generate(method, load_requests("classes:Bag,Coat?count=2", method.known_classes()), out=tmp_path / "made")
     assert made.files == ("manifest.csv", "sheet.png", "grid.png")

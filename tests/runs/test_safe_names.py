@@ -77,7 +77,7 @@ def test_a_name_does_not_depend_on_the_others():
     assert file_names(["a/b", "c"], ".png")[1] == file_names(["c"], ".png")[0]
 
 
-def test_colliding_hashes_are_told_apart(monkeypatch):
+def test_colliding_hashes_are_distinguished(monkeypatch):
     class Same:
         def __init__(self, text):
             self.text = text

@@ -72,6 +72,6 @@ def test_a_right_explanation_passes():
         ),
     ],
 )
-def test_a_broken_promise_is_told(change, told):
+def test_a_broken_promise_is_reported(change, told):
     with pytest.raises(AssertionError, match=told):
         check_explanation(Made(change))

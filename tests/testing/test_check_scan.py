@@ -62,13 +62,13 @@ def test_an_honest_scan_passes(images):
         ({"verdict": lambda: f"seen {len(Honest.calls)} times"}, "gives another verdict"),
     ],
 )
-def test_a_broken_promise_is_told(images, monkeypatch, told, message):
+def test_a_broken_promise_is_reported(images, monkeypatch, told, message):
     monkeypatch.setattr(Honest, "told", told)
     with pytest.raises(AssertionError, match=message):
         check_scan(Honest(), images)
 
 
-def test_a_scan_that_changes_the_classifier_is_told(images, monkeypatch):
+def test_a_scan_that_changes_the_classifier_is_reported(images, monkeypatch):
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
 
     def spoil():

@@ -24,7 +24,7 @@ def toy() -> ImageStore:
 
 
 @pytest.fixture
-def toy_tune() -> ImageStore:
+def toy_val() -> ImageStore:
     return make_toy(40, seed=1)
 
 

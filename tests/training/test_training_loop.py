@@ -43,7 +43,7 @@ def subset(store: ImageStore, positions: list[int], weights: Tensor | None = Non
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_the_toy_is_learned(toy: ImageStore, toy_tune: ImageStore, network: nn.Module, optimizer: str) -> None:
+def test_the_toy_is_learned(toy: ImageStore, toy_val: ImageStore, network: nn.Module, optimizer: str) -> None:
     plan = TrainingPlan(
         epochs=12,
         batch_size=8,
@@ -55,8 +55,8 @@ def test_the_toy_is_learned(toy: ImageStore, toy_tune: ImageStore, network: nn.M
         clip_norm=1.0,
     )
     before = copy.deepcopy(network.state_dict())
-    trained = train(network, toy, plan=plan, tune=toy_tune)
-    assert trained.history[-1]["tune.accuracy"] > 0.95
+    trained = train(network, toy, plan=plan, val=toy_val)
+    assert trained.history[-1]["val.accuracy"] > 0.95
     assert trained.history[-1]["train.loss"] < trained.history[0]["train.loss"] / 2
     assert [row["epoch"] for row in trained.history] == list(range(1, 13))
     assert trained.steps == trained.history[-1]["step"] == 12 * 6
@@ -75,12 +75,12 @@ def test_test_images_are_refused(toy: ImageStore, linear: nn.Module) -> None:
     with pytest.raises(InputError, match="test images"):
         train(linear, test_images, plan=PLAN)
     with pytest.raises(InputError, match="test images"):
-        train(linear, toy, plan=PLAN, tune=test_images)
+        train(linear, toy, plan=PLAN, val=test_images)
 
 
 def test_rejected_images_are_reported(toy: ImageStore, linear: nn.Module) -> None:
     store = ImageStore(toy.images, toy.targets, toy.ids, toy.weights, rejected={"broken.png": "truncated"})
-    assert train(linear, store, plan=PLAN, tune=toy).rejected == {"broken.png": "truncated"}
+    assert train(linear, store, plan=PLAN, val=toy).rejected == {"broken.png": "truncated"}
 
 
 # -- the best epoch ------------------------------------------------------------------------------------------------
@@ -104,27 +104,27 @@ def test_the_history_tells_the_mean_loss_of_each_epoch(toy: ImageStore, linear: 
 
 
 @pytest.mark.parametrize(("highest", "best"), [(True, 2), (False, 4)])
-def test_the_best_epoch_on_the_tune_split_is_kept(toy: ImageStore, linear: nn.Module, highest: bool, best: int) -> None:
+def test_the_best_epoch_on_the_val_split_is_kept(toy: ImageStore, linear: nn.Module, highest: bool, best: int) -> None:
     # Epochs 2 and 3 tie for the highest, 4 and 5 for the lowest: the earlier one is kept.
     plan = PLAN.model_copy(update={"epochs": 5, "select_highest": highest, "schedule": "constant"})
-    trained = train(linear, toy, plan=plan, tune=toy, evaluate=scripted([0.5, 0.9, 0.9, 0.1, 0.1]))
+    trained = train(linear, toy, plan=plan, val=toy, evaluate=scripted([0.5, 0.9, 0.9, 0.1, 0.1]))
     assert trained.best_epoch == best
     shorter = train(linear, toy, plan=plan.model_copy(update={"epochs": best}))
     assert same(trained, shorter)
 
 
-def test_without_a_tune_split_the_last_epoch_is_kept(toy: ImageStore, linear: nn.Module) -> None:
+def test_without_a_val_split_the_last_epoch_is_kept(toy: ImageStore, linear: nn.Module) -> None:
     assert train(linear, toy, plan=PLAN).best_epoch == 2
 
 
 def test_an_unknown_or_broken_figure_is_refused(toy: ImageStore, linear: nn.Module) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'accuracy'"):
-        train(linear, toy, plan=PLAN.model_copy(update={"select": "acuracy"}), tune=toy)
-    with pytest.raises(ModelError, match=r"epoch 1: the figure tune.accuracy is not finite"):
-        train(linear, toy, plan=PLAN, tune=toy, evaluate=scripted([float("nan")]))
+        train(linear, toy, plan=PLAN.model_copy(update={"select": "acuracy"}), val=toy)
+    with pytest.raises(ModelError, match=r"epoch 1: the figure val.accuracy is not finite"):
+        train(linear, toy, plan=PLAN, val=toy, evaluate=scripted([float("nan")]))
 
 
-def test_the_tune_split_changes_no_weight(toy: ImageStore, toy_tune: ImageStore, network: nn.Module) -> None:
+def test_the_val_split_changes_no_weight(toy: ImageStore, toy_val: ImageStore, network: nn.Module) -> None:
     # Judging must happen in evaluation mode, and leave BatchNorm statistics and the mode of training alone.
     modes: set[bool] = set()
 
@@ -132,7 +132,7 @@ def test_the_tune_split_changes_no_weight(toy: ImageStore, toy_tune: ImageStore,
         modes.update(module.training for module in model.modules())
         return accuracy(model, examples)
 
-    judged = train(network, toy, plan=PLAN, tune=toy_tune, evaluate=evaluate)
+    judged = train(network, toy, plan=PLAN, val=toy_val, evaluate=evaluate)
     assert modes == {False}
     # The loss of the second epoch shows what judging the first one did to the weights and to the mode.
     assert judged.history[1]["train.loss"] == train(network, toy, plan=PLAN).history[1]["train.loss"]
@@ -185,7 +185,7 @@ def test_the_transform_draws_by_example_and_epoch(toy: ImageStore, linear: nn.Mo
 
 def test_soft_one_hot_targets_train_like_class_indices(toy: ImageStore, linear: nn.Module) -> None:
     soft = ImageStore.of_tensors(toy.images, torch.eye(2)[toy.targets])
-    assert close(train(linear, toy, plan=PLAN, tune=toy), train(linear, soft, plan=PLAN, tune=soft))
+    assert close(train(linear, toy, plan=PLAN, val=toy), train(linear, soft, plan=PLAN, val=soft))
 
 
 def test_an_example_of_weight_zero_is_as_if_it_were_not_there(toy: ImageStore, network: nn.Module) -> None:

@@ -31,7 +31,7 @@ store = ImageStore.of_tensors(images, torch.arange(17) % 2, weights=1.0 + torch.
 options = {"optimizer": "sgd", "learning_rate": 0.05, "ema_decay": 0.9, "clip_norm": 0.5}
 plan = TrainingPlan(epochs=2, batch_size=4, accumulate=2, **options)
 out = Path(sys.argv[1])
-trained = train(model, store, plan=plan, tune=store, transform=random_flips, checkpoint=out / "training.safetensors")
+trained = train(model, store, plan=plan, val=store, transform=random_flips, checkpoint=out / "training.safetensors")
 process = torch.distributed.get_rank() if torch.distributed.is_initialized() else "alone"
 loss = {f"loss{row['epoch']}": torch.tensor(row["train.loss"]) for row in trained.history}
 save_file({**trained.weights, **loss}, out / f"{process}.safetensors")

@@ -59,34 +59,34 @@ def assert_same(first: Trained, second: Trained) -> None:
 def test_a_stopped_training_ends_with_the_same_bits(
     tmp_path: Path,
     toy: ImageStore,
-    toy_tune: ImageStore,
+    toy_val: ImageStore,
     network: nn.Module,
     optimizer: str,
     every: int | None,
     stop: int,
 ) -> None:
     plan = PLAN.model_copy(update={"optimizer": optimizer, "checkpoint_every": every, "channels_last": stop == 7})
-    whole = train(network, toy, plan=plan, transform=random_flips, tune=toy_tune)
+    whole = train(network, toy, plan=plan, transform=random_flips, val=toy_val)
     path = tmp_path / "training.safetensors"
     with pytest.raises(StoppedError):
-        train(network, toy, plan=plan, transform=random_flips, tune=toy_tune, checkpoint=path, progress=StopAfter(stop))
+        train(network, toy, plan=plan, transform=random_flips, val=toy_val, checkpoint=path, progress=StopAfter(stop))
     torch.manual_seed(12345)
-    assert_same(whole, train(network, toy, plan=plan, transform=random_flips, tune=toy_tune, checkpoint=path))
+    assert_same(whole, train(network, toy, plan=plan, transform=random_flips, val=toy_val, checkpoint=path))
 
 
 def test_stopping_again_and_again_changes_nothing(
-    tmp_path: Path, toy: ImageStore, toy_tune: ImageStore, network: nn.Module
+    tmp_path: Path, toy: ImageStore, toy_val: ImageStore, network: nn.Module
 ) -> None:
     path, steps = tmp_path / "training.safetensors", 0
     while True:
         steps += 4  # a resumed training first reports the steps that it need not repeat
         try:
-            again = train(network, toy, plan=PLAN, tune=toy_tune, checkpoint=path, progress=StopAfter(steps))
+            again = train(network, toy, plan=PLAN, val=toy_val, checkpoint=path, progress=StopAfter(steps))
             break
         except StoppedError:
             continue
     assert steps > 12
-    assert_same(train(network, toy, plan=PLAN, tune=toy_tune), again)
+    assert_same(train(network, toy, plan=PLAN, val=toy_val), again)
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path, toy: ImageStore, network: nn.Module) -> None:
@@ -124,11 +124,11 @@ def test_the_best_weights_survive_a_stop(tmp_path: Path, toy: ImageStore, networ
         steps_seen.append(5 * (len(steps_seen) + 1))
         return {"accuracy": figures[steps_seen[-1]]}
 
-    whole = train(network, toy, plan=PLAN, tune=toy, evaluate=evaluate)
+    whole = train(network, toy, plan=PLAN, val=toy, evaluate=evaluate)
     steps_seen.clear()
     with pytest.raises(StoppedError):
-        train(network, toy, plan=PLAN, tune=toy, evaluate=evaluate, checkpoint=path, progress=StopAfter(12))
-    resumed = train(network, toy, plan=PLAN, tune=toy, evaluate=evaluate, checkpoint=path)
+        train(network, toy, plan=PLAN, val=toy, evaluate=evaluate, checkpoint=path, progress=StopAfter(12))
+    resumed = train(network, toy, plan=PLAN, val=toy, evaluate=evaluate, checkpoint=path)
     assert resumed.best_epoch == 1
     assert_same(whole, resumed)
 
@@ -148,7 +148,7 @@ def test_tied_weights_can_be_saved(tmp_path: Path, toy: ImageStore) -> None:
 
 
 def test_a_checkpoint_of_another_training_is_refused(
-    tmp_path: Path, toy: ImageStore, toy_tune: ImageStore, linear: nn.Module
+    tmp_path: Path, toy: ImageStore, toy_val: ImageStore, linear: nn.Module
 ) -> None:
     path = tmp_path / "training.safetensors"
     train(linear, toy, plan=PLAN, checkpoint=path, recipe={"teacher": "a"})
@@ -158,8 +158,8 @@ def test_a_checkpoint_of_another_training_is_refused(
         train(linear, toy, plan=changed, checkpoint=path, recipe={"teacher": "a"})
     with pytest.raises(RunConflictError, match=r"differs in: recipe\.teacher;"):
         train(linear, toy, plan=PLAN, checkpoint=path, recipe={"teacher": "b"})
-    with pytest.raises(RunConflictError, match=r"differs in: train, tune;"):
-        train(linear, toy_tune, plan=PLAN, tune=toy, checkpoint=path, recipe={"teacher": "a"})
+    with pytest.raises(RunConflictError, match=r"differs in: train, val;"):
+        train(linear, toy_val, plan=PLAN, val=toy, checkpoint=path, recipe={"teacher": "a"})
     with torch.no_grad():
         linear[1].bias += 1
     with pytest.raises(RunConflictError, match=r"differs in: initial weights;"):
@@ -202,7 +202,7 @@ def test_a_checkpoint_is_safetensors_with_json_and_leaves_no_other_file(
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    path, identity = tmp_path / "c.safetensors", {"plan": {"seed": 1}, "tune": None}
+    path, identity = tmp_path / "c.safetensors", {"plan": {"seed": 1}, "val": None}
     state = TrainingState(step=7, epoch=2, loss_sum=0.1 + 0.2, weight_sum=3.0, history=[{"epoch": 1, "x": 1 / 3}])
     optimizer = {0: {"step": torch.tensor(7.0), "exp_avg": torch.rand(2, 2)}, 3: {"momentum_buffer": None}}
     scaler = {"scale": 65536.0, "_growth_tracker": 3}

@@ -41,10 +41,10 @@ class LeftHalf(Method):
 
     name = "left_half"
     offset: float = Field(0.0, description="added to a figure")
-    asked: ClassVar[list] = []
+    requested: ClassVar[list] = []
 
     def explain(self, classifier, images, targets, *, rng):
-        type(self).asked.append(rng.ids)
+        type(self).requested.append(rng.ids)
         count, (height, width) = len(images), images.shape[-2:]
         black = images.flatten(1).amax(1) == 0
         region = torch.zeros(count, height, width, dtype=torch.bool)

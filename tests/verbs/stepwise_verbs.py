@@ -80,7 +80,7 @@ def _train(out):
     recipe = {
         "method": "mixup", "architecture": "fashion_cnn", "side": 28, "plan": {**PLAN, "epochs": 3, "batch_size": 8}
     }  # fmt: skip
-    snellen.train(recipe, images(16), out=out, tune=images(8, 1), onnx=False)
+    snellen.train(recipe, images(16), out=out, val=images(8, 1), onnx=False)
 
 
 @cache

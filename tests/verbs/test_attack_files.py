@@ -37,7 +37,7 @@ def test_the_archive_holds_the_successes_without_loss(tmp_path):
     assert distances.tolist() == pytest.approx([rows[key]["value"] for key in ids], abs=1e-7)
 
 
-def test_the_files_are_a_data_set_on_which_the_model_errs_as_told(tmp_path):
+def test_the_files_are_a_data_set_on_which_the_model_errs_as_stated(tmp_path):
     classifier, images = small_images()
     method = CarliniWagnerL2(steps=40, searches=3)
     attacked = attack(classifier, images, method, out=tmp_path / "out")

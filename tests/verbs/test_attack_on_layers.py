@@ -56,7 +56,7 @@ def test_words_of_a_verdict():
     assert verdict(3, 3, place="2") == "an adversarial change of the layer 2, found for each of 3 attacked images"
 
 
-def test_what_the_model_refuses_is_not_told_as_scores_that_are_not_finite():
+def test_what_the_model_refuses_is_not_reported_as_scores_that_are_not_finite():
     class Trembling(nn.Module):
         def __init__(self, inner):
             super().__init__()
@@ -73,7 +73,7 @@ def test_what_the_model_refuses_is_not_told_as_scores_that_are_not_finite():
         attack(noisy, images, RepresentationTransfer(layer=f"inner.{layer}", epsilon=1.0, steps=2))
 
 
-def test_a_size_is_told_in_the_evidence():
+def test_a_size_is_reported_in_the_evidence():
     classifier, images = small_images()
     layer = next(iter(classifier.layers))
     attacked = attack(classifier, images, RepresentationTransfer(layer=layer, epsilon=0.5, steps=2))

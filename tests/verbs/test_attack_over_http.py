@@ -73,9 +73,9 @@ def test_a_server_that_stays_away(server: InferenceServer, images: ImageSet, tmp
     """Whatever came of it, the record stays; the same call goes on, or starts anew, and ends with the same bytes."""
     reference = f"{server.reference}?retries=0"
     snellen.attack(load_classifier(reference), images, ATTACK, out=tmp_path / "whole", batch_size=3)
-    classifier, real, before = load_classifier(reference), server.post, len(server.asked)
+    classifier, real, before = load_classifier(reference), server.post, len(server.requested)
     server.post = lambda received: (  # type: ignore[method-assign]
-        refusal(503, "gone") if len(server.asked) > before + after else real(received)
+        refusal(503, "gone") if len(server.requested) > before + after else real(received)
     )
     with pytest.raises(ModelError, match="gone"):
         snellen.attack(classifier, images, ATTACK, out=tmp_path / "out", batch_size=3)

@@ -79,7 +79,7 @@ def test_nothing_found_is_said_with_the_budget_and_never_as_a_property_of_the_mo
     assert "robust" not in json.dumps([attacked.settings["pgd"].verdict, *told.doubts])
 
 
-def test_blind_searches_are_told():
+def test_zero_gradient_searches_are_reported():
     classifier, images = small_images()
     saturated = Classifier(
         nn.Sequential(classifier.module, _Scale(1e6)),
@@ -185,7 +185,7 @@ def test_images_of_one_unit_are_not_independent():
     assert figure.high - figure.low > high - low
 
 
-def test_several_methods_share_the_clean_pass_and_are_told_apart():
+def test_several_methods_share_the_clean_pass_and_are_distinguished():
     classifier, images = small_images()
     both = attack(classifier, images, [FGSM(epsilon=0.01), FGSM(epsilon=0.02)], batch_size=6)
     assert list(both.settings) == ["fgsm+epsilon=0.01", "fgsm+epsilon=0.02"]

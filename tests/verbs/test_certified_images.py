@@ -88,7 +88,7 @@ def test_without_labels_nothing_is_said_of_right_and_wrong(classifier, images):
     assert "right class" not in figures.verdict
 
 
-def test_the_published_formula_is_told_as_no_guarantee_and_claims_no_less(classifier, images):
+def test_the_published_formula_is_reported_as_no_guarantee_and_claims_no_less(classifier, images):
     dual = DualSmoothing(sigma=0.2, samples=150, selection=50)
     certified = snellen.certify(classifier, images, [dual, dual.model_copy(update={"parity": True})])
     proven, claimed = certified.settings.values()
@@ -145,7 +145,7 @@ def test_what_cannot_be_certified_is_refused_before_anything_is_written(classifi
     assert PLAIN.certify(classifier, torch.rand(1, 3, 8, 8), rng=Randomness(0)).guarantee
 
 
-def test_a_model_that_cannot_be_told_from_another_never_takes_a_folder_for_done(images, tmp_path):
+def test_a_model_that_cannot_be_distinguished_from_another_never_takes_a_folder_for_done(images, tmp_path):
     network = nn.Sequential(Brightness(), nn.Identity())
     changed = Classifier(network, class_names=["dark", "light"], preparation=Preprocessing(size=(8, 8)), name="changed")
     snellen.certify(changed, images, PLAIN, out=tmp_path / "out")
@@ -154,7 +154,7 @@ def test_a_model_that_cannot_be_told_from_another_never_takes_a_folder_for_done(
         snellen.certify(changed, images, PLAIN, out=tmp_path / "out")
 
 
-def test_odd_images_have_no_halves_and_leave_no_files(classifier, tmp_path):
+def test_odd_images_cannot_be_split_and_leave_no_files(classifier, tmp_path):
     odd = load_arrays(np.zeros((2, 7, 8), dtype=np.uint8), [0, 0], class_names=["dark", "light"])
     whole = Classifier(Brightness(), class_names=["dark", "light"], name="brightness")
     with pytest.raises(InputError, match=r"none of the 2 images.*expected an even height and width"):
@@ -173,7 +173,7 @@ def test_colours_under_grey_noise_are_rejected_by_name(classifier, images):
     assert certified.evidence.table["example_id"].to_pylist() == [mixed.ids[0], mixed.ids[2]]
 
 
-def test_a_full_disk_is_told_and_the_same_call_goes_on(classifier, images, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_the_same_call_goes_on(classifier, images, tmp_path, monkeypatch):
     whole = snellen.certify(classifier, images, PLAIN, out=tmp_path / "whole", batch_size=2)
     with monkeypatch.context() as patched:
 

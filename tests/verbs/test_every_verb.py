@@ -177,27 +177,27 @@ def sent_lines(folder):
 
 def test_a_plan_sends_nothing_to_a_server_with_a_budget_or_without(server, tmp_path):
     model, images = served(server), pictures()
-    before = len(server.asked)
+    before = len(server.requested)
     for options in ({}, {"budget": "20s"}):
         planned = snellen.plan(snellen.attack, model, images, "square", out=tmp_path / "out", **options)
         assert planned.seconds is None
         assert "nothing is sent to" in str(planned)
         planned = snellen.plan(snellen.audit, model, images, checks=["clean"], **options)
         assert planned.requests == 1
-    assert len(server.asked) == before
+    assert len(server.requested) == before
     assert not (tmp_path / "out").exists()
 
 
 def test_requests_of_a_budgets_trial_are_recorded_too(server, tmp_path):
     model, images = served(server), pictures(3)
-    before = len(server.asked)
+    before = len(server.requested)
     method = {"method": "square", "queries": 5}
     snellen.attack(model, images, method, budget="60s", out=tmp_path / "out")
-    assert sent_lines(tmp_path / "out") == len(server.asked) - before
-    before = len(server.asked)
+    assert sent_lines(tmp_path / "out") == len(server.requested) - before
+    before = len(server.requested)
     with pytest.raises(InputError, match="too small"):
         snellen.attack(model, images, method, budget=0.001, out=tmp_path / "small")
-    assert sent_lines(tmp_path / "small") == len(server.asked) - before > 0
+    assert sent_lines(tmp_path / "small") == len(server.requested) - before > 0
 
 
 def test_what_is_no_verb_cannot_be_planned():
@@ -261,12 +261,12 @@ def test_a_call_that_a_budget_made_smaller_goes_on_and_is_that_of_so_many_images
 
 def test_requests_of_work_that_fails_elsewhere_are_recorded_too(server, tmp_path):
     images = snellen.load_images(as_files(pictures(30), tmp_path / "images"))
-    model, real, before = snellen.load_classifier(f"{server.reference}?retries=0"), server.post, len(server.asked)
-    server.post = lambda received: refusal(503, "gone") if len(server.asked) > before + 8 else real(received)
+    model, real, before = snellen.load_classifier(f"{server.reference}?retries=0"), server.post, len(server.requested)
+    server.post = lambda received: refusal(503, "gone") if len(server.requested) > before + 8 else real(received)
     with pytest.raises(ModelError, match="gone"):
         snellen.attack(model, images, {"method": "square", "queries": 9}, out=tmp_path / "out", engine=InProcess())
     # The worker loads the model again, which sends the noise that loading sends, and no images of the run.
-    assert sent_lines(tmp_path / "out") == len(server.asked) - 2 * before > 4
+    assert sent_lines(tmp_path / "out") == len(server.requested) - 2 * before > 4
 
 
 def garments(count):

@@ -21,7 +21,7 @@ from tests.verbs.test_written_privacy import HIDDEN, named_images
 def _same_code(monkeypatch):
     """A plan holds a hash of the package, which somebody may edit while the tests run."""
     monkeypatch.setattr("snellen.core.run_plan.code_hash", lambda: "0" * 64)
-    LeftHalf.asked.clear()
+    LeftHalf.requested.clear()
     Layers.described.clear()
 
 
@@ -40,7 +40,7 @@ def test_every_image_has_a_row_and_places_are_those_of_the_original():
     assert rows[0]["parts"] == ["left", "right"]
     assert rows[0]["scores"] == pytest.approx([20 / 255, -20 / 255])
     assert (rows[0]["text"], json.loads(rows[0]["record"])) == (SENTENCE, {"black": False})
-    assert LeftHalf.asked == [tuple(images.ids[:2]), tuple(images.ids[2:4]), (images.ids[4],)]
+    assert LeftHalf.requested == [tuple(images.ids[:2]), tuple(images.ids[2:4]), (images.ids[4],)]
 
 
 def test_figures_stand_beside_their_control():
@@ -58,7 +58,7 @@ def test_figures_stand_beside_their_control():
     assert figures.assumptions == ("left_half: nothing was looked at",)
 
 
-def test_an_image_without_evidence_counts_in_no_figure_and_is_told():
+def test_an_image_without_evidence_counts_in_no_figure_and_is_reported():
     figures = snellen.explain(brightness(), grey_images((0, 255 // 2, 200)), LeftHalf()).settings["left_half"]
     assert (figures.requested, figures.explained, figures.reasons) == (3, 2, {"no evidence: black": 1})
     assert figures.figures["drop"].found.n == 2
@@ -71,12 +71,12 @@ def test_images_that_cannot_be_used_are_named_and_never_reach_the_method():
     assert [(one.id, one.reason.split("(")[0]) for one in explained.rejected] == [
         (images.ids[1], "the model's scores are not finite ")
     ]
-    assert LeftHalf.asked == [(images.ids[0], images.ids[2])]
+    assert LeftHalf.requested == [(images.ids[0], images.ids[2])]
     with pytest.raises(InputError, match=r"none of the 1 images .* could be used for left_half; first: .*not finite"):
         snellen.explain(brightness(), grey_images((255,)), LeftHalf())
 
 
-def test_a_class_can_be_asked_for_by_name_or_number():
+def test_a_class_can_be_requested_by_name_or_number():
     for target in ("light", 1, "1"):
         rows = snellen.explain(brightness(), grey_images((20,)), LeftHalf(), target=target).evidence.table.to_pylist()
         assert (rows[0]["target"], rows[0]["prediction"]) == (1, 0)
@@ -131,7 +131,7 @@ def test_without_images_no_picture_is_anywhere(tmp_path):
 def test_an_interrupted_call_goes_on_and_ends_with_the_same_bytes(tmp_path):
     images, methods = grey_images(), [LeftHalf(), Layers()]
     snellen.explain(brightness(), images, methods, out=tmp_path / "whole", batch_size=2)
-    LeftHalf.asked.clear()
+    LeftHalf.requested.clear()
     with pytest.raises(KeyboardInterrupt):
         snellen.explain(
             brightness(), images, methods, out=tmp_path / "parts", batch_size=2, progress=Stopping(3, "explaining")
@@ -140,16 +140,16 @@ def test_an_interrupted_call_goes_on_and_ends_with_the_same_bytes(tmp_path):
     with pytest.raises(RunConflictError):
         snellen.explain(brightness(), images, methods, out=tmp_path / "parts", batch_size=2, seed=1)
     snellen.explain(brightness(), images, methods, out=tmp_path / "parts", batch_size=2)
-    assert LeftHalf.asked.count(tuple(images.ids[:2])) == 1, "what was done is not done again"
+    assert LeftHalf.requested.count(tuple(images.ids[:2])) == 1, "what was done is not done again"
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
-    before = len(LeftHalf.asked)
+    before = len(LeftHalf.requested)
     again = snellen.explain(brightness(), images, methods, out=tmp_path / "parts", batch_size=2)
-    assert (len(LeftHalf.asked), len(Layers.described)) == (before, 2)
+    assert (len(LeftHalf.requested), len(Layers.described)) == (before, 2)
     assert len(again.evidence) == len(images) + 2
     assert json.loads((tmp_path / "parts" / "explain.json").read_bytes()) == json.loads(json.dumps(again.to_json()))
 
 
-def test_a_model_that_cannot_be_told_from_another_takes_up_nothing(tmp_path):
+def test_a_model_that_cannot_be_distinguished_from_another_takes_up_nothing(tmp_path):
     plain = Classifier(
         lambda images: images.mean((2, 3))[:, :2], class_names=NAMES, preparation=brightness().preparation, name="plain"
     )

@@ -104,7 +104,7 @@ def test_the_policy_allows_its_own_style_and_pictures_within_the_page_alone(tmp_
     assert page.index("Content-Security-Policy") < page.index("<style>")
 
 
-def test_pictures_that_do_not_fit_are_told(tmp_path, monkeypatch):
+def test_pictures_that_do_not_fit_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("snellen.verbs.explained_page.PICTURE_BYTES", 900)
     page = page_of(tmp_path, LeftHalf())
     shown = page.count('<ul class="strip">')

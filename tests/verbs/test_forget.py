@@ -287,16 +287,16 @@ def test_the_command_reads_ids_from_a_file(run, artifact, images, tmp_path, monk
     shutil.rmtree(tmp_path / "txt")
 
 
-def test_a_split_named_tune_is_not_counted_as_trained_on(artifact, images):
+def test_a_split_named_val_is_not_counted_as_trained_on(artifact, images):
     train, test = images
-    tune = snellen.load_images(f"{DATA}#tune")
-    made = snellen.forget(f"artifact:{artifact}", join([train, tune, test]), FAST, ids=train.ids[:3], random_sets=0)
+    val = snellen.load_images(f"{DATA}#val")
+    made = snellen.forget(f"artifact:{artifact}", join([train, val, test]), FAST, ids=train.ids[:3], random_sets=0)
     assert made.plan["data"]["images"] == len(train)
     assert made.row(AS_IT_WAS).figures.remaining.n == len(train) - 3
     assert made.row(AS_IT_WAS).figures.test.n == len(test)
-    assert any(note.startswith(f"{len(tune)} images of the split tune") for note in made.notes)
-    with pytest.raises(InputError, match="no training images, only images of the splits test and tune"):
-        snellen.forget(f"artifact:{artifact}", tune, FAST, ids=tune.ids[:3], test=test)
+    assert any(note.startswith(f"{len(val)} images of the split val") for note in made.notes)
+    with pytest.raises(InputError, match="no training images, only images of the splits test and val"):
+        snellen.forget(f"artifact:{artifact}", val, FAST, ids=val.ids[:3], test=test)
 
 
 def test_a_retraining_that_trains_too_little_is_a_warning(artifact, images, whole):

@@ -148,7 +148,7 @@ def test_prompts_are_read_from_a_file(tmp_path):
     assert isinstance(load_requests("bundled:fashion-mnist"), ImageRequests)
 
 
-def test_classes_are_asked_for_in_turns():
+def test_classes_are_requested_in_turns():
     asked = load_requests("classes:star,red heart?count=2")
     assert [asked.read(row) for row in range(4)] == [
         {"id": "star-0001", "class": "star"},
@@ -185,7 +185,7 @@ def test_draws_ask_for_nothing():
         ("draws:many", (), "N with the number of images"),
     ],
 )
-def test_classes_that_cannot_be_asked_for_are_refused(reference, known, said):
+def test_classes_that_cannot_be_requested_are_refused(reference, known, said):
     with pytest.raises(InputError, match=said):
         load_requests(reference, known)
 
@@ -219,7 +219,7 @@ def test_other_methods_and_other_folders_are_refused(images, tmp_path):
         generate(Twice(), ListedRequests("two", [{"id": "a"}, {"id": "b"}]), out=tmp_path / "new", batch_size=1)
 
 
-def test_held_images_are_told_apart_by_size_and_pixels():
+def test_held_images_are_distinguished_by_size_and_pixels():
     red, wide = Image.new("RGB", (2, 4), "red"), Image.new("RGB", (4, 2), "red")
     source = HeldImages([red, wide, red.copy()])
     assert source.content_hash(0) == source.content_hash(2) != source.content_hash(1)

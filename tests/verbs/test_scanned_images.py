@@ -205,7 +205,7 @@ def test_what_needs_a_classifier_is_not_run_without_one(images):
     assert scanned.plan["model"]["name"] == "seeing"
 
 
-def test_a_classifier_that_cannot_be_told_from_another_never_takes_a_folder_for_done(images, tmp_path):
+def test_a_classifier_that_cannot_be_distinguished_from_another_never_takes_a_folder_for_done(images, tmp_path):
     def one(x):
         return x.flatten(1)[:, :2]
 
@@ -232,7 +232,7 @@ def test_labels_are_those_of_the_classifier(images):
         snellen.scan(Classifier(network, class_names=["a", "x"]), images, Asking())
 
 
-def test_names_of_things_lead_out_of_no_folder(tmp_path):
+def test_names_of_objects_lead_out_of_no_folder(tmp_path):
     picture, out = torch.zeros(3, 4, 4), tmp_path / "deep" / "out"
     out.mkdir(parents=True)
     names = ["../../up", "/etc/x", "..", "a/b", "[red]\x1b[31m", "A", "a"]
@@ -264,7 +264,7 @@ def test_a_folder_in_use_is_refused(images, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_rows_of_pictures_that_show_different_things_are_refused(images, tmp_path):
+def test_rows_of_pictures_that_show_different_objects_are_refused(images, tmp_path):
     picture = torch.zeros(3, 4, 4)
     rows = [Shown("a", "", {"one": picture}), Shown("b", "", {"two": picture})]
     with pytest.raises(InputError, match="rows must show the same"):

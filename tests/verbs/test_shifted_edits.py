@@ -136,7 +136,7 @@ def test_a_lent_background_is_filled_as_the_edit_fills(photos, tmp_path):
     assert max(found) < 1
 
 
-def test_what_cannot_be_loaded_is_told_before_anything_is_written(photos, tmp_path):
+def test_what_cannot_be_loaded_is_reported_before_anything_is_written(photos, tmp_path):
     misled = AttributeEditing(
         kind="adversarial_background", generator="bundled:scene-diffusion", classifier="bundled:none-there"
     )

@@ -127,12 +127,12 @@ def test_what_is_known_of_an_image_goes_along(tmp_path):
             "extra": ["1", "2", "3"],
         },
         ("dog", "cat"),
-        split="tune",
+        split="val",
     )
     written = shift(images, Fade(), severities=(5,), out=tmp_path / "out")
     again = snellen.load_images(written.manifest)
     assert [again.class_names[label] if label >= 0 else None for label in again.labels] == ["cat", None, "dog"]
-    assert again.split == "tune"
+    assert again.split == "val"
     of_bags = [None if label is None else again.class_names[label] for label in again.column("bag_label")]
     assert of_bags == ["cat", "cat", None]
     for column in ("unit_id", "caption", "attributes", "bag_id"):

@@ -37,7 +37,7 @@ def images(count: int = 48, seed: int = 0, names: tuple[str, ...] = ("left", "ri
 @pytest.fixture(scope="module")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Delivered:
     out = tmp_path_factory.mktemp("delivered") / "made"
-    return train(RECIPE, images(), out=out, tune=images(16, 1), test=images(40, 2))
+    return train(RECIPE, images(), out=out, val=images(16, 1), test=images(40, 2))
 
 
 def test_the_folder_holds_all_that_is_shipped(delivered: Delivered) -> None:
@@ -65,10 +65,10 @@ def test_the_audit_is_of_the_result_and_shows_how_it_learnt(delivered: Delivered
     assert report["data"]["name"] == "squares 2"
     (loss, figures) = [panel for panel in report["panels"] if panel["title"].endswith("during training")]
     history = delivered.artifact.card.history
-    assert [line["name"] for line in loss["lines"]] == ["train.loss", "tune.loss"]
+    assert [line["name"] for line in loss["lines"]] == ["train.loss", "val.loss"]
     drawn = next(line for line in loss["lines"] if line["name"] == "train.loss")
     assert [point["y"] for point in drawn["points"]] == [row["train.loss"] for row in history]
-    assert "tune.accuracy" in [line["name"] for line in figures["lines"]]
+    assert "val.accuracy" in [line["name"] for line in figures["lines"]]
     assert (delivered.folder / "audit" / "train").is_dir(), "training images are compared with those of the audit"
 
 
@@ -230,7 +230,7 @@ def test_refusals(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists(), "nothing is left of what was refused"
 
 
-def test_what_cannot_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_exported_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxscript", None)

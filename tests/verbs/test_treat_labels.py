@@ -189,7 +189,7 @@ class Corners(nn.Module):
 
 
 def test_thresholds_of_a_module_without_parameters_are_treated_and_written(tmp_path: Path) -> None:
-    def halves(seed: int, split: Split) -> ImageSet:
+    def two_parts(seed: int, split: Split) -> ImageSet:
         rng = np.random.default_rng(seed)
         labels = (rng.random((200, 2)) < (0.4, 0.2)).astype(int)
         images = rng.integers(60, 90, (200, 8, 8), dtype=np.uint8)
@@ -198,9 +198,9 @@ def test_thresholds_of_a_module_without_parameters_are_treated_and_written(tmp_p
         return replace(snellen.load_images((images, labels), class_names=["effusion", "oedema"]), split=split)
 
     model = snellen.load_classifier(Corners(), ["effusion", "oedema"], task="multi_label", size=8)
-    found = snellen.audit(model, halves(0, "test"), checks=["labels"], progress=False)
+    found = snellen.audit(model, two_parts(0, "test"), checks=["labels"], progress=False)
     made = snellen.treat(
-        found, val=halves(1, "tune"), test=halves(2, "test"), findings="threshold", out=tmp_path, progress=None
+        found, val=two_parts(1, "val"), test=two_parts(2, "test"), findings="threshold", out=tmp_path, progress=None
     )
     assert {one.key: one.outcome for one in made.findings}["threshold:effusion"] == "mended"
     assert made.reference is not None

@@ -101,7 +101,7 @@ def test_files_and_arrays_of_the_same_pixels_are_copies(tmp_path):
     assert proving.notes[0].startswith("300 of 800 images")
 
 
-def test_halves_share_no_image_and_a_test_set_is_taken_whole():
+def test_the_two_parts_share_no_image_and_a_test_set_is_taken_whole():
     sets = garments()
     halved = ProvingImages.of(sets["audited"], None, [sets["train"]], preparation=SEEN)
     assert not set(halved.proving.ids) & set(halved.selecting.ids)

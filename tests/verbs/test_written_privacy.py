@@ -218,7 +218,7 @@ class Copied(Method):
 
 
 @pytest.mark.parametrize("verb", ["attack", "shift", "archive", "generate"])
-def test_whichever_write_fails_it_is_told_and_the_same_call_goes_on(tmp_path, disk, monkeypatch, verb):
+def test_whichever_write_fails_it_is_reported_and_the_same_call_goes_on(tmp_path, disk, monkeypatch, verb):
     sheets = (
         "verbs.attack_pictures.picture_grid",
         "verbs.contact_sheet.contact_sheet",

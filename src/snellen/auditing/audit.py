@@ -12,10 +12,10 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from snellen.auditing.checks import base_check, with_parameters
+from snellen.auditing.completion import finish
 from snellen.auditing.crew import SHARDS_EACH, WorkersFailedError, default_crew, without_workers
 from snellen.auditing.effort import Effort, chosen_checks, wanted_by_name
 from snellen.auditing.engine import report_of_part, set_runs
-from snellen.auditing.finishing import finish
 from snellen.auditing.job import arguments_of, is_job
 from snellen.auditing.kept_folder import KeptFolder
 from snellen.auditing.ledger import Ledger, ledger_file, read_ledger
@@ -59,7 +59,7 @@ def audit(
     threats: Sequence[str] = (),
     domain: str | None = None,
     train: Images | None = None,
-    tune: Images | None = None,
+    val: Images | None = None,
     batch_size: int = 64,
     workers: int = 0,
     limit: int | None = None,
@@ -110,7 +110,7 @@ def audit(
             of classes and the images; the report says what, and what was left out.
         train: images that the model was trained on, for leakage, drift and membership. At most 20,000 are read, drawn
             at random; their units are compared with those of the audited images all the same.
-        tune: images that something may be fitted to, such as a temperature.
+        val: images that something may be fitted to, such as a temperature.
         batch_size: images in one pass. Another batch size may change scores by about 1e-5.
         workers: threads that read images ahead; changes no result.
         limit: audit at most so many images, drawn at random by the seed; of bags with labels, whole ones.
@@ -191,7 +191,7 @@ def audit(
     beside = columns_beside(audited, columns, groups)
     given: dict[Companion, ImageSet | None] = {
         "train": None if train is None else given_companion(train, beside),
-        "tune": None if tune is None else given_companion(tune, beside),
+        "val": None if val is None else given_companion(val, beside),
     }
     chosen = chosen_checks(checks, effort, able, model.task)
     if costs is not None:

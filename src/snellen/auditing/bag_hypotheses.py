@@ -146,7 +146,9 @@ def _class(
                 "threshold": bags.threshold,
             },
             examples=worst_bags(bags, known, member, names, examples),
-            treatments=("choose the threshold on tuning bags: --set bags.threshold=VALUE",) if area >= ORDERED else (),
+            treatments=("choose the threshold on validation bags: --set bags.threshold=VALUE",)
+            if area >= ORDERED
+            else (),
         )
 
     return Hypothesis(gap.p_value, gap.harm, finding)

@@ -35,7 +35,7 @@ FLOOR = 1_000
 #: Images below which nothing is audited for the sake of a budget.
 LEAST = 100
 
-#: Share of the budget that training and tuning images may take before fewer of them are read.
+#: Share of the budget that training and validation images may take before fewer of them are read.
 COMPANION_SHARE = 1 / 3
 
 #: Share of the budget after which measuring stops; one batch is measured in any case.
@@ -115,7 +115,7 @@ def fitted(
         seconds: the budget.
         classifier: the model.
         images: that are to be audited.
-        companions: training and tuning images.
+        companions: training and validation images.
         checks: that can run.
         batch_size: images in one pass.
         workers: threads that read ahead.

@@ -19,7 +19,7 @@ from snellen.auditing.checks import base_check
 from snellen.auditing.checks.clean import Clean
 from snellen.auditing.report import AuditReport, CheckStatus, Judged
 from snellen.auditing.shard_work import CLEAN, make_batch
-from snellen.checks.check import Batch, Check, CheckInput, CheckResult, Companion, WholeSet
+from snellen.checks.check import Batch, Check, CheckInput, CheckResult, Companion, LackedSetting, WholeSet
 from snellen.checks.eye_chart import EyeChart, chance_level
 from snellen.checks.hypothesis import FALSE_DISCOVERY_RATE, confirmed
 from snellen.checks.panels import keep_picture
@@ -138,13 +138,13 @@ class Gathered:
 
     Attributes:
         evidence: by check; the clean evidence, and that of every check that measures something of its own.
-        companions: clean evidence of training and tuning images, with their image sets.
+        companions: clean evidence of training and validation images, with their image sets.
         rejected: id and reason of each image that could not be used.
         skipped: why each check could not run, or None.
-        wholes: training and tuning images before they were limited in size.
+        wholes: training and validation images before they were limited in size.
         notes: what else a reader must know.
         drawn_from: images that the audited ones were drawn from; None where nobody knows.
-        unread: of training and tuning images, reasons and how often each; sets that could be used whole are absent.
+        unread: of training and validation images, reasons and how often each; sets that could be used whole are absent.
     """
 
     evidence: Mapping[str, Evidence]
@@ -221,7 +221,7 @@ def conclude(
     findings, makers, tested = judge(
         running,
         conclusions,
-        trained="train" in gathered.companions or (several and "tune" in gathered.companions),
+        trained="train" in gathered.companions or (several and "val" in gathered.companions),
         treatable=several or classifier.task in ("single", "ordinal"),
         several=several,
         reopened=classifier.reference is not None and images.reference is not None,
@@ -308,12 +308,13 @@ def _without_features(audited: int, companions: Mapping[Companion, tuple[PerImag
 
 
 #: What companions are called.
-_CALLED: Mapping[Companion, str] = {"train": "training", "tune": "tuning"}
+_CALLED: Mapping[Companion, str] = {"train": "training", "val": "validation"}
 
 
 def _status(name: str, skipped: str | None, failure: str | None) -> CheckStatus:
     if skipped is not None:
-        return CheckStatus(name=name, status="skipped", reason=skipped)
+        setting = skipped.setting if isinstance(skipped, LackedSetting) else None
+        return CheckStatus(name=name, status="skipped", reason=str(skipped), setting=setting)
     return CheckStatus(name=name, status="done" if failure is None else "failed", reason=failure)
 
 

@@ -37,7 +37,7 @@ class CostlyErrors:
         known: labelled images, with costs.
         table: float64 (k, k), cost of each decision on each true class, in the user's unit.
         cheapest: (n,) the class of least expected cost; None without probabilities.
-        fitted: whether tuning images gave the probabilities a temperature.
+        fitted: whether validation images gave the probabilities a temperature.
     """
 
     known: PerImage
@@ -50,13 +50,13 @@ class CostlyErrors:
         """None where images carry no costs."""
         if known.costs is None:
             return None
-        cheapest, tune = None, reading.companions.get("tune")
-        fitted = tune is not None and tune.scores is not None and bool(tune.labelled.any())
+        cheapest, val = None, reading.companions.get("val")
+        fitted = val is not None and val.scores is not None and bool(val.labelled.any())
         if known.scores is not None and reading.classifier.output != "labels":
             temperature = 1.0
-            if fitted and tune is not None and tune.scores is not None:
-                rows = tune.labelled
-                temperature = fit_temperature(tune.scores[rows], tune.labels[rows]).temperature
+            if fitted and val is not None and val.scores is not None:
+                rows = val.labelled
+                temperature = fit_temperature(val.scores[rows], val.labels[rows]).temperature
             expected = tempered_probabilities(known.scores, temperature) @ regrets(costs)
             own = expected[np.arange(len(known)), known.predictions]
             # Where the decision costs as little as any, it stays.
@@ -113,7 +113,7 @@ class CostlyErrors:
                     "decisions_that_change": int((cheapest != known.predictions).sum()),
                     "accuracy": float(known.correct.mean()),
                     "accuracy_by_cost": float((cheapest == known.labels).mean()),
-                    "probabilities": "with a temperature of the tuning images" if self.fitted else "as they are",
+                    "probabilities": "with a temperature of the validation images" if self.fitted else "as they are",
                 },
                 examples=tuple(
                     FindingExample(

@@ -288,7 +288,7 @@ def _lines(report: AuditReport) -> list[str]:
         why = listed_reasons(data.get("rejected_reasons", {}))
         lines.append(f"{data['rejected']} images rejected{f': {why}' if why else ''}.")
     for name, reasons in data.get("unread", {}).items():
-        kind = "training" if name == "train" else "tuning"
+        kind = "training" if name == "train" else "validation"
         lines.append(
             f"{sum(reasons.values())} {kind} images rejected: {listed_reasons(reasons)}; see {name}/rejected.json."
         )

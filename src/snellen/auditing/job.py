@@ -194,7 +194,7 @@ class AuditJob(BaseModel):
         loading: dict[str, Callable[[], Any]] = {
             "classifier": lambda: self._classifier(names),
             "train": lambda: None if self.train is None else given_companion(self.train, meant),
-            "tune": lambda: None if self.val is None else given_companion(self.val, meant),
+            "val": lambda: None if self.val is None else given_companion(self.val, meant),
             "checks": self.named_checks,
         }
         plain = (

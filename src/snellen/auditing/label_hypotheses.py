@@ -161,17 +161,17 @@ def other_threshold(
     )
 
 
-def fitted_threshold(known: PerImage, sets: LabelSets, tune: LabelSets | None, place: int) -> Fitted | None:
-    """The threshold with the best balanced accuracy on tuning images, or else on one half of the images for the other.
+def fitted_threshold(known: PerImage, sets: LabelSets, val: LabelSets | None, place: int) -> Fitted | None:
+    """The threshold with the best balanced accuracy on validation images, or else on one half of the images.
 
     None where one of the sides has no image to fit on.
     """
     if sets.logits is None:
         return None
     own = sets.logits[:, place]
-    if tune is not None and tune.logits is not None:
-        folds = [(tune.labels[:, place], tune.logits[:, place], np.ones(len(own), dtype=bool))]
-        where = "the tuning images"
+    if val is not None and val.logits is not None:
+        folds = [(val.labels[:, place], val.logits[:, place], np.ones(len(own), dtype=bool))]
+        where = "the validation images"
     else:
         first = in_first_half(known.unit_ids)
         folds = [(sets.labels[half, place], own[half], ~half) for half in (first, ~first)]

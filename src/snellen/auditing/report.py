@@ -41,6 +41,7 @@ class CheckStatus(BaseModel):
         name: of the check.
         status: done, skipped or failed.
         reason: why it was skipped, failed, or concluded nothing; null where it is done.
+        setting: field of the check that it lacked to run; null where it ran, or lacked something else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +49,7 @@ class CheckStatus(BaseModel):
     name: str
     status: Literal["done", "skipped", "failed"]
     reason: str | None = None
+    setting: str | None = None
 
 
 class Judged(BaseModel):

@@ -15,7 +15,7 @@ from snellen.auditing.checks.labels import with_thresholds
 from snellen.auditing.limiting import limited
 from snellen.auditing.privacy import Privacy
 from snellen.auditing.shard_work import ShardWork
-from snellen.checks.check import Check, Companion, Kept, WholeSet, names_setting
+from snellen.checks.check import Check, Companion, Kept, LackedSetting, WholeSet
 from snellen.checks.per_image import BAG_LABEL
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -24,7 +24,7 @@ from snellen.core.images import ImageSet
 from snellen.data.files.labels import align_labels
 from snellen.runs.estimate import TRIAL_SECONDS, Estimate, peak_memory
 
-#: At most so many training or tuning images are read, drawn at random.
+#: At most so many training or validation images are read, drawn at random.
 COMPANION_LIMIT = 20_000
 
 
@@ -36,7 +36,7 @@ class ResolvedAudit:
         classifier: the model.
         images: that are audited; labels in the classifier's classes.
         drawn_from: all images that were given; a budget draws anew among them.
-        companions: training and tuning images, as many as are read.
+        companions: training and validation images, as many as are read.
         wholes: what is known of all of these.
         checks: that were requested.
         skipped: why a check does not run, by name; None: it runs.
@@ -183,7 +183,7 @@ class ResolvedAudit:
             InputError: such a check, with the setting that it lacks.
         """
         for name, reason in self.skipped.items():
-            if name in wanted and names_setting(reason):
+            if name in wanted and isinstance(reason, LackedSetting):
                 raise InputError(f"the check {name} was requested by name, and cannot run: it {reason}")
 
     @property
@@ -215,13 +215,23 @@ class ResolvedAudit:
         return {"audit": own, **dict.fromkeys(self.companions, ())}
 
 
+#: Settings that checks may lack whose code is under hashes of records, and which therefore return a plain reason.
+_SETTINGS: Mapping[str, tuple[str, ...]] = {"motion": ("model",), "shortcuts": ("captioner", "detector")}
+
+
 def _missing(check: Check, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
     """Why a check cannot run, or None; that it is not for segmenters comes before all else."""
     if classifier.task == "segment" and classifier.task not in check.tasks:
         return f"is not for segmenters: it reads one decision for each image, and {classifier.name} decides each pixel"
-    if classifier.task == "multilabel":
-        return missing_by_label(check, classifier, images, companions)
-    return check.missing(classifier, images, companions)
+    why_not = missing_by_label if classifier.task == "multilabel" else type(check).missing
+    reason = why_not(check, classifier, images, companions)
+    if reason is None:
+        return None
+    for setting in _SETTINGS.get(check.name, ()):
+        given = check.model_copy(update={setting: "given"})
+        if not getattr(check, setting) and why_not(given, classifier, images, companions) != reason:
+            return LackedSetting(reason, setting)
+    return reason
 
 
 def _companions(

@@ -36,7 +36,7 @@ class DescribedImages(BaseModel):
     Attributes:
         class_names: as given; null where the images name them.
         name: of the set.
-        split: train, tune or test; null where it is not known.
+        split: train, val or test; null where it is not known.
         hidden: whether names are replaced for privacy.
     """
 
@@ -73,7 +73,7 @@ class Subject:
     Attributes:
         classifier: the model.
         images: that were audited, with labels in the classifier's classes.
-        companions: training and tuning images, whole as they were given.
+        companions: training and validation images, whole as they were given.
         checks: that were requested.
         seed: of the audit.
         save_images: whether pictures of the images may be kept.

@@ -38,7 +38,7 @@ Kept = Literal["scores", "features", "fingerprints", "pixel_hashes", "properties
 Several = Literal["itself", "each", "sides", "whole", "apart"]
 
 #: Other sets of images that a check may compare with.
-Companion = Literal["train", "tune"]
+Companion = Literal["train", "val"]
 
 
 class CheckFigure(BaseModel):
@@ -115,7 +115,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class WholeSet:
-    """What is known of all training or tuning images, also of those that were not measured.
+    """What is known of all training or validation images, also of those that were not measured.
 
     Attributes:
         images: how many there are.
@@ -139,7 +139,7 @@ class CheckInput:
         evidence: what the check itself measured; empty when it measures nothing of its own.
         images: what is known of every usable image.
         classifier: the model.
-        companions: the same of the measured training and tuning images, where they were given.
+        companions: the same of the measured training and validation images, where they were given.
         companion_sets: these sets themselves, as many images of them as were measured; may be empty.
         wholes: of these sets before they were limited in size; may be empty.
         rng: of the run.
@@ -202,15 +202,28 @@ class CheckResult:
     skipped: str | None = None
 
 
-def names_setting(reason: str | None) -> bool:
-    """Whether a check cannot run for the want of a setting, which a user can give, and not for its model or images.
+class LackedSetting(str):
+    """Why a check cannot run, where a setting that a user can give is what it lacks.
 
-    Reports keep reasons as text, and so do the reports of earlier versions. The text is therefore all that there is.
+    >>> reason = LackedSetting("needs a detector: --set edits.detector=FOLDER", "detector")
+    >>> reason.partition(":")[0], reason.setting
+    ('needs a detector', 'detector')
 
-    >>> names_setting("needs a detector: --set edits.detector=FOLDER"), names_setting("needs labels")
-    (True, False)
+    Args:
+        reason: in words, with the option that removes it.
+        setting: field of the check.
     """
-    return reason is not None and "--set " in reason
+
+    setting: str
+
+    def __new__(cls, reason: str, setting: str) -> LackedSetting:
+        """The reason, which knows its setting."""
+        found = super().__new__(cls, reason)
+        found.setting = setting
+        return found
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # a copy for a worker has both
+        return str(self), self.setting
 
 
 class Check(Parameters, ABC):
@@ -239,7 +252,7 @@ class Check(Parameters, ABC):
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why the check cannot run, or None when it can.
 
-        A reason that a setting would remove names it as ``--set CHECK.FIELD=VALUE``: see :func:`names_setting`.
+        A reason that a setting would remove is a :class:`LackedSetting`.
         """
         if classifier.task not in self.tasks:
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snellen.checks.per_image import PerImage
+from snellen.core.randomness import stream_name
 
 
 def in_first_half(unit_ids: Sequence[str]) -> NDArray[np.bool_]:
@@ -21,7 +22,7 @@ def in_first_half(unit_ids: Sequence[str]) -> NDArray[np.bool_]:
     >>> int(first[:4].sum()), bool(first[0] == first[4])
     (2, True)
     """
-    ordered = sorted(set(unit_ids), key=lambda unit: hashlib.sha256(unit.encode()).digest())
+    ordered = sorted(set(unit_ids), key=lambda unit: hashlib.sha256(stream_name(unit).encode()).digest())
     chosen = set(ordered[: len(ordered) // 2])
     return np.array([unit in chosen for unit in unit_ids], dtype=bool)
 
@@ -45,7 +46,7 @@ def one_of_each(ids: Sequence[str], units: NDArray[np.int64]) -> NDArray[np.bool
         ids: (n,).
         units: (n,), code of the unit of each.
     """
-    hashes = [hashlib.sha256(one.encode()).digest() for one in ids]
+    hashes = [hashlib.sha256(stream_name(one).encode()).digest() for one in ids]
     order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
     _, first = np.unique(units[order], return_index=True)
     chosen = np.zeros(len(hashes), dtype=bool)

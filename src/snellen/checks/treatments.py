@@ -40,9 +40,9 @@ UNTREATED: dict[str, str] = {
     "membership": "train it anew with fewer passes, more augmentation or a larger weight decay. An image whose owner "
     "objects is taken out with snellen forget, which measures such an attack before and after",
     "bag_accuracy": "bags are decided from their images: train with labels of bags (snellen train bag-pooling)",
-    "missed_bags": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
-    "bag_false_alarms": "choose the threshold on tuning bags: --set bags.threshold=VALUE",
-    "bag_group_gap": "choose the threshold on tuning bags of every group: --set bags.threshold=VALUE",
+    "missed_bags": "choose the threshold on validation bags: --set bags.threshold=VALUE",
+    "bag_false_alarms": "choose the threshold on validation bags: --set bags.threshold=VALUE",
+    "bag_group_gap": "choose the threshold on validation bags of every group: --set bags.threshold=VALUE",
     "bag_evidence": "check the images that lists/bags.json names: labels of images or bags contradict the model",
     "bag_contradiction": "correct the labels that lists/bags.json names",
 }
@@ -185,7 +185,7 @@ def treatments(finding: Finding, *, trained: bool, several: bool = False, reopen
     Args:
         finding: of any kind.
         trained: whether the audit was given training images, which the treatment then finds by itself; of several
-            labels, training or tuning images.
+            labels, training or validation images.
         several: whether the model gives several labels an image.
         reopened: whether classifier and images are opened again by what the run directory says; objects are not.
 

@@ -53,8 +53,21 @@ DATA, SYSTEMS = "Make images", "Published systems"
 PANELS = (AUDIT, EXPLAIN, TREAT, PROVE, DATA, SYSTEMS)
 
 
+#: Option of an earlier checkout → the one of today, which its error names in place of similar words.
+EARLIER_OPTIONS = {"--tune": "--val"}
+
+
 class _Workflow(TyperGroup):
-    """Lists the verbs in the order of the work."""
+    """Lists the verbs in the order of the work, and names today's option where an earlier one is given."""
+
+    def invoke(self, ctx: object) -> object:
+        """As typer does it, with another suggestion."""
+        try:
+            return super().invoke(ctx)  # type: ignore[arg-type]
+        except Exception as error:
+            if (now := EARLIER_OPTIONS.get(getattr(error, "option_name", ""))) is not None:
+                error.possibilities = [now]  # type: ignore[attr-defined]
+            raise
 
     def list_commands(self, ctx: object) -> list[str]:
         def place(name: str) -> int:

@@ -143,7 +143,7 @@ def audit(
         str | None,
         typer.Option(metavar="DATA", help="Images the model was trained on, for leakage, drift and membership."),
     ] = None,
-    tune: Annotated[
+    val: Annotated[
         str | None, typer.Option(metavar="DATA", help="Images that something may be fitted to, such as a temperature.")
     ] = None,
     costs: Annotated[
@@ -300,7 +300,7 @@ def audit(
         images = read_images(data, {"columns": choice.columns, "masks": masks, "table": table}, spinner)
         beside = columns_beside(images, choice.columns)
         training = None if train is None else given_companion(train, beside, spinner)
-        tuning = None if tune is None else given_companion(tune, beside, spinner)
+        chooses = None if val is None else given_companion(val, beside, spinner)
         classifier = load_classifier(
             model or DEFAULT_MODEL,
             classes,
@@ -319,7 +319,7 @@ def audit(
         "threats": threats,
         "domain": domain,
         "train": training,
-        "tune": tuning,
+        "val": chooses,
         "batch_size": batch_size,
         "workers": workers,
         "limit": limit,

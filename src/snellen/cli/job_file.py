@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from snellen.auditing.job import AuditJob
 
 #: Key of the file → parameter of the command.
-_RENAMED = {"val": "tune", "threats": "threat"}
+_RENAMED = {"threats": "threat"}
 
 #: Keys that are laid under what options say, item by item, and keys that are arguments.
 _ELSEWHERE = frozenset({"model", "columns", "settings", "gate"})

@@ -24,7 +24,7 @@ class SplitOption(StrEnum):
     """Which images."""
 
     train = "train"
-    tune = "tune"
+    val = "val"
     test = "test"
 
 

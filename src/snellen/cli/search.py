@@ -43,10 +43,10 @@ def cells(
         Path | None,
         typer.Option(help="New folder; the same command resumes where it stopped.", show_default="snellen-search-N"),
     ] = None,
-    tune: Annotated[
+    val: Annotated[
         str | None,
         typer.Option(
-            help="Images that choose between candidates.", show_default="the split tune, or a fifth of each class"
+            help="Images that choose between candidates.", show_default="the split val, or a fifth of each class"
         ),
     ] = None,
     candidates: Annotated[int, typer.Option(min=1, help="Candidates that are proposed.")] = 400,
@@ -123,7 +123,7 @@ def cells(
         given=out,
         as_json=as_json,
         dry_run=dry_run,
-        tune=tune,
+        val=val,
         candidates=candidates,
         strategy=strategy,
         population=population,

@@ -33,7 +33,7 @@ def synthesize(
         bool, typer.Option("--one-each", help="One image for each of DATA instead, with its path and class.")
     ] = False,
     split: Annotated[
-        Literal["train", "tune", "test"],
+        Literal["train", "val", "test"],
         typer.Option(help="Which images of DATA are imitated; what comes belongs to the same split."),
     ] = "train",
     out: Annotated[

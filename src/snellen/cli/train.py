@@ -25,7 +25,7 @@ def train(
         str,
         typer.Argument(
             help="Images to train on: a folder (class subfolders), a manifest (.csv, .parquet), FILE.npz#train, "
-            "whole slides as slides:FOLDER, a folder of IDX files with #train. Images of a split named tune choose the "
+            "whole slides as slides:FOLDER, a folder of IDX files with #train. Images of a split named val choose the "
             "epoch."
         ),
     ],
@@ -33,7 +33,7 @@ def train(
         Path,
         typer.Option(help="New folder for weights, card and model.onnx; the same command resumes where it stopped."),
     ],
-    tune: Annotated[str | None, typer.Option(help="Images that choose the epoch, if they are elsewhere.")] = None,
+    val: Annotated[str | None, typer.Option(help="Images that choose the epoch, if they are elsewhere.")] = None,
     test: Annotated[str | None, typer.Option(help="Images to audit the result on, into OUT/audit.")] = None,
     base: Annotated[Path | None, typer.Option(help="Model to continue training from (an artifact).")] = None,
     allow_remote: AllowRemoteOption = None,
@@ -58,7 +58,7 @@ def train(
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
         images = read_images(data, reading, spinner)
-        chooses = None if tune is None else given_companion(tune, reading["columns"], spinner)
+        chooses = None if val is None else given_companion(val, reading["columns"], spinner)
         audited = None if test is None else given_companion(test, reading["columns"], spinner)
     try:
         with TerminalProgress() as progress:
@@ -66,7 +66,7 @@ def train(
                 methods[0],
                 images,
                 out=out,
-                tune=chooses,
+                val=chooses,
                 test=audited,
                 base=parent,
                 onnx=onnx,

@@ -116,13 +116,35 @@ def _with_usual_harm(report: dict[str, Any]) -> dict[str, Any]:
     return {**report, "findings": findings, "sight": []}
 
 
-REPORT = Format("report.json", "report of an audit", (_with_usual_harm,))
+def _with_setting(report: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 says which setting a check lacked; in earlier ones its option is a part of the reason."""
+    option = re.compile(r"--set \w+\.(\w+)=")
+
+    def setting(check: Mapping[str, Any]) -> str | None:
+        found = option.search(check.get("reason") or "") if check["status"] == "skipped" else None
+        return None if found is None else found[1]
+
+    return {**report, "checks": [{**check, "setting": setting(check)} for check in report["checks"]]}
+
+
+def _with_val(card: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 calls the figures of the validation images ``val.NAME``; they were ``tune.NAME``."""
+
+    def named(figures: Mapping[str, Any]) -> dict[str, Any]:
+        return {re.sub(r"^tune\.", "val.", name): value for name, value in figures.items()}
+
+    history = {"history": [named(row) for row in card["history"]]} if "history" in card else {}
+    metrics = {"metrics": named(card["metrics"])} if "metrics" in card else {}
+    return {**card, **history, **metrics}
+
+
+REPORT = Format("report.json", "report of an audit", (_with_usual_harm, _with_setting))
 
 #: What a run must do, and the layout of the folder around it: shards, evidence, pictures.
 MANIFEST = Format("manifest.json", "manifest of a run")
 
 #: Artifacts, and folders of models in the format of their own library.
-CARD = Format("card.json", "model card")
+CARD = Format("card.json", "model card", (_with_val,))
 
 SYSTEM = Format("system.toml", "description of a published system")
 

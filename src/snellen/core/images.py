@@ -19,7 +19,7 @@ from snellen.core.preprocessing import Stated
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 
-Split = Literal["train", "tune", "test"]
+Split = Literal["train", "val", "test"]
 
 #: From so many class names on, one may occur twice: ImageNet has two kinds of crane.
 MANY_CLASSES = 1000
@@ -32,7 +32,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "unit_id": pa.string(),  # patient, lot, video: what is drawn independently
     "group": pa.string(),  # hospital, camera, background: what must not matter
     "group_factors": pa.string(),  # JSON object: several groups of an image by name, such as hospital and scanner
-    "split": pa.string(),  # train, tune or test
+    "split": pa.string(),  # train, val or test
     "mask": pa.string(),  # path of the object's mask
     "boxes": pa.list_(pa.list_(pa.float32())),  # x0, y0, x1, y1 in pixels of the original
     "caption": pa.string(),

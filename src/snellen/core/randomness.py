@@ -8,6 +8,7 @@ moved to the device of the images; the same seed therefore gives the same noise 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,11 +16,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+#: The validation split, alone or as a word of an id or a stream, and its name when the records were measured.
+_SPLIT, _SPLIT_BEFORE = re.compile(r"\bval\b"), "tune"
+
+
+def stream_name(text: str) -> str:
+    """The text from which draws are derived: the split ``val`` under its earlier name, so that no draw has changed.
+
+    >>> stream_name("val/000017"), stream_name("interval")
+    ('tune/000017', 'interval')
+    """
+    return _SPLIT.sub(_SPLIT_BEFORE, text) if "val" in text else text
+
 
 def derive_seed(*parts: int | float | str) -> int:
     """Derive a 63-bit seed from a sequence of parts.
 
-    Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ.
+    Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ. The word ``val`` counts as its
+    earlier name: see :func:`stream_name`.
 
     >>> derive_seed(0, "image-1", "noise") == derive_seed(0, "image-1", "noise")
     True
@@ -28,7 +42,7 @@ def derive_seed(*parts: int | float | str) -> int:
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        encoded = f"{type(part).__name__}:{part}".encode()
+        encoded = f"{type(part).__name__}:{stream_name(part) if isinstance(part, str) else part}".encode()
         digest.update(len(encoded).to_bytes(4, "big") + encoded)
     return int.from_bytes(digest.digest(), "big") >> 1
 

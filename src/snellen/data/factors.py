@@ -120,7 +120,7 @@ def _named_by(what: str, names: object) -> str | list[str]:
 
 
 def columns_beside(images: ImageSet, columns: Columns | None, groups: Groups | None = None) -> Columns | None:
-    """What columns mean for training or tuning images: the same groups, and numbers in the bands of the audited ones.
+    """What columns mean for training or validation images: the same groups, and numbers in the same bands.
 
     Args:
         images: the audited ones, with their groups.

@@ -57,7 +57,7 @@ _FORMS = (
     "or nifti:FOLDER, machine labels as labelled:FOLDER, a folder of images (with class subfolders, or train/ "
     "and test/ of class subfolders), a manifest FILE.csv or FILE.parquet with a column 'path', a FILE.parquet with "
     "images inside or a folder of such files, tar shards as FILE.tar, tar:FOLDER or tar:FOLDER/NAME-{0000..0146}.tar, "
-    "a MedMNIST-style FILE.npz, a folder of IDX files, one image FILE.png (.jpg …); each may end in #train, #tune or "
+    "a MedMNIST-style FILE.npz, a folder of IDX files, one image FILE.png (.jpg …); each may end in #train, #val or "
     "#test; in Python also images or (images, labels) as arrays or tensors, a list of paths or pictures, a table of "
     "pandas, polars or pyarrow, a data set of torch, torchvision, Hugging Face or MAITE"
 )
@@ -104,7 +104,7 @@ def load_images(
             (:func:`~snellen.data.objects.tables.load_table`); a data set of torch, torchvision, Hugging Face or MAITE,
             a data loader, or a list of paths, pictures or arrays
             (:func:`~snellen.data.objects.data_sets.load_data_set`); or an image set, which is passed through. A
-            text reference that ends in ``#train``, ``#tune`` or ``#test`` means that split only. Use these functions
+            text reference that ends in ``#train``, ``#val`` or ``#test`` means that split only. Use these functions
             to change limits or grey ranges.
         labels: of images in memory that bring none: numbers or names, one for each.
         class_names: of images in memory whose labels are numbers.

@@ -80,7 +80,7 @@ def _companions(run: RunFolder) -> Iterator[str]:
 
     known = run.inputs.get("companions") or {}
     for name in run.plan.get("companions") or {}:
-        reference = known.get(name, {}).get("reference") if name in ("train", "tune") else None
+        reference = known.get(name, {}).get("reference") if name in ("train", "val") else None
         if reference is None or set(reference) - {"ref", "folder"}:
             raise CannotSayError(f"its {name} images were handed in as objects, or with columns of their own")
         yield from (f"--{name}", _word(absolute(str(reference["ref"]), str(reference["folder"]))))
@@ -88,13 +88,7 @@ def _companions(run: RunFolder) -> Iterator[str]:
 
 def _skipped(run: RunFolder) -> frozenset[str]:
     """Checks that lacked a setting: requested by name, they would be refused. What else was skipped may run now."""
-    from snellen.checks.check import names_setting
-
-    return frozenset(
-        str(one["name"])
-        for one in run.report.get("checks", ())
-        if one["status"] == "skipped" and names_setting(one.get("reason"))
-    )
+    return frozenset(str(one["name"]) for one in run.report.get("checks", ()) if one.get("setting") is not None)
 
 
 def _checks(records: object, skipped: Collection[str]) -> Iterator[str]:

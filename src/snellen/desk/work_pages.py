@@ -99,7 +99,7 @@ def treat(request: Request) -> Response:
         run=run,
         findings=[one for one in run.treatable if one.level != "note"],
         notes=[one for one in run.treatable if one.level == "note"],
-        trained=bool({"train", *(["tune"] if run.several else [])} & set(run.plan.get("companions") or {})),
+        trained=bool({"train", *(["val"] if run.several else [])} & set(run.plan.get("companions") or {})),
         given=given,
         treated=treated,
     )

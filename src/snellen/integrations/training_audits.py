@@ -117,7 +117,7 @@ class TrainingAudits:
         how = {name: self._options.get(name) for name in ("labels", "columns", "groups")}
         images = given_images(self._images, **how, class_names=self._options.get("class_names"))
         beside = columns_beside(images, how["columns"], how["groups"])
-        for name in ("train", "tune"):
+        for name in ("train", "val"):
             if self._options.get(name) is not None:
                 self._options[name] = given_companion(self._options[name], beside)
         self._images = images

@@ -173,7 +173,7 @@ class ScoreCounts:
 
         Thresholds are the distinct scores and infinity, which calls nothing positive and always qualifies. Among equal
         sensitivities the one with the highest specificity is taken. Chosen and judged on the same images, both figures
-        flatter: choose on tuning images, then take :meth:`operating_point` of others.
+        flatter: choose on validation images, then take :meth:`operating_point` of others.
 
         Args:
             specificity: in [0, 1].

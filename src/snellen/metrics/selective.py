@@ -138,7 +138,7 @@ class RiskCoverage:
     def threshold_at(self, risk: float) -> float:
         """The threshold of :meth:`coverage_at`: answer where confidence ≥ it.
 
-        Chosen and judged on the same images, it flatters: choose on tuning images.
+        Chosen and judged on the same images, it flatters: choose on validation images.
 
         Args:
             risk: in [0, 1].

@@ -11,7 +11,7 @@ from snellen.core import package
 from snellen.core.errors import InputError
 from snellen.core.index import entry
 from snellen.core.system import System
-from snellen.reproduction.renames import as_recorded, read_renames
+from snellen.reproduction.renames import as_recorded, read_renames, words_as_recorded
 
 #: Files of an experiment that show or measure something beside the record.
 BESIDE = frozenset({"furniture_counterparts.py", "measure.py", "picture.py", "stamp_counterparts.py", "table.py"})
@@ -36,6 +36,7 @@ def experiment_hash(system: System) -> str:
     for path in sorted(paths, key=lambda one: Path(before[one])):
         tree = without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
         as_recorded(tree, renames.of_file(paths[path]), renames.modules, paths[path])
+        words_as_recorded(tree, renames.words_of(paths[path]), paths[path])
         digest.update(f"{before[path]}\0{ast.dump(tree)}\0".encode())
     return digest.hexdigest()[:16]
 

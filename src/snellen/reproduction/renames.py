@@ -1,9 +1,10 @@
 """Names that recorded code bore when it was measured, so that a rename alone changes no record.
 
-``renames.toml`` beside this file lists each name of today with the name before. It has three tables: ``names`` for all
-recorded code, ``files`` for single files, and ``modules`` for files that moved. The hash of an experiment reads its
-code with the earlier names. A row can hide no change of behaviour, because :func:`as_recorded` refuses two names that
-would become one, and :func:`faults` lists rows that could point a name at something else.
+``renames.toml`` beside this file lists each name of today with the name before. It has four tables: ``names`` for all
+recorded code, ``files`` for single files, ``modules`` for files that moved, and ``words`` for a name that strings hold,
+such as that of a split, with the files that hold it. The hash of an experiment reads its code with the earlier names. A
+row can hide no change of behaviour, because :func:`as_recorded` refuses two names that would become one, and
+:func:`faults` lists rows that could point a name at something else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import builtins
 import keyword
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,16 +36,24 @@ class Renames:
     Attributes:
         names: name → name before, in all files.
         modules: dotted module → dotted module before.
-        files: path below the package → names of this file alone, name → name before.
+        files: path below the package → names of this file alone, name → name before; a name that is its own name before
+            is exempt from ``names``.
+        words: name within strings → name before → paths below the package whose strings hold it.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     modules: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     def of_file(self, path: str) -> dict[str, str]:
         """The rows that hold in a file."""
-        return {**self.names, **self.files.get(path, {})}
+        rows = {**self.names, **self.files.get(path, {})}
+        return {new: old for new, old in rows.items() if new != old}
+
+    def words_of(self, path: str) -> dict[str, str]:
+        """The words that strings of a file hold, and the words before."""
+        return {new: old for new, rows in self.words.items() for old, paths in rows.items() if path in paths}
 
     def path_before(self, path: str) -> str:
         """Where a file lay when it was measured."""
@@ -94,6 +103,33 @@ def as_recorded(tree: ast.Module, names: Mapping[str, str], modules: Mapping[str
             if isinstance(body, list):
                 body[:] = _sorted_imports(body)
     return tree
+
+
+def words_as_recorded(tree: ast.Module, words: Mapping[str, str], where: str) -> ast.Module:
+    """A syntax tree whose strings hold the earlier words, in place.
+
+    Args:
+        tree: of a file, without docstrings.
+        words: word → word before.
+        where: the file, for messages.
+
+    Raises:
+        InputError: strings hold the word before, so that two words would become one.
+    """
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        for new, old in words.items():
+            if _word(old).search(node.value):
+                raise InputError(f"strings of {where} hold {old!r}, which {TABLE} lists as the earlier name of {new!r}")
+        for new, old in words.items():
+            node.value = _word(new).sub(old, str(node.value))
+    return tree
+
+
+def _word(name: str) -> re.Pattern[str]:
+    """The name as a word of its own; in ``fine-tune`` it is a part of another."""
+    return re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
 
 
 def identifiers(tree: ast.AST) -> set[str]:
@@ -168,6 +204,8 @@ def faults(renames: Renames, paths: Iterable[Path], root: Path) -> list[str]:
     ]
     found += [f"{new} = {old!r}: {old} is still there" for new, old in renames.modules.items() if _file(old, root)]
     found += [f"{new} = {old!r}: {new} is not there" for new, old in renames.modules.items() if not _file(new, root)]
+    listed = {*renames.words, *(old for olds in renames.words.values() for old in olds)}
+    found += [f"{name!r} is no single word" for name in sorted(listed) if not name.isidentifier()]
     reaching: set[str] = set()
     for path in paths:
         names = renames.of_file(path.relative_to(root).as_posix())

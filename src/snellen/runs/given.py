@@ -46,7 +46,7 @@ def given_images(
 
 
 def given_companion(images: Images, columns: Columns | None = None, progress: Progress | None = None) -> ImageSet:
-    """Training or tuning images, which go with others: columns hold for their table, too, as far as it has them.
+    """Training or validation images, which go with others: columns hold for their table, too, as far as it has them.
 
     Args:
         images: see :func:`snellen.load_images`.

@@ -63,7 +63,7 @@ def check_check(
         classifier, made = labelled_images()
         images = images or made
     assert images is not None, "a classifier comes with images"
-    check_names_what_it_lacks(check.needs, lambda model, data: check.missing(model, data, frozenset({"train", "tune"})))
+    check_names_what_it_lacks(check.needs, lambda model, data: check.missing(model, data, frozenset({"train", "val"})))
     cost = check.resolved(classifier).cost()
     assert math.isfinite(cost), "a cost is finite"
     assert cost >= 0, "a cost is at least 0"

@@ -232,7 +232,7 @@ def check_world(world: World, count: int = 12) -> None:
         world: small, so that its splits are made in a moment.
         count: images of a split that are checked.
     """
-    first = {split: world.images(split=split) for split in ("train", "tune", "test")}
+    first = {split: world.images(split=split) for split in ("train", "val", "test")}
     again = world.images(split="train")
     assert first["train"].fingerprint() == again.fingerprint(), "the same parameters give another set"
     chosen = list(range(min(count, len(again))))
@@ -249,7 +249,7 @@ def check_world(world: World, count: int = 12) -> None:
         for index in chosen[: len(images)]:
             mask = images.read_mask(index)
             assert mask is None or mask.size == images.read(index).size, "a mask of another size than its image"
-    for one, other in (("train", "test"), ("train", "tune"), ("tune", "test")):
+    for one, other in (("train", "test"), ("train", "val"), ("val", "test")):
         for column in ("id", "unit_id"):
             shared = (set(first[one].column(column)) & set(first[other].column(column))) - {None}
             assert not shared, f"{one} and {other} share {column} {shared}"

@@ -159,7 +159,7 @@ def small_patient(*findings: Finding, count: int = 64, several: bool = False) ->
         task="multilabel" if several else "single",
         name="small",
     )
-    train, val = (_squares(count, split, seed) for seed, split in enumerate(("train", "tune")))
+    train, val = (_squares(count, split, seed) for seed, split in enumerate(("train", "val")))
     if several:
         labels = nn.functional.one_hot(torch.from_numpy(val.labels)).to(torch.int8)
         return Patient(classifier, findings, ImageStore.of_images(val, classifier.preparation, targets=labels))

@@ -40,7 +40,7 @@ def distil(
     plan: TrainingPlan,
     hard_share: float = 0.0,
     teacher_is_trained: bool = False,
-    tune: Examples | None = None,
+    val: Examples | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Distilled:
@@ -54,7 +54,7 @@ def distil(
         plan: numbers of each training.
         hard_share: weight of the labels in the student's loss, in [0, 1).
         teacher_is_trained: take the teacher as it is.
-        tune: chooses the epoch of each training.
+        val: chooses the epoch of each training.
         checkpoint: file to save the student's training to, and to go on from; the teacher's is STEM-teacher.SUFFIX.
         progress: callback that receives progress updates.
 
@@ -65,9 +65,7 @@ def distil(
     if not teacher_is_trained:
         objective = at_temperature(temperature)
         beside = None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-teacher")
-        first = train(
-            teacher, examples, plan=plan, objective=objective, tune=tune, checkpoint=beside, progress=progress
-        )
+        first = train(teacher, examples, plan=plan, objective=objective, val=val, checkpoint=beside, progress=progress)
         teacher = copy.deepcopy(teacher)
         teacher.load_state_dict(dict(first.weights))
     targets = soft_labels(teacher, examples, temperature=temperature)
@@ -78,7 +76,7 @@ def distil(
         examples,
         plan=plan,
         objective=objective,
-        tune=tune,
+        val=val,
         checkpoint=checkpoint,
         recipe=recipe,
         progress=progress,

@@ -1,4 +1,4 @@
-"""Figures on the tune split, and which epoch is the best by them."""
+"""Figures on the validation split, and which epoch is the best by them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snellen.training.batches import Examples
 from snellen.training.objectives import cross_entropy
 from snellen.training.plan import TrainingPlan
 
-#: (model in evaluation mode, tune examples) → named figures.
+#: (model in evaluation mode, validation examples) → named figures.
 Evaluate = Callable[[nn.Module, Examples], Mapping[str, float]]
 
 
@@ -82,7 +82,7 @@ def beats_best(
     """Whether the figures of a new epoch beat those of the best one; the earlier epoch wins a tie.
 
     Args:
-        row: figures of the new epoch, those of the tune split as ``tune.NAME``.
+        row: figures of the new epoch, those of the validation split as ``val.NAME``.
         history: rows of the epochs before it.
         best_epoch: number of the best among them, from 1; 0 if there is none.
         plan: names the figure and its direction.
@@ -91,13 +91,13 @@ def beats_best(
         UnknownNameError: there is no such figure.
         ModelError: a figure is not finite.
 
-    >>> beats_best({"epoch": 2, "tune.accuracy": 0.9}, [{"epoch": 1, "tune.accuracy": 0.8}], 1, TrainingPlan())
+    >>> beats_best({"epoch": 2, "val.accuracy": 0.9}, [{"epoch": 1, "val.accuracy": 0.8}], 1, TrainingPlan())
     True
     """
-    name = f"tune.{plan.select}"
+    name = f"val.{plan.select}"
     if name not in row:
         raise unknown_name(
-            "figure to select by", plan.select, [key.removeprefix("tune.") for key in row if key.startswith("tune.")]
+            "figure to select by", plan.select, [key.removeprefix("val.") for key in row if key.startswith("val.")]
         )
     for key, value in row.items():
         if not math.isfinite(value):

@@ -45,8 +45,8 @@ class Trained:
 
     Args:
         weights: state dict of the chosen model, on the CPU: averaged weights if the plan has an average.
-        history: one row for each epoch: ``epoch`` (from 1), ``step``, ``train.loss``, and figures as ``tune.NAME``.
-        best_epoch: epoch that was chosen on the tune split; the last one without a tune split.
+        history: one row for each epoch: ``epoch`` (from 1), ``step``, ``train.loss``, and figures as ``val.NAME``.
+        best_epoch: epoch that was chosen on the validation split; the last one without a validation split.
         steps: optimizer steps taken.
         data: fingerprint of the training examples.
         rejected: images that could not be used, id → reason.
@@ -67,7 +67,7 @@ def train(
     plan: TrainingPlan,
     objective: Objective = classify,
     transform: BatchTransform | None = None,
-    tune: Examples | None = None,
+    val: Examples | None = None,
     evaluate: Evaluate = accuracy,
     checkpoint: Path | None = None,
     recipe: Mapping[str, Any] | None = None,
@@ -82,22 +82,22 @@ def train(
         objective: (model, batch) → losses (n,). In several processes, the model is wrapped: call it, and find other
             attributes under ``model.module``.
         transform: augmentation of each batch, before the objective.
-        tune: the tune split; after each epoch ``evaluate`` runs on it, and ``plan.select`` chooses the best epoch.
-        evaluate: figures on the tune split.
+        val: the validation split; after each epoch ``evaluate`` runs on it, and ``plan.select`` chooses the best epoch.
+        evaluate: figures on the validation split.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training, as JSON values; a checkpoint of another recipe is refused.
         progress: callback that receives progress updates.
 
     Raises:
         InputError: test images; a model without trainable parameters; losses that are not one for each example.
-        ModelError: a loss, or a figure on the tune split, is not finite.
+        ModelError: a loss, or a figure on the validation split, is not finite.
         RunConflictError: the checkpoint belongs to another training.
         MissingExtraError: accelerate is not installed.
     """
-    for given in (examples, tune):
+    for given in (examples, val):
         if given is not None and given.split == "test":
             raise InputError("these are test images: nothing may be fitted to or selected on them")
-    training = _Training(model, examples, plan, objective, transform, tune, evaluate, checkpoint, recipe or {})
+    training = _Training(model, examples, plan, objective, transform, val, evaluate, checkpoint, recipe or {})
     return training.run(progress or Silent())
 
 
@@ -111,13 +111,13 @@ class _Training:
         plan: TrainingPlan,
         objective: Objective,
         transform: BatchTransform | None,
-        tune: Examples | None,
+        val: Examples | None,
         evaluate: Evaluate,
         checkpoint: Path | None,
         recipe: Mapping[str, Any],
     ) -> None:
         self.examples, self.plan, self.objective, self.transform = examples, plan, objective, transform
-        self.tune, self.evaluate, self.checkpoint = tune, evaluate, checkpoint
+        self.val, self.evaluate, self.checkpoint = val, evaluate, checkpoint
         self.accelerator = start_accelerator(plan.mixed_precision)
         self.device = self.accelerator.device
         plain = copy.deepcopy(model)
@@ -132,7 +132,7 @@ class _Training:
             "plan": plan.model_dump(mode="json", exclude={"checkpoint_every"}),
             "recipe": recipe,
             "train": self.data,
-            "tune": tune.fingerprint() if tune is not None else None,
+            "val": val.fingerprint() if val is not None else None,
             "initial weights": hash_tensors(dict(model.state_dict())),
             "processes": self.accelerator.num_processes,
         }
@@ -165,7 +165,7 @@ class _Training:
             best_epoch=self.state.best_epoch,
             steps=self.state.step,
             data=self.data,
-            rejected={**self.examples.rejected, **(self.tune.rejected if self.tune is not None else {})},
+            rejected={**self.examples.rejected, **(self.val.rejected if self.val is not None else {})},
         )
 
     def epoch_steps(self, epoch: int) -> list[list[Tensor]]:
@@ -234,10 +234,10 @@ class _Training:
             "train.loss": state.loss_sum / state.weight_sum,
         }
         better = True
-        if self.tune is not None:
+        if self.val is not None:
             judged.eval()
-            figures = self.evaluate(judged, self.tune)
-            row |= {f"tune.{name}": float(value) for name, value in figures.items()}
+            figures = self.evaluate(judged, self.val)
+            row |= {f"val.{name}": float(value) for name, value in figures.items()}
             better = beats_best(row, state.history, state.best_epoch, self.plan)
         state.history.append(row)
         state.epoch, state.loss_sum, state.weight_sum = epoch, 0.0, 0.0

@@ -121,7 +121,7 @@ class TrainingPlan(BaseModel):
     clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of the whole gradient; None: not clipped")
     mixed_precision: MixedPrecision = Field("no", description="autocast type of the forward pass; fp16 needs a GPU")
     channels_last: bool = Field(False, description="keep images and convolutions in channels-last memory layout")
-    select: str = Field("accuracy", description="figure on the tune split by which the best epoch is chosen")
+    select: str = Field("accuracy", description="figure on the validation split by which the best epoch is chosen")
     select_highest: bool = Field(True, description="whether a higher value of that figure is better")
     checkpoint_every: int | None = Field(
         None,

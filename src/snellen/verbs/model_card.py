@@ -163,7 +163,7 @@ def _training(card: Card) -> str:
         + "."
     )
     if card.metrics:
-        line = ", ".join(f"{name.removeprefix('tune.')} {value:.4f}" for name, value in card.metrics.items())
+        line = ", ".join(f"{name.removeprefix('val.')} {value:.4f}" for name, value in card.metrics.items())
         lines += ["", f"On the images that chose the epoch (an optimistic figure): {line}."]
     return "\n".join(lines)
 

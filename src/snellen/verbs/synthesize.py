@@ -62,7 +62,7 @@ def synthesize(
         out: a new or empty folder, or one in which the same call was interrupted.
         count: images of each class, for each setting; 50 by default.
         one_each: one image for each real image instead, with its id, path and class: a twin of the data set.
-        split: which real images are imitated. What comes belongs to the same split: what is made of ``tune`` or
+        split: which real images are imitated. What comes belongs to the same split: what is made of ``val`` or
             ``test`` is for testing, and nothing may be trained on it.
         batch_size: images that are generated at once, and what a killed call does again at most.
         seed: of everything random.

@@ -69,7 +69,7 @@ def train(
     images: Images,
     *,
     out: Path | str,
-    tune: Images | None = None,
+    val: Images | None = None,
     test: Images | None = None,
     base: Artifact | None = None,
     onnx: bool = True,
@@ -88,7 +88,7 @@ def train(
         recipe: a method of the area ``recipes``: its name, its record, or itself.
         images: to train on, none of them test images: an image set, or what :func:`snellen.load_images` takes.
         out: a new folder, or one that holds an unfinished training.
-        tune: images that choose the epoch, where the others have no such split of their own.
+        val: images that choose the epoch, where the others have no such split of their own.
         test: images to audit the result on; None: no audit. A denoiser gets neither that nor an ONNX file.
         base: model to continue training from. onnx: also write model.onnx; ``notes`` say what cannot be written.
         seed: of everything random.
@@ -110,9 +110,9 @@ def train(
     if lacking is not None:
         raise InputError(f"{made.name} {lacking}")
     given = images = given_images(images, labels, columns, class_names)
-    tune, test = (None if one is None else given_images(one) for one in (tune, test))
-    if tune is not None:
-        given = join([as_split(images.for_fitting(), "train"), as_split(tune.for_fitting(), "tune")])
+    val, test = (None if one is None else given_images(one) for one in (val, test))
+    if val is not None:
+        given = join([as_split(images.for_fitting(), "train"), as_split(val.for_fitting(), "val")])
     if "labels" not in made.needs:
         given = _without_labels(given)
     with explained_unwritable(folder):

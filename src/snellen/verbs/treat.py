@@ -70,7 +70,7 @@ def treat(
         train: images that the treatment may train on, none of them test images: an image set, or what
             :func:`snellen.load_images` takes; labels are matched by name. None: those that the audit was given as
             ``train``; without any, only scores can be treated.
-        val: images that choose, and that scores are fitted to. None: the audit's ``tune``, else a fifth of ``train``.
+        val: images that choose, and that scores are fitted to. None: the audit's, else a fifth of ``train``.
         test: images that prove, which took no part in anything. None: the audited images, as above.
         findings: kinds ("corruption") or keys ("corruption:fog") of the findings to treat; none: all that are more
             than a note and more than healthy classifiers lose.

@@ -109,7 +109,7 @@ class Case:
         if maker is not None:
             _check_generator(maker, chosen, model)
         training = _fitting(train, subject.companions.get("train"), model)
-        validation, where = _validation(val, subject.companions.get("tune"), training, model, seed)
+        validation, where = _validation(val, subject.companions.get("val"), training, model, seed)
         # Limits first: what is not used is not read.
         validation = validation.limit(VALIDATED_ON, seed)
         copies, known = 0, None if training is None else training.limit(train_limit, seed)
@@ -135,7 +135,7 @@ class Case:
                 f"One of these {len(judging)} images is {1 / len(judging):.1%} of accuracy, more than a treatment may "
                 f"cost ({max_loss:.1%}): give more with --val, or allow more with --max-loss."
             )
-        if copies and (val is not None or "tune" in subject.companions):
+        if copies and (val is not None or "val" in subject.companions):
             notes.append(f"{copies} training images are also validation images, and were not trained on.")
         proving = ProvingImages.of(
             subject.images,

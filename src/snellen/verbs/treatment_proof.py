@@ -62,7 +62,7 @@ class ProvingImages:
             audited: by the audit that found the weakness.
             test: other images; None: there are none.
             used: by the treatment. None of these proves anything, nor others of their units.
-            companions: training and tuning images of the audit, likewise. With ``test``, the audited ones, too.
+            companions: training and validation images of the audit, likewise. With ``test``, the audited ones, too.
             preparation: of the classifier; copies from other kinds of sources are known by their prepared pixels.
 
         Raises:
@@ -140,7 +140,7 @@ def proven(
         findings: that were treated.
         treatments: name of the treatment of each, by key.
         images: that prove.
-        companions: training and tuning images, for checks that need them.
+        companions: training and validation images, for checks that need them.
         checks: that measure the findings; those that search do so in the treated classifier alone.
         folder: of the audits.
         seed: of these.

@@ -126,7 +126,7 @@ class Bench:
     Attributes:
         patient: the classifier, its findings, and images.
         val: validation images, for audits.
-        companions: training and tuning images, for checks that need them.
+        companions: training and validation images, for checks that need them.
         checks: that measure the findings.
         folder: of audits and weights; the same call continues from what lies in it.
         seed: of everything random.

@@ -91,13 +91,13 @@ def findings(report, *kinds):
     return [one for one in report.findings if one.kind in (kinds or ("background_shortcut", "background_sensitivity"))]
 
 
-def asked(ground, images=None, **fields):
+def queried(ground, images=None, **fields):
     fields = {"share": 1.0, "evaluations": 16, **fields}
     return audit(reader(ground), images or pictures(), checks=["clean", {"check": "background", **fields}])
 
 
 def test_a_decision_that_rests_on_the_object_is_no_finding():
-    report = asked(0.0)
+    report = queried(0.0)
     figures = {name: figure.value for name, figure in report.metrics.items()}
     assert figures["background.kept_own"] == figures["background.kept_other"] == 1.0
     assert figures["background.follows"] == 0.0
@@ -162,7 +162,7 @@ def test_nothing_is_said_where_nothing_is_right():
     """Labels in another order: a ground that is followed costs no right decision, for there is none."""
     images = pictures()
     images.source.blue = [1 - label for label in images.source.labels]
-    report = asked(1.0, images, evaluations=0)
+    report = queried(1.0, images, evaluations=0)
     assert report.metrics["clean.accuracy"].value == 0.0
     assert findings(report) == []
     assert "background.follows" not in report.metrics
@@ -206,7 +206,7 @@ def test_two_runs_are_compared_by_what_is_lost(tmp_path):
     assert next(one for one in back.findings if one.key == "background_shortcut").verdict in ("new", "worse")
 
 
-def test_the_evidence_is_asked_where_it_lies():
+def test_the_evidence_is_queried_where_it_lies():
     """Dark ground is nothing to the reader of objects, and everything to the other."""
     image = torch.full((3, SIDE, SIDE), 0.2)
     image[:, PART[0], PART[1]] = 0.9
@@ -220,11 +220,11 @@ def test_the_evidence_is_asked_where_it_lies():
 
 
 def test_units_and_seeds_and_shares():
-    whole, again = asked(0.4, evaluations=0), asked(0.4, evaluations=0)
+    whole, again = queried(0.4, evaluations=0), queried(0.4, evaluations=0)
     assert whole.metrics == again.metrics
-    part = asked(0.4, evaluations=0, share=0.3)
+    part = queried(0.4, evaluations=0, share=0.3)
     assert 25 < part.metrics["background.follows"].n < 75
-    clustered = asked(0.4, pictures(units=True), evaluations=0)
+    clustered = queried(0.4, pictures(units=True), evaluations=0)
     few, many = (report.metrics["background.lost"] for report in (clustered, whole))
     assert few.value == pytest.approx(many.value, abs=0.06)
     assert few.high - few.low > 1.5 * (many.high - many.low), "images of one unit do not count as independent"
@@ -244,16 +244,17 @@ def test_without_masks_it_is_skipped_with_the_way_to_run_it():
     assert status.status == "skipped"
     assert "has no masks (column mask)" in status.reason
     assert "--set background.segmenter=" in status.reason
+    assert status.setting == "segmenter"
     assert Background(segmenter="grabcut").missing(reader(0.0), pictures(20, masks=False), frozenset()) is None
 
 
-def test_masks_that_cannot_be_used_count_in_no_figure_and_are_told():
-    report = asked(0.0, pictures(60, lost=True), evaluations=0)
+def test_masks_that_cannot_be_used_count_in_no_figure_and_are_reported():
+    report = queried(0.0, pictures(60, lost=True), evaluations=0)
     assert report.metrics["background.follows"].n == 48
     assert any("12 of 60 drawn images count in no figure" in note for note in report.notes)
     alone = pictures(60)
     alone = alone.select([row for row in range(60) if alone.labels[row] == 1])
-    told = asked(0.0, alone, evaluations=0)
+    told = queried(0.0, alone, evaluations=0)
     assert not any(name.startswith("background.") for name in told.metrics)
     assert any("no image of another class" in note for note in told.notes)
 
@@ -287,12 +288,12 @@ def test_a_segmenter_takes_the_place_of_masks(monkeypatch):
             return Segmented(candidates=near, predicted=torch.ones(1, 1), chosen=torch.zeros(1).long(), rule="one")
 
     monkeypatch.setattr(object_masks, "_loaded", lambda reference, device: Bright())
-    report = asked(1.0, pictures(60, masks=False), segmenter="hf:folder", evaluations=0)
+    report = queried(1.0, pictures(60, masks=False), segmenter="hf:folder", evaluations=0)
     assert {one.kind for one in findings(report)} == {"background_shortcut", "background_sensitivity"}
     assert asked_for[0] == [[[8, 8]]], "a segmenter that wants a point gets the middle"
 
 
-def test_a_segmenter_that_cannot_be_used_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+def test_a_segmenter_that_cannot_be_used_is_reported_before_anything_is_measured(tmp_path, monkeypatch):
     from snellen.models.segmenters import object_masks
 
     checks = ["clean", {"check": "background", "segmenter": f"isnet:{tmp_path / 'none.onnx'}"}]
@@ -319,7 +320,7 @@ def test_masks_that_are_empty_or_whole_tell_nothing():
             return read(self, index, path)
 
     images.source.__class__ = Odd
-    report = asked(1.0, images, evaluations=0)
+    report = queried(1.0, images, evaluations=0)
     assert report.metrics["background.lost"].n == 30
     assert any("10 of 40 drawn images count in no figure" in note for note in report.notes)
 

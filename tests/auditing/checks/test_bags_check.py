@@ -27,7 +27,7 @@ def conclude(bags, classifier=None, images=None, audited=None, **parameters):
     )
 
 
-def told(bags, **parameters):
+def reported(bags, **parameters):
     check = BagDecisions(**parameters)
     found = judge([check], {check.name: conclude(bags, **parameters)})[0]
     return {finding.key: finding for finding in found}
@@ -130,7 +130,7 @@ def test_figures_of_images():
     assert found["bags.instance_auroc"].value == pytest.approx(roc_auc_score([1, 1, 0, 0, 0, 0], [9, 4, 1, 3, 6, 2]))
 
 
-def test_the_model_names_pooling_and_threshold_unless_told_otherwise():
+def test_the_model_names_pooling_and_threshold_unless_stated_otherwise():
     named = by_brightness(bag_decision={"pooling": "max", "threshold": 0.75})
     assert BagDecisions().resolved(named) == BagDecisions(pooling="max", threshold=0.75, positive="tumour")
     assert BagDecisions(pooling="mean").resolved(named).threshold == 0.5, "a threshold is one of its own pooling"
@@ -181,7 +181,7 @@ def test_it_does_not_run_without_bags_or_without_their_labels():
     assert BagDecisions().missing(by_brightness(), bare, frozenset()).startswith("needs bags (column bag_id)")
 
 
-def test_bags_of_one_class_have_no_area_and_it_is_told():
+def test_bags_of_one_class_have_no_area_and_it_is_reported():
     found = conclude([bag for bag in SIX if bag.label], pooling="max")
     assert set(found.metrics) == {"bags.accuracy", "bags.sensitivity"}
     assert any("all 3 labelled bags are tumour" in note for note in found.notes)
@@ -217,13 +217,13 @@ def test_a_bag_of_two_labels_or_of_two_patients_is_refused():
 
 
 def test_healthy_decisions_give_no_finding():
-    assert told(slides(80, error=0.02), pooling="max") == {}
+    assert reported(slides(80, error=0.02), pooling="max") == {}
 
 
-def test_missed_bags_are_told_with_the_threshold_as_treatment_where_scores_order_them():
+def test_missed_bags_are_reported_with_the_threshold_as_treatment_where_scores_order_them():
     bags = [Bag(f"n{n}", 0, [0.05, 0.1 + n / 1000]) for n in range(30)]
     bags += [Bag(f"p{n}", 1, [0.3 + n / 1000, 0.05], [1, 0]) for n in range(30)]
-    found = told(bags, pooling="max")
+    found = reported(bags, pooling="max")
     missed = found["missed_bags:tumour"]
     assert missed.title == "30 of 30 tumour bags are missed (100%); of bags that are not tumour 0% are called wrongly"
     assert missed.harm > 0.3
@@ -234,37 +234,37 @@ def test_missed_bags_are_told_with_the_threshold_as_treatment_where_scores_order
     assert "bag_accuracy" in found
 
 
-def test_false_alarms_are_told():
+def test_false_alarms_are_reported():
     bags = [Bag(f"n{n}", 0, [0.9, 0.05]) for n in range(20)] + [Bag(f"p{n}", 1, [0.95, 0.05]) for n in range(20)]
-    found = told(bags, pooling="max")
+    found = reported(bags, pooling="max")
     assert found["bag_false_alarms:tumour"].title.startswith("20 of 20 bags that are not tumour are taken for tumour")
     assert "missed_bags:tumour" not in found
 
 
-def test_a_site_that_is_served_worse_is_told_and_its_patients_count():
+def test_a_site_that_is_served_worse_is_reported_and_its_patients_count():
     good, bad = slides(120, error=0.02, group="north"), slides(40, error=0.45, seed=4, group="south")
     bad = [Bag(f"south {b.id}", b.label, b.probabilities, b.truth, b.unit, b.group) for b in bad]
-    found = told([*good, *bad], pooling="max")
+    found = reported([*good, *bad], pooling="max")
     assert found["bag_group_gap:south"].facts["patients"] == 40
     assert "bag_group_gap:north" not in found
     few = [Bag(b.id, b.label, b.probabilities, b.truth, f"p{n // 20}", b.group) for n, b in enumerate(bad)]
-    assert "bag_group_gap:south" not in told([*good, *few], pooling="max"), "two patients prove little"
+    assert "bag_group_gap:south" not in reported([*good, *few], pooling="max"), "two patients prove little"
 
 
-def test_bags_that_are_right_for_the_wrong_images_are_told():
+def test_bags_that_are_right_for_the_wrong_images_are_reported():
     right = [Bag(f"p{n}", 1, [0.9, 0.2, 0.1], [1, 0, 0]) for n in range(20)]
     wrong = [Bag(f"p{n}", 1, [0.9, 0.2, 0.1], [0, 1, 0]) for n in range(20)]
     negative = [Bag(f"n{n}", 0, [0.1, 0.1, 0.1], [0, 0, 0]) for n in range(20)]
-    assert told([*right, *negative], pooling="max") == {}
-    (evidence,) = told([*wrong, *negative], pooling="max").values()
+    assert reported([*right, *negative], pooling="max") == {}
+    (evidence,) = reported([*wrong, *negative], pooling="max").values()
     assert evidence.key == "bag_evidence:tumour"
     # Clopper and Pearson's bound for 20 of 20, of half of the bags; one of four hypotheses was chosen.
     assert evidence.harm == pytest.approx(0.5 * (0.05 / 4) ** (1 / 20))
     assert evidence.examples[0].caption == "healthy, strongest of bag p0: 0.900"
     tied = [Bag(f"p{n}", 1, [0.9, 0.9, 0.1], [0, 1, 0]) for n in range(20)]
-    assert told([*tied, *negative], pooling="max") == {}, "the positive image is as strong as the negative one"
+    assert reported([*tied, *negative], pooling="max") == {}, "the positive image is as strong as the negative one"
     unknown = [Bag(bag.id, bag.label, bag.probabilities) for bag in wrong]
-    assert told([*unknown, *negative], pooling="max") == {}, "without labels of images nothing is said of them"
+    assert reported([*unknown, *negative], pooling="max") == {}, "without labels of images nothing is said of them"
 
 
 def test_labels_of_bags_and_of_images_that_contradict_each_other_are_counted():

@@ -98,7 +98,7 @@ def test_it_runs_by_default_after_the_attacks():
     assert names.index("certified") == names.index("adversarial") + 1
 
 
-def test_images_that_cannot_be_asked_under_grey_noise_are_told_and_count_nowhere(images):
+def test_images_that_cannot_be_queried_under_grey_noise_are_reported_and_count_nowhere(images):
     network = SmoothedNetwork(network={"name": "fashion_cnn", "class_count": 2}, sigma=0.25, grey=True)
     network.networks = nn.ModuleList([Brightness(96.0)])
     grey = Classifier(network, class_names=NAMES, preparation=Preprocessing(size=(8, 8)), name="grey")

@@ -120,23 +120,25 @@ def test_a_table_without_copies_or_leaks_is_audited_in_place_of_the_folder(
 def test_leaks_between_training_tuning_and_audited_images(classifier, thumbnails, tmp_path) -> None:
     pixels, labels = thumbnails
     train = image_set(pixels[:100], labels[:100])
-    tune = image_set(pixels[80:200], labels[80:200])
-    test = image_set(pixels[199:400], labels[199:400], split=["tune"] * 50 + ["test"] * 151)
-    report = audit(classifier, test, checks=["leakage"], train=train, tune=tune, out=tmp_path / "run")
+    val = image_set(pixels[80:200], labels[80:200])
+    test = image_set(pixels[199:400], labels[199:400], split=["val"] * 50 + ["test"] * 151)
+    report = audit(classifier, test, checks=["leakage"], train=train, val=val, out=tmp_path / "run")
     listed = json.loads((tmp_path / "run" / "lists" / "leakage.json").read_text())
-    ours = {row["id"] for row in listed if row["sets"] != "training in tuning"}
+    ours = {row["id"] for row in listed if row["sets"] != "training in validation"}
     left = (tmp_path / "run" / "lists" / "unleaked_images.csv").read_text().splitlines()
-    assert {line.split(",")[0] for line in left[1:]} == {*test.ids} - ours, "ids of tuning images are no ids of ours"
+    assert {line.split(",")[0] for line in left[1:]} == {*test.ids} - ours, (
+        "ids of validation images are no ids of ours"
+    )
     assert {row["id"] for row in listed} > ours
     leaks = found(report, "leakage")
     exact = {subject for subject in leaks if subject.startswith("exact")}
-    assert exact == {"exact, training in tuning", "exact, tuning"}
-    between = leaks["exact, training in tuning"]
+    assert exact == {"exact, training in validation", "exact, validation"}
+    between = leaks["exact, training in validation"]
     assert (between.facts["images"], between.harm, between.examples) == (20, 0, ())
-    assert between.title == "20 of 120 tuning images are, pixel for pixel, among those of training"
+    assert between.title == "20 of 120 validation images are, pixel for pixel, among those of training"
     assert any("reported without harm" in note for note in report.notes)
-    assert leaks["exact, tuning"].title == "1 of 201 images is, pixel for pixel, among those of tuning"
-    assert leaks["exact, tuning"].harm == pytest.approx(1 / 201)
+    assert leaks["exact, validation"].title == "1 of 201 images is, pixel for pixel, among those of validation"
+    assert leaks["exact, validation"].harm == pytest.approx(1 / 201)
 
 
 def test_leaks_from_training_images_that_were_not_looked_at(classifier, thumbnails, monkeypatch) -> None:
@@ -175,11 +177,11 @@ def test_leaks_from_training_and_between_splits(classifier, thumbnails) -> None:
     three = image_set(
         np.concatenate([pixels[:200], pixels[:9], pixels[:4]]),
         np.concatenate([labels[:200], labels[:9], labels[:4]]),
-        split=["train"] * 200 + ["tune"] * 9 + ["test"] * 4,
+        split=["train"] * 200 + ["val"] * 9 + ["test"] * 4,
     )
     leaks = found(audit(classifier, three, checks=["leakage"], train=image_set(pixels[500:600], None)), "leakage")
     counts = {subject: leak.facts["images"] for subject, leak in leaks.items() if subject.startswith("exact")}
-    places = ("train in tune", 9), ("train in test", 4), ("tune in test", 4)
+    places = ("train in val", 9), ("train in test", 4), ("val in test", 4)
     assert counts == {f"exact, the split {name}": count for name, count in places}
     apart = image_set(pixels[:300], labels[:300], split=["train"] * 200 + ["test"] * 100)
     assert not found(audit(classifier, apart, checks=["leakage"]), "leakage")
@@ -187,7 +189,7 @@ def test_leaks_from_training_and_between_splits(classifier, thumbnails) -> None:
     assert skipped.reason == "compares with train images or between splits, and none were given (--train DATA)"
 
 
-def test_label_noise_is_told_and_healthy_labels_are_not(classifier, thumbnails) -> None:
+def test_label_noise_is_reported_and_healthy_labels_are_not(classifier, thumbnails) -> None:
     pixels, labels = thumbnails
     healthy = audit(classifier, image_set(pixels, labels), checks=["label_noise"])
     assert not found(healthy, "label_noise")
@@ -203,7 +205,7 @@ def test_label_noise_is_told_and_healthy_labels_are_not(classifier, thumbnails) 
     assert len(set(shown) & set(planted.tolist())) >= 24, "most of the first thirty suspects are planted"
 
 
-def test_wrong_labels_that_a_model_memorised_are_told(thumbnails) -> None:
+def test_wrong_labels_that_a_model_memorised_are_reported(thumbnails) -> None:
     pixels, labels = (part[:1200] for part in thumbnails)
     wrong, rng = labels.copy(), np.random.default_rng(0)
     rows = rng.permutation(1200)[:120]
@@ -294,7 +296,7 @@ def test_a_hidden_subgroup_ranks_first_among_slices(classifier, thumbnails) -> N
     assert first.harm > 0.01
 
 
-def test_drift_is_told_and_none_where_there_is_none(classifier, thumbnails) -> None:
+def test_drift_is_reported_and_none_where_there_is_none(classifier, thumbnails) -> None:
     pixels, labels = thumbnails
     train = image_set(pixels[:1000], labels[:1000])
     same = audit(classifier, image_set(pixels[1000:], labels[1000:]), checks=["drift"], train=train)
@@ -325,14 +327,14 @@ def test_drift_of_a_property_in_words() -> None:
     assert clipped == "Audited images are of more clipped black than training images, by 0.2 standard deviations"
 
 
-def test_harm_of_drift_is_read_at_the_confidence_that_is_asked_for() -> None:
+def test_harm_of_drift_is_read_at_the_requested_confidence() -> None:
     area = FeatureDrift(0.001, 0.001, 0.93, 0.012, 200, np.empty(0, np.int64))
     hypothesis = Drift()._of_features(area, None)
     assert [hypothesis.harm(confidence) for confidence in (0.95, 0.99999)] == [0.05, 0.005]
     assert hypothesis.finding(0.005).harm == 0.005
 
 
-def test_constant_images_are_told_and_groups_compared(classifier, thumbnails) -> None:
+def test_constant_images_are_reported_and_groups_compared(classifier, thumbnails) -> None:
     pixels, labels = (part[:400].copy() for part in thumbnails)
     pixels[:25] = 40
     report = audit(

@@ -1,4 +1,4 @@
-"""Discrimination: equal to scikit-learn, threshold from the tuning images, predictive values by Bayes' rule."""
+"""Discrimination: equal to scikit-learn, threshold from the validation images, predictive values by Bayes' rule."""
 
 from dataclasses import replace
 
@@ -55,26 +55,26 @@ def test_the_area_is_that_of_the_independent_library():
 
 
 def test_the_threshold_comes_from_the_tuning_images():
-    known, tune = images(400, 2, 0), images(400, 2, 5, "t")
-    found = conclude(known, ["no", "yes"], {"tune": tune}, specificity=0.9)
-    negatives = np.sort(sure(tune)[tune.labels == 0, 1])
+    known, val = images(400, 2, 0), images(400, 2, 5, "t")
+    found = conclude(known, ["no", "yes"], {"val": val}, specificity=0.9)
+    negatives = np.sort(sure(val)[val.labels == 0, 1])
     threshold = float(found.notes[0].split("threshold, ")[1].split(",")[0])
     assert (negatives < threshold).mean() >= 0.9
     assert found.metrics["discrimination.sensitivity"].value == pytest.approx(
         (sure(known)[known.labels == 1, 1] >= threshold).mean(), abs=0.01
     )
-    assert "on the tuning images" in found.notes[0]
+    assert "on the validation images" in found.notes[0]
 
 
 @pytest.mark.parametrize("chosen", [{"specificity": 0.9}, {"specificity": 0.995}, {"sensitivity": 0.97}])
 def test_the_threshold_in_the_note_decides_alike_where_scores_are_equal_to_it(chosen):
     """Scores of few values, as trees and votes give them: the threshold is one of them."""
-    known, tune = (replace(one, scores=np.round(one.scores)) for one in (images(400, 2, 0), images(400, 2, 5, "t")))
-    found = conclude(known, ["no", "yes"], {"tune": tune}, **chosen)
+    known, val = (replace(one, scores=np.round(one.scores)) for one in (images(400, 2, 0), images(400, 2, 5, "t")))
+    found = conclude(known, ["no", "yes"], {"val": val}, **chosen)
     threshold = float(found.notes[0].split("threshold, ")[1].split(",")[0])
     assert (sure(known)[:, 1] == threshold).any()
     assert conclude(known, ["no", "yes"], threshold=threshold).metrics == found.metrics
-    assert f" of {100 * next(iter(chosen.values())):g}% on the tuning images" in found.notes[0]
+    assert f" of {100 * next(iter(chosen.values())):g}% on the validation images" in found.notes[0]
 
 
 def test_no_share_is_rounded_to_nothing_or_all_in_words():
@@ -85,20 +85,20 @@ def test_no_share_is_rounded_to_nothing_or_all_in_words():
 
 
 def test_no_threshold_is_chosen_on_the_audited_images():
-    """Without tuning images the decisions are the model's own, and so they are for any wanted specificity."""
+    """Without validation images the decisions are the model's own, and so they are for any wanted specificity."""
     known = images(400, 2, 0)
     found = conclude(known, ["no", "yes"])
-    assert "the model's own, since there are no tuning images" in found.notes[0]
+    assert "the model's own, since there are no validation images" in found.notes[0]
     expected = recall_score(known.labels, known.predictions), recall_score(1 - known.labels, 1 - known.predictions)
     figures = [found.metrics[f"discrimination.{name}"].value for name in ("sensitivity", "specificity")]
     assert figures == pytest.approx(expected, abs=1e-12)
     one_class = images(100, 2, 5, "t")
     one_class = one_class.select(one_class.labels == 0)
-    assert "the tuning images are of one class" in conclude(known, ["no", "yes"], {"tune": one_class}).notes[0]
+    assert "the validation images are of one class" in conclude(known, ["no", "yes"], {"val": one_class}).notes[0]
 
 
 def test_a_threshold_can_be_stated_or_chosen_for_a_sensitivity():
-    known, tune = images(400, 2, 0), images(500, 2, 5, "t")
+    known, val = images(400, 2, 0), images(500, 2, 5, "t")
     stated = conclude(known, ["no", "yes"], threshold=0.3)
     called = sure(known)[:, 1] >= 0.3
     assert stated.metrics["discrimination.sensitivity"].value == pytest.approx(recall_score(known.labels, called))
@@ -109,17 +109,17 @@ def test_a_threshold_can_be_stated_or_chosen_for_a_sensitivity():
         precision_score(1 - known.labels, ~called)
     )
     assert "0.3, is stated" in stated.notes[0]
-    found = conclude(known, ["no", "yes"], {"tune": tune}, sensitivity=0.97)
+    found = conclude(known, ["no", "yes"], {"val": val}, sensitivity=0.97)
     threshold = float(found.notes[0].split("threshold, ")[1].split(",")[0])
-    assert (sure(tune)[tune.labels == 1, 1] >= threshold).mean() == pytest.approx(0.97, abs=0.01)
-    assert "sensitivity of 97% on the tuning images" in found.notes[0]
+    assert (sure(val)[val.labels == 1, 1] >= threshold).mean() == pytest.approx(0.97, abs=0.01)
+    assert "sensitivity of 97% on the validation images" in found.notes[0]
 
 
 @pytest.mark.parametrize(
     ("parameters", "names", "message"),
     [
-        ({"sensitivity": 0.9}, "ab", "none is chosen on the audited images: give --tune DATA"),
-        ({"specificity": 0.8}, "ab", "none is chosen on the audited images: give --tune DATA"),
+        ({"sensitivity": 0.9}, "ab", "none is chosen on the audited images: give --val DATA"),
+        ({"specificity": 0.8}, "ab", "none is chosen on the audited images: give --val DATA"),
         ({"threshold": 0.3, "sensitivity": 0.9}, "ab", "a sensitivity and a threshold are given.*give one of them"),
         ({"threshold": 0.3, "specificity": 0.9}, "ab", "a specificity and a threshold are given.*give one of them"),
         ({"sensitivity": 0.9, "specificity": 0.9}, "ab", "a sensitivity and a specificity are given"),
@@ -192,9 +192,9 @@ def test_intervals_at_a_threshold_of_other_images_cover(units, size):
 
 
 def test_scores_that_no_threshold_parts_are_said_so_in_words():
-    known, tune = images(60, 2, 0), images(60, 2, 5, "t")
-    flat = replace(tune, scores=np.zeros((60, 2)))
-    note = conclude(known, ["no", "yes"], {"tune": flat}).notes[0]
+    known, val = images(60, 2, 0), images(60, 2, 5, "t")
+    flat = replace(val, scores=np.zeros((60, 2)))
+    note = conclude(known, ["no", "yes"], {"val": flat}).notes[0]
     assert "No score reaches a specificity of 95%" in note
     assert "nothing is called positive" in note
     assert "inf" not in note

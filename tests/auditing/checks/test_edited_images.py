@@ -205,7 +205,7 @@ def test_grey_images_alone_are_skipped_with_the_reason(place, tmp_path):
     assert any("20 × it is grey" in note for note in report.notes)
 
 
-def test_it_runs_when_asked_for_and_refuses_what_is_no_detector_before_anything_is_measured(place, tmp_path):
+def test_it_runs_when_requested_and_refuses_what_is_no_detector_before_anything_is_measured(place, tmp_path):
     assert "edits" not in checks_at("standard")
     assert "edits" in checks_at("full")
     for named in ("clean,edits", ["+edits"], [{"check": "edits", "threshold": 0.1}]):
@@ -216,6 +216,7 @@ def test_it_runs_when_asked_for_and_refuses_what_is_no_detector_before_anything_
     report = snellen.audit(classifier(), str(place / "my images"), checks=["clean", EditedImages()])
     (status,) = (one for one in report.checks if one.name == "edits")
     assert "needs a detector of edited regions (--set edits.detector=FOLDER)" in status.reason
+    assert status.setting == "detector"
     with pytest.raises(InputError, match="is not an artifact"):
         snellen.audit(
             classifier(),

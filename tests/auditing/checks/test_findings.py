@@ -104,7 +104,7 @@ def test_corruptions_without_effect_are_seldom_findings(images):
     assert found <= 16, "5 % of 200 are 10, with a standard error of 3.1"
 
 
-def test_a_classifier_that_guesses_is_told_so():
+def test_a_classifier_that_guesses_is_reported_as_such():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 1000).tolist()
     guesses = rng.integers(0, 10, 1000).tolist()
@@ -183,7 +183,7 @@ def test_parameters_that_would_count_twice_or_not_at_all(wrong):
         wrong()
 
 
-def test_zero_gradients_are_told_instead_of_read_as_robustness():
+def test_zero_gradients_are_reported_instead_of_read_as_robustness():
     classifier, images, labels = small_problem(count=40, size=12)
     module = classifier.module
     saturated = load_classifier(

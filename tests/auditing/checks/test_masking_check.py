@@ -54,14 +54,14 @@ def scaled(factor: float, count: int = 60) -> tuple[Classifier, ImageSet]:
     return model, load_images((pixels.permute(0, 2, 3, 1).numpy(), labels.numpy()))
 
 
-def told(classifier: Classifier, images: ImageSet, **options: object) -> list[Finding]:
+def reported(classifier: Classifier, images: ImageSet, **options: object) -> list[Finding]:
     report = audit(classifier, images, checks=[Masking(**{**QUICK, **options})])
     return [finding for finding in report.findings if finding.kind == "gradient_masking"]
 
 
 @pytest.mark.covers("10.6")
-def test_saturated_scores_are_told_with_their_evidence_and_sound_ones_are_not() -> None:
-    (finding,) = told(*scaled(1e5))
+def test_saturated_scores_are_reported_with_their_evidence_and_sound_ones_are_not() -> None:
+    (finding,) = reported(*scaled(1e5))
     assert (finding.subject, finding.harm) == ("linf.4", 0.0)
     assert finding.p_value is not None
     assert finding.p_value < 1e-6
@@ -71,7 +71,7 @@ def test_saturated_scores_are_told_with_their_evidence_and_sound_ones_are_not() 
     assert "no harm counted" in finding.title
     assert "robust" not in finding.title
     assert len(finding.examples) == 5
-    assert told(*scaled(1.0)) == []
+    assert reported(*scaled(1.0)) == []
 
 
 def test_a_declared_threat_has_harm() -> None:
@@ -163,7 +163,7 @@ def tiny_network() -> nn.Module:
 
 
 @pytest.mark.covers("10.6")
-def test_a_distilled_student_is_told_and_the_same_network_undistilled_is_not(
+def test_a_distilled_student_is_reported_and_the_same_network_undistilled_is_not(
     scenes: tuple[ImageStore, ImageSet],
 ) -> None:
     store, test = scenes
@@ -173,7 +173,7 @@ def test_a_distilled_student_is_told_and_the_same_network_undistilled_is_not(
     both = distil(scale_last_layer(tiny_network(), 100.0), student, store, temperature=100.0, plan=plan)
     student.load_state_dict(dict(both.student.weights))
     found = [
-        told(Classifier(network, class_names=SHAPES, preparation=Preprocessing(size=(32, 32)), name="tiny"), test)
+        reported(Classifier(network, class_names=SHAPES, preparation=Preprocessing(size=(32, 32)), name="tiny"), test)
         for network in (plain, student)
     ]
     assert (len(found[0]), len(found[1])) == (0, 1), found

@@ -54,7 +54,7 @@ def pictures(count: int, pairs: float, seed: int = 0) -> ImageSet:
     return load_arrays(pixels.clip(0, 255).astype(np.uint8), labels, class_names=NAMES, name="squares")
 
 
-def told(images: ImageSet, out: Path, model: Classifier | None = None) -> AuditReport:
+def reported(images: ImageSet, out: Path, model: Classifier | None = None) -> AuditReport:
     return audit(model or classifier(), images, checks=["multi_label"], out=out)
 
 
@@ -63,7 +63,7 @@ def finding(report: AuditReport):
 
 
 def test_tells_pairs_and_the_mistakes_that_name_them(tmp_path: Path) -> None:
-    report = told(pictures(150, pairs=0.4), tmp_path / "run")
+    report = reported(pictures(150, pairs=0.4), tmp_path / "run")
     found = finding(report)
     assert found is not None
     assert 0.15 < found.facts["several"] / found.facts["images"] < 0.45
@@ -77,14 +77,14 @@ def test_tells_pairs_and_the_mistakes_that_name_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_says_nothing_of_single_objects(tmp_path: Path, seed: int) -> None:
-    report = told(pictures(150, pairs=0.0, seed=seed), tmp_path / "run")
+    report = reported(pictures(150, pairs=0.0, seed=seed), tmp_path / "run")
     assert finding(report) is None
     assert report.metrics["multi_label.share"].value <= 0.02
 
 
 def test_says_nothing_of_real_thumbnails_of_one_product(tmp_path: Path) -> None:
     images = load_images("bundled:fashion-mnist").limit(200)
-    report = told(images, tmp_path / "run", load_classifier("bundled:fashion-cnn"))
+    report = reported(images, tmp_path / "run", load_classifier("bundled:fashion-cnn"))
     assert finding(report) is None
 
 
@@ -98,7 +98,7 @@ def coloured_scenes(objects: int) -> Scenes:
 def test_tells_scenes_of_two_objects_by_what_is_really_there(tmp_path: Path) -> None:
     world = coloured_scenes(2)
     images = world.images(split="test")
-    report = told(images, tmp_path / "run", load_judge().classifier("colour"))
+    report = reported(images, tmp_path / "run", load_judge().classifier("colour"))
     assert finding(report) is not None
     there = {
         one: {each.colour for each in scene.objects} for one, scene in zip(images.ids, world.scenes(), strict=True)
@@ -109,12 +109,12 @@ def test_tells_scenes_of_two_objects_by_what_is_really_there(tmp_path: Path) -> 
 
 
 def test_says_nothing_of_scenes_of_one_object(tmp_path: Path) -> None:
-    report = told(coloured_scenes(1).images(split="test"), tmp_path / "run", load_judge().classifier("colour"))
+    report = reported(coloured_scenes(1).images(split="test"), tmp_path / "run", load_judge().classifier("colour"))
     assert finding(report) is None
     assert report.metrics["multi_label.share"].value <= 0.01
 
 
-def test_it_runs_when_asked_for_alone() -> None:
+def test_it_runs_when_requested_alone() -> None:
     assert "multi_label" not in default_checks()
     assert "multi_label" not in [check.name for check in resolve_checks(None)]
     assert resolve_checks(["multi_label"])[1] == MultiLabel()

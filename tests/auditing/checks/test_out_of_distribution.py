@@ -1,4 +1,4 @@
-"""Foreign images in an audit: named one by one against tuning or training images, with harm where the model errs."""
+"""Foreign images in an audit: each named, against validation or training images, with harm where the model errs."""
 
 import csv
 import json
@@ -54,10 +54,8 @@ def audit(images, model=None, **more):
         classifier,
         snellen.load_images((pixels, labels), class_names=NAMES),
         checks=["clean", "out_of_distribution"],
-        **{
-            name: snellen.load_images(one, class_names=NAMES) for name, one in more.items() if name in ("train", "tune")
-        },
-        **{name: one for name, one in more.items() if name not in ("train", "tune")},
+        **{name: snellen.load_images(one, class_names=NAMES) for name, one in more.items() if name in ("train", "val")},
+        **{name: one for name, one in more.items() if name not in ("train", "val")},
     )
 
 
@@ -65,7 +63,7 @@ def found(report):
     return next((one for one in report.findings if one.kind == "out_of_distribution"), None)
 
 
-@pytest.mark.parametrize("against", ["train", "tune"])
+@pytest.mark.parametrize("against", ["train", "val"])
 def test_planted_images_are_named_one_by_one(tmp_path, against):
     report = audit(pictures(500, 100, FOREIGN), **{against: pictures(900, 101)}, out=tmp_path / "run")
     finding = found(report)
@@ -79,7 +77,7 @@ def test_planted_images_are_named_one_by_one(tmp_path, against):
     assert finding.facts["named"] == len(named)
     assert finding.facts["accuracy"] < finding.facts["accuracy_elsewhere"]
     assert finding.harm > 0
-    assert f"unlike the {'training' if against == 'train' else 'tuning'} images" in finding.title
+    assert f"unlike the {'training' if against == 'train' else 'validation'} images" in finding.title
     share = report.metrics["out_of_distribution.share"]
     assert share.low <= FOREIGN / 500 <= share.high
     assert share.low > 0
@@ -95,9 +93,9 @@ def test_like_images_give_no_finding():
 
 
 def test_tuning_images_come_before_training_images():
-    note = next(one for one in audit(pictures(200, 0), train=pictures(300, 1), tune=pictures(200, 2)).notes
+    note = next(one for one in audit(pictures(200, 0), train=pictures(300, 1), val=pictures(200, 2)).notes
                 if one.startswith("Images are compared"))  # fmt: skip
-    assert "200 tuning images" in note
+    assert "200 validation images" in note
 
 
 def test_too_few_images_to_compare_with_are_no_comparison():
@@ -112,7 +110,7 @@ def test_too_few_images_to_compare_with_are_no_comparison():
 def test_without_any_to_compare_with_the_reason_names_both_options():
     status = next(one for one in audit(pictures(100, 0)).checks if one.name == "out_of_distribution")
     assert status.status == "skipped"
-    assert "--train DATA, --tune DATA" in str(status.reason)
+    assert "--train DATA, --val DATA" in str(status.reason)
 
 
 class Spoiling(nn.Module):
@@ -142,9 +140,11 @@ def test_images_without_finite_features_are_left_out_and_counted(tmp_path):
     for (pixels, _), spoilt in ((audited, slice(40, 44)), (known, slice(0, 3))):
         pixels[:, 0, 0, 0] = np.minimum(pixels[:, 0, 0, 0], 254)
         pixels[spoilt, 0, 0, 0] = 255
-    report = audit(audited, Spoilt(), tune=known, out=tmp_path / "run")
+    report = audit(audited, Spoilt(), val=known, out=tmp_path / "run")
     assert found(report) is not None
     notes = " ".join(report.notes)
-    assert "Checks that read features leave out 4 images and 3 tuning images whose features are not finite." in notes
-    assert "compared with 897 tuning images" in notes
+    assert (
+        "Checks that read features leave out 4 images and 3 validation images whose features are not finite." in notes
+    )
+    assert "compared with 897 validation images" in notes
     assert report.metrics["out_of_distribution.share"].n == 496

@@ -66,7 +66,7 @@ def true_error(sure, truth, edges):
     return float(np.abs(np.bincount(place, sure - chance)).sum() / len(sure))
 
 
-def truths(rng, tune, steepness):
+def truths(rng, val, steepness):
     """The figures of very many images."""
     whole, truth = drawn(rng, 200_000, None, steepness)
     sure, right, second = whole.confidence, np.maximum(truth, 1 - truth), whole.labels == 1
@@ -74,10 +74,10 @@ def truths(rng, tune, steepness):
     risk = np.cumsum(1 - right[order]) / np.arange(1, len(truth) + 1)
     probability = 1 / (1 + np.exp(-whole.scores[:, 1]))
     hit = np.where(second, probability, 1 - probability)
-    tuned = ScoreCounts.of(tune.labels, tempered_probabilities(tune.scores, 1.0)[:, 1])
+    tuned = ScoreCounts.of(val.labels, tempered_probabilities(val.scores, 1.0)[:, 1])
     threshold = tuned.threshold_at_specificity(0.9)
     called = probability >= threshold
-    mended = tempered_probabilities(whole.scores, fit_temperature(tune.scores, tune.labels).temperature).max(1)
+    mended = tempered_probabilities(whole.scores, fit_temperature(val.scores, val.labels).temperature).max(1)
     width, mass = np.arange(1, 16) / 15, np.quantile(sure, np.arange(1, 15) / 15)
     return {
         "calibration.ece": true_error(sure, truth, width),
@@ -100,8 +100,8 @@ def simulated(world):
     """Share of repetitions whose interval lies above and below the truth, by figure."""
     units, n, repetitions, steepness = WORLDS[world]
     rng = np.random.default_rng(7)
-    tune, _ = drawn(rng, 1000, None, steepness)
-    given = {"tune": tune}
+    val, _ = drawn(rng, 1000, None, steepness)
+    given = {"val": val}
 
     def figures(known):
         found = {}
@@ -110,7 +110,7 @@ def simulated(world):
             found |= check.conclude(at).metrics
         return found
 
-    true = truths(rng, tune, steepness)
+    true = truths(rng, val, steepness)
     above, below = dict.fromkeys(true, 0), dict.fromkeys(true, 0)
     for _ in range(repetitions):
         for name, found in figures(drawn(rng, n, units, steepness)[0]).items():

@@ -53,7 +53,7 @@ def by_name(comparison):
     return {one.name: one for one in comparison.figures}
 
 
-def test_the_same_bags_are_paired_and_missed_ones_are_told(tmp_path, dim):
+def test_the_same_bags_are_paired_and_missed_ones_are_reported(tmp_path, dim):
     images = image_set(bags())
     run(tmp_path / "first", by_brightness(), images)
     run(tmp_path / "second", dim, images)
@@ -96,7 +96,7 @@ def test_runs_that_know_labels_of_bags_alone_can_be_compared(tmp_path, dim):
         compare(tmp_path / "third", tmp_path / "fourth")
 
 
-def test_how_bags_are_decided_belongs_to_the_model_and_is_told(tmp_path):
+def test_how_bags_are_decided_belongs_to_the_model_and_is_reported(tmp_path):
     images = image_set(bags())
     run(tmp_path / "first", by_brightness(), images)
     run(tmp_path / "second", by_brightness(), images, pooling="mean", threshold=0.2)

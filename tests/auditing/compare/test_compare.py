@@ -112,12 +112,12 @@ def test_a_finding_that_vanishes_with_most_images_is_unclear():
     assert any("nothing is paired" in note for note in found.notes)
 
 
-def test_a_finding_that_is_no_longer_told_is_unclear_though_not_one_image_differs():
+def test_a_finding_that_is_no_longer_reported_is_unclear_though_not_one_image_differs():
     found = finding(compare_records(lossy(0.7, 1, findings=[FOG]), lossy(0.7, 1), resamples=50))
     assert (found.verdict, found.difference) == ("unclear", 0.0)
 
 
-def test_a_gap_that_grows_because_the_others_improve_is_told_as_such():
+def test_a_gap_that_grows_because_the_others_improve_is_reported_as_such():
     labels = np.arange(1000) % 4
     rng = np.random.default_rng(0)
     before = rng.random(1000) < 0.6
@@ -171,7 +171,7 @@ def test_classes_in_another_order_are_matched_by_name():
     assert set(verdicts(compare_records(first, second, resamples=50)).values()) == {"same"}
 
 
-def test_runs_that_mean_other_things_are_refused():
+def test_runs_that_have_another_meaning_are_refused():
     run = run_of(*outcomes(100))
     other = run_of(*outcomes(100), model={"class_names": ["cat", "dog", "owl", "cow"]})
     with pytest.raises(InputError, match="other classes") as told:

@@ -41,28 +41,28 @@ def test_coverage_and_the_error_that_a_temperature_leaves_can_get_worse():
     assert mixed["calibration.ece_with_temperature"] == "worse"
 
 
-def test_temperatures_of_other_tuning_images_are_not_compared():
+def test_temperatures_of_other_validation_images_are_not_compared():
     run = run_of(*outcomes(100))
-    tuned = run_of(*outcomes(100), companions={"tune": {"fingerprint": "a"}})
+    tuned = run_of(*outcomes(100), companions={"val": {"fingerprint": "a"}})
     found = {figure.name: figure for figure in compare_records(run, tuned, resamples=50).figures}
     assert found["calibration.ece_with_temperature"].reason == "the temperature was fitted on other images"
 
 
-def test_the_temperature_of_the_same_tuning_images_is_fitted_on_them():
-    """Scores of the tuning images ask for a temperature of four; without them the images themselves ask for one."""
+def test_the_temperature_of_the_same_validation_images_is_fitted_on_them():
+    """Scores of the validation images ask for a temperature of four; without them the images themselves ask for one."""
     rng = np.random.default_rng(0)
     right = rng.random(600) < 0.8
-    plan = {"companions": {"tune": {"fingerprint": "a"}}}
+    plan = {"companions": {"val": {"fingerprint": "a"}}}
     run = run_of(right, np.full(600, 0.8), {}, **plan)
     labels = np.arange(400) % 4
     scores = np.zeros((400, 4))
     scores[np.arange(400), np.where(rng.random(400) < 0.8, labels, (labels + 1) % 4)] = 4 * np.log(0.8 / 0.2 * 3)
-    tuning = Evidence.of(
-        [f"tune {row}" for row in range(400)], setting="clean", model="m", label=labels.tolist(),
+    evidence = Evidence.of(
+        [f"val {row}" for row in range(400)], setting="clean", model="m", label=labels.tolist(),
         prediction=scores.argmax(1).tolist(), extra={"scores": array_column(scores)},
     )  # fmt: skip
     name = "calibration.ece_with_temperature"
-    found = {one.name: one for one in compare_records(*[replace(run, tuned_on=tuning)] * 2, resamples=50).figures}
+    found = {one.name: one for one in compare_records(*[replace(run, val_evidence=evidence)] * 2, resamples=50).figures}
     assert found[name].first == pytest.approx(0.36, abs=0.06), "0.8 divided by four in log odds is 0.44"
     own = {one.name: one for one in compare_records(run_of(right, np.full(600, 0.8), {}), run, resamples=50).figures}
     assert own[name].verdict == "not compared"

@@ -132,7 +132,7 @@ def sliced(right_inside, *, told=False, listed=True, seed=0, **more):
     return with_check(run, "slices", told=[("slice", "dog abc")] * told, lists=rows if listed else [])
 
 
-def test_the_images_of_a_slice_are_looked_up_in_the_other_run():
+def test_the_images_of_a_slice_are_found_in_the_other_run():
     mended = compared(sliced(0.2, told=True), sliced(0.9, listed=False, seed=1), "slice:dog abc")
     assert (mended.verdict, mended.paired) == ("mended", True)
     assert mended.difference == pytest.approx(-0.7, abs=0.15)

@@ -102,7 +102,7 @@ def test_a_finished_run_of_the_same_model_stands_for_images(world, tmp_path):
             monitored(world, tmp_path / "new", **more)
 
 
-def test_the_model_runs_where_it_is_told(world, tmp_path):
+def test_the_model_runs_on_the_given_device(world, tmp_path):
     _, _, rest = world
     some = rest.limit(60)
     known = snellen.load_images("bundled:fashion-mnist").limit(100)

@@ -51,9 +51,7 @@ def test_another_order_of_the_classes_changes_nothing(tmp_path, problem):
     model, pixels, labels, _ = problem
     named = [NAMES[place] for place in ORDER]
     turned = Classifier(Turned(model.module), class_names=named, name="turned", preparation=model.preparation)
-    sets = {
-        name: image_set(pixels, labels, np.arange(*rows)) for name, rows in (("train", (0, 50)), ("tune", (50, 90)))
-    }
+    sets = {name: image_set(pixels, labels, np.arange(*rows)) for name, rows in (("train", (0, 50)), ("val", (50, 90)))}
     given = image_set(pixels, labels, np.arange(90, 240))
     reports = [
         audit(one, given, **sets, checks=CHECKS, out=tmp_path / name) for name, one in (("a", model), ("b", turned))

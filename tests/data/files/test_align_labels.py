@@ -61,7 +61,7 @@ def test_ambiguous_names_are_an_error() -> None:
             align_labels(named(["crane"]), target)
 
 
-def test_unmatched_names_are_told_with_the_nearest() -> None:
+def test_unmatched_names_are_reported_with_the_nearest() -> None:
     names = ["tabby", *(f"unicorn {number}" for number in range(7))]
     with pytest.raises(InputError) as caught:
         align_labels(named(names), ["tabby", "unicron 3", "dog"])

@@ -38,7 +38,7 @@ def test_a_label_said_once_is_the_label_of_the_bag() -> None:
     assert (bags.labels.tolist(), bags.units) == ([1, 0], ("p", None))
 
 
-def test_labels_may_be_unknown_where_that_is_asked_for() -> None:
+def test_labels_may_be_unknown_where_requested() -> None:
     assert Bags.of(image_set(bag_id=["s", "t"]), labelled=False).labels.tolist() == [-1, -1]
 
 

@@ -169,8 +169,8 @@ def test_the_split_of_a_table_chooses_images(tmp_path, folder, column):
     assert images.notes == ()
     assert images.name == "images (test split)"
     assert load_images_again(images.reference).ids == images.ids
-    with pytest.raises(InputError, match="no images of split 'tune'; it has: test, train"):
-        snellen.load_images(f"{folder}#tune", table=place, columns=columns)
+    with pytest.raises(InputError, match="no images of split 'val'; it has: test, train"):
+        snellen.load_images(f"{folder}#val", table=place, columns=columns)
 
 
 def test_images_that_say_their_split_need_rows_of_that_alone(tmp_path):

@@ -64,10 +64,10 @@ def test_splits_of_class_subfolders(tmp_path: Path) -> None:
         put(tmp_path / name)
     images = load_folder(tmp_path)
     assert images.class_names == ("cat", "dog")
-    assert images.column("split") == ["test", "train", "train", "tune"]
+    assert images.column("split") == ["test", "train", "train", "val"]
     assert images.labels.tolist() == [1, 0, 1, 0]
     assert images.split is None
-    assert images.of_split("tune").ids == ["valid/cat/3.png"]
+    assert images.of_split("val").ids == ["valid/cat/3.png"]
     with pytest.raises(InputError, match="holds test images"):
         images.for_fitting()
     assert images.of_split("train").for_fitting().split == "train"
@@ -76,7 +76,7 @@ def test_splits_of_class_subfolders(tmp_path: Path) -> None:
 def test_a_split_alone_is_typed(tmp_path: Path) -> None:
     put(tmp_path / "val" / "cat" / "1.png")
     images = load_folder(tmp_path)
-    assert (images.split, images.class_names) == ("tune", ("cat",))
+    assert (images.split, images.class_names) == ("val", ("cat",))
 
 
 def test_a_split_without_class_subfolders_has_no_labels(tmp_path: Path) -> None:

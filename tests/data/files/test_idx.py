@@ -59,8 +59,8 @@ def test_a_folder_by_reference(tmp_path: Path) -> None:
     assert load_images(f"{tmp_path}#test").split == "test"
     train = load_images(f"{tmp_path}#train", name="mine")
     assert (train.split, len(train), train.name) == ("train", 3, "mine")
-    with pytest.raises(InputError, match="splits train and test, not 'tune'"):
-        load_images(f"{tmp_path}#tune")
+    with pytest.raises(InputError, match="splits train and test, not 'val'"):
+        load_images(f"{tmp_path}#val")
 
 
 def test_another_folder_is_none_of_these(tmp_path: Path) -> None:

@@ -69,11 +69,11 @@ def test_tiles_stay_in_their_slides() -> None:
 
 
 def test_splits_and_further_columns_stay() -> None:
-    train, tune = as_split(make("x", 2, 10), "train"), as_split(make("y", 1, 20), "tune")
-    joined = join([train, tune])
+    train, val = as_split(make("x", 2, 10), "train"), as_split(make("y", 1, 20), "val")
+    joined = join([train, val])
     assert joined.split is None
-    assert joined.column("split") == ["train", "train", "tune"]
-    assert values(joined.of_split("tune")) == [20]
+    assert joined.column("split") == ["train", "train", "val"]
+    assert values(joined.of_split("val")) == [20]
     assert join([train, as_split(make("z", 1, 30), "train")]).split == "train"
     plain = make("y", 1, 20)
     assert join([train, plain]).column("split") == ["train", "train", None]

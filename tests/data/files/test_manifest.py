@@ -113,7 +113,7 @@ def test_every_column_of_csv(folder: Path) -> None:
     )
     assert images.column("unit_id") == ["p1", "2"]
     assert images.column("group") == ["north", None]
-    assert images.column("split") == ["tune", "train"]
+    assert images.column("split") == ["val", "train"]
     assert images.column("boxes") == [[[0, 0, 2, 2.5]], None]
     assert images.column("caption") == ["a, b", None]
     assert images.column("attributes") == ['{"red": true}', None]

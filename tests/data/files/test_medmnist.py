@@ -65,23 +65,23 @@ def test_test_split_is_taken_and_named(three: Path) -> None:
 
 
 def test_other_splits_on_request(three: Path) -> None:
-    train, tune = load_npz(three, split="train"), load_npz(three, split="tune")
+    train, val = load_npz(three, split="train"), load_npz(three, split="val")
     assert (len(train), train.split, train.name) == (6, "train", "pathmnist (train split)")
-    assert (len(tune), tune.split, tune.ids[0], tune.labels.tolist()) == (4, "tune", "tune/000000", [1, 1, 0, 0])
-    assert tune.for_fitting() is tune
+    assert (len(val), val.split, val.ids[0], val.labels.tolist()) == (4, "val", "val/000000", [1, 1, 0, 0])
+    assert val.for_fitting() is val
 
 
 def test_the_only_split_is_taken_whatever_it_is(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.npz", val_images=images(2, 4, 4))
     found = load_npz(path)
-    assert (found.name, found.split, found.class_names, found.has_labels) == ("a", "tune", None, False)
-    with pytest.raises(InputError, match=r"no images of split 'train'; choose one: a.npz#tune"):
+    assert (found.name, found.split, found.class_names, found.has_labels) == ("a", "val", None, False)
+    with pytest.raises(InputError, match=r"no images of split 'train'; choose one: a.npz#val"):
         load_npz(path, split="train")
 
 
 def test_without_a_test_split_one_must_be_chosen(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.npz", train_images=images(2, 4, 4), val_images=images(2, 4, 4))
-    with pytest.raises(InputError, match=r"no images of split 'test'; choose one: a.npz#train, a.npz#tune"):
+    with pytest.raises(InputError, match=r"no images of split 'test'; choose one: a.npz#train, a.npz#val"):
         load_npz(path)
 
 

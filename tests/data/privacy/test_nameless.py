@@ -219,7 +219,7 @@ def test_files_of_many_images_are_not_named(names):
     assert str(told.value) == f"{HIDDEN} has changed since it was indexed"
 
 
-def test_a_loop_of_links_in_a_manifest_is_told_without_the_way_to_it(tmp_path, names):
+def test_a_loop_of_links_in_a_manifest_is_reported_without_the_way_to_it(tmp_path, names):
     root = tmp_path / "Clinic of Dr. Doe" / "images"
     root.mkdir(parents=True)
     (root / "one.png").symlink_to("other.png")

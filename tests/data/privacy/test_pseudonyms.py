@@ -186,7 +186,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         Pseudonyms.open(tmp_path / "pipe")
 
 
-def test_a_file_that_cannot_be_written_or_read_is_told(tmp_path):
+def test_a_file_that_cannot_be_written_or_read_is_reported(tmp_path):
     with pytest.raises(UnwritableError, match=r"cannot write to .*names\.json"):
         Pseudonyms.open(tmp_path / "missing" / "names.json")
     (tmp_path / "folder").mkdir()
@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_written_or_read_is_told(tmp_path):
         Pseudonyms.open(tmp_path / "folder")
 
 
-def test_a_place_that_may_not_be_written_is_told_whatever_fails(tmp_path, monkeypatch):
+def test_a_place_that_may_not_be_written_is_reported_whatever_fails(tmp_path, monkeypatch):
     def refused(*arguments, **_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(arguments[0]))
 

@@ -28,7 +28,7 @@ def test_objects_keep_their_own_views_when_some_are_selected():
     assert found.objects[0].credit == ""
 
 
-def test_makers_are_told_and_other_labels_are_refused():
+def test_makers_are_reported_and_other_labels_are_refused():
     whole = glowing_set(("light-a",), views=2)
     told = [json.dumps({"creator": "Ann", "licence": "CC-BY-3.0"})] * 2
     thanked = replace(whole, table=whole.table.set_column(4, "attributes", pa.array(told)))

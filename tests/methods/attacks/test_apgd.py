@@ -44,7 +44,7 @@ def test_images_leave_at_their_first_success():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_queries_stay_within_what_is_told(loss):
+def test_queries_stay_within_what_is_reported(loss):
     classifier, images, labels = small_problem()
     attack = APGD(epsilon=0.001, steps=7, restarts=2, target_classes=3, loss=loss)
     attacked = attack.attack(classifier, images, labels)

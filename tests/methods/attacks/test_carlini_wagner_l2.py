@@ -123,7 +123,7 @@ def test_a_failure_returns_the_clean_image():
     assert (attacked.queries > once.queries).tolist() == [True, True, False]
 
 
-def test_a_flat_model_is_told_from_a_robust_one():
+def test_a_flat_model_is_distinguished_from_a_robust_one():
     class Flat(nn.Module):
         def forward(self, images):
             return images.flatten(1)[:, :2] * 0 + torch.tensor([2.0, 0.0])
@@ -162,7 +162,7 @@ def test_multilabel_decisions_flip():
     assert (two.distance >= nearest.distance).all()
 
 
-def test_breaks_a_trained_model_and_rounding_to_bytes_is_told():
+def test_breaks_a_trained_model_and_rounding_to_bytes_is_reported():
     classifier = snellen.load_classifier("bundled:fashion-cnn")
     examples = snellen.load_images("bundled:fashion-mnist").limit(4)
     images = torch.stack([classifier.prepare(example.image) for example in examples])

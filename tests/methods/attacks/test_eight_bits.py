@@ -17,7 +17,7 @@ def test_bytes_are_bytes():
     assert float((rounded - images).abs().max()) <= 0.5 / 255 + 1e-7
 
 
-def test_a_success_that_rounds_away_is_told_and_a_large_one_stays():
+def test_a_success_that_rounds_away_is_reported_and_a_large_one_stays():
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
     model[1].weight.data = torch.tensor([[0.0], [1.0]]).repeat(1, 12)
     model[1].weight.data[0, :] = 0.0
@@ -42,7 +42,7 @@ def test_a_failure_never_becomes_a_success():
     assert spent().queries == int(attacked.success.sum())
 
 
-def test_without_a_success_the_classifier_is_not_asked():
+def test_without_a_success_the_classifier_is_not_queried():
     classifier, images, labels = small_problem()
     attacked = PGD(epsilon=0.0, steps=1).attack(classifier, images, labels)
     assert not attacked.success.any()

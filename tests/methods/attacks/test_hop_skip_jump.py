@@ -16,10 +16,10 @@ from snellen.testing.conformance import small_problem
 def labels_only(classifier):
     """The same decisions, one-hot, without gradients."""
 
-    def told(images):
+    def reported(images):
         return nn.functional.one_hot(classifier(images).argmax(1), len(classifier.class_names)).float()
 
-    return Classifier(told, class_names=classifier.class_names, output="labels", name="labels only")
+    return Classifier(reported, class_names=classifier.class_names, output="labels", name="labels only")
 
 
 @pytest.mark.parametrize(("norm", "within"), [("l2", 1.1), ("linf", 1.6)])
@@ -47,11 +47,11 @@ def test_keeps_every_promise_of_an_attack(norm):
 
 def test_labels_are_enough_and_the_budget_is_kept():
     classifier, images, labels = small_problem(count=6)
-    told = labels_only(classifier)
+    reported = labels_only(classifier)
     distances = []
     for budget in (150, 1500):
-        with told.counting() as spent:
-            attacked = HopSkipJump(budget=budget).attack(told, images, labels)
+        with reported.counting() as spent:
+            attacked = HopSkipJump(budget=budget).attack(reported, images, labels)
         assert attacked.spent.counts() == spent().counts()
         assert int(attacked.queries.max()) <= budget
         assert not attacked.gradients.any()

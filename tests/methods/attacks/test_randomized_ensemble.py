@@ -83,7 +83,7 @@ def test_luck_is_no_success():
     assert lucky.success.all(), "an attack that believes one look"
 
 
-def test_a_deterministic_model_is_asked_once_each():
+def test_a_deterministic_model_is_queried_once_each():
     classifier, images, labels = small_problem(count=16)
     attacked = RandomizedEnsemble(epsilon=0.01, steps=10).attack(classifier, images, labels)
     standing = ~attacked.success

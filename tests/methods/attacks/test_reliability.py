@@ -47,13 +47,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("sign", CASES)
-def test_each_sign_is_told_where_it_is(sign):
+def test_each_sign_is_reported_where_it_is(sign):
     classifier, images, labels = with_layer(*CASES[sign])
     (told,) = doubts_before(classifier, images, labels)
     assert sign in told
 
 
-def test_a_sound_model_raises_none_at_the_price_that_is_told():
+def test_a_sound_model_raises_none_at_the_price_that_is_reported():
     classifier, images, labels = small_problem()
     with classifier.counting() as spent:
         assert doubts_before(classifier, images, labels) == ()
@@ -65,7 +65,7 @@ def test_a_sound_model_raises_none_at_the_price_that_is_told():
         doubts_before(classifier, images, labels[:3])
 
 
-def test_successes_of_square_after_blind_gradient_attacks_are_told():
+def test_successes_of_square_after_blind_gradient_attacks_are_reported():
     classifier, images, labels = small_problem(count=24)
     # Whole grey levels forwards, no gradient backwards: three attacks go nowhere.
     hidden = Classifier(

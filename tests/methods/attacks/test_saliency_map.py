@@ -69,7 +69,7 @@ def test_reaches_targets():
     assert torch.equal(classifier(attacked.images).argmax(1)[attacked.success], targets[attacked.success])
 
 
-def test_a_model_without_slopes_is_told_and_ends():
+def test_a_model_without_slopes_is_reported_and_ends():
     classifier = linear(torch.tensor([[0.0] * 12, [-1.0] * 12]) * 0)
     attacked = SaliencyMap().attack(classifier, torch.rand(2, 3, 2, 2), torch.tensor([0, 0]))
     assert attacked.status == ("not found", "not found")

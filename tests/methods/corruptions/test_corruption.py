@@ -175,7 +175,7 @@ def test_what_a_command_without_a_kind_stands_for():
     assert Corruption.when_left_out({"benchmark": "octmnist", "kind": "pixelate"}) == {}
 
 
-def test_textures_that_cannot_be_read_are_told_before_anything_runs(tmp_path):
+def test_textures_that_cannot_be_read_are_reported_before_anything_runs(tmp_path):
     frost = Corruption(kind="frost", textures=str(tmp_path / "nowhere"))
     assert "cannot use its textures: " in frost.missing()
     assert Corruption(kind="frost").missing() is None

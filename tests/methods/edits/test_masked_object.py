@@ -69,7 +69,7 @@ def test_masks_are_binary_and_never_mixed():
         object_of(bytes_)
 
 
-def test_a_ring_is_as_wide_as_told():
+def test_a_ring_is_as_wide_as_stated():
     wide = widened(boxes((8, 8, 10, 10)), 2)
     assert torch.equal(wide, boxes((6, 6, 12, 12)))
     assert torch.equal(widened(boxes((8, 8, 10, 10)), 0), boxes((8, 8, 10, 10)))

@@ -150,7 +150,7 @@ class Tokens(nn.Module):
         return self.head(tokens.mean(1))
 
 
-def test_a_transformer_is_not_read_at_its_patches_unless_asked():
+def test_a_transformer_is_not_read_at_its_patches_unless_requested():
     classifier = classifier_of(Tokens())
     images = torch.rand(2, 3, 12, 12)
     with pytest.raises(UnsupportedError, match=r"tokens \(block\).*Name a layer"):

@@ -84,7 +84,7 @@ def test_the_patch_is_found_and_the_map_beats_itself_moved(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_completeness_is_told_where_it_is_promised(name):
+def test_completeness_is_reported_where_it_is_promised(name):
     found = method(name).explain(detector(), bright_images(), TARGETS, rng=Randomness(0))
     assert ("completeness_gap" in found.figures) == (name in {"integrated_gradients", "partition_shap"})
     if name == "partition_shap":
@@ -134,7 +134,7 @@ def test_an_image_without_evidence_or_scores_has_neither_point_nor_figures(name)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_black_box_is_explained_or_the_reason_is_told(name):
+def test_a_black_box_is_explained_or_the_reason_is_reported(name):
     module = PatchDetector().requires_grad_(False)
     box = Classifier(lambda images: module(images), class_names=["dark", "bright"], name="box")
     chosen = method(name)

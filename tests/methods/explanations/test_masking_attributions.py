@@ -89,7 +89,7 @@ def test_rise_is_the_mean_of_masks_weighted_by_scores():
     assert found.gap.isnan().all()
 
 
-def test_masks_show_a_pixel_as_often_as_asked_and_are_soft_and_shifted():
+def test_masks_show_a_pixel_as_often_as_requested_and_are_soft_and_shifted():
     masks = []
     image = torch.ones(1, 3, 16, 16)
 

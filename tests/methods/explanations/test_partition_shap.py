@@ -135,7 +135,7 @@ def test_neither_batch_nor_neighbours_change_a_map():
     assert not torch.equal(several, reference)
 
 
-def test_what_is_asked_in_advance_is_counted_and_bounded():
+def test_what_is_queried_in_advance_is_counted_and_bounded():
     image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(4))
     queries = {}
     for chunk in (2, 32):
@@ -154,7 +154,7 @@ def test_blocks_are_not_divided_below_the_smallest():
     assert phi.unique().numel() == 4
 
 
-def test_images_without_evidence_and_with_broken_scores_are_told_apart():
+def test_images_without_evidence_and_with_broken_scores_are_distinguished():
     def formula(images):
         value = uneven(images)
         return torch.where(images[:, 0, 0, 0] == 0.125, torch.nan, value)

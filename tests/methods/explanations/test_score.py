@@ -29,7 +29,7 @@ def classifier_of(**options):
         ({"output": "labels"}, "score", lambda s: s),
     ],
 )
-def test_each_candidate_is_asked_about_the_target_of_its_image(options, of, expected):
+def test_each_candidate_is_queried_about_the_target_of_its_image(options, of, expected):
     classifier = classifier_of(**options)
     rows = torch.tensor([1, 0, 1, 1, 0])
     candidates = torch.rand(5, 3, 2, 2, generator=torch.Generator().manual_seed(1))
@@ -41,7 +41,7 @@ def test_each_candidate_is_asked_about_the_target_of_its_image(options, of, expe
     assert torch.allclose(values, wanted.double())
 
 
-def test_values_are_asked_in_chunks_and_keep_what_is_not_finite():
+def test_values_are_queried_in_chunks_and_keep_what_is_not_finite():
     sizes = []
 
     def model(images):

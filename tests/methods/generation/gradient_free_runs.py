@@ -80,12 +80,14 @@ class Run:
 
         self.reported = []
 
-        def told(classes):
+        def reported(classes):
             self.reported.append(classes)
             return generator.encode_classes(classes.tolist())
 
         self.deciding = Deciding(rule or GradientFreeRule(), looking, own, seeded(seeds))
-        made = (terms or (lambda deciding, told: [away_from_confusion(deciding, told)]))(self.deciding, told)
+        made = (terms or (lambda deciding, reported: [away_from_confusion(deciding, reported)]))(
+            self.deciding, reported
+        )
         self.state = sampler.run(sampler.start(seeded(seeds)), generator.encode_classes(own.tolist()), guidance=made)
         self.latents = self.state.latents
 

@@ -90,7 +90,7 @@ def test_an_interval_and_rescaling_change_what_guidance_does(references):
     assert not close(rescaled, strong)
 
 
-def test_a_generator_of_classes_is_asked_by_name_or_number(references):
+def test_a_generator_of_classes_is_queried_by_name_or_number(references):
     requests = [{"id": "a", "class": 3, "seed": 5}, {"id": "b", "class": "class 7", "seed": 6}]
     images = sampled(references["classes"], requests, guidance_scale=2.0)
     assert close(pixels(images), plain(references["classes"], classes=[3, 7], guidance_scale=2.0))
@@ -162,7 +162,7 @@ def test_fields_that_make_no_sense_are_refused(fields, message):
         Sample(**fields)
 
 
-def test_classes_of_one_name_are_asked_for_by_number(references, monkeypatch):
+def test_classes_of_one_name_are_requested_by_number(references, monkeypatch):
     """ImageNet has two kinds of crane."""
     known = load_generator(references["classes"])
     names = ("crane", "dog", "crane", *(f"n{row}" for row in range(known.classes - 3)))
@@ -174,7 +174,7 @@ def test_classes_of_one_name_are_asked_for_by_number(references, monkeypatch):
         method.generator_call([{"id": "a", "class": "crane"}], Randomness(0))
 
 
-def test_weights_are_told(references):
+def test_weights_are_reported(references):
     one = Sample(generator=references["prompts"]).identities()
     two = Sample(generator=references["prompts"], weak=references["weak"]).identities()
     assert set(one) == {"denoiser", "text_encoder", "vae"}

@@ -116,7 +116,7 @@ def test_smoothing_nothing_is_cross_entropy() -> None:
     assert not torch.equal(LabelSmoothing(share=0.2).objective()(model, _batch()), plain)
 
 
-def test_agreement_is_asked_of_three_views_in_one_pass() -> None:
+def test_agreement_is_required_of_three_views_in_one_pass() -> None:
     seen: list[torch.Tensor] = []
     linear = nn.Linear(3 * 16 * 16, 2)
 

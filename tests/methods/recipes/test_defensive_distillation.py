@@ -69,10 +69,10 @@ def test_the_same_randomness_gives_the_same_weights_and_each_parameter_counts() 
         assert not torch.equal(first, other)
 
 
-def test_a_tune_split_a_base_and_a_teacher_trained_before(tmp_path: Path) -> None:
-    both = join([as_split(images(), "train"), as_split(images(8, seed=1), "tune")])
+def test_a_val_split_a_base_and_a_teacher_trained_before(tmp_path: Path) -> None:
+    both = join([as_split(images(), "train"), as_split(images(8, seed=1), "val")])
     base = recipe().fit(both, rng=Randomness(0)).save(tmp_path / "teacher")
-    assert {"tune.accuracy", "tune.loss"} == set(base.card.metrics)
+    assert {"val.accuracy", "val.loss"} == set(base.card.metrics)
     child = recipe(teacher=f"artifact:{tmp_path / 'teacher'}").fit(both, base=base, rng=Randomness(0))
     assert child.card.lineage.parent == base.card.sha256
     with pytest.raises(InputError, match="prepares images otherwise"):

@@ -168,10 +168,10 @@ def test_the_same_randomness_gives_the_same_weights() -> None:
     assert first.card == second.card
 
 
-def test_a_base_and_a_tune_split(tmp_path: Path) -> None:
-    both = join([as_split(images(), "train"), as_split(images(8, seed=1), "tune")])
+def test_a_base_and_a_val_split(tmp_path: Path) -> None:
+    both = join([as_split(images(), "train"), as_split(images(8, seed=1), "val")])
     base = recipe().fit(both, rng=Randomness(0)).save(tmp_path)
-    assert {"tune.accuracy", "tune.loss"} == set(base.card.metrics)
+    assert {"val.accuracy", "val.loss"} == set(base.card.metrics)
     child = recipe(benchmark="dermamnist").fit(images(), base=base, rng=Randomness(0))
     assert child.card.lineage.parent == base.card.sha256
 

@@ -24,7 +24,7 @@ CDF = NormalDist().cdf
     ("a", "b", "radius"),
     [(3, 3, 4.243), (3, 0.01, 2.128), (3, -2, 0.707), (1, -1.5, None), (0.5, -0.5, None)],
 )
-def test_the_radius_of_two_halves_keeps_negative_quantiles(a, b, radius):
+def test_the_radius_of_two_parts_keeps_negative_quantiles(a, b, radius):
     found = proven_radius([CDF(a), CDF(b)], 1.0)
     if radius is None:
         assert found <= 1e-9

@@ -10,7 +10,7 @@ from snellen.methods.smoothing.branches import HALVES, VIEWS, contrast, filled, 
 
 @pytest.mark.covers("13.1")
 @pytest.mark.parametrize("size", [(2, 2), (28, 28), (6, 10), (10, 6)])
-def test_halves_are_disjoint_and_complete_and_have_a_diagonal_of_every_block(size):
+def test_parts_are_disjoint_and_complete_and_have_a_diagonal_of_every_block(size):
     first, second = half_masks(*size)
     assert bool((first ^ second).all())
     assert int(first.sum()) == int(second.sum()) == size[0] * size[1] // 2

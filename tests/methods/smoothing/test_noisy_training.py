@@ -53,7 +53,7 @@ def batch(count=3, epoch=1):
 
 
 @pytest.mark.parametrize("view", [None, "zeros"])
-def test_the_loss_is_that_of_noisy_copies_added_over_halves(view):
+def test_the_loss_is_that_of_noisy_copies_added_over_parts(view):
     model, shown = network(view).eval(), batch()
     noise = NoiseRecord(0.3, view)
     found = on_noisy_copies(noise, 3, copies_mean)(model, shown)
@@ -194,7 +194,7 @@ def test_the_epoch_is_judged_under_noise():
     assert 0 <= loud["accuracy"] <= 1
 
 
-def test_odd_sides_have_no_halves(images):
+def test_odd_sides_cannot_be_split(images):
     with pytest.raises(InputError, match="expected an even height and width"):
         GaussianSmoothing(architecture="fashion_cnn", side=13, split_pixels=True).fit(images, rng=Randomness(0))
 

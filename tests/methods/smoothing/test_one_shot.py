@@ -54,7 +54,7 @@ def generator_of(denoiser, **options):
 
 @pytest.mark.covers("13.15")
 @pytest.mark.parametrize(("grey", "sigma", "moment"), [(True, 0.5, 2), (False, 0.5 * 3**0.5, 2)])
-def test_the_network_is_asked_once_at_the_noise_of_its_channels_and_in_its_range(grey, sigma, moment):
+def test_the_network_is_queried_once_at_the_noise_of_its_channels_and_in_its_range(grey, sigma, moment):
     clean = torch.rand(3, 1, 4, 4)
     oracle = Oracle(clean)
     denoise = one_shot_denoiser(generator_of(oracle), sigma=sigma, grey=grey, size=(4, 4))
@@ -89,7 +89,7 @@ def test_generators_of_latents_or_prompts_are_refused(wrong):
         one_shot_denoiser(generator_of(Oracle(None), **wrong), sigma=0.3, grey=False, size=(4, 4))
 
 
-def test_a_generator_that_must_be_told_a_class_is_refused():
+def test_a_generator_that_needs_a_class_is_refused():
     bundled = replace(load_generator("bundled:fashion-diffusion"), null_class=None)
     with pytest.raises(InputError, match="no class that means 'none'"):
         one_shot_denoiser(bundled, sigma=0.3, grey=True, size=(28, 28))

@@ -234,7 +234,7 @@ def test_a_radius_that_no_image_can_reach_is_refused_before_anything_is_drawn():
         assert within.missing(of(HalfSpace(weight))) is None
 
 
-def test_a_majority_of_two_classes_is_told_wrongly_no_more_often_than_alpha():
+def test_a_majority_of_two_classes_is_reported_wrongly_no_more_often_than_alpha():
     # Two equal classes, whose difference is as wide as a bounded one can be: whoever is named is named by chance.
     first = torch.distributions.Binomial(400, torch.tensor(0.5))
     torch.manual_seed(0)
@@ -247,7 +247,7 @@ def test_a_majority_of_two_classes_is_told_wrongly_no_more_often_than_alpha():
     assert significant_winner(torch.tensor([100 + lead, 100, 0, 0]), 100, 2, 0.05) is None
 
 
-def test_a_majority_is_told_only_when_chance_could_not_have_made_it():
+def test_a_majority_is_reported_only_when_chance_could_not_have_made_it():
     generator = torch.Generator().manual_seed(0)
     wrong = 0
     for _ in range(2000):
@@ -257,7 +257,7 @@ def test_a_majority_is_told_only_when_chance_could_not_have_made_it():
     assert significant_winner(torch.tensor([0, 150, 50]), 100, 2, 0.001) == 1
 
 
-def test_a_decision_is_told_where_votes_tell_it_though_no_majority_is_proven():
+def test_a_decision_is_reported_where_votes_tell_it_though_no_majority_is_proven():
     class Three(nn.Module):
         def forward(self, images):
             # Votes of about 0.4, 0.3 and 0.3: the first wins, and has no half of them.
@@ -315,7 +315,7 @@ def test_an_attack_inside_the_radius_finds_nothing_and_one_outside_does(halves):
 
 @pytest.mark.covers("13.15")
 @pytest.mark.parametrize("kind", [Smoothing, DualSmoothing])
-def test_a_denoiser_is_asked_for_the_noise_of_the_certificate_and_votes_are_of_what_it_gives(kind, monkeypatch):
+def test_a_denoiser_is_queried_for_the_noise_of_the_certificate_and_votes_are_of_what_it_gives(kind, monkeypatch):
     asked = []
 
     def white(generator, **options):
@@ -332,7 +332,7 @@ def test_a_denoiser_is_asked_for_the_noise_of_the_certificate_and_votes_are_of_w
     assert asked == [("a", {"sigma": 0.1, "grey": True, "size": (2, 2)})]
 
 
-def test_a_half_is_shown_as_asked_else_as_trained_else_as_published():
+def test_a_half_is_shown_as_requested_else_as_trained_else_as_published():
     plain = of(HalfSpace(torch.ones(3, 2, 2)))
     trained = of(pair_of(HalfSpace(torch.ones(3, 2, 2)), HalfSpace(torch.ones(3, 2, 2))))
     for classifier, given, shown in (

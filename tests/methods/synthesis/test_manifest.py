@@ -78,7 +78,7 @@ def test_templates_are_drawn_for_each_image_and_not_for_each_class():
 
 @pytest.mark.covers("14.7")
 def test_captions_and_pictures_are_those_of_training_images_alone():
-    images = pictures(["train", "tune", "test", "train", "test", "train"])
+    images = pictures(["train", "val", "test", "train", "test", "train"])
     for method in (ByCaption(), ByImage()):
         source = Source.of_images(images)
         requests = [method.request(row, source) for row in method.rows(source, 9, 0)]
@@ -86,7 +86,7 @@ def test_captions_and_pictures_are_those_of_training_images_alone():
         assert used == {images.ids[row] for row in (0, 3, 5)}
     prompts = {row.prompt for row in ByCaption().rows(Source.of_images(images), 9, 0)}
     assert prompts == {"a star, caption 0", "a ring, caption 3", "a ring, caption 5"}
-    for split in ("test", "tune"):
+    for split in ("test", "val"):
         with pytest.raises(InputError, match="no training images"):
             Source.of_images(replace(pictures(), split=split))
 

@@ -163,7 +163,7 @@ def test_the_strength_decides_what_is_left_of_an_image_and_is_recorded(tmp_path)
 @pytest.mark.parametrize("method", [ByName(steps=1), ByImage(steps=2, named=False)], ids=lambda one: one.name)
 def test_images_to_test_with_come_from_their_split_and_cannot_be_trained_on(folder, tmp_path, method):
     real = snellen.load_images(folder)
-    for split, count in (("tune", 3), ("test", 3)):
+    for split, count in (("val", 3), ("test", 3)):
         made = snellen.synthesize(method, real, out=tmp_path / split, one_each=True, split=split, sheet=False)
         images = snellen.load_images(made.manifest)
         assert sorted(images.ids) == sorted(real.of_split(split).ids)

@@ -36,7 +36,7 @@ def test_sizes_and_light_change_a_little_and_differ():
     torch.testing.assert_close(few, changed[:5])
 
 
-def test_a_balanced_tuning_changes_images_slightly_only_where_it_is_asked_to(monkeypatch):
+def test_a_balanced_tuning_changes_images_slightly_only_on_request(monkeypatch):
     monkeypatch.setattr(class_balance, "steady_changes", lambda patient: None)
     store = SimpleNamespace(targets=torch.arange(COUNT) % 2)
     classifier = SimpleNamespace(class_names=("a", "b"))

@@ -52,7 +52,7 @@ def patient(*findings, stars=0, rings=48, maker=MAKER):
     rows = {label: [row for row, own in enumerate(labels) if own == label] for label in (0, 1)}
     train = images.select(rows[0][:rings] + rows[1][:stars])
     model = Classifier(network().eval(), class_names=NAMES, preparation=SEEN, name="planted")
-    stores = [ImageStore.of_images(one, SEEN) for one in (scenes("tune", 80), train)]
+    stores = [ImageStore.of_images(one, SEEN) for one in (scenes("val", 80), train)]
     return Patient(model, findings, *stores, train, max_loss=1.0, generator=maker)
 
 
@@ -72,7 +72,7 @@ def blind_to_stars():
 def test_a_class_without_any_training_image_is_learnt_from_generated_ones():
     model = blind_to_stars()
     large = WORLD.model_copy(update={"sizes": ("large",), "count": 110})
-    train, val = (align_labels(large.images(split=split), model.class_names) for split in ("train", "tune"))
+    train, val = (align_labels(large.images(split=split), model.class_names) for split in ("train", "val"))
     star = model.class_names.index("star")
     others = train.select([row for row, label in enumerate(train.labels.tolist()) if label != star])
     stores = [ImageStore.of_images(one, model.preparation) for one in (val, others)]

@@ -100,7 +100,7 @@ def test_small_changes_turn_few_bits(kind: str) -> None:
     assert unlike.min() > 20
 
 
-def test_flat_images_are_told() -> None:
+def test_flat_images_are_reported() -> None:
     images = torch.full((4, 3, 28, 28), 128, dtype=torch.uint8)
     images[1, :, ::2] += 1  # less than a thumbnail can show
     images[2, :, :14] += 2

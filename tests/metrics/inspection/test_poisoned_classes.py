@@ -82,7 +82,7 @@ def test_whitening_shows_poison_behind_a_spread_that_all_classes_have():
     assert not hidden.suspects[:30].all()
 
 
-def test_poison_from_several_classes_is_told_from_the_rest_although_it_is_the_larger_part():
+def test_poison_from_several_classes_is_distinguished_from_the_rest_although_it_is_the_larger_part():
     values, labels = features()
     planted = np.arange(70)
     sources = np.eye(WIDTH)[1 + planted % (CLASSES - 1)]

@@ -61,7 +61,7 @@ def test_a_set_that_is_like_that_has_no_trouble(name: str) -> None:
     assert name not in found(TROUBLES[name](photographs()))
 
 
-def test_constant_images_are_told_in_any_set() -> None:
+def test_constant_images_are_reported_in_any_set() -> None:
     images = torch.full((5, 3, 8, 8), 0.3)
     images[1, :, :4] = 0.5
     (issue,) = quality_issues(image_properties(images))
@@ -71,7 +71,7 @@ def test_constant_images_are_told_in_any_set() -> None:
     assert quality_issues(image_properties(coloured)) == ()
 
 
-def test_the_worst_comes_first_and_the_rule_is_told() -> None:
+def test_the_worst_comes_first_and_the_rule_is_reported() -> None:
     images = photographs()
     images[10], images[20] = 0.2 * images[10], 0.05 * images[20]
     issue = found(images)["very dark"]

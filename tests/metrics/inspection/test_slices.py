@@ -92,7 +92,7 @@ def test_classes_of_unequal_difficulty_are_no_slices_beyond_the_class() -> None:
     assert accused <= 3
 
 
-def test_a_bad_class_is_told_as_a_class() -> None:
+def test_a_bad_class_is_reported_as_a_class() -> None:
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 4, 2000)
     features = 8 * np.eye(4)[labels] + rng.normal(size=(2000, 4))
@@ -156,7 +156,7 @@ def test_order_of_the_images_does_not_matter() -> None:
             assert set(order[other.members].tolist()) == set(one.members.tolist())
 
 
-def test_halves_share_no_unit() -> None:
+def test_the_two_parts_share_no_unit() -> None:
     features, wrong, labels, _ = simulated(1, n=400, separation=6)
     units = np.arange(400) % 50
     held_out = find_slices(features, wrong, labels=labels, predictions=labels, units=units).held_out

@@ -230,7 +230,7 @@ def test_the_context_bounds_a_sentence(blip: Path, images: torch.Tensor) -> None
         captioner.caption(images, max_tokens=0)
 
 
-def test_what_cannot_be_decoded_is_told(blip: Path, images: torch.Tensor) -> None:
+def test_what_cannot_be_decoded_is_reported(blip: Path, images: torch.Tensor) -> None:
     captioner = load_captioner(f"hf:{blip}")
     tokens = torch.stack(captioner.tokenise(["a red star"]))
     for wrong in (torch.zeros(2, 17, 32), torch.zeros(1, 17, 31), torch.zeros(17, 32)):
@@ -244,7 +244,7 @@ def test_what_cannot_be_decoded_is_told(blip: Path, images: torch.Tensor) -> Non
         captioner.encode(images * 3)
 
 
-def test_settings_that_are_not_followed_are_told(vit_gpt2: Path, tmp_path: Path) -> None:
+def test_settings_that_are_not_followed_are_reported(vit_gpt2: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(vit_gpt2, tmp_path / "strict")
     path = folder / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"repetition_penalty": 1.5, "num_beams": 3}))

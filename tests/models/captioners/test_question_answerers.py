@@ -81,7 +81,7 @@ def test_image_and_question_matter(answerer: Path, images: torch.Tensor) -> None
     assert not torch.allclose(ours.score(images[:1], ["is it blue"], ["yes", "no"]), base, atol=1e-2)
 
 
-def test_what_cannot_be_asked_is_told(answerer: Path, images: torch.Tensor) -> None:
+def test_what_cannot_be_queried_is_reported(answerer: Path, images: torch.Tensor) -> None:
     ours = load_question_answerer(f"hf:{answerer}")
     with pytest.raises(InputError, match="one question for each image; got 5 and 1"):
         ours.answer(images, ["what"])

@@ -48,7 +48,7 @@ def test_features_are_what_the_last_layer_takes(judge, images):
     torch.testing.assert_close(judge.network.head(features), judge.outputs(images))
 
 
-def test_where_an_object_lies_can_be_told(judge):
+def test_where_an_object_lies_can_be_reported(judge):
     one, other = torch.zeros(2, 1, 3, 16, 16)
     one[..., 2:5, 2:5], other[..., 10:13, 10:13] = 1, 1
     assert not torch.allclose(judge.features(one), judge.features(other), atol=1e-3)

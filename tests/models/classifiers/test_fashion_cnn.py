@@ -121,14 +121,14 @@ def test_the_card_says_what_it_is(artifact: Artifact) -> None:
     assert len(set(card.class_names)) == 10
     assert "28-pixel product thumbnails" in card.description
     assert card.metrics["test.accuracy"] >= 0.92
-    assert card.metrics["tune.accuracy"] >= 0.92
+    assert card.metrics["val.accuracy"] >= 0.92
 
 
 def test_the_lineage_is_enough_to_train_it_again(artifact: Artifact) -> None:
     lineage = artifact.card.lineage
     plan = TrainingPlan(**lineage.recipe["plan"])
     assert plan.seed == lineage.seed
-    assert lineage.recipe["images"] == {"train": 55_000, "tune": 5_000}
+    assert lineage.recipe["images"] == {"train": 55_000, "val": 5_000}
     assert len(lineage.data) == 64
     assert {"torch", "threads", "device"} <= set(lineage.environment)
 

@@ -190,7 +190,7 @@ def test_a_hub_id_must_be_downloaded_first() -> None:
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "preprocessor_config.json"])
-def test_every_file_is_asked_for(tmp_path: Path, missing: str) -> None:
+def test_every_file_is_requested(tmp_path: Path, missing: str) -> None:
     folder = save_vit(tmp_path)
     (folder / missing).unlink()
     if missing == "model.safetensors":

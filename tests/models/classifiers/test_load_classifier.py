@@ -48,7 +48,7 @@ def test_softmax_outputs_become_log_probabilities() -> None:
     assert classifier.identity == hash_tensors(probabilities.state_dict())
 
 
-def test_log_softmax_outputs_are_told() -> None:
+def test_log_softmax_outputs_are_reported() -> None:
     classifier = load_classifier(linear(3, nn.LogSoftmax(1)), ["a", "b", "c"], preparation=SIZE)
     assert classifier.output == "log-probabilities"
     assert classifier.notes == ("the model returns log-probabilities",)

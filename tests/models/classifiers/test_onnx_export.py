@@ -100,7 +100,7 @@ def test_refusals(tmp_path: Path) -> None:
     assert "step 1/3" not in str(told.value)
 
 
-def test_what_a_network_says_of_itself_is_told_as_it_is(tmp_path: Path) -> None:
+def test_what_a_network_says_of_itself_is_reported_as_it_is(tmp_path: Path) -> None:
     class Drawing(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             raise UnsupportedError("this network draws by the pixels")

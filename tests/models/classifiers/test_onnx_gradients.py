@@ -271,7 +271,7 @@ def test_run_by_torch_is_kept_on_every_device(tmp_path: Path, write_graph: Write
         onnx_models.load(str(path), torch.device(device), {"run_by": "torch"})
 
 
-def test_labels_are_told_on_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_graph: Write) -> None:
+def test_labels_are_reported_on_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_graph: Write) -> None:
     from snellen.models.classifiers import onnx_models
 
     opened: list[str] = []

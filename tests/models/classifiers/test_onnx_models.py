@@ -40,7 +40,7 @@ def test_softmax_becomes_log_probabilities(tmp_path: Path, write_graph: Write, e
     assert torch.allclose(classifier(images), expected_logits(images).log_softmax(1), atol=1e-5)
 
 
-def test_log_softmax_is_told(tmp_path: Path, write_graph: Write) -> None:
+def test_log_softmax_is_reported(tmp_path: Path, write_graph: Write) -> None:
     classifier = load_classifier(f"onnx:{write_graph(tmp_path / 'net.onnx', then=['LogSoftmax'])}", NAMES)
     assert classifier.output == "log-probabilities"
     assert any(note == "the model returns log-probabilities" for note in classifier.notes)
@@ -96,7 +96,7 @@ def test_images_are_cast_to_the_type_of_the_input(
     assert torch.allclose(classifier(images).float(), expected_logits(images), atol=tolerance)
 
 
-def test_channels_that_are_not_told_are_taken_as_three(
+def test_channels_that_are_not_reported_are_taken_as_three(
     tmp_path: Path, write_graph: Write, expected_logits: Logits
 ) -> None:
     classifier = load_classifier(f"onnx:{write_graph(tmp_path / 'net.onnx', shape=('n', 'c', 8, 6))}", NAMES)

@@ -81,7 +81,7 @@ def test_a_sidecar_replaces_every_assumption(tmp_path: Path, write_graph: Write,
     assert torch.equal(classifier.normalise(images), (images - mean) / std)
 
 
-def test_an_assumption_is_told_only_where_it_is_made(
+def test_an_assumption_is_reported_only_where_it_is_made(
     tmp_path: Path, write_graph: Write, expected_logits: Logits
 ) -> None:
     path = write_graph(tmp_path / "net.onnx")

@@ -8,7 +8,7 @@ from snellen.models.classifiers.output_kind import output_kind
 
 
 @given(seed=st.integers(0, 1000), classes=st.integers(2, 50), scale=st.floats(0.1, 20.0))
-def test_softmax_and_its_logarithm_are_told_from_logits(seed: int, classes: int, scale: float) -> None:
+def test_softmax_and_its_logarithm_are_distinguished_from_logits(seed: int, classes: int, scale: float) -> None:
     logits = torch.randn(4, classes, generator=torch.Generator().manual_seed(seed)) * scale
     assert output_kind(logits.softmax(1)) == "probabilities"
     assert output_kind(logits.log_softmax(1)) == "log-probabilities"

@@ -153,7 +153,7 @@ def test_a_file_of_another_architecture(saved: dict[str, Path]) -> None:
         load_classifier(f"timm:test_efficientnet@{saved['three']}", ["a", "b", "c"])
 
 
-def test_a_file_without_its_classifier_is_told_of_num_classes(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_a_file_without_its_classifier_needs_num_classes(saved: dict[str, Path], tmp_path: Path) -> None:
     network = timm.create_model("test_resnet", num_classes=0)
     save_file(network.state_dict(), tmp_path / "headless.safetensors")
     with pytest.raises(InputError, match=r"2 missing \(fc.weight, fc.bias\).*num_classes"):

@@ -21,7 +21,7 @@ def pictures(side):
     return seeded([1, 2]).uniform("images", (3, side, side), 0, 1) ** 1.5
 
 
-def halves(side):
+def two_sides(side):
     """Free on the right in the first picture, in the lower half in the second."""
     masks = torch.zeros(2, 1, side, side)
     masks[0, :, :, side // 2 :] = 1
@@ -43,7 +43,7 @@ def latents(smoke):
 
 
 def test_edits_in_latents_are_those_of_the_pipeline(smoke_folder, latents):
-    images, masks = pictures(64), halves(64)
+    images, masks = pictures(64), two_sides(64)
     editor = BlendedEditor(latents, strength=0.5, guidance_scale=5.0, negative="blurry")
     mine = editor.edit(images, masks, PROMPTS, SEEDS)
     pipe = diffusers.StableDiffusionInpaintPipeline.from_pretrained(
@@ -89,7 +89,7 @@ def test_masks_of_latents():
 
 
 def test_pixels_outside_of_the_mask_stay_to_the_bit(pixels):
-    images, masks = pictures(32), halves(32)
+    images, masks = pictures(32), two_sides(32)
     edited = BlendedEditor(pixels, strength=0.5).edit(images, masks, None, SEEDS)
     inside = masks.bool().expand_as(images)
     assert torch.equal(edited[~inside], images[~inside])
@@ -102,7 +102,7 @@ def test_pixels_outside_of_the_mask_stay_to_the_bit(pixels):
 
 
 def test_a_decoder_changes_what_stays_unless_it_is_put_back(latents):
-    images, masks = pictures(64), halves(64)
+    images, masks = pictures(64), two_sides(64)
     inside = masks.bool().expand_as(images)
     rendered = BlendedEditor(latents, strength=0.25).edit(images, masks, PROMPTS, SEEDS)
     assert not torch.allclose(rendered[~inside], images[~inside], atol=1e-2)
@@ -112,7 +112,7 @@ def test_a_decoder_changes_what_stays_unless_it_is_put_back(latents):
 
 
 def test_a_batch_gives_what_single_pictures_give(pixels):
-    images, masks = pictures(32), halves(32)
+    images, masks = pictures(32), two_sides(32)
     whole = BlendedEditor(pixels).edit(images, masks, None, SEEDS)
     single = BlendedEditor(pixels, batch_size=1).edit(images, masks.bool(), None, SEEDS)
     assert torch.allclose(single, whole, atol=1e-4)
@@ -120,7 +120,7 @@ def test_a_batch_gives_what_single_pictures_give(pixels):
 
 
 def test_another_background_can_be_the_start(pixels):
-    images, masks = pictures(32), halves(32)
+    images, masks = pictures(32), two_sides(32)
     editor = BlendedEditor(pixels, strength=0.25)
     background = torch.full_like(images, 0.9)
     edited = editor.edit(images, masks, None, SEEDS, start=background)
@@ -131,7 +131,7 @@ def test_another_background_can_be_the_start(pixels):
 
 
 def test_guidance_by_a_gradient_acts_inside_of_the_mask(pixels):
-    images, masks = pictures(32), halves(32)
+    images, masks = pictures(32), two_sides(32)
 
     def brightness(latents, view):
         return view.generator.decode(view.x0(view.evaluate(latents), latents), clamp=False).mean((1, 2, 3))
@@ -148,7 +148,7 @@ def test_guidance_by_a_gradient_acts_inside_of_the_mask(pixels):
 
 def test_classes_are_given_as_a_condition(smoke):
     sampler = Sampler(smoke("class-unet"), steps=2)
-    images, masks = pictures(32), halves(32)
+    images, masks = pictures(32), two_sides(32)
     edited = [
         BlendedEditor(sampler, guidance_scale=2.0).edit(
             images, masks, None, SEEDS, condition=sampler.generator.encode_classes(classes)
@@ -165,15 +165,20 @@ def test_classes_are_given_as_a_condition(smoke):
 @pytest.mark.parametrize(
     ("images", "masks", "seeds", "message"),
     [
-        (pictures(32)[0], halves(32), SEEDS, r"images are float \(n, c, h, w\)"),
-        (pictures(32) * 255, halves(32), SEEDS, r"images are in \[0, 1\]; got"),
-        (pictures(32) * torch.nan, halves(32), SEEDS, r"images are in \[0, 1\]"),
-        (pictures(32), halves(32)[:1], SEEDS, r"have shape \(2, 1, 32, 32\), one for each image; got \(1, 1, 32, 32\)"),
-        (pictures(32), halves(32)[:, 0], SEEDS, r"got \(2, 32, 32\)"),
-        (pictures(32), halves(32) * 255, SEEDS, "values 1 .change. and 0 .stay. only"),
-        (pictures(32), halves(32) * 0.5, SEEDS, "compare it with a threshold first"),
-        (pictures(32), halves(32) * torch.tensor([1, 0]).view(2, 1, 1, 1), SEEDS, r"images \[1\] are empty"),
-        (pictures(32), halves(32), [1], "2 images came with 1 seeds"),
+        (pictures(32)[0], two_sides(32), SEEDS, r"images are float \(n, c, h, w\)"),
+        (pictures(32) * 255, two_sides(32), SEEDS, r"images are in \[0, 1\]; got"),
+        (pictures(32) * torch.nan, two_sides(32), SEEDS, r"images are in \[0, 1\]"),
+        (
+            pictures(32),
+            two_sides(32)[:1],
+            SEEDS,
+            r"have shape \(2, 1, 32, 32\), one for each image; got \(1, 1, 32, 32\)",
+        ),
+        (pictures(32), two_sides(32)[:, 0], SEEDS, r"got \(2, 32, 32\)"),
+        (pictures(32), two_sides(32) * 255, SEEDS, "values 1 .change. and 0 .stay. only"),
+        (pictures(32), two_sides(32) * 0.5, SEEDS, "compare it with a threshold first"),
+        (pictures(32), two_sides(32) * torch.tensor([1, 0]).view(2, 1, 1, 1), SEEDS, r"images \[1\] are empty"),
+        (pictures(32), two_sides(32), [1], "2 images came with 1 seeds"),
     ],
 )
 def test_what_cannot_be_edited_is_refused(images, masks, seeds, message):
@@ -182,7 +187,7 @@ def test_what_cannot_be_edited_is_refused(images, masks, seeds, message):
 
 
 def test_what_the_generator_cannot_do_is_refused(pixels, latents, smoke):
-    images, masks = pictures(32), halves(32)
+    images, masks = pictures(32), two_sides(32)
     with pytest.raises(InputError, match="multiples of 8"):
         BlendedEditor(pixels).edit(images[..., :30], masks[..., :30], None, SEEDS)
     with pytest.raises(InputError, match="takes nothing, not prompts"):
@@ -191,12 +196,12 @@ def test_what_the_generator_cannot_do_is_refused(pixels, latents, smoke):
         BlendedEditor(pixels, guidance_scale=2.0).edit(images, masks, None, SEEDS)
     for prompts in (None, PROMPTS[:1], PROMPTS[0]):
         with pytest.raises(InputError, match="has one for each of the 2 images"):
-            BlendedEditor(latents).edit(pictures(64), halves(64), prompts, SEEDS)
+            BlendedEditor(latents).edit(pictures(64), two_sides(64), prompts, SEEDS)
     with pytest.raises(InputError, match=r"give condition=generator\.encode_classes"):
         BlendedEditor(Sampler(smoke("class-unet"), steps=2)).edit(images, masks, None, SEEDS)
     condition = latents.generator.encode_prompts(PROMPTS)
     with pytest.raises(InputError, match="comes instead of prompts"):
-        BlendedEditor(latents).edit(pictures(64), halves(64), PROMPTS, SEEDS, condition=condition)
+        BlendedEditor(latents).edit(pictures(64), two_sides(64), PROMPTS, SEEDS, condition=condition)
     with pytest.raises(InputError, match="differ in shape"):
         BlendedEditor(pixels).edit(images, masks, None, SEEDS, start=images[:1])
     with pytest.raises(InputError, match="strength is the share of the 4 steps"):

@@ -335,7 +335,7 @@ class Recording:
             self.inside -= 1
 
 
-def test_a_context_is_told_whose_each_row_is(generator, sample, condition, null, weak):
+def test_a_context_is_reported_whose_each_row_is(generator, sample, condition, null, weak):
     recording = Recording()
     terms = [classifier_free([1.0, 4.0, 4.0], null), autoguidance([2.0, 1.0, 1.0], weak)]
     sample(condition, terms, context=recording)

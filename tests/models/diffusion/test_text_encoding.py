@@ -54,7 +54,7 @@ def test_no_prompt_is_the_empty_prompt_or_zeros(smoke):
     assert len(null) == 2
 
 
-def test_sizes_are_told_to_models_that_ask(smoke):
+def test_sizes_are_given_to_models_that_ask(smoke):
     generator = smoke("stable-diffusion-xl")
     expected = [[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]] * 2
     assert generator.encode_prompts(["a", "the"]).time_ids.tolist() == expected

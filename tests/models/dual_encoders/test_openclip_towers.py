@@ -293,6 +293,6 @@ def test_a_missing_package_names_its_extra(
         load_two_tower(f"{scheme}:{folder}")
 
 
-def test_unknown_names_are_told_apart() -> None:
+def test_unknown_names_are_distinguished() -> None:
     with pytest.raises(UnknownNameError):
         load_two_tower("bundled:no-such-tower")

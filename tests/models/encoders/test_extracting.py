@@ -216,7 +216,7 @@ class Heard:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_every_batch_is_told(tmp_path: Path, kept: bool) -> None:
+def test_every_batch_is_reported(tmp_path: Path, kept: bool) -> None:
     heard = Heard()
     frozen_features(broken(20, {3}), encoder(), folder=tmp_path / "f" if kept else None, batch_size=4, progress=heard)
     total, *steps = heard.done["features"]

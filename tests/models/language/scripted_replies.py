@@ -14,7 +14,7 @@ class ScriptedReplies:
     """Replies in order; ``asked`` keeps what was asked. One question too many is a failure of the test."""
 
     replies: Sequence[str]
-    asked: list[tuple[Message, ...]] = field(default_factory=list)
+    requested: list[tuple[Message, ...]] = field(default_factory=list)
     name: str = "scripted"
     sees_images: bool = True
     spent: Spent = field(default_factory=Spent)
@@ -29,7 +29,7 @@ class ScriptedReplies:
         temperature: float | None = 0.0,
         sample: int = 0,
     ) -> Reply:
-        assert len(self.asked) < len(self.replies), f"asked more than {len(self.replies)} times"
-        text = self.replies[len(self.asked)]
-        self.asked.append(as_messages(prompt, name=self.name))
+        assert len(self.requested) < len(self.replies), f"asked more than {len(self.replies)} times"
+        text = self.replies[len(self.requested)]
+        self.requested.append(as_messages(prompt, name=self.name))
         return Reply(text, None if schema is None else read_form(text, schema))

@@ -89,10 +89,10 @@ def test_long_replies_are_cut_in_messages() -> None:
     assert len(shown("x" * 5000)) < 310
 
 
-def test_phrases_are_trimmed_and_told_once() -> None:
+def test_phrases_are_trimmed_and_listed_once() -> None:
     model: LanguageModel = ScriptedReplies(['{"items": [" a tail ", "", "fur", "a tail"]}'])
     assert ask_for_phrases(model, "What has a cat?", key="cat") == ("a tail", "fur")
-    assert model.asked == [(Message("user", "What has a cat?"),)]
+    assert model.requested == [(Message("user", "What has a cat?"),)]
 
 
 def test_empty_lists_are_errors() -> None:

@@ -104,7 +104,7 @@ def test_prompts_that_cannot_be_sent(server: ChatServer, prompt: object, options
 # -- replies of a given form -------------------------------------------------------------------------------------------
 
 
-def test_a_reply_of_the_form_that_was_asked_for(server: ChatServer) -> None:
+def test_a_reply_of_the_form_that_was_requested(server: ChatServer) -> None:
     server.answer(chat(f"Sure!\n```json\n{RED}\n```"))
     reply = load(server).complete("A colour?", schema=Colour)
     assert reply.value == Colour(name="red", red=255)
@@ -225,7 +225,7 @@ def entry(folder: Path) -> Path:
         lambda path: path.write_text(path.read_text().replace('"format": 1', '"format": 0')),
     ],
 )
-def test_damaged_entries_are_asked_anew_and_mended(
+def test_damaged_entries_are_requested_anew_and_mended(
     server: ChatServer, own_cache: Path, damage: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     load(server).complete("A colour?")
@@ -238,7 +238,7 @@ def test_damaged_entries_are_asked_anew_and_mended(
     assert load(server).complete("A colour?").cached
 
 
-def test_a_kept_reply_that_fails_a_check_of_the_schema_is_asked_anew(server: ChatServer) -> None:
+def test_a_kept_reply_that_fails_a_check_of_the_schema_is_requested_anew(server: ChatServer) -> None:
     class Strict(BaseModel):
         name: str
 

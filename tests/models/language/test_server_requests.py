@@ -55,7 +55,7 @@ def test_only_these_headers_leave(server: ChatServer, monkeypatch: pytest.Monkey
     assert sys.version.split()[0] not in json.dumps(headers)
 
 
-def test_the_key_leaves_in_one_header_and_is_told_nowhere(
+def test_the_key_leaves_in_one_header_and_is_reported_nowhere(
     server: ChatServer, monkeypatch: pytest.MonkeyPatch, own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -94,7 +94,7 @@ def test_redirects_are_not_followed(server: ChatServer, other: ChatServer) -> No
     assert not other.received
 
 
-def test_no_proxy_is_asked_on_the_way_to_this_machine(
+def test_no_proxy_is_queried_on_the_way_to_this_machine(
     server: ChatServer, other: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
@@ -192,7 +192,7 @@ def test_no_draw_is_taken_from_the_global_generator(server: ChatServer) -> None:
         (422, InputError, "refuses the request"),
     ],
 )
-def test_refusals_are_told_at_once(server: ChatServer, status: int, kind: type[Exception], message: str) -> None:
+def test_refusals_are_reported_at_once(server: ChatServer, status: int, kind: type[Exception], message: str) -> None:
     server.answer(refusal(status, "no such thing"))
     with pytest.raises(kind, match=message):
         load(server).complete("?")

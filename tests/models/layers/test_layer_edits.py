@@ -140,7 +140,7 @@ def test_inputs_are_changed_before_the_layer(network):
 
 
 @pytest.mark.parametrize("form", [tuple, list, collections.namedtuple("Pair", "first second"), dict])
-def test_outputs_of_several_things_keep_their_form(form):
+def test_outputs_of_several_objects_keep_their_form(form):
     class Several(nn.Module):
         def forward(self, values):
             if form is dict:

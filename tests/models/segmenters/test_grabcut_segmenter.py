@@ -86,7 +86,7 @@ def test_masks_do_not_depend_on_the_generator_and_leave_it_as_it_was(coffee: tor
     assert bool(masks[0].any())
 
 
-def test_the_seed_is_the_one_that_is_told(coffee: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_is_the_one_that_is_reported(coffee: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, box = load_segmenter("grabcut"), torch.tensor([[20.0, 13.0, 79.0, 52.0]])
     masks = []
     for seed in range(12):
@@ -114,7 +114,7 @@ def test_a_picture_of_one_colour_is_no_crash() -> None:
     assert not bool(found.regions[0, :4].any())
 
 
-def test_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter = load_segmenter("grabcut")
     assert (segmenter.name, segmenter.prompts) == ("grabcut", {"points", "boxes"})
     assert segmenter.device == torch.device("cpu")

@@ -83,7 +83,7 @@ def test_a_model_that_tells_no_size_takes_the_published_one(tmp_path: Path, nois
     assert torch.allclose(segmenter.segment(picture).masks[0], published(picture[0], (1024, 1024)), atol=1e-5)
 
 
-def test_what_is_told(tmp_path: Path) -> None:
+def test_what_is_reported(tmp_path: Path) -> None:
     path = write_map(tmp_path / "isnet.onnx")
     segmenter = load_segmenter(f"isnet:{path}")
     assert (segmenter.name, segmenter.prompts) == ("isnet:isnet.onnx", frozenset())

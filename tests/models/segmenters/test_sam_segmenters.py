@@ -180,7 +180,7 @@ def test_x_goes_to_the_right(segmenter: SamSegmenter, noise: Callable) -> None:
         segmenter.segment(noise(1, 50, 70), points=torch.tensor([[[10.0, 60.0]]]))
 
 
-def test_what_is_told(segmenter: SamSegmenter, sam_folder: Path) -> None:
+def test_what_is_reported(segmenter: SamSegmenter, sam_folder: Path) -> None:
     assert segmenter.name == f"hf:{sam_folder.name}"
     assert segmenter.prompts == {"points", "boxes"}
     assert segmenter.device == torch.device("cpu")

@@ -39,7 +39,7 @@ def test_a_folder_is_found_by_name_and_its_card_lists_every_file(assets: Path) -
 
 
 @pytest.mark.parametrize("name", ["towr", "classifier", "../assets/tower", ""])
-def test_an_unknown_name_is_told_with_those_there_are(assets: Path, name: str) -> None:
+def test_an_unknown_name_is_reported_with_those_there_are(assets: Path, name: str) -> None:
     with pytest.raises(UnknownNameError, match=r"unknown bundled model .*Known: tower"):
         bundled_folder(name, assets=assets)
 

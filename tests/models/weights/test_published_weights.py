@@ -32,7 +32,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(("reference", "host"), [("timm:test_resnet", HUB), ("torchvision:resnet18", TORCH)])
-def test_without_permission_nobody_is_asked(reference: str, host: str) -> None:
+def test_without_permission_nobody_is_queried(reference: str, host: str) -> None:
     with contacted_hosts() as asked:
         with pytest.raises(
             InputError, match=rf"{host} is not contacted for them without permission; allow it with --allow-"
@@ -48,7 +48,7 @@ def test_without_permission_nobody_is_asked(reference: str, host: str) -> None:
 
 
 @pytest.mark.parametrize(("reference", "host"), [("timm:test_resnet", HUB), ("torchvision:resnet18", TORCH)])
-def test_with_permission_the_host_is_asked_and_no_other(
+def test_with_permission_the_host_is_queried_and_no_other(
     reference: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with contacted_hosts() as asked:

@@ -136,7 +136,7 @@ def test_stated_sizes() -> None:
 # -- measures ----------------------------------------------------------------------------------------------------------
 
 
-def test_patches_cover_the_share_that_is_asked_for_and_grow() -> None:
+def test_patches_cover_the_share_that_is_requested_and_grow() -> None:
     rng, images = Randomness(0).bind(3), torch.ones(3, 3, 32, 30)
     before = torch.zeros(3, 32, 30, dtype=torch.bool)
     for share in (0.0, 0.25, 0.5, 1.0):

@@ -19,7 +19,7 @@ from snellen.systems.attribute_editing.object_layer import ObjectLayer
 from snellen.systems.attribute_editing.published import KINDS, SETTINGS
 
 
-def test_backgrounds_go_with_classes_as_often_as_told():
+def test_backgrounds_go_with_classes_as_often_as_stated():
     def share(correlation):
         found = shown("train", 400, 1, correlation=correlation).scenes
         return np.mean([scene.background == OWN[scene.objects[0].shape] for scene in found])

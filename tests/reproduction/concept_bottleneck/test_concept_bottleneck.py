@@ -72,7 +72,7 @@ def test_every_concept_is_true_of_the_scenes_that_show_it() -> None:
 
 
 def test_no_scene_is_in_two_sets(material: Material) -> None:
-    parts = (material.train, material.tune, material.test, material.reversed)
+    parts = (material.train, material.val, material.test, material.reversed)
     whole = torch.cat([part.images.flatten(1) for part in parts])
     assert len(torch.unique(whole, dim=0)) == len(whole) == 60 + 24 + 24 + 24
     own = [
@@ -95,13 +95,13 @@ def test_nothing_is_fitted_to_or_chosen_on_the_sets_that_judge(material: Materia
     other = Arms(broken, network_plan=SMOKE_PLAN, tuned_plan=SMOKE_PLAN, progress=Silent(), draws=1)
     assert torch.equal(other.decided(other.answers(material.concepts)).head.weight, head.weight)
     # What is held back does choose.
-    turned = replace(material, tune=replace(material.tune, labels=1 - material.tune.labels))
+    turned = replace(material, val=replace(material.val, labels=1 - material.val.labels))
     chosen = Arms(turned, network_plan=SMOKE_PLAN, tuned_plan=SMOKE_PLAN, progress=Silent())
     assert not torch.equal(chosen.decided(chosen.answers(material.concepts)).head.weight, head.weight)
     # A network that is trained takes no test images at all.
     with pytest.raises(InputError, match="test images"):
         Arms(
-            replace(material, tune=material.test), network_plan=SMOKE_PLAN, tuned_plan=SMOKE_PLAN, progress=Silent()
+            replace(material, val=material.test), network_plan=SMOKE_PLAN, tuned_plan=SMOKE_PLAN, progress=Silent()
         ).black_boxes()
 
 

@@ -58,7 +58,7 @@ def test_every_network_sees_the_same_images_in_the_same_order(monkeypatch):
     seen = {}
 
     def watched(network, examples, plan, **options):
-        seen[len(seen)] = (examples.fingerprint(), plan.model_dump(), options.get("tune"))
+        seen[len(seen)] = (examples.fingerprint(), plan.model_dump(), options.get("val"))
         return made(network, examples, plan=plan, **options)
 
     made = experiment.train
@@ -82,7 +82,7 @@ def test_maps_are_exact_and_splits_are_apart():
     ).scenes("train")  # fmt: skip
     for row, scene in enumerate(shown):
         assert set(classes[row].unique().tolist()) - {0} == {CLASSES.index(one.shape) for one in scene.objects}
-    held, _ = segmented_scenes("tune", 12, size=48, seed=0)
+    held, _ = segmented_scenes("val", 12, size=48, seed=0)
     assert not torch.equal(pixels, held)
     again, _ = segmented_scenes("train", 12, size=48, seed=1)
     assert not torch.equal(pixels, again)
@@ -180,7 +180,7 @@ def test_palette_masks_are_read_as_classes_and_padded_with_void(voc):
     assert set(classes.unique().tolist()) == {-1, 0, 15}
     assert (classes[0, 40:] == -1).all()
     assert (classes[0, 9] == -1).all()
-    assert examples.fingerprint() != full.VocExamples(voc, "tune", 64).fingerprint()
+    assert examples.fingerprint() != full.VocExamples(voc, "val", 64).fingerprint()
 
 
 def test_variants_of_the_full_network_share_all_but_upsampling():

@@ -82,19 +82,19 @@ def test_the_whole_image_network_sees_the_same_images_in_the_same_steps(run):
 
 
 def test_validation_images_choose_the_rate_and_the_pooling_of_the_rival(run, monkeypatch):
-    train, tune = (run[1]["splits"][1][one].labelled for one in ("train", "tune"))
+    train, val = (run[1]["splits"][1][one].labelled for one in ("train", "val"))
     areas = {(1e-3, "both"): 0.5, (4e-3, "both"): 0.6, (1.2e-2, "both"): 0.7, (1.2e-2, "mean"): 0.8}
     monkeypatch.setattr(rivals, "fit_whole_image", lambda given, *, plan, pooling, **_: (plan.learning_rate, pooling))
     monkeypatch.setattr(rivals, "edited_scores", lambda network, images: torch.tensor(areas[network]))
 
     def area(examples, score):
-        assert examples is tune
+        assert examples is val
         return float(score)
 
     monkeypatch.setattr(rivals, "image_auroc", area)
 
     def chosen():
-        return rivals.chosen_setting(train, tune, SMOKE, 0, Silent())
+        return rivals.chosen_setting(train, val, SMOKE, 0, Silent())
 
     assert chosen() == rivals.Setting(1.2e-2, "mean")
     areas[1.2e-2, "mean"] = 0.1

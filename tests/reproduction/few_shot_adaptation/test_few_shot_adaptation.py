@@ -72,7 +72,7 @@ def test_the_full_scale_runs_on_the_classes_of_the_paper(tmp_path, monkeypatch):
     monkeypatch.setenv(full.TOWER, f"hf:{write_random_clip(tmp_path / 'clip')}")
     monkeypatch.setenv(full.FOLDER, str(tmp_path / "out"))
     two = WORLD.model_copy(update={"shapes": ("star", "ring"), "count": 8})
-    images = join([two.images(split=split) for split in ("train", "tune", "test")])
+    images = join([two.images(split=split) for split in ("train", "val", "test")])
     monkeypatch.setattr(full, "load_images", lambda _: images)
     fit = AdapterFit(rank=2, alpha=2, most_steps=1, batch_size=1, crops=1, check_every=0)
     found = full.full(0, Silent(), fit=fit, shots=1, count=1, steps=2, plan={"epochs": 1})

@@ -22,11 +22,11 @@ SHARES: list[float] = []
 
 @pytest.fixture(scope="module")
 def smoke():
-    tune = study.tune_captioner
+    val = study.tune_captioner
 
     def watched(*arguments, dropped, **rest):
         SHARES.append(dropped)
-        return tune(*arguments, dropped=dropped, **rest)
+        return val(*arguments, dropped=dropped, **rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "tune_captioner", watched)

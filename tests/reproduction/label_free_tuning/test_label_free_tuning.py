@@ -102,11 +102,11 @@ def test_labels_choose_only_the_oracle(setting: Setting, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(arms, "train", spied)
     found = [Study(one, Silent()).followed(labels) for one in (quick, wrong)]
-    agreements = [row["tune.agreement"] for row in trained[0].history]
+    agreements = [row["val.agreement"] for row in trained[0].history]
     assert trained[0].best_epoch == trained[1].best_epoch == 1 + agreements.index(max(agreements))
-    assert agreements == [row["tune.agreement"] for row in trained[1].history], "another truth changes no training"
+    assert agreements == [row["val.agreement"] for row in trained[1].history], "another truth changes no training"
     for figures, one in zip(found, trained, strict=True):
-        accuracies = [row["tune.accuracy"] for row in one.history]
+        accuracies = [row["val.accuracy"] for row in one.history]
         assert figures["oracle"] == max(accuracies)
         assert (figures["agreeing"], figures["accuracy"]) == (accuracies[one.best_epoch - 1], accuracies[-1])
     assert found[0]["accuracy"] == Study(quick, Silent()).student(labels), "looking changes nothing: arms are equal"

@@ -68,7 +68,7 @@ def test_the_background_follows_the_class_and_the_circle_does_not():
         own = circles[images.labels == label]
         assert 0.35 < (own == "none").mean() < 0.65, "as many without: its absence is no sign of a generated image"
         assert 0.15 < (own == "white").mean() < 0.35
-    test = np.bincount(pairs(world("tune", 400, 0.5, 7)), minlength=4) / 400
+    test = np.bincount(pairs(world("val", 400, 0.5, 7)), minlength=4) / 400
     assert (np.abs(test - 0.25) < 0.07).all()
 
 

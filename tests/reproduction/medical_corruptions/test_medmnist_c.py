@@ -164,7 +164,7 @@ def test_small_reads_the_sizes_that_it_states(tiny: None, monkeypatch: pytest.Mo
     assert medmnist_c("small", 0, Silent())["targeted.relative_excess"] == 0.2
     medmnist_c("small", 1, Silent())
     for setup in seen:
-        assert [len(setup.fitting.of_split(split)) for split in ("train", "tune")] == [40, 20]
+        assert [len(setup.fitting.of_split(split)) for split in ("train", "val")] == [40, 20]
         assert (len(setup.test), setup.test.split, setup.fitting.split) == (12, "test", None)
         assert len(setup.fitting.class_names) == 10
         assert (setup.benchmark, setup.side, setup.kinds) == ("dermamnist", 28, benchmark("dermamnist").main)
@@ -220,7 +220,7 @@ def test_full_reads_the_twelve_sets_one_after_the_other(tmp_path: Path, monkeypa
     assert [setup.benchmark for setup in seen] == list(MEDMNIST_C)
     for setup in seen:
         assert len(setup.fitting.class_names) == len(setup.test.class_names) == benchmark(setup.benchmark).labels
-        assert setup.fitting.column("split") == ["train", "train", "tune", "tune"]
+        assert setup.fitting.column("split") == ["train", "train", "val", "val"]
         assert setup.test.split == "test"
         assert (setup.architecture, setup.side, setup.plan) == ("timm:resnet18", 224, PAPER_PLAN)
         assert setup.kinds == benchmark(setup.benchmark).main

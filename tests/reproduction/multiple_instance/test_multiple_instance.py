@@ -24,8 +24,8 @@ from snellen.reproduction.multiple_instance.experiment import multiple_instance,
 from snellen.reproduction.multiple_instance.materials import RATES, Material, Sizes, garment_bags, slide_bags
 from snellen.reproduction.multiple_instance.ways import ABLATIONS, RIVALS, Way, measured
 
-SIZES = Sizes(train=4, tune=2, test=2, shown=20)
-SPLITS: tuple[Split, ...] = ("train", "tune", "test")
+SIZES = Sizes(train=4, val=2, test=2, shown=20)
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def check_splits(parts: Sequence[ImageSet]) -> None:
 def test_garments_in_bags(garments: None) -> None:
     parts = [garment_bags(split, SIZES, seed=3) for split in SPLITS]
     check_splits(parts)
-    # Train and tune are of the same images of Fashion-MNIST, none of them in both.
-    train, tune = ({one.partition("/")[2] for one in part.ids} for part in parts[:2])
-    assert not train & tune
+    # Train and val are of the same images of Fashion-MNIST, none of them in both.
+    train, val = ({one.partition("/")[2] for one in part.ids} for part in parts[:2])
+    assert not train & val
     for part in parts:
         check_rates(part)
     assert garment_bags("train", SIZES, seed=4).ids != parts[0].ids
@@ -99,7 +99,7 @@ def test_slides_that_hold_too_little_are_an_error(monkeypatch: pytest.MonkeyPatc
 
 def test_splits_are_standardised_by_the_training_instances(garments: None) -> None:
     task = task_at(0.5, {split: held(garment_bags(split, SIZES, seed=3)) for split in SPLITS})
-    assert task.tune is not None
+    assert task.val is not None
     assert float(task.instances.inputs.mean()) == pytest.approx(0, abs=1e-5)
     assert float(task.instances.inputs.std(correction=0)) == pytest.approx(1, abs=1e-5)
     assert float(task.test.inputs.mean()) < -0.2  # fewer images, so smaller positions
@@ -140,12 +140,12 @@ def test_the_claims_name_figures_that_there_are_and_rates_are_chosen_once(
 ) -> None:
     asked: dict[str, list[tuple[float, ...] | None]] = {}
 
-    def told(way: str, *_: object, rates: tuple[float, ...] | None) -> dict[str, float]:
+    def reported(way: str, *_: object, rates: tuple[float, ...] | None) -> dict[str, float]:
         asked.setdefault(way, []).append(rates)
         further = ("positive_share", "bags_with_positive", "highest_target") if way in ("ins", *ABLATIONS) else ()
         return {"learning_rate": 0.25} | dict.fromkeys(("instance_auroc", "bag_auroc", *further), 0.5)
 
-    monkeypatch.setattr(study, "measured", told)
+    monkeypatch.setattr(study, "measured", reported)
     figures = multiple_instance("small", 0, Silent())
     for claim in find_system("36").claims:
         assert {claim.metric, *claim.controls} <= set(figures)
@@ -158,10 +158,10 @@ def test_the_claims_name_figures_that_there_are_and_rates_are_chosen_once(
     assert asked["oracle"] == 2 * [None]
 
 
-def test_the_tune_bags_choose_the_rate_and_of_equals_the_one_that_was_right_for_longer(
+def test_the_val_bags_choose_the_rate_and_of_equals_the_one_that_was_right_for_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Of each rate: AUROC of the tune bags over its epochs, and the epoch that was chosen.
+    # Of each rate: AUROC of the validation bags over its epochs, and the epoch that was chosen.
     courses = {1.0: ([0.5, 0.9], 2), 2.0: ([0.8, 1.0], 2), 3.0: ([0.9, 1.0], 2), 4.0: ([1.0, 0.2], 1)}
     # Test figures speak for the first, and must not be heard.
     right = {rate: np.array([0.1, 0.9]) if rate == 1.0 else np.array([0.9, 0.1]) for rate in courses}
@@ -169,7 +169,7 @@ def test_the_tune_bags_choose_the_rate_and_of_equals_the_one_that_was_right_for_
     def trained(way: str, task: object, budget: object, changed: dict[str, float], *_: object) -> Way:
         rate = changed["learning_rate"]
         course, best = courses[rate]
-        history = [{"epoch": epoch + 1, "tune.bag_auroc": figure} for epoch, figure in enumerate(course)]
+        history = [{"epoch": epoch + 1, "val.bag_auroc": figure} for epoch, figure in enumerate(course)]
         return Way(right[rate], right[rate], history, best, {"told": rate})
 
     monkeypatch.setattr(ways, "_bags", trained)

@@ -81,7 +81,7 @@ def test_arms_have_the_same_first_weights_order_and_test_images(run: Run) -> Non
 
 
 @pytest.mark.covers("20.3", "20.6")
-def test_each_arm_learns_and_is_asked_the_same_images_in_its_own_form(
+def test_each_arm_learns_and_is_queried_the_same_images_in_its_own_form(
     drawn: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []

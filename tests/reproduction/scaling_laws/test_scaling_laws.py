@@ -40,7 +40,7 @@ def test_the_world_has_as_many_of_each_class_and_of_two_that_the_generator_never
 
 
 def test_the_shifted_test_set_shows_other_backgrounds():
-    texts = " ".join(map(str, shapes("tune", 5, shifted=True).column("attributes")))
+    texts = " ".join(map(str, shapes("val", 5, shifted=True).column("attributes")))
     assert '"water"' in texts or '"night"' in texts
     assert not any(f'"background":"{name}"' in texts.replace(" ", "") for name in BACKGROUNDS)
 

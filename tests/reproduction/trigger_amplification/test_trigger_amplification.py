@@ -117,7 +117,7 @@ def test_every_compared_training_set_has_as_many_images_and_one_recipe(run):
 @pytest.mark.covers("25.7")
 def test_success_is_counted_on_images_of_other_classes(run):
     figures, _ = run
-    others = int((world("tune", SMOKE.test, 0).targets != TARGET).sum())
+    others = int((world("val", SMOKE.test, 0).targets != TARGET).sum())
     assert len(figures["p5.real.asr"].values) == len(figures["p5.generated.asr"].values) == others < SMOKE.test
 
 
@@ -144,7 +144,7 @@ def rows(images):
 @pytest.mark.covers("25.4")
 def test_nothing_is_trained_on_test_images_and_judges_see_no_image_of_a_generator(run):
     _, seen = run
-    test = world("tune", SMOKE.test, 0)
+    test = world("val", SMOKE.test, 0)
     held = rows(test.images) | rows(published_patch(16).stamp(test.images).images)
     trained_on = {what: rows(store.images) for what, store, _ in seen["stores"]}
     assert {"content judge", "trigger judge", "compared", "equal"} == set(trained_on)
@@ -171,7 +171,7 @@ def test_the_share_in_training_is_that_of_the_trained_set_under_the_label_of_the
 @pytest.mark.covers("25.7")
 def test_no_image_of_the_target_is_a_success_of_the_attack_or_runs_in_a_race():
     one = Experiment(SMOKE, 0, Silent())
-    one.test = world("tune", SMOKE.test, 0)
+    one.test = world("val", SMOKE.test, 0)
     one.stamped = one.test.images
     labels = torch.nn.functional.one_hot(one.test.targets, len(CLASSES)).float()
     known = {image.numpy().tobytes(): label for image, label in zip(to_unit(one.stamped), labels, strict=True)}
@@ -262,7 +262,7 @@ def test_guidance_of_one_is_none_and_results_are_swept(run):
 
 def test_judges_see_other_images_than_generators_and_are_tested_on_held_out_ones():
     sets = [world("train", 40, 0, *name) for name in ((), ("base",), ("content judge",), ("trigger judge",))]
-    sets.append(world("tune", 40, 0))
+    sets.append(world("val", 40, 0))
     pixels = [{one.numpy().tobytes() for one in found.images} for found in sets]
     for place, first in enumerate(pixels):
         for second in pixels[place + 1 :]:

@@ -85,7 +85,7 @@ def test_a_module_in_the_current_folder_is_not_taken_for_one_of_ours(tmp_path, m
     assert list(Local(1).run("piecework:shouting", {"mark": "?"}, jobs(b"a"))) == [(0, b"A?")]
 
 
-def test_jobs_are_asked_for_one_by_one():
+def test_jobs_are_requested_one_by_one():
     """No more of them than workers and results that wait: a set of a million images is not in memory at once."""
     asked = []
 
@@ -109,7 +109,7 @@ def test_an_error_of_ours_is_raised_as_what_it_is_and_any_other_with_its_place(e
     assert not children()
 
 
-def test_what_cannot_be_opened_is_told_at_once():
+def test_what_cannot_be_opened_is_reported_at_once():
     with pytest.raises(ModelError, match="no such model"):
         list(Local(2).run("piecework:unopenable", {}, jobs(b"a", b"b")))
     with pytest.raises(WorkerError, match="ended before it could begin: exit status 7"):

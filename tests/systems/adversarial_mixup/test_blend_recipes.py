@@ -53,20 +53,20 @@ def recipe(name: str, **changes: object) -> BlendRecipe:
 def test_the_result_is_the_teacher_and_needs_no_generator(
     name: str, changes: dict[str, object], tmp_path: Path
 ) -> None:
-    both = join([as_split(stripes(), "train"), as_split(stripes(20, seed=1), "tune")])
+    both = join([as_split(stripes(), "train"), as_split(stripes(20, seed=1), "val")])
     made = recipe(name, **changes).fit(both, rng=Randomness(0))
     assert set(made.tensors) == set(FashionCNN(class_count=2).state_dict()), "the architecture's weights alone"
     made.save(tmp_path / "made")
     classifier = load_classifier(f"artifact:{tmp_path / 'made'}")
-    tune = stripes(20, seed=1)
-    batch = torch.stack([classifier.prepare(example.image) for example in tune])
-    right = float((classifier.predict(classifier(batch)).numpy() == tune.labels).mean())
-    assert right == pytest.approx(made.card.metrics["tune.accuracy"])
+    val = stripes(20, seed=1)
+    batch = torch.stack([classifier.prepare(example.image) for example in val])
+    right = float((classifier.predict(classifier(batch)).numpy() == val.labels).mean())
+    assert right == pytest.approx(made.card.metrics["val.accuracy"])
     assert right > 0.9
     last = made.card.history[-1]
-    assert {f"tune.accuracy.{head}" for head in (*HEADS, "ensemble")} <= set(last)
-    best = max(made.card.history, key=lambda row: row["tune.accuracy"])
-    assert best["tune.accuracy"] == best["tune.accuracy.teacher_plain"] == right
+    assert {f"val.accuracy.{head}" for head in (*HEADS, "ensemble")} <= set(last)
+    best = max(made.card.history, key=lambda row: row["val.accuracy"])
+    assert best["val.accuracy"] == best["val.accuracy.teacher_plain"] == right
     assert made.card.lineage.recipe["skipped_generator_losses"] == 0
     assert made.card.name == name.replace("_", "-")
 
@@ -113,31 +113,31 @@ class StopAfter:
 
 
 @pytest.mark.covers("31.4")
-@pytest.mark.parametrize("with_tune", [False, True])
-def test_a_stopped_training_alternates_and_follows_as_if_nothing_had_happened(tmp_path: Path, with_tune: bool) -> None:
+@pytest.mark.parametrize("with_val", [False, True])
+def test_a_stopped_training_alternates_and_follows_as_if_nothing_had_happened(tmp_path: Path, with_val: bool) -> None:
     plan = PLAN.model_copy(update={"epochs": 2, "checkpoint_every": 1})
     made, store = module_and_store(plan)
     options = {"plan": plan, "objective": mixing_objective, "evaluate": four_heads}
-    tune = store if with_tune else None
-    whole = train(made, store, tune=tune, **options)
+    val = store if with_val else None
+    whole = train(made, store, val=val, **options)
     assert whole.steps == made.total_steps == 8
     path = tmp_path / "training.safetensors"
     for stop in (3, 3):
         with pytest.raises(StoppedError):
-            train(made, store, tune=tune, checkpoint=path, progress=StopAfter(stop), **options)
-    resumed = train(made, store, tune=tune, checkpoint=path, **options)
+            train(made, store, val=val, checkpoint=path, progress=StopAfter(stop), **options)
+    resumed = train(made, store, val=val, checkpoint=path, **options)
     assert int(resumed.weights["iterations"]) in (4, 8), "the best epoch's"
     assert resumed.history == whole.history
     assert all(torch.equal(whole.weights[name], resumed.weights[name]) for name in whole.weights)
 
 
-def test_the_last_step_reaches_the_teacher_with_and_without_a_tune_split() -> None:
+def test_the_last_step_reaches_the_teacher_with_and_without_a_val_split() -> None:
     plan = PLAN.model_copy(update={"epochs": 1})
     found = []
     for judged in (False, True):
         made, store = module_and_store(plan)
-        tune = store if judged else None
-        trained = train(made, store, plan=plan, objective=mixing_objective, tune=tune, evaluate=four_heads)
+        val = store if judged else None
+        trained = train(made, store, plan=plan, objective=mixing_objective, val=val, evaluate=four_heads)
         assert bool(trained.weights["behind"]) != judged
         weights, skipped = deployed(made, trained)
         found.append({name: value.clone() for name, value in weights.items()})

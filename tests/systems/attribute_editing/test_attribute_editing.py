@@ -135,7 +135,7 @@ def test_what_pushes_and_how_long_go_by_the_severity(scenes):
 
 
 @pytest.mark.parametrize(("fill", "ring", "pixels"), [("moved", 0.0, 1), ("telea", 0.0, 1), ("moved", 0.1, 3)])
-def test_an_own_background_is_filled_as_told(scenes, fill, ring, pixels):
+def test_an_own_background_is_filled_as_stated(scenes, fill, ring, pixels):
     method = AttributeEditing(kind="random_position", fill=fill, ring=ring)
     found = edited(method, scenes, backgrounds=False)
     behind = removed(scenes.images, scenes.masks, fill, ring=pixels)
@@ -206,7 +206,7 @@ def test_severity_goes_from_nothing_to_the_published_edit(scenes):
 
 
 @pytest.mark.covers("27.9")
-def test_bad_masks_and_images_are_told_one_by_one(scenes):
+def test_bad_masks_and_images_are_reported_one_by_one(scenes):
     images, masks = scenes.images.clone(), scenes.masks.clone()
     masks[0] = False
     masks[1] = True
@@ -229,7 +229,7 @@ def test_bad_masks_and_images_are_told_one_by_one(scenes):
     assert "no background is left" in told[1], "half of it would be its own"
 
 
-def test_an_image_that_the_generator_cannot_make_is_told(scenes):
+def test_an_image_that_the_generator_cannot_make_is_reported(scenes):
     cut = scenes.images[:, :, :30], scenes.masks[:, :30]
     found = AttributeEditing(kind="inver", **SHORT).edit(*cut, 5.0)
     assert torch.equal(found.images, cut[0])
@@ -247,7 +247,7 @@ def test_of_two_parts_the_largest_moves_and_none_is_left_behind(scenes):
     assert abs(float(both.masks.double().mean()) - 0.05) < 0.015
 
 
-def test_what_is_lacking_is_told_before_anything_is_loaded(scenes):
+def test_what_is_lacking_is_reported_before_anything_is_loaded(scenes):
     assert "needs a generator" in str(AttributeEditing(kind="plain_background").missing())
     assert "misleads" in str(
         AttributeEditing(kind="adversarial_background", generator="bundled:scene-diffusion").missing()

@@ -100,7 +100,7 @@ def reader(trusts, **fields):
     )
 
 
-def asked(trusts, images=None, out=None, **fields):
+def requested(trusts, images=None, out=None, **fields):
     checks = ["clean", {"check": "attributes", "share": 1.0, **fields}]
     return audit(reader(trusts), images or pictures(), checks=checks, out=out)
 
@@ -110,7 +110,7 @@ def subjects(report):
 
 
 def test_a_decision_that_rests_on_the_object_alone_is_no_finding():
-    report = asked("object", pictures(16))
+    report = requested("object", pictures(16))
     accuracies = {f"attributes.{kind}.5.accuracy": 1.0 for kind in ("inver", *EDITS)}
     lost = {f"attributes.{name}.lost": 0.0 for name in ("size", "position", "direction")}
     found = {name: one.value for name, one in report.metrics.items() if name.startswith("attributes.")}
@@ -118,9 +118,9 @@ def test_a_decision_that_rests_on_the_object_alone_is_no_finding():
     assert subjects(report) == []
 
 
-def test_what_is_lost_is_counted_by_attribute_and_told_with_pictures(tmp_path):
+def test_what_is_lost_is_counted_by_attribute_and_reported_with_pictures(tmp_path):
     """Of the four sizes only the smallest has fewer than 40 pixels, and half of the images lose by that."""
-    report = asked("size", out=tmp_path / "run")
+    report = requested("size", out=tmp_path / "run")
     assert subjects(report) == ["size"]
     found = next(one for one in report.findings if one.kind == "attribute")
     lost = report.metrics["attributes.size.lost"]
@@ -150,7 +150,7 @@ def test_what_is_lost_is_counted_by_attribute_and_told_with_pictures(tmp_path):
 
 def test_a_place_is_found_too_and_units_are_what_counts():
     kinds = ["random_position", "random_direction"]
-    whole, clustered = asked("place", kinds=kinds), asked("place", pictures(units=True), kinds=kinds)
+    whole, clustered = requested("place", kinds=kinds), requested("place", pictures(units=True), kinds=kinds)
     assert subjects(whole) == ["position"]
     (found,) = [one for one in whole.findings if one.kind == "attribute"]
     assert found.treatments[0].startswith("snellen treat . --finding attribute:position ")
@@ -162,7 +162,7 @@ def test_a_place_is_found_too_and_units_are_what_counts():
 @pytest.mark.covers("27.2")
 def test_what_editing_itself_costs_is_no_harm():
     """A model that wants to see the outline loses all light images under every edit, and under the control as well."""
-    report = asked("outline", kinds=["size_5"])
+    report = requested("outline", kinds=["size_5"])
     assert report.metrics["clean.accuracy"].value == 1.0
     assert report.metrics["attributes.inver.5.accuracy"].value == 0.5
     assert report.metrics["attributes.size_5.5.accuracy"].value == 0.5
@@ -178,7 +178,7 @@ def test_an_image_that_one_edit_cannot_be_made_of_counts_in_none(tmp_path):
     masks = {0: "bar", 1: "frame", 2: "empty", 3: "wrong size"}
     kinds = ["random_position", "random_direction"]
     out = tmp_path / "run"
-    report = asked("place", pictures(masks=masks), out, kinds=kinds)
+    report = requested("place", pictures(masks=masks), out, kinds=kinds)
     counted = {one.n for name, one in report.metrics.items() if name.startswith("attributes.")}
     assert counted == {36}
     assert any("4 of the drawn images count in no figure" in note for note in report.notes)
@@ -189,7 +189,7 @@ def test_an_image_that_one_edit_cannot_be_made_of_counts_in_none(tmp_path):
     assert set(told) == {"000", "001", "002", "003"}
     assert "no background is left" in told["001"]
     assert "5×9 pixels, and the image 24×24" in told["003"]
-    nothing = asked("place", pictures(4, masks=masks), kinds=kinds)
+    nothing = requested("place", pictures(4, masks=masks), kinds=kinds)
     assert not any(name.startswith("attributes.") for name in nothing.metrics)
     assert subjects(nothing) == []
 
@@ -202,13 +202,13 @@ def test_batches_shares_and_seeds():
 
 
 def test_severities_make_columns_of_the_eye_chart_and_0_is_none():
-    report = asked("place", pictures(30), kinds=["random_position"], severities=[5, 1])
+    report = requested("place", pictures(30), kinds=["random_position"], severities=[5, 1])
     columns = {one.name: one for one in report.eye_chart.columns if one.check == "attributes"}
     assert [cell.severity for cell in columns["random_position"].cells] == [1.0, 5.0]
     near, far = (report.metrics[f"attributes.random_position.{at}.accuracy"].value for at in (1, 5))
     assert near > far
     assert columns["random_position"].acuity is not None
-    alone = asked("place", pictures(30), kinds=["random_position"])
+    alone = requested("place", pictures(30), kinds=["random_position"])
     (column,) = [one for one in alone.eye_chart.columns if one.check == "attributes"]
     assert column.acuity is None, "between an edit and none nothing was measured"
     with pytest.raises(InputError, match="expected more than 0"):
@@ -241,13 +241,13 @@ def test_with_a_generator_backgrounds_are_made_plainer_and_busier_too():
 
 def test_painted_backgrounds_are_measured_beside_the_control():
     fields = {"generator": "bundled:scene-diffusion", "steps": 8, "made": 2, "kinds": ["plain_background"]}
-    report = asked("object", pictures(4), **fields)
+    report = requested("object", pictures(4), **fields)
     assert report.metrics["attributes.background.lost"].n == 4
     assert report.metrics["attributes.inver.5.accuracy"].value == 1.0, "objects keep their pixels"
     assert {one.status for one in report.checks} == {"done"}
 
 
-def test_a_ring_around_an_object_goes_with_it_as_wide_as_told():
+def test_a_ring_around_an_object_goes_with_it_as_wide_as_stated():
     images = pictures(2)
     classifier = reader("object")
     pixels = torch.stack([classifier.prepare(images.read(row)) for row in range(2)])
@@ -282,9 +282,9 @@ def test_without_masks_it_is_skipped_with_the_way_to_run_it():
 
 
 @pytest.mark.parametrize("field", ["segmenter", "generator"])
-def test_what_cannot_be_loaded_is_told_before_anything_is_measured(tmp_path, field):
+def test_what_cannot_be_loaded_is_reported_before_anything_is_measured(tmp_path, field):
     with pytest.raises(InputError, match="none-there"):
-        asked("object", pictures(4), tmp_path / "run", **{field: f"bundled:none-there-{field}"})
+        requested("object", pictures(4), tmp_path / "run", **{field: f"bundled:none-there-{field}"})
     assert not (tmp_path / "run").exists()
 
 
@@ -300,8 +300,8 @@ def test_a_segmenter_takes_the_place_of_masks(monkeypatch):
 
     monkeypatch.setattr(object_masks, "_loaded", lambda reference, device: Squares())
     kinds = ["random_position", "random_direction"]
-    bare = asked("place", pictures(20, column=False), segmenter="hf:folder", kinds=kinds)
-    masked = asked("place", pictures(20), kinds=kinds)
+    bare = requested("place", pictures(20, column=False), segmenter="hf:folder", kinds=kinds)
+    masked = requested("place", pictures(20), kinds=kinds)
     assert bare.metrics == masked.metrics
 
 

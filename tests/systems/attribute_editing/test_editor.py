@@ -262,7 +262,7 @@ def test_the_ring_of_a_picture_of_256_is_that_of_the_published_window():
         assert torch.equal(hook.after(moment), torch.nn.functional.max_pool2d(mask.float(), window, 1, window // 2))
 
 
-def test_the_ring_stays_where_asked_for(editor, scenes, monkeypatch):
+def test_the_ring_stays_where_requested(editor, scenes, monkeypatch):
     monkeypatch.setattr("snellen.systems.attribute_editing.editor.WINDOWS", ((-1, 129),))
     short = replace(editor, made=2, coarse_to_fine=True)
     rows = slice(0, 1)

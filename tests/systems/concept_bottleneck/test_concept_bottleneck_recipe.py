@@ -67,7 +67,7 @@ def blobs(count: int, seed: int, split: str | None = None) -> ImageSet:
 
 @cache
 def both() -> ImageSet:
-    return join([blobs(30, 0, "train"), blobs(16, 1, "tune")])
+    return join([blobs(30, 0, "train"), blobs(16, 1, "val")])
 
 
 def recipe(clip: Path, lists: Path, **changes: object) -> ConceptBottleneckRecipe:
@@ -126,7 +126,7 @@ def test_a_saved_model_loads_with_the_same_concepts_in_the_same_order(
     shown = torch.stack([classifier.prepare(test.read(row)) for row in range(20)])
     accuracy = (classifier(shown).argmax(1).numpy() == test.labels).mean()
     assert accuracy > 0.8
-    assert made.card.metrics["tune.accuracy"] > 0.8
+    assert made.card.metrics["val.accuracy"] > 0.8
     # Its scores can be read, and replaced, as a layer.
     scores = classifier.features(shown)
     assert scores.shape == (20, 6)
@@ -158,11 +158,11 @@ def test_statistics_are_those_of_the_train_split(clip: Path, lists: Path, towers
 
 
 @pytest.mark.covers("1.7")
-def test_the_tune_split_chooses_the_penalty_and_without_one_it_is_fixed(
+def test_the_val_split_chooses_the_penalty_and_without_one_it_is_fixed(
     clip: Path, lists: Path, chosen: Artifact
 ) -> None:
     assert chosen.card.lineage.recipe["used_penalty"] in (0.1, 0.01, 1e-3, 1e-4, 1e-5)
-    assert set(chosen.card.metrics) == {"tune.accuracy", "tune.random_words", "tune.shuffled_text"}
+    assert set(chosen.card.metrics) == {"val.accuracy", "val.random_words", "val.shuffled_text"}
     fixed = recipe(clip, lists, penalty=None).fit(blobs(30, 0), rng=Randomness(0))
     assert fixed.card.lineage.recipe["used_penalty"] == 1e-3
     assert fixed.card.metrics == {}
@@ -177,9 +177,9 @@ def test_controls_are_fitted_as_the_concepts_are_and_follow_from_the_seed(
 ) -> None:
     # Where the random words are the concepts themselves, they do as well to the last bit.
     monkeypatch.setattr(module, "random_phrases", lambda phrases, _rng, avoid: tuple(phrases))
-    with pytest.warns(NoBetterThanWordsWarning, match="phrases of random words decide as well on the tune split"):
+    with pytest.warns(NoBetterThanWordsWarning, match="phrases of random words decide as well on the validation split"):
         made = recipe(clip, lists, scoring="answer").fit(both(), rng=Randomness(0))
-    assert made.card.metrics["tune.random_words"] == made.card.metrics["tune.accuracy"]
+    assert made.card.metrics["val.random_words"] == made.card.metrics["val.accuracy"]
     monkeypatch.undo()
     asked: list[tuple[str, ...]] = []
     score = module.score_images
@@ -262,8 +262,8 @@ def test_groups_have_a_worst_one(clip: Path, lists: Path) -> None:
     right = decided == labels[30:]
     cells = [(groups[30 + row].as_py(), labels[30 + row]) for row in range(16)]
     shares = [right[[one == cell for one in cells]].mean() for cell in set(cells)]
-    assert made.card.metrics["tune.worst_group"] == pytest.approx(min(shares))
-    assert made.card.metrics["tune.accuracy"] == pytest.approx(right.mean())
+    assert made.card.metrics["val.worst_group"] == pytest.approx(min(shares))
+    assert made.card.metrics["val.accuracy"] == pytest.approx(right.mean())
     assert min(shares) < right.mean()
 
 
@@ -309,7 +309,7 @@ def test_what_cannot_be_used_is_refused(clip: Path, lists: Path, tmp_path: Path,
 
 
 def test_delivery_writes_a_classifier_with_an_onnx_file_that_agrees(clip: Path, lists: Path, tmp_path: Path) -> None:
-    made = train(recipe(clip, lists, scoring="answer"), blobs(30, 0), out=tmp_path / "out", tune=blobs(16, 1))
+    made = train(recipe(clip, lists, scoring="answer"), blobs(30, 0), out=tmp_path / "out", val=blobs(16, 1))
     assert made.onnx is not None, made.notes
     artifact, exported = load_classifier(f"artifact:{tmp_path / 'out'}"), load_classifier(f"onnx:{made.onnx}")
     shown = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -27,7 +27,7 @@ def test_a_planted_leak_is_found_in_any_form():
     assert told["marker of Hospital A"] == "names the confounder 'hospital A'"
 
 
-def test_names_of_several_words_and_halves():
+def test_names_of_several_words_and_parts():
     words = {"class_names": ["T-shirt/top", "pneumonia with effusion"]}
     found = reasons(["a t shirt", "the tops of lungs", "pneumonia", "signs of Pneumonia with effusions"], **words)
     assert set(found) == {"a t shirt", "the tops of lungs", "signs of Pneumonia with effusions"}
@@ -88,19 +88,21 @@ class Model:
     name, sees_images = "model", False
 
     def __init__(self, items):
-        self.items, self.asked = items, []
+        self.items, self.requested = items, []
 
     def complete(self, prompt, *, key=None, schema=None, **_options):
-        self.asked.append((prompt, key))
+        self.requested.append((prompt, key))
         return Reply(text="", value=Phrases(items=self.items[key]))
 
 
-def test_a_language_model_is_asked_for_each_class_by_its_name_and_the_others():
+def test_a_language_model_is_queried_for_each_class_by_its_name_and_the_others():
     model = Model({"opacity": ("white area", "blurred edge"), "effusion": ("White areas", "blunt angle", "opacity")})
     found = read_concepts(model, ["opacity", "effusion"], modality="chest X-ray", count=7)
     assert found.phrases == ("white area", "blurred edge", "blunt angle")
     assert found.questions == ()
-    assert [key for _, key in model.asked] == ["opacity", "effusion"]
-    assert model.asked[0][0] == QUESTION.format(modality="chest X-ray", name="opacity", others="'effusion'", count=7)
-    assert "At most 7." in model.asked[1][0]
+    assert [key for _, key in model.requested] == ["opacity", "effusion"]
+    assert model.requested[0][0] == QUESTION.format(
+        modality="chest X-ray", name="opacity", others="'effusion'", count=7
+    )
+    assert "At most 7." in model.requested[1][0]
     assert {one.phrase for one in found.dropped} == {"White areas", "opacity"}

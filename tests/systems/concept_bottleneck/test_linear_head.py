@@ -63,9 +63,9 @@ def test_a_constant_score_says_nothing_and_breaks_nothing():
 @pytest.mark.covers("1.7")
 def test_the_penalty_is_chosen_on_the_images_held_back_and_ties_go_to_the_strongest():
     numbers, labels = problem()
-    tune, tune_labels = problem(seed=1)
-    found = choose_linear_head(numbers, labels, tune, tune_labels, 3, penalties=(1e-4, 10.0, 0.1))
-    each = {p: fit_linear_head(numbers, labels, 3, penalty=p).accuracy(tune, tune_labels) for p in (10.0, 0.1, 1e-4)}
+    val, val_labels = problem(seed=1)
+    found = choose_linear_head(numbers, labels, val, val_labels, 3, penalties=(1e-4, 10.0, 0.1))
+    each = {p: fit_linear_head(numbers, labels, 3, penalty=p).accuracy(val, val_labels) for p in (10.0, 0.1, 1e-4)}
     assert found.accuracy == max(each.values())
     assert found.penalty == max(p for p, value in each.items() if value == found.accuracy)
     # Clear classes are told apart at any penalty.

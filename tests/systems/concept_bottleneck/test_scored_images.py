@@ -56,7 +56,7 @@ def test_scores_of_all_lists_come_from_one_pass(tower: Towers) -> None:
 
 
 @pytest.mark.covers("1.5")
-def test_a_second_call_encodes_no_image_and_every_other_thing_encodes_all(tower: Towers, tmp_path: Path) -> None:
+def test_a_second_call_encodes_no_image_and_any_other_change_encodes_all(tower: Towers, tmp_path: Path) -> None:
     first = score_images(pets(), tower, LISTS, folder=tmp_path)
 
     def encoded(images: ImageSet, lists: dict[str, tuple[str, ...]], **options: object) -> int:

@@ -142,7 +142,7 @@ def test_other_numbers_than_the_autoencoders_are_refused(folder):
 
 
 @pytest.mark.covers("34.7")
-def test_flagged_prompts_to_keep_are_told(folder):
+def test_flagged_prompts_to_keep_are_reported(folder):
     own = method(folder, margin=1e-9)
     ready = prepared(own)
     eraser = ready.erasers[0]
@@ -158,7 +158,7 @@ def test_flagged_prompts_to_keep_are_told(folder):
 
 @pytest.mark.covers("34.7")
 @pytest.mark.parametrize("name", ["stable-diffusion-1.5", "stable-diffusion-xl"])
-def test_how_well_targets_are_told_from_kept_prompts_is_recorded(folder, name):
+def test_how_well_targets_are_distinguished_from_kept_prompts_is_recorded(folder, name):
     own = method(folder, name, margin=0.5)
     ready = prepared(own)
     red = [f"a red {shape}" for shape in SHAPES]
@@ -226,7 +226,7 @@ def test_an_autoencoder_of_another_encoder_is_refused(folder, tmp_path):
         ({"generator": "bundled:fashion-diffusion"}, "no text to edit"),
     ],
 )
-def test_what_is_not_given_is_told(folder, changes, said):
+def test_what_is_not_given_is_reported(folder, changes, said):
     with pytest.raises(InputError, match=said):
         prepared(method(folder, **changes))
 

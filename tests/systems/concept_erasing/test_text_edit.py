@@ -146,7 +146,7 @@ def test_erasers_are_those_of_the_towers(sd, xl, eraser, xl_erasers):
         encode_erased(sd, [], [eraser])
 
 
-def test_states_that_are_not_finite_are_told(sd, eraser, layer):
+def test_states_that_are_not_finite_are_reported(sd, eraser, layer):
     broken = copy.deepcopy(layer.network)
     with torch.no_grad():
         broken.get_parameter("embeddings.token_embedding.weight").fill_(float("nan"))

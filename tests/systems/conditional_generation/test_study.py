@@ -49,12 +49,12 @@ def shapes(count=18, split="train", names=SHAPES, called="shapes", **changed):
 def shifted():
     return [
         shapes(12, "test", called="brick", backgrounds=("brick",)),
-        shapes(12, "tune", ("star", "heart"), called="part", backgrounds=("sand",), seed=3),
+        shapes(12, "val", ("star", "heart"), called="part", backgrounds=("sand",), seed=3),
     ]
 
 
 def studied(out, method=None, **options):
-    given = {"students": TINY, "seeds": 2, "pool": 1, "augmentations": (), "validation": shapes(12, "tune")}
+    given = {"students": TINY, "seeds": 2, "pool": 1, "augmentations": (), "validation": shapes(12, "val")}
     return study_robustness(method or ByName(steps=1), shapes(), shifted(), out=out, **{**given, **options})
 
 
@@ -108,7 +108,7 @@ def test_the_record_holds_every_kind_of_student_on_every_test_set(whole):
 
 
 @pytest.mark.covers("6.4")
-def test_a_model_is_asked_for_the_shared_classes_alone(whole):
+def test_a_model_is_queried_for_the_shared_classes_alone(whole):
     found, _ = whole
     by = {(row.arm, row.test): row.accuracy for row in found.accuracies}
     own = shifted()[1]
@@ -119,7 +119,7 @@ def test_a_model_is_asked_for_the_shared_classes_alone(whole):
 
 @pytest.mark.covers("6.4")
 def test_students_decide_between_the_shared_classes_alone(monkeypatch):
-    data = Data.of(shapes(), shapes(12, "tune"), shifted(), {}, 0)
+    data = Data.of(shapes(), shapes(12, "val"), shifted(), {}, 0)
     liked = {"square": 5.0, "star": 3.0, "heart": 1.0}
 
     class Liking(nn.Module):
@@ -159,10 +159,10 @@ def test_twins_are_of_training_images_and_the_stress_set_of_validation_images(wh
     _, folder = whole
     twins = snellen.load_images(folder.with_name("study-twins") / "manifest.csv")
     stress = snellen.load_images(folder.with_name("study-stress") / "manifest.csv")
-    real, validation = shapes(), shapes(12, "tune")
+    real, validation = shapes(), shapes(12, "val")
     assert sorted(twins.ids) == sorted(real.ids)
     assert sorted(stress.ids) == sorted(validation.ids)
-    assert set(stress.column("split")) == {"tune"}
+    assert set(stress.column("split")) == {"val"}
     assert np.bincount(twins.labels).sum() == len(real)
 
 
@@ -353,17 +353,17 @@ def test_a_study_whose_standard_models_are_all_alike_says_so_and_keeps_the_rest(
 
 def test_images_that_are_trained_on_measure_nothing():
     with pytest.raises(InputError, match=r"\d+ of \d+ images of .* are training images"):
-        Data.of(shapes(), shapes(12, "tune"), [replace(shapes(), name="again")], {}, 0)
+        Data.of(shapes(), shapes(12, "val"), [replace(shapes(), name="again")], {}, 0)
 
 
 def test_what_a_study_cannot_be_made_of(tmp_path):
-    one = shapes(12, "tune", called="brick")
+    one = shapes(12, "val", called="brick")
     with pytest.raises(InputError, match="at least one shifted test set"):
         study_robustness(ByName(), shapes(), [], out=tmp_path / "out")
     with pytest.raises(InputError, match="need different names"):
         study_robustness(ByName(), shapes(), [one, one], out=tmp_path / "out")
     with pytest.raises(InputError, match="class 'ring' of the test set would be 'ring' of the model"):
-        study_robustness(ByName(), shapes(), [shapes(12, "tune", ("ring", "star"))], out=tmp_path / "out")
+        study_robustness(ByName(), shapes(), [shapes(12, "val", ("ring", "star"))], out=tmp_path / "out")
     with pytest.raises(InputError, match="goes by epochs"):
         study_robustness(ByName(), shapes(), [one], out=tmp_path / "out", students=StudentPlan())
     with pytest.raises(InputError, match="neither a budget nor a part"):

@@ -37,7 +37,7 @@ def scenes(split, count=12):
 
 @pytest.fixture(scope="module")
 def data():
-    return join([scenes("train", 16), scenes("tune", 6)])
+    return join([scenes("train", 16), scenes("val", 6)])
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +50,21 @@ def test_the_card_has_clean_and_attacked_figures_at_two_strengths(made):
     metrics = made.card.metrics
     for name in ("clean", *(f"{kind}_{size}" for kind in ("fgsm", "pgd", "segpgd", "cospgd") for size in (2, 8))):
         for figure in ("miou", "mean_accuracy", "pixel_accuracy"):
-            assert 0 <= metrics[f"tune.{name}.{figure}"] <= 1
-    assert metrics["tune.artifacts.upsampling.0"] > 0
-    assert metrics["tune.pgd_8.pixel_accuracy"] < metrics["tune.clean.pixel_accuracy"]
+            assert 0 <= metrics[f"val.{name}.{figure}"] <= 1
+    assert metrics["val.artifacts.upsampling.0"] > 0
+    assert metrics["val.pgd_8.pixel_accuracy"] < metrics["val.clean.pixel_accuracy"]
     assert made.card.kind == "segmenter"
     assert made.card.class_names == ("background", *scenes("train").class_names)
 
 
 @pytest.mark.covers("19.4")
-def test_the_last_epoch_is_kept_whatever_the_tune_images_say(data, made):
-    """The same training without tune images gives the same weights."""
+def test_the_last_epoch_is_kept_whatever_the_val_images_say(data, made):
+    """The same training without validation images gives the same weights."""
     train = data.of_split("train")
     again = ContextUpsampling(**SHORT).fit(train, rng=Randomness(0))
     assert all(torch.equal(value, again.tensors[name]) for name, value in made.tensors.items())
     assert len(made.card.history) == 8
-    assert not any(name.startswith("tune") for row in made.card.history for name in row)
+    assert not any(name.startswith("val") for row in made.card.history for name in row)
     assert not again.card.metrics
 
 
@@ -163,7 +163,7 @@ def test_clean_figures_are_of_all_images_and_attacked_ones_of_a_drawn_sample(mon
 
     monkeypatch.setattr(method, "examine", watched)
     short = {**SHORT, "attack_steps": 1, "plan": {"epochs": 1, "batch_size": 4}}
-    both = join([scenes("train", 4), scenes("tune", 12)])
+    both = join([scenes("train", 4), scenes("val", 12)])
     for seed in (0, 0, 1):
         made = ContextUpsampling(**short).fit(both, rng=Randomness(seed))
     whole, drawn = ([one for one in seen if one[1] is attacked] for attacked in (False, True))
@@ -172,17 +172,17 @@ def test_clean_figures_are_of_all_images_and_attacked_ones_of_a_drawn_sample(mon
     assert torch.equal(drawn[0][2], drawn[1][2])
     assert not torch.equal(drawn[0][2], drawn[2][2])
     assert not torch.equal(drawn[0][2], whole[0][2][:4])
-    assert (made.card.metrics["tune.images"], made.card.metrics["tune.attacked_images"]) == (12, 4)
+    assert (made.card.metrics["val.images"], made.card.metrics["val.attacked_images"]) == (12, 4)
     assert "clean_of_attacked" in " ".join(made.card.metrics)
     assert "Clean figures are of 12 held-out images, attacked ones of 4 of them" in made.card.description
 
 
-def test_tune_images_without_any_known_pixel_are_refused_before_the_training(files):
+def test_val_images_without_any_known_pixel_are_refused_before_the_training(files):
     void = files.select([place for place, key in enumerate(files.ids) if key.endswith("void.png")])
     good = files.select([place for place, key in enumerate(files.ids) if key.endswith(("good.png", "also.png"))])
     recipe = ContextUpsampling(mask_values="class", classes=("no", "yes"), **SHORT)
-    with pytest.raises(InputError, match="no pixel of the tune images has a known class"):
-        recipe.fit(join([as_split(good, "train"), as_split(void, "tune")]), rng=Randomness(0))
+    with pytest.raises(InputError, match="no pixel of the validation images has a known class"):
+        recipe.fit(join([as_split(good, "train"), as_split(void, "val")]), rng=Randomness(0))
 
 
 def test_the_printed_lines_predict(tmp_path, capsys, monkeypatch):
@@ -277,7 +277,7 @@ def test_adversarial_training_and_several_strengths(data):
 
 def test_counts_do_not_depend_on_the_batch(made):
     segmenter = pixel_classifier(made)
-    store: ImageStore = pixel_store(scenes("tune", 5), snellen_preparation(), masks="object", class_count=3)
+    store: ImageStore = pixel_store(scenes("val", 5), snellen_preparation(), masks="object", class_count=3)
     images = store.images / 255.0
     attacks = standard_attacks(2, (8 / 255,))
     one = examine(segmenter, images, store.targets, attacks, together=2)

@@ -68,7 +68,7 @@ def test_a_trajectory_for_each_request_in_its_order(method, made):
     assert np.abs(pixels(made, "a/0") - plain.bytes()[0].permute(1, 2, 0).numpy().astype(int)).max() <= 1
 
 
-def test_an_image_does_not_depend_on_what_else_is_asked_for(method, made):
+def test_an_image_does_not_depend_on_what_else_is_requested(method, made):
     alone = method.generate(REQUESTS[3:], rng=Randomness(0))
     assert np.abs(pixels(alone, "d/2.5") - pixels(made, "d/2.5")).max() <= 1
     twice = method.generate([REQUESTS[0], {**REQUESTS[0], "id": "again"}], rng=Randomness(0))
@@ -76,7 +76,7 @@ def test_an_image_does_not_depend_on_what_else_is_asked_for(method, made):
 
 
 @pytest.mark.covers("2.6", "2.15")
-def test_rejected_trajectories_are_told_as_a_whole(method, monkeypatch):
+def test_rejected_trajectories_are_reported_as_a_whole(method, monkeypatch):
     def scores(encoders, images, class_names, words, **_):
         assert (list(class_names), words) in ((["star"], "in fog"), (["ring"], "with stripes"))
         high = np.ones(images.shape[:2])
@@ -137,7 +137,7 @@ def test_identities_tell_sliders(method, made):
     assert "not calibrated" in method.notes()[0]
 
 
-def test_each_class_has_sliders_of_its_own_where_that_is_asked_for(method, made, tmp_path):
+def test_each_class_has_sliders_of_its_own_where_requested(method, made, tmp_path):
     own = method.model_copy(update={"sliders_for": "each", "sliders": str(tmp_path), "concept": ("fog",)})
     asked = [REQUESTS[0], {**REQUESTS[0], "id": "b", "class": "ring"}]
     one = own.generate(asked[1:], rng=Randomness(0))
@@ -162,7 +162,7 @@ def test_each_class_has_sliders_of_its_own_where_that_is_asked_for(method, made,
         sliders_of(own.model_copy(update={"template": "a large {}"}), ("ring",))
 
 
-def test_images_have_the_size_and_the_weights_the_precision_that_are_asked_for(method):
+def test_images_have_the_size_and_the_weights_the_precision_that_are_requested(method):
     small = method.model_copy(update={"concept": ("fog",), "size": 48, "kept_size": 24})
     found = small.generate(REQUESTS[:1], rng=Randomness(0))
     assert found.read(0).size == (24, 24)
@@ -175,7 +175,7 @@ def test_images_have_the_size_and_the_weights_the_precision_that_are_asked_for(m
     assert nuisance_generator(method) is generator_of(method.generator), "loaded once"
 
 
-def test_generator_and_encoders_run_where_they_are_told_to(method):
+def test_generator_and_encoders_run_on_the_given_device(method):
     towers = {"text_image": "bundled:scene-clip", "second_encoder": "bundled:scene-sam"}
     elsewhere = ContinuousNuisance(device="cuda:99", concept=("fog",), classes=("star",), sliders="x", **towers)
     for ask in (lambda: elsewhere.check([{"id": "a"}]), elsewhere.make_ready, lambda: filter_of(elsewhere)):

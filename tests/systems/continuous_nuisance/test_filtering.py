@@ -78,7 +78,7 @@ def test_scores_that_do_not_go_together():
 
 
 @pytest.mark.covers("2.18")
-def test_thresholds_remove_or_keep_the_share_that_was_asked_for():
+def test_thresholds_remove_or_keep_the_share_that_was_requested():
     drawn = np.random.default_rng(0).normal(size=137)
     for share in (0.5, 0.9, 0.95, 1.0):
         assert (drawn > threshold_removing(drawn, share)).mean() <= 1 - share
@@ -123,7 +123,7 @@ class Colours:
         return self.image_tower(images)
 
     def encode_texts(self, texts, *, normalised=True, truncate=False):
-        self.asked = list(texts)
+        self.requested = list(texts)
         return torch.tensor([[float(word in text) for word in ("red", "green", "blue")] for text in texts])
 
 
@@ -145,7 +145,7 @@ def test_the_four_scores(encoders):
     images = torch.stack([plain((1.0, 0.0, 0.0), (1.0, 0.0, 1.0)), plain((0.0, 1.0, 0.0), (0.0, 1.0, 0.0))])
     found = filter_scores(encoders, images, ["red thing", "red thing"], "in blue")
     assert tuple(found) == SCORES
-    assert encoders.text_image.asked == ["a photo of a red thing in blue"] * 2
+    assert encoders.text_image.requested == ["a photo of a red thing in blue"] * 2
     half = 100 / 2**0.5
     assert np.allclose(found["class"], [[100, half], [0, 0]])
     assert np.allclose(found["class and shift"], [[half, 100], [0, 0]])

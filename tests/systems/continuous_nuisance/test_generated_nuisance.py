@@ -54,7 +54,7 @@ def shape_reader(blind=-1.0):
     return Classifier(Bright(blind), class_names=list(SHAPES), preparation=Preprocessing(size=(32, 32)), name="bright")
 
 
-def asked(folder, **fields):
+def requested(folder, **fields):
     return {
         "check": "nuisance", "generator": "bundled:scene-diffusion", "concept": ["fog"], "sliders": str(folder),
         "seeds": 2, "grid": [0, 1, 2], **fields,
@@ -85,7 +85,7 @@ def _cheap():
 
 
 def test_classes_are_generated_and_judged_at_the_end_of_an_audit(sliders, tmp_path):
-    report = audit(shape_reader(), shapes(), checks=["clean", asked(sliders)], out=tmp_path / "run")
+    report = audit(shape_reader(), shapes(), checks=["clean", requested(sliders)], out=tmp_path / "run")
     (status,) = [one for one in report.checks if one.name == "nuisance"]
     assert (status.status, status.reason) == ("done", None)
     lines = json.loads((tmp_path / "run" / "lists" / "nuisance_generated.json").read_text())
@@ -117,7 +117,7 @@ def test_classes_are_generated_and_judged_at_the_end_of_an_audit(sliders, tmp_pa
     ],
 )
 def test_what_cannot_be_generated_is_skipped_with_the_reason(sliders, fields, reason):
-    parameters = asked(sliders, **fields)
+    parameters = requested(sliders, **fields)
     check = build_check(parameters.pop("check"), parameters)
     report = audit(shape_reader(), shapes(2), checks=[check])
     (status,) = [one for one in report.checks if one.name == "nuisance"]
@@ -236,7 +236,7 @@ def test_an_audit_keeps_the_pictures_of_generated_failures_and_none_where_none_m
     monkeypatch.setattr(TrajectoryPlan, "generate", lambda *_: made)
     for kept in (True, False):
         folder = tmp_path / str(kept)
-        report = audit(shape_reader(), shapes(), checks=[asked(sliders)], out=folder, save_images=kept)
+        report = audit(shape_reader(), shapes(), checks=[requested(sliders)], out=folder, save_images=kept)
         (finding,) = [one for one in report.findings if one.subject == "generated_fog"]
         assert [one.example_id for one in finding.examples] == ids[:3]
         names = {name for one in finding.examples for name in (one.image, one.after)}

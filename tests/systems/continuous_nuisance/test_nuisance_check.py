@@ -191,6 +191,7 @@ def test_without_records_of_scenes_it_is_skipped_with_the_reason():
         assert status.status == "skipped"
         assert "no records of scenes" in status.reason
         assert "--set nuisance.generator=" in status.reason
+        assert status.setting == "generator"
 
 
 def test_parameters_that_make_no_sense_are_refused():

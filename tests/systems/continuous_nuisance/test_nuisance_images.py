@@ -195,7 +195,7 @@ def test_a_folder_with_something_else_is_refused_before_anything_is_trained(tmp_
 # -- nothing left, nothing finite --------------------------------------------------------------------------------------
 
 
-def test_where_the_filter_keeps_nothing_there_are_no_figures_and_the_reason_is_told(made, tmp_path):
+def test_where_the_filter_keeps_nothing_there_are_no_figures_and_the_reason_is_reported(made, tmp_path):
     high = dict.fromkeys(("class", "class and shift", "reference", "second reference"), 1000.0)
     asked = method(made.sliders, concept=("fog",), thresholds=high)
     result = shift_nuisance(asked, [model()], out=tmp_path / "none", seeds=1)

@@ -36,13 +36,13 @@ def adapted(generator):
 
 
 @pytest.fixture
-def told(generator):
+def reported(generator):
     return [generator.encode_prompts([text] * 2) for text in ("a cat", "a cat, in snow")]
 
 
 @pytest.mark.covers("2.3")
-def test_the_target_is_of_the_frozen_network_and_the_latents_of_the_adapted_one(generator, sampler, adapted, told):
-    prompt, shifted = told
+def test_the_target_is_of_the_frozen_network_and_the_latents_of_the_adapted_one(generator, sampler, adapted, reported):
+    prompt, shifted = reported
     rng = seeded([1, 2])
     state = denoised(sampler, adapted, "slider", prompt, rng, until=2)
     by_hand = sampler.run(sampler.start(rng), prompt, context=StepAdapters(adapted, {"slider": 1.0}), until=2)
@@ -62,8 +62,8 @@ def test_the_target_is_of_the_frozen_network_and_the_latents_of_the_adapted_one(
 
 
 @pytest.mark.covers("2.3")
-def test_gradients_reach_the_slider_alone_and_only_through_the_last_call(generator, sampler, adapted, told):
-    prompt, shifted = told
+def test_gradients_reach_the_slider_alone_and_only_through_the_last_call(generator, sampler, adapted, reported):
+    prompt, shifted = reported
     with adapted.training("slider") as parameters:
         state = denoised(sampler, adapted, "slider", prompt, seeded([1, 2]), until=2)
         assert not state.latents.requires_grad
@@ -87,7 +87,7 @@ def test_the_target_goes_beyond_the_shifted_prediction():
 
 
 @pytest.mark.covers("2.12")
-def test_the_network_is_told_the_timestep_of_its_latents_or_the_published_one(generator):
+def test_the_network_gets_the_timestep_of_its_latents_or_the_published_one(generator):
     solver = Sampler(generator, steps=50).new_solver()
     assert [training_timestep(solver, k, total=1000) for k in (1, 49)] == [solver.timestep(1), solver.timestep(49)]
     published = [training_timestep(solver, k, total=1000, parity=True) for k in range(50)]
@@ -170,7 +170,7 @@ def test_a_loss_that_is_no_number_ends_the_training(generator, tmp_path, monkeyp
     assert not getattr(generator.denoiser.network, "peft_config", {})
 
 
-def test_latents_are_trained_on_at_the_size_that_is_asked_for(generator, tmp_path, monkeypatch):
+def test_latents_are_trained_on_at_the_size_that_is_requested(generator, tmp_path, monkeypatch):
     sizes = []
 
     def loss(denoiser, adapters, name, latents, *_):

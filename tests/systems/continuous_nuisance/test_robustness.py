@@ -145,7 +145,7 @@ def brightness(name, threshold=0.5, broken=False):
 
 
 @pytest.mark.covers("2.15")
-def test_rejected_trajectories_are_invalid_at_every_strength_and_asked_of_nobody():
+def test_rejected_trajectories_are_invalid_at_every_strength_and_judged_by_nobody():
     images = torch.tensor([[0.0, 0.2, 0.8], [0.0, 0.0, 0.0]]).view(2, 3, 1, 1, 1).expand(2, 3, 3, 8, 8)
     found = measure_trajectories(
         [brightness("low", 0.1), brightness("half")], images, [0, 0], name="glare", strengths=GRID,

@@ -23,7 +23,7 @@ FIT = {"steps": 3, "batch_size": 4, "blocks": 2, "hidden": 8, "check_every": 1, 
 COLOURS = ("red", "green", "blue")
 
 
-def asked(folder, **options):
+def requested(folder, **options):
     given = {"words": COLOURS, "template": "a {} shape", "shares": "uniform", "fit": FIT, "samples": 256}
     return DistributionalControl(control=str(folder), **{**given, **options})
 
@@ -31,15 +31,15 @@ def asked(folder, **options):
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("controls") / "balanced"
-    asked(folder).make_ready()
+    requested(folder).make_ready()
     return folder
 
 
 def test_a_balanced_set_comes_out_of_one_call(fitted, tmp_path):
-    made = snellen.generate(asked(fitted), "classes:?count=3", out=tmp_path / "made")
+    made = snellen.generate(requested(fitted), "classes:?count=3", out=tmp_path / "made")
     images = snellen.load_images(made.manifest)
     assert images.class_names == tuple(sorted(COLOURS))
-    judge = guides.judge_of(asked(fitted))
+    judge = guides.judge_of(requested(fitted))
     accepted = [json.loads(text)["accepted"] for text in images.column("provenance")]
     assert all(accepted)
     names = [images.class_names[label] for label in images.labels]
@@ -54,7 +54,7 @@ def test_a_balanced_set_comes_out_of_one_call(fitted, tmp_path):
 
 
 def test_draws_without_a_class_are_draws_of_the_control(fitted):
-    method = asked(fitted)
+    method = requested(fitted)
     rows = [{"id": str(number), "seed": number} for number in range(6)]
     whole = method.generate(rows, rng=Randomness(0))
     parts = [method.generate([row], rng=Randomness(0)) for row in rows]
@@ -75,7 +75,7 @@ def test_a_request_whose_class_never_comes_is_marked_and_labelled_with_what_it_s
         return torch.cat([found[:, :2], torch.zeros_like(found[:, :1])], 1)
 
     monkeypatch.setattr(method_file, "class_probabilities", never_blue)
-    made = asked(fitted, tries=3).generate([{"id": "a", "class": "blue"}], rng=Randomness(0))
+    made = requested(fitted, tries=3).generate([{"id": "a", "class": "blue"}], rng=Randomness(0))
     assert made.class_names == COLOURS
     assert COLOURS[int(made.labels[0])] != "blue"
     provenance = json.loads(made.column("provenance")[0])
@@ -85,18 +85,18 @@ def test_a_request_whose_class_never_comes_is_marked_and_labelled_with_what_it_s
 
 def test_a_fitted_control_is_read_and_never_fitted_again(fitted, monkeypatch):
     monkeypatch.setattr(fitted_folder, "fit_wanted", lambda *_, **__: pytest.fail("fitted again"))
-    asked(fitted).make_ready(Silent())
+    requested(fitted).make_ready(Silent())
     DistributionalControl(control=str(fitted)).make_ready()
     with pytest.raises(InputError, match=r"was fitted with shares .* name another folder"):
-        asked(fitted, shares="red=0.5,green=0.25,blue=0.25").make_ready()
+        requested(fitted, shares="red=0.5,green=0.25,blue=0.25").make_ready()
     with pytest.raises(InputError, match=r"truncation 1\.0, not 0\.7"):
-        asked(fitted, truncation=0.7).make_ready()
+        requested(fitted, truncation=0.7).make_ready()
     with pytest.raises(InputError, match="belongs to one generator"):
-        asked(fitted, generator="bundled:scene-diffusion?steps=1").make_ready()
+        requested(fitted, generator="bundled:scene-diffusion?steps=1").make_ready()
 
 
 def test_a_second_control_goes_on_top_of_a_first(fitted, tmp_path):
-    second = asked(tmp_path / "second", generator=f"control:{fitted}", shares="", classes=("blue",))
+    second = requested(tmp_path / "second", generator=f"control:{fitted}", shares="", classes=("blue",))
     made = second.generate([{"id": "a"}], rng=Randomness(0))
     assert len(made) == 1
     again = load_control(tmp_path / "second")
@@ -124,10 +124,10 @@ def test_a_text_alone_needs_no_classifier_and_gives_no_labels(tmp_path):
     ],
 )
 def test_what_is_missing_is_said(tmp_path, options, message):
-    assert message in asked(tmp_path / "x").model_copy(update=options).missing()
+    assert message in requested(tmp_path / "x").model_copy(update=options).missing()
 
 
-def test_what_cannot_be_asked_is_refused(tmp_path, fitted):
+def test_what_cannot_be_queried_is_refused(tmp_path, fitted):
     with pytest.raises(InputError, match="give one of them"):
         snellen.generate(
             {"method": "promptgen", "control": "x", "classifier": "bundled:scene-cnn", "words": ["a"]},
@@ -135,24 +135,24 @@ def test_what_cannot_be_asked_is_refused(tmp_path, fitted):
             out=tmp_path / "o",
         )
     with pytest.raises(InputError, match="has a prompt, and a control draws one distribution"):
-        asked(fitted).check([{"id": "a", "prompt": "a star"}])
+        requested(fitted).check([{"id": "a", "prompt": "a star"}])
     with pytest.raises(InputError, match="names class 'pink'; there are red, green, blue"):
-        asked(fitted).check([{"id": "a", "class": "pink"}])
+        requested(fitted).check([{"id": "a", "class": "pink"}])
     (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match="holds no control"):
-        asked(tmp_path / "other").make_ready()
+        requested(tmp_path / "other").make_ready()
     for text in ("half", "red=", "=0.5", "red=x"):
         with pytest.raises(InputError, match="shares are 'uniform' or NAME="):
             shares_from(text)
     with pytest.raises(InputError, match=r"'blue' has .* effective sample size of"):
-        asked(tmp_path / "never", shares="blue=1", samples=64).make_ready()
+        requested(tmp_path / "never", shares="blue=1", samples=64).make_ready()
     assert not (tmp_path / "never").exists()
 
 
 def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, monkeypatch):
-    circular = [note for note in asked(fitted).notes() if "which guided the control" in note]
+    circular = [note for note in requested(fitted).notes() if "which guided the control" in note]
     assert len(circular) == 1
-    guide = guides.guide_of(asked(fitted))
+    guide = guides.guide_of(requested(fitted))
     other = Classifier(
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         class_names=["blue", "grey", "red"],
@@ -161,14 +161,14 @@ def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, 
     )
     monkeypatch.setattr(guides, "classifier_of", lambda reference: other)
     with pytest.raises(InputError, match="has no green"):
-        guides.judge_of(asked(fitted, judge="other"))
+        guides.judge_of(requested(fitted, judge="other"))
     other = Classifier(
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         class_names=["green", "blue", "red"],
         preparation=Preprocessing(size=(32, 32)),
         name="other",
     )
-    method = asked(fitted, judge="other")
+    method = requested(fitted, judge="other")
     made = method.generate([{"id": str(n)} for n in range(20)], rng=Randomness(0))
     pixels = torch.stack([other.prepare(made.read(row)) for row in range(20)])
     expected = [other.class_names[place] for place in pixels.mean((2, 3)).argmax(1)]
@@ -178,7 +178,7 @@ def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, 
     assert not any("which guided the control" in note for note in method.notes())
     assert set(method.identities()) == {"control", "classifier", "judge"}
     with pytest.raises(InputError, match="a judge is another network"):
-        guides.judge_of(asked(fitted, judge="towers:bundled:scene-clip"))
+        guides.judge_of(requested(fitted, judge="towers:bundled:scene-clip"))
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,13 @@ def test_labels_are_those_of_another_judge_where_one_is_named(fitted, tmp_path, 
 )
 def test_an_old_control_is_no_answer_to_another_wish(fitted, options, message):
     with pytest.raises(InputError, match=message):
-        asked(fitted, **options).make_ready()
+        requested(fitted, **options).make_ready()
 
 
 def test_the_card_names_who_guided(fitted, tmp_path):
     card = json.loads((fitted / "card.json").read_text())
     target = card["lineage"]["recipe"]["target"]
-    guide = guides.guide_of(asked(fitted))
+    guide = guides.guide_of(requested(fitted))
     assert (target["guide"], target["guide_name"]) == (guide.identity, guide.name)
     assert card["name"] == fitted.name
     assert [path.name for path in fitted.parent.iterdir() if path.name != fitted.name] == []
@@ -208,15 +208,15 @@ def test_the_card_names_who_guided(fitted, tmp_path):
 def test_a_folder_of_the_user_is_never_removed(tmp_path):
     (tmp_path / "new.unfinished").mkdir()
     (tmp_path / "new.unfinished" / "mine.txt").write_text("mine")
-    asked(tmp_path / "new").make_ready()
+    requested(tmp_path / "new").make_ready()
     assert (tmp_path / "new.unfinished" / "mine.txt").read_text() == "mine"
 
 
 def test_requests_that_did_not_get_their_class_are_counted(fitted, tmp_path):
-    made = snellen.generate(asked(fitted, tries=1), "classes:?count=4", out=tmp_path / "made")
+    made = snellen.generate(requested(fitted, tries=1), "classes:?count=4", out=tmp_path / "made")
     origins = [json.loads(text) for text in snellen.load_images(made.manifest).column("provenance")]
     missed = sum(not origin["accepted"] for origin in origins)
     assert missed
     assert f"warning: {missed} of 12 requests did not get their class" in made.notes
-    full = snellen.generate(asked(fitted), "classes:?count=1", out=tmp_path / "full")
+    full = snellen.generate(requested(fitted), "classes:?count=1", out=tmp_path / "full")
     assert not any("did not get their class" in note for note in full.notes)

@@ -47,13 +47,13 @@ def test_a_detector_is_read_as_it_was_trained(trained):
     assert loaded.threshold > 0
     assert all(torch.equal(one, loaded.network.state_dict()[name]) for name, one in artifact.tensors.items())
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
-    assert {"tune.iou", "tune.binary_head.iou", "tune.semantic_miou", "tune.image.auroc"} <= set(artifact.card.metrics)
+    assert {"val.iou", "val.binary_head.iou", "val.semantic_miou", "val.image.auroc"} <= set(artifact.card.metrics)
 
 
 @pytest.mark.covers("22.8")
 def test_the_card_reports_both_heads(trained):
     metrics = trained[1].card.metrics
-    assert metrics["tune.iou"] != metrics["tune.binary_head.iou"]
+    assert metrics["val.iou"] != metrics["val.binary_head.iou"]
 
 
 def test_what_no_detector_is_trained_on_is_refused(trained, tmp_path):
@@ -61,7 +61,7 @@ def test_what_no_detector_is_trained_on_is_refused(trained, tmp_path):
     with pytest.raises(InputError, match="test images"):
         recipe.fit(images, rng=Randomness(0))
     train = images.of_split("train")
-    with pytest.raises(InputError, match="no split 'tune'"):
+    with pytest.raises(InputError, match="no split 'val'"):
         recipe.fit(train, rng=Randomness(0))
     with pytest.raises(InputError, match="column 'edits' names a label map"):
         recipe.fit(snellen.load_images(folder / "made" / "images"), rng=Randomness(0))
@@ -105,8 +105,8 @@ def test_a_label_that_no_editor_has_is_an_error_and_loses_no_image(trained, tmp_
     made = recipe.model_copy(update={"plan": PLAN_OF_ONE}).fit(images, rng=Randomness(0))
     assert made.card.class_names == ("untouched", "editor 1", "editor 2")
     assert made.card.lineage.recipe["rejected"] == 0
-    tune = images.of_split("tune")
-    tuned = tune.column("edits")[[tune.class_names[one] for one in tune.labels].index("edited")]
+    val = images.of_split("val")
+    tuned = val.column("edits")[[val.class_names[one] for one in val.labels].index("edited")]
     labels = np.zeros((32, 32), np.uint8)
     labels[:9], labels[9:12] = 3, 255
     write_labels(tmp_path / "made" / tuned, labels, 3)
@@ -125,7 +125,7 @@ def nothing_found(artifact, folder, **metrics):
 
 
 def test_a_useless_detector_reports_nothing_and_says_why(trained, pictures, tmp_path):
-    nothing_found(trained[1], tmp_path, **{"tune.image.auroc": 0.5})
+    nothing_found(trained[1], tmp_path, **{"val.image.auroc": 0.5})
     for fields in ({}, {"threshold": 0.0}):
         found = scanned(tmp_path, snellen.load_images(pictures), tmp_path / f"out {len(fields)}", **fields)
         one = found.settings["edited_regions"]
@@ -137,7 +137,7 @@ def test_a_useless_detector_reports_nothing_and_says_why(trained, pictures, tmp_
 
 
 def test_a_detector_of_enough_images_is_not_doubted(trained, pictures, tmp_path):
-    good = {"tune.image.auroc": 0.9, "tune.images.edited": 30.0, "tune.images.untouched": 10.0}
+    good = {"val.image.auroc": 0.9, "val.images.edited": 30.0, "val.images.untouched": 10.0}
     card = trained[1].card.model_copy(
         update={
             "metrics": {**trained[1].card.metrics, **good},
@@ -155,7 +155,7 @@ def test_validation_images_of_one_kind_are_refused_before_training(trained, monk
     folder, _, recipe, _ = trained
     text = (folder / "made" / "fitting.csv").read_text().splitlines()
     kept = folder / "made" / "one kind.csv"
-    rows = [line for line in text if not (",tune," in line and ",untouched," in line)]
+    rows = [line for line in text if not (",val," in line and ",untouched," in line)]
     kept.write_text("\n".join(rows) + "\n")
     monkeypatch.setattr("snellen.systems.edited_regions.recipe.fit_segmenter", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(InputError, match="needs untouched and edited validation images"):

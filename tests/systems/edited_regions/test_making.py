@@ -86,14 +86,14 @@ def test_versions_of_one_base_share_a_split(made):
     split = {}
     for one in found.images:
         assert split.setdefault(one.base, one.split) == one.split
-    assert set(split.values()) == {"train", "tune", "test"}
+    assert set(split.values()) == {"train", "val", "test"}
     assert max(Counter(one.base for one in found.images).values()) == 2
 
 
 @pytest.mark.covers("22.5")
 def test_every_split_has_images_that_nobody_edited(made):
     found, folder = made
-    for split in ("train", "tune", "test"):
+    for split in ("train", "val", "test"):
         own = [one for one in found.images if one.split == split]
         clean = [one for one in own if not one.turns]
         assert clean
@@ -111,7 +111,7 @@ def test_too_few_bases_are_refused():
         splits_of(["a", "b", "c", "d", "e"], EditSettings(), 0)
     with pytest.raises(InputError, match="5 of them different"):
         splits_of(["a", "a", "b", "c", "d", "e"], EditSettings(), 0)
-    assert set(splits_of(list("abcdef"), EditSettings(), 0).values()) == {"train", "tune", "test"}
+    assert set(splits_of(list("abcdef"), EditSettings(), 0).values()) == {"train", "val", "test"}
 
 
 @pytest.mark.covers("22.11")

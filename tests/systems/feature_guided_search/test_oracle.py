@@ -29,7 +29,7 @@ def oracle(budget=10, batch_size=4, norm="l0", **options):
     return made, seen
 
 
-def told(*pixels):
+def directions(*pixels):
     instructions = np.zeros(6, dtype=np.int8)
     instructions[list(pixels)] = 1
     return instructions
@@ -38,11 +38,11 @@ def told(*pixels):
 def test_answers_are_in_order_and_batches_are_counted():
     asked, seen = oracle()
     requests = [
-        Request(0, told(0)),
-        Request(1, told(0, 1, 2, 3)),
-        Request(0, told(0, 1)),
-        Request(1, told(5)),
-        Request(1, told(4)),
+        Request(0, directions(0)),
+        Request(1, directions(0, 1, 2, 3)),
+        Request(0, directions(0, 1)),
+        Request(1, directions(5)),
+        Request(1, directions(4)),
     ]
     answers = asked.ask(requests)
     assert [answer.met for answer in answers] == [False, True, False, False, False]
@@ -51,37 +51,37 @@ def test_answers_are_in_order_and_batches_are_counted():
     assert asked.queries.tolist() == [2, 3]
 
 
-def test_nothing_is_asked_twice():
+def test_nothing_is_queried_twice():
     asked, seen = oracle()
-    same = [Request(0, told(0)), Request(0, told(0)), Request(1, told(0))]
+    same = [Request(0, directions(0)), Request(0, directions(0)), Request(1, directions(0))]
     answers = asked.ask(same)
     assert answers[0] is answers[1]
     assert asked.queries.tolist() == [1, 1]
-    assert asked.recall(0, told(0), limit=6, below=np.inf) is answers[0]
-    assert asked.recall(0, told(1), limit=6, below=np.inf) is None
+    assert asked.recall(0, directions(0), limit=6, below=np.inf) is answers[0]
+    assert asked.recall(0, directions(1), limit=6, below=np.inf) is None
     assert sum(map(len, seen)) == 2
 
 
 def test_what_is_outside_is_known_without_a_query():
     asked, seen = oracle()
-    assert asked.recall(0, told(0, 1, 2), limit=2, below=np.inf).outside
-    assert asked.recall(0, told(0, 1), limit=2, below=np.inf) is None
-    assert asked.recall(0, told(0, 1), limit=2, below=2).outside
+    assert asked.recall(0, directions(0, 1, 2), limit=2, below=np.inf).outside
+    assert asked.recall(0, directions(0, 1), limit=2, below=np.inf) is None
+    assert asked.recall(0, directions(0, 1), limit=2, below=2).outside
     assert seen == []
 
 
 def test_the_budget_is_that_of_each_image():
     asked, _ = oracle(budget=2)
-    answers = asked.ask([Request(0, told(n)) for n in range(4)] + [Request(1, told(0))])
+    answers = asked.ask([Request(0, directions(n)) for n in range(4)] + [Request(1, directions(0))])
     assert [answer is None for answer in answers] == [False, False, True, True, False]
     assert asked.queries.tolist() == [2, 1]
 
 
-def test_confidence_is_told_where_it_is_wanted():
+def test_confidence_is_reported_where_it_is_wanted():
     plain, _ = oracle()
-    assert np.isnan(plain.ask([Request(0, told(0))])[0].confidence)
+    assert np.isnan(plain.ask([Request(0, directions(0))])[0].confidence)
     wanted, _ = oracle(confidence=True)
-    answer = wanted.ask([Request(0, told(0, 1, 2))])[0]
+    answer = wanted.ask([Request(0, directions(0, 1, 2))])[0]
     assert answer.confidence == pytest.approx(0.5)
 
 

@@ -77,7 +77,7 @@ def test_shots_of_a_smaller_number_are_among_those_of_a_larger_one():
 
 
 def test_shots_are_training_images_alone():
-    splits = ["train", "test", "tune"] * 8
+    splits = ["train", "test", "val"] * 8
     images = scenes(24)
     marked = replace(images, split=None, table=images.table.drop_columns(["split"]).append_column("split", [splits]))
     found = few_shots(marked, 2)

@@ -171,10 +171,10 @@ def test_both_kinds_are_weighed_and_real_images_repeated(synthetic_set, monkeypa
 
 @pytest.mark.covers("8.8")
 def test_the_epoch_is_chosen_on_validation_images_and_test_images_are_refused(synthetic_set):
-    marked = join([scenes(), scenes("tune", 8)])
+    marked = join([scenes(), scenes("val", 8)])
     card = AdaptedTower(**FAST, synthetic="made").fit(marked, rng=Randomness(0)).card
-    best = max(card.history, key=lambda row: row["tune.accuracy"])
-    assert card.metrics["tune.accuracy"] == best["tune.accuracy"]
+    best = max(card.history, key=lambda row: row["val.accuracy"])
+    assert card.metrics["val.accuracy"] == best["val.accuracy"]
     with pytest.raises(InputError, match="test"):
         AdaptedTower(**FAST).fit(scenes("test", 8), rng=Randomness(0))
     with pytest.raises(InputError, match="test"):

@@ -62,7 +62,7 @@ def test_the_classifier_of_the_best_cell_is_opened_with_classes_and_preprocessin
     assert tuple(classifier.preparation.size) == (8, 8)
     card = json.loads((folder / "classifier" / "card.json").read_bytes())
     assert card["architecture"]["cell"] == result.best[-1].cell == card["lineage"]["recipe"]["cell"]
-    assert card["metrics"]["tune.accuracy"] == pytest.approx(result.accuracy, abs=1e-6)
+    assert card["metrics"]["val.accuracy"] == pytest.approx(result.accuracy, abs=1e-6)
     report = snellen.audit(classifier, pictures(), checks=["clean"])
     assert report.metrics["clean.accuracy"].n == 36
 
@@ -77,7 +77,7 @@ def test_the_account_is_that_of_the_candidates(whole):
     assert count.structures == len({row["structure"] for row in rows})
     assert (count.hashed_twice, count.unstable) == (5, 0)
     assert result.best[-1].valid == max(row["valid"] for row in rows)
-    assert result.tune_images == 6
+    assert result.val_images == 6
     costs = result.costs
     assert costs["saved"] == pytest.approx(costs["spared"] - costs["hashing"], abs=0.002)
     assert min(costs["evaluating"], costs["hashing"]) > 0
@@ -135,10 +135,10 @@ def test_a_forecast_trains_a_few_and_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_given_tune_set_measures_and_every_image_trains(tmp_path):
+def test_a_given_val_set_measures_and_every_image_trains(tmp_path):
     images = pictures()
-    result = searched(tmp_path / "out", images, tune=pictures(9, seed=1), candidates=2, keys="structural")
-    assert result.tune_images == 9
+    result = searched(tmp_path / "out", images, val=pictures(9, seed=1), candidates=2, keys="structural")
+    assert result.val_images == 9
     assert result.plan["data"]["images"] == 36
     assert result.account.hashed_twice == 0
 
@@ -294,27 +294,27 @@ def test_images_that_cannot_be_searched_on_are_refused(tmp_path):
     with pytest.raises(InputError, match="one is needed to train on and one to measure on"):
         searched(tmp_path / "few", pictures(3))
     with pytest.raises(InputError, match="other classes"):
-        searched(tmp_path / "other", tune=pictures(names=("apple", "mule", "zebra")))
+        searched(tmp_path / "other", val=pictures(names=("apple", "mule", "zebra")))
     with pytest.raises(InputError, match=r"9 of 12 images of .* are also in .*: an image that trains cannot measure"):
-        searched(tmp_path / "shared", pictures(36).select(range(9)), tune=pictures(36).select(range(12)))
+        searched(tmp_path / "shared", pictures(36).select(range(9)), val=pictures(36).select(range(12)))
     with pytest.raises(InputError, match="test images"):
         searched(tmp_path / "test", "optotypes:scenes?count=12&size=16&shapes=star,ring#test")
 
 
 def test_splits_of_a_set_are_used_for_what_they_are_and_test_images_stay_away():
     world = snellen.load_images("optotypes:scenes?count=12&size=16&shapes=star,ring#train")
-    tune = snellen.load_images("optotypes:scenes?count=6&size=16&shapes=star,ring#tune")
-    train, measured = cell_search._images(world, tune, 0)
-    assert (len(train), len(measured)) == (len(world), len(tune))
+    val = snellen.load_images("optotypes:scenes?count=6&size=16&shapes=star,ring#val")
+    train, measured = cell_search._images(world, val, 0)
+    assert (len(train), len(measured)) == (len(world), len(val))
     train, measured = cell_search._images(world, None, 0)
     assert len(train) + len(measured) == len(world)
     assert not set(train.ids) & set(measured.ids)
 
 
 def set_of_splits(root):
-    """Folders of the splits train, tune and test; every image is another one."""
+    """Folders of the splits train, val and test; every image is another one."""
     rng = np.random.default_rng(5)
-    for split, count in (("train", 8), ("tune", 4), ("test", 3)):
+    for split, count in (("train", 8), ("val", 4), ("test", 3)):
         for name in ("cat", "dog"):
             (root / split / name).mkdir(parents=True)
             for number in range(count):
@@ -326,10 +326,10 @@ def set_of_splits(root):
 def test_of_three_splits_each_has_its_use_and_the_audit_is_of_the_test_images(tmp_path):
     data = set_of_splits(tmp_path / "my set")
     images = snellen.load_images(data)
-    assert set(images.column("split")) == {"train", "tune", "test"}
+    assert set(images.column("split")) == {"train", "val", "test"}
     train, measured = cell_search._images(images, None, 0)
     assert (set(train.column("split")), len(train)) == ({"train"}, 16)
-    assert (set(measured.column("split")), len(measured)) == ({"tune"}, 8)
+    assert (set(measured.column("split")), len(measured)) == ({"val"}, 8)
     for reference in (str(data), f"{data}#train"):
         result = searched(tmp_path / f"out{reference[-6:]}", reference, candidates=2, final_epochs=1)
         assert result.next_commands()[0].startswith("Next, on images that it never saw: snellen audit ")
@@ -369,9 +369,9 @@ def test_too_many_damaged_pictures_end_a_search_before_anything_is_trained(tmp_p
 
 
 def test_a_classifier_that_guesses_is_a_warning_that_names_its_classes():
-    tune = SimpleNamespace(targets=torch.tensor([0, 0, 0, 1, 1]))
-    searched = SimpleNamespace(space=SimpleNamespace(tune=tune), train=SimpleNamespace(class_names=("old", "new")))
+    val = SimpleNamespace(targets=torch.tensor([0, 0, 0, 1, 1]))
+    searched = SimpleNamespace(space=SimpleNamespace(val=val), train=SimpleNamespace(class_names=("old", "new")))
     (warning,) = learned_little(0.6, searched)
-    assert "60.0 % of the tune images rightly" in warning
+    assert "60.0 % of the validation images rightly" in warning
     assert "old, new" in warning
     assert learned_little(0.7, searched) == []

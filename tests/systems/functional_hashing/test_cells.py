@@ -153,16 +153,16 @@ def test_the_probe_makes_exactly_two_updates():
     assert not torch.allclose(given, found[3], rtol=1e-3)
 
 
-def test_fitness_is_measured_on_the_tune_images_alone():
+def test_fitness_is_measured_on_the_val_images_alone():
     """Tune images whose labels contradict those of the same images in the training set."""
     space = tiny_space(epochs=20, learning_rate=0.02)
     draws = torch.arange(3)[:, None, None, None] * 100
     images = draws.repeat(8, 3, 8, 8).to(torch.uint8)
     targets = torch.arange(24) % 3
-    train, tune = (ImageStore.of_tensors(images, labels) for labels in (targets, (targets + 1) % 3))
+    train, val = (ImageStore.of_tensors(images, labels) for labels in (targets, (targets + 1) % 3))
     fitness = {
         name: CellSpace(train, part, 3, space.settings).evaluate(PLAIN, 0).valid
-        for name, part in (("own", train), ("contradicting", tune))
+        for name, part in (("own", train), ("contradicting", val))
     }
     assert fitness["own"] > 0.6
     assert fitness["contradicting"] < 0.4

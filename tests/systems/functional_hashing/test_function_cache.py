@@ -67,7 +67,7 @@ def test_a_hit_costs_the_hash_and_a_miss_both():
 
 
 @pytest.mark.covers("23.11")
-def test_a_bounded_cache_drops_the_key_that_was_looked_up_longest_ago():
+def test_a_bounded_cache_drops_the_key_that_was_read_longest_ago():
     cache = FunctionCache(capacity=2)
     for key in (1, 2, 1, 3):
         cache.look_up(key, 0.0, evaluating([]))

@@ -149,7 +149,7 @@ def test_linear_regression_is_learnt_and_the_target_is_not_seen_when_it_is_predi
     assert regression.evaluate(programs.parse(LINEAR), 0).valid > 0.98
     cheating = programs.parse(" | s1 = s_copy(s0) | ")
     assert regression.evaluate(cheating, 0).valid < 0.7
-    assert errors(cheating, regression.train, regression.tune)[60:] == regression.tune[1].tolist()
+    assert errors(cheating, regression.train, regression.val)[60:] == regression.val[1].tolist()
 
 
 def test_a_program_that_fails_is_worst_and_its_probe_ends_early(regression):

@@ -13,9 +13,9 @@ def tiny_space(seed=0, **settings):
     draws = torch.Generator().manual_seed(3)
     images = torch.randint(256, (24, 3, 8, 8), dtype=torch.uint8, generator=draws)
     targets = torch.arange(24) % 3
-    train, tune = (ImageStore.of_tensors(images[part], targets[part]) for part in (slice(16), slice(16, 24)))
+    train, val = (ImageStore.of_tensors(images[part], targets[part]) for part in (slice(16), slice(16, 24)))
     how = CellSettings(**{"channels": 4, "epochs": 1, "batch_size": 8, "probe_images": 4, **settings})
-    return CellSpace(train, tune, 3, how, seed)
+    return CellSpace(train, val, 3, how, seed)
 
 
 def cell(edges, operations, size=7):

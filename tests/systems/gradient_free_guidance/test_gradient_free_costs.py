@@ -174,7 +174,7 @@ def test_latents_are_decoded_once_for_each_look_and_counted(folders):
 
 
 @pytest.mark.covers("38.11")
-def test_every_decision_is_told(generator):
+def test_every_decision_is_reported(generator):
     torn = [[0.0, 0, 9, 0, 0], CERTAIN[1], [math.nan] * CLASSES]
     run = Run(generator, said(*torn))
     told = decision_rows(run.deciding, "abcde")

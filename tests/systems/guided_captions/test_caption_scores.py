@@ -137,6 +137,6 @@ def test_weights_that_make_no_sense_are_refused(alpha, beta, said):
         LanguageGuided(torch.tensor([alpha]), torch.tensor([beta]), 0)
 
 
-def test_logits_that_are_not_finite_are_told_with_their_model():
+def test_logits_that_are_not_finite_are_reported_with_their_model():
     with pytest.raises(ModelError, match="demo gave logits that are not finite"):
         check_finite(torch.tensor([[0.0, math.nan]]), "demo")

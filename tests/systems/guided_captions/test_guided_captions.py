@@ -121,7 +121,7 @@ def test_a_language_model_sets_the_style(method, requests, caption_folders):
     assert beside.generate(requests).column("gain") == [None] * 5
 
 
-def test_a_language_model_that_is_asked_must_be_named(method, requests):
+def test_a_language_model_that_is_queried_must_be_named(method, requests):
     for fields in ({"rule": "language_model"}, {"unconditional": "language_model"}):
         assert "name one" in method(**fields).missing()
         with pytest.raises(InputError, match="name one"):

@@ -30,11 +30,11 @@ class Talker:
     name, sees_images, spent = "talker", False, Spent()
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, float | None, int, int]] = []
+        self.requested: list[tuple[str, float | None, int, int]] = []
 
     def complete(self, prompt: str, *, key: str | None = None, schema: object = None, max_tokens: int = 512,
                  temperature: float | None = 0.0, sample: int = 0) -> Reply:  # fmt: skip
-        self.asked.append((prompt, temperature, sample, max_tokens))
+        self.requested.append((prompt, temperature, sample, max_tokens))
         return Reply(text=f"{key} number {sample % 2} of {prompt[:1]}. And more. ")
 
 
@@ -69,12 +69,12 @@ def test_one_list_for_all_classes_is_refused(tmp_path: Path) -> None:
         class_texts(["cat", "dog"], load_language_model(f"file:{path}"))
 
 
-def test_a_language_model_is_asked_each_question_several_times_and_its_first_sentences_count() -> None:
+def test_a_language_model_is_queried_each_question_several_times_and_its_first_sentences_count() -> None:
     talker = Talker()
     texts = class_texts(["ring"], talker, templates=["a {}"], questions=["Is {} round?", "What is {}?"], samples=3)
-    assert len(talker.asked) == 6
-    assert {asked[1:] for asked in talker.asked} == {(0.99, sample, 50) for sample in range(3)}
-    assert talker.asked[0][0] == "Is ring round?"
+    assert len(talker.requested) == 6
+    assert {asked[1:] for asked in talker.requested} == {(0.99, sample, 50) for sample in range(3)}
+    assert talker.requested[0][0] == "Is ring round?"
     assert texts == {
         "ring": ("ring number 0 of I.", "ring number 1 of I.", "ring number 0 of W.", "ring number 1 of W.", "a ring")
     }

@@ -164,7 +164,7 @@ def test_agreement_may_choose_the_epoch_and_descriptions_and_seed_count(
     listed.write_text('cat = ["a tail"]\ndog = ["it barks"]\n', encoding="utf-8")
     plain = recipe(clip, other).fit(images(None), rng=Randomness(0))
     chosen = recipe(clip, other, selection="agreement").fit(images(None), rng=Randomness(0))
-    assert "tune.agreement" in chosen.card.history[0]
+    assert "val.agreement" in chosen.card.history[0]
     told = recipe(clip, other, descriptions=str(listed)).fit(images(None), rng=Randomness(0))
     assert (plain.card.lineage.recipe["described_classes"], told.card.lineage.recipe["described_classes"]) == (0, 2)
     assert plain.card.lineage.recipe["texts_sha256"] != told.card.lineage.recipe["texts_sha256"]

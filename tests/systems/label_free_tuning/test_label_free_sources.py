@@ -22,7 +22,7 @@ from snellen.models.random_folders import write_random_clip
 from snellen.systems.label_free_tuning import method as module
 from snellen.systems.label_free_tuning.method import LabelFreePromptTuning
 from snellen.systems.label_free_tuning.teaching import Teaching, teach
-from snellen.systems.label_free_tuning.tuning import tune
+from snellen.systems.label_free_tuning.tuning import tune_network
 from snellen.training.batches import ImageStore
 from snellen.training.loop import Trained
 from snellen.verbs.train import train as deliver
@@ -110,7 +110,7 @@ def test_images_that_the_command_joins_come_without_labels_too(
         joined = load_arrays(more, labels[:4], class_names=list(NAMES), name="more")
         renamed = replace(joined, table=joined.table.set_column(0, "id", [[f"more {row}" for row in range(4)]]))
         with pytest.raises(InputError, match="stopped"):
-            deliver(recipe(clip, other), images(labels), tune=renamed, out=tmp_path / f"out{number}")
+            deliver(recipe(clip, other), images(labels), val=renamed, out=tmp_path / f"out{number}")
     assert [len(data) for data in given] == [44, 44]
     assert all(data.hidden and "label" not in data.table.column_names for data in given)
     assert given[0].fingerprint() == given[1].fingerprint()
@@ -135,12 +135,12 @@ def test_the_teacher_learns_features_of_the_other_model_which_are_made_once(
         taught.append(teach(probabilities, features, *rest, **options))  # type: ignore[arg-type]
         return taught[-1]
 
-    def spied_tune(network: torch.nn.Module, examples: ImageStore, **options: object) -> Trained:
+    def spied_tune_network(network: torch.nn.Module, examples: ImageStore, **options: object) -> Trained:
         learned.append(examples.targets)
-        return tune(network, examples, **options)  # type: ignore[arg-type]
+        return tune_network(network, examples, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "teach", spied_teach)
-    monkeypatch.setattr(module, "tune", spied_tune)
+    monkeypatch.setattr(module, "tune_network", spied_tune_network)
     recipe(clip, other, plan={"epochs": 2, "batch_size": 20}).fit(data, rng=Randomness(0))
     assert sum(calls) == 40, "once for each image, whatever the number of epochs"
     assert torch.equal(learned[0], taught[0].labels)

@@ -113,7 +113,7 @@ def test_how_many() -> None:
             images_per_class(100, 5, **wrong)  # type: ignore[arg-type]
 
 
-def test_collapse_and_few_images_are_told() -> None:
+def test_collapse_and_few_images_are_reported() -> None:
     probabilities = torch.tensor([[0.9, 0.06, 0.04]]).repeat(40, 1)
     probabilities[0] = torch.tensor([0.1, 0.8, 0.1])
     found = select_topk(probabilities, 16)

@@ -11,7 +11,7 @@ from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.systems.label_free_tuning.selection import FewImagesWarning
 from snellen.systems.label_free_tuning.teaching import HEAD_PLAN, LabelHead, fit_label_head, hard_labels, teach
-from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, tune
+from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, tune_network
 from snellen.training.batches import ImageStore
 
 NAMES = ["a", "b", "c"]
@@ -79,7 +79,7 @@ def test_labels_are_made_once_for_all_images_from_the_features_alone(monkeypatch
     assert calls == [90]
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
     store = ImageStore.of_tensors(torch.zeros(90, 3, 8, 8, dtype=torch.uint8), taught.labels)
-    tune(network, store, plan=TUNING_PLAN.model_copy(update={"epochs": 2, "batch_size": 45}))
+    tune_network(network, store, plan=TUNING_PLAN.model_copy(update={"epochs": 2, "batch_size": 45}))
     assert calls == [90], "the student's training never asks the teacher"
 
 
@@ -90,7 +90,7 @@ def test_the_teacher_is_frozen_while_the_student_learns() -> None:
     before, given = hash_tensors(taught.head.state_dict()), taught.labels.clone()
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
     images = torch.randint(0, 256, (90, 3, 8, 8), dtype=torch.uint8)
-    trained = tune(
+    trained = tune_network(
         network,
         ImageStore.of_tensors(images, taught.labels),
         plan=TUNING_PLAN.model_copy(update={"epochs": 2, "batch_size": 45}),
@@ -100,7 +100,7 @@ def test_the_teacher_is_frozen_while_the_student_learns() -> None:
     assert torch.equal(taught.labels, given)
 
 
-def test_what_does_not_fit_is_refused_and_few_images_are_told() -> None:
+def test_what_does_not_fit_is_refused_and_few_images_are_reported() -> None:
     features, labels = clusters()
     with pytest.raises(InputError, match="same n images and k = 2 classes"):
         teach(guesses(labels, 0.7), features, ["a", "b"], rng=Randomness(0))

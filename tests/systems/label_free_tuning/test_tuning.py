@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from snellen.core.randomness import Randomness
 from snellen.systems.label_free_tuning import tuning
-from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, TUNING_PLAN, StrongView, agreement, tune
+from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, TUNING_PLAN, StrongView, agreement, tune_network
 from snellen.training.batches import Examples, ImageStore
 
 PLAN = TUNING_PLAN.model_copy(update={"epochs": 3, "batch_size": 8})
@@ -39,7 +39,7 @@ def test_the_student_sees_strong_views_and_is_compared_on_plain_ones() -> None:
     SEEN[True].clear()
     SEEN[False].clear()
     examples = store()
-    tune(Seeing(), examples, plan=PLAN, selection="agreement")
+    tune_network(Seeing(), examples, plan=PLAN, selection="agreement")
     plain = examples.images.float() / 255
     shown = torch.cat(SEEN[True])
     assert len(shown) == 3 * 16
@@ -85,7 +85,7 @@ def test_the_loss_is_smoothed_as_published(monkeypatch: pytest.MonkeyPatch) -> N
         return whole(model, examples, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tuning, "train", spied)
-    tune(Seeing(), store(), plan=PLAN)
+    tune_network(Seeing(), store(), plan=PLAN)
     losses, logits = found
     log = logits.log_softmax(1)
     for row, label in enumerate((0, 2)):
@@ -96,11 +96,11 @@ def test_the_loss_is_smoothed_as_published(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.covers("35.9")
 def test_the_last_epoch_is_taken_or_the_one_that_agrees_with_the_teacher() -> None:
     examples = store()
-    last = tune(Seeing(), examples, plan=PLAN)
+    last = tune_network(Seeing(), examples, plan=PLAN)
     assert last.best_epoch == 3
     assert set(last.history[0]) == {"epoch", "step", "train.loss"}, "no accuracy anywhere"
-    chosen = tune(Seeing(), examples, plan=PLAN, selection="agreement")
-    figures = [row["tune.agreement"] for row in chosen.history]
+    chosen = tune_network(Seeing(), examples, plan=PLAN, selection="agreement")
+    figures = [row["val.agreement"] for row in chosen.history]
     assert chosen.best_epoch == 1 + figures.index(max(figures))
     model = Seeing().eval()
     model.load_state_dict(dict(chosen.weights))

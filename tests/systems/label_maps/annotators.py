@@ -36,7 +36,7 @@ def colour_annotator(side: int = 8, names: Sequence[str] = NAMES, scale: float =
     return Classifier(colour_network(scale, names), class_names=names, preparation=squeezed, name="colours")
 
 
-def halves(count: int = 8, height: int = 16, width: int = 32) -> ImageSet:
+def two_sided(count: int = 8, height: int = 16, width: int = 32) -> ImageSet:
     """Images whose left half has the colour of their label, and whose right half has the next colour."""
     labels = np.arange(count) % 3
     pixels = np.random.default_rng(0).integers(0, 20, (count, height, width, 3)).astype(np.uint8)

@@ -17,7 +17,7 @@ from snellen.systems.label_maps.crop_training import CropPlan, cut_and_name, on_
 from snellen.systems.label_maps.matched_maps import MatchedMaps, look_up
 from snellen.systems.label_maps.sparse import crop_targets
 from snellen.training.batches import Batch, ImageStore, load_batch
-from tests.systems.label_maps.annotators import NAMES, colour_annotator, halves
+from tests.systems.label_maps.annotators import NAMES, colour_annotator, two_sided
 
 PLAN = CropPlan(side=8, smallest=0.08, flips=True, targets="localized_multi", missing="zero", last_mixed_epoch=3)
 COUNT = 24
@@ -25,7 +25,7 @@ COUNT = 24
 
 @pytest.fixture
 def matched(tmp_path: Path) -> MatchedMaps:
-    images = halves(COUNT)
+    images = two_sided(COUNT)
     maps = annotate(images, colour_annotator(), tmp_path / "maps", kept=3)
     return look_up(
         maps,
@@ -39,7 +39,7 @@ def matched(tmp_path: Path) -> MatchedMaps:
 
 def batch(positions: Tensor, *, seed: int = 0, epoch: int = 1) -> Batch:
     squeezed = Preprocessing(size=(16, 16), resize="exact", resize_to=(16, 16))
-    store = ImageStore.of_images(halves(COUNT), squeezed)
+    store = ImageStore.of_images(two_sided(COUNT), squeezed)
     return load_batch(store, positions, Randomness(seed).child("training", epoch), torch.device("cpu"), epoch=epoch)
 
 

@@ -27,7 +27,7 @@ from snellen.systems.label_maps.method import FewLabelsFoundWarning, LabelMapsRe
 from snellen.systems.label_maps.store import LabelMaps
 from snellen.testing import check_method
 from snellen.training.plan import TrainingPlan
-from tests.systems.label_maps.annotators import NAMES, colour_annotator, halves
+from tests.systems.label_maps.annotators import NAMES, colour_annotator, two_sided
 
 PLAN = TrainingPlan(epochs=2, batch_size=16, learning_rate=3e-3, schedule="constant")
 TIMM = "timm:resnet10t"
@@ -89,18 +89,18 @@ def test_conforms_and_learns(tmp_path: Path) -> None:
 
 
 @pytest.mark.covers("9.12")
-def test_the_tune_split_is_judged_by_its_labels(tmp_path: Path) -> None:
-    """The maps are made to say the opposite: the student learns it, and the tune labels call that wrong."""
-    train, tune = as_split(bars(64), "train"), as_split(bars(40, seed=1), "tune")
+def test_the_val_split_is_judged_by_its_labels(tmp_path: Path) -> None:
+    """The maps are made to say the opposite: the student learns it, and the validation labels call that wrong."""
+    train, val = as_split(bars(64), "train"), as_split(bars(40, seed=1), "val")
     swapped = replace(
         train, table=train.table.set_column(train.table.column_names.index("label"), "label", [1 - train.labels])
     )
     folder = bar_maps(swapped, tmp_path / "maps")
     made = recipe(folder, smallest_crop=0.3, plan=PLAN.model_copy(update={"epochs": 8})).fit(
-        join([train, tune]), rng=Randomness(0)
+        join([train, val]), rng=Randomness(0)
     )
-    assert made.card.history[-1]["tune.accuracy"] < 0.1
-    assert made.card.metrics["tune.accuracy"] == max(row["tune.accuracy"] for row in made.card.history)
+    assert made.card.history[-1]["val.accuracy"] < 0.1
+    assert made.card.metrics["val.accuracy"] == max(row["val.accuracy"] for row in made.card.history)
 
 
 @pytest.mark.covers("9.10")
@@ -113,7 +113,7 @@ def test_the_annotator_is_loaded_for_new_maps_alone(tmp_path: Path, monkeypatch:
         return annotator
 
     monkeypatch.setattr(module, "load_classifier", load)
-    images = halves(12, 28, 28)
+    images = two_sided(12, 28, 28)
     first = recipe(tmp_path / "maps", annotator="timm:some").fit(images, rng=Randomness(0))
     assert (asked, annotator.spent.queries) == (["timm:some"], 12 + 2)
     second = recipe(tmp_path / "maps", annotator="timm:some").fit(images, rng=Randomness(0))
@@ -126,7 +126,7 @@ def test_the_annotator_is_loaded_for_new_maps_alone(tmp_path: Path, monkeypatch:
 
 @pytest.mark.covers("9.11")
 def test_the_same_seed_gives_the_same_student_and_a_checkpoint_too(tmp_path: Path) -> None:
-    images = halves(24, 28, 28)
+    images = two_sided(24, 28, 28)
     folder = maps_of(images, tmp_path / "maps")
     made = [
         recipe(folder, cutmix_probability=0.5, plain_epochs=1).fit(
@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_student_and_a_checkpoint_too(tmp_path: Pat
 
 
 def test_goes_on_from_a_base(tmp_path: Path) -> None:
-    images = halves(12, 28, 28)
+    images = two_sided(12, 28, 28)
     folder = maps_of(images, tmp_path / "maps")
     base = recipe(folder).fit(images, rng=Randomness(0))
     further = recipe(folder, side=224).fit(images, base=Artifact(base.tensors, base.card), rng=Randomness(0))
@@ -149,7 +149,7 @@ def test_goes_on_from_a_base(tmp_path: Path) -> None:
 
 
 def test_missing_maps(tmp_path: Path) -> None:
-    images = halves(12, 28, 28)
+    images = two_sided(12, 28, 28)
     with pytest.raises(InputError, match="needs the folder of the label maps"):
         LabelMapsRecipe().fit(images, rng=Randomness(0))
     with pytest.raises(InputError, match=r"finds no label maps in .*name the annotator"):
@@ -158,13 +158,13 @@ def test_missing_maps(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 of 12 images have no label map .*'000010' \(unknown to the maps\)"):
         recipe(folder).fit(images, rng=Randomness(0))
     assert recipe(folder, without_map="label").fit(images, rng=Randomness(0)).card.kind == "classifier"
-    unrelated = maps_of(as_split(images, "tune"), tmp_path / "unrelated")
+    unrelated = maps_of(as_split(images, "val"), tmp_path / "unrelated")
     with pytest.raises(InputError, match="12 of 12 images have no label map"):
         recipe(unrelated, without_map="label").fit(images, rng=Randomness(0))
 
 
-def test_maps_that_are_not_those_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = halves(6, 28, 28)
+def test_maps_that_are_not_those_requested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = two_sided(6, 28, 28)
     folder = maps_of(images, tmp_path / "maps")
     for annotator, kept, differing in (
         (colour_annotator(), 5, "kept"),
@@ -178,14 +178,14 @@ def test_maps_that_are_not_those_asked_for(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_cutmix_in_no_epoch(tmp_path: Path) -> None:
-    images = halves(6, 28, 28)
+    images = two_sided(6, 28, 28)
     never = recipe(maps_of(images, tmp_path / "maps"), cutmix_probability=1.0, plain_epochs=2)
     with pytest.raises(InputError, match="would never mix: of 2 epochs, the last 2 are without CutMix"):
         never.fit(images, rng=Randomness(0))
 
 
 def test_maps_of_other_images_or_classes(tmp_path: Path) -> None:
-    images = halves(6, 28, 28)
+    images = two_sided(6, 28, 28)
     folder = maps_of(images, tmp_path / "maps")
     changed = load_arrays(np.zeros((6, 28, 28, 3), dtype=np.uint8), images.labels, class_names=NAMES)
     with pytest.raises(InputError, match="'000000' is not the image of its label map"):
@@ -199,11 +199,11 @@ def test_maps_of_other_images_or_classes(tmp_path: Path) -> None:
 
 
 def test_a_joined_set_finds_its_maps(tmp_path: Path) -> None:
-    """Maps of a folder serve the command line's --tune, which joins two folders and puts the split before the ids."""
-    images = halves(6, 28, 28)
+    """Maps of a folder serve the command line's --val, which joins two folders and puts the split before the ids."""
+    images = two_sided(6, 28, 28)
     folder = maps_of(images, tmp_path / "maps")
-    both = join([as_split(images, "train"), as_split(halves(3, 28, 28), "tune")])
-    assert "tune.accuracy" in recipe(folder).fit(both, rng=Randomness(0)).card.metrics
+    both = join([as_split(images, "train"), as_split(two_sided(3, 28, 28), "val")])
+    assert "val.accuracy" in recipe(folder).fit(both, rng=Randomness(0)).card.metrics
 
 
 def test_orientation_is_read_alike(tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ def test_orientation_is_read_alike(tmp_path: Path) -> None:
         recipe(tmp_path / "maps").fit(replace(images, source=Turned()), rng=Randomness(0))
 
 
-def test_a_weak_annotator_is_told(tmp_path: Path) -> None:
-    images = halves(12, 28, 28)
+def test_a_weak_annotator_is_reported(tmp_path: Path) -> None:
+    images = two_sided(12, 28, 28)
     strange = replace(images, table=images.table.set_column(1, "label", [np.full(12, 2)]))
     folder = annotate(strange, colour_annotator(), tmp_path / "maps", kept=1).folder
     with pytest.warns(FewLabelsFoundWarning, match="in only 67% of the images .fewer than 80%."):

@@ -16,7 +16,7 @@ from snellen.models.encoders.row_file import UNFINISHED
 from snellen.systems.label_maps.annotating import annotate
 from snellen.systems.label_maps.sparse import SparseMaps, keep_largest
 from snellen.systems.label_maps.store import RECORD, ROWS, LabelMaps, MappedImages, MapsRecord, write_maps
-from tests.systems.label_maps.annotators import colour_annotator, halves
+from tests.systems.label_maps.annotators import colour_annotator, two_sided
 
 
 def record(classes: int, kept: int, size: tuple[int, int], count: int) -> MapsRecord:
@@ -66,7 +66,7 @@ def test_round_trip_is_exact_and_small(tmp_path: Path, classes: int, kept: int, 
 @pytest.mark.covers("9.10")
 def test_the_annotator_sees_each_image_once(tmp_path: Path) -> None:
     annotator = colour_annotator()
-    images = halves(8)
+    images = two_sided(8)
     maps = annotate(images, annotator, tmp_path / "maps", kept=2, batch_size=3)
     probes = 2
     assert annotator.spent.queries == len(images) + probes
@@ -78,7 +78,7 @@ def test_the_annotator_sees_each_image_once(tmp_path: Path) -> None:
 
 
 def test_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    images, out = halves(8), tmp_path / "maps"
+    images, out = two_sided(8), tmp_path / "maps"
     whole = annotate(images, colour_annotator(), tmp_path / "whole", batch_size=2)
     killed = colour_annotator()
     read = images.source.read
@@ -109,19 +109,19 @@ def test_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 
 
 def test_another_plan_is_refused(tmp_path: Path) -> None:
-    annotate(halves(4), colour_annotator(), tmp_path / "maps")
+    annotate(two_sided(4), colour_annotator(), tmp_path / "maps")
     with pytest.raises(RunConflictError, match="differs in: annotator_fingerprint"):
-        annotate(halves(4), colour_annotator(scale=5.0), tmp_path / "maps")
+        annotate(two_sided(4), colour_annotator(scale=5.0), tmp_path / "maps")
     with pytest.raises(RunConflictError, match="images"):
-        annotate(halves(5), colour_annotator(), tmp_path / "maps")
+        annotate(two_sided(5), colour_annotator(), tmp_path / "maps")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty"):
-        annotate(halves(4), colour_annotator(), tmp_path / "other")
+        annotate(two_sided(4), colour_annotator(), tmp_path / "other")
 
 
 def test_damage_is_found(tmp_path: Path) -> None:
-    annotate(halves(4), colour_annotator(), tmp_path / "maps")
+    annotate(two_sided(4), colour_annotator(), tmp_path / "maps")
     with (tmp_path / "maps" / ROWS).open("r+b") as stream:
         stream.seek(-200, os.SEEK_END)
         stream.write(b"\x01\x02")
@@ -145,15 +145,15 @@ def test_what_cannot_be_a_map(tmp_path: Path) -> None:
         write_maps(tmp_path / "wide", record(10, 2, (3, 3), 4), put(wide), batch_size=4)
     annotator = colour_annotator(scale=float("nan"))
     with pytest.raises(ModelError, match="scores that are not finite"):
-        annotate(halves(2), annotator, tmp_path / "nan")
+        annotate(two_sided(2), annotator, tmp_path / "nan")
     odd = colour_annotator(names=("red", "green", "violet"))
     with pytest.raises(InputError, match=r"does not know 1 of the 3 classes of halves \(blue\)"):
-        annotate(halves(2), odd, tmp_path / "odd")
+        annotate(two_sided(2), odd, tmp_path / "odd")
 
 
 def test_classes_are_found_by_name(tmp_path: Path) -> None:
     more = colour_annotator(names=("blue", "unused", "green", "red"))
-    maps = annotate(halves(3), more, tmp_path / "more", kept=3)
-    plain = annotate(halves(3), colour_annotator(), tmp_path / "plain", kept=3)
+    maps = annotate(two_sided(3), more, tmp_path / "more", kept=3)
+    plain = annotate(two_sided(3), colour_annotator(), tmp_path / "plain", kept=3)
     dense = [one.read(torch.arange(3)).dense(3) for one in (maps, plain)]
     assert torch.equal(*dense)

@@ -108,7 +108,7 @@ def leaning_patient(
 ) -> Patient:
     """The student with its findings, and training images with the shortcut."""
     train = world("train", 120, 0.95, 3) if images is None else images
-    val, seen = world("tune", 60, 0.5, 4), PLAN.preparation
+    val, seen = world("val", 60, 0.5, 4), PLAN.preparation
     return Patient(
         leaning_classifier(), findings, ImageStore.of_images(val, seen), ImageStore.of_images(train, seen), train,
         checks={"shortcuts": check or Shortcuts(support=3)}, max_loss=1.0, generator=maker,

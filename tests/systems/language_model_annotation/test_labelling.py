@@ -134,7 +134,7 @@ def test_teacher_and_student_stand_beside_each_other(whole):
 @pytest.mark.covers("18.11")
 def test_baselines_stand_beside_them_with_the_human_labels_that_they_use(whole):
     record, _ = whole
-    tuned = sum(one in record.plan["owner"]["tune"] for one in OWNED)
+    tuned = sum(one in record.plan["owner"]["val"] for one in OWNED)
     assert {one.who: one.human_labels for one in record.agreement} == {
         "teacher": 0,
         "student": tuned,
@@ -149,10 +149,10 @@ def test_baselines_stand_beside_them_with_the_human_labels_that_they_use(whole):
 def test_agreement_is_with_the_owner_on_labels_that_chose_nothing(whole):
     record, _ = whole
     plan = record.plan["owner"]
-    assert not set(plan["tune"]) & set(plan["report"])
+    assert not set(plan["val"]) & set(plan["report"])
     assert {one.labels for one in record.agreement} == {len(plan["report"])}
     assert {one.positives for one in record.agreement} == {sum(plan["report"].values())}
-    assert {one.image for one in record.disagreements} <= set(plan["tune"])
+    assert {one.image for one in record.disagreements} <= set(plan["val"])
 
 
 @pytest.mark.covers("18.2")

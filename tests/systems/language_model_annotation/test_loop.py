@@ -182,24 +182,24 @@ def test_a_half_chooses_and_the_other_measures():
     ids = [f"image {row}" for row in range(200)]
     labels = {row: int(row % 5 == 0) for row in range(100)}
     owner = split_labels(labels, ids, seed=3)
-    assert not set(owner.tune) & set(owner.report)
-    assert {**owner.tune, **owner.report} == labels
-    assert 35 < len(owner.tune) < 65
-    assert 4 < sum(owner.tune.values()) < 16
+    assert not set(owner.val) & set(owner.report)
+    assert {**owner.val, **owner.report} == labels
+    assert 35 < len(owner.val) < 65
+    assert 4 < sum(owner.val.values()) < 16
     assert split_labels(labels, ids, seed=3) == owner
-    assert split_labels(labels, ids, seed=4).tune != owner.tune
+    assert split_labels(labels, ids, seed=4).val != owner.val
     more = split_labels({row: int(row % 5 == 0) for row in range(200)}, ids, seed=3)
-    assert more.tune.items() > owner.tune.items(), "labels that are added move no other image"
+    assert more.val.items() > owner.val.items(), "labels that are added move no other image"
     assert more.report.items() > owner.report.items()
     shuffled = split_labels({99 - row: own for row, own in labels.items()}, ids[:100][::-1], seed=3)
-    assert {ids[99 - row] for row in shuffled.tune} == {ids[row] for row in owner.tune}, "by id and not by place"
+    assert {ids[99 - row] for row in shuffled.val} == {ids[row] for row in owner.val}, "by id and not by place"
 
 
 @pytest.mark.covers("18.12")
 @pytest.mark.parametrize("seed", range(12))
-def test_both_halves_get_two_labels_of_a_class(seed):
+def test_both_parts_get_two_labels_of_a_class(seed):
     owner = split_labels({0: 1, 1: 1, 2: 0, 3: 0}, ["a", "b", "c", "d"], seed)
-    assert sorted(owner.tune.values()) == sorted(owner.report.values()) == [0, 1]
+    assert sorted(owner.val.values()) == sorted(owner.report.values()) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -292,12 +292,12 @@ def test_the_delivered_classifier_decides_like_the_threshold_where_scores_are_sa
     rows, truth = cloud(200)
     head = fit_student(rows, {row: truth[row] for row in range(100)}, owner=(), fit=FAST, seed=0)
     saturated = with_threshold(head, -offset)
-    tune = {row: truth[row] for row in range(100, 150)}
+    val = {row: truth[row] for row in range(100, 150)}
     raw = logits(saturated, rows)
-    chosen = best_threshold({row: float(raw[row]) for row in tune}, tune, middle=0.0)
+    chosen = best_threshold({row: float(raw[row]) for row in val}, val, middle=0.0)
     opinion = Opinion.of_logits(logits(with_threshold(saturated, chosen), rows), range(200))
     assert [opinion.decided[row] for row in range(200)] == (raw >= chosen).astype(int).tolist()
-    assert np.mean([opinion.decided[row] == own for row, own in tune.items()]) > 0.85
+    assert np.mean([opinion.decided[row] == own for row, own in val.items()]) > 0.85
 
 
 # -- baselines -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Training of bag heads and on given labels: it learns, it is chosen on tune bags, and it refuses what has no sense."""
+"""Training of bag heads and on given labels: it learns, validation bags choose, and what has no sense is refused."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from tests.systems.multiple_instance.small_bags import DIM, small_bags
 
 PLAN = TrainingPlan(epochs=6, batch_size=2, learning_rate=1e-2, schedule="constant")
 INSTANCES, TRUTH = small_bags(20)
-TUNE = replace(small_bags(12, seed=1)[0], split="tune")
+VAL = replace(small_bags(12, seed=1)[0], split="val")
 TEST, TEST_TRUTH = small_bags(20, seed=2)
 
 
 @pytest.mark.covers("36.12")
-def test_a_bag_head_learns_and_tune_bags_choose_its_epoch() -> None:
+def test_a_bag_head_learns_and_val_bags_choose_its_epoch() -> None:
     torch.manual_seed(0)
     head = PooledHead(DIM, 8, "mean")
     before = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-    trained = learn_bags(head, INSTANCES, TUNE, plan=PLAN)
+    trained = learn_bags(head, INSTANCES, VAL, plan=PLAN)
     assert all(torch.equal(before[name], tensor) for name, tensor in head.state_dict().items())
-    figures = [row["tune.bag_auroc"] for row in trained.history]
+    figures = [row["val.bag_auroc"] for row in trained.history]
     assert trained.best_epoch == max(epoch for epoch, one in enumerate(figures, 1) if one == max(figures))
     head.load_state_dict(part_of(trained.weights, "head."))
     of_bags, of_instances = score_bags(head, TEST)
@@ -91,26 +91,26 @@ def test_what_fills_up_a_short_bag_is_no_instance(pooling: str, monkeypatch: pyt
 def test_given_labels_are_learnt_and_pooled() -> None:
     torch.manual_seed(0)
     head = InstanceHead(DIM, 8)
-    trained = learn_labels(head, INSTANCES, TRUTH, TUNE, plan=PLAN.model_copy(update={"batch_size": 16}))
+    trained = learn_labels(head, INSTANCES, TRUTH, VAL, plan=PLAN.model_copy(update={"batch_size": 16}))
     head.load_state_dict(part_of(trained.weights, "head."))
     with torch.no_grad():
         assert auroc(TEST_TRUTH.numpy(), head(TEST.inputs)[:, 1].numpy()) > 0.9
     best = trained.history[trained.best_epoch - 1]
-    assert best[f"tune.bag_auroc.{pooling_of(trained)}"] == best["tune.bag_auroc"]
+    assert best[f"val.bag_auroc.{pooling_of(trained)}"] == best["val.bag_auroc"]
 
 
 def test_a_checkpoint_of_other_labels_is_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
     head, plan, file = InstanceHead(DIM, 8), PLAN.model_copy(update={"epochs": 1}), tmp_path / "training.safetensors"
-    learn_labels(head, INSTANCES, TRUTH, TUNE, plan=plan, checkpoint=file)
+    learn_labels(head, INSTANCES, TRUTH, VAL, plan=plan, checkpoint=file)
     with pytest.raises(RunConflictError):
-        learn_labels(head, INSTANCES, INSTANCES.instance_labels, TUNE, plan=plan, checkpoint=file)
+        learn_labels(head, INSTANCES, INSTANCES.instance_labels, VAL, plan=plan, checkpoint=file)
 
 
 def test_what_is_no_training_is_refused() -> None:
     head = PooledHead(DIM, 8, "max")
     one_class = replace(INSTANCES, labels=torch.zeros_like(INSTANCES.labels))
     with pytest.raises(InputError, match="of the train split are negative"):
-        learn_bags(head, one_class, TUNE, plan=PLAN)
+        learn_bags(head, one_class, VAL, plan=PLAN)
     with pytest.raises(InputError, match="200 instances came with 3 labels"):
-        learn_labels(InstanceHead(DIM, 8), INSTANCES, TRUTH[:3], TUNE, plan=PLAN)
+        learn_labels(InstanceHead(DIM, 8), INSTANCES, TRUTH[:3], VAL, plan=PLAN)

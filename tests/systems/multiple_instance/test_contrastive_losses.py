@@ -49,7 +49,7 @@ def test_gradients_are_finite_and_reach_queries_alone() -> None:
 
 
 @pytest.mark.covers("36.8")
-def test_in_the_warm_up_the_own_key_is_told_from_the_queue() -> None:
+def test_in_the_warm_up_the_own_key_is_distinguished_from_the_queue() -> None:
     queries, keys, queue = points(5, 0), points(5, 1), points(7, 2)
     logits = torch.stack([torch.cat([(q @ k)[None], queue @ q]) for q, k in zip(queries, keys, strict=True)])
     expected = F.cross_entropy(logits / TEMPERATURE, torch.zeros(5, dtype=torch.int64), reduction="none")

@@ -30,14 +30,14 @@ PLAN = TrainingPlan(
 )
 SETTINGS = InstanceSettings(warmup_epochs=2, bags_from=4, queue=50, projection=4)
 INSTANCES, TRUTH = small_bags(20)
-TUNE = replace(small_bags(12, seed=1)[0], split="tune")
+VAL = replace(small_bags(12, seed=1)[0], split="val")
 
 
-def learnt(instances: BagInstances = INSTANCES, tune: BagInstances | None = TUNE, **given: Any) -> Learnt:
+def learnt(instances: BagInstances = INSTANCES, val: BagInstances | None = VAL, **given: Any) -> Learnt:
     encoder, classifier = small_networks()
     settings = SETTINGS.model_copy(update=given.pop("settings", {}))
     arguments = {"views": feature_views(noise=0.1, hidden=0.1), "settings": settings, "plan": PLAN, **given}
-    return learn_instances(instances, tune, encoder=encoder, classifier=classifier, **arguments)
+    return learn_instances(instances, val, encoder=encoder, classifier=classifier, **arguments)
 
 
 def loaded(result: Learnt) -> InstanceLearner:
@@ -63,7 +63,7 @@ def test_negative_bags_stay_negative_and_instances_are_found(result: Learnt) -> 
 
 
 @pytest.mark.covers("36.8")
-def test_losses_are_told_across_the_switch(result: Learnt) -> None:
+def test_losses_are_reported_across_the_switch(result: Learnt) -> None:
     assert [row["epoch"] for row in result.history] == list(range(1, 10))
     assert [row["phase"] for row in result.history] == [0, 1, 1, *[2] * 6]
     assert [row["train.contrast_loss"] > 0 for row in result.history] == [False, *[True] * 8]
@@ -80,11 +80,11 @@ def test_inertia_falls_over_all_epochs_and_targets_follow_it(monkeypatch: pytest
     seen: list[tuple[bool, float]] = []
     step = InstanceLearner.step
 
-    def told(*arguments: Any, warm_up: bool, inertia: float) -> Any:
+    def reported(*arguments: Any, warm_up: bool, inertia: float) -> Any:
         seen.append((warm_up, inertia))
         return step(*arguments, warm_up=warm_up, inertia=inertia)
 
-    monkeypatch.setattr(InstanceLearner, "step", told)
+    monkeypatch.setattr(InstanceLearner, "step", reported)
     learnt(plan=PLAN.model_copy(update={"epochs": 6, "batch_size": 200}))
     expected = [(epoch < 3, pytest.approx(0.95 - 0.15 * epoch / 5)) for epoch in range(1, 6)]
     assert seen == expected
@@ -118,18 +118,18 @@ def test_instances_keep_their_numbers_in_every_loader() -> None:
 
 
 @pytest.mark.covers("36.12")
-def test_the_bags_of_the_tune_split_choose_epoch_and_pooling(result: Learnt) -> None:
+def test_the_bags_of_the_val_split_choose_epoch_and_pooling(result: Learnt) -> None:
     course = [row for row in result.history if row["phase"] == 2]
-    highest = max(row["tune.bag_auroc"] for row in course)
+    highest = max(row["val.bag_auroc"] for row in course)
     chosen = result.history[result.best_epoch - 1]
-    assert chosen["tune.bag_auroc"] == highest
-    assert result.best_epoch == max(row["epoch"] for row in course if row["tune.bag_auroc"] == highest)
-    assert result.pooling == best_pooling(chosen, "tune.")
+    assert chosen["val.bag_auroc"] == highest
+    assert result.best_epoch == max(row["epoch"] for row in course if row["val.bag_auroc"] == highest)
+    assert result.pooling == best_pooling(chosen, "val.")
     with torch.no_grad():
-        again = pooled_figures(loaded(result)(TUNE.inputs), TUNE)
-    assert again["bag_auroc"] == pytest.approx(chosen["tune.bag_auroc"])
+        again = pooled_figures(loaded(result)(VAL.inputs), VAL)
+    assert again["bag_auroc"] == pytest.approx(chosen["val.bag_auroc"])
     with pytest.raises(InputError, match="test images"):
-        learnt(tune=replace(TUNE, split="test"))
+        learnt(val=replace(VAL, split="test"))
 
 
 @pytest.mark.covers("36.12")
@@ -139,8 +139,8 @@ def test_later_epochs_win_among_equals_and_never_against_a_higher_figure() -> No
     assert by_auroc_then_epoch(0.5 + 1 / 12, labels, 1) > by_auroc_then_epoch(0.5, labels, 10**6)
 
 
-def test_without_tune_bags_the_last_epoch_and_the_mean_are_taken() -> None:
-    found = learnt(tune=None, plan=PLAN.model_copy(update={"epochs": 4}))
+def test_without_val_bags_the_last_epoch_and_the_mean_are_taken() -> None:
+    found = learnt(val=None, plan=PLAN.model_copy(update={"epochs": 4}))
     assert (found.best_epoch, found.pooling) == (4, "mean")
 
 
@@ -175,15 +175,15 @@ def test_one_positive_in_each_positive_bag_can_be_enforced() -> None:
 
 
 @pytest.mark.covers("36.13")
-def test_the_published_loss_of_bags_is_asked_for_by_parity(result: Learnt) -> None:
+def test_the_published_loss_of_bags_is_requested_by_parity(result: Learnt) -> None:
     parity = learnt(settings={"parity": True})
-    told = [
+    reported = [
         (ours["train.bag_loss"], theirs["train.bag_loss"])
         for ours, theirs in zip(result.history, parity.history, strict=True)
     ]
-    assert all(ours == theirs == 0 for ours, theirs in told[:3])
+    assert all(ours == theirs == 0 for ours, theirs in reported[:3])
     # Two softmaxes over eight entries leave a loss between log(1 + 7 / e) and log(e + 7).
-    assert all(1.27 < theirs < 2.28 and theirs != ours for ours, theirs in told[3:])
+    assert all(1.27 < theirs < 2.28 and theirs != ours for ours, theirs in reported[3:])
 
 
 def test_phases_come_in_order_and_need_epochs() -> None:
@@ -200,8 +200,8 @@ def test_bags_of_one_class_are_refused(labels: int, message: str) -> None:
     one_class = replace(INSTANCES, labels=torch.full_like(INSTANCES.labels, labels))
     with pytest.raises(InputError, match=f"20 bags of the train split {message}"):
         learnt(one_class)
-    with pytest.raises(InputError, match=f"of the tune split {message}"):
-        learnt(tune=replace(TUNE, labels=torch.full_like(TUNE.labels, labels)))
+    with pytest.raises(InputError, match=f"of the validation split {message}"):
+        learnt(val=replace(VAL, labels=torch.full_like(VAL.labels, labels)))
 
 
 def test_a_threshold_lies_between_the_scores_it_parts() -> None:

@@ -27,7 +27,7 @@ from snellen.systems.multiple_instance.method import MultipleInstanceLearning
 from snellen.testing import check_method
 
 WORLD = Slides(count=4, tiles_across=6, tile_size=32, positive_rate=0.4, seed=3)
-BAGS = join([WORLD.images(split="train"), WORLD.images(split="tune")])
+BAGS = join([WORLD.images(split="train"), WORLD.images(split="val")])
 SMALL: dict[str, Any] = {"encoder": "bundled:fashion-cnn", "width": 8}
 INS = MultipleInstanceLearning(**SMALL, warmup_epochs=1, bags_from=2, queue=16, projection=4, plan={"epochs": 4})
 
@@ -52,7 +52,7 @@ def test_the_artifact_holds_the_head_and_is_an_ordinary_classifier(trained: Arti
     classifier = load_classifier(f"artifact:{tmp_path / 'made'}")
     assert classifier.class_names == ("healthy", "tumour")
     assert classifier.bag_decision == trained.card.bag_decision
-    tiles = WORLD.images(split="tune")
+    tiles = WORLD.images(split="val")
     prepared = torch.stack([classifier.prepare(tiles.read(row)) for row in range(6)])
     scores, features = classifier.scores_and_features(prepared)
     assert (scores.shape, features.shape) == ((6, 2), (6, 8))
@@ -62,22 +62,22 @@ def test_the_artifact_holds_the_head_and_is_an_ordinary_classifier(trained: Arti
 
 
 @pytest.mark.covers("36.12")
-def test_the_card_decides_about_bags_as_the_tune_split_chose(trained: Artifact, tmp_path: Path) -> None:
+def test_the_card_decides_about_bags_as_the_val_split_chose(trained: Artifact, tmp_path: Path) -> None:
     trained.save(tmp_path / "made")
     classifier = load_classifier(f"artifact:{tmp_path / 'made'}")
-    tiles = WORLD.images(split="tune")
+    tiles = WORLD.images(split="val")
     with torch.no_grad():
         scores = classifier(torch.stack([classifier.prepare(tiles.read(row)) for row in range(len(tiles))]))
     bags = list(dict.fromkeys(tiles.column("bag_id")))
     of_bag = np.array([bags.index(bag) for bag in tiles.column("bag_id")])
     decision = trained.card.bag_decision
     positive = pooled(scores.softmax(1)[:, 1].numpy(), of_bag, len(bags), pooling=decision["pooling"])
-    truth = np.array([WORLD.slide_labels(split="tune")[str(bag)] for bag in bags])
+    truth = np.array([WORLD.slide_labels(split="val")[str(bag)] for bag in bags])
     gained = [(positive[truth == 1] >= cut).mean() - (positive[truth == 0] >= cut).mean() for cut in positive]
     called = positive >= decision["threshold"]
     assert called[truth == 1].mean() - called[truth == 0].mean() == pytest.approx(max(gained))
     figures = trained.card.metrics
-    assert figures["tune.bag_auroc"] == figures[f"tune.bag_auroc.{decision['pooling']}"]
+    assert figures["val.bag_auroc"] == figures[f"val.bag_auroc.{decision['pooling']}"]
 
 
 @pytest.mark.covers("36.10")
@@ -105,7 +105,7 @@ def test_labels_of_instances_change_nothing(trained: Artifact, monkeypatch: pyte
 def test_the_same_seed_gives_the_same_and_another_does_not(trained: Artifact, tmp_path: Path) -> None:
     kept = fitted(INS.model_copy(update={"keep": tmp_path / "vectors"}))
     assert all(torch.equal(tensor, kept.tensors[name]) for name, tensor in trained.tensors.items())
-    assert {path.name for path in (tmp_path / "vectors").iterdir()} == {"train", "tune"}
+    assert {path.name for path in (tmp_path / "vectors").iterdir()} == {"train", "val"}
     other = INS.fit(BAGS, rng=Randomness(6))
     assert not torch.equal(trained.tensors["head.scores.weight"], other.tensors["head.scores.weight"])
 
@@ -154,7 +154,7 @@ def test_what_cannot_be_trained_on(change: Any, message: str) -> None:
         fitted(INS, change(BAGS))
 
 
-def test_settings_that_cannot_work_are_told_before_images_are_read(trained: Artifact) -> None:
+def test_settings_that_cannot_work_are_reported_before_images_are_read(trained: Artifact) -> None:
     assert "take 21 of 20 epochs" in str(MultipleInstanceLearning(plan={"epochs": 20}).missing())
     assert "needs a width that 8 divides" in str(BagPooling(aggregator="transformer", width=12).missing())
     for recipe in (INS, BagPooling(**SMALL)):

@@ -65,7 +65,7 @@ def test_enforcing_one_positive_changes_only_bags_without_one() -> None:
     assert targets[1, 1] == pytest.approx(0.4)
 
 
-def test_what_is_told_counts_positive_bags_alone() -> None:
+def test_what_is_reported_counts_positive_bags_alone() -> None:
     positive = torch.tensor([0.1, 0.4, 0.9, 0.2, 1.0])
     told = target_figures(
         torch.stack([1 - positive, positive], 1), torch.tensor([0, 0, 1, 1, 2]), torch.tensor([1, 1, 0])

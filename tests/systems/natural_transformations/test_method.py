@@ -57,7 +57,7 @@ def recipe(**changes):
 
 @pytest.fixture(scope="module")
 def made():
-    both = join([as_split(coloured(), "train"), as_split(coloured(10, seed=1), "tune")])
+    both = join([as_split(coloured(), "train"), as_split(coloured(10, seed=1), "val")])
     return recipe().fit(both, rng=Randomness(0))
 
 
@@ -74,7 +74,7 @@ def test_the_result_is_an_ordinary_classifier_with_the_log_of_every_direction(ma
     assert next(row["direction"] for row in facts["directions"]) == "principal 1, coarse layers"
     assert len(facts["directions"]) == 6
     assert all(len(row["by_class"]) == 2 for row in facts["directions"])
-    assert "tune.accuracy" in made.card.metrics
+    assert "val.accuracy" in made.card.metrics
 
 
 @pytest.mark.covers("26.1")

@@ -72,7 +72,7 @@ def test_units_of_tokens_lie_in_the_last_dimension():
     assert bool(hidden[:, :, 3].any())
 
 
-def test_what_is_no_unit_is_told(classifier):
+def test_what_is_no_unit_is_reported(classifier):
     with pytest.raises(UnknownNameError), zeroed(classifier, [Unit("nowhere", 0)]):
         pass
     with pytest.raises(InputError, match="unit 9 of a layer with 4"), zeroed(classifier, [Unit("2", 9)]):

@@ -91,19 +91,19 @@ def test_a_wide_beam_finds_the_likeliest_of_all_sentences(models):
 def test_weight_zero_is_the_likeliest_sentence_and_a_large_weight_prefers_rare_ones(models):
     seen = regions(12, seed=4)
 
-    def told(**options):
+    def described(**options):
         return describe_regions(*models, VOCABULARY, seen, width=20, length=5, **options)
 
-    plain = told(objective="likelihood")
-    assert [one.text for one in told(weight=0.0)] == [one.text for one in plain]
-    assert [one.text for one in told(objective="stepwise", weight=0.0)] == [one.text for one in plain]
-    strong = told(weight=5.0)
+    plain = described(objective="likelihood")
+    assert [one.text for one in described(weight=0.0)] == [one.text for one in plain]
+    assert [one.text for one in described(objective="stepwise", weight=0.0)] == [one.text for one in plain]
+    strong = described(weight=5.0)
     assert sum(one.prior for one in strong) < sum(one.prior for one in plain) - 1.0
     for one in strong:
         assert one.score == pytest.approx(one.likelihood - 5.0 * one.prior, abs=1e-3)
     priors = sentence_scores(models[1], VOCABULARY.rows([one.text for one in strong], length=5), VOCABULARY)
     assert priors.tolist() == pytest.approx([one.prior for one in strong], abs=1e-4)
-    stepwise = told(objective="stepwise", weight=0.2)
+    stepwise = described(objective="stepwise", weight=0.2)
     assert [one.score for one in stepwise] == pytest.approx(
         [one.likelihood - 0.2 * one.prior for one in stepwise], abs=1e-3
     )
@@ -139,6 +139,6 @@ def test_units_side_by_side_are_described_as_alone_and_marks_are_never_said(mode
     assert set(beams.tokens[0, 0, 2:].tolist()) <= {VOCABULARY.pad}
 
 
-def test_wrong_numbers_are_told(models):
+def test_wrong_numbers_are_reported(models):
     with pytest.raises(InputError, match="weight is at least 0"):
         describe_regions(*models, VOCABULARY, regions(), weight=-1)

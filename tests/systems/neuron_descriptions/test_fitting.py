@@ -82,7 +82,7 @@ def test_a_describer_learns_to_tell_kinds_apart(learnt):
     said = describer.describe(held.regions, width=5)
     right = [one.text in told for one, told in zip(said, held.sentences, strict=True)]
     assert sum(right) / len(right) > 0.9
-    assert trained.history[trained.best_epoch - 1]["tune.bleu"] > 0.9
+    assert trained.history[trained.best_epoch - 1]["val.bleu"] > 0.9
 
 
 @pytest.mark.covers("17.11")
@@ -90,10 +90,10 @@ def test_the_weights_of_the_best_epoch_come_back(encoder):
     units, held = split_units(toy(30), 0.3, Randomness(1))
     # So fast that later epochs spoil what earlier ones have learnt.
     describer, trained, alone = fitted(encoder, units, held, epochs=8, learning_rate=0.3)
-    figures = [row["tune.loss"] for row in alone.history]
+    figures = [row["val.loss"] for row in alone.history]
     assert alone.best_epoch == figures.index(min(figures)) + 1
     assert max(figures[alone.best_epoch :], default=0) > min(figures) or alone.best_epoch == 8
-    scores = [row["tune.bleu"] for row in trained.history]
+    scores = [row["val.bleu"] for row in trained.history]
     assert trained.best_epoch == scores.index(max(scores)) + 1
     for network, found in ((describer.captioner, trained), (describer.language, alone)):
         assert all(torch.equal(value, found.weights[name]) for name, value in network.state_dict().items())
@@ -129,7 +129,7 @@ def test_an_artifact_says_the_same_and_one_of_another_kind_or_encoder_is_refused
         describer_of(Artifact(saved.tensors, saved.card.model_copy(update={"architecture": lacking})), source="lacking")
 
 
-def test_references_that_are_none_are_told():
+def test_references_that_are_none_are_reported():
     with pytest.raises(InputError, match="bundled:NAME or artifact:FOLDER"):
         load_describer("scene-describer")
     with pytest.raises(UnknownNameError):

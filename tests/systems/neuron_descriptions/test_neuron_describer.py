@@ -62,7 +62,7 @@ def test_an_artifact_is_trained_that_names_its_encoder_and_can_be_made_again(sce
     assert "snellen audit" not in card
 
 
-def test_what_it_cannot_learn_from_is_told(scenes):
+def test_what_it_cannot_learn_from_is_reported(scenes):
     with pytest.raises(InputError, match="test images"):
         SMALL.fit(Scenes(count=60, size=32, captions=False).images(split="test"), rng=Randomness(0))
     photos = load_arrays(torch.zeros(60, 32, 32, dtype=torch.uint8).numpy())

@@ -77,7 +77,7 @@ def described(classifier, images, reference, **fields):
 
 
 @pytest.mark.covers("17.13")
-def test_every_unit_is_told_with_its_images_and_a_silent_one_says_why(classifier, images, reference):
+def test_every_unit_is_reported_with_its_images_and_a_silent_one_says_why(classifier, images, reference):
     found = described(classifier, images, reference, shown=3)
     assert found.parts == ("0/unit 0", "0/unit 1", "0/unit 2", "0/unit 3")
     assert found.status == ("ok", "never active on these images", "ok", "ok")
@@ -146,7 +146,7 @@ def test_the_same_twice_and_units_alone_as_among_others(classifier, images, refe
     assert bool(first.controls["likelihood"].isnan().all())  # there is no other unit to hold it against
 
 
-def test_only_units_with_a_word_are_told_when_words_are_given(classifier, images, reference):
+def test_only_units_with_a_word_are_reported_when_words_are_given(classifier, images, reference):
     whole = described(classifier, images, reference)
     word = next(text for text in whole.text if text).split()[0]
     wanted = [part for part, text in zip(whole.parts, whole.text, strict=True) if word in text.split()]
@@ -192,7 +192,7 @@ def test_under_pseudonyms_neither_images_nor_the_describer_are_named(classifier,
     assert mentions(tmp_path / "out", ("Doe",)) == {}
 
 
-def test_that_no_unit_has_a_word_is_told_and_not_laid_on_the_images(classifier, images, reference, tmp_path):
+def test_that_no_unit_has_a_word_is_reported_and_not_laid_on_the_images(classifier, images, reference, tmp_path):
     method = NeuronDescriptions(layer=("0",), describer=reference, exemplars=6, beams=4, words=("nowhere",))
     with pytest.raises(InputError, match=r"neuron_descriptions describes no part of channels: .*option"):
         snellen.explain(classifier, images, method, out=tmp_path / "out")
@@ -206,7 +206,7 @@ class Broken:
         return str(index)
 
 
-def test_what_cannot_be_described_is_told(classifier, images, reference):
+def test_what_cannot_be_described_is_reported(classifier, images, reference):
     method = NeuronDescriptions(describer=reference)
     assert isinstance(method, Verb)
     assert not isinstance(method, Explainer)

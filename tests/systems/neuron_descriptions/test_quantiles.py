@@ -38,7 +38,7 @@ def test_memory_grows_with_the_logarithm_of_the_stream():
     assert kept[1] <= kept[0] + 2 * 256
 
 
-def test_what_cannot_be_sketched_is_told():
+def test_what_cannot_be_sketched_is_reported():
     with pytest.raises(InputError, match="even capacity"):
         RunningQuantile(1, capacity=3)
     with pytest.raises(InputError, match="takes values"):

@@ -46,7 +46,7 @@ def test_maps_say_what_is_where():
     assert maps.occurring()["letters"] == ("letters",)
 
 
-def test_regions_are_told_by_what_most_of_them_show():
+def test_regions_are_reported_by_what_most_of_them_show():
     maps = FactorMaps.of_scenes([scene(), scene(lettering=Lettering(text="AB", y=0.8, height=0.25))], SIZE)
     masks = torch.zeros(2, SIZE, SIZE)
     masks[:, 12:20, 12:20] = 1
@@ -64,7 +64,7 @@ def test_regions_are_told_by_what_most_of_them_show():
     assert region_attributes(region_shares(maps, both, one_empty)) == {"grass"}
 
 
-def test_a_value_that_regions_do_not_share_is_not_told():
+def test_a_value_that_regions_do_not_share_is_not_reported():
     shares = torch.zeros(2, len(VALUES))
     shares[:, VALUES.index("star")] = 1.0
     shares[0, VALUES.index("red")] = shares[1, VALUES.index("blue")] = 1.0

@@ -84,7 +84,7 @@ def test_operations_do_what_they_draw() -> None:
 
 
 @pytest.mark.covers("20.4")
-def test_geometry_goes_where_it_is_told() -> None:
+def test_geometry_goes_as_stated() -> None:
     image = torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(0))
     middle = {(0.0, 0.04): 0.0}
     torch.testing.assert_close(operation("_crop", image, middle), image, atol=1e-5, rtol=0)

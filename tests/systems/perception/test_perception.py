@@ -92,7 +92,7 @@ def test_an_orbit_holds_every_state_and_how_far_each_step_moved(images: Tensor) 
 
 @pytest.mark.covers("20.8")
 @pytest.mark.parametrize("period", [1, 2, 3])
-def test_a_cycle_is_told_by_its_period(period: int) -> None:
+def test_a_cycle_is_reported_by_its_period(period: int) -> None:
     points = torch.eye(3)[:period]
     states = torch.stack([torch.full((3,), 9.0), *(points[number % period] for number in range(8))])[:, None]
     assert Orbit(states).periods(1e-6) == (period,)
@@ -162,7 +162,7 @@ def test_the_largest_eigenvalue_of_a_large_image_is_found_by_products() -> None:
 
 
 @pytest.mark.parametrize("side", [4, 40])
-def test_a_jacobian_that_is_not_finite_is_told(side: int) -> None:
+def test_a_jacobian_that_is_not_finite_is_reported(side: int) -> None:
     """LAPACK may end the process where it meets such numbers."""
     with pytest.raises(InputError, match="runs away at a training image"):
         spectral_radius(lambda x: x.sqrt(), torch.zeros(1, side, side))

@@ -60,7 +60,7 @@ def test_the_chain_from_the_observed_to_the_seen_image_is_shown(images: torch.Te
     assert explained.status == ("ok",) * 3
 
 
-def test_an_image_that_runs_away_is_told(images: torch.Tensor) -> None:
+def test_an_image_that_runs_away_is_reported(images: torch.Tensor) -> None:
     images[0] = 0.0
     explained = Perception(shown=0).explain(classifier(1e12), images, torch.zeros(3, dtype=torch.int64))
     assert explained.status[0] == "ok"

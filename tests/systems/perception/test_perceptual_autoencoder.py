@@ -78,7 +78,7 @@ def test_the_card_says_how_well_training_images_are_remembered(artifact: Artifac
 
 
 @pytest.mark.covers("20.2")
-def test_an_autoencoder_that_remembers_nothing_is_told(images: ImageSet) -> None:
+def test_an_autoencoder_that_remembers_nothing_is_reported(images: ImageSet) -> None:
     recipe = PerceptualAutoencoderRecipe(**{**SMALL, "autoencoder_plan": {"epochs": 1}, "largest_error": 0.1})
     with pytest.warns(NotOverfittedWarning, match="away from them on average"):
         recipe.fit(images, rng=Randomness(0))
@@ -136,7 +136,7 @@ def test_the_second_stage_keeps_the_epoch_of_the_lowest_error(monkeypatch: pytes
 
     def watched(network: torch.nn.Module, examples: ImageStore, **options: object) -> object:
         plans.append(options["plan"])  # type: ignore[arg-type]
-        tuned.append(options["tune"])
+        tuned.append(options["val"])
         return real(network, examples, **options)  # type: ignore[arg-type]
 
     for trains in (module, frame):
@@ -182,24 +182,24 @@ def test_a_stopped_delivery_goes_on_and_leaves_no_checkpoint(
     torch.testing.assert_close(exported(shown), artifact(shown), rtol=1e-4, atol=1e-4)
 
 
-def test_why_a_layer_that_draws_is_no_graph_is_told(images: ImageSet, tmp_path: Path) -> None:
+def test_why_a_layer_that_draws_is_no_graph_is_reported(images: ImageSet, tmp_path: Path) -> None:
     made = deliver(PerceptualAutoencoderRecipe(**SMALL), images, out=tmp_path / "out")
     assert made.onnx is None
     assert made.notes[0].startswith("no model.onnx: a stochastic perceptual layer draws by the pixels of each image")
 
 
 @pytest.mark.covers("20.3")
-def test_the_epoch_is_chosen_by_what_is_seen_of_tune_images(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_epoch_is_chosen_by_what_is_seen_of_val_images(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
     tuned: list[object] = []
     real = module.train
 
     def watched(network: torch.nn.Module, examples: ImageStore, **options: object) -> object:
-        tuned.append(options["tune"])
+        tuned.append(options["val"])
         return real(network, examples, **options)  # type: ignore[arg-type]
 
     for trains in (module, frame):
         monkeypatch.setattr(trains, "train", watched)
-    both = join([as_split(images.limit(4), "train"), as_split(images.select([4, 5]), "tune")])
+    both = join([as_split(images.limit(4), "train"), as_split(images.select([4, 5]), "val")])
     made = PerceptualAutoencoderRecipe(**SMALL).fit(both, rng=Randomness(0))
     network, held = _network(made), tuned[-1]
     assert isinstance(held, ImageStore)

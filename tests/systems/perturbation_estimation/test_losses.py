@@ -212,14 +212,14 @@ def test_weights_make_the_baselines_and_pull_where_they_say():
     assert taken["cdd"] == pytest.approx(0.25, abs=0.02)
 
 
-def test_differences_are_squared_where_that_is_asked_for():
+def test_differences_are_squared_where_requested():
     for squared, expected in ((False, 0.3), (True, 0.09)):
         weights = LossWeights(benign=0, adversarial=0, squared=squared)
         loss = estimation_loss(lambda seen: seen, scores(), level(0.2), level(0.5), [untouched], weights)
         assert float(loss.total) == pytest.approx(expected, abs=1e-6)
 
 
-def test_shares_of_the_robust_subset_are_told_for_each_view():
+def test_shares_of_the_robust_subset_are_reported_for_each_view():
     pairs = Cell("v", "a", CLEAN, ATTACKED, ("a", "b", "c"), 3)
     shares = kept_shares(pairs, scores(), ("flip", "crop_and_pad"), Randomness(0))
     assert shares["flip.benign"] == shares["flip.adversarial"] == 1.0

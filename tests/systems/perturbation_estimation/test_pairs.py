@@ -71,6 +71,6 @@ def test_every_attack_meets_every_victim_and_batches_change_nothing():
     assert torch.equal(alone.adversarial, cells[1].adversarial)
 
 
-def test_no_pair_at_all_is_told_with_the_rates():
+def test_no_pair_at_all_is_reported_with_the_rates():
     with pytest.raises(InputError, match=r"no attack succeeded.*fgsm on victim: 0 of 1"):
         joined([cell([0.1], [0])])

@@ -30,7 +30,7 @@ def denoiser(tmp_path):
         network.added[0].weight.zero_()
         network.added[0].bias.fill_(1.0)
         network.added[-1].weight[:, :, 1, 1] = TAKEN
-    metrics = {"tune.pa_benign": 0.9, "tune.pa_adversarial": 0.7, "tune.false_alarms": 0.03, "tune.images": 40.0}
+    metrics = {"val.pa_benign": 0.9, "val.pa_adversarial": 0.7, "val.false_alarms": 0.03, "val.images": 40.0}
     save_denoiser(tmp_path / "darker", network, architecture(2, 1), size=8, metrics=metrics)
     return f"artifact:{tmp_path}/darker"
 
@@ -45,7 +45,7 @@ def scan(method, data, classifier=None):
 
 
 @pytest.mark.covers("5.15")
-def test_decisions_before_and_after_are_told_as_an_estimate(denoiser):
+def test_decisions_before_and_after_are_reported_as_an_estimate(denoiser):
     found = scan(Perturbation(denoiser=denoiser), images(153, 250, 20, 150, labels=[0, 1, 0, 0]), brightness())
     rows = found.evidence.table.to_pylist()
     assert [row["prediction"] for row in rows] == [1, 1, 0, 1]
@@ -66,7 +66,7 @@ def test_decisions_before_and_after_are_told_as_an_estimate(denoiser):
     assert "an estimate: what the denoiser takes away need not be what an attacker added" in told
 
 
-def test_estimates_may_leave_the_range_where_that_is_asked_for(denoiser):
+def test_estimates_may_leave_the_range_where_requested(denoiser):
     found = scan(Perturbation(denoiser=denoiser, clamp=False), images(20), brightness())
     assert found.evidence.table["delta_linf"].to_pylist() == pytest.approx([TAKEN], abs=1e-5)
     assert "not cut to [0, 1]" in " ".join(found.evidence.assumptions)
@@ -139,7 +139,7 @@ def test_images_are_prepared_as_the_classifier_sees_them(denoiser):
     assert scan(Perturbation(denoiser=denoiser), images(153)).pictures[0].pictures["image"].shape == (3, 8, 8)
 
 
-def test_one_image_is_told_in_names_of_classes(denoiser):
+def test_one_image_is_reported_in_names_of_classes(denoiser):
     changed = scan(Perturbation(denoiser=denoiser), images(153), brightness())
     assert "decided as 'light', the estimate without the perturbation as 'dark': a sign of an attack" in changed.verdict
     assert changed.figures["score_distance"] > 0
@@ -148,7 +148,7 @@ def test_one_image_is_told_in_names_of_classes(denoiser):
     assert "both decided as 'light': no sign of an attack in the decision" in calm.verdict
 
 
-def test_without_a_classifier_lengths_are_told(denoiser):
+def test_without_a_classifier_lengths_are_reported(denoiser):
     found = scan(Perturbation(denoiser=denoiser), images(153, 250))
     assert found.statistic == pytest.approx(TAKEN * 192**0.5, abs=1e-4)
     assert found.evidence.table["changed"].to_pylist() == [None, None]
@@ -218,7 +218,7 @@ def test_estimates_that_are_not_finite_count_nowhere(tmp_path):
         assert np.isfinite(found.statistic)
 
 
-def test_without_a_denoiser_the_command_that_trains_one_is_told(denoiser, tmp_path):
+def test_without_a_denoiser_the_command_that_trains_one_is_reported(denoiser, tmp_path):
     command = "snellen train perturbation-denoiser IMAGES --surrogate MODEL --victims MODEL --out FOLDER"
     with pytest.raises(InputError, match=command):
         snellen.scan(None, images(3), Perturbation())

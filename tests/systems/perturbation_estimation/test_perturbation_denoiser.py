@@ -59,9 +59,9 @@ def test_the_card_tells_pairs_rates_and_false_alarms(made):
     assert set(card.lineage.recipe["kept"]) == {
         f"{view}.{which}" for view in ("crop_and_pad", "cutmix") for which in ("benign", "adversarial")
     }
-    assert card.metrics["tune.images"] == 4, "a tenth is held out"
-    assert 0 <= card.metrics["tune.false_alarms"] <= 1
-    assert {"tune.pa_benign", "tune.pa_adversarial", "tune.d"} <= set(card.metrics)
+    assert card.metrics["val.images"] == 4, "a tenth is held out"
+    assert 0 <= card.metrics["val.false_alarms"] <= 1
+    assert {"val.pa_benign", "val.pa_adversarial", "val.d"} <= set(card.metrics)
     assert 0 < card.metrics["carried_over"] < 1
     assert len(card.history) == 2
 
@@ -111,8 +111,8 @@ def test_it_is_delivered_as_a_denoiser_and_scanned_with(data, tmp_path):
     assert len(scanned.evidence) == 3
 
 
-def test_a_tune_split_is_what_is_held_out(data):
-    splits = ["tune" if row % 4 == 0 else "train" for row in range(40)]
+def test_a_val_split_is_what_is_held_out(data):
+    splits = ["val" if row % 4 == 0 else "train" for row in range(40)]
     split = replace(data, table=data.table.append_column("split", pa.array(splits)))
     # A base that makes everything nearly black changes most decisions, and one small step does not mend it.
     network = ResidualDenoiser(depth=3, width=4)
@@ -133,12 +133,12 @@ def test_a_tune_split_is_what_is_held_out(data):
         ),
     )
     made = method.fit(split, base=base, rng=Randomness(0))
-    assert made.card.metrics["tune.images"] == 10
+    assert made.card.metrics["val.images"] == 10
     network.load_state_dict(dict(made.tensors))
     held = torch.stack([Preprocessing(size=(28, 28)).pixels(data.read(row)) for row in range(0, 40, 4)]) / 255
     victim = snellen.load_classifier("bundled:fashion-cnn")
     changed = benign_figures(network.eval(), held, unbounded_scores(victim))["changed"]
-    assert made.card.metrics["tune.false_alarms"] == pytest.approx(changed, abs=1e-5)
+    assert made.card.metrics["val.false_alarms"] == pytest.approx(changed, abs=1e-5)
     assert changed > 0.3
 
 
@@ -163,7 +163,7 @@ def test_every_option_reaches_what_it_is_an_option_of(data, monkeypatch):
     levels = [joined(cells).adversarial * 255 for cells in (pairs, raw)]
     assert [torch.allclose(one, one.round(), atol=1e-3) for one in levels] == [True, False]
     # Pairs that choose the epoch are of other images than those that are learnt from.
-    learnt, held = ({one for cell in cells for one in cell.ids} for cells in (pairs, plain["tune"]))
+    learnt, held = ({one for cell in cells for one in cell.ids} for cells in (pairs, plain["val"]))
     assert held
     assert not learnt & held
     assert set(plain["victims"]) == set(SMALL["victims"])

@@ -91,7 +91,7 @@ def test_each_expert_is_fitted_to_its_own_range_and_keeps_its_own_statistics(tea
     assert seen == [[0], [0], [1], [1]]
 
 
-def test_a_fit_takes_as_many_steps_as_asked_and_its_rate_falls_to_nothing_in_a_line():
+def test_a_fit_takes_as_many_steps_as_requested_and_its_rate_falls_to_nothing_in_a_line():
     plan = TransferFit(iterations=160, batch_size=64, learning_rate=2e-3).plan(600, 7)
     steps = plan.epochs * (600 // 64)
     assert 160 <= steps < 160 + 600 // 64

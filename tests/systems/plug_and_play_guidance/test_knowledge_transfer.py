@@ -46,7 +46,7 @@ def test_the_teacher_sees_clean_images_under_its_own_normalisation(teacher):
 
 
 @pytest.mark.covers("12.6")
-def test_the_student_sees_the_noisy_image_and_is_told_what_the_teacher_said_of_the_same_side(teacher):
+def test_the_student_sees_the_noisy_image_and_gets_what_the_teacher_said_of_the_same_side(teacher):
     generator, seen = normal_generator(), []
     store = taught_examples(teacher, generator, made())
     ranges = NoiseRanges(4, 100)

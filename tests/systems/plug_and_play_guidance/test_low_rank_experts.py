@@ -217,7 +217,7 @@ def test_gradients_of_the_images_go_through_the_right_expert():
         torch.testing.assert_close(gradient[row : row + 1], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_experts_that_were_asked_without_gradients_can_guide_afterwards():
+def test_experts_that_were_queried_without_gradients_can_guide_afterwards():
     network = tiny_network()
     experts = experts_of_students(network, [changed_student(network)])
     with torch.inference_mode():

@@ -56,7 +56,7 @@ def test_images_of_classes_come_with_provenance(experts):
 
 @pytest.mark.parametrize("sees", ["estimate", "estimate-through", "noisy", "experts"])
 @pytest.mark.parametrize("solver", ["ddim", "ddpm"])
-def test_without_guidance_the_generator_is_told_nothing(experts, sees, solver):
+def test_without_guidance_the_generator_gets_nothing(experts, sees, solver):
     own = {"experts": str(experts)} if sees == "experts" else {"sees": sees}
     kind = PlugAndPlayGuidance if sees == "experts" else ClassifierGuidance
     made = {

@@ -77,7 +77,7 @@ def test_on_a_linear_decoder_one_l2_step_is_the_best_change_of_the_theorem():
 
 
 @pytest.mark.covers("16.3")
-def test_a_target_is_never_asked_for_its_gradient(problem):
+def test_a_target_is_never_queried_for_its_gradient(problem):
     _, images, labels = problem
     found = craft(cut(problem, "1"), images, labels, epsilon=0.3, steps=4)
     target, _, _ = small_problem(count=24, seed=5)

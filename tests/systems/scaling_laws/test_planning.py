@@ -52,7 +52,7 @@ def planned(out, **options):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan") / "plan"
-    return planned(folder, shifted=[shapes(30, "tune")]), folder
+    return planned(folder, shifted=[shapes(30, "val")]), folder
 
 
 @pytest.mark.covers("14.1")
@@ -147,7 +147,7 @@ def test_the_schedule_is_the_same_for_every_size_and_kind(schedule):
 @pytest.mark.covers("14.3")
 def test_equal_images_and_seeds_give_the_same_student_and_other_seeds_another_one():
     store = store_of(shapes(), TINY)
-    test = store_of(shapes(20, "tune"), TINY)
+    test = store_of(shapes(20, "val"), TINY)
     first, again, other = (measured(train_student(store, TINY, 2, seed), test).losses for seed in (0, 0, 1))
     assert (first == again).all()
     assert not (first == other).all()
@@ -156,7 +156,7 @@ def test_equal_images_and_seeds_give_the_same_student_and_other_seeds_another_on
 @pytest.mark.covers("14.3", "14.9")
 def test_the_same_students_are_measured_on_all_tests(whole):
     plan, _ = whole
-    tests = {"in distribution", "shapes tune"}
+    tests = {"in distribution", "shapes val"}
     by_test = {name: [run for run in plan.runs if run.test == name] for name in tests}
     assert {run.test for run in plan.runs} == tests
     keys = [[(run.config, run.size, run.seed) for run in runs] for runs in by_test.values()]
@@ -177,7 +177,7 @@ def test_the_scorer_is_trained_on_real_images_and_is_no_student():
     with pytest.raises(InputError, match="1 of shapes train were generated"):
         check_real(replace(shapes(), table=table), "training")
     with pytest.raises(InputError, match="is of real images"):
-        Data.of(replace(shapes(), table=table), shapes(30, "tune"), {}, 0)
+        Data.of(replace(shapes(), table=table), shapes(30, "val"), {}, 0)
 
 
 def test_every_student_is_compared_with_the_scorer(monkeypatch, tmp_path):
@@ -220,9 +220,9 @@ def test_a_zero_shot_classifier_averages_normalised_embeddings_and_normalises_th
 def test_a_killed_plan_resumes_and_ends_with_the_same_bytes(tmp_path, whole):
     _, folder = whole
     with pytest.raises(KeyboardInterrupt):
-        planned(tmp_path / "plan", shifted=[shapes(30, "tune")], progress=Stopping(3, "training students"))
+        planned(tmp_path / "plan", shifted=[shapes(30, "val")], progress=Stopping(3, "training students"))
     assert not (tmp_path / "plan" / "synthesis-plan.json").exists()
-    planned(tmp_path / "plan", shifted=[shapes(30, "tune")])
+    planned(tmp_path / "plan", shifted=[shapes(30, "val")])
     assert contents(tmp_path / "plan") == contents(folder)
 
 
@@ -284,7 +284,7 @@ def test_images_that_measure_are_held_out_of_each_class():
     assert (np.bincount(test.labels) == np.maximum(1, np.bincount(images.labels) // 5)).all()
     assert largest_balanced(fitted, unbalanced=False) == np.bincount(fitted.labels).min()
     assert largest_balanced(fitted, unbalanced=True) == np.bincount(fitted.labels).max()
-    joined = Data.of(shapes(), shapes(30, "tune"), {}, 0)
+    joined = Data.of(shapes(), shapes(30, "val"), {}, 0)
     assert len(joined.real) == 24, "nothing is held out where images to measure on are given"
 
 
@@ -296,8 +296,8 @@ def test_images_that_measure_are_held_out_of_each_class():
         ({"keep": 0}, "at least 1 setting is kept"),
         ({"budget": "5m"}, "neither a budget nor a part"),
         ({"engine": "local"}, "made by one process only"),
-        ({"shifted": [as_split(shapes(4, "tune"), "tune")] * 2}, "different names"),
-        ({"validation": WORLD.model_copy(update={"count": 9}).images(split="tune")}, "has other classes"),
+        ({"shifted": [as_split(shapes(4, "val"), "val")] * 2}, "different names"),
+        ({"validation": WORLD.model_copy(update={"count": 9}).images(split="val")}, "has other classes"),
     ],
 )
 def test_plans_that_cannot_be(tmp_path, options, message):

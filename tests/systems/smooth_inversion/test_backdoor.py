@@ -64,7 +64,7 @@ def test_a_planted_class_is_called_suspicious_and_shown(tmp_path):
 
 
 @pytest.mark.covers("33.8")
-def test_a_clean_model_is_told_as_no_outlier_within_the_budget():
+def test_a_clean_model_is_reported_as_no_outlier_within_the_budget():
     found = snellen.scan(classifier(0.0), image_set(80), Backdoor(**QUICK)).settings["backdoor"]
     assert found.verdict.startswith("no outlier within budget: epsilon 0.9")
     assert "clean" not in found.verdict
@@ -97,7 +97,7 @@ def test_clean_models_of_other_classes_or_one_alone_are_refused(monkeypatch):
         snellen.scan(classifier(), image_set(80), Backdoor(**QUICK, clean=("a",)))
 
 
-def test_what_cannot_be_asked_is_refused():
+def test_what_cannot_be_queried_is_refused():
     two = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), class_names=["a", "b"])
     assert "three classes" in Backdoor().missing(two)
     asked = Classifier(lambda images: images.flatten(1)[:, :4], class_names=NAMES, name="by-url")
@@ -120,7 +120,7 @@ def test_without_labels_the_decisions_stand_in_and_a_seed_gives_the_same():
 
 
 @pytest.mark.covers("33.10")
-def test_the_denoiser_is_made_for_each_sigma_and_not_asked_without_noise(monkeypatch):
+def test_the_denoiser_is_made_for_each_sigma_and_not_queried_without_noise(monkeypatch):
     made = []
 
     def one_shot(generator, *, sigma, grey, size):

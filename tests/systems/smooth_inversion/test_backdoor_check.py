@@ -20,13 +20,13 @@ from tests.systems.smooth_inversion.toy_models import NAMES, classifier, image_s
 CHECK = BackdoorCheck(epsilon=0.9, steps=10, refined_steps=25, sources=2, images=60, copies=0)
 
 
-def told(report):
+def reported(report):
     return [finding for finding in report.findings if finding.kind == "backdoor"]
 
 
 def test_a_planted_trigger_is_found_measured_on_other_images_and_shown(tmp_path):
     report = audit(classifier(), image_set(80), checks=[CHECK], out=tmp_path / "run")
-    (finding,) = told(report)
+    (finding,) = reported(report)
     facts = finding.facts
     assert finding.subject == "one"
     assert facts["sent"] > 0.9 * facts["images"]
@@ -53,9 +53,9 @@ def test_a_planted_trigger_is_found_measured_on_other_images_and_shown(tmp_path)
 
 
 @pytest.mark.covers("33.8")
-def test_a_model_without_a_trigger_is_told_in_guarded_words(tmp_path):
+def test_a_model_without_a_trigger_is_reported_in_guarded_words(tmp_path):
     report = audit(classifier(0.0), image_set(80), checks=[CHECK], out=tmp_path / "run")
-    assert told(report) == []
+    assert reported(report) == []
     notes = " ".join(note for note in report.notes if note.startswith("Backdoor"))
     assert "no outlier within budget" in notes
     assert "is clean" not in notes
@@ -63,24 +63,24 @@ def test_a_model_without_a_trigger_is_told_in_guarded_words(tmp_path):
     assert "no outlier within budget" in page
 
 
-def test_with_clean_models_the_rank_is_a_fact_and_its_resolution_is_told(monkeypatch):
+def test_with_clean_models_the_rank_is_a_fact_and_its_resolution_is_reported(monkeypatch):
     monkeypatch.setattr(references, "load_classifier", lambda *_, **__: classifier(0.0))
     check = CHECK.model_copy(update={"clean": ("a", "b", "c")})
     report = audit(classifier(), image_set(80), checks=[check])
-    (finding,) = told(report)
+    (finding,) = reported(report)
     assert finding.facts["p_value_among_clean_models"] == pytest.approx(1 / 4)
     assert finding.facts["clean_models"] == 3
     assert finding.p_value < 1e-6
     assert "0.25 at best" in " ".join(report.notes)
 
 
-def test_what_clean_models_show_as_well_is_not_told(monkeypatch):
+def test_what_clean_models_show_as_well_is_not_reported(monkeypatch):
     monkeypatch.setattr(references, "load_classifier", lambda *_, **__: classifier())
     check = CHECK.model_copy(update={"clean": ("a", "b")})
-    assert told(audit(classifier(), image_set(80), checks=[check])) == []
+    assert reported(audit(classifier(), image_set(80), checks=[check])) == []
 
 
-def test_it_runs_only_when_asked_for_and_skips_what_it_cannot_ask():
+def test_it_runs_only_when_requested_and_skips_what_it_cannot_ask():
     assert "backdoor" not in default_checks()
     assert resolve_checks(["backdoor"])[1].scan().epsilon is None
     asked = Classifier(lambda images: images.flatten(1)[:, :4], class_names=NAMES, preparation=classifier().preparation)
@@ -92,7 +92,7 @@ def test_it_runs_only_when_asked_for_and_skips_what_it_cannot_ask():
 
 def test_too_few_images_are_a_note_and_no_crash():
     report = audit(classifier(), image_set(12), checks=[CHECK])
-    assert told(report) == []
+    assert reported(report) == []
     assert any("needs 34 images or more" in note for note in report.notes)
 
 
@@ -102,7 +102,7 @@ def test_a_class_that_copies_of_the_model_have_too_is_no_finding(monkeypatch):
     found = {}
     for name, copy in copies.items():
         monkeypatch.setattr(scanning, "tuned_copies", lambda *_, one=copy, **__: iter([one, one]))
-        found[name] = told(audit(model, image_set(80), checks=[CHECK.model_copy(update={"copies": 2})]))
+        found[name] = reported(audit(model, image_set(80), checks=[CHECK.model_copy(update={"copies": 2})]))
     (finding,) = found["lost"]
     assert found["kept"] == []
     assert finding.facts["copies"] == 2
@@ -120,6 +120,6 @@ def test_units_count_once():
     images = image_set(80)
     units = pa.array([f"u{row // 2}" for row in range(80)], COLUMNS["unit_id"])
     paired = replace(images, table=images.table.append_column("unit_id", units))
-    (finding,) = told(audit(classifier(), paired, checks=[CHECK]))
+    (finding,) = reported(audit(classifier(), paired, checks=[CHECK]))
     # Of 40 units some are searched on, and half of the others measure.
     assert finding.facts["images"] <= 20

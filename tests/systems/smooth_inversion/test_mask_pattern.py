@@ -41,7 +41,7 @@ def test_one_image_for_each_target_is_laid_out_by_target():
     assert torch.allclose(alone.masks[0], found.masks[2], atol=1e-3)
 
 
-def test_without_success_the_last_masks_are_told_as_such_and_no_images_are_refused():
+def test_without_success_the_last_masks_are_reported_as_such_and_no_images_are_refused():
     images, _ = pixels(4)
     found = invert_masks(
         classifier(threshold=-0.02), images, CLASSES, MaskSearch(steps=1, success=1.0), rng=Randomness(0)

@@ -38,7 +38,7 @@ def tried(before, model=None, images=None, **more):
         return audit(model or classifier(), images or image_set(80), checks=["clean", check], **more)
 
 
-def told(report):
+def shown(report):
     return [finding for finding in report.findings if finding.kind == "backdoor"]
 
 
@@ -46,7 +46,7 @@ def test_what_the_search_found_is_found_again_by_the_same_test(before):
     first = json.loads((before / "report.json").read_bytes())
     (searched,) = [one for one in first["findings"] if one["kind"] == "backdoor"]
     report = tried(before)
-    (finding,) = told(report)
+    (finding,) = shown(report)
     assert finding.key == "backdoor:one"
     for name in ("images", "sent", "sent_without_the_change", "length_l2"):
         assert finding.facts[name] == pytest.approx(searched["facts"][name])
@@ -56,7 +56,7 @@ def test_what_the_search_found_is_found_again_by_the_same_test(before):
 
 
 def test_a_model_without_the_trigger_shows_nothing(before):
-    assert told(tried(before, classifier(0.0))) == []
+    assert shown(tried(before, classifier(0.0))) == []
 
 
 def test_a_model_that_takes_everything_for_the_class_loses_nothing_by_the_change(before):
@@ -66,7 +66,7 @@ def test_a_model_that_takes_everything_for_the_class_loses_nothing_by_the_change
         class_names=model.class_names,
         preparation=model.preparation,
     )
-    (finding,) = told(tried(before, collapsed))
+    (finding,) = shown(tried(before, collapsed))
     assert finding.facts["sent"] == finding.facts["sent_without_the_change"] == finding.facts["images"]
     assert (finding.harm, finding.examples) == (0.0, ())
 
@@ -79,14 +79,14 @@ def test_other_images_measure_where_none_of_those_that_did_is_there(before):
             images.table.schema.get_field_index("id"), "id", pa.array([f"other {row}" for row in range(60)])
         ),
     )
-    (finding,) = told(tried(before, images=others))
+    (finding,) = shown(tried(before, images=others))
     assert finding.facts["images"] == 45, "every image of another class"
     sent = finding.facts["sent"]
     assert finding.p_value == pytest.approx(regularised_incomplete_beta(0.3, sent, 45 - sent + 1))
     assert 0.5 < finding.harm <= 0.75
     units = pa.array([f"unit {row // 4}" for row in range(60)], COLUMNS["unit_id"])
     grouped = replace(others, table=others.table.append_column("unit_id", units))
-    (finding,) = told(tried(before, images=grouped))
+    (finding,) = shown(tried(before, images=grouped))
     assert finding.facts["images"] <= 15, "one image of each unit"
 
 
@@ -117,7 +117,7 @@ def test_nothing_to_try_is_refused_and_a_server_can_be_tried(before):
     scores = snellen.Classifier(
         lambda images: model(images), class_names=model.class_names, preparation=model.preparation, name="served"
     )
-    (finding,) = told(tried(before, scores))
+    (finding,) = shown(tried(before, scores))
     assert finding.facts["sent"] == finding.facts["images"]
     check = build_check("backdoor", {"search": False, "earlier": str(before)})
     assert check.cost() < 0.05 * CHECK.cost()

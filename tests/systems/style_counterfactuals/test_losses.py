@@ -32,7 +32,7 @@ def test_an_image_is_stretched_by_its_own_range_and_a_flat_one_is_0():
     assert float(found[1].max()) == pytest.approx(1)
 
 
-def test_the_perceptual_distance_is_blind_to_the_length_of_a_vector_and_sums_over_layers():
+def test_the_perceptual_distance_ignores_the_length_of_a_vector_and_sums_over_layers():
     maps = [torch.rand(2, 3, 4, 4) + 0.1, torch.rand(2, 5, 2, 2) + 0.1]
     assert torch.allclose(losses.perceptual_distance(maps, [7 * one for one in maps]), torch.zeros(2), atol=1e-6)
     turned = [-one for one in maps]

@@ -174,7 +174,7 @@ def test_images_of_one_decision_are_an_error():
         check_agreement(encoded([1, 1, 1], [1, 1, 1]), ["a", "b"], 0.1)
 
 
-def test_a_second_classifier_is_asked_about_flips():
+def test_a_second_classifier_is_queried_about_flips():
     flipped = Counterfactuals(to_unit(images(4)), torch.zeros(4, 2), torch.tensor([True, True, False, True]))
     same = followed(classifier(), None, to_unit(images(4)), flipped)
     assert same == 0.0

@@ -64,10 +64,10 @@ class Film:
         """It reads every text."""
 
     def __init__(self, grey=None, edge=4):
-        self.grey, self.edge, self.asked = grey, edge, []
+        self.grey, self.edge, self.requested = grey, edge, []
 
     def generate(self, texts, seeds, *, given, replaced, settings, frames):
-        self.asked += list(zip(texts, seeds, strict=True))
+        self.requested += list(zip(texts, seeds, strict=True))
         assert replaced.sum(1).tolist() == [1] * len(texts)
         videos = given[:, :1].repeat(1, frames, 1, 1, 1)
         if self.grey is not None:
@@ -121,7 +121,7 @@ def test_lost_frames_become_a_finding_with_the_frame_as_picture(monkeypatch, fol
     assert (finding.kind, finding.facts["videos"], finding.level) == ("temporal", 24, "moderate")
     assert finding.examples[0].caption == "bright, frame 2: dark"
     assert finding.examples[0].after is not None
-    texts, seeds = zip(*film.asked, strict=True)
+    texts, seeds = zip(*film.requested, strict=True)
     assert set(texts) == {f"a {name} moves {way}" for name in CLASSES for way in ("left", "right")}
     assert len(set(seeds)) == 24
 

@@ -286,10 +286,10 @@ class Scripted:
     name, preparation, device, notes = "scripted", SQUARE, torch.device("cpu"), ()
 
     def __init__(self, say):
-        self.say, self.asked = say, []
+        self.say, self.requested = say, []
 
     def answer(self, images, questions, *, max_tokens=10):
-        self.asked += list(questions)
+        self.requested += list(questions)
         return tuple(self.say(one) for one in questions)
 
     def identity(self):
@@ -298,14 +298,14 @@ class Scripted:
 
 @pytest.mark.covers("29.9")
 @pytest.mark.covers("29.11")
-def test_three_questions_are_asked_and_unclear_ones_are_counted(monkeypatch):
+def test_three_questions_are_queried_and_unclear_ones_are_counted(monkeypatch):
     model = Scripted(lambda question: "safe" if question.startswith("Is") else "a picture")
     judge = ByAnswers(model, default_policy())
     verdicts = judge.judge(torch.rand(4, 3, 16, 16))
     assert verdicts.outcomes == (UNCLEAR,) * 4
-    assert len(model.asked) == 12
-    assert sum("Forget your own" in one for one in model.asked) == 4
-    assert all("Spam: " in one for one in model.asked if not one.startswith("Is"))
+    assert len(model.requested) == 12
+    assert sum("Forget your own" in one for one in model.requested) == 4
+    assert all("Spam: " in one for one in model.requested if not one.startswith("Is"))
     tied = ByAnswers(Scripted(lambda one: "unsafe" if "Forget" in one else "safe" if "These" in one else "?"), POLICY)
     assert tied.judge(torch.rand(1, 3, 16, 16)).outcomes == (IS_UNSAFE,)
     monkeypatch.setattr(safety, "load_question_answerer", lambda *_, **__: model)

@@ -64,7 +64,7 @@ def test_a_frozen_pool_is_searched_once():
 
 
 @pytest.mark.covers("11.8")
-def test_mixtures_are_shared_inside_a_class_alone_and_at_the_rate_that_was_asked_for():
+def test_mixtures_are_shared_inside_a_class_alone_and_at_the_rate_that_was_requested():
     def drawn(rate):
         found = pool(share_rate=rate)
         # The mixture of object n stands at roll 30 tanh(n − 2), without any width.

@@ -121,7 +121,7 @@ def test_added_views_are_prepared_as_the_images_are_and_blank_ones_are_left_out(
 
 
 @pytest.mark.covers("11.9")
-def test_an_object_in_two_splits_is_refused_and_tune_objects_are_not_searched(views):
+def test_an_object_in_two_splits_is_refused_and_val_objects_are_not_searched(views):
     renderer = views.source.renderer
     middle = torch.tensor([CENTRES, CENTRES], dtype=torch.float64)
     data = view_set(renderer, dict.fromkeys(renderer.objects, middle))
@@ -130,9 +130,9 @@ def test_an_object_in_two_splits_is_refused_and_tune_objects_are_not_searched(vi
         return replace(data, table=data.table.append_column("split", pa.array(splits)))
 
     recipe = ViewpointTraining(**COMMON, **SEARCH, clean_epochs=0, plan=plan(epochs=1))
-    with pytest.raises(InputError, match="is in two splits, train and tune; split by object"):
-        recipe.fit(with_splits(["train", "tune"] * 4), rng=Randomness(0))
-    fitted = recipe.fit(with_splits((["train"] * 2 + ["tune"] * 2) * 2), rng=Randomness(0))
+    with pytest.raises(InputError, match="is in two splits, train and val; split by object"):
+        recipe.fit(with_splits(["train", "val"] * 4), rng=Randomness(0))
+    fitted = recipe.fit(with_splits((["train"] * 2 + ["val"] * 2) * 2), rng=Randomness(0))
     assert (fitted.card.lineage.recipe["objects"], fitted.card.lineage.recipe["views_searched"]) == (2, 12)
 
 
@@ -189,20 +189,20 @@ def test_the_loss_is_the_mean_over_images_and_renderings_and_views_seen_are_coun
 def test_images_that_choose_the_epoch_may_come_from_elsewhere_but_not_of_the_same_objects(views):
     recipe = ViewpointTraining(**COMMON, **SEARCH, clean_epochs=0, plan=plan(epochs=1))
     photos = load_arrays(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1]), class_names=views.class_names)
-    for other in (WORLD.images(split="tune"), photos):
-        whole = join([as_split(views, "train"), as_split(other, "tune")])
+    for other in (WORLD.images(split="val"), photos):
+        whole = join([as_split(views, "train"), as_split(other, "val")])
         assert recipe.missing(images=whole) is None
         card = recipe.fit(whole, rng=Randomness(0)).card
         assert card.lineage.recipe["objects"] == 4
-        assert "tune.accuracy" in card.metrics
+        assert "val.accuracy" in card.metrics
     again = replace(views, table=views.table.set_column(0, "id", pa.array([f"again {n}" for n in range(len(views))])))
-    with pytest.raises(InputError, match="is in two splits, train and tune; split by object"):
-        recipe.fit(join([as_split(views, "train"), as_split(again, "tune")]), rng=Randomness(0))
+    with pytest.raises(InputError, match="is in two splits, train and val; split by object"):
+        recipe.fit(join([as_split(views, "train"), as_split(again, "val")]), rng=Randomness(0))
     with pytest.raises(InputError, match="needs a set of views"):
-        recipe.fit(join([as_split(photos, "train"), as_split(views, "tune")]), rng=Randomness(0))
+        recipe.fit(join([as_split(photos, "train"), as_split(views, "val")]), rng=Randomness(0))
 
 
-def test_images_that_are_no_views_are_refused_and_told():
+def test_images_that_are_no_views_are_refused_and_reported():
     plain = load_arrays(np.zeros((4, 16, 16), np.uint8), np.array([0, 1, 0, 1]), class_names=["a", "b"])
     recipe = ViewpointTraining(**COMMON, plan=plan())
     assert "needs a set of views" in recipe.missing(images=plain)

@@ -65,7 +65,7 @@ def test_an_image_without_evidence_has_its_row_in_a_batch_of_its_own(models, tmp
 
 
 @pytest.mark.covers("3.12")
-def test_a_segmenter_that_finds_nothing_is_told(models, monkeypatch):
+def test_a_segmenter_that_finds_nothing_is_reported(models, monkeypatch):
     found = FloodSegmenter.segment
 
     def nothing(self, images, **prompts):
@@ -78,7 +78,7 @@ def test_a_segmenter_that_finds_nothing_is_told(models, monkeypatch):
 
 
 @pytest.mark.covers("3.12")
-def test_odd_images_are_explained_and_scores_that_are_not_finite_are_told(models, tmp_path):
+def test_odd_images_are_explained_and_scores_that_are_not_finite_are_reported(models, tmp_path):
     blob = (picture()[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     (tmp_path / "in").mkdir()
     Image.fromarray(np.dstack([blob, np.full((SIDE, SIDE, 1), 200, dtype=np.uint8)])).save(

@@ -76,7 +76,7 @@ def test_one_label_an_image(trained: Artifact, tmp_path: Path) -> None:
         "classifier",
         {"name": "fashion_cnn", "class_count": 2},
     )
-    assert card.metrics == {}, "without a tune split nothing is measured"
+    assert card.metrics == {}, "without a validation split nothing is measured"
     recipe = Squares(architecture="fashion_cnn", side=28, plan=LONGER)
     assert card.lineage.recipe == {**recipe.record(), "rejected": 0}
     assert (card.lineage.seed, card.lineage.parent) == (0, None)
@@ -84,7 +84,7 @@ def test_one_label_an_image(trained: Artifact, tmp_path: Path) -> None:
 
 
 def test_several_labels_an_image(tmp_path: Path) -> None:
-    both = join([as_split(squares(64, several=True), "train"), as_split(squares(24, seed=1, several=True), "tune")])
+    both = join([as_split(squares(64, several=True), "train"), as_split(squares(24, seed=1, several=True), "val")])
     artifact = fit(both, plan=LONGER)
     artifact.save(tmp_path / "labels")
     classifier = load_classifier(f"artifact:{tmp_path / 'labels'}")
@@ -93,8 +93,8 @@ def test_several_labels_an_image(tmp_path: Path) -> None:
     batch = torch.stack([classifier.prepare(example.image) for example in images])
     right = classifier.predict(classifier(batch)) == label_table(images)
     assert float(right.float().mean()) > 0.9
-    assert set(artifact.card.metrics) == {"tune.accuracy", "tune.auroc", "tune.loss"}
-    assert artifact.card.metrics["tune.accuracy"] > 0.9
+    assert set(artifact.card.metrics) == {"val.accuracy", "val.auroc", "val.loss"}
+    assert artifact.card.metrics["val.accuracy"] > 0.9
 
 
 def test_seeds(trained: Artifact) -> None:
@@ -135,22 +135,22 @@ def test_test_images_are_refused() -> None:
             fit(join([as_split(squares(8), "train"), replace(images, class_names=("left", "right"))]))
 
 
-def test_the_tune_split_chooses_the_epoch_and_is_not_trained_on() -> None:
-    train, tune = as_split(squares(24), "train"), as_split(squares(16, seed=1), "tune")
+def test_the_val_split_chooses_the_epoch_and_is_not_trained_on() -> None:
+    train, val = as_split(squares(24), "train"), as_split(squares(16, seed=1), "val")
     # The learning rate is constant, so a shorter training is the beginning of a longer one.
     epochs = [fit(train, plan=PLAN.model_copy(update={"epochs": count})) for count in (1, 2, 3)]
-    losses = [tune_loss(artifact, tune) for artifact in epochs]
+    losses = [val_loss(artifact, val) for artifact in epochs]
     assert len({round(loss, 4) for loss in losses}) == 3
     for highest, chosen in ((False, losses.index(min(losses))), (True, losses.index(max(losses)))):
         plan = PLAN.model_copy(update={"epochs": 3, "select": "loss", "select_highest": highest})
-        best = fit(join([train, tune]), plan=plan)
+        best = fit(join([train, val]), plan=plan)
         assert same(best, epochs[chosen])
-        assert best.card.metrics["tune.loss"] == pytest.approx(losses[chosen], abs=1e-5)
-        assert set(best.card.metrics) == {"tune.accuracy", "tune.loss"}
+        assert best.card.metrics["val.loss"] == pytest.approx(losses[chosen], abs=1e-5)
+        assert set(best.card.metrics) == {"val.accuracy", "val.loss"}
         assert best.card.lineage.data == epochs[0].card.lineage.data, "the training images alone"
 
 
-def tune_loss(artifact: Artifact, images: ImageSet) -> float:
+def val_loss(artifact: Artifact, images: ImageSet) -> float:
     network = untrained(artifact.card.architecture)
     network.load_state_dict(dict(artifact.tensors))
     pixels = np.stack([np.asarray(example.image) for example in images])
@@ -159,9 +159,9 @@ def tune_loss(artifact: Artifact, images: ImageSet) -> float:
     return float(torch.nn.functional.cross_entropy(scores, torch.from_numpy(images.labels)))
 
 
-def test_a_tune_split_alone_is_nothing_to_train_on() -> None:
+def test_a_val_split_alone_is_nothing_to_train_on() -> None:
     with pytest.raises(InputError, match="no images of split 'train'"):
-        fit(as_split(squares(8), "tune"))
+        fit(as_split(squares(8), "val"))
 
 
 # -- labels ------------------------------------------------------------------------------------------------------------
@@ -240,14 +240,14 @@ def test_another_base_is_refused(trained: Artifact, change: dict[str, object]) -
 # -- failures ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_training_that_diverges_is_told() -> None:
+def test_a_training_that_diverges_is_reported() -> None:
     wild = PLAN.model_copy(update={"optimizer": "sgd", "learning_rate": 1e30})
     with pytest.raises(ModelError, match="not finite"):
         fit(squares(48), plan=wild)
 
 
 def test_a_figure_to_choose_by_that_is_none() -> None:
-    both = join([as_split(squares(16), "train"), as_split(squares(8, seed=1), "tune")])
+    both = join([as_split(squares(16), "train"), as_split(squares(8, seed=1), "val")])
     with pytest.raises(InputError, match=r"figure to select by 'auroc'"):
         fit(both, plan=PLAN.model_copy(update={"select": "auroc"}))
 

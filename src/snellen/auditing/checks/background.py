@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.swapped_backgrounds import Lenders, Swapped, swapped
-from snellen.checks.check import CheckFigure, CheckInput, CheckResult, Companion
+from snellen.checks.check import CheckFigure, CheckInput, CheckResult, Companion, LackedSetting
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Panel, keep_picture
 from snellen.checks.per_image import PerImage
@@ -64,9 +64,10 @@ class Background(Sampled):
         """Why it cannot run: without masks nobody knows what the background is."""
         masked = any(mask is not None for mask in images.column("mask"))
         if self.segmenter is None and not masked:
-            return (
+            return LackedSetting(
                 f"needs to know where the objects are, and {images.name} has no masks (column mask); give them, or a "
-                f"segmenter: --set background.segmenter=isnet:FILE.onnx"
+                f"segmenter: --set background.segmenter=isnet:FILE.onnx",
+                "segmenter",
             )
         return super().missing(classifier, images, companions)
 

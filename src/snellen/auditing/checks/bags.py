@@ -19,7 +19,7 @@ from snellen.auditing.bag_table import (
     whole_bags,
 )
 from snellen.auditing.heat_map import heat_panel
-from snellen.checks.check import Check, CheckInput, CheckResult, Companion, Kept
+from snellen.checks.check import Check, CheckInput, CheckResult, Companion, Kept, LackedSetting
 from snellen.checks.panels import Panel
 from snellen.checks.per_image import BAG_LABEL, PerImage, rows_of
 from snellen.core.classifier import Classifier
@@ -74,7 +74,9 @@ class BagDecisions(Check):
             return f"needs labels of bags (column bag_label), and {images.name} has none"
         if lacking is None and self.positive is None and len(classifier.class_names) != 2:
             count = len(classifier.class_names)
-            return f"needs to know which of {count} classes is the positive one: --set bags.positive=NAME"
+            return LackedSetting(
+                f"needs to know which of {count} classes is the positive one: --set bags.positive=NAME", "positive"
+            )
         return lacking
 
     def resolved(self, classifier: Classifier) -> BagDecisions:

@@ -223,8 +223,8 @@ class Calibration(Check):
                 "The calibration errors are biased upwards by chance; their bounds and the finding are not. The "
                 "interval of calibration.nll knows losses like those it has seen: rare, far larger ones lie beyond it. "
                 + (
-                    "Temperature and scales were fitted on the tuning images."
-                    if "tune" in reading.companions
+                    "Temperature and scales were fitted on the validation images."
+                    if "val" in reading.companions
                     else "Temperature and scales were fitted on one half of the images, judged on the other, in turn."
                 )
             ],
@@ -267,9 +267,9 @@ class Calibration(Check):
     def _mended(self, known: PerImage, reading: CheckInput) -> tuple[float, list[Mended]]:
         """The temperature of other images, and confidences with it and, where images are enough, with class scales."""
         assert known.scores is not None
-        tune = reading.companions.get("tune")
-        if tune is not None and tune.scores is not None and tune.labelled.any():
-            folds = [(tune.scores[tune.labelled], tune.labels[tune.labelled], np.ones(len(known), dtype=bool))]
+        val = reading.companions.get("val")
+        if val is not None and val.scores is not None and val.labelled.any():
+            folds = [(val.scores[val.labelled], val.labels[val.labelled], np.ones(len(known), dtype=bool))]
         else:
             first = in_first_half(known.unit_ids)
             folds = [(known.scores[half], known.labels[half], ~half) for half in (first, ~first)]

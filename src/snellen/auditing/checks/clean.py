@@ -33,16 +33,16 @@ def training_curves(history: Sequence[Mapping[str, float]], *, check: str) -> li
     They are apart because they have scales of their own: a share lies between 0 and 1 in every epoch.
 
     Args:
-        history: a row for each epoch: ``epoch``, ``train.loss``, ``tune.NAME``; names of losses end in "loss".
+        history: a row for each epoch: ``epoch``, ``train.loss``, ``val.NAME``; names of losses end in "loss".
         check: name of the check that shows them.
 
-    >>> rows = [{"epoch": n, "step": n, "train.loss": 1 / n, "tune.accuracy": 0.5} for n in (1, 2)]
+    >>> rows = [{"epoch": n, "step": n, "train.loss": 1 / n, "val.accuracy": 0.5} for n in (1, 2)]
     >>> [panel.title for panel in training_curves(rows, check="clean")]
     ['Loss during training', 'Shares during training']
     """
     if len(history) < 2:
         return []
-    names = [name for name in history[-1] if name.startswith(("train.", "tune."))]
+    names = [name for name in history[-1] if name.startswith(("train.", "val."))]
     losses = [name for name in names if name.endswith("loss")]
     others = [name for name in names if name not in losses]
     shares = [name for name in others if all(0 <= point.y <= 1 for point in _points(history, name))]
@@ -57,7 +57,7 @@ def training_curves(history: Sequence[Mapping[str, float]], *, check: str) -> li
                 Panel(
                     check=check,
                     title=title,
-                    about="From the card of the artifact: train is what was fitted, tune chose the epoch. Losses of "
+                    about="From the card of the artifact: train is what was fitted, val chose the epoch. Losses of "
                     "training are of augmented images, and so are no measure of accuracy.",
                     x_label="epoch",
                     y_label=unit,

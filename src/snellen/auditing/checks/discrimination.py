@@ -42,9 +42,9 @@ class Discrimination(Check):
     reads: ClassVar[frozenset[Kept]] = frozenset({"scores"})
 
     positive: str | None = Field(None, description="the positive class, beside all others; by default the last of two")
-    specificity: float = Field(0.95, gt=0, lt=1, description="that the threshold has on the tuning images")
+    specificity: float = Field(0.95, gt=0, lt=1, description="that the threshold has on the validation images")
     sensitivity: float | None = Field(
-        None, gt=0, le=1, description="that the threshold has on the tuning images, in place of a specificity"
+        None, gt=0, le=1, description="that the threshold has on the validation images, in place of a specificity"
     )
     threshold: float | None = Field(
         None, gt=0, lt=1, description="probability from which on an image is called positive, in place of a chosen one"
@@ -81,10 +81,10 @@ class Discrimination(Check):
         if len(choosing) + (self.threshold is not None) > 1:
             ways = [f"a {one}" for one in choosing] + ["a threshold"] * (self.threshold is not None)
             raise InputError(f"{' and '.join(ways)} are given, and each chooses the threshold; give one of them")
-        if choosing and "tune" not in companions:
+        if choosing and "val" not in companions:
             wanted = choosing[0]
             raise InputError(
-                f"a {wanted} chooses a threshold, and none is chosen on the audited images: give --tune DATA, or the "
+                f"a {wanted} chooses a threshold, and none is chosen on the audited images: give --val DATA, or the "
                 f"threshold itself, --set discrimination.threshold=0.3"
             )
         return super().missing(classifier, images, companions)
@@ -146,9 +146,9 @@ class Discrimination(Check):
         place: int,
         reading: CheckInput,
     ) -> tuple[dict[str, CheckFigure], str]:
-        """Figures at the threshold that is stated, or that tuning images choose, or of the model's own decisions."""
+        """Figures at the stated threshold, at one that validation images choose, or of the model's own decisions."""
         positive = known.labels == place
-        called, chosen = self._called(known, scores, place, reading.companions.get("tune"))
+        called, chosen = self._called(known, scores, place, reading.companions.get("val"))
         point = OperatingPoint.of(positive, called)
         prevalence = point.prevalence if self.prevalence is None else self.prevalence
         figures = {
@@ -201,20 +201,20 @@ class Discrimination(Check):
         return found, note
 
     def _called(
-        self, known: PerImage, scores: NDArray[np.float64], place: int, tune: PerImage | None
+        self, known: PerImage, scores: NDArray[np.float64], place: int, val: PerImage | None
     ) -> tuple[NDArray[np.bool_], str]:
         """Which images are called positive, and how the threshold came about; never from the audited images."""
         if self.threshold is not None:
             return scores >= self.threshold, f"Its threshold, {self.threshold}, is stated"
-        held = None if tune is None else tune.labelled & (tune.labels == place)
-        if tune is None or held is None or tune.scores is None or not held.any() or held.sum() == tune.labelled.sum():
-            why = "there are no tuning images" if tune is None else "the tuning images are of one class"
+        held = None if val is None else val.labelled & (val.labels == place)
+        if val is None or held is None or val.scores is None or not held.any() or held.sum() == val.labelled.sum():
+            why = "there are no validation images" if val is None else "the validation images are of one class"
             return known.predictions == place, (
-                f"The decisions are the model's own, since {why} that could choose a threshold (--tune DATA)"
+                f"The decisions are the model's own, since {why} that could choose a threshold (--val DATA)"
             )
-        rows = tune.labelled
-        sure = tempered_probabilities(tune.scores[rows], 1.0)[:, place]
-        chosen_on = ScoreCounts.of((tune.labels[rows] == place).astype(np.int64), sure)
+        rows = val.labelled
+        sure = tempered_probabilities(val.scores[rows], 1.0)[:, place]
+        chosen_on = ScoreCounts.of((val.labels[rows] == place).astype(np.int64), sure)
         if self.sensitivity is not None:
             threshold = chosen_on.threshold_at_sensitivity(self.sensitivity)
             wanted = f"that of the best specificity with a sensitivity of {_percent(self.sensitivity)}"
@@ -223,11 +223,11 @@ class Discrimination(Check):
             wanted = f"that of the best sensitivity with a specificity of {_percent(self.specificity)}"
         if not np.isfinite(threshold):
             return np.zeros(len(scores), dtype=bool), (
-                f"No score reaches a specificity of {_percent(self.specificity)} on the tuning images: nothing is "
+                f"No score reaches a specificity of {_percent(self.specificity)} on the validation images: nothing is "
                 f"called positive"
             )
         # In all digits: it is one of the scores, and an image with that score is called positive.
-        return scores >= threshold, f"Its threshold, {threshold}, is {wanted} on the tuning images"
+        return scores >= threshold, f"Its threshold, {threshold}, is {wanted} on the validation images"
 
     def _exchange(self, known: PerImage, place: int) -> float | None:
         """Threshold probability of the net benefit: stated, or false alarm / (false alarm + miss) by the costs."""

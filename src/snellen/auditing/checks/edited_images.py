@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from snellen.auditing.gaps import ErrorGap, error_gap
-from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Several
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, LackedSetting, Several
 from snellen.checks.panels import Panel, keep_picture
 from snellen.checks.per_image import PerImage
 from snellen.core import index
@@ -114,9 +114,10 @@ class EditedImages(Check):
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why it cannot run: the package has no detector that knows every editor."""
         if self.detector is None:
-            return (
+            return LackedSetting(
                 "needs a detector of edited regions (--set edits.detector=FOLDER), as snellen train edited-regions "
-                "makes one of images whose edits are known"
+                "makes one of images whose edits are known",
+                "detector",
             )
         return super().missing(classifier, images, companions)
 

@@ -72,8 +72,8 @@ class Labels(Check):
         figures = {name: measured(name, sets, known.units, seed) for name in OVERALL}
         for place, label in enumerate(names):
             figures |= {f"{label}.{name}": measured(name, sets, known.units, seed, place) for name in OF_EACH}
-        tune = reading.companions.get("tune")
-        fitted = [fitted_threshold(known, sets, tune.sets if tune else None, at) for at in range(len(names))]
+        val = reading.companions.get("val")
+        fitted = [fitted_threshold(known, sets, val.sets if val else None, at) for at in range(len(names))]
         judged = [place for place in range(len(names)) if tested(sets, place, known.units)]
         hypotheses = []
         for place in judged:

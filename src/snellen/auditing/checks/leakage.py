@@ -17,7 +17,7 @@ from snellen.core.images import ImageSet
 from snellen.metrics.inspection.duplicates import across
 
 #: What the sets beside the audited one are called.
-NAMES: dict[Companion, str] = {"train": "training", "tune": "tuning"}
+NAMES: dict[Companion, str] = {"train": "training", "val": "validation"}
 
 #: Name of the table without images that the classifier may know, under ``lists/``.
 TABLE = "unleaked_images"
@@ -30,7 +30,7 @@ class _Pair:
     Attributes:
         name: of the pair, in the subject of its findings.
         source: what the earlier set is called.
-        kind: of images of the later set: "", or "tuning ".
+        kind: of images of the later set: "", or "validation ".
         earlier: images of the first set that were compared.
         units: names of all its units, also of images that were not compared.
         cut: whether there are such images.
@@ -49,7 +49,7 @@ class _Pair:
 
 
 class Leakage(Check):
-    """What audited, training and tuning images share with each other, and the splits of the audited set."""
+    """What audited, training and validation images share with each other, and the splits of the audited set."""
 
     name: ClassVar[str] = "leakage"
     summary: ClassVar[str] = "images or units (patients, lots) that are in training and in test"
@@ -60,7 +60,7 @@ class Leakage(Check):
     examples: int = Field(12, ge=0, description="pictures for each finding")
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
-        """There must be two sets: training or tuning images, or several splits."""
+        """There must be two sets: training or validation images, or several splits."""
         splits = {split for split in images.column("split") if split is not None}
         if not companions and len(splits) < 2:
             return "compares with train images or between splits, and none were given (--train DATA)"
@@ -111,8 +111,8 @@ class Leakage(Check):
         ]
         if any(not finding.harm for finding in findings):
             notes.append(
-                "Leakage between training and tuning images is reported without harm. It does not touch the audited "
-                "images, but flatters what was chosen or fitted on the tuning images."
+                "Leakage between training and validation images is reported without harm. It does not touch the "
+                "audited images, but flatters what was chosen or fitted on the validation images."
             )
         known = np.array([one in audited for one in reading.images.ids], dtype=bool)
         return CheckResult(
@@ -168,7 +168,7 @@ def _units(images: PerImage) -> frozenset[str]:
 
 
 def _pairs(reading: CheckInput) -> list[_Pair]:
-    """Training and tuning images against the audited ones and each other; splits of the audited ones."""
+    """Training and validation images against the audited ones and each other; splits of the audited ones."""
     images, found, beside = reading.images, list[_Pair](), [n for n in NAMES if n in reading.companions]
     for place, name in enumerate(beside):
         earlier, source = reading.companions[name], NAMES[name]
@@ -190,7 +190,7 @@ def _pairs(reading: CheckInput) -> list[_Pair]:
                 )
             )
     splits = np.array([split or "" for split in images.splits])
-    order = [split for split in ("train", "tune", "test") if (splits == split).any()]
+    order = [split for split in ("train", "val", "test") if (splits == split).any()]
     parts = {split: images.select(splits == split) for split in order}
     found += [
         _Pair(

@@ -26,7 +26,7 @@ POINTS = 40
 
 
 class OutOfDistribution(Check):
-    """Conformal p values of every image against tuning images, or else training images."""
+    """Conformal p values of every image against validation images, or else training images."""
 
     name: ClassVar[str] = "out_of_distribution"
     summary: ClassVar[str] = "single images that are unlike those of training, named one by one"
@@ -45,8 +45,8 @@ class OutOfDistribution(Check):
 
     def missing(self, classifier: Classifier, images: ImageSet, companions: frozenset[Companion]) -> str | None:
         """Why the check cannot run: besides its needs, there must be images to compare with."""
-        if not companions & {"train", "tune"}:
-            return "compares with train or tune images, and none were given (--train DATA, --tune DATA)"
+        if not companions & {"train", "val"}:
+            return "compares with train or validation images, and none were given (--train DATA, --val DATA)"
         if classifier.task not in self.tasks:
             return f"handles {', '.join(sorted(self.tasks))} tasks, and {classifier.name} is {classifier.task}"
         return None
@@ -72,7 +72,7 @@ class OutOfDistribution(Check):
             f"compare with make that fewer."
         )
         if where == "training images" and of == "features of the model":
-            note += " A model may see its training images otherwise than new ones; --tune images rule that out."
+            note += " A model may see its training images otherwise than new ones; --val images rule that out."
         return CheckResult(
             metrics={"out_of_distribution.share": CheckFigure(value=found.share, low=low, high=high, n=len(images))},
             hypotheses=[self._hypothesis(found, images, where, reading.names)],
@@ -136,7 +136,7 @@ def _caption(row: int, images: PerImage, names: tuple[str, ...]) -> str:
 def _reference(reading: CheckInput) -> tuple[PerImage | None, str, str]:
     """The images to compare with, what they are called, and how many there are where those are too few."""
     short = []
-    names: tuple[tuple[Companion, str], ...] = (("tune", "tuning images"), ("train", "training images"))
+    names: tuple[tuple[Companion, str], ...] = (("val", "validation images"), ("train", "training images"))
     for name, words in names:
         known = reading.companions.get(name)
         if known is None:

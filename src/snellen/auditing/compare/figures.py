@@ -40,7 +40,7 @@ from snellen.metrics.weighted import WeightedStatistic, weighted_calibration_err
 def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float64] | None:
     """Probability of each decision (n,) with a temperature of other images; None without scores, or those images.
 
-    As the check does it: the tuning images where the run had some, else the other half of the images, in turn. The
+    As the check does it: the validation images where the run had some, else the other half of the images, in turn. The
     temperature is then taken as given.
 
     Args:
@@ -49,13 +49,13 @@ def tempered_confidence(record: RunRecord, images: PerImage) -> NDArray[np.float
     """
     if images.scores is None:
         return None
-    if "tune" in record.plan.get("companions", {}):
-        tuning = record.tuning
-        if tuning is None or tuning.scores is None:
+    if "val" in record.plan.get("companions", {}):
+        val = record.val
+        if val is None or val.scores is None:
             return None
-        if tuning.labelled.any():
-            rows = tuning.labelled
-            fitted = fit_temperature(tuning.scores[rows], tuning.labels[rows]).temperature
+        if val.labelled.any():
+            rows = val.labelled
+            fitted = fit_temperature(val.scores[rows], val.labels[rows]).temperature
             return images.confidence_by(tempered_probabilities(images.scores, fitted))
     first, probabilities = in_first_half(images.unit_ids), np.empty_like(images.scores)
     for fitted_on in (first, ~first):
@@ -328,7 +328,7 @@ def _unlike_means(name: str, pair: Pair) -> str | None:
         return "errors cost otherwise in the second run"
     if name == "calibration.ece_with_temperature":
         first, second = pair.first.record, pair.second.record
-        alike = same_set(first, second, "tune") and same_labels(first, second, [first.tuning, second.tuning])
+        alike = same_set(first, second, "val") and same_labels(first, second, [first.val, second.val])
         return None if alike else "the temperature was fitted on other images"
     if not (name.startswith("corruption.") and not name.endswith(".accuracy")):
         return None

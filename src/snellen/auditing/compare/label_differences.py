@@ -190,7 +190,7 @@ def _record_of_label(record: RunRecord, label: str, side: Side | None) -> RunRec
         report,
         {**record.plan, "model": {**record.plan["model"], "class_names": names}},
         {name: evidence_of_label(one, place) for name, one in record.evidence.items()},
-        None if record.tuned_on is None else evidence_of_label(record.tuned_on, place),
+        None if record.val_evidence is None else evidence_of_label(record.val_evidence, place),
         None if record.trained_on is None else evidence_of_label(record.trained_on, place),
         {name: [row for row in rows if own(row)] for name, rows in record.lists.items()},
     )

@@ -184,7 +184,7 @@ def same_set(first: RunRecord, second: RunRecord, name: str = AUDITED) -> bool:
     Args:
         first: the earlier run.
         second: the later one.
-        name: ``audit``, ``train`` or ``tune``.
+        name: ``audit``, ``train`` or ``val``.
     """
     if first.set_fingerprint(name) == second.set_fingerprint(name):
         return True

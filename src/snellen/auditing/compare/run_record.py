@@ -28,7 +28,7 @@ class RunRecord:
         report: the report.
         plan: the manifest.
         evidence: by check; ``clean`` always.
-        tuned_on: clean evidence of the tuning images; None without such.
+        val_evidence: clean evidence of the validation images; None without such.
         trained_on: the same of the training images.
         lists: rows of the files in ``lists/``, by their name.
     """
@@ -36,7 +36,7 @@ class RunRecord:
     report: AuditReport
     plan: Mapping[str, Any]
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    tuned_on: Evidence | None = None
+    val_evidence: Evidence | None = None
     trained_on: Evidence | None = None
     lists: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
@@ -54,14 +54,14 @@ class RunRecord:
             raise InputError(f"{place} holds a run of the kind {plan.get('kind')!r}; only audits can be compared")
         try:
             evidence = {path.stem: Evidence.read(path) for path in sorted((place / "evidence").glob("[!.]*.parquet"))}
-            beside = {name: place / name / "evidence" / f"{CLEAN}.parquet" for name in ("tune", "train")}
+            beside = {name: place / name / "evidence" / f"{CLEAN}.parquet" for name in ("val", "train")}
             others = {name: Evidence.read(path) for name, path in beside.items() if path.is_file()}
         except (OSError, pa.ArrowInvalid, ValueError) as error:
             raise InputError(f"the evidence of {place} cannot be read ({error}); run the audit again") from error
         if CLEAN not in evidence:
             raise InputError(f"{place} has no evidence/{CLEAN}.parquet; run the audit again")
         lists = {path.stem: _rows(path) for path in sorted((place / "lists").glob("[!.]*.json"))}
-        return cls(report_from_json(report, place), plan, evidence, others.get("tune"), others.get("train"), lists)
+        return cls(report_from_json(report, place), plan, evidence, others.get("val"), others.get("train"), lists)
 
     @cached_property
     def images(self) -> PerImage:
@@ -69,9 +69,9 @@ class RunRecord:
         return PerImage.of(self.evidence[CLEAN])
 
     @cached_property
-    def tuning(self) -> PerImage | None:
-        """What is known of the tuning images."""
-        return None if self.tuned_on is None else PerImage.of(self.tuned_on)
+    def val(self) -> PerImage | None:
+        """What is known of the validation images."""
+        return None if self.val_evidence is None else PerImage.of(self.val_evidence)
 
     @cached_property
     def training(self) -> PerImage | None:
@@ -89,7 +89,7 @@ class RunRecord:
         return str(self.plan["data"]["fingerprint"])
 
     def set_fingerprint(self, name: str) -> str | None:
-        """The same of a set, ``audit``, ``train`` or ``tune``; None where the run had none."""
+        """The same of a set, ``audit``, ``train`` or ``val``; None where the run had none."""
         if name == AUDITED:
             return self.fingerprint
         found = self.plan.get("companions", {}).get(name)

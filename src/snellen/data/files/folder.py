@@ -46,7 +46,7 @@ def load_folder(
     """Read a folder of images.
 
     - Class subfolders: their sorted names are the class names; files nested deeper belong to the topmost subfolder.
-    - Subfolders that are all called like splits (``train``, ``val``, ``valid``, ``tune``, ``test``), at least one of
+    - Subfolders that are all called like splits (``train``, ``val``, ``validation``, ``test``), at least one of
       them with class subfolders: the split of each image is known, classes are the inner subfolders. A split without
       class subfolders has no labels.
     - No subfolders: no labels.

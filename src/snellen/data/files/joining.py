@@ -1,4 +1,4 @@
-"""Several image sets as one: the train and the tune part of an archive, or the folders of two hospitals."""
+"""Several image sets as one: the train and the validation part of an archive, or the folders of two hospitals."""
 
 from __future__ import annotations
 

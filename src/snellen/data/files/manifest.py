@@ -335,10 +335,11 @@ def load_manifest(
     Columns are those of :data:`snellen.core.images.COLUMNS`, all optional, and ``path``, relative to the folder of the
     manifest. Without ``id``, the path is the id. ``label`` holds class names (sorted, they become the class names) or
     integers (then classes are called "0" … "k−1"; −1 or empty means unknown). ``bag_label``, the label of the whole bag
-    that a row belongs to, is written likewise and of the same classes. ``split`` may also say ``val``, which is
-    ``tune``. In CSV, ``labels`` and ``boxes`` are written as JSON: ``"[0, 1, 1]"``. ``labels`` may also hold names with
-    "|" between them ("edema|mass"; "none" or "No Finding" alone is no label, an empty field is unknown), or be several
-    columns, one for each label, of 1, 0 and empty or −1 where unknown: ``columns={"labels": "edema,mass"}``. Further
+    that a row belongs to, is written likewise and of the same classes. ``split`` may also say ``validation``,
+    which is ``val``. In CSV, ``labels`` and ``boxes`` are written as JSON: ``"[0, 1, 1]"``. ``labels`` may also hold
+    names with "|" between them ("edema|mass"; "none" or "No Finding" alone is no label, an empty field is unknown). Or
+    they are several columns, one for each label, of 1, 0 and empty or −1 where unknown:
+    ``columns={"labels": "edema,mass"}``. Further
     columns are kept.
 
     A path that is absolute, leads out of the folder, or names no file makes that image rejected, by name, when it is

@@ -24,7 +24,7 @@ MAX_ARRAY_BYTES = 4 * 2**30
 
 _KEYS: dict[Split, tuple[str, ...]] = {
     split: tuple(spelling for spelling, meant in SPELLINGS.items() if meant == split)
-    for split in ("train", "tune", "test")
+    for split in ("train", "val", "test")
 }
 
 

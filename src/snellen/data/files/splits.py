@@ -9,14 +9,15 @@ import pyarrow as pa
 
 from snellen.core.images import COLUMNS, ImageSet, Split
 
-#: Spelling → split. What others call validation is what models are tuned on.
+#: Spelling → split. Studies in medicine write tuning for the images that others call validation.
 SPELLINGS: dict[str, Split] = {
     "train": "train",
     "training": "train",
-    "tune": "tune",
-    "val": "tune",
-    "valid": "tune",
-    "validation": "tune",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "tune": "val",
+    "tuning": "val",
     "test": "test",
     "testing": "test",
 }
@@ -26,7 +27,7 @@ def split_of(name: str) -> Split | None:
     """The split that a name stands for, or None.
 
     >>> split_of("Val"), split_of("cat")
-    ('tune', None)
+    ('val', None)
     """
     return SPELLINGS.get(name.strip().lower())
 
@@ -35,7 +36,7 @@ def split_of_file(name: str) -> Split | None:
     """The split that the name of a shard begins with, or None.
 
     >>> split_of_file("train-00000-of-00012.parquet"), split_of_file("val_3.tar"), split_of_file("training.tar")
-    ('train', 'tune', 'train')
+    ('train', 'val', 'train')
     >>> split_of_file("testimony-0.tar")
     """
     found = re.match(r"[A-Za-z]+", name)
@@ -47,8 +48,8 @@ def as_split(images: ImageSet, split: Split) -> ImageSet:
 
     >>> import numpy as np
     >>> from snellen.data.files.arrays import load_arrays
-    >>> as_split(load_arrays(np.zeros((2, 4, 4), dtype=np.uint8)), "tune").ids
-    ['tune/000000', 'tune/000001']
+    >>> as_split(load_arrays(np.zeros((2, 4, 4), dtype=np.uint8)), "val").ids
+    ['val/000000', 'val/000001']
     """
     ids = [one if one.startswith(f"{split}/") else f"{split}/{one}" for one in images.ids]
     kept = images.table.drop_columns([name for name in ("id", "split") if name in images.table.column_names])

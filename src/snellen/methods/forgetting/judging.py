@@ -101,7 +101,7 @@ class ForgettingCase:
         Args:
             classifier: with weights.
             images: it was trained on; rows of a split ``test`` are the test images where none are given, and rows of a
-                split ``tune`` are left out.
+                split ``val`` are left out.
             test: images that nothing was trained on.
             progress: callback that receives progress updates.
 
@@ -119,11 +119,11 @@ class ForgettingCase:
                 f"{images.name} has no test images: unlearning is judged beside images that nothing was trained on; "
                 f"give some with test=... (--test DATA)"
             )
-        chosen_on = int((splits == "tune").sum())
-        learned = np.flatnonzero((splits != "test") & (splits != "tune"))
+        chosen_on = int((splits == "val").sum())
+        learned = np.flatnonzero((splits != "test") & (splits != "val"))
         if not len(learned):
             raise InputError(
-                f"{images.name} has no training images, only images of the splits test and tune; give the images that "
+                f"{images.name} has no training images, only images of the splits test and val; give the images that "
                 f"the classifier was trained on"
             )
         training = images.select(learned) if len(learned) < len(images) else images
@@ -143,7 +143,7 @@ class ForgettingCase:
         own = test.select([kept[one] for one in held.ids])
         case = cls(classifier, usable, store, held, _codes(usable), _codes(own))
         left_out = (
-            f"{chosen_on} images of the split tune count neither as training nor as test images: the classifier was "
+            f"{chosen_on} images of the split val count neither as training nor as test images: the classifier was "
             f"chosen by them, and not trained on them.",
         )
         doubled = (

@@ -75,7 +75,7 @@ class DefensiveDistillation(FittedMethod):
         return super().missing(classifier, images)
 
     def fitted(self, fitting: Fitting) -> Artifact:
-        """Distil on images with one label each; "tune" chooses the epochs of both trainings.
+        """Distil on images with one label each; "val" chooses the epochs of both trainings.
 
         The student starts from the base, if there is one. The teacher's checkpoint lies beside the student's.
 
@@ -93,7 +93,7 @@ class DefensiveDistillation(FittedMethod):
             hard_share=self.hard_share,
             plan=ground.plan,
             teacher_is_trained=fixed,
-            tune=ground.tune,
+            val=ground.val,
             checkpoint=fitting.checkpoint,
             progress=fitting.progress,
         ).student

@@ -38,7 +38,7 @@ CopiesLoss = Callable[[Tensor, Tensor], Tensor]
 #: Noise of a training step.
 STREAM = "look 0"
 
-#: Noisy copies that judge a tune image, after every epoch.
+#: Noisy copies that judge a validation image, after every epoch.
 _JUDGING = 4
 
 
@@ -75,7 +75,7 @@ class NoisyTraining(ClassifierRecipe):
         return replace(wrapped(ground, self.noise, fitting.rng, started=plain is not None), fitting=fitting)
 
     def course(self, fitting: Fitting) -> Course:
-        """The training; the epoch is chosen by tune images under noise."""
+        """The training; the epoch is chosen by validation images under noise."""
         course = super().course(fitting)
         return replace(course, evaluate=under_noise(self.noise, Randomness(course.ground.plan.seed)))
 
@@ -139,7 +139,7 @@ def copies_mean(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def under_noise(noise: NoiseRecord, rng: Randomness) -> Evaluate:
-    """Figures of tune images: accuracy and −log probability of the mean of a few noisy copies of all branches."""
+    """Figures of validation images: accuracy and −log probability of the mean of a few noisy copies of all branches."""
 
     @torch.no_grad()
     def evaluate(model: nn.Module, examples: Examples) -> Mapping[str, float]:
@@ -151,7 +151,7 @@ def under_noise(noise: NoiseRecord, rng: Randomness) -> Evaluate:
             shown = (to_unit(images) if images.dtype == torch.uint8 else images).to(device)
             own = rng.for_examples([examples.ids[position] for position in positions.tolist()])
             each = [
-                soft_votes(branch, shown, sigma=noise.sigma, samples=_JUDGING, rng=own, stream="tune")
+                soft_votes(branch, shown, sigma=noise.sigma, samples=_JUDGING, rng=own, stream="val")
                 for branch in branches
             ]
             votes = torch.stack(each).mean(0).cpu()

@@ -190,7 +190,7 @@ def _trained(setup: Setup, way: str, rng: Randomness, progress: Progress) -> tup
         setup.examples,
         plan=plan,
         objective=mixing_objective,
-        tune=_first(setup.examples, WATCHED),
+        val=_first(setup.examples, WATCHED),
         evaluate=watch,
         progress=progress,
     )

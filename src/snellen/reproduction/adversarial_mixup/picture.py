@@ -59,7 +59,7 @@ def draw(root: Path, target: Path) -> None:
     how = Preprocessing(size=(SIDE, SIDE))
     world = WORLD.model_copy(update={"count": SMALL_SIZES[0]})
     store = ImageStore.of_images(world.images(split="train"), how)
-    pairs = ImageStore.of_images(world.model_copy(update={"count": 2 * PAIRS}).images(split="tune"), how)
+    pairs = ImageStore.of_images(world.model_copy(update={"count": 2 * PAIRS}).images(split="val"), how)
     images = to_unit(pairs.images)
     first, second = torch.arange(PAIRS), torch.arange(PAIRS, 2 * PAIRS)
     # Every image is in one blend of the batch, with its other half; the first half is drawn.

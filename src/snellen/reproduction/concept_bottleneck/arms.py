@@ -90,7 +90,7 @@ class Arms:
     def decided(self, numbers: Numbers) -> Decided:
         """Fit a head, its penalty chosen on the confounded images that are held back."""
         of = self.material
-        found = choose_linear_head(numbers(of.train), of.train.labels, numbers(of.tune), of.tune.labels, of.class_count)
+        found = choose_linear_head(numbers(of.train), of.train.labels, numbers(of.val), of.val.labels, of.class_count)
         return Decided(found.head, numbers)
 
     def judged(self, decided: Decided) -> Judged:
@@ -150,7 +150,7 @@ class Arms:
             network,
             of.train.examples(),
             plan=plan.model_copy(update={"seed": of.seed}),
-            tune=of.tune.examples(),
+            val=of.val.examples(),
             progress=self.progress,
         )
         network.load_state_dict(dict(made.weights))
@@ -164,7 +164,7 @@ class Arms:
         def shown(part: Part) -> tuple[Tensor, Tensor, Tensor]:
             return scores(part), part.vectors, part.labels
 
-        head = choose_residual_head(self.decided(scores).head, shown(of.train), shown(of.tune))
+        head = choose_residual_head(self.decided(scores).head, shown(of.train), shown(of.val))
         return of.judged(*(head.logits(scores(part), part.vectors).argmax(1) for part in (of.test, of.reversed)))
 
     def few(self, counts: Sequence[int]) -> dict[str, Figure]:

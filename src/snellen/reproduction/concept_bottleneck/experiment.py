@@ -23,9 +23,9 @@ TOWER = "bundled:scene-clip"
 #: Of the confounder: probability of the class's own ground.
 STRENGTH = 0.95
 
-SIZES = Sizes(train=2000, tune=400, test=1000)
+SIZES = Sizes(train=2000, val=400, test=1000)
 #: Enough for every stage, and for no figure.
-FEWEST = Sizes(train=24, tune=12, test=12)
+FEWEST = Sizes(train=24, val=12, test=12)
 
 #: A network from the start, and a fine-tuned tower, which wants a lower rate.
 NETWORK_PLAN = TrainingPlan(epochs=20, batch_size=64, learning_rate=2e-3)

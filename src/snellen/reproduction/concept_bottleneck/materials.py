@@ -98,7 +98,7 @@ class Material:
         concepts: filtered.
         leaked: the same with what the filter dropped, for the row that shows what a leak does.
         train: fitted to.
-        tune: chooses penalties and epochs; confounded as training is.
+        val: chooses penalties and epochs; confounded as training is.
         test: confounded as training is.
         reversed: confounded the other way round; nothing is chosen on it.
         seed: of the run.
@@ -109,7 +109,7 @@ class Material:
     concepts: Concepts
     leaked: Concepts
     train: Part
-    tune: Part
+    val: Part
     test: Part
     reversed: Part
     seed: int
@@ -144,7 +144,7 @@ def scene_material(
         concepts=said,
         leaked=concepts(leak=True),
         train=part("train", sizes.train, strength),
-        tune=part("tune", sizes.tune, strength),
+        val=part("val", sizes.val, strength),
         test=part("test", sizes.test, strength),
         reversed=part("test", sizes.test, 1 - strength, sizes.test),
         seed=seed,

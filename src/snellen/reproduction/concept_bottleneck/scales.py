@@ -12,7 +12,7 @@ from snellen.models.references import load_two_tower
 from snellen.reproduction.concept_bottleneck.materials import Material, encoded
 from snellen.systems.concept_bottleneck.concept_source import Concepts, read_concepts
 
-#: A manifest with the columns label, group (the confounder) and split (train, tune, test), and one of test images whose
+#: A manifest with the columns label, group (the confounder) and split (train, val, test), and one of test images whose
 #: confounder is reversed; the text–image model; the concepts; words for the confounder, with commas between them.
 XRAYS, REVERSED, TOWER = "SNELLEN_XRAYS", "SNELLEN_XRAYS_REVERSED", "SNELLEN_XRAY_TOWER"
 CONCEPTS, CONFOUNDERS = "SNELLEN_XRAY_CONCEPTS", "SNELLEN_XRAY_CONFOUNDERS"
@@ -28,7 +28,7 @@ def full_material(seed: int, progress: Progress) -> Material:
     if absent:
         raise InputError(
             f"the full experiment needs {', '.join(absent)}: {XRAYS} is a manifest with label, group and split (train, "
-            f"tune, test), {REVERSED} one of test images whose group is reversed, {TOWER} the text–image model "
+            f"val, test), {REVERSED} one of test images whose group is reversed, {TOWER} the text–image model "
             f"(hf:FOLDER), {CONCEPTS} a file of concepts by question, {CONFOUNDERS} words that none may hold"
         )
     images = load_images(os.environ[XRAYS])
@@ -47,8 +47,8 @@ def full_material(seed: int, progress: Progress) -> Material:
     kept = said(words)
     if not kept.questions:
         raise InputError(f"{CONCEPTS} needs lists by question, so that concepts can be scored as answers")
-    train, tune, test = (
-        encoded(images.of_split(split), tower, kept, progress=progress) for split in ("train", "tune", "test")
+    train, val, test = (
+        encoded(images.of_split(split), tower, kept, progress=progress) for split in ("train", "val", "test")
     )
     return Material(
         tower=tower,
@@ -56,7 +56,7 @@ def full_material(seed: int, progress: Progress) -> Material:
         concepts=kept,
         leaked=said(()),
         train=train,
-        tune=tune,
+        val=val,
         test=test,
         reversed=encoded(reversed_images, tower, kept, progress=progress),
         seed=seed,

@@ -59,7 +59,7 @@ class Sizes:
     """Images of each set: training, choosing, as in training, reversed."""
 
     train: int
-    tune: int
+    val: int
     test: int
 
 

@@ -114,11 +114,11 @@ def scenes(split: Split, per_class: int, *, seed: int, **changed: Any) -> ImageS
 def shifts(per_class: int) -> dict[str, ImageSet]:
     """Test images like the real ones, and shifted ones."""
     return {
-        IN_DISTRIBUTION: scenes("tune", per_class, seed=1),
-        "backgrounds": scenes("tune", per_class, seed=2, backgrounds=("grass", "sand", "brick")),
-        "textures": scenes("tune", per_class, seed=3, textures=("striped", "dotted")),
-        "weather": scenes("tune", per_class, seed=4, nuisance_share=1.0),
-        UNKNOWN: scenes("tune", per_class, seed=5, styles=("line",)),
+        IN_DISTRIBUTION: scenes("val", per_class, seed=1),
+        "backgrounds": scenes("val", per_class, seed=2, backgrounds=("grass", "sand", "brick")),
+        "textures": scenes("val", per_class, seed=3, textures=("striped", "dotted")),
+        "weather": scenes("val", per_class, seed=4, nuisance_share=1.0),
+        UNKNOWN: scenes("val", per_class, seed=5, styles=("line",)),
     }
 
 
@@ -181,7 +181,7 @@ def material_of(
     source = Source.of_images(real)
     twins = {name: _kept(name, method, source, size, cache, progress) for name, method in settings.items()}
     own = tests[IN_DISTRIBUTION]
-    measuring = Source(own.class_names or (), own, "tune")
+    measuring = Source(own.class_names or (), own, "val")
     # With other looks the drop would be that of the shifts: what is left is that of the generator.
     stress = _kept("stress", settings.get("alike", settings["generated"]), measuring, size, cache, progress)
     return Material(real, tests, twins, stress, oracle)

@@ -107,7 +107,7 @@ class Experiment:
     def __init__(self, size: Size, seed: int, progress: Progress) -> None:
         self.size, self.seed, self.progress = size, seed, progress
         self.train = segmented_scenes("train", size.train, size=size.side, seed=seed)
-        test, self.labels = segmented_scenes("tune", size.test, size=size.side, seed=seed)
+        test, self.labels = segmented_scenes("val", size.test, size=size.side, seed=seed)
         self.images = to_unit(test)
         self.rng = Randomness(seed).child("starts").bind(size.test)
 

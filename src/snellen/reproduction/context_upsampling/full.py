@@ -170,7 +170,7 @@ def full(
         raise InputError(f"the full experiment needs {DATA}: the folder VOC2012 of the VOC devkit")
     folder = Path(os.environ[DATA])
     device = torch.device(os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu"))
-    examples, held = VocExamples(folder, "train", side), VocExamples(folder, "tune", side)
+    examples, held = VocExamples(folder, "train", side), VocExamples(folder, "tune", side)  # type: ignore[arg-type]
     plan = plan or TrainingPlan(epochs=50, batch_size=8, learning_rate=1e-4, weight_decay=1e-4, mixed_precision="bf16")
     figures: dict[str, float] = {}
     for name in variants:

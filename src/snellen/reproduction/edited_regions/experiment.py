@@ -99,9 +99,9 @@ class Experiment:
         size, seed = self.size, self.seed
         networks = trained_editors(size, seed, self.progress)
         made, splits = made_splits(networks, size, seed, self.progress)
-        train, self.tune, test = (splits[one] for one in ("train", "tune", "test"))
+        train, self.val, test = (splits[one] for one in ("train", "val", "test"))
         segmenter = trained_segmenter(train.labelled, size, seed, self.progress)
-        self.setting = chosen_setting(train.labelled, self.tune.labelled, size, seed, self.progress)
+        self.setting = chosen_setting(train.labelled, self.val.labelled, size, seed, self.progress)
         rival = fitted_rival(train.labelled, self.setting, size, seed, self.progress)
         found = regions_of(segmenter, test.labelled.images)
         figures: dict[str, Figure] = {
@@ -132,7 +132,7 @@ class Experiment:
         return figures
 
     def _untrained(self, levels: Callable[[Tensor], np.ndarray], test: LabelledImages) -> float:
-        return untrained_iou(levels, test.images, test.labels.numpy(), self.tune.labelled)
+        return untrained_iou(levels, test.images, test.labels.numpy(), self.val.labelled)
 
     def _made(self, made: MadeSet) -> dict[str, Figure]:
         turns = [turn for one in made.images for turn in one.turns]
@@ -161,8 +161,8 @@ class Experiment:
 
     def _whole(self, segmenter: RegionNetwork, found: list[Regions], test: Split) -> dict[str, Figure]:
         """Whole images at the threshold that validation images chose."""
-        held = np.array([one.share for one in regions_of(segmenter, self.tune.labelled.images)])
-        threshold = best_threshold(held, self.tune.labelled.edited.numpy())
+        held = np.array([one.share for one in regions_of(segmenter, self.val.labelled.images)])
+        threshold = best_threshold(held, self.val.labelled.edited.numpy())
         called = np.array([one.share for one in found]) >= threshold
         return {
             "image.accuracy": Sample.of(called == test.labelled.edited.numpy()),

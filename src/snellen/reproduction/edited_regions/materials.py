@@ -150,7 +150,7 @@ def made_splits(
             progress=progress,
         )
         splits = {}
-        for split in ("train", "tune", "test"):
+        for split in ("train", "val", "test"):
             own = tuple(one for one in made.images if one.split == split)
             images = torch.stack([_read(folder / "images" / one.file).permute(2, 0, 1) for one in own])
             labels = torch.stack([_read(folder / "labels" / one.file) for one in own])
@@ -177,13 +177,13 @@ def regions_of(network: RegionNetwork, images: Tensor) -> list[Regions]:
 
 
 def untrained_iou(
-    levels: Callable[[Tensor], NDArray[np.float32]], images: Tensor, labels: NDArray[np.uint8], tune: LabelledImages
+    levels: Callable[[Tensor], NDArray[np.float32]], images: Tensor, labels: NDArray[np.uint8], val: LabelledImages
 ) -> float:
     """Binary IoU of levels (errors, residuals) below a threshold that validation images choose among twenty."""
-    held = np.stack([levels(one) for one in tune.images])
+    held = np.stack([levels(one) for one in val.images])
     best, limit = -1.0, 0.0
     for one in np.quantile(held, np.linspace(0.01, 0.6, 20)):
-        value = _iou(tune.labels.numpy(), held < one)
+        value = _iou(val.labels.numpy(), held < one)
         best, limit = (value, float(one)) if value > best else (best, limit)
     return _iou(labels, np.stack([levels(one) for one in images]) < limit)
 

@@ -52,7 +52,7 @@ def fitted_rival(
     return fit_whole_image(train, plan=plan, width=size.width, pooling=setting.pooling, progress=progress)
 
 
-def chosen_setting(train: LabelledImages, tune: LabelledImages, size: Size, seed: int, progress: Progress) -> Setting:
+def chosen_setting(train: LabelledImages, val: LabelledImages, size: Size, seed: int, progress: Progress) -> Setting:
     """The best setting on validation images after a quarter of the passes; of equal ones the first.
 
     First the learning rate is chosen with the first pooling, then the pooling with that rate.
@@ -60,7 +60,7 @@ def chosen_setting(train: LabelledImages, tune: LabelledImages, size: Size, seed
 
     def area(setting: Setting) -> float:
         network = fitted_rival(train, setting, size, seed, progress, epochs=max(1, size.epochs // 4))
-        found = image_auroc(tune, edited_scores(network, tune.images).numpy())
+        found = image_auroc(val, edited_scores(network, val.images).numpy())
         return -1.0 if found is None else found
 
     areas = {one: area(one) for one in (Setting(rate, POOLINGS[0]) for rate in LEARNING_RATES)}

@@ -143,7 +143,7 @@ class Experiment:
         self.tower = load_two_tower("bundled:scene-clip")
         self.pool = world("train", size.many, 0)
         self.shots = few_shots(self.pool, size.shots, seed)
-        self.test = self.store(world("tune", size.test, 0))
+        self.test = self.store(world("val", size.test, 0))
         self.classes = self.shots.classes
         self.texts = {name: (f"a {name}",) for name in self.classes}
         self.new = np.isin(np.array(self.classes)[self.test.targets.numpy()], NEW)

@@ -68,7 +68,7 @@ def full(
     absent = [name for name in (DATA, GENERATOR, TOWER, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: labelled images with the splits train, tune and test, "
+            f"the full experiment needs {', '.join(absent)}: labelled images with the splits train, val and test, "
             f"diffusers:FOLDER of Stable Diffusion 2.1, hf:FOLDER of CLIP ViT-B/16, and a folder to write to"
         )
     images, folder = load_images(os.environ[DATA]), Path(os.environ[FOLDER]) / f"seed-{seed}"

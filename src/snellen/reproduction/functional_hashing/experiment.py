@@ -66,7 +66,7 @@ class Size:
     """How much of everything.
 
     Attributes:
-        train, tune: digits.
+        train, val: digits.
         cells: candidates of a search of cells; trained for ``epochs``.
         others: candidates of a search of losses, and of programs.
         ablated: cells of the ablations, each probed under every setting.
@@ -77,7 +77,7 @@ class Size:
     """
 
     train: int = 600
-    tune: int = 500
+    val: int = 500
     cells: int = 400
     others: int = 400
     ablated: int = 120
@@ -92,7 +92,7 @@ class Size:
 SMALL = Size()
 SMOKE = Size(
     train=64,
-    tune=40,
+    val=40,
     cells=6,
     others=12,
     ablated=3,
@@ -166,14 +166,14 @@ class Experiment:
             load_images("known:digits"), Preprocessing(size=(8, 8), resize="shorter", resize_to=(8, 8))
         )
         order = torch.randperm(len(store), generator=torch.Generator().manual_seed(derive_seed(self.seed, "digits")))
-        rows = order[: self.size.train], order[self.size.train :][: self.size.tune]
-        train, tune = (ImageStore.of_tensors(*store.read(part)) for part in rows)
-        vectors = [(one.images[:, 0].flatten(1).double() / 255, one.targets) for one in (train, tune)]
+        rows = order[: self.size.train], order[self.size.train :][: self.size.val]
+        train, val = (ImageStore.of_tensors(*store.read(part)) for part in rows)
+        vectors = [(one.images[:, 0].flatten(1).double() / 255, one.targets) for one in (train, val)]
         rng = np.random.default_rng(derive_seed(self.seed, "regression"))
         inputs, weights = rng.normal(size=(300, 4)), rng.normal(size=4)
         targets = inputs @ weights
         programs = ProgramSpace((inputs[:200], targets[:200]), (inputs[200:], targets[200:]))
-        cells = CellSpace(train, tune, 10, CellSettings(epochs=self.size.epochs), self.seed)
+        cells = CellSpace(train, val, 10, CellSettings(epochs=self.size.epochs), self.seed)
         losses = LossSpace(vectors[0], vectors[1], 10)
         return (
             KeptSpace(cells, clock=process_time),
@@ -236,7 +236,7 @@ class Experiment:
         apart = []
         for one in hits[: self.size.again]:
             _, network = inner.trained(Cell.decode(one.candidate), 0, self.size.epochs, as_drawn=True)
-            apart.append(abs(float(accuracy(network, inner.tune)["accuracy"]) - one.valid))
+            apart.append(abs(float(accuracy(network, inner.val)["accuracy"]) - one.valid))
         self.found["cells.random.functional.apart"] = float(np.mean(apart)) if apart else None
         self.found["cells.random.spread"] = float(np.std([one.valid for one in trials]))
 

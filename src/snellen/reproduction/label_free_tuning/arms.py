@@ -24,7 +24,7 @@ from snellen.reproduction.label_free_tuning.references import (
 )
 from snellen.systems.label_free_tuning.descriptions import class_matrix
 from snellen.systems.label_free_tuning.teaching import Teaching, class_probabilities, fit_label_head, hard_labels, teach
-from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, StrongView, agreement, tune
+from snellen.systems.label_free_tuning.tuning import LABEL_SMOOTHING, StrongView, agreement, tune_network
 from snellen.training.acceleration import seeded
 from snellen.training.batches import Examples, ImageStore
 from snellen.training.loop import train
@@ -144,7 +144,9 @@ class Study:
         network = self._network(prompts)
         if not norms:
             network.tower.image_tower.requires_grad_(False)
-        trained = tune(network, replace(of.images, targets=labels), plan=of.plan, view=of.view, progress=self.progress)
+        trained = tune_network(
+            network, replace(of.images, targets=labels), plan=of.plan, view=of.view, progress=self.progress
+        )
         network.load_state_dict(dict(trained.weights))
         return self._tested(network)
 
@@ -168,16 +170,16 @@ class Study:
             plan=of.plan.model_copy(update={"select": "agreement"}),
             objective=on_scores(partial(cross_entropy, label_smoothing=LABEL_SMOOTHING)),
             transform=of.view.transform(),
-            tune=examples,
+            val=examples,
             evaluate=looked_at,
             progress=self.progress,
         )
-        accuracies = [row["tune.accuracy"] for row in trained.history]
+        accuracies = [row["val.accuracy"] for row in trained.history]
         return {
             "accuracy": accuracies[-1],
             "agreeing": accuracies[trained.best_epoch - 1],
             "oracle": max(accuracies),
-            "agreement": trained.history[-1]["tune.agreement"],
+            "agreement": trained.history[-1]["val.agreement"],
         }
 
     def with_labels(self) -> dict[str, float]:

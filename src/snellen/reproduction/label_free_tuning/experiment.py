@@ -111,7 +111,7 @@ def scene_setting(encoder: FrozenEncoder, seed: int, *, collected: int = COLLECT
     texts = {name: (*sentences, TEMPLATE.replace("{}", name)) for name, sentences in all_sentences(seed).items()}
     world = noisy_scenes(collected, seed)
     collection = world.images(split="train")
-    judged = world.model_copy(update={"count": tested}).images(split="tune")
+    judged = world.model_copy(update={"count": tested}).images(split="val")
     assert collection.class_names == tuple(texts)
 
     def seen(images: ImageSet) -> tuple[ImageStore, Tensor]:

@@ -35,7 +35,7 @@ from snellen.systems.label_free_tuning.descriptions import class_texts
 from snellen.systems.label_free_tuning.method import aligned
 from snellen.systems.label_free_tuning.selection import CollapsedClassesWarning
 from snellen.systems.label_free_tuning.teaching import class_probabilities, teach
-from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, StrongView, tune
+from snellen.systems.label_free_tuning.tuning import TUNING_PLAN, StrongView, tune_network
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 
@@ -64,7 +64,7 @@ def smoke(seed: int, progress: Progress) -> Mapping[str, float]:
     before = hash_tensors(taught.head.state_dict())
     with seeded(seed, torch.device("cpu")):  # its tokens are drawn by torch's own generator
         network = prompted_classifier(tower, vectors, prompts=16)
-    trained = tune(
+    trained = tune_network(
         network,
         ImageStore.of_tensors(pixels, taught.labels),
         plan=TUNING_PLAN.model_copy(update={"epochs": 1, "batch_size": 2, "seed": seed}),

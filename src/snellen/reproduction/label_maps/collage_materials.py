@@ -40,7 +40,7 @@ def scenes(seed: int) -> Material:
     """Scenes of three coloured objects; the annotator sees single ones, and more of them."""
     made = partial(scene_collages, side=SIDE)
     return Material(
-        made(SINGLE, objects=1, seed=3 * seed, split="tune"),
+        made(SINGLE, objects=1, seed=3 * seed, split="val"),
         made(TRAINED, objects=OBJECTS, seed=3 * seed + 1, split="train"),
         made(TESTED, objects=OBJECTS, seed=3 * seed + 2, split="test"),
     )
@@ -53,7 +53,7 @@ def labelled_scenes(seed: int) -> Material:
     """
     made = partial(scene_collages, side=SIDE, objects=OBJECTS)
     return Material(
-        made(LABELLED, seed=3 * seed, split="tune"),
+        made(LABELLED, seed=3 * seed, split="val"),
         made(FEW, seed=3 * seed + 1, split="train"),
         made(MORE_TESTED, seed=3 * seed + 2, split="test"),
     )

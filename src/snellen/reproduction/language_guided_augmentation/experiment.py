@@ -181,7 +181,7 @@ class Experiment:
         self.size, self.seed, self.folder, self.progress = size, seed, folder, progress
         self.train = world("train", size.train, 0.95, 10 * seed)
         self.balanced = world("train", size.train, 0.5, 10 * seed + 3)
-        self.val, self.test = world("tune", size.test // 2, 0.5, 10 * seed + 5), world("tune", size.test, 0.5, 7)
+        self.val, self.test = world("val", size.test // 2, 0.5, 10 * seed + 5), world("val", size.test, 0.5, 7)
         self.plan = StudentPlan(amount=size.updates)
         self.tested, self.groups = store_to_measure(self.test, self.plan), pairs(self.test)
         self.check = Shortcuts(most=None, support=size.support)

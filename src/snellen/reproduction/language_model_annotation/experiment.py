@@ -113,7 +113,7 @@ class Experiment:
     def __init__(self, size: Size, seed: int, progress: Progress) -> None:
         self.size, self.seed, self.progress = size, seed, progress
         self.towers, encoder = load_two_tower("bundled:scene-clip"), load_encoder("bundled:scene-clip")
-        self.pool, self.test = self._scenes("train", size.pool), self._scenes("tune", size.test)
+        self.pool, self.test = self._scenes("train", size.pool), self._scenes("val", size.test)
         self.embeddings = frozen_features(self.pool, encoder).features
         self.test_embeddings = frozen_features(self.test, encoder).features
 
@@ -217,7 +217,7 @@ class Trial:
                 each=size.schedule.batch, fit=size.fit, seed=self.seed,
             )  # fmt: skip
             found |= self._student(name, head)
-        labels = {**self.owner.tune, **self.owner.report}
+        labels = {**self.owner.val, **self.owner.report}
         both = len(set(labels.values())) == 2
         supervised = fit_student(self.of.embeddings, labels, owner=(), fit=size.fit, seed=self.seed) if both else None
         found |= self._student("supervised", supervised)
@@ -324,7 +324,7 @@ class Trial:
         middle: float = 0.5,
     ) -> dict[str, float | None]:
         """Figures of scores, with the threshold that the owner's half for tuning chooses, on some test images."""
-        chosen = best_threshold(dict(enumerate(score(self.of.embeddings))), self.owner.tune, middle=middle)
+        chosen = best_threshold(dict(enumerate(score(self.of.embeddings))), self.owner.val, middle=middle)
         found = (score(self.of.test_embeddings) >= chosen).astype(int).tolist()
         among = np.ones(len(found), dtype=bool) if among is None else among
         return self._decided(arm, [one if kept else None for one, kept in zip(found, among, strict=True)])

@@ -29,7 +29,7 @@ EACH = 6
 
 def draw(root: Path, target: Path) -> None:
     """Draw three rows of "warm star": ratings of 5, 2 and 1 by the rules, from answers without an error."""
-    images = WORLD.model_copy(update={"count": 400, "size": 64}).images(split="tune")
+    images = WORLD.model_copy(update={"count": 400, "size": 64}).images(split="val")
     talk = Conversation(RuleInterpreter(), Store())
     concept = specify(definition(COMPOUND[0], clause=True), talk)
     annotator = Annotator(

@@ -184,7 +184,7 @@ def _fashion(seed: int) -> Setup:
         fitting=join(
             [
                 as_split(images.select(np.sort(chosen[:fitted])), "train"),
-                as_split(images.select(np.sort(chosen[fitted:])), "tune"),
+                as_split(images.select(np.sort(chosen[fitted:])), "val"),
             ]
         ),
         test=test,
@@ -203,7 +203,7 @@ def _medmnist(folder: Path, name: str) -> Setup:
 
     return Setup(
         benchmark=name,
-        fitting=join([part("train"), part("tune")]),
+        fitting=join([part("train"), part("val")]),
         test=part("test"),
         architecture="timm:resnet18",
         side=224,
@@ -224,7 +224,7 @@ def _random_images(name: str, seed: int, kinds: tuple[str, ...]) -> Setup:
 
     return Setup(
         benchmark=name,
-        fitting=join([images("train"), images("tune")]),
+        fitting=join([images("train"), images("val")]),
         test=images("test"),
         architecture="timm:resnet18",
         side=SMOKE_SIDE,

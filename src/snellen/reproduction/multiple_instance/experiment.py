@@ -2,7 +2,7 @@
 
 Two worlds of bags of 100 instances, at five shares of positive instances in positive bags; frozen vectors of an encoder
 that never saw the labels; every way with the same vectors and hidden layer, trained on each instance as often, at the
-one of two learning rates that the tune bags choose.
+one of two learning rates that the validation bags choose.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def multiple_instance(scale: Scale, seed: int, progress: Progress) -> Mapping[st
     encoder = encoder_at(ENCODER, layer=LAYER, side=SIDE)
     per_world: dict[str, dict[str, float]] = {}
     for world, images in WORLDS.items():
-        splits: tuple[Split, ...] = ("train", "tune", "test")
+        splits: tuple[Split, ...] = ("train", "val", "test")
         held = {split: material(images(split, SIZES, seed), SIZES, encoder, progress) for split in splits}
         per_world[world] = _over_rates(world, held, rng, progress)
     names = [name for name in next(iter(per_world.values())) if not name.endswith("learning_rate")]
@@ -98,13 +98,13 @@ multiple_instance.stand_ins = {  # type: ignore[attr-defined]
     ),
     "small": (
         "tiles of drawn slides, and Fashion-MNIST with shirts as positive ones, for CAMELYON16, TCGA-Lung, CIFAR-10 "
-        "and the cervical set: 60, 32 and 40 bags of 100 instances in train, tune and test",
+        "and the cervical set: 60, 32 and 40 bags of 100 instances in train, val and test",
         "frozen vectors of EfficientNet-Lite0's fifth stage at 64 pixels (112 numbers), then a hidden layer of 128, "
         "for a ResNet-18 trained end to end; views are noise and hidden entries of vectors",
         "20 epochs (1 with copied labels, 4 of warm-up) for 80 to 150; a queue of 1,024 and projections of 64 numbers",
         "rivals written from their papers, with the same vectors and hidden layer, and 33 epochs, which are as many "
         "looks at each instance; AdamW, one bag a step, 64 instances with copied labels; no views",
-        "one of two learning rates for each way and world, chosen by the AUROC of the tune bags at 10 %: 2e-4 and "
+        "one of two learning rates for each way and world, chosen by the AUROC of the val bags at 10 %: 2e-4 and "
         "1e-3, of instance-level learning 0.003 and 0.01 (SGD); ablations at that of the whole",
     ),
 }
@@ -112,15 +112,15 @@ multiple_instance.stand_ins = {  # type: ignore[attr-defined]
 
 def task_at(rate: float, held: Mapping[Split, Material]) -> Task:
     """The bags of all splits at a share of positive instances, standardised by the training instances."""
-    (instances, train_truth), (tune, _), (test, test_truth) = (
-        held[split].at(rate) for split in ("train", "tune", "test")
+    (instances, train_truth), (val, _), (test, test_truth) = (
+        held[split].at(rate) for split in ("train", "val", "test")
     )
     standardise = Standardise(instances.inputs.shape[1])
     standardise.fit(instances.inputs)
     figures = standardise.mean, standardise.deviation
     return Task(
         instances=instances.standardised(*figures),
-        tune=tune.standardised(*figures),
+        val=val.standardised(*figures),
         test=test.standardised(*figures),
         train_truth=train_truth,
         test_truth=test_truth,

@@ -38,7 +38,7 @@ class Sizes:
     """How many bags of each split, half of them positive, and how many instances each shows."""
 
     train: int = 60
-    tune: int = 32
+    val: int = 32
     test: int = 40
     shown: int = 100
 
@@ -132,14 +132,14 @@ def slide_bags(split: Split, sizes: Sizes, seed: int) -> ImageSet:
 
 
 def garment_bags(split: Split, sizes: Sizes, seed: int) -> ImageSet:
-    """Images of Fashion-MNIST in bags, none in two; the tune split is of its training images."""
+    """Images of Fashion-MNIST in bags, none in two; the validation split is of its training images."""
     garments = fashion_mnist("test" if split == "test" else "train")
     assert garments.class_names is not None
     names = [name.lower() for name in garments.class_names]
     positive = garments.labels == names.index(POSITIVE_GARMENT)
     generator = np.random.default_rng(derive_seed(seed, "test" if split == "test" else "fitting", "garments"))
     pools = {1: generator.permutation(np.flatnonzero(positive)), 0: generator.permutation(np.flatnonzero(~positive))}
-    if split == "tune":  # behind those of the train split
+    if split == "val":  # behind those of the train split
         pools = {label: pool[_needed(sizes, "train", label) :] for label, pool in pools.items()}
     rows: list[int] = []
     bags: list[tuple[str, int]] = []

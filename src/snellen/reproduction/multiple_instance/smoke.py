@@ -52,4 +52,4 @@ def smoke_task(seed: int, progress: Progress) -> Task:
         close = getattr(tiles.source, "close", None)
         if close is not None:
             close()
-    return Task(instances=instances, tune=None, test=instances, train_truth=truth, test_truth=truth)
+    return Task(instances=instances, val=None, test=instances, train_truth=truth, test_truth=truth)

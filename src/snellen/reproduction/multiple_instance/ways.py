@@ -34,14 +34,14 @@ class Task:
 
     Args:
         instances: standardised vectors of the train split.
-        tune: of the tune split; None: last epoch, mean.
+        val: of the validation split; None: last epoch, mean.
         test: of the test split.
         train_truth: of each training instance, for the oracle alone, (n,).
         test_truth: of each test instance, (m,).
     """
 
     instances: BagInstances
-    tune: BagInstances | None
+    val: BagInstances | None
     test: BagInstances
     train_truth: NDArray[np.int64]
     test_truth: NDArray[np.int64]
@@ -76,7 +76,7 @@ class Way(NamedTuple):
     Args:
         of_bags: probability that each test bag is positive, (b,).
         of_instances: what speaks for each test instance being positive, (n,).
-        history: rows of the epochs that the tune bags chose among.
+        history: rows of the epochs that the validation bags chose among.
         best_epoch: the chosen one.
         reported: further figures.
     """
@@ -110,7 +110,7 @@ def measured(
         budget: numbers.
         rng: seeds weights, order and views, the same for every way.
         progress: callback that receives progress updates.
-        rates: learning rates; the tune bags choose one, see :func:`by_tune_bags`; None: those of the budget.
+        rates: learning rates; the validation bags choose one, see :func:`by_val_bags`; None: those of the budget.
 
     Returns:
         ``instance_auroc`` over all test instances, ``bag_auroc``, ``learning_rate``; of instance-level learning also
@@ -127,7 +127,7 @@ def measured(
             trained[rate] = _labels(way, task, budget, changed, rng, progress)
         else:
             trained[rate] = _bags(way, task, budget, changed, rng, progress)
-    chosen = max(trained, key=lambda rate: by_tune_bags(trained[rate]))
+    chosen = max(trained, key=lambda rate: by_val_bags(trained[rate]))
     best = trained[chosen]
     return {
         "instance_auroc": auroc(task.test_truth, best.of_instances),
@@ -137,9 +137,9 @@ def measured(
     }
 
 
-def by_tune_bags(way: Way) -> tuple[float, float]:
-    """AUROC of the tune bags at the chosen epoch, and its mean over the epochs for equals; zeros without tune bags."""
-    figures = {int(row["epoch"]): row.get("tune.bag_auroc", 0.0) for row in way.history}
+def by_val_bags(way: Way) -> tuple[float, float]:
+    """AUROC of the validation bags at the chosen epoch, and its mean over the epochs for equals; zeros without bags."""
+    figures = {int(row["epoch"]): row.get("val.bag_auroc", 0.0) for row in way.history}
     return figures[way.best_epoch], float(np.mean(list(figures.values())))
 
 
@@ -150,7 +150,7 @@ def _instances(
     head = _instance_head(task, budget, rng)
     learnt = learn_instances(
         task.instances,
-        task.tune,
+        task.val,
         encoder=head.hidden,
         classifier=head.scores,
         views=feature_views(noise=0.2, hidden=0.2),
@@ -173,7 +173,7 @@ def _labels(
     head = _instance_head(task, budget, rng)
     labels = task.instances.instance_labels if way == "copied_labels" else torch.from_numpy(task.train_truth)
     plan = budget.label_plan.model_copy(update=dict(changed))
-    trained = learn_labels(head, task.instances, labels, task.tune, plan=plan, progress=progress)
+    trained = learn_labels(head, task.instances, labels, task.val, plan=plan, progress=progress)
     head.load_state_dict(part_of(trained.weights, "head."))
     return Way(*_pooled(head, task, pooling_of(trained)), trained.history, trained.best_epoch, {})
 
@@ -184,7 +184,7 @@ def _bags(way: str, task: Task, budget: Budget, changed: Mapping[str, Any], rng:
     head = _head(str(HEADS[way]["head"]), task, budget, rng, **arguments)  # type: ignore[index]
     assert isinstance(head, BagHead)
     plan = budget.bag_plan.model_copy(update=dict(changed))
-    trained = learn_bags(head, task.instances, task.tune, plan=plan, progress=progress)
+    trained = learn_bags(head, task.instances, task.val, plan=plan, progress=progress)
     head.load_state_dict(part_of(trained.weights, "head."))
     of_bags, of_instances = score_bags(head.eval(), task.test)
     return Way(of_bags.numpy(), of_instances.numpy(), trained.history, trained.best_epoch, {})

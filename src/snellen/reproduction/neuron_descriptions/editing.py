@@ -83,7 +83,7 @@ def edited_network(
     """
     train = _lettered(scenes, "train", seed)
     classifier = shape_network(pictures(train), _labels(train), SHAPES, epochs=epochs, rng=rng, progress=progress)
-    world = _world(_lettered(validation, "tune", seed))
+    world = _world(_lettered(validation, "val", seed))
     test = _tests(tests, seed)
     found, _ = find_exemplars(classifier, world.images, LAYERS, progress=progress)
     units = [Unit(layer, number) for layer, one in found.items() for number in range(one.units)]

@@ -139,8 +139,8 @@ def small_material(size: Size, progress: Progress) -> Iterator[Material]:
     """Scenes of the world, and what the embedded generator makes of their names and captions."""
     real = shapes("train", size.real)
     tests = {
-        "in_distribution": shapes("tune", size.test),
-        "shifted": shapes("tune", size.test, shifted=True, seed=1),
+        "in_distribution": shapes("val", size.test),
+        "shifted": shapes("val", size.test, shifted=True, seed=1),
     }
     with tempfile.TemporaryDirectory() as scratch:
         # A few images of a smoke run are not worth keeping.

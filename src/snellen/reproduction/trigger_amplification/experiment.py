@@ -109,7 +109,7 @@ class Experiment:
         size, seed = self.size, self.seed
         self.rng = Randomness(seed).child("trigger amplification")
         self.trigger = published_patch(SIDE)
-        self.clean, self.test = world("train", size.images, seed), world("tune", size.test, seed)
+        self.clean, self.test = world("train", size.images, seed), world("val", size.test, seed)
         others, halves = (world("train", size.images, seed, name) for name in ("content judge", "trigger judge"))
         self.content = trained(others, size.plan(JUDGE, seed), CLASSES, "content judge")
         self.sees = trigger_judge(halves, self.trigger, size.plan(JUDGE, seed))

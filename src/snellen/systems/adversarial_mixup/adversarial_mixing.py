@@ -279,7 +279,7 @@ class _SideBySide(nn.Module):
 
 
 def four_heads(module: nn.Module, examples: Examples) -> Mapping[str, float]:
-    """Figures on the tune split: an ``Evaluate`` of the training loop.
+    """Figures on the validation split: an ``Evaluate`` of the training loop.
 
     Returns:
         ``accuracy`` and ``loss`` (mean cross-entropy in nats) of the head that is deployed; ``accuracy.HEAD`` of all

@@ -152,6 +152,6 @@ def deployed(module: AdversarialMixing, trained: Trained) -> tuple[Mapping[str, 
     The trained weights are loaded into the module.
     """
     module.load_state_dict(dict(trained.weights))
-    # Without a tune split no scores were requested after the last step.
+    # Without a validation split no scores were requested after the last step.
     module.follow()
     return module.teacher.network.state_dict(), int(module.skipped)

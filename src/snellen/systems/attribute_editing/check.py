@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion
+from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion, LackedSetting
 from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, RIGHT, confident_mistakes
@@ -129,9 +129,10 @@ class Attributes(Check):
         """Why it cannot run: without masks nobody knows what the object is."""
         masked = any(mask is not None for mask in images.column("mask"))
         if self.segmenter is None and not masked:
-            return (
+            return LackedSetting(
                 f"needs to know where the objects are, and {images.name} has no masks (column mask); give them, or a "
-                f"segmenter: --set {self.name}.segmenter=isnet:FILE.onnx"
+                f"segmenter: --set {self.name}.segmenter=isnet:FILE.onnx",
+                "segmenter",
             )
         return super().missing(classifier, images, companions)
 

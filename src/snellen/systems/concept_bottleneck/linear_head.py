@@ -120,8 +120,8 @@ class ChosenHead:
 def choose_linear_head(
     numbers: Tensor,
     labels: Tensor,
-    tune_numbers: Tensor,
-    tune_labels: Tensor,
+    val_numbers: Tensor,
+    val_labels: Tensor,
     class_count: int,
     *,
     penalties: Sequence[float] = PENALTIES,
@@ -133,19 +133,19 @@ def choose_linear_head(
     Args:
         numbers: of the training images (n, m).
         labels: (n,).
-        tune_numbers: of the images held back (t, m).
-        tune_labels: (t,).
+        val_numbers: of the images held back (t, m).
+        val_labels: (t,).
         class_count: k.
         penalties: to choose among.
 
     Raises:
         InputError: what :func:`fit_linear_head` refuses, or no penalties.
     """
-    check_examples(tune_numbers, tune_labels, class_count)
+    check_examples(val_numbers, val_labels, class_count)
     best: ChosenHead | None = None
     for penalty in sorted(penalties, reverse=True):
         head = fit_linear_head(numbers, labels, class_count, penalty=penalty)
-        accuracy = head.accuracy(tune_numbers, tune_labels)
+        accuracy = head.accuracy(val_numbers, val_labels)
         if best is None or accuracy > best.accuracy:
             best = ChosenHead(head, penalty, accuracy)
     if best is None:

@@ -63,7 +63,7 @@ class _Part:
 class ConceptBottleneckRecipe(FittedMethod):
     """Fit a linear layer on how well named concepts describe each image, and on nothing else.
 
-    The text–image model stays as it is. Of two splits, "train" is fitted to and "tune" chooses how strongly weights are
+    The text–image model stays as it is. Of two splits, "train" is fitted to and "val" chooses how strongly weights are
     held down. Beside the concepts, as many random words and the concepts with shuffled letters are fitted the same way,
     and reported in the card.
 
@@ -96,7 +96,7 @@ class ConceptBottleneckRecipe(FittedMethod):
         "elastic_net", description="how they are chosen: by a sparse head, or near learned directions (LM4CV)"
     )
     penalty: float | None = Field(
-        None, gt=0, description="of the weights; left out, chosen on the tune split (without one: 0.001)"
+        None, gt=0, description="of the weights; left out, chosen on the val split (without one: 0.001)"
     )
     keep: Path | None = Field(None, description="folder in which scores are kept for further runs")
 
@@ -127,9 +127,9 @@ class ConceptBottleneckRecipe(FittedMethod):
             RANDOM: random_phrases(concepts.phrases, rng, avoid=(*names, *self.confounders, *concepts.phrases)),
             SHUFFLED: shuffled_phrases(concepts.phrases, rng),
         }
-        has_tune = "tune" in images.column("split")
-        shown = self._part(images.of_split("train") if has_tune else images, tower, lists, progress)
-        held = self._part(images.of_split("tune"), tower, lists, progress) if has_tune else None
+        has_val = "val" in images.column("split")
+        shown = self._part(images.of_split("train") if has_val else images, tower, lists, progress)
+        held = self._part(images.of_split("val"), tower, lists, progress) if has_val else None
 
         def scored(part: _Part, name: str) -> Tensor:
             return part.scored.scores(name, self.scoring, concepts.questions, tower.logit_scale)
@@ -139,8 +139,8 @@ class ConceptBottleneckRecipe(FittedMethod):
             if self.penalty is not None or held is None:
                 penalty = self.penalty or PENALTY
                 return fit_linear_head(numbers, shown.labels, len(names), penalty=penalty), penalty
-            tune = scored(held, name)[:, list(places)]
-            found = choose_linear_head(numbers, shown.labels, tune, held.labels, len(names))
+            val = scored(held, name)[:, list(places)]
+            found = choose_linear_head(numbers, shown.labels, val, held.labels, len(names))
             return found.head, found.penalty
 
         places = self._places(scored(shown, CONCEPTS), shown, tower, concepts, rng, progress)
@@ -178,7 +178,7 @@ class ConceptBottleneckRecipe(FittedMethod):
             class_names=names,
             preparation=tower.preparation.model_dump(mode="json"),
             normalization={"mean": [0.0] * 3, "std": [1.0] * 3},
-            metrics={f"tune.{name}": value for name, value in told.items()} if held else {},
+            metrics={f"val.{name}": value for name, value in told.items()} if held else {},
             # Where scores are kept does not matter to what is fitted.
             lineage=fitting.lineage({**self.record(), "keep": None, **facts}, images.fingerprint(progress)),
         )
@@ -264,7 +264,7 @@ def _tell_if_words_do(figures: Mapping[str, float]) -> None:
     """Warn where random words are as good, on images that were held back."""
     if figures[RANDOM] >= figures["accuracy"]:
         warnings.warn(
-            f"as many phrases of random words decide as well on the tune split ({figures[RANDOM]:.1%} right, these "
+            f"as many phrases of random words decide as well on the val split ({figures[RANDOM]:.1%} right, these "
             f"concepts {figures['accuracy']:.1%}): what the concepts say need not be what decides. Try other phrases, "
             f"the scoring answer, or a text–image model that knows such images",
             NoBetterThanWordsWarning,

@@ -34,7 +34,7 @@ class ResidualHead:
 def choose_residual_head(
     concepts: LinearHead,
     shown: tuple[Tensor, Tensor, Tensor],
-    tune: tuple[Tensor, Tensor, Tensor],
+    val: tuple[Tensor, Tensor, Tensor],
     *,
     penalties: Sequence[float] = PENALTIES,
 ) -> ResidualHead:
@@ -43,7 +43,7 @@ def choose_residual_head(
     Args:
         concepts: the first head; it stays as it is.
         shown: scores (n, N), vectors (n, d) and labels (n,) of the training images.
-        tune: the same of the images held back, which look like those of the training.
+        val: the same of the images held back, which look like those of the training.
         penalties: to choose among, at least one; of equals the strongest is taken.
 
     Raises:
@@ -56,6 +56,6 @@ def choose_residual_head(
         return ResidualHead(concepts, fit_linear_head(vectors, labels, classes, penalty=penalty, offset=before))
 
     def right(head: ResidualHead) -> float:
-        return float((head.logits(tune[0], tune[1]).argmax(1) == tune[2]).double().mean())
+        return float((head.logits(val[0], val[1]).argmax(1) == val[2]).double().mean())
 
     return max((fitted(penalty) for penalty in sorted(penalties, reverse=True)), key=right)

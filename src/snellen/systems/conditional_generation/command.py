@@ -23,7 +23,7 @@ def robustness(
         list[str], Option("Test images of another distribution, of the same classes or a part of them; repeatable.")
     ],
     validation: Annotated[
-        str | None, Option("Images like DATA that measure.", default="the split tune, or a fifth of each class")
+        str | None, Option("Images like DATA that measure.", default="the split val, or a fifth of each class")
     ] = None,
     model: Annotated[
         list[str] | None, Option("Classifier of your own that is measured beside the students; repeatable.")

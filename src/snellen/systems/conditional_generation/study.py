@@ -103,7 +103,7 @@ class Data:
         names: Mapping[str, str | Sequence[str]],
         seed: int,
     ) -> Data:
-        """Training images, and those that measure: given ones, the split ``tune``, or a fifth of each class.
+        """Training images, and those that measure: given ones, the split ``val``, or a fifth of each class.
 
         Raises:
             InputError: generated images among the real ones, or a shifted class that the real images do not have.
@@ -111,8 +111,8 @@ class Data:
         source = Source.of_images(images)
         assert source.images is not None
         real, splits = source.images, images.column("split")
-        if validation is None and "tune" in splits:
-            validation = images.of_split("tune")
+        if validation is None and "val" in splits:
+            validation = images.of_split("val")
         if validation is None:
             real, validation = held_out(real, SHARE_HELD_OUT, seed)
         for what, one in (("training", real), ("accuracy in distribution", validation)):
@@ -235,11 +235,11 @@ def study_robustness(
 
     Args:
         method: settings of the generator, of the area ``synthesis``: what a twin is conditioned on.
-        images: labelled real images. Of several splits, ``train`` is trained on and ``tune`` measures; test images are
+        images: labelled real images. Of several splits, ``train`` is trained on and ``val`` measures; test images are
             not touched.
         shifted: test sets of other distributions, of the same classes or of a part of them.
         out: a new or empty folder, or one in which the same call was interrupted.
-        validation: images that measure accuracy in distribution; None: the split ``tune``, or a fifth of each class.
+        validation: images that measure accuracy in distribution; None: the split ``val``, or a fifth of each class.
         names: classes of ``images`` for a class of a shifted set that is called otherwise, or stands for several.
         models: classifiers of these classes that are measured beside the students.
         students: the recipe of all students, by epochs.
@@ -277,7 +277,7 @@ def study_robustness(
         )
         listener.advance(WHAT, 1)
         own = data.tests[IN_DISTRIBUTION]
-        measuring = Source(own.class_names or (), own, "tune")
+        measuring = Source(own.class_names or (), own, "val")
         stress = generated(settings, measuring, folder.with_name(f"{folder.name}-stress"), seed, listener)
         listener.advance(WHAT, 1)
         return twins, stress

@@ -82,7 +82,7 @@ class HalfAttacked:
 class ContextUpsampling(FittedMethod):
     """Train a U-Net with large context upsampling on images with masks, and measure it clean and under attack.
 
-    Images of a split "tune" give the figures of the card: mean overlap (mIoU) of all of them clean, of at most 100 that
+    Images of a split "val" give the figures of the card: mean overlap (mIoU) of all of them clean, of at most 100 that
     chance draws under FGSM, PGD, SegPGD and CosPGD, and the artifact score of each upsampling layer. Nothing is chosen
     by them.
 
@@ -114,7 +114,7 @@ class ContextUpsampling(FittedMethod):
         0, ge=0, description="steps of PGD on half of each batch (adversarial training); 0: none, 1 or 3 are published"
     )
     epsilon: float = Field(8 / 255, gt=0, le=1, description="largest change in adversarial training, in [0, 1]")
-    attack_steps: int = Field(10, ge=1, description="steps of the attacks that the tune images are measured under")
+    attack_steps: int = Field(10, ge=1, description="steps of the attacks that the val images are measured under")
     plan: Annotated[TrainingPlan, laid_over(PLAN)] = Field(
         PLAN, description="numbers of the training; those that a mapping leaves out are the usual ones"
     )
@@ -152,7 +152,7 @@ class ContextUpsampling(FittedMethod):
         return missing_needs(needs, classifier, images)
 
     def fitted(self, fitting: Fitting) -> Artifact:
-        """Train, and measure on the images of the split "tune".
+        """Train, and measure on the images of the split "val".
 
         Raises:
             InputError: no usable image, or a base: training starts from nothing.
@@ -160,18 +160,18 @@ class ContextUpsampling(FittedMethod):
         data = fitting.data
         names = self.classes or ("background", *(data.class_names or ()))
         preparation = Preprocessing(size=(self.side, self.side), resize="shorter", resize_to=(self.side, self.side))
-        has_tune = "tune" in data.column("split")
+        has_val = "val" in data.column("split")
 
         def store(images: ImageSet) -> ImageStore:
             return pixel_store(
                 images, preparation, masks=self.mask_values, class_count=len(names), progress=fitting.progress
             )
 
-        examples = store(data.of_split("train") if has_tune else data)
-        tune = store(data.of_split("tune")) if has_tune else None
-        _report_rejected({**examples.rejected, **({} if tune is None else tune.rejected)})
-        if tune is not None and not bool((tune.targets != VOID).any()):
-            raise InputError("no pixel of the tune images has a known class: nothing could be measured on them")
+        examples = store(data.of_split("train") if has_val else data)
+        val = store(data.of_split("val")) if has_val else None
+        _report_rejected({**examples.rejected, **({} if val is None else val.rejected)})
+        if val is not None and not bool((val.targets != VOID).any()):
+            raise InputError("no pixel of the val images has a known class: nothing could be measured on them")
         architecture = self.architecture(len(names), fitting.rng.generator("initial weights").initial_seed() % 2**31)
         plan = fitting.seeded(self.plan)
         if plan.drop_last and len(examples) < plan.batch_size:
@@ -191,8 +191,8 @@ class ContextUpsampling(FittedMethod):
             progress=fitting.progress,
         )
         network.load_state_dict(trained.weights)
-        rejected = {**examples.rejected, **({} if tune is None else tune.rejected)}
-        figures = {} if tune is None else self._figures(network, names, tune, fitting)
+        rejected = {**examples.rejected, **({} if val is None else val.rejected)}
+        figures = {} if val is None else self._figures(network, names, val, fitting)
         card = Card(
             name=f"context-upsampling-{self.kind}",
             kind="segmenter",
@@ -228,44 +228,44 @@ class ContextUpsampling(FittedMethod):
         }
 
     def _figures(
-        self, network: nn.Module, names: tuple[str, ...], tune: ImageStore, fitting: Fitting
+        self, network: nn.Module, names: tuple[str, ...], val: ImageStore, fitting: Fitting
     ) -> Mapping[str, float]:
-        """Clean figures of all tune images; attacked ones of at most a hundred, which the seed draws."""
+        """Clean figures of all validation images; attacked ones of at most a hundred, which the seed draws."""
         classifier = Classifier(network, class_names=names, task="segment", name=self.name)
         whole = sum(
-            examine(classifier, to_unit(tune.images[rows]), tune.targets[rows], {})["clean"].sum(0)
-            for rows in torch.arange(len(tune)).split(_TOGETHER)
+            examine(classifier, to_unit(val.images[rows]), val.targets[rows], {})["clean"].sum(0)
+            for rows in torch.arange(len(val)).split(_TOGETHER)
         )
-        known = (tune.targets != VOID).flatten(1).any(1).nonzero().flatten()
+        known = (val.targets != VOID).flatten(1).any(1).nonzero().flatten()
         drawn = torch.randperm(len(known), generator=fitting.rng.generator("attacked images"))[:_ATTACKED]
         rows = known[drawn].sort().values
-        images = to_unit(tune.images[rows])
+        images = to_unit(val.images[rows])
         counts = examine(
             classifier,
             images,
-            tune.targets[rows],
+            val.targets[rows],
             standard_attacks(self.attack_steps),
             rng=fitting.rng.child("starts"),
             progress=fitting.progress,
         )
         own = counts.pop("clean")
-        found: dict[str, float] = {"tune.images": float(len(tune)), "tune.attacked_images": float(len(rows))}
+        found: dict[str, float] = {"val.images": float(len(val)), "val.attacked_images": float(len(rows))}
         totals = {"clean": whole, "clean_of_attacked": own.sum(0)}
         for name, total in (totals | {name: count.sum(0) for name, count in counts.items()}).items():
             figures = segmentation_figures(total)
-            found |= {f"tune.{name}.{figure}": value for figure, value in figures.items()}
+            found |= {f"val.{name}.{figure}": value for figure, value in figures.items()}
         layers = tuple(f"upsampling.{step}" for step in range(len(self.widths) - 1))
         sides = [self.side // 2**step for step in range(len(layers))][::-1]
         shown = tuple(layer for layer, side in zip(layers, sides, strict=True) if side >= LEAST_SCORED)
         artifacts = upsampling_artifacts(classifier, images, shown)
-        return {**found, **{f"tune.artifacts.{layer}": score for layer, score in artifacts.items()}}
+        return {**found, **{f"val.artifacts.{layer}": score for layer, score in artifacts.items()}}
 
 
 def _measured_on(figures: Mapping[str, float]) -> str:
     """How many images the figures of a card are of."""
     if not figures:
         return ""
-    whole, attacked = (int(figures[f"tune.{name}"]) for name in ("images", "attacked_images"))
+    whole, attacked = (int(figures[f"val.{name}"]) for name in ("images", "attacked_images"))
     return f" Clean figures are of {whole} held-out images, attacked ones of {attacked} of them, drawn by chance."
 
 

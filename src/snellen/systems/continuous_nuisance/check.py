@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, ValidationError, field_validator
 from torch import Tensor
 
-from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion
+from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckResult, Companion, LackedSetting
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, confident_mistakes
 from snellen.checks.strengths import chart_column, outcomes_by_kind
@@ -91,9 +91,10 @@ class NuisanceCheck(Check):
                 return str(error)
             return super().missing(classifier, images, companions) if has_scenes(images) else None
         if not has_scenes(images):
-            return (
+            return LackedSetting(
                 f"draws scenes again, and {images.name} has no records of scenes (column attributes, as in "
-                f"optotypes:scenes); or give a generator: --set nuisance.generator=diffusers:FOLDER"
+                f"optotypes:scenes); or give a generator: --set nuisance.generator=diffusers:FOLDER",
+                "generator",
             )
         return super().missing(classifier, images, companions)
 

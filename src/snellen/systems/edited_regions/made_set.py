@@ -19,7 +19,7 @@ BaseKind = Literal["real", "generated"]
 #: The record of a made set, and its table of images.
 RECORD, MANIFEST = "edits.json", "manifest.csv"
 
-#: Table of the images that a detector may be fitted to: the splits train and tune.
+#: Table of the images that a detector may be fitted to: the splits train and val.
 FITTING = "fitting.csv"
 
 

@@ -87,7 +87,7 @@ class EditSettings(BaseModel):
     composited: bool = Field(True, description="put the pixels outside of the region back")
     border: int = Field(2, ge=0, le=16, description="pixels of the soft border of a composite, inside of the region")
     versions: int = Field(1, ge=1, description="edited versions of each base image")
-    tune: float = Field(0.1, gt=0, lt=1, description="share of the base images that are for validation")
+    val: float = Field(0.1, gt=0, lt=1, description="share of the base images that are for validation")
     test: float = Field(0.2, gt=0, lt=1, description="share of the base images that are for tests")
     part: int = Field(64, ge=1, description="images that are edited before they are written")
     batch_size: int = Field(16, ge=1, description="images of one call of an editor")
@@ -109,25 +109,25 @@ class _Piece:
 
 
 def splits_of(ids: Sequence[str], settings: EditSettings, seed: int) -> dict[str, str]:
-    """The split of each base image: train, tune or test, by a draw of its own name and exact shares.
+    """The split of each base image: train, val or test, by a draw of its own name and exact shares.
 
     Raises:
         InputError: too few base images for an untouched and an edited one in each split.
     """
     order = sorted(ids, key=lambda one: derive_seed(seed, "split", one))
-    test, tune = max(2, round(settings.test * len(ids))), max(2, round(settings.tune * len(ids)))
-    if len(set(ids)) != len(ids) or len(ids) < test + tune + 2:
+    test, val = max(2, round(settings.test * len(ids))), max(2, round(settings.val * len(ids)))
+    if len(set(ids)) != len(ids) or len(ids) < test + val + 2:
         raise InputError(
             f"{len(ids)} base images, {len(set(ids))} of them different: six different ones are needed at least, an "
-            f"untouched and an edited one in each of train, tune and test"
+            f"untouched and an edited one in each of train, val and test"
         )
-    return {one: "test" if at < test else "tune" if at < test + tune else "train" for at, one in enumerate(order)}
+    return {one: "test" if at < test else "val" if at < test + val else "train" for at, one in enumerate(order)}
 
 
 def untouched_of(splits: Mapping[str, str], settings: EditSettings, seed: int) -> frozenset[str]:
     """The base images that nobody edits: the share of each split, at least one and never all."""
     chosen: set[str] = set()
-    for split in ("train", "tune", "test"):
+    for split in ("train", "val", "test"):
         own = sorted((one for one in splits if splits[one] == split), key=lambda one: derive_seed(seed, "clean", one))
         chosen |= set(own[: min(max(1, round(settings.untouched * len(own))), len(own) - 1)])
     return frozenset(chosen)
@@ -147,7 +147,7 @@ def make_edits(
 
     The folder gets ``images/``, ``labels/`` (see :mod:`snellen.systems.edited_regions.labels`), ``manifest.csv`` with
     the columns path, id, label, unit_id, split, edits, base_kind and turns, ``fitting.csv`` with the same of the splits
-    train and tune, and ``edits.json``, the record, last.
+    train and val, and ``edits.json``, the record, last.
 
     Args:
         bases: six or more, sides as the editors take them.

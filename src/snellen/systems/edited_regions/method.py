@@ -280,7 +280,7 @@ def _reaches(share: float, threshold: float) -> bool:
 def _doubts(loaded: Detector) -> list[str]:
     """What the detector's validation images say against it."""
     metrics, found = loaded.card.metrics, []
-    area, counts = metrics.get("tune.image.auroc"), [metrics.get(f"tune.images.{one}") for one in KINDS]
+    area, counts = metrics.get("val.image.auroc"), [metrics.get(f"val.images.{one}") for one in KINDS]
     if np.isinf(loaded.threshold):
         found.append("on the detector's validation images no threshold was better than to report nothing")
     if area is not None and area < LEAST_AREA:
@@ -298,7 +298,7 @@ def _doubts(loaded: Detector) -> list[str]:
 
 def _control(loaded: Detector) -> str | None:
     """What the detector does on its validation images."""
-    false, hit = loaded.card.metrics.get("tune.false_edits"), loaded.card.metrics.get("tune.iou")
+    false, hit = loaded.card.metrics.get("val.false_edits"), loaded.card.metrics.get("val.iou")
     if false is None or hit is None:
         return None
     return f"on validation images, {false:.2%} of untouched pixels were called edited, and the binary IoU was {hit:.2f}"

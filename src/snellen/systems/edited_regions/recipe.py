@@ -93,23 +93,23 @@ class EditedRegionsDetector(FittedMethod):
         return Method.missing(self, classifier, images)
 
     def fitted(self, fitting: Fitting) -> Artifact:
-        """Train; images of a split "tune" choose the threshold of whole images and give the figures of the card.
+        """Train; images of a split "val" choose the threshold of whole images and give the figures of the card.
 
         Raises:
             InputError: no label maps, labels that no editor has, editors that contradict the record, no split to
                 validate on, or a base of another architecture.
         """
         named = {*fitting.data.column("split")} - {None}
-        if "tune" not in named:
+        if "val" not in named:
             raise InputError(
-                f"{fitting.data.name} has no split 'tune': its images choose when an image is called edited"
+                f"{fitting.data.name} has no split 'val': its images choose when an image is called edited"
             )
         names = editors_of(fitting.data, self.editors)
         train, rejected = label_maps_of(fitting.data.of_split("train"), len(names) or MOST_EDITORS)
-        tune, further = label_maps_of(fitting.data.of_split("tune"), len(names) or MOST_EDITORS)
-        editors = len(names) or max(_highest(train), _highest(tune), 1)
+        val, further = label_maps_of(fitting.data.of_split("val"), len(names) or MOST_EDITORS)
+        editors = len(names) or max(_highest(train), _highest(val), 1)
         names = names or tuple(f"editor {at}" for at in range(1, editors + 1))
-        edited = tune.edited.numpy()
+        edited = val.edited.numpy()
         best_threshold(np.zeros(len(edited)), edited)  # one kind of validation images alone is refused before training
         plan = fitting.seeded(self.plan)
         network = new_network(self.architecture, editors, seed=plan.seed, width=self.width)
@@ -129,9 +129,9 @@ class EditedRegionsDetector(FittedMethod):
         )
         network.load_state_dict(dict(trained.weights))
         network.eval()
-        found = list(in_batches(network, tune.images, window=self.crop))
+        found = list(in_batches(network, val.images, window=self.crop))
         threshold = best_threshold(np.array([one.share for one in found]), edited)
-        figures = figures_of(found, tune, editors) | {
+        figures = figures_of(found, val, editors) | {
             "images.edited": float(edited.sum()),
             "images.untouched": float((~edited).sum()),
         }
@@ -141,7 +141,7 @@ class EditedRegionsDetector(FittedMethod):
             architecture={**built, "threshold": threshold if np.isfinite(threshold) else None, "window": self.crop},
             description="Shows which pixels of an image were edited, and by which editor.",
             class_names=("untouched", *names),
-            metrics=rounded({f"tune.{name}": value for name, value in figures.items()}),
+            metrics=rounded({f"val.{name}": value for name, value in figures.items()}),
             history=tuple(rounded(row) for row in trained.history),
             lineage=fitting.lineage({**self.record(), "rejected": len(rejected) + len(further)}, trained.data),
         )

@@ -73,7 +73,7 @@ def _seldom(stream: str, change: Any) -> BatchTransform:  # noqa: ANN401 - image
 class AdaptedTower(FittedMethod):
     """Adapt both towers of a text–image model to real and synthetic images of the classes (DataDream, step C).
 
-    The images are real ones; ``synthetic`` names generated ones of the same classes. Images of a split "tune" choose
+    The images are real ones; ``synthetic`` names generated ones of the same classes. Images of a split "val" choose
     the epoch; test images are refused.
 
     >>> AdaptedTower().real_share
@@ -121,16 +121,16 @@ class AdaptedTower(FittedMethod):
             for name in fill_templates(names, self.templates)
         }
         examples, flags = self._examples(fitting, tower)
-        tune = None
-        if "tune" in fitting.data.column("split"):
-            tune = ImageStore.of_images(fitting.data.of_split("tune"), tower.preparation, progress=fitting.progress)
+        val = None
+        if "val" in fitting.data.column("split"):
+            val = ImageStore.of_images(fitting.data.of_split("val"), tower.preparation, progress=fitting.progress)
         settings = QUERY_AND_VALUE.model_copy(update={"rank": self.rank, "alpha": self.alpha, "dropout": self.dropout})
         network = AdaptedTowers(tower, texts, settings, fitting.rng.child("adapters"))
         recipe = {**self.record(), "tower_identity": tower.identity(), "synthetic_images": int(flags.sum())}
         with network.acting():
             trained = adapt_towers(
                 network, examples, flags, plan=fitting.seeded(self.plan), real_share=self.real_share,
-                class_count=len(names), view=published_view if self.augment else None, mixing=self.mixing, tune=tune,
+                class_count=len(names), view=published_view if self.augment else None, mixing=self.mixing, val=val,
                 checkpoint=fitting.checkpoint, recipe=recipe, progress=fitting.progress,
             )  # fmt: skip
             weights = network.trained()
@@ -143,7 +143,7 @@ class AdaptedTower(FittedMethod):
             class_names=names,
             preparation=tower.preparation.model_dump(mode="json"),
             normalization={"mean": [0.0] * 3, "std": [1.0] * 3},
-            metrics=rounded({key: value for key, value in best.items() if key.startswith("tune.")}),
+            metrics=rounded({key: value for key, value in best.items() if key.startswith("val.")}),
             history=tuple(rounded(row) for row in trained.history),
             lineage=fitting.lineage({**recipe, "rejected": len(trained.rejected)}, trained.data),
         )
@@ -152,7 +152,7 @@ class AdaptedTower(FittedMethod):
     def _examples(self, fitting: Fitting, tower: TwoTower) -> tuple[ImageStore, Tensor]:
         """What is trained on, and which of it is synthetic."""
         data = fitting.data
-        images = data.of_split("train") if "tune" in data.column("split") else data
+        images = data.of_split("train") if "val" in data.column("split") else data
         own = synthetic(images)
         if own.any():
             raise InputError(
@@ -183,7 +183,7 @@ def adapt_towers(
     real_share: float = REAL_SHARE,
     view: BatchTransform | None = None,
     mixing: float = 0.0,
-    tune: ImageStore | None = None,
+    val: ImageStore | None = None,
     checkpoint: Path | None = None,
     recipe: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -201,7 +201,7 @@ def adapt_towers(
         plan=plan.model_copy(update={"warmup_steps": min(plan.warmup_steps, steps // 2)}),
         objective=by_source(synthetic, real_share, losses) if both else losses,
         transform=view,
-        tune=tune,
+        val=val,
         checkpoint=checkpoint,
         recipe=recipe,
         progress=progress,

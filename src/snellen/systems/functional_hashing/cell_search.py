@@ -39,7 +39,7 @@ def search(
     images: Images,
     *,
     out: Path | str,
-    tune: Images | None = None,
+    val: Images | None = None,
     candidates: int = 400,
     strategy: Strategy = "evolution",
     population: int = 100,
@@ -66,10 +66,10 @@ def search(
     are drawn at random.
 
     Args:
-        images: labelled images, one label each. Of several splits, ``train`` is trained on and ``tune`` measures; test
+        images: labelled images, one label each. Of several splits, ``train`` is trained on and ``val`` measures; test
             images are not touched.
         out: a new or empty folder, or one in which the same call was interrupted.
-        tune: images that measure fitness and train nothing; None: the split ``tune``, or a fifth of each class.
+        val: images that measure fitness and train nothing; None: the split ``val``, or a fifth of each class.
         candidates: that are proposed.
         strategy: ``random``, ``evolution`` (the child replaces the oldest) or ``elitism`` (it replaces the worst).
         population: of evolution and elitism.
@@ -115,7 +115,7 @@ def search(
     FunctionCache(**caching)  # refuses what is out of range before anything is read
     check_search(strategy, keys, population, tournament)
     _check_effect(keys, mantissa_bits, caching)
-    train, measured = _images(given_images(images), None if tune is None else given_images(tune), seed)
+    train, measured = _images(given_images(images), None if val is None else given_images(val), seed)
     searched = Searched(train, measured, side, cells, searching, caching, seed, running.get("allow_rejected", False))
 
     @cache
@@ -123,7 +123,7 @@ def search(
         return {
             "kind": WHAT,
             "data": describe_data(train, listener),
-            "tune": describe_data(measured, listener),
+            "val": describe_data(measured, listener),
             "side": side,
             "cells": cells.model_dump(mode="json"),
             "search": searching,
@@ -189,15 +189,15 @@ def _test_images(images: Images) -> str:
         return ""
 
 
-def _images(images: ImageSet, tune: ImageSet | None, seed: int) -> tuple[ImageSet, ImageSet]:
+def _images(images: ImageSet, val: ImageSet | None, seed: int) -> tuple[ImageSet, ImageSet]:
     """Images to train on, and those that measure fitness.
 
     Raises:
         InputError: as :func:`search`.
     """
     splits = set(images.column("split"))
-    if tune is None and "tune" in splits:
-        tune = images.of_split("tune")
+    if val is None and "val" in splits:
+        val = images.of_split("val")
     train = (images.of_split("train") if "train" in splits else images).for_fitting()
     if not train.class_names or not train.has_labels:
         raise InputError(f"{train.name} has no labels; a search needs labelled images, such as a folder of each class")
@@ -205,16 +205,16 @@ def _images(images: ImageSet, tune: ImageSet | None, seed: int) -> tuple[ImageSe
         raise InputError(f"{train.name}: a search needs images with one label each")
     if len(train.class_names) < 2:
         raise InputError(f"{train.name} has one class, {train.class_names[0]!r}: there is nothing to classify")
-    if tune is None:
+    if val is None:
         return held_out(train, SHARE_HELD_OUT, seed)
-    if tune.class_names != train.class_names:
-        raise InputError(f"{tune.name} has other classes than {train.name}; both need the same, in one order")
-    tune = tune.for_fitting()
+    if val.class_names != train.class_names:
+        raise InputError(f"{val.name} has other classes than {train.name}; both need the same, in one order")
+    val = val.for_fitting()
     # By content and not by id: two folders name different images alike.
-    shared = int(np.isin(tune.content_hashes, train.content_hashes).sum())
+    shared = int(np.isin(val.content_hashes, train.content_hashes).sum())
     if shared:
         raise InputError(
-            f"{shared} of {len(tune)} images of {tune.name} are also in {train.name}: an image that trains cannot "
+            f"{shared} of {len(val)} images of {val.name} are also in {train.name}: an image that trains cannot "
             "measure; give others, or leave them out of one set"
         )
-    return train, tune
+    return train, val

@@ -122,14 +122,14 @@ class CellSpace:
 
     Args:
         examples: to train on; the probe takes its images from here.
-        tune: that fitness is measured on; no test images.
+        val: that fitness is measured on; no test images.
         classes: number of classes.
         settings: numbers.
         seed: of trainings.
     """
 
     examples: ImageStore
-    tune: ImageStore
+    val: ImageStore
     classes: int
     settings: CellSettings = field(default_factory=CellSettings)
     seed: int = 0
@@ -185,14 +185,14 @@ class CellSpace:
         return [*trained.tolist(), *others.tolist()]
 
     def evaluate(self, candidate: Cell, run: int) -> Evaluation:
-        """Train the canonical cell and measure its accuracy on the tune images.
+        """Train the canonical cell and measure its accuracy on the validation images.
 
         Raises:
             ModelError: scores or losses that are not finite.
         """
         started = time.perf_counter()
         _, network = self.trained(candidate, run, self.settings.epochs)
-        valid = float(accuracy(network, self.tune)["accuracy"])
+        valid = float(accuracy(network, self.val)["accuracy"])
         return Evaluation(valid, seconds=time.perf_counter() - started)
 
     @staticmethod
@@ -221,7 +221,7 @@ class CellSpace:
             candidate: any cell of the space.
             run: index of an independent repetition.
             epochs: passes over the training images.
-            choose: take the epoch that is best on the tune images, and not the last one.
+            choose: take the epoch that is best on the validation images, and not the last one.
             as_drawn: train the cell with its vertices in the order given, to see what the canonical order changes.
             progress: callback that receives progress updates.
 
@@ -238,7 +238,7 @@ class CellSpace:
                 self.examples,
                 plan=self.settings.training(epochs, seed),
                 objective=classify,
-                tune=self.tune if choose else None,
+                val=self.val if choose else None,
                 evaluate=accuracy,
                 progress=progress,
             )

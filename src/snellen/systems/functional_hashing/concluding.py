@@ -65,7 +65,7 @@ def conclude(
         account=account,
         best=tuple(Step(number=one.number, cell=one.structure, valid=one.valid) for one in best),
         accuracy=accuracy,
-        tune_images=len(searched.space.tune),
+        val_images=len(searched.space.val),
         test=test,
         warnings=(*account.warnings(), *diverged, *learned_little(accuracy, searched)),
         rejected=tuple(RejectedImage(id=one, reason=why) for one, why in sorted(searched.rejected.items())),
@@ -74,12 +74,12 @@ def conclude(
 
 def learned_little(accuracy: float, searched: Searched) -> list[str]:
     """A warning, in words, where one class alone would be right nearly as often; it names the classes."""
-    targets, names = searched.space.tune.targets.tolist(), searched.train.class_names or ()
+    targets, names = searched.space.val.targets.tolist(), searched.train.class_names or ()
     commonest = max(targets.count(one) for one in set(targets)) / len(targets)
     if accuracy - commonest >= LEARNED:
         return []
     return [
-        f"the classifier decides {100 * accuracy:.1f} % of the tune images rightly, and one class alone has "
+        f"the classifier decides {100 * accuracy:.1f} % of the val images rightly, and one class alone has "
         f"{100 * commonest:.1f} % of them: it learned little, or its classes ({', '.join(names)}) are not those that "
         f"you meant"
     ]
@@ -115,7 +115,7 @@ def _first_fitness(space: CellSpace, structure: str) -> float:
 def _classifier(
     best: list[Trial], searched: Searched, epochs: int, account: Account, progress: Progress
 ) -> tuple[Artifact, float, list[str]]:
-    """The best cell, trained to the epoch that is best on the tune images, its accuracy, and warnings.
+    """The best cell, trained to the epoch that is best on the validation images, its accuracy, and warnings.
 
     A longer training can fail where the short one did not: then the cell is left out of ``best``, and the one before it
     is trained.
@@ -141,7 +141,7 @@ def _classifier(
         class_names=train.class_names or (),
         preparation=searched.preparation.model_dump(mode="json"),
         normalization={"mean": [0.0] * 3, "std": [1.0] * 3},
-        metrics=rounded({name: value for name, value in row.items() if name.startswith("tune.")}),
+        metrics=rounded({name: value for name, value in row.items() if name.startswith("val.")}),
         history=tuple(rounded(one) for one in trained.history),
         lineage=Lineage(
             recipe={
@@ -158,4 +158,4 @@ def _classifier(
             environment=record_environment(),
         ),
     )
-    return Artifact(dict(trained.weights), card), float(row["tune.accuracy"]), diverged
+    return Artifact(dict(trained.weights), card), float(row["val.accuracy"]), diverged

@@ -51,7 +51,7 @@ class LossSpace:
     """Formulas; see :class:`~snellen.systems.functional_hashing.space.Space`.
 
     Args:
-        train, tune: vectors (n, d) float64 and classes (n,) int64.
+        train, val: vectors (n, d) float64 and classes (n,) int64.
         classes: number of classes.
         epochs: passes over the training vectors.
         learning_rate: of plain gradient descent, batches of 64.
@@ -59,7 +59,7 @@ class LossSpace:
     """
 
     train: tuple[Tensor, Tensor]
-    tune: tuple[Tensor, Tensor]
+    val: tuple[Tensor, Tensor]
     classes: int
     epochs: int = 2
     learning_rate: float = 0.5
@@ -112,6 +112,6 @@ class LossSpace:
                                 parameter -= self.learning_rate * gradient
         if not bool(torch.isfinite(weights).all()):
             raise ModelError("the weights are not finite")
-        scores = self.tune[0] @ weights.detach() + shift.detach()
-        valid = float((scores.argmax(1) == self.tune[1]).double().mean())
+        scores = self.val[0] @ weights.detach() + shift.detach()
+        valid = float((scores.argmax(1) == self.val[1]).double().mean())
         return Evaluation(valid, seconds=time.perf_counter() - started)

@@ -240,12 +240,12 @@ class ProgramSpace:
     The fitness is 1 − 2/π · arctan of the root mean square error on the validation examples, as AutoML-Zero has it.
 
     Args:
-        train, tune: vectors (n, d) and targets (n,); the probe takes its examples from ``train``.
+        train, val: vectors (n, d) and targets (n,); the probe takes its examples from ``train``.
         probe_examples: that the probe learns from, and as many others that it only predicts.
     """
 
     train: tuple[Vectors, Vectors]
-    tune: tuple[Vectors, Vectors]
+    val: tuple[Vectors, Vectors]
     probe_examples: int = 10
     worst: float = 0.0
 
@@ -294,7 +294,7 @@ class ProgramSpace:
         """Learn from all training examples, in an order of the run, and predict the others."""
         started = time.perf_counter()
         order = np.random.default_rng(derive_seed("program order", run)).permutation(len(self.train[0]))
-        found = errors(candidate, (self.train[0][order], self.train[1][order]), self.tune)[len(order) :]
+        found = errors(candidate, (self.train[0][order], self.train[1][order]), self.val)[len(order) :]
         with np.errstate(all="ignore"):
             error = float(np.sqrt(np.mean(np.square(found))))
         valid = self.worst if math.isnan(error) else 1 - 2 / math.pi * math.atan(error)

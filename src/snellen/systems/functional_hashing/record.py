@@ -154,8 +154,8 @@ class CellSearch(RunResult):
     Attributes:
         account: of candidates, hits and misses.
         best: the steps of the best fitness; the last one was trained to the end.
-        accuracy: of the classifier on the tune images, which chose cell and epoch: not a figure for a report.
-        tune_images: of these.
+        accuracy: of the classifier on the validation images, which chose cell and epoch: not a figure for a report.
+        val_images: of these.
         test: reference of test images of the same set; empty where it has none, or was handed over in memory.
         warnings: what a reader must know.
         rejected: images that cannot be used.
@@ -166,7 +166,7 @@ class CellSearch(RunResult):
     account: Account = Account()
     best: tuple[Step, ...] = ()
     accuracy: float = 0.0
-    tune_images: int = 0
+    val_images: int = 0
     test: str = ""
     warnings: tuple[str, ...] = ()
     rejected: tuple[RejectedImage, ...] = ()
@@ -212,7 +212,7 @@ class CellSearch(RunResult):
                     tuple((str(one.number), f"{one.valid:.3f}", one.cell) for one in self.best[-_SHOWN:]),
                     frozenset({0, 1}),
                 ),
-                f"the classifier decides {100 * self.accuracy:.1f} % of the {self.tune_images} tune images rightly; "
+                f"the classifier decides {100 * self.accuracy:.1f} % of the {self.val_images} val images rightly; "
                 "these chose it, so measure it on others",
                 *(f"warning: {line}" for line in self.warnings),
             ),
@@ -237,7 +237,7 @@ class CellSearch(RunResult):
     def _verdict(self) -> str:
         count = self.account
         return (
-            f"{count.candidates} candidates, {count.evaluated} trained; accuracy {self.accuracy:.3f} on the tune images"
+            f"{count.candidates} candidates, {count.evaluated} trained; accuracy {self.accuracy:.3f} on the val images"
         )
 
 

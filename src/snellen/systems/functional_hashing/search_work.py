@@ -35,7 +35,7 @@ class Searched:
 
     Args:
         train: to train on.
-        tune: that measure fitness.
+        val: that measure fitness.
         side: height and width in pixels.
         settings: of cells.
         search: strategy, population, tournament, keys, mantissa bits.
@@ -45,7 +45,7 @@ class Searched:
     """
 
     train: ImageSet
-    tune: ImageSet
+    val: ImageSet
     side: int
     settings: CellSettings
     search: Mapping[str, Any]
@@ -66,7 +66,7 @@ class Searched:
             InputError: too many images cannot be used.
         """
         stores = []
-        for images in (self.train, self.tune):
+        for images in (self.train, self.val):
             store = ImageStore.of_images(images, self.preparation)
             check_rejected(store.rejected, len(images), images.name, allowed=self.allow_rejected)
             stores.append(store)
@@ -75,7 +75,7 @@ class Searched:
     @property
     def rejected(self) -> dict[str, str]:
         """Images that cannot be used: id → reason."""
-        return {**self.space.examples.rejected, **self.space.tune.rejected}
+        return {**self.space.examples.rejected, **self.space.val.rejected}
 
     def fresh(self) -> Search[Cell]:
         """The search before its first candidate."""

@@ -37,7 +37,7 @@ from snellen.systems.label_free_tuning.tuning import (
     Selection,
     StrongView,
     agreement,
-    tune,
+    tune_network,
 )
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
@@ -147,7 +147,7 @@ class LabelFreePromptTuning(FittedMethod):
         # Where features are kept does not matter to what is trained.
         recipe = {**self.record(), "keep": None, "classes": list(names), **facts}
         examples = replace(store, targets=teaching.labels)
-        trained = tune(
+        trained = tune_network(
             network,
             examples,
             plan=fitting.seeded(self.plan),

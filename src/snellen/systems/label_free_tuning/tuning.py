@@ -90,7 +90,7 @@ def agreement(model: nn.Module, examples: Examples) -> Mapping[str, float]:
     return {"agreement": float((scores.argmax(1) == labels).double().mean())}
 
 
-def tune(
+def tune_network(
     network: nn.Module,
     examples: ImageStore,
     *,
@@ -125,7 +125,7 @@ def tune(
         plan=plan.model_copy(update={"select": "agreement", "select_highest": True}),
         objective=on_scores(partial(cross_entropy, label_smoothing=label_smoothing)),
         transform=(view or StrongView()).transform(),
-        tune=examples if selection == "agreement" else None,
+        val=examples if selection == "agreement" else None,
         evaluate=agreement,
         checkpoint=checkpoint,
         recipe=recipe,

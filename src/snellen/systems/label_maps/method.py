@@ -43,7 +43,7 @@ class LabelMapsRecipe(ClassifierRecipe):
     """Train on random crops with the soft labels that label maps give exactly these crops.
 
     The maps come from ``maps``, or are made there first by ``annotator``; the annotator does not run during training.
-    The labels of the images count on the tune split alone, in the reported agreement, and where there is no map.
+    The labels of the images count on the validation split alone, in the reported agreement, and where there is no map.
 
     >>> LabelMapsRecipe(maps=Path("maps")).smallest_crop
     0.08
@@ -100,7 +100,7 @@ class LabelMapsRecipe(ClassifierRecipe):
         return super().missing(classifier, images)
 
     def course(self, fitting: Fitting) -> Course:
-        """The training on crops of the images to train on; "tune" chooses the epoch by its labels.
+        """The training on crops of the images to train on; "val" chooses the epoch by its labels.
 
         Raises:
             InputError: maps of other images or classes; images without a map; images that were turned or changed since.

@@ -65,7 +65,7 @@ def conclude(
     teacher = [Annotation.model_validate(one) for one in run.shard_extra(0)["owner"]]
     head = ready.collaboration.student(labels)
     raw = logits(head, ready.collaboration.embeddings)
-    threshold = best_threshold({row: float(raw[row]) for row in ready.owner.tune}, ready.owner.tune, middle=0.0)
+    threshold = best_threshold({row: float(raw[row]) for row in ready.owner.val}, ready.owner.val, middle=0.0)
     # What is measured is what is delivered, rounding of the moved bias included.
     head = with_threshold(head, threshold)
     scores = logits(head, ready.collaboration.embeddings)
@@ -94,7 +94,7 @@ def conclude(
         agreement=_agreements(run, ready, models, machine, scores, fit, seed),
         disagreements=tuple(
             Disagreement(image=ids[row], owner=value, machine=machine[row].label, rationale=machine[row].rationale)
-            for row, value in ready.owner.tune.items()
+            for row, value in ready.owner.val.items()
             if row in machine and machine[row].label != value
         ),
         threshold=1 / (1 + math.exp(-threshold)),
@@ -130,7 +130,7 @@ def _agreements(
     if not rows:
         return ()
     measured = partial(agreement, truth=owner.report, seed=seed)
-    tuned = len(owner.tune)
+    tuned = len(owner.val)
     embeddings = ready.collaboration.embeddings
     confident = {row: one.confidence for row, one in machine.items() if one.confidence is not None}
     teacher = Opinion({row: machine[row].label if row in machine else None for row in rows}, confident)
@@ -143,13 +143,13 @@ def _agreements(
         "descriptions (CuPL)": text_similarity(models.encode, ready.queries.positive, embeddings),
     }
     for who, values in similar.items():
-        chosen = best_threshold({row: float(values[row]) for row in owner.tune}, owner.tune)
+        chosen = best_threshold({row: float(values[row]) for row in owner.val}, owner.val)
         found.append(measured(who, Opinion.of_scores(values, rows, chosen), human_labels=tuned))
     # Where limits are reached, the last images have no answer, and are undecided.
     direct = {row: one["label"] for row, one in zip(rows, run.shard_extra(0)["direct"], strict=False)}
     found.append(measured("one direct question", Opinion(direct), human_labels=0))
-    if len(set(owner.tune.values())) == 2:
-        supervised = probabilities(fit_student(embeddings, owner.tune, owner=(), fit=fit, seed=seed), embeddings)
+    if len(set(owner.val.values())) == 2:
+        supervised = probabilities(fit_student(embeddings, owner.val, owner=(), fit=fit, seed=seed), embeddings)
         opinion = Opinion.of_scores(supervised, rows, 0.5)
         found.append(measured(f"trained on {tuned} of the owner's labels", opinion, human_labels=tuned))
     return tuple(found)

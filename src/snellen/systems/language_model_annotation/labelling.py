@@ -194,7 +194,7 @@ def label(
             "annotator": ready.annotator.record(),
             "towers": [models.towers.name, models.towers.identity()],
             "owner": {
-                "tune": {ready.images.ids[row]: value for row, value in ready.owner.tune.items()},
+                "val": {ready.images.ids[row]: value for row, value in ready.owner.val.items()},
                 "report": {ready.images.ids[row]: value for row, value in ready.owner.report.items()},
             },
             "schedule": schedule.model_dump(mode="json"),

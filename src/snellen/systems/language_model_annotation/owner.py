@@ -1,6 +1,6 @@
 """The owner's labels, about 100: they choose and validate, and nothing is trained on them (stage F).
 
-Half of them (``tune``) choose thresholds and show disagreements; the other half (``report``) measures, once.
+Half of them (``val``) choose thresholds and show disagreements; the other half (``report``) measures, once.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Owner:
     """Labels by the row of the image: 1 belongs to the concept, 0 does not.
 
     Attributes:
-        tune: choose.
+        val: choose.
         report: measure.
     """
 
-    tune: Mapping[int, int]
+    val: Mapping[int, int]
     report: Mapping[int, int]
 
     @property
     def rows(self) -> tuple[int, ...]:
         """All images that the owner labelled, in order."""
-        return tuple(sorted({*self.tune, *self.report}))
+        return tuple(sorted({*self.val, *self.report}))
 
 
 def split_labels(labels: Mapping[int, int], ids: Sequence[str], seed: int) -> Owner:
@@ -44,7 +44,7 @@ def split_labels(labels: Mapping[int, int], ids: Sequence[str], seed: int) -> Ow
     A class with two labels or more that fell into one half alone gives the image with the largest hash to the other.
 
     >>> owner = split_labels({row: int(row < 4) for row in range(40)}, [str(row) for row in range(40)], seed=0)
-    >>> len(owner.tune) + len(owner.report)
+    >>> len(owner.val) + len(owner.report)
     40
 
     Args:

@@ -1,4 +1,4 @@
-"""Figures of bags of the tune split: what chooses the epoch and the pooling, and what is watched on the way."""
+"""Figures of bags of the validation split: what chooses the epoch and the pooling, and what is watched on the way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snellen.systems.multiple_instance.pseudo_labels import target_figures
 from snellen.training.batches import Examples
 from snellen.training.evaluation import score_examples
 
-#: Ways of pooling among which the tune bags choose.
+#: Ways of pooling among which the validation bags choose.
 POOLINGS: tuple[Pooling, ...] = ("mean", "max", "log_sum_exp")
 
 
@@ -86,27 +86,25 @@ class InstanceFigures:
     """Evaluation of a learner after each epoch; see :data:`snellen.training.evaluation.Evaluate`.
 
     Args:
-        tune: bags that choose; None where there are none, and then the last epoch is chosen.
+        val: bags that choose; None where there are none, and then the last epoch is chosen.
         trained: bags that are trained on, for what is watched.
-        choosing: whether the tune bags choose in this phase; otherwise the next phase continues from its last epoch.
+        choosing: whether the validation bags choose in this phase; else the next one continues from its last epoch.
     """
 
-    tune: BagInstances | None
+    val: BagInstances | None
     trained: BagInstances
     choosing: bool
 
     def __call__(self, model: nn.Module, examples: Examples) -> dict[str, float]:
-        """``selection``, figures of the tune bags, and as ``train_…`` losses and what pseudo labels have come to."""
+        """``selection``, figures of the validation bags, and as ``train_…`` losses and figures of pseudo labels."""
         assert isinstance(model, InstanceLearner)
         epoch, steps = int(model.epoch), float(model.sums[3])
         names = ("classification_loss", "contrast_loss", "bag_loss")
         losses = dict(zip(names, (model.sums[:3] / steps).tolist(), strict=True))
         told = target_figures(model.targets.cpu(), self.trained.of_bag, self.trained.labels)
         watched = {f"train_{name}": value for name, value in (losses | told).items()}
-        if self.tune is None:
+        if self.val is None:
             return {"selection": float(epoch), **watched}
-        figures = pooled_figures(score_examples(model, examples, batch_size=4096)[0], self.tune)
-        selection = (
-            by_auroc_then_epoch(figures["bag_auroc"], self.tune.labels, epoch) if self.choosing else float(epoch)
-        )
+        figures = pooled_figures(score_examples(model, examples, batch_size=4096)[0], self.val)
+        selection = by_auroc_then_epoch(figures["bag_auroc"], self.val.labels, epoch) if self.choosing else float(epoch)
         return {"selection": selection, **figures, **watched}

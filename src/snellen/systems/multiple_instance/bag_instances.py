@@ -114,14 +114,14 @@ class BagInstances:
         )
 
 
-def check_both_classes(instances: BagInstances, tune: BagInstances | None) -> None:
-    """Refuse bags of a training, or of its tune split, that are not of the classes 0 and 1, both among them.
+def check_both_classes(instances: BagInstances, val: BagInstances | None) -> None:
+    """Refuse bags of a training, or of its validation split, that are not of the classes 0 and 1, both among them.
 
     Raises:
         InputError: as above.
     """
     names = {0: "negative", 1: "positive", -1: "without label"}
-    for bags, split in ((instances, "train"), (tune, "tune")):
+    for bags, split in ((instances, "train"), (val, "val")):
         seen = set() if bags is None else set(bags.labels.tolist())
         if bags is not None and seen != {0, 1}:
             raise InputError(

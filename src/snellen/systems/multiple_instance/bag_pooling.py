@@ -73,32 +73,32 @@ class BagPooling(BagRecipe):
         head = self.initial_head(ground, str(of_head["head"]), **arguments)
         plan, recipe = fitting.seeded(self.plan), {**self.record(), "keep": None}
         checkpoint, progress = fitting.checkpoint, fitting.progress
-        instances, tune, pooling = ground.instances, ground.tune, self._own_pooling()
+        instances, val, pooling = ground.instances, ground.val, self._own_pooling()
         if isinstance(head, InstanceHead):
             labels = instances.instance_labels
             trained = learn_labels(
-                head, instances, labels, tune, plan=plan, checkpoint=checkpoint, recipe=recipe, progress=progress
+                head, instances, labels, val, plan=plan, checkpoint=checkpoint, recipe=recipe, progress=progress
             )
             pooling = pooling_of(trained)
         else:
             assert isinstance(head, BagHead)
             trained = learn_bags(
-                head, instances, tune, plan=plan, checkpoint=checkpoint, recipe=recipe, progress=progress
+                head, instances, val, plan=plan, checkpoint=checkpoint, recipe=recipe, progress=progress
             )
         head.load_state_dict(part_of(trained.weights, "head."))
         decision: dict[str, Any] = {}
         if pooling is not None:
             decision = {"pooling": pooling, "threshold": 0.5}
-            if tune is not None:
+            if val is not None:
                 with torch.no_grad():
-                    scores = bag_scores(head(tune.inputs), tune, pooling)
-                decision["threshold"] = round(best_threshold(scores, tune.labels.numpy()), 6)
+                    scores = bag_scores(head(val.inputs), val, pooling)
+                decision["threshold"] = round(best_threshold(scores, val.labels.numpy()), 6)
         return self.artifact(
             ground,
             head,
             of_head=of_head,
             history=tuple(
-                {name: value for name, value in row.items() if name != "tune.selection"} for row in trained.history
+                {name: value for name, value in row.items() if name != "val.selection"} for row in trained.history
             ),
             best_epoch=trained.best_epoch,
             bag_decision=decision,

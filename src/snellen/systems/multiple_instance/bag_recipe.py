@@ -31,7 +31,7 @@ class BagGround:
         class_names: of the negative and the positive class.
         encoder: made the vectors.
         instances: standardised vectors of the train split.
-        tune: of the tune split, by the figures of the train split; None where there is none.
+        val: of the validation split, by the figures of the train split; None where there is none.
         standardise: those figures, as the head will hold them.
         fitting: the call of ``fit``.
     """
@@ -39,21 +39,21 @@ class BagGround:
     class_names: tuple[str, ...]
     encoder: FrozenEncoder
     instances: BagInstances
-    tune: BagInstances | None
+    val: BagInstances | None
     standardise: Standardise
     fitting: Fitting
 
     @property
     def rejected(self) -> int:
         """Images that cannot be used."""
-        return len(self.instances.rejected) + (len(self.tune.rejected) if self.tune is not None else 0)
+        return len(self.instances.rejected) + (len(self.val.rejected) if self.val is not None else 0)
 
 
 class BagRecipe(FittedMethod):
     """Encoder and head; subclasses say how the head is trained.
 
     Labels of images are never read, only those of bags (columns ``bag_id`` and ``bag_label``). The first class is
-    negative, the second positive. Images of a split named tune choose the epoch, by their bags.
+    negative, the second positive. Images of a split named val choose the epoch, by their bags.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"bags"})
@@ -92,14 +92,14 @@ class BagRecipe(FittedMethod):
         check_one_process(f"training on bags ({self.name})")
         images = fitting.data.unlabelled()
         encoder = encoder_at(self.encoder, layer=self.encoder_layer, side=self.encoder_side)
-        parted = "tune" in images.column("split")
+        parted = "val" in images.column("split")
 
         def encoded(split: Split, shown: ImageSet) -> BagInstances:
             folder = self.keep and self.keep / split
             return BagInstances.of(shown, frozen_features(shown, encoder, folder=folder, progress=fitting.progress))
 
         instances = encoded("train", images.of_split("train") if parted else images)
-        tune = encoded("tune", images.of_split("tune")) if parted else None
+        val = encoded("val", images.of_split("val")) if parted else None
         standardise = Standardise(encoder.dim)
         standardise.fit(instances.inputs)
         assert images.class_names is not None
@@ -107,7 +107,7 @@ class BagRecipe(FittedMethod):
             class_names=images.class_names,
             encoder=encoder,
             instances=instances.standardised(standardise.mean, standardise.deviation),
-            tune=tune and tune.standardised(standardise.mean, standardise.deviation),
+            val=val and val.standardised(standardise.mean, standardise.deviation),
             standardise=standardise,
             fitting=fitting,
         )
@@ -151,7 +151,7 @@ class BagRecipe(FittedMethod):
             class_names=ground.class_names,
             preparation=ground.encoder.preparation.model_dump(mode="json"),
             normalization=ground.encoder.normalization._asdict(),
-            metrics=rounded({name: value for name, value in best.items() if name.startswith("tune.")}),
+            metrics=rounded({name: value for name, value in best.items() if name.startswith("val.")}),
             history=tuple(rounded(row) for row in history),
             bag_decision=dict(bag_decision),
             lineage=ground.fitting.lineage(recipe, ground.instances.fingerprint()),

@@ -91,39 +91,39 @@ def score_bags(head: BagHead, bags: BagInstances) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class BagHeadFigures:
-    """AUROC of the tune bags by a bag head."""
+    """AUROC of the validation bags by a bag head."""
 
-    tune: BagInstances | None
+    val: BagInstances | None
 
     def __call__(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         """``selection`` and ``bag_auroc``."""
         assert isinstance(model, InTraining)
         assert isinstance(model.head, BagHead)
-        if self.tune is None:
+        if self.val is None:
             return {"selection": float(model.epoch)}
-        figure = auroc(self.tune.labels.numpy(), score_bags(model.head, self.tune)[0].numpy())
-        return {"selection": by_auroc_then_epoch(figure, self.tune.labels, int(model.epoch)), "bag_auroc": figure}
+        figure = auroc(self.val.labels.numpy(), score_bags(model.head, self.val)[0].numpy())
+        return {"selection": by_auroc_then_epoch(figure, self.val.labels, int(model.epoch)), "bag_auroc": figure}
 
 
 @dataclass(frozen=True, eq=False)
 class PooledFigures:
-    """AUROC of the tune bags by pooled probabilities of instances."""
+    """AUROC of the validation bags by pooled probabilities of instances."""
 
-    tune: BagInstances | None
+    val: BagInstances | None
 
     def __call__(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         """``selection`` and the figures of each pooling."""
         assert isinstance(model, InTraining)
-        if self.tune is None:
+        if self.val is None:
             return {"selection": float(model.epoch)}
-        figures = pooled_figures(score_examples(model, examples, batch_size=4096)[0], self.tune)
-        return {"selection": by_auroc_then_epoch(figures["bag_auroc"], self.tune.labels, int(model.epoch)), **figures}
+        figures = pooled_figures(score_examples(model, examples, batch_size=4096)[0], self.val)
+        return {"selection": by_auroc_then_epoch(figures["bag_auroc"], self.val.labels, int(model.epoch)), **figures}
 
 
 def learn_bags(
     head: BagHead,
     instances: BagInstances,
-    tune: BagInstances | None,
+    val: BagInstances | None,
     *,
     plan: TrainingPlan,
     checkpoint: Path | None = None,
@@ -135,7 +135,7 @@ def learn_bags(
     Args:
         head: initial weights, which stay as they are.
         instances: vectors of the train split.
-        tune: bags that choose the epoch; None: the last one.
+        val: bags that choose the epoch; None: the last one.
         plan: numbers of the training; a batch is of bags.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training, as JSON values.
@@ -144,14 +144,14 @@ def learn_bags(
     Raises:
         InputError: bags of one class, of several positive ones, or without labels; test images.
     """
-    check_both_classes(instances, tune)
+    check_both_classes(instances, val)
     return train(
         InTraining(head),
         BagStore(instances),
         plan=_chosen_by_bags(plan),
         objective=on_bags,
-        tune=BagStore(instances if tune is None else tune),
-        evaluate=BagHeadFigures(tune),
+        val=BagStore(instances if val is None else val),
+        evaluate=BagHeadFigures(val),
         checkpoint=checkpoint,
         recipe=recipe,
         progress=progress,
@@ -162,7 +162,7 @@ def learn_labels(
     head: InstanceHead,
     instances: BagInstances,
     labels: Tensor,
-    tune: BagInstances | None,
+    val: BagInstances | None,
     *,
     plan: TrainingPlan,
     checkpoint: Path | None = None,
@@ -175,7 +175,7 @@ def learn_labels(
         head: initial weights, which stay as they are.
         instances: vectors of the train split.
         labels: 0 or 1 for each instance, int64 (n,).
-        tune: bags that choose the epoch; None: the last one.
+        val: bags that choose the epoch; None: the last one.
         plan: numbers of the training; a batch is of instances.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training, as JSON values.
@@ -184,7 +184,7 @@ def learn_labels(
     Raises:
         InputError: bags of one class, of several positive ones, or without labels; test images.
     """
-    check_both_classes(instances, tune)
+    check_both_classes(instances, val)
     if len(labels) != len(instances):
         raise InputError(f"{len(instances)} instances came with {len(labels)} labels")
     return train(
@@ -192,8 +192,8 @@ def learn_labels(
         instances.store(),
         plan=_chosen_by_bags(plan),
         objective=OnLabels(labels),
-        tune=(instances if tune is None else tune).store(),
-        evaluate=PooledFigures(tune),
+        val=(instances if val is None else val).store(),
+        evaluate=PooledFigures(val),
         checkpoint=checkpoint,
         recipe={**(recipe or {}), "labels": labels.tolist()},
         progress=progress,
@@ -201,9 +201,9 @@ def learn_labels(
 
 
 def pooling_of(trained: Trained) -> Pooling:
-    """The pooling that the tune bags chose together with the epoch; mean where there were none."""
+    """The pooling that the validation bags chose together with the epoch; mean where there were none."""
     best = next(row for row in trained.history if row["epoch"] == trained.best_epoch)
-    return best_pooling(best, "tune.") if "tune.bag_auroc.mean" in best else "mean"
+    return best_pooling(best, "val.") if "val.bag_auroc.mean" in best else "mean"
 
 
 def _chosen_by_bags(plan: TrainingPlan) -> TrainingPlan:

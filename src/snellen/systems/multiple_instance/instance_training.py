@@ -49,7 +49,7 @@ class Learnt:
         weights: state dict of the learner at the chosen epoch.
         history: one row for each epoch; ``phase`` is 0 in the pretraining, 1 in the warm-up, 2 afterwards.
         best_epoch: the chosen one, from 1.
-        pooling: of instances into bags, chosen with it; mean where there are no tune bags.
+        pooling: of instances into bags, chosen with it; mean where there are no validation bags.
     """
 
     weights: Mapping[str, Tensor]
@@ -80,7 +80,7 @@ def phases(settings: InstanceSettings, epochs: int) -> list[Phase]:
 
 def learn_instances(
     instances: BagInstances,
-    tune: BagInstances | None,
+    val: BagInstances | None,
     *,
     encoder: nn.Module,
     classifier: nn.Linear,
@@ -95,7 +95,7 @@ def learn_instances(
 
     Args:
         instances: to train on, in bags of both classes.
-        tune: bags of both classes that choose the epoch of the last phase and the pooling; None: the last epoch.
+        val: bags of both classes that choose the epoch of the last phase and the pooling; None: the last epoch.
         encoder: f, inputs → (n, width); initial weights, which stay as they are.
         classifier: g, initial weights likewise.
         views: of inputs.
@@ -109,12 +109,12 @@ def learn_instances(
         InputError: bags of one class, of several positive ones, or without labels; too few epochs; test images.
     """
     course = phases(settings, plan.epochs)
-    check_both_classes(instances, tune)
+    check_both_classes(instances, val)
     with seeded(derive_seed(plan.seed, "projection"), torch.device("cpu")):
         learner = InstanceLearner(
             copy.deepcopy(encoder), copy.deepcopy(classifier), candidates_of(instances.instance_labels), settings
         )
-    identity = {**(recipe or {}), "bags": instances.fingerprint(), "tune bags": tune and tune.fingerprint()}
+    identity = {**(recipe or {}), "bags": instances.fingerprint(), "val bags": val and val.fingerprint()}
     history: list[Mapping[str, float]] = []
     for phase in course:
         before, last = len(history), phase.name == "main"
@@ -133,8 +133,8 @@ def learn_instances(
                 }
             ),
             objective=_objective(phase, instances, views, plan, store, before),
-            tune=instances.store() if tune is None else tune.store(),
-            evaluate=InstanceFigures(tune, instances, choosing=last),
+            val=instances.store() if val is None else val.store(),
+            evaluate=InstanceFigures(val, instances, choosing=last),
             checkpoint=_beside(checkpoint, phase, last=last),
             recipe={**identity, "phase": phase.name},
             progress=progress,
@@ -146,7 +146,7 @@ def learn_instances(
         weights=trained.weights,
         history=tuple(history),
         best_epoch=before + trained.best_epoch,
-        pooling="mean" if tune is None else best_pooling(best, "tune."),
+        pooling="mean" if val is None else best_pooling(best, "val."),
     )
 
 
@@ -180,6 +180,6 @@ def _beside(checkpoint: Path | None, phase: Phase, *, last: bool) -> Path | None
 
 def _row(row: Mapping[str, float], phase: Phase, before: int) -> dict[str, float]:
     """A row of the history, counted over all phases; figures of the training bags have names of their own."""
-    named = {name.replace("tune.train_", "train."): value for name, value in row.items() if name != "tune.selection"}
+    named = {name.replace("val.train_", "train."): value for name, value in row.items() if name != "val.selection"}
     number = {"pretraining": 0.0, "warmup": 1.0, "main": 2.0}[phase.name]
     return {**named, "epoch": row["epoch"] + before, "phase": number}

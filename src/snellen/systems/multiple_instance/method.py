@@ -55,7 +55,7 @@ class MultipleInstanceLearning(BagRecipe, InstanceSettings):
         return super().missing(classifier, images)
 
     def fitted(self, fitting: Fitting) -> Artifact:
-        """Train on bags; labels of images are not read, and bags of "tune" choose epoch, pooling and threshold.
+        """Train on bags; labels of images are not read, and bags of "val" choose epoch, pooling and threshold.
 
         Raises:
             InputError: bags without labels, of one class, or without a usable image.
@@ -65,7 +65,7 @@ class MultipleInstanceLearning(BagRecipe, InstanceSettings):
         assert isinstance(head, InstanceHead)
         learnt = learn_instances(
             ground.instances,
-            ground.tune,
+            ground.val,
             encoder=head.hidden,
             classifier=head.scores,
             views=feature_views(noise=self.noise, hidden=self.hidden),
@@ -78,10 +78,10 @@ class MultipleInstanceLearning(BagRecipe, InstanceSettings):
         head.hidden.load_state_dict(part_of(learnt.weights, "encoder."))
         head.scores.load_state_dict(part_of(learnt.weights, "classifier."))
         threshold = 0.5
-        if ground.tune is not None:
+        if ground.val is not None:
             with torch.no_grad():
-                scores = bag_scores(head(ground.tune.inputs), ground.tune, learnt.pooling)
-            threshold = best_threshold(scores, ground.tune.labels.numpy())
+                scores = bag_scores(head(ground.val.inputs), ground.val, learnt.pooling)
+            threshold = best_threshold(scores, ground.val.labels.numpy())
         return self.artifact(
             ground,
             head,

@@ -170,7 +170,7 @@ class NaturalTransformations(ClassifierRecipe):
                 update={"seed": Randomness(ground.plan.seed).generator("judge").initial_seed() % 2**31}
             ),
             transform=JUDGE_VIEW,
-            tune=ground.tune,
+            val=ground.val,
             checkpoint=_beside(ground.fitting, "judge"),
             recipe={"judge": self.name},
             progress=ground.fitting.progress,

@@ -173,13 +173,13 @@ def _fit(
             "select_highest": select != "loss",
         }
     )
-    examples, tune = (ImageStore.of_tensors(torch.zeros(len(part), 1), part) for part in (rows, held_rows))
+    examples, val = (ImageStore.of_tensors(torch.zeros(len(part), 1), part) for part in (rows, held_rows))
     trained = train(
         model,
         examples,
         plan=settled,
         objective=objective,
-        tune=tune,
+        val=val,
         evaluate=evaluate,
         checkpoint=checkpoint,
         progress=progress,

@@ -101,8 +101,8 @@ class NeuronDescriber(FittedMethod):
             fitting.lineage(recipe, fitting.data.fingerprint(), parent=encoder.classifier.identity),
             name="neuron-describer",
             metrics={
-                "held_out.bleu": round(trained.history[trained.best_epoch - 1]["tune.bleu"], 6),
-                "held_out.language_loss": round(alone.history[alone.best_epoch - 1]["tune.loss"], 6),
+                "held_out.bleu": round(trained.history[trained.best_epoch - 1]["val.bleu"], 6),
+                "held_out.language_loss": round(alone.history[alone.best_epoch - 1]["val.loss"], 6),
             },
             history=trained.history,
             description="Says in a sentence what the image regions have in common that excite a unit of a network.",

@@ -110,7 +110,7 @@ class PerceptualAutoencoderRecipe(FittedMethod):
         return "an autoencoder that remembers the images it is given"
 
     def fitted(self, fitting: Fitting) -> Artifact:
-        """Train both on a few images of each class; "tune" chooses the classifier's epoch.
+        """Train both on a few images of each class; "val" chooses the classifier's epoch.
 
         Checkpoints of the autoencoder lie beside the classifier's.
 
@@ -148,7 +148,7 @@ class PerceptualAutoencoderRecipe(FittedMethod):
             ground,
             architecture=architecture(self._autoencoder_record(), layer, ground.architecture),
             examples=self._perceived(autoencoder, ground.examples, layer, progress),
-            tune=None if ground.tune is None else self._perceived(autoencoder, ground.tune, layer, progress),
+            val=None if ground.val is None else self._perceived(autoencoder, ground.val, layer, progress),
         )
         course = Course(whole, {**self.record(), "memory": rounded(figures)}, finish=finish)
         return course.run("perceptual-autoencoder")
@@ -184,7 +184,7 @@ def perceived(
     Raises:
         InputError: an image ran away: what is seen of it is not made of finite numbers.
     """
-    task = f"look at {'tune' if examples.split == 'tune' else 'training'} images"
+    task = f"look at {'val' if examples.split == 'val' else 'training'} images"
     if progress is not None:
         progress.begin(task, len(examples))
     seen = []
@@ -233,7 +233,7 @@ def fit_autoencoder(
             remembered,
             plan=stage.model_copy(update={"seed": rng.generator(f"autoencoder {number}").initial_seed() % 2**31}),
             objective=reconstruction,
-            tune=remembered if number else None,
+            val=remembered if number else None,
             evaluate=_error,
             checkpoint=None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-autoencoder{number}"),
             recipe={"stage": number},

@@ -35,7 +35,7 @@ def fit_denoiser(
     weights: LossWeights,
     plan: TrainingPlan,
     parity: bool = False,
-    tune: Sequence[Cell] = (),
+    val: Sequence[Cell] = (),
     victims: Mapping[str, Scores] | None = None,
     checkpoint: Path | None = None,
     recipe: Mapping[str, Any] | None = None,
@@ -51,8 +51,8 @@ def fit_denoiser(
         weights: of the terms of the loss.
         plan: of the training; ``plan.select`` is a figure of :func:`by_victims`.
         parity: as the published code does; see :func:`objective_of`.
-        tune: pairs that choose the epoch; none: the last one is taken.
-        victims: scores of each victim by name; needed with ``tune``.
+        val: pairs that choose the epoch; none: the last one is taken.
+        victims: scores of each victim by name; needed with ``val``.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training.
         progress: callback that receives progress updates.
@@ -65,8 +65,8 @@ def fit_denoiser(
         stored(joined(cells)),
         plan=plan,
         objective=objective_of(surrogate, views, weights, parity=parity),
-        tune=stored(joined(tune)) if tune else None,
-        evaluate=by_victims(tune, victims or {}),
+        val=stored(joined(val)) if val else None,
+        evaluate=by_victims(val, victims or {}),
         checkpoint=checkpoint,
         recipe=recipe,
         progress=progress,

@@ -218,17 +218,17 @@ class Perturbation(Method):
             "than those it was trained on, are beyond it",
             f"estimates are {'' if self.clamp else 'not '}cut to [0, 1]; denoiser {loaded.card.sha256[:16]}",
         ]
-        if "tune.pa_benign" in metrics:
+        if "val.pa_benign" in metrics:
             told.append(
-                f"on held out pairs of its training, {metrics['tune.pa_benign']:.0%} of the estimates had the clean "
-                f"image's decision, and {metrics['tune.pa_adversarial']:.0%} of the perturbations, pasted back, the "
+                f"on held out pairs of its training, {metrics['val.pa_benign']:.0%} of the estimates had the clean "
+                f"image's decision, and {metrics['val.pa_adversarial']:.0%} of the perturbations, pasted back, the "
                 f"attacked image's"
             )
-        if benign is None and "tune.false_alarms" in metrics:
+        if benign is None and "val.false_alarms" in metrics:
             asked = "MODEL before the images, and " if classifier is None else ""
             told.append(
-                f"false alarms: in its training it changed the decision about {metrics['tune.false_alarms']:.1%} of "
-                f"{metrics.get('tune.images', 0):.0f} held out images that nobody attacked, before the classifiers of "
+                f"false alarms: in its training it changed the decision about {metrics['val.false_alarms']:.1%} of "
+                f"{metrics.get('val.images', 0):.0f} held out images that nobody attacked, before the classifiers of "
                 f"that training; count them before yours with {asked}--benign IMAGES"
             )
         if classifier is not None and classifier.preparation.size != loaded.preparation.size:

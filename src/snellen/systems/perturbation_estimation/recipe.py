@@ -42,7 +42,7 @@ else:
 #: and weight decay is decoupled from the gradient.
 PLAN = TrainingPlan(epochs=300, batch_size=4, learning_rate=1e-4, weight_decay=1e-4, drop_last=True, select="pa_benign")
 
-#: Share of the images that is held out to choose the epoch and to report figures, where there is no tune split.
+#: Share of the images that is held out to choose the epoch and to report figures, where there is no validation split.
 HELD_OUT = 0.1
 
 
@@ -108,7 +108,7 @@ class PerturbationDenoiser(FittedMethod):
     def fitted(self, fitting: Fitting) -> Artifact:
         """Make pairs and train on them; with a checkpoint, pairs are made again.
 
-        Images of a split "tune" choose the epoch and give the figures of the card; without one, a tenth of the images,
+        Images of a split "val" choose the epoch and give the figures of the card; without one, a tenth of the images,
         drawn by the seed. A base is a denoiser of the same architecture.
 
         Raises:
@@ -130,12 +130,12 @@ class PerturbationDenoiser(FittedMethod):
                     f"the victim {name} takes images of {victim.preparation.size}, the surrogate {self.surrogate} of "
                     f"{surrogate.preparation.size} (height, width); one denoiser works at one size"
                 )
-        train, tune = _split(fitting.data, rng)
+        train, val = _split(fitting.data, rng)
         cells = {
             part: self._cells(images, victims, surrogate, rng.child(part), progress)
-            for part, images in (("train", train), ("tune", tune))
+            for part, images in (("train", train), ("val", val))
         }
-        (pairs, rejected), (held, _) = cells["train"], cells["tune"]
+        (pairs, rejected), (held, _) = cells["train"], cells["val"]
         count = sum(len(cell.ids) for cell in pairs)
         if self.plan.drop_last and 0 < count < self.plan.batch_size:
             raise InputError(
@@ -154,7 +154,7 @@ class PerturbationDenoiser(FittedMethod):
             weights=LossWeights(self.reconstruction_weight, self.benign_weight, self.adversarial_weight, self.squared),
             plan=fitting.seeded(self.plan),
             parity=self.parity,
-            tune=held if any(cell.ids for cell in held) else (),
+            val=held if any(cell.ids for cell in held) else (),
             victims=judges,
             checkpoint=fitting.checkpoint,
             recipe=recipe,
@@ -163,8 +163,8 @@ class PerturbationDenoiser(FittedMethod):
         network.load_state_dict(dict(trained.weights))
         network.eval()
         best = next(row for row in trained.history if row["epoch"] == trained.best_epoch)
-        figures = {name: value for name, value in best.items() if name.startswith("tune.")}
-        figures |= self._false_alarms(network, tune, victims, surrogate)
+        figures = {name: value for name, value in best.items() if name.startswith("val.")}
+        figures |= self._false_alarms(network, val, victims, surrogate)
         figures["carried_over"] = _carried_over(joined(pairs), scores)
         card = Card(
             name=self.name.replace("_", "-"),
@@ -220,18 +220,18 @@ class PerturbationDenoiser(FittedMethod):
         return cells, rejected
 
     def _false_alarms(
-        self, network: ResidualDenoiser, tune: ImageSet, victims: Mapping[str, Classifier], surrogate: Classifier
+        self, network: ResidualDenoiser, val: ImageSet, victims: Mapping[str, Classifier], surrogate: Classifier
     ) -> dict[str, float]:
         """How often the denoiser changes a decision about held out images that nobody attacked."""
-        images = to_unit(ImageStore.of_images(tune.unlabelled(), surrogate.preparation).images)
+        images = to_unit(ImageStore.of_images(val.unlabelled(), surrogate.preparation).images)
         each = [benign_figures(network, images, unbounded_scores(victim))["changed"] for victim in victims.values()]
-        return {"tune.false_alarms": sum(each) / len(each), "tune.images": float(len(images))}
+        return {"val.false_alarms": sum(each) / len(each), "val.images": float(len(images))}
 
 
 def _split(data: ImageSet, rng: Randomness) -> tuple[ImageSet, ImageSet]:
     """Images to train on, and images that are held out."""
-    if "tune" in data.column("split"):
-        return data.of_split("train"), data.of_split("tune")
+    if "val" in data.column("split"):
+        return data.of_split("train"), data.of_split("val")
     if len(data) < 2:
         raise InputError(f"{data.name} has {len(data)} images: at least one to train on and one to hold out is needed")
     order = torch.randperm(len(data), generator=rng.generator("held out")).numpy()

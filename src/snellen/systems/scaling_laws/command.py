@@ -20,7 +20,7 @@ def plan(
     *,
     data: Annotated[str, Argument("Your labelled real images, by reference: a folder of class folders, a manifest.")],
     validation: Annotated[
-        str | None, Option("Images that losses are measured on.", default="the split tune, or a fifth of each class")
+        str | None, Option("Images that losses are measured on.", default="the split val, or a fifth of each class")
     ] = None,
     shifted: Annotated[
         list[str] | None, Option("Images of another distribution, on which the same students are measured; repeatable.")

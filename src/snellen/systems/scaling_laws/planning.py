@@ -73,7 +73,7 @@ class Data:
 
     @classmethod
     def of(cls, images: ImageSet, validation: ImageSet | None, shifted: dict[str, ImageSet], seed: int) -> Data:
-        """Training images, and those that measure: given ones, the split ``tune``, or a fifth of each class.
+        """Training images, and those that measure: given ones, the split ``val``, or a fifth of each class.
 
         Raises:
             InputError: generated images among them, other classes, or too few images of a class.
@@ -81,8 +81,8 @@ class Data:
         source = Source.of_images(images)
         assert source.images is not None
         real, splits = source.images, images.column("split")
-        if validation is None and "tune" in splits:
-            validation = images.of_split("tune")
+        if validation is None and "val" in splits:
+            validation = images.of_split("val")
         if validation is None:
             real, validation = held_out(real, SHARE_HELD_OUT, seed)
         for what, one in (("training", real), ("the measured loss", validation)):
@@ -197,10 +197,10 @@ def plan_synthesis(
 
     Args:
         method: settings of the generator, of the area ``synthesis``: the grid.
-        images: labelled real images. Of several splits, ``train`` is trained on and ``tune`` measures losses; test
+        images: labelled real images. Of several splits, ``train`` is trained on and ``val`` measures losses; test
             images are not touched.
         out: a new or empty folder, or one in which the same call was interrupted.
-        validation: images that measure losses; None: the split ``tune``, or a fifth of each class.
+        validation: images that measure losses; None: the split ``val``, or a fifth of each class.
         shifted: test sets of another distribution, on which the same students are measured.
         scorer: classifier of real images that judges generated ones; None trains one on ``images``.
         students: the recipe of all students.

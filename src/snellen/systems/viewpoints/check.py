@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion
+from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, LackedSetting
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import in_first_half
 from snellen.checks.panels import HeatPicture, Panel, keep_file, keep_picture
@@ -61,9 +61,10 @@ class Viewpoint(Check):
         """Why it cannot run: nobody knows how these objects look from elsewhere."""
         if self.renderer is None:
             if not is_view_set(images):
-                return (
+                return LackedSetting(
                     f"needs views whose renderer is known, and {images.name} are images; audit optotypes:solids or "
-                    f"meshes:FOLDER, or give a set of views: --set {self.name}.renderer=meshes:FOLDER"
+                    f"meshes:FOLDER, or give a set of views: --set {self.name}.renderer=meshes:FOLDER",
+                    "renderer",
                 )
             if not images.has_labels:
                 return f"needs labels, and {images.name} has none"

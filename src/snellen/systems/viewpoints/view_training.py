@@ -250,7 +250,7 @@ class ViewTraining(ClassifierRecipe):
 def training_views(data: ImageSet) -> ImageSet | None:
     """The set of views that holds all training images: all, or all but what chooses the epoch; None where none does."""
     if isinstance(data.source, JoinedSource):
-        parts = [part for part in data.source.parts if set(part.column("split")) != {"tune"}]
+        parts = [part for part in data.source.parts if set(part.column("split")) != {"val"}]
         return training_views(parts[0]) if len(parts) == 1 else None
     return data if isinstance(data.source, ViewSource) else None
 

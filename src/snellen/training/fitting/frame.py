@@ -80,7 +80,7 @@ class FittedMethod(Method):
     ) -> Artifact:
         """Fit to images; arguments are those of :class:`Fitting`.
 
-        Images of a split "tune" choose between epochs or numbers; the others are fitted to.
+        Images of a split "val" choose between epochs or numbers; the others are fitted to.
 
         Raises:
             InputError: test images, images that the recipe cannot use, or a base that it does not take.

@@ -40,7 +40,7 @@ class Groundwork:
         normalization: as a card records it.
         network: initial weights, on the CPU.
         examples: the train split, in memory.
-        tune: chooses the epoch; None without a tune split.
+        val: chooses the epoch; None without a validation split.
         plan: of the training, with a seed of the fitting.
     """
 
@@ -52,7 +52,7 @@ class Groundwork:
     normalization: dict[str, Any]
     network: nn.Module
     examples: ImageStore
-    tune: ImageStore | None
+    val: ImageStore | None
     plan: TrainingPlan
 
     def artifact(
@@ -80,7 +80,7 @@ class Groundwork:
             task="multilabel" if self.several else "single",
             preparation=self.preparation.model_dump(mode="json"),
             normalization=self.normalization,
-            metrics=rounded({key: value for key, value in best.items() if key.startswith("tune.")}),
+            metrics=rounded({key: value for key, value in best.items() if key.startswith("val.")}),
             history=tuple(rounded(row) for row in trained.history),
             lineage=self.fitting.lineage({**recipe, "rejected": len(trained.rejected)}, trained.data),
         )
@@ -100,7 +100,7 @@ def lay_groundwork(
 
     Args:
         fitting: labelled images, one label each or several each, and where to start. With a ``split`` column, "train"
-            is trained on and "tune" chooses the epoch; without, all are trained on.
+            is trained on and "val" chooses the epoch; without, all are trained on.
         architecture: ``fashion_cnn`` or ``timm:NAME``; a base brings its own.
         side: images are scaled and cropped to side × side pixels; a base brings its own preparation.
         plan: numbers of the training; its seed is replaced by one of the fitting.
@@ -128,7 +128,7 @@ def lay_groundwork(
     network = initial_network(built, rng)
     if base is not None:
         load_strictly(network, base.tensors, source=base.card.name)
-    has_tune = "tune" in data.column("split")
+    has_val = "val" in data.column("split")
 
     def store(images: ImageSet, how: Preprocessing) -> ImageStore:
         targets = label_table(images) if several else None
@@ -142,8 +142,8 @@ def lay_groundwork(
         preparation=preparation,
         normalization=base.card.normalization if base is not None else {"mean": [0.0] * 3, "std": [1.0] * 3},
         network=network,
-        examples=store(data.of_split("train") if has_tune else data, shown or preparation),
-        tune=store(data.of_split("tune"), preparation) if has_tune else None,
+        examples=store(data.of_split("train") if has_val else data, shown or preparation),
+        val=store(data.of_split("val"), preparation) if has_val else None,
         plan=fitting.seeded(plan),
     )
 
@@ -193,7 +193,7 @@ def label_table(images: ImageSet) -> Tensor:
 
 
 def label_figures(model: nn.Module, examples: Examples) -> Mapping[str, float]:
-    """Share of right label decisions at probability ½, mean area under the ROC curve, and loss (for the tune split).
+    """Share of right label decisions at probability ½, mean area under the ROC curve, and loss (validation split).
 
     The area is 0.5 when no label has both values.
     """

@@ -40,7 +40,7 @@ class Course:
         recipe: what made this, as JSON values; a checkpoint of another recipe is refused.
         objective: what is minimised.
         transform: augmentation of each batch.
-        evaluate: figures on the tune split.
+        evaluate: figures on the validation split.
         finish: gives the classifier's weights and further facts for the lineage, after the loop.
     """
 
@@ -59,7 +59,7 @@ class Course:
             plan=self.ground.plan,
             objective=self.objective,
             transform=self.transform,
-            tune=self.ground.tune,
+            val=self.ground.val,
             evaluate=self.evaluate,
             checkpoint=self.ground.fitting.checkpoint,
             recipe=dict(self.recipe),

@@ -37,7 +37,7 @@ def test_another_file_than_expected_is_refused_by_name(tmp_path: Path) -> None:
         load_known("digits", path=small_digits(tmp_path))
 
 
-def test_other_versions_when_asked_for(tmp_path: Path) -> None:
+def test_other_versions_when_requested(tmp_path: Path) -> None:
     images = load_known("digits", path=small_digits(tmp_path), verify=False)
     assert images.labels.tolist() == [0, 9, 5, 5]
     assert images.name == known_set("digits").title
@@ -55,8 +55,8 @@ def test_splits(tmp_path: Path) -> None:
     assert (len(train), train.split) == (3, "train")
     assert set(train.ids).isdisjoint(test.ids)
     assert json.loads(str(train.column("provenance")[0])) == {"origin": "real"}
-    with pytest.raises(InputError, match="has no split 'tune': its splits are train and test"):
-        load_known("fashion-mnist", split="tune")
+    with pytest.raises(InputError, match="has no split 'val': its splits are train and test"):
+        load_known("fashion-mnist", split="val")
     with pytest.raises(InputError, match="has no split 'train': it comes in no splits"):
         load_known("digits", split="train")
 

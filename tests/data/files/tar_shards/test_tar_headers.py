@@ -168,7 +168,7 @@ def test_texts_have_a_limit_over_all_shards(tmp_path: Path) -> None:
         index.add(second)
 
 
-def test_every_cut_is_told(tmp_path: Path) -> None:
+def test_every_cut_is_reported(tmp_path: Path) -> None:
     whole = tar_bytes([("1.png", png(1)), ("1.cls", b"1"), ("2.png", png(2)), ("é" * 80 + ".png", png(3))])
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
     for cut in range(1536, end + 1, 256):

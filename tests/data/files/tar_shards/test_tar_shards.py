@@ -94,8 +94,8 @@ def test_shards_of_a_folder_or_a_range_in_order(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     images = load_images(f"tar:{tmp_path}")
     assert [grey(images, n) for n in range(5)] == [0, 1, 2, 10, 9]
-    assert images.column("split") == ["train"] * 4 + ["tune"]
-    assert load_images(f"tar:{tmp_path}#tune").ids == ["val-0000.tar/9.png"]
+    assert images.column("split") == ["train"] * 4 + ["val"]
+    assert load_images(f"tar:{tmp_path}#val").ids == ["val-0000.tar/9.png"]
     ranged = load_images(f"tar:{tmp_path}/train-{{0001..0002}}.tar")
     assert ranged.ids == ["train-0001.tar/1.png", "train-0002.tar/2.png"]
     assert ranged.split == "train"

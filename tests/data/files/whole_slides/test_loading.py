@@ -121,7 +121,7 @@ def test_threads_give_the_same(camelyon: Path) -> None:
     assert images.source.slides[0].file._handles.open_count == 0
 
 
-def test_contents_are_told_without_reading_pixels(camelyon: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contents_are_reported_without_reading_pixels(camelyon: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = load_slides(camelyon, TILING)
     again = load_slides(camelyon, TILING)
     coarser = load_slides(camelyon, Tiling(tile=24, mpp=2.0))
@@ -158,7 +158,7 @@ def test_a_table_says_what_is_known(camelyon: Path, tmp_path: Path) -> None:
     assert (bags.ids, bags.labels.tolist(), bags.units) == (("a.tif", "b.tif", "c.tif"), [1, 0, -1], ("p1", "p1", "p2"))
     firsts = [rows[0] for rows in bags.members]
     assert [images.column("group")[row] for row in firsts] == ["north", "north", None]
-    assert [images.column("split")[row] for row in firsts] == ["train", "tune", "test"]
+    assert [images.column("split")[row] for row in firsts] == ["train", "val", "test"]
     train = load_images(f"slides:{table}?tile=32#train")
     assert (set(train.column("bag_id")), train.split, train.class_names) == ({"a.tif"}, "train", images.class_names)
     assert train.name == "slides (train split)"

@@ -43,7 +43,7 @@ def test_models_come_out_with_their_makers(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_entries_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+def test_entries_that_cannot_be_used_are_reported(tmp_path: Path) -> None:
     properties = (
         CATALOGUE
         + """

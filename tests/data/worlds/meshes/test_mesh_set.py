@@ -58,7 +58,7 @@ def test_without_a_cache_nothing_is_written(folder: Path, cache: Path) -> None:
     assert not cache.exists()
 
 
-def test_a_catalogue_keeps_its_makers_and_its_labels_may_be_told(tmp_path: Path) -> None:
+def test_a_catalogue_keeps_its_makers_and_its_labels_may_be_reported(tmp_path: Path) -> None:
     catalogue = write_catalogue(tmp_path / "small.sh3f", tmp_path)
     images = load_images(f"meshes:{catalogue}?views=1&label=name")
     assert images.class_names == ("Box", "Lamp")
@@ -75,8 +75,8 @@ def test_splits_are_folders_of_objects(tmp_path: Path) -> None:
     test = load_images(f"meshes:{tmp_path / 'set'}?views=1#test")
     assert (test.column("unit_id"), test.split, test.class_names) == (["test/box/c"], "test", ("box", "lamp"))
     assert load_images(f"meshes:{tmp_path / 'set'}?views=1").column("split") == ["test", "train", "train"]
-    with pytest.raises(InputError, match=r"no objects of split 'tune'; it has: test, train"):
-        load_images(f"meshes:{tmp_path / 'set'}#tune")
+    with pytest.raises(InputError, match=r"no objects of split 'val'; it has: test, train"):
+        load_images(f"meshes:{tmp_path / 'set'}#val")
 
 
 def test_what_cannot_be_used_is_rejected_view_by_view_and_costs_no_neighbour(folder: Path) -> None:
@@ -160,7 +160,7 @@ def test_catalogues_tell_what_are_no_objects(tmp_path: Path) -> None:
     assert load_images(f"meshes:{catalogue}?views=1").source.skipped == listed_meshes(catalogue).skipped
 
 
-def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(
+def test_a_cache_that_cannot_be_written_is_reported_with_the_way_out(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("no folder")

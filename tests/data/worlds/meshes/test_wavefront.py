@@ -132,7 +132,7 @@ def test_holes_of_a_texture(tmp_path: Path) -> None:
         ("newmtl glass\n", "material 'paper' is in no library"),
     ],
 )
-def test_what_is_missing_is_told(tmp_path: Path, library: str, said: str) -> None:
+def test_what_is_missing_is_reported(tmp_path: Path, library: str, said: str) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "secret.png")
     path = write_card(tmp_path / "a" / "b")
     (path.parent / "card.mtl").write_text(library)
@@ -141,7 +141,7 @@ def test_what_is_missing_is_told(tmp_path: Path, library: str, said: str) -> Non
     assert mesh.parts[0].material.texture is None
 
 
-def test_a_missing_library_is_told(tmp_path: Path) -> None:
+def test_a_missing_library_is_reported(tmp_path: Path) -> None:
     path = write_box(tmp_path / "box.obj", header="mtllib gone.mtl\n", material="oak")
     assert [note.split(":")[0] for note in read_wavefront(path).notes] == [
         "material library 'gone.mtl'",

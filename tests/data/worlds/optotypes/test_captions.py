@@ -120,7 +120,7 @@ def test_the_canonical_caption_and_details():
     assert caption(Described(objects=(DescribedObject(shape="hourglass"),)), detail="full") == "an hourglass"
 
 
-def test_alike_objects_are_told_apart_by_their_number():
+def test_alike_objects_are_distinguished_by_their_number():
     alike = DescribedObject(shape="star", colour="red")
     said = Described(objects=(alike,) * 3, relations=(DescribedRelation(first=0, relation="above", second=2),))
     text = caption(said, detail="full")

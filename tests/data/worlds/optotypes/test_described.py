@@ -80,7 +80,7 @@ def test_strengths_have_names_between_which_lies_one_that_is_true_of_both():
         (Lettering(text="STOP", y=-0.95), None),
     ],
 )
-def test_lettering_is_told_where_it_is_legible(lettering, said):
+def test_lettering_is_reported_where_it_is_legible(lettering, said):
     assert described(Scene(lettering=lettering)).lettering == said
 
 
@@ -96,13 +96,13 @@ def test_lettering_is_told_where_it_is_legible(lettering, said):
         ("photo", "night", 0.95, "blue", False),
     ],
 )
-def test_letters_that_do_not_stand_out_are_not_told(style, background, level, colour, told):
+def test_letters_that_do_not_stand_out_are_not_reported(style, background, level, colour, told):
     lettering = Lettering(text="GO", colour=colour)
     scene = Scene(style=style, background=background, light=Light(level=level), lettering=lettering)
     assert described(scene).lettering == ("GO" if told else None)
 
 
-def test_objects_beyond_the_edge_are_not_told_of_nor_related():
+def test_objects_beyond_the_edge_are_not_described_nor_related():
     away = STAR.model_copy(update={"x": 1.6})
     said = described(Scene(objects=(away, STAR, SceneObject(shape="ring", colour="blue", y=0.6))))
     assert [one.shape for one in said.objects] == ["star", "ring"]

@@ -68,13 +68,13 @@ def test_american_spelling_and_any_quotation_marks_are_read():
         assert parse(text).lettering == "GO"
 
 
-def test_a_place_and_a_relation_that_share_a_word_are_told_apart():
+def test_a_place_and_a_relation_that_share_a_word_are_distinguished():
     said = parse("a star at the top left of a ring")
     assert (said.objects[0].place, said.relations[0].relation) == ("top", "left of")
     assert parse("a star at the top, a left-tilted cross").objects[1].tilt == "tilted left"
 
 
-def test_definite_objects_are_those_told_of():
+def test_definite_objects_are_those_described():
     said = parse("A red star and a red ring. The star lies above the ring. A cross is below the red ring.")
     assert [one.shape for one in said.objects] == ["star", "ring", "cross"]
     assert [(one.first, one.relation, one.second) for one in said.relations] == [(0, "above", 1), (1, "above", 2)]

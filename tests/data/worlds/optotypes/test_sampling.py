@@ -72,13 +72,13 @@ def test_a_scene_does_not_depend_on_how_many_there_are():
 
 
 def test_splits_and_seeds_differ_and_share_no_individual():
-    of = {split: EVERYTHING.scenes(split) for split in ("train", "tune", "test")}
+    of = {split: EVERYTHING.scenes(split) for split in ("train", "val", "test")}
     individuals = {
         split: {(one.shape, one.instance) for scene in scenes for one in scene.objects} for split, scenes in of.items()
     }
     assert not individuals["train"] & individuals["test"]
-    assert not individuals["tune"] & individuals["test"]
-    assert not individuals["train"] & individuals["tune"]
+    assert not individuals["val"] & individuals["test"]
+    assert not individuals["train"] & individuals["val"]
     assert not {scene.seed for scene in of["train"]} & {scene.seed for scene in of["test"]}
     other = EVERYTHING.model_copy(update={"seed": 1})
     assert not {scene.seed for scene in other.scenes("train")} & {scene.seed for scene in of["train"]}

@@ -36,7 +36,7 @@ def test_what_goes_without_saying_is_left_out_of_natural_descriptions():
     )
 
 
-def test_absences_are_told_apart_from_presences():
+def test_absences_are_distinguished_from_presences():
     said = Described(objects=(), nuisances=DescribedNuisances(fog="absent", rain="slight"), lettering="")
     assert select(said, ["absences"]) == Described(nuisances=DescribedNuisances(fog="absent"), lettering="")
     assert select(said, ["nuisances", "lettering", "shape"]) == Described(

@@ -70,11 +70,11 @@ def test_every_held_out_form_has_a_word_that_no_form_for_fitting_has():
                 assert new, f"{slot} {value}: {form!r} has no new word"
 
 
-def test_no_phrase_stands_for_two_things():
+def test_no_phrase_stands_for_two_objects():
     assert [phrase for phrase, meanings in phrases().items() if len(meanings) > 1] == []
 
 
-def test_any_two_phrases_in_a_row_are_told_apart():
+def test_any_two_phrases_in_a_row_are_distinguished():
     # Degrees of nuisances differ in a word that is in no other place, so those without one stand for all.
     plain = {phrase: next(iter(meanings)) for phrase, meanings in phrases().items() if BLANK not in phrase}
     plain = {phrase: meaning for phrase, meaning in plain.items() if meaning.degree in ("", "some")}

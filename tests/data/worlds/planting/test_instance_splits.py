@@ -20,7 +20,7 @@ from snellen.data.worlds.planting.truth import planted_of, set_column
 from tests.data.worlds.planting.labelled_sets import labelled_set, shuffled
 
 RNG = Randomness(8)
-SHARES = {"train": 0.7, "tune": 0.1, "test": 0.2}
+SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
 def units_of_one_class(units: int = 200, each: int = 3, classes: int = 4) -> ImageSet:
@@ -74,7 +74,7 @@ def test_few_units_of_many_classes_still_fill_the_small_split() -> None:
     assert 10 <= tests <= 31
 
 
-def test_leaks_are_as_many_as_told_and_the_truth_says_where() -> None:
+def test_leaks_are_as_many_as_stated_and_the_truth_says_where() -> None:
     images = units_of_one_class(units=400, each=4)
     leaky = leaky_splits(images, {"train": 0.5, "test": 0.5}, rng=RNG, leak=0.6)
     on_both = {unit for unit, side in sides(leaky).items() if len(side) > 1}

@@ -67,7 +67,7 @@ def test_pairs() -> None:
     assert abs(int((noisy.labels != IMAGES.labels).sum()) - 800) < 5 * np.sqrt(1600 * 0.25)
 
 
-def test_test_images_are_left_alone_unless_told() -> None:
+def test_test_images_are_left_alone_unless_requested() -> None:
     mixed = labelled_set(40, split=None)
     splits = ["train", "test"] * 20
     table = mixed.table.set_column(mixed.table.column_names.index("split"), "split", [splits])

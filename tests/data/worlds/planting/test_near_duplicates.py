@@ -136,7 +136,7 @@ def test_a_leak_puts_test_images_among_training_images() -> None:
         assert leaky.labels[index] == test.labels[original]
         if entry["kind"] == "exact":
             assert leaky.read(index).tobytes() == test.read(original).tobytes()
-    with pytest.raises(InputError, match="train or tune as a whole; noise has split=test"):
+    with pytest.raises(InputError, match="train or val as a whole; noise has split=test"):
         NearDuplicates().leak(test, train, rng=RNG)
     other = load_arrays(np.zeros((2, 4, 4), dtype=np.uint8), [0, 1])
     with pytest.raises(InputError, match="different classes: arrays, noise"):

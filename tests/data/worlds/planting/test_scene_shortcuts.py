@@ -111,7 +111,7 @@ def test_backgrounds_follow_the_class() -> None:
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS, ids=lambda one: one.name)
-def test_all_that_is_told_follows_from_the_scene(shortcut: SceneShortcut) -> None:
+def test_all_that_is_reported_follows_from_the_scene(shortcut: SceneShortcut) -> None:
     planted = shortcut.plant(IMAGES, rng=RNG)
     drawn = scene_images(scenes(planted), size=24, class_names=CLASSES, ids=planted.ids, split="train")
     for column in ("attributes", "boxes", "caption", "label", "mask"):
@@ -131,7 +131,7 @@ def test_a_row_is_changed_in_any_company(shortcut: SceneShortcut) -> None:
     assert rows(shortcut.plant(part, rng=RNG)) == {one: whole[one] for one in part.ids}
 
 
-def test_test_sets_show_the_correlation_that_they_are_told() -> None:
+def test_test_sets_show_the_correlation_that_they_are_reported() -> None:
     test = scene_set(split="test")
     with pytest.raises(InputError, match="holds test images only"):
         BackgroundShortcut().plant(test, rng=RNG)

@@ -100,7 +100,7 @@ def test_refused() -> None:
         MissingCombinations(combinations=())
 
 
-def test_combinations_that_no_image_has_are_told() -> None:
+def test_combinations_that_no_image_has_are_reported() -> None:
     with pytest.raises(InputError, match="is a value misspelt"):
         MissingCombinations(combinations=({"background": "nigth"},)).plant(
             Scenes(count=5, captions=False).images(split="train"), rng=Randomness(0)

@@ -47,7 +47,7 @@ def test_masks_are_empty_exactly_in_healthy_tiles() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.5, 1.0])
-def test_shares_are_those_asked(rate: float) -> None:
+def test_shares_are_those_requested(rate: float) -> None:
     slides = Slides(count=48, tiles_across=12, tile_size=32, positive_rate=rate, positive_slides=0.25, seed=1)
     labels = slides.slide_labels()
     assert sum(labels.values()) == 12

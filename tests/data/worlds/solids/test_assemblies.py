@@ -44,6 +44,6 @@ def test_colours_come_from_the_whole_palette():
     assert counts.max() < 80
 
 
-def test_unknown_classes_are_told():
+def test_unknown_classes_are_reported():
     with pytest.raises(UnknownNameError, match="mug"):
         draw_solid("mugs", 0)

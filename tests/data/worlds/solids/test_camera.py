@@ -26,7 +26,7 @@ def test_the_angle_of_view_is_that_of_the_camera():
     assert math.atan(24 / focal_length(48)) * 2 == pytest.approx(ANGLE_OF_VIEW)
 
 
-def test_cameras_stand_where_they_are_told():
+def test_cameras_stand_as_stated():
     cameras = cameras_of(torch.tensor([[10.0, 0.0, 0.0, 4.0, 0.0, 0.0], [0.0, 90.0, 30.0, 3.0, 0.0, 0.0]]))
     expected = torch.tensor([[0.0, -4.0, 0.0], [3 * math.cos(math.pi / 6), 0.0, 1.5]], dtype=torch.float64)
     assert torch.allclose(cameras.places, expected, atol=1e-6)

@@ -15,17 +15,17 @@ SMALL = Solids(classes=("mug", "house"), objects=2, views=3, size=32)
 
 
 def test_the_table_says_what_is_known():
-    images = SMALL.images(split="tune")
+    images = SMALL.images(split="val")
     assert isinstance(SMALL, World)
     assert len(images) == 12
     assert images.class_names == ("mug", "house")
-    assert images.split == "tune"
-    assert images.ids[:4] == ["tune/mug-0000/0000", "tune/mug-0000/0001", "tune/mug-0000/0002", "tune/mug-0001/0000"]
+    assert images.split == "val"
+    assert images.ids[:4] == ["val/mug-0000/0000", "val/mug-0000/0001", "val/mug-0000/0002", "val/mug-0001/0000"]
     assert images.labels.tolist() == [0] * 6 + [1] * 6
-    assert images.column("unit_id")[0] == "tune/mug-0000"
+    assert images.column("unit_id")[0] == "val/mug-0000"
     assert images.column("group") == ["white"] * 12
     known = json.loads(images.column("attributes")[4])
-    assert known["object"] == "tune/mug-0001"
+    assert known["object"] == "val/mug-0001"
     assert known["class"] == "mug"
     assert known["instance"] == 1
     assert set(known) == {"object", "class", "instance", *COORDINATES}
@@ -57,10 +57,10 @@ def test_boxes_lie_about_masks():
 
 
 def test_splits_share_no_object():
-    parts = [SMALL.renderer(split=split) for split in ("train", "tune", "test")]
+    parts = [SMALL.renderer(split=split) for split in ("train", "val", "test")]
     hashes = [{one.content_hash(name) for name in one.objects} for one in parts]
     assert len(set.union(*hashes)) == 12
-    ids = [set(SMALL.images(split=split).column("unit_id")) for split in ("train", "tune", "test")]
+    ids = [set(SMALL.images(split=split).column("unit_id")) for split in ("train", "val", "test")]
     assert len(set.union(*ids)) == 12
 
 
@@ -147,5 +147,5 @@ def test_sets_that_cannot_be(values, told):
         Solids(**values)
 
 
-def test_all_classes_unless_told_otherwise():
+def test_all_classes_unless_stated_otherwise():
     assert Solids(objects=1, views=1).images().class_names == SOLID_CLASSES

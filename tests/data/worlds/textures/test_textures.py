@@ -69,7 +69,7 @@ def test_patterns_can_be_held_out_for_the_test() -> None:
     textures = Textures(count=200, size=32, held_out=("bricks", "wood"))
     assert set(textures.images(split="test").column("group")) == {"bricks", "wood"}
     assert set(textures.images(split="train").column("group")) == set(GENERATORS) - {"bricks", "wood"}
-    assert set(textures.images(split="tune").column("group")) == set(GENERATORS) - {"bricks", "wood"}
+    assert set(textures.images(split="val").column("group")) == set(GENERATORS) - {"bricks", "wood"}
     with pytest.raises(InputError, match=r"held_out names all generators \(bricks\): leave some to train on"):
         Textures(generators=("bricks",), held_out=("bricks",)).images(split="train")
 

@@ -9,7 +9,7 @@ from snellen.methods.attacks.perturbation.projections import GivenStart, WholeBo
 from snellen.testing.conformance import small_problem
 
 
-def test_a_search_starts_where_it_is_told_to_and_judges_that_as_a_candidate():
+def test_a_search_starts_where_it_is_directed_to_and_judges_that_as_a_candidate():
     classifier, images, labels = small_problem(count=8)
     starts = images.flip(0)
     attacked = perturb(

@@ -141,13 +141,13 @@ def test_an_image_that_always_rises_keeps_its_length():
     assert climb([float(i) for i in range(100)]) == [2.0] * 100
 
 
-def test_an_image_that_oscillates_halves_at_every_checkpoint():
+def test_an_image_that_oscillates_has_its_step_cut_at_every_checkpoint():
     lengths = climb([float(i % 2) for i in range(100)])
     assert lengths[21:23] == [2.0, 1.0]
     assert lengths[-1] == 2.0 / 2**8
 
 
-def test_an_image_that_rises_without_a_new_best_halves_at_every_second_checkpoint():
+def test_an_image_that_rises_without_a_new_best_has_its_step_cut_at_every_second_checkpoint():
     # Falls deep once, then rises all the time below its first value: only the second condition speaks.
     values = [1000.0, *(float(i) for i in range(99))]
     lengths = climb(values)

@@ -45,7 +45,7 @@ def test_confident_success_needs_the_lead():
     assert Confident(Targeted()).direction == -1
 
 
-def test_the_larger_confidence_is_asked():
+def test_the_larger_confidence_is_queried():
     assert Confident.at_least(Margin(confidence=3.0), 1.0).confidence == 3.0
     assert Confident.at_least(Margin(confidence=0.5), 1.0).confidence == 1.0
     assert Confident.at_least(Misclassified(), 1.0).confidence == 1.0

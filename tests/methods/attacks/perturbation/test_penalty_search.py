@@ -11,7 +11,7 @@ def starting(count=1, first=1e-3):
     return Weights.starting(count, first=first, largest=1e10, like=torch.zeros(1))
 
 
-def test_up_tenfold_until_something_is_found_then_halves_the_bracket():
+def test_up_tenfold_until_something_is_found_then_bisects_the_bracket():
     weights = starting()
     seen = []
     for found in (False, False, True, False, True):
@@ -21,7 +21,7 @@ def test_up_tenfold_until_something_is_found_then_halves_the_bracket():
     assert seen == [0.01, 0.1, 0.055, 0.0775, 0.06625]
 
 
-def test_down_by_halves_while_it_goes_on_succeeding():
+def test_down_by_factors_of_two_while_it_goes_on_succeeding():
     weights = starting(first=1.0)
     seen = []
     for _ in range(3):

@@ -55,7 +55,7 @@ def search(classifier, images, labels, *, steps=3, step_rule=None, epsilon=1.0, 
 
 
 @pytest.mark.parametrize("attack", [FGSM(epsilon=0.02), PGD(epsilon=0.02, steps=3, restarts=2)])
-def test_a_search_whose_every_gradient_is_zero_is_told_from_one_that_failed(classifier, attack):
+def test_a_search_whose_every_gradient_is_zero_is_distinguished_from_one_that_failed(classifier, attack):
     # flat; sloped but too far; found; misclassified already, on the flat part
     images, labels = grey(0.2, 0.5, 0.59, 0.2), torch.tensor([0, 0, 0, 1])
     attacked = attack.attack(classifier, images, labels)

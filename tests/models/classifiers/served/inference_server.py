@@ -51,7 +51,7 @@ class Received:
     body: bytes
 
     @property
-    def told(self) -> dict:
+    def content(self) -> dict:
         """The JSON of it."""
         return json.loads(self.body[: int(self.headers.get("inference-header-content-length", len(self.body)))])
 
@@ -92,7 +92,7 @@ class InferenceServer:
         return f"{self.host}/v2/models/pets"
 
     @property
-    def asked(self) -> list[Received]:
+    def requested(self) -> list[Received]:
         """The requests for scores."""
         return [one for one in self.received if one.method == "POST"]
 
@@ -106,7 +106,7 @@ class InferenceServer:
     def post(self, received: Received) -> Scripted:
         if self.script:
             return self.script.pop(0)
-        entry = received.told["inputs"][0]
+        entry = received.content["inputs"][0]
         if "data" in entry:
             array = np.array(entry["data"], dtype=TYPES[entry["datatype"]])
         else:
@@ -116,7 +116,7 @@ class InferenceServer:
         scores = self.network(array.reshape(entry["shape"]))
         output = {**self.description["outputs"][0], "shape": list(scores.shape)}
         told = {"model_name": "pets", "outputs": [output], **({"model_version": self.version} if self.version else {})}
-        if not received.told["outputs"][0].get("parameters", {}).get("binary_data"):
+        if not received.content["outputs"][0].get("parameters", {}).get("binary_data"):
             output["data"] = scores.flatten().tolist()
             return Scripted(json.dumps(self.change(told)).encode())
         numbers = scores.astype(TYPES[output["datatype"]]).tobytes()

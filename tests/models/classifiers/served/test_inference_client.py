@@ -42,7 +42,7 @@ def test_only_these_headers_leave(server: InferenceServer, binary: str) -> None:
         assert sys.version.split()[0] not in json.dumps(one.headers)
 
 
-def test_the_key_leaves_in_one_header_and_is_told_nowhere(
+def test_the_key_leaves_in_one_header_and_is_reported_nowhere(
     server: InferenceServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waits: list[float]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -67,7 +67,7 @@ def test_the_key_leaves_in_one_header_and_is_told_nowhere(
     assert SECRET not in f"{classifier!r} {classifier.notes} {classifier.reference}"
 
 
-def test_a_refused_key_is_told(server: InferenceServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_key_is_reported(server: InferenceServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.described = [refusal(401, "no")] * 2
     with pytest.raises(InputError, match=f"refuses the key .*{KEY_VARIABLE}, which is not set"):
         load(server)
@@ -85,7 +85,7 @@ def test_a_key_does_not_travel_without_encryption(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("key", ["line\n4711", "schlüssel4711", "tab\t4711", "nul\x004711"])
-def test_a_key_that_no_header_holds_is_refused_and_not_told(
+def test_a_key_that_no_header_holds_is_refused_and_not_reported(
     server: InferenceServer, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setattr("os.environ", {**os.environ, KEY_VARIABLE: key})
@@ -107,7 +107,7 @@ def test_redirects_are_not_followed(server: InferenceServer, other: InferenceSer
     assert not other.received
 
 
-def test_no_proxy_is_asked_on_the_way_to_this_machine(
+def test_no_proxy_is_queried_on_the_way_to_this_machine(
     server: InferenceServer, other: InferenceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
@@ -164,9 +164,9 @@ def test_addresses_that_are_none(address: str, message: str) -> None:
 def test_failures_that_may_pass_are_tried_again(server: InferenceServer, status: int, waits: list[float]) -> None:
     classifier = load(server, "", name="pets")
     server.script = [refusal(status), refusal(status)]
-    before = len(server.asked)
+    before = len(server.requested)
     assert torch.equal(classifier(IMAGES), EXPECTED)
-    assert server.asked[before].body == server.asked[before + 2].body
+    assert server.requested[before].body == server.requested[before + 2].body
     assert waits == [0.001, 0.002]
 
 
@@ -188,7 +188,7 @@ def test_it_ends(server: InferenceServer, waits: list[float]) -> None:
     assert torch.equal(classifier(IMAGES), EXPECTED)
 
 
-def test_refusals_are_told_at_once(server: InferenceServer, waits: list[float]) -> None:
+def test_refusals_are_reported_at_once(server: InferenceServer, waits: list[float]) -> None:
     classifier = load(server)
     for status in (400, 404, 413, 422):
         server.script = [refusal(status, "no such thing")]
@@ -213,7 +213,7 @@ def test_many_attempts(waits: list[float]) -> None:
     assert waits[-1] == 60.0
 
 
-def test_an_answer_that_is_cut_off_is_asked_for_again(server: InferenceServer, waits: list[float]) -> None:
+def test_an_answer_that_is_cut_off_is_requested_again(server: InferenceServer, waits: list[float]) -> None:
     classifier = load(server)
     server.script = [Scripted(b'{"outputs": ', cut=True)] * 2
     with sent_log() as log:
@@ -324,7 +324,7 @@ def test_without_the_client(server: InferenceServer, monkeypatch: pytest.MonkeyP
 # -- the record of what was sent ---------------------------------------------------------------------------------------
 
 
-def test_each_request_is_told_with_hashes_and_without_content(server: InferenceServer, waits: list[float]) -> None:
+def test_each_request_is_reported_with_hashes_and_without_content(server: InferenceServer, waits: list[float]) -> None:
     classifier = load(server, "batch=3")
     server.script = [refusal(429, retry_after="1")]
     with sent_log() as log:
@@ -337,5 +337,5 @@ def test_each_request_is_told_with_hashes_and_without_content(server: InferenceS
     hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in IMAGES.numpy()]
     assert told[1]["sha256"] == told[0]["sha256"] == hashes[:3]
     assert told[2]["sha256"] == hashes[3:]
-    assert [one["bytes"] for one in told] == [len(one.body) for one in server.asked[-3:]]
+    assert [one["bytes"] for one in told] == [len(one.body) for one in server.requested[-3:]]
     assert all(set(one) == {"time", "address", "images", "sha256", "bytes", "attempt", "status"} for one in told)

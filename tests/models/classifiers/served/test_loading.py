@@ -37,19 +37,19 @@ def test_a_classifier_and_its_scores(server: InferenceServer) -> None:
     assert classifier(IMAGES.clone().requires_grad_()).grad_fn is None
 
 
-def test_what_is_asked_and_what_is_sent(server: InferenceServer) -> None:
+def test_what_is_queried_and_what_is_sent(server: InferenceServer) -> None:
     load(server)(IMAGES)
     gets = [one.path for one in server.received if one.method == "GET"]
     assert gets == ["/v2/models/pets", "/v2"], "the description is asked for once"
-    asked = server.asked[-1]
+    asked = server.requested[-1]
     assert asked.path == "/v2/models/pets/infer", "settings are not part of the address"
-    assert asked.told["outputs"] == [{"name": "scores"}]
-    entry = asked.told["inputs"][0]
+    assert asked.content["outputs"] == [{"name": "scores"}]
+    entry = asked.content["inputs"][0]
     assert (entry["name"], entry["datatype"], entry["shape"]) == ("images", "FP32", [5, 3, 4, 6])
     assert np.array_equal(np.array(entry["data"], dtype=np.float32).reshape(5, 3, 4, 6), IMAGES.numpy())
 
 
-def test_a_version_is_asked_for(server: InferenceServer) -> None:
+def test_a_version_is_requested(server: InferenceServer) -> None:
     classifier = load_classifier(f"{server.reference}/versions/1")
     assert classifier.name.endswith("/v2/models/pets/versions/1")
     assert {one.path for one in server.received} == {
@@ -61,18 +61,18 @@ def test_a_version_is_asked_for(server: InferenceServer) -> None:
 
 def test_batches(server: InferenceServer) -> None:
     classifier = load(server, "batch=2")
-    before = len(server.asked)
+    before = len(server.requested)
     assert torch.allclose(classifier(IMAGES), torch.from_numpy(linear(IMAGES.numpy())), rtol=1e-6)
-    assert [one.told["inputs"][0]["shape"][0] for one in server.asked[before:]] == [2, 2, 1]
+    assert [one.content["inputs"][0]["shape"][0] for one in server.requested[before:]] == [2, 2, 1]
 
 
 def test_a_model_that_insists_on_a_batch_gets_it(server: InferenceServer) -> None:
     server.description["inputs"][0]["shape"] = [2, 3, 4, 6]
     classifier = load(server)
-    before = len(server.asked)
+    before = len(server.requested)
     with sent_log() as log:
         assert torch.equal(classifier(IMAGES), torch.from_numpy(linear(IMAGES.numpy())))
-    assert [one.told["inputs"][0]["shape"][0] for one in server.asked[before:]] == [2, 2, 2]
+    assert [one.content["inputs"][0]["shape"][0] for one in server.requested[before:]] == [2, 2, 2]
     assert [json.loads(line)["images"] for line in log.lines] == [2, 2, 1], "what fills up is no image"
 
 
@@ -80,11 +80,11 @@ def test_numbers_as_bytes_where_the_server_can(server: InferenceServer) -> None:
     server.extensions = ["classification", "binary_tensor_data"]
     classifier = load(server)
     assert torch.equal(classifier(IMAGES), torch.from_numpy(linear(IMAGES.numpy())))
-    asked = server.asked[-1]
-    assert "data" not in asked.told["inputs"][0]
+    asked = server.requested[-1]
+    assert "data" not in asked.content["inputs"][0]
     assert asked.body.endswith(IMAGES.numpy().tobytes())
     assert torch.equal(load(server, "binary=false")(IMAGES), classifier(IMAGES))
-    assert "data" in server.asked[-2].told["inputs"][0]
+    assert "data" in server.requested[-2].content["inputs"][0]
 
 
 def test_numbers_as_bytes_because_the_user_says_so(server: InferenceServer) -> None:
@@ -107,7 +107,7 @@ def test_types_and_orders(order: str, datatype: str, binary: str) -> None:
         assert torch.allclose(classifier(pixels), torch.from_numpy(linear(pixels.numpy())), atol=1e-5)
         told = [note for note in classifier.notes if "rounded to 8 bits" in note]
         assert bool(told) == (datatype == "UINT8")
-        entry = server.asked[-1].told["inputs"][0]
+        entry = server.requested[-1].content["inputs"][0]
         assert entry["datatype"] == datatype
         if datatype == "UINT8" and binary == "false":
             assert all(isinstance(number, int) for number in entry["data"])
@@ -116,7 +116,7 @@ def test_types_and_orders(order: str, datatype: str, binary: str) -> None:
 def test_bytes_are_rounded_and_not_cut_off(server: InferenceServer) -> None:
     server.description["inputs"][0]["datatype"] = "UINT8"
     load(server)(torch.full((1, 3, 4, 6), 0.999))
-    assert set(server.asked[-1].told["inputs"][0]["data"]) == {255}
+    assert set(server.requested[-1].content["inputs"][0]["data"]) == {255}
 
 
 def test_one_channel(server: InferenceServer) -> None:
@@ -211,7 +211,7 @@ def test_inputs_that_are_no_images(server: InferenceServer, entry: dict, message
     server.description["inputs"][0] |= entry
     with pytest.raises(InputError, match=message):
         load(server)
-    assert not server.asked
+    assert not server.requested
 
 
 def test_an_order_that_the_user_says(server: InferenceServer) -> None:
@@ -248,7 +248,7 @@ def test_an_order_that_the_user_says(server: InferenceServer) -> None:
 def test_settings_that_are_refused(server: InferenceServer, settings: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load(server, settings)
-    assert not server.asked
+    assert not server.requested
 
 
 def test_bytes_have_no_normalisation(server: InferenceServer) -> None:
@@ -312,7 +312,7 @@ def test_a_server_need_not_describe_itself(server: InferenceServer, status: int)
     described = Scripted(json.dumps(server.description).encode())
     server.get = lambda path: refusal(status) if path == "/v2" else described  # type: ignore[method-assign]
     assert torch.equal(load(server)(IMAGES), torch.from_numpy(linear(IMAGES.numpy())))
-    assert "data" in server.asked[-1].told["inputs"][0]
+    assert "data" in server.requested[-1].content["inputs"][0]
 
 
 # -- what tells one model from another ---------------------------------------------------------------------------------
@@ -360,11 +360,11 @@ def test_a_server_that_was_away_must_come_back_with_the_same_model(server: Infer
     classifier = load(server)
     expected = classifier(IMAGES)
     server.script = [refusal(503)]
-    before = len(server.asked)
+    before = len(server.requested)
     assert torch.equal(classifier(IMAGES), expected)
-    assert len(server.asked) == before + 3, "refused, answered, and asked whether it is the same"
+    assert len(server.requested) == before + 3, "refused, answered, and asked whether it is the same"
     assert torch.equal(classifier(IMAGES), expected)
-    assert len(server.asked) == before + 4
+    assert len(server.requested) == before + 4
     server.script, server.network = [refusal(503)], lambda images: linear(images)[:, ::-1]
     for _ in range(2):
         with pytest.raises(ModelError, match="was away, and another model came back"):

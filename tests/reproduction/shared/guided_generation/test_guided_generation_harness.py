@@ -31,44 +31,44 @@ def scenes():
 
 
 @pytest.fixture(scope="module")
-def asked(scenes):
+def requested(scenes):
     return scenes.ask(COUNT, 3)
 
 
-def unguided(asked):
+def unguided(requested):
     return lambda rows, rng: Steering()
 
 
-def test_classes_take_turns_and_prompts_have_one_blank(scenes, asked):
-    assert asked.classes.tolist() == [0, 1, 2, 3, 4, 5] * 2
-    assert all(one.count("{}") == 1 for one in asked.templates)
-    assert len(set(asked.seeds)) == COUNT
+def test_classes_take_turns_and_prompts_have_one_blank(scenes, requested):
+    assert requested.classes.tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert all(one.count("{}") == 1 for one in requested.templates)
+    assert len(set(requested.seeds)) == COUNT
     again, other = scenes.ask(COUNT, 3), scenes.ask(COUNT, 4)
-    assert (again.templates, again.seeds) == (asked.templates, asked.seeds)
-    assert other.templates != asked.templates
-    assert set(other.seeds).isdisjoint(asked.seeds)
-    shapes = set(asked.class_names)
-    assert not any(shapes & set(one.replace(",", " ").split()) for one in asked.templates)
+    assert (again.templates, again.seeds) == (requested.templates, requested.seeds)
+    assert other.templates != requested.templates
+    assert set(other.seeds).isdisjoint(requested.seeds)
+    shapes = set(requested.class_names)
+    assert not any(shapes & set(one.replace(",", " ").split()) for one in requested.templates)
 
 
-def test_prompts_are_of_combinations_that_nothing_was_fitted_to(asked):
+def test_prompts_are_of_combinations_that_nothing_was_fitted_to(requested):
     world = WORLD.model_copy(update={"nuisance_share": 0.0})
     seen = {
         (one.shape, one.colour, one.texture, scene.background)
         for scene in world_scenes(world, "train", count=4000, seen=True)
         for one in scene.objects
     }
-    for caption in asked.captions:
+    for caption in requested.captions:
         said = parse(caption)
         one = said.objects[0]
         assert (one.shape, one.colour, one.texture, said.background) not in seen
 
 
-def test_costs_are_counted_for_each_image(scenes, asked):
-    null = asked.nothing
+def test_costs_are_counted_for_each_image(scenes, requested):
+    null = requested.nothing
     weak = replace(scenes.generator.denoiser, network=narrower(scenes.generator.denoiser, 0).requires_grad_(False))
 
-    def all_terms(asked):
+    def all_terms(requested):
         def score(latents, view):
             estimate = view.generator.decode(view.x0(view.evaluate(latents), latents))
             return scenes.guide(estimate).log_softmax(1)[:, 0]
@@ -79,34 +79,34 @@ def test_costs_are_counted_for_each_image(scenes, asked):
 
         return steer
 
-    plain = measure(Arm("none", unguided), scenes, asked)
-    full = measure(Arm("all", all_terms, guides=[scenes.guide], denoisers=[weak]), scenes, asked)
+    plain = measure(Arm("none", unguided), scenes, requested)
+    full = measure(Arm("all", all_terms, guides=[scenes.guide], denoisers=[weak]), scenes, requested)
     costs = ("rows", "own_rows", "backward_rows", "guide_queries", "guide_gradients", "calls")
     assert [plain.figures[name] for name in costs] == [STEPS, STEPS, 0, 0, 0, STEPS]
     assert [full.figures[name] for name in costs] == [4 * STEPS, 3 * STEPS, STEPS, STEPS, STEPS, 3 * STEPS]
     assert full.images.shape == (COUNT, 3, 32, 32)
     assert full.clock["over_network"] > plain.clock["over_network"] >= 1
     with pytest.raises(InputError, match="rows of denoisers that it does not name"):
-        measure(Arm("all", all_terms), scenes, asked)
+        measure(Arm("all", all_terms), scenes, requested)
 
 
-def test_an_arm_may_have_another_base(scenes, asked):
+def test_an_arm_may_have_another_base(scenes, requested):
     seen = []
 
-    def base(asked):
-        seen.append(asked)
-        return asked.nothing
+    def base(requested):
+        seen.append(requested)
+        return requested.nothing
 
-    nothing = measure(Arm("nothing", unguided, base), scenes, asked)
-    assert seen == [asked]
-    assert isinstance(asked.nothing, Condition)
-    assert not torch.allclose(nothing.images, measure(Arm("own", unguided), scenes, asked).images, atol=1e-3)
+    nothing = measure(Arm("nothing", unguided, base), scenes, requested)
+    assert seen == [requested]
+    assert isinstance(requested.nothing, Condition)
+    assert not torch.allclose(nothing.images, measure(Arm("own", unguided), scenes, requested).images, atol=1e-3)
 
 
-def test_who_guided_does_not_judge(scenes, asked):
+def test_who_guided_does_not_judge(scenes, requested):
     own = load_judge().classifier("shape")  # the judge of scenes as a classifier, which has another identity
     with pytest.raises(InputError, match="guided these images, so it cannot judge them"):
-        measure(Arm("own judge", unguided, guides=[own]), scenes, asked)
+        measure(Arm("own judge", unguided, guides=[own]), scenes, requested)
     judge = load_classifier("bundled:fashion-judge")
     renamed = load_classifier(judge.module, judge.class_names, preparation=judge.preparation, name="another")
     with pytest.raises(InputError, match="guided these images, so it cannot judge them"):
@@ -150,8 +150,8 @@ def test_thumbnails_are_of_the_test_split_in_two_parts():
     made = thumbnails()
     assert made.real.shape == made.other_real.shape == (1000, 3, 28, 28)
     assert not any(torch.equal(made.other_real[0], one) for one in made.real)
-    asked = made.ask(10, 0)
-    assert asked.captions == made.guide.class_names
+    requested = made.ask(10, 0)
+    assert requested.captions == made.guide.class_names
     made.judge.check_independent([made.guide])
     right = [said == name for said, name in zip(made.judge.answers(made.real), ["Bag"] * 1000, strict=True)]
     assert 60 < sum(right) < 140

@@ -35,7 +35,7 @@ class ListedSlide:
         label: name of its class; None where unknown.
         patient: whose it is; None where unknown.
         site: where it was made; None where unknown.
-        split: train, tune or test; None where unknown.
+        split: train, val or test; None where unknown.
         refused: why it must not be opened.
     """
 

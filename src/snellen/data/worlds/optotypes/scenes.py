@@ -193,7 +193,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 LabelFactor = Literal["shape", "colour", "texture", "size", "tilt", "column", "row", "background", "lighting", "style"]
 
 #: Individuals of a split are numbered from here on, so that no two splits share one.
-_FIRST_INDIVIDUAL: dict[Split, int] = {"train": 1, "tune": 1_000_001, "test": 2_000_001}
+_FIRST_INDIVIDUAL: dict[Split, int] = {"train": 1, "val": 1_000_001, "test": 2_000_001}
 
 #: Far fewer than lie between the first numbers of two splits.
 _MOST_INDIVIDUALS = 10_000

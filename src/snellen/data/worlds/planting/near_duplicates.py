@@ -198,11 +198,11 @@ class NearDuplicates(PlantedDefect):
         ['train/test_000000_copy', 'train/test_000001_copy']
 
         Raises:
-            InputError: ``images`` are no train or tune set, the classes are others, or a copy's id is taken.
+            InputError: ``images`` are no train or validation set, the classes are others, or a copy's id is taken.
         """
-        if images.split not in ("train", "tune"):
+        if images.split not in ("train", "val"):
             raise InputError(
-                f"test images leak into a set that is train or tune as a whole; {images.name} has split={images.split} "
+                f"test images leak into a set that is train or val as a whole; {images.name} has split={images.split} "
                 f"(of_split and as_split give such sets)"
             )
         if images.class_names != test.class_names:

@@ -1,4 +1,4 @@
-"""The last part of an audit: shards are merged, checks conclude, and the report is written."""
+"""The completion of an audit: shards are merged, checks conclude, and the report is written."""
 
 from __future__ import annotations
 
