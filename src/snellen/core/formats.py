@@ -120,11 +120,11 @@ def _with_setting(report: dict[str, Any]) -> dict[str, Any]:
     """Version 3 says which setting a check lacked; in earlier ones its option is a part of the reason."""
     option = re.compile(r"--set \w+\.(\w+)=")
 
-    def setting(check: Mapping[str, Any]) -> str | None:
-        found = option.search(check.get("reason") or "") if check["status"] == "skipped" else None
-        return None if found is None else found[1]
+    def named(check: Mapping[str, Any]) -> dict[str, Any]:
+        found = option.search(check.get("reason") or "") if check.get("status") == "skipped" else None
+        return {**check, "setting": None if found is None else found[1]}
 
-    return {**report, "checks": [{**check, "setting": setting(check)} for check in report["checks"]]}
+    return {**report, "checks": [named(check) for check in report["checks"]]} if "checks" in report else report
 
 
 def _with_val(card: dict[str, Any]) -> dict[str, Any]:
