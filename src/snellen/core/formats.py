@@ -120,7 +120,7 @@ def _with_setting(report: dict[str, Any]) -> dict[str, Any]:
     """Version 3 says which setting a check lacked; in earlier ones its option is a part of the reason."""
     option = re.compile(r"--set \w+\.(\w+)=")
 
-    def named(check: Any) -> Any:
+    def named(check: object) -> object:
         if not isinstance(check, Mapping):
             return check  # its reader refuses it, in words
         found = option.search(str(check.get("reason"))) if check.get("status") == "skipped" else None
@@ -133,7 +133,7 @@ def _with_setting(report: dict[str, Any]) -> dict[str, Any]:
 def _with_val(card: dict[str, Any]) -> dict[str, Any]:
     """Version 2 calls the figures of the validation images ``val.NAME``; they were ``tune.NAME``."""
 
-    def named(figures: Any) -> Any:
+    def named(figures: object) -> object:
         if isinstance(figures, list):
             return [named(row) for row in figures]
         if not isinstance(figures, Mapping):
