@@ -120,22 +120,27 @@ def _with_setting(report: dict[str, Any]) -> dict[str, Any]:
     """Version 3 says which setting a check lacked; in earlier ones its option is a part of the reason."""
     option = re.compile(r"--set \w+\.(\w+)=")
 
-    def setting(check: Mapping[str, Any]) -> str | None:
-        found = option.search(check.get("reason") or "") if check["status"] == "skipped" else None
-        return None if found is None else found[1]
+    def named(check: object) -> object:
+        if not isinstance(check, Mapping):
+            return check  # its reader refuses it, in words
+        found = option.search(str(check.get("reason"))) if check.get("status") == "skipped" else None
+        return {**check, "setting": None if found is None else found[1]}
 
-    return {**report, "checks": [{**check, "setting": setting(check)} for check in report["checks"]]}
+    checks = report.get("checks")
+    return {**report, "checks": [named(check) for check in checks]} if isinstance(checks, list) else report
 
 
 def _with_val(card: dict[str, Any]) -> dict[str, Any]:
     """Version 2 calls the figures of the validation images ``val.NAME``; they were ``tune.NAME``."""
 
-    def named(figures: Mapping[str, Any]) -> dict[str, Any]:
+    def named(figures: object) -> object:
+        if isinstance(figures, list):
+            return [named(row) for row in figures]
+        if not isinstance(figures, Mapping):
+            return figures  # its reader refuses it, in words
         return {re.sub(r"^tune\.", "val.", name): value for name, value in figures.items()}
 
-    history = {"history": [named(row) for row in card["history"]]} if "history" in card else {}
-    metrics = {"metrics": named(card["metrics"])} if "metrics" in card else {}
-    return {**card, **history, **metrics}
+    return {**card, **{key: named(card[key]) for key in ("metrics", "history") if key in card}}
 
 
 REPORT = Format("report.json", "report of an audit", (_with_usual_harm, _with_setting))
