@@ -1,10 +1,14 @@
 """Levels of effort choose checks, and signed names change them."""
 
+import subprocess
+import sys
+
 import pytest
 
 import snellen
 from snellen.auditing.checks import CHECKS, default_checks
 from snellen.auditing.effort import checks_at, chosen_checks, left_out
+from snellen.core import index
 from snellen.core.errors import InputError, UnknownNameError
 
 MODEL, IMAGES = "bundled:fashion-cnn", "bundled:fashion-mnist"
@@ -65,3 +69,17 @@ def test_predictions_take_an_effort_too():
     report = snellen.audit(predictions=images.labels, images=images, effort="quick", checks="-slices")
     assert "slices" not in [check.name for check in report.checks]
     assert "adversarial" not in [check.name for check in report.checks]
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_the_index_says_which_checks_do_not_run_by_default(name):
+    assert (index.checks()[name].effort == "full") == (not CHECKS[name].by_default)
+
+
+def test_checks_that_do_not_run_by_default_are_not_imported():
+    modules = sorted({entry.target.partition(":")[0] for entry in index.checks().values() if entry.effort == "full"})
+    chosen = "import sys; from snellen.auditing.checks import resolve_checks; resolve_checks(None)"
+    program = f"{chosen}; print(*[one for one in {modules} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert len(modules) > 3
+    assert done.stdout.split() == []

@@ -41,6 +41,7 @@ from snellen.cli.train import train
 from snellen.cli.treat import treat
 from snellen.cli.ui import ui
 from snellen.core.errors import SnellenError
+from snellen.core.process_start import begin_start
 from snellen.core.unwritable import refused, unwritable
 from snellen.version import __version__
 
@@ -147,6 +148,7 @@ def main() -> None:
     # Those of numpy's linear algebra spin as well, and know no such policy: with two of them beside busy programs, the
     # eigenvalues of 2,000 rows took 29 s, and 2 s with one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    begin_start()
     outlive_closed_pipe()
     narrow_output()
     warnings.showwarning = _shown

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from snellen.core.process_start import end_start
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
 
-def loading(what: str) -> AbstractContextManager[Spinner | None]:
-    """A spinner for work whose length nobody knows yet; silent when nobody watches."""
+@contextmanager
+def loading(what: str) -> Iterator[Spinner | None]:
+    """A spinner for work whose length nobody knows yet; silent when nobody watches. The command has started then."""
     from rich.console import Console
 
     console = Console(stderr=True, emoji=False)
-    return Spinner(console, what) if console.is_terminal else nullcontext()
+    shown: AbstractContextManager[Spinner | None] = Spinner(console, what) if console.is_terminal else nullcontext()
+    with shown as spinner:
+        yield spinner
+    end_start()
 
 
 class Spinner:
@@ -72,6 +79,7 @@ class TerminalProgress:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> TerminalProgress:
+        end_start()  # of commands that load nothing before
         if self._bars.console.is_terminal:
             self._bars.start()
         return self

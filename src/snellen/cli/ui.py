@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from snellen.cli.text import harmless
+from snellen.core.process_start import end_start
 
 if TYPE_CHECKING:
     from snellen.desk.serving import Served
@@ -30,6 +31,8 @@ def ui(
 ) -> None:
     """See runs in the browser: review images, compare, treat. Only this machine can reach it."""
     from snellen.desk.serving import serve
+
+    end_start()
 
     def shown(served: Served) -> None:
         typer.echo(harmless(f"The desk for {served.desk.workplace.folder}: open this link, on this machine"))

@@ -121,8 +121,8 @@ class CheckEntry(Target):
         of_images: whether its figures ``KIND.STRENGTH.accuracy`` are means over the audited images, which its evidence
             pairs.
         listed: whether it runs the model at the end, and its rows lie in a list instead of the evidence.
-        effort: the least effort of an audit that runs it: ``quick``, or ``standard``; a check whose class says that it
-            does not run by default is one of ``full``.
+        effort: the least effort of an audit that runs it: ``quick``, ``standard``, or ``full`` for a check whose class
+            says that it does not run by default.
         meanings: what its figures are, by the rest of their names: see :mod:`snellen.auditing.figure_meanings`. Those
             of the audit's own checks stand in a file of their own.
     """

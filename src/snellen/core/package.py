@@ -78,8 +78,11 @@ def code_hash() -> str:
 def _hash_of_files(top: Path, files: tuple[tuple[str, int, int], ...]) -> str:
     """Every run needs the hash, and reads a thousand files only after one of them has changed."""
     digest = hashlib.sha256()
-    for path, _, _ in files:
-        digest.update(f"{Path(path).relative_to(top).as_posix()}\0".encode() + Path(path).read_bytes())
+    below = len(str(top)) + 1
+    for path, _, _ in files:  # again without a Path for each
+        digest.update(f"{path[below:].replace(os.sep, '/')}\0".encode())
+        with open(path, "rb") as stream:
+            digest.update(stream.read())
     return digest.hexdigest()
 
 

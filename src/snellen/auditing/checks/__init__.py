@@ -66,7 +66,12 @@ def base_check(task: str) -> str:
 
 def default_checks(task: str = "single") -> list[str]:
     """Names of the checks that run on models of a task when none are named."""
-    return [name for name, check in CHECKS.items() if check.by_default or name == base_check(task)]
+    base = base_check(task)
+    return [  # the index names those that do not run; it does not know those of checks that were registered
+        name
+        for name, entry in index.checks().items()
+        if name == base or (entry.effort != "full" and entry.load().by_default)
+    ]
 
 
 def with_parameters(

@@ -14,12 +14,14 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
+from snellen.core.process_start import begin_start, end_start
 from snellen.runs.engines.engine import Work, open_work
 from snellen.runs.engines.frames import Frame, Kind, error_frame, read_frame, write_frame
 
 
 def main() -> None:
     """Answer frames until there are no more."""
+    begin_start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # Output and input of libraries must not come between the frames.
@@ -29,6 +31,7 @@ def main() -> None:
     Thread(target=_listen, args=(incoming, frames), daemon=True).start()
     try:
         work = _opened(frames.get(), outgoing)
+        end_start()
         while work is not None:
             write_frame(outgoing, answer(work, frames.get().content))
     except BrokenPipeError:
