@@ -64,12 +64,12 @@ class CorruptionTuning(FineTuning):
         kinds = [kind for one in patient.subjects("corruption") for kind in chosen.of_subject(one, measured)]
         if not kinds:
             return Term()
-        steady, damage = steady_changes(patient), _damage(chosen, tuple(dict.fromkeys(kinds)), severities)
+        steady, damage = steady_changes(patient), damage_at_severities(chosen, tuple(dict.fromkeys(kinds)), severities)
         return Term(transforms=(in_sequence(steady, damage) if steady else damage,) * OFTEN)
 
 
-def _damage(chosen: Benchmark, kinds: Sequence[str], severities: Sequence[float]) -> BatchTransform:
-    """Every image under one of the kinds, at one of the severities: each as often as it is strong."""
+def damage_at_severities(chosen: Benchmark, kinds: Sequence[str], severities: Sequence[float]) -> BatchTransform:
+    """A transform: every image under one of the kinds at one of the severities, each as often as it is strong."""
     pairs = [(kind, severity) for kind in kinds for severity in severities]
     shares = torch.tensor([severity for _, severity in pairs], dtype=torch.float64)
     ends = (shares.cumsum(0) / shares.sum())[:-1]

@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from snellen.core.randomness import Randomness
-from snellen.methods.corruptions.apply import targeted_augmentation
 from snellen.methods.corruptions.benchmarks import benchmark
+from snellen.methods.corruptions.operators import SEVERITIES
 from snellen.methods.explanations.background_swap import shows_object, without_object
 from snellen.methods.treatments.background_swaps import training_masks
+from snellen.methods.treatments.corruption_tuning import damage_at_severities
 from snellen.methods.treatments.steady_changes import OFTEN, steady_changes
 from snellen.methods.treatments.treatment import FineTuning, Patient
 from snellen.models.classifiers.trainable import PreparedNetwork
@@ -119,7 +120,7 @@ class NuisanceTuning(FineTuning):
         """A transform for each nuisance that is known."""
         kinds = dict.fromkeys(map(corruption_like, patient.subjects("nuisance")))
         published = benchmark("imagenet-c")
-        return Term(transforms=tuple(targeted_augmentation(published, (kind,)) for kind in kinds if kind))
+        return Term(transforms=tuple(damage_at_severities(published, (kind,), SEVERITIES) for kind in kinds if kind))
 
 
 def corruption_like(nuisance: str) -> str | None:
