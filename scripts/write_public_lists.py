@@ -1,7 +1,8 @@
 """Write what is public, for the test that compares it: ``python scripts/write_public_lists.py``.
 
 ``tests/public_names.txt`` holds the names that the packages export and the methods that the facades offer,
-``tests/public_options.txt`` the arguments and options of every command. CONTRIBUTING.md, "Stability", says what a removed line needs.
+``tests/public_options.txt`` the arguments and options of every command. CONTRIBUTING.md, "Stability", says what a
+removed line needs.
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ PACKAGES = (
 def public_names() -> list[str]:
     """Every exported name with its package, and every method with its facade, sorted."""
     exported = [f"{package}.{name}" for package in PACKAGES for name in importlib.import_module(package).__all__]
-    offered = [
-        f"snellen.{area}.{entry.class_name}" for area in index.AREAS for entry in index.methods(area).values()
-    ]
+    offered = [f"snellen.{area}.{entry.class_name}" for area in index.AREAS for entry in index.methods(area).values()]
     return sorted({*exported, *offered})
 
 
