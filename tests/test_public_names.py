@@ -22,7 +22,7 @@ REMEDY = "see 'Stability' in CONTRIBUTING.md, then run: python scripts/write_pub
 
 def exported():
     named = {f"{package}.{name}" for package in PACKAGES for name in importlib.import_module(package).__all__}
-    facades = [f"snellen.{area}" for area in index.AREAS]
+    facades = [f"snellen.{area}" for area in index.AREAS if index.methods(area)]
     return sorted(named | {f"{facade}.{name}" for facade in facades for name in dir(importlib.import_module(facade))})
 
 
