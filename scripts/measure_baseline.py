@@ -5,7 +5,7 @@
 Writes ``tests/baseline/smoke.json`` and ``tests/baseline/report.json``. ``--check`` writes nothing and names every
 figure that differs: smoke figures to the last digit, the report except for hashes of code, versions and times. The
 figures belong to one processor with one thread: compare on the machine that wrote them, or write them anew before a
-change.
+change. ``tests/baseline/README.md`` says when they were written anew, and why.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Write what is public, for the test that compares it: ``python scripts/write_public_lists.py``.
 
-``tests/public_names.txt`` holds the names that the packages export, ``tests/public_options.txt`` the arguments and
-options of every command. CONTRIBUTING.md, "Stability", says what a removed line needs.
+``tests/public_names.txt`` holds the names that the packages export and the methods that the facades offer,
+``tests/public_options.txt`` the arguments and options of every command. CONTRIBUTING.md, "Stability", says what a
+removed line needs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import typer
 
 from snellen.cli.app import app
+from snellen.core import index
 
 FOLDER = Path(__file__).parents[1] / "tests"
 
@@ -27,8 +29,10 @@ PACKAGES = (
 
 
 def public_names() -> list[str]:
-    """Every exported name with its package, sorted."""
-    return sorted(f"{package}.{name}" for package in PACKAGES for name in importlib.import_module(package).__all__)
+    """Every exported name with its package, and every method with its facade, sorted."""
+    exported = [f"{package}.{name}" for package in PACKAGES for name in importlib.import_module(package).__all__]
+    offered = [f"snellen.{area}.{entry.class_name}" for area in index.AREAS for entry in index.methods(area).values()]
+    return sorted({*exported, *offered})
 
 
 def public_options() -> list[str]:

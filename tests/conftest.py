@@ -108,6 +108,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="data sets that the system installs: use what is there (auto), act as if none were (hide), or fail the "
         "tests that lack theirs (require)",
     )
+    parser.addoption(
+        "--every-write",
+        action="store_true",
+        help="let every write of every verb fail once, those of slow verbs too, of which two are tried otherwise",
+    )
 
 
 #: A folder that is nowhere, for data sets that are hidden.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from snellen.core import index
+
 HERE = Path(__file__).parent
 PACKAGES = (
     "snellen",
@@ -19,13 +21,16 @@ REMEDY = "see 'Stability' in CONTRIBUTING.md, then run: python scripts/write_pub
 
 
 def exported():
-    return sorted(f"{package}.{name}" for package in PACKAGES for name in importlib.import_module(package).__all__)
+    named = {f"{package}.{name}" for package in PACKAGES for name in importlib.import_module(package).__all__}
+    facades = [f"snellen.{area}" for area in index.AREAS if index.methods(area)]
+    return sorted(named | {f"{facade}.{name}" for facade in facades for name in dir(importlib.import_module(facade))})
 
 
 def run(code, *arguments):
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
 
 
+@pytest.mark.usefixtures("registry")
 def test_the_list_is_what_the_packages_export():
     assert (HERE / "public_names.txt").read_text(encoding="utf-8").split() == exported(), REMEDY
 

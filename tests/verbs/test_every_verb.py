@@ -1,21 +1,17 @@
-"""Every verb: engines, parts, plans, budgets, halved batches, kills and full disks change no byte."""
+"""Every verb: engines, parts, plans, budgets, halved batches and pseudonyms change no byte."""
 
-import errno
 import json
-import os
-import random
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 import snellen
 from snellen.core.budget import Spent
-from snellen.core.errors import InputError, ModelError, RunConflictError, UnwritableError, WorkerError
+from snellen.core.errors import InputError, ModelError, RunConflictError, WorkerError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.methods.generation.sample import Sample
@@ -29,8 +25,8 @@ from snellen.systems.plug_and_play_guidance.method import PlugAndPlayGuidance
 from tests.auditing.kept_files import mentions
 from tests.models.classifiers.served.inference_server import inference_server, linear, refusal
 from tests.verbs.every_verb import IMAGES, MODEL, VERBS
-from tests.verbs.stepwise_verbs import STEPWISE, Steps
 from tests.verbs.stopping import Stopping, contents
+from tests.verbs.whole_calls import whole_call
 
 #: Tests of servers talk to one of this machine.
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
@@ -38,41 +34,12 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 OVER_IMAGES = [name for name, verb in VERBS.items() if verb.over_images]
 
-#: Every verb, those too whose steps need each other: nothing cuts these into parts.
-RESUMED = {**VERBS, **STEPWISE}
-
-
-def promised(name, folder):
-    """The files of a call without those that hold clock readings, wherever the folder lies."""
-    timed = RESUMED[name].timed if isinstance(RESUMED[name], Steps) else ()
-    place = str(folder).encode()
-    return {
-        path: content.replace(place, b"OUT")
-        for path, content in contents(folder).items()
-        if Path(path).name not in timed
-    }
-
-
-@pytest.fixture(scope="module")
-def wholes(tmp_path_factory):
-    """What each verb writes when nothing interrupts it; made when it is asked for."""
-    made = {}
-
-    def whole(name):
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name) / "whole"
-            RESUMED[name](out=folder)
-            made[name] = promised(name, folder)
-        return made[name]
-
-    return whole
-
 
 @pytest.mark.parametrize("name", VERBS)
-def test_workers_give_the_same_bytes(tmp_path, wholes, name):
+def test_workers_give_the_same_bytes(tmp_path, name):
     """An engine object makes the work anew, from JSON values and bytes alone, as a process elsewhere does."""
     VERBS[name](out=tmp_path / "out", engine=InProcess())
-    assert contents(tmp_path / "out") == wholes(name)
+    assert contents(tmp_path / "out") == whole_call(name).files
 
 
 def test_processes_of_this_machine_give_the_same_bytes(tmp_path):
@@ -82,7 +49,7 @@ def test_processes_of_this_machine_give_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_parts_share_a_folder_and_the_rest_concludes(tmp_path, wholes, name):
+def test_parts_share_a_folder_and_the_rest_concludes(tmp_path, name):
     verb, out = VERBS[name], tmp_path / "out"
     second = verb(out=out, part="2/2")
     assert "shards are there. The same call without a part" in second.note
@@ -90,7 +57,7 @@ def test_parts_share_a_folder_and_the_rest_concludes(tmp_path, wholes, name):
     assert not list(out.glob("*.json")), "no record yet"
     verb(out=out, part="1/2")
     verb(out=out)
-    assert contents(out) == wholes(name)
+    assert contents(out) == whole_call(name).files
     if name not in ("shift", "archive", "generate", "synthesize"):  # which write files in any case
         with pytest.raises(InputError, match="name it with out"):
             verb(part="1/2")
@@ -294,9 +261,9 @@ def test_one_part_may_run_twice_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["attack", "certify", "explain", "shift"])
-def test_where_memory_is_short_batches_are_halved_and_the_evidence_is_the_same(tmp_path, wholes, monkeypatch, name):
+def test_where_memory_is_short_batches_are_halved_and_the_evidence_is_the_same(tmp_path, monkeypatch, name):
     """A work that cannot hold two items fails as torch does, and is asked for one after the other."""
-    whole = wholes(name)  # made before anything is halved
+    whole = whole_call(name).files  # made before anything is halved
     limit, halved = [1], []
     real = measuring.measure
 
@@ -404,137 +371,6 @@ def test_objects_cannot_be_handed_to_workers(tmp_path):
     held = ImageSet(images.source, images.table, images.class_names, rows=images.rows)
     with pytest.raises(InputError, match="workers read the images themselves"):
         snellen.attack(snellen.load_classifier(MODEL), held, "fgsm", engine=InProcess())
-
-
-# -- kills and full disks ---------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """The process ends; nothing of it touches the disk any more."""
-
-
-@pytest.fixture
-def disk(monkeypatch, tmp_path):
-    """Counts what changes the disk below the test's folder; ``left`` says how often that still works.
-
-    ``how`` is what happens then: a full disk refuses this one change; a killed process makes none any more, so that
-    nothing is tidied up.
-    """
-    state = {"left": None, "count": 0, "how": Killed}
-
-    def change(path):
-        if not str(path).startswith(str(tmp_path)):
-            return
-        state["count"] += 1
-        if state["left"] is None:
-            return
-        if state["left"] <= 0:
-            if state["how"] is Killed:
-                raise Killed
-            state["left"] = None
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        state["left"] -= 1
-
-    def counted(place, name):
-        real = getattr(place, name)
-
-        def call(path, *arguments, **options):
-            if not (name == "mkdir" and os.path.isdir(path)):  # which the system would refuse, and nobody minds
-                change(arguments[0] if name == "write_table" else path)
-            return real(path, *arguments, **options)
-
-        monkeypatch.setattr(place, name, call)
-
-    for place, name in ((os, "replace"), (os, "link"), (os, "mkdir"), (pq, "write_table")):
-        counted(place, name)
-    for name in ("unlink", "rmdir"):
-        real = getattr(os, name)
-
-        def removing(path, *arguments, real=real, **options):
-            if state["left"] is not None and state["left"] <= 0 and state["how"] is Killed:
-                raise Killed
-            return real(path, *arguments, **options)
-
-        monkeypatch.setattr(os, name, removing)
-    real_rmtree = shutil.rmtree
-
-    def rmtree(path, *arguments, **options):
-        if state["left"] is not None and state["left"] <= 0 and state["how"] is Killed:
-            raise Killed
-        return real_rmtree(path, *arguments, **options)
-
-    monkeypatch.setattr(shutil, "rmtree", rmtree)
-    real_open = Path.open
-
-    def opened(path, mode="r", *arguments, **options):
-        if set(mode) & set("wxa+"):
-            change(path)
-        return real_open(path, mode, *arguments, **options)
-
-    monkeypatch.setattr(Path, "open", opened)
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
-    return state
-
-
-CHANGES: dict[str, int] = {}
-
-
-def changes_of(name, disk, folder):
-    """How often a whole call of a verb changes the disk: the same number each time, so that it is counted once."""
-    if name not in CHANGES:
-        folder.parent.mkdir()
-        disk["count"] = 0
-        RESUMED[name](out=folder)
-        CHANGES[name] = disk["count"]
-    return CHANGES[name]
-
-
-def moments(name, kind, of):
-    """When a verb is hit: a sample, smaller for verbs of which a call takes a second or more."""
-    return sorted(random.Random(f"{kind} of {name}").sample(of, 4 if name in VERBS else 2))
-
-
-@pytest.mark.parametrize("name", RESUMED)
-def test_a_call_that_is_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, wholes, disk, name):
-    whole, verb = wholes(name), RESUMED[name]
-    total = changes_of(name, disk, tmp_path / "counted" / "out")
-    assert total > 8
-    out, kills, finished = tmp_path / "killed" / "out", 0, False
-    out.parent.mkdir()
-    for moment in moments(name, "kills", range(1, total + 1)):
-        disk["left"] = moment
-        try:
-            verb(out=out)
-        except Killed:
-            kills += 1
-        else:
-            finished = True
-            break
-        finally:
-            disk["left"] = None
-    assert kills
-    if not finished or name in VERBS or verb.again:
-        verb(out=out)
-    assert promised(name, out) == whole
-
-
-@pytest.mark.parametrize("name", RESUMED)
-def test_a_write_that_fails_is_said_in_words_and_the_same_call_goes_on(tmp_path, wholes, disk, name):
-    """A sample of the writes here; every single one for small images in ``test_written_privacy``."""
-    whole = wholes(name)
-    total = changes_of(name, disk, tmp_path / "counted" / "out")
-    disk["how"] = OSError
-    for moment in moments(name, "full disk", range(total - 2)):
-        out = tmp_path / f"run-{moment}" / "out"
-        out.parent.mkdir()
-        disk["left"] = moment
-        with pytest.raises(UnwritableError, match=r"No space left on device.*give the same call again"):
-            RESUMED[name](out=out)
-        disk["left"] = None
-        left = [path for path in contents(out) if "partial" in path] if out.exists() else []
-        assert not left, "what is half written takes room"
-        RESUMED[name](out=out)
-        assert promised(name, out) == whole
 
 
 # -- names ------------------------------------------------------------------------------------------------------------

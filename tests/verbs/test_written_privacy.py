@@ -1,23 +1,18 @@
-"""Attacks and shifts under pseudonyms, and on a disk that is full: no name in any byte, and the call goes on."""
+"""Attacks and shifts under pseudonyms: no name in any byte."""
 
-import errno
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from snellen.core.errors import InputError, RunConflictError, UnwritableError
+from snellen.core.errors import InputError, RunConflictError
 from snellen.core.evidence import Evidence
 from snellen.core.method import Method
 from snellen.core.outcomes import Scanned
-from snellen.data.files.held_images import held_set
 from snellen.data.references import load_images
 from snellen.methods.attacks.fgsm import FGSM
 from snellen.methods.attacks.transfer import Transfer
@@ -28,13 +23,10 @@ from snellen.runs.settings import named_settings
 from snellen.verbs.attack import attack
 from snellen.verbs.certify import certify
 from snellen.verbs.explain import explain
-from snellen.verbs.generate import generate
-from snellen.verbs.requests import ImageRequests
 from snellen.verbs.scan import scan
 from snellen.verbs.shift import shift
 from tests.auditing.kept_files import mentions
 from tests.verbs.small_attacks import small_images
-from tests.verbs.stopping import contents
 
 PATIENTS = ("Doe, Jane *1951", "Müller Hans")
 HIDDEN = (*PATIENTS, "Doe", "Müller", "Rosengarten", "scan")
@@ -172,87 +164,3 @@ def test_the_file_may_not_lie_in_the_folder(tmp_path):
         with pytest.raises(InputError, match="is to hold no names"):
             call()
     assert not (tmp_path / "out").exists()
-
-
-# -- a full disk ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def disk(monkeypatch, tmp_path):
-    """A dictionary whose entry "left" says how many writes still fit; None: all."""
-    state = {"left": None}
-
-    def write():
-        if state["left"] is not None:
-            if not state["left"]:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            state["left"] -= 1
-
-    def counted(place, name, real):
-        def call(*arguments, **options):
-            write()
-            return real(*arguments, **options)
-
-        monkeypatch.setattr(place, name, call)
-
-    def opened(path, mode="r", *arguments, **options):
-        if set(mode) & set("wxa+") and str(path).startswith(str(tmp_path)):
-            write()
-        return real_open(path, mode, *arguments, **options)
-
-    real_open = Path.open
-    counted(os, "fsync", lambda descriptor: None)
-    for place, name in ((os, "replace"), (os, "link"), (os, "mkdir"), (pq, "write_table")):
-        counted(place, name, getattr(place, name))
-    monkeypatch.setattr(Path, "open", opened)
-    return state
-
-
-class Copied(Method):
-    """Gives back what it is asked for."""
-
-    name = "copied"
-
-    def generate(self, requests, *, rng):
-        return held_set([one["image"] for one in requests], [one["id"] for one in requests], name="copied")
-
-
-@pytest.mark.parametrize("verb", ["attack", "shift", "archive", "generate"])
-def test_whichever_write_fails_it_is_reported_and_the_same_call_goes_on(tmp_path, disk, monkeypatch, verb):
-    sheets = (
-        "verbs.attack_pictures.picture_grid",
-        "verbs.contact_sheet.contact_sheet",
-        "runs.generated_files.image_sheet",
-    )
-    for place in sheets:  # a hundred of them are slow
-        monkeypatch.setattr(f"snellen.{place}", lambda *_, **__: Image.new("L", (4, 4)))
-    classifier, images = small_images(count=2, wrong=())
-
-    def run(folder):
-        if verb == "attack":
-            attack(classifier, images, FGSM(epsilon=0.3), out=folder)
-        elif verb == "generate":
-            generate(Copied(), ImageRequests(images), out=folder, batch_size=1)
-        else:
-            format = "folder" if verb == "shift" else "medmnist-c"
-            shift(images, Corruption(kind="contrast"), severities=(1,), out=folder, format=format)
-
-    run(tmp_path / "whole")
-    whole, told = contents(tmp_path / "whole"), []
-    for writes in range(1_000):
-        folder, disk["left"] = tmp_path / f"run-{writes}", writes
-        try:
-            run(folder)
-        except UnwritableError as error:
-            told.append(str(error))
-        else:
-            break
-        disk["left"] = None
-        assert "No space left on device" in told[-1]
-        assert "give the same call again" in told[-1]
-        left = [name for name in contents(folder) if "partial" in name] if folder.exists() else []
-        assert not left, f"what is half written takes room: {left}"
-        run(folder)
-        assert contents(folder) == whole, writes
-    assert len(told) == writes > 15
-    assert contents(folder) == whole

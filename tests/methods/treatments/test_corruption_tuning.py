@@ -32,7 +32,9 @@ from snellen.training.transforms import one_of
 )
 def test_kinds_that_are_trained_on(monkeypatch, checks, subjects, expected):
     monkeypatch.setattr(
-        corruption_tuning, "damage_at_severities", lambda chosen, kinds, severities: tuple((chosen.name, kind) for kind in kinds)
+        corruption_tuning,
+        "damage_at_severities",
+        lambda chosen, kinds, severities: tuple((chosen.name, kind) for kind in kinds),
     )
     monkeypatch.setattr(corruption_tuning, "steady_changes", lambda patient: None)
     patient = SimpleNamespace(checks=checks, subjects=lambda kind: subjects if kind == "corruption" else ())
