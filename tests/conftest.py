@@ -69,7 +69,7 @@ def _commands_are_built_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _the_same_draws_in_any_order(request: pytest.FixtureRequest) -> None:
-    """What a test draws without a generator of its own depends neither on earlier tests nor on the worker."""
+    """What a test draws from torch without a generator of its own depends on no earlier test and on no worker."""
     torch.default_generator.manual_seed(zlib.crc32(request.node.nodeid.encode()))
 
 

@@ -70,7 +70,7 @@ def test_audit_of_a_folder(run, photos, tmp_path):
 def test_audit_without_out_takes_a_free_folder_and_prints_json(run, photos, tmp_path):
     code, out, _ = run("audit", "bundled:fashion-cnn", photos, "--checks", "clean", "--json")
     assert code == 0
-    assert json.loads(out)["checks"] == [{"name": "clean", "status": "done", "reason": None}]
+    assert json.loads(out)["checks"] == [{"name": "clean", "status": "done", "reason": None, "setting": None}]
     assert out.encode() == (tmp_path / "snellen-audit-1" / "report.json").read_bytes()
     run("audit", "bundled:fashion-cnn", photos, "--checks", "clean")
     assert (tmp_path / "snellen-audit-2").is_dir()

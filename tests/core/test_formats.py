@@ -1,10 +1,12 @@
 """A file of an older version is migrated step by step; one of a newer version is refused in words."""
 
+from pathlib import Path
+
 import pytest
 
 from snellen.core import formats
 from snellen.core.errors import InputError
-from snellen.core.formats import FORMATS, Format, writer_of
+from snellen.core.formats import CARD, FORMATS, Format, writer_of
 from snellen.version import __version__
 
 
@@ -74,3 +76,9 @@ def test_what_has_no_named_members_is_refused(value):
 def test_formats_are_listed_by_their_file():
     assert {name: each.file for name, each in FORMATS.items()} == {name: name for name in FORMATS}
     assert all(each in FORMATS.values() for each in (formats.REPORT, formats.CARD, formats.MANIFEST, formats.SYSTEM))
+
+
+def test_two_figures_that_would_get_one_name_both_stay():
+    card = {"schema_version": 1, "metrics": {"tune.accuracy": 0.5, "val.accuracy": 0.9, "tune.loss": 1.0}}
+    read = CARD.read(card, Path("card.json"))
+    assert read["metrics"] == {"tune.accuracy": 0.5, "val.accuracy": 0.9, "val.loss": 1.0}

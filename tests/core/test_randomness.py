@@ -39,7 +39,7 @@ def test_draws_of_the_validation_split_are_those_of_earlier_versions():
     assert in_first_half(units).tolist() == [False, True, False, True]
 
 
-@pytest.mark.parametrize("name", ["interval", "value", "vals", "eval", "val_1"])
+@pytest.mark.parametrize("name", ["interval", "value", "vals", "eval", "val_1", "photos/val/1.png", "a val"])
 def test_longer_words_are_no_split(name):
     assert stream_name(name) == name
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
+from safetensors import SafetensorError
 
 #: The part of a name that is another one in each call: of a file that is not whole, and of a shard that is not.
 _RANDOM = re.compile(r"(?<=\.)[0-9a-f]{12}$|(?<=/\.partial-)\w{8}")
@@ -22,9 +24,10 @@ class Killed(BaseException):
 class Disk:
     """Counts and names the changes of the disk below a folder.
 
-    A change is whatever needs room or a name: a folder, a file that is opened for writing, a table, a new name. The
-    change is named for what was done to which file, after how many finished files, and how often since the last of
-    these. So a call that goes on names its changes as one does that nothing interrupted.
+    A change is whatever needs room or a name: a folder, a file that is opened for writing or copied, a table, weights,
+    a new name. Flushing is not counted; the test of an audit on a full disk counts it. The change is named for what was
+    done to which file, after how many finished files, and how often since the last of these. So a call that goes on
+    names its changes as one does that nothing interrupted.
 
     Attributes:
         made: the changes since ``begin``, in order.
@@ -36,7 +39,8 @@ class Disk:
         self._folder = str(folder)
         self._finished: set[str] = set()
         self.begin()
-        for place, name in ((os, "replace"), (os, "link"), (os, "mkdir"), (pq, "write_table")):
+        writes = ((pq, "write_table"), (shutil, "copyfile"), (safetensors.torch, "serialize_file"))
+        for place, name in ((os, "replace"), (os, "link"), (os, "mkdir"), *writes):
             self._count(patch, place, name)
         for place, name in ((os, "unlink"), (os, "rmdir"), (shutil, "rmtree")):
             self._end(patch, place, name)
@@ -74,9 +78,14 @@ class Disk:
         real = getattr(place, name)
 
         def call(*arguments, **options):
-            path = arguments[name == "write_table"]
-            if not (name == "mkdir" and os.path.isdir(path)):  # which the system would refuse, and nobody minds
-                self._change(name, path)
+            path = arguments[name in ("write_table", "copyfile", "serialize_file")]
+            try:
+                if not (name == "mkdir" and os.path.isdir(path)):  # which the system would refuse, and nobody minds
+                    self._change(name, path)
+            except OSError as error:
+                if name != "serialize_file":
+                    raise
+                raise SafetensorError(f"I/O error: {error.strerror} (os error {error.errno})") from error
             made = real(*arguments, **options)
             if name in ("replace", "link"):
                 self._finish(arguments[1])

@@ -41,8 +41,8 @@ from snellen.cli.train import train
 from snellen.cli.treat import treat
 from snellen.cli.ui import ui
 from snellen.core.errors import SnellenError
-from snellen.core.process_start import begin_start
-from snellen.core.unwritable import refused, unwritable
+from snellen.core.process_start import begin_start, end_start
+from snellen.core.unwritable import of_system, refused, unwritable
 from snellen.version import __version__
 
 #: Documented in the README; 70 is EX_SOFTWARE of sysexits.h.
@@ -66,7 +66,9 @@ class _Workflow(TyperGroup):
         try:
             return super().invoke(ctx)  # type: ignore[arg-type]
         except Exception as error:
-            if (now := EARLIER_OPTIONS.get(getattr(error, "option_name", ""))) is not None:
+            now = EARLIER_OPTIONS.get(getattr(error, "option_name", ""))
+            command = getattr(getattr(error, "ctx", None), "command", None)
+            if now is not None and any(now in one.opts for one in getattr(command, "params", ())):
                 error.possibilities = [now]  # type: ignore[attr-defined]
             raise
 
@@ -158,10 +160,12 @@ def main() -> None:
         typer.secho(f"error: {harmless(str(error))}", err=True, fg="red")
         sys.exit(EXIT_ERROR)
     except Exception as error:
-        if isinstance(error, OSError) and refused(error):  # by any command, also where what it prints is sent
-            message = unwritable(error, Path("the output"))
+        if refused(error):  # by any command, also where what it prints is sent
+            message = unwritable(of_system(error) or OSError(), Path("the output"))
             typer.secho(f"error: {harmless(str(message))}", err=True, fg="red")
             sys.exit(EXIT_ERROR)
         sys.excepthook(*sys.exc_info())
         typer.secho("this is a fault in Snellen; please report it with the lines above", err=True, fg="red")
         sys.exit(EXIT_INTERNAL)
+    finally:
+        end_start()

@@ -21,9 +21,11 @@ def loading(what: str) -> Iterator[Spinner | None]:
 
     console = Console(stderr=True, emoji=False)
     shown: AbstractContextManager[Spinner | None] = Spinner(console, what) if console.is_terminal else nullcontext()
-    with shown as spinner:
-        yield spinner
-    end_start()
+    try:
+        with shown as spinner:
+            yield spinner
+    finally:
+        end_start()
 
 
 class Spinner:

@@ -138,7 +138,9 @@ def _with_val(card: dict[str, Any]) -> dict[str, Any]:
             return [named(row) for row in figures]
         if not isinstance(figures, Mapping):
             return figures  # its reader refuses it, in words
-        return {re.sub(r"^tune\.", "val.", name): value for name, value in figures.items()}
+        now = {name: re.sub(r"^tune\.", "val.", name) for name in figures}
+        # Two names that would become one stay as they are, so that no figure is lost.
+        return {name if now[name] in figures else now[name]: value for name, value in figures.items()}
 
     return {**card, **{key: named(card[key]) for key in ("metrics", "history") if key in card}}
 

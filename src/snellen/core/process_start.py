@@ -12,23 +12,25 @@ import gc
 #: New objects between two searches while a process starts. An audit makes some half a million.
 _OBJECTS = 100_000
 
-#: What Python does by itself.
-_USUAL = gc.get_threshold()
+#: The thresholds before a start that has not ended.
+_before: list[tuple[int, int, int]] = []
 
 
 def begin_start() -> None:
     """Search less often until :func:`end_start`."""
-    gc.set_threshold(_OBJECTS, *_USUAL[1:])
+    if not _before:
+        _before.append(gc.get_threshold())
+        gc.set_threshold(_OBJECTS, *_before[0][1:])
 
 
 def end_start() -> None:
-    """Search as often as usual again, and no more in what was imported; nothing where no start began.
+    """Search as often as usual again; nothing where no start began.
 
-    >>> before = gc.get_freeze_count(), gc.get_threshold()
+    >>> usual = gc.get_threshold()
+    >>> begin_start()
     >>> end_start()
-    >>> before == (gc.get_freeze_count(), gc.get_threshold())
+    >>> gc.get_threshold() == usual
     True
     """
-    if gc.get_threshold()[0] == _OBJECTS:
-        gc.freeze()
-        gc.set_threshold(*_USUAL)
+    if _before:
+        gc.set_threshold(*_before.pop())

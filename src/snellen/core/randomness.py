@@ -16,24 +16,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: The validation split, alone or as a word of an id or a stream, and its name when the records were measured.
-_SPLIT, _SPLIT_BEFORE = re.compile(r"\bval\b"), "tune"
+#: The validation split, alone or in front of the id of an image or unit, and its name when the records were measured.
+_SPLIT, EARLIER_SPLIT = re.compile(r"^((?:image|unit) )?val(?=[/ ]|$)"), "tune"
 
 
 def stream_name(text: str) -> str:
     """The text from which draws are derived: the split ``val`` under its earlier name, so that no draw has changed.
 
-    >>> stream_name("val/000017"), stream_name("interval")
-    ('tune/000017', 'interval')
+    >>> stream_name("val/000017"), stream_name("photos/val/1.png")
+    ('tune/000017', 'photos/val/1.png')
     """
-    return _SPLIT.sub(_SPLIT_BEFORE, text) if "val" in text else text
+    return _SPLIT.sub(rf"\1{EARLIER_SPLIT}", text) if "val" in text else text
 
 
 def derive_seed(*parts: int | float | str) -> int:
     """Derive a 63-bit seed from a sequence of parts.
 
-    Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ. The word ``val`` counts as its
-    earlier name: see :func:`stream_name`.
+    Parts are length-prefixed, so ("ab", "c") and ("a", "bc") differ. The split ``val`` counts as its earlier name
+    ``tune`` (:func:`stream_name`), so that these two, alone or in front of an id, give one seed.
 
     >>> derive_seed(0, "image-1", "noise") == derive_seed(0, "image-1", "noise")
     True

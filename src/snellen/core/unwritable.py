@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from snellen.core.errors import UnwritableError
 
 #: What the system says when there is no room.
@@ -20,6 +22,8 @@ _UNFINISHED = re.compile(r"(?<![^/\\])\.([^/\\]+)\.(?:[0-9a-f]{12}|partial)$")
 
 #: What it says when nothing may be written. Reading says the last two as well, of other files.
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+#: How safetensors ends the message of an error of the system, which it hands on as one of its own.
+_NUMBER = re.compile(r"\(os error (\d+)\)")
 #: The system's error for a name that no file can have.
 _NO_NAME = errno.ENAMETOOLONG
 
@@ -59,10 +63,11 @@ def explained_unwritable(folder: Path) -> Iterator[None]:
         yield
     except UnwritableError:
         raise
-    except OSError as error:
-        if not _is_ours(error, folder):
+    except (OSError, SafetensorError) as error:
+        met = of_system(error)
+        if met is None or not _is_ours(met, folder):
             raise
-        raise unwritable(error, folder) from error
+        raise unwritable(met, folder) from error
 
 
 def unwritable(error: OSError, folder: Path) -> UnwritableError:
@@ -84,9 +89,21 @@ def unwritable(error: OSError, folder: Path) -> UnwritableError:
     return UnwritableError(f"cannot write to {place}: {words}. {advice}, and give the same call again")
 
 
+def of_system(error: Exception) -> OSError | None:
+    """An error of the system, also where safetensors met it; None: it is another.
+
+    >>> of_system(SafetensorError("I/O error: No space left on device (os error 28)")).errno == errno.ENOSPC
+    True
+    """
+    if isinstance(error, SafetensorError) and (number := _NUMBER.search(str(error))):
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    return error if isinstance(error, OSError) else None
+
+
 def refused(error: Exception) -> bool:
     """Whether an error can only be one of writing: no room, or a disk that is read-only."""
-    return isinstance(error, OSError) and error.errno in {*NO_ROOM, errno.EROFS}
+    met = of_system(error)
+    return met is not None and met.errno in {*NO_ROOM, errno.EROFS}
 
 
 def _is_ours(error: OSError, folder: Path) -> bool:

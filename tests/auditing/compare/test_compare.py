@@ -258,6 +258,9 @@ def test_what_is_no_finished_audit_is_refused_with_the_reason(audits, tmp_path):
     (tmp_path / "manifest.json").write_text('{"kind": "shift"}')
     with pytest.raises(InputError, match="only audits can be compared"):
         snellen.compare(tmp_path, audits / "a")
+    (tmp_path / "manifest.json").write_text('{"kind": "audit", "companions": {"tune": {"fingerprint": "a"}}}')
+    with pytest.raises(InputError, match="audit again, with --val"):
+        snellen.compare(tmp_path, audits / "a")
     (tmp_path / "manifest.json").write_text("[1]")
     with pytest.raises(InputError, match="not that of an audit"):
         snellen.compare(tmp_path, audits / "a")

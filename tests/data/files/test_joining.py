@@ -30,6 +30,11 @@ def values(images: ImageSet) -> list[int]:
     return [images.read(index).getpixel((0, 0))[0] for index in range(len(images))]
 
 
+def test_another_split_is_refused():
+    with pytest.raises(InputError, match="expected the split train, val or test, got 'tune'"):
+        as_split(load_arrays(np.zeros((2, 4, 4), dtype=np.uint8)), "tune")
+
+
 def test_one_set_after_the_other() -> None:
     first, second, third = make("x", 3, 10), make("y", 2, 20).select([1]), make("z", 2, 30)
     joined = join([first, second, third])

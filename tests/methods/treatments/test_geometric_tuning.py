@@ -8,6 +8,9 @@ import torch
 
 from snellen.core.finding import Finding
 from snellen.core.randomness import Randomness
+from snellen.methods.corruptions.apply import corrupt
+from snellen.methods.corruptions.benchmarks import benchmark
+from snellen.methods.corruptions.operators import SEVERITIES
 from snellen.methods.treatments import geometric_tuning
 from snellen.methods.treatments.geometric_tuning import NuisanceTuning, ObjectTuning, ViewTuning, corruption_like
 from snellen.methods.treatments.steady_changes import OFTEN
@@ -83,6 +86,19 @@ def test_findings_decide_which_transforms_there_are(centred):
     assert count(ViewTuning(), Finding(kind="viewpoint", harm=0.1, title="planted")) == 1
     assert (
         count(ViewTuning(), *(Finding(kind=kind, harm=0.1, title="planted") for kind in ("viewpoint", "aliasing"))) == 2
+    )
+
+
+def test_nuisances_are_damaged_as_an_audit_damages_images(centred):
+    foggy = replace(centred, findings=attribute("fog", kind="nuisance"))
+    (damage,) = NuisanceTuning().term(foggy, rng=Randomness(0)).transforms
+    images, rng = torch.rand(40, 3, SIDE, SIDE), Randomness(0).bind(40)
+    damaged = damage(images, torch.zeros(40), rng)[0]
+    each = [corrupt(images, benchmark("imagenet-c"), "fog", severity, rng.child("damage")) for severity in SEVERITIES]
+    nearest = [min(float((one[row] - damaged[row]).abs().max()) for one in each) for row in range(40)]
+    assert max(nearest) < 1e-5, "each image is that of one severity"
+    assert (
+        len({min(range(5), key=lambda k: float((each[k][row] - damaged[row]).abs().max())) for row in range(40)}) >= 3
     )
 
 

@@ -22,11 +22,11 @@ SHARES: list[float] = []
 
 @pytest.fixture(scope="module")
 def smoke():
-    val = study.tune_captioner
+    original = study.tune_captioner
 
     def watched(*arguments, dropped, **rest):
         SHARES.append(dropped)
-        return val(*arguments, dropped=dropped, **rest)
+        return original(*arguments, dropped=dropped, **rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "tune_captioner", watched)

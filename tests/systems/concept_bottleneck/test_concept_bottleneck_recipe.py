@@ -177,7 +177,7 @@ def test_controls_are_fitted_as_the_concepts_are_and_follow_from_the_seed(
 ) -> None:
     # Where the random words are the concepts themselves, they do as well to the last bit.
     monkeypatch.setattr(module, "random_phrases", lambda phrases, _rng, avoid: tuple(phrases))
-    with pytest.warns(NoBetterThanWordsWarning, match="phrases of random words decide as well on the validation split"):
+    with pytest.warns(NoBetterThanWordsWarning, match="phrases of random words decide as well on the val split"):
         made = recipe(clip, lists, scoring="answer").fit(both(), rng=Randomness(0))
     assert made.card.metrics["val.random_words"] == made.card.metrics["val.accuracy"]
     monkeypatch.undo()

@@ -181,7 +181,7 @@ def test_val_images_without_any_known_pixel_are_refused_before_the_training(file
     void = files.select([place for place, key in enumerate(files.ids) if key.endswith("void.png")])
     good = files.select([place for place, key in enumerate(files.ids) if key.endswith(("good.png", "also.png"))])
     recipe = ContextUpsampling(mask_values="class", classes=("no", "yes"), **SHORT)
-    with pytest.raises(InputError, match="no pixel of the validation images has a known class"):
+    with pytest.raises(InputError, match="no pixel of the val images has a known class"):
         recipe.fit(join([as_split(good, "train"), as_split(void, "val")]), rng=Randomness(0))
 
 

@@ -372,6 +372,6 @@ def test_a_classifier_that_guesses_is_a_warning_that_names_its_classes():
     val = SimpleNamespace(targets=torch.tensor([0, 0, 0, 1, 1]))
     searched = SimpleNamespace(space=SimpleNamespace(val=val), train=SimpleNamespace(class_names=("old", "new")))
     (warning,) = learned_little(0.6, searched)
-    assert "60.0 % of the validation images rightly" in warning
+    assert "60.0 % of the val images rightly" in warning
     assert "old, new" in warning
     assert learned_little(0.7, searched) == []

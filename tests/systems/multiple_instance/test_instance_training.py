@@ -200,7 +200,7 @@ def test_bags_of_one_class_are_refused(labels: int, message: str) -> None:
     one_class = replace(INSTANCES, labels=torch.full_like(INSTANCES.labels, labels))
     with pytest.raises(InputError, match=f"20 bags of the train split {message}"):
         learnt(one_class)
-    with pytest.raises(InputError, match=f"of the validation split {message}"):
+    with pytest.raises(InputError, match=f"of the val split {message}"):
         learnt(val=replace(VAL, labels=torch.full_like(VAL.labels, labels)))
 
 

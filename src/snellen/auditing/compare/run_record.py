@@ -18,6 +18,7 @@ from snellen.checks.per_image import PerImage
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.formats import MANIFEST, REPORT
+from snellen.core.randomness import EARLIER_SPLIT
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,10 @@ class RunRecord:
         report = read_json(place, "report.json")
         if plan.get("kind") != "audit":
             raise InputError(f"{place} holds a run of the kind {plan.get('kind')!r}; only audits can be compared")
+        if EARLIER_SPLIT in plan.get("companions", {}):
+            raise InputError(
+                f"{place} was audited when the validation images were called {EARLIER_SPLIT!r}; audit again, with --val"
+            )
         try:
             evidence = {path.stem: Evidence.read(path) for path in sorted((place / "evidence").glob("[!.]*.parquet"))}
             beside = {name: place / name / "evidence" / f"{CLEAN}.parquet" for name in ("val", "train")}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import get_args
 
 import pyarrow as pa
 
+from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet, Split
 
 #: Spelling → split. Studies in medicine write tuning for the images that others call validation.
@@ -50,7 +52,12 @@ def as_split(images: ImageSet, split: Split) -> ImageSet:
     >>> from snellen.data.files.arrays import load_arrays
     >>> as_split(load_arrays(np.zeros((2, 4, 4), dtype=np.uint8)), "val").ids
     ['val/000000', 'val/000001']
+
+    Raises:
+        InputError: another split.
     """
+    if split not in get_args(Split):
+        raise InputError(f"expected the split train, val or test, got {split!r}")
     ids = [one if one.startswith(f"{split}/") else f"{split}/{one}" for one in images.ids]
     kept = images.table.drop_columns([name for name in ("id", "split") if name in images.table.column_names])
     table = kept.append_column("id", pa.array(ids, COLUMNS["id"]))

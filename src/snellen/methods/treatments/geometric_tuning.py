@@ -104,7 +104,11 @@ class ViewTuning(FineTuning):
 
 
 class NuisanceTuning(FineTuning):
-    """Train on with images under the kind of corruption that looks like the nuisance: fog, snow, rain, blur, noise."""
+    """Train on with images under the kind of corruption that looks like the nuisance: fog, snow, rain, blur, noise.
+
+    A nuisance comes in every strength, so all severities of an audit take part. Half of the images stay as they are,
+    since a corruption only resembles it.
+    """
 
     name: ClassVar[str] = "nuisance_tuning"
     treats: ClassVar[tuple[str, ...]] = ("nuisance",)

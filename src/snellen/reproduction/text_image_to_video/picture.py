@@ -1,6 +1,6 @@
 """The picture of system 30: true videos, and what each way of giving the first frame makes of it.
 
-It trains the arms of one seed of the small experiment, about seven minutes of a core.
+It trains arms of one seed of the small experiment, about six minutes of a core.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def grid(rows: Mapping[str, Tensor]) -> Image.Image:
     frames = next(iter(rows.values())).shape[1]
     heads = [f"frame {number}" for number in range(frames)] * SHOWN
     shown = [(list((videos[:SHOWN] * 255).round().byte().flatten(0, 1)), text) for text, videos in rows.items()]
-    return picture_grid("Videos that begin with a given frame, two of each kind", heads, shown)
+    return picture_grid("Videos of an image and a text, two of each kind", heads, shown)
 
 
 def draw(root: Path, target: Path) -> None:

@@ -99,7 +99,7 @@ def test_refused() -> None:
     for shares in ({"train": 0.5}, {"train": 1.5, "test": -0.5}, {"train": 0.5, "validation": 0.5}, {}):
         with pytest.raises(InputError, match="must be at least 0 and sum to 1"):
             instance_splits(images, shares, rng=RNG)
-    with pytest.raises(InputError, match="too few units in noise: nothing is left for t"):
+    with pytest.raises(InputError, match="too few units in noise: nothing is left for val, test"):
         instance_splits(images, SHARES, rng=RNG)
     with pytest.raises(InputError, match=r"probability in \[0, 1\], got 1.5"):
         leaky_splits(images, SHARES, rng=RNG, leak=1.5)
