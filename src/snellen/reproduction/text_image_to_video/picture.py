@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from snellen.core.images import Split
 from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Silent
 from snellen.reproduction.shared.documents import Pictures
@@ -26,7 +27,7 @@ from snellen.reproduction.text_image_to_video.experiment import (
 from snellen.runs.picture_grid import picture_grid
 from snellen.systems.text_image_to_video.fitting import fit_video_model
 from snellen.systems.text_image_to_video.video_model import VideoModel, lineage_of
-from snellen.systems.text_image_to_video.videos import read_videos
+from snellen.systems.text_image_to_video.videos import Videos, read_videos
 
 #: Seed of no record, and the test videos that are shown, side by side.
 SEED, SHOWN = 0, 2
@@ -46,10 +47,11 @@ def grid(rows: Mapping[str, Tensor]) -> Image.Image:
 def draw(root: Path, target: Path) -> None:
     """Train and draw."""
     frames, side = SMALL.network.frames, SMALL.network.side
-    train, test = (
-        read_videos(small_world(count, frames, SEED).images(split=split), frames=frames, side=side)
-        for split, count in (("train", SMALL.train), ("test", SMALL.test))
-    )
+
+    def videos(split: Split, count: int) -> Videos:
+        return read_videos(small_world(count, frames, SEED).images(split=split), frames=frames, side=side)
+
+    train, test = videos("train", SMALL.train), videos("test", SMALL.test)
     experiment = Experiment(train, test, (subjects_of(train), subjects_of(test)), SMALL, SEED, Silent())
     real, captions = to_unit(test.pixels)[:SHOWN], test.captions[:SHOWN]
     turned = [turned_caption(one) for one in captions]
