@@ -160,8 +160,9 @@ def main() -> None:
         typer.secho(f"error: {harmless(str(error))}", err=True, fg="red")
         sys.exit(EXIT_ERROR)
     except Exception as error:
-        if refused(error):  # by any command, also where what it prints is sent
-            message = unwritable(of_system(error) or OSError(), Path("the output"))
+        met = of_system(error)
+        if met is not None and refused(met):  # by any command, also where what it prints is sent
+            message = unwritable(met, Path("the output"))
             typer.secho(f"error: {harmless(str(message))}", err=True, fg="red")
             sys.exit(EXIT_ERROR)
         sys.excepthook(*sys.exc_info())

@@ -100,10 +100,9 @@ def of_system(error: Exception) -> OSError | None:
     return error if isinstance(error, OSError) else None
 
 
-def refused(error: Exception) -> bool:
+def refused(error: OSError) -> bool:
     """Whether an error can only be one of writing: no room, or a disk that is read-only."""
-    met = of_system(error)
-    return met is not None and met.errno in {*NO_ROOM, errno.EROFS}
+    return error.errno in {*NO_ROOM, errno.EROFS}
 
 
 def _is_ours(error: OSError, folder: Path) -> bool:

@@ -106,8 +106,8 @@ class ViewTuning(FineTuning):
 class NuisanceTuning(FineTuning):
     """Train on with images under the kind of corruption that looks like the nuisance: fog, snow, rain, blur, noise.
 
-    A nuisance comes in every strength, so all severities of an audit take part. Half of the images stay as they are,
-    since a corruption only resembles it.
+    A nuisance comes in every strength, so all severities of an audit take part. An image stays as it is as often as it
+    is damaged by one of the nuisances, since a corruption only resembles one.
     """
 
     name: ClassVar[str] = "nuisance_tuning"
