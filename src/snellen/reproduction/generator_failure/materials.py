@@ -38,6 +38,10 @@ PLANTED: Mapping[tuple[str, str], str] = {
 #: Share of captions that are empty, for guidance.
 EMPTY = 0.1
 
+#: Radius of the attacks that a classifier is trained against. After WARM of the updates it grows from 0, for another
+#: GROWS of them: against whole attacks from the start, a network of 300 updates stays near chance (25 %).
+RADIUS, WARM, GROWS = 8 / 255, 5 / 12, 1 / 3
+
 #: Convolutions of the classifiers that are trained here: channels and stride.
 LAYERS = ((24, 1), (48, 2), (48, 1), (64, 2))
 
@@ -48,7 +52,8 @@ class Size:
 
     Attributes:
         updates: of a generator. batch: of these.
-        classifier_updates: of the classifiers that are trained here; images: that they are trained on.
+        classifier_updates: of the classifier that is trained with noise; images: that both are trained on.
+        attacked_updates: of the one that is trained against attacks, which learns more slowly.
         steps: of the sampler.
         searches: of each class. prompt_calls, latent_calls, token_calls: most generator calls of each search.
         classes: whose latents are searched. fresh: latents of a check and a confirmation.
@@ -58,6 +63,7 @@ class Size:
     updates: int
     batch: int
     classifier_updates: int
+    attacked_updates: int
     images: int
     steps: int
     searches: int
@@ -70,12 +76,12 @@ class Size:
 
 
 SMALL = Size(
-    updates=240, batch=48, classifier_updates=300, images=2400, steps=8, searches=2, prompt_calls=96, latent_calls=30,
-    token_calls=260, classes=("star", "cross", "ring", "heart"), fresh=4, judged=16,
+    updates=240, batch=48, classifier_updates=300, attacked_updates=600, images=2400, steps=8, searches=2,
+    prompt_calls=96, latent_calls=30, token_calls=260, classes=("star", "cross", "ring", "heart"), fresh=4, judged=16,
 )  # fmt: skip
 SMOKE = Size(
-    updates=1, batch=2, classifier_updates=1, images=12, steps=2, searches=1, prompt_calls=12, latent_calls=9,
-    token_calls=34, classes=("star",), fresh=2, judged=2,
+    updates=1, batch=2, classifier_updates=1, attacked_updates=2, images=12, steps=2, searches=1, prompt_calls=12,
+    latent_calls=9, token_calls=34, classes=("star",), fresh=2, judged=2,
 )  # fmt: skip
 
 
@@ -142,7 +148,10 @@ def _fitted(pictures: Tensor, captions: Sequence[str], rows: Sequence[int], size
 
 
 def trained_classifier(size: Size, seed: int, *, attacked: bool) -> Classifier:
-    """A classifier of shapes; ``attacked``: of images that two steps of PGD changed (Madry et al. 2018), ε = 8/255."""
+    """A classifier of shapes, trained with noise; ``attacked``: later of images that two steps of PGD changed.
+
+    Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018, within :data:`RADIUS`.
+    """
     rng = Randomness(seed).child("classifier", str(attacked))
     scenes = scenes_of(size.images, seed + 1)
     pictures, targets = drawn(scenes), torch.tensor([SHAPES.index(one.objects[0].shape) for one in scenes])
@@ -151,13 +160,15 @@ def trained_classifier(size: Size, seed: int, *, attacked: bool) -> Classifier:
         torch.manual_seed(draws.initial_seed() % 2**31)
         network = FactorNetwork(len(SHAPES), LAYERS)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.01)
-    for update in range(size.classifier_updates):
+    updates = size.attacked_updates if attacked else size.classifier_updates
+    for update in range(updates):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * (1 - update / size.classifier_updates)
+            group["lr"] = 3e-3 * (1 - update / updates)
         rows = torch.randint(len(scenes), (min(64, len(scenes)),), generator=draws)
         images, labels = pictures[rows], targets[rows]
-        if attacked:
-            images = _attacked(network.eval(), images, labels, draws)
+        radius = RADIUS * min(max(update / updates - WARM, 0.0) / GROWS, 1.0) if attacked else 0.0
+        if radius:
+            images = _attacked(network.eval(), images, labels, radius, draws)
         else:
             images = (images + 0.08 * torch.randn(images.shape, generator=draws)).clamp(0, 1)
         loss = nn.functional.cross_entropy(network.train()(images), labels)
@@ -170,9 +181,8 @@ def trained_classifier(size: Size, seed: int, *, attacked: bool) -> Classifier:
     return Classifier(network, class_names=SHAPES, preparation=preparation, name=name, recipe=recipe)
 
 
-def _attacked(network: nn.Module, images: Tensor, labels: Tensor, draws: torch.Generator) -> Tensor:
-    """Two signed steps in the ball of 8/255 around images, from a random point of it."""
-    radius = 8 / 255
+def _attacked(network: nn.Module, images: Tensor, labels: Tensor, radius: float, draws: torch.Generator) -> Tensor:
+    """Two signed steps in the ball of a radius around images, from a random point of it."""
     moved = (images + radius * (2 * torch.rand(images.shape, generator=draws) - 1)).clamp(0, 1)
     for _ in range(2):
         moved.requires_grad_(True)
