@@ -58,6 +58,16 @@ def test_figures_stand_beside_their_control():
     assert figures.assumptions == ("left_half: nothing was looked at",)
 
 
+def test_one_image_gives_no_interval_and_the_summary_shows_one_dash():
+    several, one = (
+        snellen.explain(brightness(), grey_images(levels), LeftHalf(offset=0.5)).summary().parts[0].rows[0][4]
+        for levels in ((20, 60, 120, 240), (60,))
+    )
+    low, high = map(float, several.split(" – "))
+    assert low < high
+    assert one == "–"
+
+
 def test_an_image_without_evidence_counts_in_no_figure_and_is_reported():
     figures = snellen.explain(brightness(), grey_images((0, 255 // 2, 200)), LeftHalf()).settings["left_half"]
     assert (figures.requested, figures.explained, figures.reasons) == (3, 2, {"no evidence: black": 1})

@@ -113,10 +113,8 @@ class ExplainedSet(RunResult):
         rows, lines = list[tuple[str, ...]](), list[str]()
         for name, figures in self.settings.items():
             for metric, figure in figures.figures.items():
-                ends = () if figure.difference is None else (figure.difference.low, figure.difference.high)
                 values = (_number(one) for one in (figure.found, figure.control, figure.difference))
-                interval = " – ".join("–" if end is None else f"{end:.4f}" for end in ends)
-                rows.append((f"{name}.{metric}", *values, interval, str(figure.found.n)))
+                rows.append((f"{name}.{metric}", *values, _interval(figure.difference), str(figure.found.n)))
             lines.append(f"\n{name}: {figures.verdict}")
             lines += [f"{count} without an explanation: {reason}" for reason, count in figures.reasons.items()]
         texts = self.evidence.table.select(["example_id", "text"]).to_pylist() if self.evidence else []
@@ -164,6 +162,15 @@ def explanation_figures(evidence: Evidence, method: dict[str, object], *, of: st
 def _number(figure: Figure | None) -> str:
     """A mean, or a dash where there is none."""
     return "–" if figure is None or figure.value is None else f"{figure.value:.4f}"
+
+
+def _interval(difference: Figure | None) -> str:
+    """Both ends, nothing where nothing was compared, or a dash where one case is too few for an interval."""
+    if difference is None:
+        return ""
+    if difference.low is None or difference.high is None:
+        return "–"
+    return f"{difference.low:.4f} – {difference.high:.4f}"
 
 
 def _verdict(of: str, explained: int, requested: int) -> str:
