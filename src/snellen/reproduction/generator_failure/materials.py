@@ -77,7 +77,7 @@ class Size:
 
 SMALL = Size(
     updates=240, batch=48, classifier_updates=300, attacked_updates=600, images=2400, steps=8, searches=2,
-    prompt_calls=96, latent_calls=30, token_calls=260, classes=("star", "cross", "ring", "heart"), fresh=4, judged=16,
+    prompt_calls=96, latent_calls=60, token_calls=260, classes=("star", "cross", "ring", "heart"), fresh=4, judged=16,
 )  # fmt: skip
 SMOKE = Size(
     updates=1, batch=2, classifier_updates=1, attacked_updates=2, images=12, steps=2, searches=1, prompt_calls=12,
