@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from snellen import load_images
+
 DATA = "optotypes:scenes?count=24&size=16&shapes=star,ring#train"
 COMMAND = (
     "search", "cells", DATA, "--candidates", "4", "--population", "3", "--tournament", "2", "--side", "8", "--channels",
@@ -37,6 +39,26 @@ def test_a_search_prints_its_account_and_the_audit_runs_as_printed(run):
     code, out, _ = run(*COMMAND, "--json")
     assert code == 0
     assert json.loads(out) == json.loads(Path("my search/search.json").read_bytes())
+
+
+def test_a_search_audits_its_classifier_where_images_are_given(run):
+    """A second call finds search and audit finished, and changes neither; images that are not there end it first."""
+    unseen = DATA.replace("#train", "#test")
+    code, _, err = run(*COMMAND, "--audit", "nowhere")
+    assert code == 2
+    assert "nowhere" in err
+    assert not Path("my search").exists()
+    code, out, err = run(*COMMAND, "--audit", unseen)
+    assert code == 0, err
+    report = Path("my search/audit/report.json")
+    assert f"Report: {report.with_suffix('.html')}" in out
+    found = json.loads(report.read_bytes())
+    assert (found["model"]["name"], found["data"]["images"]) == ("artifact:classifier", len(load_images(unseen)))
+    kept = report.read_bytes(), Path("my search/search.json").read_bytes()
+    code, out, err = run(*COMMAND, "--audit", unseen, "--json")
+    assert code == 0, err
+    assert json.loads(out) == json.loads(kept[1])
+    assert (report.read_bytes(), Path("my search/search.json").read_bytes()) == kept
 
 
 def test_without_a_space_the_help_lists_them(run):

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from snellen.cli.audit_summary import show_report
 from snellen.cli.engine_options import (
     DryRunOption,
     EngineName,
     EngineOption,
     ProcessesOption,
     ThreadsOption,
+    ended_like_ctrl_c,
 )
-from snellen.cli.filled_folder import carry_out, free_folder
-from snellen.cli.progress import loading
+from snellen.cli.filled_folder import carry_out, free_folder, show_how_to_resume
+from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import AllowRejectedOption, JsonOption, SeedOption
 from snellen.core import index
+
+if TYPE_CHECKING:
+    from snellen.auditing.report import AuditReport
+    from snellen.core.images import ImageSet
+
+#: Folders of a search: the classifier, and the audit of it.
+CLASSIFIER, AUDIT = "classifier", "audit"
 
 SEARCH, CACHE, CELLS = "The search", "The cache", "Networks and their training"
 
@@ -47,6 +56,15 @@ def cells(
         str | None,
         typer.Option(
             help="Images that choose between candidates.", show_default="the split val, or a fifth of each class"
+        ),
+    ] = None,
+    audit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labelled images that neither train nor choose: audit the classifier on them, into the folder audit "
+            "of --out.",
+            show_default="no audit; its command is printed",
         ),
     ] = None,
     candidates: Annotated[int, typer.Option(min=1, help="Candidates that are proposed.")] = 400,
@@ -116,6 +134,9 @@ def cells(
             channels=channels, stacks=stacks, cells=cells_per_stack, epochs=epochs, batch_size=batch_size,
             learning_rate=learning_rate, probe_steps=probe_steps, probe_images=probe_images,
         )  # fmt: skip
+        from snellen.data.references import load_images
+
+        unseen = None if audit is None else load_images(audit)  # what cannot be read is refused before the search
     carry_out(
         verb,
         data,
@@ -142,3 +163,23 @@ def cells(
         threads=threads,
         allow_rejected=allow_rejected,
     )
+    if audit is not None and unseen is not None and not dry_run:
+        report = _audit(folder, out, unseen, seed, allow_rejected=allow_rejected)
+        if not as_json:
+            show_report(report, folder / AUDIT, "standard", data=audit)
+
+
+def _audit(folder: Path, given: Path | None, images: ImageSet, seed: int, *, allow_rejected: bool) -> AuditReport:
+    """Audit the classifier of a finished search."""
+    from snellen.auditing.audit import audit
+    from snellen.models.classifiers.references import load_classifier
+
+    with ended_like_ctrl_c(), show_how_to_resume(folder, given), TerminalProgress() as progress:
+        return audit(
+            load_classifier(f"artifact:{folder / CLASSIFIER}"),
+            images,
+            out=folder / AUDIT,
+            seed=seed,
+            allow_rejected=allow_rejected,
+            progress=progress,
+        )

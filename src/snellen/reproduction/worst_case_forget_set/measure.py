@@ -5,9 +5,10 @@
 ``methods`` takes images, networks and sets of the record (seeds 2001 to 2004; 2000 was its pilot): gaps of the methods
 that the record does not have, and what fine-tuning with other images brings back. ``repeats`` keeps images and draws
 networks anew (seeds 3000 to 3004): what the sets of two seeds share, and which class is hardest to forget. ``prompts``
-searches prompts of the embedded generator (seeds 4001 to 4004). A seed takes between half a minute and three of a core,
-and is a file; one that is there is left alone. On another processor than that of the record, networks end a little
-differently.
+searches prompts of the embedded generator (seeds 4001 to 4004). ``digits`` has gaps of every method on digits, and what
+the sets of two networks share (seeds from 5001). ``rates`` forgets by random labels at several rates, on Fashion-MNIST
+(seeds from 6001). A seed takes between half a minute and three of a core, and is a file; one that is there is left
+alone. On another processor than that of the record, networks end a little differently.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import numpy as np
 import torch
 
 from snellen.core.classifier import Classifier
-from snellen.core.errors import ModelError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.run import write_atomically
@@ -43,7 +43,7 @@ from snellen.reproduction.sample import mean_of
 from snellen.reproduction.seed_file import read_seeds
 from snellen.reproduction.shared.documents import Measurements, measured_path
 from snellen.reproduction.shared.small_networks import narrow_network
-from snellen.reproduction.worst_case_forget_set.experiment import METHODS, SMALL, Experiment, as_unsplit
+from snellen.reproduction.worst_case_forget_set.experiment import METHODS, SMALL, Experiment, as_unsplit, on_digits
 from snellen.systems.worst_case_forget_set.baselines import trivial_sets
 from snellen.systems.worst_case_forget_set.search import losses_of, search_forget_set
 from snellen.training.acceleration import seeded
@@ -70,6 +70,18 @@ DIVIDED_BY = 2000
 
 #: Forgets a class, to compare all of them.
 OF_CLASSES = FineTuning(epochs=5, batch_size=64, learning_rate=0.03)
+
+#: Methods of the record at every rate that is tried there, and the further ones.
+ALL: Mapping[str, Sequence[Forgetter]] = {
+    **{
+        name: [method.model_copy(update={"learning_rate": rate, "epochs": SMALL.tuned}) for rate in SMALL.rates]
+        for name, method in METHODS.items()
+    },
+    **FURTHER,
+}
+
+#: Of random labels: the two rates that seeds of the record chose, and the next one.
+RATES = (1e-3, 3e-3, 1e-2)
 
 #: Six shapes in three colours; three of these prompts are erased.
 PROMPTS = [
@@ -108,17 +120,9 @@ def measure_methods(root: Path, progress: Progress, *, seed: int = 2001) -> None
     seeds = read_seeds(root / "results", "worst_case_forget_set")
     recorded = {name: mean_of(one) for name, one in next(one for one in seeds if one.seed == seed).measured().items()}
     experiment = Experiment(SMALL, seed, progress)
-    count, case = experiment.count, experiment.case
-    searched = search_forget_set(
-        experiment.network,
-        case.store,
-        count,
-        search=SMALL.search,
-        rng=experiment.rng.child("search"),
-        progress=progress,
-    )
-    random = [random_rows(count, len(case.store), experiment.rng.child("set", number)) for number in range(2)]
-    chosen = {"tuning": random[0], "worst": torch.from_numpy(searched.rows), "random": random[1]}
+    case = experiment.case
+    sets = _sets(experiment)
+    chosen = {name: sets[name] for name in ("tuning", "worst", "random")}
     exact = {name: _forgotten(experiment, experiment.exact, rows, "exact") for name, rows in chosen.items()}
     gaps = {name: _gaps(experiment, name, tried, chosen, exact) for name, tried in FURTHER.items()}
     relearned: dict[str, Any] = {}
@@ -204,6 +208,63 @@ def measure_prompts(root: Path, progress: Progress, *, seed: int = 4001) -> None
     _write(path, {"part": "prompts", "seed": seed, "chosen": chosen, "moved": found.moved, "rows": rows})
 
 
+def measure_digits(root: Path, progress: Progress, *, seed: int = 5001) -> None:
+    """Gaps of every method on digits, and the sets of another network of the digits of one division."""
+    if (path := _path(root, seed)).exists():
+        return
+    size = on_digits(SMALL)
+    experiment = Experiment(size, seed, progress)
+    case, chosen = experiment.case, _sets(experiment)
+    exact = {name: _forgotten(experiment, experiment.exact, rows, "exact") for name, rows in chosen.items()}
+    gaps = {name: _gaps(experiment, name, tried, chosen, exact) for name, tried in ALL.items()}
+    before = {name: _shares(case.judge(experiment.network, _split(experiment, rows))) for name, rows in chosen.items()}
+    again = _sets(Repeated(size, seed, progress))
+    _write(path, {
+        "part": "digits", "seed": seed, "images": len(case.store), "as_it_was": before,
+        "exact": {name: _shares(found) for name, (_, found) in exact.items()}, "gaps": gaps,
+        "repeated": {name: again[name].tolist() for name in ("worst", "lowest")},
+    })  # fmt: skip
+
+
+def measure_rates(root: Path, progress: Progress, *, seed: int = 6001) -> None:
+    """Random labels at each of :data:`RATES`, whichever a random set would choose."""
+    if (path := _path(root, seed)).exists():
+        return
+    experiment = Experiment(SMALL, seed, progress)
+    sets = _sets(experiment)
+    chosen = {name: sets[name] for name in ("worst", "random")}
+    exact = {name: _forgotten(experiment, experiment.exact, rows, "exact")[1] for name, rows in chosen.items()}
+    tried = [METHODS["rl"].model_copy(update={"learning_rate": rate, "epochs": SMALL.tuned}) for rate in RATES]
+    _write(path, {
+        "part": "rates", "seed": seed, "rates": list(RATES),
+        "exact": {name: _shares(one) for name, one in exact.items()},
+        "gaps": {
+            name: [experiment.gap(one, rows, exact[name], "rl") for one in tried] for name, rows in chosen.items()
+        },
+    })  # fmt: skip
+
+
+def _sets(experiment: Experiment) -> dict[str, torch.Tensor]:
+    """Two random sets, the searched one and that of lowest loss; values are chosen on ``tuning``."""
+    store, rng, count = experiment.case.store, experiment.rng, experiment.count
+    random = [random_rows(count, len(store), rng.child("set", number)) for number in range(2)]
+    searched = search_forget_set(
+        experiment.network,
+        store,
+        count,
+        search=experiment.size.search,
+        rng=rng.child("search"),
+        progress=experiment.progress,
+    )
+    lowest = trivial_sets(experiment.network, store, count)["lowest loss"]
+    return {
+        "tuning": random[0],
+        "worst": torch.from_numpy(searched.rows),
+        "random": random[1],
+        "lowest": torch.from_numpy(lowest),
+    }
+
+
 def _path(root: Path, seed: int) -> Path:
     return measured_path(root, f"forget-sets/seed-{seed}")
 
@@ -236,14 +297,11 @@ def _gaps(
     """Gaps of a method at the value whose gap on the first random set is the smallest; None where it diverges."""
 
     def gap(method: Forgetter, one: str) -> float | None:
-        try:
-            return _forgotten(experiment, method, sets[one], name)[1].gap(exact[one][1])
-        except ModelError:
-            return None
+        return experiment.gap(method, sets[one], exact[one][1], name)
 
     found = [gap(method, "tuning") for method in tried]
     best = int(np.argmin([float("inf") if one is None else one for one in found]))
-    return {"tried": found, "chosen": best, **{one: gap(tried[best], one) for one in ("worst", "random")}}
+    return {"tried": found, "chosen": best, **{one: gap(tried[best], one) for one in sets if one != "tuning"}}
 
 
 def _courses(
@@ -263,4 +321,10 @@ def _shares(judgement: Judgement) -> dict[str, float]:
     return {**found, "separation": float(judgement.separation.value or 0)}
 
 
-MEASUREMENTS: Measurements = {"methods": measure_methods, "repeats": measure_repeats, "prompts": measure_prompts}
+MEASUREMENTS: Measurements = {
+    "methods": measure_methods,
+    "repeats": measure_repeats,
+    "prompts": measure_prompts,
+    "digits": measure_digits,
+    "rates": measure_rates,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,41 @@ RECORDED = {
     "cf_1": "catastrophic-last-layers",
 }
 
+#: Rows of gaps: the mean that claim 24.b is about, and no method at all.
+SIX, NOTHING = "mean of the first six", "nothing: the network as it was"
+
 Files = Sequence[dict[str, Any]]
+
+
+#: Forget sets of the record, as the page calls them.
+SETS = {
+    "worst": "worst-case",
+    "lowest": "lowest loss of the trained network",
+    "moderate": "moderate coreset",
+    "random": "random",
+    "easiest": "easiest (`--reverse`)",
+}
+
+
+def exact_table(root: Path) -> str:
+    """A row for each forget set: figures of exact retraining without it, means over the seeds of the record."""
+    seeds = _recorded(root)
+
+    def mean(name: str) -> float:
+        return float(np.mean([mean_of(one[name]) for one in seeds]))
+
+    rows = [
+        [name, f"{mean(f'{of}.exact_ua'):.1%}", f"{mean(f'{of}.exact_mia'):.1%}", f"{mean(f'{of}.exact_loss'):.3f}",
+         f"{mean(f'digits.{of}.exact_ua'):.1%}", f"{mean(f'digits.{of}.exact_mia'):.1%}"]
+        for of, name in SETS.items()
+    ]  # fmt: skip
+    head = ["forget set", "UA", "MIA", "loss of the forget images", "UA, digits", "MIA, digits"]
+    return markdown_table(head, rows)
 
 
 def gaps_table(root: Path) -> str:
     """A row for each method: gap to retraining on the worst-case set, on random ones, and their difference."""
-    seeds = [seed.measured() for seed in read_seeds(root / "results", "worst_case_forget_set")]
+    seeds = _recorded(root)
     rows = [
         _gap_row(name, [(mean_of(one[f"worst.{short}_gap"]), mean_of(one[f"random.{short}_gap"])) for one in seeds])
         for short, name in RECORDED.items()
@@ -39,13 +68,59 @@ def gaps_table(root: Path) -> str:
     for name in files[0]["gaps"]:
         pairs = [(one["gaps"][name]["worst"], one["gaps"][name]["random"]) for one in files]
         rows.append(_gap_row(name.replace("_", "-"), pairs))
-    as_it_was = [
-        [np.mean([abs(one["as_it_was"][of][name] - one["exact"][of][name]) for name in ("ua", "mia", "ra", "ta")])
-         for of in ("worst", "random")]
-        for one in files
-    ]  # fmt: skip
-    rows.append(_gap_row("nothing: the network as it was", as_it_was))
+    means = [(mean_of(one["worst.gap"]), mean_of(one["random.gap"])) for one in seeds]
+    rows += [_gap_row(SIX, means), _gap_row(NOTHING, _as_it_was(files))]
     return markdown_table(["method", "seeds", "worst-case", "random", "difference (95 %)"], rows)
+
+
+def digits_table(root: Path) -> str:
+    """The same on digits."""
+    files, rows = _files(root, "digits"), []
+    for name in files[0]["gaps"]:
+        pairs = [(one["gaps"][name]["worst"], one["gaps"][name]["random"]) for one in files]
+        rows.append(_gap_row(RECORDED.get(name, name.replace("_", "-")), pairs))
+    means = [
+        [float(np.mean([one["gaps"][name][of] for name in RECORDED])) for of in ("worst", "random")] for one in files
+    ]
+    rows += [_gap_row(SIX, means), _gap_row(NOTHING, _as_it_was(files))]
+    return markdown_table(["method", "seeds", "worst-case", "random", "difference (95 %)"], rows)
+
+
+def rates_table(root: Path) -> str:
+    """Gaps of random labels at each rate: of the seeds of the record that chose it, and of others that tried each."""
+    seeds, files, rows = _recorded(root), _files(root, "rates"), []
+    rates = {mean_of(one["rl.rate"]) for one in seeds} | {rate for one in files for rate in one["rates"]}
+    for rate in sorted(filter(None, rates)):
+        chose = [one for one in seeds if mean_of(one["rl.rate"]) == rate]
+        kinds = {
+            "chosen by seeds of the record": [
+                [mean_of(one[f"{of}.rl_gap"]) for of in ("worst", "random")] for one in chose
+            ],
+            "set, for other seeds": [
+                [one["gaps"][of][one["rates"].index(rate)] for of in ("worst", "random")] for one in files
+            ],
+        }
+        for how, pairs in kinds.items():
+            if pairs:
+                worst, random = (100 * np.array(one, dtype=np.float64) for one in zip(*pairs, strict=True))
+                more = worst - random
+                shown = f"{more.mean():+.1f} ({more.min():+.1f} to {more.max():+.1f})"
+                rows.append([f"{rate:g}", how, str(len(pairs)), f"{worst.mean():.1f}", f"{random.mean():.1f}", shown])
+    head = ["rate", "how", "seeds", "worst-case", "random", "difference (least to most)"]
+    return markdown_table(head, rows, ["---", "---", *["---:"] * 4])
+
+
+def _as_it_was(files: Files) -> list[list[float]]:
+    """Gaps of the network that forgot nothing, on the worst-case set and on a random one."""
+    return [
+        [
+            float(
+                np.mean([abs(one["as_it_was"][of][key] - one["exact"][of][key]) for key in ("ua", "mia", "ra", "ta")])
+            )
+            for of in ("worst", "random")
+        ]
+        for one in files
+    ]
 
 
 def _gap_row(name: str, pairs: Sequence[Sequence[float | None]]) -> list[str]:
@@ -77,11 +152,13 @@ def relearned_table(root: Path) -> str:
 
 
 def overlap_table(root: Path) -> str:
-    """Two rows: what the sets of two networks of the same images share; pairs of seeds."""
+    """What the sets of two networks of the same images share; pairs of seeds."""
     files, rows = _files(root, "repeats"), []
-    for key, name in (("worst", "worst-case"), ("lowest", "lowest loss of the network")):
-        shared = [set_overlap(one[key], other[key]) for one, other in combinations(files, 2)]
-        rows.append([name, f"{np.mean(shared):.1%}", f"{min(shared):.1%} to {max(shared):.1%}"])
+    kinds = {"": files, ", digits": [one["repeated"] for one in _files(root, "digits")]}
+    for images, each in kinds.items():
+        for key, name in (("worst", "worst-case"), ("lowest", "lowest loss of the network")):
+            shared = [set_overlap(one[key], other[key]) for one, other in combinations(each, 2)]
+            rows.append([f"{name}{images}", f"{np.mean(shared):.1%}", f"{min(shared):.1%} to {max(shared):.1%}"])
     expected = len(files[0]["worst"]) / files[0]["images"]
     rows.append(["random sets, expected", f"{expected:.1%}", ""])
     return markdown_table(["forget set", "shared by two seeds, mean", "least and most"], rows)
@@ -130,6 +207,11 @@ def prompts_table(root: Path) -> str:
     return markdown_table([*head, "concept seen before", "after"], rows)
 
 
+def _recorded(root: Path) -> list[Mapping[str, Any]]:
+    """Figures of each seed of the record."""
+    return [seed.measured() for seed in read_seeds(root / "results", "worst_case_forget_set")]
+
+
 def _files(root: Path, part: str) -> Files:
     folder = root / "docs" / "measured" / "forget-sets"
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("seed-*.json"))]
@@ -138,7 +220,10 @@ def _files(root: Path, part: str) -> Files:
 
 TABLES: Tables = {
     "docs/systems/worst_case_forget_set.md": {
+        "exact": exact_table,
         "gaps": gaps_table,
+        "digits": digits_table,
+        "rates": rates_table,
         "relearned": relearned_table,
         "overlap": overlap_table,
         "classes": classes_table,
