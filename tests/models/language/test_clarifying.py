@@ -49,7 +49,7 @@ def test_it_resumes_behind_the_last_answer_without_asking_the_model_again(tmp_pa
     model, kept = ScriptedReplies([REPLY]), tmp_path / "kept.json"
     answer, _ = asking(["no", None])
     assert clarify("star", "a star", model, answer, most=3, kept=kept) is None
-    assert [one.answer for one in Clarification.model_validate_json(kept.read_bytes()).asked] == ["no", None, None]
+    assert [one.answer for one in Clarification.model_validate_json(kept.read_bytes()).exchanges] == ["no", None, None]
     answer, seen = asking(["yes", "no"])
     found = clarify("star", "a star", model, answer, most=3, kept=kept)
     assert seen == ["2 of 3: And toys?", "3 of 3: And drawings?"]
@@ -63,7 +63,7 @@ def test_an_answer_that_is_too_long_is_refused_and_those_before_it_stay(tmp_path
     answer, _ = asking(["no", "x" * 501])
     with pytest.raises(InputError, match="at most 500 letters, got 501"):
         clarify("star", "a star", ScriptedReplies([REPLY]), answer, most=3, kept=kept)
-    assert [one.answer for one in Clarification.model_validate_json(kept.read_bytes()).asked] == ["no", None, None]
+    assert [one.answer for one in Clarification.model_validate_json(kept.read_bytes()).exchanges] == ["no", None, None]
 
 
 @pytest.mark.parametrize(
@@ -95,4 +95,4 @@ def test_a_number_of_questions_that_cannot_be(tmp_path, most):
 def test_a_list_in_a_file_has_its_own_questions(tmp_path):
     lists = ListedAnswers({"clarifying": ["Does sand count?"]}, name="file:lists.toml")
     found = clarify("star", "a star", lists, lambda _: "no", most=3, kept=tmp_path / "kept.json")
-    assert (found.model, found.tokens, len(found.asked)) == ("file:lists.toml", 0, 1)
+    assert (found.model, found.tokens, len(found.exchanges)) == ("file:lists.toml", 0, 1)

@@ -28,8 +28,8 @@ KEY = "clarifying"
 Answer = Callable[[str], str | None]
 
 
-class Asked(BaseModel):
-    """One question.
+class Exchange(BaseModel):
+    """A question and its answer.
 
     Attributes:
         question: in words.
@@ -45,8 +45,8 @@ class Asked(BaseModel):
 class Clarification(BaseModel):
     """Questions about one concept, and what its owner answered.
 
-    >>> asked = (Asked(question="Does sand count?", answer="no"), Asked(question="And toys?", answer=""))
-    >>> print(Clarification(name="star", description="a star", model="demo", asked=asked).clarified)
+    >>> exchanges = (Exchange(question="Does sand count?", answer="no"), Exchange(question="And toys?", answer=""))
+    >>> print(Clarification(name="star", description="a star", model="demo", exchanges=exchanges).clarified)
     a star
     Asked "Does sand count?", its owner answers "no".
 
@@ -55,7 +55,7 @@ class Clarification(BaseModel):
         description: as it was before.
         model: that wrote the questions.
         tokens: of its reply and of what was sent; 0 for lists in a file.
-        asked: the questions, in order.
+        exchanges: the questions with their answers, in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +64,7 @@ class Clarification(BaseModel):
     description: str
     model: str
     tokens: int = Field(0, ge=0)
-    asked: tuple[Asked, ...]
+    exchanges: tuple[Exchange, ...]
 
     @property
     def clarified(self) -> str:
@@ -72,7 +72,7 @@ class Clarification(BaseModel):
         lines = [
             f"Asked {json.dumps(one.question, ensure_ascii=False)}, "
             f"its owner answers {json.dumps(one.answer, ensure_ascii=False)}."
-            for one in self.asked
+            for one in self.exchanges
             if one.answer
         ]
         return "\n".join([self.description, *lines])
@@ -105,10 +105,10 @@ def clarify(
         raise InputError(f"a concept is clarified by 1 to {MOST_QUESTIONS} questions; got {most}")
     found = _read(kept, name, description) or _written(name, description, model, most)
     write_atomically(kept, canonical_json(found.model_dump(mode="json")))
-    for place, one in enumerate(found.asked):
+    for place, one in enumerate(found.exchanges):
         if one.answer is not None:
             continue
-        given = answer(f"{place + 1} of {len(found.asked)}: {one.question}")
+        given = answer(f"{place + 1} of {len(found.exchanges)}: {one.question}")
         if given is None:
             return None
         if len(given.strip()) > MOST_LETTERS:
@@ -117,7 +117,9 @@ def clarify(
                 f"command resumes with this question"
             )
         answered = one.model_copy(update={"answer": given.strip()})
-        found = found.model_copy(update={"asked": (*found.asked[:place], answered, *found.asked[place + 1 :])})
+        found = found.model_copy(
+            update={"exchanges": (*found.exchanges[:place], answered, *found.exchanges[place + 1 :])}
+        )
         write_atomically(kept, canonical_json(found.model_dump(mode="json")))
     return found
 
@@ -128,9 +130,9 @@ def _written(name: str, description: str, model: LanguageModel, most: int) -> Cl
         model,
         f"A person wants to find images of the concept {json.dumps(name)}, described as {json.dumps(description)}. The "
         f"concept will be defined by conditions on what can be seen. Ask the person at most {most} questions about "
-        f"what the description leaves open: kinds of images at its border of which it does not say whether they "
-        f"belong. Begin with what decides about most images. Each question is one short sentence that can be answered "
-        f"in a few words. Ask nothing that the description answers.",
+        f"what the description leaves open. Such are kinds of images at its border, of which it does not say whether "
+        f"they belong. Begin with what decides about most images. Each question is one short sentence that can be "
+        f"answered in a few words. Ask nothing that the description answers.",
         key=KEY,
     )
     return Clarification(
@@ -138,7 +140,7 @@ def _written(name: str, description: str, model: LanguageModel, most: int) -> Cl
         description=description,
         model=model.name,
         tokens=model.spent.tokens - before,
-        asked=tuple(Asked(question=one) for one in questions[:most]),
+        exchanges=tuple(Exchange(question=one) for one in questions[:most]),
     )
 
 
