@@ -97,8 +97,8 @@ class ByOracle(Shortcuts):
     detector: str | None = "oracle"
 
     def editor(self, device: str) -> PhraseEditor:
-        """Its own fill and lent backgrounds; masks are those of the images."""
-        return DetectedEditor(CornerDetector(), dilate=1)
+        """Its own fill, lent backgrounds and ring around what goes; masks are those of the images."""
+        return DetectedEditor(CornerDetector(), dilate=self.dilate)
 
 
 def ground(photo: Image.Image, colour: tuple[int, int, int], name: str) -> Background:

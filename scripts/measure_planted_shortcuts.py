@@ -1,6 +1,6 @@
 """Plant shortcuts in scenes, train small networks on them, and see whether the check ``shortcuts`` names them.
 
-    python scripts/measure_planted_shortcuts.py [--seeds 5] [--only KIND ...]
+    python scripts/measure_planted_shortcuts.py [--seeds 4] [--only KIND ...]
 
 Stars and rings of 32 pixels. One thing follows the class in 95 % of the training images: the background, a small
 circle, letters, or a patch of colour. A circle or a patch that follows nothing is in every image beside it. Each
@@ -127,7 +127,7 @@ def found(kind: str, seed: int, *, follows: bool) -> dict[str, object]:
 def main() -> None:
     """Measure what was not measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--only", nargs="*", default=(), metavar="KIND", choices=PLANTED)
     arguments = parser.parse_args()
     for seed in range(arguments.seeds):
