@@ -99,7 +99,7 @@ def test_questions_are_answered_in_words_and_change_what_the_definition_is_made_
     assert "2 of 2: And toys?" in err
     assert "1 of 2" not in err
     description = json.loads(out)["definition"]["description"]
-    assert description == 'a star that is not on sand\nAsked "Does sand count?", its owner answers "no sand".'
+    assert description == 'a star that is not on sand\nTo "Does sand count?" its owner answers "no sand".'
     code, _, err = run(*COMMAND, "--clarify", "3", "--dry-run")
     assert (code, err.strip()) == (0, "")
 

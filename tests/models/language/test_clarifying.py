@@ -30,8 +30,8 @@ def test_answers_join_the_description_and_open_questions_do_not(tmp_path):
     assert seen == ["1 of 3: Does sand count?", "2 of 3: And toys?", "3 of 3: And drawings?"]
     assert found.clarified.splitlines() == [
         "a star",
-        'Asked "Does sand count?", its owner answers "no, never".',
-        'Asked "And drawings?", its owner answers "only red ones".',
+        'To "Does sand count?" its owner answers "no, never".',
+        'To "And drawings?" its owner answers "only red ones".',
     ]
     (prompt,) = model.requested
     assert "'star'" not in prompt[0].text

@@ -1,7 +1,7 @@
-"""Clarifying questions: what the description of a concept leaves open, asked of the person who wrote it.
+"""Clarifying questions: what the description of a concept leaves open, put to the person who wrote it.
 
 A language model writes the questions once, and the person answers them in words. Questions and answers become a part of
-the description, so whatever is made of it afterwards reads them. Toubal et al., *Modeling Collaborator*, CVPR 2024,
+the description, so the definition that is made of it reads them. Toubal et al., *Modeling Collaborator*, CVPR 2024,
 arXiv 2403.02626, specify a concept in such a conversation; the wording is our own.
 """
 
@@ -33,7 +33,7 @@ class Exchange(BaseModel):
 
     Attributes:
         question: in words.
-        answer: of the owner; "" where it was left open, None where it was not asked yet.
+        answer: of the owner; "" where it was left open, None where there is none yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +48,7 @@ class Clarification(BaseModel):
     >>> exchanges = (Exchange(question="Does sand count?", answer="no"), Exchange(question="And toys?", answer=""))
     >>> print(Clarification(name="star", description="a star", model="demo", exchanges=exchanges).clarified)
     a star
-    Asked "Does sand count?", its owner answers "no".
+    To "Does sand count?" its owner answers "no".
 
     Attributes:
         name: of the concept.
@@ -70,7 +70,7 @@ class Clarification(BaseModel):
     def clarified(self) -> str:
         """The description, with every question that was answered."""
         lines = [
-            f"Asked {json.dumps(one.question, ensure_ascii=False)}, "
+            f"To {json.dumps(one.question, ensure_ascii=False)} "
             f"its owner answers {json.dumps(one.answer, ensure_ascii=False)}."
             for one in self.exchanges
             if one.answer
@@ -81,7 +81,7 @@ class Clarification(BaseModel):
 def clarify(
     name: str, description: str, model: LanguageModel, answer: Answer, *, most: int, kept: Path
 ) -> Clarification | None:
-    """Ask what a description leaves open, and write down each answer at once.
+    """Put questions about what a description leaves open, and write down each answer at once.
 
     Args:
         name: of the concept.
@@ -145,7 +145,7 @@ def _written(name: str, description: str, model: LanguageModel, most: int) -> Cl
 
 
 def _read(kept: Path, name: str, description: str) -> Clarification | None:
-    """What was asked before; None without a file."""
+    """Questions of an earlier call; None without a file."""
     if not kept.is_file():
         return None
     try:

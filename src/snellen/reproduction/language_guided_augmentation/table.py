@@ -15,7 +15,7 @@ from typing import Any
 
 from snellen.reproduction.shared.documents import Tables, markdown_table
 
-#: Share of right decisions that a class loses without its phrase, from which it is said to lean on it. It is measured
+#: Share of right decisions that a class loses without its phrase, from which it leans on it. It is measured
 #: on other images and not by the check.
 LEANS = 0.2
 
