@@ -1,11 +1,14 @@
 """Plant shortcuts in scenes, train small networks on them, and see whether the check ``shortcuts`` names them.
 
-    python scripts/measure_planted_shortcuts.py [--seeds 5] [--only KIND ...]
+    python scripts/measure_planted_shortcuts.py [--seeds 4] [--only KIND ...]
 
 Stars and rings of 32 pixels. One thing follows the class in 95 % of the training images: the background, a small
 circle, letters, or a patch of colour. A circle or a patch that follows nothing is in every image beside it. Each
 network is examined on other images of its own kind, so of the same correlation. The same network, trained on images in
 which nothing follows the class, is examined on the very same images: there nothing should be found.
+
+Whether a class leans on what is planted is measured beside the check, on further images: how often it is right where
+each image has the phrase of its class, and on the same images drawn without it, or on the other background.
 
 Writes one file of docs/measured/planted-shortcuts for each kind and seed; those that are there are not measured again.
 ``python scripts/write_tables.py language_guided_augmentation`` puts them into the page. A network takes about half a
@@ -15,8 +18,10 @@ minute of one core.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from torch import nn
 
 import snellen
 from snellen.core.images import ImageSet, Split
@@ -25,6 +30,7 @@ from snellen.core.run import canonical_json, write_atomically
 from snellen.data.worlds.optotypes.small_world import WORLD
 from snellen.data.worlds.planting.scene_shortcuts import (
     BackgroundShortcut,
+    Correlation,
     LetteringShortcut,
     ObjectShortcut,
     SceneShortcut,
@@ -54,8 +60,13 @@ PLANTED: Mapping[str, tuple[SceneShortcut, tuple[str, ...]]] = {
 }
 
 
-def scenes(kind: str, split: Split, count: int, seed: int, *, follows: bool) -> ImageSet:
-    """Scenes with what is planted of this kind, which follows the class or does not, and something harmless."""
+def scenes(
+    kind: str, split: Split, count: int, seed: int, *, follows: bool, correlation: Correlation | None = None
+) -> ImageSet:
+    """Scenes with what is planted of this kind, which follows the class or does not, and something harmless.
+
+    ``aligned`` gives each image the phrase of its class; ``conflicting`` the other background, or draws it without.
+    """
     backgrounds = GROUNDS if kind == "background" else WORLD.backgrounds
     drawn = WORLD.model_copy(
         update={"count": count, "shapes": CLASSES, "backgrounds": backgrounds, "captions": True,
@@ -64,10 +75,20 @@ def scenes(kind: str, split: Split, count: int, seed: int, *, follows: bool) -> 
     beside = PATCH if kind == "side object" else CIRCLE
     colours = OTHERS if kind in ("side object", "colour patch") else CLEAR
     harmless = ObjectShortcut(**beside, colours=colours, correlation="neutral", touch_test=True, key="harmless")
-    planted, _ = PLANTED[kind]
-    chosen = planted.model_copy(update={"strength": STRENGTH} if follows else {"correlation": "neutral"})
     images = harmless.plant(drawn.images(split=split), rng=Randomness(seed))
-    return chosen.plant(images, rng=Randomness(seed + 1))
+    if correlation == "conflicting" and kind != "background":
+        return images
+    planted, _ = PLANTED[kind]
+    course = correlation or ("planted" if follows else "neutral")
+    return planted.model_copy(update={"strength": STRENGTH, "correlation": course}).plant(
+        images, rng=Randomness(seed + 1)
+    )
+
+
+def right_by_class(network: nn.Module, images: ImageSet, plan: StudentPlan, classes: Sequence[str]) -> dict[str, float]:
+    """Share of the images of each class that a network decides rightly."""
+    right = measured(network, store_to_measure(images, plan)).right
+    return {name: float(right[images.labels == place].mean()) for place, name in enumerate(classes)}
 
 
 def found(kind: str, seed: int, *, follows: bool) -> dict[str, object]:
@@ -77,12 +98,23 @@ def found(kind: str, seed: int, *, follows: bool) -> dict[str, object]:
     images = scenes(kind, "val", EXAMINED, 10 * seed + 2, follows=True)
     alike = scenes(kind, "val", EXAMINED, 10 * seed + 4, follows=False)
     right = measured(network, store_to_measure(alike, PLAN)).right
+    with_it, without = (
+        right_by_class(
+            network,
+            scenes(kind, "val", EXAMINED, 10 * seed + 6, follows=True, correlation=correlation),
+            PLAN,
+            CLASSES,
+        )
+        for correlation in ("aligned", "conflicting")
+    )
     report = snellen.audit(as_classifier(network, PLAN, CLASSES, "student"), images, checks=["clean", "shortcuts"])
     panels = [panel for panel in report.panels if panel.check == "shortcuts"]
     return {
         "follows": follows,
         "accuracy": report.metrics["clean.accuracy"].value,
         "accuracy_alike": float(right.mean()),
+        "right_with_it": with_it,
+        "right_without": without,
         "findings": [
             {"subject": one.subject, "level": one.level, "p_value": one.p_value}
             for one in report.findings
@@ -95,7 +127,7 @@ def found(kind: str, seed: int, *, follows: bool) -> dict[str, object]:
 def main() -> None:
     """Measure what was not measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--only", nargs="*", default=(), metavar="KIND", choices=PLANTED)
     arguments = parser.parse_args()
     for seed in range(arguments.seeds):

@@ -83,6 +83,35 @@ def test_labels_of_a_table_and_both_at_once(run, tmp_path):
     assert "leave one out" in " ".join(err.split())
 
 
+def test_questions_are_answered_in_words_and_change_what_the_definition_is_made_of(run, monkeypatch, tmp_path):
+    lists = LISTS + "\n".join(['clarifying = ["Does sand count?", "And toys?"]', ""])
+    # Keys at the top of a TOML file stand before its first table.
+    Path("lists.toml").write_text(lists[len(LISTS) :] + LISTS, encoding="utf-8")
+    keys(monkeypatch, "no sand\nq\n")
+    code, out, err = run(*COMMAND, "--clarify", "3")
+    assert code == 0
+    assert "the questions stopped; the same command resumes them (made-clarified.json)" in out
+    assert "1 of 2: Does sand count? (Enter leaves it open, q stops)" in err
+    assert not Path("made").exists()
+    keys(monkeypatch, "\n")
+    code, out, err = run(*COMMAND, "--clarify", "3", "--json")
+    assert code == 0
+    assert "2 of 2: And toys?" in err
+    assert "1 of 2" not in err
+    description = json.loads(out)["definition"]["description"]
+    assert description == 'a star that is not on sand\nTo "Does sand count?" its owner answers "no sand".'
+    code, _, err = run(*COMMAND, "--clarify", "3", "--dry-run")
+    assert (code, err.strip()) == (0, "")
+
+
+def test_conditions_that_are_written_already_are_not_clarified(run, monkeypatch):
+    Path("star.toml").write_text('name = "star"\ndescription = "a star"\nnecessary = ["a star"]\n', encoding="utf-8")
+    keys(monkeypatch, "")
+    code, _, err = run(*(("star.toml" if word == COMMAND[1] else word) for word in COMMAND), "--clarify", "3")
+    assert code == 2
+    assert "the conditions of 'star' are written already" in " ".join(err.split())
+
+
 @pytest.mark.parametrize(
     ("changed", "fault"),
     [

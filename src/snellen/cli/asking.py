@@ -1,4 +1,4 @@
-"""A person's answer in the terminal, by one key."""
+"""A person's answer in the terminal: one key, or a line of words."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def answer_by_key(question: str, image: Path) -> str:
             return key
         if key in ("", "\x03", "\x04"):
             return "q"
+
+
+def answer_in_words(question: str) -> str | None:
+    """A line; an empty one leaves the question open. None stops: the line "q", or the end of the input."""
+    typer.echo(f"{harmless(question)} (Enter leaves it open, q stops)", err=True)
+    line = sys.stdin.readline()
+    return None if not line or line.strip().lower() == "q" else line.strip()

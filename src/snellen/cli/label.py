@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snellen.cli.asking import answer_by_key
+from snellen.cli.clarifying import clarified_concept
 from snellen.cli.engine_options import DryRunOption, ThreadsOption
 from snellen.cli.filled_folder import carry_out, free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
@@ -55,6 +56,14 @@ def label(
         Path | None,
         typer.Option(
             help="Your labels, about 100: CSV with the columns id and label. They validate; none is trained on."
+        ),
+    ] = None,
+    clarify: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10,
+            help="Answer so many questions of the language model about the concept first; resumes where you stopped.",
         ),
     ] = None,
     review: Annotated[
@@ -128,14 +137,20 @@ def label(
             corrections=correct or (),
             seed=seed,
         )  # fmt: skip
+    wanted: object = concept
+    if clarify is not None and not dry_run:
+        wanted = clarified_concept(concept, language, most=clarify, folder=folder)
+        if wanted is None:
+            typer.echo(f"the questions stopped; the same command resumes them ({folder.name}-clarified.json)")
+            return
     if review is not None and not dry_run:
-        labels = given_labels(concept, pool, answer_by_key, folder=folder, labels=labels, count=review, options=options)
+        labels = given_labels(wanted, pool, answer_by_key, folder=folder, labels=labels, count=review, options=options)
         if labels is None:
             typer.echo(f"the review stopped; the same command resumes it ({folder.name}-review)")
             return
     carry_out(
         verb,
-        concept,
+        wanted,
         pool,
         folder=folder,
         given=out,
