@@ -39,7 +39,7 @@ def claims_table(name: str, results: Path) -> str:
 
 
 def _struck(claims: Sequence[ClaimResult], reasons: Mapping[str, str]) -> list[str]:
-    """Claims that were struck out after the record, with what it said of them."""
+    """Claims that were struck out after the record, with its verdicts on them."""
     if not claims:
         return []
     lines = [f"- {one.id}, recorded as *{one.verdict}*: {one.statement} **Why:** {reasons[one.id]}" for one in claims]

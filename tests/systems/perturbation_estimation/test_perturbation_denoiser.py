@@ -272,7 +272,7 @@ def test_classifiers_of_several_sizes_are_asked_at_one(data, monkeypatch):
         return real(reference, size=given)
 
     monkeypatch.setattr(perturbation_denoiser, "load_classifier", load)
-    with pytest.raises(InputError, match=r"of \(28, 28\), .* of \(20, 20\) .*choose it \(--size\)"):
+    with pytest.raises(InputError, match=r"of \(28, 28\), .* of \(20, 20\) .*choose one size with --size"):
         PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(0))
     made = PerturbationDenoiser(**SMALL, size=24).fit(data, rng=Randomness(0))
     assert sizes == [None, None, 24, 24]

@@ -69,8 +69,8 @@ class PerturbationDenoiser(FittedMethod):
     size: int | None = Field(
         None,
         ge=2,
-        description="height and width, pixels, at which surrogate and victims see images, instead of their own; needed "
-        "where these differ, as 299 of Inception and 224 of VGG-19",
+        description="height and width, pixels, at which surrogate and victims see images; needed where their own "
+        "differ, such as 299 and 224",
     )
     attacks: tuple[AnyAttack, ...] = Field(
         ({"method": "fgsm"}, {"method": "pgd"}, {"method": "carlini_wagner_l2", "steps": 200, "searches": 5}),  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ class PerturbationDenoiser(FittedMethod):
             if victim.preparation.size != surrogate.preparation.size:
                 raise InputError(
                     f"the victim {name} takes images of {victim.preparation.size}, the surrogate {self.surrogate} of "
-                    f"{surrogate.preparation.size} (height, width); one denoiser works at one size: choose it (--size)"
+                    f"{surrogate.preparation.size} (height, width); choose one size with --size"
                 )
         train, val = _split(fitting.data, rng)
         cells = {
