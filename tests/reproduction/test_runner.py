@@ -360,7 +360,9 @@ def test_command_line_exit_codes(coin, tmp_path, results, monkeypatch, capsys):
         return stopped.value.code
 
     assert run("99", "--scale", "full", "--record") == 0
-    assert system_module.find_system("99").state == "reproduced: 1 of 1 claims (full)", "looked for where it was written"
+    assert system_module.find_system("99").state == "reproduced: 1 of 1 claims (full)", (
+        "looked for where it was written"
+    )
     assert run("99", "--scale", "full", "--record", "--json") == 0
     shown = capsys.readouterr().out
     assert shown[shown.index("{\n") :].encode() == (results / "coin.json").read_bytes()

@@ -110,7 +110,7 @@ class AdversarialMixing(nn.Module):
             knows_shares=settings.knows_shares,
             upsampling=settings.upsampling,
         )
-        self.generator.rate_factor = settings.generator_rate  # read by snellen.training.optimizers
+        self.generator.rate_factor = settings.generator_rate
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
         self.register_buffer("behind", torch.zeros((), dtype=torch.bool))
         #: Iterations whose generator loss was not finite.
