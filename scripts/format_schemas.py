@@ -72,8 +72,8 @@ MODELS: Mapping[str, tuple[type[BaseModel], ...]] = {
 #: Fields of rows of system.toml that stand in the names of the tables, or in no file.
 _NAMED = ("name", "area", "group", "registered")
 
-#: Fields of a system that are not in system.toml: name of the folder, rows of methods, and what claims.toml holds.
-_ELSEWHERE = ("name", "methods", "experiment", "claims", "gates", "budget", "dropped")
+#: Fields of a system that are not in system.toml: name of the folder, rows of methods, what stands by the experiment.
+_ELSEWHERE = ("name", "methods", "experiment", "claims", "gates", "budget", "dropped", "headlines")
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -184,6 +184,14 @@ def test_each_verdict_has_its_row(tmp_path):
     assert rows[3].split("|")[4:7] == ["  ", "  ", "  "]
 
 
+def test_what_was_struck_out_is_listed_with_its_verdict_and_not_in_the_table(tmp_path):
+    text = recorded(tmp_path, claims=(claim("33.1", "holds"), claim("33.9", "holds")))
+    assert [line.split(" ")[1] for line in text.splitlines() if line.startswith("| 33.")] == ["33.1"]
+    (line,) = (line for line in text.splitlines() if line.startswith("- 33.9"))
+    assert line.startswith("- 33.9, recorded as *holds*: It works. **Why:** That the planted patch reaches its target")
+    assert "Struck out" not in recorded(tmp_path)
+
+
 def test_the_record_says_how_it_was_judged(tmp_path):
     assert "over the seeds 100, 101, 102, 103, 104: a paired hierarchical bootstrap" in recorded(tmp_path)
     earlier = recorded(tmp_path, judge=1, budget=None, seeds=3, seed_ids=(0, 1, 2))

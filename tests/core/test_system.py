@@ -276,7 +276,12 @@ def test_without_a_result_it_is_not_run(record):
 
 @pytest.mark.parametrize(
     ("scale", "state"),
-    [("smoke", "not run"), ("small", "mechanism checked (small)"), ("full", "reproduced (full)"), ("huge", "not run")],
+    [
+        ("smoke", "not run"),
+        ("small", "mechanism shown: 2 of 2 claims (small)"),
+        ("full", "reproduced: 2 of 2 claims (full)"),
+        ("huge", "not run"),
+    ],
 )
 def test_a_result_that_holds_gives_the_state_of_its_scale(record, scale, state):
     record(make_system(), scale)
@@ -284,17 +289,77 @@ def test_a_result_that_holds_gives_the_state_of_its_scale(record, scale, state):
     assert make_system(name="eighth").state == "not run", "the result of another system"
 
 
-@pytest.mark.parametrize("scale", ["small", "full"])
-def test_claims_that_hold_are_counted(record, scale):
+@pytest.mark.parametrize(("scale", "word"), [("small", "mechanism shown"), ("full", "reproduced")])
+def test_claims_that_hold_are_counted(record, scale, word):
     record(make_system(), scale, holds=(True, False))
-    assert make_system().state == f"1 of 2 claims hold ({scale})"
+    assert make_system().state == f"{word}: 1 of 2 claims ({scale})"
     record(make_system(), scale, holds=(False, False))
-    assert make_system().state == f"0 of 2 claims hold ({scale})"
+    assert make_system().state == f"{word}: 0 of 2 claims ({scale})"
+
+
+def headline(*claims, untested=""):
+    return {"statement": "It works.", "claims": claims, "untested": untested}
+
+
+def test_a_headline_is_shown_when_all_of_its_claims_hold(record):
+    headlines = (headline("c1"), headline("c1", "c2"), headline(untested="Needs people."))
+    system = make_system(headlines=headlines)
+    for holds, shown in (((True, True), 2), ((True, False), 1), ((False, True), 0)):
+        record(system, "small", holds=holds)
+        assert (
+            system.state
+            == f"mechanism shown: {sum(holds)} of 2 claims, {shown} of 3 headline claims of the paper (small)"
+        )
+    assert system.plan_hash == make_system().plan_hash, (
+        "a reading of the paper is nothing that is decided before a record"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (headline("c1", untested="Needs people."), "either the claims that test it, or why none does"),
+        (headline(), "either the claims that test it, or why none does"),
+        (headline("c3"), "names the claim c3, which is not there"),
+    ],
+)
+def test_a_headline_is_tested_by_claims_that_are_there_or_says_why_not(one, reason):
+    with pytest.raises(ValidationError, match=reason):
+        make_system(headlines=(one,))
+
+
+def test_headlines_stand_beside_the_claims(written):
+    folder, claims = written()
+    beside = claims.with_name("headlines.toml")
+    beside.write_text('[[headlines]]\nstatement = "It works."\nclaims = ["c1"]\n', encoding="utf-8")
+    assert [one.claims for one in load_system(folder, claims).headlines] == [("c1",)]
+    beside.write_text("headlines = 3", encoding="utf-8")
+    with pytest.raises(InputError, match="not a system description") as raised:
+        load_system(folder, claims)
+    assert str(raised.value).startswith(f"{beside}: ")
+
+
+def test_every_system_has_headlines_and_says_which_it_tests():
+    for system in ALL:
+        assert len(system.headlines) >= 4, system.name
+        assert any(one.claims for one in system.headlines), system.name
+
+
+def test_a_claim_that_was_struck_out_counts_no_more_in_a_record_of_the_earlier_judge(record):
+    before = make_system()
+    after = make_system(claims=(make_claim(),), dropped={"c2": "It holds by construction."})
+    record(before, "small", judge=1, seeds=3, holds=(True, True))
+    assert after.state == "mechanism shown: 1 of 1 claims (small, earlier judge)"
+    assert make_system(claims=(make_claim(),)).state == "not run", "gone without a reason"
+    changed = make_system(claims=(make_claim(threshold=0.5),), dropped={"c2": "It holds by construction."})
+    assert changed.state == "not run", "the claim that is left is another one"
+    record(before, "small", holds=(True, True))
+    assert after.state == "not run", "today's judge needs the plan as it was"
 
 
 def test_the_earlier_judge_is_named_and_needed_three_seeds(record):
     record(make_system(), "small", judge=1, seeds=3)
-    assert make_system().state == "mechanism checked (small, earlier judge)"
+    assert make_system().state == "mechanism shown: 2 of 2 claims (small, earlier judge)"
     record(make_system(), "small", judge=1, seeds=2)
     assert make_system().state == "not run"
 
@@ -318,10 +383,10 @@ def test_a_result_of_other_claims_does_not_count(record):
     assert make_system().state == "not run"
     amended = make_system(claims=(make_claim(amended="typing error"), make_claim(id="c2")))
     record(make_system(), "full")
-    assert amended.state == "reproduced (full)", "the reason alone changes no claim"
+    assert amended.state == "reproduced: 2 of 2 claims (full)", "the reason alone changes no claim"
 
 
-@pytest.mark.parametrize(("seeds", "state"), [(1, "not run"), (4, "not run"), (5, "reproduced (full)")])
+@pytest.mark.parametrize(("seeds", "state"), [(1, "not run"), (4, "not run"), (5, "reproduced: 2 of 2 claims (full)")])
 def test_a_few_seeds_earn_no_state(record, seeds, state):
     record(make_system(), "full", seeds=seeds)
     assert make_system().state == state
@@ -334,7 +399,7 @@ def test_a_result_without_all_claims_of_its_scale_earns_no_state(record):
         ("full", judged, "not run"),
         ("small", judged[:1], "not run"),
         ("small", [], "not run"),
-        ("small", judged, "mechanism checked (small)"),
+        ("small", judged, "mechanism shown: 2 of 2 claims (small)"),
     ):
         record(system, scale, holds=(True, True, True), claims=claims)
         assert system.state == state
@@ -366,4 +431,4 @@ def test_a_file_that_is_no_result_hides_none_behind_it(record, tmp_path, monkeyp
     (here / "seventh.json").write_text("no result")
     monkeypatch.setattr(system_module.package, "results_folders", lambda: [here, tmp_path])
     record(make_system(), "full")
-    assert make_system().state == "reproduced (full)"
+    assert make_system().state == "reproduced: 2 of 2 claims (full)"

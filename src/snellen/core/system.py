@@ -1,7 +1,8 @@
 """The published systems as data: what each is, its acceptance points, its claims, and the state that a record gives it.
 
 ``systems/NAME/system.toml`` says what a system is and what must not be skipped; ``reproduction/NAME/claims.toml`` names
-its experiment and its claims. NAME is the one name of the system: of its folders, its page and its record.
+its experiment and its claims, and ``headlines.toml`` beside it what the paper claims first. NAME is the one name of the
+system: of its folders, its page and its record.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -119,6 +121,26 @@ class Claim(BaseModel):
         return _short_hash(self.model_dump(exclude={"amended", *later}))
 
 
+class Headline(BaseModel):
+    """What the paper claims first, in its abstract or its main table, and which claims here test it.
+
+    It is a reading of the paper and nothing that is measured, so no hash covers it. It is shown when all of its
+    ``claims`` hold; one that nothing here tests says why in ``untested``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    statement: str
+    claims: tuple[str, ...] = Field((), description="ids; all of them must hold")
+    untested: str = Field("", description="reason, where no claim tests it")
+
+    @model_validator(mode="after")
+    def _tested_or_not(self) -> Headline:
+        if bool(self.claims) == bool(self.untested):
+            raise ValueError(f"headline {self.statement!r} names either the claims that test it, or why none does")
+        return self
+
+
 class System(BaseModel):
     """One published system.
 
@@ -149,15 +171,19 @@ class System(BaseModel):
     gates: tuple[Gate, ...] = ()
     budget: Budget = Budget()
     dropped: dict[str, str] = Field(default_factory=dict, description="why a claim of an earlier record is gone, by id")
+    headlines: tuple[Headline, ...] = Field((), description="what the paper claims first")
 
     @model_validator(mode="after")
-    def _gates_are_there(self) -> System:
+    def _named_are_there(self) -> System:
         known = {gate.id for gate in self.gates}
         if len(known) < len(self.gates):
             raise ValueError("two gates have one id")
         for claim in self.claims:
             if absent := sorted(set(claim.gates) - known):
                 raise ValueError(f"claim {claim.id} names the gate {', '.join(absent)}, which is not there")
+        tested = {name for headline in self.headlines for name in headline.claims}
+        if unknown := sorted(tested - {claim.id for claim in self.claims}):
+            raise ValueError(f"a headline names the claim {', '.join(unknown)}, which is not there")
         return self
 
     @property
@@ -172,27 +198,45 @@ class System(BaseModel):
 
     @property
     def state(self) -> str:
-        """*not run*, *mechanism checked (small)*, *reproduced (full)*, or how many of the claims hold.
+        """*not run*, or how many of the claims hold, and how many of the paper's headline claims are shown.
 
         Only a recorded result of the current claims, all of those at its scale, over enough seeds counts.
         """
         record = recorded(self.name)
-        if record is None or record.claims_hash != self.claims_hash or record.scale not in ("small", "full"):
+        verdicts = {} if record is None else self.verdicts(record)
+        if record is None or not verdicts:
             return "not run"
-        if record.judge == JUDGE and record.plan_hash != self.plan_hash:
-            return "not run"
-        judged = {claim.id for claim in record.claims}
-        if not judged or judged != {claim.id for claim in self.claims if record.scale in claim.scales}:
-            return "not run"
-        if record.seeds < (EARLIER_MINIMUM if record.judge < JUDGE else MINIMUM_SEEDS):
-            return "not run"
-        if all(claim.verdict == "not run" for claim in record.claims):
+        if all(verdict == "not run" for verdict in verdicts.values()):
             return "not run (a gate is closed)"
-        held = sum(claim.verdict == "holds" for claim in record.claims)
+        held = {name for name, verdict in verdicts.items() if verdict == "holds"}
+        first = f", {self.shown(held)} of {len(self.headlines)} headline claims of the paper" if self.headlines else ""
         judge = ", earlier judge" if record.judge < JUDGE else ""
-        if held < len(judged):
-            return f"{held} of {len(judged)} claims hold ({record.scale}{judge})"
-        return f"{'reproduced' if record.scale == 'full' else 'mechanism checked'} ({record.scale}{judge})"
+        mechanism = "reproduced" if record.scale == "full" else "mechanism shown"
+        return f"{mechanism}: {len(held)} of {len(verdicts)} claims{first} ({record.scale}{judge})"
+
+    def shown(self, held: Container[str]) -> int:
+        """How many of the paper's headline claims are shown.
+
+        Args:
+            held: ids of the claims that hold.
+        """
+        return sum(bool(one.claims) and all(name in held for name in one.claims) for one in self.headlines)
+
+    def verdicts(self, record: Record) -> dict[str, Verdict]:
+        """The verdicts that count, by claim; none where the record is not of the claims as they are.
+
+        A claim that was struck out after a record of the earlier judge no longer counts there; the others do, as long
+        as they are as recorded.
+        """
+        today = record.judge == JUDGE
+        if record.scale not in ("small", "full") or (today and record.plan_hash != self.plan_hash):
+            return {}
+        if record.seeds < (MINIMUM_SEEDS if today else EARLIER_MINIMUM):
+            return {}
+        found = {one.id: one.verdict for one in record.claims if today or one.id not in self.dropped}
+        current = {claim.id: claim.hash for claim in self.claims if record.scale in claim.scales}
+        same = all(record.claim_hashes.get(name) == digest for name, digest in current.items())
+        return found if same and found.keys() == current.keys() else {}
 
 
 def _short_hash(value: object) -> str:
@@ -260,7 +304,7 @@ def recorded(name: str) -> Record | None:
 
 
 #: What stands beside the experiment, and nowhere else.
-_OF_CLAIMS = {"experiment", "claims", "gates", "budget", "dropped"}
+_OF_CLAIMS = {"experiment", "claims", "gates", "budget", "dropped", "headlines"}
 
 
 def load_system(folder: Path, claims: Path | None = None) -> System:
@@ -268,7 +312,8 @@ def load_system(folder: Path, claims: Path | None = None) -> System:
 
     Args:
         folder: with ``system.toml``; its name is the system's.
-        claims: file with its experiment and claims; None, or a file that is not there, for a system without.
+        claims: file with its experiment and claims; None, or a file that is not there, for a system without. What
+            the paper claims first stands in ``headlines.toml`` beside it, if anywhere.
 
     Raises:
         InputError: one of the files is no such description.
@@ -283,7 +328,12 @@ def load_system(folder: Path, claims: Path | None = None) -> System:
         if claims is None or not claims.is_file():
             return system
         path = claims
-        return System(**system.model_dump(exclude=_OF_CLAIMS), **tomllib.loads(claims.read_text(encoding="utf-8")))
+        built = System(**system.model_dump(exclude=_OF_CLAIMS), **tomllib.loads(path.read_text(encoding="utf-8")))
+        path = claims.with_name("headlines.toml")
+        if not path.is_file():
+            return built
+        first = tomllib.loads(path.read_text(encoding="utf-8"))
+        return System(**built.model_dump(exclude={"headlines"}), **first)
     except InputError:
         raise
     except (OSError, tomllib.TOMLDecodeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snellen.core.system import JUDGE, find_system
@@ -20,20 +20,30 @@ def claims_table(name: str, results: Path) -> str:
     path = results / f"{name}.json"
     if not path.is_file():
         return "Nothing is recorded yet."
+    system = find_system(name)
     result = Result.model_validate_json(path.read_text(encoding="utf-8"))
     seeds = "1 seed" if result.seeds == 1 else f"{result.seeds} seeds"
     controls = ", ".join(
         f"{control} {'missing' if value is None else f'{value:.4f}'}" for control, value in result.controls.items()
     )
     parts = [
-        f"Scale {result.scale}, {seeds}, state: {find_system(name).state}. The interval is that of ours, or of "
+        f"Scale {result.scale}, {seeds}, state: {system.state}. The interval is that of ours, or of "
         f"ours − baseline where there is one. {_rule(result)}",
         *([_gates(result.gates)] if result.gates else []),
-        _claims(result.claims),
+        _claims([one for one in result.claims if one.id not in system.dropped]),
+        *_struck([one for one in result.claims if one.id in system.dropped], system.dropped),
         *([f"Controls: {controls}."] if controls else []),
         *([f"Stand-ins: {'; '.join(result.stand_ins)}."] if result.stand_ins else []),
     ]
     return "\n\n".join(parts)
+
+
+def _struck(claims: Sequence[ClaimResult], reasons: Mapping[str, str]) -> list[str]:
+    """Claims that were struck out after the record, with its verdicts on them."""
+    if not claims:
+        return []
+    lines = [f"- {one.id}, recorded as *{one.verdict}*: {one.statement} **Why:** {reasons[one.id]}" for one in claims]
+    return ["\n".join(["Struck out after this record, and not counted:", "", *lines])]
 
 
 def _rule(result: Result) -> str:

@@ -179,7 +179,7 @@ class _Training:
         plan, step = self.plan, self.state.step
         factor = learning_rate_factor(plan.schedule, step, total_steps=self.total_steps, warmup_steps=plan.warmup_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.learning_rate * factor
+            group["lr"] = plan.learning_rate * factor * group.get("rate_factor", 1.0)
         self.model.train()
         total = float(self.examples.weights[torch.cat(batches)].double().sum())
         loss_sum = torch.zeros((), dtype=widest(self.device), device=self.device)

@@ -45,6 +45,8 @@ def split_decayed(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramet
 def build_optimizer(model: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
     """Make the optimizer of a plan.
 
+    A module with an attribute ``rate_factor`` learns, with all that is inside it, at so many times the plan's rate.
+
     Raises:
         InputError: the model has nothing to train.
     """
@@ -54,16 +56,28 @@ def build_optimizer(model: nn.Module, plan: TrainingPlan) -> torch.optim.Optimiz
             f"{type(model).__name__} has no parameter that requires gradients; a classifier freezes the module it is "
             f"given: train the module before wrapping it, or call module.requires_grad_(True)"
         )
-    groups = [
-        {"params": parameters, "weight_decay": weight_decay}
-        for parameters, weight_decay in ((decayed, plan.weight_decay), (kept, 0.0))
-        if parameters
-    ]
+    factors = _rate_factors(model)
+    groups = []
+    for factor in dict.fromkeys((1.0, *factors.values())):
+        for parameters, weight_decay in ((decayed, plan.weight_decay), (kept, 0.0)):
+            own = [parameter for parameter in parameters if factors.get(id(parameter), 1.0) == factor]
+            if own:
+                groups.append({"params": own, "weight_decay": weight_decay, "rate_factor": factor})
     if plan.optimizer == "sign":
         return SignDescent((*decayed, *kept), plan.learning_rate)
     if plan.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=True)
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(plan.momentum, plan.second_momentum))
+
+
+def _rate_factors(model: nn.Module) -> dict[int, float]:
+    """By identity of the parameter, where a module sets one; the innermost module decides."""
+    return {
+        id(parameter): float(module.rate_factor)  # type: ignore[arg-type]
+        for module in model.modules()
+        if hasattr(module, "rate_factor")
+        for parameter in module.parameters()
+    }
 
 
 class SignDescent(torch.optim.Optimizer):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from snellen.core.classifier import hash_tensors
@@ -64,7 +66,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 
 def named_by_claims() -> set[str]:
-    claims = find_system("31").claims
+    claims = [claim for claim in find_system("31").claims if "small" in claim.scales]
     return {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
 
 
@@ -121,8 +123,36 @@ def test_small_gives_what_the_claims_name(tiny: None, watched: Watched, monkeypa
     assert figures["adversarial.skipped"] == 0
 
 
-def test_the_full_scale_is_refused() -> None:
-    with pytest.raises(InputError, match="system 31 has no full experiment"):
+def test_the_full_scale_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(module.TRAIN, raising=False)
+    monkeypatch.setenv(module.TEST, "bundled:fashion-mnist")
+    with pytest.raises(InputError, match=f"the full experiment needs {module.TRAIN}: references"):
+        module.adversarial_mixup("full", 0, Silent())
+
+
+@pytest.mark.usefixtures("short_resnet")
+def test_the_full_scale_reads_named_images_and_gives_what_its_claims_name(
+    tmp_path: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    for name, count in (("train", 6), ("test", 2)):
+        for row in range(count):
+            folder = tmp_path / name / "ab"[row % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(generator.integers(0, 256, (40, 32, 3), dtype=np.uint8)).save(folder / f"{row}.png")
+    monkeypatch.setenv(module.TRAIN, str(tmp_path / "train"))
+    monkeypatch.setenv(module.TEST, str(tmp_path / "test"))
+    monkeypatch.setattr(module, "FULL_PLAN", module.FULL_PLAN.model_copy(update={"epochs": 1, "batch_size": 3}))
+    monkeypatch.setattr(module, "FULL_CORRUPTED", 1)
+    figures = module.adversarial_mixup("full", 0, Silent())
+    claims = [claim for claim in find_system("31").claims if "full" in claim.scales]
+    assert len(claims) == 3
+    assert {name for one in claims for name in (one.metric, one.baseline, *one.controls)} <= set(figures)
+    assert set(watched.maps) == {(256, 8, 8)}, "as a ResNet-18 for CIFAR-100 has them"
+    assert {plan.optimizer for plan, _, _ in watched.trainings} == {"sgd"}
+    (tmp_path / "test" / "c").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "test" / "c" / "more.png")
+    with pytest.raises(InputError, match=r"has the classes \('a', 'b', 'c'\)"):
         module.adversarial_mixup("full", 0, Silent())
 
 

@@ -17,6 +17,7 @@ from snellen.reproduction.perception import experiment as study
 from snellen.reproduction.perception.digits import Digits, digits
 from snellen.reproduction.perception.experiment import SMOKE, _settled, _wrong_memory, perception
 from snellen.systems.perception.attractors import EXACT
+from snellen.systems.perception.autoencoder import build
 from snellen.systems.perception.perceptualized import as_shown
 from snellen.training.batches import ImageStore
 
@@ -73,7 +74,7 @@ def test_arms_have_the_same_first_weights_order_and_test_images(run: Run) -> Non
     assert len(started) == len(arms)
     assert len(set(started)) == len(set(seeds)) == 1
     assert all(torch.equal(one.targets, learnt[0].targets) for one in learnt)
-    claims = find_system("20").claims
+    claims = [claim for claim in find_system("20").claims if "small" in claim.scales]
     smoke = {name.split(".", 1)[1] for name in found}
     named = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
     assert {name.split(".", 1)[1] for name in named} <= smoke
@@ -108,6 +109,38 @@ def test_each_arm_learns_and_is_queried_the_same_images_in_its_own_form(
     for form in (vanilla, stochastic):
         assert (form[0] - plain[0]).abs().max() > 1e-2
         assert (form[1] - plain[1]).abs().max() > 1e-2
+
+
+def test_the_full_scale_goes_through_its_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image through the published autoencoder; all stages with a narrow one, few images, copies and steps."""
+    full = study.FULL
+    assert (full.side, full.autoencoder, full.per_class, full.copies) == (
+        28,
+        ("convolution", 256),
+        {8: 10, 20: 10},
+        1000,
+    )
+    kind, width = full.autoencoder
+    published = build(kind=kind, width=width, side=full.side, channels=1)
+    assert published(torch.rand(1, 1, 28, 28)).shape == (1, 1, 28, 28)
+    shorter = replace(
+        full,
+        autoencoder=(kind, 4),
+        per_class={8: 1, 20: 1},
+        test=2,
+        memory=full.memory.model_copy(update={"epochs": 1, "batch_size": 200}),
+        copies=2,
+        steps=1,
+        vanilla_steps=2,
+        classifier=full.classifier.model_copy(update={"epochs": 1}),
+    )
+    real = study.digits
+    monkeypatch.setattr(study, "FULL", shorter)
+    monkeypatch.setattr(study, "digits", lambda name, **sizes: real("digits", **{**sizes, "per_class": 2}))
+    found = perception("full", 0, Silent())
+    claims = [claim for claim in find_system("20").claims if "full" in claim.scales]
+    assert len(claims) == 3
+    assert {name for one in claims for name in (one.metric, one.baseline, *one.controls)} <= set(found)
 
 
 @pytest.mark.covers("20.6")

@@ -11,6 +11,7 @@ import torch
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.method import build
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.joining import join
@@ -187,8 +188,39 @@ def test_a_base_is_gone_on_from(tmp_path: Path) -> None:
     assert again.card.lineage.parent == base.card.sha256
 
 
+@pytest.mark.parametrize("rate", [0.5, 2.0])
+def test_the_generator_learns_at_a_rate_of_its_own(rate: float) -> None:
+    """One step of sign-like size: AdamW moves every weight by about its rate, so rates can be read from the weights."""
+    store = ImageStore.of_images(as_split(stripes(), "train"), Preprocessing(size=(SIDE, SIDE)))
+    plan = PLAN.model_copy(update={"epochs": 1, "batch_size": 64, "weight_decay": 0.0})
+    moved = {}
+    for name, settings in (("same", MixSettings()), ("own", MixSettings(generator_rate=rate))):
+        made = mixing_module(
+            FashionCNN(class_count=2),
+            store,
+            class_count=2,
+            settings=settings,
+            plan=plan,
+            feature_layer=None,
+            rng=Randomness(0),
+        )
+        before = {key: value.clone() for key, value in made.generator.state_dict().items()}
+        after = train(made, store, plan=plan, objective=mixing_objective).weights
+        moved[name] = max(float((after[f"generator.{key}"] - value).abs().max()) for key, value in before.items())
+    assert moved["same"] == pytest.approx(plan.learning_rate, rel=0.05)
+    assert moved["own"] == pytest.approx(rate * moved["same"], rel=0.05)
+
+
 def test_every_number_of_the_method_can_be_chosen() -> None:
-    given = {"parts": 4, "clean_share": 0.25, "held": 0.3, "momentum": 0.9, "last_momentum": 0.95, "beta": 0.1}
+    given = {
+        "parts": 4,
+        "clean_share": 0.25,
+        "held": 0.3,
+        "momentum": 0.9,
+        "last_momentum": 0.95,
+        "beta": 0.1,
+        "generator_rate": 2.0,
+    }
     settings = AdversarialMixup(**given, cosine_sign="intent").mixing()
     assert settings.model_dump().items() >= {**given, "cosine_sign": "intent", "adversarial": True}.items()
     assert AutoMix(clean_share=0.25).mixing() == MixSettings(clean_share=0.25, adversarial=False, beta=0.0)

@@ -260,3 +260,21 @@ def test_each_victim_has_pairs_of_its_own_mistakes(data, tmp_path):
     attacked = [int(rate.split()[2]) for rate in rates.values()]
     assert attacked[1] < attacked[0], told
     assert "false_alarms" in model_card(made.card)
+
+
+def test_classifiers_of_several_sizes_are_asked_at_one(data, monkeypatch):
+    """As Inception of 299 pixels beside VGG-19 of 224: here 28 pixels beside 20."""
+    real, sizes = perturbation_denoiser.load_classifier, []
+
+    def load(reference, size=None):
+        given = {"bundled:fashion-judge": 20}.get(reference) if size is None else size
+        sizes.append(size)
+        return real(reference, size=given)
+
+    monkeypatch.setattr(perturbation_denoiser, "load_classifier", load)
+    with pytest.raises(InputError, match=r"of \(28, 28\), .* of \(20, 20\) .*choose one size with --size"):
+        PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(0))
+    made = PerturbationDenoiser(**SMALL, size=24).fit(data, rng=Randomness(0))
+    assert sizes == [None, None, 24, 24]
+    assert made.card.preparation["size"] == [24, 24]
+    assert made.card.lineage.recipe["size"] == 24

@@ -25,6 +25,8 @@ KINDS = ("gaussian_noise", "defocus_blur", "fog", "pixelate")
 #: Shares of an image that are covered.
 COVERED = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
 EPSILON, BINS, PATCH = 8 / 255, 15, 4
+#: Images that are scored, or attacked, at once.
+CHUNK = 600
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,8 @@ def tested(classifier: Classifier, test: Examined, rng: Randomness) -> tuple[dic
 
     def answers(of: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            best = classifier.probabilities(classifier(of)).max(1)
-        return best.values, best.indices == labels
+            best = [classifier.probabilities(classifier(part)).max(1) for part in of.split(CHUNK)]
+        return torch.cat([one.values for one in best]), torch.cat([one.indices for one in best]) == labels
 
     confidence, right = answers(images)
     errors = corruption_benchmark(
@@ -70,12 +72,20 @@ def tested(classifier: Classifier, test: Examined, rng: Randomness) -> tuple[dic
     figures = {
         "accuracy": float(right.double().mean()),
         "ece": expected_calibration_error(confidence.numpy(), right.numpy(), BINS),
-        "fgsm_error": error_rate(FGSM(epsilon=EPSILON).attack(classifier, images, labels)),
+        "fgsm_error": _attacked_error(classifier, images, labels),
         "corrupted_error": float(np.mean([np.mean(values) for values in errors.errors.values()])),
         **{f"occlusion.{share:g}.accuracy": value for share, value in curve.items()},
         "occluded_accuracy": float(np.mean(list(curve.values()))),
     }
     return figures, errors
+
+
+def _attacked_error(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
+    """Share of all images that are wrong after FGSM."""
+    attack, wrong = FGSM(epsilon=EPSILON), 0.0
+    for some, own in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
+        wrong += error_rate(attack.attack(classifier, some, own)) * len(some)
+    return wrong / len(images)
 
 
 def covered_by_patches(images: Tensor, share: float, rng: Randomness) -> Tensor:

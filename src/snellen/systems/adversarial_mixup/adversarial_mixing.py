@@ -44,6 +44,7 @@ class MixSettings(BaseModel):
     cosine_sign: CosineSign = "official"
     clean_share: float = Field(0.5, ge=0, le=1)
     knows_shares: bool = False
+    generator_rate: float = Field(1.0, gt=0)
     upsampling: Upsampling = "bilinear"
     momentum: float = Field(0.999, ge=0, lt=1)
     last_momentum: float = Field(0.999999, ge=0, le=1)
@@ -109,6 +110,7 @@ class AdversarialMixing(nn.Module):
             knows_shares=settings.knows_shares,
             upsampling=settings.upsampling,
         )
+        self.generator.rate_factor = settings.generator_rate
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
         self.register_buffer("behind", torch.zeros((), dtype=torch.bool))
         #: Iterations whose generator loss was not finite.

@@ -47,6 +47,12 @@ class BlendRecipe(ClassifierRecipe):
         None, description="layer whose maps masks are made of; None: the last stage but one of fashion_cnn and of timm"
     )
     knows_shares: bool = Field(False, description="tell the generator the shares (published for ImageNet and Swin)")
+    generator_rate: float = Field(
+        1.0,
+        gt=0,
+        description="learning rate of the generator in units of the plan's; published: 0.5 Tiny-ImageNet, 1 ImageNet, "
+        "2 Swin",
+    )
     upsampling: Literal["bilinear", "nearest"] = Field(
         "bilinear", description="from maps to pixels; nearest is published for transformers"
     )

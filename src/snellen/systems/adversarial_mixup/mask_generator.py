@@ -56,6 +56,9 @@ class MaskGenerator(nn.Module):
             transformers, as published.
     """
 
+    #: Its learning rate in units of the plan's; see :func:`snellen.training.optimizers.build_optimizer`.
+    rate_factor: float = 1.0
+
     def __init__(self, channels: int, *, knows_shares: bool = False, upsampling: Upsampling = "bilinear") -> None:
         super().__init__()
         if channels < 2:

@@ -66,6 +66,12 @@ class PerturbationDenoiser(FittedMethod):
         "as a victim: alignment says nothing where it decides about both partners alike",
     )
     victims: tuple[str, ...] = Field((), description="references of the classifiers that are attacked for pairs")
+    size: int | None = Field(
+        None,
+        ge=2,
+        description="height and width, pixels, at which surrogate and victims see images; needed where their own "
+        "differ, such as 299 and 224",
+    )
     attacks: tuple[AnyAttack, ...] = Field(
         ({"method": "fgsm"}, {"method": "pgd"}, {"method": "carlini_wagner_l2", "steps": 200, "searches": 5}),  # type: ignore[arg-type]
         description="attacks that make pairs; kinds as published, strengths not told there",
@@ -118,9 +124,9 @@ class PerturbationDenoiser(FittedMethod):
         """
         rng, progress = fitting.rng, fitting.progress
         assert self.surrogate is not None
-        surrogate = load_classifier(self.surrogate)
+        surrogate = load_classifier(self.surrogate, size=self.size)
         scores = surrogate_scores(surrogate)
-        victims = {name: load_classifier(name) for name in self.victims}
+        victims = {name: load_classifier(name, size=self.size) for name in self.victims}
         for name, classifier in {self.surrogate: surrogate, **victims}.items():
             if classifier.task not in ("single", "ordinal"):
                 raise InputError(f"{name} is of the task {classifier.task!r}; pairs have one decision an image")
@@ -128,7 +134,7 @@ class PerturbationDenoiser(FittedMethod):
             if victim.preparation.size != surrogate.preparation.size:
                 raise InputError(
                     f"the victim {name} takes images of {victim.preparation.size}, the surrogate {self.surrogate} of "
-                    f"{surrogate.preparation.size} (height, width); one denoiser works at one size"
+                    f"{surrogate.preparation.size} (height, width); choose one size with --size"
                 )
         train, val = _split(fitting.data, rng)
         cells = {
