@@ -7,7 +7,9 @@ in the copy that audits measure. Usage:
 
     python benchmarks/audit.py [--kind reference|module|onnx] [--images 2000] [--by-itself]
     python benchmarks/audit.py --model timm:resnet50 --kind random --images 32 --checks clean,corruption
+    python benchmarks/audit.py --images 200 --profile
 
+With ``--profile`` nothing but the audit runs, and the lines that take most seconds of the processor are printed.
 Seconds of the processor can be read on a busy machine, those of the clock on a quiet one. ``--by-itself`` needs torch
 to have its cores: leave OMP_NUM_THREADS unset.
 """
@@ -15,11 +17,13 @@ to have its cores: leave OMP_NUM_THREADS unset.
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
+import pstats
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +43,9 @@ from snellen.runs.engines.machine import usable_cores
 
 #: Batches by which the network alone is timed.
 TIMED = 60
+
+#: Lines of a profile that are printed.
+DEAREST = 12
 
 
 @dataclass
@@ -104,8 +111,17 @@ def bare(classifier: Classifier, batch_size: int, spent: Spent) -> float:
     return seconds
 
 
+def profiled(classifier: Classifier, images: ImageSet, out: Path, options: Mapping[str, Any]) -> None:
+    """Print the lines of an audit that take most seconds of the processor, without what they call."""
+    profiler = cProfile.Profile(time.process_time)
+    profiler.enable()
+    snellen.audit(classifier, images, out=out, engine="in_process", threads=1, **options)
+    profiler.disable()
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(DEAREST)
+
+
 def main() -> None:
-    """Print the ratios."""
+    """Print the ratios, or a profile."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled:fashion-cnn")
     parser.add_argument("--kind", choices=("reference", "module", "onnx", "random"), default="reference")
@@ -114,6 +130,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--checks", help="default: those of the default audit")
     parser.add_argument("--by-itself", action="store_true", help="once more, with the engine that Snellen chooses")
+    parser.add_argument("--profile", action="store_true", help="print the dearest lines of the audit, and nothing else")
     asked = parser.parse_args()
     cores = min(usable_cores(), torch.get_num_threads())
     options: dict[str, Any] = {"checks": asked.checks and asked.checks.split(","), "batch_size": asked.batch_size}
@@ -121,6 +138,9 @@ def main() -> None:
         place = Path(folder)
         classifier, images = subject(asked.kind, asked.model, asked.data, asked.images, place)
         snellen.audit(classifier, images.limit(8), engine="in_process", checks=["clean"])  # imports what it needs
+        if asked.profile:
+            profiled(classifier, images, place / "profiled", options)
+            return
         with classifier.counting() as spent, timed() as alone:
             snellen.audit(classifier, images, out=place / "one", engine="in_process", threads=1, **options)
         used = spent()
