@@ -85,3 +85,75 @@ def test_the_record_holds_what_the_autoencoder_is_worth(trained):
     assert set(record["autoencoder"]["validation"]) == {"drawn", "returned", "latents", "enlarged"}
     assert "denoiser" in record
     assert not (folder / "card.json").exists()
+
+
+@pytest.fixture
+def measuring(trained, monkeypatch, tmp_path):
+    """The script that measures, with the smallest sizes, and the folder that it works in."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    script = importlib.import_module("measure_generated_scenes")
+    monkeypatch.setattr(script, "GENERATOR", trained[1])
+    monkeypatch.setattr(script, "WRITTEN", tmp_path / "written.json")
+    monkeypatch.setattr(script, "SHIFTS", {"textures": {"textures": ("striped",)}})
+    return script
+
+
+def tiny(script):
+    by_updates = script.BY_UPDATES.model_copy(update={"amount": 4, "batch_size": 8})
+    fit = script.FEW_SHOT.fit.model_copy(
+        update={"most_steps": 1, "check_every": 0, "crops": 1, "rank": 2, "batch_size": 2}
+    )
+    by_epochs = script.BY_EPOCHS.model_copy(update={"amount": 1})
+    return script.Size(
+        steps=1, shift_real=2, shift_test=1, shift_seeds=2, shift_students=by_epochs, scales=(1.0, 4.0), real=4, made=4,
+        validation=1, tested=1, probe=2, students=by_updates, plan_seeds=2, proof_seeds=2, shots=2, adapted_made=1,
+        adapted_test=1, oracle=2, adapted_seeds=2, fit=fit,
+    )  # fmt: skip
+
+
+def test_every_part_is_measured_once_and_kept(measuring, monkeypatch, tmp_path):
+    size = tiny(measuring)
+    monkeypatch.setattr(measuring, "Size", lambda: size)
+    monkeypatch.setattr(sys, "argv", ["measure_generated_scenes.py", "--folder", str(tmp_path / "work")])
+    measuring.main()
+    found = json.loads(measuring.WRITTEN.read_bytes())
+    assert set(found) == {"autoencoder", *measuring.PARTS}
+    arms = {row["arm"] for row in found["shift"]["accuracies"]}
+    assert {"real", "by_name", "by_name + real", "by_name + real, equal updates"} <= arms
+    laws = found["laws"]
+    assert [(row["scale"], row["than"]) for row in laws["differences"]] == [(1.0, 4.0)]
+    assert laws["best"] in laws["scales"]
+    assert {row["config"].partition(" + ")[0] for row in laws["gains"]} == {laws["best"]}
+    assert {row["class_name"] for row in laws["classes"]} >= set(laws["unknown"])
+    assert set(found["adapted"]["accuracy"]) == {"shots", "unadapted", "adapted", "adapted and shots", "oracle"}
+
+    def refused(*_, **__):
+        raise AssertionError("a finished part is kept")
+
+    for name in ("study_robustness", "plan_synthesis", "adapted_seed"):
+        monkeypatch.setattr(measuring, name, refused)
+    before = measuring.WRITTEN.read_bytes()
+    measuring.main()
+    assert measuring.WRITTEN.read_bytes() == before
+
+
+def test_without_its_generator_the_script_says_how_to_train_it(measuring, monkeypatch, tmp_path):
+    monkeypatch.setattr(measuring, "GENERATOR", tmp_path / "none")
+    with pytest.raises(SystemExit, match=r"train_scene_autoencoder_64\.py"):
+        measuring.generator()
+
+
+def test_differences_pair_the_seeds_of_two_curves(measuring):
+    def run(config, size, seed, loss):
+        return {"config": config, "size": size, "seed": seed, "loss": loss, "accuracy": 0.5, "test": "val"}
+
+    runs = [
+        run(config, size, seed, factor * (2 + seed) * size**-power)
+        for config, factor, power in (("low", 1.0, 0.5), ("high", 2.0, 0.25))
+        for size in (10, 20, 40)
+        for seed in ((0, 1) if config == "low" else (1, 0))
+    ]
+    (found,) = measuring.differences(runs, {"low": 1.0, "high": 7.5})
+    assert found["exponent"][0] == pytest.approx(0.25)
+    by_seed = [(2 + seed) * (40**-0.5 - 2 * 40**-0.25) for seed in (0, 1)]
+    assert found["loss"] == pytest.approx([sum(by_seed) / 2, min(by_seed), max(by_seed)])
