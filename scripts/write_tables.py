@@ -4,10 +4,10 @@
 
 NAME is a published system, or one of ``systems`` (the list in docs/systems), ``attributions``, ``label_errors``,
 ``optotypes``, ``embedded``, ``onnx``, ``peers``, ``schemas`` (docs/schemas, with its JSON files), ``training_set``,
-``treating``, ``forensics``, ``metrics`` (docs/metrics.md), ``statistics`` and ``guided_generation``; without a name,
-all are written. Claims of a system come from results/NAME.json, everything else from docs/measured. ``--check`` writes
-nothing, and fails with the name of each stale block. Two blocks take long and have scripts of their own:
-write_audit_figures.py and simulate_audits.py.
+``treating``, ``forensics``, ``generated_sets``, ``metrics`` (docs/metrics.md), ``statistics`` and
+``guided_generation``; without a name, all are written. Claims of a system come from results/NAME.json, everything else
+from docs/measured. ``--check`` writes nothing, and fails with the name of each stale block. Two blocks take long and
+have scripts of their own: write_audit_figures.py and simulate_audits.py.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ OTHERS = {
     "statistics": "ward_tables",
     "metrics": "figure_tables",
     "forensics": "forensics_tables",
+    "generated_sets": "generated_set_tables",
 }
 
 

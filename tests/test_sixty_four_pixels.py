@@ -127,6 +127,11 @@ def test_every_part_is_measured_once_and_kept(measuring, monkeypatch, tmp_path):
     assert {row["class_name"] for row in laws["classes"]} >= set(laws["unknown"])
     assert set(found["adapted"]["accuracy"]) == {"shots", "unadapted", "adapted", "adapted and shots", "oracle"}
 
+    tables = importlib.import_module("generated_set_tables")
+    assert "| both, equal updates |" in tables.scenes_arms(found)
+    assert "| guidance 4 |" in tables.scenes_laws(found)
+    assert "| an adapter for each class |" in tables.scenes_adapted(found)
+
     def refused(*_, **__):
         raise AssertionError("a finished part is kept")
 
