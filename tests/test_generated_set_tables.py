@@ -43,7 +43,7 @@ def garments():
 
 def test_a_block_without_figures_is_empty(tables, tmp_path):
     for blocks in tables.TABLES.values():
-        assert {draw(tmp_path) for draw in blocks.values()} == {""}
+        assert {draw(tmp_path) for name, draw in blocks.items() if name != "poor classes"} == {""}
 
 
 def test_a_part_that_is_not_measured_yet_leaves_its_block_empty(tables, tmp_path):
@@ -69,3 +69,20 @@ def test_promises_that_are_not_kept_are_counted_and_marked(tables):
     assert "| 400 | 1,000 | -0.50 (-0.70 to -0.30) | -0.40 (-0.50 to -0.30) | yes |" in text
     assert "| 400 | 1,000 | -0.50 (-0.60 to -0.40) | +0.10 (+0.00 to +0.20) | no |" in text
     assert "1 of 2 measured changes lie within the promised interval. 1 of 2 differ" in text
+
+
+def test_classes_that_the_generator_never_saw_are_counted_where_both_are_highest(tables, monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "SMALL", tables.SMALL.__class__(**{**vars(tables.SMALL), "test": 1}))
+    monkeypatch.setattr(tables, "SETTINGS", {"guided": "names"})
+    names = tables.shapes("val", 1).class_names
+    order = [names[label] for label in tables.shapes("val", 1).labels]
+    folder = tmp_path / "results" / "scaling_laws"
+    folder.mkdir(parents=True)
+    for number, highest in enumerate((tables.UNKNOWN, ("square", "heart"))):
+        losses = [3.0 if name in highest else 1.0 for name in order]
+        figures = {"guided.loss": losses, "guided.poor_are_unknown": (None, 0.0)[number]}
+        (folder / f"seed-{number}.json").write_text(json.dumps({"figures": figures}), encoding="utf-8")
+    text = tables.poor_classes(tmp_path)
+    assert "| 1 of 2 |" in text
+    assert "no class poor in 1 of 2 seeds" in text
+    assert "only others poor in 1, and none but these two in 0" in text
