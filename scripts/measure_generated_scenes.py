@@ -14,7 +14,7 @@ circles, crescents, arrows and hourglasses, so these are the classes that it can
 
 Images are generated once in ``shift`` and ``laws``, and seeds vary training alone. In ``adapted`` each seed draws its
 own shots. A part that was interrupted resumes, and one that is there is kept: take its folder away after a change of
-sizes. About 90 minutes of one core. Writes docs/measured/generated-scenes.json, with the parts that are finished.
+sizes. About 70 minutes of one core. Writes docs/measured/generated-scenes.json, with the parts that are finished.
 """
 
 from __future__ import annotations

@@ -131,6 +131,9 @@ def test_every_part_is_measured_once_and_kept(measuring, monkeypatch, tmp_path):
     assert "| both, equal updates |" in tables.scenes_arms(found)
     assert "| guidance 4 |" in tables.scenes_laws(found)
     assert "| an adapter for each class |" in tables.scenes_adapted(found)
+    assert "| Adapted images are better by 10 points or more | not shown |" in tables.scenes_adapted(found)
+    found["adapted"]["changes"]["adapted less unadapted"] = [0.3, 0.11, 0.5]
+    assert "| Adapted images are better by 10 points or more | holds |" in tables.scenes_adapted(found)
 
     def refused(*_, **__):
         raise AssertionError("a finished part is kept")
