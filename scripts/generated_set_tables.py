@@ -15,7 +15,7 @@ import numpy as np
 
 from snellen.metrics.effective_robustness import MEAN
 from snellen.reproduction.scaling_laws.materials import SMALL, UNKNOWN, shapes
-from snellen.reproduction.shared.documents import Tables, markdown_table, measured_path, read_measured
+from snellen.reproduction.shared.documents import Tables, markdown_table, mean_words, measured_path, read_measured
 from snellen.systems.conditional_generation.arms import LONGER, MATCHED, MIXED, REAL
 from snellen.systems.conditional_generation.reading import generated_name
 
@@ -209,11 +209,30 @@ _WHO = (
 )
 
 
-def poor_classes(root: Path) -> str:
-    """Losses of each class in the record of the laws, and how often those that the generator never saw are highest."""
-    seeds = [
+def recorded(root: Path) -> list[dict[str, Any]]:
+    """Figures of each seed of the record of the laws."""
+    return [
         json.loads(path.read_bytes())["figures"] for path in sorted((root / "results" / "scaling_laws").glob("*.json"))
     ]
+
+
+def exponents(root: Path) -> str:
+    """Exponents of the record of the laws, and what separates each from that of guidance 4."""
+    seeds = recorded(root)
+    of = {name: np.array([seed[f"{name}.exponent"] for seed in seeds]) for name in ("real", *SETTINGS)}
+    words, rows = {"real": "real images", **SETTINGS}, []
+    for name, values in of.items():
+        less = "" if name == "strong" else mean_words(values - of["strong"], "{:+.2f}")
+        rows.append([words[name], mean_words(values, "{:.2f}"), less])
+    return _joined(
+        f"Means over the {len(seeds)} seeds of the record, with 95 % intervals; a larger exponent is better:",
+        markdown_table(["trained on", "exponent k", "less that of guidance 4"], rows),
+    )
+
+
+def poor_classes(root: Path) -> str:
+    """Losses of each class in the record of the laws, and how often those that the generator never saw are highest."""
+    seeds = recorded(root)
     tested = shapes("val", SMALL.test)
     labels, names = np.array(tested.labels), tested.class_names or ()
     unknown, rows = {names.index(name) for name in UNKNOWN}, []
@@ -314,6 +333,7 @@ TABLES: Tables = {
         "scenes of 64 pixels": _where_measured("generated-scenes", "shift", scenes_arms),
     },
     "docs/systems/scaling_laws.md": {
+        "exponents": exponents,
         "poor classes": poor_classes,
         "garments": _where_measured("generated-garments", None, garments_gains),
         "scenes of 64 pixels": _where_measured("generated-scenes", "laws", scenes_laws),

@@ -43,7 +43,7 @@ def garments():
 
 def test_a_block_without_figures_is_empty(tables, tmp_path):
     for blocks in tables.TABLES.values():
-        assert {draw(tmp_path) for name, draw in blocks.items() if name != "poor classes"} == {""}
+        assert {draw(tmp_path) for name, draw in blocks.items() if name not in ("exponents", "poor classes")} == {""}
 
 
 def test_a_part_that_is_not_measured_yet_leaves_its_block_empty(tables, tmp_path):
@@ -86,3 +86,15 @@ def test_classes_that_the_generator_never_saw_are_counted_where_both_are_highest
     assert "| 1 of 2 |" in text
     assert "no class poor in 1 of 2 seeds" in text
     assert "only others poor in 1, and none but these two in 0" in text
+
+
+def test_exponents_are_paired_by_seed(tables, tmp_path):
+    folder = tmp_path / "results" / "scaling_laws"
+    folder.mkdir(parents=True)
+    names = ("real", *tables.SETTINGS)
+    for number, added in enumerate((0.0, 0.25, 0.5)):
+        figures = {f"{name}.exponent": place / 4 + added for place, name in enumerate(names)}
+        (folder / f"seed-{number}.json").write_text(json.dumps({"figures": figures}), encoding="utf-8")
+    text = tables.exponents(tmp_path)
+    assert "| real images | 0.25 (-0.37 to 0.87) | -0.75 (-0.75 to -0.75) |" in text
+    assert "| class names, 4 | 1.00 (0.38 to 1.62) |  |" in text
