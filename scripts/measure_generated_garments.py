@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from promised_gains import Measured, compared, shown, students_of
 
 import snellen
 from snellen.core.images import ImageSet
@@ -36,20 +35,16 @@ from snellen.methods.corruptions.apply import corrupt
 from snellen.methods.corruptions.benchmarks import benchmark as benchmark_of
 from snellen.methods.synthesis.by_name import ByName
 from snellen.methods.synthesis.synthetic_set import with_classes_of
-from snellen.metrics.loss_gain import gain
 from snellen.systems.scaling_laws.planning import plan_synthesis
 from snellen.systems.scaling_laws.synthesis_plan import RECORD
 from snellen.training.batches import ImageStore
 from snellen.training.parts import Labelled
 from snellen.training.students import (
     StudentPlan,
-    StudentResult,
     mixed,
-    on_all_tests,
     part,
     store_of,
     store_to_measure,
-    train_student,
 )
 
 WRITTEN = Path(__file__).parents[1] / "docs" / "measured" / "generated-garments.json"
@@ -94,34 +89,6 @@ def damaged(store: ImageStore) -> ImageStore:
     return ImageStore.of_tensors(pixels, store.targets)
 
 
-def apart(promised: list[float], measured: list[float]) -> bool:
-    """Whether two changes differ by more than their errors allow: each is (change, low, high), of other images."""
-    widths = [(high - low) / 2 for _, low, high in (promised, measured)]
-    return abs(promised[0] - measured[0]) > float(np.hypot(*widths))
-
-
-def shown(
-    arm: list[StudentResult], baseline: list[StudentResult] | None = None, comparisons: int = 1
-) -> dict[str, Any]:
-    """Mean accuracy and loss of students, and what separates them from others on the same images and seeds."""
-    found: dict[str, Any] = {
-        "accuracy": float(np.mean([one.right for one in arm])),
-        "loss": float(np.mean([one.losses for one in arm])),
-    }
-    if baseline is not None:
-        pairs = {
-            "accuracy_change": (
-                [one.right.astype(float) for one in arm],
-                [one.right.astype(float) for one in baseline],
-            ),
-            "loss_change": ([one.losses for one in arm], [one.losses for one in baseline]),
-        }
-        for name, (ours, theirs) in pairs.items():
-            change = gain(np.stack(ours), np.stack(theirs), comparisons=comparisons, rng=np.random.default_rng(0))
-            found[name] = [change.change, change.interval.low, change.interval.high]
-    return found
-
-
 def main() -> None:
     """Plan, generate, train, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -148,36 +115,19 @@ def main() -> None:
     assert isinstance(plain, ImageStore)
     tests = {"in distribution": plain, "damaged": damaged(plain)}
 
+    classes = len(real.class_names or ())
+
     @cache
-    def students(count_real: int, count_made: int) -> Mapping[str, list[StudentResult]]:
+    def students(count_real: int, count_made: int) -> Measured:
         chosen = [
             part(stores[name], first_of_each(images, count, seed=seed).ids) if count else None
             for name, images, count, seed in (("real", real, count_real, 0), ("made", made, count_made, None))
         ]
-        found: dict[str, list[StudentResult]] = {name: [] for name in tests}
-        for seed in range(FIRST, FIRST + PROOF_SEEDS):
-            network = train_student(mixed(*chosen, STUDENTS.real_share), STUDENTS, len(real.class_names or ()), seed)
-            for name, one in on_all_tests(network, tests).items():
-                found[name].append(one)
-        return found
+        seeds = range(FIRST, FIRST + PROOF_SEEDS)
+        return students_of(mixed(*chosen, STUDENTS.real_share), STUDENTS, classes, seeds, tests)
 
     arms = {"real": students(REAL, 0), "generated": students(0, MADE), "mixed": students(REAL, MADE)}
-    rows, classes = [], len(real.class_names or ())
-    for row in plan["gains"]:
-        count_real, count_made = row["real"] // classes, row["synthetic"] // classes
-        arm, without = students(count_real, count_made), students(count_real, 0)
-        of_curve = sum((one["config"], one["test"]) == (row["config"], row["test"]) for one in plan["gains"])
-        change = shown(arm["in distribution"], without["in distribution"], of_curve)["loss_change"]
-        promised = [row["change"], row["low"], row["high"]]
-        rows.append(
-            {
-                **{name: row[name] for name in ("config", "test", "real", "synthetic", "verdict")},
-                "promised": promised,
-                "measured": change,
-                "within": promised[1] <= change[0] <= promised[2],
-                "apart": apart(promised, change),
-            }
-        )
+    rows = compared(plan["gains"], classes, lambda *counts: students(*counts)["in distribution"])
     written = {
         "real": REAL,
         "generated": MADE,

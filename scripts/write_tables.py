@@ -4,9 +4,9 @@
 
 NAME is a published system, or one of ``systems`` (the list in docs/systems), ``claims`` (docs/systems/claims.md),
 ``attributions``, ``label_errors``, ``optotypes``, ``embedded``, ``onnx``, ``peers``, ``schemas`` (docs/schemas, with
-its JSON files), ``training_set``, ``treating``, ``forensics``, ``metrics`` (docs/metrics.md), ``statistics`` and
-``guided_generation``; without a name, all are written. Claims of a system come from results/NAME.json, everything else
-from docs/measured. ``--check`` writes nothing, and fails with the name of each stale block. Two blocks take long and
+its JSON files), ``training_set``, ``treating``, ``forensics``, ``generated_sets``, ``metrics`` (docs/metrics.md),
+``statistics`` and ``guided_generation``; without a name, all are written. Claims of a system come from
+results/NAME.json, everything else from docs/measured. ``--check`` writes nothing, and fails with the name of each stale block. Two blocks take long and
 have scripts of their own: write_audit_figures.py and simulate_audits.py.
 """
 
@@ -42,6 +42,7 @@ OTHERS = {
     "metrics": "figure_tables",
     "forensics": "forensics_tables",
     "claims": "claims_page",
+    "generated_sets": "generated_set_tables",
 }
 
 

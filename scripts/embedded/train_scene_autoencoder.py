@@ -66,21 +66,29 @@ class Reconstruction(nn.Module):
         return self.model.decode(latents).sample, posterior.mean, posterior.logvar
 
 
+def weighted_errors(error: Tensor, masks: Tensor) -> Tensor:
+    """Absolute, squared and gradient error of each image, weighted towards the object.
+
+    Args:
+        error: reconstruction less image, float (n, 3, h, w), of images in [−1, 1].
+        masks: of the objects, uint8 (n, 1, h, w).
+
+    Returns:
+        (n,).
+    """
+    weight = 1 + OBJECT * masks.float() / 255
+    across, down = error.diff(dim=3).abs() * weight[..., 1:], error.diff(dim=2).abs() * weight[..., 1:, :]
+    pixels = weight * (error.abs() + SQUARED * error.square())
+    return pixels.mean((1, 2, 3)) + GRADIENT * (across.mean((1, 2, 3)) + down.mean((1, 2, 3)))
+
+
 def objective(model: nn.Module, batch: Batch) -> Tensor:
-    """Absolute, squared and gradient error, weighted towards the object, and the divergence of the latents."""
+    """Weighted errors, and the divergence of the latents."""
     images = batch.images * 2 - 1
     noise = batch.rng.normal("latents", (8, SIZE // 4, SIZE // 4))
     found, mean, logvar = model(images, noise)
-    error = found.float() - images
-    weight = 1 + OBJECT * batch.targets.float() / 255
-    across, down = error.diff(dim=3).abs() * weight[..., 1:], error.diff(dim=2).abs() * weight[..., 1:, :]
-    pixels = weight * (error.abs() + SQUARED * error.square())
     divergence = 0.5 * (mean.float().square() + logvar.float().exp() - 1 - logvar.float())
-    return (
-        pixels.mean((1, 2, 3))
-        + GRADIENT * (across.mean((1, 2, 3)) + down.mean((1, 2, 3)))
-        + DIVERGENCE * divergence.mean((1, 2, 3))
-    )
+    return weighted_errors(found.float() - images, batch.targets) + DIVERGENCE * divergence.mean((1, 2, 3))
 
 
 def main() -> None:
