@@ -53,7 +53,8 @@ def test_a_scan_of_the_training_set_takes_what_a_generator_draws_as_further_evid
     assert found.evidence.settings == ["training_set"]
     rows, others = (one.evidence.table.drop_columns("setting") for one in (found, both))
     assert rows.equals(others), "the same rows under the name of the scan"
-    assert asked.reference_hashes().keys() == SCAN.reference_hashes().keys()
+    assert all(name.startswith("generator.") for name in asked.reference_hashes())
+    assert asked.reference_hashes(), "another generator makes another plan"
     assert TrainingSet().reference_hashes() == {}
     with pytest.raises(ValueError, match="whitened and in 3 axes"):
         TrainingSet(generator=SCAN.generator, whiten=False)
