@@ -10,6 +10,7 @@ import pytest
 
 import snellen
 from snellen.core.artifact import Artifact
+from snellen.core.evidence import Evidence
 from snellen.core.progress import Silent
 from snellen.data.files.arrays import load_arrays
 
@@ -47,6 +48,23 @@ def test_an_image_that_cannot_be_read_is_reported(run, where):
     code, out, err = run("train", "supervised", where, "--out", "made", "--no-onnx", *OPTIONS)
     assert code == 0, err
     assert "1 of the images to learn from could not be used" in out
+
+
+def test_what_a_scan_named_is_not_trained_on(run, where, tmp_path):
+    ids = snellen.load_images(where).ids
+    (tmp_path / "scanned").mkdir()
+    reasons = ["suspect", "suspect", *[None] * 22]
+    found = Evidence.of(ids, setting="training_set", model="m", reason=reasons)
+    found.write(tmp_path / "scanned" / "evidence.parquet")
+    code, _, err = run("train", "supervised", where, "--out", "made", "--no-onnx", "--without", "scanned", *OPTIONS)
+    assert code == 0, err
+    whole, kept = snellen.load_images(where), snellen.load_images(where).select(range(2, 24))
+    recorded = Artifact.load(tmp_path / "made").card.lineage
+    assert recorded.data != whole.fingerprint()
+    assert kept.fingerprint() in recorded.model_dump_json()
+    code, _, err = run("train", "supervised", where, "--out", "more", "--without", "nowhere", *OPTIONS)
+    assert code == 2
+    assert "no evidence of a scan" in err
 
 
 def test_a_recipe_is_refused_before_images_are_read(run, where):
