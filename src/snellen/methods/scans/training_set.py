@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,6 @@ from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
-from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.metrics.inspection.poisoned_classes import FEWEST, OUTLIER, PoisonedClass, poisoned_classes, reported
 from snellen.models.classifiers.pooled_features import pooled_features
 
@@ -72,6 +71,15 @@ class Inspected:
     features: NDArray[np.float32]
 
 
+@runtime_checkable
+class _OfBothViews(Scanner, Protocol):
+    """A scan that examines what a generator draws beside the training images."""
+
+    def reference_hashes(self) -> Mapping[str, str]:
+        """Hashes of the generator's weights."""
+        ...
+
+
 class TrainingSet(Method):
     """Look for poison in the images that a classifier was trained on, class by class.
 
@@ -113,16 +121,20 @@ class TrainingSet(Method):
 
     def reference_hashes(self) -> dict[str, str]:
         """Hashes of the generator's weights, which distinguish another scan from this one; none without one."""
-        return {} if self.generator is None else identities_of(generator_of(self.generator), "generator.")
+        return {} if self.generator is None else dict(self._of_both_views().reference_hashes())
 
-    def _of_both_views(
+    def _of_both_views(self) -> _OfBothViews:
+        """The method of both views, with the numbers of this one."""
+        numbers = {name: getattr(self, name) for name in ("generator", "alpha", "outlier", "batch_size", "pictures")}
+        found = build("scans", {"method": BOTH_VIEWS, **numbers})
+        assert isinstance(found, _OfBothViews)
+        return found
+
+    def _in_both_views(
         self, images: ImageSet, classifier: Classifier, rng: Randomness, progress: Progress | None
     ) -> Scanned:
-        """What the method of both views finds with the numbers of this one, as rows of this one."""
-        numbers = {name: getattr(self, name) for name in ("generator", "alpha", "outlier", "batch_size", "pictures")}
-        both = build("scans", {"method": BOTH_VIEWS, **numbers})
-        assert isinstance(both, Scanner)
-        found = both.scan(images, classifier=classifier, rng=rng, progress=progress)
+        """What the method of both views finds, as rows of this one."""
+        found = self._of_both_views().scan(images, classifier=classifier, rng=rng, progress=progress)
         table = found.evidence.table
         names = pa.array([self.name] * len(table), pa.string())
         table = table.set_column(table.column_names.index("setting"), "setting", names)
@@ -154,7 +166,7 @@ class TrainingSet(Method):
                 f"{self.name} {reason}" if reason else f"{self.name} needs a classifier: name it before the images"
             )
         if self.generator is not None:
-            return self._of_both_views(images, classifier, rng, progress)
+            return self._in_both_views(images, classifier, rng, progress)
         found = self.inspect(images, classifier, rng=rng, progress=progress)
         lost = Evidence.of(
             [key for key, _ in found.rejected],
