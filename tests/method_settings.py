@@ -590,6 +590,7 @@ SYNTHESIS = {
 #: Few images, so that a world is made in a moment.
 WORLDS = {
     "moving_shapes": Row({"count": 4, "frames": 3}),
+    "turning_solids": Row({"objects": 1, "frames": 3, "classes": ("mug", "car")}),
     "scenes": Row({"count": 12, "individuals": 2}),
     "slides": Row({"count": 4, "tiles_across": 6, "tile_size": 32}),
     "solids": Row({"size": 24, "objects": 1, "views": 1}),

@@ -16,4 +16,5 @@ if TYPE_CHECKING:
     from snellen.data.worlds.optotypes.scenes import Scenes as Scenes
     from snellen.data.worlds.slides.slides import Slides as Slides
     from snellen.data.worlds.solids.solid_set import Solids as Solids
+    from snellen.data.worlds.solids.turning_solids import TurningSolids as TurningSolids
     from snellen.data.worlds.textures.textures import Textures as Textures

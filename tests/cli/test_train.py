@@ -10,6 +10,8 @@ import pytest
 
 import snellen
 from snellen.core.artifact import Artifact
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
 from snellen.core.progress import Silent
 from snellen.data.files.arrays import load_arrays
 
@@ -47,6 +49,26 @@ def test_an_image_that_cannot_be_read_is_reported(run, where):
     code, out, err = run("train", "supervised", where, "--out", "made", "--no-onnx", *OPTIONS)
     assert code == 0, err
     assert "1 of the images to learn from could not be used" in out
+
+
+def test_what_a_scan_named_is_not_trained_on(run, where, tmp_path, monkeypatch):
+    ids = snellen.load_images(where).ids
+    (tmp_path / "scanned").mkdir()
+    reasons = ["suspect", "suspect", *[None] * 22]
+    found = Evidence.of(ids, setting="training_set", model="m", reason=reasons)
+    found.write(tmp_path / "scanned" / "evidence.parquet")
+    seen = []
+
+    def trained(method, images, **_):
+        seen.extend(images.ids)
+        raise InputError("enough was seen")
+
+    monkeypatch.setattr("snellen.verbs.train.train", trained)
+    code, _, err = run("train", "supervised", where, "--out", "made", "--without", "scanned", *OPTIONS)
+    assert (code, seen) == (2, ids[2:]), err
+    code, _, err = run("train", "supervised", where, "--out", "more", "--without", "nowhere", *OPTIONS)
+    assert code == 2
+    assert "no evidence of a scan" in err
 
 
 def test_a_recipe_is_refused_before_images_are_read(run, where):

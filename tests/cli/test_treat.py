@@ -142,6 +142,8 @@ def test_wrong_input_is_refused_in_one_sentence(run, audited, tmp_path):
         ([folder, "--train", TRAIN, "--treatment", "balanced", "--out", "new"], "did you mean 'balanced_tuning'"),
         ([tmp_path / "nothing", "--train", TRAIN, "--out", "new"], "there is no such folder"),
         ([folder, "--train", "nowhere", "--out", "new"], "nowhere"),
+        ([folder, "--without", "scanned", "--out", "new"], "name these images, too, with --train"),
+        ([folder, "--train", TRAIN, "--without", "scanned", "--out", "new"], "no evidence of a scan"),
         ([folder, "--train", IMAGES, "--out", "new"], "holds test images"),
         ([folder, "--train", TRAIN, "--out", folder], "is not an empty folder; name a new one with --out"),
     ):

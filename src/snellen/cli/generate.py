@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,6 +43,17 @@ def generate(
     sheet: Annotated[
         bool, typer.Option("--sheet/--no-sheet", help="Also draw examples with captions, and a grid of classes.")
     ] = True,
+    balance: Annotated[
+        Literal["group"] | None,
+        typer.Option(
+            help="group: a set for an audit with equally many images of each group. The class of a request is the "
+            "group of its image, and --truth labels it."
+        ),
+    ] = None,
+    truth: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="With --balance, a classifier that took no part: its decisions are labels."),
+    ] = None,
     pseudonyms: PseudonymsOption = None,
     *,
     running: Running,
@@ -76,6 +87,8 @@ def generate(
         batch_size=batch_size,
         seed=seed,
         sheet=sheet,
+        balance=balance,
+        truth=truth,
         pseudonyms=pseudonyms,
         **running,
     )

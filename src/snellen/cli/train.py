@@ -35,6 +35,10 @@ def train(
     ],
     val: Annotated[str | None, typer.Option(help="Images that choose the epoch, if they are elsewhere.")] = None,
     test: Annotated[str | None, typer.Option(help="Images to audit the result on, into OUT/audit.")] = None,
+    without: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a scan of these images: those that it names as suspects are not trained on."),
+    ] = None,
     base: Annotated[Path | None, typer.Option(help="Model to continue training from (an artifact).")] = None,
     allow_remote: AllowRemoteOption = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Also write model.onnx.")] = True,
@@ -48,6 +52,7 @@ def train(
     with loading("reading images") as spinner:
         from snellen.core.artifact import Artifact
         from snellen.runs.given import given_companion
+        from snellen.runs.scan_suspects import without_named
         from snellen.verbs.train import check_free
         from snellen.verbs.train import train as deliver
 
@@ -58,6 +63,7 @@ def train(
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
         images = read_images(data, reading, spinner)
+        images = images if without is None else without_named(images, without)
         chooses = None if val is None else given_companion(val, reading["columns"], spinner)
         audited = None if test is None else given_companion(test, reading["columns"], spinner)
     try:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, Unpack, cast, runtime_checkable
+from typing import Any, Literal, Protocol, Self, Unpack, cast, runtime_checkable
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
@@ -16,17 +16,19 @@ from snellen.core.method import GeneratorMethod, Method, build
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
-from snellen.core.run_plan import describe_machine
+from snellen.core.run_plan import describe_machine, describe_model
 from snellen.data.files.manifest import load_manifest
 from snellen.data.loading import check_batches
 from snellen.data.privacy.nameless import hidden_references, nameless_record
 from snellen.data.privacy.pseudonyms import Pseudonyms
+from snellen.models.classifiers.references import load_classifier
 from snellen.runs.generated_files import EXAMPLES, write_images, write_manifest, write_pictures
 from snellen.runs.measuring import Put
 from snellen.runs.record import RejectedImage
 from snellen.runs.reopening import Reopening
 from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.shard import Shard
+from snellen.verbs.balanced_groups import as_groups, check_truth, equally_many
 from snellen.verbs.contact_sheet import choose_examples
 from snellen.verbs.generated_set import WHAT, GeneratedSet
 from snellen.verbs.requests import ImageRequests, ListedRequests, Requests, given_requests
@@ -66,28 +68,33 @@ class Work:
         seed: of everything random.
         hidden: what the images must not reveal about the models that made them; see
             :func:`~snellen.data.privacy.nameless.hidden_references`.
+        truth: labels the images, whose classes become groups; None: they keep their classes.
     """
 
     method: Method
     requests: Requests
     seed: int
     hidden: Mapping[str, str] = field(default_factory=dict)
+    truth: Classifier | None = None
 
     @classmethod
-    def again(cls, _: Sequence[Classifier], sets: Mapping[str, ImageSet], arguments: Mapping[str, Any]) -> Self:
+    def again(
+        cls, classifiers: Sequence[Classifier], sets: Mapping[str, ImageSet], arguments: Mapping[str, Any]
+    ) -> Self:
         """The same work in another process, from what :meth:`reopening` says."""
         method = build("generation", arguments["method"])
         if isinstance(method, Prepares):
             method.make_ready(Silent())
         listed = arguments["listed"]
         requests = ImageRequests(sets[""]) if listed is None else ListedRequests(listed["name"], listed["rows"])
-        return cls(method, requests, arguments["seed"], arguments["hidden"])
+        return cls(method, requests, arguments["seed"], arguments["hidden"], next(iter(classifiers), None))
 
     def reopening(self) -> Reopening:
         """From what a worker makes the same work."""
         listed = self.requests if isinstance(self.requests, ListedRequests) else None
         return Reopening(
             maker="snellen.verbs.generate:Work.again",
+            classifiers=() if self.truth is None else (self.truth,),
             sets={"": self.requests.images} if isinstance(self.requests, ImageRequests) else {},
             methods={"generation": [self.method]},
             arguments={
@@ -107,7 +114,13 @@ class Work:
             except RejectedImageError as error:
                 rejected.append({"id": self.requests.ids[index], "reason": str(error)})
         maker = cast(GeneratorMethod, self.method)
-        rows = write_images(maker.generate(wanted, rng=Randomness(self.seed)), put, self.hidden) if wanted else []
+        rows = list[dict[str, str]]()
+        if wanted:
+            made = maker.generate(wanted, rng=Randomness(self.seed))
+            if self.truth is not None:
+                made, refused = as_groups(made, self.truth)
+                rejected += refused
+            rows = write_images(made, put, self.hidden) if len(made) else []
         progress.advance(TASK, len(items))
         return Shard(extra={"rows": rows, "rejected": rejected})
 
@@ -120,6 +133,8 @@ def generate(
     batch_size: int = 32,
     seed: int = 0,
     sheet: bool = True,
+    balance: Literal["group"] | None = None,
+    truth: Classifier | str | None = None,
     pseudonyms: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
@@ -147,6 +162,9 @@ def generate(
         batch_size: requests that the method gets at once, and what a killed call does again at most.
         seed: of everything random.
         sheet: also draw examples, and the grid.
+        balance: ``group``: a set for an audit, with equally many images of each group. The class of a request is the
+            group of its image, and the label is what ``truth`` sees. Images that did not get their class are left out.
+        truth: with ``balance``, a classifier that labels the images and took no part in making them.
         pseudonyms: file with a key, made if it is not there, outside of ``out``: names of images, units, groups, of the
             list and of files are replaced before anything is written, and can be resolved with it. Prompts stay.
         columns: what the columns of a manifest mean, where the requests are one: ``{"image": "file"}``.
@@ -156,7 +174,7 @@ def generate(
 
     Raises:
         InputError: another kind of method, ``out`` holds something else, no request can be read, or the method gives
-            ids that occur twice.
+            ids that occur twice; a balance without a truth, by one that guided, or with a group that has no image.
         UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         RunConflictError: ``out`` holds a data set of another plan.
     """
@@ -166,6 +184,11 @@ def generate(
     lacking = method.missing()
     if lacking is not None:
         raise InputError(f"{method.name} {lacking}")
+    if (balance is None) != (truth is None):
+        raise InputError(
+            "a balance of groups needs a classifier that labels: --balance group --truth MODEL, or neither"
+        )
+    labelling = None if truth is None else load_classifier(truth)
     listener, names = progress or Silent(), None
     if pseudonyms is not None:
         names = Pseudonyms.open(pseudonyms, outside=Path(out))
@@ -176,7 +199,7 @@ def generate(
 
     def call(count: int) -> Call[GeneratedSet]:
         few = every.first(count)
-        work = Work(method, few, seed, {} if names is None else hidden_references(method.record(), names))
+        work = Work(method, few, seed, {} if names is None else hidden_references(method.record(), names), labelling)
 
         def plan() -> dict[str, Any]:
             # What a method fits before its first image takes its time, and is part of the plan.
@@ -184,7 +207,11 @@ def generate(
                 if isinstance(few, ListedRequests):
                     method.check(few.rows)
                 method.make_ready(listener)
-            return _plan(method, few, batch_size, seed, sheet, names, listener)
+            made_by = _plan(method, few, batch_size, seed, sheet, names, listener)
+            if labelling is None:
+                return made_by
+            check_truth(labelling, made_by["models"])
+            return {**made_by, "balance": balance, "truth": describe_model(labelling)}
 
         shards = batches(len(few.ids), batch_size)
         images = few.images if isinstance(few, ImageRequests) else None
@@ -195,7 +222,7 @@ def generate(
             work=lambda _: work,
             shards=shards,
             task=TASK,
-            conclude=lambda run, folder: _conclude(run, len(shards), few, method, sheet, folder),
+            conclude=lambda run, folder: _conclude(run, len(shards), few, method, sheet, folder, labelling),
             images=images,
             seen=None if images is not None else lambda _: range(0),
             again=work.reopening() if isinstance(few, ImageRequests | ListedRequests) else None,
@@ -250,11 +277,23 @@ def _plan(
     }
 
 
-def _conclude(run: Run, shards: int, requests: Requests, method: Method, sheet: bool, folder: Path) -> GeneratedSet:
+def _conclude(
+    run: Run,
+    shards: int,
+    requests: Requests,
+    method: Method,
+    sheet: bool,
+    folder: Path,
+    truth: Classifier | None,
+) -> GeneratedSet:
     """Write what needs all images, and make the record."""
     extras = [run.shard_extra(shard) for shard in range(shards)]
     rows: list[dict[str, str]] = [row for extra in extras for row in extra["rows"]]
-    rejected = tuple(RejectedImage(**found) for extra in extras for found in extra["rejected"])
+    refused: list[dict[str, str]] = [found for extra in extras for found in extra["rejected"]]
+    if truth is not None and rows:
+        rows, others = equally_many(rows, _groups_of(requests))
+        refused += others
+    rejected = tuple(RejectedImage(**found) for found in refused)
     if not rows:
         shutil.rmtree(run.folder)
         first_reason = f"; first: {rejected[0].id}: {rejected[0].reason}" if rejected else ""
@@ -272,3 +311,9 @@ def _conclude(run: Run, shards: int, requests: Requests, method: Method, sheet: 
         # Images that were there already may be of many sizes, and their classes are known.
         files += write_pictures(made, chosen, folder, grid=isinstance(requests, ListedRequests))
     return GeneratedSet(plan=dict(run.plan), written=len(rows), rejected=rejected, files=tuple(files), folder=folder)
+
+
+def _groups_of(requests: Requests) -> list[str]:
+    """The classes that requests name by words, each once."""
+    rows = requests.rows if isinstance(requests, ListedRequests) else ()
+    return list(dict.fromkeys(name for row in rows if isinstance(name := row.get("class"), str)))

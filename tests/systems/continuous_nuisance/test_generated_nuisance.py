@@ -140,7 +140,7 @@ def test_rejected_and_undecided_trajectories_count_in_no_figure():
             rows(2, [0, None, None, 1], ["ok", failed, invalid, "ok"]),
         ]
     )
-    made = GeneratedTrajectories(evidence, ("fog", "rain"), (0.0, 1.0, 2.0), (("fog/a/3", "invalid"),), 4)
+    made = GeneratedTrajectories(evidence, ("fog", "rain"), (0.0, 1.0, 2.0), (("fog/a/3", "invalid"),))
     loss = made.loss("fog")
     assert int(loss.lost.paired.sum()) == 1
     assert (loss.failure_point.value, loss.lost.before) == (1.0, 1.0)
@@ -185,7 +185,7 @@ def test_a_finding_shows_where_generated_trajectories_first_fail():
     assert [(int(one.before[0, 0, 0]), int(one.after[0, 0, 0])) for one in found] == [(0, 10), (90, 110)]
     wrong = failing_rows({0: [1, 1, None, 1], 1: [1, 1, None, 1]})
     assert failures_of(wrong, "fog", (0.0, 1.0), ids, pixels[:, :2]) == [], "what is wrong from the start shows nothing"
-    made = GeneratedTrajectories(evidence, ("fog",), (0.0, 1.0, 2.0), (("fog/ring/3", "no ring"),), 4, {"fog": found})
+    made = GeneratedTrajectories(evidence, ("fog",), (0.0, 1.0, 2.0), (("fog/ring/3", "no ring"),), {"fog": found})
     for pictured in (True, False):
         told = concluded(made, "nuisance", "diffusers:sd", shape_reader(), pictured=pictured)
         shown = told.hypotheses[0].finding(0.1).examples
@@ -232,7 +232,7 @@ def test_an_audit_keeps_the_pictures_of_generated_failures_and_none_where_none_m
     pixels = torch.zeros(30, 2, 3, 32, 32, dtype=torch.uint8)
     pixels[:, 1] = 200
     failures = {"fog": failures_of(evidence, "fog", (0.0, 1.0), ids, pixels)[:3]}
-    made = GeneratedTrajectories(evidence, ("fog",), (0.0, 1.0), (), 30, failures)
+    made = GeneratedTrajectories(evidence, ("fog",), (0.0, 1.0), (), failures)
     monkeypatch.setattr(TrajectoryPlan, "generate", lambda *_: made)
     for kept in (True, False):
         folder = tmp_path / str(kept)

@@ -14,7 +14,10 @@ from torch import nn
 import snellen
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RunConflictError
+from snellen.core.formats import FORMATS
 from snellen.core.preprocessing import Preprocessing
+from snellen.methods.generation.made_images import generator_of, identities_of
+from snellen.methods.synthesis.avoided_failures import RECORD as FAILURES
 from snellen.systems.continuous_nuisance import nuisance_images
 from snellen.systems.continuous_nuisance import objects as nuisance_objects
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
@@ -291,3 +294,52 @@ def test_sliders_that_are_missing_are_trained_like_those_that_are_there(made, tm
     (tmp_path / ".fog.unfinished" / CARD).write_text("{")
     options["sliders"] = tmp_path
     assert filled_in(ContinuousNuisance(concept=("blur",)), None, **options).fit == SMALL_FIT
+
+
+# -- what the generator is known to fail at ----------------------------------------------------------------------------
+
+
+def failures(folder, classes=(), words=(), weights=None):
+    """A record of ``snellen scan generator``: classes that fail by themselves, and words that lose a class."""
+    searches = [
+        {"label": one, "class_fails": True, "rival": False, "not_run": f"6 of 8 images of {one} fail"}
+        for one in classes
+    ]
+    cases = [
+        {"name": f"prompts-{label}", "space": "prompts", "label": label, "added": [word], "confirmed": None}
+        for label, word in words
+    ]
+    plan = {"weights": weights or identities_of(generator_of("bundled:scene-diffusion"))}
+    folder.mkdir()
+    content = FORMATS[FAILURES].stamped({"plan": plan, "searches": searches, "cases": cases})
+    (folder / FAILURES).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_a_class_under_a_shift_that_is_known_to_fail_is_skipped_and_the_rest_stays_the_same(made, tmp_path):
+    avoid = failures(tmp_path / "found", words=[("ring", "fog")])
+    asked = method(made.sliders, avoid=avoid)
+    few = shift_nuisance(asked, [model()], out=tmp_path / "made", seeds=2, filter=False, contact_sheet=False)
+    paths = {path.relative_to(tmp_path / "made").parts[:3:2] for path in (tmp_path / "made").rglob("*.png")}
+    assert paths == {("fog", "star"), ("plain", "star"), ("plain", "ring")}
+    assert few.kept == {"fog": 2, "plain": 4}
+    assert len(few.evidence) == 6 * len(STRENGTHS)
+    (told,) = [note for note in few.notes if "was not made" in note]
+    assert told == "ring under fog was not made: the generator loses 'ring' in prompts with 'fog' (case prompts-ring)"
+    whole = shift_nuisance(method(made.sliders), [model()], out=tmp_path / "whole", seeds=2, filter=False)
+    assert whole.figures["bright"]["plain"] == few.figures["bright"]["plain"]
+    with pytest.raises(InputError, match=r"request 'a' is for ring under fog: .* loses 'ring'"):
+        asked.check([{"id": "a", "class": "ring", "concept": "fog"}])
+
+
+def test_a_class_that_fails_by_itself_is_left_out_and_nothing_of_nothing_is_refused(made, tmp_path):
+    avoid = failures(tmp_path / "found", classes=["ring"], words=[("star", "fog")])
+    left, reasons = nuisance_objects.without_failures(method(made.sliders, avoid=avoid))
+    assert (left.classes, left.concept) == (("star",), ("plain=on grass",))
+    assert len(reasons) == 3
+    every = failures(tmp_path / "every", classes=CLASSES)
+    with pytest.raises(InputError, match="nothing is left to generate, the first reason: the generator fails at"):
+        nuisance_objects.without_failures(method(made.sliders, avoid=every))
+    others = failures(tmp_path / "others", classes=["ring"], weights={"denoiser": "0"})
+    with pytest.raises(InputError, match="failures of another generator"):
+        nuisance_objects.without_failures(method(made.sliders, avoid=others))

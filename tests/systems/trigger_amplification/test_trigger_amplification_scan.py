@@ -44,6 +44,21 @@ def test_poison_is_reported_in_both_views_with_its_share_in_each(monkeypatch):
     assert set(found.pictures[0].pictures) == {"generated", "training"}
 
 
+def test_a_scan_of_the_training_set_takes_what_a_generator_draws_as_further_evidence(monkeypatch):
+    images, _, _ = poisoned()
+    asked = TrainingSet(generator=SCAN.generator, pictures=4)
+    assert asked.reference_hashes() == SCAN.reference_hashes() != {}, "another generator makes another plan"
+    both = scanned(monkeypatch, images, classifier(), 0.5)
+    found = asked.scan(images, classifier=classifier(), rng=Randomness(0))
+    assert (found.verdict, found.figures, found.statistic) == (both.verdict, both.figures, both.statistic)
+    assert found.evidence.settings == ["training_set"]
+    rows, others = (one.evidence.table.drop_columns("setting") for one in (found, both))
+    assert rows.equals(others), "the same rows under the name of the scan"
+    assert TrainingSet().reference_hashes() == {}
+    with pytest.raises(ValueError, match="whitened and in 3 axes"):
+        TrainingSet(generator=SCAN.generator, whiten=False)
+
+
 def test_poison_that_only_the_generator_shows_names_training_images(monkeypatch):
     """Twenty poisoned images are too few to form a cluster that is reported; their generations are not."""
     images, choice, _ = poisoned()

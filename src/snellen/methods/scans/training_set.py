@@ -8,20 +8,20 @@ and what we add to it, is in :mod:`snellen.metrics.inspection.poisoned_classes`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
-from snellen.core.method import Method, Need
+from snellen.core.method import Method, Need, Scanner, build
 from snellen.core.outcomes import Scanned, Shown
 from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
@@ -32,6 +32,9 @@ from snellen.models.classifiers.pooled_features import pooled_features
 
 #: What progress calls it.
 TASK = "reading features"
+
+#: The method that also examines what a generator draws of these classes.
+BOTH_VIEWS = "trigger_amplification"
 
 #: Classes whose figures are shown, those that stand out most.
 SHOWN_CLASSES = 10
@@ -68,6 +71,15 @@ class Inspected:
     features: NDArray[np.float32]
 
 
+@runtime_checkable
+class _OfBothViews(Scanner, Protocol):
+    """A scan that examines what a generator draws beside the training images."""
+
+    def reference_hashes(self) -> Mapping[str, str]:
+        """Hashes of the generator's weights."""
+        ...
+
+
 class TrainingSet(Method):
     """Look for poison in the images that a classifier was trained on, class by class.
 
@@ -95,6 +107,38 @@ class TrainingSet(Method):
     axes: int = Field(3, ge=1, description="dimensions in which two clusters are searched")
     batch_size: int = Field(64, ge=1, description="images in one pass")
     pictures: int = Field(24, ge=0, description="suspicious images that are kept as pictures, at most")
+    generator: str | None = Field(
+        None,
+        description="diffusers:FOLDER or bundled:NAME of a generator that was trained on these images: what it draws "
+        "is a second view, as trigger-amplification examines it",
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.generator is not None and (not self.whiten or self.axes != 3):
+            raise ValueError("with a generator both views are examined alike, whitened and in 3 axes; leave both out")
+        return self
+
+    def reference_hashes(self) -> dict[str, str]:
+        """Hashes of the generator's weights, which distinguish another scan from this one; none without one."""
+        return {} if self.generator is None else dict(self._of_both_views().reference_hashes())
+
+    def _of_both_views(self) -> _OfBothViews:
+        """The method of both views, with the numbers of this one."""
+        numbers = {name: getattr(self, name) for name in ("generator", "alpha", "outlier", "batch_size", "pictures")}
+        found = build("scans", {"method": BOTH_VIEWS, **numbers})
+        assert isinstance(found, _OfBothViews)
+        return found
+
+    def _in_both_views(
+        self, images: ImageSet, classifier: Classifier, rng: Randomness, progress: Progress | None
+    ) -> Scanned:
+        """What the method of both views finds, as rows of this one."""
+        found = self._of_both_views().scan(images, classifier=classifier, rng=rng, progress=progress)
+        table = found.evidence.table
+        names = pa.array([self.name] * len(table), pa.string())
+        table = table.set_column(table.column_names.index("setting"), "setting", names)
+        return replace(found, evidence=replace(found.evidence, table=table))
 
     def scan(
         self,
@@ -110,7 +154,8 @@ class TrainingSet(Method):
             A row for each image. Its value is the spectral signature of the image among those of its class, from 0 on,
             and its reason is "suspect" in the cluster that makes a class reported. Further columns hold what is known
             of its class. The statistic is the largest robust z of a silhouette; with fewer than eight classes that can
-            be judged, the largest silhouette.
+            be judged, the largest silhouette. With a generator, rows, figures and statistic are those of
+            :data:`BOTH_VIEWS`.
 
         Raises:
             InputError: no classifier, no labels, or no features.
@@ -120,6 +165,8 @@ class TrainingSet(Method):
             raise InputError(
                 f"{self.name} {reason}" if reason else f"{self.name} needs a classifier: name it before the images"
             )
+        if self.generator is not None:
+            return self._in_both_views(images, classifier, rng, progress)
         found = self.inspect(images, classifier, rng=rng, progress=progress)
         lost = Evidence.of(
             [key for key, _ in found.rejected],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -71,6 +72,9 @@ class NuisanceCheck(Check):
     grid: tuple[float, ...] = Field(PUBLISHED, description="strengths of generated shifts, ascending from 0")
     text_image: str | None = Field(None, description="text-image model of the filter of generated images")
     second_encoder: str | None = Field(None, description="second encoder of that filter")
+    avoid: Path | None = Field(
+        None, description="folder of snellen scan generator: what it found to fail is not generated"
+    )
     preset: Preset | None = Field(
         None, description="imagenet: settings, shifts and thresholds of generated images are the published ones"
     )
@@ -175,7 +179,7 @@ class NuisanceCheck(Check):
         try:
             method = ContinuousNuisance(
                 generator=str(self.generator), sliders=self.sliders, strengths=self.grid,
-                device=str(classifier.device), **said,
+                device=str(classifier.device), avoid=self.avoid, **said,
             )  # fmt: skip
         except ValidationError as error:
             raise InputError("; ".join(str(one["msg"]) for one in error.errors())) from error

@@ -37,8 +37,8 @@ def concluded(
     above = made.strengths[1:]
     rejected = Counter(key.partition("/")[0] for key, _ in made.rejected)
     notes = [
-        f"Nuisance: {rejected[concept]} of {made.made} generated trajectories under {concept} count in no figure, "
-        f"because the filter took them for another class."
+        f"Nuisance: {rejected[concept]} of {made.made(concept)} generated trajectories under {concept} count in no "
+        f"figure, because the filter took them for another class."
         for concept in made.concepts
         if rejected[concept]
     ]
@@ -46,6 +46,7 @@ def concluded(
         f"Nuisance: no generated trajectory under {concept} was left to measure." for concept in made.concepts
         if concept not in losses
     ]  # fmt: skip
+    notes += [f"Nuisance: {one}." for one in made.unmade]
     notes.append(
         f"Nuisance: generated figures are of images by {generator}, not of the audited ones; their strengths multiply "
         f"a slider, are not calibrated between shifts, and may change more than the words say."

@@ -26,10 +26,12 @@ from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_loss import NuisanceLoss, nuisance_loss
 from snellen.systems.continuous_nuisance.objects import (
     check_calibration,
+    made_under,
     objects_of,
     pixels_of,
     requests_for,
     thresholds_for,
+    without_failures,
 )
 from snellen.systems.continuous_nuisance.presets import SCENE_GENERATOR, Preset, filled_in
 from snellen.systems.continuous_nuisance.slider_folder import filter_of
@@ -110,16 +112,20 @@ class GeneratedTrajectories:
         concepts: names of the shifts.
         strengths: ascending from 0.
         rejected: id and reason of the trajectories that the filter took out.
-        made: how many there were under each shift.
         failures: some of those that fail on the way, by shift.
+        unmade: a sentence for each class under a shift that was not made.
     """
 
     evidence: Evidence
     concepts: tuple[str, ...]
     strengths: tuple[float, ...]
     rejected: tuple[tuple[str, str], ...]
-    made: int
     failures: Mapping[str, Sequence[FirstFailure]] = field(default_factory=dict)
+    unmade: tuple[str, ...] = ()
+
+    def made(self, concept: str) -> int:
+        """How many trajectories there were under a shift."""
+        return len(self.evidence.where(setting=setting_name(concept, 0.0)))
 
     def loss(self, concept: str) -> NuisanceLoss | None:
         """Figures of one shift; None where nothing is left of it."""
@@ -157,12 +163,14 @@ class TrajectoryPlan:
         seeds: objects of each class.
         examples: of trajectories that fail, under each shift.
         calibrated: whether thresholds of the filter come from images of other classes.
+        unmade: a sentence for each class under a shift at which the generator is known to fail.
     """
 
     method: ContinuousNuisance
     seeds: int
     examples: int
     calibrated: bool
+    unmade: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -195,7 +203,8 @@ class TrajectoryPlan:
         lacking = filled.missing()
         if lacking is not None:
             raise InputError(lacking)
-        asked = cls(filled, seeds, examples, calibrated=preset != "imagenet")
+        filled, unmade = without_failures(filled)
+        asked = cls(filled, seeds, examples, calibrated=preset != "imagenet", unmade=unmade)
         if asked.calibrated:
             check_calibration(filled)
         filled.check(requests_for(tuple(named_phrases(filled.concept)), objects_of(filled.classes, 1), 0))
@@ -214,25 +223,31 @@ class TrajectoryPlan:
         parts: list[Evidence] = []
         rejected: list[tuple[str, str]] = []
         failures: dict[str, list[FirstFailure]] = {concept: [] for concept in concepts}
+        avoided = method.avoided()
         for start in range(0, len(objects), TOGETHER):
             part = objects[start : start + TOGETHER]
-            requests = requests_for(concepts, part, seed)
+            requests = requests_for(concepts, part, seed, avoided=avoided)
             made = method.generate(requests, rng=Randomness(seed))
             pixels, told = pixels_of(made, len(method.strengths)), made.column("attributes")
             reasons = [json.loads(str(told[row * len(method.strengths)])).get("reason") for row in range(len(requests))]
             rejected += [(row["id"], why) for row, why in zip(requests, reasons, strict=True) if why is not None]
-            for number, concept in enumerate(concepts):
-                own = slice(number * len(part), (number + 1) * len(part))
+            first = 0
+            for concept in concepts:
+                under = made_under(concept, part, avoided)
+                own = slice(first, first + len(under))
+                first += len(under)
+                if not under:
+                    continue
                 ids = [str(row["id"]) for row in requests[own]]
                 measured = measure_trajectories(
                     [classifier],
                     to_unit(pixels[own]),
-                    [classifier.class_names.index(one_object.class_name) for one_object in part],
+                    [classifier.class_names.index(one_object.class_name) for one_object in under],
                     name=concept,
                     strengths=method.strengths,
                     ids=ids,
                     reasons=reasons[own],
-                    unit_ids=[one_object.id for one_object in part],
+                    unit_ids=[one_object.id for one_object in under],
                 )
                 parts.append(measured)
                 # All images of a large audit do not fit into memory; the first few that fail are enough to show.
@@ -241,5 +256,5 @@ class TrajectoryPlan:
                     shown += failures_of(measured, concept, method.strengths, ids, pixels[own])
                     del shown[self.examples :]
         return GeneratedTrajectories(
-            Evidence.merge(parts), concepts, method.strengths, tuple(rejected), len(objects), failures
+            Evidence.merge(parts), concepts, method.strengths, tuple(rejected), failures, self.unmade
         )

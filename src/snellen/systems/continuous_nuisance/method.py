@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -25,7 +27,8 @@ from snellen.core.method import Method
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import ArraySource
-from snellen.methods.generation.made_images import identities_of, seeds_of
+from snellen.methods.generation.made_images import generator_of, identities_of, seeds_of
+from snellen.methods.synthesis.avoided_failures import failures_in
 from snellen.models.diffusion.sampler import Sampler
 from snellen.systems.continuous_nuisance.filter_scores import filter_scores
 from snellen.systems.continuous_nuisance.filtering import NEEDED, PUBLISHED_THRESHOLDS, SCORES, keep
@@ -80,6 +83,11 @@ class ContinuousNuisance(Method):
     )
     needed: int = Field(NEEDED, ge=1, le=len(SCORES), description="scores that must exceed their thresholds")
     quirk: bool = Field(False, description="compare softmaxes of the second encoder's vectors (published)")
+    avoid: Path | None = Field(
+        None,
+        description="folder of snellen scan generator: classes, and classes under a shift, at which it found this "
+        "generator to fail are not made",
+    )
     device: str = Field("cpu", description="where generator and encoders of the filter run: cpu or cuda")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the generator's weights")
 
@@ -110,9 +118,38 @@ class ContinuousNuisance(Method):
 
         Raises:
             InputError: a class or a shift that is not among those of the method; a word that the generator does not
-                know, or a size that it does not make.
+                know, or a size that it does not make; a class under a shift at which it is known to fail.
         """
-        self._requested_pairs(requests)
+        avoided = self.avoided()
+        for request, (class_name, concept) in zip(requests, self._requested_pairs(requests), strict=True):
+            if (concept, class_name) in avoided:
+                raise InputError(
+                    f"request {request.get('id')!r} is for {class_name} under {concept}: "
+                    f"{avoided[concept, class_name]}; leave it out"
+                )
+
+    def avoided(self) -> dict[tuple[str, str], str]:
+        """Shift and class of each trajectory that is not made, with the reason: the generator is known to fail there.
+
+        Raises:
+            InputError: no record of failures, or one of another generator.
+        """
+        if self.avoid is None:
+            return {}
+        failures, phrases = failures_in(self.avoid), named_phrases(self.concept)
+        if failures.weights != identities_of(generator_of(self.generator, self.device)):
+            raise InputError(
+                f"{self.avoid} holds failures of another generator than {self.generator}; search this one with "
+                f"snellen scan generator"
+            )
+        found = dict[tuple[str, str], str]()
+        for concept, words in phrases.items():
+            for name in self.classes:
+                prompt = shifted_prompt(class_prompt(self.template, name), words, self.shifted)
+                why = failures.reason((name,), prompt)
+                if why is not None:
+                    found[concept, name] = why
+        return found
 
     def generate(self, requests: Sequence[Mapping[str, Any]], *, rng: Randomness) -> ImageSet:
         """A trajectory for each request: ``id``, ``class`` and ``concept`` (names), and a ``seed`` if it matters.
@@ -172,10 +209,12 @@ class ContinuousNuisance(Method):
     def identities(self) -> dict[str, str]:
         """Hashes of all weights that decide the images and which are kept."""
         encoders = filter_of(self)
+        failures = None if self.avoid is None else failures_in(self.avoid).model_dump_json()
         return {
             **identities_of(nuisance_generator(self)),
             **slider_identities(self),
             **({} if encoders is None else encoders.identities()),
+            **({} if failures is None else {"avoided": sha256(failures.encode()).hexdigest()}),
         }
 
     def _requested_pairs(self, requests: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

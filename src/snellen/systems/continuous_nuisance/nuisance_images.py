@@ -30,7 +30,7 @@ from snellen.systems.continuous_nuisance.nuisance_set import (
     RejectedTrajectory,
 )
 from snellen.systems.continuous_nuisance.nuisance_work import TASK, NuisanceWork, write_manifests, write_sheet
-from snellen.systems.continuous_nuisance.objects import check_calibration, thresholds_for
+from snellen.systems.continuous_nuisance.objects import check_calibration, thresholds_for, without_failures
 from snellen.systems.continuous_nuisance.presets import Preset, filled_in
 from snellen.systems.continuous_nuisance.robustness import (
     figures_of,
@@ -113,6 +113,7 @@ def shift_nuisance(
         sliders=folder.with_name(f"{folder.name}-sliders"),
         filter=filter,
     )
+    asked, unmade = without_failures(asked)
     names = None
     if pseudonyms is not None:
         names = Pseudonyms.open(pseudonyms, outside=folder)
@@ -142,7 +143,9 @@ def shift_nuisance(
             shards=shards,
             task=TASK,
             amount=lambda items: len(items) * len(work.concepts) * len(asked.strengths),
-            conclude=lambda run, where: _conclude(ready(run), len(shards), run, reference_model, contact_sheet, where),
+            conclude=lambda run, where: _conclude(
+                ready(run), len(shards), run, reference_model, contact_sheet, where, unmade
+            ),
             classifiers=classifiers,
             again=work.reopening(finds_thresholds),
             fits=True,
@@ -204,8 +207,8 @@ def _plan(
     method = work.method.record() if names is None else nameless_record(work.method.record(), names)
     if thresholds_from == "others":
         del method["thresholds"]  # they follow from the rest
-    # Where sliders lie says nothing of what they are: their hashes do.
-    del method["sliders"]
+    # Where sliders and failures lie says nothing of what they are: their hashes do.
+    del method["sliders"], method["avoid"]
     # Which of several devices of a kind it was changes nothing.
     method["device"] = work.method.device.partition(":")[0]
     return {
@@ -224,7 +227,13 @@ def _plan(
 
 
 def _conclude(
-    work: NuisanceWork, shards: int, run: Run, reference: str | None, contact_sheet: bool, folder: Path
+    work: NuisanceWork,
+    shards: int,
+    run: Run,
+    reference: str | None,
+    contact_sheet: bool,
+    folder: Path,
+    unmade: tuple[str, ...],
 ) -> NuisanceSet:
     """Write what needs all trajectories, and make the record."""
     rows = [row for shard in range(shards) for row in run.shard_extra(shard)["rows"]]
@@ -268,6 +277,7 @@ def _conclude(
         orders={concept: found for concept, found in orders.items() if found is not None},
         notes=(
             *work.method.notes(),
+            *unmade,
             *(
                 f"no trajectory under {concept} is left that every classifier answered at every strength: no figures"
                 for concept in (work.concepts if names else ())

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.nuisance_set import MANIFEST, REJECTED
 from snellen.systems.continuous_nuisance.objects import (
     GeneratedObject,
+    made_under,
     objects_of,
     pixels_of,
     requests_for,
@@ -77,8 +79,13 @@ class NuisanceWork:
         return objects_of(self.method.classes, self.seeds)
 
     def requests(self, objects: Sequence[GeneratedObject]) -> list[dict[str, Any]]:
-        """The requests to the method: each object under every shift."""
-        return requests_for(self.concepts, objects, self.seed)
+        """The requests to the method: each object under every shift, but for what is avoided."""
+        return requests_for(self.concepts, objects, self.seed, avoided=self.avoided)
+
+    @cached_property
+    def avoided(self) -> dict[tuple[str, str], str]:
+        """Shift and class of trajectories that are not made, with the reason."""
+        return self.method.avoided()
 
     def path(self, concept: str, strength: float, one_object: GeneratedObject) -> str:
         """Where an image lies: ``SHIFT/STRENGTH/CLASS/NUMBER.png``, relative to the folder."""
@@ -120,10 +127,13 @@ class NuisanceWork:
         columns = {name: made.column(name) for name in ("attributes", "provenance", "caption")}
         rows: list[dict[str, Any]] = []
         evidence: list[Evidence] = []
-        for number, concept in enumerate(self.concepts):
-            first = number * len(objects)
+        first = 0
+        for concept in self.concepts:
+            own = made_under(concept, objects, self.avoided)
+            if not own:
+                continue
             reasons: list[str | None] = []
-            for place, one_object in enumerate(objects):
+            for place, one_object in enumerate(own):
                 at = (first + place) * len(self.method.strengths)
                 reasons.append(json.loads(str(columns["attributes"][at])).get("reason"))
                 for step, strength in enumerate(self.method.strengths):
@@ -137,20 +147,21 @@ class NuisanceWork:
                 }
                 rows.append({"concept": concept, "class": one_object.class_name, "number": one_object.number}
                             | {"reason": reasons[-1], "told": told})  # fmt: skip
-            trajectories = to_unit(pixels[first : first + len(objects)])
+            trajectories = to_unit(pixels[first : first + len(own)])
             for classifier in self.classifiers:
                 evidence.append(
                     measure_trajectories(
                         [classifier],
                         trajectories,
-                        [classifier.class_names.index(one_object.class_name) for one_object in objects],
+                        [classifier.class_names.index(one_object.class_name) for one_object in own],
                         name=concept,
                         strengths=self.method.strengths,
-                        ids=[f"{concept}/{one_object.id}" for one_object in objects],
+                        ids=[f"{concept}/{one_object.id}" for one_object in own],
                         reasons=reasons,
-                        unit_ids=[one_object.id for one_object in objects],
+                        unit_ids=[one_object.id for one_object in own],
                     )
                 )
+            first += len(own)
         progress.advance(TASK, len(objects) * len(self.concepts) * len(self.method.strengths))
         return Shard({"nuisance": Evidence.merge(evidence)} if self.classifiers else {}, {"rows": rows})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,43 @@ def objects_of(classes: Sequence[str], each: int) -> list[GeneratedObject]:
     return [GeneratedObject(name, number) for number in range(1, each + 1) for name in classes]
 
 
+def without_failures(method: ContinuousNuisance) -> tuple[ContinuousNuisance, tuple[str, ...]]:
+    """The method without classes and shifts of which no trajectory is made, and a sentence for each that is not.
+
+    No slider is then trained for them. What is avoided of the other classes and shifts, :func:`requests_for` leaves
+    out.
+
+    Raises:
+        InputError: what :meth:`ContinuousNuisance.avoided` refuses, or nothing is left to make.
+    """
+    avoided = method.avoided()
+    if not avoided:
+        return method, ()
+    shifts = dict(zip(named_phrases(method.concept), method.concept, strict=True))
+    classes = tuple(name for name in method.classes if any((shift, name) not in avoided for shift in shifts))
+    if not classes:
+        raise InputError(f"nothing is left to generate, the first reason: {next(iter(avoided.values()))}")
+    left = tuple(text for shift, text in shifts.items() if any((shift, name) not in avoided for name in classes))
+    reasons = tuple(f"{name} under {shift} was not made: {why}" for (shift, name), why in avoided.items())
+    return method.model_copy(update={"classes": classes, "concept": left}), reasons
+
+
 def requests_for(
-    concepts: Sequence[str], objects: Sequence[GeneratedObject], seed: int, stream: str = "thing"
+    concepts: Sequence[str],
+    objects: Sequence[GeneratedObject],
+    seed: int,
+    stream: str = "thing",
+    avoided: Container[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
-    """Each object under every shift, with one seed: the shifts one after the other."""
+    """Each object under every shift, with one seed: the shifts one after the other.
+
+    Args:
+        concepts: names of the shifts.
+        objects: things of the classes.
+        seed: of everything random.
+        stream: of these objects.
+        avoided: shift and class of trajectories that are left out.
+    """
     return [
         {
             "id": f"{concept}/{one_object.id}",
@@ -56,8 +89,15 @@ def requests_for(
             "seed": derive_seed(seed, "nuisance", stream, one_object.id) % 2**31,
         }
         for concept in concepts
-        for one_object in objects
+        for one_object in made_under(concept, objects, avoided)
     ]
+
+
+def made_under(
+    concept: str, objects: Sequence[GeneratedObject], avoided: Container[tuple[str, str]]
+) -> list[GeneratedObject]:
+    """The objects that are made under a shift: all but those of avoided classes."""
+    return [one_object for one_object in objects if (concept, one_object.class_name) not in avoided]
 
 
 def pixels_of(images: ImageSet, strengths: int) -> torch.Tensor:

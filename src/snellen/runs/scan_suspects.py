@@ -1,0 +1,47 @@
+"""Training images without those that a scan named: what to train on, and to treat with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from snellen.core.errors import InputError
+from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
+from snellen.runs.record import EVIDENCE
+
+#: The reason of rows that a scan names, and the view that they must be of where a scan has several.
+SUSPECT, TRAINING = "suspect", "training"
+
+
+def without_named(images: ImageSet, folder: Path) -> ImageSet:
+    """The images that a scan of them did not name as suspects.
+
+    Args:
+        images: that were scanned, or more of them.
+        folder: that ``snellen scan`` wrote.
+
+    Raises:
+        InputError: no evidence of a scan there, it names images that are not among these, or nothing would stay.
+    """
+    path = folder / EVIDENCE
+    try:
+        table = Evidence.read(path).table
+    except (OSError, pa.ArrowException, InputError) as error:
+        raise InputError(
+            f"{path} is no evidence of a scan ({error}); give the folder that 'snellen scan training-set' wrote"
+        ) from error
+    views = table["view"].to_pylist() if "view" in table.column_names else [TRAINING] * len(table)
+    rows = zip(table["example_id"].to_pylist(), table["reason"].to_pylist(), views, strict=True)
+    named = {key for key, reason, view in rows if reason == SUSPECT and view == TRAINING}
+    unknown = named.difference(images.ids)
+    if unknown:
+        raise InputError(
+            f"{folder} names {sorted(unknown)[0]!r}, and {images.name} has no such image; give the images that were "
+            f"scanned"
+        )
+    kept = [row for row, key in enumerate(images.ids) if key not in named]
+    if not kept:
+        raise InputError(f"{folder} names all {len(images)} images of {images.name}; nothing would stay")
+    return images.select(kept, name=f"{images.name} without {len(named)} suspects")
