@@ -6,8 +6,8 @@ NAME is a published system, or one of ``systems`` (the list in docs/systems), ``
 ``attributions``, ``label_errors``, ``optotypes``, ``embedded``, ``onnx``, ``peers``, ``schemas`` (docs/schemas, with
 its JSON files), ``training_set``, ``treating``, ``forensics``, ``generated_sets``, ``metrics`` (docs/metrics.md),
 ``statistics`` and ``guided_generation``; without a name, all are written. Claims of a system come from
-results/NAME.json, everything else from docs/measured. ``--check`` writes nothing, and fails with the name of each stale block. Two blocks take long and
-have scripts of their own: write_audit_figures.py and simulate_audits.py.
+results/NAME.json, everything else from docs/measured. ``--check`` writes nothing, and fails with the name of each stale
+block. Two blocks take long and have scripts of their own: write_audit_figures.py and simulate_audits.py.
 """
 
 from __future__ import annotations
