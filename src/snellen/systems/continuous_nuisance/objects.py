@@ -45,7 +45,7 @@ def objects_of(classes: Sequence[str], each: int) -> list[GeneratedObject]:
 
 
 def without_failures(method: ContinuousNuisance) -> tuple[ContinuousNuisance, tuple[str, ...]]:
-    """The method without classes and shifts that have no trajectory, and a sentence for each trajectory that is left out.
+    """The method without classes and shifts that have no trajectory, and a sentence for each that is left out.
 
     No slider is then trained for them. What is avoided of the other classes and shifts, :func:`requests_for` leaves
     out.
