@@ -45,7 +45,7 @@ def objects_of(classes: Sequence[str], each: int) -> list[GeneratedObject]:
 
 
 def without_failures(method: ContinuousNuisance) -> tuple[ContinuousNuisance, tuple[str, ...]]:
-    """The method without classes and shifts of which no trajectory is made, and a sentence for each that is not.
+    """The method without classes and shifts that have no trajectory, and a sentence for each that is left out.
 
     No slider is then trained for them. What is avoided of the other classes and shifts, :func:`requests_for` leaves
     out.
@@ -76,7 +76,7 @@ def requests_for(
 
     Args:
         concepts: names of the shifts.
-        objects: things of the classes.
+        objects: of the classes.
         seed: of everything random.
         stream: of these objects.
         avoided: shift and class of trajectories that are left out.
