@@ -52,8 +52,8 @@ def claims_page(systems: Sequence[System]) -> str:
     counts = (
         f"{len(claims)} claims of {len(systems)} systems. {lone} of them have no baseline: a fixed number decides. "
         f"{sum(not claim.controls for claim in claims)} have no control. Of {len(headlines)} headline claims of the "
-        f"papers {len(headlines) - untested - later} are tested by claims at small scale, {later} by claims at full scale "
-        f"alone, which were not run, and {untested} by none."
+        f"papers {len(headlines) - untested - later} are tested by claims at small scale, {later} by claims at full "
+        f"scale alone, which were not run, and {untested} by none."
     )
     return "\n\n".join([counts, *map(_section, systems)])
 
@@ -87,7 +87,9 @@ def _headline(number: int, headline: Headline) -> str:
 def _row(system: System, claim: Claim) -> list[str]:
     first = [f"H{number}" for number, one in enumerate(system.headlines, 1) if claim.id in one.claims]
     return [
-        claim.id + (f" **{', '.join(first)}**" if first else "") + ("" if "small" in claim.scales else " (full)")
+        claim.id
+        + (f" **{', '.join(first)}**" if first else "")
+        + ("" if "small" in claim.scales else " (full)")
         + (" *amended*" if claim.amended else ""),
         claim.statement,
         claim.source,
