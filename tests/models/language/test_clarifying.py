@@ -95,7 +95,7 @@ def test_a_place_where_no_file_can_be_is_refused_before_the_model_is_asked(tmp_p
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"mine")
     model = ScriptedReplies([REPLY])
-    with pytest.raises(InputError, match="is no file|is a file"):
+    with pytest.raises(InputError, match=r"is no file|is a file"):
         clarify("star", "a star", model, lambda _: "", most=3, kept=tmp_path / place)
     assert model.requested == []
 
