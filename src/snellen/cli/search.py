@@ -199,8 +199,8 @@ def _unseen(audit: str, data: str, val: str | None) -> _Unseen:
     images, searched = load_images(audit), load_images(data)
     if not images.has_labels or not (images.labels >= 0).any():
         raise InputError(
-            f"--audit {audit}: an audit of the classifier needs images with one label each, and these have none; give "
-            f"a folder of class folders or a manifest with labels"
+            f"--audit {audit}: an audit needs images with one label each, and these have none; give a folder of class "
+            f"folders or a manifest"
         )
     if searched.class_names:  # data without labels are refused by the search
         align_labels(images, searched.class_names)
