@@ -55,9 +55,9 @@ def clarified_concept(
     kept = folder.with_name(f"{folder.name}-clarified.json")
     before = kept_questions(kept, wanted.name, wanted.description)
     if before is not None:
-        told = sum(one.answer is not None for one in before.exchanges)
+        answered = sum(one.answer is not None for one in before.exchanges)
         typer.echo(
-            f"{kept} keeps {len(before.exchanges)} questions of {harmless(before.model)}, {told} of them answered; "
+            f"{kept} keeps {len(before.exchanges)} questions of {harmless(before.model)}, {answered} of them answered; "
             f"remove it for other questions",
             err=True,
         )
@@ -72,7 +72,7 @@ def clarified_concept(
 
 
 def _usable_answer(question: str) -> str | None:
-    """The owner's answer; one that cannot be kept is asked for again."""
+    """The owner's answer; after one that cannot be kept, the question comes again."""
     from snellen.models.language.clarifying import unusable_answer
 
     while True:
