@@ -26,6 +26,10 @@ COMMAND = (
 )  # fmt: skip
 
 
+#: Keys at the top of a TOML file stand before its first table.
+CLARIFYING = 'clarifying = ["Does sand count?", "And toys?"]' + LISTS
+
+
 @pytest.fixture(autouse=True)
 def lists(tmp_path):
     (tmp_path / "lists.toml").write_text(LISTS, encoding="utf-8")
@@ -83,10 +87,8 @@ def test_labels_of_a_table_and_both_at_once(run, tmp_path):
     assert "leave one out" in " ".join(err.split())
 
 
-def test_questions_are_answered_in_words_and_change_what_the_definition_is_made_of(run, monkeypatch, tmp_path):
-    lists = LISTS + "\n".join(['clarifying = ["Does sand count?", "And toys?"]', ""])
-    # Keys at the top of a TOML file stand before its first table.
-    Path("lists.toml").write_text(lists[len(LISTS) :] + LISTS, encoding="utf-8")
+def test_questions_are_answered_in_words_and_change_what_the_definition_is_made_of(run, monkeypatch):
+    Path("lists.toml").write_text(CLARIFYING, encoding="utf-8")
     keys(monkeypatch, "no sand\nq\n")
     code, out, err = run(*COMMAND, "--clarify", "3")
     assert code == 0
@@ -102,6 +104,74 @@ def test_questions_are_answered_in_words_and_change_what_the_definition_is_made_
     assert description == 'a star that is not on sand\nTo "Does sand count?" its owner answers "no sand".'
     code, _, err = run(*COMMAND, "--clarify", "3", "--dry-run")
     assert (code, err.strip()) == (0, "")
+
+
+def test_an_answer_that_cannot_be_kept_is_asked_for_again(run, monkeypatch):
+    Path("lists.toml").write_text(CLARIFYING, encoding="utf-8")
+    typed = b"s\xffnd\n" + b"x" * 501 + b"\nno sand\nq\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
+    code, _, err = run(*COMMAND, "--clarify", "2")
+    assert code == 0, err
+    assert err.count("1 of 2: Does sand count?") == 3
+    assert "holds bytes that are not; type it again" in err
+    assert "at most 500 letters, got 501; say it in fewer" in err
+    kept = json.loads(Path("made-clarified.json").read_bytes())
+    assert [one["answer"] for one in kept["exchanges"]] == ["no sand", None]
+
+
+def test_a_resumed_call_says_whose_questions_are_kept_and_ctrl_c_how_to_resume(run, monkeypatch):
+    class Interrupted(io.StringIO):
+        def readline(self, *_):
+            raise KeyboardInterrupt
+
+    Path("lists.toml").write_text(CLARIFYING, encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", Interrupted())
+    code, _, err = run(*COMMAND, "--clarify", "2")
+    assert code == 130
+    assert "stopped; the same command resumes the questions (made-clarified.json)" in err
+    assert "keeps" not in err
+    Path("other.toml").write_text('clarifying = ["Red ones?"]' + LISTS, encoding="utf-8")
+    keys(monkeypatch, "no\nq\n")
+    code, _, err = run(
+        *("file:other.toml" if word == "file:lists.toml" else word for word in COMMAND), "--clarify", "1"
+    )
+    assert code == 0
+    assert "made-clarified.json keeps 2 questions of file:lists.toml, 0 of them answered" in err
+    assert "Red ones?" not in err
+    code, _, err = run(*COMMAND[:-2], "--out", "other", "--clarify", "2")
+    assert "keeps" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("nowhere" if word == POOL else word for word in COMMAND), "nowhere"),
+        ((POOL.replace("#train", "#test") if word == POOL else word for word in COMMAND), "holds test images"),
+        ((*COMMAND, "--labels", "lists.toml", "--review", "5"), "leave one out"),
+        ((*COMMAND, "--labels", "absent.csv"), "no table of labels at absent.csv"),
+        ((*COMMAND[:-1], "lists.toml/made"), "is a file"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_first_question(run, monkeypatch, arguments, fault):
+    Path("lists.toml").write_text(CLARIFYING, encoding="utf-8")
+    keys(monkeypatch, "no\nno\n")
+    code, _, err = run(*arguments, "--clarify", "2")
+    assert code == 2
+    assert fault in " ".join(err.split())
+    assert "Does sand count?" not in err
+    assert not Path("made-clarified.json").exists()
+
+
+def test_corrections_of_a_concept_in_a_file_outlive_the_questions(run, monkeypatch):
+    Path("lists.toml").write_text(CLARIFYING, encoding="utf-8")
+    Path("star.toml").write_text('name = "star"\ndescription = "a star"\ncorrections = ["red ones too"]\n', "utf-8")
+    keys(monkeypatch, "no\n\n")
+    command = ("star.toml" if word == COMMAND[1] else word for word in COMMAND)
+    code, out, err = run(*command, "--clarify", "2", "--json")
+    assert code == 0, err
+    definition = json.loads(out)["definition"]
+    assert definition["corrections"] == ["red ones too"]
+    assert definition["description"] == 'a star\nTo "Does sand count?" its owner answers "no".'
 
 
 def test_conditions_that_are_written_already_are_not_clarified(run, monkeypatch):

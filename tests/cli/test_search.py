@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from snellen import load_images
 
@@ -58,7 +59,33 @@ def test_a_search_audits_its_classifier_where_images_are_given(run):
     code, out, err = run(*COMMAND, "--audit", unseen, "--json")
     assert code == 0, err
     assert json.loads(out) == json.loads(kept[1])
+    assert "Audit: my search/audit" in err
     assert (report.read_bytes(), Path("my search/search.json").read_bytes()) == kept
+
+
+def test_an_audit_on_images_that_trained_reports_the_leak(run):
+    code, _, err = run(*COMMAND, "--audit", DATA, "--json")
+    assert code == 0, err
+    findings = json.loads(Path("my search/audit/report.json").read_bytes())["findings"]
+    leaked = {one["subject"]: one["facts"]["images"] for one in findings if one["kind"] == "leakage"}
+    assert leaked["exact, training"] == len(load_images(DATA))
+
+
+@pytest.mark.parametrize(
+    ("unseen", "fault"),
+    [
+        ("pictures", "needs images with one label each, and these have none"),
+        ("optotypes:scenes?count=6&size=16&shapes=star,heart#test", "none of the classifier's 2 classes: 'heart'"),
+    ],
+)
+def test_images_that_cannot_audit_are_refused_before_the_search(run, unseen, fault):
+    Path("pictures").mkdir()
+    for number in range(2):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(f"pictures/{number}.png")
+    code, _, err = run(*COMMAND, "--audit", unseen)
+    assert code == 2
+    assert fault in " ".join(err.split())
+    assert not Path("my search").exists()
 
 
 def test_without_a_space_the_help_lists_them(run):

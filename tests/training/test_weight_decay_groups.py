@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 
 from snellen.core.errors import InputError
-from snellen.training import TrainingPlan
+from snellen.training import ImageStore, TrainingPlan, train
 from snellen.training.optimizers import build_optimizer, split_decayed
 
 
@@ -45,6 +47,30 @@ def test_decay_shrinks_weights_alone(optimizer: str) -> None:
     built.step()
     assert (model.weight < 1).all()
     assert model.bias.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sign"])
+def test_a_module_with_a_rate_factor_learns_at_so_many_times_the_rate(optimizer: str) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3, 2), nn.Linear(2, 2))
+    nn.init.constant_(network[1].weight, 0.5)
+    network[2].rate_factor = 3.0
+    before = copy.deepcopy(network)
+    images = torch.full((4, 3, 1, 1), 255, dtype=torch.uint8)
+    store = ImageStore.of_tensors(images, torch.zeros(4, dtype=torch.int64))
+    plan = TrainingPlan(
+        epochs=1, batch_size=4, optimizer=optimizer, learning_rate=0.01, momentum=0.5, weight_decay=0.0,
+        schedule="constant",
+    )  # fmt: skip
+    trained = train(network, store, plan=plan)
+    shown = store.images.to(torch.float32) / 255
+    nn.functional.cross_entropy(before(shown), store.targets).backward()
+    for name, factor in (("1.weight", 1.0), ("2.weight", 3.0)):
+        weight = before.get_parameter(name)
+        assert weight.grad is not None
+        # The first step of SGD with Nesterov's momentum is (1 + momentum) times the gradient.
+        step = weight.grad.sign() if optimizer == "sign" else 1.5 * weight.grad
+        expected = weight.detach() - factor * 0.01 * step
+        torch.testing.assert_close(trained.weights[name], expected, atol=1e-6, rtol=0)
 
 
 def test_sgd_is_nesterov() -> None:

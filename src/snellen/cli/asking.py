@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -27,5 +28,8 @@ def answer_by_key(question: str, image: Path) -> str:
 def answer_in_words(question: str) -> str | None:
     """A line; an empty one leaves the question open. None stops: the line "q", or the end of the input."""
     typer.echo(f"{harmless(question)} (Enter leaves it open, q stops)", err=True)
+    if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "strict":
+        # A byte that is not UTF-8 would end the command; so it arrives as a surrogate, and the answer is refused.
+        sys.stdin.reconfigure(errors="surrogateescape")
     line = sys.stdin.readline()
     return None if not line or line.strip().lower() == "q" else line.strip()

@@ -15,6 +15,7 @@ from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import loading
 from snellen.cli.run_options import DeviceOption, JsonOption, SeedOption
 from snellen.core import index
+from snellen.core.errors import InputError
 
 SIZES, LIMITS = "How many images", "What it may cost"
 
@@ -63,7 +64,8 @@ def label(
         typer.Option(
             min=1,
             max=10,
-            help="Answer so many questions of the language model about the concept first; resumes where you stopped.",
+            help="Questions of the language model about the concept that you answer first; resumes where you stopped. "
+            "--most-calls and --most-tokens do not limit this request.",
         ),
     ] = None,
     review: Annotated[
@@ -118,6 +120,10 @@ def label(
 ) -> None:
     """Turn a concept in words into a classifier. Language and vision models label the images."""
     folder = out or free_folder("snellen-label")
+    if labels is not None and review is not None:
+        raise InputError("--review makes a table of labels, and --labels names one; leave one out")
+    if labels is not None and not labels.is_file():
+        raise InputError(f"no table of labels at {labels}")
     with loading("loading models"):
         verb, given_labels = (index.form("label", name).load() for name in ("concept", "review"))
         settings = index.form("label", "settings").load()
@@ -139,7 +145,7 @@ def label(
         )  # fmt: skip
     wanted: object = concept
     if clarify is not None and not dry_run:
-        wanted = clarified_concept(concept, language, most=clarify, folder=folder)
+        wanted = clarified_concept(concept, pool, language, most=clarify, folder=folder, given=out)
         if wanted is None:
             typer.echo(f"the questions stopped; the same command resumes them ({folder.name}-clarified.json)")
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -20,6 +20,7 @@ from snellen.cli.filled_folder import carry_out, free_folder, show_how_to_resume
 from snellen.cli.progress import TerminalProgress, loading
 from snellen.cli.run_options import AllowRejectedOption, JsonOption, SeedOption
 from snellen.core import index
+from snellen.core.errors import InputError
 
 if TYPE_CHECKING:
     from snellen.auditing.report import AuditReport
@@ -63,7 +64,7 @@ def cells(
         typer.Option(
             metavar="DATA",
             help="Labelled images that neither train nor choose: audit the classifier on them, into the folder audit "
-            "of --out.",
+            "of --out. Images that are also in DATA or --val are reported.",
             show_default="no audit; its command is printed",
         ),
     ] = None,
@@ -134,9 +135,7 @@ def cells(
             channels=channels, stacks=stacks, cells=cells_per_stack, epochs=epochs, batch_size=batch_size,
             learning_rate=learning_rate, probe_steps=probe_steps, probe_images=probe_images,
         )  # fmt: skip
-        from snellen.data.references import load_images
-
-        unseen = None if audit is None else load_images(audit)  # what cannot be read is refused before the search
+        unseen = None if audit is None else _unseen(audit, data, val)
     carry_out(
         verb,
         data,
@@ -164,12 +163,53 @@ def cells(
         allow_rejected=allow_rejected,
     )
     if audit is not None and unseen is not None and not dry_run:
-        report = _audit(folder, out, unseen, seed, allow_rejected=allow_rejected)
-        if not as_json:
+        report = _audit(
+            folder,
+            out,
+            unseen,
+            seed=seed,
+            engine=engine.value,
+            processes=processes,
+            threads=threads,
+            allow_rejected=allow_rejected,
+        )
+        if as_json:
+            typer.echo(f"Audit: {folder / AUDIT}", err=True)
+        else:
             show_report(report, folder / AUDIT, "standard", data=audit)
 
 
-def _audit(folder: Path, given: Path | None, images: ImageSet, seed: int, *, allow_rejected: bool) -> AuditReport:
+class _Unseen(NamedTuple):
+    """Images of an audit, and those that trained or chose the classifier; they show what leaked."""
+
+    images: ImageSet
+    train: ImageSet
+    val: ImageSet | None
+
+
+def _unseen(audit: str, data: str, val: str | None) -> _Unseen:
+    """Read images of an audit before the search, so that none of the search is lost to images that do not fit.
+
+    Raises:
+        InputError: they cannot be read, have no labels of one class each, or have classes that the data lacks.
+    """
+    from snellen.data.files.labels import align_labels
+    from snellen.data.references import load_images
+
+    images, searched = load_images(audit), load_images(data)
+    if not images.has_labels or not (images.labels >= 0).any():
+        raise InputError(
+            f"--audit {audit}: an audit needs images with one label each, and these have none; give a folder of class "
+            f"folders or a manifest"
+        )
+    if searched.class_names:  # data without labels are refused by the search
+        align_labels(images, searched.class_names)
+    splits = set(searched.column("split"))
+    chosen = load_images(val) if val is not None else searched.of_split("val") if "val" in splits else None
+    return _Unseen(images, searched.of_split("train") if "train" in splits else searched, chosen)
+
+
+def _audit(folder: Path, given: Path | None, unseen: _Unseen, **options: Any) -> AuditReport:  # noqa: ANN401
     """Audit the classifier of a finished search."""
     from snellen.auditing.audit import audit
     from snellen.models.classifiers.references import load_classifier
@@ -177,9 +217,10 @@ def _audit(folder: Path, given: Path | None, images: ImageSet, seed: int, *, all
     with ended_like_ctrl_c(), show_how_to_resume(folder, given), TerminalProgress() as progress:
         return audit(
             load_classifier(f"artifact:{folder / CLASSIFIER}"),
-            images,
+            unseen.images,
+            train=unseen.train,
+            val=unseen.val,
             out=folder / AUDIT,
-            seed=seed,
-            allow_rejected=allow_rejected,
             progress=progress,
+            **options,
         )

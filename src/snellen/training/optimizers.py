@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain
 
 import torch
 from torch import nn
+from torch.optim.optimizer import ParamsT
 
 from snellen.core.errors import InputError
 from snellen.training.plan import TrainingPlan
@@ -57,14 +57,20 @@ def build_optimizer(model: nn.Module, plan: TrainingPlan) -> torch.optim.Optimiz
             f"given: train the module before wrapping it, or call module.requires_grad_(True)"
         )
     factors = _rate_factors(model)
+    # Descent by the sign decays no weight, so it has one group for each rate.
+    parts = (
+        (((*decayed, *kept), 0.0),)
+        if plan.optimizer == "sign"
+        else ((tuple(decayed), plan.weight_decay), (tuple(kept), 0.0))
+    )
     groups = []
     for factor in dict.fromkeys((1.0, *factors.values())):
-        for parameters, weight_decay in ((decayed, plan.weight_decay), (kept, 0.0)):
-            own = [parameter for parameter in parameters if factors.get(id(parameter), 1.0) == factor]
-            if own:
-                groups.append({"params": own, "weight_decay": weight_decay, "rate_factor": factor})
+        for parameters, weight_decay in parts:
+            group = [parameter for parameter in parameters if factors.get(id(parameter), 1.0) == factor]
+            if group:
+                groups.append({"params": group, "weight_decay": weight_decay, "rate_factor": factor})
     if plan.optimizer == "sign":
-        return SignDescent((*decayed, *kept), plan.learning_rate)
+        return SignDescent(groups, plan.learning_rate)
     if plan.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=True)
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(plan.momentum, plan.second_momentum))
@@ -90,12 +96,12 @@ class SignDescent(torch.optim.Optimizer):
     [0.75, 1.25, 1.0]
 
     Args:
-        parameters: that are stepped.
+        parameters: that are stepped, or groups of them as optimizers of torch take them.
         learning_rate: η, in the units of the parameters.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
-        super().__init__(list(parameters), {"lr": learning_rate})
+    def __init__(self, parameters: ParamsT, learning_rate: float) -> None:
+        super().__init__(parameters, {"lr": learning_rate})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -7,6 +7,7 @@ import pytest
 from snellen.core.errors import InputError
 from snellen.models.language.clarifying import Clarification, clarify
 from snellen.models.language.listed_answers import ListedAnswers
+from snellen.models.language.protocol import UnusableReplyError
 from tests.models.language.scripted_replies import ScriptedReplies
 
 REPLY = json.dumps({"items": ["Does sand count?", "And toys?", "And drawings?"]})
@@ -58,10 +59,13 @@ def test_it_resumes_behind_the_last_answer_without_asking_the_model_again(tmp_pa
     assert (seen, len(model.requested)) == ([], 1)
 
 
-def test_an_answer_that_is_too_long_is_refused_and_those_before_it_stay(tmp_path):
+@pytest.mark.parametrize(
+    ("refused", "fault"), [("x" * 501, "at most 500 letters, got 501"), ("sand \udcff", "text in UTF-8")]
+)
+def test_an_answer_that_cannot_be_kept_is_refused_and_those_before_it_stay(tmp_path, refused, fault):
     kept = tmp_path / "kept.json"
-    answer, _ = asking(["no", "x" * 501])
-    with pytest.raises(InputError, match="at most 500 letters, got 501"):
+    answer, _ = asking(["no", refused])
+    with pytest.raises(InputError, match=fault):
         clarify("star", "a star", ScriptedReplies([REPLY]), answer, most=3, kept=kept)
     assert [one.answer for one in Clarification.model_validate_json(kept.read_bytes()).exchanges] == ["no", None, None]
 
@@ -84,6 +88,26 @@ def test_a_file_of_something_else_is_neither_used_nor_overwritten(tmp_path, cont
     with pytest.raises(InputError, match=fault):
         clarify("star", "a star", ScriptedReplies([REPLY]), lambda _: "", most=3, kept=kept)
     assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["folder", "file/kept.json", "file/below/kept.json"])
+def test_a_place_where_no_file_can_be_is_refused_before_the_model_is_asked(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"mine")
+    model = ScriptedReplies([REPLY])
+    with pytest.raises(InputError, match=r"is no file|is a file"):
+        clarify("star", "a star", model, lambda _: "", most=3, kept=tmp_path / place)
+    assert model.requested == []
+
+
+def test_a_description_or_a_question_that_is_not_text_is_refused(tmp_path):
+    kept, model = tmp_path / "kept.json", ScriptedReplies([REPLY])
+    with pytest.raises(InputError, match="text in UTF-8"):
+        clarify("star", "a star \udcff", model, lambda _: "", most=3, kept=kept)
+    assert model.requested == []
+    with pytest.raises(UnusableReplyError, match="characters that are none"):
+        clarify("star", "a star", ListedAnswers({"clarifying": ["\udcff?"]}, name="x"), lambda _: "", most=3, kept=kept)
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize("most", [0, 11])

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from snellen.core.errors import InputError
 from snellen.core.refused_values import refused_values
 from snellen.core.run import canonical_json, write_atomically
-from snellen.models.language.protocol import LanguageModel, ask_for_phrases
+from snellen.models.language.protocol import LanguageModel, UnusableReplyError, ask_for_phrases
 
 #: Questions at most, and letters of an answer.
 MOST_QUESTIONS, MOST_LETTERS = 10, 500
@@ -78,6 +78,22 @@ class Clarification(BaseModel):
         return "\n".join([self.description, *lines])
 
 
+def unusable_answer(answer: str) -> str | None:
+    r"""Why an answer cannot be kept, in a sentence; None where it can.
+
+    >>> unusable_answer("only red ones") is None
+    True
+    >>> unusable_answer("\udcff")
+    'an answer is text in UTF-8, and this one holds bytes that are not; type it again'
+    """
+    if not _is_text(answer):
+        return "an answer is text in UTF-8, and this one holds bytes that are not; type it again"
+    length = len(answer.strip())
+    if length > MOST_LETTERS:
+        return f"an answer has at most {MOST_LETTERS} letters, got {length}; say it in fewer"
+    return None
+
+
 def clarify(
     name: str, description: str, model: LanguageModel, answer: Answer, *, most: int, kept: Path
 ) -> Clarification | None:
@@ -96,14 +112,16 @@ def clarify(
         All questions with their answers; None where the owner stopped before the last one.
 
     Raises:
-        InputError: a number of questions that cannot be, an answer that is too long, a file of another concept, or
-            lists without questions.
-        UnusableReplyError: the model writes no question.
+        InputError: a number of questions that cannot be, an answer that is too long or not text, a name or description
+            that is not text, a file of another concept, a place where no file can be, or lists without questions.
+        UnusableReplyError: the model writes no question, or one that is not text.
         ModelError: the model cannot be reached.
     """
     if not 1 <= most <= MOST_QUESTIONS:
         raise InputError(f"a concept is clarified by 1 to {MOST_QUESTIONS} questions; got {most}")
-    found = _read(kept, name, description) or _written(name, description, model, most)
+    if not _is_text(name + description):
+        raise InputError("name and description of a concept are text in UTF-8, and these hold bytes that are not")
+    found = kept_questions(kept, name, description) or _written(name, description, model, most)
     write_atomically(kept, canonical_json(found.model_dump(mode="json")))
     for place, one in enumerate(found.exchanges):
         if one.answer is not None:
@@ -111,11 +129,9 @@ def clarify(
         given = answer(f"{place + 1} of {len(found.exchanges)}: {one.question}")
         if given is None:
             return None
-        if len(given.strip()) > MOST_LETTERS:
-            raise InputError(
-                f"an answer has at most {MOST_LETTERS} letters, got {len(given.strip())}; say it in fewer. The same "
-                f"command resumes with this question"
-            )
+        fault = unusable_answer(given)
+        if fault is not None:
+            raise InputError(f"{fault}. The same command resumes with this question")
         answered = one.model_copy(update={"answer": given.strip()})
         found = found.model_copy(
             update={"exchanges": (*found.exchanges[:place], answered, *found.exchanges[place + 1 :])}
@@ -130,11 +146,13 @@ def _written(name: str, description: str, model: LanguageModel, most: int) -> Cl
         model,
         f"A person wants to find images of the concept {json.dumps(name)}, described as {json.dumps(description)}. The "
         f"concept will be defined by conditions on what can be seen. Ask the person at most {most} questions about "
-        f"what the description leaves open. Such are kinds of images at its border, of which it does not say whether "
-        f"they belong. Begin with what decides about most images. Each question is one short sentence that can be "
-        f"answered in a few words. Ask nothing that the description answers.",
+        f"what the description leaves open: kinds of images that it neither includes nor excludes. Begin with what "
+        f"decides about most images. Each question is one short sentence that can be answered in a few words. Ask "
+        f"nothing that the description answers.",
         key=KEY,
     )
+    if not _is_text("".join(questions)):
+        raise UnusableReplyError(f"{model.name}: a question holds characters that are none in UTF-8; ask again")
     return Clarification(
         name=name,
         description=description,
@@ -144,8 +162,33 @@ def _written(name: str, description: str, model: LanguageModel, most: int) -> Cl
     )
 
 
-def _read(kept: Path, name: str, description: str) -> Clarification | None:
-    """Questions of an earlier call; None without a file."""
+def _is_text(text: str) -> bool:
+    """Whether it can be written; bytes that a terminal could not decode cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def kept_questions(kept: Path, name: str, description: str) -> Clarification | None:
+    """Questions of an earlier call, with the answers so far; None without a file.
+
+    Args:
+        kept: the JSON file.
+        name, description: of the concept that they must be about.
+
+    Raises:
+        InputError: a file of something else or of another concept, a folder, or a place below a file.
+    """
+    if kept.exists() and not kept.is_file():
+        raise InputError(f"{kept} is no file, and questions and answers are kept there; name another folder with --out")
+    above = next((folder for folder in kept.absolute().parents if folder.exists()), kept)
+    if not above.is_dir():
+        raise InputError(
+            f"{above} is a file, so {kept.name} for questions and answers cannot be below it; name another folder "
+            f"with --out"
+        )
     if not kept.is_file():
         return None
     try:
