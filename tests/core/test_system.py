@@ -278,8 +278,8 @@ def test_without_a_result_it_is_not_run(record):
     ("scale", "state"),
     [
         ("smoke", "not run"),
-        ("small", "mechanism shown: 2 of 2 claims (small)"),
-        ("full", "reproduced: 2 of 2 claims (full)"),
+        ("small", "2 of 2 claims hold (small)"),
+        ("full", "2 of 2 claims hold (full)"),
         ("huge", "not run"),
     ],
 )
@@ -289,12 +289,12 @@ def test_a_result_that_holds_gives_the_state_of_its_scale(record, scale, state):
     assert make_system(name="eighth").state == "not run", "the result of another system"
 
 
-@pytest.mark.parametrize(("scale", "word"), [("small", "mechanism shown"), ("full", "reproduced")])
-def test_claims_that_hold_are_counted(record, scale, word):
+@pytest.mark.parametrize("scale", ["small", "full"])
+def test_claims_that_hold_are_counted(record, scale):
     record(make_system(), scale, holds=(True, False))
-    assert make_system().state == f"{word}: 1 of 2 claims ({scale})"
+    assert make_system().state == f"1 of 2 claims hold ({scale})"
     record(make_system(), scale, holds=(False, False))
-    assert make_system().state == f"{word}: 0 of 2 claims ({scale})"
+    assert make_system().state == f"0 of 2 claims hold ({scale})"
 
 
 def headline(*claims, untested=""):
@@ -306,10 +306,7 @@ def test_a_headline_is_shown_when_all_of_its_claims_hold(record):
     system = make_system(headlines=headlines)
     for holds, shown in (((True, True), 2), ((True, False), 1), ((False, True), 0)):
         record(system, "small", holds=holds)
-        assert (
-            system.state
-            == f"mechanism shown: {sum(holds)} of 2 claims, {shown} of 3 headline claims of the paper (small)"
-        )
+        assert system.state == f"{sum(holds)} of 2 claims hold, {shown} of 3 headline claims of the paper (small)"
     assert system.plan_hash == make_system().plan_hash, (
         "a reading of the paper is nothing that is decided before a record"
     )
@@ -349,7 +346,7 @@ def test_a_claim_that_was_struck_out_counts_no_more_in_a_record_of_the_earlier_j
     before = make_system()
     after = make_system(claims=(make_claim(),), dropped={"c2": "It holds by construction."})
     record(before, "small", judge=1, seeds=3, holds=(True, True))
-    assert after.state == "mechanism shown: 1 of 1 claims (small, earlier judge)"
+    assert after.state == "1 of 1 claims hold (small, earlier judge)"
     assert make_system(claims=(make_claim(),)).state == "not run", "gone without a reason"
     changed = make_system(claims=(make_claim(threshold=0.5),), dropped={"c2": "It holds by construction."})
     assert changed.state == "not run", "the claim that is left is another one"
@@ -359,7 +356,7 @@ def test_a_claim_that_was_struck_out_counts_no_more_in_a_record_of_the_earlier_j
 
 def test_the_earlier_judge_is_named_and_needed_three_seeds(record):
     record(make_system(), "small", judge=1, seeds=3)
-    assert make_system().state == "mechanism shown: 2 of 2 claims (small, earlier judge)"
+    assert make_system().state == "2 of 2 claims hold (small, earlier judge)"
     record(make_system(), "small", judge=1, seeds=2)
     assert make_system().state == "not run"
 
@@ -383,10 +380,10 @@ def test_a_result_of_other_claims_does_not_count(record):
     assert make_system().state == "not run"
     amended = make_system(claims=(make_claim(amended="typing error"), make_claim(id="c2")))
     record(make_system(), "full")
-    assert amended.state == "reproduced: 2 of 2 claims (full)", "the reason alone changes no claim"
+    assert amended.state == "2 of 2 claims hold (full)", "the reason alone changes no claim"
 
 
-@pytest.mark.parametrize(("seeds", "state"), [(1, "not run"), (4, "not run"), (5, "reproduced: 2 of 2 claims (full)")])
+@pytest.mark.parametrize(("seeds", "state"), [(1, "not run"), (4, "not run"), (5, "2 of 2 claims hold (full)")])
 def test_a_few_seeds_earn_no_state(record, seeds, state):
     record(make_system(), "full", seeds=seeds)
     assert make_system().state == state
@@ -399,7 +396,7 @@ def test_a_result_without_all_claims_of_its_scale_earns_no_state(record):
         ("full", judged, "not run"),
         ("small", judged[:1], "not run"),
         ("small", [], "not run"),
-        ("small", judged, "mechanism shown: 2 of 2 claims (small)"),
+        ("small", judged, "2 of 2 claims hold (small)"),
     ):
         record(system, scale, holds=(True, True, True), claims=claims)
         assert system.state == state
@@ -431,4 +428,4 @@ def test_a_file_that_is_no_result_hides_none_behind_it(record, tmp_path, monkeyp
     (here / "seventh.json").write_text("no result")
     monkeypatch.setattr(system_module.package, "results_folders", lambda: [here, tmp_path])
     record(make_system(), "full")
-    assert make_system().state == "reproduced: 2 of 2 claims (full)"
+    assert make_system().state == "2 of 2 claims hold (full)"

@@ -31,7 +31,7 @@ def test_a_record_holds_verdicts_and_values_of_each_seed(coin, results):
     assert recorded["plan_hash"] == coin.load().plan_hash
     assert recorded["seed_ids"] == BUDGET
     assert recorded["claims"][0]["values"] == list(better.values)
-    assert coin.load().state == "mechanism shown: 1 of 2 claims (small)"
+    assert coin.load().state == "1 of 2 claims hold (small)"
 
 
 def test_a_pilot_runs_other_seeds_than_a_record_and_keeps_nothing(coin, results):
@@ -336,7 +336,7 @@ def test_a_damaged_record_is_named_by_a_stamp(coin, results):
 
 def test_a_record_of_other_gates_or_another_budget_does_not_count(coin, results):
     reproduce(coin.load(), record_in=results)
-    assert coin.load().state == "mechanism shown: 1 of 2 claims (small)"
+    assert coin.load().state == "1 of 2 claims hold (small)"
     coin.change('[[claims]]\nid = "99.a"', '[budget]\nseeds = 6\n\n[[claims]]\nid = "99.a"')
     assert coin.load().state == "not run"
 
@@ -360,9 +360,7 @@ def test_command_line_exit_codes(coin, tmp_path, results, monkeypatch, capsys):
         return stopped.value.code
 
     assert run("99", "--scale", "full", "--record") == 0
-    assert system_module.find_system("99").state == "reproduced: 1 of 1 claims (full)", (
-        "looked for where it was written"
-    )
+    assert system_module.find_system("99").state == "1 of 1 claims hold (full)", "looked for where it was written"
     assert run("99", "--scale", "full", "--record", "--json") == 0
     shown = capsys.readouterr().out
     assert shown[shown.index("{\n") :].encode() == (results / "coin.json").read_bytes()

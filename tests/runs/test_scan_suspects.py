@@ -45,6 +45,8 @@ def test_other_images_no_scan_and_an_empty_rest_are_refused(images, tmp_path):
     with pytest.raises(InputError, match="no evidence of a scan"):
         without_named(images, tmp_path)
     with pytest.raises(InputError, match=r"names 'other', and .* has no such image"):
-        without_named(images, scanned(tmp_path / "other", ["other"], ["suspect"]))
+        without_named(images, scanned(tmp_path / "other", [images.ids[0], "other"], [None, "suspect"]))
+    with pytest.raises(InputError, match="holds a scan of other images"):
+        without_named(images, scanned(tmp_path / "another set", ["other"], [None]))
     with pytest.raises(InputError, match="names all 5 images"):
         without_named(images, scanned(tmp_path / "all", images.ids, ["suspect"] * 5))

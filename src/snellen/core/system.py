@@ -198,7 +198,7 @@ class System(BaseModel):
 
     @property
     def state(self) -> str:
-        """*not run*, or how many of the claims hold, and how many of the paper's headline claims are shown.
+        """*not run*, or how many of the claims hold, and for how many of the paper's headline claims all do.
 
         Only a recorded result of the current claims, all of those at its scale, over enough seeds counts.
         """
@@ -211,8 +211,7 @@ class System(BaseModel):
         held = {name for name, verdict in verdicts.items() if verdict == "holds"}
         first = f", {self.shown(held)} of {len(self.headlines)} headline claims of the paper" if self.headlines else ""
         judge = ", earlier judge" if record.judge < JUDGE else ""
-        mechanism = "reproduced" if record.scale == "full" else "mechanism shown"
-        return f"{mechanism}: {len(held)} of {len(verdicts)} claims{first} ({record.scale}{judge})"
+        return f"{len(held)} of {len(verdicts)} claims hold{first} ({record.scale}{judge})"
 
     def shown(self, held: Container[str]) -> int:
         """How many of the paper's headline claims are shown.

@@ -23,7 +23,8 @@ def without_named(images: ImageSet, folder: Path) -> ImageSet:
         folder: that ``snellen scan`` wrote.
 
     Raises:
-        InputError: no evidence of a scan there, it names images that are not among these, or nothing would stay.
+        InputError: no evidence of a scan there, it is of other images or names some that are not among these, or
+            nothing would stay.
     """
     path = folder / EVIDENCE
     try:
@@ -33,7 +34,9 @@ def without_named(images: ImageSet, folder: Path) -> ImageSet:
             f"{path} is no evidence of a scan ({error}); give the folder that 'snellen scan training-set' wrote"
         ) from error
     views = table["view"].to_pylist() if "view" in table.column_names else [TRAINING] * len(table)
-    rows = zip(table["example_id"].to_pylist(), table["reason"].to_pylist(), views, strict=True)
+    rows = list(zip(table["example_id"].to_pylist(), table["reason"].to_pylist(), views, strict=True))
+    if not {key for key, _, view in rows if view == TRAINING} & set(images.ids):
+        raise InputError(f"{folder} holds a scan of other images: none of {images.name} is in it")
     named = {key for key, reason, view in rows if reason == SUSPECT and view == TRAINING}
     unknown = named.difference(images.ids)
     if unknown:
