@@ -221,8 +221,8 @@ def test_what_cannot_be_trained_is_refused(data, changes, message):
 def test_classifiers_of_several_labels_are_refused(data, monkeypatch):
     plain = perturbation_denoiser.load_classifier
 
-    def load(reference):
-        loaded = plain(reference)
+    def load(reference, **how):
+        loaded = plain(reference, **how)
         loaded.task = "multilabel" if reference == "bundled:fashion-cnn" else loaded.task
         return loaded
 
