@@ -33,7 +33,9 @@ def check_truth(truth: Classifier, identities: Mapping[str, str]) -> None:
     """
     if truth.task == "multilabel":
         raise InputError(f"{truth.name} decides several labels of an image; labels need a classifier of single classes")
-    used = next((name for name, own in identities.items() if own in (truth.identity, weights_of(truth))), None)
+    used = next(
+        (name for name, identity in identities.items() if identity in (truth.identity, weights_of(truth))), None
+    )
     if used is not None:
         raise InputError(
             f"{truth.name} is the {used} that took part in making the images; name another classifier with --truth"

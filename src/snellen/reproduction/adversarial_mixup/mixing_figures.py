@@ -83,8 +83,8 @@ def tested(classifier: Classifier, test: Examined, rng: Randomness) -> tuple[dic
 def _attacked_error(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
     """Share of all images that are wrong after FGSM."""
     attack, wrong = FGSM(epsilon=EPSILON), 0.0
-    for some, own in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
-        wrong += error_rate(attack.attack(classifier, some, own)) * len(some)
+    for some, answers in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
+        wrong += error_rate(attack.attack(classifier, some, answers)) * len(some)
     return wrong / len(images)
 
 
