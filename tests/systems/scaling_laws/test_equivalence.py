@@ -34,6 +34,14 @@ def test_there_is_no_answer_outside_of_what_was_measured_unless_it_is_requested(
     assert crossover(better, real, [8])[0].why_not == "none in range: fewer than 8 synthetic images"
 
 
+def test_an_exponent_that_is_nearly_zero_gives_no_size_instead_of_an_overflow():
+    real, made = law(0.5), law(1e-5, a=8.0)
+    assert crossover(made, real, [16])[0].why_not == "none in range: more than 256 synthetic images"
+    assert "hardly falls" in crossover(made, real, [16], extrapolate=True)[0].why_not
+    assert effective_size(0.1, made, 64, 72, extrapolate=True).size is None
+    assert effective_size(0.1, made, 64, 72).value is None
+
+
 def test_the_effective_size_inverts_the_law_of_real_images():
     real = law(0.5)
     found = effective_size(real.loss(100), real, real_size=64, synthetic_size=72)

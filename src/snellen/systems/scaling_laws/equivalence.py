@@ -5,11 +5,16 @@ Both answers stay within what was measured; outside it there is no answer, unles
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snellen.core.errors import InputError
 from snellen.systems.scaling_laws.power_law import PowerLaw
+
+
+#: ln of the largest size that is computed. Where the exponent is nearly zero, the size is beyond any number.
+_LARGEST = 700.0
 
 
 @dataclass(frozen=True)
@@ -49,15 +54,23 @@ def crossover(
         if synthetic.k <= 0:
             found.append(Equivalent(size, None, "none: the loss does not fall with more synthetic images"))
             continue
-        needed = float((synthetic.a / real.loss(size)) ** (1 / synthetic.k))
+        needed = _size(synthetic, real.loss(size))
         low, high = synthetic.range
         if not extrapolate and needed > high:
             found.append(Equivalent(size, None, f"none in range: more than {high} synthetic images"))
         elif not extrapolate and needed < low:
             found.append(Equivalent(size, None, f"none in range: fewer than {low} synthetic images"))
+        elif math.isinf(needed):
+            found.append(Equivalent(size, None, "none: the loss hardly falls with more synthetic images"))
         else:
             found.append(Equivalent(size, needed))
     return found
+
+
+def _size(law: PowerLaw, loss: float) -> float:
+    """(a / L)^(1/k), for a positive k; infinite where no number is large enough."""
+    ratio = law.a / loss
+    return math.inf if math.log(ratio) / law.k > _LARGEST else float(ratio ** (1 / law.k))
 
 
 @dataclass(frozen=True)
@@ -89,7 +102,7 @@ def effective_size(
         raise InputError(
             f"an effective size takes a positive loss and synthetic images; got {loss} and {synthetic_size}"
         )
-    size = float((loss / real.a) ** (-1 / real.k)) if real.k > 0 else None
-    if size is None or (not extrapolate and not real.range[0] <= size <= real.range[1]):
+    size = _size(real, loss) if real.k > 0 else math.inf
+    if math.isinf(size) or (not extrapolate and not real.range[0] <= size <= real.range[1]):
         return EffectiveSize(real_size, synthetic_size, None, None)
     return EffectiveSize(real_size, synthetic_size, size, (size - real_size) / synthetic_size)
