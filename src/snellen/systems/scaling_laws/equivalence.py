@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from snellen.core.errors import InputError
 from snellen.systems.scaling_laws.power_law import PowerLaw
 
-
 #: ln of the largest size that is computed. Where the exponent is nearly zero, the size is beyond any number.
 _LARGEST = 700.0
 
@@ -54,7 +53,8 @@ def crossover(
         if synthetic.k <= 0:
             found.append(Equivalent(size, None, "none: the loss does not fall with more synthetic images"))
             continue
-        needed = _size(synthetic, real.loss(size))
+        loss = real.loss(size)
+        needed = math.inf if _beyond(synthetic, loss) else float((synthetic.a / loss) ** (1 / synthetic.k))
         low, high = synthetic.range
         if not extrapolate and needed > high:
             found.append(Equivalent(size, None, f"none in range: more than {high} synthetic images"))
@@ -67,10 +67,9 @@ def crossover(
     return found
 
 
-def _size(law: PowerLaw, loss: float) -> float:
-    """(a / L)^(1/k), for a positive k; infinite where no number is large enough."""
-    ratio = law.a / loss
-    return math.inf if math.log(ratio) / law.k > _LARGEST else float(ratio ** (1 / law.k))
+def _beyond(law: PowerLaw, loss: float) -> bool:
+    """Whether (a / L)^(1/k) is larger than any number."""
+    return math.log(law.a / loss) / law.k > _LARGEST
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def effective_size(
         raise InputError(
             f"an effective size takes a positive loss and synthetic images; got {loss} and {synthetic_size}"
         )
-    size = _size(real, loss) if real.k > 0 else math.inf
-    if math.isinf(size) or (not extrapolate and not real.range[0] <= size <= real.range[1]):
+    size = None if real.k <= 0 or _beyond(real, loss) else float((loss / real.a) ** (-1 / real.k))
+    if size is None or (not extrapolate and not real.range[0] <= size <= real.range[1]):
         return EffectiveSize(real_size, synthetic_size, None, None)
     return EffectiveSize(real_size, synthetic_size, size, (size - real_size) / synthetic_size)
