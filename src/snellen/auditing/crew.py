@@ -12,9 +12,10 @@ import torch
 from snellen.auditing.shard_work import ShardWork
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError, SnellenError, UnsupportedError, WorkerError
-from snellen.core.shared_copy import is_tied, is_touched, queried_by
+from snellen.core.shared_copy import is_touched
 from snellen.runs.engines.choosing import Chosen, Load, choose_lanes, choose_processes
 from snellen.runs.engines.engine import Engine, Numbered
+from snellen.runs.engines.lanes import fits_lanes
 from snellen.runs.engines.machine import used_memory
 from snellen.runs.engines.pass_cost import pass_cost
 
@@ -112,12 +113,8 @@ def _copied(classifier: Classifier) -> Classifier:
 
 
 def _fits_threads(work: ShardWork) -> bool:
-    """Whether several threads of this process can do the work: autocast, for one, is a setting of a single thread."""
-    classifier = work.classifier
-    if classifier.device.type != "cpu" or classifier.module is None or is_tied(classifier.module):
-        return False
-    # A function that layers query is one for all copies, as a classifier that is a function is.
-    if torch.is_autocast_enabled("cpu") or queried_by(classifier.module):
+    """Whether several threads of this process can do the work."""
+    if not fits_lanes(work.classifier):
         return False
     try:
         work.twin()

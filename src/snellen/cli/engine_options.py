@@ -44,6 +44,15 @@ ChosenEngineOption = Annotated[
     ),
 ]
 
+DefaultEngineOption = Annotated[
+    EngineName | None,
+    typer.Option(
+        help="Where shards are measured: here, in processes of this machine, or on Ray. Changes no result.",
+        show_default="threads of this process",
+        rich_help_panel=RUN_PANEL,
+    ),
+]
+
 ProcessesOption = Annotated[
     int | None,
     typer.Option(
@@ -106,7 +115,7 @@ DryRunOption = Annotated[
 
 
 def running(
-    engine: EngineOption = EngineName.in_process,
+    engine: DefaultEngineOption = None,
     processes: ProcessesOption = None,
     address: AddressOption = None,
     threads: ThreadsOption = None,
@@ -116,7 +125,7 @@ def running(
 ) -> Running:
     """The options that say where and how long a command runs, as arguments of its verb."""
     return {
-        "engine": engine.value,
+        "engine": None if engine is None else engine.value,
         "processes": processes,
         "address": address,
         "threads": threads,

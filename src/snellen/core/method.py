@@ -24,7 +24,7 @@ from snellen.core.criterion import Criterion
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
 from snellen.core.outcomes import Attacked, AttackedViews, Certified, Described, Edited, Explained, Scanned, Searched
-from snellen.core.parameters import Parameters
+from snellen.core.parameters import Parameters, holds_text
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.refused_values import refused_values
@@ -74,6 +74,17 @@ class Method(Parameters):
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this method cannot run on these inputs, or None when it can."""
         return missing_needs(self.needs, classifier, images)
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may use it at once: no field names another model, which they would share.
+
+        >>> from snellen.methods.attacks.pgd import PGD
+        >>> from snellen.methods.attacks.transfer import Transfer
+        >>> PGD().concurrent, Transfer(surrogate="bundled:fashion-cnn").concurrent
+        (True, False)
+        """
+        return not holds_text(self)
 
     def load(self) -> None:
         """Load what its references name, so that an unusable one raises before a long run and not in it."""

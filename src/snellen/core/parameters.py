@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -33,3 +34,25 @@ class Parameters(BaseModel):
 
     # Where parameters are part of others, pydantic collects all that is refused, as without this constructor.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+def holds_text(parameters: Parameters) -> bool:
+    """Whether a field holds free text, as references are written, and not one of some words.
+
+    >>> class Blur(Parameters):
+    ...     border: Literal["zero", "mirror"] = "zero"
+    ...     network: str | None = None
+    >>> holds_text(Blur()), holds_text(Blur(network="bundled:fashion-cnn"))
+    (False, True)
+    """
+    given = ((getattr(parameters, name), field.annotation) for name, field in type(parameters).model_fields.items())
+    return any(
+        holds_text(value) if isinstance(value, Parameters) else bool(value) and _takes_text(annotation)
+        for value, annotation in given
+    )
+
+
+def _takes_text(annotation: object) -> bool:
+    if get_origin(annotation) is Literal:
+        return False
+    return annotation in (str, Path) or any(_takes_text(one) for one in get_args(annotation))

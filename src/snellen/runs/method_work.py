@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields, replace
+from threading import Lock
 from typing import Any, ClassVar, Self
 
 from snellen.core.classifier import Classifier
+from snellen.core.errors import UnsupportedError
 from snellen.core.images import ImageSet
 from snellen.runs.reopening import Reopening
 from snellen.runs.settings import Setting, settings_again, settings_record
 
-_LOADED = ("classifier", "images", "settings")
+_LOADED = ("classifier", "images", "settings", "reading")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +25,7 @@ class MethodWork:
         classifier: the model; None where the methods need none.
         images: the set, labels in the classes of the model.
         settings: the methods.
+        reading: held while images are read: a set of one's own may not be made for several threads.
     """
 
     area: ClassVar[str]
@@ -29,6 +33,19 @@ class MethodWork:
     classifier: Any
     images: ImageSet
     settings: Sequence[Setting]
+    reading: AbstractContextManager[Any] = field(default_factory=Lock, kw_only=True)
+
+    def twin(self) -> Self:
+        """The same work for another thread of this process.
+
+        Raises:
+            UnsupportedError: the model, or a method, is for one thread at a time.
+            ModelError: the model cannot be copied.
+        """
+        alone = sorted(setting.name for setting in self.settings if not setting.method.concurrent)
+        if alone:
+            raise UnsupportedError(f"{', '.join(alone)} may not run in several threads")
+        return replace(self, classifier=self.classifier.twin())
 
     @classmethod
     def again(

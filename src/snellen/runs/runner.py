@@ -21,7 +21,7 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 from snellen.core import package
 from snellen.core.budget import seconds_of
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError, UnsentError
+from snellen.core.errors import UnsentError
 from snellen.core.evidence import Evidence
 from snellen.core.formats import MANIFEST
 from snellen.core.images import ImageSet
@@ -31,8 +31,7 @@ from snellen.core.run import Run, canonical_json, write_atomically
 from snellen.core.unwritable import explained_unwritable, tidy
 from snellen.data.rejections import check_rejected
 from snellen.models.remote.sent_log import sent_log
-from snellen.runs.ahead import ahead, is_foreseeable
-from snellen.runs.engines.choosing import Chosen, choose_engine
+from snellen.runs.ahead import ahead
 from snellen.runs.engines.engine import Engine
 from snellen.runs.estimate import (
     TRIAL_SECONDS,
@@ -48,10 +47,11 @@ from snellen.runs.estimate import (
     try_out,
 )
 from snellen.runs.gathering import rejected_reasons
-from snellen.runs.measuring import Piece, Work, measure, part_note, read_part
+from snellen.runs.measuring import Piece, Work, measure, part_note
 from snellen.runs.record import EVIDENCE, RunResult
 from snellen.runs.reopening import Reopening
 from snellen.runs.unfinished import UNFINISHED, any_shard, check_free, check_recognisable, complete, opened
+from snellen.runs.where import Where
 
 Result = TypeVar("Result", bound=RunResult)
 
@@ -61,7 +61,8 @@ class Running(TypedDict, total=False):
 
     Attributes:
         engine: ``in_process``, ``local`` (processes of this machine), ``ray``, or an engine object. Processes load
-            model and images again, by the references that they were loaded by.
+            model and images again, by the references that they were loaded by. None: this process; an attack, a
+            certificate and an explanation use threads side by side where the model allows it, one for each core.
         processes: of ``local`` and ``ray``; see :func:`~snellen.runs.engines.choosing.choose_engine`.
         address: of a running Ray cluster; None starts one on this machine.
         threads: of torch in each process; another number may change scores by about 1e-5. None: torch's own number,
@@ -74,7 +75,7 @@ class Running(TypedDict, total=False):
             for that keeps what it measured in ``out``: the same call with ``allow_rejected`` continues.
     """
 
-    engine: str | Engine
+    engine: str | Engine | None
     processes: int | None
     address: str | None
     threads: int | None
@@ -121,6 +122,7 @@ class Call(Generic[Result]):
         seen: positions of those that some items read; None: the items are these positions.
         classifiers: models, which must be recognisable where a folder holds something already.
         again: from what a worker makes the work; None where none can, but see :mod:`snellen.runs.ahead`.
+        twin: makes the work for another thread, where shards may be measured side by side; None: one after the other.
         fits: whether something is fitted, and perhaps kept, before the first item.
         forecast: seconds that this and all items take, measured on a little of each; None: nothing can be measured.
         costs: lines about what it costs beside time, such as calls of other models, for a plan that is only shown.
@@ -140,6 +142,7 @@ class Call(Generic[Result]):
     seen: Callable[[range], range] | None = None
     classifiers: Sequence[Classifier] = ()
     again: Reopening | None = None
+    twin: Callable[[], Work] | None = None
     fits: bool = False
     forecast: Callable[[], float] | None = None
     costs: Callable[[], Sequence[str]] = tuple
@@ -216,7 +219,7 @@ def carried_out(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
-    started, where = time.perf_counter(), _Where(**running)
+    started, where = time.perf_counter(), Where(**running)
     made = call(count)
     with ExitStack() as stack:
         if out is not None:
@@ -237,7 +240,7 @@ def carried_out(
             raise Planned(_estimate(call, made, count, folder if out is not None else None, where))
         if where.budget is not None:
             try:
-                choice = where.choice(call, count, made.classifiers, earlier, started, crew.processes)
+                choice = _choice(where, call, count, made.classifiers, earlier, started, crew.processes)
             finally:
                 if choice is None and sent.lines:  # what was sent is always recorded
                     folder.mkdir(parents=True, exist_ok=True)
@@ -260,8 +263,10 @@ def carried_out(
             with ExitStack() as beside:
                 if engine is not None and made.again is None:  # its steps stay here, and workers evaluate before them
                     work, engine = _foreseen(work, engine, crew.processes, beside), None
+                twins = _twins(made, crew.lanes)
+                measured = partial(measure, pieces, work, folder, progress, engine=engine, setup=setup, part=part)
                 carried = Carried(
-                    partial(measure, pieces, work, folder, progress, engine=engine, setup=setup, part=part),
+                    partial(measured, twins=twins),
                     made.result.of_part(plan, "unfinished", folder),
                 )
                 yield carried
@@ -282,6 +287,11 @@ def _foreseen(work: Callable[[], Work], engine: Engine, processes: int, beside: 
     return lambda: beside.enter_context(ahead(work(), engine, processes))
 
 
+def _twins(call: Call[Any], lanes: int) -> list[Work]:
+    """The work for each thread, where several measure side by side."""
+    return [call.twin() for _ in range(lanes)] if call.twin is not None and lanes > 1 else []
+
+
 def _earlier(folder: Path, record: str) -> dict[str, Any]:
     """The plan of a call that finished in a folder, or left something there to go on with; empty without one."""
     if (folder / record).exists() or any_shard(folder / UNFINISHED):
@@ -289,59 +299,22 @@ def _earlier(folder: Path, record: str) -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True)
-class _Where:
-    """The arguments of :class:`Running`, read."""
-
-    engine: str | Engine = "in_process"
-    processes: int | None = None
-    address: str | None = None
-    threads: int | None = None
-    part: str | None = None
-    budget: float | str | None = None
-    allow_rejected: bool = False
-
-    def part_of(self, out: Path | str | None) -> tuple[int, int]:
-        """Which of how many parts to measure."""
-        if self.part is not None and out is None:
-            raise InputError("a part goes into a folder that all parts share: name it with out")
-        if self.part is not None and self.budget is not None:
-            raise InputError("a budget is resolved by one process, and parts run side by side: give a limit instead")
-        return read_part(self.part)
-
-    def crew(self, call: Call[Any], threads: int | None) -> Chosen:
-        """Who measures."""
-        gpu = any(classifier.device.type == "cuda" for classifier in call.classifiers)
-        chosen = choose_engine(
-            self.engine,
-            processes=self.processes,
-            threads=threads if self.threads is None else self.threads,
-            address=self.address,
-            gpu=gpu,
-        )
-        if chosen.engine is not None:
-            if call.again is not None:
-                call.again.check()
-            elif not is_foreseeable(call.what):
-                raise InputError(f'this {call.what} is made by one process only; use the engine "in_process"')
-        return chosen
-
-    def choice(
-        self,
-        call: Callable[[int], Call[Any]],
-        count: int,
-        classifiers: Sequence[Classifier],
-        earlier: dict[str, Any],
-        started: float,
-        processes: int,
-    ) -> Choice:
-        """What fits into the budget; what a call in the folder chose is not chosen again."""
-        seconds = seconds_of(self.budget or 0)
-        recorded = recorded_choice(earlier, seconds, count)
-        if recorded is not None:
-            return recorded
-        trial = _tried(call, count, classifiers, TRIAL_SHARE * seconds)
-        return choose(seconds, count, trial.seconds, time.perf_counter() - started, processes)
+def _choice(
+    where: Where,
+    call: Callable[[int], Call[Any]],
+    count: int,
+    classifiers: Sequence[Classifier],
+    earlier: dict[str, Any],
+    started: float,
+    processes: int,
+) -> Choice:
+    """What fits into the budget; what a call in the folder chose is not chosen again."""
+    seconds = seconds_of(where.budget or 0)
+    recorded = recorded_choice(earlier, seconds, count)
+    if recorded is not None:
+        return recorded
+    trial = _tried(call, count, classifiers, TRIAL_SHARE * seconds)
+    return choose(seconds, count, trial.seconds, time.perf_counter() - started, processes)
 
 
 def _tried(call: Callable[[int], Call[Any]], count: int, classifiers: Sequence[Classifier], seconds: float) -> Trial:
@@ -356,7 +329,7 @@ def _tried(call: Callable[[int], Call[Any]], count: int, classifiers: Sequence[C
 
 
 def _estimate(
-    call: Callable[[int], Call[Any]], made: Call[Any], count: int, folder: Path | None, where: _Where
+    call: Callable[[int], Call[Any]], made: Call[Any], count: int, folder: Path | None, where: Where
 ) -> Estimate:
     """What a call will cost.
 

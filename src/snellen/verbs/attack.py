@@ -161,6 +161,7 @@ def attack(
             images=shown,
             classifiers=[work.classifier],
             again=work.reopening(),
+            twin=work.twin,
         )
 
     with carried_out(call, len(inputs.images), out, listener, running) as carried:

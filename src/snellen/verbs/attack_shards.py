@@ -66,7 +66,8 @@ class Work(MethodWork):
     @cached_property
     def starts(self) -> list[Tensor | None]:
         """For each setting, the image that a targeted search by decisions alone begins with; runs the model."""
-        return [start_of(setting.method, self.classifier, self.images, self.goal) for setting in self.settings]
+        with self.reading:
+            return [start_of(setting.method, self.classifier, self.images, self.goal) for setting in self.settings]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,7 +76,8 @@ class Work(MethodWork):
 
     def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
         """Attack the images at these positions in one batch; see :class:`~snellen.runs.measuring.Work`."""
-        loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
+        with self.reading:
+            loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
         evidence = {name: Evidence.merge([]) for name in self.names}
         rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
         doubts: tuple[str, ...] = ()

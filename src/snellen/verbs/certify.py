@@ -51,7 +51,8 @@ class Work(MethodWork):
 
     def measure(self, of: str, items: range, put: Put, progress: Progress) -> Shard:
         """Certify the images at these positions; see :class:`~snellen.runs.measuring.Work`."""
-        loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
+        with self.reading:
+            loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
         evidence = {setting.name: Evidence.merge([]) for setting in self.settings}
         recorded: dict[str, Any] = {}
         rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
@@ -185,6 +186,7 @@ def certify(
             images=shown,
             classifiers=[work.classifier],
             again=work.reopening(),
+            twin=work.twin,
         )
 
     with carried_out(call, len(inputs.images), out, listener, running) as carried:

@@ -85,7 +85,8 @@ class Work(MethodWork):
         """Explain the images at these positions, or describe the model; see :class:`~snellen.runs.measuring.Work`."""
         if items.start >= len(self.images):
             return self._describe(self.of_model[items.start - len(self.images)], progress)
-        loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
+        with self.reading:
+            loaded = prepared_batch(self.images, items, self.classifier.preparation, workers=self.workers)
         evidence = {setting.name: Evidence.merge([]) for setting in self.of_images}
         rejected = [{"id": key, "reason": reason} for key, reason in loaded.rejected]
         batch, lost = self._usable(loaded)
@@ -119,8 +120,8 @@ class Work(MethodWork):
         where = [loaded.indices[row] for row in kept.tolist()]
         ids = tuple(loaded.ids[row] for row in kept.tolist())
         units, labels = self.images.column("unit_id"), self.images.known_labels.tolist()
-        # Decoded once more, for the size alone: batches hold prepared images.
-        sizes = tuple(self.images.read(at).size for at in where)
+        with self.reading:  # decoded once more, for the size alone: batches hold prepared images
+            sizes = tuple(self.images.read(at).size for at in where)
         decided = scores[kept].argmax(1)
         return ExplainBatch(
             ids=ids,
@@ -245,6 +246,7 @@ def explain(
             seen=lambda items: items if items.start < len(shown) else range(len(shown)),
             classifiers=[model],
             again=work.reopening(),
+            twin=None if work.of_model else work.twin,
         )
 
     with carried_out(call, len(inputs.images), out, listener, running) as carried:
