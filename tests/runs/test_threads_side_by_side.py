@@ -131,3 +131,8 @@ def test_methods_that_name_no_other_model_may_run_in_several_threads(area):
     made = {name: entry.load()() for name, entry in index.methods(area).items()}
     alone = {name for name, method in made.items() if not method.concurrent}
     assert alone == ALONE.get(area, set())
+
+
+def test_a_plan_says_that_threads_divide_the_time(images, two_cores):
+    planned = snellen.plan(snellen.attack, "bundled:fashion-cnn", images, PGD(steps=1), batch_size=3)
+    assert "2 threads side by side" in str(planned)

@@ -237,7 +237,7 @@ def carried_out(
         stack.enter_context(crew.threads_set())
         choice = None
         if rehearsing():
-            raise Planned(_estimate(call, made, count, folder if out is not None else None, where))
+            raise Planned(_estimate(call, made, count, folder if out is not None else None, where, crew.lanes))
         if where.budget is not None:
             try:
                 choice = _choice(where, call, count, made.classifiers, earlier, started, crew.processes)
@@ -329,7 +329,7 @@ def _tried(call: Callable[[int], Call[Any]], count: int, classifiers: Sequence[C
 
 
 def _estimate(
-    call: Callable[[int], Call[Any]], made: Call[Any], count: int, folder: Path | None, where: Where
+    call: Callable[[int], Call[Any]], made: Call[Any], count: int, folder: Path | None, where: Where, lanes: int
 ) -> Estimate:
     """What a call will cost.
 
@@ -362,6 +362,7 @@ def _estimate(
         known |= {"items": choice.items, "shards": len(made.shards)}
     left = known["items"] * (1 - known["done"] / max(len(made.shards), 1))
     asks = bool(made.classifiers)
+    sharing = "several processes or parts" if lanes < 2 else f"{lanes} threads side by side, processes or parts"
     return Estimate(
         **known,
         queries=round(trial.queries.of(left)) if asks else None,
@@ -369,5 +370,5 @@ def _estimate(
         seconds=round(trial.seconds.of(left), 3),
         memory=peak_memory(),
         requests=0,
-        notes=("measured on a few items in this process; several processes or parts divide the time",),
+        notes=(f"measured on a few items in this process; {sharing} divide the time",),
     )
