@@ -33,10 +33,8 @@ def draw(root: Path, target: Path) -> None:
     for kind in benchmark(BENCHMARK).main:
         corrupted = Corruption(benchmark=BENCHMARK, kind=kind).shift(image, SEVERITY, rng=Randomness(0))
         tiles.append(Tile(as_bytes(corrupted[0]), (kind.replace("_", " "),)))
-    rows = {
-        f"stained tissue, {len(tiles) - 1} corruptions at severity {SEVERITY:g} of 5": tiles[:COLUMNS],
-        "": tiles[COLUMNS:],
-    }
+    title = f"stained tissue, {len(tiles) - 1} corruptions at severity {SEVERITY:g} of 5"
+    rows = [(title, tiles[:COLUMNS]), ("", tiles[COLUMNS:])]
     tile_sheet(rows, SHOWN).save(target, "WEBP", quality=70, method=6)
 
 

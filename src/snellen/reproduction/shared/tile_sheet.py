@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,25 +44,24 @@ def verdict(decided: str, truth: str) -> str:
     return RIGHT if decided == truth else WRONG
 
 
-def tile_sheet(rows: Mapping[str, Sequence[Tile]], side: int) -> Image.Image:
+def tile_sheet(rows: Sequence[tuple[str, Sequence[Tile]]], side: int) -> Image.Image:
     """Draw rows of tiles, each row below its title; small pictures are enlarged without smoothing.
 
-    >>> tile_sheet({"two": [Tile(torch.zeros(3, 8, 8, dtype=torch.uint8), ("word",))] * 2}, 64).size
+    >>> tile_sheet([("two", [Tile(torch.zeros(3, 8, 8, dtype=torch.uint8), ("word",))] * 2)], 64).size
     (152, 115)
 
     Args:
-        rows: tiles by title; an empty title takes no room.
+        rows: title and tiles of each; an empty title takes no room.
         side: height and width that every picture is given, pixels.
     """
-    width = GAP + max(map(len, rows.values())) * (side + GAP)
-    heights = {
-        title: TITLE * bool(title) + side + LINE * max(len(tile.lines) for tile in tiles) + GAP
-        for title, tiles in rows.items()
-    }
-    sheet = Image.new("RGB", (width, sum(heights.values()) + GAP // 4), BACKGROUND)
+    width = GAP + max(len(tiles) for _, tiles in rows) * (side + GAP)
+    heights = [
+        TITLE * bool(title) + side + LINE * max(len(tile.lines) for tile in tiles) + GAP for title, tiles in rows
+    ]
+    sheet = Image.new("RGB", (width, sum(heights) + GAP // 4), BACKGROUND)
     draw, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(15), ImageFont.load_default(13)
     top = 0
-    for title, tiles in rows.items():
+    for (title, tiles), height in zip(rows, heights, strict=True):
         draw.text((GAP, top + 3), title, INK, large)
         upper = top + TITLE * bool(title)
         for column, tile in enumerate(tiles):
@@ -74,5 +73,19 @@ def tile_sheet(rows: Mapping[str, Sequence[Tile]], side: int) -> Image.Image:
                 draw.rectangle([left, upper, left + side - 1, upper + side - 1], outline=tile.frame, width=FRAME)
             for number, line in enumerate(tile.lines):
                 draw.text((left, upper + side + 1 + number * LINE), line, INK, small)
-        top += heights[title]
+        top += height
     return sheet
+
+
+def stack(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Sheets below each other, at the left.
+
+    >>> stack([Image.new("RGB", (8, 2)), Image.new("RGB", (6, 3))]).size
+    (8, 5)
+    """
+    made = Image.new("RGB", (max(one.width for one in sheets), sum(one.height for one in sheets)), BACKGROUND)
+    top = 0
+    for one in sheets:
+        made.paste(one, (0, top))
+        top += one.height
+    return made
