@@ -5,6 +5,7 @@ Both controls are fitted as in the small experiment, in fewer steps: about a min
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,8 +20,8 @@ from snellen.systems.distributional_control.control import Control
 from snellen.systems.distributional_control.energies import ClassEnergy, Weighted
 from snellen.systems.distributional_control.fitting import fit_control
 
-#: Seed of no record, steps of a fit, images that the judge counts, and those that are shown.
-SEED, STEPS, JUDGED, SHOWN = 0, 200, 256, 24
+#: Seed of no record, steps of a fit, images that β is fitted to, those that the judge counts, and those that are shown.
+SEED, STEPS, SAMPLES, JUDGED, SHOWN = 0, 160, 1024, 256, 24
 
 #: Images of a row, and the side of one: two pixels of the sheet for each of an image.
 COLUMNS, SIDE = 12, 64
@@ -29,8 +30,8 @@ COLUMNS, SIDE = 12, 64
 def draw(root: Path, target: Path) -> None:
     """Fit both controls, and let the judge count the colours of what each makes of the same noise."""
     material = small_material()
-    experiment = Experiment(material, SMALL, SEED, Silent())
-    fit, first = SMALL.fit.model_copy(update={"steps": STEPS}), material.first
+    experiment = Experiment(material, replace(SMALL, samples=SAMPLES), SEED, Silent())
+    fit, first = SMALL.fit.model_copy(update={"steps": STEPS, "checked": 64}), material.first
     balanced = experiment.fitted("balanced", experiment.equal_shares(1.0), fit)
     energy = Weighted(ClassEnergy(first.classifier, {first.wanted: 1.0}), SMALL.weight)
     network = fit_control(material.generator, [energy], fit=fit, rng=experiment.rng("class")).network

@@ -26,8 +26,11 @@ from snellen.runs.settings import Setting
 from snellen.systems.few_shot_adaptation.few_shot import fit_adapters
 from snellen.systems.few_shot_adaptation.shots import few_shots
 
-#: Seed of no record, two of the new shapes, images of a row, and the side of one.
-SEED, SHAPES, SHOWN, SIDE = 0, ("crescent", "arrow"), 10, 64
+#: Two of the new shapes.
+SHAPES: tuple[Shape, ...] = ("crescent", "arrow")
+
+#: Seed of no record, images of a row, and the side of one: two pixels of the sheet for each of an image.
+SEED, SHOWN, SIDE = 0, 10, 64
 
 #: Passes over the shots: half of the experiment's.
 EPOCHS = 60
@@ -42,8 +45,7 @@ def tiles_of(images: ImageSet, name: str) -> list[Tile]:
 
 def draw(root: Path, target: Path) -> str:
     """Fit, and draw shots, images of the generator as it is, and images with the adapter of each class."""
-    shapes: tuple[Shape, ...] = SHAPES
-    drawn = WORLD.model_copy(update={"shapes": shapes, "count": 200, "nuisance_share": 0.2, "seed": SEED})
+    drawn = WORLD.model_copy(update={"shapes": SHAPES, "count": 200, "nuisance_share": 0.2, "seed": SEED})
     shots = few_shots(first_of_each(drawn.images(split="train"), SMALL.many // 2), SMALL.shots, SEED)
     assert shots.images is not None
     fit = SMALL.fit.model_copy(update={"epochs": EPOCHS, "check_every": EPOCHS // 2, "checked": 16})
@@ -60,7 +62,7 @@ def draw(root: Path, target: Path) -> str:
             )
             sets[name] = load_manifest(made.manifest)
         rows: list[tuple[str, list[Tile]]] = []
-        for shape in shapes:
+        for shape in SHAPES:
             rows.append((f"{shape}: the {SMALL.shots} shots", tiles_of(shots.images, shape)))
             rows.append(("generator as it is", tiles_of(sets["before"], shape)))
             rows.append(("after adapting", tiles_of(sets["after"], shape)))

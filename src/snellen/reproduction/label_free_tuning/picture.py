@@ -21,7 +21,7 @@ from snellen.reproduction.shared.tile_sheet import Tile, tile_sheet, verdict
 from snellen.systems.label_free_tuning.tuning import tune_network
 
 #: Seed of no record, scenes of the collection, other scenes, and epochs.
-SEED, COLLECTED, TESTED, EPOCHS = 100, 600, 100, 4
+SEED, COLLECTED, TESTED, EPOCHS = 100, 480, 60, 4
 
 #: Scenes of a row, and the side of one: three pixels of the sheet for each of a scene.
 SHOWN, SIDE = 8, 96

@@ -27,7 +27,7 @@ from snellen.reproduction.shared.tile_sheet import RIGHT, WRONG, Tile, as_bytes,
 from snellen.systems.multiple_instance.bag_instances import BagInstances
 
 #: Seed of no record, and slides of each split.
-SEED, SIZES = 0, Sizes(train=20, val=8, test=4)
+SEED, SIZES = 0, Sizes(train=16, val=6, test=4)
 
 #: Learning rates that the experiment's validation bags chose for the method and for attention.
 RATE, ATTENTION_RATE = 0.01, 1e-3
@@ -64,10 +64,9 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def draw(root: Path, target: Path) -> str:
     """Train on bags whose positive ones have a tenth of positive tiles, and score every tile of another slide."""
-    encoder, splits = encoder_at(ENCODER, layer=LAYER, side=SIDE), ("train", "val")
-    held: dict[Split, BagInstances] = {
-        split: material(slide_bags(split, SIZES, SEED), SIZES, encoder, Silent()).at(MIDDLE)[0] for split in splits
-    }
+    encoder = encoder_at(ENCODER, layer=LAYER, side=SIDE)
+    splits: tuple[Split, ...] = ("train", "val")
+    held = {split: material(slide_bags(split, SIZES, SEED), SIZES, encoder, Silent()).at(MIDDLE)[0] for split in splits}
     tiles, picture = tiles_of_slide()
     standardise = Standardise(held["train"].inputs.shape[1])
     standardise.fit(held["train"].inputs)
