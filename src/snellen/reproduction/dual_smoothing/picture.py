@@ -73,7 +73,7 @@ def draw(root: Path, target: Path) -> str:
             f"halves: {shares(votes[True], row)}, radius {radii[True][row]:.2f}"
         )
         rows.append((title, tiles))
-    tile_sheet(rows, SIDE).save(target, "WEBP", quality=70, method=6)
+    tile_sheet(rows, SIDE).save(target, "WEBP", lossless=True, method=6)
     return f"mean radii {radii[False].mean():.3f} and {radii[True].mean():.3f} of {len(labels)} images"
 
 

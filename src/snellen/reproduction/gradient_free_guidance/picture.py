@@ -66,7 +66,7 @@ def draw(root: Path, target: Path) -> None:
         (title, tiles_of(method.generate(requests, rng=Randomness(0)), guided=isinstance(method, GradientFreeGuidance)))
         for title, method in ways.items()
     ]
-    tile_sheet(rows, SIDE).save(target, "WEBP", quality=85, method=6)
+    tile_sheet(rows, SIDE).save(target, "WEBP", lossless=True, method=6)
 
 
 PICTURES: Pictures = {"gradient-free-guidance": draw}

@@ -54,7 +54,7 @@ def draw(root: Path, target: Path) -> str:
             tiles += [Tile(as_bytes(walked.states[step, at]), (f"step {step}",)) for step in (*STEPS, LAST)]
             tiles.append(Tile(as_bytes(remembered[nearest[at]]), (f"learned: {end}",), verdict(end, own)))
             rows.append(("" if number else title, tiles))
-    tile_sheet(rows, SIDE).save(target, "WEBP", quality=80, method=6)
+    tile_sheet(rows, SIDE).save(target, "WEBP", lossless=True, method=6)
     return f"{float(right.double().mean()):.0%} of {TEST} test images settle nearest to a digit of their class"
 
 
