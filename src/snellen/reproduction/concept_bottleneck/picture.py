@@ -27,8 +27,8 @@ from snellen.training.loop import train
 #: Seed of no record, and scenes: as in training, to choose by, and of each test set.
 SEED, SIZES = 0, Sizes(train=800, val=200, test=200)
 
-#: Words that are listed, and panels of the sheet.
-WORDS, PANELS = 6, 4
+#: Words that are listed, and scenes of each class.
+WORDS, EACH = 6, 2
 
 #: Sides of an image, and of a panel; height of a line; longest bar; pixels.
 SIDE, WIDTH, LINE, BAR = 128, 404, 19, 88
@@ -76,7 +76,7 @@ def short(phrase: str) -> str:
 
 
 def draw(root: Path, target: Path) -> str:
-    """Fit both ways on scenes with a shortcut, and show reversed scenes, one of each class and kind of decision."""
+    """Fit both ways on scenes with a shortcut, and show the first reversed scenes that the pixels get wrong."""
     material = scene_material(load_two_tower(TOWER), "two_of_three", SIZES, SEED, strength=STRENGTH)
     arms = Arms(material, network_plan=NETWORK_PLAN, tuned_plan=TUNED_PLAN, progress=Silent())
     said, part = material.concepts, material.reversed
@@ -92,15 +92,12 @@ def draw(root: Path, target: Path) -> str:
         by_pixels = network.eval()(to_unit(part.images)).argmax(1)
     added = head.contributions(scores, by_words)
     right_words, right_pixels = by_words == part.labels, by_pixels == part.labels
-    # One scene of each class that the words get right and the pixels do not, and one of each that the words get wrong.
-    chosen = [
-        int((kind & (part.labels == label)).nonzero().flatten()[0])
-        for kind in (right_words & ~right_pixels, ~right_words)
-        for label in range(len(CLASSES))
-    ]
+    # Nothing is chosen by what the words decide.
+    misled = [(~right_pixels & (part.labels == label)).nonzero().flatten()[:EACH] for label in range(len(CLASSES))]
+    chosen = torch.cat(misled).tolist()
     longest = float(added[chosen].abs().max())
     panels = []
-    for at in chosen[:PANELS]:
+    for at in chosen:
         order = added[at].abs().argsort(descending=True)[:WORDS].tolist()
         words = [(short(said.phrases[one]), float(scores[at, one]), float(added[at, one])) for one in order]
         decided = {"words": CLASSES[int(by_words[at])], "pixels": CLASSES[int(by_pixels[at])]}

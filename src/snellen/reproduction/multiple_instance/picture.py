@@ -32,6 +32,9 @@ SEED, SIZES = 0, Sizes(train=16, val=6, test=4)
 #: Learning rates that the experiment's validation bags chose for the method and for attention.
 RATE, ATTENTION_RATE = 0.01, 1e-3
 
+#: Pixels of the slide for each tile.
+PIXELS = 16
+
 #: Sides of the maps and of tiles, and tiles of a row.
 MAP, TILE, SHOWN = 194, 64, 11
 
@@ -43,18 +46,33 @@ def tiles_of_slide() -> tuple[ImageSet, Tensor]:
     number = next(at for at, label in enumerate(labels.values()) if label)
     tiles = slides.images(split="test")
     rows = np.flatnonzero(np.asarray(tiles.column("bag_id")) == list(labels)[number])
-    picture = np.asarray(slides.thumbnail(number, split="test", longest=512).convert("RGB"))
+    picture = np.asarray(slides.thumbnail(number, split="test", longest=PIXELS * SLIDES.tiles_across).convert("RGB"))
     return tiles.select(rows), torch.from_numpy(picture.copy()).permute(2, 0, 1)
+
+
+def places(tiles: ImageSet) -> NDArray[np.int64]:
+    """Row and column of each tile in its slide, (n, 2)."""
+    found = [json.loads(str(attributes)) for attributes in tiles.column("attributes")]
+    return np.array([(one["row"], one["column"]) for one in found])
+
+
+def tissue(tiles: ImageSet, shown: Tensor) -> Tensor:
+    """The square part of a picture of the slide (3, h, h) that holds all tissue."""
+    found, per_tile = places(tiles), shown.shape[1] / SLIDES.tiles_across
+    first, last = found.min(0), found.max(0) + 1
+    side = int((last - first).max()) + 2
+    start = np.clip((first + last - side) // 2, 0, SLIDES.tiles_across - side)
+    (top, left), (bottom, right) = ((per_tile * edge).round().astype(int).tolist() for edge in (start, start + side))
+    return shown[:, top:bottom, left:right]
 
 
 def heat_map(tiles: ImageSet, values: NDArray[np.float64]) -> Tensor:
     """Values in [0, 1] at the places of their tiles, from white to red; grey where there is no tissue: (3, h, w)."""
     across = SLIDES.tiles_across
     shown = torch.full((3, across, across), 0.85)
-    for attributes, value in zip(tiles.column("attributes"), values.tolist(), strict=True):
-        place = json.loads(str(attributes))
-        shown[:, place["row"], place["column"]] = torch.tensor([1 - 0.3 * value, 1 - value, 1 - value])
-    return as_bytes(shown)
+    for (row, column), value in zip(places(tiles).tolist(), values.tolist(), strict=True):
+        shown[:, row, column] = torch.tensor([1 - 0.3 * value, 1 - value, 1 - value])
+    return tissue(tiles, as_bytes(shown))
 
 
 def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,7 +102,7 @@ def draw(root: Path, target: Path) -> str:
     own = _instances("ins", task, SMALL, {"seed": seed, "learning_rate": RATE}, rng, Silent()).of_instances
     attending = _bags("attention", task, SMALL, {"seed": seed, "learning_rate": ATTENTION_RATE}, rng, Silent())
     maps = [
-        Tile(picture, ("a positive slide",)),
+        Tile(tissue(tiles, picture), ("a positive slide",)),
         Tile(heat_map(tiles, truth.astype(np.float64)), ("its positive tiles, never given",)),
     ]
     for called, scores in {"INS": own, "attention": attending.of_instances}.items():
