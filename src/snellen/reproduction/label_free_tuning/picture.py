@@ -24,7 +24,7 @@ from snellen.systems.label_free_tuning.tuning import tune_network
 SEED, COLLECTED, TESTED, EPOCHS = 100, 480, 60, 4
 
 #: Scenes of a row, and the side of one: three pixels of the sheet for each of a scene.
-SHOWN, SIDE = 8, 96
+SHOWN, SIDE = 6, 96
 
 
 def tuned(study: Study, labels: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def draw(root: Path, target: Path) -> str:
             own = setting.names[int(truth[at])]
             tiles.append(Tile(setting.images.images[at], lines, verdict(names["student"], own)))
         rows.append((title, tiles))
-    tile_sheet(rows, SIDE).save(target, "WEBP", quality=75, method=6)
+    tile_sheet(rows, SIDE).save(target, "WEBP", quality=50, method=6)
     shares = ", ".join(f"{way} {found.double().mean():.0%}" for way, found in right.items())
     return f"right: {shares}; student and teacher agree on {follows.double().mean():.0%}"
 
