@@ -32,8 +32,8 @@ SHAPES: tuple[Shape, ...] = ("crescent", "arrow")
 #: Seed of no record, images of a row, and the side of one: two pixels of the sheet for each of an image.
 SEED, SHOWN, SIDE = 0, 10, 64
 
-#: Passes over the shots: half of the experiment's.
-EPOCHS = 60
+#: Passes over the shots, as in the experiment.
+EPOCHS = 120
 
 
 def tiles_of(images: ImageSet, name: str) -> list[Tile]:

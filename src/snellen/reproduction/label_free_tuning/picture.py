@@ -1,4 +1,4 @@
-"""The picture of system 35: scenes under noise with what words, the teacher and the tuned student say of each.
+"""The picture of system 35: scenes under noise with what words, the teacher and the tuned student take each for.
 
 Teacher and student are those of the small experiment, on fewer scenes and in fewer epochs: about half a minute.
 """
@@ -38,7 +38,7 @@ def tuned(study: Study, labels: Tensor) -> Tensor:
 
 
 def draw(root: Path, target: Path) -> str:
-    """Teach, tune, and show scenes by who is right; truth is read for the frames alone."""
+    """Teach, train the student, and show scenes by who is right; truth is read for the frames alone."""
     setting = scene_setting(load_encoder(imagenet_classifier()), SEED, collected=COLLECTED, tested=TESTED)
     setting = replace(setting, plan=setting.plan.model_copy(update={"epochs": EPOCHS}))
     study = Study(setting, Silent())
