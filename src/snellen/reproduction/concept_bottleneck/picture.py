@@ -31,7 +31,7 @@ SEED, SIZES = 0, Sizes(train=800, val=200, test=200)
 WORDS, EACH = 6, 2
 
 #: Sides of an image, and of a panel; height of a line; longest bar; pixels.
-SIDE, WIDTH, LINE, BAR = 128, 404, 19, 88
+SIDE, WIDTH, LINE, BAR = 128, 366, 19, 88
 
 
 def panel(
