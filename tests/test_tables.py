@@ -21,6 +21,9 @@ from snellen.reproduction.viewpoints import measure as furniture_views
 ROOT = Path(__file__).parents[1]
 LIST = (ROOT / "docs" / "systems" / "README.md").read_text(encoding="utf-8")
 
+#: Bytes of a picture on a page.
+LARGEST_PICTURE = 200_000
+
 #: Blocks that take long to write and have scripts of their own.
 ELSEWHERE = {
     ("docs/gallery.md", "gallery"),
@@ -220,6 +223,16 @@ def test_every_picture_is_there_and_can_be_drawn(script):
         for name, draw in importlib.import_module(module).PICTURES.items():
             assert (ROOT / "docs" / "pictures" / f"{name}.webp").is_file()
             assert list(inspect.signature(draw).parameters) == ["root", "target"]
+
+
+def test_every_picture_is_described_on_a_page_and_small(script):
+    pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").rglob("*.md"))]
+    for module in script("reproduction_modules").find_modules("picture").values():
+        for name in importlib.import_module(module).PICTURES:
+            shown = [one for page in pages for one in re.findall(rf"!\[(.*)\]\(\S*pictures/{name}\.webp\)", page)]
+            assert shown, f"no page shows {name}"
+            assert all(len(described.split()) >= 4 for described in shown), name
+            assert picture_path(ROOT, name).stat().st_size <= LARGEST_PICTURE, name
 
 
 @pytest.mark.parametrize(
