@@ -23,7 +23,7 @@ from snellen.systems.smooth_inversion.mask_pattern import MaskSearch
 CLASSES = {"blind_p": 1000, "blind_s": 1000, "blind_g": 1000, "trojai": 38, "htba": 2}
 SIDE = 224
 
-_FEW = Search(samples=2, steps=4, sure=None)
+_FEW = Search(samples=2, steps=4, rate=0.3, sure=None)
 TINY = full.FullSize(
     search=_FEW,
     lengths=(1.0, 2.0),
@@ -46,7 +46,7 @@ class Backdoored(nn.Module):
     def forward(self, images):
         inside = images.mean((1, 2, 3))[:, None]
         scores = -20 * (inside - torch.linspace(0.1, 0.9, self.classes)[None]).abs()
-        trigger = 40 * (images[:, :, 3, 23].mean(1) - 0.5)
+        trigger = 80 * (images[:, :, 3, 23].mean(1) - 0.5)
         return scores + nn.functional.one_hot(torch.tensor(self.target), self.classes) * trigger[:, None]
 
 
@@ -62,7 +62,7 @@ def written(folder, classes, count, *, pixel=False):
     for row in range(count):
         place = folder / f"c{(0, classes // 2 + 3)[row % 2] if classes > 2 else 0:03d}"
         place.mkdir(parents=True, exist_ok=True)
-        pixels = np.full((SIDE, SIDE, 3), 30 + row + 80 * (row % 2), dtype=np.uint8)
+        pixels = np.full((SIDE, SIDE, 3), 30 + row + 40 * (row % 2), dtype=np.uint8)
         if pixel:
             pixels[3, 23] = 255
         Image.fromarray(pixels).save(place / f"{row}.png")
