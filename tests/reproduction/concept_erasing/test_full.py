@@ -120,7 +120,7 @@ def test_what_is_missing_or_wrong_is_named(variables, tmp_path, monkeypatch):
     variables.write_text(text)
     (tmp_path / "persons-kept.tsv").write_text("somebody\ta cross\nother a heart")
     with pytest.raises(InputError, match="has 2 lines, 2 of them without a class of judge, a tab and a prompt"):
-        concept_erasing("full", 0, Silent())
+        full.full(0, Silent(), size=TINY)
     monkeypatch.delenv(FOLDER)
     monkeypatch.delenv(EVERYDAY)
     with pytest.raises(

@@ -132,7 +132,7 @@ def test_what_the_table_lacks_is_named(table, monkeypatch):
     for changed, reason in (
         (text.replace("[htba]", "[other]"), "lacks htba; expected a TOML file with a table for each of blind_p"),
         (text.replace("triggered", "images_with"), "blind_g.images_with: Extra inputs"),
-        (text[: text.rindex("triggered")], "lacks htba.triggered"),
+        (text[: text.rindex("\ntriggered")], "lacks htba.triggered"),
         ("[", "cannot be used"),
     ):
         table.write_text(changed)

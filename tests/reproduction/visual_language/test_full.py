@@ -22,8 +22,8 @@ from snellen.reproduction.visual_language.photographs import FullSize, boxes_of
 
 CLASSES = ("bald eagle, American eagle", "hen", "tench")
 SIDE = 224
-TINY = FullSize(images=3, budgets=(4, 8, 24), batch=2, max_tokens=3)
-BUDGETS = {"100": "4", "300": "8", "1000": "24"}
+TINY = FullSize(images=3, budgets=(4, 8, 64), batch=2, max_tokens=3)
+BUDGETS = {"100": "4", "300": "8", "1000": "64"}
 
 
 class ByColour(nn.Module):
@@ -87,7 +87,7 @@ def test_every_figure_of_a_claim_is_measured_and_the_place_is_on_the_object(vari
     }
     assert named <= set(found)
     assert found["right"].values == (1.0, 1.0, 0.0)
-    assert found["hit.24"].values == (1.0, 1.0), "two that are right"
+    assert found["hit.64"].values == (1.0, 1.0), "two that are right"
     assert found["hit.centre"].values == (0.0, 0.0)
     assert found["hit_near.centre"].values == (1.0, 1.0), "the squares touch the middle"
     assert found["sonar.right"].values == (1.0, 1.0, 0.0)
