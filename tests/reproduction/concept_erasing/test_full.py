@@ -123,7 +123,5 @@ def test_what_is_missing_or_wrong_is_named(variables, tmp_path, monkeypatch):
         full.full(0, Silent(), size=TINY)
     monkeypatch.delenv(FOLDER)
     monkeypatch.delenv(EVERYDAY)
-    with pytest.raises(
-        InputError, match=r"needs SNELLEN_ITD_EVERYDAY, SNELLEN_ITD_FOLDER\. SNELLEN_ITD_GEN"
-    ):
+    with pytest.raises(InputError, match=r"needs SNELLEN_ITD_EVERYDAY, SNELLEN_ITD_FOLDER\. SNELLEN_ITD_GEN"):
         concept_erasing("full", 0, Silent())

@@ -103,7 +103,7 @@ def test_every_figure_of_a_claim_is_measured_and_a_known_trigger_is_found(table)
         assert mean_of(found[f"{name}.2.success.oracle"]) >= mean_of(found[f"{name}.2.success.chosen"])
     assert mean_of(found["blind_s.true_success"]) == 1.0
     assert mean_of(found["blind_p.true_success"]) == 1.0, "the corner of its pattern is the pixel"
-    assert mean_of(found["blind_s.2.inside.0"]) > 0.5
+    assert mean_of(found["blind_s.2.inside.0"]) > 0.1, "one of 50,176 pixels"
     assert mean_of(found["all.rank"]) == 1.0
     assert "htba.rank" not in found
     assert len(found["all.success.oracle"].values) == 2 * len(CLASSES) == len(found["all.masks.success"].values)

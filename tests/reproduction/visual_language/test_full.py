@@ -22,8 +22,8 @@ from snellen.reproduction.visual_language.photographs import FullSize, boxes_of
 
 CLASSES = ("bald eagle, American eagle", "hen", "tench")
 SIDE = 224
-TINY = FullSize(images=3, budgets=(4, 8, 64), batch=2, max_tokens=3)
-BUDGETS = {"100": "4", "300": "8", "1000": "64"}
+TINY = FullSize(images=3, budgets=(4, 8, 20), batch=2, max_tokens=3)
+BUDGETS = {"100": "4", "300": "8", "1000": "20"}
 
 
 class ByColour(nn.Module):
@@ -39,24 +39,31 @@ def write_photographs(folder):
     with (folder / "images.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["path", "label", "mask", "caption"])
-        for row, (top, left, channel) in enumerate([(0, 112, 0), (112, 56, 1), (56, 0, 2)]):
+        for row, (top, left, channel) in enumerate([(0, 112, 0), (112, 0, 1), (0, 0, 2)]):
             pixels, mask = np.full((SIDE, SIDE, 3), 20, dtype=np.uint8), np.zeros((SIDE, SIDE), dtype=np.uint8)
-            pixels[top : top + 56, left : left + 56, channel] = 250
-            mask[top : top + 56, left : left + 56] = 255
+            pixels[top : top + 112, left : left + 112, channel] = 250
+            mask[top : top + 112, left : left + 112] = 255
             Image.fromarray(pixels).save(folder / f"{row}.png")
             Image.fromarray(mask).save(folder / f"mask-{row}.png")
             table.writerow([f"{row}.png", CLASSES[min(row, 1)], f"mask-{row}.png", "a bird on a dark ground"])
     return folder / "images.csv"
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Photographs, SAM and LLaVA."""
+    place = tmp_path_factory.mktemp("full")
+    return write_photographs(place / "data"), write_random_sam(place / "sam"), write_random_llava(place / "llava")
+
+
 @pytest.fixture
-def variables(tmp_path, monkeypatch):
-    data = write_photographs(tmp_path / "data")
+def variables(folders, monkeypatch):
+    data, sam, llava = folders
     values = {
         full.MODEL: "densenet",
         full.DATA: str(data),
-        full.SEGMENTER: f"hf:{write_random_sam(tmp_path / 'sam')}",
-        full.ANSWERER: f"hf:{write_random_llava(tmp_path / 'llava')}",
+        full.SEGMENTER: f"hf:{sam}",
+        full.ANSWERER: f"hf:{llava}",
         full.SONAR_MODEL: "sonar",
         full.SONAR_DATA: str(data),
     }
@@ -87,7 +94,7 @@ def test_every_figure_of_a_claim_is_measured_and_the_place_is_on_the_object(vari
     }
     assert named <= set(found)
     assert found["right"].values == (1.0, 1.0, 0.0)
-    assert found["hit.64"].values == (1.0, 1.0), "two that are right"
+    assert found["hit.20"].values == (1.0, 1.0), "two that are right"
     assert found["hit.centre"].values == (0.0, 0.0)
     assert found["hit_near.centre"].values == (1.0, 1.0), "the squares touch the middle"
     assert found["sonar.right"].values == (1.0, 1.0, 0.0)
