@@ -252,7 +252,10 @@ def test_folders_that_hold_something_else(clip_folder: Path, tmp_path: Path) -> 
         load_two_tower(f"hf:{tmp_path}")
     for file in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(clip_folder / file, tmp_path)
-    with pytest.raises(InputError, match=r"a model of type 'vit', not a text–image model \(clip or siglip or vision-text-dual-encoder\)"):
+    with pytest.raises(
+        InputError,
+        match=r"a model of type 'vit', not a text–image model \(clip or siglip or vision-text-dual-encoder\)",
+    ):
         load_two_tower(f"hf:{tmp_path}")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / file).unlink()
