@@ -72,7 +72,7 @@ class _MethodGroup(TyperGroup):
             borrowed = index.entry(*other.method.split("."))
             return args[0], _command(borrowed, run, args[0], about, other.hidden), args[1:]
         found = index.entry(self.area, args[0])
-        name, left_out = dashed(found.name), self.without(found.load())
+        name, left_out = dashed(found.name), type(self).without(found.load())
         return name, _command(found, self.run, name, found.summary, left_out=left_out), args[1:]
 
 
