@@ -122,7 +122,7 @@ def label(
     folder = out or free_folder("snellen-label")
     if labels is not None and review is not None:
         raise InputError(
-            f"--labels {labels} names labels that you have, and --review {review} asks you for new ones, into "
+            f"--labels {labels} names labels that you have, and --review {review} lets you label images, into "
             f"{folder.name}-review/labels.csv; leave one out. To use both, label with --review first, join the two "
             f"tables, and name the joined one with --labels"
         )

@@ -75,13 +75,13 @@ def variables(folders, monkeypatch):
 
 
 def test_every_figure_of_a_claim_is_measured_and_the_place_is_on_the_object(variables, monkeypatch):
-    asked = []
+    questioned = []
 
     class Listening:
         preparation, device = Preprocessing(size=(32, 32)), torch.device("cpu")
 
         def answer(self, images, questions, *, max_tokens):
-            asked.extend(questions)
+            questioned.extend(questions)
             return tuple(one.partition(" is a ")[2].partition(".")[0] or "something" for one in questions)
 
     monkeypatch.setattr(full, "load_question_answerer", lambda reference, device: Listening())
@@ -98,12 +98,12 @@ def test_every_figure_of_a_claim_is_measured_and_the_place_is_on_the_object(vari
     assert found["hit.centre"].values == (0.0, 0.0)
     assert found["hit_near.centre"].values == (1.0, 1.0), "the squares touch the middle"
     assert found["sonar.right"].values == (1.0, 1.0, 0.0)
-    for name, values in {"named.told": (1, 1), "named.generic": (0, 0), "named.misled": (0, 0)}.items():
+    for name, values in {"named.labelled": (1, 1), "named.generic": (0, 0), "named.misled": (0, 0)}.items():
         assert found[name].values == values, name
-    assert found["misled.told"].values == (1, 1)
+    assert found["misled.labelled"].values == (1, 1)
     assert found["misled.generic"].values == (0, 0)
-    assert asked.count(photographs.GENERIC) == 2
-    assert 0 <= found["bleu.told"] <= 1
+    assert questioned.count(photographs.GENERIC) == 2
+    assert 0 <= found["bleu.labelled"] <= 1
 
 
 def test_real_shapes_of_the_describer_pass_through(variables):

@@ -65,7 +65,7 @@ def test_a_planted_class_is_called_suspicious_and_shown(tmp_path):
 
 @pytest.mark.covers("33.8")
 def test_a_target_alone_is_searched_again_beside_others_of_the_draw():
-    """Asked for by name or number; a class that leads no list is shown too, and not reported."""
+    """Given by name or number; a class that leads no list is shown too, and not reported."""
     method = Backdoor(**QUICK, target=NAMES[TARGET], beside=2)
     scanned = snellen.scan(classifier(), image_set(80), method)
     assert scanned.settings["backdoor"].verdict.startswith(f"suspicious: class {NAMES[TARGET]!r}")

@@ -17,12 +17,11 @@ SELECTED = {"persons": 128, "styles": 256, "explicit": 128}
 
 #: What they must hold.
 NEEDED = (
-    f"{GENERATOR}, diffusers:FOLDER of Stable Diffusion 1.4; {TASKS}, a TOML file with a table for each of "
-    f"{', '.join(SELECTED)}; {EVERYDAY}, prompts that show nothing of all that (FILE.txt, or images with captions), "
-    f"such as those of COCO; and {FOLDER}, a folder to keep the autoencoders in. A table has fit (prompts to fit to) "
-    f"and keep (prompts that show no target), as FILE.txt or images with captions; targets, tested and kept, each a "
-    f"FILE.tsv with a class and a prompt in each line; judge, a classifier of these classes; and, if wanted, attacked, "
-    f"prompts that an attack found, as tested"
+    f"{GENERATOR} is diffusers:FOLDER of Stable Diffusion 1.4. {TASKS} is a TOML file with a table for each of "
+    f"{', '.join(SELECTED)}. {EVERYDAY} holds other prompts, such as those of COCO. {FOLDER} keeps autoencoders. "
+    f"A table has fit (prompts to fit to) and keep (prompts that show no target), as FILE.txt or images with captions. "
+    f"It has targets, tested and kept, each a FILE.tsv with a class and a prompt in each line. It has judge, a "
+    f"classifier of these classes. It may have attacked, prompts that an attack found, as tested"
 )
 
 
@@ -61,7 +60,7 @@ def read_tasks(path: Path) -> dict[str, Task]:
     except (OSError, ValueError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         why = error if first is None else f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise InputError(f"{TASKS}={path} cannot be used: {why}. The full experiment needs {NEEDED}") from error
+        raise InputError(f"{TASKS}={path} cannot be used: {why}. {NEEDED}") from error
     if found.keys() != SELECTED.keys():
         raise InputError(f"{TASKS}={path} has the tables {', '.join(found)}; expected {', '.join(SELECTED)}")
     return {name: found[name] for name in SELECTED}

@@ -61,7 +61,7 @@ PUBLISHED = (
 
 
 class Row(BaseModel):
-    """What the table says of a model, all by reference.
+    """One model of the table, all by reference.
 
     Attributes:
         model: a classifier that normalises inside.
@@ -84,11 +84,12 @@ def read_table() -> Mapping[str, Row]:
     Raises:
         InputError: the variable is not set, or the table cannot be read or lacks something.
     """
+    without = ", ".join(one.name for one in PUBLISHED if one.pattern is None)
     wanted = (
-        f"a TOML file with a table for each of {', '.join(one.name for one in PUBLISHED)}, each with model (a "
-        f"classifier that normalises inside), sources (images to search on) and images (labelled, to measure on), and "
-        f"for {', '.join(one.name for one in PUBLISHED if one.pattern is None)} also triggered (images with the true "
-        f"trigger); {DENOISER} may name an unconditional diffusion of pixels, as diffusers:FOLDER"
+        f"a TOML file with a table for each of {', '.join(one.name for one in PUBLISHED)}. Each has model (a "
+        f"classifier that normalises inside), sources (images to search on) and images (labelled, to measure on). Those of "
+        f"{without} also have triggered (images with the true trigger). {DENOISER} may name an unconditional diffusion "
+        f"of pixels, as diffusers:FOLDER"
     )
     path = os.environ.get(MODELS)
     if not path:

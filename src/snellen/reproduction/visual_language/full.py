@@ -51,10 +51,11 @@ def full(seed: int, progress: Progress, *, size: FullSize = PUBLISHED_SIZE) -> M
         ``right`` of all drawn images; of those that are right ``hit.B`` and ``hit_near.B`` for each budget B, of
         ``centre`` and ``gradient``; ``iou.region``, ``iou.box`` (its bounding box), ``iou.pointed`` (of the region at
         the middle of the object) and ``iou.centre`` (at the middle of the image); ``drop`` and ``kept`` of ``region``
-        and ``moved``; ``named.generic``, ``named.told`` and ``named.misled``, whether the answer names the class when
-        it was not told, told, or told a wrong one; ``misled.generic`` and ``misled.told``, whether it names that wrong
-        class; each with a value for each image. ``bleu.generic`` and ``bleu.told`` against captions of the images, None
-        without; ``sonar.right``, ``sonar.drop.region`` and ``sonar.drop.moved``, None without sonar images.
+        and ``moved``; ``named.generic``, ``named.labelled`` and ``named.misled``, whether the answer names the class
+        when the question holds no class, the class, or a wrong one; ``misled.generic`` and ``misled.labelled``, whether
+        it names that wrong class; each with a value for each image. ``bleu.generic`` and ``bleu.labelled`` against
+        captions of the images, None without; ``sonar.right``, ``sonar.drop.region`` and ``sonar.drop.moved``, None
+        without sonar images.
 
     Raises:
         InputError: a variable is not set, no image has a mask, or none is right.
@@ -63,10 +64,10 @@ def full(seed: int, progress: Progress, *, size: FullSize = PUBLISHED_SIZE) -> M
     if absent or bool(os.environ.get(SONAR_MODEL)) != bool(os.environ.get(SONAR_DATA)):
         raise InputError(
             f"the full experiment needs {', '.join(absent) or f'both {SONAR_MODEL} and {SONAR_DATA}, or none'}. "
-            f"{MODEL} is a classifier of photographs (DenseNet-121), {DATA} labelled images of its classes with masks "
-            f"of the labelled object (the inside of its boxes) and, if wanted, captions as references; {SEGMENTER} "
-            f"hf:FOLDER of SAM ViT-H, {ANSWERER} hf:FOLDER of LLaVA-1.5-7B. Optional are {SONAR_MODEL} and "
-            f"{SONAR_DATA}, a classifier of sonar images and labelled images"
+            f"{MODEL} is a classifier of photographs (DenseNet-121). {DATA} holds labelled images of its classes, with "
+            f"masks of the labelled object (the inside of its boxes). Their captions, if any, are references. "
+            f"{SEGMENTER} is hf:FOLDER of SAM ViT-H, {ANSWERER} hf:FOLDER of LLaVA-1.5-7B. Optional are {SONAR_MODEL} "
+            f"and {SONAR_DATA}, a classifier of sonar images and labelled images"
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     classifier = load_classifier(os.environ[MODEL], device=device)
@@ -84,7 +85,7 @@ def full(seed: int, progress: Progress, *, size: FullSize = PUBLISHED_SIZE) -> M
             f"read, and {os.environ[MODEL]} is right about none; check masks and class names"
         )
     figures: dict[str, Figure] = {name: Sample.of(found) for name, found in photographs.values.items() if found}
-    for prompt in ("generic", "told"):
+    for prompt in ("generic", "labelled"):
         pairs = photographs.spoken[prompt]
         figures[f"bleu.{prompt}"] = bleu([one for one, _ in pairs], [[one] for _, one in pairs]) if pairs else None
     for name in ("drop.region", "drop.moved", "kept.region", "kept.moved"):

@@ -24,9 +24,9 @@ from snellen.models.captioners.protocol import QuestionAnswerer
 from snellen.models.segmenters.object_masks import fitting_segmenter
 from snellen.systems.visual_language.method import VisualLanguage, on_black
 
-#: What the describer is asked; with the class that the classifier names, or a wrong one.
+#: Questions to the describer: without a class, and with one, the classifier's or a wrong one.
 GENERIC = "Describe the object in this image in one sentence."
-TOLD = "A classifier says that this is a {label}. " + GENERIC
+LABELLED = "A classifier says that this is a {label}. " + GENERIC
 
 
 @dataclass(frozen=True)
@@ -128,23 +128,24 @@ class Photographs:
         true = [_first_name(names[target]) for target in targets.tolist()]
         step = [1 + derive_seed(self.seed, "wrong class", key) % (len(names) - 1) for key in ids]
         wrong = [_first_name(names[(at + by) % len(names)]) for at, by in zip(targets.tolist(), step, strict=True)]
-        asked = {
+        questions = {
             "generic": [GENERIC] * len(ids),
-            "told": [TOLD.format(label=one) for one in true],
-            "misled": [TOLD.format(label=one) for one in wrong],
+            "labelled": [LABELLED.format(label=one) for one in true],
+            "misled": [LABELLED.format(label=one) for one in wrong],
         }
-        said = {
-            name: self.answerer.answer(ready, questions, max_tokens=self.size.max_tokens)
-            for name, questions in asked.items()
+        answered = {
+            name: self.answerer.answer(ready, own, max_tokens=self.size.max_tokens) for name, own in questions.items()
         }
-        for name, answers in said.items():
+        for name, answers in answered.items():
             self.values[f"named.{name}"] += [_names(one, label) for one, label in zip(answers, true, strict=True)]
-        for name, asked_as in (("generic", "generic"), ("told", "misled")):
+        for name, question in (("generic", "generic"), ("labelled", "misled")):
             self.values[f"misled.{name}"] += [
-                _names(one, label) for one, label in zip(said[asked_as], wrong, strict=True)
+                _names(one, label) for one, label in zip(answered[question], wrong, strict=True)
             ]
-        for name in ("generic", "told"):
-            self.spoken[name] += [(one, caption) for one, caption in zip(said[name], captions, strict=True) if caption]
+        for name in ("generic", "labelled"):
+            self.spoken[name] += [
+                (one, caption) for one, caption in zip(answered[name], captions, strict=True) if caption
+            ]
 
 
 def explain(

@@ -77,8 +77,8 @@ class Backdoor(Method):
     )
     target: str | None = Field(
         None,
-        description="class to search towards, by name or number: it is compared with some others (beside), and it "
-        "alone is searched again; by default all classes are searched, and the leading ones again",
+        description="class to search towards, by name or number; others (beside) are what it is compared with; by "
+        "default all classes",
     )
     beside: int = Field(
         9, ge=2, description="other classes, drawn by the seed, that a target is compared with; all, where fewer"
