@@ -87,9 +87,9 @@ def read_table() -> Mapping[str, Row]:
     without = ", ".join(one.name for one in PUBLISHED if one.pattern is None)
     wanted = (
         f"a TOML file with a table for each of {', '.join(one.name for one in PUBLISHED)}. Each has model (a "
-        f"classifier that normalises inside), sources (images to search on) and images (labelled, to measure on). Those of "
-        f"{without} also have triggered (images with the true trigger). {DENOISER} may name an unconditional diffusion "
-        f"of pixels, as diffusers:FOLDER"
+        f"classifier that normalises inside), sources (images to search on) and images (labelled, to measure on). "
+        f"Those of {without} also have triggered (images with the true trigger). {DENOISER} may name an unconditional "
+        f"diffusion of pixels, as diffusers:FOLDER"
     )
     path = os.environ.get(MODELS)
     if not path:
