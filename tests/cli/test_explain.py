@@ -73,3 +73,14 @@ def test_options_have_the_defaults_of_the_function_they_stand_for():
     from snellen.cli.explain import explain
 
     check_options(explain, snellen.explain)
+
+
+def test_what_describes_all_classes_of_a_model_takes_no_target(run):
+    code, out, _ = run("explain", "counterfactuals", "--help")
+    assert code == 0
+    assert "--generator" in out
+    assert "--target" not in out
+    assert "--target" in run("explain", "rise", "--help")[1]
+    code, _, err = run("explain", "counterfactuals", MODEL, DATA, "--target", "Bag")
+    assert code == 2
+    assert "No such option: --target" in " ".join(err.split())

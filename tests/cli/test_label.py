@@ -84,7 +84,8 @@ def test_labels_of_a_table_and_both_at_once(run, tmp_path):
     assert "Written: made/classifier/weights.safetensors" in out
     code, _, err = run(*COMMAND, "--labels", "mine.csv", "--review", "5")
     assert code == 2
-    assert "leave one out" in " ".join(err.split())
+    told = " ".join(err.split())
+    assert "into made-review/labels.csv; leave one out. To use both, label with --review first, join the" in told
 
 
 def test_questions_are_answered_in_words_and_change_what_the_definition_is_made_of(run, monkeypatch):

@@ -25,7 +25,7 @@ def record(tmp_path, monkeypatch):
             "seed_ids": [100, 101, 102, 103, 104],
             "claims": claims,
             "claims_hash": system.claims_hash,
-            "plan_hash": system.plan_hash,
+            "plan_hash": system.plan_hash(scale),
             "code_hash": "0" * 16,
             "claim_hashes": {claim.id: claim.hash for claim in system.claims},
             "amendments": {},
@@ -70,7 +70,7 @@ def test_a_headline_is_shown_when_all_of_its_claims_hold(record):
     for holds, shown in (((True, True), 2), ((True, False), 1), ((False, True), 0)):
         record(system, "small", holds=holds)
         assert system.state == f"{sum(holds)} of 2 claims hold, {shown} of 3 headline claims of the paper (small)"
-    assert system.plan_hash == make_system().plan_hash, (
+    assert system.plan_hash("small") == make_system().plan_hash("small"), (
         "a reading of the paper is nothing that is decided before a record"
     )
 
@@ -127,6 +127,26 @@ def test_a_result_without_all_claims_of_its_scale_earns_no_state(record):
     ):
         record(system, scale, holds=(True, True, True), claims=claims)
         assert system.state == state
+
+
+def test_a_claim_or_gate_of_another_scale_leaves_a_record_as_it_is(record):
+    gate = {"id": "g", "statement": "It learns.", "metric": "m", "direction": ">", "threshold": 0.9}
+    before = make_system()
+    small = make_system(claims=(make_claim(scales=("small",)), make_claim(id="c2", scales=("small",))))
+    more = (*small.claims, make_claim(id="c3", scales=("full",)))
+    record(small, "small")
+    for later, state in (
+        (make_system(claims=more), "2 of 2 claims hold (small)"),
+        (make_system(claims=more, gates=({**gate, "scales": ("full",)},)), "2 of 2 claims hold (small)"),
+        (make_system(claims=more, gates=(gate,)), "not run"),
+        (make_system(claims=small.claims, budget={"seeds": 7}), "not run"),
+        (before, "not run"),
+    ):
+        assert later.state == state
+    whole = make_system(claims=more).plans("small")[1]
+    record(small, "small", plan_hash=whole)
+    assert make_system(claims=more).state == "2 of 2 claims hold (small)", "as records held it before"
+    assert small.state == "not run", "a record of other claims at another scale, as records held it before"
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"{}", b'{"scale": "full"}', b""])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from snellen.core.errors import InputError
-from snellen.reproduction.runner import reproduce
+from snellen.reproduction.runner import reproduce, stamp_record
 
 
 def test_a_smoke_run_is_never_recorded(coin, results):
@@ -156,3 +156,33 @@ def test_a_claim_is_dropped_with_a_reason_and_the_record_stays_until_there_is_an
     coin.claims.write_text(f'{coin.claims.read_text()}\n[dropped]\n"99.b" = "it holds by construction"\n')
     fresh(coin, 1005)
     assert [claim.id for claim in reproduce(coin.load(), record_in=results).claims] == ["99.a"]
+
+
+FULL = """
+[[claims]]
+id = "99.c"
+statement = "A real coin falls on heads as often"
+source = "table 3"
+metric = "real"
+direction = ">"
+threshold = 0.4
+scales = ["full"]
+"""
+
+
+def test_a_claim_of_another_scale_may_come_later_without_a_reason_and_without_fresh_seeds(coin, results):
+    reproduce(coin.load(), record_in=results)
+    before = (results / "coin.json").read_bytes()
+    coin.claims.write_text(coin.claims.read_text() + FULL)
+    assert coin.load().state == "1 of 2 claims hold (small)"
+    again = stamp_record(coin.load(), results)
+    assert again.claims_hash == json.loads(before)["claims_hash"]
+    assert len(coin.calls()) == 6, "the seed of the stamp"
+    reproduce(coin.load(), record_in=results)
+    assert len(coin.calls()) == 6, "all seeds are there"
+    coin.change(
+        'metric = "real"\ndirection = ">"\nthreshold = 0.4\nscales = ["full"]',
+        'metric = "fair"\ndirection = ">"\nthreshold = 0.4\n',
+    )
+    with pytest.raises(InputError, match=r"changed without a new 'amended' reason.*99\.c"):
+        reproduce(coin.load(), record_in=results)

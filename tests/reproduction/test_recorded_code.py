@@ -16,4 +16,5 @@ def test_there_are_records_of_todays_judge():
 @pytest.mark.parametrize(("system", "record"), RECORDS, ids=[system.name for system, _ in RECORDS])
 def test_code_and_claims_have_not_changed_since_the_record(system, record):
     remedy = f"snellen reproduce {system.name} --stamp, or record it again"
-    assert (record.code_hash, record.plan_hash) == (experiment_hash(system), system.plan_hash), remedy
+    assert record.code_hash == experiment_hash(system), remedy
+    assert record.plan_hash in system.plans(record.scale), remedy

@@ -28,7 +28,7 @@ def test_a_record_holds_verdicts_and_values_of_each_seed(coin, results):
     assert result.controls == {"shuffled": 0.5}
     assert result.stand_ins == ("a simulated coin for a real one",)
     recorded = json.loads((results / "coin.json").read_text())
-    assert recorded["plan_hash"] == coin.load().plan_hash
+    assert recorded["plan_hash"] == coin.load().plan_hash("small")
     assert recorded["seed_ids"] == BUDGET
     assert recorded["claims"][0]["values"] == list(better.values)
     assert coin.load().state == "1 of 2 claims hold (small)"

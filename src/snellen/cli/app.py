@@ -17,7 +17,7 @@ from snellen.cli.certify import certify
 from snellen.cli.cite import cite
 from snellen.cli.compare import compare
 from snellen.cli.evaluate import evaluate
-from snellen.cli.explain import explain
+from snellen.cli.explain import explain, unused_options
 from snellen.cli.forget import forget
 from snellen.cli.generate import generate
 from snellen.cli.init import init
@@ -99,7 +99,9 @@ app.command(rich_help_panel=AUDIT)(monitor)
 app.command(rich_help_panel=AUDIT)(sample_size)
 app.command(rich_help_panel=AUDIT)(ui)
 app.add_typer(method_commands("scans", scan, "scan"), name="scan", rich_help_panel=AUDIT)
-app.add_typer(method_commands("explanations", explain, "explain"), name="explain", rich_help_panel=EXPLAIN)
+app.add_typer(
+    method_commands("explanations", explain, "explain", unused_options), name="explain", rich_help_panel=EXPLAIN
+)
 app.command(rich_help_panel=TREAT)(with_groups(treat))
 app.add_typer(method_commands("recipes", train, "train"), name="train", rich_help_panel=TREAT)
 app.add_typer(search, name="search", rich_help_panel=TREAT)

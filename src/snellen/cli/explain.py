@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from snellen.runs.runner import Running
 
 
+def unused_options(method: type[Method]) -> tuple[str, ...]:
+    """Options that mean nothing to a method: one that describes the model with all of its classes takes no class."""
+    from snellen.core.method import Describer
+
+    return ("target",) if issubclass(method, Describer) else ()
+
+
 def explain(
     methods: list[Method],
     model: Annotated[

@@ -121,7 +121,11 @@ def label(
     """Turn a concept in words into a classifier. Language and vision models label the images."""
     folder = out or free_folder("snellen-label")
     if labels is not None and review is not None:
-        raise InputError("--review makes a table of labels, and --labels names one; leave one out")
+        raise InputError(
+            f"--labels {labels} names labels that you have, and --review {review} lets you label images, into "
+            f"{folder.name}-review/labels.csv; leave one out. To use both, label with --review first, join the two "
+            f"tables, and name the joined one with --labels"
+        )
     if labels is not None and not labels.is_file():
         raise InputError(f"no table of labels at {labels}")
     with loading("loading models"):

@@ -20,9 +20,15 @@ from snellen.core import index
 
 if TYPE_CHECKING:
     from snellen.cli.method_options import FieldOption
+    from snellen.core.method import Method
 
 
-def method_commands(area: str, run: Callable[..., None], verb: str = "") -> typer.Typer:
+def method_commands(
+    area: str,
+    run: Callable[..., None],
+    verb: str = "",
+    without: Callable[[type[Method]], Sequence[str]] = lambda method: (),
+) -> typer.Typer:
     """A command group with a subcommand for each method of an area.
 
     Args:
@@ -30,8 +36,10 @@ def method_commands(area: str, run: Callable[..., None], verb: str = "") -> type
         run: what a subcommand does. Its first parameter takes the methods; the others are arguments and options of
             every subcommand, declared as for any command. Its docstring is the help text of the group.
         verb: name of the group, to which systems may add subcommands of their own.
+        without: parameters of ``run`` that mean nothing to a method, by name: its subcommand has no such option.
     """
-    group = type(f"{area.title()}Group", (_MethodGroup,), {"area": area, "run": staticmethod(run), "verb": verb})
+    own = {"area": area, "run": staticmethod(run), "verb": verb, "without": staticmethod(without)}
+    group = type(f"{area.title()}Group", (_MethodGroup,), own)
     return typer.Typer(
         cls=group, help=inspect.cleandoc(run.__doc__ or ""), no_args_is_help=True, subcommand_metavar="METHOD ..."
     )
@@ -43,6 +51,7 @@ class _MethodGroup(TyperGroup):
     area: ClassVar[str]
     run: ClassVar[Callable[..., None]]
     verb: ClassVar[str]
+    without: ClassVar[Callable[[type[Method]], Sequence[str]]]
 
     def list_commands(self, ctx: object) -> list[str]:
         return [*(dashed(name) for name in index.methods(self.area)), *index.commands(self.verb)]
@@ -63,18 +72,24 @@ class _MethodGroup(TyperGroup):
             borrowed = index.entry(*other.method.split("."))
             return args[0], _command(borrowed, run, args[0], about, other.hidden), args[1:]
         found = index.entry(self.area, args[0])
-        return dashed(found.name), _command(found, self.run, dashed(found.name), found.summary), args[1:]
+        name, left_out = dashed(found.name), type(self).without(found.load())
+        return name, _command(found, self.run, name, found.summary, left_out=left_out), args[1:]
 
 
 def _command(
-    entry: index.MethodEntry, run: Callable[..., None], name: str, about: str, hidden: Sequence[str] = ()
+    entry: index.MethodEntry,
+    run: Callable[..., None],
+    name: str,
+    about: str,
+    hidden: Sequence[str] = (),
+    left_out: Sequence[str] = (),
 ) -> object:
     """The subcommand of one method: a function with its fields as parameters, beside those of ``run``."""
     from snellen.cli.method_options import field_options, methods_of
     from snellen.core.method import Method
 
     grouped = Grouped.of(run, NAMES | {"Method": Method})
-    shared = grouped.parameters[1:]  # the first takes the methods
+    shared = [one for one in grouped.parameters[1:] if one.name not in left_out]  # the first takes the methods
     taken = [flag for one in shared for flag in _flags(one)]
     options = [option for option in field_options(entry.load(), taken, name) if option.field not in hidden]
     own = [_parameter(option) for option in options]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -191,10 +191,23 @@ class System(BaseModel):
         """Hash of all claims as written."""
         return _short_hash([claim.hash for claim in self.claims])
 
-    @property
-    def plan_hash(self) -> str:
-        """Hash of all that is decided before a record: claims, gates and budget."""
-        return _short_hash([self.claims_hash, [gate.model_dump() for gate in self.gates], self.budget.model_dump()])
+    def plan_hash(self, scale: str) -> str:
+        """Hash of all that is decided before a record at a scale: its claims and gates, and the budget.
+
+        Claims and gates of other scales are left out: they can come later, and the record says as much as before.
+        """
+        return self._hash_of(
+            [claim for claim in self.claims if scale in claim.scales],
+            [gate for gate in self.gates if scale in gate.scales],
+        )
+
+    def plans(self, scale: str) -> tuple[str, str]:
+        """Hashes of a record of this plan: that of its scale, or that of all scales, as earlier records have."""
+        return self.plan_hash(scale), self._hash_of(self.claims, self.gates)
+
+    def _hash_of(self, claims: Sequence[Claim], gates: Sequence[Gate]) -> str:
+        written = _short_hash([claim.hash for claim in claims])
+        return _short_hash([written, [gate.model_dump() for gate in gates], self.budget.model_dump()])
 
     @property
     def state(self) -> str:
@@ -228,7 +241,9 @@ class System(BaseModel):
         as they are as recorded.
         """
         today = record.judge == JUDGE
-        if record.scale not in ("small", "full") or (today and record.plan_hash != self.plan_hash):
+        if record.scale not in ("small", "full"):
+            return {}
+        if today and record.plan_hash not in self.plans(record.scale):
             return {}
         if record.seeds < (MINIMUM_SEEDS if today else EARLIER_MINIMUM):
             return {}

@@ -152,9 +152,9 @@ def load_two_tower(reference: str, *, device: str = "cpu") -> TwoTower:
     """Load a text–image model; errors are those of :meth:`Kind.load`.
 
     Args:
-        reference: ``hf:FOLDER`` (CLIP or SigLIP of transformers), ``openclip:FOLDER`` (open_clip_config.json and
-            open_clip_model.safetensors), ``openclip:NAME@FILE.safetensors`` (an architecture of open_clip and its
-            weights), or ``bundled:NAME``.
+        reference: ``hf:FOLDER`` (CLIP, SigLIP or VisionTextDualEncoder of transformers), ``openclip:FOLDER``
+            (open_clip_config.json and open_clip_model.safetensors), ``openclip:NAME@FILE.safetensors`` (an architecture
+            of open_clip and its weights), or ``bundled:NAME``.
         device: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     """
     tower: TwoTower = _TWO_TOWERS.load(reference, device)

@@ -41,7 +41,7 @@ def check_recordable(
                 f"move {target} to another folder first, or run at full scale"
             )
     spent = set(_spent(before, system, code_hash))
-    spent |= {one.seed for one in seeds if (one.plan_hash, one.code_hash) != (system.plan_hash, code_hash)}
+    spent |= {one.seed for one in seeds if not _same(one, system, code_hash)}
     if used := sorted(spent & set(system.budget.range)):
         raise InputError(
             f"the claims, the budget or the code of {system.name} changed after the seeds {_listed(used)} were looked "
@@ -55,16 +55,25 @@ def _spent(before: Record | None, system: System, code_hash: str) -> Iterable[in
     """Seeds of the record before, unless it is of the same claims, budget and code."""
     if before is None:
         return ()
-    same = before.judge == JUDGE and (before.plan_hash, before.code_hash) == (system.plan_hash, code_hash)
+    same = before.judge == JUDGE and _same(before, system, code_hash)
     return before.spent if same else (*before.spent, *before.seed_ids)
 
 
+def _same(made: Record | SeedFile, system: System, code_hash: str) -> bool:
+    """Whether a record or a seed is of the claims, the budget and the code as they are."""
+    return made.plan_hash in system.plans(made.scale) and made.code_hash == code_hash
+
+
 def _check_amendments(system: System, before: Record, target: Path) -> None:
-    """A claim that changed since the record needs a reason of its own, and a recorded reason stays."""
+    """A claim that changed since the record needs a reason of its own, and a recorded reason stays.
+
+    A new claim needs one as well, since figures were seen before it; not at another scale, where none were.
+    """
     silent = []
     for claim in system.claims:
         recorded = before.amendments.get(claim.id)
-        changed = before.claim_hashes.get(claim.id) != claim.hash
+        unseen = claim.id not in before.claim_hashes and before.scale not in claim.scales
+        changed = not unseen and before.claim_hashes.get(claim.id) != claim.hash
         if (changed and claim.amended in (None, recorded)) or (recorded is not None and claim.amended is None):
             silent.append(claim.id)
     dropped = sorted(set(before.claim_hashes) - {claim.id for claim in system.claims} - set(system.dropped))

@@ -69,7 +69,7 @@ class Result(BaseModel):
     gates: tuple[GateResult, ...] = ()
     claims: tuple[ClaimResult, ...]
     claims_hash: str
-    plan_hash: str = Field(description="hash of claims, gates and budget")
+    plan_hash: str = Field(description="hash of the claims and gates of the scale, and of the budget")
     code_hash: str = Field(description="hash of the syntax of reproduction/NAME and systems/NAME, without docstrings")
     claim_hashes: dict[str, str] = Field(description="hash of each claim as written, also of other scales")
     amendments: dict[str, str] = Field(

@@ -187,7 +187,7 @@ def stamp_record(
     before = Result.model_validate_json(target.read_bytes())
     scale: Scale = "full" if before.scale == "full" else "small"
     seeds = {one.seed: one for one in read_seeds(record_in, system.name) if one.seed in before.seed_ids}
-    if before.plan_hash != system.plan_hash or len(seeds) < len(before.seed_ids):
+    if before.plan_hash not in system.plans(scale) or len(seeds) < len(before.seed_ids):
         raise InputError(f"the claims or the budget of {system.name} changed, or seeds are missing; record it again")
     import torch
 
@@ -210,9 +210,10 @@ def stamp_record(
                 "python scripts/stamp.py"
             )
         )
+    now = {"code_hash": again.code_hash, "plan_hash": system.plan_hash(scale)}
     for one in seeds.values():
-        one.model_copy(update={"code_hash": again.code_hash}).save(record_in)
-    result = before.model_copy(update={"code_hash": again.code_hash})
+        one.model_copy(update=now).save(record_in)
+    result = before.model_copy(update=now)
     write_atomically(target, canonical_json(result.model_dump(mode="json")))
     return result
 
@@ -317,7 +318,7 @@ def _judged(system: System, scale: Scale, seeds: Sequence[SeedFile], spent: Sequ
         gates=gates,
         claims=tuple(judge_claim(claim, runs, closed) for claim in claims),
         claims_hash=system.claims_hash,
-        plan_hash=system.plan_hash,
+        plan_hash=system.plan_hash(scale),
         code_hash=seeds[0].code_hash,
         claim_hashes={claim.id: claim.hash for claim in system.claims},
         amendments={claim.id: claim.amended for claim in system.claims if claim.amended is not None},

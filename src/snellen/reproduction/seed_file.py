@@ -47,7 +47,7 @@ class SeedFile(BaseModel):
             system=system.name,
             scale=scale,
             seed=seed,
-            plan_hash=system.plan_hash,
+            plan_hash=system.plan_hash(scale),
             code_hash=code_hash,
             environment=dict(environment),
             duration_s=round(duration_s, 1),
@@ -105,8 +105,7 @@ def read_seeds(folder: Path, name: str) -> list[SeedFile]:
 
 def finished_seeds(seeds: Sequence[SeedFile], system: System, scale: Scale, code_hash: str) -> dict[int, SeedFile]:
     """Those of today's claims, budget and code, by number."""
+    plans = system.plans(scale)
     return {
-        one.seed: one
-        for one in seeds
-        if (one.plan_hash, one.code_hash, one.scale) == (system.plan_hash, code_hash, scale)
+        one.seed: one for one in seeds if one.plan_hash in plans and (one.code_hash, one.scale) == (code_hash, scale)
     }

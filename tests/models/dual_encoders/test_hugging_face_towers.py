@@ -23,17 +23,24 @@ def library_logits(folder: Path, kind: str, photos: list[Image.Image], texts: li
         processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         model = getattr(transformers, kind).from_pretrained(folder).eval()
-    padding = {"CLIPModel": True, "SiglipModel": "max_length"}[kind]
+    padding = "max_length" if kind == "SiglipModel" else True
     tokens = tokenizer(texts, padding=padding, return_tensors="pt")
     pixels = processor(images=[photo.convert("RGB") for photo in photos], return_tensors="pt")["pixel_values"]
-    # SigLIP's own example passes no attention mask; CLIP's does.
-    mask = {"attention_mask": tokens["attention_mask"]} if kind == "CLIPModel" else {}
+    # SigLIP's own example passes no attention mask; the others do.
+    mask = {} if kind == "SiglipModel" else {"attention_mask": tokens["attention_mask"]}
     with torch.no_grad():
         output = model(input_ids=tokens["input_ids"], pixel_values=pixels, **mask)
     return output.image_embeds, output.text_embeds, output.logits_per_image
 
 
-@pytest.mark.parametrize(("fixture", "kind"), [("clip_folder", "CLIPModel"), ("siglip_folder", "SiglipModel")])
+@pytest.mark.parametrize(
+    ("fixture", "kind"),
+    [
+        ("clip_folder", "CLIPModel"),
+        ("siglip_folder", "SiglipModel"),
+        ("pair_folder", "VisionTextDualEncoderModel"),
+    ],
+)
 def test_vectors_and_logits_are_those_of_the_library(
     fixture: str, kind: str, photos: dict[str, Image.Image], texts: list[str], request: pytest.FixtureRequest
 ) -> None:
@@ -245,7 +252,10 @@ def test_folders_that_hold_something_else(clip_folder: Path, tmp_path: Path) -> 
         load_two_tower(f"hf:{tmp_path}")
     for file in ("processor_config.json", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(clip_folder / file, tmp_path)
-    with pytest.raises(InputError, match=r"a model of type 'vit', not a text–image model \(clip or siglip\)"):
+    with pytest.raises(
+        InputError,
+        match=r"a model of type 'vit', not a text–image model \(clip or siglip or vision-text-dual-encoder\)",
+    ):
         load_two_tower(f"hf:{tmp_path}")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / file).unlink()

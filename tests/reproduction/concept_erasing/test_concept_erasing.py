@@ -139,11 +139,6 @@ def test_the_smoke_run_goes_through_both_kinds_of_encoders():
         assert 0 < figures[f"{label}.flagged"] < 1
 
 
-def test_there_is_no_full_study():
-    with pytest.raises(InputError, match="no full experiment"):
-        concept_erasing("full", 0, Silent())
-
-
 @pytest.mark.covers("34.7")
 def test_the_threshold_is_that_of_target_prompts(ready):
     prompts = [text for texts in ready.targets.values() for text in texts]

@@ -9,10 +9,12 @@ from PIL import Image
 import snellen
 from snellen.core.errors import InputError
 from snellen.core.progress import Silent
+from snellen.core.system import find_system
 from snellen.models.latent_generators.style_network import StyleNetwork
 from snellen.reproduction.natural_transformations import full
 from snellen.reproduction.natural_transformations.experiment import SMOKE, natural_transformations
 from snellen.reproduction.natural_transformations.materials import draw_factors, draw_images
+from snellen.reproduction.seed_file import named_figures
 from snellen.systems.natural_transformations.autoencoder import encoder_of
 
 CLASSES = ("disc", "triangle", "square", "star", "cross", "drop")
@@ -69,6 +71,7 @@ def test_full_measures_every_arm_by_group_and_goes_on_where_it_was(monkeypatch, 
         *(f"{arm}.{figure}" for arm in arms for figure in ("accuracy", "worst_group", "corrupted")),
         *(f"edits.{name}" for name in ("directions", "epsilon", "labels_changed")),
     }
+    assert set(named_figures(find_system("26"), "full")) <= set(found)
     for arm in arms:
         right = torch.tensor(found[f"{arm}.accuracy"].values)
         assert len(right) == 12

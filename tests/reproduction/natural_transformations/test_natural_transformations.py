@@ -42,6 +42,7 @@ from snellen.reproduction.natural_transformations.materials import (
 from snellen.reproduction.natural_transformations.measures import Held, rightly_read
 from snellen.reproduction.natural_transformations.picture import sheet
 from snellen.reproduction.sample import Sample
+from snellen.reproduction.seed_file import named_figures
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.systems.natural_transformations.directions import NoDirectionError
 from snellen.systems.natural_transformations.edits import EditedImages
@@ -106,10 +107,7 @@ def test_every_arm_has_as_many_further_images(run):
 def test_a_smoke_run_has_every_figure_of_every_claim(run):
     figures, _ = run
     system = find_system("natural_transformations")
-    wanted = {gate.metric for gate in system.gates}
-    for claim in system.claims:
-        wanted |= {claim.metric, *claim.controls, *([claim.baseline] if claim.baseline else [])}
-    assert not wanted - set(figures)
+    assert not set(named_figures(system, "small")) - set(figures)
     assert all(isinstance(figures[f"{name}.decorrelated_accuracy"], Sample) for name in ARMS)
     assert len(figures["lce.psnr"].values) == len(figures["bies.psnr"].values) == SMOKE.inverted
 
@@ -122,15 +120,17 @@ def test_where_no_direction_is_kept_gates_close_and_nothing_crashes(monkeypatch)
     monkeypatch.setattr(Experiment, "_network", lambda *_, **__: narrow_network(len(SHAPES)).eval())
     figures = natural_transformations("smoke", 0, Silent())
     system = find_system("natural_transformations")
-    named = {gate.metric for gate in system.gates} | {name for one in system.claims for name in one.controls}
+    claims = [claim for claim in find_system("natural_transformations").claims if "small" in claim.scales]
+    small = [gate for gate in system.gates if "small" in gate.scales]
+    named = {gate.metric for gate in small} | {name for one in claims for name in one.controls}
     assert not named - set(figures)
     assert figures["edits.directions"] == 0.0
     assert isinstance(figures["oracle.reconstructions"], Sample)
     assert isinstance(figures["jitter.decorrelated_accuracy"], Sample)
-    gates = [judge_gate(gate, [figures]) for gate in system.gates]
+    gates = [judge_gate(gate, [figures]) for gate in small]
     closed = [gate.id for gate in gates if not gate.open]
     assert {"turns", "lights", "gains"} <= set(closed)
-    for claim in system.claims:
+    for claim in claims:
         if "worst" in claim.metric or claim.id == "26.k":
             assert judge_claim(claim, [figures], closed).verdict == "not run", claim.id
 
@@ -149,7 +149,9 @@ def test_no_claim_about_edits_holds_where_they_do_nothing(run):
     verdicts = {
         claim.id: judge_claim(claim, [figures] * 3, closed).verdict
         for claim in system.claims
-        if claim.metric.startswith("worst") and claim.baseline not in ("tuning.decorrelated_accuracy", "judge.accuracy")
+        if "small" in claim.scales
+        and claim.metric.startswith("worst")
+        and claim.baseline not in ("tuning.decorrelated_accuracy", "judge.accuracy")
     }
     assert verdicts == {f"26.{one}": "not run" for one in "bdfghlq"} | {f"26.{one}": "fails" for one in "acn"}
 

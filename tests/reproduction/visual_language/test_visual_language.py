@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from snellen.core.errors import InputError
 from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
@@ -102,8 +101,3 @@ def test_what_has_no_region_is_missing_and_no_zero():
     assert figures["drop.any_object"].values == pytest.approx((0.1,))
     nothing = SimpleNamespace(figures={"drop": gone, "kept": gone}, controls={"drop": gone, "kept": gone})
     assert set(_worth(nothing).values()) == {None}
-
-
-def test_there_is_no_full_experiment_yet():
-    with pytest.raises(InputError, match="no full experiment yet"):
-        visual_language("full", 0, Silent())

@@ -64,6 +64,24 @@ def test_a_planted_class_is_called_suspicious_and_shown(tmp_path):
 
 
 @pytest.mark.covers("33.8")
+def test_a_target_alone_is_searched_again_beside_others_of_the_draw():
+    """Given by name or number; a class that leads no list is shown too, and not reported."""
+    method = Backdoor(**QUICK, target=NAMES[TARGET], beside=2)
+    scanned = snellen.scan(classifier(), image_set(80), method)
+    assert scanned.settings["backdoor"].verdict.startswith(f"suspicious: class {NAMES[TARGET]!r}")
+    rows = scanned.evidence.table.to_pylist()
+    assert len(rows) == 3
+    assert NAMES[TARGET] in [row["example_id"] for row in rows]
+    other = next(number for number in range(len(NAMES)) if number != TARGET)
+    scanned = snellen.scan(classifier(), image_set(80), Backdoor(**QUICK, target=str(other), beside=9))
+    assert "no outlier" in scanned.settings["backdoor"].verdict
+    rows = scanned.evidence.table.to_pylist()
+    assert [row["example_id"] for row in rows] == list(NAMES)
+    assert [row["recovered_rate"] is not None for row in rows] == [number == other for number in range(len(NAMES))]
+    with pytest.raises(InputError, match=r"unknown class of .* 'nobody'"):
+        snellen.scan(classifier(), image_set(80), Backdoor(**QUICK, target="nobody"))
+
+
 def test_a_clean_model_is_reported_as_no_outlier_within_the_budget():
     found = snellen.scan(classifier(0.0), image_set(80), Backdoor(**QUICK)).settings["backdoor"]
     assert found.verdict.startswith("no outlier within budget: epsilon 0.9")

@@ -1,4 +1,4 @@
-"""``hf:FOLDER``: CLIP and SigLIP of the transformers library."""
+"""``hf:FOLDER``: CLIP, SigLIP, and pairs of any two towers (``VisionTextDualEncoderModel``) of transformers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, UnsupportedError
 from snellen.models.classifiers.hugging_face_models import translate
 from snellen.models.dual_encoders.towers import ImageTower, Tokeniser, Towers, TwoTower
 from snellen.models.weights.hugging_face_folder import (
@@ -23,7 +23,11 @@ from snellen.models.weights.hugging_face_folder import (
 )
 
 #: Model classes of transformers by the ``model_type`` of the configuration.
-MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+MODELS = {
+    "clip": "CLIPModel",
+    "siglip": "SiglipModel",
+    "vision-text-dual-encoder": "VisionTextDualEncoderModel",
+}
 
 #: An ``eos_token_id`` that old configurations of CLIP carry; transformers then takes the vector at the largest token.
 _LEGACY_END = 2
@@ -85,10 +89,27 @@ class SiglipImageTower(ImageTower):
         return _as_grid(pooled.view(*tokens.shape[:2], -1))
 
 
-class ClipTextTower(nn.Module):
-    """The text transformer of a CLIP model and its projection: tokens (n, t), mask (n, t) → (n, d)."""
+class PairedImageTower(ImageTower):
+    """The image network of a pair, such as a ViT or a ResNet, and its projection."""
 
-    def __init__(self, model: Any) -> None:  # noqa: ANN401 - CLIPModel, of an extra
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - VisionTextDualEncoderModel, of an extra
+        super().__init__()
+        self.vision_model, self.projection = model.vision_model, model.visual_projection
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The projected pooled vector: (n, 3, h, w) → (n, d)."""
+        vectors: Tensor = self.projection(self.vision_model(pixel_values=images).pooler_output.flatten(1))
+        return vectors
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Not there: what a patch is depends on the network."""
+        raise UnsupportedError("a pair of any two towers has one vector for each image and none for its patches")
+
+
+class ClipTextTower(nn.Module):
+    """The text transformer of a CLIP model, or of a pair (BERT), and its projection: tokens, mask (n, t) → (n, d)."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - CLIPModel or VisionTextDualEncoderModel, of an extra
         super().__init__()
         self.text_model, self.projection = model.text_model, model.text_projection
 
@@ -112,7 +133,10 @@ class SiglipTextTower(nn.Module):
 
 
 def load(rest: str, device: torch.device, *, name: str | None = None) -> TwoTower:
-    """Load a folder as ``save_pretrained`` of a CLIP or SigLIP model, its processor and its tokenizer writes it.
+    """Load a folder as ``save_pretrained`` of a model, its processor and its tokenizer writes it.
+
+    The model is a CLIP, a SigLIP, or a pair of an image and a text network with projections, as medical models are: a
+    BERT of reports beside a ViT or a ResNet.
 
     Raises:
         InputError: a hub id, missing files, another kind of model, weights that do not fit, or a configuration whose
@@ -129,29 +153,30 @@ def load(rest: str, device: torch.device, *, name: str | None = None) -> TwoTowe
     name = name or f"hf:{folder.name}"
     model = load_network(getattr(transformers, MODELS[config.model_type]), folder, what="a text–image model")
     preparation, normalization = translate(load_image_processor(transformers, folder), name=folder.name)
-    if preparation.size != (config.vision_config.image_size,) * 2:
+    side = getattr(config.vision_config, "image_size", None)  # convolutions take any
+    if side is not None and preparation.size != (side,) * 2:
         raise InputError(
-            f"{name}: its processor makes images of {preparation.size} pixels, its image tower takes squares of "
-            f"{config.vision_config.image_size}"
+            f"{name}: its processor makes images of {preparation.size} pixels, its image tower takes squares of {side}"
         )
-    clip = config.model_type == "clip"
+    clip, siglip = config.model_type == "clip", config.model_type == "siglip"
     tokenizer = load_tokenizer(transformers, folder)
     largest = check_vocabulary(tokenizer, config.text_config.vocab_size, name=name)
-    tokeniser = _tokeniser(tokenizer, config.text_config, name=name, full_length=not clip)
+    tokeniser = _tokeniser(tokenizer, config.text_config, name=name, full_length=siglip)
     if clip:
         _check_end(config.text_config, tokeniser.encode([""])[0][-1], largest, name)
     activations = {part.hidden_act for part in (config.text_config, config.vision_config)}
+    image_tower = ClipImageTower if clip else SiglipImageTower if siglip else PairedImageTower
     return Towers(
         name=name,
-        image_tower=ClipImageTower(model) if clip else SiglipImageTower(model),
-        text_tower=ClipTextTower(model) if clip else SiglipTextTower(model),
+        image_tower=image_tower(model),
+        text_tower=SiglipTextTower(model) if siglip else ClipTextTower(model),
         tokeniser=tokeniser,
         preparation=preparation,
         normalization=normalization,
-        dimension=config.projection_dim if clip else config.vision_config.hidden_size,
+        dimension=config.vision_config.hidden_size if siglip else config.projection_dim,
         logit_scale=model.logit_scale.detach().exp().item(),
-        logit_bias=0.0 if clip else model.logit_bias.item(),
-        pairwise=not clip,
+        logit_bias=model.logit_bias.item() if siglip else 0.0,
+        pairwise=siglip,
         notes=(f"activation: {', '.join(sorted(activations))}",),
         device=device,
     )
@@ -165,7 +190,10 @@ def _tokeniser(tokenizer: Any, text_config: Any, *, name: str, full_length: bool
     filler = tokenizer.pad_token_id
     if filler is None:
         raise InputError(f"{name}: its tokenizer has no padding token (pad_token)")
-    return Tokeniser(encode, int(filler), int(text_config.max_position_embeddings), full_length)
+    longest = int(text_config.max_position_embeddings)
+    if text_config.model_type == "roberta":  # and its like count positions from behind that of the padding
+        longest -= int(filler) + 1
+    return Tokeniser(encode, int(filler), longest, full_length)
 
 
 def _check_end(text_config: Any, end: int, largest: int, name: str) -> None:  # noqa: ANN401 - of an extra

@@ -23,6 +23,7 @@ from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.loading import load_generator
 from snellen.reproduction.concept_erasing.detection import area, detection_figures, share
 from snellen.reproduction.concept_erasing.everyday import everyday_sentences
+from snellen.reproduction.concept_erasing.full import full
 from snellen.reproduction.concept_erasing.pictures import attack_figures, image_figures
 from snellen.reproduction.concept_erasing.prompt_search import SearchBudget
 from snellen.reproduction.concept_erasing.prompts import EVERYDAY, Concept, Prompt, PromptSource, drawn_concepts
@@ -101,18 +102,13 @@ def concept_erasing(scale: Scale, seed: int, progress: Progress) -> Mapping[str,
 
     Returns:
         Figures by name: those of :func:`detection_figures`, :func:`added_figures`, :func:`general_figures`,
-        :func:`image_figures` and :func:`attack_figures`, and of the autoencoder.
-
-    Raises:
-        InputError: the scale is full.
+        :func:`image_figures` and :func:`attack_figures`, and of the autoencoder. At full scale:
+        :func:`snellen.reproduction.concept_erasing.full.full`.
     """
     if scale == "smoke":
         return smoke_figures(seed)
     if scale == "full":
-        raise InputError(
-            "system 34 has no full experiment: it needs Stable Diffusion 1.4, the celebrity detector, i2p and COCO; "
-            "choose small"
-        )
+        return full(seed, progress)
     ready, rng = set_up(SMALL, seed, progress), Randomness(seed)
     judge = load_judge()
     return {
@@ -156,6 +152,7 @@ concept_erasing.stand_ins = {  # type: ignore[attr-defined]
         "a judge of scenes for the celebrity detector and NudeNet; 180 images for each way",
         "a greedy search over words for Ring-A-Bell, P4D and UnlearnDiffAtk",
     ),
+    "full": ("see full.py",),
 }
 
 

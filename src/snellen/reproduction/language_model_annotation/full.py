@@ -9,7 +9,7 @@ lie on the disk and are read piece by piece; images are read batch by batch. Mem
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ import torch
 from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.reproduction.sample import Figure
+from snellen.systems.language_model_annotation.agreement import Agreement
 from snellen.systems.language_model_annotation.collaboration import Schedule
 from snellen.systems.language_model_annotation.labelling import label
 from snellen.systems.language_model_annotation.student import StudentFit
@@ -70,4 +71,15 @@ def full(
         f"{one.who}.{name}": figure.value for one in made.agreement for name, figure in one.figures.items()
     }
     figures |= {f"cost.{name}": float(value) for name, value in made.cost["labels"]}
-    return {**figures, "labels": float(sum(made.counts.values())), "undecided": float(made.counts["undecided"])}
+    figures |= {"labels": float(sum(made.counts.values())), "undecided": float(made.counts["undecided"])}
+    return {**figures, **_of_gates(made.agreement)}
+
+
+def _of_gates(measured: Sequence[Agreement]) -> dict[str, Figure]:
+    """What gates of both scales name: the teacher's F1 above calling every image one; no 2,000 labels are there."""
+    teacher = next((one for one in measured if one.who == "teacher"), None)
+    found = None if teacher is None else teacher.figures["f1"].value
+    if teacher is None or found is None:
+        return {"teacher_gain": None, "agile_2000.f1": None}
+    prior = 2 * teacher.positives / (teacher.positives + teacher.labels)
+    return {"teacher_gain": found - prior, "agile_2000.f1": None}

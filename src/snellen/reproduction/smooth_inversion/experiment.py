@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.system import Scale
 from snellen.reproduction.sample import Figure, Sample, mean_of
+from snellen.reproduction.smooth_inversion.full import full
 from snellen.reproduction.smooth_inversion.planted_models import Kind, Planted, Sizes, named, planted_model
 from snellen.systems.smooth_inversion.class_scan import ScanPlan
 from snellen.systems.smooth_inversion.fidelity import alignment, energy_inside
@@ -96,16 +96,11 @@ def backdoor_inversion(scale: Scale, seed: int, progress: Progress) -> Mapping[s
         and ``KIND.masks.reached``, whether it moved the image that it was searched on; ``KIND.rank`` of the target
         among all classes and ``KIND.z`` of it. ``clean.…`` is the clean network, towards the same target, at the
         patch's lengths, ``clean.moving.…`` at the length of the moving patch, ``clean.z`` the largest of its classes.
-        ``samples.N`` is patch.success at sigma 0.25 with N copies, ``samples.gap`` the difference of 10 to 40.
-
-    Raises:
-        InputError: the scale is full.
+        ``samples.N`` is patch.success at sigma 0.25 with N copies, ``samples.gap`` the difference of 10 to 40. At
+        full scale: :func:`snellen.reproduction.smooth_inversion.full.full`.
     """
     if scale == "full":
-        raise InputError(
-            "system 33 has no full experiment: the published networks are files that their authors hand out; choose "
-            "small, or scan a network of your own with 'snellen scan backdoor MODEL IMAGES'"
-        )
+        return full(seed, progress)
     amount, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
     rng, figures = Randomness(seed), dict[str, Figure]()
     clean = planted_model("clean", "garments", seed, sizes=amount.sizes, progress=progress)
@@ -143,6 +138,7 @@ backdoor_inversion.stand_ins = {  # type: ignore[attr-defined]
         "and 400; one grey noise and change for all channels; no diffusion model",
         "8 source images, 200 others that choose and 200 that measure",
     ),
+    "full": ("see full.py",),
 }
 
 

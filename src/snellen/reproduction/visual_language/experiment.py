@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
 from snellen.core.outcomes import Explained
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -31,6 +30,7 @@ from snellen.metrics.mask_overlap import intersection_over_union, pointing_game
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.references import load_captioner, load_segmenter
 from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.visual_language.full import full
 from snellen.reproduction.visual_language.materials import Pictures, drawn_scenes, garments
 from snellen.reproduction.visual_language.sentences import sentence_figures
 from snellen.systems.visual_language.method import VisualLanguage
@@ -66,16 +66,10 @@ def visual_language(scale: Scale, seed: int, progress: Progress) -> Mapping[str,
         scene is explained. ``hit_near``: the same within a pixel of the object. ``iou``, ``drop`` and ``kept``: of the
         region at the place of many, and of its controls; ``iou.pointed`` of the region at a place on the named object.
         Sentences as in :func:`snellen.reproduction.visual_language.sentences.sentence_figures`. All have a value for
-        each image.
-
-    Raises:
-        InputError: the scale is full.
+        each image. At full scale: :func:`snellen.reproduction.visual_language.full.full`.
     """
     if scale == "full":
-        raise InputError(
-            "system 3 has no full experiment yet: it needs boxes of ImageNet, DenseNet121, SAM ViT-H and LLaVA; choose "
-            "small"
-        )
+        return full(seed, progress)
     sizes, rng = (SMALL, Randomness(seed)) if scale == "small" else (SMOKE, Randomness(seed))
     classifier = load_classifier("bundled:scene-cnn")
     pictures = drawn_scenes(classifier, sizes.scenes, seed)
@@ -98,6 +92,7 @@ visual_language.stand_ins = {  # type: ignore[attr-defined]
         "bundled:scene-captioner for TinyLLaVA: it continues a sentence",
         "28-pixel product thumbnails for photographs",
     ),
+    "full": ("see full.py",),
 }
 
 

@@ -25,6 +25,7 @@ from snellen.core.method import Method, Need
 from snellen.core.outcomes import Scanned
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.methods.attacks.goal import class_number
 from snellen.methods.smoothing.branches import branches_of, is_coloured
 from snellen.methods.smoothing.votes import CHUNK
 from snellen.models.classifiers.prepared_images import read_prepared
@@ -73,6 +74,14 @@ class Backdoor(Method):
         gt=0,
         lt=0.5,
         description="share of other images that the middle class is reached from at the length that is chosen",
+    )
+    target: str | None = Field(
+        None,
+        description="class to search towards, by name or number; others (beside) are what it is compared with; by "
+        "default all classes",
+    )
+    beside: int = Field(
+        9, ge=2, description="other classes, drawn by the seed, that a target is compared with; all, where fewer"
     )
     screened: tuple[float, ...] = Field(
         (0.0, 0.25), min_length=1, description="noise of the searches towards every class; 0 asks the model itself"
@@ -231,7 +240,9 @@ class Backdoor(Method):
         null: NDArray[np.float64] | None = None,
         progress: Progress | None = None,
     ) -> ClassScan:
-        """Scan all classes by means of prepared images (n, 3, h, w); labels (n,) are −1 where none is known.
+        """Scan all classes, or a target and some others, by means of prepared images (n, 3, h, w).
+
+        Labels (n,) are −1 where none is known.
 
         Images of one unit have the same name in ``units``; by default every image is a unit of its own.
         """
@@ -239,6 +250,7 @@ class Backdoor(Method):
         with torch.inference_mode():
             decided = torch.cat([classifier.predict(classifier(part)) for part in images.split(_BATCH)])
         known = torch.where(labels.to(decided.device) >= 0, labels.to(decided.device), decided)
+        target = None if self.target is None else class_number(classifier, self.target)
         return scan_classes(
             classifier,
             images,
@@ -247,6 +259,8 @@ class Backdoor(Method):
             rng=rng,
             ids=ids,
             units=units,
+            classes=None if target is None else self._compared(target, len(classifier.class_names), rng),
+            first=target,
             null=null,
             grey=grey,
             denoisers=self._denoisers(classifier, grey, (images.shape[2], images.shape[3])),
@@ -257,7 +271,7 @@ class Backdoor(Method):
     def null(
         self, classifier: Classifier, images: ImageSet, *, rng: Randomness, progress: Progress | None = None
     ) -> NDArray[np.float64] | None:
-        """Rates of all classes in the clean models (m, k), by the same images and searches; None without any.
+        """Rates of the scanned classes in the clean models (m, t), by the same images and searches; None without any.
 
         Where the length is chosen from the model, it is chosen from each of them: as far from what is ordinary there.
 
@@ -285,6 +299,11 @@ class Backdoor(Method):
     def report(self, found: ClassScan, classifier: Classifier, null: NDArray[np.float64] | None = None) -> ScanReport:
         """What a scan of a classifier is reported as; ``null`` as of :meth:`null`."""
         return ScanReport(found, self.plan(), classifier, null)
+
+    def _compared(self, target: int, count: int, rng: Randomness) -> tuple[int, ...]:
+        """The target and other classes that the seed draws, in their order."""
+        others = torch.randperm(count - 1, generator=rng.generator("compared classes"))[: self.beside]
+        return tuple(sorted([target, *(int(one) + (int(one) >= target) for one in others)]))
 
     def _lost(self, rejected: list[tuple[str, str]], classifier: Classifier) -> Evidence:
         ids, reasons = [key for key, _ in rejected], [why for _, why in rejected]

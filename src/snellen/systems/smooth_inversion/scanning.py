@@ -43,6 +43,7 @@ def scan_classes(
     ids: Sequence[str] | None = None,
     units: Sequence[str] | None = None,
     classes: Sequence[int] | None = None,
+    first: int | None = None,
     null: NDArray[np.float64] | None = None,
     grey: bool = False,
     denoisers: Callable[[float], Callable[[Tensor], Tensor]] | None = None,
@@ -60,6 +61,7 @@ def scan_classes(
         ids: of the images; noise belongs to them.
         units: unit of each image (n,); every image of its own by default.
         classes: which are scanned; all by default.
+        first: the one of them that is searched again, in place of the leading ones; None: these.
         null: rates of these classes in clean models of the same task, by the same plan and images (m, t).
         grey: one noise and one change for all channels, for grey images.
         denoisers: sigma → a denoiser before the network.
@@ -106,6 +108,8 @@ def scan_classes(
     order = [targets[row] for row in np.argsort(-(above_middle if above is None else above), kind="stable")][
         : plan.refined
     ]
+    if first is not None and plan.refined:
+        order = [first]
     listener.begin("refine", len(order) * len(plan.sigmas))
     recovered = [searcher.refine(target, plan, listener) for target in order]
     listener.finish("refine")
