@@ -216,7 +216,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
 
 
 def inception_score(probabilities: Tensor) -> float:
-    """exp of the mean divergence KL(p(y|x) ‖ p(y)) over images; 1 to k, the higher the surer and the more diverse.
+    """Exp of the mean divergence KL(p(y|x) ‖ p(y)) over images; 1 to k, the higher the surer and the more diverse.
 
     Salimans et al. 2016, arXiv 1606.03498. Over all images at once, not in ten parts.
 

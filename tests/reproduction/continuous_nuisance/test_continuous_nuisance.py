@@ -13,11 +13,11 @@ from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Nuisances, Scene, SceneObject
 from snellen.models.classifiers.factor_judge import load_judge
+from snellen.reproduction.continuous_nuisance.answers import of_classifiers
 from snellen.reproduction.continuous_nuisance.classifiers import ARMS, drawn
 from snellen.reproduction.continuous_nuisance.experiment import _filtered, _Seen, continuous_nuisance
 from snellen.reproduction.continuous_nuisance.oracle import Reading, read
 from snellen.reproduction.continuous_nuisance.scales import SHIFTS, SMALL
-from snellen.reproduction.continuous_nuisance.answers import of_classifiers
 from snellen.reproduction.sample import mean_of
 from snellen.systems.continuous_nuisance.filtering import SCORES
 from tests.systems.continuous_nuisance.answers import evidence_of
@@ -116,7 +116,13 @@ def test_losses_are_paired_and_what_is_not_measured_is_missing():
     right = {"plain": [[1, 1, 0], [1, 0, 0]], "plain_augmented": [[1, 1, 1], [0, 0, 0]]}
     evidence = evidence_of({"fog": right}, (0.0, 1.0, 2.0))
     found = of_classifiers(
-        evidence, ["fog", "bricks"], ["fog"], list(right), (0.0, 1.0, 2.0), reference="plain", group=("weather", ["fog"])
+        evidence,
+        ["fog", "bricks"],
+        ["fog"],
+        list(right),
+        (0.0, 1.0, 2.0),
+        reference="plain",
+        group=("weather", ["fog"]),
     )
     assert found["weather.loss.plain"].values == (0.5, 1.0)
     assert found["weather.loss.plain_augmented"].values == (0.0, 0.0)

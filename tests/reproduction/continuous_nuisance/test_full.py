@@ -39,7 +39,9 @@ def references(tmp_path_factory):
     place = tmp_path_factory.mktemp("full")
     with pytest.MonkeyPatch.context() as patched:
         clip, unet = smoke._clip, smoke._text_unet
-        patched.setattr(smoke, "_clip", lambda *given, **how: clip(*given, **{**how, "hidden_size": 1024, "num_hidden_layers": 1}))
+        patched.setattr(
+            smoke, "_clip", lambda *given, **how: clip(*given, **{**how, "hidden_size": 1024, "num_hidden_layers": 1})
+        )
         patched.setattr(smoke, "_text_unet", lambda *given, **how: unet(*given, **{**how, "cross_attention_dim": 1024}))
         reference = f"diffusers:{smoke.write_smoke_folder('stable-diffusion-2.1', place / 'sd2')}"
     generator = load_generator(reference)
@@ -47,7 +49,9 @@ def references(tmp_path_factory):
     token_folder(generator, place / "star", words, ["<tench>", "<goldfish>"])
     for number in CLASSES:
         for shift in TINY.shifts:
-            released_slider(generator, place / "sliders" / f"{shift}_class_{number:03d}_alpha1.0_rank4_noxattn" / "4.pt")
+            released_slider(
+                generator, place / "sliders" / f"{shift}_class_{number:03d}_alpha1.0_rank4_noxattn" / "4.pt"
+            )
     write_random_clip(place / "clip")
     torch.manual_seed(0)
     network = torchvision.models.get_model("mobilenet_v3_small")

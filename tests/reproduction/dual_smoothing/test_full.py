@@ -1,4 +1,4 @@
-"""The full size by reference: a residual network for 32 pixels, ADM of 256 pixels before a classifier of 1,000 classes."""
+"""The full size by reference: a residual network, and ADM of 256 pixels before a classifier of 1,000 classes."""
 
 from dataclasses import replace
 
@@ -26,7 +26,11 @@ TINY = replace(
 def references(tmp_path_factory):
     place = tmp_path_factory.mktemp("full")
     draws = torch.Generator().manual_seed(0)
-    for part, count, side, names in (("train", 6, 32, ("cat", "dog")), ("test", 4, 32, ("cat", "dog")), ("imagenet", 1, 256, ("tench",))):
+    for part, count, side, names in (
+        ("train", 6, 32, ("cat", "dog")),
+        ("test", 4, 32, ("cat", "dog")),
+        ("imagenet", 1, 256, ("tench",)),
+    ):
         for at in range(count):
             folder = place / part / names[at % len(names)]
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,4 +88,4 @@ def test_the_published_network_has_110_layers():
 def test_the_published_numbers():
     assert (full.FULL.samples, full.FULL.every, full.FULL.imagenet_samples) == (100_000, 20, 10_000)
     assert full.ALPHA == 0.001
-    assert [one for one in full.FULL.arms] == [("gaussian", 0.25), ("gaussian", 0.5), ("consistency", 0.5)]
+    assert list(full.FULL.arms) == [("gaussian", 0.25), ("gaussian", 0.5), ("consistency", 0.5)]

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
@@ -28,7 +27,6 @@ from snellen.reproduction.perturbation_estimation.setting import (
 )
 from snellen.systems.perturbation_estimation.estimate import unbounded_scores
 from snellen.systems.perturbation_estimation.fitting import fit_denoiser
-
 
 TINY = replace(SMOKE.sizes, hard=1)
 

@@ -1,4 +1,4 @@
-"""The full size by reference: the form of ADM of 256 pixels, 1,000 classes, ResNet and Inception with random weights."""
+"""The full size by reference: the form of ADM of 256 pixels, 1,000 classes, ResNet and Inception of random weights."""
 
 from dataclasses import replace
 

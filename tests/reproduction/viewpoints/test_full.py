@@ -1,4 +1,4 @@
-"""The full size by reference, on solids: every way on images of 224 pixels, judged on objects that nobody trained on."""
+"""The full size by reference, on solids: every way at 224 pixels, judged on objects that nobody trained on."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def test_full_refuses_what_does_not_fit(monkeypatch, tmp_path):
     monkeypatch.setenv(full.TEST, f"{SOLIDS}#train")
     with pytest.raises(InputError, match="is among the objects of"):
         full.full(0, Silent(), size=TINY)
-    monkeypatch.setenv(full.TEST, "optotypes:solids?classes=mug,bottle&objects=1&views=2&size=24#test")
+    monkeypatch.setenv(full.TEST, "optotypes:solids?classes=mug,table&objects=1&views=2&size=24#test")
     with pytest.raises(InputError, match="different classes"):
         full.full(0, Silent(), size=TINY)
     monkeypatch.setenv(full.TRAIN, "optotypes:scenes?count=2")

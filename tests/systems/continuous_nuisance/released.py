@@ -34,7 +34,11 @@ def released_slider(generator, file, size=0.05):
         down = (size * torch.randn(4, taken, *kernel, generator=draws)).bfloat16()
         up = (size * torch.randn(given, 4, *(1 for _ in kernel), generator=draws)).bfloat16()
         prefix = f"lora_unet_{name.replace('.', '_')}"
-        stored |= {f"{prefix}.lora_down.weight": down, f"{prefix}.lora_up.weight": up, f"{prefix}.alpha": torch.tensor(1.0)}
+        stored |= {
+            f"{prefix}.lora_down.weight": down,
+            f"{prefix}.lora_up.weight": up,
+            f"{prefix}.alpha": torch.tensor(1.0),
+        }
         factors[name] = (down.float(), up.float(), 1.0)
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(stored, file)

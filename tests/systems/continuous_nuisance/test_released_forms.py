@@ -5,11 +5,9 @@ import torch
 from torch import nn
 
 from snellen.core.errors import InputError
-from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.adapter_files import load_adapter
-from snellen.models.diffusion.folder import load_network, read_part
+from snellen.models.diffusion.adapters import Adapters
 from snellen.models.diffusion.low_rank import adaptable_layers
-from snellen.systems.continuous_nuisance import slider_folder
 from snellen.systems.continuous_nuisance.class_tokens import read_tokens, tokens_in_order, with_class_tokens
 from snellen.systems.continuous_nuisance.method import ContinuousNuisance
 from snellen.systems.continuous_nuisance.released_sliders import import_slider, released_file
@@ -72,7 +70,11 @@ def test_a_released_slider_changes_layers_as_published(generator, tmp_path):
         layers = dict(adaptable_layers(network))
         for name in (next(one for one in factors if "attn1" in one), next(one for one in factors if "conv1" in one)):
             layer, (down, up, alpha) = layers[name], factors[name]
-            inputs = torch.randn(2, layer.in_channels, 8, 8) if isinstance(layer, nn.Conv2d) else torch.randn(2, layer.in_features)
+            inputs = (
+                torch.randn(2, layer.in_channels, 8, 8)
+                if isinstance(layer, nn.Conv2d)
+                else torch.randn(2, layer.in_features)
+            )
             plain = layer(inputs)
             with adapters.on({"snow": 1.5}):
                 shifted = network.get_submodule(name)(inputs)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from snellen.core.errors import InputError, RunConflictError
 from snellen.core.randomness import Randomness
@@ -15,7 +16,6 @@ from snellen.systems.perturbation_estimation.pair_files import StoredPairs, writ
 from snellen.systems.perturbation_estimation.pairs import joined, limited, make_cells
 from snellen.training.plan import TrainingPlan
 from tests.systems.perturbation_estimation.blobs import brightness
-from torch import nn
 
 VICTIMS = {"plain": brightness(name="plain"), "shy": brightness(0.4, name="shy")}
 ATTACKS = {"weak": FGSM(epsilon=0.02), "strong": FGSM(epsilon=0.2)}

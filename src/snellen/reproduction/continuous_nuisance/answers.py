@@ -44,7 +44,8 @@ def of_classifiers(
         ``SHIFT.MODEL.drop`` (mean over strengths), ``.failure`` (mean failure point, 3 for never) and
         ``.accuracy_at_STRENGTH``; ``accuracy.MODEL`` at strength 0; ``loss.MODEL``, what is lost on each trajectory of
         all shifts, in one order for all classifiers; ``rce.MODEL``; the latter two also of the group.
-        ``rank.distance``, ``rank.turned``, ``rank.chance`` and ``rank.p`` of :func:`order_shift`, and ``rank.changes``, pairs that
+        ``rank.distance``, ``rank.turned``, ``rank.chance`` and ``rank.p`` of :func:`order_shift`, and
+        ``rank.changes``, pairs that
         McNemar's test is sure of.
     """
     figures: dict[str, Figure] = {

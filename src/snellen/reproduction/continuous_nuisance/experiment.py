@@ -98,9 +98,7 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
                 ("test", budget.objects, budget.strengths),
             )
         }
-        figures: dict[str, Figure] = dict(
-            exactness(sampler, sliders, made["test"], budget, _TOGETHER)
-        )
+        figures: dict[str, Figure] = dict(exactness(sampler, sliders, made["test"], budget, _TOGETHER))
     judge = load_judge()
     encoders = FilterEncoders(load_two_tower("bundled:scene-clip"), load_encoder("bundled:scene-sam"))
     encoders.check_independent(classifiers)

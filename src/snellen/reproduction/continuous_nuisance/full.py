@@ -170,9 +170,7 @@ def _classifiers(given: str, device: str, classes: Sequence[int]) -> list[Classi
     return found
 
 
-def _sliders(
-    generator: Generator, number: int, prompt: str, size: FullSize, progress: Progress
-) -> dict[str, Slider]:
+def _sliders(generator: Generator, number: int, prompt: str, size: FullSize, progress: Progress) -> dict[str, Slider]:
     """The sliders of a class: released ones are brought into the folder first, others are trained there."""
     folder, released = Path(os.environ[FOLDER]) / f"class-{number:03d}", os.environ.get(SLIDERS)
     for name, told in size.shifts.items() if released else ():

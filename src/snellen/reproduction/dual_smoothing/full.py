@@ -73,12 +73,8 @@ class FullSize:
     depth: int = 110
     side: int = 32
     arms: tuple[tuple[str, float], ...] = (("gaussian", 0.25), ("gaussian", 0.5), ("consistency", 0.5))
-    plan: Mapping[str, Any] = field(
-        default_factory=lambda: {"epochs": 90, "batch_size": 256, "learning_rate": 1e-3}
-    )
-    further: Mapping[str, Any] = field(
-        default_factory=lambda: {"epochs": 40, "batch_size": 256, "learning_rate": 1e-3}
-    )
+    plan: Mapping[str, Any] = field(default_factory=lambda: {"epochs": 90, "batch_size": 256, "learning_rate": 1e-3})
+    further: Mapping[str, Any] = field(default_factory=lambda: {"epochs": 40, "batch_size": 256, "learning_rate": 1e-3})
     every: int = 20
     samples: int = 100_000
     imagenet: int = 500
@@ -110,10 +106,10 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     absent = [name for name in (TRAIN, TEST, IMAGENET, CLASSIFIER, DENOISER, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {TRAIN} and {TEST} are the images of CIFAR-10 by reference; "
+            f"the full experiment needs {', '.join(absent)}: {TRAIN} and {TEST} are images of CIFAR-10 by reference; "
             f"{IMAGENET} labelled validation images of ImageNet, {CLASSIFIER} a classifier of them "
-            f"(torchvision:resnet50@FILE), {DENOISER} diffusers:FOLDER of the unconditional ADM of 256 pixels; {FOLDER} "
-            f"a folder for trainings"
+            f"(torchvision:resnet50@FILE), {DENOISER} diffusers:FOLDER of ADM of 256 pixels, unconditional; "
+            f"{FOLDER} a folder for trainings"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     train, test = load_images(os.environ[TRAIN]), load_images(os.environ[TEST])

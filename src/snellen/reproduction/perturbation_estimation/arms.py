@@ -143,10 +143,7 @@ def _averages(
     if not any(len(cell.ids) for cell in cells):
         return {}
     found = averaged(
-        [
-            cell_figures(denoiser, cell, unbounded_scores(setting.victims[cell.victim]), setting.where)
-            for cell in cells
-        ]
+        [cell_figures(denoiser, cell, unbounded_scores(setting.victims[cell.victim]), setting.where) for cell in cells]
     )
     kept = {"d", "d_attack", "pa_benign", "pa_adversarial"} if short else set(found)
     return {f"{name}.{key}": value for key, value in found.items() if key in kept}

@@ -10,6 +10,7 @@ epochs. Every pair is judged by the victim that was attacked.
 from __future__ import annotations
 
 from collections.abc import Mapping
+
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale

@@ -70,8 +70,8 @@ class FullSize:
     ensemble: Attack
 
 
-#: Depth, width and numbers of the training as published, but that the last epoch is taken. The three kinds of attack are
-#: as published; AutoAttack is the paper's unseen one.
+#: Depth, width and numbers of the training as published, but that the last epoch is taken. The three kinds of attack
+#: are as published; AutoAttack is the paper's unseen one.
 FULL = FullSize(
     side=224,
     attacked=2_000,
@@ -110,9 +110,9 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     if absent:
         raise InputError(
             f"the full experiment needs {', '.join(absent)}: {TRAIN} and {TEST} are labelled images of ImageNet by "
-            f"reference; {VICTIMS} the classifiers that are attacked, references with commas between them, the surrogate "
-            f"first (torchvision:vgg19@FILE,torchvision:resnet50@FILE, …); {UNATTACKED} another surrogate that nobody "
-            f"attacks, such as a robust ResNet-50; {FOLDER} a folder for pairs and trainings"
+            f"reference; {VICTIMS} the classifiers that are attacked, references with commas between them, the "
+            f"surrogate first (torchvision:vgg19@FILE,torchvision:resnet50@FILE, …); {UNATTACKED} another one, which "
+            f"nobody attacks, such as a robust ResNet-50; {FOLDER} a folder for pairs and trainings"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     named = [one.strip() for one in os.environ[VICTIMS].split(",") if one.strip()]
@@ -138,9 +138,7 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
             "seed": seed,
         }
         batches = labelled_batches(chosen, surrogate.preparation, set())
-        return write_pairs(
-            folder / part, victims, attacks, batches, rng=rng.child(part), plan=plan, progress=progress
-        )
+        return write_pairs(folder / part, victims, attacks, batches, rng=rng.child(part), plan=plan, progress=progress)
 
     return measured(
         Setting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -146,7 +146,9 @@ def unseen_attacks(budget: Budget) -> dict[str, Attack]:
         "weaker": PGD(epsilon=EPSILON / 2, steps=budget.sizes.steps),
         "stronger": PGD(epsilon=1.5 * EPSILON, steps=budget.sizes.steps),
         "cw": CarliniWagnerL2(steps=budget.cw_steps, searches=4, first_weight=0.1, confidence=1),
-        "ensemble": StandardEnsemble(epsilon=EPSILON, steps=2 * budget.sizes.steps, queries=budget.queries, target_classes=3),
+        "ensemble": StandardEnsemble(
+            epsilon=EPSILON, steps=2 * budget.sizes.steps, queries=budget.queries, target_classes=3
+        ),
     }
 
 
@@ -178,7 +180,7 @@ class Setting:
     images: Tensor
     labels: Tensor
     ids: tuple[str, ...]
-    where: torch.device = torch.device("cpu")
+    where: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def surrogate(self) -> Classifier:

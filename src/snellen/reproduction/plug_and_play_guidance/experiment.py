@@ -23,10 +23,10 @@ from snellen.methods.generation.synthetic_images import synthetic_images
 from snellen.methods.generation.teachers import classifier_teacher
 from snellen.reproduction.plug_and_play_guidance.full import full
 from snellen.reproduction.plug_and_play_guidance.smoke import shape_figures, smoke_figures
-from snellen.reproduction.shared.guided_generation.harness import Arm, measure
-from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
 from snellen.reproduction.plug_and_play_guidance.ways import CORE, EVERY, fitted_ways
 from snellen.reproduction.sample import Figure
+from snellen.reproduction.shared.guided_generation.harness import Arm, measure
+from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
 from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit
 from snellen.training.batches import ImageStore
 

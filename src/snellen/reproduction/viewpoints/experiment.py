@@ -24,7 +24,7 @@ from snellen.reproduction.sample import Figure
 from snellen.reproduction.viewpoints.full import full
 from snellen.reproduction.viewpoints.judging import Held, attack_figures, attacked, clean_figures, held_out
 from snellen.reproduction.viewpoints.materials import SIDE, Sizes, renderer_of, views_of
-from snellen.reproduction.viewpoints.ways import WAYS
+from snellen.reproduction.viewpoints.ways import WAYS, recipe_of
 from snellen.systems.viewpoints.method import ViewpointAttack
 from snellen.training.fitting.groundwork import initial_network
 from snellen.version import __version__
@@ -85,6 +85,7 @@ SMOKE = Budget(
     ways=WAYS,
 )
 
+
 def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 11.
 
@@ -110,7 +111,9 @@ def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[s
     figures |= _judged("standard", _classifier(standard), held, budget, rng, progress)
     figures |= _controls(_classifier(standard), held, budget, rng, progress)
     for way in budget.ways:
-        made = recipe_of(way, budget.search, budget.common).fit(data, base=standard, rng=rng.child("further"), progress=progress)
+        made = recipe_of(way, budget.search, budget.common).fit(
+            data, base=standard, rng=rng.child("further"), progress=progress
+        )
         figures |= _judged(way, _classifier(made), held, budget, rng, progress)
         if way == "viat":
             told = made.card.lineage.recipe

@@ -3,12 +3,12 @@
 Vendrow, Jain, Engstrom and Madry, *Dataset Interfaces*, 2023, arXiv 2302.07865: one token a class by textual inversion,
 with which a generator draws the class as the data set shows it. The released folder holds ``tokenizer/``,
 ``text_encoder/`` and ``tokens.pt``, a dictionary of the classes' words (``initializer_words``) and their tokens
-(``tokens``), in the order of the classes. Tokenizer and text tower take the place of the generator's; its denoiser stays.
+(``tokens``), in the order of the classes. Tokenizer and text tower take the place of the generator's own; its denoiser
+stays.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -20,6 +20,7 @@ from snellen.core.errors import InputError, unknown_name
 from snellen.models.diffusion.folder import PARTS, TOKENIZERS, load_network, load_tokenizer, read_part
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.text_encoding import TextTower
+from snellen.models.weights.quiet_loading import first_line
 
 #: The list of tokens in such a folder.
 TOKENS = "tokens.pt"
@@ -35,9 +36,9 @@ def read_tokens(folder: Path) -> Mapping[str, str]:
     path = folder / TOKENS
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except Exception as error:
         raise InputError(
-            f"{path} cannot be read as tokens of classes without running code: {str(error).splitlines()[0]}; expected "
+            f"{path} cannot be read as tokens of classes without running code: {first_line(error)}; expected "
             f"the released folder with tokenizer, text_encoder and {TOKENS}"
         ) from error
     words, tokens = (held.get(key) if isinstance(held, dict) else None for key in ("initializer_words", "tokens"))
@@ -106,4 +107,6 @@ def with_class_tokens(generator: Generator, folder: Path) -> Generator:
     if lacking:
         raise InputError(f"{folder / 'tokenizer'} does not know the token {lacking[0]} of {folder / TOKENS}")
     tower = TextTower(tokenizer, network, before.length)
-    return replace(generator, name=f"{generator.name} with {folder.name}", text=replace(generator.text, towers=(tower,)))
+    return replace(
+        generator, name=f"{generator.name} with {folder.name}", text=replace(generator.text, towers=(tower,))
+    )

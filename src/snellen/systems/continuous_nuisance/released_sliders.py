@@ -1,8 +1,8 @@
 """Sliders as the benchmark releases them, turned into the folders that are read here.
 
 A released slider is a file of torch (``.pt``) or safetensors with three tensors for each layer of the denoiser:
-``lora_unet_LAYER.lora_down.weight``, ``….lora_up.weight`` and ``….alpha``, where LAYER is the full name of the layer with
-underscores for dots. The change of a layer is up(down(x)) · strength · alpha / rank. It lies in a folder
+``lora_unet_LAYER.lora_down.weight``, ``….lora_up.weight`` and ``….alpha``, where LAYER is the full name of the layer
+with underscores for dots. The change of a layer is up(down(x)) · strength · alpha / rank. It lies in a folder
 ``SHIFT_class_NUMBER_alpha1.0_rank4_noxattn``, beside those of earlier steps; the last file by name counts.
 """
 

@@ -236,8 +236,8 @@ class OrderShift:
         distance: share of pairs whose order is strictly the other way, in the mean over shifts.
         turned: by how much: the geometric mean of both leads, in accuracy, 0 where the order stays; the mean over pairs
             and shifts.
-        chance: the mean of ``turned`` where both strengths are exchanged for half of the trajectories, drawn anew each time: what
-            differs when the strength has nothing to do with it.
+        chance: the mean of ``turned`` where both strengths are exchanged for half of the trajectories, drawn anew each
+            time: what differs when the strength has nothing to do with it.
         p: share of these draws that give as much or more; the draw that was observed counts as one.
     """
 
@@ -294,7 +294,7 @@ def order_shift(
 
 
 def _turned(leads: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Geometric mean of the leads (…, pairs, 2) at both ends where their signs are opposite, else 0; mean over pairs."""
+    """Geometric mean of the leads (…, pairs, 2) at both ends where their signs differ, else 0; mean over pairs."""
     return np.asarray(np.sqrt(np.maximum(-leads[..., 0] * leads[..., 1], 0.0)).mean(-1))
 
 
