@@ -1,12 +1,14 @@
 """The full size by reference: the form of Stable Diffusion 2 with states of 1,024, tokens, released sliders."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
 
 from snellen.core.errors import InputError
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.models.diffusion import smoke
@@ -88,7 +90,7 @@ def test_full_measures_what_claims_name(monkeypatch, references):
     assert found["filter.kept"].mean == 1.0, "all scores exceed thresholds of -200"
     assert len(found["rising"].values) == len(CLASSES) * 2 * len(TINY.shifts)
     assert found["rce.vit"] in (None, 1.0), "the same network as the reference"
-    kept = {path.parent.name for path in torch_path(references).glob("class-*/*/slider.json")}
+    kept = {path.parent.name for path in Path(references[full.FOLDER]).glob("class-*/*/slider.json")}
     assert kept == set(TINY.shifts)
 
 
@@ -106,12 +108,6 @@ def test_the_published_settings():
     assert (len(full.FULL.classes), len(full.FULL.shifts), full.FULL.seeds) == (5, 2, 50)
 
 
-def torch_path(references):
-    from pathlib import Path
-
-    return Path(references[full.FOLDER])
-
-
 class _Flat:
     """A second encoder: coarse pixels."""
 
@@ -120,6 +116,4 @@ class _Flat:
     network = staticmethod(lambda images: torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1))
 
     def __init__(self):
-        from snellen.core.preprocessing import Preprocessing
-
         self.preparation = Preprocessing(size=(32, 32), resize="exact", resize_to=(32, 32))

@@ -175,9 +175,13 @@ def _attention(denoiser: nn.Module, setting: Setting, count: int) -> dict[str, f
         few = limited(cell, count)
         if few is None:
             continue
-        for part in few.parts(32, setting.where):
-            estimate = red(denoiser, part.adversarial).clean
-            found.append(attention_figures(setting.victims[cell.victim], estimate, part.clean, part.adversarial))
+        parts = [
+            attention_figures(
+                setting.victims[cell.victim], red(denoiser, one.adversarial).clean, one.clean, one.adversarial
+            )
+            for one in few.parts(32, setting.where)
+        ]
+        found.append({name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]})
     return averaged(found) if found else {}
 
 
