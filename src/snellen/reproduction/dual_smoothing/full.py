@@ -2,9 +2,9 @@
 
 Everything comes by reference, from environment variables, and nothing is downloaded. Plain smoothing and halves share
 code, samples and largest radius. The networks of halves are fine-tuned from the one of whole images, as published.
-ImageNet is read and certified 25 images at a time. Estimated from numbers of calls and not measured: six trainings of CIFAR-10 take two
-hours each and its 500 images three hours a network with 100,000 samples; 500 images of ImageNet take 15 million calls
-of ADM, five days of an H100. A training that is finished is not made again.
+ImageNet is read and certified 25 images at a time. Estimated from numbers of calls and not measured: six trainings of
+CIFAR-10 take two hours each and its 500 images three hours a network with 100,000 samples; 500 images of ImageNet take
+15 million calls of ADM, five days of an H100. A training that is finished is not made again.
 """
 
 from __future__ import annotations
