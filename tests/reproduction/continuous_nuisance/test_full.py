@@ -54,7 +54,7 @@ def references(tmp_path_factory):
             released_slider(
                 generator, place / "sliders" / f"{shift}_class_{number:03d}_alpha1.0_rank4_noxattn" / "4.pt"
             )
-    write_random_clip(place / "clip")
+    write_random_clip(place / "clip", words=("a", "photo", "of", "in", "cartoon", "style", "heavy", "snow", *words))
     torch.manual_seed(0)
     network = torchvision.models.get_model("mobilenet_v3_small")
     torch.save(network.state_dict(), place / "model.pth")

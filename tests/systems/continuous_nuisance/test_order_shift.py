@@ -39,7 +39,7 @@ def test_equal_classifiers_differ_by_chance_alone():
     found = []
     for seed in range(20):
         shifts = {f"shift {row}": drawn((0.7, 0.7), (0.7, 0.7), count=60, seed=100 * seed + row) for row in range(4)}
-        found.append(order_shift(evidence_of(shifts, GRID), list(shifts), ["a", "b"], draws=200))
+        found.append(order_shift(evidence_of(shifts, GRID), list(shifts), ["a", "b"], draws=100))
     assert abs(np.mean([one.turned - one.chance for one in found])) < 0.015
     assert np.mean([one.p < 0.1 for one in found]) <= 0.3
 

@@ -28,9 +28,9 @@ def test_a_token_of_a_class_stands_for_its_words(generator, tokens):
     ids = knowing.text.towers[0].tokenizer("a picture of a <two>", add_special_tokens=False).input_ids
     assert len(knowing.text.towers[0].tokenizer("<two>", add_special_tokens=False).input_ids) == 1, ids
     first, other = (knowing.encode_prompts([f"a <{name}>"]) for name in ("one", "two"))
-    assert not torch.allclose(first.states, other.states)
+    assert not torch.allclose(first.text, other.text)
     # Prompts without a token are as before.
-    before, after = (one.encode_prompts(["a star"]).states for one in (generator, knowing))
+    before, after = (one.encode_prompts(["a star"]).text for one in (generator, knowing))
     assert torch.allclose(before, after, atol=1e-5)
     method = ContinuousNuisance(concept=("snow",), classes=("tench",), tokens=tokens, sliders="s")
     assert method.prompt("tench") == "a picture of a <two>"

@@ -69,15 +69,15 @@ class Sampled(Sequence[Provenance]):
     Args:
         generator: its name.
         rng: the seeds follow from it and from the position.
-        count: of the images.
+        images: how many.
     """
 
     generator: str
     rng: Randomness
-    count: int
+    images: int
 
     def __len__(self) -> int:
-        return self.count
+        return self.images
 
     @overload
     def __getitem__(self, at: int) -> Provenance: ...
@@ -86,8 +86,8 @@ class Sampled(Sequence[Provenance]):
     def __getitem__(self, at: int | slice) -> Provenance | Sequence[Provenance]:
         """Of an image, or of several."""
         if isinstance(at, slice):
-            return [self[row] for row in range(*at.indices(self.count))]
-        row = range(self.count)[at]
+            return [self[row] for row in range(*at.indices(self.images))]
+        row = range(self.images)[at]
         seed = _seed(self.rng, row)
         return Provenance(origin="generated", generator=self.generator, seed=seed, guidance_scale=1.0)
 

@@ -82,7 +82,7 @@ class PerturbationDenoiser(FittedMethod):
         True,
         description="round adversarial images to bytes, as those are that are read from files",
     )
-    pairs: str | None = Field(
+    pair_folder: str | None = Field(
         None,
         description="folder to write the pairs to as bytes; they are read from there as they are needed and not made "
         "again. Without one they stay in memory",
@@ -112,8 +112,8 @@ class PerturbationDenoiser(FittedMethod):
             return "needs a surrogate (--surrogate MODEL) and classifiers to attack (--victims MODEL, repeatable)"
         if not self.attacks:
             return "needs an attack that makes pairs (--attacks)"
-        if self.pairs is not None and not self.eight_bits:
-            return "writes pairs as bytes (--pairs), so that they are rounded to them; leave --no-eight-bits out"
+        if self.pair_folder is not None and not self.eight_bits:
+            return "writes pairs as bytes (--pair-folder), so that they are rounded to them; leave --no-eight-bits out"
         if not self.reconstruction_weight + self.benign_weight + self.adversarial_weight:
             return "has nothing to minimise: all three weights are 0"
         if self.plan.select not in FIGURES:
@@ -161,7 +161,9 @@ class PerturbationDenoiser(FittedMethod):
         some = joined([one for cell in pairs if (one := limited(cell, ASKED)) is not None])
         shares = kept_shares(some, scores, self.views, rng.child("kept"))
         judges = {name: unbounded_scores(victim) for name, victim in victims.items()}
-        recipe = {**self.record(), "pairs": _pair_counts(pairs), "kept": rounded(shares), "rejected": rejected}
+        told = {"pairs": _pair_counts(pairs), "kept": rounded(shares), "rejected": rejected}
+        # Where pairs lie changes nothing.
+        recipe = {name: value for name, value in self.record().items() if name != "pair_folder"} | told
         network = self._network(fitting.base, rng)
         trained = fit_denoiser(
             network,
@@ -221,8 +223,8 @@ class PerturbationDenoiser(FittedMethod):
         """Pairs of all victims and attacks, and how many images could not be used."""
         attacks = {_named(method, self.attacks): method for method in self.attacks}
         chosen = {key: method for key, method in attacks.items() if isinstance(method, Attack)}
-        if self.pairs is not None:
-            return self._written(Path(self.pairs) / part, data, victims, surrogate, chosen, rng, progress)
+        if self.pair_folder is not None:
+            return self._written(Path(self.pair_folder) / part, data, victims, surrogate, chosen, rng, progress)
         cells: list[Cell] = []
         rejected = 0
         for name, victim in victims.items():
