@@ -27,7 +27,7 @@ from snellen.systems.perturbation_estimation.figures import (
 )
 from snellen.systems.perturbation_estimation.fitting import ASKED, carried_over, fit_denoiser, kept_shares
 from snellen.systems.perturbation_estimation.losses import LossWeights
-from snellen.systems.perturbation_estimation.pairs import Pairs, joined, limited
+from snellen.systems.perturbation_estimation.pairs import joined, limited
 from snellen.training.acceleration import seeded
 
 #: Shares of the perturbation in the curve: the published grid of six.
@@ -124,29 +124,34 @@ def trained_arm(
 
 def judged(denoiser: nn.Module, setting: Setting, sizes: Sizes, rng: Randomness) -> dict[str, float]:
     """All figures of one denoiser."""
-    figures = {
-        **_averages(denoiser, setting.seen, setting, "seen"),
-        **_averages(denoiser, setting.unseen, setting, "unseen"),
+    cells = {
+        (mix, cell.attack, cell.victim): cell_figures(
+            denoiser, cell, unbounded_scores(setting.victims[cell.victim]), setting.where
+        )
+        for mix, each in (("seen", setting.seen), ("unseen", setting.unseen))
+        for cell in each
     }
-    for name in dict.fromkeys(cell.attack for cell in (*setting.seen, *setting.unseen)):
-        cells = [cell for cell in (*setting.seen, *setting.unseen) if cell.attack == name]
-        figures |= _averages(denoiser, cells, setting, name, short=True)
+    figures = dict[str, float]()
+    for mix in ("seen", "unseen"):
+        figures |= _averages([found for key, found in cells.items() if key[0] == mix], mix)
+    for name in dict.fromkeys(attack for _, attack, _ in cells):
+        of_attack = _averages([found for key, found in cells.items() if key[1] == name], name)
+        figures |= {key: value for key, value in of_attack.items() if key.partition(".")[2] in _SHORT}
     figures |= _benign(denoiser, setting)
     figures |= _curve(denoiser, setting)
     figures |= _attention(denoiser, setting, sizes.hard)
     return figures | _adaptive(denoiser, setting, sizes, rng)
 
 
-def _averages(
-    denoiser: nn.Module, cells: Sequence[Pairs], setting: Setting, name: str, *, short: bool = False
-) -> dict[str, float]:
-    if not any(len(cell.ids) for cell in cells):
+#: Figures of a single attack.
+_SHORT = ("d", "d_attack", "pa_benign", "pa_adversarial")
+
+
+def _averages(cells: Sequence[Mapping[str, Tensor]], name: str) -> dict[str, float]:
+    """Means over cells; none where they hold no pair."""
+    if not any(len(cell["d"]) for cell in cells):
         return {}
-    found = averaged(
-        [cell_figures(denoiser, cell, unbounded_scores(setting.victims[cell.victim]), setting.where) for cell in cells]
-    )
-    kept = {"d", "d_attack", "pa_benign", "pa_adversarial"} if short else set(found)
-    return {f"{name}.{key}": value for key, value in found.items() if key in kept}
+    return {f"{name}.{key}": value for key, value in averaged(cells).items()}
 
 
 def _benign(denoiser: nn.Module, setting: Setting) -> dict[str, float]:

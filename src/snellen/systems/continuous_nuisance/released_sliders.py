@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,11 @@ def import_slider(
     ranks = {name: len(down) for name, (down, _, _) in layers.items()}
     alphas = {name: alpha for name, (_, _, alpha) in layers.items()}
     uniform = len(set(ranks.values())) == len(set(alphas.values())) == 1
-    options = {"r": next(iter(ranks.values())), "lora_alpha": next(iter(alphas.values())), "inference_mode": False}
+    options: dict[str, Any] = {
+        "r": next(iter(ranks.values())),
+        "lora_alpha": next(iter(alphas.values())),
+        "inference_mode": False,
+    }
     if not uniform:
         options |= {"rank_pattern": ranks, "alpha_pattern": alphas}
     adapters = Adapters(generator.denoiser.network)

@@ -77,8 +77,9 @@ class PairFiles:
         """The pairs, so many at a time, as floats in [0, 1] on a device."""
         for start in range(0, len(self.ids), count):
             ids = self.ids[start : start + count]
-            pairs = (to_unit(one.to(device)) for one in self.rows(np.arange(start, start + len(ids))))
-            yield Cell(self.victim, self.attack, *pairs, ids=ids, attacked=self.attacked)
+            clean, adversarial = self.rows(np.arange(start, start + len(ids)))
+            pairs = to_unit(clean.to(device)), to_unit(adversarial.to(device))
+            yield Cell(self.victim, self.attack, pairs[0], pairs[1], ids, self.attacked)
 
     def _file(self, at: int) -> NDArray[np.uint8]:
         shape = (len(self.ids), 3, *self.size)
@@ -129,7 +130,7 @@ def write_pairs(
 
     Raises:
         RunConflictError: the folder holds pairs of another plan.
-        InputError: its files were cut or cannot be read.
+        InputError: its files were cut or cannot be read; victims without a size of images.
     """
     if (folder / RECORD).is_file():
         return _opened(folder, plan)
@@ -139,6 +140,8 @@ def write_pairs(
     listener, names = progress or Silent(), [(victim, attack) for victim in victims for attack in attacks]
     written = [_Written() for _ in names]
     size = next(iter(victims.values())).preparation.size
+    if size is None:
+        raise InputError("pairs of one file have one size; give the victims one (--size)")
     listener.begin(TASK, 0)
     with ExitStack() as stack:
         files = [
