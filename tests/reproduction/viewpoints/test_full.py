@@ -21,8 +21,8 @@ TINY = replace(
     architecture="timm:test_resnet",
     plan={"epochs": 1, "batch_size": 4},
     added=1,
-    search={"components": 2, "popsize": 3, "iterations": 1, "warm_iterations": 1},
-    attack=ViewpointAttack(components=2, popsize=3, iterations=1, samples=2),
+    search={"components": 3, "popsize": 3, "iterations": 1, "warm_iterations": 1},
+    attack=ViewpointAttack(components=3, popsize=3, iterations=1, samples=2),
     test_views=2,
 )
 

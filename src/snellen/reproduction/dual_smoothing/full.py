@@ -30,6 +30,7 @@ from snellen.data.files.labels import align_labels
 from snellen.data.loading import prepared_batches
 from snellen.data.references import load_images
 from snellen.methods.smoothing.bounds import published_radius
+from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.consistency_smoothing import ConsistencySmoothing
 from snellen.methods.smoothing.dual_smoothing import DualSmoothing
 from snellen.methods.smoothing.gaussian_smoothing import GaussianSmoothing
@@ -234,7 +235,7 @@ def _denoised(size: FullSize, rng: Randomness, device: str, seed: int, progress:
         "denoiser": os.environ[DENOISER], "chunk": size.chunk,
     }  # fmt: skip
     sigma = size.imagenet_sigma
-    ways = {
+    ways: dict[str, VoteCertificate] = {
         "plain": Smoothing(sigma=sigma, **numbers),
         "dual": DualSmoothing(sigma=sigma / 2**0.5, view="fill", **numbers),
     }
@@ -247,7 +248,7 @@ def _denoised(size: FullSize, rng: Randomness, device: str, seed: int, progress:
 
 
 def _radii(
-    method: Smoothing | DualSmoothing,
+    method: VoteCertificate,
     classifier: Classifier,
     images: ImageSet,
     size: FullSize,

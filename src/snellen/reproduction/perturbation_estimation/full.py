@@ -134,7 +134,7 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
             "images": chosen.fingerprint(),
             "preparation": surrogate.preparation.model_dump(mode="json"),
             "victims": {name: victim.fingerprint() for name, victim in victims.items()},
-            "attacks": {name: attack.record() for name, attack in attacks.items()},
+            "attacks": {name: repr(attack) for name, attack in attacks.items()},
             "seed": seed,
         }
         batches = labelled_batches(chosen, surrogate.preparation, set())

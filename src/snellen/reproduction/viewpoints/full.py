@@ -121,7 +121,10 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
             figures.update({f"{way}.{name}{key}": value for key, value in own.items()})
 
     many = size.attack.popsize + size.attack.components - 1
-    controls = {"single.": {"components": 1, "popsize": many}, "narrow.": {"entropy_weight": 0.0}}
+    controls: dict[str, dict[str, Any]] = {
+        "single.": {"components": 1, "popsize": many},
+        "narrow.": {"entropy_weight": 0.0},
+    }
     attacks = {
         "": size.attack,
         **{name: ViewpointAttack(**{**size.attack.model_dump(), **other}) for name, other in controls.items()},

@@ -260,7 +260,7 @@ class PerturbationDenoiser(FittedMethod):
                 "images": images.fingerprint(),
                 "preparation": surrogate.preparation.model_dump(mode="json"),
                 "victim": victim.fingerprint(),
-                "attacks": {key: method.record() for key, method in attacks.items()},
+                "attacks": {key: repr(method) for key, method in attacks.items()},
                 "seed": rng.seed,
             }
             batches = labelled_batches(images, surrogate.preparation, counted)
