@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 import torchvision
 from PIL import Image
@@ -28,6 +29,7 @@ TINY = replace(
     fit=TransferFit(experts=2, rank=1, alpha=1, synthetic=4, synthetic_steps=1, iterations=1, batch_size=4),
     images=4,
     steps=2,
+    layer="global_pool",
 )
 
 
@@ -35,18 +37,21 @@ TINY = replace(
 def references(tmp_path_factory):
     place = tmp_path_factory.mktemp("full")
     adm = write_smoke_folder("adm-256", place / "adm-256")
-    for seed, name in enumerate(("resnet18", "mobilenet_v3_small")):
+    models = {}
+    for seed, name in enumerate(("test_resnet", "test_efficientnet")):
         torch.manual_seed(seed)
-        torch.save(torchvision.models.get_model(name).state_dict(), place / f"{name}.pth")
+        torch.save(timm.create_model(name).state_dict(), place / f"{name}.pth")
+        models[name] = f"timm:{name}@{place / f'{name}.pth'}"
+    first, second = load_classifier(models["test_resnet"]).class_names[:2]
     pixels = torch.randint(256, (8, 40, 40, 3), generator=torch.Generator().manual_seed(2)).byte().numpy()
     for at, one in enumerate(pixels):
-        folder = place / ("train" if at < 4 else "real") / ("tench" if at % 2 else "goldfish")
+        folder = place / ("train" if at < 4 else "real") / (first if at % 2 else second)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(one).resize((256, 256)).save(folder / f"{at}.png")
     return {
         full.GENERATOR: f"diffusers:{adm}",
-        full.GUIDE: f"torchvision:resnet18@{place / 'resnet18.pth'}",
-        full.JUDGE: f"torchvision:mobilenet_v3_small@{place / 'mobilenet_v3_small.pth'}",
+        full.GUIDE: models["test_resnet"],
+        full.JUDGE: models["test_efficientnet"],
         full.TRAIN: str(place / "train"),
         full.REAL: str(place / "real"),
         full.FOLDER: str(place / "kept"),
