@@ -193,32 +193,32 @@ class _Written:
 def _opened(folder: Path, plan: Mapping[str, Any]) -> list[PairFiles]:
     try:
         record = json.loads((folder / RECORD).read_bytes())
-        if record["plan"] != json.loads(canonical_json(dict(plan))):
-            raise RunConflictError(
-                f"{folder} holds pairs of other images, classifiers or attacks; choose another folder, or delete it"
+        planned, (height, width) = record["plan"], record["size"]
+        cells = [
+            PairFiles(
+                victim=cell["victim"],
+                attack=cell["attack"],
+                ids=tuple(cell["ids"]),
+                attacked=cell["attacked"],
+                size=(height, width),
+                paths=(folder / f"{at}-{PARTNERS[0]}.bytes", folder / f"{at}-{PARTNERS[1]}.bytes"),
+                hashes=(cell["sha256"][0], cell["sha256"][1]),
             )
-        height, width = record["size"]
-        found = []
-        for at, cell in enumerate(record["cells"]):
-            clean, adversarial = (folder / f"{at}-{one}.bytes" for one in PARTNERS)
-            expected = len(cell["ids"]) * 3 * height * width
-            for path in (clean, adversarial):
-                if path.stat().st_size != expected:
-                    raise InputError(f"{path} has {path.stat().st_size} bytes and not {expected}; delete {folder}")
-            found.append(
-                PairFiles(
-                    victim=cell["victim"],
-                    attack=cell["attack"],
-                    ids=tuple(cell["ids"]),
-                    attacked=cell["attacked"],
-                    size=(height, width),
-                    paths=(clean, adversarial),
-                    hashes=(cell["sha256"][0], cell["sha256"][1]),
-                )
-            )
+            for at, cell in enumerate(record["cells"])
+        ]
+        sizes = {path: path.stat().st_size for cell in cells for path in cell.paths}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} cannot be read as pairs: {error}; delete it, and they are made again") from error
-    return found
+    if planned != json.loads(canonical_json(dict(plan))):
+        raise RunConflictError(
+            f"{folder} holds pairs of other images, classifiers or attacks; choose another folder, or delete it"
+        )
+    for cell in cells:
+        expected = len(cell.ids) * 3 * height * width
+        for path in cell.paths:
+            if sizes[path] != expected:
+                raise InputError(f"{path} has {sizes[path]} bytes and not {expected}; delete {folder}")
+    return cells
 
 
 @dataclass(frozen=True, eq=False)
