@@ -16,7 +16,7 @@ from snellen.core.system import find_system
 from snellen.methods.attacks.fgsm import FGSM
 from snellen.methods.attacks.pgd import PGD
 from snellen.models.classifiers.references import load_classifier
-from snellen.reproduction.perturbation_estimation import full
+from snellen.reproduction.perturbation_estimation import arms, full
 from snellen.reproduction.perturbation_estimation.experiment import perturbation_estimation
 from snellen.training.plan import TrainingPlan
 
@@ -25,8 +25,8 @@ ARCHITECTURES = ("test_resnet", "test_efficientnet", "test_resnet")
 VARIABLES = (full.TRAIN, full.TEST, full.VICTIMS, full.UNATTACKED, full.FOLDER)
 TINY = replace(
     full.FULL,
-    attacked=4,
-    tested=3,
+    attacked=2,
+    tested=2,
     sizes=replace(
         full.FULL.sizes, depth=2, width=2, steps=1, hard=1,
         plan=TrainingPlan(epochs=1, batch_size=4, learning_rate=1e-3),
@@ -39,7 +39,7 @@ TINY = replace(
 
 def pictures():
     generator = torch.Generator().manual_seed(3)
-    coarse = torch.rand(7, 3, 4, 4, generator=generator)
+    coarse = torch.rand(4, 3, 4, 4, generator=generator)
     fine = torch.nn.functional.interpolate(coarse, size=(240, 240), mode="bilinear")
     return [Image.fromarray((one.permute(1, 2, 0) * 255).byte().numpy()) for one in fine]
 
@@ -86,7 +86,7 @@ def references(tmp_path_factory):
     for at, image in enumerate(shown):
         with torch.no_grad():
             decision = int(surrogate(surrogate.prepare(image)[None]).argmax())
-        folder = place / ("train" if at < 4 else "test") / surrogate.class_names[decision]
+        folder = place / ("train" if at < 2 else "test") / surrogate.class_names[decision]
         folder.mkdir(parents=True, exist_ok=True)
         image.save(folder / f"{at}.png")
     return dict(
@@ -108,6 +108,7 @@ def test_full_names_what_it_lacks(monkeypatch):
 def test_full_measures_what_claims_name_and_makes_pairs_once(monkeypatch, references):
     for name, value in references.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(arms, "SHARES", (0.0, 1.0))
     found = full.full(0, Silent(), size=TINY)
     for claim in find_system("5").claims:
         for name in (claim.metric, claim.baseline, *claim.controls):
