@@ -123,7 +123,7 @@ def written_images(
 ) -> SyntheticImages:
     """The images of :func:`synthetic_images` in a file that is mapped into memory: as many as the disk holds.
 
-    A call that was stopped goes on behind the batches that it finished.
+    A call that was stopped resumes behind the batches that it finished.
 
     Args:
         folder: for ``images.bytes`` (uint8, one image behind the other) and ``done.json``; of one generator and rng.

@@ -2,7 +2,7 @@
 
 Everything comes by reference, from environment variables, and nothing is downloaded. Pairs lie on the disk as bytes and
 are read as they are needed, so that memory does not grow with them. Strengths of the attacks and the number of images
-are not told by the paper's sources; they are chosen here (:data:`FULL`). Estimated from numbers of calls and not
+are not in the paper's sources; they are chosen here (:data:`FULL`). Estimated from numbers of calls and not
 measured: 2,000 images give some 20,000 pairs (7 GB of the disk), a denoiser of 300 epochs takes two days and 10 GB of
 an H100, five of them ten days; a stopped run resumes with the pairs and epochs that are there.
 """
@@ -52,7 +52,7 @@ class FullSize:
     """How much is attacked, and what the denoisers are.
 
     Args:
-        side: of all images, pixels; a victim of another size is asked at this one.
+        side: of all images, pixels; a victim of another size sees them at this one.
         attacked: training images, drawn by the seed.
         tested: test images.
         sizes: of the denoisers.

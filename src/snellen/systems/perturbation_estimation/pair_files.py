@@ -123,7 +123,7 @@ def write_pairs(
         folder: where the files go; free, or of the same plan.
         victims: classifiers by name; all take images of one size.
         attacks: by name.
-        images: batches; they are read once, whatever the number of victims and attacks.
+        images: batches; they are read once for all victims and attacks.
         rng: of the attacks, by image.
         plan: everything that the pairs follow from, as JSON; compared with that of a folder that is there.
         progress: callback that receives progress updates.

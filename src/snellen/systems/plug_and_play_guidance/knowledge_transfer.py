@@ -91,7 +91,7 @@ def taught_examples(
     A generator in pixels needs bytes alone; with an autoencoder, the latents of image and mirror image are kept.
 
     Args:
-        teacher: is asked once about each image and its mirror image.
+        teacher: scores each image and its mirror image once.
         generator: that made the images.
         synthetic: the images.
         file: where answers are written and mapped into memory, for as many as the disk holds; None keeps them in
