@@ -96,11 +96,12 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     absent = [name for name in (GENERATOR, TOKENS, TEXT_IMAGE, ENCODER, MODELS, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {GENERATOR} is diffusers:FOLDER of Stable Diffusion 2; "
-            f"{TOKENS} the folder of ImageNet* (tokenizer, text_encoder, tokens.pt); {TEXT_IMAGE} and {ENCODER} the "
-            f"filter's hf:FOLDER of CLIP ViT-B/16 and of DINOv2 ViT-L/14 with registers; {MODELS} NAME=REFERENCE with "
-            f"commas between them, for {', '.join(NAMES)} (published: ResNet-50, ViT-B/16, ConvNeXt-B, DeiT3 of sizes "
-            f"B, S and L, AlexNet); {FOLDER} a folder for sliders. Optional: {SLIDERS}, the released sliders"
+            f"the full experiment needs {', '.join(absent)}. {GENERATOR} is diffusers:FOLDER of Stable Diffusion 2, "
+            f"{TOKENS} the folder of ImageNet* (tokenizer, text_encoder, tokens.pt). {TEXT_IMAGE} and {ENCODER} are "
+            f"the filter's, hf:FOLDER of CLIP ViT-B/16 and of DINOv2 ViT-L/14 with registers. {MODELS} is "
+            f"NAME=REFERENCE with commas between them, for {', '.join(NAMES)}. Published are ResNet-50, ViT-B/16, "
+            f"ConvNeXt-B, DeiT3 of sizes B, S and L, and AlexNet. {FOLDER} is a folder for sliders; {SLIDERS} may name "
+            f"released ones"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, size.settings.dtype) if device != "cpu" else torch.float32

@@ -112,10 +112,10 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     absent = [name for name in (TRAIN, TEST, IMAGENET, CLASSIFIER, DENOISER, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {TRAIN} and {TEST} are images of CIFAR-10 by reference; "
-            f"{IMAGENET} labelled validation images of ImageNet, {CLASSIFIER} a classifier of them "
-            f"(torchvision:resnet50@FILE), {DENOISER} diffusers:FOLDER of ADM of 256 pixels, unconditional; "
-            f"{FOLDER} a folder for trainings"
+            f"the full experiment needs {', '.join(absent)}. {TRAIN} and {TEST} are images of CIFAR-10 by reference, "
+            f"{IMAGENET} labelled validation images of ImageNet. {CLASSIFIER} is a classifier of the latter "
+            f"(torchvision:resnet50@FILE), {DENOISER} diffusers:FOLDER of ADM of 256 pixels, unconditional, {FOLDER} a "
+            f"folder for trainings"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     train, test = load_images(os.environ[TRAIN]), load_images(os.environ[TEST])

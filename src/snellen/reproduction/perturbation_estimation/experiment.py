@@ -42,8 +42,8 @@ perturbation_estimation.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "grey garments of 28 pixels (Fashion-MNIST) for ImageNet at 224: 5,000 for the classifiers, 1,000 others for "
         "pairs, 250 test images, 60 of them under CW and the ensemble; changes of 16/255 at most",
-        "two victims, one of them the surrogate, and a third classifier of 40 to 160 thousand weights, trained for 4 "
-        "epochs, for five published networks and a robust ResNet-50",
+        "two victims, one of them the surrogate, and a third classifier, of 40 to 160 thousand weights and 4 epochs, "
+        "for five published networks and a robust ResNet-50",
         "denoisers of 6 layers and 16 channels, 10 epochs of batches of 16 at 1e-3, for 17, 64 and 300 epochs of 4 at "
         "1e-4",
         "CW with 60 iterations and 4 searches; the ensemble with 20 steps, 3 targets and 200 queries",

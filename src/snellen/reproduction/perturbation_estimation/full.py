@@ -109,10 +109,10 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     absent = [name for name in (TRAIN, TEST, VICTIMS, UNATTACKED, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {TRAIN} and {TEST} are labelled images of ImageNet by "
-            f"reference; {VICTIMS} the classifiers that are attacked, references with commas between them, the "
-            f"surrogate first (torchvision:vgg19@FILE,torchvision:resnet50@FILE, …); {UNATTACKED} another one, which "
-            f"nobody attacks, such as a robust ResNet-50; {FOLDER} a folder for pairs and trainings"
+            f"the full experiment needs {', '.join(absent)}. {TRAIN} and {TEST} are labelled images of ImageNet by "
+            f"reference. {VICTIMS} are the classifiers that are attacked, with commas between them, the surrogate "
+            f"first (torchvision:vgg19@FILE,torchvision:resnet50@FILE, …). {UNATTACKED} is one that nobody attacks, "
+            f"such as a robust ResNet-50, {FOLDER} a folder for pairs and trainings"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     named = [one.strip() for one in os.environ[VICTIMS].split(",") if one.strip()]

@@ -99,10 +99,10 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     absent = [name for name in (GENERATOR, GUIDE, JUDGE, TRAIN, REAL, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {GENERATOR} is diffusers:FOLDER of the unconditional ADM "
-            f"of 256 pixels; {GUIDE} the classifier that guides (torchvision:resnet50@FILE); {JUDGE} Inception-v3 "
-            f"(torchvision:inception_v3@FILE); {TRAIN} labelled training images of ImageNet by reference; {REAL} "
-            f"{size.images} other images beside which generated ones are set; {FOLDER} a folder to keep all in"
+            f"the full experiment needs {', '.join(absent)}. {GENERATOR} is diffusers:FOLDER of the unconditional ADM "
+            f"of 256 pixels. {GUIDE} is the classifier that guides (torchvision:resnet50@FILE), {JUDGE} Inception-v3 "
+            f"(torchvision:inception_v3@FILE). {TRAIN} are labelled training images of ImageNet by reference, {REAL} "
+            f"{size.images} others, beside which generated ones are set. {FOLDER} is a folder to keep all in"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     generator = load_generator(os.environ[GENERATOR], device=device)

@@ -96,9 +96,9 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     absent = [name for name in (TRAIN, TEST, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {TRAIN} and {TEST} are sets of views of different objects "
-            f"of the same classes, such as meshes:FOLDER?views=100 (published: 900 and 100 objects of 100 classes, "
-            f"IM3D); {FOLDER} a folder for trainings. Optional: {BASE}, a folder of a trained classifier"
+            f"the full experiment needs {', '.join(absent)}. {TRAIN} and {TEST} are sets of views of different objects "
+            f"of the same classes, such as meshes:FOLDER?views=100. Published are 900 and 100 objects of 100 classes. "
+            f"{FOLDER} is a folder for trainings; {BASE} may name that of a trained classifier"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     train, test = load_images(os.environ[TRAIN]), load_images(os.environ[TEST])

@@ -86,8 +86,8 @@ class ContinuousNuisance(Method):
     quirk: bool = Field(False, description="compare softmaxes of the second encoder's vectors (published)")
     tokens: Path | None = Field(
         None,
-        description="folder of learned tokens of the classes (ImageNet*): tokenizer, text_encoder and tokens.pt, which "
-        "stand for the generator's own; prompts then name a class by its token",
+        description="folder of learned tokens of the classes (ImageNet*), with tokenizer, text_encoder and tokens.pt; "
+        "prompts then name a class by its token",
     )
     avoid: Path | None = Field(
         None,
