@@ -125,8 +125,8 @@ def taught_examples(
         listener.advance("asking the teacher", len(part))
     listener.finish("asking the teacher")
     if mapped is not None:
-        told = f"{teacher.identity()} {generator.name} {len(synthetic)} {synthetic.provenance[0].seed}"
-        return TaughtFiles(synthetic.images, mapped, told)
+        origin = f"{teacher.identity()} {generator.name} {len(synthetic)} {synthetic.provenance[0].seed}"
+        return TaughtFiles(synthetic.images, mapped, origin)
     images = torch.cat(kept) if kept else synthetic.images
     return ImageStore.of_tensors(images, torch.cat(targets), ids=[f"synthetic {row}" for row in range(len(images))])
 
@@ -138,12 +138,12 @@ class TaughtFiles:
     Args:
         images: uint8 (n, 3, h, w).
         targets: float32 (n, 2, ...).
-        told: what made them.
+        origin: what made them.
     """
 
     images: Tensor
     targets: Tensor
-    told: str
+    origin: str
     split: Split | None = None
     rejected: Mapping[str, str] = field(default_factory=dict)
 
@@ -163,7 +163,7 @@ class TaughtFiles:
 
     def fingerprint(self) -> str:
         """Hash of what made them (sha256, hex)."""
-        return hashlib.sha256(self.told.encode()).hexdigest()
+        return hashlib.sha256(self.origin.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
