@@ -14,13 +14,11 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
 from snellen.core.errors import InputError, unknown_name
 from snellen.models.diffusion.folder import PARTS, TOKENIZERS, load_network, load_tokenizer, read_part
 from snellen.models.diffusion.generator import Generator
 from snellen.models.diffusion.text_encoding import TextTower
-from snellen.models.weights.quiet_loading import first_line
+from snellen.models.weights.checkpoint_file import read_mapping
 
 #: The list of tokens in such a folder.
 TOKENS = "tokens.pt"
@@ -34,14 +32,10 @@ def read_tokens(folder: Path) -> Mapping[str, str]:
         InputError: no such file, or something else than such a list.
     """
     path = folder / TOKENS
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as tokens of classes without running code: {first_line(error)}; expected "
-            f"the released folder with tokenizer, text_encoder and {TOKENS}"
-        ) from error
-    words, tokens = (held.get(key) if isinstance(held, dict) else None for key in ("initializer_words", "tokens"))
+    if not path.is_file():
+        raise InputError(f"{path} is missing; expected the released folder with tokenizer, text_encoder and {TOKENS}")
+    held = read_mapping(path)
+    words, tokens = held.get("initializer_words"), held.get("tokens")
     if (
         not isinstance(words, list)
         or not isinstance(tokens, list)
@@ -62,8 +56,9 @@ def tokens_in_order(folder: Path) -> tuple[str, ...]:
         InputError: as :func:`read_tokens`.
     """
     read_tokens(folder)
-    held = torch.load(folder / TOKENS, map_location="cpu", weights_only=True)
-    return tuple(held["tokens"])
+    listed = read_mapping(folder / TOKENS)["tokens"]
+    assert isinstance(listed, list), "as was checked"
+    return tuple(listed)
 
 
 def token_of_class(folder: Path, class_name: str) -> str:
