@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
@@ -105,11 +104,6 @@ def test_every_figure_that_a_claim_names_is_measured():
     found = dual_smoothing("smoke", 100, Silent())
     assert all(np.isfinite(value) for value in found.values())
     named = {name.removeprefix("smoke.").split(".", 1)[-1] for name in found}
-    for claim in find_system("13").claims:
+    for claim in [one for one in find_system("13").claims if "small" in one.scales]:
         for name in (claim.metric, claim.baseline, *claim.controls):
             assert name is None or name.split(".", 1)[-1] in named, name
-
-
-def test_there_is_no_full_scale():
-    with pytest.raises(InputError, match="choose small"):
-        dual_smoothing("full", 0, Silent())

@@ -7,34 +7,37 @@ import pytest
 import torch
 from torch import nn
 
-from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.methods.attacks.pgd import PGD
 from snellen.models.residual_denoiser import ResidualDenoiser
-from snellen.reproduction.perturbation_estimation import experiment as study
+from snellen.reproduction.perturbation_estimation import arms as study
+from snellen.reproduction.perturbation_estimation.experiment import perturbation_estimation
 from snellen.reproduction.perturbation_estimation.setting import (
     HARD,
     NETWORKS,
     SMALL,
     SMOKE,
-    SURROGATE,
+    UNATTACKED,
     drawn,
+    make_setting,
     seen_attacks,
     unseen_attacks,
 )
 from snellen.systems.perturbation_estimation.fitting import fit_denoiser
 
+TINY = replace(SMOKE.sizes, hard=1)
+
 
 @pytest.fixture(scope="module")
 def found():
-    return study.perturbation_estimation("smoke", 100, Silent())
+    return perturbation_estimation("smoke", 100, Silent())
 
 
 @pytest.fixture(scope="module")
 def setting():
-    return study.make_setting(replace(SMOKE, tested=6, hard=1), Randomness(100), Silent())
+    return make_setting(replace(SMOKE, tested=6, sizes=TINY), Randomness(100), Silent())
 
 
 @pytest.mark.system_data("fashion-mnist")
@@ -69,27 +72,34 @@ def test_what_is_learnt_from_and_what_is_only_tested_on_are_apart():
 
 @pytest.mark.system_data("fashion-mnist")
 @pytest.mark.covers("5.8")
-def test_arms_differ_in_weights_and_views_alone(setting, monkeypatch):
-    asked, before = [], []
+def test_arms_differ_in_weights_views_surrogate_and_start_alone(setting, monkeypatch):
+    asked, before, after = [], [], []
 
     def noticing(network, cells, surrogate, **options):
         weights = {name: value.clone() for name, value in network.state_dict().items()}
         asked.append((weights, cells, options))
         before.append(surrogate(setting.images))
-        return fit_denoiser(network, cells, surrogate, **options)
+        after.append(fit_denoiser(network, cells, surrogate, **options))
+        return after[-1]
 
     monkeypatch.setattr(study, "fit_denoiser", noticing)
-    for arm in study.ARMS.values():
-        study.trained_arm(arm, setting, SMOKE, Randomness(100), Silent())
-    first, *others = asked
-    for weights, cells, options in others:
-        assert all(torch.equal(weights[name], value) for name, value in first[0].items())
-        assert cells is first[1]
-        assert options["plan"] == first[2]["plan"]
-    assert len({str(options["weights"]) for _, _, options in asked}) == 3, "the fourth has another surrogate alone"
-    unattacked, first_victim = setting.surrogate(setting.images), setting.victims["residual"](setting.images)
-    assert [torch.equal(scores, unattacked) for scores in before] == [True, True, True, False]
-    assert torch.equal(before[3], first_victim)
+    monkeypatch.setattr(study, "judged", lambda *given: {})
+    study.measured(setting, TINY, Randomness(100), Silent())
+    plain = asked[0]
+    assert next(iter(study.ARMS)) == "do"
+    for name, (weights, cells, options) in zip(study.ARMS, asked, strict=True):
+        # Denoised smoothing begins where the plain denoiser ended: a rival from the identity would be a straw man.
+        begin = after[0].weights if name == "ds" else plain[0]
+        assert all(torch.equal(weights[key], value) for key, value in begin.items()), name
+        assert cells is plain[1]
+        assert options["plan"] == plain[2]["plan"]
+    assert any(not torch.equal(after[0].weights[key], value) for key, value in plain[0].items())
+    settings = {(str(options["weights"]), tuple(options["views"])) for _, _, options in asked}
+    assert len(settings) == 4, "one arm differs by its surrogate alone"
+    first, other = setting.surrogate(setting.images), setting.unattacked(setting.images)
+    assert setting.surrogate is setting.victims["residual"]
+    assert [torch.equal(scores, first) for scores in before] == [True, True, True, True, False]
+    assert torch.equal(before[-1], other)
 
 
 @pytest.mark.system_data("fashion-mnist")
@@ -97,7 +107,7 @@ def test_arms_differ_in_weights_and_views_alone(setting, monkeypatch):
 def test_what_changes_nothing_undoes_no_attack_before_the_attacked_victim(setting):
     """Another victim would decide rightly about some of the pairs, and the identity would seem to help."""
     identity = ResidualDenoiser(depth=2, width=1).eval()
-    found = study.judged(identity, setting, SMOKE, Randomness(100))
+    found = study.judged(identity, setting, TINY, Randomness(100))
     pairs = [cell for cell in (*setting.seen, *setting.unseen) if len(cell.ids)]
     assert {cell.victim for cell in pairs} == set(setting.victims)
     for name in {cell.attack for cell in pairs}:
@@ -123,22 +133,17 @@ def test_the_adaptive_attack_looks_through_the_denoiser(setting, monkeypatch):
             return self.attacks.attack(classifier, images, labels, **options)
 
     monkeypatch.setattr(study, "PGD", Noticing)
-    found = study.judged(Darker().eval(), replace(setting, seen=[], unseen=[]), SMOKE, Randomness(100))
+    found = study.judged(Darker().eval(), replace(setting, seen=[], unseen=[]), TINY, Randomness(100))
     assert len(seen) == len(setting.victims)
     for (images, scores), victim in zip(seen, setting.victims.values(), strict=True):
         assert torch.allclose(scores, victim(0.5 * images), atol=1e-5)
     assert 0 <= found["adaptive.broken"] <= 1
 
 
-def test_nobody_attacks_the_surrogate_and_perturbations_of_grey_images_are_grey():
-    assert SURROGATE in NETWORKS
+def test_perturbations_of_grey_images_are_grey():
+    assert UNATTACKED in NETWORKS
     images = torch.rand(2, 1, 28, 28).expand(-1, 3, -1, -1).clone().requires_grad_()
     for name, build in NETWORKS.items():
         (gradient,) = torch.autograd.grad(build(10).eval()(images)[:, 0].sum(), images)
         assert torch.allclose(gradient[:, 0], gradient[:, 1], atol=1e-7), name
         assert torch.allclose(gradient[:, 0], gradient[:, 2], atol=1e-7), name
-
-
-def test_there_is_no_full_scale():
-    with pytest.raises(InputError, match="choose small"):
-        study.perturbation_estimation("full", 0, Silent())

@@ -10,7 +10,7 @@ import torch
 
 import snellen
 from snellen.core.artifact import Artifact, Card, Lineage
-from snellen.core.errors import InputError
+from snellen.core.errors import InputError, RunConflictError
 from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
@@ -88,6 +88,20 @@ def test_the_seed_says_the_weights_and_a_stop_changes_nothing(data, made, tmp_pa
     assert checkpoint.exists()
     resumed = PerturbationDenoiser(**SMALL).fit(data, rng=Randomness(0), checkpoint=checkpoint)
     assert all(torch.equal(resumed.tensors[name], value) for name, value in made.tensors.items())
+
+
+def test_pairs_on_the_disk_make_the_same_denoiser_and_are_kept(data, made, tmp_path):
+    kept = PerturbationDenoiser(**SMALL, pair_folder=str(tmp_path / "pairs"))
+    found = kept.fit(data, rng=Randomness(0))
+    for name, value in made.tensors.items():
+        assert torch.allclose(found.tensors[name], value, atol=1e-5), name
+    assert found.card.lineage.recipe["pairs"] == made.card.lineage.recipe["pairs"]
+    assert found.card.metrics["carried_over"] == made.card.metrics["carried_over"]
+    records = sorted(tmp_path.glob("pairs/*/0/pairs.json"))
+    assert [path.parts[-3] for path in records] == ["train", "val"]
+    with pytest.raises(RunConflictError, match="other images, classifiers or attacks"):
+        kept.fit(data, rng=Randomness(1))
+    assert "rounded" in PerturbationDenoiser(**SMALL, pair_folder="folder", eight_bits=False).missing()
 
 
 def test_it_is_delivered_as_a_denoiser_and_scanned_with(data, tmp_path):

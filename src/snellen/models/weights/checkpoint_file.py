@@ -41,7 +41,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     if path.suffix not in SUFFIXES:
         tensors = read_state_dict(path)
     else:
-        held = _load(path)
+        held = read_mapping(path)
         key = next((one for one in _KEYS if isinstance(held.get(one), Mapping)), None)
         if key is not None:
             held = held[key]  # type: ignore[assignment]
@@ -65,8 +65,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     return tensors, tuple(notes)
 
 
-def _load(path: Path) -> Mapping[str, object]:
-    """What torch saved, where that is a mapping."""
+def read_mapping(path: Path) -> Mapping[str, object]:
+    """What torch saved, where that is a mapping; of tensors and plain containers alone.
+
+    Raises:
+        InputError: no such file, one that cannot be read without running code, or something else than a mapping.
+    """
     if not path.is_file():
         raise InputError(f"no weight file at {path}")
     _check_size(path)

@@ -17,35 +17,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
 from snellen.core.system import Scale
 from snellen.data.worlds.optotypes.small_world import SHAPES
-from snellen.metrics.sweep import first_failures
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler
 from snellen.models.encoders.references import load_encoder
 from snellen.models.references import load_two_tower
+from snellen.reproduction.continuous_nuisance.answers import of_classifiers
 from snellen.reproduction.continuous_nuisance.classifiers import ARMS, REFERENCE, trained_classifiers
 from snellen.reproduction.continuous_nuisance.exactness import exactness
+from snellen.reproduction.continuous_nuisance.full import full
 from snellen.reproduction.continuous_nuisance.oracle import Reading, read
 from snellen.reproduction.continuous_nuisance.scales import SHIFTS, SMALL, SMOKE, TEMPLATE, WEATHER, Budget
 from snellen.reproduction.continuous_nuisance.switching import switched
+from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.continuous_nuisance.filter_scores import FilterEncoders, filter_scores
 from snellen.systems.continuous_nuisance.filtering import Kept, calibrated, keep, rates, threshold_keeping
 from snellen.systems.continuous_nuisance.measuring import measure_trajectories
-from snellen.systems.continuous_nuisance.robustness import (
-    NEVER,
-    failure_summary,
-    mean_relative_error,
-    nuisance_curve,
-    rank_changes,
-    rank_distance,
-    rankings,
-)
 from snellen.systems.continuous_nuisance.slider import Slider
 from snellen.systems.continuous_nuisance.slider_folder import sliders_in
 from snellen.systems.continuous_nuisance.trajectories import Trajectories, sample_trajectories
@@ -58,7 +50,7 @@ FEWEST = 5
 _TOGETHER = 30
 
 
-def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 2.
 
     Returns:
@@ -66,21 +58,15 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
         images, and of latents above and below the gate. ``oracle.SHIFT.spearman`` and ``.rising``, and their means.
         ``filter.*`` and ``single.*``: rates of the four scores and of the class's score alone on images the judge
         labels; ``filter.wrong_before`` and ``wrong_after``: share of trajectories of another class at the largest
-        strength. ``SHIFT.MODEL.drop`` (mean over strengths), ``.failure`` (mean failure point, 3 for never) and
-        ``accuracy.MODEL`` at strength 0; ``rce.MODEL`` and ``weather.rce.MODEL``, relative errors to the plain network;
-        ``rank.changes`` and ``rank.distance``. ``switch.*`` and ``slider.*``: prompt switching beside sliders.
-        ``cost.rows`` and ``cost.calls``: shares of what each image takes alone.
+        strength. Of classifiers, what :func:`~snellen.reproduction.continuous_nuisance.answers.of_classifiers` gives.
+        ``switch.*`` and ``slider.*``: prompt switching beside sliders. ``cost.rows`` and ``cost.calls``: shares of what
+        each image takes alone. What could not be measured is None.
 
     Raises:
-        InputError: the scale is full.
+        InputError: the scale is full, and something that it needs is not there.
     """
     if scale == "full":
-        raise InputError(
-            "system 2 has no full experiment that this machine could run: it needs the folder of Stable Diffusion 2, "
-            "learned tokens of ImageNet's classes and a GPU for weeks. Its settings are in "
-            "snellen.systems.continuous_nuisance.presets; run a part of it with 'snellen shift nuisance "
-            "--preset imagenet --generator diffusers:FOLDER', or choose small"
-        )
+        return full(seed, progress)
     budget, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
     classifiers = trained_classifiers(budget, seed, progress)
     sampler = Sampler(load_generator("bundled:scene-diffusion"), steps=budget.steps)
@@ -112,7 +98,7 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
                 ("test", budget.objects, budget.strengths),
             )
         }
-        figures = exactness(sampler, sliders, made["test"], budget, _TOGETHER)
+        figures: dict[str, Figure] = dict(exactness(sampler, sliders, made["test"], budget, _TOGETHER))
     judge = load_judge()
     encoders = FilterEncoders(load_two_tower("bundled:scene-clip"), load_encoder("bundled:scene-sam"))
     encoders.check_independent(classifiers)
@@ -145,9 +131,9 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
         for row, name in enumerate(budget.shifts)
     )
     enough = [name for name in budget.shifts if not budget.filtered or kept[name].trajectories.sum() >= FEWEST]
-    # A shift with too few left has no measured loss: 0, which the number of those that are kept explains.
-    figures |= {f"{name}.{model}.drop": 0.0 for name in budget.shifts for model in ARMS}
-    figures |= of_classifiers(evidence, enough, budget)
+    figures |= of_classifiers(
+        evidence, budget.shifts, enough, list(ARMS), budget.strengths, reference=REFERENCE, group=("weather", WEATHER)
+    )
     figures |= switched(
         sampler, judge, made["test"], {name: one.reading for name, one in seen["test"].items()}, budget, _TOGETHER
     )
@@ -160,12 +146,13 @@ continuous_nuisance.stand_ins = {  # type: ignore[attr-defined]
         "bundled:scene-diffusion (2.5 million weights, 32 pixels) for Stable Diffusion 2 with learned tokens",
         "fog, blur, stripes and bricks, words of scene captions, for 14 shifts; one slider for all six classes, of 40 "
         "steps and learning rate 1e-3 (fog 8e-4, blur 6.5e-4), for 1,400 of 400 steps and 2e-4",
-        "60 trajectories under each shift for 32,000 in all; 20 steps and guidance 2 for 50 and 7.5",
+        "150 trajectories under each shift, 600 of a seed, for 32,000 in all; 20 steps and guidance 2 for 50 and 7.5",
         "bundled:scene-clip and bundled:scene-sam for CLIP ViT-B/16 and DINOv2 ViT-L/14 in the filter; "
         "bundled:scene-judge for people, who labels trajectories of twice the strength as well",
         "networks of three families trained on 2,500 drawn scenes, one of them with fog and blur as well, for 40 "
         "classifiers",
     ),
+    "full": ("5 classes, 2 shifts and 6 classifiers for 100, 14 and 40",),
 }
 
 
@@ -177,46 +164,21 @@ class _Seen:
     scores: Mapping[str, NDArray[np.float64]]
 
 
-def of_classifiers(evidence: Evidence, shifts: list[str], budget: Budget) -> dict[str, float]:
-    """Figures of every classifier under the shifts with enough trajectories left."""
-    models, figures = list(ARMS), dict[str, float]()
-    neutral: dict[str, list[float]] = {model: [] for model in models}
-    changes, distances = 0, []
-    for name in shifts:
-        for model in models:
-            curve = nuisance_curve(evidence, name, model)
-            summary = failure_summary(first_failures(evidence, name, model, never=NEVER), budget.strengths, never=NEVER)
-            neutral[model].append(curve[0].accuracy)
-            figures[f"{name}.{model}.drop"] = fmean(point.drop for point in curve[1:])
-            figures[f"{name}.{model}.failure"] = NEVER - summary.margin
-            figures |= {f"{name}.{model}.accuracy_at_{point.strength:g}": point.accuracy for point in curve}
-        order = rankings(evidence, name, models)
-        distances.append(rank_distance(order[budget.strengths[1]], order[budget.strengths[-1]]))
-        changes += len(rank_changes(evidence, name, models))
-    for model in models:
-        figures[f"accuracy.{model}"] = fmean(neutral[model]) if shifts else 0.0
-        for group, names in (("", shifts), ("weather.", [name for name in shifts if name in WEATHER])):
-            relative = mean_relative_error(evidence, names, model, REFERENCE)
-            # Where the reference loses nothing there is no unit, and no difference to report.
-            figures[f"{group}rce.{model}"] = 1.0 if relative is None else relative
-    return figures | {"rank.changes": float(changes), "rank.distance": fmean(distances) if distances else 0.0}
-
-
 def _classes(found: Trajectories) -> list[str]:
     return [str(shape) for shape in SHAPES] * (len(found.prompts) // len(SHAPES))
 
 
-def _of_oracle(readings: Mapping[str, Reading], budget: Budget) -> dict[str, float]:
+def _of_oracle(readings: Mapping[str, Reading], budget: Budget) -> dict[str, Figure]:
     figures = {f"oracle.{name}.spearman": reading.spearman(budget.strengths) for name, reading in readings.items()}
     figures |= {f"oracle.{name}.rising": reading.rising() for name, reading in readings.items()}
     for kind in ("spearman", "rising"):
         figures[f"oracle.{kind}"] = fmean(figures[f"oracle.{name}.{kind}"] for name in readings)
-    return figures
+    return dict(figures)
 
 
 def _filtered(
     labelled: Mapping[str, _Seen], test: Mapping[str, _Seen], budget: Budget
-) -> tuple[dict[str, Kept], dict[str, float]]:
+) -> tuple[dict[str, Kept], dict[str, Figure]]:
     """What four scores keep of the test's trajectories, and their rates beside those of one score."""
     right = np.concatenate([one.reading.right for one in labelled.values()])
     scores = _joined(labelled)
@@ -231,14 +193,13 @@ def _filtered(
     at = threshold_keeping(alone[truth], max(ours["true_positives"], 1e-9)) if truth.any() else -np.inf
     single = rates(alone > at, truth)
     last = ~truth[:, -1]
-    before = float(last.mean())
     return kept, {
         **{f"filter.{name}": value for name, value in ours.items()},
         **{f"single.{name}": value for name, value in single.items()},
         "filter.out_of_class": float((~truth).mean()),
         "filter.kept": float(whole.mean()),
-        "filter.wrong_before": before,
-        "filter.wrong_after": float(last[whole].mean()) if whole.any() else before,
+        "filter.wrong_before": Sample.of(last),
+        "filter.wrong_after": Sample.of(last[whole]) if whole.any() else None,
         **{f"filter.{name}.kept": float(one.trajectories.mean()) for name, one in kept.items()},
     }
 

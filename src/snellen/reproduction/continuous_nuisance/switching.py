@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import fmean
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from snellen.models.diffusion.generate import generate
 from snellen.models.diffusion.sampler import Sampler
 from snellen.reproduction.continuous_nuisance.oracle import Reading, read
 from snellen.reproduction.continuous_nuisance.scales import SHIFTS, Budget
+from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.continuous_nuisance.trajectories import Trajectories
 from snellen.systems.continuous_nuisance.words import shifted_prompt
 
@@ -24,7 +24,7 @@ def switched(
     readings: Mapping[str, Reading],
     budget: Budget,
     together: int,
-) -> dict[str, float]:
+) -> dict[str, Figure]:
     """How far objects move, and pixels change, from strength 0 on: by another prompt, and by a slider.
 
     Each is compared at the strength whose reading of the nuisance is nearest to that of the switched prompt, where the
@@ -32,7 +32,7 @@ def switched(
 
     Returns:
         ``switch.moved`` and ``slider.moved`` in half sides, ``switch.pixels`` and ``slider.pixels`` mean absolute
-        differences, ``switch.compared`` images.
+        differences, of each compared image, or None without any; ``switch.compared`` images.
     """
     moved: dict[str, list[float]] = {"switch": [], "slider": []}
     pixels: dict[str, list[float]] = {"switch": [], "slider": []}
@@ -54,6 +54,6 @@ def switched(
             pixels["slider"].append(float((made.images[row, thing, nearest] - first).abs().mean()))
     return {
         "switch.compared": float(len(moved["switch"])),
-        **{f"{way}.moved": fmean(values) if values else 0.0 for way, values in moved.items()},
-        **{f"{way}.pixels": fmean(values) if values else 0.0 for way, values in pixels.items()},
+        **{f"{way}.moved": Sample.of(values) if values else None for way, values in moved.items()},
+        **{f"{way}.pixels": Sample.of(values) if values else None for way, values in pixels.items()},
     }

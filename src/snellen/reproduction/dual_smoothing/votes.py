@@ -78,15 +78,16 @@ def votes_of(
     rng: Randomness,
     progress: Progress,
     task: str,
+    grey: bool = True,
 ) -> Votes:
-    """Draw the votes of images (n, 3, h, w), at growing numbers of samples."""
-    branches = branches_of(classifier, split_pixels=split_pixels, grey=True)
+    """Draw the votes of images (n, 3, h, w), at growing numbers of samples; ``grey``: one noise for all channels."""
+    branches = branches_of(classifier, split_pixels=split_pixels, grey=grey)
     ids = [str(row) for row in range(len(images))]
     progress.begin(task, len(images))
     chosen: list[Tensor] = []
     counted: dict[int, list[Tensor]] = {number: [] for number in samples}
     for start in range(0, len(images), _TOGETHER):
-        part = images[start : start + _TOGETHER]
+        part = images[start : start + _TOGETHER].to(classifier.device)
         own = rng.for_examples(ids[start : start + _TOGETHER])
 
         def drawn(first: int, last: int, stream: str, part: Tensor = part, own: Randomness = own) -> Tensor:

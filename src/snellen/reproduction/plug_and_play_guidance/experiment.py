@@ -14,25 +14,21 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.system import Scale
 from snellen.methods.generation.class_steer import ClassSteer
-from snellen.methods.generation.classifier_scores import Reading, by_experts, off_the_shelf, on_the_estimate
-from snellen.methods.generation.synthetic_images import SyntheticImages, synthetic_images
-from snellen.methods.generation.teachers import Teacher, classifier_teacher
+from snellen.methods.generation.classifier_scores import Reading
+from snellen.methods.generation.synthetic_images import synthetic_images
+from snellen.methods.generation.teachers import classifier_teacher
+from snellen.reproduction.plug_and_play_guidance.full import full
 from snellen.reproduction.plug_and_play_guidance.smoke import shape_figures, smoke_figures
+from snellen.reproduction.plug_and_play_guidance.ways import CORE, EVERY, fitted_ways
+from snellen.reproduction.sample import Figure
 from snellen.reproduction.shared.guided_generation.harness import Arm, measure
 from snellen.reproduction.shared.guided_generation.setups import Setup, small_scenes, thumbnails
-from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit, experts_of, fit_experts
-from snellen.systems.plug_and_play_guidance.supervised_experts import fit_supervised
+from snellen.systems.plug_and_play_guidance.expert_fitting import TransferFit
 from snellen.training.batches import ImageStore
-from snellen.training.transforms import random_shifts
-
-#: Ways that every world has, and those that one has besides.
-CORE = ("off_the_shelf", "estimate", "noise_held", "noise_aware", "experts")
-EVERY = (*CORE, "supervised", "through", "one_expert", "unsharpened")
 
 
 @dataclass(frozen=True)
@@ -84,23 +80,21 @@ SMALL: dict[str, Sizes] = {
 WORLDS: dict[str, Callable[[], Setup]] = {"thumbnails": thumbnails, "scenes": small_scenes}
 
 
-def plug_and_play(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def plug_and_play(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 12.
 
     Returns:
         Figures by name; see ``claims.toml``.
 
     Raises:
-        InputError: the scale is full, or the training images of Fashion-MNIST are not installed.
+        InputError: the training images of Fashion-MNIST are not installed, or the scale is full, and something that it
+            needs is not there.
     """
     if scale == "smoke":
         return smoke_figures(seed)
     if scale == "full":
-        raise InputError(
-            "system 12 has no full experiment: it needs the unconditional ADM of 256 pixels, ResNet-50 and the "
-            "reference statistics of ImageNet; choose small"
-        )
-    figures = shape_figures()
+        return full(seed, progress)
+    figures: dict[str, Figure] = dict(shape_figures())
     for world, sizes in SMALL.items():
         found = world_figures(WORLDS[world](), sizes, seed, progress)
         figures |= {f"{world}.{name}": value for name, value in found.items()}
@@ -121,6 +115,7 @@ plug_and_play.stand_ins = {  # type: ignore[attr-defined]
         "15 steps of DDIM for 25; 200 and 120 images of each way for 10,000",
         "judge accuracy and the Fréchet distance in the judge's features for IS and FID",
     ),
+    "full": ("FID of Inception's features as torchvision computes them, not those of the evaluator of ADM",),
 }
 
 
@@ -162,51 +157,14 @@ def _arm(setup: Setup, reading: Reading, scale: float) -> Arm:
 
 def readings(setup: Setup, sizes: Sizes, rng: Randomness, progress: Progress) -> dict[str, Reading]:
     """Each way's reading of the latents of a step, fitted where it must be."""
-    teacher = classifier_teacher(setup.guide)
-    fit, one = sizes.fit, sizes.fit.model_copy(update={"experts": 1, "iterations": _in_all(sizes.fit)})
     drawn = synthetic_images(
-        setup.generator, fit.synthetic, steps=fit.synthetic_steps, rng=rng.child("synthetic"), progress=progress
-    )
+        setup.generator, sizes.fit.synthetic, steps=sizes.fit.synthetic_steps, rng=rng.child("synthetic"),
+        progress=progress,
+    )  # fmt: skip
 
-    def unlabelled(numbers: TransferFit) -> Reading:
-        return _unlabelled(setup, teacher, drawn, numbers, rng, progress)
-
-    def labelled(numbers: TransferFit) -> Reading:
+    def labelled() -> ImageStore:
         seen = setup.seen(sizes.labelled, derive_seed(rng.seed, "labelled") % 2**31)
-        store = ImageStore.of_tensors((seen.images * 255).round().to(torch.uint8), seen.classes, split="train")
-        experts = fit_supervised(
-            teacher,
-            setup.generator,
-            store,
-            fit=numbers,
-            rng=rng.child("labelled"),
-            transform=random_shifts(2),
-            progress=progress,
-        )
-        return by_experts(teacher, experts)
+        return ImageStore.of_tensors((seen.images * 255).round().to(torch.uint8), seen.classes, split="train")
 
-    made: dict[str, Callable[[], Reading]] = {
-        "off_the_shelf": lambda: off_the_shelf(teacher),
-        "estimate": lambda: on_the_estimate(teacher, through=False),
-        # The formula of the paper's baseline; both embedded generators predict velocities, which it does not hold.
-        "noise_held": lambda: on_the_estimate(teacher, through=False, held="epsilon"),
-        "through": lambda: on_the_estimate(teacher, through=True),
-        "experts": lambda: unlabelled(fit),
-        "one_expert": lambda: unlabelled(one),
-        "unsharpened": lambda: unlabelled(fit.model_copy(update={"temperature": 1.0})),
-        "noise_aware": lambda: labelled(one),
-        "supervised": lambda: labelled(fit),
-    }
-    return {way: made[way]() for way in sizes.ways}
-
-
-def _unlabelled(
-    setup: Setup, teacher: Teacher, drawn: SyntheticImages, fit: TransferFit, rng: Randomness, progress: Progress
-) -> Reading:
-    artifact = fit_experts(teacher, setup.generator, drawn, fit=fit, rng=rng.child("experts"), progress=progress)
-    return by_experts(teacher, experts_of(artifact, teacher, setup.generator))
-
-
-def _in_all(fit: TransferFit) -> int:
-    """Iterations of all experts together."""
-    return fit.experts * fit.iterations
+    teacher = classifier_teacher(setup.guide)
+    return fitted_ways(teacher, setup.generator, sizes.ways, sizes.fit, drawn, labelled, rng, progress)

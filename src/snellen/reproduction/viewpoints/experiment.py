@@ -13,7 +13,6 @@ from typing import Any
 
 from snellen.core.artifact import Artifact, Card, Lineage
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
@@ -21,12 +20,12 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.methods.recipes.supervised import Supervised
 from snellen.models.classifiers.artifact_models import build_network
+from snellen.reproduction.sample import Figure
+from snellen.reproduction.viewpoints.full import full
 from snellen.reproduction.viewpoints.judging import Held, attack_figures, attacked, clean_figures, held_out
 from snellen.reproduction.viewpoints.materials import SIDE, Sizes, renderer_of, views_of
+from snellen.reproduction.viewpoints.ways import WAYS, recipe_of
 from snellen.systems.viewpoints.method import ViewpointAttack
-from snellen.systems.viewpoints.recipe import ViewpointTraining
-from snellen.systems.viewpoints.view_augmentation import ViewAugmentation
-from snellen.systems.viewpoints.view_training import ViewTraining
 from snellen.training.fitting.groundwork import initial_network
 from snellen.version import __version__
 
@@ -58,8 +57,12 @@ class Budget:
     attack: ViewpointAttack
     ways: tuple[str, ...]
 
+    @property
+    def common(self) -> dict[str, Any]:
+        """What all ways share."""
+        plan = {"epochs": self.further, "batch_size": self.batch, "learning_rate": 1e-3}
+        return {"added_views": self.added, "plan": plan}
 
-WAYS = ("natural", "random", "gaussian", "viat", "unshared", "frozen")
 
 SMALL = Budget(
     sizes=Sizes(classes=10, train=4, test=2, views=30, test_views=20),
@@ -82,20 +85,8 @@ SMOKE = Budget(
     ways=WAYS,
 )
 
-#: The published numbers, for who has the objects and the processors.
-FULL = {
-    "data": "IM3D: 1,000 objects of 100 classes of ImageNet, 9 of 10 trained on; 100 natural views of each",
-    "architectures": ("resnet50", "inception_v3", "vit_base_patch16_224"),
-    "recipe": ViewpointTraining(
-        components=15, popsize=101, iterations=50, warm_iterations=10, entropy_weight=0.05, share_rate=0.5,
-        added_views=16, plan={"epochs": 120, "batch_size": 512, "optimizer": "sgd", "learning_rate": 0.001,
-        "momentum": 0.9, "weight_decay": 2e-4},
-    ),
-    "attack": ViewpointAttack(components=15, popsize=101, iterations=50, samples=100),
-}  # fmt: skip
 
-
-def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[str, float]:
+def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 11.
 
     Returns:
@@ -107,13 +98,10 @@ def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[s
         ``renders.added`` and ``renders.searched`` of ``viat``.
 
     Raises:
-        InputError: the scale is full.
+        InputError: the scale is full, and something that it needs is not there.
     """
     if scale == "full":
-        raise InputError(
-            "system 11 has no full experiment: it needs the 1,000 objects of IM3D and some 400 hours of a GPU; choose "
-            "small, or attack your own objects with 'snellen attack viewpoint-attack MODEL DATA'"
-        )
+        return full(seed, progress)
     budget, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
     rng, figures = Randomness(seed), dict[str, float]()
     trained_on = renderer_of("train", budget.sizes, seed)
@@ -123,7 +111,9 @@ def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[s
     figures |= _judged("standard", _classifier(standard), held, budget, rng, progress)
     figures |= _controls(_classifier(standard), held, budget, rng, progress)
     for way in budget.ways:
-        made = recipe_of(way, budget).fit(data, base=standard, rng=rng.child("further"), progress=progress)
+        made = recipe_of(way, budget.search, budget.common).fit(
+            data, base=standard, rng=rng.child("further"), progress=progress
+        )
         figures |= _judged(way, _classifier(made), held, budget, rng, progress)
         if way == "viat":
             told = made.card.lineage.recipe
@@ -141,31 +131,8 @@ viewpoint_training.stand_ins = {  # type: ignore[attr-defined]
         "attack for 50",
         "25 renderings in a batch of 125 for 16 in 528; 8 epochs of AdamW for 120 of SGD",
     ),
+    "full": ("a classifier that begins from random weights, unless a base is given; meshes for NeRFs",),
 }
-
-
-def recipe_of(way: str, budget: Budget) -> ViewTraining:
-    """The recipe of one way; all have the same images, epochs and number of added renderings.
-
-    Raises:
-        InputError: no such way.
-    """
-    common: dict[str, Any] = {
-        "added_views": budget.added,
-        "plan": {"epochs": budget.further, "batch_size": budget.batch, "learning_rate": 1e-3},
-    }
-    if way in ("natural", "random"):
-        return ViewAugmentation(viewpoints="natural" if way == "natural" else "any", **common)
-    special: dict[str, dict[str, Any]] = {
-        # As many views in a step.
-        "gaussian": {"components": 1, "popsize": budget.search["popsize"] + budget.search["components"] - 1},
-        "viat": {},
-        "unshared": {"share_rate": 0.0},
-        "frozen": {"refresh": False},
-    }
-    if way not in special:
-        raise InputError(f"no such way: {way!r}; known: {', '.join(WAYS)}")
-    return ViewpointTraining(**{**budget.search, **special[way]}, **common)
 
 
 def _standard(data: ImageSet, budget: Budget, seed: int, rng: Randomness, progress: Progress) -> Artifact:

@@ -30,6 +30,7 @@ from snellen.data.files.arrays import ArraySource
 from snellen.methods.generation.made_images import generator_of, identities_of, seeds_of
 from snellen.methods.synthesis.avoided_failures import failures_in
 from snellen.models.diffusion.sampler import Sampler
+from snellen.systems.continuous_nuisance.class_tokens import read_tokens, token_of_class
 from snellen.systems.continuous_nuisance.filter_scores import filter_scores
 from snellen.systems.continuous_nuisance.filtering import NEEDED, PUBLISHED_THRESHOLDS, SCORES, keep
 from snellen.systems.continuous_nuisance.slider import SliderFit
@@ -83,6 +84,11 @@ class ContinuousNuisance(Method):
     )
     needed: int = Field(NEEDED, ge=1, le=len(SCORES), description="scores that must exceed their thresholds")
     quirk: bool = Field(False, description="compare softmaxes of the second encoder's vectors (published)")
+    tokens: Path | None = Field(
+        None,
+        description="folder of learned tokens of the classes (ImageNet*), with tokenizer, text_encoder and tokens.pt; "
+        "prompts then name a class by its token",
+    )
     avoid: Path | None = Field(
         None,
         description="folder of snellen scan generator: classes, and classes under a shift, at which it found this "
@@ -108,6 +114,16 @@ class ContinuousNuisance(Method):
         if not self.sliders:
             return "needs the folder of the sliders, which it may make: --sliders FOLDER"
         return None if self.classes else "needs the classes: --classes NAME for each"
+
+    def prompt(self, class_name: str) -> str:
+        """The prompt of a class: by its token where there are tokens, else by its words.
+
+        Raises:
+            InputError: tokens that cannot be read, or no token of the class.
+        """
+        return class_prompt(
+            self.template, class_name if self.tokens is None else token_of_class(self.tokens, class_name)
+        )
 
     def make_ready(self, progress: Progress | None = None) -> None:
         """Load the sliders, or train them."""
@@ -145,7 +161,7 @@ class ContinuousNuisance(Method):
         found = dict[tuple[str, str], str]()
         for concept, words in phrases.items():
             for name in self.classes:
-                prompt = shifted_prompt(class_prompt(self.template, name), words, self.shifted)
+                prompt = shifted_prompt(self.prompt(name), words, self.shifted)
                 why = failures.reason((name,), prompt)
                 if why is not None:
                     found[concept, name] = why
@@ -173,7 +189,7 @@ class ContinuousNuisance(Method):
             made = sample_trajectories(
                 Sampler(generator, steps=self.steps),
                 {concept: own[concept] for concept in concepts},
-                [class_prompt(self.template, requested[row][0]) for row in first],
+                [self.prompt(requested[row][0]) for row in first],
                 [seeds[row] for row in first],
                 self.strengths,
                 gate=self.gate,
@@ -214,6 +230,7 @@ class ContinuousNuisance(Method):
             **identities_of(nuisance_generator(self)),
             **slider_identities(self),
             **({} if encoders is None else encoders.identities()),
+            **({} if self.tokens is None else {"tokens": _hash_of(read_tokens(self.tokens))}),
             **({} if failures is None else {"avoided": sha256(failures.encode()).hexdigest()}),
         }
 
@@ -231,7 +248,7 @@ class ContinuousNuisance(Method):
                     )
                 pair.append(str(given))
             found.append((pair[0], pair[1]))
-        prompts = [class_prompt(self.template, name) for name in self.classes]
+        prompts = [self.prompt(name) for name in self.classes]
         shifted = [shifted_prompt(prompt, words, self.shifted) for words in concepts.values() for prompt in prompts]
         generator = nuisance_generator(self)
         check_words(generator, [*prompts, *shifted])
@@ -255,7 +272,7 @@ class ContinuousNuisance(Method):
         }
         for row, request in enumerate(requests):
             key, (class_name, concept) = str(request.get("id", row)), requested[row]
-            prompt = class_prompt(self.template, class_name)
+            prompt = self.prompt(class_name)
             reason = None if reasons is None else reasons[row]
             for strength in self.strengths:
                 told = {"class": class_name, "concept": concept, "strength": strength, "seed": seeds[row]}
@@ -283,6 +300,10 @@ class ContinuousNuisance(Method):
 
 #: Images that are sampled together.
 _TOGETHER = 32
+
+
+def _hash_of(tokens: Mapping[str, str]) -> str:
+    return sha256(json.dumps(list(tokens.items())).encode()).hexdigest()
 
 
 def _scaled(images: torch.Tensor, side: int | None) -> torch.Tensor:

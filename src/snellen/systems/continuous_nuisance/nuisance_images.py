@@ -207,8 +207,8 @@ def _plan(
     method = work.method.record() if names is None else nameless_record(work.method.record(), names)
     if thresholds_from == "others":
         del method["thresholds"]  # they follow from the rest
-    # Where sliders and failures lie says nothing of what they are: their hashes do.
-    del method["sliders"], method["avoid"]
+    # Where sliders, failures and tokens lie says nothing of what they are: their hashes do.
+    del method["sliders"], method["avoid"], method["tokens"]
     # Which of several devices of a kind it was changes nothing.
     method["device"] = work.method.device.partition(":")[0]
     return {

@@ -207,10 +207,105 @@ def rank_changes(
     return changes
 
 
+def paired_losses(
+    evidence: Evidence, names: Sequence[str], models: Sequence[str]
+) -> dict[str, NDArray[np.float64]] | None:
+    """What each classifier loses on each trajectory: its answer at strength 0 minus the mean of those above, (n,).
+
+    A row of one classifier and that of another are of the same trajectory: their difference is paired. The trajectories
+    of all shifts follow each other. None where there is no shift.
+
+    Raises:
+        InputError: a shift under which no trajectory was measured at every strength, or not by all classifiers.
+    """
+    found: dict[str, list[NDArray[np.float64]]] = {model: [] for model in models}
+    for name in names:
+        grid = strengths(evidence, name)
+        answers = [_answers(evidence, name, model, grid) for model in models]
+        _check_same(answers)
+        for model, one in zip(models, answers, strict=True):
+            found[model].append(one.right[:, 0] - one.right[:, 1:].mean(1))
+    return {model: np.concatenate(parts) for model, parts in found.items()} if names else None
+
+
+@dataclass(frozen=True)
+class OrderShift:
+    """How much the order of classifiers differs between the least and the largest strength.
+
+    Attributes:
+        distance: share of pairs whose order is strictly the other way, in the mean over shifts.
+        turned: by how much: the geometric mean of both leads, in accuracy, 0 where the order stays; the mean over pairs
+            and shifts.
+        chance: the mean of ``turned`` where both strengths are exchanged for half of the trajectories, drawn anew each
+            time: what differs when the strength has nothing to do with it.
+        p: share of these draws that give as much or more; the draw that was observed counts as one.
+    """
+
+    distance: float
+    turned: float
+    chance: float
+    p: float
+
+
+def order_shift(
+    evidence: Evidence, names: Sequence[str], models: Sequence[str], *, low: int = 0, draws: int = 1000, seed: int = 0
+) -> OrderShift | None:
+    """Pooled permutation test of one question over all shifts: does the order change with strength.
+
+    Under the null hypothesis the two answers of a trajectory, at either strength, are exchangeable for all classifiers
+    together, so that trajectories keep what they have in common. No correction for many comparisons is needed: there is
+    one statistic.
+
+    Args:
+        evidence: of trajectories.
+        names: of the shifts.
+        models: classifiers, two or more.
+        low: position of the lower strength in the grid.
+        draws: of the permutation.
+        seed: of the draws.
+
+    Returns:
+        None without a shift or with fewer than two classifiers.
+
+    Raises:
+        InputError: a shift under which no trajectory was measured at every strength, or not by all classifiers.
+    """
+    if not names or len(models) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    pairs = np.array(list(combinations(range(len(models)), 2)))
+    distance, observed, drawn = [], [], []
+    for name in names:
+        grid = strengths(evidence, name)
+        answers = [_answers(evidence, name, model, grid) for model in models]
+        _check_same(answers)
+        ends = np.stack([one.right[:, [low, -1]] for one in answers])  # classifiers, trajectories, 2
+        apart = ends[pairs[:, 0]] - ends[pairs[:, 1]]
+        distance.append(float((apart.sum(1).prod(1) < 0).mean()))
+        observed.append(_turned(apart.mean(1)))
+        swapped = rng.random((draws, apart.shape[1])) < 0.5
+        # Half of the sum of both ends stays, and half of their difference changes its sign with the exchange.
+        middle, half = apart.sum(2).mean(1) / 2, (apart[..., 0] - apart[..., 1]) / 2
+        moved = np.where(swapped, -1.0, 1.0) @ half.T / half.shape[1]
+        drawn.append(_turned(np.stack([middle + moved, middle - moved], -1)))
+    turned, permuted = float(np.mean(observed)), np.mean(drawn, axis=0)
+    more = int((permuted >= turned - 1e-12).sum())
+    return OrderShift(float(np.mean(distance)), turned, float(permuted.mean()), (more + 1) / (draws + 1))
+
+
+def _turned(leads: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Geometric mean of the leads (…, pairs, 2) at both ends where their signs differ, else 0; mean over pairs."""
+    return np.asarray(np.sqrt(np.maximum(-leads[..., 0] * leads[..., 1], 0.0)).mean(-1))
+
+
+def _check_same(answers: Sequence[_Right]) -> None:
+    if any(one.ids != answers[0].ids for one in answers):
+        raise InputError("classifiers are compared on the same trajectories, and some answered others alone")
+
+
 def _sign(one: _Right, other: _Right, column: int, level: float) -> int:
     """1 where the one is surely more accurate, −1 where the other is, else 0."""
-    if one.ids != other.ids:
-        raise InputError("classifiers are ranked on the same trajectories, and some answered others alone")
+    _check_same([one, other])
     difference = one.right[:, column] - other.right[:, column]
     only_one, only_other = int((difference > 0).sum()), int((difference < 0).sum())
     if mcnemar(only_one, only_other) > level:

@@ -17,10 +17,11 @@ from snellen.methods.generation.made_images import generator_of
 from snellen.models.diffusion.generator import Generator
 from snellen.models.encoders.references import load_encoder
 from snellen.models.references import load_two_tower
+from snellen.systems.continuous_nuisance.class_tokens import with_class_tokens
 from snellen.systems.continuous_nuisance.filter_scores import FilterEncoders
 from snellen.systems.continuous_nuisance.fitting import fit_slider
 from snellen.systems.continuous_nuisance.slider import Slider, SliderFit
-from snellen.systems.continuous_nuisance.words import SHIFTED, class_prompt, named_phrases, shifted_prompt
+from snellen.systems.continuous_nuisance.words import SHIFTED, named_phrases, shifted_prompt
 
 #: Names of shifts become names of folders.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]*")
@@ -152,8 +153,15 @@ if TYPE_CHECKING:
 
 
 def nuisance_generator(method: ContinuousNuisance) -> Generator:
-    """The generator of a method, where and in the precision that it says."""
-    return generator_of(method.generator, method.device, method.dtype)
+    """The generator of a method, where and in the precision that it says, with learned tokens where it names some."""
+    if method.tokens is None:
+        return generator_of(method.generator, method.device, method.dtype)
+    return _knowing(method.generator, method.device, method.dtype, method.tokens)
+
+
+@lru_cache(maxsize=1)
+def _knowing(reference: str, device: str, dtype: str, tokens: Path) -> Generator:
+    return with_class_tokens(generator_of(reference, device, dtype), tokens)
 
 
 def sliders_of(
@@ -168,7 +176,7 @@ def sliders_of(
     if lacking is not None:
         raise InputError(f"{method.name} {lacking}")
     folder, generator, shifts = Path(method.sliders), nuisance_generator(method), named_phrases(method.concept)
-    prompts = {name: class_prompt(method.template, name) for name in method.classes}
+    prompts = {name: method.prompt(name) for name in method.classes}
     if method.sliders_for == "each":
         return {
             name: sliders_of_class(

@@ -19,7 +19,7 @@ from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.methods.explanations.grad_cam import grad_cam
 from snellen.systems.perturbation_estimation.estimate import Scores, check_unit, in_batches
-from snellen.systems.perturbation_estimation.pairs import Cell
+from snellen.systems.perturbation_estimation.pairs import Pairs
 
 #: Figures that are means of distances; all others are shares.
 DISTANCES = ("d", "d_attack", "d_to_attacked", "logits_benign", "logits_adversarial")
@@ -65,6 +65,17 @@ def pair_figures(estimate: Tensor, clean: Tensor, adversarial: Tensor, scores: S
     }
 
 
+def cell_figures(
+    denoise: Callable[[Tensor], Tensor], cell: Pairs, scores: Scores, device: torch.device | None = None
+) -> dict[str, Tensor]:
+    """Figures of every pair of a cell, read some at a time: (n,) each, see :func:`pair_figures`."""
+    parts = [
+        pair_figures(in_batches(denoise, part.adversarial), part.clean, part.adversarial, scores)
+        for part in cell.parts(device=device)
+    ]
+    return {name: torch.cat([torch.zeros(0), *(part[name].cpu() for part in parts)]) for name in FIGURES}
+
+
 def averaged(cells: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
     """Means over cells: of distances over all pairs, of shares over the means of the cells. Empty cells count nowhere.
 
@@ -95,37 +106,35 @@ def benign_figures(denoise: Callable[[Tensor], Tensor], clean: Tensor, scores: S
 
 
 def partial_curve(
-    denoise: Callable[[Tensor], Tensor], cell: Cell, scores: Scores, shares: Sequence[float]
+    denoise: Callable[[Tensor], Tensor],
+    cell: Pairs,
+    scores: Scores,
+    shares: Sequence[float],
+    device: torch.device | None = None,
 ) -> list[dict[str, float]]:
     """Figures under a share of the perturbation, x' = x + p (x' − x): one row for each p in [0, 1].
 
     ``d`` of the estimate; ``benign``: share of estimates with the clean image's decision; ``success``: share of
-    x + δ_RED with the decision of the whole attack; ``attacked``: the same of x + p (x' − x) itself.
+    x + δ_RED with the decision of the whole attack; ``attacked``: the same of x + p (x' − x) itself. The cell holds a
+    pair or more.
     """
-    wanted = in_batches(scores, cell.clean).argmax(1)
-    fooled = in_batches(scores, cell.adversarial).argmax(1)
-    rows = []
-    for share in shares:
-        partly = cell.clean + share * (cell.adversarial - cell.clean)
-        estimate = in_batches(denoise, partly)
-        pasted = cell.clean + (partly - estimate)
-        rows.append(
-            {
-                "d": float(_length(estimate - cell.clean).mean()),
-                "benign": _share(in_batches(scores, estimate).argmax(1) == wanted),
-                "success": _share(in_batches(scores, pasted).argmax(1) == fooled),
-                "attacked": _share(in_batches(scores, partly).argmax(1) == fooled),
-            }
-        )
-    return rows
+    sums = [dict.fromkeys(("d", "benign", "success", "attacked"), 0.0) for _ in shares]
+    for part in cell.parts(device=device):
+        wanted = in_batches(scores, part.clean).argmax(1)
+        fooled = in_batches(scores, part.adversarial).argmax(1)
+        for share, row in zip(shares, sums, strict=True):
+            partly = part.clean + share * (part.adversarial - part.clean)
+            estimate = in_batches(denoise, partly)
+            pasted = part.clean + (partly - estimate)
+            row["d"] += float(_length(estimate - part.clean).sum())
+            row["benign"] += float((in_batches(scores, estimate).argmax(1) == wanted).sum())
+            row["success"] += float((in_batches(scores, pasted).argmax(1) == fooled).sum())
+            row["attacked"] += float((in_batches(scores, partly).argmax(1) == fooled).sum())
+    return [{name: value / len(cell.ids) for name, value in row.items()} for row in sums]
 
 
 def _length(difference: Tensor) -> Tensor:
     return torch.linalg.vector_norm(difference.flatten(1), dim=1)
-
-
-def _share(which: Tensor) -> float:
-    return float(which.double().mean())
 
 
 def attention_figures(

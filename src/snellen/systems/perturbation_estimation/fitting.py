@@ -13,9 +13,10 @@ from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.systems.perturbation_estimation.estimate import Scores, in_batches
-from snellen.systems.perturbation_estimation.figures import averaged, pair_figures
+from snellen.systems.perturbation_estimation.figures import averaged, cell_figures
 from snellen.systems.perturbation_estimation.losses import LossWeights, View, draw_view, estimation_loss, untouched
-from snellen.systems.perturbation_estimation.pairs import Cell, joined
+from snellen.systems.perturbation_estimation.pair_files import StoredPairs
+from snellen.systems.perturbation_estimation.pairs import Cell, Pairs, joined
 from snellen.training.batches import Batch, Examples, ImageStore
 from snellen.training.evaluation import Evaluate
 from snellen.training.loop import Trained, train
@@ -28,14 +29,14 @@ ASKED = 256
 
 def fit_denoiser(
     network: nn.Module,
-    cells: Sequence[Cell],
+    pairs: Sequence[Cell] | StoredPairs,
     surrogate: Scores,
     *,
     views: Sequence[str],
     weights: LossWeights,
     plan: TrainingPlan,
     parity: bool = False,
-    val: Sequence[Cell] = (),
+    val: Sequence[Cell] | StoredPairs = (),
     victims: Mapping[str, Scores] | None = None,
     checkpoint: Path | None = None,
     recipe: Mapping[str, Any] | None = None,
@@ -45,7 +46,7 @@ def fit_denoiser(
 
     Args:
         network: initial weights.
-        cells: pairs to train on.
+        pairs: to train on, in memory or on the disk.
         surrogate: F̂; see :func:`~snellen.systems.perturbation_estimation.estimate.surrogate_scores`.
         views: names of :data:`~snellen.systems.perturbation_estimation.losses.VIEWS`, beside the images as they are.
         weights: of the terms of the loss.
@@ -60,17 +61,22 @@ def fit_denoiser(
     Raises:
         InputError: no pairs.
     """
+    held: Sequence[Pairs] = val.cells if isinstance(val, StoredPairs) else val
     return train(
         network,
-        stored(joined(cells)),
+        _examples(pairs),
         plan=plan,
         objective=objective_of(surrogate, views, weights, parity=parity),
-        val=stored(joined(val)) if val else None,
-        evaluate=by_victims(val, victims or {}),
+        val=_examples(val) if held else None,
+        evaluate=by_victims(held, victims or {}),
         checkpoint=checkpoint,
         recipe=recipe,
         progress=progress,
     )
+
+
+def _examples(pairs: Sequence[Cell] | StoredPairs) -> Examples:
+    return pairs if isinstance(pairs, StoredPairs) else stored(joined(pairs))
 
 
 def stored(pairs: Cell) -> ImageStore:
@@ -101,18 +107,14 @@ def drawn(names: Sequence[str], images: Tensor, rng: Randomness, *, parity: bool
     return [views["cutmix"] if parity and "cutmix" in views else untouched, *views.values()]
 
 
-def by_victims(cells: Sequence[Cell], victims: Mapping[str, Scores]) -> Evaluate:
+def by_victims(cells: Sequence[Pairs], victims: Mapping[str, Scores]) -> Evaluate:
     """Figures of :func:`~snellen.systems.perturbation_estimation.figures.averaged` over cells, each judged by its
     victim.
     """
 
     def evaluate(model: nn.Module, _examples: Examples) -> Mapping[str, float]:
-        return averaged(
-            [
-                pair_figures(in_batches(model, cell.adversarial), cell.clean, cell.adversarial, victims[cell.victim])
-                for cell in cells
-            ]
-        )
+        device = next(model.parameters(), torch.empty(0)).device
+        return averaged([cell_figures(model, cell, victims[cell.victim], device) for cell in cells])
 
     return evaluate
 
@@ -134,6 +136,16 @@ def kept_shares(
         shares[f"{name}.benign"] = float(loss.kept_benign[row].double().mean())
         shares[f"{name}.adversarial"] = float(loss.kept_adversarial[row].double().mean())
     return shares
+
+
+def carried_over(cells: Sequence[Pairs], surrogate: Scores, device: torch.device | None = None) -> float:
+    """Share of all pairs about whose partners the surrogate decides otherwise, too: the alignments see no others."""
+    apart = []
+    for cell in cells:
+        for part in cell.parts(device=device):
+            clean, adversarial = (in_batches(surrogate, one).argmax(1) for one in (part.clean, part.adversarial))
+            apart.append((clean != adversarial).double().cpu())
+    return float(torch.cat(apart).mean())
 
 
 def _compact(images: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ not survive it is none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -49,6 +50,46 @@ class Cell:
     def success_rate(self) -> float:
         """Share of the attacked images that were broken; 0 where none was attacked."""
         return len(self.ids) / self.attacked if self.attacked else 0.0
+
+    def parts(self, count: int = 250, device: torch.device | None = None) -> Iterator[Cell]:
+        """The pairs, so many at a time, on a device."""
+        for start in range(0, len(self.ids), count):
+            rows = slice(start, start + count)
+            clean, adversarial = self.clean[rows].to(device), self.adversarial[rows].to(device)
+            yield replace(self, clean=clean, adversarial=adversarial, ids=self.ids[rows])
+
+
+class Pairs(Protocol):
+    """Pairs of one attack on one victim, in memory (:class:`Cell`) or on the disk."""
+
+    @property
+    def victim(self) -> str:
+        """Name of the classifier that was attacked."""
+        ...
+
+    @property
+    def attack(self) -> str:
+        """Name of the attack."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the clean images."""
+        ...
+
+    @property
+    def attacked(self) -> int:
+        """Images that the victim got right and that were attacked."""
+        ...
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the attacked images that were broken."""
+        ...
+
+    def parts(self, count: int = 250, device: torch.device | None = None) -> Iterator[Cell]:
+        """The pairs, so many at a time, on a device."""
+        ...
 
 
 def attack_pairs(
@@ -125,8 +166,8 @@ def make_cells(
     return cells
 
 
-def joined(cells: Sequence[Cell]) -> Cell:
-    """All pairs in one, with ids that name victim and attack.
+def check_any(cells: Sequence[Pairs]) -> None:
+    """Refuse cells without a pair; the message says how many attacks failed.
 
     Raises:
         InputError: there is no pair.
@@ -137,6 +178,15 @@ def joined(cells: Sequence[Cell]) -> Cell:
             f"no attack succeeded, so there are no pairs to learn from ({told or 'no attack'}); give images that the "
             f"victims get right, and stronger attacks"
         )
+
+
+def joined(cells: Sequence[Cell]) -> Cell:
+    """All pairs in one, with ids that name victim and attack.
+
+    Raises:
+        InputError: there is no pair.
+    """
+    check_any(cells)
     return Cell(
         victim="all",
         attack="all",
@@ -147,6 +197,6 @@ def joined(cells: Sequence[Cell]) -> Cell:
     )
 
 
-def limited(cell: Cell, count: int) -> Cell:
-    """The first pairs of a cell, at most so many."""
-    return replace(cell, clean=cell.clean[:count], adversarial=cell.adversarial[:count], ids=cell.ids[:count])
+def limited(cell: Pairs, count: int) -> Cell | None:
+    """The first pairs of a cell, at most so many, in memory; None where it holds none."""
+    return next(cell.parts(count), None)

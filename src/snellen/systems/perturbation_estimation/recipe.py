@@ -6,6 +6,7 @@ Gong, Yao et al., "Reverse engineering of imperceptible adversarial image pertur
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
@@ -23,11 +24,12 @@ from snellen.data.files.labels import align_labels
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.residual_denoiser import ResidualDenoiser, architecture
 from snellen.models.weights.state_dict_file import load_strictly
-from snellen.systems.perturbation_estimation.estimate import Scores, in_batches, surrogate_scores, unbounded_scores
+from snellen.systems.perturbation_estimation.estimate import surrogate_scores, unbounded_scores
 from snellen.systems.perturbation_estimation.figures import FIGURES, benign_figures
-from snellen.systems.perturbation_estimation.fitting import fit_denoiser, kept_shares
+from snellen.systems.perturbation_estimation.fitting import ASKED, carried_over, fit_denoiser, kept_shares
 from snellen.systems.perturbation_estimation.losses import LossWeights, ViewName
-from snellen.systems.perturbation_estimation.pairs import Cell, joined, make_cells
+from snellen.systems.perturbation_estimation.pair_files import PairFiles, StoredPairs, labelled_batches, write_pairs
+from snellen.systems.perturbation_estimation.pairs import Cell, Pairs, check_any, joined, limited, make_cells
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
 from snellen.training.fitting.frame import FittedMethod, Fitting, laid_over
@@ -80,6 +82,11 @@ class PerturbationDenoiser(FittedMethod):
         True,
         description="round adversarial images to bytes, as those are that are read from files",
     )
+    pair_folder: str | None = Field(
+        None,
+        description="folder to write the pairs to as bytes; they are read from there as they are needed and not made "
+        "again. Without one they stay in memory",
+    )
     depth: int = Field(17, ge=2, description="convolutions of the denoiser")
     width: int = Field(64, ge=1, description="channels between them")
     views: tuple[ViewName, ...] = Field(
@@ -105,6 +112,8 @@ class PerturbationDenoiser(FittedMethod):
             return "needs a surrogate (--surrogate MODEL) and classifiers to attack (--victims MODEL, repeatable)"
         if not self.attacks:
             return "needs an attack that makes pairs (--attacks)"
+        if self.pair_folder is not None and not self.eight_bits:
+            return "writes pairs as bytes (--pair-folder), so that they are rounded to them; leave --no-eight-bits out"
         if not self.reconstruction_weight + self.benign_weight + self.adversarial_weight:
             return "has nothing to minimise: all three weights are 0"
         if self.plan.select not in FIGURES:
@@ -112,7 +121,7 @@ class PerturbationDenoiser(FittedMethod):
         return super().missing(classifier, images)
 
     def fitted(self, fitting: Fitting) -> Artifact:
-        """Make pairs and train on them; with a checkpoint, pairs are made again.
+        """Make pairs and train on them; with a checkpoint, pairs are made again unless they are on the disk.
 
         Images of a split "val" choose the epoch and give the figures of the card; without one, a tenth of the images,
         drawn by the seed. A base is a denoiser of the same architecture.
@@ -138,7 +147,7 @@ class PerturbationDenoiser(FittedMethod):
                 )
         train, val = _split(fitting.data, rng)
         cells = {
-            part: self._cells(images, victims, surrogate, rng.child(part), progress)
+            part: self._cells(part, images, victims, surrogate, rng.child(part), progress)
             for part, images in (("train", train), ("val", val))
         }
         (pairs, rejected), (held, _) = cells["train"], cells["val"]
@@ -148,19 +157,23 @@ class PerturbationDenoiser(FittedMethod):
                 f"{count} attacks succeeded, fewer than the {self.plan.batch_size} pairs of a batch; give more images, "
                 f"stronger attacks, or a smaller batch_size (--plan)"
             )
-        shares = kept_shares(joined(pairs), scores, self.views, rng.child("kept")) if pairs else {}
+        check_any(pairs)
+        some = joined([one for cell in pairs if (one := limited(cell, ASKED)) is not None])
+        shares = kept_shares(some, scores, self.views, rng.child("kept"))
         judges = {name: unbounded_scores(victim) for name, victim in victims.items()}
-        recipe = {**self.record(), "pairs": _pair_counts(pairs), "kept": rounded(shares), "rejected": rejected}
+        told = {"pairs": _pair_counts(pairs), "kept": rounded(shares), "rejected": rejected}
+        # Where pairs lie changes nothing.
+        recipe = {name: value for name, value in self.record().items() if name != "pair_folder"} | told
         network = self._network(fitting.base, rng)
         trained = fit_denoiser(
             network,
-            pairs,
+            _together(pairs),
             scores,
             views=self.views,
             weights=LossWeights(self.reconstruction_weight, self.benign_weight, self.adversarial_weight, self.squared),
             plan=fitting.seeded(self.plan),
             parity=self.parity,
-            val=held if any(cell.ids for cell in held) else (),
+            val=_together(held) if any(cell.ids for cell in held) else (),
             victims=judges,
             checkpoint=fitting.checkpoint,
             recipe=recipe,
@@ -171,7 +184,7 @@ class PerturbationDenoiser(FittedMethod):
         best = next(row for row in trained.history if row["epoch"] == trained.best_epoch)
         figures = {name: value for name, value in best.items() if name.startswith("val.")}
         figures |= self._false_alarms(network, val, victims, surrogate)
-        figures["carried_over"] = _carried_over(joined(pairs), scores)
+        figures["carried_over"] = carried_over(pairs, scores)
         card = Card(
             name=self.name.replace("_", "-"),
             kind="denoiser",
@@ -200,14 +213,18 @@ class PerturbationDenoiser(FittedMethod):
 
     def _cells(
         self,
+        part: str,
         data: ImageSet,
         victims: Mapping[str, Classifier],
         surrogate: Classifier,
         rng: Randomness,
         progress: Progress | None,
-    ) -> tuple[list[Cell], int]:
+    ) -> tuple[Sequence[Cell] | Sequence[PairFiles], int]:
         """Pairs of all victims and attacks, and how many images could not be used."""
         attacks = {_named(method, self.attacks): method for method in self.attacks}
+        chosen = {key: method for key, method in attacks.items() if isinstance(method, Attack)}
+        if self.pair_folder is not None:
+            return self._written(Path(self.pair_folder) / part, data, victims, surrogate, chosen, rng, progress)
         cells: list[Cell] = []
         rejected = 0
         for name, victim in victims.items():
@@ -215,7 +232,7 @@ class PerturbationDenoiser(FittedMethod):
             rejected = len(store.rejected)
             cells += make_cells(
                 {name: victim},
-                {key: method for key, method in attacks.items() if isinstance(method, Attack)},
+                chosen,
                 to_unit(store.images),
                 store.targets,
                 store.ids,
@@ -224,6 +241,33 @@ class PerturbationDenoiser(FittedMethod):
                 progress=progress,
             )
         return cells, rejected
+
+    def _written(
+        self,
+        folder: Path,
+        data: ImageSet,
+        victims: Mapping[str, Classifier],
+        surrogate: Classifier,
+        attacks: Mapping[str, Attack],
+        rng: Randomness,
+        progress: Progress | None,
+    ) -> tuple[Sequence[PairFiles], int]:
+        """The same on the disk, a folder for each victim: labels stand in the order of its classes."""
+        cells, counted = list[PairFiles](), set[str]()
+        for at, (name, victim) in enumerate(victims.items()):
+            images = align_labels(data.for_fitting(), victim.class_names)
+            plan = {
+                "images": images.fingerprint(),
+                "preparation": surrogate.preparation.model_dump(mode="json"),
+                "victim": victim.fingerprint(),
+                "attacks": {key: repr(method) for key, method in attacks.items()},
+                "seed": rng.seed,
+            }
+            batches = labelled_batches(images, surrogate.preparation, counted)
+            cells += write_pairs(
+                folder / str(at), {name: victim}, attacks, batches, rng=rng, plan=plan, progress=progress
+            )
+        return cells, len(counted)
 
     def _false_alarms(
         self, network: ResidualDenoiser, val: ImageSet, victims: Mapping[str, Classifier], surrogate: Classifier
@@ -245,10 +289,10 @@ def _split(data: ImageSet, rng: Randomness) -> tuple[ImageSet, ImageSet]:
     return data.select(sorted(order[held:])), data.select(sorted(order[:held]))
 
 
-def _carried_over(pairs: Cell, surrogate: Scores) -> float:
-    """Share of pairs about whose partners the surrogate decides otherwise, too."""
-    clean, adversarial = (in_batches(surrogate, one).argmax(1) for one in (pairs.clean, pairs.adversarial))
-    return float((clean != adversarial).double().mean())
+def _together(cells: Sequence[Cell] | Sequence[PairFiles]) -> list[Cell] | StoredPairs:
+    """Cells as a training takes them."""
+    files = [cell for cell in cells if isinstance(cell, PairFiles)]
+    return StoredPairs.of(files) if files else [cell for cell in cells if isinstance(cell, Cell)]
 
 
 def _named(method: Method, among: Sequence[Method]) -> str:
@@ -257,5 +301,5 @@ def _named(method: Method, among: Sequence[Method]) -> str:
     return method.name if len(alike) == 1 else f"{method.name}-{alike.index(method) + 1}"
 
 
-def _pair_counts(cells: Sequence[Cell]) -> dict[str, Any]:
+def _pair_counts(cells: Sequence[Pairs]) -> dict[str, Any]:
     return {f"{cell.attack} on {cell.victim}": f"{len(cell.ids)} of {cell.attacked} broken" for cell in cells}

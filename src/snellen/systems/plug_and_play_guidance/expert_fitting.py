@@ -100,6 +100,7 @@ def fit_experts(
     rng: Randomness,
     loss: Loss | None = None,
     checkpoint: Path | None = None,
+    answers: Path | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Fit one expert after the other, from the range of least noise up. No label is read, for there is none.
@@ -112,8 +113,10 @@ def fit_experts(
         rng: of factors, order, timesteps and noise.
         loss: of an expert's answers; by default the divergence for a classifier, the squared error for maps. For a
             segmentation give :func:`~snellen.systems.plug_and_play_guidance.knowledge_transfer.sharpened_divergence`.
-        checkpoint: file to save to, and to go on from; each expert has its own beside it. progress: callback that
-            receives progress updates.
+        checkpoint: file to save to, and to go on from; each expert has its own beside it.
+        answers: file for the teacher's answers, see
+            :func:`~snellen.systems.plug_and_play_guidance.knowledge_transfer.taught_examples`.
+        progress: callback that receives progress updates.
 
     Raises:
         InputError: images of another generator; more experts than timesteps; a teacher that cannot be adapted.
@@ -125,7 +128,7 @@ def fit_experts(
         )
     ranges = ranges_of(teacher, generator, fit)
     wanted = loss or (sharpened_divergence(fit.temperature, fit.reduction) if teacher.class_names else map_error)
-    examples = taught_examples(teacher, generator, synthetic, progress=progress)
+    examples = taught_examples(teacher, generator, synthetic, file=answers, progress=progress)
     found: list[dict[str, Tensor]] = []
     rows: list[dict[str, float]] = []
     for expert in range(fit.experts):
@@ -135,7 +138,7 @@ def fit_experts(
         trained = train(
             student,
             examples,
-            plan=fit.plan(len(examples), rng.child("expert", expert).generator("training").initial_seed() % 2**31),
+            plan=fit.plan(len(synthetic), rng.child("expert", expert).generator("training").initial_seed() % 2**31),
             objective=Transfer(NoisyImages(generator, teacher, ranges, expert), wanted),
             checkpoint=None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-{expert}"),
             recipe={"expert": expert, "bounds": list(ranges.bounds(expert)), **fit.model_dump(mode="json")},

@@ -9,8 +9,12 @@ mean squared error. The teacher runs once, on each image and its mirror image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -18,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snellen.core.errors import InputError
+from snellen.core.images import Split
 from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress, Silent
 from snellen.methods.generation.synthetic_images import SyntheticImages
@@ -25,7 +30,7 @@ from snellen.methods.generation.teachers import Teacher, latents_of, pictures
 from snellen.models.diffusion.denoiser import add_noise
 from snellen.models.diffusion.generator import Generator
 from snellen.systems.plug_and_play_guidance.low_rank_experts import NoiseRanges
-from snellen.training.batches import Batch, ImageStore
+from snellen.training.batches import Batch, Examples, ImageStore
 
 #: (answers of an expert, answers of its teacher), both (n, ...) → losses (n,).
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -74,29 +79,91 @@ def map_error(answers: Tensor, taught: Tensor) -> Tensor:
 
 @torch.no_grad()
 def taught_examples(
-    teacher: Teacher, generator: Generator, synthetic: SyntheticImages, *, progress: Progress | None = None
-) -> ImageStore:
+    teacher: Teacher,
+    generator: Generator,
+    synthetic: SyntheticImages,
+    *,
+    file: Path | None = None,
+    progress: Progress | None = None,
+) -> Examples:
     """What a transfer reads: images, and the teacher's answers for image and mirror image as targets (n, 2, ...).
 
     A generator in pixels needs bytes alone; with an autoencoder, the latents of image and mirror image are kept.
 
+    Args:
+        teacher: scores each image and its mirror image once.
+        generator: that made the images.
+        synthetic: the images.
+        file: where answers are written and mapped into memory, for as many as the disk holds; None keeps them in
+            memory. For generators in pixels alone.
+        progress: callback that receives progress updates.
+
     Raises:
-        InputError: images of a size that the generator does not make.
+        InputError: images of a size that the generator does not make, or a file with a generator in latents.
     """
+    if file is not None and generator.vae is not None:
+        raise InputError(f"answers are written to a file for generators in pixels; {generator.name} works in latents")
     listener = progress or Silent()
     listener.begin("asking the teacher", len(synthetic))
-    kept, targets = [], []
-    for part in synthetic.images.split(_TOGETHER):
+    kept, targets = list[Tensor](), list[Tensor]()
+    mapped: Tensor | None = None
+    for start in range(0, len(synthetic), _TOGETHER):
+        part = synthetic.images[start : start + _TOGETHER]
         both = torch.stack([part, part.flip(3)], 1).flatten(0, 1).to(teacher.device)
-        answers = teacher(to_unit(both)).float().cpu()
-        targets.append(answers.unflatten(0, (len(part), 2)))
+        answers = teacher(to_unit(both)).float().cpu().unflatten(0, (len(part), 2))
+        if file is None:
+            targets.append(answers)
+        else:
+            if mapped is None:
+                shape = (len(synthetic), *answers.shape[1:])
+                size = math.prod(shape)
+                mapped = torch.from_file(str(file), shared=True, size=size, dtype=torch.float32).view(shape)
+            mapped[start : start + len(part)] = answers
         if generator.vae is not None:
             latents = latents_of(generator, to_unit(both)).cpu()
             kept.append(latents.unflatten(0, (len(part), 2)))
         listener.advance("asking the teacher", len(part))
     listener.finish("asking the teacher")
+    if mapped is not None:
+        origin = f"{teacher.identity()} {generator.name} {len(synthetic)} {synthetic.provenance[0].seed}"
+        return TaughtFiles(synthetic.images, mapped, origin)
     images = torch.cat(kept) if kept else synthetic.images
     return ImageStore.of_tensors(images, torch.cat(targets), ids=[f"synthetic {row}" for row in range(len(images))])
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtFiles:
+    """The same, mapped from files; a fingerprint that reads no pixel.
+
+    Args:
+        images: uint8 (n, 3, h, w).
+        targets: float32 (n, 2, ...).
+        origin: what made them.
+    """
+
+    images: Tensor
+    targets: Tensor
+    origin: str
+    split: Split | None = None
+    rejected: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """One for each image."""
+        return tuple(f"synthetic {row}" for row in range(len(self.images)))
+
+    @property
+    def weights(self) -> Tensor:
+        """1 for each."""
+        return torch.ones(len(self.images))
+
+    def read(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and targets of these positions."""
+        return self.images[positions], self.targets[positions]
+
+    def fingerprint(self) -> str:
+        """Hash of what made them (sha256, hex)."""
+        return hashlib.sha256(self.origin.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

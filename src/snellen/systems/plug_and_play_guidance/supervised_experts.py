@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -50,6 +51,7 @@ def fit_supervised(
     fit: TransferFit,
     rng: Randomness,
     transform: BatchTransform | None = None,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> WholeExperts:
     """Fine-tune every weight of the teacher by cross-entropy on labelled noisy images, mirrored at random.
@@ -62,6 +64,7 @@ def fit_supervised(
         fit: experts, iterations, batch size, learning rate and weight decay, and warm start; the rest is not used.
         rng: of order, timesteps and noise.
         transform: of the clean images, crops for instance (published: random crops).
+        checkpoint: file to save to, and to go on from; each expert has its own beside it.
         progress: callback that receives progress updates.
 
     Raises:
@@ -84,6 +87,8 @@ def fit_supervised(
             plan=fit.plan(len(examples.ids), rng.child("expert", expert).generator("training").initial_seed() % 2**31),
             objective=objective,
             transform=transform,
+            checkpoint=None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-{expert}"),
+            recipe={"expert": expert, **fit.model_dump(mode="json")},
             progress=progress,
         )
         network = copy.deepcopy(teacher.network)

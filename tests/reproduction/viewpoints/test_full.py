@@ -1,0 +1,64 @@
+"""The full size by reference, on solids: every way at 224 pixels, judged on objects that nobody trained on."""
+
+from dataclasses import replace
+
+import pytest
+
+from snellen.core.errors import InputError
+from snellen.core.progress import Silent
+from snellen.core.system import find_system
+from snellen.reproduction.viewpoints import full
+from snellen.reproduction.viewpoints.experiment import viewpoint_training
+from snellen.reproduction.viewpoints.ways import WAYS
+from snellen.systems.viewpoints.method import ViewpointAttack
+
+pytest.importorskip("timm")
+
+VARIABLES = (full.TRAIN, full.TEST, full.FOLDER)
+SOLIDS = "optotypes:solids?classes=mug,chair&objects=1&views=2&size=24"
+TINY = replace(
+    full.FULL,
+    architecture="timm:test_resnet",
+    plan={"epochs": 1, "batch_size": 4},
+    added=1,
+    search={"components": 3, "popsize": 3, "iterations": 1, "warm_iterations": 1},
+    attack=ViewpointAttack(components=3, popsize=3, iterations=1, samples=2),
+    test_views=2,
+)
+
+
+def test_full_names_what_it_lacks(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="SNELLEN_VIEWPOINTS_TRAIN, SNELLEN_VIEWPOINTS_TEST"):
+        viewpoint_training("full", 0, Silent())
+
+
+def test_full_measures_what_claims_name_and_trains_once(monkeypatch, tmp_path):
+    monkeypatch.setenv(full.TRAIN, f"{SOLIDS}#train")
+    monkeypatch.setenv(full.TEST, f"{SOLIDS}#test")
+    monkeypatch.setenv(full.FOLDER, str(tmp_path))
+    found = full.full(0, Silent(), size=TINY)
+    for claim in find_system("11").claims:
+        for name in (claim.metric, claim.baseline, *claim.controls):
+            assert name is None or "full" not in claim.scales or name in found, name
+    assert len(found["viat.natural"].values) == 4, "two test objects from two natural cameras"
+    assert all(0 <= found[f"{way}.attacked"] <= 1 for way in ("standard", *WAYS))
+    assert found["renders.searched"] > 0
+    assert {path.name for path in (tmp_path / "seed-0").iterdir() if path.is_dir()} == {"standard", *WAYS}
+    monkeypatch.setattr(full, "recipe_of", None)
+    assert full.full(0, Silent(), size=TINY) == found, "trained ways are read and not made anew"
+
+
+def test_full_refuses_what_does_not_fit(monkeypatch, tmp_path):
+    monkeypatch.setenv(full.FOLDER, str(tmp_path))
+    monkeypatch.setenv(full.TRAIN, f"{SOLIDS}#train")
+    monkeypatch.setenv(full.TEST, f"{SOLIDS}#train")
+    with pytest.raises(InputError, match="is among the objects of"):
+        full.full(0, Silent(), size=TINY)
+    monkeypatch.setenv(full.TEST, "optotypes:solids?classes=mug,table&objects=1&views=2&size=24#test")
+    with pytest.raises(InputError, match="different classes"):
+        full.full(0, Silent(), size=TINY)
+    monkeypatch.setenv(full.TRAIN, "optotypes:scenes?count=2")
+    with pytest.raises(InputError, match="is no set of views"):
+        full.full(0, Silent(), size=TINY)
