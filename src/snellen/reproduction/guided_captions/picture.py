@@ -17,7 +17,8 @@ from snellen.core.system import find_system
 from snellen.metrics.pareto import knee
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.references import load_captioner
-from snellen.reproduction.guided_captions.experiment import ALPHAS, FEWER, SCALES, SMALL_PLAN, SMALL_SIZES, curve_of
+from snellen.reproduction.guided_captions.curves import ALPHAS, FEWER, SCALES, curve_of
+from snellen.reproduction.guided_captions.experiment import SMALL_PLAN, SMALL_SIZES
 from snellen.reproduction.guided_captions.vague_world import captioned
 from snellen.reproduction.result import Result
 from snellen.reproduction.shared.documents import Pictures
