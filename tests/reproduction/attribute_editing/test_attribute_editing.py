@@ -151,7 +151,9 @@ def test_the_full_experiment_on_an_unconditional_generator(tmp_path, monkeypatch
     monkeypatch.setattr(published, "load_images", lambda _: images)
     monkeypatch.setattr(published, "load_classifier", lambda *_, **__: classifier)
     monkeypatch.setenv(published.IMAGES, "images")
-    monkeypatch.setenv(published.GENERATOR, f"diffusers:{write_smoke_folder('unet', tmp_path / 'generator')}")
+    monkeypatch.setenv(
+        published.GENERATOR, f"diffusers:{write_smoke_folder('unconditional-unet', tmp_path / 'generator')}"
+    )
     monkeypatch.setenv(published.CLASSIFIERS, "one two")
     figures = published.full(0, Silent(), steps=4, made=1, together=3, fill="moved")
     for claim in find_system("27").claims:

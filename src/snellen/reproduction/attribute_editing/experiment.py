@@ -77,9 +77,10 @@ def attribute_editing(scale: Scale, seed: int, progress: Progress) -> Mapping[st
     Returns:
         A value for each image of ``ARM.original``, and for every kind of the published list of ``ARM.KIND`` (drop),
         ``paste.ARM.KIND`` (of copy and paste) and ``oracle.ARM.KIND`` (of the scene drawn as it should be), where there
-        is one; ``models.KIND``, means over arms, and ``models.background`` and ``models.shared``. ``ARM.mean`` of the ten
-        edits, ``ARM.neutral`` without the adversarial one; ``ARM.of.ATTRIBUTE``, means of attributes, and
-        ``ARM.worst.ATTRIBUTE``, shares of the right images that lose most to it; ``complexity.KIND`` of whole pictures; ``overlap.oracle.KIND`` of the edited mask and the drawn one, and
+        is one; ``models.KIND``, means over arms, and ``models.background`` and ``models.shared``. Of the ten edits
+        ``ARM.mean``, ``ARM.neutral`` without the adversarial one; ``ARM.of.ATTRIBUTE``, means of attributes, and
+        ``ARM.worst.ATTRIBUTE``, shares of the right images that lose most to it;
+        ``complexity.KIND`` of whole pictures; ``overlap.oracle.KIND`` of the edited mask and the drawn one, and
         ``overlap.seen.KIND`` of the edited mask and what a segmenter sees, with ``overlap.level``, the same of drawn
         scenes of these settings, and of the unedited pictures where there are none; ``changed`` object pixels; ``kept``
         share of the sources. At full scale, see :func:`snellen.reproduction.attribute_editing.full.full`.
