@@ -37,13 +37,13 @@ AT_RATE = {
 }
 
 SIZES = Sizes()
-#: Of instance-level learning, which from the sixth on also goes through all bags, and of the other ways, which so are
+#: Of instance-level learning, which from the fourth on also goes through all bags, and of the other ways, which so are
 #: trained on each instance as often, on average over positive and negative bags.
-EPOCHS, RIVAL_EPOCHS = 14, 21
+EPOCHS, RIVAL_EPOCHS = 10, 16
 _RIVAL_PLAN = PLAN.model_copy(update={"epochs": RIVAL_EPOCHS})
 SMALL = Budget(
     width=WIDTHS[-1],
-    settings=InstanceSettings(warmup_epochs=4, bags_from=6, queue=1024, projection=32),
+    settings=InstanceSettings(warmup_epochs=2, bags_from=4, queue=1024, projection=32),
     instance_plan=PLAN.model_copy(update={"epochs": EPOCHS}),
     label_plan=_RIVAL_PLAN,
     bag_plan=_RIVAL_PLAN.model_copy(update={"batch_size": 1}),
@@ -97,10 +97,10 @@ multiple_instance.stand_ins = {  # type: ignore[attr-defined]
     ),
     "small": (
         "tiles of drawn slides, and Fashion-MNIST with shirts as positive ones, for CAMELYON16, TCGA-Lung, CIFAR-10 "
-        "and the cervical set: 60, 32 and 40 bags of 50 instances of 32 pixels in train, val and test",
+        "and the cervical set: 36, 20 and 40 bags of 50 instances of 32 pixels in train, val and test",
         "a network of four layers (64 numbers) for a ResNet-18; no weights of ImageNet",
-        "14 epochs (1 with copied labels, 4 of warm-up) for 80 to 150; a queue of 1,024 and projections of 32 numbers",
-        "rivals written from their papers, with the same network, views and optimiser, and 21 epochs, which are as "
+        "10 epochs (1 with copied labels, 2 of warm-up) for 80 to 150; a queue of 1,024 and projections of 32 numbers",
+        "rivals written from their papers, with the same network, views and optimiser, and 16 epochs, which are as "
         "many looks at each instance; one bag a step, 64 instances with copied labels",
         "one of two learning rates for each way and world, chosen by the AUROC of the val bags at 10 %: 0.01 and 0.03; "
         "ablations and copied labels without views at that of the whole",

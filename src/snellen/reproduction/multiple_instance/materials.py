@@ -42,8 +42,8 @@ SIDE = 32
 class Sizes:
     """How many bags of each split, half of them positive, and how many instances each shows."""
 
-    train: int = 60
-    val: int = 32
+    train: int = 36
+    val: int = 20
     test: int = 40
     shown: int = 50
     rates: tuple[float, ...] = RATES

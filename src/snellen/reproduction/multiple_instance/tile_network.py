@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 #: Channels of the layers; the last are the length of a vector.
-WIDTHS = (16, 32, 48, 64)
+WIDTHS = (16, 32, 32, 64)
 
 
 class TileNetwork(nn.Module):
@@ -21,7 +21,7 @@ class TileNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         channels, layers = 12, list[nn.Module]()
-        for stride, width in zip((1, 2, 2, 1), WIDTHS, strict=True):
+        for stride, width in zip((2, 2, 1, 1), WIDTHS, strict=True):
             layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.GroupNorm(8, width), nn.ReLU()]
             channels = width
         self.fold = nn.PixelUnshuffle(2)
