@@ -1,6 +1,7 @@
 """The experiment of system 27: its scenes, what edits should have made of them, and figures."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_the_full_experiment_on_an_unconditional_generator(tmp_path, monkeypatch
     names = tuple(f"class {one}" for one in range(1000))
     preparation = Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256))
     classifier = Classifier(Bright(), class_names=names, preparation=preparation)
-    images = load_images(tmp_path / "list.csv", class_names=names)
+    images = replace(load_images(tmp_path / "list.csv"), class_names=names)
     monkeypatch.setattr(published, "load_images", lambda _: images)
     monkeypatch.setattr(published, "load_classifier", lambda *_, **__: classifier)
     monkeypatch.setenv(published.IMAGES, "images")

@@ -126,9 +126,9 @@ def perception(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figu
         For each reduced set, ``rN.WAY`` with WAY ``raw``, ``augmented``, ``vanilla`` and ``stochastic``: accuracy on
         the test images after all epochs, a value for each image, the mean over classifiers; ``rN.WAY_chosen``, the same
         at the epoch that the validation images choose; ``rN.reconstruction_error``, ``rN.attractors`` and
-        ``rN.spectral_radius`` of the autoencoder; ``rN.settled``, the share of test images that reach a fixed point or a
-        cycle; ``rN.wrong_memory``, the share of test images in which the stochastic layer sees another class, by the training
-        image nearest to what is seen.
+        ``rN.spectral_radius`` of the autoencoder; ``rN.settled``, the share of test images that reach a fixed point or
+        a cycle; ``rN.wrong_memory``, the share of test images in which the stochastic layer sees another class, by the
+        training image nearest to what is seen.
     """
     budget = {"smoke": SMOKE, "small": SMALL, "full": FULL}[scale]
     figures: dict[str, Figure] = {}
