@@ -144,7 +144,7 @@ def test_the_full_experiment_on_an_unconditional_generator(tmp_path, monkeypatch
         for name, pixels in (("image", every.images[row]), ("mask", every.masks[row][None].expand(3, -1, -1).float())):
             to_image(pixels).resize((96, 96)).save(tmp_path / f"{name}_{row}.png")
         rows.append(f"image_{row}.png,{row % 2},{f'mask_{row}.png' if row else ''}")
-    (tmp_path / "list.csv").write_text("\n".join(["file,label,mask", *rows]))
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,mask", *rows]))
     names = tuple(f"class {one}" for one in range(1000))
     preparation = Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256))
     classifier = Classifier(Bright(), class_names=names, preparation=preparation)

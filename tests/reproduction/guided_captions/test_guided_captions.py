@@ -140,10 +140,7 @@ def test_documents_are_of_one_style_and_part_captions_as_prompts_do(world):
     captioner = load_captioner("bundled:scene-captioner")
     rows = style_documents(captioner, [world.vague, world.full], seed=3, together=4)
     assert rows.tokens.shape[:2] == (12, 1)
-    said = [
-        captioner.texts(row[mask > 0][None])[0] for row, mask in zip(rows.tokens[:, 0], rows.mask[:, 0], strict=True)
-    ]
-    lengths = [len(one.split()) for one in said]
+    lengths = rows.mask[:, 0].sum(1).tolist()
     assert max(lengths[:6]) < min(lengths[6:])
     ends = (rows.tokens[:, 0] == captioner.end_token) & (rows.mask[:, 0] > 0)
     assert ends.sum(1).tolist() == [4] * 12

@@ -99,7 +99,7 @@ def _counted(
     preparation = _square(generator.image_size)
     objects = ObjectMasks(images, preparation)
     rng = Randomness(seed).child("edits").for_examples(images.ids)
-    lent = [row or 0 for row in lenders(images.labels, rng)]
+    lent = [row or 0 for row in lenders(images.labels.tolist(), rng)]
     before: list[list[bool]] = [[] for _ in classifiers]
     after: dict[str, list[list[bool]]] = {kind: [[] for _ in classifiers] for kind in SETTINGS}
     progress.begin("edited images", len(images))
@@ -113,7 +113,8 @@ def _counted(
         if not readable:
             continue
         rows = [row for row, _, _ in readable]
-        pixels, masks = (torch.stack([one[place] for one in readable]) for place in (1, 2))
+        pixels = torch.stack([pixels for _, pixels, _ in readable])
+        masks = torch.stack([mask for _, _, mask in readable])
         behind = _behind(objects, images, [lent[row] for row in rows], pixels, fill)
         labels = torch.from_numpy(images.labels[rows])
         edited: dict[str, Edited] = {}

@@ -57,6 +57,9 @@ class ResNetTrunk(nn.Module):
         MissingExtraError: torchvision is not installed.
     """
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, weights: str | None) -> None:
         super().__init__()
         self.network = import_extra("torchvision.models", "models", "a ResNet-18").resnet18(weights=None)
