@@ -230,7 +230,16 @@ def test_every_number_of_the_method_can_be_chosen() -> None:
 @pytest.mark.parametrize(
     ("plan", "rate"),
     [
-        ({"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}, 0.1),  # CIFAR-100, ImageNet
+        (
+            {
+                "optimizer": "sgd",
+                "learning_rate": 0.1,
+                "momentum": 0.9,
+                "weight_decay": 1e-4,
+                "schedule": "cosine-to-half",
+            },
+            0.1,
+        ),  # CIFAR-100
         ({"optimizer": "sgd", "learning_rate": 0.2, "momentum": 0.9, "weight_decay": 1e-4}, 0.1),  # Tiny-ImageNet
         ({"optimizer": "adamw", "learning_rate": 5e-4, "weight_decay": 0.05, "clip_norm": 10.0}, 1e-3),  # Swin
     ],
