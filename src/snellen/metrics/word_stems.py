@@ -47,7 +47,7 @@ def _measure(word: str) -> int:
 
 
 def _short(word: str) -> bool:
-    """Ends with consonant, vowel, consonant, of which the last is not w, x or y."""
+    """Ends with consonant, vowel, consonant, and the last is not w, x or y."""
     return _shape(word).endswith("CVC") and word[-1] not in "wxy"
 
 

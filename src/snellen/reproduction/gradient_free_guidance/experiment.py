@@ -90,8 +90,8 @@ gradient_free_guidance.stand_ins = {  # type: ignore[attr-defined]
         "DDIM of 20 steps for 32 Heun steps",
         "a network of 28-pixel thumbnails, and one of the shapes of scenes, as guides; others of another architecture "
         "as judges, in whose features recall, coverage and Fréchet distance are taken, for DINOv2",
-        "a network of half the width, trained on 2,048 images for minutes, as the weak model of autoguidance; its "
-        "scale is chosen on other noise, by the Fréchet distance of autoguidance alone",
+        "a network of half the width, trained on 2,048 images for minutes, as the weak model of autoguidance",
+        "its scale is chosen on other noise, by the Fréchet distance of autoguidance alone",
         "150 thumbnails and 100 scenes of each arm for 50,000 images",
         "a mixture of Gaussians whose denoiser is known exactly",
     ),

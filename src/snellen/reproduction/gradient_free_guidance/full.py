@@ -1,7 +1,7 @@
 """The paper's experiment on a GPU: a class-conditional generator of ImageNet, 50,000 images of each arm, DINOv2.
 
 Everything comes by reference, from environment variables, and nothing is downloaded: two generators of ImageNet's 1,000
-classes, of which the weaker is smaller or trained for fewer steps, a classifier that guides, another one that judges,
+classes, the weaker smaller or trained for fewer steps, a classifier that guides, another one that judges,
 the encoder of DINOv2 and real images. The paper has EDM2 at 512 pixels; any folder of diffusers with these classes
 does. Estimated from numbers of passes and not measured, for a transformer of 675 million weights at 512 pixels, 32
 steps and ten arms: 600 hours and 30 GB of a GPU. Images are made, judged and dropped batch by batch.
@@ -60,7 +60,7 @@ class World:
     Args:
         strong: the generator that is guided.
         weak: the reference of autoguidance.
-        guide: looks at estimates.
+        guide: scores estimates.
         judge: of the same classes in the same order, another network.
         encoder: in whose features sets are compared.
         real: moments of real images.
@@ -124,9 +124,9 @@ def _world(device: str, steps: int, together: int) -> World:
     absent = [name for name in (STRONG, WEAK, GUIDE, JUDGE, FEATURES, REAL) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {STRONG} and {WEAK} name generators of ImageNet's classes "
-            f"(diffusers:FOLDER), the second one smaller or trained for less, {GUIDE} a classifier that guides, "
-            f"{JUDGE} another one that judges, {FEATURES} the encoder of DINOv2 (hf:FOLDER), and {REAL} real images"
+            f"the full experiment needs {', '.join(absent)}. {STRONG} and {WEAK} name generators of ImageNet's classes "
+            f"(diffusers:FOLDER), the second one smaller or trained for less. {GUIDE} names a classifier that guides, and "
+            f"{JUDGE} another one that judges. {FEATURES} names the encoder of DINOv2 (hf:FOLDER), and {REAL} real images"
         )
     strong, weak = (load_generator(os.environ[name], device=device) for name in (STRONG, WEAK))
     guide, judge = (load_classifier(os.environ[name], device=device) for name in (GUIDE, JUDGE))

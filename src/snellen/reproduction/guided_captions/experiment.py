@@ -107,8 +107,8 @@ guided_captions.stand_ins = {  # type: ignore[attr-defined]
         "the embedded captioner, its image encoder frozen, for CoCa-Base",
         "the embedded towers for CLIP ViT-B/32; the captioner's encoder began as a copy of their image side",
         "a language model of two blocks that read documents of vague and of full captions, prompted with three full "
-        "captions of other scenes, for one of 2 billion parameters with ten; one of one block, trained on the "
-        "captioner's own captions, as unconditional side",
+        "captions, for one of 2 billion parameters with ten",
+        "a language model of one block, trained on the captioner's own captions, as another unconditional side",
         "1,300 steps of fine-tuning at 1e-3 for 20,000 at 1e-5",
         "METEOR of 2005 with stems and the world's own synonyms, for METEOR 1.5 with WordNet and paraphrases",
     ),

@@ -42,7 +42,7 @@ COCO, SPLITS, CAPTIONER, TOWERS, LANGUAGE, PROMPT, FOLDER = (
 #: Optional: sets of synonyms for METEOR, one a line, words parted by spaces; and where it runs.
 SYNONYMS, DEVICE = "SNELLEN_CAPTIONS_SYNONYMS", "SNELLEN_CAPTIONS_DEVICE"
 
-#: References of an image; some have more, of which the first count.
+#: References of an image; some have more, and the first count.
 REFERENCES = 5
 
 #: Images that are read and encoded together.
@@ -79,11 +79,11 @@ def full(
     absent = [name for name in (COCO, SPLITS, CAPTIONER, TOWERS, LANGUAGE, PROMPT, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {COCO} names the folder of MS-COCO with train2014 and "
-            f"val2014, {SPLITS} the file dataset_coco.json of the Karpathy splits, {CAPTIONER} a captioner with "
-            f"cross-attention (hf:FOLDER), {TOWERS} CLIP ViT-B/32 (hf:FOLDER), {LANGUAGE} a causal language model with "
-            f"the captioner's tokens (hf:FOLDER), {PROMPT} a file of ten descriptive captions, one a line, and "
-            f"{FOLDER} a folder with room for the states of the images"
+            f"the full experiment needs {', '.join(absent)}. {COCO} names the folder of MS-COCO with train2014 and "
+            f"val2014, and {SPLITS} the file dataset_coco.json of the Karpathy splits. {CAPTIONER} names a captioner with "
+            f"cross-attention (hf:FOLDER), and {TOWERS} CLIP ViT-B/32 (hf:FOLDER). {LANGUAGE} names a causal language "
+            f"model with the captioner's tokens (hf:FOLDER), and {PROMPT} a file of ten descriptive captions, one a line. "
+            f"{FOLDER} names a folder with room for the states of the images"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     train, test = karpathy(Path(os.environ[SPLITS]), Path(os.environ[COCO]))

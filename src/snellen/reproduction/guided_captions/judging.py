@@ -46,7 +46,7 @@ class Judge:
         return "recall_1" if self.facts is None else "facts_recall_1"
 
     @cached_property
-    def told(self) -> list[Tensor]:
+    def reference_vectors(self) -> list[Tensor]:
         """Vectors of the references of each image."""
         return [self.towers.encode_texts(list(row), truncate=True) for row in self.vague]
 
@@ -58,8 +58,8 @@ class Judge:
         found: dict[str, Figure] = {f"recall_{k}": _sample(places <= k) for k in (1, 5, 10)}
         found |= {
             "clip_score": _sample(clip_scores(texts, self.images)),
-            "reference_score": _sample(reference_scores(texts, self.told)),
-            "ref_clip_score": _sample(ref_clip_scores(texts, self.images, self.told)),
+            "reference_score": _sample(reference_scores(texts, self.reference_vectors)),
+            "ref_clip_score": _sample(ref_clip_scores(texts, self.images, self.reference_vectors)),
             "bleu_4": bleu(captions, self.vague),
             "meteor": Sample.of(meteor_scores(captions, self.vague, self.synonyms)),
             "rouge_l": rouge_l(captions, self.vague),

@@ -97,13 +97,14 @@ multiple_instance.stand_ins = {  # type: ignore[attr-defined]
     ),
     "small": (
         "tiles of drawn slides, and Fashion-MNIST with shirts as positive ones, for CAMELYON16, TCGA-Lung, CIFAR-10 "
-        "and the cervical set: 36, 20 and 40 bags of 50 instances of 32 pixels in train, val and test",
+        "and the cervical set",
+        "36, 20 and 40 bags of 50 instances of 32 pixels in train, val and test",
         "a network of four layers (64 numbers) for a ResNet-18; no weights of ImageNet",
         "10 epochs (1 with copied labels, 2 of warm-up) for 80 to 150; a queue of 1,024 and projections of 32 numbers",
-        "rivals written from their papers, with the same network, views and optimiser, and 16 epochs, which are as "
-        "many looks at each instance; one bag a step, 64 instances with copied labels",
-        "one of two learning rates for each way and world, chosen by the AUROC of the val bags at 10 %: 0.01 and 0.03; "
-        "ablations and copied labels without views at that of the whole",
+        "rivals written from their papers, with the same network, views and optimiser",
+        "16 epochs of rivals, which show each instance as often; one bag a step, 64 instances with copied labels",
+        "one of two learning rates for each way and world, chosen by the AUROC of the val bags at 10 %: 0.01 and 0.03",
+        "ablations at the rate of the whole, copied labels without views at that of those with views",
     ),
     "full": (
         "DSMIL, CLAM and TransMIL written from their papers; exact attention for Nyström's",

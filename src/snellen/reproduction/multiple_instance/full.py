@@ -81,7 +81,7 @@ class ResNetTrunk(nn.Module):
 
 
 def _budget(settings: InstanceSettings, epochs: int, looks: int, **further: object) -> Budget:
-    """SGD for every way, one bag a step for heads on bags, and as many looks at each instance."""
+    """SGD for every way, one bag a step for heads on bags, and each instance as often."""
     return Budget(
         settings=settings,
         instance_plan=PLAN.model_copy(update={"epochs": epochs}),
@@ -131,11 +131,11 @@ def full(
     absent = [name for name in (CIFAR, CAMELYON, ENCODER, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}: {CIFAR} names the labelled images of CIFAR-10 with the "
-            f"splits train and test, {CAMELYON} the slides with their tiles "
-            f"('slides:FOLDER?tile=224&mpp=1.0&classes=normal,tumor', with NAME.tiles.parquet beside tumour slides), "
-            f"{ENCODER} the encoder of tiles (hf:FOLDER), and {FOLDER} a folder for their vectors; {WEIGHTS} may name "
-            f"ResNet-18's weights of ImageNet (safetensors)"
+            f"the full experiment needs {', '.join(absent)}. {CIFAR} names the labelled images of CIFAR-10 with the splits "
+            f"train and test. {CAMELYON} names the slides with their tiles "
+            f"('slides:FOLDER?tile=224&mpp=1.0&classes=normal,tumor', with NAME.tiles.parquet beside tumour slides). "
+            f"{ENCODER} names the encoder of tiles (hf:FOLDER), and {FOLDER} a folder for their vectors. {WEIGHTS} may "
+            f"name ResNet-18's weights of ImageNet (safetensors)"
         )
     rng = Randomness(seed)
     figures: dict[str, float] = {}
@@ -177,8 +177,8 @@ def cifar_task(images: ImageSet, share: float, shown: int, seed: int, progress: 
     held_out = max(1, pairs["train"] // 5)
     if pairs["train"] < 2 or not pairs["test"]:
         raise InputError(
-            f"{images.name} lasts for {pairs['train']} pairs of training bags and {pairs['test']} of test bags with "
-            f"{wanted} of {shown} positive; expected 2 and 1 or more: CIFAR-10 with its splits train and test"
+            f"{images.name} lasts for {pairs['train']} pairs of training bags and {pairs['test']} of test bags, with "
+            f"{wanted} of {shown} positive. Expected 2 and 1 or more: CIFAR-10 with its splits train and test"
         )
     sizes = Sizes(
         train=2 * (pairs["train"] - held_out), val=2 * held_out, test=2 * pairs["test"], shown=shown, rates=(share,)

@@ -11,7 +11,7 @@ WIDTHS = (16, 32, 32, 64)
 class TileNetwork(nn.Module):
     """Images (n, 3, h, w) in [0, 1], of even height and width → vectors (n, 64).
 
-    Groups of channels are normalised, and not batches: a batch of one bag would tell of the others in the bag.
+    Groups of channels are normalised, and not batches: in a batch of one bag each would depend on the others.
 
     >>> import torch
     >>> TileNetwork()(torch.rand(2, 3, 32, 32)).shape

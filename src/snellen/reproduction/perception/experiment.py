@@ -146,8 +146,8 @@ perception.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("two images of each of ten digits of 8 pixels, and an autoencoder that is hardly trained",),
     "small": (
         "5,000 digits of MNIST, of which 400 test, for MNIST, of which 1,000 test",
-        "a fully connected autoencoder of ten layers of 512 units, 1,500 whole batches at 1e-3 with 8 of each class "
-        "and 4,500 with 20, for convolutions of 256 channels, 110,000 epochs at 1e-5",
+        "a fully connected autoencoder of ten layers of 512 units, for convolutions of 256 channels",
+        "1,500 whole batches at 1e-3 with 8 of each class and 4,500 with 20, for 110,000 epochs at 1e-5",
         "32 copies and 12 steps for 1,000 and 30; two classifiers of each set, batches of 10",
     ),
     "full": ("5,000 digits of MNIST, of which 1,000 test, for MNIST",),
