@@ -68,8 +68,10 @@ def full(
     if absent:
         raise InputError(
             f"the full experiment needs {', '.join(absent)}. {IMAGES} names labelled images of ImageNet's classes with "
-            f"masks of their objects, such as a manifest of ImageNet-S. {GENERATOR} names an unconditional generator of 256 "
-            f"pixels (diffusers:FOLDER). {CLASSIFIERS} names one or more classifiers, parted by spaces, a ResNet-50 first"
+            f"masks of their objects, such as a manifest of ImageNet-S. {GENERATOR} names an unconditional "
+            f"generator of 256 "
+            f"pixels (diffusers:FOLDER). {CLASSIFIERS} names one or more classifiers, parted by spaces, a "
+            f"ResNet-50 first"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
     images = load_images(os.environ[IMAGES])

@@ -125,8 +125,10 @@ def _world(device: str, steps: int, together: int) -> World:
     if absent:
         raise InputError(
             f"the full experiment needs {', '.join(absent)}. {STRONG} and {WEAK} name generators of ImageNet's classes "
-            f"(diffusers:FOLDER), the second one smaller or trained for less. {GUIDE} names a classifier that guides, and "
-            f"{JUDGE} another one that judges. {FEATURES} names the encoder of DINOv2 (hf:FOLDER), and {REAL} real images"
+            f"(diffusers:FOLDER), the second one smaller or trained for less. {GUIDE} names a classifier that "
+            f"guides, and "
+            f"{JUDGE} another one that judges. {FEATURES} names the encoder of DINOv2 (hf:FOLDER), and {REAL} "
+            f"real images"
         )
     strong, weak = (load_generator(os.environ[name], device=device) for name in (STRONG, WEAK))
     guide, judge = (load_classifier(os.environ[name], device=device) for name in (GUIDE, JUDGE))

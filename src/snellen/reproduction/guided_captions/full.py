@@ -80,9 +80,11 @@ def full(
     if absent:
         raise InputError(
             f"the full experiment needs {', '.join(absent)}. {COCO} names the folder of MS-COCO with train2014 and "
-            f"val2014, and {SPLITS} the file dataset_coco.json of the Karpathy splits. {CAPTIONER} names a captioner with "
+            f"val2014, and {SPLITS} the file dataset_coco.json of the Karpathy splits. {CAPTIONER} names a "
+            f"captioner with "
             f"cross-attention (hf:FOLDER), and {TOWERS} CLIP ViT-B/32 (hf:FOLDER). {LANGUAGE} names a causal language "
-            f"model with the captioner's tokens (hf:FOLDER), and {PROMPT} a file of ten descriptive captions, one a line. "
+            f"model with the captioner's tokens (hf:FOLDER), and {PROMPT} a file of ten descriptive captions, "
+            f"one a line. "
             f"{FOLDER} names a folder with room for the states of the images"
         )
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")

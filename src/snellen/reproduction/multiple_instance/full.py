@@ -131,7 +131,8 @@ def full(
     absent = [name for name in (CIFAR, CAMELYON, ENCODER, FOLDER) if not os.environ.get(name)]
     if absent:
         raise InputError(
-            f"the full experiment needs {', '.join(absent)}. {CIFAR} names the labelled images of CIFAR-10 with the splits "
+            f"the full experiment needs {', '.join(absent)}. {CIFAR} names the labelled images of CIFAR-10 with "
+            f"the splits "
             f"train and test. {CAMELYON} names the slides with their tiles "
             f"('slides:FOLDER?tile=224&mpp=1.0&classes=normal,tumor', with NAME.tiles.parquet beside tumour slides). "
             f"{ENCODER} names the encoder of tiles (hf:FOLDER), and {FOLDER} a folder for their vectors. {WEIGHTS} may "
