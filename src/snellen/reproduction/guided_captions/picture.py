@@ -109,13 +109,18 @@ def draw_trade_off(root: Path, target: Path) -> None:
 
 
 def baselines(result: Result) -> dict[str, float | None]:
-    """Figures that claims compare with."""
-    named = {claim.id: claim.baseline for claim in find_system(result.system).claims}
-    return {
-        str(named[claim.id]): claim.baseline
-        for claim in result.claims
-        if claim.baseline is not None and named[claim.id]
-    }
+    """Figures that claims compare with; a claim that was recorded with another figure compared that same one."""
+    known = {claim.id: claim for claim in find_system(result.system).claims}
+    found: dict[str, float | None] = {}
+    for claim in result.claims:
+        now = known[claim.id]
+        if claim.baseline is None or now.baseline is None:
+            continue
+        setting, _, figure = now.baseline.rpartition(".")
+        if claim.metric != now.metric:
+            figure = claim.metric.rpartition(".")[2]
+        found[f"{setting}.{figure}"] = claim.baseline
+    return found
 
 
 PICTURES: Pictures = {
